@@ -1,0 +1,125 @@
+"""An architecture: one block for each stage of a space; a value with a text, vector, index and hash."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from operator import index as as_index
+
+from space import vectors
+from space.block import Block, block_table
+from space.config import BLOX, SpaceConfig
+from space.errors import ArchitectureError, did_you_mean, shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """Name one network of a space by its blocks, first stage first.
+
+    Equal architectures have equal blocks and configurations. `str(a)` is a text such as
+    `conv-mbconv+in/bconv/conv+mbconv` and `Architecture.parse` reads it back. `index` is the place in the
+    canonical order of the space, in which the first stage's block changes fastest.
+
+    Raises:
+        ArchitectureError: the number of blocks is not the number of stages, or a block is not in the space.
+    """
+
+    blocks: tuple[Block, ...]
+    config: SpaceConfig = BLOX
+    index: int = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        table = block_table(self.config.ops)
+        if len(self.blocks) != self.config.stages:
+            raise ArchitectureError(
+                f"architecture of {len(self.blocks)} blocks: space {self.config.name!r} has "
+                f"{self.config.stages} stages; give one block for each"
+            )
+        place, index = 1, 0
+        for stage, block in enumerate(self.blocks):
+            i = table.by_block.get(block)
+            if i is None:
+                raise ArchitectureError(
+                    f"stage {stage}: block {shown(block)} is not in space {self.config.name!r}; "
+                    f"its ops are {', '.join(self.config.ops)}"
+                )
+            if table.blocks[i] is not block:  # share one object for each block; turn parallel twins round
+                blocks = (*self.blocks[:stage], table.blocks[i], *self.blocks[stage + 1 :])
+                object.__setattr__(self, "blocks", blocks)
+            index += i * place
+            place *= len(table.blocks)
+        object.__setattr__(self, "index", index)
+
+    def __hash__(self) -> int:
+        return hash((self.index, self.config.name))
+
+    def __str__(self) -> str:
+        return "/".join(map(str, self.blocks))
+
+    @classmethod
+    def parse(cls, text: str, config: SpaceConfig = BLOX) -> Architecture:
+        """Read an architecture's text, or its published nested vector as JSON text.
+
+        Raises:
+            ArchitectureError: the text names no network of the space; the message names the stage.
+        """
+        text = text.strip()
+        if text.startswith("["):
+            try:
+                vector = json.loads(text)
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise ArchitectureError(
+                    f"vector {shown(text)} is not JSON: {error}; close every bracket"
+                ) from error
+            return cls.from_vector(vector, config)
+        names = text.split("/")
+        if len(names) != config.stages:
+            raise ArchitectureError(
+                f"architecture {shown(text)} has {len(names)} blocks; space {config.name!r} has "
+                f"{config.stages} stages: write one block for each stage, joined by '/'"
+            )
+        table = block_table(config.ops)
+        for stage, name in enumerate(names):
+            if name not in table.by_text:
+                raise ArchitectureError(
+                    f"architecture {shown(text)}: stage {stage} has no block {shown(name)}"
+                    + (did_you_mean(name, table.by_text) or f"; blocks are made of {', '.join(config.ops)}")
+                )
+        return cls(blocks=tuple(table.blocks[table.by_text[name]] for name in names), config=config)
+
+    @classmethod
+    def from_index(cls, index: int, config: SpaceConfig = BLOX) -> Architecture:
+        """Return the network at this place of the canonical order, 0 to len(config) - 1.
+
+        Raises:
+            ArchitectureError: the index is out of range.
+        """
+        rest = as_index(index)
+        if not 0 <= rest < len(config):
+            raise ArchitectureError(
+                f"index {index}: space {config.name!r} has {len(config)} networks; "
+                f"give 0 to {len(config) - 1}"
+            )
+        all_blocks, blocks = config.blocks, []
+        for _ in config.widths:
+            rest, i = divmod(rest, len(all_blocks))
+            blocks.append(all_blocks[i])
+        return cls(blocks=tuple(blocks), config=config)
+
+    @classmethod
+    def from_vector(cls, vector: object, config: SpaceConfig = BLOX) -> Architecture:
+        """Return the network that a published nested vector means, canonical or not.
+
+        Raises:
+            ArchitectureError: the vector is malformed or disconnected; the message names the stage.
+        """
+        all_blocks = config.blocks
+        return cls(
+            blocks=tuple(all_blocks[i] for i in vectors.block_indices_of(vector, config)), config=config
+        )
+
+    @property
+    def vector(self) -> vectors.Vector:
+        """The published nested vector, `[[op0], [op1, prev, inp, sc]]` for each stage, as a new list."""
+        by_block = block_table(self.config.ops).by_block
+        return vectors.vector_of([by_block[block] for block in self.blocks], self.config)

@@ -21,7 +21,13 @@ RUNTIMES = {"onnxruntime": "onnx", "tflite": "tflite"}  # runtime -> the model f
 MAX_FILE_BYTES = 1 << 20
 
 _NAME = re.compile(r"[a-zA-Z0-9-]+")
-_HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
+_HOST_KEY_TYPES = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "ssh-rsa",
+)
 
 
 class _Device(BaseModel):
@@ -30,7 +36,8 @@ class _Device(BaseModel):
     name: str = Field(exclude=True, default="")
     python: str = Field("", description="Python on the device; default: python3 (local: the harness's own).")
     runtimes: tuple[str, ...] = Field(
-        (), description="Runtimes to use, e.g. 'onnxruntime', 'onnxruntime:cuda', 'tflite'; default: all found."
+        (),
+        description="Runtimes to use, e.g. 'onnxruntime', 'onnxruntime:cuda', 'tflite'; default: all found.",
     )
     threads: int = Field(1, ge=1, le=256, description="Threads of one inference.")
     cores: tuple[Annotated[int, Field(ge=0, le=4095)], ...] = Field(
@@ -83,7 +90,9 @@ class SshDevice(_Device):
     host_key: str = Field(
         "", description="The device's public host key, 'ssh-ed25519 AAAA...'; default: ~/.ssh/known_hosts."
     )
-    known_hosts: str = Field("~/.ssh/known_hosts", description="File of known host keys, used without host_key.")
+    known_hosts: str = Field(
+        "~/.ssh/known_hosts", description="File of known host keys, used without host_key."
+    )
 
     @field_validator("address", "user")
     @classmethod
@@ -96,7 +105,9 @@ class SshDevice(_Device):
     @classmethod
     def _is_public_key(cls, value: str) -> str:
         if value and (len(value.split()) < 2 or value.split()[0] not in _HOST_KEY_TYPES):
-            raise ValueError(f"is no public key; expected e.g. 'ssh-ed25519 AAAA...' ({', '.join(_HOST_KEY_TYPES)})")
+            raise ValueError(
+                f"is no public key; expected e.g. 'ssh-ed25519 AAAA...' ({', '.join(_HOST_KEY_TYPES)})"
+            )
         return value
 
 
@@ -113,7 +124,9 @@ def parse_runtime(text: str) -> tuple[str, str]:
     runtime, _, provider = text.partition(":")
     if runtime not in RUNTIMES:
         known = ", ".join(RUNTIMES)
-        raise ValueError(f"names unknown runtime {runtime!r}{did_you_mean(runtime, RUNTIMES)} (known: {known})")
+        raise ValueError(
+            f"names unknown runtime {runtime!r}{did_you_mean(runtime, RUNTIMES)} (known: {known})"
+        )
     if provider and not re.fullmatch(r"[A-Za-z]+", provider):
         raise ValueError(f"names provider {provider!r}; expected letters, e.g. 'onnxruntime:cuda'")
     return runtime, provider
@@ -207,7 +220,7 @@ def _parse_device(name: str, table: Any, text: str, source: str) -> Device:
         raise ConfigError(f"{where}: must be a table, not {json.dumps(table)}; write [devices.{name}]")
     transport = table.get("transport", "local" if name == LOCAL else None)
     if transport is None:
-        raise ConfigError(f"{where}: key 'transport' is missing; write transport = \"ssh\" or \"local\"")
+        raise ConfigError(f'{where}: key \'transport\' is missing; write transport = "ssh" or "local"')
     if not isinstance(transport, str) or transport not in _CLASSES:
         hint = did_you_mean(transport, _CLASSES) if isinstance(transport, str) else ""
         line = _line_of(text, name, "transport")

@@ -1,0 +1,133 @@
+"""What is measured and kept: raw times with the conditions they were taken under.
+
+A failed measurement is a `Failure`, never a `SessionRecord` with odd numbers: the two have no common type.
+All times are integer nanoseconds of the device's `perf_counter_ns`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+STOP_REASONS = ("precision", "plateau", "cap")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """Everything that must be equal before two latencies may be compared or merged.
+
+    `hardware` is what the device says it is (machine and CPU model); `reference` the graph hash of the network that every
+    slice alternates with; `clock_tier` A (locked), B (performance governor) or C (free).
+    """
+
+    device: str
+    hardware: str
+    runtime: str
+    runtime_version: str
+    provider: str
+    format: str
+    precision: str
+    threads: int
+    cores: tuple[int, ...]
+    space: str
+    weights: str
+    reference: str
+    clock_tier: str
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise ValueError(f"threads = {self.threads}: at least 1")
+        if self.clock_tier not in ("A", "B", "C"):
+            raise ValueError(f"clock_tier = {self.clock_tier!r}: A, B or C")
+
+    @property
+    def digest(self) -> str:
+        """Return the sha256 hex that names this configuration."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """One slice of paired timing: reference, network, reference. Each time is the total of the session's loops, in ns.
+
+    `after_switch_ns` is the network's first run in the slice, which finds the reference's data in the caches.
+    """
+
+    reference_before_ns: tuple[int, ...]
+    after_switch_ns: int
+    network_ns: tuple[int, ...]
+    reference_after_ns: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        times = (*self.reference_before_ns, self.after_switch_ns, *self.network_ns, *self.reference_after_ns)
+        if not self.network_ns or not self.reference_before_ns + self.reference_after_ns:
+            raise ValueError("a slice needs runs of the network and of the reference")
+        if not all(type(time_ns) is int and time_ns > 0 for time_ns in times):
+            raise ValueError(f"a slice holds positive integers of nanoseconds, not {times}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRecord:
+    """What one fresh worker process measured of one network, raw."""
+
+    session_id: str
+    campaign_id: str
+    configuration: Configuration
+    architecture: str
+    graph_hash: str
+    model_digest: str
+    started_utc: str
+    elapsed_s: float
+    loop_s: float
+    stop: str
+    load_ns: int
+    first_run_ns: int
+    reference_load_ns: int
+    reference_first_run_ns: int
+    network_loops: int
+    reference_loops: int
+    warmup_network_ns: tuple[int, ...]
+    warmup_reference_ns: tuple[int, ...]
+    slices: tuple[Slice, ...]
+    conditions_before: dict[str, Any]
+    conditions_after: dict[str, Any]
+    output: tuple[float, ...]
+    agent_digest: str
+    plan: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if not self.slices:
+            raise ValueError("a session without a slice is a Failure")
+        if self.network_loops < 1 or self.reference_loops < 1:
+            raise ValueError("loops are at least 1")
+        if self.stop not in STOP_REASONS:
+            raise ValueError(f"stop = {self.stop!r}: one of {', '.join(STOP_REASONS)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A measurement that did not come about; `kind` is the protocol's word for the reason."""
+
+    campaign_id: str
+    configuration: Configuration
+    architecture: str
+    graph_hash: str
+    kind: str
+    message: str
+    time_utc: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceLatency:
+    """The reference network's latency on a configuration in its quietest window; makes latencies of ratios."""
+
+    configuration: Configuration
+    latency_ns: float
+    session_id: str
+    measured_utc: str
+
+    def __post_init__(self) -> None:
+        if not self.latency_ns > 0:
+            raise ValueError(f"latency_ns = {self.latency_ns}: must be positive")

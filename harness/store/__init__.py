@@ -1,0 +1,314 @@
+"""Where records stay: SQLite by default, any SQLAlchemy URL for a lab.
+
+Raw samples go in, statistics are made on demand. Each session is one transaction: a killed harness leaves whole sessions
+or nothing. The schema's version is Alembic's; a store of a newer version is refused, an older one migrated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from harness.errors import StoreError
+from harness.records import Configuration, Failure, ReferenceLatency, SessionRecord
+from harness.store.raw import pack_raw, unpack_raw
+from harness.store.tables import CAMPAIGNS, CONFIGURATIONS, FAILURES, REFERENCE_LATENCIES, SESSIONS
+
+BUSY_TIMEOUT_S = 30.0
+_HASHES_A_QUERY = 500  # below every database's limit of bound parameters
+
+
+def default_url() -> str:
+    """Return the URL of the user's own SQLite store."""
+    import platformdirs
+
+    return f"sqlite:///{Path(platformdirs.user_data_dir('harness')) / 'harness.sqlite'}"
+
+
+class Store:
+    """An open store. Safe to use from several threads; each call is one transaction."""
+
+    def __init__(self, url: str) -> None:
+        """Open the store at `url` (a SQLAlchemy URL or a file path), creating or migrating it as needed.
+
+        Raises: StoreError when it cannot be opened, is no store of harness, or was written by a newer version.
+        """
+        self.url = url if "://" in url else f"sqlite:///{Path(url).expanduser()}"
+        try:
+            parsed = sa.make_url(self.url)
+            if parsed.get_backend_name() == "sqlite" and parsed.database:
+                Path(parsed.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
+            self._engine = sa.create_engine(parsed, **_engine_options(parsed))
+            if parsed.get_backend_name() == "sqlite":
+                sa.event.listen(self._engine, "connect", _prepare_sqlite)
+            _migrate(self._engine, parsed.render_as_string(hide_password=True))
+        except sa.exc.ArgumentError as error:
+            raise StoreError(
+                f"store {url!r}: not a URL; write e.g. sqlite:///lab.sqlite or a file path"
+            ) from error
+        except (sa.exc.NoSuchModuleError, ImportError) as error:
+            raise StoreError(
+                f"store {_hide(url)}: its database driver is missing: {error}; pip install it"
+            ) from error
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            raise StoreError(f"store {_hide(url)}: cannot be opened: {_first_line(error)}") from error
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    def start_campaign(
+        self, campaign_id: str, device: str, started_utc: str, request: Mapping[str, Any]
+    ) -> None:
+        """Note that a campaign began and what was asked for."""
+        with self._begin() as connection:
+            connection.execute(
+                CAMPAIGNS.insert().values(
+                    id=campaign_id, device=device, started_utc=started_utc, request=json.dumps(request)
+                )
+            )
+
+    def finish_campaign(self, campaign_id: str, finished_utc: str, outcome: str) -> None:
+        """Note how a campaign ended."""
+        with self._begin() as connection:
+            connection.execute(
+                CAMPAIGNS.update()
+                .where(CAMPAIGNS.c.id == campaign_id)
+                .values(finished_utc=finished_utc, outcome=outcome)
+            )
+
+    def add_session(self, session: SessionRecord) -> None:
+        """Keep a session whole."""
+        with self._begin() as connection:
+            _insert_session(connection, session)
+
+    def add_reference(self, reference: ReferenceLatency, session: SessionRecord) -> None:
+        """Keep a reference latency with the session that it comes from; it replaces the configuration's former one."""
+        with self._begin() as connection:
+            configuration_id = _insert_session(connection, session)
+            old = REFERENCE_LATENCIES.c.configuration_id == configuration_id
+            connection.execute(REFERENCE_LATENCIES.delete().where(old))
+            connection.execute(
+                REFERENCE_LATENCIES.insert().values(
+                    configuration_id=configuration_id,
+                    latency_ns=reference.latency_ns,
+                    session_id=reference.session_id,
+                    measured_utc=reference.measured_utc,
+                )
+            )
+
+    def add_failure(self, failure: Failure) -> None:
+        """Keep a failure."""
+        with self._begin() as connection:
+            connection.execute(
+                FAILURES.insert().values(
+                    configuration_id=_configuration_id(connection, failure.configuration),
+                    **{key: value for key, value in _shallow(failure).items() if key != "configuration"},
+                )
+            )
+
+    def configurations(self, device: str | None = None) -> list[Configuration]:
+        """Return the configurations measured so far, of one device or all."""
+        query = sa.select(CONFIGURATIONS).order_by(CONFIGURATIONS.c.id)
+        if device is not None:
+            query = query.where(CONFIGURATIONS.c.device == device)
+        with self._begin() as connection:
+            return [_configuration(row) for row in connection.execute(query).mappings()]
+
+    def session_counts(self, configuration: Configuration) -> dict[tuple[str, str], int]:
+        """Return the number of sessions by (graph hash, model digest) on a configuration."""
+        query = (
+            sa.select(SESSIONS.c.graph_hash, SESSIONS.c.model_digest, sa.func.count())
+            .join(CONFIGURATIONS)
+            .where(CONFIGURATIONS.c.digest == configuration.digest)
+            .group_by(SESSIONS.c.graph_hash, SESSIONS.c.model_digest)
+        )
+        with self._begin() as connection:
+            return {(row[0], row[1]): row[2] for row in connection.execute(query)}
+
+    def sessions(
+        self, configuration: Configuration, graph_hashes: Sequence[str] | None = None
+    ) -> list[SessionRecord]:
+        """Return the sessions of a configuration with their raw samples, oldest first; of some networks or all."""
+        base = (
+            sa.select(SESSIONS)
+            .join(CONFIGURATIONS)
+            .where(CONFIGURATIONS.c.digest == configuration.digest)
+            .order_by(SESSIONS.c.started_utc, SESSIONS.c.id)
+        )
+        queries = [base]
+        if graph_hashes is not None:
+            unique = list(dict.fromkeys(graph_hashes))
+            queries = [
+                base.where(SESSIONS.c.graph_hash.in_(unique[i : i + _HASHES_A_QUERY]))
+                for i in range(0, len(unique), _HASHES_A_QUERY)
+            ]
+        with self._begin() as connection:
+            return [
+                _session(row, configuration)
+                for query in queries
+                for row in connection.execute(query).mappings()
+            ]
+
+    def reference_latency(self, configuration: Configuration) -> ReferenceLatency | None:
+        """Return the stored reference latency of a configuration, or None when it was never measured."""
+        query = (
+            sa.select(REFERENCE_LATENCIES)
+            .join(CONFIGURATIONS)
+            .where(CONFIGURATIONS.c.digest == configuration.digest)
+        )
+        with self._begin() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            return None
+        return ReferenceLatency(
+            configuration=configuration,
+            latency_ns=row["latency_ns"],
+            session_id=row["session_id"],
+            measured_utc=row["measured_utc"],
+        )
+
+    def failures(self, device: str | None = None, campaign_id: str | None = None) -> list[Failure]:
+        """Return failures, oldest first; of one device, one campaign, or all."""
+        query = sa.select(FAILURES, CONFIGURATIONS).join(CONFIGURATIONS).order_by(FAILURES.c.id)
+        if device is not None:
+            query = query.where(CONFIGURATIONS.c.device == device)
+        if campaign_id is not None:
+            query = query.where(FAILURES.c.campaign_id == campaign_id)
+        names = ("campaign_id", "architecture", "graph_hash", "kind", "message", "time_utc")
+        with self._begin() as connection:
+            return [
+                Failure(configuration=_configuration(row), **{name: row[name] for name in names})
+                for row in connection.execute(query).mappings()
+            ]
+
+    @contextmanager
+    def _begin(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except sa.exc.SQLAlchemyError as error:
+            raise StoreError(
+                f"store {self._engine.url.render_as_string(hide_password=True)}: {_first_line(error)}; "
+                "is its disk full, or another program holding it?"
+            ) from error
+
+
+def _migrate(engine: sa.Engine, name: str) -> None:
+    """Bring the schema to the present version; refuse a newer one and a database that is not ours."""
+    from alembic import command
+    from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    script = ScriptDirectory.from_config(config)
+    with engine.begin() as connection:
+        present = MigrationContext.configure(connection).get_current_revision()
+        known = {revision.revision for revision in script.walk_revisions()}
+        if present is not None and present not in known:
+            raise StoreError(
+                f"store {name}: written by a newer version of harness (schema {present}, this one knows up to "
+                f"{script.get_current_head()}); upgrade harness, or name another store with --store"
+            )
+        tables = set(sa.inspect(connection).get_table_names())
+        if present is None and tables:
+            raise StoreError(
+                f"store {name}: holds tables ({', '.join(sorted(tables)[:3])}) but is no store of harness; name "
+                "another with --store"
+            )
+        if present != script.get_current_head():
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+
+def _engine_options(url: sa.URL) -> dict[str, Any]:
+    if url.get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
+    return {"pool_pre_ping": True}
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")  # what was reported as stored survives a power cut
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _configuration_id(connection: sa.Connection, configuration: Configuration) -> int:
+    query = sa.select(CONFIGURATIONS.c.id).where(CONFIGURATIONS.c.digest == configuration.digest)
+    found = connection.execute(query).scalar_one_or_none()
+    if found is not None:
+        return int(found)
+    values = asdict(configuration) | {
+        "digest": configuration.digest,
+        "cores": ",".join(map(str, configuration.cores)),
+    }
+    try:
+        with connection.begin_nested():
+            connection.execute(CONFIGURATIONS.insert().values(**values))
+    except sa.exc.IntegrityError:  # another thread or host was first: its row is the same
+        pass
+    return int(connection.execute(query).scalar_one())
+
+
+def _insert_session(connection: sa.Connection, session: SessionRecord) -> int:
+    configuration_id = _configuration_id(connection, session.configuration)
+    columns = {column.name for column in SESSIONS.columns}
+    values = {key: value for key, value in _shallow(session).items() if key in columns}
+    connection.execute(
+        SESSIONS.insert().values(
+            id=session.session_id, configuration_id=configuration_id, raw=pack_raw(session), **values
+        )
+    )
+    return configuration_id
+
+
+def _shallow(record: Any) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__slots__}
+
+
+def _configuration(row: sa.RowMapping) -> Configuration:
+    values = {name: row[name] for name in Configuration.__slots__}
+    values["cores"] = tuple(int(core) for core in row["cores"].split(",") if core)
+    return Configuration(**values)
+
+
+def _session(row: sa.RowMapping, configuration: Configuration) -> SessionRecord:
+    try:
+        raw = unpack_raw(row["raw"])
+    except ValueError:
+        X
+    names = [
+        "campaign_id",
+        "architecture",
+        "graph_hash",
+        "model_digest",
+        "started_utc",
+        "elapsed_s",
+        "loop_s",
+        "stop",
+        "agent_digest",
+    ]
+    return SessionRecord(
+        session_id=row["id"], configuration=configuration, **{name: row[name] for name in names}, **raw
+    )
+
+
+def _hide(url: str) -> str:
+    try:
+        return sa.make_url(url).render_as_string(hide_password=True)
+    except sa.exc.ArgumentError:
+        return repr(url)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0]

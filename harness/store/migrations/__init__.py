@@ -1,0 +1,1 @@
+"""The written history of the store's schema, run by Alembic."""

@@ -1,0 +1,69 @@
+"""The raw samples of a session as one blob: zlib of JSON, version 1.
+
+JSON rather than a pickle: reading a store never runs code, and any tool can read it (`zlib-flate`, `jq`).
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any
+
+from harness.records import SessionRecord, Slice
+
+VERSION = 1
+MAX_BYTES = 1 << 26  # of one session, uncompressed
+
+_PLAIN = (
+    "load_ns",
+    "first_run_ns",
+    "reference_load_ns",
+    "reference_first_run_ns",
+    "network_loops",
+    "reference_loops",
+    "warmup_network_ns",
+    "warmup_reference_ns",
+    "conditions_before",
+    "conditions_after",
+    "output",
+    "plan",
+)
+_TUPLES = ("warmup_network_ns", "warmup_reference_ns", "output")
+
+
+def pack_raw(session: SessionRecord) -> bytes:
+    """Return the session's raw samples and conditions as a blob."""
+    document: dict[str, Any] = {"version": VERSION} | {name: getattr(session, name) for name in _PLAIN}
+    document["slices"] = [
+        [s.reference_before_ns, s.after_switch_ns, s.network_ns, s.reference_after_ns] for s in session.slices
+    ]
+    return zlib.compress(json.dumps(document, separators=(",", ":")).encode(), 6)
+
+
+def unpack_raw(blob: bytes) -> dict[str, Any]:
+    """Return the fields of SessionRecord that the blob holds.
+
+    Raises: ValueError for a damaged blob or one of another version.
+    """
+    unpacker = zlib.decompressobj()
+    try:
+        text = unpacker.decompress(blob, MAX_BYTES)
+        if not unpacker.eof:
+            raise ValueError("the blob is cut off or too large")
+        document = json.loads(text)
+        if document.pop("version") != VERSION:
+            raise ValueError("the blob is of another version")
+        for name in _TUPLES:
+            document[name] = tuple(document[name])
+        document["slices"] = tuple(
+            Slice(
+                reference_before_ns=tuple(before),
+                after_switch_ns=after_switch,
+                network_ns=tuple(network),
+                reference_after_ns=tuple(after),
+            )
+            for before, after_switch, network, after in document["slices"]
+        )
+    except (zlib.error, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"the blob is damaged: {error}") from error
+    return dict(document)

@@ -1,0 +1,82 @@
+"""The store's tables as the present code reads and writes them; migrations/ holds how they came about."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+METADATA = sa.MetaData()
+
+CONFIGURATIONS = sa.Table(
+    "configurations",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    *(
+        sa.Column(name, kind)
+        for name, kind in {
+            "digest": sa.String(64),
+            "device": sa.Text(),
+            "hardware": sa.Text(),
+            "runtime": sa.Text(),
+            "runtime_version": sa.Text(),
+            "provider": sa.Text(),
+            "format": sa.Text(),
+            "precision": sa.Text(),
+            "threads": sa.Integer(),
+            "cores": sa.Text(),
+            "space": sa.Text(),
+            "weights": sa.Text(),
+            "reference": sa.String(32),
+            "clock_tier": sa.String(1),
+        }.items()
+    ),
+)
+
+CAMPAIGNS = sa.Table(
+    "campaigns",
+    METADATA,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("device", sa.Text),
+    sa.Column("started_utc", sa.Text),
+    sa.Column("finished_utc", sa.Text),
+    sa.Column("outcome", sa.Text),
+    sa.Column("request", sa.Text),
+)
+
+SESSIONS = sa.Table(
+    "sessions",
+    METADATA,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("campaign_id", sa.String(36), sa.ForeignKey("campaigns.id")),
+    sa.Column("configuration_id", sa.Integer, sa.ForeignKey("configurations.id")),
+    sa.Column("graph_hash", sa.String(32)),
+    sa.Column("architecture", sa.Text),
+    sa.Column("model_digest", sa.String(64)),
+    sa.Column("started_utc", sa.Text),
+    sa.Column("elapsed_s", sa.Float),
+    sa.Column("loop_s", sa.Float),
+    sa.Column("stop", sa.Text),
+    sa.Column("agent_digest", sa.String(64)),
+    sa.Column("raw", sa.LargeBinary),  # zlib of JSON: harness.store.raw
+)
+
+REFERENCE_LATENCIES = sa.Table(
+    "reference_latencies",
+    METADATA,
+    sa.Column("configuration_id", sa.Integer, sa.ForeignKey("configurations.id"), primary_key=True),
+    sa.Column("latency_ns", sa.Float),
+    sa.Column("session_id", sa.String(36), sa.ForeignKey("sessions.id")),
+    sa.Column("measured_utc", sa.Text),
+)
+
+FAILURES = sa.Table(
+    "failures",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("campaign_id", sa.String(36), sa.ForeignKey("campaigns.id")),
+    sa.Column("configuration_id", sa.Integer, sa.ForeignKey("configurations.id")),
+    sa.Column("graph_hash", sa.String(32)),
+    sa.Column("architecture", sa.Text),
+    sa.Column("kind", sa.Text),
+    sa.Column("message", sa.Text),
+    sa.Column("time_utc", sa.Text),
+)

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from operator import index as as_index
 
-from space import vectors
+from space import costs, tables, vectors
 from space.block import Block, block_table
 from space.config import BLOX, SpaceConfig
 from space.errors import ArchitectureError, did_you_mean, shown
@@ -117,6 +117,30 @@ class Architecture:
         return cls(
             blocks=tuple(all_blocks[i] for i in vectors.block_indices_of(vector, config)), config=config
         )
+
+    @classmethod
+    def from_hash(cls, hex_digest: str, config: SpaceConfig = BLOX) -> Architecture:
+        """Return the network with this graph hash, 32 hex characters.
+
+        Raises:
+            ArchitectureError: no network of the space has this hash.
+        """
+        return cls.from_index(tables.index_of(config, hex_digest), config)
+
+    @property
+    def graph_hash(self) -> str:
+        """The key of the published data files, 32 hex characters; equal for equal graphs."""
+        return tables.hash_at(self.config, self.index)
+
+    @property
+    def params(self) -> int:
+        """The number of trainable parameters."""
+        return costs.network_cost(self.config, self.index).params
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image by the count of `space.costs`."""
+        return costs.network_cost(self.config, self.index).macs
 
     @property
     def vector(self) -> vectors.Vector:

@@ -1,0 +1,148 @@
+"""Exact parameters and multiply-accumulates (MACs) of networks, from layer shapes alone: no network is built.
+
+MACs follow ptflops 0.6.9, which made the figures that Blox publishes as "flops". For one image it counts
+
+    convolution   kernel height * kernel width * channels in / groups * channels out * output pixels,
+                  and 1 for the bias of each output element
+    BatchNorm     2 for each element (scale and shift)
+    ReLU          1 for each element
+    pooling       1 for each input element
+    linear        inputs * outputs + outputs
+
+and nothing for sigmoids, sums and products of feature maps. With this the range of Blox comes out exactly:
+108,811,364 to 305,711,460. Because every unit holds one convolution, one BatchNorm and one ReLU, the published
+range alone fixes only their total of 4 an output element, not how it is split. Later versions of ptflops count
+more; do not mix the figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from space.config import BLOX, SpaceConfig
+from space.errors import ArchitectureError, did_you_mean
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Count the parameters of a part and its MACs for one image."""
+
+    params: int = 0
+    macs: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(params=self.params + other.params, macs=self.macs + other.macs)
+
+    def __mul__(self, times: int) -> Cost:
+        return Cost(params=self.params * times, macs=self.macs * times)
+
+
+def unit_cost(channels_in: int, channels_out: int, kernel: int, size: int, groups: int = 1) -> Cost:
+    """Count a convolution with bias, its BatchNorm and its ReLU, for an output of size * size pixels."""
+    weights = kernel * kernel * (channels_in // groups) * channels_out
+    return Cost(params=weights + 3 * channels_out, macs=size * size * (weights + 4 * channels_out))
+
+
+def _conv_cost(width: int, size: int) -> Cost:
+    return unit_cost(width, width, 3, size) * 4
+
+
+def _mbconv_cost(width: int, size: int) -> Cost:
+    wide = 2 * width
+    gate = Cost(params=2 * (wide * wide + wide), macs=size * size * wide + 2 * (wide * wide + wide) + wide)
+    return (unit_cost(width, wide, 3, size) + gate + unit_cost(wide, width, 1, size)) * 2
+
+
+def _bconv_cost(width: int, size: int) -> Cost:
+    total = Cost()
+    for b in (width // 2, width, 2 * width):
+        total += (
+            unit_cost(width, b, 1, size) + unit_cost(b, b, 5, size, groups=b) + unit_cost(b, width, 1, size)
+        )
+    return total * 2
+
+
+OP_COSTS: Mapping[str, Callable[[int, int], Cost]] = {
+    "conv": _conv_cost,
+    "mbconv": _mbconv_cost,
+    "bconv": _bconv_cost,
+}
+
+
+def op_cost(op: str, width: int, size: int) -> Cost:
+    """Count one op on `width` channels of size * size pixels.
+
+    Raises:
+        ArchitectureError: no costs are defined for an op of this name.
+    """
+    if op not in OP_COSTS:
+        raise ArchitectureError(
+            f"op {op!r} has no costs"
+            + (did_you_mean(op, OP_COSTS) or f"; ops with costs: {', '.join(OP_COSTS)}")
+        )
+    return OP_COSTS[op](width, size)
+
+
+def reduction_cost(width: int, size: int) -> Cost:
+    """Count the reduction that follows a stage of `width` channels and size * size pixels."""
+    wide, half = 2 * width, size // 2
+    return unit_cost(width, wide, 3, half) + unit_cost(wide, wide, 3, half) + unit_cost(width, wide, 2, half)
+
+
+@lru_cache(maxsize=64)
+def fixed_cost(config: SpaceConfig) -> Cost:
+    """Count what all networks of a space share: stem, reductions, head."""
+    total = unit_cost(config.in_channels, config.widths[0], 3, config.image_size)
+    for stage, width in enumerate(config.widths):
+        total += reduction_cost(width, config.image_size >> stage)
+    features, end_size = 2 * config.widths[-1], config.image_size >> config.stages
+    linear = (features + 1) * config.classes
+    return total + Cost(params=linear, macs=features * end_size * end_size + linear)
+
+
+@lru_cache(maxsize=64)
+def block_costs(config: SpaceConfig) -> tuple[tuple[Cost, ...], ...]:
+    """Return the cost of each block in canonical order, for each stage; wiring costs nothing."""
+    return tuple(
+        tuple(
+            sum((op_cost(op, width, config.image_size >> stage) for op in block.ops), Cost())
+            for block in config.blocks
+        )
+        for stage, width in enumerate(config.widths)
+    )
+
+
+def network_cost(config: SpaceConfig, index: int) -> Cost:
+    """Count the network at this place of the canonical order."""
+    total, count = fixed_cost(config), len(config.blocks)
+    for costs in block_costs(config):
+        index, i = divmod(index, count)
+        total += costs[i]
+    return total
+
+
+def all_params(config: SpaceConfig = BLOX) -> NDArray[np.int64]:
+    """Return the parameters of all networks in canonical order, shape (len(config),), int64."""
+    return _all(config, lambda cost: cost.params)
+
+
+def all_macs(config: SpaceConfig = BLOX) -> NDArray[np.int64]:
+    """Return the MACs for one image of all networks in canonical order, shape (len(config),), int64."""
+    return _all(config, lambda cost: cost.macs)
+
+
+def _all(config: SpaceConfig, of: Callable[[Cost], int]) -> NDArray[np.int64]:
+    import numpy as np
+
+    total = np.array([of(fixed_cost(config))], dtype=np.int64)
+    for costs in block_costs(config):  # later stages change more slowly: they go before the earlier ones
+        stage = np.array([of(cost) for cost in costs], dtype=np.int64)
+        total = (stage[:, None] + total[None, :]).ravel()  # (blocks, networks so far) -> flat
+    return total

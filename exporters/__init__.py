@@ -1,0 +1,16 @@
+"""Model files for any network of a space, assembled from fragments that were exported once.
+
+    library = FragmentLibrary.open("onnx", cache_dir=path)
+    recipe = library.recipe(Architecture.parse("conv-mbconv+in/bconv/conv+mbconv"))
+    model = link(recipe, library.part)
+
+Importing this package loads no converter; neither does linking. torch, onnx and tensorflow run in a process of
+their own, and only when the cache lacks a fragment.
+"""
+
+from exporters.errors import ConversionError
+from exporters.library import FragmentLibrary
+from exporters.recipe import FORMATS, Format, Recipe, link
+from exporters.weights import Weights
+
+__all__ = ["FORMATS", "ConversionError", "Format", "FragmentLibrary", "Recipe", "Weights", "link"]

@@ -1,0 +1,169 @@
+"""Run the converters in a process of their own, and turn what goes wrong there into one error."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporters.errors import ConversionError
+from exporters.fragments import Fragment
+from exporters.recipe import Format
+from exporters.weights import Weights
+from space import Architecture, SpaceConfig
+
+EXPORTER_VERSION = 1  # raise it whenever exported bytes change for the same converters
+
+# The distributions that a format's converter needs; their versions are part of every cache key.
+CONVERTERS: Mapping[Format, tuple[str, ...]] = {
+    "onnx": ("torch", "onnx"),
+    "tflite": ("torch", "tensorflow", "ai-edge-litert"),
+}
+_TAIL_LINES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertedNetwork:
+    """Hold a model file made by a whole-network conversion, and how long the conversion alone took."""
+
+    model: bytes
+    elapsed_s: float
+
+
+def convert_network(
+    architecture: Architecture, format: Format, weights: Weights | None = None
+) -> ConvertedNetwork:
+    """Convert a whole network with torch.onnx or TFLiteConverter: what linked models are held against.
+
+    Raises:
+        ConversionError: a converter is not installed or fails.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path, times = Path(folder) / "model", list[float]()
+        _run(
+            format,
+            architecture.config,
+            weights or Weights.seeded(0),
+            networks=[{"architecture": str(architecture), "path": str(path)}],
+            report=lambda name, elapsed_s: times.append(elapsed_s),
+        )
+        return ConvertedNetwork(model=path.read_bytes(), elapsed_s=times[0])
+
+
+def convert_fragments(
+    fragments: Sequence[tuple[Fragment, str]],
+    format: Format,
+    *,
+    config: SpaceConfig,
+    weights: Weights,
+    cache_dir: Path,
+    done: Callable[[str], None],
+) -> None:
+    """Export fragments, each with its cache key, into a cache; call `done` with the name of each.
+
+    Raises:
+        ConversionError: a converter is not installed or fails, or the cache cannot be written.
+    """
+    _run(
+        format,
+        config,
+        weights,
+        cache_dir=cache_dir,
+        fragments=[{"fragment": dataclasses.asdict(f), "key": key} for f, key in fragments],
+        report=lambda name, elapsed_s: done(name),
+    )
+
+
+def converter_versions(format: Format) -> dict[str, str | None]:
+    """Return the installed version of each converter of a format, None where there is none; imports none."""
+    return {name: _version(name) for name in CONVERTERS[format]}
+
+
+def _version(distribution: str) -> str | None:
+    candidates = (distribution, f"{distribution}-cpu") if distribution == "tensorflow" else (distribution,)
+    for name in candidates:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def _run(
+    format: Format,
+    config: SpaceConfig,
+    weights: Weights,
+    *,
+    report: Callable[[str, float], None],
+    networks: Sequence[Mapping[str, object]] = (),
+    fragments: Sequence[Mapping[str, object]] = (),
+    cache_dir: Path = Path(),
+) -> None:
+    absent = [name for name, version in converter_versions(format).items() if version is None]
+    if absent:
+        raise ConversionError(
+            f"exporting to {format} needs {' and '.join(absent)}, not installed here; "
+            f"pip install {' '.join(absent)}"
+        )
+    source = weights.checkpoint
+    request = {
+        "format": format,
+        "config": dataclasses.asdict(config),
+        "weights": {
+            "seed": weights.seed,
+            "path": source and str(source.path),
+            "sha256": source and source.sha256,
+            "architecture": source and str(source.architecture),
+        },
+        "cache": str(cache_dir.absolute()),
+        "networks": list(networks),
+        "fragments": list(fragments),
+    }
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    with tempfile.TemporaryFile() as noise:
+        with subprocess.Popen(
+            [sys.executable, "-m", "exporters.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=noise,
+            env=environment,
+            text=True,
+        ) as worker:
+            try:
+                problem = _follow(worker, json.dumps(request), report)
+            except BaseException:
+                worker.kill()
+                raise
+        if problem is None and worker.returncode != 0:
+            noise.seek(0)
+            tail = noise.read().decode(errors="replace").strip().splitlines()[-_TAIL_LINES:]
+            problem = f"the {format} converter ended with status {worker.returncode}: " + "\n".join(tail)
+    if problem is not None:
+        raise ConversionError(problem)
+
+
+def _follow(
+    worker: subprocess.Popen[str], request: str, report: Callable[[str, float], None]
+) -> str | None:
+    """Send the request and read answers to the end; return the error that the worker reported, if any."""
+    assert worker.stdin is not None and worker.stdout is not None
+    problem = None
+    with contextlib.suppress(BrokenPipeError):  # it died at once; its exit status and stderr say why
+        worker.stdin.write(request)
+        worker.stdin.close()
+    for line in worker.stdout:
+        answer = json.loads(line)
+        if "error" in answer:
+            problem = str(answer["error"])
+        else:
+            report(answer["done"], answer["elapsed_s"])
+    worker.wait()
+    return problem

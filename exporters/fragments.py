@@ -1,0 +1,154 @@
+"""What a network is made of: fragments that are exported once, and the steps that wire them.
+
+Every tensor that passes from one fragment to another is a *value* with a fixed name, the same in every network:
+
+    image --stem--> s0.x;  in stage s:  sS.x --op0--> sS.n1,  sS.n1 + sS.x = sS.h,  --op1--> sS.n2,
+    sS.n2 + sS.n1 = sS.y,  --reduction--> s(S+1).x;  after the last stage  --head--> logits
+
+A block uses some of these values only; `steps` says which. Value names, not positions, are what lets the
+fragments of one format be joined without touching their bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from space import Architecture, SpaceConfig
+
+Kind = Literal["glue", "stem", "op", "reduction", "head"]
+
+IMAGE = "image"
+LOGITS = "logits"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fragment:
+    """Name one separately exported piece of a network.
+
+    `stage` counts from 0; `slot` is 0 for a block's op0 and 1 for its op1. The glue holds the sums of every
+    stage's wiring; it is part of every network and has no weights. `str(fragment)` is unique within a space.
+    """
+
+    kind: Kind
+    stage: int | None = None
+    slot: int | None = None
+    op: str | None = None
+
+    def __str__(self) -> str:
+        if self.kind == "op":
+            return f"stage{self.stage}.op{self.slot}.{self.op}"
+        return self.kind if self.stage is None else f"stage{self.stage}.{self.kind}"
+
+    @property
+    def module_path(self) -> str:
+        """Where the fragment stands in `space.networks.Network`, as a dotted module name."""
+        if self.kind == "op":
+            return f"stages.{self.stage}.cell.op{self.slot}"
+        return self.kind if self.stage is None else f"stages.{self.stage}.{self.kind}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Run one fragment on one value, or one sum of the glue on two, and name the value that comes out."""
+
+    fragment: Fragment
+    inputs: tuple[str, ...]
+    output: str
+
+
+GLUE = Fragment(kind="glue")
+STEM = Fragment(kind="stem")
+HEAD = Fragment(kind="head")
+
+
+def all_fragments(config: SpaceConfig) -> tuple[Fragment, ...]:
+    """Return every fragment of a space, the glue first: 24 for Blox, of which 23 have weights."""
+    ops = [
+        Fragment(kind="op", stage=stage, slot=slot, op=op)
+        for stage in range(config.stages)
+        for slot in (0, 1)
+        for op in config.ops
+    ]
+    reductions = [Fragment(kind="reduction", stage=stage) for stage in range(config.stages)]
+    return (GLUE, STEM, *ops, *reductions, HEAD)
+
+
+def fragments_of(architecture: Architecture) -> tuple[Fragment, ...]:
+    """Return the fragments of one network, the glue first, then in the order in which they run."""
+    return (GLUE, *(step.fragment for step in steps(architecture) if step.fragment != GLUE))
+
+
+def steps(architecture: Architecture) -> tuple[Step, ...]:
+    """Return what one network runs, in a valid topological order."""
+    found = [step_of(STEM, IMAGE)]
+    for s, block in enumerate(architecture.blocks):
+        x, node1 = f"s{s}.x", f"s{s}.n1"
+        into_op1 = x
+        if block.op0 is not None:
+            found.append(step_of(Fragment(kind="op", stage=s, slot=0, op=block.op0), x))
+            into_op1 = node1 if block.prev else x
+        if block.prev and block.inp:
+            sum_in = sum_steps(s)[0]
+            found.append(sum_in)
+            into_op1 = sum_in.output
+        found.append(step_of(Fragment(kind="op", stage=s, slot=1, op=block.op1), into_op1))
+        cell = found[-1].output
+        if block.sc:
+            sum_out = sum_steps(s)[1]
+            found.append(sum_out)
+            cell = sum_out.output
+        found.append(step_of(Fragment(kind="reduction", stage=s), cell))
+    found.append(step_of(HEAD, found[-1].output))
+    return tuple(found)
+
+
+def sum_steps(stage: int) -> tuple[Step, Step]:
+    """Return the two sums that a stage's wiring may ask of the glue: into op1, and into the cell's output."""
+    s = f"s{stage}"
+    return (
+        Step(fragment=GLUE, inputs=(f"{s}.n1", f"{s}.x"), output=f"{s}.h"),
+        Step(fragment=GLUE, inputs=(f"{s}.n2", f"{s}.n1"), output=f"{s}.y"),
+    )
+
+
+def possible_steps(fragment: Fragment, config: SpaceConfig) -> tuple[Step, ...]:
+    """Return a step for every value (or pair of values) that any block feeds to a fragment."""
+    s = fragment.stage
+    if fragment.kind == "glue":
+        return tuple(step for stage in range(config.stages) for step in sum_steps(stage))
+    if fragment.kind == "op":
+        inputs = [f"s{s}.x"] if fragment.slot == 0 else [f"s{s}.x", f"s{s}.n1", f"s{s}.h"]
+    elif fragment.kind == "reduction":
+        inputs = [f"s{s}.n2", f"s{s}.y"]
+    else:
+        inputs = [IMAGE if fragment.kind == "stem" else f"s{config.stages}.x"]
+    return tuple(step_of(fragment, value) for value in inputs)
+
+
+def step_of(fragment: Fragment, value: str) -> Step:
+    """Return the step that runs a fragment other than the glue on a value; a fragment's output never varies."""
+    if fragment.kind == "op":
+        output = f"s{fragment.stage}.n{(fragment.slot or 0) + 1}"
+    elif fragment.kind == "reduction":
+        output = f"s{(fragment.stage or 0) + 1}.x"
+    else:
+        output = "s0.x" if fragment.kind == "stem" else LOGITS
+    return Step(fragment=fragment, inputs=(value,), output=output)
+
+
+def all_values(config: SpaceConfig) -> tuple[str, ...]:
+    """Return the names of all values of a space, used by a network or not: image first, logits last."""
+    inner = [f"s{s}.{name}" for s in range(config.stages) for name in ("x", "n1", "h", "n2", "y")]
+    return (IMAGE, *inner, f"s{config.stages}.x", LOGITS)
+
+
+def value_shape(value: str, config: SpaceConfig) -> tuple[int, ...]:
+    """Return the shape of a value for one image: (1, C, H, W) in torch's order, (1, classes) for the logits."""
+    if value == IMAGE:
+        return (1, config.in_channels, config.image_size, config.image_size)
+    if value == LOGITS:
+        return (1, config.classes)
+    stage = int(value[1 : value.index(".")])
+    size = config.image_size >> stage
+    return (1, config.widths[0] << stage, size, size)

@@ -1,0 +1,197 @@
+"""A fragment library: all fragments of a space in one format, from which any network's recipe is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from exporters import onnx_linking, tflite_linking
+from exporters.cache import ExportedFragment, FragmentCache, cache_key
+from exporters.conversion import EXPORTER_VERSION, convert_fragments, converter_versions
+from exporters.errors import ConversionError
+from exporters.fragments import Fragment, Step, all_fragments, fragments_of, steps
+from exporters.recipe import FORMATS, Format, Recipe
+from exporters.weights import Weights
+from space import BLOX, Architecture, SpaceConfig
+
+PRECISION = "fp32"
+Progress = Callable[[int, int, str], None]  # fragments ready, all fragments, the name of the last
+
+
+class Skeletons(Protocol):
+    """Make the skeletons of one format."""
+
+    def skeleton(self, steps: tuple[Step, ...], part_bytes: Mapping[Fragment, int]) -> bytes:
+        """Return the skeleton of the network that runs these steps, its parts in order with their sizes."""
+        ...
+
+    def dictionary(self) -> bytes:
+        """Return a zlib preset dictionary for skeletons; empty if they need none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FragmentLibrary:
+    """Hold the exported fragments of a space in one format, verified.
+
+    `part_digests` lists what a device needs to hold for every network, besides the dictionary.
+    """
+
+    format: Format
+    config: SpaceConfig
+    weights: Weights
+    alignment: int
+    dictionary: str | None
+    part_digests: tuple[str, ...]
+    _skeletons: Skeletons
+    _parts: Mapping[str, bytes]
+    _digest_of: Mapping[Fragment, str | None]
+    _part_bytes: Mapping[Fragment, int]
+
+    @classmethod
+    def open(
+        cls,
+        format: Format,
+        *,
+        cache_dir: Path | str,
+        config: SpaceConfig = BLOX,
+        weights: Weights | None = None,
+        progress: Progress | None = None,
+    ) -> FragmentLibrary:
+        """Load the fragments of a space from a cache folder, exporting first what is absent or damaged.
+
+        `weights` default to `Weights.seeded(0)`. For a checkpoint only its own architecture's fragments are
+        exported. `progress(done, total, name)` is called as fragments become ready.
+
+        Raises:
+            ConversionError: the format is unknown, a converter is absent or fails, a checkpoint does not fit, or
+                the cache cannot be written.
+        """
+        if format not in FORMATS:
+            raise ConversionError(f"format {format!r} is unknown; choose from {', '.join(FORMATS)}")
+        weights = weights or Weights.seeded(0)
+        loaded = _load_fragments(format, Path(cache_dir), config, weights, progress or _no_progress)
+        layouts = {fragment: exported.layout for fragment, exported in loaded.items()}
+        skeletons: Skeletons
+        if format == "onnx":
+            skeletons, alignment = onnx_linking.OnnxSkeletons.from_layouts(layouts), onnx_linking.ALIGNMENT
+        else:
+            skeletons = tflite_linking.TfliteSkeletons.from_layouts(layouts, config)
+            alignment = tflite_linking.ALIGNMENT
+        parts = {f: exported.part for f, exported in loaded.items() if exported.part is not None}
+        digests = {f: hashlib.sha256(part).hexdigest() for f, part in parts.items()}
+        by_digest = {digests[f]: part for f, part in parts.items()}
+        dictionary = skeletons.dictionary()
+        dictionary_digest = hashlib.sha256(dictionary).hexdigest() if dictionary else None
+        if dictionary_digest is not None:
+            by_digest[dictionary_digest] = dictionary
+        return cls(
+            format=format,
+            config=config,
+            weights=weights,
+            alignment=alignment,
+            dictionary=dictionary_digest,
+            part_digests=tuple(digests.values()),
+            _skeletons=skeletons,
+            _parts=by_digest,
+            _digest_of={f: digests.get(f) for f in loaded},
+            _part_bytes={f: len(part) for f, part in parts.items()},
+        )
+
+    def recipe(self, architecture: Architecture) -> Recipe:
+        """Return the recipe of a network; it takes well under a millisecond.
+
+        Raises:
+            ConversionError: the architecture is of another space, or not the one that a checkpoint holds.
+        """
+        if architecture.config != self.config:
+            raise ConversionError(
+                f"architecture {architecture} is of space {architecture.config.name!r}; "
+                f"this library holds {self.config.name!r}"
+            )
+        plan = steps(architecture)
+        part_bytes: dict[Fragment, int] = {}
+        parts = []
+        for fragment in fragments_of(architecture):
+            if fragment not in self._digest_of:
+                raise ConversionError(
+                    f"architecture {architecture} needs {fragment}, which {self.weights.identity} lacks; "
+                    "open a library for that architecture's own weights"
+                )
+            digest = self._digest_of[fragment]
+            if digest is not None:
+                part_bytes[fragment] = self._part_bytes[fragment]
+                parts.append(digest)
+        return Recipe(
+            format=self.format,
+            alignment=self.alignment,
+            skeleton=self._skeletons.skeleton(plan, part_bytes),
+            parts=tuple(parts),
+            dictionary=self.dictionary,
+        )
+
+    def part(self, digest: str) -> bytes:
+        """Return a weight part or the compression dictionary.
+
+        Raises:
+            ConversionError: the library holds no part of this digest.
+        """
+        if digest not in self._parts:
+            raise ConversionError(f"part {digest} is not in this {self.format} library; take digests from its recipes")
+        return self._parts[digest]
+
+
+def _load_fragments(
+    format: Format, cache_dir: Path, config: SpaceConfig, weights: Weights, progress: Progress
+) -> dict[Fragment, ExportedFragment]:
+    source = weights.checkpoint
+    wanted = all_fragments(config) if source is None else fragments_of(source.architecture)
+    versions = converter_versions(format)
+    keys = {
+        fragment: cache_key(
+            {
+                "exporter": EXPORTER_VERSION,
+                "converters": versions,
+                "format": format,
+                "precision": PRECISION,
+                "space": dataclasses.asdict(config),
+                "weights": weights.identity,
+                "fragment": str(fragment),
+            }
+        )
+        for fragment in wanted
+    }
+    cache = FragmentCache(root=cache_dir)
+    loaded: dict[Fragment, ExportedFragment] = {}
+    for fragment in wanted:
+        exported = cache.load(keys[fragment])
+        if exported is not None:
+            loaded[fragment] = exported
+            progress(len(loaded), len(wanted), str(fragment))
+    absent = [fragment for fragment in wanted if fragment not in loaded]
+    if absent:
+        ready = iter(range(len(loaded) + 1, len(wanted) + 1))
+        convert_fragments(
+            [(fragment, keys[fragment]) for fragment in absent],
+            format,
+            config=config,
+            weights=weights,
+            cache_dir=cache_dir,
+            done=lambda name: progress(next(ready), len(wanted), name),
+        )
+        for fragment in absent:
+            exported = cache.load(keys[fragment])
+            if exported is None:
+                raise ConversionError(
+                    f"fragment cache {cache_dir}: {fragment} was exported but reads back damaged; check the disk"
+                )
+            loaded[fragment] = exported
+    return {fragment: loaded[fragment] for fragment in wanted}
+
+
+def _no_progress(done: int, total: int, name: str) -> None:
+    pass

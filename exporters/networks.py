@@ -1,0 +1,190 @@
+"""Fragments and networks in PyTorch with the weights that are exported, BatchNorm folded. Imports torch."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from exporters.errors import ConversionError
+from exporters.fragments import GLUE, Fragment, fragments_of
+from exporters.weights import Checkpoint, Weights, checkpoint_digest
+from space import Architecture, SpaceConfig
+from space.networks import build_head, build_network, build_op, build_reduction, build_stem
+
+_MIN_MAGNITUDE = 1e-6  # no zero and no denormal among random weights: either may run at another speed
+_SHOWN_KEYS = 4
+
+
+class Sum(nn.Module):
+    """Add two values: the glue of a stage's wiring."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Map two tensors of one shape to their sum."""
+        return a + b
+
+
+def fragment_module(fragment: Fragment, config: SpaceConfig, weights: Weights) -> nn.Module:
+    """Build one fragment for inference, its weights set and its BatchNorm folded into the convolutions.
+
+    Raises:
+        ConversionError: a checkpoint does not fit its architecture.
+    """
+    return fold_batch_norm(_weighted_fragment(fragment, config, weights))
+
+
+def torch_network(architecture: Architecture, weights: Weights, *, folded: bool = True) -> nn.Module:
+    """Build a whole network for inference with exactly the weights of its exported fragments.
+
+    `folded` False keeps BatchNorm, as in training.
+
+    Raises:
+        ConversionError: a checkpoint does not fit its architecture, or the architecture is another one.
+    """
+    network: nn.Module = build_network(architecture)
+    for fragment in fragments_of(architecture):
+        if fragment != GLUE:
+            source = _weighted_fragment(fragment, architecture.config, weights)
+            network.get_submodule(fragment.module_path).load_state_dict(source.state_dict())
+    network.eval().requires_grad_(False)
+    return fold_batch_norm(network) if folded else network
+
+
+def fold_batch_norm(module: nn.Module) -> nn.Module:
+    """Fold, in place, every BatchNorm that follows a convolution in an `nn.Sequential` into its weights."""
+    for sequence in module.modules():
+        if not isinstance(sequence, nn.Sequential):
+            continue
+        for i in reversed(range(len(sequence) - 1)):
+            conv, norm = sequence[i], sequence[i + 1]
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                sequence[i] = fuse_conv_bn_eval(conv, norm).requires_grad_(False)
+                del sequence[i + 1]
+    return module
+
+
+def _weighted_fragment(fragment: Fragment, config: SpaceConfig, weights: Weights) -> nn.Module:
+    module = _empty_fragment(fragment, config)
+    if weights.checkpoint is None:
+        _draw_weights(module, fragment, weights.seed or 0)
+    else:
+        prefix = fragment.module_path + "."
+        state = _checkpoint_state(weights.checkpoint)
+        own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        if fragment != GLUE and fragment not in fragments_of(weights.checkpoint.architecture):
+            raise ConversionError(
+                f"checkpoint {weights.checkpoint.path} holds {weights.checkpoint.architecture}, "
+                f"which has no {fragment}; export that architecture alone"
+            )
+        module.load_state_dict(own)
+    return module.eval().requires_grad_(False)
+
+
+def _empty_fragment(fragment: Fragment, config: SpaceConfig) -> nn.Module:
+    if fragment.kind == "glue":
+        return Sum()
+    if fragment.kind == "stem":
+        return build_stem(config)
+    if fragment.kind == "head":
+        return build_head(config)
+    width = config.widths[fragment.stage or 0]
+    return build_reduction(width) if fragment.op is None else build_op(fragment.op, width)
+
+
+# --- weights from a seed --------------------------------------------------------------------------------------
+
+
+def _draw_weights(module: nn.Module, fragment: Fragment, seed: int) -> None:
+    """Set weights that keep activations at a sane scale through every network of a space.
+
+    Convolutions are drawn as by He et al. (arXiv:1502.01852, eq. 10); BatchNorm statistics scatter about those
+    of a normalised input. Against growth by sums, the last BatchNorm of each of n residual branches is scaled by
+    1/n, and a reduction's by 1/4.
+    """
+    name = int.from_bytes(hashlib.sha256(str(fragment).encode()).digest()[:8], "little")
+    rng = np.random.Generator(np.random.PCG64([seed, name]))
+    gains = _norm_gains(module, fragment)
+    for path, layer in module.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            fan_in = layer.weight[0].numel()
+            _set(layer.weight, rng.normal(0, np.sqrt(2 / fan_in), tuple(layer.weight.shape)))
+            if layer.bias is not None:
+                _set(layer.bias, rng.uniform(-0.1, 0.1, tuple(layer.bias.shape)))
+        elif isinstance(layer, nn.BatchNorm2d):
+            shape, gain = (layer.num_features,), gains.get(path, 1.0)
+            _set(layer.weight, gain * rng.uniform(0.8, 1.2, shape))
+            _set(layer.bias, gain * rng.uniform(-0.1, 0.1, shape))
+            assert layer.running_mean is not None and layer.running_var is not None
+            _set(layer.running_mean, rng.uniform(-0.1, 0.1, shape))
+            _set(layer.running_var, rng.uniform(0.8, 1.2, shape))
+
+
+def _norm_gains(module: nn.Module, fragment: Fragment) -> Mapping[str, float]:
+    norms = [path for path, layer in module.named_modules() if isinstance(layer, nn.BatchNorm2d)]
+    if fragment.kind == "reduction":
+        return {path: 0.25 for path in norms}
+    branches = getattr(module, "layers", None)
+    if not isinstance(branches, nn.ModuleList):
+        return {}
+    last = {path.split(".")[1]: path for path in norms}  # layers.BRANCH.unit.norm
+    return {path: 1 / len(branches) for path in last.values()}
+
+
+def _set(target: Tensor, values: npt.NDArray[np.float64]) -> None:
+    away_from_zero = np.where(np.abs(values) < _MIN_MAGNITUDE, _MIN_MAGNITUDE, values)
+    with torch.no_grad():
+        target.copy_(torch.from_numpy(away_from_zero))
+
+
+# --- weights from a checkpoint --------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def _checkpoint_state(checkpoint: Checkpoint) -> Mapping[str, Tensor]:
+    path = checkpoint.path
+    if checkpoint_digest(path) != checkpoint.sha256:
+        raise ConversionError(f"checkpoint {path} changed since it was named; name it again")
+    try:
+        state = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise ConversionError(
+            f"checkpoint {path} is not a file of tensors that torch can load safely: {error}; "
+            "write it with torch.save(network.state_dict(), path)"
+        ) from error
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ConversionError(f"checkpoint {path} is no state_dict; write torch.save(network.state_dict(), path)")
+    expected = build_network(checkpoint.architecture).state_dict()
+    faults = [
+        f"{word} {', '.join(keys[:_SHOWN_KEYS])}{f' and {len(keys) - _SHOWN_KEYS} more' * (len(keys) > _SHOWN_KEYS)}"
+        for word, keys in (
+            ("missing", [key for key in expected if key not in state]),
+            ("unexpected", [str(key) for key in state if key not in expected]),
+            (
+                "of another shape",
+                [
+                    f"{key} {tuple(state[key].shape)} instead of {tuple(value.shape)}"
+                    for key, value in expected.items()
+                    if key in state and state[key].shape != value.shape
+                ],
+            ),
+            (
+                "not finite",
+                [key for key in expected if key in state and not bool(torch.isfinite(state[key]).all())],
+            ),
+        )
+        if keys
+    ]
+    if faults:
+        raise ConversionError(
+            f"checkpoint {path} does not fit {checkpoint.architecture}: {'; '.join(faults)}; "
+            "name the architecture that it was trained as"
+        )
+    return state

@@ -1,0 +1,73 @@
+"""The converter's process: `python -m exporters.worker`. Reads one request, exports, reports line by line.
+
+torch and tensorflow write to stdout and stderr from C++ as they please and keep hundreds of megabytes; in a process
+of their own they disturb nobody. stdin: one JSON request. stdout: one JSON object a line, {"done": name,
+"elapsed_s": seconds of conversion} or {"error": message}. stderr: whatever the converters print.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from exporters.cache import FragmentCache
+from exporters.errors import ConversionError
+from exporters.fragments import Fragment
+from exporters.weights import Checkpoint, Weights
+from space import Architecture, SpaceConfig
+
+
+def main() -> int:
+    """Serve the request on stdin; return the exit status."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # whoever prints from here on prints to stderr
+    request = json.load(sys.stdin)
+    try:
+        for answer in _serve(request):
+            answers.write(json.dumps(answer) + "\n")
+    except ConversionError as error:
+        answers.write(json.dumps({"error": str(error)}) + "\n")
+        return 1
+    return 0
+
+
+def _serve(request: dict[str, Any]) -> Any:
+    if request["format"] == "onnx":
+        from exporters import onnx_export as exporter
+    else:
+        from exporters import tflite_export as exporter  # type: ignore[no-redef]
+    config = SpaceConfig(**request["config"])
+    weights = _weights(request["weights"], config)
+    for job in request["networks"]:
+        architecture = Architecture.parse(job["architecture"], config)
+        started_ns = time.perf_counter_ns()
+        model = exporter.export_network(architecture, weights)
+        elapsed_s = (time.perf_counter_ns() - started_ns) / 1e9
+        Path(job["path"]).write_bytes(model)
+        yield {"done": str(architecture), "elapsed_s": elapsed_s}
+    cache = FragmentCache(root=Path(request["cache"]))
+    for job in request["fragments"]:
+        fragment = Fragment(**job["fragment"])
+        started_ns = time.perf_counter_ns()
+        cache.save(job["key"], exporter.export_fragment(fragment, config, weights))
+        yield {"done": str(fragment), "elapsed_s": (time.perf_counter_ns() - started_ns) / 1e9}
+
+
+def _weights(source: dict[str, Any], config: SpaceConfig) -> Weights:
+    if source["seed"] is not None:
+        return Weights.seeded(source["seed"])
+    return Weights(
+        checkpoint=Checkpoint(
+            path=Path(source["path"]),
+            sha256=source["sha256"],
+            architecture=Architecture.parse(source["architecture"], config),
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -19,7 +19,7 @@ from harness import __version__
 from harness.devices import Device, LocalDevice
 from harness.errors import AgentError, DeviceError, LinkError
 from harness.frames import FrameStream
-from harness.models import Model
+from harness.models import Assembly
 from harness.transports import Channel, Transport
 
 PROTOCOL = 1
@@ -169,9 +169,9 @@ class AgentClient:
         """Shrink the device's cache of parts to `max_bytes`, least recently used first."""
         return self._ask("evict", max_bytes=max_bytes)
 
-    def send_models(self, models: Sequence[Model]) -> int:
+    def send_models(self, models: Sequence[Assembly]) -> int:
         """Send the parts of the models that the device lacks; return the bytes of parts sent."""
-        wanted: dict[str, tuple[Model, bytes | None]] = {}
+        wanted: dict[str, tuple[Assembly, bytes | None]] = {}
         for model in models:
             if model.dictionary is not None:
                 wanted.setdefault(model.dictionary, (model, None))
@@ -199,7 +199,7 @@ class AgentClient:
         """End the agent: its input ends, so it kills its worker and leaves."""
         self._channel.close()
 
-    def _put(self, digest: str, model: Model, skeleton: bytes | None) -> None:
+    def _put(self, digest: str, model: Assembly, skeleton: bytes | None) -> None:
         data = skeleton if skeleton is not None else model.read_part(digest)
         dictionary = model.dictionary if skeleton is not None else None
         if skeleton is not None:

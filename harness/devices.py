@@ -17,7 +17,11 @@ from harness.errors import ConfigError, did_you_mean
 
 DEFAULT_FILE = "devices.toml"
 LOCAL = "local"
-RUNTIMES = {"onnxruntime": "onnx", "tflite": "tflite"}  # runtime -> the model format that it runs
+Format = Literal["onnx", "tflite"]
+RUNTIMES: dict[str, Format] = {
+    "onnxruntime": "onnx",
+    "tflite": "tflite",
+}  # runtime -> the model format that it runs
 MAX_FILE_BYTES = 1 << 20
 
 _NAME = re.compile(r"[a-zA-Z0-9-]+")

@@ -9,19 +9,14 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """A network as the device gets it: a small skeleton of its own, then parts that many networks share.
+class Assembly:
+    """How the device makes a model: a small skeleton of its own, then parts that many networks share.
 
-    `architecture` is its text, `graph_hash` the key that joins it with accuracies; `digest` names the model's bytes;
-    `parts` are sha256 digests that `read_part` answers; `dictionary` names a part that serves as zlib preset dictionary.
+    `parts` are sha256 digests that `read_part` answers; `dictionary` names a part that serves as zlib preset dictionary for
+    the skeleton's way; `digest` names the model's bytes.
     """
 
-    architecture: str
-    graph_hash: str
     format: str
-    precision: str
-    space: str
-    weights: str
     alignment: int
     skeleton: bytes = field(repr=False)
     parts: tuple[str, ...]
@@ -41,3 +36,20 @@ class Model:
             "alignment": self.alignment,
             "parts": [self.skeleton_digest, *self.parts],
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A network in one format: its text, the graph hash that joins it with accuracies, and how to assemble it.
+
+    `weights` names the weights and the exporter that made the parts: equal names mean equal models.
+    `assemble` is called when the model is about to be sent, so that a campaign over a whole space holds no model bytes.
+    """
+
+    architecture: str
+    graph_hash: str
+    format: str
+    precision: str
+    space: str
+    weights: str
+    assemble: Callable[[], Assembly] = field(repr=False, compare=False)

@@ -121,16 +121,16 @@ class Store:
         with self._begin() as connection:
             return [_configuration(row) for row in connection.execute(query).mappings()]
 
-    def session_counts(self, configuration: Configuration) -> dict[tuple[str, str], int]:
-        """Return the number of sessions by (graph hash, model digest) on a configuration."""
+    def session_counts(self, configuration: Configuration) -> dict[str, int]:
+        """Return the number of sessions by graph hash on a configuration."""
         query = (
-            sa.select(SESSIONS.c.graph_hash, SESSIONS.c.model_digest, sa.func.count())
+            sa.select(SESSIONS.c.graph_hash, sa.func.count())
             .join(CONFIGURATIONS)
             .where(CONFIGURATIONS.c.digest == configuration.digest)
-            .group_by(SESSIONS.c.graph_hash, SESSIONS.c.model_digest)
+            .group_by(SESSIONS.c.graph_hash)
         )
         with self._begin() as connection:
-            return {(row[0], row[1]): row[2] for row in connection.execute(query)}
+            return {row[0]: row[1] for row in connection.execute(query)}
 
     def sessions(
         self, configuration: Configuration, graph_hashes: Sequence[str] | None = None
@@ -285,8 +285,9 @@ def _configuration(row: sa.RowMapping) -> Configuration:
 def _session(row: sa.RowMapping, configuration: Configuration) -> SessionRecord:
     try:
         raw = unpack_raw(row["raw"])
-    except ValueError:
-        X
+    except ValueError as error:
+        where = f"session {row['id']} of {row['architecture']}"
+        raise StoreError(f"{where}: {error}; restore the store from a backup") from error
     names = [
         "campaign_id",
         "architecture",

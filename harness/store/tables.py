@@ -10,25 +10,20 @@ CONFIGURATIONS = sa.Table(
     "configurations",
     METADATA,
     sa.Column("id", sa.Integer, primary_key=True),
-    *(
-        sa.Column(name, kind)
-        for name, kind in {
-            "digest": sa.String(64),
-            "device": sa.Text(),
-            "hardware": sa.Text(),
-            "runtime": sa.Text(),
-            "runtime_version": sa.Text(),
-            "provider": sa.Text(),
-            "format": sa.Text(),
-            "precision": sa.Text(),
-            "threads": sa.Integer(),
-            "cores": sa.Text(),
-            "space": sa.Text(),
-            "weights": sa.Text(),
-            "reference": sa.String(32),
-            "clock_tier": sa.String(1),
-        }.items()
-    ),
+    sa.Column("digest", sa.String(64)),
+    sa.Column("device", sa.Text),
+    sa.Column("hardware", sa.Text),
+    sa.Column("runtime", sa.Text),
+    sa.Column("runtime_version", sa.Text),
+    sa.Column("provider", sa.Text),
+    sa.Column("format", sa.Text),
+    sa.Column("precision", sa.Text),
+    sa.Column("threads", sa.Integer),
+    sa.Column("cores", sa.Text),
+    sa.Column("space", sa.Text),
+    sa.Column("weights", sa.Text),
+    sa.Column("reference", sa.String(32)),
+    sa.Column("clock_tier", sa.String(1)),
 )
 
 CAMPAIGNS = sa.Table(

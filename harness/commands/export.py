@@ -1,0 +1,51 @@
+"""`harness export`: one network as a file that any tool opens."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.commands.measure import ModelFormat
+from harness.errors import ConfigError, ExportError
+
+
+def export(
+    architecture: Annotated[str, typer.Argument(help="An architecture, its graph hash or its index.")],
+    model_format: Annotated[ModelFormat, typer.Option("--format", help="Format of the file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint", help="Trained weights (a torch state dict). [default: seeded random weights]"
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+) -> None:
+    """Write a stand-alone ONNX or TFLite file of one network."""
+    from harness.commands.sources import cache_folder, select_architectures, translated_errors
+
+    chosen = select_architectures([architecture])
+    if len(chosen) != 1:
+        raise ConfigError(f"{architecture!r} names {len(chosen)} networks; export takes one")
+    if output.exists() and not force:
+        raise ConfigError(f"{output}: exists already; name another file or add --force")
+    if not output.parent.is_dir():
+        raise ConfigError(f"{output}: no folder {str(output.parent)!r}; make it first")
+    with translated_errors():
+        from exporters import Weights, standalone
+
+        weights = Weights.seeded(0) if checkpoint is None else Weights.from_checkpoint(checkpoint, chosen[0])
+        data = standalone(chosen[0], model_format.value, weights=weights, cache_dir=cache_folder())
+    temporary = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(output)
+    except OSError as error:
+        raise ExportError(f"{output}: cannot be written: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    source = "seeded random weights" if checkpoint is None else f"weights of {checkpoint}"
+    typer.echo(f"{output}: {chosen[0]} as {model_format.value}, {len(data) / 1e6:.1f} MB, {source}", err=True)

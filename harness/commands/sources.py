@@ -1,0 +1,141 @@
+"""Where space, exporters and harness meet: selections become architectures, architectures become models.
+
+Errors of the other rooms are translated here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from harness.errors import ConfigError, ExportError
+from harness.models import Assembly, Model
+
+if TYPE_CHECKING:
+    from exporters import Format, FragmentLibrary
+    from space import Architecture
+
+PRECISION = "fp32"
+# The reference of every slice: one network of middling cost that holds all three ops and both kinds of sum.
+REFERENCE = "conv/mbconv-bconv+out/conv+conv"
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn errors of space and exporters into the command line's."""
+    from exporters import ConversionError
+    from space import ArchitectureError
+
+    try:
+        yield
+    except ArchitectureError as error:
+        raise ConfigError(str(error)) from error
+    except ConversionError as error:
+        raise ExportError(str(error)) from error
+
+
+def select_architectures(selections: Sequence[str]) -> list[Architecture]:
+    """Return the architectures that the user named. Raises: ConfigError."""
+    with translated_errors():
+        from space.sampling import select_models
+
+        return select_models(list(selections))
+
+
+def cache_folder() -> Path:
+    """Return the folder for exported fragments: $HARNESS_CACHE, or the user's cache folder."""
+    import os
+
+    import platformdirs
+
+    return Path(os.environ.get("HARNESS_CACHE") or platformdirs.user_cache_dir("harness")) / "fragments"
+
+
+class ExportedModels:
+    """Models of some architectures with seeded weights, exported when a campaign asks for a format; safe in threads."""
+
+    def __init__(
+        self, architectures: Sequence[Architecture], *, progress: Callable[[str, int, int, str], None]
+    ) -> None:
+        self._architectures = architectures
+        self._progress = progress
+        self._libraries: dict[Format, FragmentLibrary] = {}
+        self._lock = threading.Lock()
+
+    def models(self, model_format: Format) -> Sequence[Model]:
+        """Return the models, each made when it is looked at."""
+        return _Models(self._architectures, self._library(model_format))
+
+    def reference(self, model_format: Format) -> Model:
+        """Return the reference network's model."""
+        from space import Architecture
+
+        return to_model(self._library(model_format), Architecture.parse(REFERENCE))
+
+    def _library(self, model_format: Format) -> FragmentLibrary:
+        from exporters import FragmentLibrary, Weights
+
+        with self._lock, translated_errors():
+            if model_format not in self._libraries:
+                self._libraries[model_format] = FragmentLibrary.open(
+                    model_format,
+                    cache_dir=cache_folder(),
+                    weights=Weights.seeded(0),
+                    progress=lambda done, total, name: self._progress(model_format, done, total, name),
+                )
+            return self._libraries[model_format]
+
+
+class _Models(Sequence[Model]):
+    def __init__(self, architectures: Sequence[Architecture], library: FragmentLibrary) -> None:
+        self._architectures, self._library = architectures, library
+
+    def __len__(self) -> int:
+        return len(self._architectures)
+
+    @overload
+    def __getitem__(self, index: int) -> Model: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Model]: ...
+
+    def __getitem__(self, index: int | slice) -> Model | Sequence[Model]:
+        if isinstance(index, slice):
+            return _Models(self._architectures[index], self._library)
+        return to_model(self._library, self._architectures[index])
+
+
+def _weights_name(library: FragmentLibrary) -> str:
+    """Name weights and exported fragments: the name changes when either does."""
+    parts = "\n".join((*library.part_digests, library.dictionary or ""))
+    return f"{library.weights.identity}, parts {hashlib.sha256(parts.encode()).hexdigest()[:12]}"
+
+
+def to_model(library: FragmentLibrary, architecture: Architecture) -> Model:
+    """Return an architecture of the library's space as a campaign's model."""
+
+    def assemble() -> Assembly:
+        recipe = library.recipe(architecture)
+        return Assembly(
+            format=recipe.format,
+            alignment=recipe.alignment,
+            skeleton=recipe.skeleton,
+            parts=recipe.parts,
+            dictionary=recipe.dictionary,
+            digest=recipe.digest,
+            read_part=library.part,
+        )
+
+    return Model(
+        architecture=str(architecture),
+        graph_hash=architecture.graph_hash,
+        format=library.format,
+        precision=PRECISION,
+        space=library.config.name,
+        weights=_weights_name(library),
+        assemble=assemble,
+    )

@@ -1,0 +1,128 @@
+"""Tables on standard output: aligned for a terminal, JSON or CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from itertools import groupby
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from harness.latencies import Latency, to_json
+from harness.records import Configuration, Failure
+
+
+def print_json(document: object) -> None:
+    """Print a JSON document."""
+    typer.echo(json.dumps(document, indent=2))
+
+
+def print_latencies(rows: Sequence[Latency], *, json_output: bool = False, csv_output: bool = False) -> None:
+    """Print latencies, one table a configuration, fastest first."""
+    if json_output:
+        print_json(to_json(rows))
+        return
+    if csv_output:
+        documents = to_json(rows)
+        if documents:
+            writer = csv.DictWriter(sys.stdout, fieldnames=list(documents[0]))
+            writer.writeheader()
+            writer.writerows(documents)
+        return
+    for configuration, group in groupby(rows, key=lambda row: row.configuration):
+        print_table(
+            describe(configuration),
+            ["network", "latency ms", "95 % interval", "+-", "ratio", "wall ms", "p90 ms", "sessions"],
+            [_cells(row) for row in group],
+        )
+
+
+def print_failures(failures: Sequence[Failure], *, json_output: bool) -> None:
+    """Print failures, oldest first."""
+    if json_output:
+        print_json(
+            [
+                {
+                    "device": failure.configuration.device,
+                    "runtime": failure.configuration.runtime,
+                    "architecture": failure.architecture,
+                    "graph_hash": failure.graph_hash,
+                    "kind": failure.kind,
+                    "message": failure.message,
+                    "time_utc": failure.time_utc,
+                }
+                for failure in failures
+            ]
+        )
+        return
+    print_table(
+        "failures",
+        ["time (UTC)", "device", "runtime", "network", "kind", "message"],
+        [
+            [
+                f.time_utc[:19],
+                f.configuration.device,
+                f.configuration.runtime,
+                f.architecture,
+                f.kind,
+                f.message,
+            ]
+            for f in failures
+        ],
+        right=(),
+    )
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] | None = None
+) -> None:
+    """Print a table; the columns `right` (default: all but the first) are aligned to the right."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, title_style="bold")
+    aligned = range(1, len(columns)) if right is None else right
+    for number, column in enumerate(columns):
+        table.add_column(
+            column,
+            justify="right" if number in aligned else "left",
+            overflow="fold",
+            no_wrap=number in aligned,
+        )
+    for row in rows:
+        table.add_row(*(_plain(cell) for cell in row))
+    console = Console(file=sys.stdout, highlight=False)
+    if not console.is_terminal:
+        console = Console(file=sys.stdout, highlight=False, width=160)
+    console.print(table)
+
+
+def describe(configuration: Configuration) -> str:
+    """Return a configuration in one line."""
+    c = configuration
+    provider = "" if c.provider == "CPUExecutionProvider" else f" ({c.provider})"
+    threads = "1 thread" if c.threads == 1 else f"{c.threads} threads"
+    cores = f" on core{'s' if len(c.cores) > 1 else ''} {','.join(map(str, c.cores))}" if c.cores else ""
+    return f"{c.device}: {c.hardware}, {c.runtime} {c.runtime_version}{provider}, {c.precision}, {threads}{cores}, clock tier {c.clock_tier}"
+
+
+def _cells(row: Latency) -> list[str]:
+    half = (row.high_ms - row.low_ms) / 2 / row.latency_ms
+    p90 = "" if row.wall.p90_ms is None else f"{row.wall.p90_ms:.3f}"
+    return [
+        row.architecture,
+        f"{row.latency_ms:.3f}",
+        f"{row.low_ms:.3f} .. {row.high_ms:.3f}",
+        f"{half:.1%}",
+        f"{row.estimate.ratio:.4f}",
+        f"{row.wall.median_ms:.3f}",
+        p90,
+        str(row.estimate.sessions),
+    ]
+
+
+def _plain(cell: str) -> str:
+    from rich.markup import escape
+
+    return escape(cell)

@@ -1,0 +1,140 @@
+"""What `harness doctor` checks: a device from the outside in, each finding with its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.conditions import clock_tier
+from harness.devices import Device, SshDevice
+from harness.errors import ConfigError, DeviceError
+from harness.link import Link
+from harness.selection import choose_cores, choose_runtimes
+from harness.transports import open_transport
+
+FREE_BYTES = 200 << 20  # both formats' weights, a model being assembled, and room
+HOT_C = 70.0
+BUSY_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing looked at: `status` is ok, warn or FAIL; `remedy` says what to type."""
+
+    status: str
+    name: str
+    found: str
+    remedy: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """Return the check as plain values."""
+        return asdict(self)
+
+
+def diagnose(device: Device) -> list[Check]:
+    """Check a device step by step; the first step that fails ends the list."""
+    link = Link(device, open_transport(device), owner="harness doctor")
+    checks: list[Check] = []
+    try:
+        try:
+            link.open(lock=False)
+        except (DeviceError, ConfigError) as error:
+            return [Check(status="FAIL", name="reach", found=str(error), remedy="see the message")]
+        deployment = link.deployment
+        assert deployment is not None
+        if isinstance(device, SshDevice):
+            key = "pinned in devices.toml" if device.host_key else f"known from {device.known_hosts}"
+            checks.append(Check(status="ok", name="host key", found=key))
+        version = ".".join(map(str, deployment.python_version))
+        checks.append(Check(status="ok", name="python", found=f"{version} ({deployment.executable})"))
+        checks.append(Check(status="ok", name="agent", found=f"{deployment.path} answers"))
+        checks += _runtimes(device, link.hello)
+        checks.append(_space(link.hello))
+        checks += _conditions(device, link.hello, link.client.probe())
+    except (DeviceError, ConfigError) as error:
+        checks.append(Check(status="FAIL", name="agent", found=str(error), remedy="see the message"))
+    finally:
+        link.close()
+    return checks
+
+
+def _runtimes(device: Device, hello: Mapping[str, Any]) -> list[Check]:
+    checks = [
+        Check(
+            status="ok",
+            name="runtime",
+            found=f"{r['name']} {r['version']} ({r['package']}; {', '.join(map(str, r.get('providers', []))) or 'cpu'})",
+        )
+        for r in hello.get("runtimes", [])
+    ]
+    for broken in hello.get("broken", []):
+        found = f"{broken['name']} is installed but broken: {broken['message']}"
+        checks.append(
+            Check(status="warn", name="runtime", found=found, remedy="install it anew on the device")
+        )
+    try:
+        choose_runtimes(device, hello, (), ())
+    except ConfigError as error:
+        checks.append(Check(status="FAIL", name="runtime", found=str(error), remedy="see the message"))
+    return checks
+
+
+def _space(hello: Mapping[str, Any]) -> Check:
+    free_bytes = hello.get("free_bytes")
+    if free_bytes is None:
+        return Check(status="warn", name="free space", found="the device does not say")
+    found = f"{free_bytes / 1e9:.1f} GB in {hello.get('root', '')}"
+    if free_bytes < FREE_BYTES:
+        remedy = f'free {FREE_BYTES >> 20} MiB, or name another folder with root = "..."'
+        return Check(status="FAIL", name="free space", found=found, remedy=remedy)
+    return Check(status="ok", name="free space", found=found)
+
+
+def _conditions(device: Device, hello: Mapping[str, Any], conditions: Mapping[str, Any]) -> list[Check]:
+    checks = []
+    try:
+        cores = choose_cores(device, hello, None, ())
+    except ConfigError as error:
+        return [Check(status="FAIL", name="cores", found=str(error), remedy="see the message")]
+    clusters = " + ".join(",".join(map(str, cluster)) for cluster in hello.get("clusters", []))
+    found = f"{conditions.get('cpu_model', 'unknown CPU')}; clusters {clusters}; would run on {','.join(map(str, cores))}"
+    checks.append(Check(status="ok", name="cores", found=found))
+    tier = clock_tier(conditions, cores)
+    governors = sorted(set(map(str, conditions.get("governors", {}).values())))
+    found = f"tier {tier}" + (f", governor {', '.join(governors)}" if governors else ", no governor visible")
+    remedy = (
+        ""
+        if tier != "C"
+        else "paired timing cancels drift; to lock clocks: sudo cpupower frequency-set -g performance"
+    )
+    checks.append(Check(status="ok" if tier != "C" else "warn", name="clocks", found=found, remedy=remedy))
+    temps = conditions.get("temps_c", {})
+    if temps:
+        hottest = max(temps, key=lambda zone: float(temps[zone]))
+        is_hot = float(temps[hottest]) >= HOT_C
+        checks.append(
+            Check(
+                status="warn" if is_hot else "ok",
+                name="temperature",
+                found=f"{temps[hottest]:.0f} C ({hottest})",
+                remedy="let it cool down first" if is_hot else "",
+            )
+        )
+    load = conditions.get("load_1m")
+    if load is not None:
+        is_busy = float(load) > BUSY_SHARE * len(hello["cores"])
+        checks.append(
+            Check(
+                status="warn" if is_busy else "ok",
+                name="load",
+                found=f"{float(load):.2f} over {len(hello['cores'])} cores",
+                remedy="stop what else runs on the device" if is_busy else "",
+            )
+        )
+    if conditions.get("throttled"):
+        found = f"{conditions['throttled']}"
+        checks.append(
+            Check(status="warn", name="throttled", found=found, remedy="check power supply and cooling")
+        )
+    return checks

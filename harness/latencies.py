@@ -1,0 +1,90 @@
+"""Latencies as a person reads them: estimates of stored sessions times the stored reference latency."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from harness.records import Configuration, SessionRecord
+from harness.stats import Estimate, WallTime, estimate, wall_time
+from harness.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """One network on one configuration. `latency_ms` with its 95 % interval; wall times are what a user feels."""
+
+    configuration: Configuration
+    architecture: str
+    graph_hash: str
+    latency_ms: float
+    low_ms: float
+    high_ms: float
+    estimate: Estimate
+    wall: WallTime
+    first_run_ms: float
+    measured_utc: str
+
+
+def latencies(
+    store: Store, configuration: Configuration, graph_hashes: Sequence[str] | None = None
+) -> list[Latency]:
+    """Return what is stored of a configuration, fastest first; nothing while its reference latency is missing."""
+    reference = store.reference_latency(configuration)
+    if reference is None:
+        return []
+    calibration = reference.session_id
+    by_network: dict[str, list[SessionRecord]] = {}
+    for session in store.sessions(configuration, graph_hashes):
+        if session.session_id != calibration:  # taken under its own plan, of the reference against itself
+            by_network.setdefault(session.graph_hash, []).append(session)
+    rows = [_latency(configuration, sessions, reference.latency_ns / 1e6) for sessions in by_network.values()]
+    return sorted(rows, key=lambda row: row.latency_ms)
+
+
+def to_json(rows: Iterable[Latency]) -> list[dict[str, object]]:
+    """Return latencies as plain values: names with units, the configuration beside each number."""
+    return [
+        {
+            "device": row.configuration.device,
+            "hardware": row.configuration.hardware,
+            "runtime": row.configuration.runtime,
+            "runtime_version": row.configuration.runtime_version,
+            "provider": row.configuration.provider,
+            "format": row.configuration.format,
+            "precision": row.configuration.precision,
+            "threads": row.configuration.threads,
+            "cores": list(row.configuration.cores),
+            "clock_tier": row.configuration.clock_tier,
+            "space": row.configuration.space,
+            "architecture": row.architecture,
+            "graph_hash": row.graph_hash,
+            "latency_ms": row.latency_ms,
+            "low_ms": row.low_ms,
+            "high_ms": row.high_ms,
+            "ratio": row.estimate.ratio,
+            "sessions": row.estimate.sessions,
+            "slices": row.estimate.slices,
+            "wall_median_ms": row.wall.median_ms,
+            "wall_p90_ms": row.wall.p90_ms,
+            "first_run_ms": row.first_run_ms,
+            "measured_utc": row.measured_utc,
+        }
+        for row in rows
+    ]
+
+
+def _latency(configuration: Configuration, sessions: list[SessionRecord], reference_ms: float) -> Latency:
+    summary = estimate(sessions)
+    return Latency(
+        configuration=configuration,
+        architecture=sessions[0].architecture,
+        graph_hash=sessions[0].graph_hash,
+        latency_ms=summary.ratio * reference_ms,
+        low_ms=summary.low * reference_ms,
+        high_ms=summary.high * reference_ms,
+        estimate=summary,
+        wall=wall_time(sessions),
+        first_run_ms=min(session.first_run_ns for session in sessions) / 1e6,
+        measured_utc=sessions[-1].started_utc,
+    )

@@ -1,0 +1,88 @@
+"""A link to a device's agent: opened once, opened again when it broke."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from harness.agent import AgentClient, Deployment, deploy
+from harness.devices import Device
+from harness.errors import AgentError, DeviceError, LinkError
+from harness.transports import Transport
+
+RECONNECT_WAITS_S = (1.0, 5.0, 15.0, 60.0)  # a board that reboots is back within these
+
+
+class Link:
+    """Transport, deployed agent and its client, held for one campaign; the device stays locked while it is open."""
+
+    def __init__(self, device: Device, transport: Transport, *, owner: str) -> None:
+        self._device, self._transport, self._owner = device, transport, owner
+        self._client: AgentClient | None = None
+        self._sent_bytes = 0
+        self.deployment: Deployment | None = None
+        self.hello: dict[str, Any] = {}
+
+    @property
+    def client(self) -> AgentClient:
+        """Return the agent's client. Raises: LinkError when the link is not open."""
+        if self._client is None:
+            raise LinkError(f"device {self._device.name!r}: not connected")
+        return self._client
+
+    @property
+    def agent_digest(self) -> str:
+        """Return the sha256 hex of the agent that runs on the device."""
+        return self.deployment.digest if self.deployment else ""
+
+    @property
+    def sent_bytes(self) -> int:
+        """Return the bytes of model parts sent over this link so far."""
+        return self._sent_bytes + (self._client.sent_bytes if self._client else 0)
+
+    def open(self, *, lock: bool = True) -> None:
+        """Connect, deploy, start the agent, greet it and take the device's lock.
+
+        Raises: DeviceError naming what failed and the remedy.
+        """
+        self._transport.connect()
+        self.deployment = deploy(self._transport, self._device)
+        self._client = AgentClient.start(self._transport, self._device, self.deployment)
+        self.hello = self._client.hello()
+        if lock:
+            try:
+                self._client.lock(self._owner)
+            except AgentError as error:
+                if error.kind != "busy":
+                    raise
+                raise DeviceError(
+                    f"{error}; wait for it or stop it, two campaigns would disturb each other"
+                ) from error
+
+    def reopen(self, say: Callable[[str], None]) -> None:
+        """Connect anew after the link broke, with growing waits.
+
+        Raises: DeviceError when the device stays away.
+        """
+        for attempt, wait_s in enumerate(RECONNECT_WAITS_S, start=1):
+            self.close()
+            try:
+                self.open()
+                return
+            except LinkError as error:
+                say(f"attempt {attempt} of {len(RECONNECT_WAITS_S)}: {error}; next in {wait_s:g} s")
+                time.sleep(wait_s)
+        self.close()
+        raise DeviceError(
+            f"device {self._device.name!r}: lost, {len(RECONNECT_WAITS_S)} attempts to reconnect failed; what was "
+            "measured is stored, the same command goes on from here"
+        )
+
+    def close(self) -> None:
+        """End the agent and the connection."""
+        if self._client is not None:
+            self._sent_bytes += self._client.sent_bytes
+            self._client.close()
+            self._client = None
+        self._transport.close()

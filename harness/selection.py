@@ -1,0 +1,126 @@
+"""Which runtimes and cores of a device a campaign uses: the command line first, then devices.toml, then all there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.devices import RUNTIMES, Device, Format, parse_runtime
+from harness.errors import ConfigError, did_you_mean
+
+_INSTALL = {"onnxruntime": "onnxruntime", "tflite": "ai-edge-litert"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeUse:
+    """A runtime of the device as a campaign uses it; `options` go to the agent as they are."""
+
+    name: str
+    version: str
+    provider: str
+    format: Format
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def choose_runtimes(
+    device: Device, hello: Mapping[str, Any], requested: Sequence[str], formats: Sequence[str]
+) -> list[RuntimeUse]:
+    """Return the runtimes to use, with versions and providers as the device has them.
+
+    Raises: ConfigError for an unknown runtime or provider, one that the device lacks, or when none is left.
+    """
+    found = {str(r["name"]): r for r in hello.get("runtimes", [])}
+    wanted = list(requested or device.runtimes or found)
+    try:
+        parsed = [(text, *parse_runtime(text)) for text in dict.fromkeys(wanted)]
+    except ValueError as error:
+        raise ConfigError(f"--runtime {error}") from error
+    parsed = [entry for entry in parsed if not formats or RUNTIMES[entry[1]] in formats]
+    uses = [_use(device, found, hello, *entry) for entry in parsed]
+    if not uses:
+        reason = f"none runs {' or '.join(formats)} models" if formats else "none is installed"
+        raise ConfigError(
+            f"device {device.name!r}: no runtime to measure with, {reason}{_broken(hello)}; install one on the device: "
+            f"{_pip(device, hello, _INSTALL.values())}"
+        )
+    return uses
+
+
+def choose_cores(
+    device: Device, hello: Mapping[str, Any], threads: int | None, cores: Sequence[int]
+) -> tuple[int, ...]:
+    """Return the cores to run on, as many as threads: the first of those named, else of the fastest cluster's high end.
+
+    Raises: ConfigError when the device has no such cores or too few of one kind.
+    """
+    usable = {int(core) for core in hello["cores"]}
+    named = tuple(cores) or device.cores
+    if named:
+        for core in named:
+            if core not in usable:
+                raise ConfigError(
+                    f"device {device.name!r}: core {core} is not usable (usable: {_list(sorted(usable))}); name others with --cores"
+                )
+        count = threads or len(named)
+        if count > len(named):
+            raise ConfigError(
+                f"device {device.name!r}: {count} threads on {len(named)} named cores {_list(named)}; threads that share "
+                "a core are noise: name more cores or fewer threads"
+            )
+        return tuple(named[:count])
+    count = threads or device.threads
+    cluster = [int(core) for core in hello["clusters"][0]] if hello.get("clusters") else sorted(usable)
+    if count > len(cluster):
+        raise ConfigError(
+            f"device {device.name!r}: {count} threads, but its fastest cluster has {len(cluster)} cores {_list(cluster)}; "
+            "use fewer threads, or name cores with --cores"
+        )
+    return tuple(sorted(cluster)[-count:])
+
+
+def _use(
+    device: Device, found: Mapping[str, Any], hello: Mapping[str, Any], text: str, name: str, provider: str
+) -> RuntimeUse:
+    if name not in found:
+        raise ConfigError(
+            f"device {device.name!r} has no runtime {name!r} (found: {', '.join(found) or 'none'}){_broken(hello)}; install it "
+            f"on the device: {_pip(device, hello, [_INSTALL[name]])}"
+        )
+    runtime = found[name]
+    options: dict[str, Any] = {}
+    providers = {_short(str(p)): str(p) for p in runtime.get("providers", [])}
+    full = next(iter(providers.values()), "cpu")
+    if provider:
+        key = _short(provider)
+        if key not in providers:
+            raise ConfigError(
+                f"device {device.name!r}: runtime {text!r}: no provider {provider!r}{did_you_mean(key, providers)} "
+                f"(there: {', '.join(providers) or 'none'})"
+            )
+        full = providers[key]
+    elif "cpu" in providers:
+        full = providers["cpu"]
+    if providers:
+        options["provider"] = full
+    return RuntimeUse(
+        name=name, version=str(runtime["version"]), provider=full, format=RUNTIMES[name], options=options
+    )
+
+
+def _short(provider: str) -> str:
+    return provider.lower().removesuffix("executionprovider")
+
+
+def _broken(hello: Mapping[str, Any]) -> str:
+    broken = [f"{b['name']}: {b['message']}" for b in hello.get("broken", [])]
+    return f"; installed but broken: {'; '.join(broken)}" if broken else ""
+
+
+def _pip(device: Device, hello: Mapping[str, Any], packages: Any) -> str:
+    python = device.python or "python3"
+    return " or ".join(f"{python} -m pip install {package}" for package in packages)
+
+
+def _list(cores: Sequence[int]) -> str:
+    return ",".join(map(str, cores))

@@ -1,0 +1,73 @@
+"""From an agent's events to a session record; the agent is foreign, so each field is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.errors import LinkError
+from harness.records import SessionRecord, Slice
+
+MAX_SLICES = 100_000
+
+
+class SessionBuilder:
+    """Collect the events of one run and build the record when the run ended well."""
+
+    def __init__(self, *, started_utc: str) -> None:
+        self._started_utc = started_utc
+        self._loaded: dict[str, Mapping[str, Any]] = {}
+        self._warm: Mapping[str, Any] | None = None
+        self._slices: list[Slice] = []
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Take in an event. Raises: LinkError when it does not follow the protocol."""
+        kind = event.get("event")
+        try:
+            if kind == "loaded":
+                self._loaded[str(event["which"])] = event
+            elif kind == "warm":
+                self._warm = event
+            elif kind == "slice":
+                if len(self._slices) >= MAX_SLICES or event["index"] != len(self._slices):
+                    raise ValueError(f"slice {event['index']} after {len(self._slices)} slices")
+                self._slices.append(
+                    Slice(
+                        reference_before_ns=tuple(event["reference_before_ns"]),
+                        after_switch_ns=event["after_switch_ns"],
+                        network_ns=tuple(event["network_ns"]),
+                        reference_after_ns=tuple(event["reference_after_ns"]),
+                    )
+                )
+        except (KeyError, TypeError, ValueError) as error:
+            raise LinkError(f"the agent broke the protocol in event {kind!r}: {error}") from error
+
+    def build(self, summary: Mapping[str, Any], **identity: Any) -> SessionRecord:
+        """Return the record. Raises: LinkError when the agent left something out."""
+        try:
+            network, reference, warm = self._loaded["network"], self._loaded["reference"], self._warm
+            if warm is None:
+                raise ValueError("no event 'warm'")
+            if summary["slices"] != len(self._slices):
+                raise ValueError(f"{summary['slices']} slices announced, {len(self._slices)} arrived")
+            return SessionRecord(
+                started_utc=self._started_utc,
+                elapsed_s=float(summary["elapsed_s"]),
+                loop_s=float(summary["loop_s"]),
+                stop=str(summary["stop"]),
+                load_ns=int(network["load_ns"]),
+                first_run_ns=int(network["first_run_ns"]),
+                reference_load_ns=int(reference["load_ns"]),
+                reference_first_run_ns=int(reference["first_run_ns"]),
+                network_loops=int(warm["network_loops"]),
+                reference_loops=int(warm["reference_loops"]),
+                warmup_network_ns=tuple(int(ns) for ns in warm["network_ns"]),
+                warmup_reference_ns=tuple(int(ns) for ns in warm["reference_ns"]),
+                slices=tuple(self._slices),
+                conditions_before=dict(summary["conditions_before"]),
+                conditions_after=dict(summary["conditions_after"]),
+                output=tuple(float(value) for value in summary["output"]),
+                **identity,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise LinkError(f"the agent broke the protocol: session lacks or garbles {error}") from error

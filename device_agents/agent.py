@@ -1,0 +1,179 @@
+"""The agent's verbs: one request at a time, each answered by a result or a refusal."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any, Callable
+
+from device_agents import PROTOCOL
+from device_agents.cores import available_cores, choose_cores, find_clusters
+from device_agents.device_lock import DeviceLock
+from device_agents.discovery import discover_runtimes
+from device_agents.fields import Fields
+from device_agents.frames import (
+    HEADER_LIMIT_BYTES,
+    PAYLOAD_LIMIT_BYTES,
+    PREAMBLE,
+    FrameError,
+    FrameReader,
+    FrameWriter,
+)
+from device_agents.jobs import parse_job
+from device_agents.parts_cache import PartsCache, free_bytes
+from device_agents.probes import Probes
+from device_agents.refusal import Refusal
+from device_agents.supervision import ClientGone, Supervision
+
+DIGESTS_LIMIT = 20000
+
+
+class Agent:
+    """Serve one connection. digest: the agent's own, as it tells the harness."""
+
+    def __init__(
+        self,
+        root: Path,
+        cache: PartsCache,
+        agent_path: Path,
+        digest: str,
+        reader: FrameReader,
+        writer: FrameWriter,
+        filesystem: Path = Path("/"),
+    ) -> None:
+        self._root = root
+        self._cache = cache
+        self._agent_path = agent_path
+        self._digest = digest
+        self._reader = reader
+        self._writer = writer
+        self._filesystem = filesystem
+        self._lock = DeviceLock(root)
+        self._probes = Probes(filesystem)
+        self._verbs: dict[str, Callable[[Fields, bytes, Any], dict[str, Any]]] = {
+            "hello": self._hello,
+            "lock": self._take_lock,
+            "missing": self._missing,
+            "put": self._put,
+            "probe": self._probe,
+            "run": self._run,
+            "evict": self._evict,
+            "bye": self._bye,
+        }
+
+    def serve(self) -> int:
+        """Answer requests until `bye` or the end of input; return the exit status."""
+        self._writer.write_bytes(PREAMBLE)
+        while True:
+            try:
+                frame = self._reader.read()
+            except FrameError as error:
+                self._writer.write(dict(Refusal("protocol", str(error)).header(), id=None))
+                return 2
+            if frame is None:
+                return 0
+            header, payload = frame
+            request_id = header.get("id")
+            try:
+                self._answer(header, payload)
+            except ClientGone:
+                return 0
+            if header.get("verb") == "bye" and request_id is not None:
+                return 0
+
+    def _answer(self, header: dict[str, Any], payload: bytes) -> None:
+        request_id = header.get("id")
+        try:
+            answer = dict(self._handle(header, payload), type="result")
+        except Refusal as refusal:
+            answer = refusal.header()
+        except OSError as error:
+            answer = Refusal("agent-error", "the device's system refused: %s" % error).header()
+        self._writer.write(dict(answer, id=request_id))
+
+    def _handle(self, header: dict[str, Any], payload: bytes) -> dict[str, Any]:
+        request_id = header.get("id")
+        if not isinstance(request_id, (int, str)) or isinstance(request_id, bool):
+            raise Refusal(
+                "bad-request", "a request needs an id, a number or a text; this one has %r" % (request_id,)
+            )
+        verb = Fields("request", header).choice("verb", tuple(self._verbs))
+        fields = Fields(verb, header)
+        if payload and verb != "put":
+            raise Refusal("bad-request", "%s takes no payload; %d bytes came with it" % (verb, len(payload)))
+        return self._verbs[verb](fields, payload, request_id)
+
+    def _hello(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+        protocol = fields.integer("protocol", 0, 1 << 30)
+        if protocol != PROTOCOL:
+            raise Refusal(
+                "protocol",
+                "this agent speaks protocol %d, not %d; send the agent that belongs to the harness"
+                % (PROTOCOL, protocol),
+            )
+        fields.text("harness")
+        runtimes, broken = discover_runtimes(self._agent_path)
+        cores = available_cores()
+        return {
+            "protocol": PROTOCOL,
+            "agent": self._digest,
+            "python": platform.python_version(),
+            "platform": self._probes.platform(),
+            "cores": cores,
+            "clusters": find_clusters(cores, self._filesystem),
+            "runtimes": runtimes,
+            "broken": broken,
+            "limits": {
+                "header_bytes": HEADER_LIMIT_BYTES,
+                "payload_bytes": PAYLOAD_LIMIT_BYTES,
+                "cache_bytes": self._cache.limit_bytes,
+            },
+            "free_bytes": free_bytes(self._root),
+            "root": str(self._root),
+        }
+
+    def _take_lock(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+        self._lock.take(fields.text("owner"))
+        return {}
+
+    def _missing(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+        return {"missing": self._cache.missing(fields.digests("digests", DIGESTS_LIMIT))}
+
+    def _put(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+        self._cache.put(
+            fields.digest("digest"),
+            fields.integer("size_bytes", 0, PAYLOAD_LIMIT_BYTES),
+            payload,
+            fields.choice("encoding", ("raw", "zlib")),
+            fields.optional_digest("dictionary"),
+        )
+        return {"stored": True}
+
+    def _probe(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+        return {"conditions": self._probes.conditions(available_cores())}
+
+    def _evict(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+        removed_bytes, kept_bytes = self._cache.evict(fields.integer("max_bytes", 0, 1 << 60))
+        return {"removed_bytes": removed_bytes, "kept_bytes": kept_bytes}
+
+    def _bye(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+        return {}
+
+    def _run(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+        job = parse_job(fields.values.get("job"))
+        cores = choose_cores(job.cores, job.threads, find_clusters(available_cores(), self._filesystem))
+
+        def emit(event: dict[str, Any]) -> None:
+            self._writer.write(dict(event, type="event", id=request_id))
+
+        with self._cache.hold(job.parts()):
+            before = self._probes.conditions(cores)
+            supervision = Supervision(self._agent_path, self._reader, emit, self._probes, job.silence_s)
+            try:
+                session = supervision.run(job.worker_message(cores, self._cache.parts_dir))
+            except Refusal as refusal:
+                if refusal.kind == "part-damaged":
+                    self._cache.remove(refusal.details["digest"])
+                raise
+            after = self._probes.conditions(cores)
+        return dict(session, conditions_before=before, conditions_after=after)

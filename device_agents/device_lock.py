@@ -1,0 +1,57 @@
+"""The lock that keeps two campaigns off one device: held by a process, released by its end."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+
+from device_agents.refusal import Refusal
+
+NOTE_BYTES = 1 << 16
+
+
+class DeviceLock:
+    """The file `lock` under the agent's root."""
+
+    def __init__(self, root: Path) -> None:
+        self._path = root / "lock"
+        self._fd = -1
+
+    def take(self, owner: str) -> None:
+        """Hold the device for `owner` until this process ends. Raises: Refusal (`busy`), OSError."""
+        if self._fd < 0:
+            fd = os.open(str(self._path), os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                note = read_note(fd)
+                os.close(fd)
+                raise Refusal("busy", busy_message(note), **note) from None
+            self._fd = fd
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        note_text = json.dumps({"owner": owner, "pid": os.getpid(), "since_utc": since})
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, note_text.encode("utf-8"), 0)
+
+
+def read_note(fd: int) -> dict[str, object]:
+    """Return what the holder wrote of itself; empty while it is writing."""
+    try:
+        note = json.loads(os.pread(fd, NOTE_BYTES, 0).decode("utf-8"))
+    except ValueError:
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def busy_message(note: dict[str, object]) -> str:
+    """Return who holds the device, as far as is known, and what to do."""
+    if not note:
+        return "the device is locked by another agent; wait for it"
+    return "the device is in use by %r (process %s there, since %s); wait for it, or end that process" % (
+        note.get("owner"),
+        note.get("pid"),
+        note.get("since_utc"),
+    )

@@ -1,0 +1,121 @@
+"""Pure parsers of what systems tell about themselves.
+
+Each takes a text and returns a fact, or raises ValueError when the text cannot be read; a fact that the text
+does not hold is None. Tested by golden answers: a new device's odd output is one more JSON file.
+"""
+
+from __future__ import annotations
+
+import re
+
+PLAUSIBLE_TEMP_C = (-60.0, 200.0)
+
+
+def parse_cpu_model(cpuinfo: str) -> str | None:
+    """Return the processor's name from /proc/cpuinfo: x86's model name, a board's Model, or an arm part."""
+    values = cpuinfo_values(cpuinfo)
+    for key in ("model name", "Hardware", "Model"):
+        if values.get(key):
+            return values[key][0]
+    if "CPU part" in values:
+        parts = list(dict.fromkeys(values["CPU part"]))
+        implementers = values.get("CPU implementer", ["?"])
+        return "arm %s: %s" % (implementers[0], ", ".join(parts))
+    return None
+
+
+def parse_cpu_parts(cpuinfo: str) -> dict[int, int]:
+    """Return {core: part number} from an arm's /proc/cpuinfo, empty elsewhere."""
+    parts: dict[int, int] = {}
+    for block in re.split(r"\n\s*\n", cpuinfo):
+        values = cpuinfo_values(block)
+        if "processor" in values and "CPU part" in values:
+            parts[int(values["processor"][0])] = int(values["CPU part"][0], 16)
+    return parts
+
+
+def cpuinfo_values(text: str) -> dict[str, list[str]]:
+    """Return all values of each key of `key : value` lines."""
+    values: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        key, colon, value = line.partition(":")
+        if colon:
+            values.setdefault(key.strip(), []).append(value.strip())
+    return values
+
+
+def parse_os_release(text: str) -> str | None:
+    """Return the system's name from /etc/os-release."""
+    for key in ("PRETTY_NAME", "NAME"):
+        match = re.search(r'^%s=["\']?(.*?)["\']?$' % key, text, re.MULTILINE)
+        if match and match.group(1):
+            return match.group(1)
+    return None
+
+
+def parse_meminfo_bytes(text: str, key: str) -> int | None:
+    """Return one line of /proc/meminfo, such as MemAvailable, in bytes."""
+    match = re.search(r"^%s:(.*)$" % re.escape(key), text, re.MULTILINE)
+    if match is None:
+        return None
+    value = re.fullmatch(r"\s*(\d+) kB", match.group(1))
+    if value is None:
+        raise ValueError("%s is %r" % (key, match.group(1).strip()))
+    return int(value.group(1)) * 1024
+
+
+def parse_load_1m(text: str) -> float:
+    """Return the load of the last minute from /proc/loadavg."""
+    return float(text.split(" ")[0])
+
+
+def parse_uptime_s(text: str) -> float:
+    """Return the seconds since boot from /proc/uptime."""
+    return float(text.split(" ")[0])
+
+
+def parse_temp_c(text: str) -> float:
+    """Return a thermal zone's temperature; the file holds thousandths, on a few old systems whole degrees."""
+    value = int(text)
+    temp_c = value / 1000 if abs(value) >= 1000 else float(value)
+    if not PLAUSIBLE_TEMP_C[0] <= temp_c <= PLAUSIBLE_TEMP_C[1]:
+        raise ValueError("%r is no temperature" % text.strip())
+    return temp_c
+
+
+def parse_throttled(text: str) -> int:
+    """Return the flags of `vcgencmd get_throttled`, or of the firmware's file: 0 to 3 now, 16 to 19 since boot."""
+    match = re.fullmatch(r"(?:throttled=0x|0x)?([0-9a-fA-F]+)\s*", text)
+    if match is None:
+        raise ValueError("%r is no throttle mask" % text[:80])
+    return int(match.group(1), 16)
+
+
+def parse_power_mode(text: str) -> str:
+    """Return the mode's name from `nvpmodel -q`."""
+    match = re.search(r"NV Power Mode:\s*(\S+)", text)
+    if match is None:
+        raise ValueError("%r names no power mode" % text[:80])
+    return match.group(1)
+
+
+def parse_percent(text: str) -> int:
+    """Return a battery's charge."""
+    value = int(text)
+    if not 0 <= value <= 100:
+        raise ValueError("%r is no percentage" % text.strip())
+    return value
+
+
+def parse_word(text: str) -> str:
+    """Return a word that stands alone in a file, such as a governor."""
+    word = text.strip()
+    if not word or len(word) > 200:
+        raise ValueError("%r is no word" % text[:80])
+    return word
+
+
+def parse_oom_kills(vmstat: str) -> int | None:
+    """Return how often the kernel ended a process for want of memory, from /proc/vmstat."""
+    match = re.search(r"^oom_kill (\d+)$", vmstat, re.MULTILINE)
+    return int(match.group(1)) if match else None

@@ -1,0 +1,134 @@
+"""A job: which network to time beside which reference, how, and until when."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from device_agents.fields import Fields, refuse
+from device_agents.refusal import Refusal
+from device_agents.runtimes import FORMATS, RUNTIMES
+
+RECIPE_PARTS_LIMIT = 256
+CORES_LIMIT = 4096
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model as an ordered list of parts, joined with zero bytes up to multiples of `alignment`."""
+
+    format: str
+    alignment: int
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to warm up and to time; the constants' origins stand beside their defaults."""
+
+    reference_runs: int = 2  # before and after the network in each slice
+    network_runs: int = 6  # the first finds cold caches and is kept apart
+    warmup_min_runs: int = 30  # androidx.benchmark
+    warmup_min_s: float = 0.25
+    warmup_max_s: float = 8.0
+    min_slices: int = 12
+    max_s: float = 15.0  # screening; 150 for finalists
+    half_width: float = 0.005
+    min_sample_ns: int = 1000000  # pyperf: shorter runs are looped
+
+
+@dataclass(frozen=True)
+class Job:
+    """One session's work."""
+
+    network: Recipe
+    reference: Recipe
+    runtime: str
+    options: dict[str, Any]
+    threads: int
+    cores: tuple[int, ...] | None
+    plan: Plan
+    silence_s: float
+
+    def parts(self) -> tuple[str, ...]:
+        """Return the digests of all parts, each once."""
+        return tuple(dict.fromkeys(self.reference.parts + self.network.parts))
+
+    def worker_message(self, cores: list[int], parts_dir: Path) -> dict[str, Any]:
+        """Return what the worker is told: the job, the cores chosen, where the parts lie, whose child it is."""
+        return {"job": asdict(self), "cores": cores, "parts_dir": str(parts_dir), "parent": os.getpid()}
+
+
+def parse_job(values: Any) -> Job:
+    """Read and check a job. Raises: Refusal (`bad-request`, `runtime-missing`)."""
+    fields = Fields("run: job", values).only(
+        "network", "reference", "runtime", "options", "threads", "cores", "plan", "silence_s"
+    )
+    runtime = fields.text("runtime", 100)
+    if runtime not in RUNTIMES:
+        raise Refusal(
+            "runtime-missing",
+            "run: job.runtime is %r; this agent knows: %s" % (runtime, ", ".join(RUNTIMES)),
+        )
+    values = fields.values
+    return Job(
+        network=parse_recipe(fields.object("network"), runtime),
+        reference=parse_recipe(fields.object("reference"), runtime),
+        runtime=runtime,
+        options=parse_options(Fields("run: job.options", values.get("options") or {}), runtime),
+        threads=fields.integer("threads", 1, CORES_LIMIT),
+        cores=parse_cores(values.get("cores")),
+        plan=parse_plan(Fields("run: job.plan", values.get("plan") or {})),
+        silence_s=fields.number("silence_s", 0.5, 3600, 60),
+    )
+
+
+def parse_recipe(fields: Fields, runtime: str) -> Recipe:
+    """Read and check a recipe. Raises: Refusal."""
+    fields.only("format", "alignment", "parts")
+    model_format = fields.choice("format", FORMATS)
+    if model_format not in RUNTIMES[runtime].FORMATS:
+        raise refuse(fields.name + ".format", model_format, "a format that %s reads" % runtime)
+    parts = fields.digests("parts", RECIPE_PARTS_LIMIT)
+    if not parts:
+        raise refuse(fields.name + ".parts", parts, "at least one digest")
+    return Recipe(model_format, fields.integer("alignment", 1, 1 << 16), tuple(parts))
+
+
+def parse_options(fields: Fields, runtime: str) -> dict[str, Any]:
+    """Read and check a runtime's options. Raises: Refusal."""
+    known = RUNTIMES[runtime].OPTIONS
+    fields.only(*known)
+    for key, value in fields.values.items():
+        if not isinstance(value, known[key]):
+            raise refuse("%s.%s" % (fields.name, key), value, "a value of type %s" % known[key].__name__)
+    return fields.values
+
+
+def parse_cores(value: Any) -> tuple[int, ...] | None:
+    """Read a list of core numbers, or None. Raises: Refusal."""
+    if value is None:
+        return None
+    is_cores = isinstance(value, list) and 0 < len(value) <= CORES_LIMIT
+    if not is_cores or not all(type(core) is int and 0 <= core < CORES_LIMIT for core in value):
+        raise refuse("run: job.cores", value, "null or a list of core numbers")
+    return tuple(sorted(set(value)))
+
+
+def parse_plan(fields: Fields) -> Plan:
+    """Read a plan; what it leaves out has its default. Raises: Refusal."""
+    default = Plan()
+    fields.only(*asdict(default))
+    return Plan(
+        reference_runs=fields.integer("reference_runs", 1, 1000, default.reference_runs),
+        network_runs=fields.integer("network_runs", 2, 1000, default.network_runs),
+        warmup_min_runs=fields.integer("warmup_min_runs", 1, 100000, default.warmup_min_runs),
+        warmup_min_s=fields.number("warmup_min_s", 0, 3600, default.warmup_min_s),
+        warmup_max_s=fields.number("warmup_max_s", 0, 3600, default.warmup_max_s),
+        min_slices=fields.integer("min_slices", 1, 100000, default.min_slices),
+        max_s=fields.number("max_s", 0.01, 86400, default.max_s),
+        half_width=fields.number("half_width", 0, 1, default.half_width),
+        min_sample_ns=fields.integer("min_sample_ns", 1, 10**10, default.min_sample_ns),
+    )

@@ -1,0 +1,96 @@
+"""The agent's command line: `python3 agent.pyz serve --root DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import signal
+import stat
+import sys
+from pathlib import Path
+from types import FrameType
+
+from device_agents import PROTOCOL
+
+
+class Ended(BaseException):
+    """A signal asked the agent to end; every `finally` on the way out is kept."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one role; return the exit status."""
+    agent_path = Path(sys.argv[0]).resolve()
+    parser = argparse.ArgumentParser(prog="agent.pyz", description=__doc__)
+    parser.add_argument("--version", action="store_true", help="print the protocol and the agent's digest")
+    roles = parser.add_subparsers(dest="role")
+    serve = roles.add_parser("serve", help="answer requests on standard input")
+    serve.add_argument("--root", type=Path, required=True, help="the folder that the agent keeps to")
+    serve.add_argument(
+        "--cache-bytes", type=int, help="limit of the parts cache (default: 1 GiB, at most a third)"
+    )
+    describe = roles.add_parser("describe", help="(internal) import one runtime and describe it")
+    describe.add_argument("name")
+    roles.add_parser("worker", help="(internal) do one session")
+    chosen = parser.parse_args(arguments)
+    if chosen.version:
+        sys.stdout.write("harness-agent %d %s\n" % (PROTOCOL, own_digest(agent_path)))
+        return 0
+    # The roles import what they need and no more: a worker's start counts.
+    from device_agents.frames import claim_stdout
+
+    if chosen.role == "serve":
+        return serve_root(chosen.root, chosen.cache_bytes, agent_path, claim_stdout())
+    if chosen.role == "describe":
+        from device_agents.discovery import describe_runtime
+
+        describe_runtime(chosen.name, claim_stdout())
+        return 0
+    if chosen.role == "worker":
+        from device_agents.worker import serve_job
+
+        serve_job(claim_stdout())
+        return 0
+    parser.error("name a role: serve")
+
+
+def serve_root(root: Path, cache_bytes: int | None, agent_path: Path, frames_fd: int) -> int:
+    """Serve one connection on standard input and `frames_fd`."""
+    from device_agents.agent import Agent
+    from device_agents.frames import FrameReader, FrameWriter
+    from device_agents.parts_cache import PartsCache
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, end)
+    try:
+        root = open_root(root)
+        cache = PartsCache(root, cache_bytes)
+    except OSError as error:
+        sys.stderr.write("harness-agent: cannot use --root: %s; name a folder of your own\n" % error)
+        return 2
+    try:
+        writer = FrameWriter(frames_fd)
+        agent = Agent(root, cache, agent_path, own_digest(agent_path), FrameReader(0), writer)
+        return agent.serve()
+    except (Ended, BrokenPipeError, ConnectionResetError):
+        return 0
+
+
+def end(number: int, frame: FrameType | None) -> None:
+    """Leave the main thread's present work."""
+    raise Ended()
+
+
+def open_root(root: Path) -> Path:
+    """Make the agent's folder, for its user alone; refuse one that others could change. Raises: OSError."""
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    root = root.resolve()
+    status = root.stat()
+    if status.st_uid != os.geteuid() and status.st_mode & stat.S_IWOTH:
+        raise PermissionError("%s belongs to another user and anyone may write to it" % root)
+    return root
+
+
+def own_digest(agent_path: Path) -> str:
+    """Return the sha256 of the agent's own file."""
+    return hashlib.sha256(agent_path.read_bytes()).hexdigest()

@@ -1,0 +1,55 @@
+"""A model from its parts: verified, and joined with zero bytes up to multiples of the alignment."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from device_agents.jobs import Recipe
+from device_agents.refusal import Refusal
+
+MODEL_LIMIT_BYTES = (1 << 31) - 1  # protobuf's and flatbuffers' own
+
+
+def part_path(parts_dir: Path, digest: str) -> Path:
+    """Return where a part lies."""
+    return parts_dir / digest[:2] / digest
+
+
+def load_part(parts_dir: Path, digest: str) -> bytes:
+    """Return a part, verified. Raises: Refusal (`part-missing`, `part-damaged`), OSError."""
+    try:
+        data = part_path(parts_dir, digest).read_bytes()
+    except FileNotFoundError:
+        raise missing_parts([digest]) from None
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise Refusal(
+            "part-damaged",
+            "part %s is damaged on the device and was removed; send it again" % digest,
+            digest=digest,
+        )
+    return data
+
+
+def missing_parts(digests: list[str]) -> Refusal:
+    """Return the refusal of a job, or of a compressed part, whose parts are not here."""
+    shown = ", ".join(digests[:3]) + (", ..." if len(digests) > 3 else "")
+    message = "the device lacks %d part(s): %s; send them first" % (len(digests), shown)
+    return Refusal("part-missing", message, digests=digests)
+
+
+def assemble(recipe: Recipe, parts_dir: Path) -> bytes:
+    """Return a model's bytes, held once. Raises: Refusal, OSError.
+
+    Nothing is written to the disk: on boards it is slow and wears out.
+    """
+    pieces: list[bytes] = []
+    size_bytes = 0
+    for digest in recipe.parts:
+        padding = -size_bytes % recipe.alignment
+        part = load_part(parts_dir, digest)
+        pieces += [bytes(padding), part]
+        size_bytes += padding + len(part)
+        if size_bytes > MODEL_LIMIT_BYTES:
+            raise Refusal("bad-request", "the model is larger than %d bytes" % MODEL_LIMIT_BYTES)
+    return b"".join(pieces)

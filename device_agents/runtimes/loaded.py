@@ -1,0 +1,64 @@
+"""A loaded model: something to run, and the fixed input that it runs on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Sequence
+
+OUTPUT_VALUES = 8
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """`run` does one inference on the fixed input; `output` returns the first values of the last one.
+
+    `runtime` is {name, package, version, provider}, as a session reports it.
+    """
+
+    run: Callable[[], Any]
+    output: Callable[[], list[float]]
+    runtime: dict[str, str]
+
+
+def fixed_values(shape: Sequence[int], layout: str) -> Any:
+    """Return float32 values in [-1, 1) that depend only on (n, channel, row, column).
+
+    shape: as the model has it; a rank of 4 is read in `layout` (NCHW or NHWC), so that both layouts of
+    one image hold the same values and their outputs can be compared. Other ranks count their elements.
+    """
+    import numpy
+
+    count = int(numpy.prod(shape, dtype=numpy.int64))
+    order: Any = numpy.arange(count, dtype=numpy.uint32)
+    if len(shape) == 4 and layout == "NHWC":
+        batch, rows, columns, channels = shape
+        order = order.reshape(batch, channels, rows, columns).transpose(0, 2, 3, 1)
+    mixed = order.reshape(tuple(shape)) * numpy.uint32(2654435761)  # Knuth's multiplicative hash
+    mixed = (mixed ^ (mixed >> numpy.uint32(15))) * numpy.uint32(2246822519)  # a round of xxHash32's finish
+    mixed ^= mixed >> numpy.uint32(13)
+    unit = (mixed >> numpy.uint32(8)).astype(numpy.float32) / numpy.float32(1 << 24)
+    return numpy.ascontiguousarray(unit * numpy.float32(2) - numpy.float32(1))
+
+
+def fixed_input(
+    shape: Sequence[int], dtype: Any, layout: str, scale: float = 0.0, zero_point: int = 0
+) -> Any:
+    """Return the fixed input of a model, quantized where its type is an integer.
+
+    An integer type without a scale takes the values 0 to 127.
+    """
+    import numpy
+
+    values = fixed_values(shape, layout)
+    kind = numpy.dtype(dtype)
+    if kind.kind not in "iu":
+        return values.astype(kind)
+    scaled = values / scale + zero_point if scale else (values + 1) * 64
+    limits = numpy.iinfo(kind)
+    return numpy.clip(numpy.round(scaled), limits.min, limits.max).astype(kind)
+
+
+def first_values(array: Any, scale: float = 0.0, zero_point: int = 0) -> list[float]:
+    """Return the first values of an output, dequantized where it has a scale."""
+    values = [float(value) for value in array.reshape(-1)[:OUTPUT_VALUES]]
+    return [(value - zero_point) * scale for value in values] if scale else values

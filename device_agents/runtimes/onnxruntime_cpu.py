@@ -1,0 +1,96 @@
+"""ONNX Runtime: fixed buffers by IOBinding, so that a run is nothing but the network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from device_agents.refusal import Refusal
+from device_agents.runtimes.loaded import Loaded, first_values, fixed_input
+
+NAME = "onnxruntime"
+FORMATS = ("onnx",)
+PACKAGES = ("onnxruntime",)
+OPTIONS = {"provider": str, "allow_spinning": bool}
+DEFAULT_PROVIDER = "CPUExecutionProvider"
+
+DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+}
+
+
+def find() -> tuple[str, str, Any]:
+    """Return (package, version, module). Raises: ModuleNotFoundError, and what a broken package raises."""
+    import onnxruntime
+
+    return NAME, str(onnxruntime.__version__), onnxruntime
+
+
+def providers() -> list[str]:
+    """Return the names that the option `provider` may have."""
+    return list(find()[2].get_available_providers())
+
+
+def load(model: bytes, threads: int, options: dict[str, Any]) -> Loaded:
+    """Load a model on `threads` threads, its fixed input and output in place.
+
+    Raises: ModuleNotFoundError, Refusal when the provider is not there, and what the runtime raises.
+    """
+    import numpy
+
+    package, version, onnxruntime = find()
+    provider = options.get("provider", DEFAULT_PROVIDER)
+    session_options = onnxruntime.SessionOptions()
+    session_options.intra_op_num_threads = threads
+    session_options.inter_op_num_threads = 1
+    session_options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    session_options.log_severity_level = 3
+    if "allow_spinning" in options:
+        spinning = "1" if options["allow_spinning"] else "0"
+        session_options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+    available = onnxruntime.get_available_providers()
+    if provider not in available:
+        message = "onnxruntime has no provider %r here; it has: %s" % (provider, ", ".join(available))
+        raise Refusal("runtime-missing", message)
+    session = onnxruntime.InferenceSession(model, session_options, providers=[provider])
+    if session.get_providers()[0] != provider:  # it falls back silently when a provider's library fails
+        message = "onnxruntime could not start %s and fell back to %s" % (
+            provider,
+            session.get_providers()[0],
+        )
+        raise Refusal("runtime-missing", message)
+
+    binding = session.io_binding()
+    buffers: list[Any] = []
+    for node in session.get_inputs():
+        array = fixed_input(static_shape(node), DTYPES[node.type], "NCHW")
+        buffers.append(array)
+        binding.bind_cpu_input(node.name, array)
+    for node in session.get_outputs():
+        value = onnxruntime.OrtValue.ortvalue_from_numpy(numpy.zeros(static_shape(node), DTYPES[node.type]))
+        buffers.append(value)
+        binding.bind_ortvalue_output(node.name, value)
+
+    def run() -> None:
+        session.run_with_iobinding(binding)
+
+    def output() -> list[float]:
+        return first_values(binding.get_outputs()[0].numpy())
+
+    runtime = {"name": NAME, "package": package, "version": version, "provider": provider}
+    return Loaded(run, output, runtime)
+
+
+def static_shape(node: Any) -> list[int]:
+    """Return a tensor's shape, a free batch dimension taken as 1. Raises: ValueError when more is free."""
+    shape = [1 if index == 0 and not isinstance(size, int) else size for index, size in enumerate(node.shape)]
+    if not all(isinstance(size, int) and size > 0 for size in shape):
+        raise ValueError(
+            "tensor %r has the free shape %s; export the model with fixed sizes" % (node.name, node.shape)
+        )
+    return shape

@@ -1,0 +1,77 @@
+"""TFLite's interpreter, from whichever package has it: ai_edge_litert, tflite_runtime or tensorflow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from device_agents.refusal import Refusal
+from device_agents.runtimes.loaded import Loaded, first_values, fixed_input
+
+NAME = "tflite"
+FORMATS = ("tflite",)
+PACKAGES = ("ai_edge_litert", "tflite_runtime", "tensorflow")
+OPTIONS = {"provider": str}
+PROVIDERS = ("XNNPACK", "builtin")
+
+
+def find() -> tuple[str, str, Any]:
+    """Return (package, version, module with Interpreter) of the first package that is installed.
+
+    Raises: ModuleNotFoundError when none is; a package that is there but broken raises what it raises.
+    """
+    try:
+        import ai_edge_litert
+        from ai_edge_litert import interpreter as litert
+
+        return "ai_edge_litert", str(ai_edge_litert.__version__), litert
+    except ModuleNotFoundError as error:
+        if error.name != "ai_edge_litert":
+            raise
+    try:
+        import tflite_runtime
+        from tflite_runtime import interpreter as lite
+
+        return "tflite_runtime", str(tflite_runtime.__version__), lite
+    except ModuleNotFoundError as error:
+        if error.name != "tflite_runtime":
+            raise
+    import tensorflow
+
+    return "tensorflow", str(tensorflow.__version__), tensorflow.lite
+
+
+def providers() -> list[str]:
+    """Return the names that the option `provider` may have."""
+    return list(PROVIDERS)
+
+
+def load(model: bytes, threads: int, options: dict[str, Any]) -> Loaded:
+    """Load a model on `threads` threads, its fixed input in place.
+
+    Raises: ModuleNotFoundError, Refusal when the provider is not there, and what the runtime raises.
+    """
+    package, version, module = find()
+    provider = options.get("provider", PROVIDERS[0])
+    if provider not in PROVIDERS:
+        message = "tflite has no provider %r; it has: %s" % (provider, ", ".join(PROVIDERS))
+        raise Refusal("runtime-missing", message)
+    arguments: dict[str, Any] = {"model_content": model, "num_threads": threads}
+    if provider == "builtin":
+        resolvers = getattr(module, "OpResolverType", None) or module.experimental.OpResolverType
+        arguments["experimental_op_resolver_type"] = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = module.Interpreter(**arguments)
+    interpreter.allocate_tensors()
+    for details in interpreter.get_input_details():
+        scale, zero_point = details["quantization"]
+        array = fixed_input(
+            [int(size) for size in details["shape"]], details["dtype"], "NHWC", scale, zero_point
+        )
+        interpreter.set_tensor(details["index"], array)
+    first = interpreter.get_output_details()[0]
+
+    def output() -> list[float]:
+        scale, zero_point = first["quantization"]
+        return first_values(interpreter.get_tensor(first["index"]), scale, zero_point)
+
+    runtime = {"name": NAME, "package": package, "version": version, "provider": provider}
+    return Loaded(interpreter.invoke, output, runtime)

@@ -1,0 +1,178 @@
+"""One worker, watched: its events passed on, its silence, its death and its errors told apart."""
+
+from __future__ import annotations
+
+import os
+import select
+import selectors
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+from device_agents.frames import FrameError, FrameReader, encode_frame
+from device_agents.probes import Probes
+from device_agents.processes import end_group, signal_name, start_agent
+from device_agents.refusal import Refusal
+
+HEARTBEAT_S = 2.0
+STDERR_TAIL_BYTES = 4096
+PASSED_ON = ("loaded", "warm", "slice")
+
+
+class ClientGone(Exception):
+    """The other end closed the connection: end the worker and leave."""
+
+
+class Supervision:
+    """Start a worker for one message and see it through."""
+
+    def __init__(
+        self,
+        agent_path: Path,
+        client: FrameReader,
+        emit: Callable[[dict[str, Any]], None],
+        probes: Probes,
+        silence_s: float,
+    ) -> None:
+        self._agent_path = agent_path
+        self._client = client
+        self._emit = emit
+        self._probes = probes
+        self._silence_s = silence_s
+        self._phase = "start"
+        self._stderr = bytearray()
+        self._outcome: dict[str, Any] | None = None
+
+    def run(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Return the worker's session, its `elapsed_s` added. Raises: Refusal, ClientGone."""
+        start_s = time.monotonic()
+        oom_kills = self._probes.oom_kills()
+        process = start_agent(self._agent_path, ["worker"])
+        try:
+            self._emit({"event": "started", "pid": process.pid})
+            self._send(process, message)
+            self._watch(process, start_s)
+            self._await_end(process)
+        except Refusal as refusal:
+            end_group(process)
+            raise self._with_stderr(refusal) from None
+        finally:
+            end_group(process)
+        if self._outcome is None:
+            raise self._with_stderr(self._death(process.returncode, oom_kills))
+        if "failure" in self._outcome:
+            failure = dict(self._outcome["failure"])
+            failure.pop("type")
+            raise self._with_stderr(Refusal(**failure))
+        return dict(self._outcome["session"], elapsed_s=time.monotonic() - start_s)
+
+    def _send(self, process: subprocess.Popen[bytes], message: dict[str, Any]) -> None:
+        assert process.stdin is not None
+        try:
+            os.write(process.stdin.fileno(), encode_frame(message))  # less than a pipe holds: never waits
+        except BrokenPipeError:
+            pass  # it died at once; its end tells how
+
+    def _watch(self, process: subprocess.Popen[bytes], start_s: float) -> None:
+        """Pass events on until the worker's output ends."""
+        assert process.stdout is not None and process.stderr is not None
+        worker = FrameReader(process.stdout.fileno())
+        last_sign_s = last_beat_s = time.monotonic()
+        with selectors.PollSelector() as selector:
+            selector.register(worker.fd, selectors.EVENT_READ)
+            selector.register(process.stderr.fileno(), selectors.EVENT_READ)
+            selector.register(self._client.fd, selectors.EVENT_READ)
+            while not worker.ended:
+                now_s = time.monotonic()
+                if now_s - last_sign_s >= self._silence_s:
+                    raise self._silent()
+                if now_s - last_beat_s >= HEARTBEAT_S:
+                    self._emit({"event": "heartbeat", "elapsed_s": now_s - start_s, "phase": self._phase})
+                    last_beat_s = now_s
+                wait_s = min(last_sign_s + self._silence_s, last_beat_s + HEARTBEAT_S) - now_s
+                for key, _ in selector.select(max(0.0, wait_s)):
+                    if key.fd == worker.fd:
+                        self._read_worker(worker)
+                        last_sign_s = time.monotonic()
+                    elif key.fd == self._client.fd:
+                        self._read_client(selector)
+                    elif not self._read_stderr(process):
+                        selector.unregister(key.fd)
+
+    def _read_worker(self, worker: FrameReader) -> None:
+        try:
+            worker.fill()
+            frame = worker.take()
+            while frame is not None:
+                self._take_event(frame[0])
+                frame = worker.take()
+        except FrameError as error:
+            raise Refusal("worker-error", "the worker wrote what is no frame: %s" % error) from error
+
+    def _take_event(self, header: dict[str, Any]) -> None:
+        event = header.get("event")
+        if event == "phase":
+            self._phase = header["phase"]
+        elif event in PASSED_ON:
+            self._emit(header)
+        elif event != "pulse":
+            self._outcome = header
+
+    def _read_client(self, selector: selectors.BaseSelector) -> None:
+        self._client.fill()
+        if self._client.ended:
+            raise ClientGone()
+        if self._client.is_full:  # requests that came too early wait in the pipe
+            selector.unregister(self._client.fd)
+
+    def _read_stderr(self, process: subprocess.Popen[bytes]) -> bool:
+        assert process.stderr is not None
+        data = os.read(process.stderr.fileno(), 1 << 16)
+        self._stderr += data
+        del self._stderr[:-STDERR_TAIL_BYTES]
+        return bool(data)
+
+    def _await_end(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait for the exit of a worker that has closed its output; it may still be writing a core file."""
+        try:
+            process.wait(self._silence_s)
+        except subprocess.TimeoutExpired:
+            raise self._silent() from None
+        assert process.stderr is not None
+        while select.select([process.stderr], [], [], 0)[0] and self._read_stderr(process):
+            pass
+
+    def _silent(self) -> Refusal:
+        return Refusal(
+            "worker-silent",
+            "no sign of life from the worker for %g s in phase %r; it was ended. A runtime that hangs, or one "
+            "run that takes longer: then raise silence_s" % (self._silence_s, self._phase),
+            phase=self._phase,
+        )
+
+    def _death(self, returncode: int, oom_kills: int | None) -> Refusal:
+        if returncode >= 0:
+            message = "the worker ended with status %d in phase %r without an answer" % (
+                returncode,
+                self._phase,
+            )
+            return Refusal("worker-error", message, phase=self._phase)
+        name = signal_name(-returncode)
+        message = "the worker was ended by %s in phase %r" % (name, self._phase)
+        if name == "SIGKILL":
+            now = self._probes.oom_kills()
+            if oom_kills is not None and now is not None and now > oom_kills:
+                message += (
+                    "; the kernel ran out of memory and ended a process meanwhile: use a smaller network"
+                )
+            else:
+                message += "; when memory runs out the kernel ends a process like this"
+        return Refusal("worker-killed", message, signal=name, phase=self._phase)
+
+    def _with_stderr(self, refusal: Refusal) -> Refusal:
+        """Add the end of what the worker printed."""
+        text = bytes(self._stderr).decode("utf-8", "replace").strip()
+        if text:
+            refusal.details["stderr"] = text
+        return refusal

@@ -1,0 +1,83 @@
+"""Warm-up until the run time stops moving.
+
+The rule is androidx.benchmark's (its WarmupManager): a fast moving average (0.1) within 4 % of a slow one
+(0.005) for 40 runs in a row, after at least 30 runs and 0.25 s, for at most 8 s. Two things are done so that it
+ends as soon as it may: a single disturbed run is no drift, so the averages see the shortest of the last
+three runs; and the slow average starts anew from the fast one whenever they part, for it would take hundreds of
+runs to forget the cold ones.
+"""
+
+from __future__ import annotations
+
+from typing import Callable
+
+from device_agents.jobs import Plan
+from device_agents.sampling import sample_ns
+
+FAST = 0.1
+SLOW = 0.005
+TOLERANCE = 0.04
+STABLE_RUNS = 40
+SLOW_RUN_NS = 200000000
+SLOW_RUNS = 5
+FILTER_RUNS = 3
+NS_PER_S = 1000000000
+
+
+class Convergence:
+    """Tell from run times, one by one, when a network is warm."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._recent: list[int] = []
+        self._fast = 0.0
+        self._slow = 0.0
+        self._stable_runs = 0
+        self._runs = 0
+
+    def add(self, run_ns: int, elapsed_s: float) -> bool:
+        """Take one more run, `elapsed_s` after the warm-up began; return whether the network is warm."""
+        self._recent = [*self._recent[1 - FILTER_RUNS :], run_ns]
+        quiet_ns = float(min(self._recent))
+        self._runs += 1
+        if self._runs == 1:
+            self._fast = self._slow = quiet_ns
+        self._fast += FAST * (quiet_ns - self._fast)
+        self._slow += SLOW * (quiet_ns - self._slow)
+        if abs(self._fast - self._slow) <= TOLERANCE * self._slow:
+            self._stable_runs += 1
+        else:
+            self._slow = self._fast
+            self._stable_runs = 0
+        if run_ns >= SLOW_RUN_NS:  # 40 runs would take more than the whole allowance
+            return self._runs >= min(SLOW_RUNS, self._plan.warmup_min_runs)
+        if elapsed_s >= self._plan.warmup_max_s:
+            return self._runs >= SLOW_RUNS
+        enough = self._runs >= self._plan.warmup_min_runs and elapsed_s >= self._plan.warmup_min_s
+        return enough and self._stable_runs >= STABLE_RUNS
+
+
+def warm_up(
+    run: Callable[[], object], plan: Plan, clock_ns: Callable[[], int], pulse: Callable[[int], None]
+) -> tuple[list[int], int]:
+    """Run until warm; return the samples and the loops of each.
+
+    The loops rise until a sample is at least `min_sample_ns` long; the shorter ones before are not kept.
+    """
+    samples_ns: list[int] = []
+    loops = 1
+    start_ns = clock_ns()
+    convergence = Convergence(plan)
+    while True:
+        taken_ns = sample_ns(run, loops)
+        now_ns = clock_ns()
+        pulse(now_ns)
+        if taken_ns < plan.min_sample_ns:
+            # a tenth over, so that a network that grows a little faster when warm still fills a sample
+            loops = max(loops + 1, int(1.1 * loops * plan.min_sample_ns / max(taken_ns, 1)) + 1)
+            samples_ns.clear()
+            convergence = Convergence(plan)
+            continue
+        samples_ns.append(taken_ns)
+        if convergence.add(taken_ns, (now_ns - start_ns) / NS_PER_S):
+            return samples_ns, loops

@@ -1,0 +1,193 @@
+"""One session in a process of its own: load reference and network, warm up, time slices, answer, exit."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+from device_agents.frames import FrameReader, FrameWriter
+from device_agents.jobs import Plan, Recipe
+from device_agents.models import assemble
+from device_agents.refusal import Refusal
+from device_agents.runtimes import RUNTIMES
+from device_agents.runtimes.loaded import Loaded
+from device_agents.sampling import sample_ns, sample_slice, slice_ratio
+from device_agents.stopping import StopRule
+from device_agents.warmup import warm_up
+
+MESSAGE_CHARACTERS = 2000
+PULSE_NS = 1000000000
+FLUSH_NS = 500000000
+NS_PER_S = 1000000000
+PR_SET_PDEATHSIG = 1
+
+
+def serve_job(frames_fd: int) -> None:
+    """Read one job from standard input, do it, answer it, and leave the process."""
+    reader = FrameReader(0)
+    frame = reader.read()
+    if frame is None:
+        return
+    message = frame[0]
+    pinned = pin(message["cores"])
+    end_with_parent(message["parent"])
+    reporter = Reporter(FrameWriter(frames_fd))
+    try:
+        session = do_job(message, reporter)
+    except Refusal as refusal:
+        reporter.send({"failure": refusal.header()})
+    except Exception as error:  # noqa: BLE001 - whatever a runtime raises becomes the session's failure
+        text = ("%s: %s" % (type(error).__name__, error))[:MESSAGE_CHARACTERS]
+        reporter.send({"failure": Refusal("worker-error", text).header()})
+    else:
+        reporter.send({"session": dict(session, pinned=pinned)})
+    sys.stderr.flush()
+    os._exit(0)  # taking a runtime down costs time and can crash; the answer is out
+
+
+class Reporter:
+    """Send events to the supervisor, slices in bursts so that reading them does not disturb the timing."""
+
+    def __init__(self, writer: FrameWriter) -> None:
+        self._writer = writer
+        self._slices: list[dict[str, Any]] = []
+        self._sent_ns = perf_counter_ns()
+
+    def send(self, header: dict[str, Any]) -> None:
+        """Send now, after what waits."""
+        for waiting in self._slices:
+            self._writer.write(waiting)
+        self._slices.clear()
+        self._writer.write(header)
+        self._sent_ns = perf_counter_ns()
+
+    def enter(self, phase: str) -> None:
+        """Say what comes next."""
+        self.send({"event": "phase", "phase": phase})
+
+    def add_slice(self, header: dict[str, Any]) -> None:
+        """Send with the others, at most half a second from now."""
+        self._slices.append(header)
+        if perf_counter_ns() - self._sent_ns >= FLUSH_NS:
+            self.send(self._slices.pop())
+
+    def pulse(self, now_ns: int) -> None:
+        """Give a sign of life if the last is a second old."""
+        if now_ns - self._sent_ns >= PULSE_NS:
+            self.send({"event": "pulse"})
+
+
+def do_job(message: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
+    """Do one job; return what the worker knows of the session."""
+    job = message["job"]
+    plan = Plan(**job["plan"])
+    reporter.enter("load")
+    reference = load("reference", message, reporter)
+    network = load("network", message, reporter)
+    output = network.output()
+
+    reporter.enter("warm-up")
+    gc.collect()
+    gc.disable()
+    loop_start_ns = perf_counter_ns()
+    reference_ns, reference_loops = warm_up(reference.run, plan, perf_counter_ns, reporter.pulse)
+    network_ns, network_loops = warm_up(network.run, plan, perf_counter_ns, reporter.pulse)
+    reporter.send(
+        {
+            "event": "warm",
+            "network_ns": network_ns,
+            "reference_ns": reference_ns,
+            "network_loops": network_loops,
+            "reference_loops": reference_loops,
+        }
+    )
+    reporter.enter("slices")
+    count, stop = time_slices(network, reference, plan, network_loops, reference_loops, reporter)
+    loop_s = (perf_counter_ns() - loop_start_ns) / NS_PER_S
+    return {
+        "runtime": network.runtime,
+        "threads": job["threads"],
+        "cores": message["cores"],
+        "slices": count,
+        "stop": stop,
+        "loop_s": loop_s,
+        "output": output,
+    }
+
+
+def time_slices(
+    network: Loaded,
+    reference: Loaded,
+    plan: Plan,
+    network_loops: int,
+    reference_loops: int,
+    reporter: Reporter,
+) -> tuple[int, str]:
+    """Time slices until the stop rule is met; return how many and why it stopped."""
+    rule = StopRule(plan)
+    start_ns = perf_counter_ns()
+    index = 0
+    while True:
+        times = sample_slice(network.run, reference.run, plan, network_loops, reference_loops, reporter.pulse)
+        reporter.add_slice(dict(times, event="slice", index=index))
+        index += 1
+        ratio = slice_ratio(times, network_loops, reference_loops)
+        stop = rule.add(ratio, (perf_counter_ns() - start_ns) / NS_PER_S)
+        if stop is not None:
+            return index, stop
+
+
+def load(which: str, message: dict[str, Any], reporter: Reporter) -> Loaded:
+    """Assemble and load a model and run it once. Raises: Refusal, and what the runtime raises."""
+    job = message["job"]
+    runtime = RUNTIMES[job["runtime"]]
+    model = assemble(Recipe(**job[which]), Path(message["parts_dir"]))
+    try:
+        runtime.find()
+    except ModuleNotFoundError as error:
+        raise Refusal("runtime-missing", "%s is not installed here: %s" % (job["runtime"], error)) from error
+    start_ns = perf_counter_ns()
+    loaded: Loaded = runtime.load(model, job["threads"], job["options"])
+    load_ns = perf_counter_ns() - start_ns
+    first_run_ns = sample_ns(loaded.run, 1)
+    reporter.send({"event": "loaded", "which": which, "load_ns": load_ns, "first_run_ns": first_run_ns})
+    return loaded
+
+
+def pin(cores: list[int]) -> bool:
+    """Keep this process, and the threads it will start, on some cores; return whether the system did."""
+    try:
+        os.sched_setaffinity(0, cores)
+        return os.sched_getaffinity(0) == set(cores)
+    except (AttributeError, OSError):  # not on macOS; refused in some containers and on some phones
+        return False
+
+
+def end_with_parent(parent_pid: int) -> None:
+    """Make this process end when the supervisor does, in whatever way that ends.
+
+    A thread sees the end of standard input; the kernel's signal (Linux only) also reaches a worker that hangs
+    inside a runtime which holds the interpreter.
+    """
+    threading.Thread(target=exit_at_end_of_input, daemon=True).start()
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    except (ImportError, OSError, AttributeError):
+        return
+    if os.getppid() != parent_pid:
+        os._exit(1)
+
+
+def exit_at_end_of_input() -> None:
+    """Wait for the end of standard input, then leave at once."""
+    while os.read(0, 1 << 16):
+        pass
+    os._exit(1)

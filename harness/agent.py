@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from device_agents.archive import build_archive
-
 from harness import __version__
 from harness.devices import Device, LocalDevice
 from harness.errors import AgentError, DeviceError, LinkError
@@ -163,7 +162,7 @@ class AgentClient:
 
     def probe(self) -> dict[str, Any]:
         """Return the device's present conditions."""
-        return dict(self._ask("probe")["conditions"])
+        return dict(self._field(self._ask("probe"), "conditions", dict))
 
     def evict(self, max_bytes: int) -> dict[str, Any]:
         """Shrink the device's cache of parts to `max_bytes`, least recently used first."""
@@ -178,7 +177,7 @@ class AgentClient:
             for digest in model.parts:
                 wanted.setdefault(digest, (model, None))
             wanted.setdefault(model.skeleton_digest, (model, model.skeleton))
-        missing = set(self._ask("missing", digests=list(wanted))["missing"])
+        missing = set(self._field(self._ask("missing", digests=list(wanted)), "missing", list))
         before = self.sent_bytes
         for digest, (
             model,
@@ -193,7 +192,7 @@ class AgentClient:
 
         Raises: AgentError with the reason the job failed; LinkError when the agent falls silent.
         """
-        return dict(self._ask("run", timeout_s=SILENCE_S, on_event=on_event, job=job)["session"])
+        return self._ask("run", timeout_s=SILENCE_S, on_event=on_event, job=job)
 
     def close(self) -> None:
         """End the agent: its input ends, so it kills its worker and leaves."""
@@ -232,6 +231,11 @@ class AgentClient:
         self._last_id += 1
         self._frames.write({"id": self._last_id, "verb": verb, **fields})
         return self._answer(timeout_s, on_event)
+
+    def _field(self, answer: dict[str, Any], name: str, kind: type) -> Any:
+        if not isinstance(answer.get(name), kind):
+            raise LinkError(f"{self._who}: the agent broke the protocol: {name} = {answer.get(name)!r}")
+        return answer[name]
 
     def _answer(self, timeout_s: float, on_event: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
         while True:

@@ -40,7 +40,6 @@ def options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     """Measure how fast every network of a macro search space runs on your own devices."""
-    context.obj = {"debug": debug}
     if version:
         typer.echo(f"harness {__version__}")
         raise typer.Exit
@@ -51,9 +50,12 @@ def options(
 
 def main() -> None:
     """Run the command line and exit with the status that the error tree gives."""
-    debug = "--debug" in sys.argv[1:]
+    arguments = [
+        argument for argument in sys.argv[1:] if argument != "--debug"
+    ]  # accepted before and after the command
+    debug = len(arguments) < len(sys.argv) - 1
     try:
-        app()
+        app(args=arguments)
     except HarnessError as error:
         _report(str(error), debug)
         sys.exit(error.exit_status)

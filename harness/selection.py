@@ -56,20 +56,20 @@ def choose_cores(
     """
     usable = {int(core) for core in hello["cores"]}
     named = tuple(cores) or device.cores
+    count = threads or _threads_in_file(device, named, cores)
+    for core in named:
+        if core not in usable:
+            raise ConfigError(
+                f"device {device.name!r}: core {core} is not usable (usable: {_list(sorted(usable))}); "
+                "name others with --cores"
+            )
     if named:
-        for core in named:
-            if core not in usable:
-                raise ConfigError(
-                    f"device {device.name!r}: core {core} is not usable (usable: {_list(sorted(usable))}); name others with --cores"
-                )
-        count = threads or len(named)
         if count > len(named):
             raise ConfigError(
                 f"device {device.name!r}: {count} threads on {len(named)} named cores {_list(named)}; threads that share "
                 "a core are noise: name more cores or fewer threads"
             )
         return tuple(named[:count])
-    count = threads or device.threads
     cluster = [int(core) for core in hello["clusters"][0]] if hello.get("clusters") else sorted(usable)
     if count > len(cluster):
         raise ConfigError(
@@ -77,6 +77,13 @@ def choose_cores(
             "use fewer threads, or name cores with --cores"
         )
     return tuple(sorted(cluster)[-count:])
+
+
+def _threads_in_file(device: Device, named: Sequence[int], cores_of_command_line: Sequence[int]) -> int:
+    """Return devices.toml's threads; cores named without threads mean one thread a core."""
+    if named and (cores_of_command_line or "threads" not in device.model_fields_set):
+        return len(named)
+    return device.threads
 
 
 def _use(

@@ -104,7 +104,8 @@ def describe(configuration: Configuration) -> str:
     provider = "" if c.provider == "CPUExecutionProvider" else f" ({c.provider})"
     threads = "1 thread" if c.threads == 1 else f"{c.threads} threads"
     cores = f" on core{'s' if len(c.cores) > 1 else ''} {','.join(map(str, c.cores))}" if c.cores else ""
-    return f"{c.device}: {c.hardware}, {c.runtime} {c.runtime_version}{provider}, {c.precision}, {threads}{cores}, clock tier {c.clock_tier}"
+    runtime = f"{c.runtime} {c.runtime_version}{provider}"
+    return f"{c.device}: {c.hardware}, {runtime}, {c.precision}, {threads}{cores}, clock tier {c.clock_tier}"
 
 
 def _cells(row: Latency) -> list[str]:

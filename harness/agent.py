@@ -123,6 +123,7 @@ class AgentClient:
         self._last_id = 0
         self.sent_bytes = 0
         self.sent_part_bytes: dict[str, int] = {}
+        self._there: set[str] = set()  # parts that the device is known to hold
 
     @classmethod
     def start(cls, transport: Transport, device: Device, deployment: Deployment) -> AgentClient:
@@ -166,7 +167,12 @@ class AgentClient:
 
     def evict(self, max_bytes: int) -> dict[str, Any]:
         """Shrink the device's cache of parts to `max_bytes`, least recently used first."""
+        self.forget_parts()
         return self._ask("evict", max_bytes=max_bytes)
+
+    def forget_parts(self) -> None:
+        """Ask the device anew which parts it holds: it said that one is missing or damaged."""
+        self._there.clear()
 
     def send_models(self, models: Sequence[Assembly]) -> int:
         """Send the parts of the models that the device lacks; return the bytes of parts sent."""
@@ -177,14 +183,18 @@ class AgentClient:
             for digest in model.parts:
                 wanted.setdefault(digest, (model, None))
             wanted.setdefault(model.skeleton_digest, (model, model.skeleton))
-        missing = set(self._field(self._ask("missing", digests=list(wanted)), "missing", list))
         before = self.sent_bytes
+        asked = [digest for digest in wanted if digest not in self._there]
+        if not asked:
+            return 0
+        missing = set(self._field(self._ask("missing", digests=asked), "missing", list))
         for digest, (
             model,
             skeleton,
         ) in wanted.items():  # dictionaries stand before the skeletons that need them
             if digest in missing:
                 self._put(digest, model, skeleton)
+        self._there.update(asked)
         return self.sent_bytes - before
 
     def run(self, job: dict[str, Any], on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:

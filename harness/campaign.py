@@ -265,6 +265,7 @@ class _Run:
             except AgentError as error:
                 if error.kind in _RESENT and resends < RESENDS_A_UNIT:
                     resends += 1
+                    self._link.client.forget_parts()
                     continue
                 if error.kind == "disk-full" and resends < RESENDS_A_UNIT:
                     resends += 1

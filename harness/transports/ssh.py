@@ -61,6 +61,7 @@ class SshTransport:
                 banner_timeout=CONNECT_TIMEOUT_S,
                 auth_timeout=CONNECT_TIMEOUT_S,
                 channel_timeout=CONNECT_TIMEOUT_S,
+                compress=True,  # digests of the same parts recur in every job
             )
         except paramiko.BadHostKeyException as error:
             client.close()

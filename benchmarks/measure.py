@@ -1,0 +1,139 @@
+"""Time outside the timing loop, on this machine: a campaign against the script that people write by hand.
+
+    python benchmarks/measure.py [--networks 12]
+
+The script by hand exports each network whole, loads it in a fresh process, warms up and times it; the campaign measures the same networks.
+Both alternate in one run, so that the ratio holds on a noisy machine. Prints a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from harness.campaign import Options, run_campaign
+from harness.commands.sources import ExportedModels
+from harness.devices import LocalDevice
+from harness.store import Store
+from space.sampling import select_models
+
+BY_HAND = """
+import json, sys, time
+import torch, numpy, onnxruntime
+from space import Architecture
+from space.networks import build_network
+network = build_network(Architecture.parse(sys.argv[1])).eval()
+torch.onnx.export(network, (torch.randn(1, 3, 32, 32),), sys.argv[2], dynamo=False, opset_version=17)
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+session = onnxruntime.InferenceSession(sys.argv[2], options, providers=["CPUExecutionProvider"])
+name, image = session.get_inputs()[0].name, numpy.random.rand(1, 3, 32, 32).astype("float32")
+begin = time.perf_counter()
+for _ in range(50):
+    session.run(None, {name: image})
+for _ in range(250):
+    session.run(None, {name: image})
+print(json.dumps(time.perf_counter() - begin))
+"""
+
+
+class Silent:
+    """An observer that shows nothing."""
+
+    def state(self, device: str, text: str) -> None:
+        """Show nothing."""
+
+    def begin(self, device: str, units: int) -> None:
+        """Show nothing."""
+
+    def advance(self, device: str, text: str) -> None:
+        """Show nothing."""
+
+
+def campaign(selection: list[str], model_format: str, folder: Path) -> tuple[float, float, float]:
+    """Measure networks in a new store; return wall time, time in worker processes and time in timing loops, in s."""
+    store = Store(str(folder / f"{model_format}.sqlite"))
+    source = ExportedModels(select_models(selection), progress=lambda *_: None)
+    source.models(model_format)  # export is benchmarks/export.py's subject
+    device = LocalDevice(name="local")
+    outcomes = []
+    for sessions in (
+        0,
+        1,
+    ):  # first a campaign of one network: connection, calibration and sending the weights
+        names = selection[:1] if sessions == 0 else selection
+        begin = time.perf_counter()
+        source = ExportedModels(select_models(names), progress=lambda *_: None)
+        source.models(model_format)
+        begin = time.perf_counter()
+        outcome = run_campaign(
+            device,
+            source,
+            Options(formats=(model_format,)),
+            store,
+            Silent(),
+            rng=random.Random(0),
+            cancel=threading.Event(),
+        )
+        if outcome.error or outcome.failures:
+            sys.exit(f"the campaign failed: {outcome.error or outcome.failures[0].message}")
+        outcomes.append((outcome, time.perf_counter() - begin))
+    outcome, wall_s = outcomes[1]
+    sessions_of = [s for use in outcome.uses for s in store.sessions(use.configuration)]
+    measured = [s for s in sessions_of if s.campaign_id == outcome.campaign_id]
+    store.close()
+    return wall_s, sum(s.elapsed_s for s in measured), sum(s.loop_s for s in measured)
+
+
+def by_hand(networks: list[str], folder: Path) -> tuple[float, float]:
+    """Run the script by hand on each network; return wall time and time in timing loops, in s."""
+    begin, loop_s = time.perf_counter(), 0.0
+    for text in networks:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", BY_HAND, text, str(folder / "by-hand.onnx")],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        loop_s += json.loads(done.stdout.splitlines()[-1])
+    return time.perf_counter() - begin, loop_s
+
+
+def main() -> None:
+    """Run both and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", type=int, default=12)
+    count = parser.parse_args().networks
+    networks = [str(a) for a in select_models(f"sample:{count}@7")]
+    print(
+        f"{'time outside the timing loop, local device':<46}{'wall s':>8}{'loop s':>8}{'outside':>9}{'s a network':>13}"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        hand_wall_s, hand_loop_s = by_hand(networks[:4], folder)
+        rows = [("script by hand, ONNX (4 networks)", 4, hand_wall_s, hand_loop_s)]
+        for model_format in ("onnx", "tflite"):
+            wall_s, worker_s, loop_s = campaign(networks, model_format, folder)
+            rows.append(
+                (f"harness, {model_format} ({len(networks) - 1} networks)", len(networks) - 1, wall_s, loop_s)
+            )
+            rows.append(
+                (f"  within its worker processes, {model_format}", len(networks) - 1, worker_s, loop_s)
+            )
+        for label, number, wall_s, loop_s in rows:
+            share = 1 - loop_s / wall_s
+            print(f"{label:<46}{wall_s:8.1f}{loop_s:8.1f}{share:9.1%}{(wall_s - loop_s) / number:13.2f}")
+        outside = [(wall_s - loop_s) / number for _, number, wall_s, loop_s in rows]
+        print(f"time outside a network: by hand / harness = {outside[0] / outside[1]:.1f} (ONNX)")
+        print("target: harness <= 20 % outside")
+
+
+if __name__ == "__main__":
+    main()

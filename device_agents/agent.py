@@ -26,6 +26,7 @@ from device_agents.refusal import Refusal
 from device_agents.supervision import ClientGone, Supervision
 
 DIGESTS_LIMIT = 20000
+MESSAGE_CHARACTERS = 2000
 
 
 class Agent:
@@ -87,8 +88,13 @@ class Agent:
             answer = dict(self._handle(header, payload), type="result")
         except Refusal as refusal:
             answer = refusal.header()
+        except (BrokenPipeError, ClientGone):
+            raise
         except OSError as error:
             answer = Refusal("agent-error", "the device's system refused: %s" % error).header()
+        except Exception as error:  # noqa: BLE001 - a fault of the agent's own is an answer too, and it lives on
+            text = "the agent failed: %s: %s" % (type(error).__name__, error)
+            answer = Refusal("agent-error", text[:MESSAGE_CHARACTERS]).header()
         self._writer.write(dict(answer, id=request_id))
 
     def _handle(self, header: dict[str, Any], payload: bytes) -> dict[str, Any]:

@@ -43,7 +43,9 @@ def read_note(fd: int) -> dict[str, object]:
         note = json.loads(os.pread(fd, NOTE_BYTES, 0).decode("utf-8"))
     except ValueError:
         return {}
-    return note if isinstance(note, dict) else {}
+    if not isinstance(note, dict):
+        return {}
+    return {key: note.get(key) for key in ("owner", "pid", "since_utc")}
 
 
 def busy_message(note: dict[str, object]) -> str:

@@ -63,6 +63,7 @@ def serve_root(root: Path, cache_bytes: int | None, agent_path: Path, frames_fd:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, end)
     try:
+        os.umask(0o077)
         root = open_root(root)
         cache = PartsCache(root, cache_bytes)
     except OSError as error:

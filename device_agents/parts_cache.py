@@ -69,7 +69,7 @@ class PartsCache:
             if self._touch(digest):
                 return
         if self._size_bytes + size_bytes > self.limit_bytes:
-            self.evict(int(self.limit_bytes * EVICT_TO) - size_bytes)
+            self.evict(max(0, int(self.limit_bytes * EVICT_TO) - size_bytes))
         self._store(digest, data)
 
     @contextmanager
@@ -114,7 +114,7 @@ class PartsCache:
 
     def _store(self, digest: str, data: bytes) -> None:
         path = part_path(self.parts_dir, digest)
-        temp_path = self._temp_dir / ("%d-%s" % (os.getpid(), digest))
+        temp_path = self._temp_dir / ("%d-%s" % (os.getpid(), os.urandom(8).hex()))
         try:
             temp_path.write_bytes(data)
             with self._locked():

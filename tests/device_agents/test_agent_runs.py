@@ -1,0 +1,313 @@
+"""Sessions of the real agent over each runtime, and the faults a device can have."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from agent_client import Client, process_exists, sha256
+from conftest import QUICK_PLAN, send_job
+
+LONG_PLAN = {**QUICK_PLAN, "max_s": 60, "min_slices": 100000, "half_width": 0}
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "tflite"])
+class TestEachRuntime:
+    def test_gives_events_in_order_and_a_session(self, client, models, runtime):
+        job = send_job(client, models, runtime)
+        events, session = client.run(job)
+        assert session["type"] == "result", session
+        names = [event["event"] for event in events if event["event"] != "heartbeat"]
+        count = session["slices"]
+        assert names == ["started", "loaded", "loaded", "warm"] + ["slice"] * count
+        assert [event["which"] for event in events[1:3]] == ["reference", "network"]
+        for event in events[1:3]:
+            assert event["load_ns"] > 0 and event["first_run_ns"] > 0
+        warm = events[3]
+        assert warm["network_loops"] >= 1 and warm["reference_loops"] >= 1
+        assert len(warm["network_ns"]) >= 30 and len(warm["reference_ns"]) >= 30
+        assert min(warm["network_ns"] + warm["reference_ns"]) >= 1000000
+        slices = [event for event in events if event["event"] == "slice"]
+        assert [event["index"] for event in slices] == list(range(count))
+        for event in slices:
+            times = [event["after_switch_ns"]]
+            assert len(event["reference_before_ns"]) == len(event["reference_after_ns"]) == 2
+            assert len(event["network_ns"]) == 5
+            times += event["reference_before_ns"] + event["network_ns"] + event["reference_after_ns"]
+            assert all(isinstance(time_ns, int) and time_ns > 0 for time_ns in times)
+        assert session["stop"] in ("precision", "plateau", "cap")
+        assert session["runtime"]["name"] == runtime
+        assert set(session["runtime"]) == {"name", "package", "version", "provider"}
+        assert session["threads"] == 1 and len(session["cores"]) == 1 and session["pinned"] is True
+        assert 0 < session["loop_s"] < session["elapsed_s"]
+        assert len(session["output"]) == 8
+        for key in ("conditions_before", "conditions_after"):
+            assert session[key]["time_utc"].endswith("Z")
+
+    def test_tells_a_larger_network_from_a_smaller_one(self, client, models, runtime):
+        # both stand in one job, so that a slow machine slows both
+        events, _session = client.run(send_job(client, models, runtime))
+        warm = next(event for event in events if event["event"] == "warm")
+        ratios = [
+            min(event["network_ns"]) / min(event["reference_before_ns"] + event["reference_after_ns"])
+            for event in events
+            if event["event"] == "slice"
+        ]
+        assert np.median(ratios) * warm["reference_loops"] / warm["network_loops"] > 1.2
+
+    def test_is_missing_for_a_provider_that_is_not_there(self, client, models, runtime):
+        job = send_job(client, models, runtime, options={"provider": "AbacusExecutionProvider"})
+        _, answer = client.run(job)
+        assert answer["kind"] == "runtime-missing"
+        assert "AbacusExecutionProvider" in answer["message"]
+
+    def test_reports_what_it_said_of_a_broken_model(self, client, models, runtime):
+        job = send_job(client, models, runtime)
+        job["network"]["parts"] = [client.put(b"no model at all")]
+        _, answer = client.run(job)
+        assert answer["kind"] == "worker-error"
+        assert len(answer["message"]) <= 2000
+        assert client.run(send_job(client, models, runtime))[1]["type"] == "result"
+
+    def test_takes_one_thread_per_core_named(self, client, models, runtime):
+        cores = sorted(os.sched_getaffinity(0))[:2]
+        job = send_job(client, models, runtime, cores=cores, threads=len(cores))
+        _, session = client.run(job)
+        assert session["cores"] == cores and session["threads"] == len(cores)
+
+
+def test_both_runtimes_give_one_output_for_the_same_weights(client, models):
+    outputs = [client.run(send_job(client, models, runtime))[1]["output"] for runtime in models]
+    assert np.abs(outputs[0]).max() > 1e-3
+    np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-3, atol=1e-5)
+
+
+def test_tflite_without_xnnpack_is_another_provider(client, models):
+    _, session = client.run(send_job(client, models, "tflite", options={"provider": "builtin"}))
+    assert session["runtime"]["provider"] == "builtin"
+
+
+def test_heartbeats_come_while_a_session_lasts(client, models):
+    plan = {**LONG_PLAN, "max_s": 4}
+    events, session = client.run(send_job(client, models, "onnxruntime", plan=plan))
+    beats = [event for event in events if event["event"] == "heartbeat"]
+    assert len(beats) >= 2
+    assert beats[-1]["phase"] == "slices" and 2 <= beats[0]["elapsed_s"] < 3
+    assert session["stop"] == "cap" and 3.9 < session["loop_s"] < 7
+
+
+def test_the_cap_ends_a_session_and_precision_ends_one_sooner(client, models):
+    job = send_job(client, models, "onnxruntime", plan={**QUICK_PLAN, "max_s": 60, "half_width": 0.5})
+    _, session = client.run(job)
+    assert (session["stop"], session["slices"]) == ("precision", 12)
+    job["plan"] = {**QUICK_PLAN, "max_s": 0.01, "half_width": 0}
+    _, session = client.run(job)
+    assert (session["stop"], session["slices"]) == ("cap", 1)
+
+
+def test_a_worker_killed_by_the_system_is_one_failure(client, models):
+    job = send_job(client, models, "onnxruntime", plan=LONG_PLAN)
+    client.send("run", job=job)
+    pid = client.await_event("started")["pid"]
+    client.await_event("slice")
+    os.kill(pid, signal.SIGKILL)
+    _, answer = client.finish()
+    assert (answer["kind"], answer["signal"]) == ("worker-killed", "SIGKILL")
+    assert "memory" in answer["message"]
+    job["plan"] = QUICK_PLAN
+    assert client.run(job)[1]["type"] == "result"
+
+
+def test_a_worker_that_crashes_names_its_signal(client, models):
+    client.send("run", job=send_job(client, models, "tflite", plan=LONG_PLAN))
+    os.kill(client.await_event("started")["pid"], signal.SIGSEGV)
+    _, answer = client.finish()
+    assert (answer["kind"], answer["signal"]) == ("worker-killed", "SIGSEGV")
+
+
+def test_a_worker_that_falls_silent_is_ended(client, models):
+    job = send_job(client, models, "onnxruntime", plan=LONG_PLAN, silence_s=1.5)
+    client.send("run", job=job)
+    pid = client.await_event("started")["pid"]
+    client.await_event("slice")
+    os.kill(pid, signal.SIGSTOP)
+    start_s = time.monotonic()
+    _, answer = client.finish()
+    assert answer["kind"] == "worker-silent"
+    assert "1.5 s" in answer["message"] and "slices" in answer["message"]
+    assert time.monotonic() - start_s < 5
+    assert not process_exists(pid)
+    job["plan"] = QUICK_PLAN
+    assert client.run(job)[1]["type"] == "result"
+
+
+def test_a_session_longer_than_the_silence_allowed_is_not_silent(client, models):
+    plan = {**LONG_PLAN, "max_s": 2.5}
+    _, session = client.run(send_job(client, models, "tflite", plan=plan, silence_s=1.5))
+    assert session.get("stop") == "cap", session
+
+
+def test_slow_samples_give_signs_of_life_within_a_slice(client, models):
+    # one slice of 8 samples of 0.35 s sends no event for 2.8 s, yet the worker is never 2.2 s silent
+    plan = {**LONG_PLAN, "max_s": 0.1, "min_sample_ns": 350000000, "warmup_min_runs": 1, "warmup_max_s": 0}
+    plan.update(network_runs=6, reference_runs=1)
+    _, session = client.run(send_job(client, models, "onnxruntime", plan=plan, silence_s=2.2))
+    assert session.get("slices") == 1, session
+
+
+def test_a_damaged_part_is_removed_and_named(client, models, tmp_path):
+    job = send_job(client, models, "onnxruntime")
+    digest = job["network"]["parts"][1]
+    path = tmp_path / "root/parts" / digest[:2] / digest
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    _, answer = client.run(job)
+    assert (answer["kind"], answer["digest"]) == ("part-damaged", digest)
+    assert digest in answer["message"]
+    assert client.ask("missing", digests=job["network"]["parts"])["missing"] == [digest]
+    assert client.run(send_job(client, models, "onnxruntime"))[1]["type"] == "result"
+
+
+def test_missing_parts_are_named_before_a_worker_starts(client, models):
+    job = send_job(client, models, "onnxruntime")
+    job["network"]["parts"].append("0" * 64)
+    events, answer = client.run(job)
+    assert events == []
+    assert (answer["kind"], answer["digests"]) == ("part-missing", ["0" * 64])
+
+
+@pytest.mark.parametrize("means", ["input", "SIGTERM", "SIGKILL"])
+def test_a_worker_never_outlives_its_agent(agent, tmp_path, models, means):
+    with Client(agent, tmp_path / "root") as client:
+        client.send("run", job=send_job(client, models, "onnxruntime", plan=LONG_PLAN))
+        pid = client.await_event("started")["pid"]
+        client.await_event("slice")
+        if means == "input":
+            client.process.stdin.close()
+        else:
+            client.process.send_signal(getattr(signal, means))
+        status = client.process.wait(10)
+        assert status == (-signal.SIGKILL if means == "SIGKILL" else 0)
+        deadline_s = time.monotonic() + 5
+        while process_exists(pid) and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        assert not process_exists(pid)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"runtime": "abacus"}, ["runtime-missing", "abacus", "onnxruntime"]),
+        ({"threads": 0}, ["bad-request", "job.threads", "0"]),
+        ({"threads": True}, ["bad-request", "job.threads", "True"]),
+        ({"threads": 4000}, ["bad-request", "job.threads", "4000"]),
+        ({"cores": [4000]}, ["bad-request", "job.cores", "4000"]),
+        ({"cores": []}, ["bad-request", "job.cores"]),
+        ({"threads": 2, "cores": [0]}, ["bad-request", "job.threads"]),
+        ({"options": {"spin": True}}, ["bad-request", "job.options", "spin", "allow_spinning"]),
+        ({"options": {"allow_spinning": "yes"}}, ["bad-request", "allow_spinning", "yes"]),
+        ({"plan": {"half_widht": 0.01}}, ["bad-request", "job.plan", "half_widht", "half_width"]),
+        ({"plan": {"max_s": "long"}}, ["bad-request", "job.plan.max_s", "long"]),
+        ({"silence_s": float("nan")}, ["bad-request", "job.silence_s", "nan"]),
+        ({"network": None}, ["bad-request", "job.network", "None"]),
+        ({"network": {"format": "onnx", "alignment": 1, "parts": []}}, ["bad-request", "job.network.parts"]),
+        ({"network": {"format": "onnx", "alignment": 1, "parts": ["../x"]}}, ["parts[0]", "../x"]),
+        ({"network": {"format": "tflite", "alignment": 1, "parts": ["0" * 64]}}, ["bad-request", "format"]),
+        ({"speed": 1}, ["bad-request", "speed"]),
+    ],
+)
+def test_a_job_that_is_wrong_is_refused_by_name_and_value(client, models, change, words):
+    job = {**send_job(client, models, "onnxruntime"), **change}
+    events, answer = client.run(job)
+    assert events == [] and answer["type"] == "error"
+    for word in words:
+        assert word in f"{answer['kind']}: {answer['message']}"
+    assert client.ask("probe")["type"] == "result"
+
+
+class TestOddRuntimePackages:
+    """A package that stands where a runtime's would, first on the path."""
+
+    @pytest.fixture
+    def odd_client(self, agent, tmp_path, monkeypatch):
+        clients = []
+
+        def start(package: str, text: str) -> Client:
+            folder = tmp_path / "packages" / package
+            folder.mkdir(parents=True)
+            (folder / "__init__.py").write_text(text)
+            monkeypatch.setenv("PYTHONPATH", str(folder.parent))
+            clients.append(Client(agent, tmp_path / "root"))
+            return clients[-1]
+
+        yield start
+        for client in clients:
+            client.__exit__()
+
+    def test_one_that_raises_on_import_is_broken_and_the_others_work(self, odd_client):
+        answer = odd_client("onnxruntime", "raise OSError('no such table')").ask(
+            "hello", protocol=1, harness="test"
+        )
+        assert [runtime["name"] for runtime in answer["runtimes"]] == ["tflite"]
+        assert answer["broken"] == [{"name": "onnxruntime", "message": "OSError: no such table"}]
+
+    def test_one_that_crashes_on_import_is_broken_with_its_signal(self, odd_client):
+        text = "import os, signal\nos.kill(os.getpid(), signal.SIGILL)"
+        answer = odd_client("onnxruntime", text).ask("hello", protocol=1, harness="test")
+        assert [runtime["name"] for runtime in answer["runtimes"]] == ["tflite"]
+        assert "SIGILL" in answer["broken"][0]["message"] and "processor" in answer["broken"][0]["message"]
+
+    def test_one_that_lacks_a_package_of_its_own_is_broken_not_absent(self, odd_client):
+        answer = odd_client("ai_edge_litert", "import no_such_package").ask(
+            "hello", protocol=1, harness="test"
+        )
+        assert answer["broken"][0]["name"] == "tflite"
+        assert "no_such_package" in answer["broken"][0]["message"]
+
+    def test_one_that_prints_cannot_get_between_frames(self, odd_client, models):
+        text = (
+            "import os, sys\n"
+            "os.write(1, b'raw'), print('hello'), os.write(2, b'on the way down')\n"
+            "raise RuntimeError('x' * 5000)\n"
+        )
+        client = odd_client("onnxruntime", text)
+        _, answer = client.run(send_job(client, models, "onnxruntime"))
+        assert answer["kind"] == "worker-error" and len(answer["message"]) <= 2000
+        assert answer["stderr"].startswith("raw") and "on the way down" in answer["stderr"]
+
+    def test_one_that_leaves_without_a_word_is_an_error_with_its_status(self, odd_client, models):
+        client = odd_client("onnxruntime", "import os\nos._exit(7)")
+        _, answer = client.run(send_job(client, models, "onnxruntime"))
+        assert answer["kind"] == "worker-error" and "status 7" in answer["message"]
+
+    def test_one_that_hangs_is_silent_although_its_threads_live(self, odd_client, models):
+        client = odd_client("onnxruntime", "import time\ntime.sleep(60)")
+        _, answer = client.run(send_job(client, models, "onnxruntime", silence_s=1))
+        assert answer["kind"] == "worker-silent" and "load" in answer["message"]
+
+
+def test_a_job_for_a_runtime_that_is_not_installed_is_runtime_missing(agent, tmp_path, models):
+    # -S: an interpreter without site-packages has none
+    launcher = tmp_path / "bare-python"
+    launcher.write_text(f'#!/bin/sh\nexec {os.path.realpath("/proc/self/exe")} -S "$@"\n')
+    launcher.chmod(0o755)
+    shim = tmp_path / "shim.pyz"
+    shim.write_text(
+        "import sys\n"
+        f"sys.executable = {str(launcher)!r}\n"
+        f"sys.path.insert(0, {str(agent)!r})\n"
+        f"sys.argv[0] = {str(agent)!r}\n"
+        "from device_agents.main import main\n"
+        "sys.exit(main())\n"
+    )
+    with Client(shim, tmp_path / "root", python=str(launcher)) as client:
+        answer = client.ask("hello", protocol=1, harness="test")
+        assert answer["runtimes"] == [] and answer["broken"] == []
+        assert answer["agent"] == sha256(Path(agent).read_bytes())
+        _, answer = client.run(send_job(client, models, "onnxruntime"))
+        assert answer["kind"] == "runtime-missing" and "not installed" in answer["message"]

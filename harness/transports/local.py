@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,43 +33,35 @@ class LocalTransport:
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 60.0) -> CompletedCommand:
         """Run a command to its end; see Transport."""
         try:
-            done = subprocess.run(
-                [_in_home(argv[0]), *argv[1:]],
-                input=stdin,
-                capture_output=True,
-                timeout=timeout_s,
-                cwd=Path.home(),
-                check=False,
-            )
+            channel = _start(argv)
         except FileNotFoundError:
             return CompletedCommand(status=127, stdout=b"", stderr=f"{argv[0]}: not found")
-        except PermissionError:
-            return CompletedCommand(status=126, stdout=b"", stderr=f"{argv[0]}: permission denied")
-        except subprocess.TimeoutExpired as error:
+        except OSError as error:
+            return CompletedCommand(status=126, stdout=b"", stderr=f"{argv[0]}: {error.strerror}")
+        deadline = time.monotonic() + timeout_s
+        writer = threading.Thread(target=channel.feed, args=(stdin, timeout_s), daemon=True)
+        writer.start()
+        output = bytearray()
+        try:
+            while data := channel.read(1 << 16, max(0.0, deadline - time.monotonic())):
+                output += data
+                if len(output) > MAX_OUTPUT_BYTES:
+                    raise DeviceError(f"this machine: {argv[0]!r} wrote more than {MAX_OUTPUT_BYTES} bytes")
+            status = channel.wait_status(max(0.0, deadline - time.monotonic()))
+            return CompletedCommand(status=status, stdout=bytes(output), stderr=channel.finished_stderr())
+        except (LinkError, subprocess.TimeoutExpired) as error:
             raise LinkError(f"this machine: {argv[0]!r} did not end within {timeout_s:g} s") from error
-        if len(done.stdout) > MAX_OUTPUT_BYTES:
-            raise DeviceError(f"this machine: {argv[0]!r} wrote more than {MAX_OUTPUT_BYTES} bytes")
-        return CompletedCommand(
-            status=done.returncode,
-            stdout=done.stdout,
-            stderr=done.stderr[-4096:].decode("utf-8", "replace").strip(),
-        )
+        finally:
+            channel.kill()
+            writer.join()
+            channel.close()
 
     def start(self, argv: Sequence[str]) -> LocalChannel:
         """Start a command that goes on; see Transport."""
         try:
-            process = subprocess.Popen(
-                [_in_home(argv[0]), *argv[1:]],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                cwd=Path.home(),
-                start_new_session=True,  # Ctrl-C is the harness's to handle
-            )
+            channel = _start(argv)
         except OSError as error:
             raise DeviceError(f"this machine: cannot start {argv[0]!r}: {error}") from error
-        channel = LocalChannel(process)
         self._channels.append(channel)
         return channel
 
@@ -111,9 +105,27 @@ class LocalChannel:
         except (OSError, ValueError) as error:
             raise LinkError(f"the agent is gone: {error}") from error
 
+    def feed(self, data: bytes, timeout_s: float) -> None:
+        """Write `data` and end the command's input; a command that ended early is no error here, its status tells."""
+        with contextlib.suppress(LinkError):
+            self.write(data, timeout_s)
+        self._stdin.close()
+
+    def wait_status(self, timeout_s: float) -> int:
+        """Return the exit status. Raises: subprocess.TimeoutExpired when the command does not end in time."""
+        return self._process.wait(timeout_s)
+
+    def kill(self) -> None:
+        """End the command at once."""
+        self._process.kill()
+
     def stderr_tail(self) -> str:
         """Return the last 4 KiB of standard error."""
         return self._tail.text()
+
+    def finished_stderr(self) -> str:
+        """Return the end of standard error once the command has ended."""
+        return self._tail.finish(2.0)
 
     def close(self) -> None:
         """End the command, gently first."""
@@ -126,6 +138,20 @@ class LocalChannel:
         self._tail.finish(1.0)
         self._stdout.close()
         self._stderr.close()
+
+
+def _start(argv: Sequence[str]) -> LocalChannel:
+    home = Path.home()
+    process = subprocess.Popen(
+        [_in_home(argv[0]), *argv[1:]],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        cwd=home if home.is_dir() else None,
+        start_new_session=True,  # Ctrl-C is the harness's to handle
+    )
+    return LocalChannel(process)
 
 
 def _in_home(path: str) -> str:

@@ -5,7 +5,6 @@ With no file at all the device `local` (this machine) exists. The checks name fi
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from pathlib import Path
@@ -98,7 +97,7 @@ class SshDevice(_Device):
         "~/.ssh/known_hosts", description="File of known host keys, used without host_key."
     )
 
-    @field_validator("address", "user")
+    @field_validator("address", "user", "key", "known_hosts")
     @classmethod
     def _no_control(cls, value: str) -> str:
         if any(ord(character) < 32 for character in value):
@@ -147,9 +146,11 @@ def load_devices(path: Path | None) -> dict[str, Device]:
         if not path.exists():
             return {LOCAL: LocalDevice(name=LOCAL)}
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
             raise ConfigError(f"{path}: larger than {MAX_FILE_BYTES} bytes; this is not a devices file")
-        text = path.read_text("utf-8")
+        text = data.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     return parse_devices(text, str(path))
@@ -159,7 +160,7 @@ def parse_devices(text: str, source: str = DEFAULT_FILE) -> dict[str, Device]:
     """Read the text of a devices file; see `load_devices`."""
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # beside TOMLDecodeError: numbers and nesting without end
         duplicate = _duplicate_device(text)
         if duplicate is not None:
             name, first, second = duplicate
@@ -221,7 +222,7 @@ def _parse_device(name: str, table: Any, text: str, source: str) -> Device:
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{where}: the name {name!r} may hold only letters, digits and '-'")
     if not isinstance(table, dict):
-        raise ConfigError(f"{where}: must be a table, not {json.dumps(table)}; write [devices.{name}]")
+        raise ConfigError(f"{where}: must be a table, not {table!r}; write [devices.{name}]")
     transport = table.get("transport", "local" if name == LOCAL else None)
     if transport is None:
         raise ConfigError(f'{where}: key \'transport\' is missing; write transport = "ssh" or "local"')
@@ -264,7 +265,8 @@ def _line_of(text: str, device: str | None, key: str | None) -> int:
         bare = line.split("#", 1)[0].strip()
         if bare.startswith("["):
             table = bare.strip("[]").replace(" ", "").replace('"', "").replace("'", "")
-            inside = table == f"devices.{device}" if device is not None else table.split(".")[0] == key
+            wanted = f"devices.{device}".replace(" ", "")
+            inside = table == wanted if device is not None else table.split(".")[0] == key
             if inside:
                 header = number
                 if key is None or device is None:

@@ -1,0 +1,133 @@
+"""Probes against what real systems say: one JSON file an answer."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from device_agents import facts
+from device_agents.cores import choose_cores, find_clusters
+from device_agents.probes import Absent, Probes, run_with_deadline
+from device_agents.refusal import Refusal
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def golden(folder):
+    return pytest.mark.parametrize(
+        "path", sorted((GOLDEN / folder).glob("*.json")), ids=lambda path: path.stem
+    )
+
+
+@golden("facts")
+def test_a_text_gives_its_fact(path):
+    case = json.loads(path.read_text())
+    parse = getattr(facts, case["source"])
+    if "error" in case:
+        with pytest.raises(ValueError, match=re.escape(case["error"])):
+            parse(case["text"])
+        return
+    found = parse(case["text"])
+    if isinstance(found, dict):
+        found = {str(key): value for key, value in found.items()}
+    assert found == case["fact"]
+
+
+@pytest.fixture
+def device(request, tmp_path):
+    """Return (golden case, folder that holds its files, runner of its commands)."""
+    case = json.loads(request.getfixturevalue("path").read_text())
+    for name, text in case["files"].items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def run_command(command):
+        answer = case["commands"].get(" ".join(command))
+        if answer is None:
+            raise Absent()
+        return answer
+
+    return case, tmp_path, run_command
+
+
+@golden("devices")
+def test_a_device_gives_its_conditions_and_nothing_for_what_it_lacks(path, device):
+    case, folder, run_command = device
+    cores = sorted(core for cluster in case["clusters"] for core in cluster)
+    conditions = Probes(folder, run_command).conditions(cores)
+    assert conditions.pop("time_utc").endswith("Z")
+    assert conditions == case["conditions"]
+
+
+@golden("devices")
+def test_a_device_gives_its_clusters_fastest_first(path, device):
+    case, folder, _ = device
+    cores = sorted(core for cluster in case["clusters"] for core in cluster)
+    assert find_clusters(cores, folder) == case["clusters"]
+
+
+def test_only_the_frequencies_of_the_cores_asked_for_are_read(tmp_path):
+    for core in range(4):
+        file = tmp_path / f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq"
+        file.parent.mkdir(parents=True)
+        file.write_text("1000\n")
+    conditions = Probes(tmp_path, run_with_deadline).conditions([1, 3])
+    assert conditions["freq_khz"] == {"1": {"current": 1000}, "3": {"current": 1000}}
+
+
+def test_what_may_not_be_read_is_an_error_and_not_absent(tmp_path):
+    (tmp_path / "proc/uptime").mkdir(parents=True)  # reading a folder fails, for root too
+    conditions = Probes(tmp_path, run_with_deadline).conditions([])
+    assert "uptime_s" not in conditions
+    assert "directory" in conditions["probe_errors"]["uptime_s"]
+    assert list(conditions["probe_errors"]) == ["uptime_s"]
+
+
+def test_a_command_that_hangs_or_fails_is_an_error_within_its_deadline(tmp_path, monkeypatch):
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, text in (("vcgencmd", "exec sleep 60"), ("nvpmodel", "exit 3")):
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    start_s = time.monotonic()
+    conditions = Probes(tmp_path).conditions([])
+    assert time.monotonic() - start_s < 4
+    assert "timed out" in conditions["probe_errors"]["throttled"]
+    assert "status 3" in conditions["probe_errors"]["power_mode"]
+    assert "throttled" not in conditions
+
+
+def test_a_command_that_is_not_there_is_absent(tmp_path):
+    with pytest.raises(Absent):
+        run_with_deadline(["no-such-command-anywhere"])
+    with pytest.raises(subprocess.CalledProcessError):
+        run_with_deadline(["false"])
+
+
+class TestChoiceOfCores:
+    clusters = ((6, 7), (4, 5), (0, 1, 2, 3))
+
+    def test_takes_the_fastest_cluster_from_its_high_end(self):
+        assert choose_cores(None, 1, [list(cluster) for cluster in self.clusters]) == [7]
+        assert choose_cores(None, 2, [list(cluster) for cluster in self.clusters]) == [6, 7]
+
+    def test_takes_one_cluster_that_is_large_enough_rather_than_unlike_cores(self):
+        assert choose_cores(None, 3, [list(cluster) for cluster in self.clusters]) == [1, 2, 3]
+
+    def test_takes_the_cores_that_are_named(self):
+        assert choose_cores((0, 4), 2, [list(cluster) for cluster in self.clusters]) == [0, 4]
+
+    @pytest.mark.parametrize(
+        ("wanted", "threads", "word"), [(None, 5, "5"), ((9,), 1, "9"), ((0,), 2, "threads")]
+    )
+    def test_refuses_what_cannot_be(self, wanted, threads, word):
+        with pytest.raises(Refusal, match=word) as caught:
+            choose_cores(wanted, threads, [list(cluster) for cluster in self.clusters])
+        assert caught.value.kind == "bad-request"

@@ -1,0 +1,94 @@
+"""Warm-up: how long until a series of run times counts as warm."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from device_agents.jobs import Plan
+from device_agents.sampling import sample_slice
+from device_agents.warmup import Convergence, warm_up
+
+MS = 1000000
+
+
+def runs_until_warm(run_ms, plan=None):
+    """Return after how many runs, and seconds, a series is warm. run_ms: index -> ms."""
+    convergence = Convergence(plan or Plan())
+    elapsed_ns = 0
+    for index in range(100000):
+        run_ns = int(run_ms(index) * MS)
+        elapsed_ns += run_ns
+        if convergence.add(run_ns, elapsed_ns / 1e9):
+            return index + 1, elapsed_ns / 1e9
+    raise AssertionError("never warm")
+
+
+def test_a_steady_series_is_warm_after_40_runs_and_a_quarter_second():
+    assert runs_until_warm(lambda index: 10) == (40, 0.4)
+    assert runs_until_warm(lambda index: 2) == (125, 0.25)
+
+
+def test_cold_first_runs_are_waited_out_but_not_for_hundreds_of_runs():
+    runs, _ = runs_until_warm(lambda index: 20 if index < 10 else 10)
+    assert 60 <= runs <= 120
+
+
+def test_a_clock_that_rises_is_waited_out():
+    runs, _ = runs_until_warm(lambda index: max(5.0, 10.0 - 0.05 * index))
+    assert 100 <= runs <= 200
+
+
+def test_single_disturbed_runs_are_no_drift():
+    chosen = random.Random(3)
+    runs, _ = runs_until_warm(lambda index: 10 * (3 if chosen.random() < 0.1 else 1) + chosen.gauss(0, 0.1))
+    assert runs <= 60
+
+
+def test_what_never_settles_ends_at_the_cap():
+    _, elapsed_s = runs_until_warm(lambda index: 10 + 5 * (index // 20 % 2))
+    assert 8 <= elapsed_s < 8.1
+
+
+@pytest.mark.parametrize("run_ms", [200, 1000, 5000])
+def test_slow_networks_take_five_runs(run_ms):
+    assert runs_until_warm(lambda index: run_ms)[0] == 5
+
+
+class Clockwork:
+    """A network whose runs take a stated time on a clock of its own."""
+
+    def __init__(self, run_ns):
+        self.run_ns = run_ns
+        self.now_ns = 0
+
+    def __call__(self):
+        self.now_ns += self.run_ns
+
+
+@pytest.mark.parametrize(("run_ns", "loops"), [(3 * MS, (1, 1)), (100000, (11, 14)), (700, (1429, 1800))])
+def test_short_runs_are_looped_to_a_millisecond(run_ns, loops, monkeypatch):
+    from device_agents import sampling
+
+    network = Clockwork(run_ns)
+    monkeypatch.setattr(sampling, "perf_counter_ns", lambda: network.now_ns)
+    samples_ns, found = warm_up(network, Plan(), lambda: network.now_ns, lambda now_ns: None)
+    assert loops[0] <= found <= loops[1]
+    assert set(samples_ns) == {found * run_ns} and min(samples_ns) >= MS
+
+
+def test_a_slice_alternates_and_keeps_the_first_run_after_the_switch_apart(monkeypatch):
+    from device_agents import sampling
+
+    order = []
+    clock = iter(range(0, 10**9, 1000))
+    monkeypatch.setattr(sampling, "perf_counter_ns", lambda: next(clock))
+    pulses = []
+    times = sample_slice(
+        lambda: order.append("n"), lambda: order.append("r"), Plan(), 1, 2, pulse=pulses.append
+    )
+    assert "".join(order) == "rrrr" + "nnnnnn" + "rrrr"
+    assert len(times["network_ns"]) == 5 and times["after_switch_ns"] == 1000
+    assert len(times["reference_before_ns"]) == len(times["reference_after_ns"]) == 2
+    assert len(pulses) == 10

@@ -64,8 +64,8 @@ class Slice:
         times = (*self.reference_before_ns, self.after_switch_ns, *self.network_ns, *self.reference_after_ns)
         if not self.network_ns or not self.reference_before_ns + self.reference_after_ns:
             raise ValueError("a slice needs runs of the network and of the reference")
-        if not all(type(time_ns) is int and time_ns > 0 for time_ns in times):
-            raise ValueError(f"a slice holds positive integers of nanoseconds, not {times}")
+        if not all(type(time_ns) is int and 0 < time_ns < 1 << 63 for time_ns in times):
+            raise ValueError(f"a slice holds positive 64-bit integers of nanoseconds, not {times}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

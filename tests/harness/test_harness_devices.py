@@ -315,7 +315,8 @@ VALUES = st.one_of(
 )
 def test_any_value_of_any_key_is_read_or_refused_in_its_line(transport: str, key: str, value: object) -> None:
     literal = json.dumps(value)
-    text = f'[devices.x]\ntransport = "{transport}"\n{json.dumps(key)} = {literal.replace("NaN", "nan").replace("Infinity", "inf")}\n'
+    literal = literal.replace("NaN", "nan").replace("Infinity", "inf")
+    text = f'[devices.x]\ntransport = "{transport}"\n{json.dumps(key)} = {literal}\n'
     try:
         parse_devices(text)
     except ConfigError as error:

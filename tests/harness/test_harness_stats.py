@@ -1,0 +1,204 @@
+"""Statistics against cases worked by hand, against scipy, and by the coverage of the interval."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from statistics import median
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_records import CONFIGURATION, SESSIONS, SLICES, make_session, make_slice
+from scipy.stats import bootstrap
+
+from harness.records import SessionRecord, Slice
+from harness.stats import estimate, quiet_latency_ns, session_ratios, slice_ratio, wall_time
+
+
+def session_of(ratios: list[float] | np.ndarray, reference_ns: int = 10_000_000) -> SessionRecord:
+    """Return a session whose slices have these ratios."""
+    return make_session(
+        [make_slice([round(r * reference_ns)] * 5, [reference_ns] * 2, [reference_ns] * 2) for r in ratios]
+    )
+
+
+def test_a_slice_ratio_is_fastest_over_fastest_and_counts_loops() -> None:
+    piece = make_slice([700, 600, 900], [250, 200], [300, 210], after_switch_ns=1)
+    assert slice_ratio(piece, 1, 1) == 3.0
+    assert slice_ratio(piece, 2, 1) == 1.5
+    assert slice_ratio(piece, 1, 4) == 12.0
+    assert slice_ratio(make_slice([600], [250], [200]), 1, 1) == 3.0
+    assert slice_ratio(make_slice([600], [200], []), 1, 1) == 3.0
+
+
+def test_the_first_run_after_the_switch_is_left_out() -> None:
+    assert slice_ratio(make_slice([600], [200], [200], after_switch_ns=10), 1, 1) == 3.0
+
+
+def test_session_ratios_keep_the_order() -> None:
+    assert session_ratios(session_of([3.0, 1.0, 2.0])) == (3.0, 1.0, 2.0)
+
+
+def test_the_estimate_is_the_median_of_session_medians() -> None:
+    sessions = [session_of([1.0, 1.1, 9.0]), session_of([1.3, 1.3, 1.3]), session_of([1.2, 1.2, 5.0, 0.9])]
+    result = estimate(sessions)
+    assert result.ratio == pytest.approx(1.2)
+    assert (result.sessions, result.slices) == (3, 10)
+    assert result.low <= result.ratio <= result.high
+
+
+def test_an_even_number_of_sessions_meets_in_the_middle() -> None:
+    assert estimate([session_of([1.0]), session_of([1.5])]).ratio == pytest.approx(1.25)
+
+
+def test_equal_slices_leave_no_doubt() -> None:
+    result = estimate([session_of([1.5] * 12)])
+    assert (result.low, result.ratio, result.high) == (1.5, 1.5, 1.5)
+
+
+def test_the_interval_is_the_same_each_time_and_moves_with_the_seed() -> None:
+    rng = np.random.default_rng(1)
+    sessions = [session_of(rng.normal(2, 0.1, 25)) for _ in range(3)]
+    assert estimate(sessions) == estimate(sessions)
+    assert any(estimate(sessions, seed=seed) != estimate(sessions) for seed in range(1, 5))
+
+
+@given(
+    slices=st.lists(SLICES, min_size=1, max_size=6),
+    factors=st.lists(st.integers(1, 50), min_size=6, max_size=6),
+)
+@settings(deadline=None, max_examples=40)
+def test_drift_that_slows_network_and_reference_alike_cancels(
+    slices: list[Slice], factors: list[int]
+) -> None:
+    steady = [
+        make_slice(
+            [ns >> 10 or 1 for ns in s.network_ns],
+            [ns >> 10 or 1 for ns in s.reference_before_ns],
+            [ns >> 10 or 1 for ns in s.reference_after_ns],
+        )
+        for s in slices
+    ]
+    drifting = [
+        make_slice(
+            [ns * factor for ns in s.network_ns],
+            [ns * factor for ns in s.reference_before_ns],
+            [ns * factor for ns in s.reference_after_ns],
+        )
+        for s, factor in zip(steady, factors, strict=False)
+    ]
+    one, other = estimate([make_session(steady)]), estimate([make_session(drifting)])
+    assert other.ratio == pytest.approx(one.ratio)
+    assert (other.low, other.high) == pytest.approx((one.low, one.high))
+
+
+def test_sessions_of_different_configurations_are_never_merged() -> None:
+    one = session_of([1.0])
+    with pytest.raises(ValueError, match="never merged"):
+        estimate([one, replace(one, configuration=replace(CONFIGURATION, clock_tier="A"))])
+    with pytest.raises(ValueError, match="never merged"):
+        estimate([one, replace(one, model_digest="0" * 64)])
+    with pytest.raises(ValueError, match="no session"):
+        estimate([])
+
+
+@settings(deadline=None, max_examples=30)
+@given(session=SESSIONS)
+def test_any_session_has_a_finite_estimate_within_its_interval_and_its_slices(session: SessionRecord) -> None:
+    result = estimate([session])
+    ratios = session_ratios(session)
+    assert min(ratios) <= result.low <= result.ratio <= result.high <= max(ratios)
+    assert np.isfinite([result.low, result.high]).all()
+    assert wall_time([session]).median_ms > 0
+    assert quiet_latency_ns(session) > 0
+
+
+def test_the_interval_of_one_session_is_scipys() -> None:
+    rng = np.random.default_rng(7)
+    for spread, count in ((0.02, 41), (0.1, 25), (0.3, 101)):
+        session = session_of(np.exp(rng.normal(0.2, spread, count)))
+        ratios = np.sort(session_ratios(session))
+        mine = estimate([session])
+        theirs = bootstrap(
+            (ratios,), np.median, n_resamples=2000, method="percentile", rng=np.random.default_rng(3)
+        ).confidence_interval
+        # Resampled medians of an odd number are slices themselves: the bounds may differ by one slice.
+        ranks = np.searchsorted(ratios, [mine.low, theirs.low, mine.high, theirs.high], side="right")
+        assert abs(ranks[0] - ranks[1]) <= 1
+        assert abs(ranks[2] - ranks[3]) <= 1
+
+
+def covered_share(sessions: int, between: float, draws: int = 250) -> float:
+    """Return how often the interval holds the true ratio of 2; slices scatter by 3 %, sessions by `between`."""
+    rng = np.random.default_rng(11)
+    hits = 0
+    for _ in range(draws):
+        made = [
+            session_of(2 * np.exp(rng.normal(0, between) + rng.normal(0, 0.03, 20))) for _ in range(sessions)
+        ]
+        result = estimate(made)
+        hits += result.low <= 2 <= result.high
+    return hits / draws
+
+
+def test_the_interval_of_one_session_covers_the_truth_as_often_as_it_says() -> None:
+    assert 0.90 <= covered_share(1, 0.0) <= 0.99
+
+
+def test_the_interval_of_five_sessions_covers_the_truth_when_sessions_scatter() -> None:
+    # The median of five has few distinct resamples: the nominal 95 % is not reached, but nearly.
+    assert 0.85 <= covered_share(5, 0.03, draws=150) <= 0.99
+
+
+def test_scatter_between_sessions_widens_the_interval() -> None:
+    alike = estimate([session_of([2.0] * 12) for _ in range(5)])
+    unlike = estimate([session_of([level] * 12) for level in (1.9, 1.95, 2.0, 2.05, 2.1)])
+    assert alike.high - alike.low == 0
+    assert unlike.low <= 1.95
+    assert unlike.high >= 2.05
+
+
+def test_wall_time_is_plain_and_knows_when_a_percentile_is_not_to_be_had() -> None:
+    few = make_session([make_slice([2_000_000, 4_000_000, 6_000_000], [1], [1], after_switch_ns=10**9)] * 21)
+    result = wall_time([few])
+    assert (result.median_ms, result.p90_ms, result.samples) == (4.0, None, 63)
+    times_ns = [k * 1_000_000 for k in range(1, 101)]
+    many = wall_time(
+        [make_session([make_slice(times_ns[:50], [1], [1]), make_slice(times_ns[50:], [1], [1])])]
+    )
+    assert (many.median_ms, many.samples) == (50.5, 100)
+    assert many.p90_ms == pytest.approx(90.1)
+
+
+def test_wall_time_divides_by_the_loops_of_each_session() -> None:
+    one = make_session([make_slice([10_000_000], [1], [1])], network_loops=10)
+    other = make_session([make_slice([3_000_000], [1], [1])], network_loops=1)
+    assert wall_time([one]).median_ms == 1.0
+    assert wall_time([one, other]).median_ms == 2.0
+    with pytest.raises(ValueError, match="no sample"):
+        wall_time([])
+
+
+def test_the_quiet_latency_is_the_lowest_window_of_eight_slices() -> None:
+    slow, fast = 30, 20
+    levels = [slow] * 10 + [fast] * 8 + [slow] * 10
+    session = make_session(
+        [make_slice([level * 4], [level + 5], [level + 9]) for level in levels], network_loops=4
+    )
+    assert quiet_latency_ns(session) == fast
+    lone = make_session([make_slice([level], [level], [level]) for level in [30] * 8 + [5] + [30] * 8])
+    assert quiet_latency_ns(lone) == 30, "one lucky slice is no quiet window"
+
+
+def test_the_quiet_latency_takes_the_faster_of_the_two_sides_with_their_loops() -> None:
+    session = make_session([make_slice([100], [90], [500])], network_loops=4, reference_loops=3)
+    assert quiet_latency_ns(session) == 25
+    session = make_session([make_slice([1000], [90], [60])], network_loops=4, reference_loops=3)
+    assert quiet_latency_ns(session) == 20
+
+
+def test_the_quiet_latency_of_a_short_session_is_the_median_of_its_slices() -> None:
+    levels = [7, 9, 8]
+    session = make_session([make_slice([level], [level], [level]) for level in levels])
+    assert quiet_latency_ns(session) == median(levels)

@@ -23,10 +23,12 @@ from harness.transports import Channel, Transport
 
 PROTOCOL = 1
 START_TIMEOUT_S = 60.0
+HELLO_TIMEOUT_S = 150.0  # importing a large runtime on a small board takes long
 ANSWER_TIMEOUT_S = 60.0
 SILENCE_S = 30.0  # the agent's heart beats every 2 s while it runs a job
 DICTIONARY_BYTES = 1 << 15
 MIN_PYTHON = (3, 8)
+MAX_QUOTED = 500  # characters of what a worker printed
 
 # Run on the device before there is an agent: argv = root, digest; with an archive on standard input it is stored.
 _BOOT = """
@@ -139,7 +141,7 @@ class AgentClient:
 
     def hello(self) -> dict[str, Any]:
         """Ask what the device is and what it can run."""
-        answer = self._ask("hello", timeout_s=START_TIMEOUT_S, protocol=PROTOCOL, harness=__version__)
+        answer = self._ask("hello", timeout_s=HELLO_TIMEOUT_S, protocol=PROTOCOL, harness=__version__)
         if answer.get("protocol") != PROTOCOL:
             raise DeviceError(
                 f"{self._who}: the agent speaks protocol {answer.get('protocol')!r}, not {PROTOCOL}"
@@ -256,7 +258,11 @@ class AgentClient:
             if kind == "result":
                 return header
             if kind == "error":
-                raise AgentError(str(header.get("kind")), f"{self._who}: {header.get('message')}")
+                printed = str(header.get("stderr") or "")[-MAX_QUOTED:]
+                message = f"{self._who}: {header.get('message')}" + (
+                    f"; it printed: {printed}" if printed else ""
+                )
+                raise AgentError(str(header.get("kind")), message)
             if kind != "event":
                 raise LinkError(f"{self._who}: the agent broke the protocol: type {kind!r}")
             if on_event is not None:

@@ -10,11 +10,12 @@ import base64
 import contextlib
 import getpass
 import hashlib
+import logging
 import shlex
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import final
 
@@ -27,6 +28,7 @@ from harness.transports.tail import Tail
 
 CONNECT_TIMEOUT_S = 15.0
 KEEPALIVE_S = 15
+_CLOSE_TIMEOUT_S = 5.0
 
 
 @final
@@ -48,7 +50,11 @@ class SshTransport:
         if self._client is not None:
             return
         device = self._device
+        key_file = _key_file(device)
         client = paramiko.SSHClient()
+        logger = logging.getLogger("paramiko")
+        if not logger.handlers:  # else Python prints its tracebacks; what they say is in our errors
+            logger.addHandler(logging.NullHandler())
         self._load_host_keys(client)
         client.set_missing_host_key_policy(_Refuse(self._who, device))
         try:
@@ -56,7 +62,8 @@ class SshTransport:
                 device.address,
                 port=device.port,
                 username=self._user,
-                key_filename=_key_file(device),
+                key_filename=key_file,
+                look_for_keys=key_file is None,
                 timeout=CONNECT_TIMEOUT_S,
                 banner_timeout=CONNECT_TIMEOUT_S,
                 auth_timeout=CONNECT_TIMEOUT_S,
@@ -70,19 +77,22 @@ class SshTransport:
                 f"got {_fingerprint(error.key)}. If the device was set up anew, check the fingerprint on the device "
                 f"itself, then pin it: {_pin_line(error.key)}"
             ) from error
-        except paramiko.AuthenticationException as error:
+        except DeviceError:  # the host key is unknown
+            client.close()
+            raise
+        except paramiko.PasswordRequiredException as error:
             client.close()
             raise DeviceError(
-                f"{self._who}: login refused ({error}). Put your public key on the device: "
-                f"ssh-copy-id -p {device.port} {shlex.quote(f'{self._user}@{device.address}')}"
-                + (
-                    ""
-                    if device.key
-                    else f'; or name a private key: key = "~/.ssh/..." in [devices.{device.name}]'
-                )
+                f"{self._who}: the private key is locked by a passphrase; hand it to your SSH agent: "
+                f"ssh-add {shlex.quote(key_file) if key_file else ''}".rstrip()
             ) from error
+        except paramiko.AuthenticationException as error:
+            client.close()
+            raise self._refused(str(error)) from error
         except (paramiko.SSHException, OSError, EOFError) as error:
             client.close()
+            if str(error) == "No authentication methods available":
+                raise self._refused("no private key here; make one: ssh-keygen -t ed25519") from error
             raise LinkError(
                 f"{self._who}: no SSH connection: {_reason(error)}. Is the device on, in this network, and sshd "
                 f"listening on port {device.port}? (Termux: run 'sshd', its port is 8022)"
@@ -96,16 +106,22 @@ class SshTransport:
         """Run a command to its end; see Transport."""
         channel = self.start(argv)
         deadline = time.monotonic() + timeout_s
+
+        def left_s() -> float:
+            if time.monotonic() >= deadline:
+                raise LinkError(f"{self._who}: {argv[0]!r} did not end within {timeout_s:g} s")
+            return deadline - time.monotonic()
+
         writer = threading.Thread(target=channel.feed, args=(stdin, timeout_s), daemon=True)
         writer.start()
-        output = b""
+        output = bytearray()
         try:
-            while data := channel.read(1 << 16, max(0.1, deadline - time.monotonic())):
+            while data := channel.read(1 << 16, left_s()):
                 output += data
                 if len(output) > MAX_OUTPUT_BYTES:
                     raise DeviceError(f"{self._who}: {argv[0]!r} wrote more than {MAX_OUTPUT_BYTES} bytes")
-            status = channel.wait_status(max(0.1, deadline - time.monotonic()))
-            return CompletedCommand(status=status, stdout=output, stderr=channel.finished_stderr())
+            status = channel.wait_status(left_s())
+            return CompletedCommand(status=status, stdout=bytes(output), stderr=channel.finished_stderr())
         finally:
             channel.close()
 
@@ -117,9 +133,9 @@ class SshTransport:
         try:
             if transport is None:
                 raise paramiko.SSHException("the connection is closed")
-            channel = transport.open_session(timeout=CONNECT_TIMEOUT_S)
-            channel.settimeout(CONNECT_TIMEOUT_S)
-            channel.exec_command(shlex.join([_in_home(argv[0]), *argv[1:]]))
+            with _deadline(transport, CONNECT_TIMEOUT_S):
+                channel = transport.open_session(timeout=CONNECT_TIMEOUT_S)
+                channel.exec_command(shlex.join([_in_home(argv[0]), *argv[1:]]))
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise LinkError(f"{self._who}: the connection broke: {_reason(error)}") from error
         return SshChannel(channel, self._who)
@@ -130,25 +146,40 @@ class SshTransport:
             self._client.close()
             self._client = None
 
+    def _refused(self, reason: str) -> DeviceError:
+        device = self._device
+        name_key = f'; or name a private key: key = "~/.ssh/..." in [devices.{device.name}]'
+        return DeviceError(
+            f"{self._who}: login refused ({reason}). Put your public key on the device: "
+            f"ssh-copy-id -p {device.port} {shlex.quote(f'{self._user}@{device.address}')}"
+            + ("" if device.key else name_key)
+        )
+
     def _load_host_keys(self, client: paramiko.SSHClient) -> None:
         device = self._device
         if device.host_key:
             kind, blob = device.host_key.split()[:2]
             name = device.address if device.port == 22 else f"[{device.address}]:{device.port}"
-            try:
-                entry = paramiko.hostkeys.HostKeyEntry.from_line(f"host {kind} {blob}")
-            except (paramiko.SSHException, ValueError, AssertionError) as error:
-                raise ConfigError(f"{self._who}: host_key cannot be read: {error}") from error
-            if entry is None or entry.key is None:
-                raise ConfigError(f"{self._who}: host_key is no public key of type {kind!r}")
+            entry = _parse_known_host(f"host {kind} {blob}")
+            if entry is None:
+                raise ConfigError(
+                    f"[devices.{device.name}] host_key = {device.host_key!r}: no public key of type {kind!r}; "
+                    "leave it out and connect to be shown the device's own"
+                )
             client.get_host_keys().add(name, kind, entry.key)
             return
-        path = Path(device.known_hosts).expanduser()
-        if path.exists():
-            try:
-                client.load_system_host_keys(str(path))
-            except (OSError, UnicodeDecodeError, paramiko.SSHException) as error:
-                raise ConfigError(f"{path}: cannot be read: {error}") from error
+        path = _expand(device.known_hosts, device, "known_hosts")
+        if not path.exists():
+            return
+        try:
+            lines = path.read_text("utf-8", "replace").splitlines()
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error}") from error
+        for line in lines:
+            entry = _parse_known_host(line.strip())
+            if entry is not None:
+                for name in entry.hostnames:
+                    client.get_host_keys().add(name, entry.key.get_name(), entry.key)
 
 
 @final
@@ -163,7 +194,8 @@ class SshChannel:
         """Write all of `data`; see Channel."""
         try:
             self._channel.settimeout(timeout_s)
-            self._channel.sendall(data)
+            with _deadline(self._channel.get_transport(), timeout_s):
+                self._channel.sendall(data)
         except TimeoutError as error:
             raise LinkError(f"{self._who}: took no input for {timeout_s:g} s") from error
         except (OSError, EOFError, paramiko.SSHException) as error:
@@ -184,7 +216,8 @@ class SshChannel:
         try:
             if data:
                 self.write(data, timeout_s)
-            self._channel.shutdown_write()
+            with _deadline(self._channel.get_transport(), timeout_s):
+                self._channel.shutdown_write()
         except (LinkError, OSError, EOFError):
             return
 
@@ -207,9 +240,10 @@ class SshChannel:
 
     def close(self) -> None:
         """End the command's input, then the channel."""
-        with contextlib.suppress(OSError, EOFError):
-            self._channel.shutdown_write()
-        self._channel.close()
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            with _deadline(self._channel.get_transport(), _CLOSE_TIMEOUT_S):
+                self._channel.shutdown_write()
+                self._channel.close()
 
 
 class _Refuse(paramiko.MissingHostKeyPolicy):
@@ -236,23 +270,76 @@ def _pin_line(key: paramiko.PKey) -> str:
     return f'host_key = "{key.get_name()} {key.get_base64()}"'
 
 
+def _parse_known_host(line: str) -> paramiko.hostkeys.HostKeyEntry | None:
+    """Read a line of known_hosts; None for what ssh skips too: comments, unreadable keys, and markers of certificates."""
+    if not line or line[0] in "#@":
+        return None
+    try:
+        entry = paramiko.hostkeys.HostKeyEntry.from_line(line)
+    except (paramiko.SSHException, paramiko.hostkeys.InvalidHostKey, ValueError):
+        return None
+    return entry if entry is not None and entry.key is not None else None
+
+
 def _key_file(device: SshDevice) -> str | None:
     if not device.key:
         return None
-    path = Path(device.key).expanduser()
+    path = _expand(device.key, device, "key")
+    where = f"[devices.{device.name}] key = {device.key!r}"
     if not path.is_file():
-        raise ConfigError(
-            f"[devices.{device.name}] key = {device.key!r}: no such file; make one: ssh-keygen -t ed25519"
-        )
+        raise ConfigError(f"{where}: no such file; make one: ssh-keygen -t ed25519")
+    try:
+        paramiko.PKey.from_path(path)
+    except TypeError:  # locked by a passphrase: the SSH agent may hold it
+        pass
+    except (OSError, ValueError, paramiko.SSHException, paramiko.UnknownKeyType) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no private key"
+        raise ConfigError(f"{where}: {reason}; name the private key's file, not the .pub one") from error
     return str(path)
+
+
+def _expand(text: str, device: SshDevice, key: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"[devices.{device.name}] {key} = {text!r}: no such user's home folder") from error
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, socket.gaierror):
         return f"the address cannot be resolved ({error.strerror})"
+    if isinstance(error, paramiko.ssh_exception.NoValidConnectionsError):
+        return "; ".join(sorted({str(one.strerror) for one in error.errors.values()}))
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return str(error) or type(error).__name__
+
+
+@contextlib.contextmanager
+def _deadline(transport: paramiko.Transport, timeout_s: float) -> Iterator[None]:
+    """Close the connection when the block takes longer, which raises TimeoutError.
+
+    paramiko has waits without end: for a socket that takes no bytes, for the answer to a request.
+    """
+    is_over = threading.Event()
+
+    def end() -> None:
+        is_over.set()
+        transport.close()
+
+    timer = threading.Timer(timeout_s, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, EOFError, paramiko.SSHException) as error:
+        if is_over.is_set():
+            raise TimeoutError from error
+        raise
+    finally:
+        timer.cancel()
+    if is_over.is_set():  # what was left to send was dropped
+        raise TimeoutError
 
 
 def _patient_stderr(channel: paramiko.Channel) -> Callable[[int], bytes]:

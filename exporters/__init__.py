@@ -11,6 +11,16 @@ their own, and only when the cache lacks a fragment.
 from exporters.errors import ConversionError
 from exporters.library import FragmentLibrary
 from exporters.recipe import FORMATS, Format, Recipe, link
+from exporters.standalone import standalone
 from exporters.weights import Weights
 
-__all__ = ["FORMATS", "ConversionError", "Format", "FragmentLibrary", "Recipe", "Weights", "link"]
+__all__ = [
+    "FORMATS",
+    "ConversionError",
+    "Format",
+    "FragmentLibrary",
+    "Recipe",
+    "Weights",
+    "link",
+    "standalone",
+]

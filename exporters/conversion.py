@@ -20,7 +20,7 @@ from exporters.recipe import Format
 from exporters.weights import Weights
 from space import Architecture, SpaceConfig
 
-EXPORTER_VERSION = 1  # raise it whenever exported bytes change for the same converters
+EXPORTER_VERSION = 2  # raise it whenever exported bytes change for the same converters
 
 # The distributions that a format's converter needs; their versions are part of every cache key.
 CONVERTERS: Mapping[Format, tuple[str, ...]] = {
@@ -28,6 +28,7 @@ CONVERTERS: Mapping[Format, tuple[str, ...]] = {
     "tflite": ("torch", "tensorflow", "ai-edge-litert"),
 }
 _TAIL_LINES = 8
+_PACKAGE_ROOT = str(Path(__file__).parent.parent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,24 +39,31 @@ class ConvertedNetwork:
     elapsed_s: float
 
 
-def convert_network(
-    architecture: Architecture, format: Format, weights: Weights | None = None
-) -> ConvertedNetwork:
-    """Convert a whole network with torch.onnx or TFLiteConverter: what linked models are held against.
+def convert_networks(
+    architectures: Sequence[Architecture], format: Format, weights: Weights | None = None
+) -> list[ConvertedNetwork]:
+    """Convert whole networks of one space with torch.onnx or TFLiteConverter: what linked models are held against.
 
     Raises:
         ConversionError: a converter is not installed or fails.
     """
+    if not architectures:
+        return []
+    times = list[float]()
     with tempfile.TemporaryDirectory() as folder:
-        path, times = Path(folder) / "model", list[float]()
+        paths = [Path(folder) / str(k) for k in range(len(architectures))]
         _run(
             format,
-            architecture.config,
+            architectures[0].config,
             weights or Weights.seeded(0),
-            networks=[{"architecture": str(architecture), "path": str(path)}],
+            networks=[
+                {"architecture": str(a), "path": str(path)}
+                for a, path in zip(architectures, paths, strict=True)
+            ],
             report=lambda name, elapsed_s: times.append(elapsed_s),
         )
-        return ConvertedNetwork(model=path.read_bytes(), elapsed_s=times[0])
+        models = [path.read_bytes() for path in paths]
+    return [ConvertedNetwork(model=m, elapsed_s=t) for m, t in zip(models, times, strict=True)]
 
 
 def convert_fragments(
@@ -127,10 +135,14 @@ def _run(
         "networks": list(networks),
         "fragments": list(fragments),
     }
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    environment = os.environ | {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGE_ROOT, os.environ.get("PYTHONPATH")])),
+    }
     with tempfile.TemporaryFile() as noise:
         with subprocess.Popen(
-            [sys.executable, "-m", "exporters.worker"],
+            [sys.executable, "-P", "-m", "exporters.worker"],  # -P: nothing from the working folder
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=noise,
@@ -150,9 +162,7 @@ def _run(
         raise ConversionError(problem)
 
 
-def _follow(
-    worker: subprocess.Popen[str], request: str, report: Callable[[str, float], None]
-) -> str | None:
+def _follow(worker: subprocess.Popen[str], request: str, report: Callable[[str, float], None]) -> str | None:
     """Send the request and read answers to the end; return the error that the worker reported, if any."""
     assert worker.stdin is not None and worker.stdout is not None
     problem = None

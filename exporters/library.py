@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from exporters import onnx_linking, tflite_linking
+from exporters import onnx_linking, tflite_layout, tflite_linking
 from exporters.cache import ExportedFragment, FragmentCache, cache_key
 from exporters.conversion import EXPORTER_VERSION, convert_fragments, converter_versions
 from exporters.errors import ConversionError
@@ -47,10 +47,10 @@ class FragmentLibrary:
     alignment: int
     dictionary: str | None
     part_digests: tuple[str, ...]
-    _skeletons: Skeletons
-    _parts: Mapping[str, bytes]
-    _digest_of: Mapping[Fragment, str | None]
-    _part_bytes: Mapping[Fragment, int]
+    _skeletons: Skeletons = field(repr=False)
+    _parts: Mapping[str, bytes] = field(repr=False)
+    _digest_of: Mapping[Fragment, str | None] = field(repr=False)
+    _part_bytes: Mapping[Fragment, int] = field(repr=False)
 
     @classmethod
     def open(
@@ -81,7 +81,7 @@ class FragmentLibrary:
             skeletons, alignment = onnx_linking.OnnxSkeletons.from_layouts(layouts), onnx_linking.ALIGNMENT
         else:
             skeletons = tflite_linking.TfliteSkeletons.from_layouts(layouts, config)
-            alignment = tflite_linking.ALIGNMENT
+            alignment = tflite_layout.ALIGNMENT
         parts = {f: exported.part for f, exported in loaded.items() if exported.part is not None}
         digests = {f: hashlib.sha256(part).hexdigest() for f, part in parts.items()}
         by_digest = {digests[f]: part for f, part in parts.items()}
@@ -141,7 +141,9 @@ class FragmentLibrary:
             ConversionError: the library holds no part of this digest.
         """
         if digest not in self._parts:
-            raise ConversionError(f"part {digest} is not in this {self.format} library; take digests from its recipes")
+            raise ConversionError(
+                f"part {digest} is not in this {self.format} library; take digests from its recipes"
+            )
         return self._parts[digest]
 
 

@@ -160,7 +160,9 @@ def _checkpoint_state(checkpoint: Checkpoint) -> Mapping[str, Tensor]:
             "write it with torch.save(network.state_dict(), path)"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ConversionError(f"checkpoint {path} is no state_dict; write torch.save(network.state_dict(), path)")
+        raise ConversionError(
+            f"checkpoint {path} is no state_dict; write torch.save(network.state_dict(), path)"
+        )
     expected = build_network(checkpoint.architecture).state_dict()
     faults = [
         f"{word} {', '.join(keys[:_SHOWN_KEYS])}{f' and {len(keys) - _SHOWN_KEYS} more' * (len(keys) > _SHOWN_KEYS)}"

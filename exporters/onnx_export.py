@@ -13,6 +13,7 @@ import io
 import json
 import warnings
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import onnx
 import torch
@@ -37,9 +38,7 @@ def export_fragment(fragment: Fragment, config: SpaceConfig, weights: Weights) -
     possible = possible_steps(fragment, config)
     shapes = [value_shape(value, config) for value in possible[0].inputs]
     exported = _export(module, shapes, ["a", "b"][: len(shapes)], "out")
-    nodes = {
-        step.output if fragment == GLUE else step.inputs[0]: _chunk(exported, step) for step in possible
-    }
+    nodes = {step.output if fragment == GLUE else step.inputs[0]: _chunk(exported, step) for step in possible}
     layout = {"nodes": {value: base64.b64encode(chunk).decode() for value, chunk in nodes.items()}}
     return ExportedFragment(
         part=None if fragment == GLUE else _weight_part(exported, fragment),
@@ -50,13 +49,14 @@ def export_fragment(fragment: Fragment, config: SpaceConfig, weights: Weights) -
 def export_network(architecture: Architecture, weights: Weights) -> bytes:
     """Convert a whole network at once, as torch.onnx does it: the yardstick for linked models."""
     shape = value_shape(IMAGE, architecture.config)
-    return _export(torch_network(architecture, weights), [shape], [IMAGE], LOGITS).SerializeToString()
+    exported = _export(torch_network(architecture, weights), [shape], [IMAGE], LOGITS)
+    return bytes(exported.SerializeToString())
 
 
 def _export(
     module: nn.Module, shapes: Iterable[Sequence[int]], inputs: list[str], output: str
 ) -> onnx.ModelProto:
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()  # torch accepts a stream and declares a path only
     images = tuple(torch.zeros(*shape) for shape in shapes)
     with warnings.catch_warnings():
         # torch 2.9 and newer recommend the dynamo exporter, which writes opset 18, too new for old devices.
@@ -75,7 +75,9 @@ def _export(
 
 def _chunk(exported: onnx.ModelProto, step: Step) -> bytes:
     """Return the nodes under names that are unique in every network, with the stem's and head's frame."""
-    names = _names(exported, step.fragment) | dict(zip("ab", step.inputs, strict=False)) | {"out": step.output}
+    names = (
+        _names(exported, step.fragment) | dict(zip("ab", step.inputs, strict=False)) | {"out": step.output}
+    )
     chunk = onnx.ModelProto()
     if step.fragment == STEM:
         chunk.ir_version, chunk.producer_name = exported.ir_version, "harness"
@@ -92,7 +94,7 @@ def _chunk(exported: onnx.ModelProto, step: Step) -> bytes:
         copy.ClearField("name")  # optional; the values' names say as much, and every byte is sent
         copy.input[:] = [names[value] for value in node.input]
         copy.output[:] = [names[value] for value in node.output]
-    return chunk.SerializeToString()
+    return bytes(chunk.SerializeToString())
 
 
 def _weight_part(exported: onnx.ModelProto, fragment: Fragment) -> bytes:
@@ -102,7 +104,7 @@ def _weight_part(exported: onnx.ModelProto, fragment: Fragment) -> bytes:
         copy = part.graph.initializer.add()
         copy.CopyFrom(tensor)
         copy.name = names[tensor.name]
-    return part.SerializeToString()
+    return bytes(part.SerializeToString())
 
 
 def _names(exported: onnx.ModelProto, fragment: Fragment) -> dict[str, str]:

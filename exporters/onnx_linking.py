@@ -17,7 +17,9 @@ WINDOW_BYTES = 32 << 10  # how far back deflate can refer
 class OnnxSkeletons:
     """Make the skeletons of the networks of one library from its fragments' layouts."""
 
-    chunks: Mapping[Fragment, Mapping[str, bytes]]  # by the value that is fed; for the glue by the sum's value
+    chunks: Mapping[
+        Fragment, Mapping[str, bytes]
+    ]  # by the value that is fed; for the glue by the sum's value
 
     @classmethod
     def from_layouts(cls, layouts: Mapping[Fragment, bytes]) -> OnnxSkeletons:

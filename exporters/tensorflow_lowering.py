@@ -50,14 +50,20 @@ def lower(module: nn.Module, *inputs: Any) -> Any:
 def _conv(layer: nn.Conv2d, x: Any, node: fx.Node) -> Any:
     kernel, stride, padding = layer.kernel_size, layer.stride, layer.padding
     weights = layer.weight.detach().numpy()
-    if layer.groups not in (1, layer.in_channels) or layer.dilation != (1, 1) or layer.padding_mode != "zeros":
+    if (
+        layer.groups not in (1, layer.in_channels)
+        or layer.dilation != (1, 1)
+        or layer.padding_mode != "zeros"
+    ):
         raise ConversionError(f"layer {layer} has no TensorFlow form; use groups 1 or depthwise, no dilation")
-    if padding in ((0, 0), "valid"):
+    if padding == (0, 0):
         mode = "VALID"
-    elif stride == (1, 1) and all(2 * int(p) == k - 1 for p, k in zip(padding, kernel, strict=True)):
+    elif isinstance(padding, str):
+        raise ConversionError(f"layer {layer} has no TensorFlow form; give its padding in pixels")
+    elif stride == (1, 1) and all(2 * p == k - 1 for p, k in zip(padding, kernel, strict=True)):
         mode = "SAME"
     else:  # with a stride, TensorFlow's SAME pads the other side than torch
-        rows, columns = int(padding[0]), int(padding[1])
+        rows, columns = padding
         x = tf.pad(x, [[0, 0], [rows, rows], [columns, columns], [0, 0]])
         mode = "VALID"
     if layer.groups == 1:
@@ -75,12 +81,17 @@ def _pool(layer: nn.AdaptiveAvgPool2d, x: Any, node: fx.Node) -> Any:
 
 
 def _linear(layer: nn.Linear, x: Any, node: fx.Node) -> Any:
-    return tf.linalg.matmul(x, np.ascontiguousarray(layer.weight.detach().numpy().T)) + layer.bias.detach().numpy()
+    return (
+        tf.linalg.matmul(x, np.ascontiguousarray(layer.weight.detach().numpy().T))
+        + layer.bias.detach().numpy()
+    )
 
 
 def _flatten(x: Any, start: int) -> Any:
     if len(x.shape) != 2:
-        raise ConversionError("only a globally pooled feature map can be flattened: the orders of axes differ")
+        raise ConversionError(
+            "only a globally pooled feature map can be flattened: the orders of axes differ"
+        )
     return x
 
 

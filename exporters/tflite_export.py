@@ -90,9 +90,9 @@ def export_fragment(fragment: Fragment, config: SpaceConfig, weights: Weights) -
     if len(inner) > region.tensors or sum(graph.tensors[i].data is not None for i in inner) > region.buffers:
         raise ConversionError(f"{fragment} has more tensors than tflite_regions foresees; correct its counts")
     writer = PartWriter()
-    layout: dict[str, object] = _write_tensors(
-        writer, [graph.tensors[i] for i in inner], region, region_name(fragment)
-    )
+    layout: dict[str, Any] = {
+        **_write_tensors(writer, [graph.tensors[i] for i in inner], region, region_name(fragment))
+    }
     variants = {}
     for step in possible_steps(fragment, config):
         ends_of = {graph.inputs[0]: places.index(step.inputs[0]), graph.output: places.index(step.output)}
@@ -115,7 +115,7 @@ def _export_glue(config: SpaceConfig) -> ExportedFragment:
         _Tensor(name=value, shape=_nhwc(value_shape(value, config)), type=schema.TensorType.FLOAT32)
         for value in places
     ]
-    layout: dict[str, object] = _write_tensors(writer, values, table[region_name(GLUE)], "glue")
+    layout: dict[str, Any] = {**_write_tensors(writer, values, table[region_name(GLUE)], "glue")}
     largest = Region(
         tensor=0,
         tensors=max(region.tensors for region in table.values()),
@@ -168,7 +168,8 @@ def _read_graph(model_bytes: bytes) -> _Graph:
     return _Graph(
         tensors=tuple(tensors),
         operators=tuple(_read_operator(op, model.operatorCodes) for op in subgraph.operators),
-        inputs=tuple(int(i) for i in subgraph.inputs),
+        # The converter lists arguments in any order; their names, inputs_0 and inputs_1, tell which is which.
+        inputs=tuple(sorted(map(int, subgraph.inputs), key=lambda i: tensors[i].name)),
         output=int(subgraph.outputs[0]),
     )
 
@@ -198,7 +199,9 @@ def _read_operator(op: Any, codes: Sequence[Any]) -> _Operator:
 # --- writing it again as rows ---------------------------------------------------------------------------------
 
 
-def _write_tensors(writer: PartWriter, tensors: Sequence[_Tensor], region: Region, name: str) -> dict[str, int]:
+def _write_tensors(
+    writer: PartWriter, tensors: Sequence[_Tensor], region: Region, name: str
+) -> dict[str, int]:
     """Fill a region: the given tensors, then unused ones; a buffer for each constant, then empty ones."""
     constants = [tensor for tensor in tensors if tensor.data is not None]
     buffer_rows = writer.rows(
@@ -221,9 +224,7 @@ def _write_tensors(writer: PartWriter, tensors: Sequence[_Tensor], region: Regio
     return {"tensors": tensor_rows.start, "buffers": buffer_rows.start}
 
 
-def _write_tensor(
-    writer: PartWriter, rows: Rows, row: int, tensor: _Tensor, buffer: int, label: str
-) -> None:
+def _write_tensor(writer: PartWriter, rows: Rows, row: int, tensor: _Tensor, buffer: int, label: str) -> None:
     writer.set_scalar(rows, row, TYPE, tensor.type)
     writer.set_scalar(rows, row, BUFFER, buffer)
     writer.set_scalar(rows, row, HAS_RANK, 1)

@@ -104,7 +104,7 @@ class PartWriter:
     def table(self, finished: bytes) -> int:
         """Write the table at the root of another finished flatbuffer; return its position."""
         self.align(8)
-        position = len(self.data) + struct.unpack_from("<I", finished)[0]
+        position = len(self.data) + int.from_bytes(finished[:4], "little")
         self.data.extend(finished)
         return position
 

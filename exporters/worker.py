@@ -18,7 +18,7 @@ from exporters.cache import FragmentCache
 from exporters.errors import ConversionError
 from exporters.fragments import Fragment
 from exporters.weights import Checkpoint, Weights
-from space import Architecture, SpaceConfig
+from space import Architecture, ArchitectureError, SpaceConfig
 
 
 def main() -> int:
@@ -29,7 +29,7 @@ def main() -> int:
     try:
         for answer in _serve(request):
             answers.write(json.dumps(answer) + "\n")
-    except ConversionError as error:
+    except (ConversionError, ArchitectureError) as error:
         answers.write(json.dumps({"error": str(error)}) + "\n")
         return 1
     return 0

@@ -1,0 +1,85 @@
+"""Model files for any tool, made of linked models.
+
+A linked model is valid where it is meant to run, but unusual: an ONNX one is a concatenation, which protobuf parsers
+merge and some viewers do not; a TFLite one has tensors that no operator uses. Here both are written again in
+the ordinary form. That takes a fraction of a second and the format's own library, imported late.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from exporters.library import FragmentLibrary, Progress
+from exporters.recipe import Format, link
+from exporters.weights import Weights
+from space import Architecture
+
+
+def standalone(
+    architecture: Architecture,
+    format: Format,
+    *,
+    cache_dir: Path | str,
+    weights: Weights | None = None,
+    progress: Progress | None = None,
+) -> bytes:
+    """Return one network as an ordinary model file, one image of the space's size at a time.
+
+    ONNX: input `image` (1, C, H, W), output `logits` (1, classes); every node has a name. TFLite: input
+    (1, H, W, C), weights in inline buffers, nothing unused. Other arguments are those of `FragmentLibrary.open`.
+
+    Raises:
+        ConversionError: as `FragmentLibrary.open` and `FragmentLibrary.recipe`.
+    """
+    library = FragmentLibrary.open(
+        format, cache_dir=cache_dir, config=architecture.config, weights=weights, progress=progress
+    )
+    linked = link(library.recipe(architecture), library.part)
+    return _plain_onnx(linked) if format == "onnx" else _plain_tflite(linked)
+
+
+def _plain_onnx(linked: bytes) -> bytes:
+    import onnx
+
+    model = onnx.load_from_string(linked)  # merges the parts
+    for node in model.graph.node:
+        node.name = f"{node.output[0]}/{node.op_type}"
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
+
+
+def _plain_tflite(linked: bytes) -> bytes:
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(linked, 0))
+    graph = model.subgraphs[0]
+    numbers = [*graph.inputs, *graph.outputs]
+    for op in graph.operators:
+        numbers += [*op.inputs, *op.outputs]
+    used = sorted({int(number) for number in numbers if number >= 0})
+    place = {number: k for k, number in enumerate(used)} | {-1: -1}
+    codes = sorted({op.opcodeIndex for op in graph.operators})
+
+    buffers, tensors = [model.buffers[0]], []
+    for number in used:
+        tensor = graph.tensors[number]
+        if tensor.buffer:
+            buffers.append(model.buffers[tensor.buffer])
+            tensor.buffer = len(buffers) - 1
+        tensors.append(tensor)
+    for op in graph.operators:
+        op.inputs, op.outputs = _renumber(op.inputs, place), _renumber(op.outputs, place)
+        op.opcodeIndex = codes.index(op.opcodeIndex)
+    graph.inputs, graph.outputs = _renumber(graph.inputs, place), _renumber(graph.outputs, place)
+    graph.tensors, model.buffers = tensors, buffers
+    model.operatorCodes = [model.operatorCodes[code] for code in codes]
+
+    builder = flatbuffers.Builder(len(linked))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _renumber(numbers: Any, place: dict[int, int]) -> list[int]:
+    return [place[int(number)] for number in numbers]

@@ -1,0 +1,113 @@
+"""Run model files of both formats, and reduce their graphs to what dataflow alone determines."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+
+from exporters import Format
+from space import SpaceConfig
+
+Array = npt.NDArray[np.float32]
+
+
+def random_image(config: SpaceConfig, seed: int = 0) -> Array:
+    """Return one image (1, C, H, W) of normal noise."""
+    shape = (1, config.in_channels, config.image_size, config.image_size)
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def run_model(format: Format, model: bytes, image: Array, *, from_file: bool = False) -> Array:
+    """Run a model on one image (1, C, H, W) with one thread; return its logits (1, classes)."""
+    run = _run_onnx if format == "onnx" else _run_tflite
+    if not from_file:
+        return run(model, image)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        path.write_bytes(model)
+        return run(str(path), image)
+
+
+def _run_onnx(model: bytes | str, image: Array) -> Array:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {session.get_inputs()[0].name: image})
+    return np.asarray(logits, np.float32)
+
+
+def _run_tflite(model: bytes | str, image: Array) -> Array:
+    named = {"model_path": model} if isinstance(model, str) else {"model_content": model}
+    interpreter = Interpreter(**named, num_threads=1)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image.transpose(0, 2, 3, 1))
+    interpreter.invoke()
+    return np.asarray(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]), np.float32)
+
+
+def operators(format: Format, model: bytes) -> Counter[tuple[str, str]]:
+    """Count operators, each as its kind and the digest of everything it computes from, weights included.
+
+    Two models with equal counts are the same graph, up to names and the order of independent operators. Fails
+    if an operator stands before one that it reads.
+    """
+    return _onnx_operators(model) if format == "onnx" else _tflite_operators(model)
+
+
+def _digest(*facts: object) -> str:
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def _onnx_operators(model_bytes: bytes) -> Counter[tuple[str, str]]:
+    graph = onnx.load_from_string(model_bytes).graph
+    known = {value.name: _digest("input", str(value.type)) for value in graph.input}
+    for tensor in graph.initializer:
+        assert tensor.name not in known, f"{tensor.name} is defined twice"
+        known[tensor.name] = _digest(
+            tensor.data_type, tuple(tensor.dims), onnx.numpy_helper.to_array(tensor).tobytes()
+        )
+    found = Counter[tuple[str, str]]()
+    for node in graph.node:
+        attributes = sorted((a.name, a.SerializeToString()) for a in node.attribute)
+        digest = _digest(node.op_type, node.domain, attributes, [known[value] for value in node.input])
+        for k, value in enumerate(node.output):
+            assert value not in known, f"{value} is defined twice"
+            known[value] = _digest(digest, k)
+        found[node.op_type, digest] += 1
+    found["output", known[graph.output[0].name]] += 1
+    return found
+
+
+def _tflite_operators(model_bytes: bytes) -> Counter[tuple[str, str]]:
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(model_bytes, 0))
+    (graph,) = model.subgraphs
+    known: dict[int, str] = {}
+    for number, tensor in enumerate(graph.tensors):
+        data = model.buffers[tensor.buffer].data
+        if data is not None and len(data):
+            known[number] = _digest(tensor.type, tuple(tensor.shape), bytes(data))
+    known |= {number: _digest("input", *graph.tensors[number].shape) for number in graph.inputs}
+    found = Counter[tuple[str, str]]()
+    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+    for op in graph.operators:
+        code = model.operatorCodes[op.opcodeIndex]
+        options: Any = op.builtinOptions
+        facts = (op.builtinOptionsType, sorted(vars(options).items()) if options is not None else None)
+        inputs = [known[number] if number >= 0 else None for number in op.inputs]
+        digest = _digest(code.builtinCode, code.version, facts, inputs)
+        for k, number in enumerate(op.outputs):
+            assert number not in known, f"tensor {number} is written twice"
+            known[number] = _digest(digest, k, *graph.tensors[number].shape)
+        found[names[code.builtinCode], digest] += 1
+    found["output", known[graph.outputs[0]]] += 1
+    return found

@@ -11,6 +11,7 @@ import contextlib
 import getpass
 import hashlib
 import logging
+import re
 import shlex
 import socket
 import threading
@@ -175,9 +176,10 @@ class SshTransport:
             lines = path.read_text("utf-8", "replace").splitlines()
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error}") from error
+        revoked = {line.split()[3] for line in lines if re.match(r"\s*@revoked(\s+\S+){3}", line)}
         for line in lines:
             entry = _parse_known_host(line.strip())
-            if entry is not None:
+            if entry is not None and entry.key.get_base64() not in revoked:
                 for name in entry.hostnames:
                     client.get_host_keys().add(name, entry.key.get_name(), entry.key)
 
@@ -240,10 +242,12 @@ class SshChannel:
 
     def close(self) -> None:
         """End the command's input, then the channel."""
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-            with _deadline(self._channel.get_transport(), _CLOSE_TIMEOUT_S):
-                self._channel.shutdown_write()
-                self._channel.close()
+        with (
+            contextlib.suppress(OSError, EOFError, paramiko.SSHException),
+            _deadline(self._channel.get_transport(), _CLOSE_TIMEOUT_S),
+        ):
+            self._channel.shutdown_write()
+            self._channel.close()
 
 
 class _Refuse(paramiko.MissingHostKeyPolicy):
@@ -271,7 +275,7 @@ def _pin_line(key: paramiko.PKey) -> str:
 
 
 def _parse_known_host(line: str) -> paramiko.hostkeys.HostKeyEntry | None:
-    """Read a line of known_hosts; None for what ssh skips too: comments, unreadable keys, and markers of certificates."""
+    """Read a line of known_hosts; None for what ssh skips too: comments, unreadable keys, markers."""
     if not line or line[0] in "#@":
         return None
     try:
@@ -292,8 +296,8 @@ def _key_file(device: SshDevice) -> str | None:
         paramiko.PKey.from_path(path)
     except TypeError:  # locked by a passphrase: the SSH agent may hold it
         pass
-    except (OSError, ValueError, paramiko.SSHException, paramiko.UnknownKeyType) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no private key"
+    except (OSError, ValueError, paramiko.SSHException, paramiko.pkey.UnknownKeyType) as error:
+        reason = _reason(error) if isinstance(error, OSError) else "no private key"
         raise ConfigError(f"{where}: {reason}; name the private key's file, not the .pub one") from error
     return str(path)
 
@@ -309,7 +313,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, socket.gaierror):
         return f"the address cannot be resolved ({error.strerror})"
     if isinstance(error, paramiko.ssh_exception.NoValidConnectionsError):
-        return "; ".join(sorted({str(one.strerror) for one in error.errors.values()}))
+        return "; ".join(sorted({str(getattr(one, "strerror", one)) for one in error.errors.values()}))
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return str(error) or type(error).__name__

@@ -1,0 +1,109 @@
+"""A TCP proxy that breaks the link between a harness and a device, as networks do: cut, silent or dead."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+from collections.abc import Iterator
+
+POLL_S = 0.02
+
+
+class FaultyLink:
+    """Forward connections to a port of loopback until told to break them."""
+
+    def __init__(self, target_port: int) -> None:
+        self._target_port = target_port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)  # a silent link takes little
+        self.port = int(self._listener.getsockname()[1])
+        self._open = threading.Event()
+        self._open.set()
+        self._is_dead = False
+        self._is_over = False
+        self._cut_after: int | None = None
+        self.connections = 0
+        self.cuts = 0
+        self.up_bytes = 0
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def cut_after(self, down_bytes: int) -> None:
+        """Cut the present connection when the device has sent so many more bytes; later ones pass."""
+        self._cut_after = down_bytes
+
+    def die(self) -> None:
+        """Cut what is open and refuse whatever comes."""
+        self._is_dead = True
+        self._listener.close()
+
+    def fall_silent(self) -> None:
+        """Forward nothing more on open connections, and leave them open; new ones pass."""
+        self._open.clear()
+        self._open = threading.Event()
+        self._open.set()
+
+    def close(self) -> None:
+        """End the proxy."""
+        self._is_over = True
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(10)
+
+    def _accept(self) -> None:
+        while not self._is_over and not self._is_dead:
+            try:
+                ready, _, _ = select.select([self._listener], [], [], POLL_S)
+                if not ready:
+                    continue
+                near, _ = self._listener.accept()
+            except (OSError, ValueError):  # closed meanwhile
+                return
+            self.connections += 1
+            thread = threading.Thread(target=self._forward, args=(near, self._open))
+            self._threads.append(thread)
+            thread.start()
+
+    def _forward(self, near: socket.socket, is_open: threading.Event) -> None:
+        with (
+            contextlib.suppress(ConnectionError),
+            near,
+            socket.create_connection(("127.0.0.1", self._target_port)) as far,
+        ):
+            while not self._is_over and not self._is_dead:
+                if not is_open.wait(POLL_S):
+                    continue
+                for source in select.select([near, far], [], [], POLL_S)[0]:
+                    data = source.recv(1 << 16)
+                    if not data:
+                        return
+                    if source is near:
+                        self.up_bytes += len(data)
+                        far.sendall(data)
+                    elif self._is_cut_by(data, near):
+                        return
+                    else:
+                        near.sendall(data)
+
+    def _is_cut_by(self, data: bytes, near: socket.socket) -> bool:
+        if self._cut_after is None:
+            return False
+        if len(data) < self._cut_after:
+            self._cut_after -= len(data)
+            return False
+        near.sendall(data[: self._cut_after])
+        self._cut_after = None
+        self.cuts += 1
+        return True
+
+
+@contextlib.contextmanager
+def faulty_link(target_port: int) -> Iterator[FaultyLink]:
+    """Run a proxy until the block ends."""
+    link = FaultyLink(target_port)
+    try:
+        yield link
+    finally:
+        link.close()

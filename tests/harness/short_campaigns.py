@@ -1,0 +1,134 @@
+"""Campaigns that take a second or two: small networks, few slices, on a real device with a real agent."""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import harness.campaign
+from harness.campaign import ModelSource, Options, Outcome, Plan, run_campaign
+from harness.commands.sources import ExportedModels, select_architectures
+from harness.devices import Device
+from harness.store import Store
+from harness.transports import Transport, open_transport
+
+SHORT = Plan(min_slices=3, max_s=0.5, half_width=0.5, warmup_min_runs=3, warmup_min_s=0.0, warmup_max_s=0.1)
+LONG = Plan(min_slices=1000, max_s=60.0, warmup_min_runs=3, warmup_min_s=0.0, warmup_max_s=0.1)
+ONNX = Options(runtimes=("onnxruntime",), plan=SHORT, silence_s=20.0)
+NETWORKS = ("bconv/bconv/bconv", "conv/bconv/bconv")
+OTHERS = ("bconv/conv/bconv", "conv+bconv/bconv/bconv")
+
+
+class Watcher:
+    """An observer that keeps what it was told and calls `on_state` with each state."""
+
+    def __init__(self, on_state: Callable[[str], None] | None = None) -> None:
+        self.states: list[str] = []
+        self._on_state = on_state
+
+    def state(self, device: str, text: str) -> None:
+        self.states.append(text)
+        if self._on_state is not None:
+            self._on_state(text)
+
+    def begin(self, device: str, units: int) -> None:
+        self.states.append(f"begin {units}")
+
+    def advance(self, device: str, text: str) -> None:
+        self.states.append(f"advance {text}")
+
+
+@functools.cache
+def models(networks: tuple[str, ...]) -> ModelSource:
+    """Return the exported models of some networks, from the fragments that all tests share."""
+    return ExportedModels(select_architectures(networks), progress=lambda *_: None)
+
+
+def measure(
+    device: Device,
+    store: Store,
+    networks: Sequence[str] = NETWORKS,
+    *,
+    options: Options = ONNX,
+    observer: Watcher | None = None,
+    connect: Callable[[Device], Transport] = open_transport,
+) -> Outcome:
+    """Run a campaign with a short calibration, in an order that is always the same."""
+    long = harness.campaign.CALIBRATE
+    harness.campaign.CALIBRATE = SHORT
+    try:
+        return run_campaign(
+            device,
+            models(tuple(networks)),
+            options,
+            store,
+            observer or Watcher(),
+            rng=random.Random(0),
+            cancel=threading.Event(),
+            connect=connect,
+        )
+    finally:
+        harness.campaign.CALIBRATE = long
+
+
+def processes(*words: str) -> list[int]:
+    """Return the ids of the processes on this machine whose command line holds every word."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and int(folder.name) != os.getpid():
+            try:
+                command = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+                state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if state != "Z" and all(any(word in part for part in command) for word in words):
+                found.append(int(folder.name))
+    return found
+
+
+def await_processes(*words: str, timeout_s: float = 20.0) -> list[int]:
+    """Wait until a process with these words runs; return its id and those of its like."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := processes(*words)):
+        assert time.monotonic() < deadline, f"no process with {words} within {timeout_s:g} s"
+        time.sleep(0.01)
+    return found
+
+
+def await_no_process(*words: str, timeout_s: float = 10.0) -> None:
+    """Wait until no process with these words runs."""
+    deadline = time.monotonic() + timeout_s
+    while found := processes(*words):
+        assert time.monotonic() < deadline, f"processes {found} with {words} still run after {timeout_s:g} s"
+        time.sleep(0.02)
+
+
+class Saboteur:
+    """Send a signal to a process as soon as it runs, once, from a thread: `with Saboteur(SIGKILL, "worker"): ...`."""
+
+    def __init__(self, number: signal.Signals, *words: str, times: int = 1) -> None:
+        self._number, self._words, self._times = number, words, times
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._lurk)
+        self.hit: list[int] = []
+
+    def __enter__(self) -> Saboteur:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _lurk(self) -> None:
+        while len(self.hit) < self._times and not self._over.wait(0.01):
+            for pid in processes(*self._words):
+                if pid not in self.hit and len(self.hit) < self._times:
+                    os.kill(pid, self._number)
+                    self.hit.append(pid)

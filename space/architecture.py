@@ -12,7 +12,7 @@ from space.config import BLOX, SpaceConfig
 from space.errors import ArchitectureError, did_you_mean, shown
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Architecture:
     """Name one network of a space by its blocks, first stage first.
 
@@ -26,7 +26,7 @@ class Architecture:
 
     blocks: tuple[Block, ...]
     config: SpaceConfig = BLOX
-    index: int = field(init=False, compare=False, repr=False)
+    index: int = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         table = block_table(self.config.ops)
@@ -52,6 +52,9 @@ class Architecture:
 
     def __hash__(self) -> int:
         return hash((self.index, self.config.name))
+
+    def __repr__(self) -> str:
+        return f"<Architecture {self} of {self.config.name}>"
 
     def __str__(self) -> str:
         return "/".join(map(str, self.blocks))

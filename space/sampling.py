@@ -184,18 +184,23 @@ def _below(bound: int, word: Callable[[], int]) -> int:
 
 
 def _read_file(path: Path, config: SpaceConfig) -> list[Architecture]:
+    if "\0" in str(path):
+        raise ArchitectureError(
+            f"file {shown(str(path))}: no path holds a zero character; check the path after file:"
+        )
     try:
-        size_bytes = path.stat().st_size
-        if size_bytes > _MAX_FILE_BYTES:
-            raise ArchitectureError(
-                f"{path}: {size_bytes} bytes are too many for a list of networks; "
-                f"split it into files of at most {_MAX_FILE_BYTES} bytes"
-            )
-        lines = path.read_text(encoding="utf-8").splitlines()
+        with path.open("rb") as file:  # a device may have no size: read no more than is allowed
+            content = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ArchitectureError(
             f"{path}: cannot be read: {error.strerror}; check the path after file:"
         ) from error
+    if len(content) > _MAX_FILE_BYTES:
+        raise ArchitectureError(
+            f"{path}: holds more than {_MAX_FILE_BYTES} bytes; split it into smaller files"
+        )
+    try:
+        lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ArchitectureError(f"{path}: is not UTF-8 text; save the list as plain text") from error
     found = []

@@ -1,16 +1,13 @@
 """The hashes of whole spaces: a table shipped with the package for Blox, computed at first use for others.
 
-    python -m space.tables        write the shipped table anew, from nothing
-
 `blox_hashes.bin` holds the digests of the 91,125 networks of 3 stages and 3 ops in canonical order, 16 bytes
-each and nothing else. The hash knows ops by their place, not by name or width, so that every space of that
+each and nothing else; `python -m space.regenerate` writes it from nothing. The hash knows ops by their place, not by name or width, so that every space of that
 many stages and ops shares the table.
 """
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +17,8 @@ from space.config import SpaceConfig
 from space.errors import ArchitectureError, shown
 
 TABLE_PATH = Path(__file__).with_name("blox_hashes.bin")
-_TABLE_OPS, _TABLE_STAGES, _TABLE_NETWORKS = 3, 3, 91_125
+TABLE_OPS, TABLE_STAGES = 3, 3
+_TABLE_NETWORKS = 91_125
 _DIGEST_BYTES = 16
 _HASH = re.compile(r"[0-9a-fA-F]{32}")
 _MAX_COMPUTED = 200_000  # networks whose hashes are computed at once, at 5,000 to 10,000 a second
@@ -66,7 +64,7 @@ def index_of(config: SpaceConfig, hex_digest: str) -> int:
 
 def has_table(config: SpaceConfig) -> bool:
     """Tell whether the shipped table holds the hashes of this space."""
-    return (len(config.ops), config.stages) == (_TABLE_OPS, _TABLE_STAGES)
+    return (len(config.ops), config.stages) == (TABLE_OPS, TABLE_STAGES)
 
 
 @lru_cache(maxsize=8)
@@ -76,7 +74,7 @@ def digests(op_count: int, stages: int) -> bytes:
     Raises:
         ArchitectureError: the shipped table is damaged.
     """
-    if (op_count, stages) != (_TABLE_OPS, _TABLE_STAGES):
+    if (op_count, stages) != (TABLE_OPS, TABLE_STAGES):
         from space.graphhash import all_hashes
 
         return all_hashes(op_count, stages)
@@ -84,7 +82,7 @@ def digests(op_count: int, stages: int) -> bytes:
     if len(content) != _TABLE_NETWORKS * _DIGEST_BYTES:
         raise ArchitectureError(
             f"{TABLE_PATH}: {len(content)} bytes instead of {_TABLE_NETWORKS * _DIGEST_BYTES}; "
-            "write it anew with python -m space.tables"
+            "write it anew with python -m space.regenerate"
         )
     return content
 
@@ -94,15 +92,3 @@ def _places(op_count: int, stages: int) -> Mapping[bytes, int]:
     content = digests(op_count, stages)
     starts = range(0, len(content), _DIGEST_BYTES)
     return {content[start : start + _DIGEST_BYTES]: i for i, start in enumerate(starts)}
-
-
-def main() -> None:
-    """Compute the shipped table from nothing, in about 20 s, and write it beside this module."""
-    from space.graphhash import all_hashes
-
-    TABLE_PATH.write_bytes(all_hashes(_TABLE_OPS, _TABLE_STAGES))
-    print(f"{_TABLE_NETWORKS} hashes written to {TABLE_PATH}", file=sys.stderr)  # noqa: T201
-
-
-if __name__ == "__main__":
-    main()

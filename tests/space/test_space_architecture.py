@@ -223,6 +223,10 @@ def test_equal_blocks_in_different_spaces_are_different_networks() -> None:
     assert Architecture.from_index(7) != Architecture.from_index(7, wide)
 
 
+def test_the_repr_is_short_and_names_the_space() -> None:
+    assert repr(Architecture.parse("conv/conv+bconv", MINI)) == "<Architecture conv/conv+bconv of mini>"
+
+
 def test_an_architecture_survives_pickling_and_copying_and_cannot_be_changed() -> None:
     a = Architecture.from_index(54_810)
     assert pickle.loads(pickle.dumps(a)) == a == copy.deepcopy(a)  # noqa: S301

@@ -58,6 +58,11 @@ def test_samples_are_uniform_over_the_space() -> None:
     assert chi_squared < 45.3  # 20 degrees of freedom, p = 0.001
 
 
+def test_words_that_would_favour_small_numbers_are_drawn_again() -> None:
+    words = iter([2**64 - 1, 2**64 - 2**64 % 21, 25])
+    assert sampling._below(21, lambda: next(words)) == 4
+
+
 @pytest.mark.parametrize(
     ("config", "rounds", "seed"),
     [(BLOX, 50, 0), (BLOX, 3, 9), (MINI, 45, 1), (ONE_STAGE, 1, 0), (DEEP, 100, 2)],
@@ -139,11 +144,22 @@ def test_missing_huge_and_odd_files_are_refused(tmp_path: Path, monkeypatch: pyt
         select_models(f"file:{tmp_path / 'none'}")
     with pytest.raises(ArchitectureError, match="cannot be read: Is a directory"):
         select_models(f"file:{tmp_path}")
+    with pytest.raises(ArchitectureError, match="no path holds a zero character"):
+        select_models("file:a\0b")
     path = tmp_path / "big"
     path.write_text("1\n2\n")
     monkeypatch.setattr(sampling, "_MAX_FILE_BYTES", 3)
-    with pytest.raises(ArchitectureError, match="big: 4 bytes are too many"):
+    with pytest.raises(ArchitectureError, match="big: holds more than 3 bytes"):
         select_models(f"file:{path}")
+    if Path("/dev/zero").exists():
+        with pytest.raises(ArchitectureError, match="/dev/zero: holds more than 3 bytes"):
+            select_models("file:/dev/zero")
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "models.txt"
+    path.write_bytes(b"\xef\xbb\xbf3\r\n4\r\n")
+    assert indices(f"file:{path}") == [3, 4]
 
 
 @pytest.mark.parametrize(
@@ -189,9 +205,11 @@ def test_a_space_too_large_to_list_still_gives_samples_and_designs() -> None:
     assert len(indices("design:2", huge)) == 90
 
 
-def test_selecting_without_draws_does_not_load_numpy() -> None:
+def test_selecting_loads_numpy_only_for_draws_and_torch_never() -> None:
     program = (
         "import sys; from space.sampling import select_models; select_models('all,3');"
-        "sys.exit('numpy' in sys.modules)"
+        "assert 'numpy' not in sys.modules;"
+        "select_models('sample:3,design:1');"
+        "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

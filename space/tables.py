@@ -1,8 +1,8 @@
 """The hashes of whole spaces: a table shipped with the package for Blox, computed at first use for others.
 
 `blox_hashes.bin` holds the digests of the 91,125 networks of 3 stages and 3 ops in canonical order, 16 bytes
-each and nothing else; `python -m space.regenerate` writes it from nothing. The hash knows ops by their place, not by name or width, so that every space of that
-many stages and ops shares the table.
+each and nothing else; `python -m space.regenerate` writes it from nothing. The hash knows ops by their place,
+not by name or width, so that every space of that many stages and ops shares the table.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python benchmarks/measure.py [--networks 12]
 
-The script by hand exports each network whole, loads it in a fresh process, warms up and times it; the campaign measures the same networks.
-Both alternate in one run, so that the ratio holds on a noisy machine. Prints a table.
+The script by hand exports each network whole in a fresh process, warms up and times it; the campaign measures the same
+networks in the same run, so that the ratio holds on a noisy machine. Prints a table.
 """
 
 from __future__ import annotations

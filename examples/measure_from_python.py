@@ -1,0 +1,73 @@
+"""Measure from Python what `harness measure` measures from the shell, and look at the raw times.
+
+    python examples/measure_from_python.py conv/conv/conv bconv/bconv/bconv
+
+Two networks on this machine in ONNX Runtime, one session each, kept in a store of their own.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from harness.campaign import Options, run_campaign
+from harness.commands.sources import ExportedModels
+from harness.devices import LocalDevice
+from harness.latencies import latencies
+from harness.stats import session_ratios
+from harness.store import Store
+from space import Architecture
+
+
+class Lines:
+    """Print what a campaign does, a line each."""
+
+    def state(self, device: str, text: str) -> None:
+        """Print what it does now."""
+        print(f"  {device}: {text}")
+
+    def begin(self, device: str, units: int) -> None:
+        """Print how many sessions there are."""
+        print(f"  {device}: {units} sessions")
+
+    def advance(self, device: str, text: str) -> None:
+        """Print how a session failed, if it did."""
+        if text:
+            print(f"  {device}: {text}")
+
+
+def main(texts: list[str]) -> None:
+    """Measure the networks and print latencies and the spread of the slices' ratios."""
+    networks = [Architecture.parse(text) for text in texts]
+    models = ExportedModels(networks, progress=lambda model_format, done, total, name: None)
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(str(Path(folder) / "example.sqlite"))
+        outcome = run_campaign(
+            LocalDevice(name="local"),
+            models,
+            Options(runtimes=("onnxruntime",)),
+            store,
+            Lines(),
+            rng=random.Random(0),
+            cancel=threading.Event(),
+        )
+        if outcome.error or outcome.failures:
+            sys.exit(f"failed: {outcome.error or outcome.failures[0].message}")
+        for use in outcome.uses:
+            for row in latencies(store, use.configuration):
+                (session,) = (
+                    s for s in store.sessions(use.configuration, [row.graph_hash]) if s.plan["max_s"] < 30
+                )
+                ratios = session_ratios(session)
+                print(f"{row.architecture}: {row.latency_ms:.3f} ms, {row.low_ms:.3f} .. {row.high_ms:.3f}")
+                print(
+                    f"  {len(ratios)} slices, ratios {min(ratios):.4f} .. {max(ratios):.4f}, wall {row.wall.median_ms:.3f} ms"
+                )
+        store.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or ["conv/conv/conv", "bconv/bconv/bconv"])

@@ -34,8 +34,7 @@ def results(
     from harness.store import Store, default_url
 
     wanted = [a.graph_hash for a in select_architectures(models)] if models else None
-    url = store_url or default_url()
-    store = Store(url)
+    store = Store(store_url or default_url())
     try:
         configurations = store.configurations()
         known = sorted({configuration.device for configuration in configurations})
@@ -57,7 +56,9 @@ def results(
             return
         rows = [row for c in configurations for row in latencies(store, c, wanted)]
         if not rows and not json_output and not csv_output:
-            typer.echo(f"nothing is stored that fits ({url}); measure first: harness measure", err=True)
+            typer.echo(
+                f"nothing is stored that fits ({store.name}); measure first: harness measure", err=True
+            )
             return
         print_latencies(rows, json_output=json_output, csv_output=csv_output)
     finally:

@@ -7,6 +7,7 @@ or nothing. The schema's version is Alembic's; a store of a newer version is ref
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -22,6 +23,7 @@ from harness.store.tables import CAMPAIGNS, CONFIGURATIONS, FAILURES, REFERENCE_
 
 BUSY_TIMEOUT_S = 30.0
 _HASHES_A_QUERY = 500  # below every database's limit of bound parameters
+_SCHEMA_LOCK = 0x6861726E  # "harn": any number that all harnesses share
 
 
 def default_url() -> str:
@@ -39,25 +41,29 @@ class Store:
 
         Raises: StoreError when it cannot be opened, is no store of harness, or was written by a newer version.
         """
-        self.url = url if "://" in url else f"sqlite:///{Path(url).expanduser()}"
         try:
-            parsed = sa.make_url(self.url)
+            parsed = _parse_url(url)
             if parsed.get_backend_name() == "sqlite" and parsed.database:
-                Path(parsed.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
             self._engine = sa.create_engine(parsed, **_engine_options(parsed))
             if parsed.get_backend_name() == "sqlite":
                 sa.event.listen(self._engine, "connect", _prepare_sqlite)
-            _migrate(self._engine, parsed.render_as_string(hide_password=True))
-        except sa.exc.ArgumentError as error:
-            raise StoreError(
-                f"store {url!r}: not a URL; write e.g. sqlite:///lab.sqlite or a file path"
-            ) from error
+            _migrate(self._engine, self.name)
         except (sa.exc.NoSuchModuleError, ImportError) as error:
             raise StoreError(
                 f"store {_hide(url)}: its database driver is missing: {error}; pip install it"
             ) from error
+        except (sa.exc.ArgumentError, ValueError) as error:  # ValueError: a port that is no number
+            raise StoreError(
+                f"store {_hide(url)}: not a URL; write e.g. sqlite:///lab.sqlite or a file path"
+            ) from error
         except (sa.exc.SQLAlchemyError, OSError) as error:
             raise StoreError(f"store {_hide(url)}: cannot be opened: {_first_line(error)}") from error
+
+    @property
+    def name(self) -> str:
+        """Return the store's URL without its password, for people."""
+        return _hide(self._engine.url.render_as_string(hide_password=True))
 
     def close(self) -> None:
         """Close every connection."""
@@ -122,11 +128,12 @@ class Store:
             return [_configuration(row) for row in connection.execute(query).mappings()]
 
     def session_counts(self, configuration: Configuration) -> dict[str, int]:
-        """Return the number of sessions by graph hash on a configuration."""
+        """Return the number of sessions by graph hash on a configuration, its calibration apart."""
         query = (
             sa.select(SESSIONS.c.graph_hash, sa.func.count())
             .join(CONFIGURATIONS)
             .where(CONFIGURATIONS.c.digest == configuration.digest)
+            .where(SESSIONS.c.id.not_in(sa.select(REFERENCE_LATENCIES.c.session_id)))
             .group_by(SESSIONS.c.graph_hash)
         )
         with self._begin() as connection:
@@ -136,12 +143,7 @@ class Store:
         self, configuration: Configuration, graph_hashes: Sequence[str] | None = None
     ) -> list[SessionRecord]:
         """Return the sessions of a configuration with their raw samples, oldest first; of some networks or all."""
-        base = (
-            sa.select(SESSIONS)
-            .join(CONFIGURATIONS)
-            .where(CONFIGURATIONS.c.digest == configuration.digest)
-            .order_by(SESSIONS.c.started_utc, SESSIONS.c.id)
-        )
+        base = sa.select(SESSIONS).join(CONFIGURATIONS).where(CONFIGURATIONS.c.digest == configuration.digest)
         queries = [base]
         if graph_hashes is not None:
             unique = list(dict.fromkeys(graph_hashes))
@@ -150,11 +152,12 @@ class Store:
                 for i in range(0, len(unique), _HASHES_A_QUERY)
             ]
         with self._begin() as connection:
-            return [
+            found = [
                 _session(row, configuration)
                 for query in queries
                 for row in connection.execute(query).mappings()
             ]
+        return sorted(found, key=lambda session: (session.started_utc, session.session_id))
 
     def reference_latency(self, configuration: Configuration) -> ReferenceLatency | None:
         """Return the stored reference latency of a configuration, or None when it was never measured."""
@@ -195,8 +198,7 @@ class Store:
                 yield connection
         except sa.exc.SQLAlchemyError as error:
             raise StoreError(
-                f"store {self._engine.url.render_as_string(hide_password=True)}: {_first_line(error)}; "
-                "is its disk full, or another program holding it?"
+                f"store {self.name}: {_first_line(error)}; is its disk full, or another program holding it?"
             ) from error
 
 
@@ -211,6 +213,10 @@ def _migrate(engine: sa.Engine, name: str) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     script = ScriptDirectory.from_config(config)
     with engine.begin() as connection:
+        if MigrationContext.configure(connection).get_current_revision() == script.get_current_head():
+            return
+    with engine.begin() as connection:
+        _lock_schema(connection)  # two harnesses that open a new store at once migrate it one after the other
         present = MigrationContext.configure(connection).get_current_revision()
         known = {revision.revision for revision in script.walk_revisions()}
         if present is not None and present not in known:
@@ -227,6 +233,23 @@ def _migrate(engine: sa.Engine, name: str) -> None:
         if present != script.get_current_head():
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+def _lock_schema(connection: sa.Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    elif connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+
+
+def _parse_url(url: str) -> sa.URL:
+    """Parse a URL or a file path; `~` is the home folder in both."""
+    if "://" not in url:
+        return sa.URL.create("sqlite", database=str(Path(url).expanduser()))
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        return parsed.set(database=str(Path(parsed.database).expanduser()))
+    return parsed
 
 
 def _engine_options(url: sa.URL) -> dict[str, Any]:
@@ -283,11 +306,6 @@ def _configuration(row: sa.RowMapping) -> Configuration:
 
 
 def _session(row: sa.RowMapping, configuration: Configuration) -> SessionRecord:
-    try:
-        raw = unpack_raw(row["raw"])
-    except ValueError as error:
-        where = f"session {row['id']} of {row['architecture']}"
-        raise StoreError(f"{where}: {error}; restore the store from a backup") from error
     names = [
         "campaign_id",
         "architecture",
@@ -299,16 +317,20 @@ def _session(row: sa.RowMapping, configuration: Configuration) -> SessionRecord:
         "stop",
         "agent_digest",
     ]
-    return SessionRecord(
-        session_id=row["id"], configuration=configuration, **{name: row[name] for name in names}, **raw
-    )
+    try:
+        return SessionRecord(
+            session_id=row["id"],
+            configuration=configuration,
+            **{name: row[name] for name in names},
+            **unpack_raw(row["raw"]),
+        )
+    except (TypeError, ValueError) as error:
+        where = f"session {row['id']} of {row['architecture']}"
+        raise StoreError(f"{where}: {error}; restore the store from a backup") from error
 
 
 def _hide(url: str) -> str:
-    try:
-        return sa.make_url(url).render_as_string(hide_password=True)
-    except sa.exc.ArgumentError:
-        return repr(url)
+    return re.sub(r"(password=)[^&]*", r"\1***", re.sub(r"(://[^:/]*:).*@", r"\1***@", url))
 
 
 def _first_line(error: BaseException) -> str:

@@ -64,6 +64,6 @@ def unpack_raw(blob: bytes) -> dict[str, Any]:
             )
             for before, after_switch, network, after in document["slices"]
         )
-    except (zlib.error, KeyError, TypeError, AttributeError) as error:
+    except (zlib.error, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"the blob is damaged: {error}") from error
     return dict(document)

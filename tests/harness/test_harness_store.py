@@ -1,0 +1,549 @@
+"""The store: nothing is lost, nothing is misread, and what is no store of ours is left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_records import CAMPAIGN, CONFIGURATION, SESSIONS, graph_hash, make_failure, make_session, make_slice
+
+from harness.errors import StoreError
+from harness.latencies import latencies
+from harness.records import ReferenceLatency, SessionRecord
+from harness.store import Store, default_url
+from harness.store.raw import MAX_BYTES, pack_raw, unpack_raw
+from harness.store.tables import METADATA
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "lab" / "store.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    store = open_store(str(path))
+    yield store
+    store.close()
+
+
+def open_store(url: str) -> Store:
+    store = Store(url)
+    store.start_campaign(CAMPAIGN, "made-up", "2024-05-01T00:00:00.000+00:00", {"sessions": 1})
+    return store
+
+
+def rows(path: Path, query: str) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+def change(path: Path, statement: str, *values: object) -> None:
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(statement, values)
+    connection.close()
+
+
+def reference_of(session: SessionRecord, latency_ns: float = 1e6) -> ReferenceLatency:
+    return ReferenceLatency(
+        configuration=session.configuration,
+        latency_ns=latency_ns,
+        session_id=session.session_id,
+        measured_utc=session.started_utc,
+    )
+
+
+@settings(deadline=None, max_examples=25)
+@given(made=st.lists(SESSIONS, min_size=1, max_size=3))
+def test_every_session_comes_back_as_it_was(made: list[SessionRecord]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(str(Path(folder, "s.sqlite")))
+        for session in made:
+            store.add_session(session)
+        for configuration in {session.configuration for session in made}:
+            expected = [session for session in made if session.configuration == configuration]
+            found = store.sessions(configuration)
+            assert sorted(found, key=lambda s: s.session_id) == sorted(expected, key=lambda s: s.session_id)
+            assert found == sorted(found, key=lambda s: (s.started_utc, s.session_id))
+        assert set(store.configurations()) == {session.configuration for session in made}
+        store.close()
+
+
+def test_what_was_stored_is_there_after_opening_again(store: Store, path: Path) -> None:
+    session, failure = make_session(number=1), make_failure(number=2)
+    calibration = make_session(number=3)
+    store.add_session(session)
+    store.add_failure(failure)
+    store.add_reference(reference_of(calibration, 1234.5), calibration)
+    store.finish_campaign(CAMPAIGN, "2024-05-01T01:00:00.000+00:00", "complete with 1 failures")
+    store.close()
+    again = Store(str(path))
+    assert again.sessions(CONFIGURATION, [graph_hash(1)]) == [session]
+    assert again.failures() == [failure]
+    assert again.reference_latency(CONFIGURATION) == reference_of(calibration, 1234.5)
+    assert again.configurations() == [CONFIGURATION]
+    again.close()
+    assert rows(path, "select id, device, finished_utc, outcome, request from campaigns") == [
+        (CAMPAIGN, "made-up", "2024-05-01T01:00:00.000+00:00", "complete with 1 failures", '{"sessions": 1}')
+    ]
+
+
+def test_sessions_are_counted_by_network_and_configuration(store: Store) -> None:
+    other = replace(CONFIGURATION, threads=1)
+    for number, count in ((1, 3), (2, 1)):
+        for _ in range(count):
+            store.add_session(make_session(number=number))
+    store.add_session(make_session(number=1, configuration=other))
+    assert store.session_counts(CONFIGURATION) == {graph_hash(1): 3, graph_hash(2): 1}
+    assert store.session_counts(other) == {graph_hash(1): 1}
+    assert store.session_counts(replace(CONFIGURATION, clock_tier="A")) == {}
+
+
+def test_a_calibration_does_not_count_as_a_measurement_of_the_reference_network(store: Store) -> None:
+    calibration = make_session(number=5)
+    store.add_reference(reference_of(calibration), calibration)
+    assert store.session_counts(CONFIGURATION) == {}
+    assert latencies(store, CONFIGURATION) == []
+    store.add_session(make_session(number=5))
+    assert store.session_counts(CONFIGURATION) == {graph_hash(5): 1}
+    assert [row.graph_hash for row in latencies(store, CONFIGURATION)] == [graph_hash(5)]
+
+
+def test_a_new_reference_latency_replaces_the_old_and_keeps_both_sessions(store: Store) -> None:
+    first, second = make_session(number=5), make_session(number=5)
+    assert store.reference_latency(CONFIGURATION) is None
+    store.add_reference(reference_of(first, 100.0), first)
+    store.add_reference(reference_of(second, 90.0), second)
+    other = make_session(number=5, configuration=replace(CONFIGURATION, threads=1))
+    store.add_reference(reference_of(other, 50.0), other)
+    assert store.reference_latency(CONFIGURATION) == reference_of(second, 90.0)
+    assert {session.session_id for session in store.sessions(CONFIGURATION)} == {
+        first.session_id,
+        second.session_id,
+    }
+
+
+def test_latencies_are_ratios_times_the_reference_latency_fastest_first(store: Store) -> None:
+    def timed(number: int, ratio: int) -> SessionRecord:
+        return make_session([make_slice([ratio * 1000], [1000], [1000])] * 3, number=number)
+
+    calibration = timed(9, 1)
+    for session in (timed(1, 4), timed(2, 2), timed(2, 2)):
+        store.add_session(session)
+    assert latencies(store, CONFIGURATION) == [], "without a reference latency there is no latency"
+    store.add_reference(reference_of(calibration, 3e6), calibration)
+    found = latencies(store, CONFIGURATION)
+    assert [(row.architecture, row.latency_ms, row.estimate.sessions) for row in found] == [
+        ("network 2", 6.0, 2),
+        ("network 1", 12.0, 1),
+    ]
+    assert [(row.low_ms, row.high_ms) for row in found] == [(6.0, 6.0), (12.0, 12.0)]
+    assert [row.architecture for row in latencies(store, CONFIGURATION, [graph_hash(1)])] == ["network 1"]
+
+
+def test_failures_are_found_by_device_and_by_campaign(store: Store) -> None:
+    store.start_campaign("second", "elsewhere", "2024", {})
+    here = make_failure(number=1)
+    there = make_failure(
+        number=2, configuration=replace(CONFIGURATION, device="elsewhere"), campaign_id="second"
+    )
+    store.add_failure(here)
+    store.add_failure(there)
+    assert store.failures() == [here, there]
+    assert store.failures(device="elsewhere") == [there]
+    assert store.failures(campaign_id=CAMPAIGN) == [here]
+    assert store.failures(device="nowhere") == []
+
+
+def test_sessions_of_more_networks_than_a_query_takes_are_found_oldest_first(store: Store) -> None:
+    made = [
+        make_session(number=number, started_utc=f"2024-05-01T{(number * 7) % 24:02d}:00:00.000+00:00")
+        for number in range(1, 1101, 100)
+    ]
+    for session in made:
+        store.add_session(session)
+    wanted = [graph_hash(number) for number in range(1200)]
+    found = store.sessions(CONFIGURATION, wanted + wanted)
+    assert found == sorted(made, key=lambda s: (s.started_utc, s.session_id))
+    assert store.sessions(CONFIGURATION, []) == []
+    assert store.sessions(CONFIGURATION, [graph_hash(5000)]) == []
+
+
+def test_a_session_of_no_campaign_is_refused_whole(store: Store, path: Path) -> None:
+    with pytest.raises(StoreError):
+        store.add_session(make_session(campaign_id="no-such-campaign"))
+    assert rows(path, "select count(*) from sessions") == [(0,)]
+
+
+def test_a_session_is_never_stored_twice(store: Store) -> None:
+    session = make_session()
+    store.add_session(session)
+    with pytest.raises(StoreError):
+        store.add_session(session)
+    assert store.sessions(CONFIGURATION) == [session]
+
+
+def test_a_reference_and_its_session_are_stored_together_or_not_at_all(store: Store, path: Path) -> None:
+    session = make_session()
+    bad = replace(reference_of(session), session_id="another")
+    with pytest.raises(StoreError):
+        store.add_reference(bad, session)
+    assert rows(path, "select count(*) from sessions") == [(0,)]
+    assert store.reference_latency(CONFIGURATION) is None
+
+
+# What is opened
+
+
+def test_a_store_is_made_with_its_folder_and_writes_ahead(store: Store, path: Path) -> None:
+    assert rows(path, "pragma journal_mode") == [("wal",)]
+    assert rows(path, "select version_num from alembic_version") == [("0001",)]
+
+
+def test_the_migrations_make_the_tables_that_the_code_uses(store: Store, path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{path}")
+    found = sa.MetaData()
+    found.reflect(engine)
+    engine.dispose()
+    assert set(found.tables) - {"alembic_version"} == set(METADATA.tables)
+    for name, table in METADATA.tables.items():
+        assert shape(found.tables[name]) == shape(table)
+
+
+def shape(table: sa.Table) -> dict[str, tuple[object, ...]]:
+    return {
+        column.name: (
+            column.type.compile(sa.create_engine("sqlite://").dialect),
+            column.primary_key,
+            sorted(str(key.target_fullname) for key in column.foreign_keys),
+        )
+        for column in table.columns
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["with space.sqlite", "100%.sqlite", "who?.sqlite", "a#b.sqlite", "ü:@.sqlite"]
+)
+def test_a_plain_path_is_the_file_of_that_very_name(tmp_path: Path, name: str) -> None:
+    open_store(str(tmp_path / name)).close()
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_a_tilde_means_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    open_store("~/plain.sqlite").close()
+    open_store("sqlite:///~/as-url.sqlite").close()
+    assert {file.name for file in tmp_path.iterdir()} == {"plain.sqlite", "as-url.sqlite"}
+
+
+def test_the_default_store_is_in_the_users_data_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_url() == f"sqlite:///{tmp_path}/harness/harness.sqlite"
+
+
+def test_a_store_of_a_newer_version_is_refused_and_left_alone(store: Store, path: Path) -> None:
+    store.close()
+    change(path, "update alembic_version set version_num = '9999'")
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match=r"newer version of harness \(schema 9999.*upgrade harness.*--store"):
+        Store(str(path))
+    assert path.read_bytes() == before
+
+
+def test_a_database_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "photos.db"
+    change(path, "create table photos (id integer)")
+    with pytest.raises(StoreError, match=r"holds tables \(photos\) but is no store of harness.*--store"):
+        Store(str(path))
+    assert rows(path, "select name from sqlite_master") == [("photos",)]
+
+
+@pytest.mark.parametrize(
+    "content", [b"not a database at all " * 100, b"\x00" * 5000, b"SQLite format 3\x00rest"]
+)
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "letter.txt"
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"letter\.txt.*cannot be opened"):
+        Store(str(path))
+    assert path.read_bytes() == content
+
+
+def test_a_folder_and_a_place_below_a_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for bad in (tmp_path, tmp_path / "file" / "store.sqlite", Path("/proc/none/store.sqlite")):
+        with pytest.raises(StoreError, match="cannot be opened"):
+            Store(str(bad))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "://",
+        "nosuchdb://me:hunter2@host/lab",
+        "post gres://me:hunter2@host/lab",
+        "postgresql://me:hunter2@host:port/lab",
+        "postgresql+nosuchdriver://me:hunter2@host/lab",
+        "oracle://me:hunter2@host/lab",
+        "mysql://me:hunter2@host/lab",
+        "sqlite://me:hunter2@host/lab",
+        "postgresql://me:hunter2@[::1/lab",
+        "oracle://host/lab?user=me&password=hunter2",
+    ],
+)
+def test_a_bad_url_is_refused_and_its_password_stays_hidden(url: str) -> None:
+    with pytest.raises(StoreError) as caught:
+        Store(url)
+    assert "hunter2" not in str(caught.value)
+    assert "store " in str(caught.value)
+    assert caught.value.exit_status == 2
+
+
+def test_a_store_names_itself_by_its_url(path: Path) -> None:
+    store = Store(f"sqlite:///{path}?timeout=7")
+    assert store.name == f"sqlite:///{path}?timeout=7"
+    store.close()
+
+
+# Damage
+
+
+DAMAGE = {
+    "no bytes": b"",
+    "no zlib": b"garbage",
+    "cut off": zlib.compress(b'{"version": 1}' * 50)[:-8],
+    "no JSON": zlib.compress(b"{"),
+    "no text": zlib.compress(b"\xff\xfe"),
+    "a list": zlib.compress(b"[]"),
+    "a number": zlib.compress(b"1"),
+    "another version": zlib.compress(b'{"version": 2}'),
+    "no version": zlib.compress(b"{}"),
+    "no fields": zlib.compress(b'{"version": 1}'),
+    "nesting without end": zlib.compress(b"[" * 200_000),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_blob_is_refused_with_the_session_it_belongs_to(
+    store: Store, path: Path, name: str
+) -> None:
+    session = make_session()
+    store.add_session(session)
+    change(path, "update sessions set raw = ?", DAMAGE[name])
+    with pytest.raises(StoreError, match=f"session {session.session_id} of network 1: .*backup"):
+        store.sessions(CONFIGURATION)
+
+
+FIELDS = sorted(json.loads(zlib.decompress(pack_raw(make_session()))))
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_blob_that_lacks_a_field_or_garbles_it_is_refused(store: Store, path: Path, field: str) -> None:
+    store.add_session(make_session())
+    document = json.loads(zlib.decompress(pack_raw(make_session())))
+    lacking = {key: value for key, value in document.items() if key != field}
+    carried = field.startswith(
+        ("conditions", "plan", "load", "first_run", "reference_load", "reference_first")
+    )
+    for damaged in (lacking,) if carried else (lacking, document | {field: None}):
+        change(path, "update sessions set raw = ?", zlib.compress(json.dumps(damaged).encode()))
+        with pytest.raises(StoreError, match="backup"):
+            store.sessions(CONFIGURATION)
+
+
+@settings(deadline=None)
+@given(place=st.integers(0, 10_000), value=st.integers(1, 255))
+def test_a_flipped_byte_is_refused_or_harmless(place: int, value: int) -> None:
+    session = make_session()
+    blob = bytearray(pack_raw(session))
+    blob[place % len(blob)] ^= value
+    try:
+        document = unpack_raw(bytes(blob))
+    except ValueError:
+        return
+    assert document == unpack_raw(pack_raw(session))
+
+
+def test_a_blob_that_would_fill_the_memory_is_cut_off() -> None:
+    bomb = zlib.compress(b" " * (MAX_BYTES + 1000), 9)
+    assert len(bomb) < 100_000
+    with pytest.raises(ValueError, match="cut off or too large"):
+        unpack_raw(bomb)
+
+
+# Many writers
+
+WRITER = """
+import sys
+from made_records import make_session, make_failure
+from harness.store import Store
+url, who, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+print("ready", flush=True)
+sys.stdin.readline()
+store = Store(url)
+store.start_campaign(f"campaign {who}", "made-up", "2024", {})
+for number in range(count):
+    store.add_session(make_session(number=1000 * who + number, campaign_id=f"campaign {who}"))
+    store.add_failure(make_failure(number=number, campaign_id=f"campaign {who}"))
+store.close()
+"""
+
+
+def start_writers(url: str, count: int, sessions: int) -> list[subprocess.Popen[str]]:
+    paths = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH", "")]))
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, url, str(who), str(sessions)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": paths},
+        )
+        for who in range(1, count + 1)
+    ]
+
+
+def run_together(writers: list[subprocess.Popen[str]]) -> None:
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        _, errors = writer.communicate(timeout=60)
+        assert writer.returncode == 0, errors
+
+
+def test_processes_that_make_and_fill_a_store_at_once_lose_nothing(path: Path) -> None:
+    run_together(start_writers(str(path), 3, 15))
+    store = Store(str(path))
+    expected = {graph_hash(1000 * who + number): 1 for who in (1, 2, 3) for number in range(15)}
+    assert store.session_counts(CONFIGURATION) == expected
+    assert len(store.failures()) == 45
+    assert store.configurations() == [CONFIGURATION]
+    store.close()
+
+
+def test_threads_that_share_a_store_lose_nothing(store: Store) -> None:
+    errors: list[BaseException] = []
+    barrier = threading.Barrier(4)
+
+    def write(who: int) -> None:
+        try:
+            barrier.wait()
+            for number in range(10):
+                store.add_session(
+                    make_session(
+                        number=100 * who + number, configuration=replace(CONFIGURATION, threads=number + 1)
+                    )
+                )
+                store.session_counts(CONFIGURATION)
+        except BaseException as error:  # noqa: BLE001 handed to the test's own thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(who,)) for who in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(store.configurations()) == 10
+    for number in range(10):
+        counts = store.session_counts(replace(CONFIGURATION, threads=number + 1))
+        assert counts == {graph_hash(100 * who + number): 1 for who in range(4)}
+
+
+def test_a_writer_that_is_killed_leaves_whole_sessions(path: Path) -> None:
+    (writer,) = start_writers(str(path), 1, 100_000)
+    assert writer.stdin is not None
+    writer.stdin.write("go\n")
+    writer.stdin.flush()
+    while not path.exists() or rows_or_none(path) < 5:
+        assert writer.poll() is None
+    writer.kill()
+    writer.communicate()
+    store = Store(str(path))
+    found = store.sessions(CONFIGURATION)
+    assert len(found) >= 5
+    assert len(found) - len(store.failures()) in (0, 1)
+    store.close()
+
+
+def rows_or_none(path: Path) -> int:
+    try:
+        return int(str(rows(path, "select count(*) from sessions")[0][0]))
+    except sqlite3.OperationalError:  # not made yet
+        return 0
+
+
+# PostgreSQL
+
+
+@pytest.fixture(scope="module")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the URL of an empty database: HARNESS_TEST_POSTGRES, or a server of our own."""
+    pytest.importorskip("psycopg", reason="PostgreSQL's driver is absent: pip install 'psycopg[binary]'")
+    if url := os.environ.get("HARNESS_TEST_POSTGRES"):
+        yield url
+        return
+    initdb = shutil.which("initdb") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")), None)
+    if initdb is None:
+        pytest.skip("no PostgreSQL server here; install one, or name a database in HARNESS_TEST_POSTGRES")
+    if os.geteuid() == 0:
+        pytest.skip("PostgreSQL does not run as root; name a database in HARNESS_TEST_POSTGRES")
+    folder = tmp_path_factory.mktemp("postgres")
+    programs = Path(initdb).parent
+    subprocess.run(
+        [initdb, "-D", folder / "data", "-U", "lab", "-A", "trust"], check=True, capture_output=True
+    )
+    options = f"-c listen_addresses='' -c unix_socket_directories='{folder}'"
+    command = [programs / "pg_ctl", "-D", folder / "data", "-l", folder / "log", "-w"]
+    subprocess.run([*command, "-o", options, "start"], check=True, capture_output=True)
+    yield f"postgresql+psycopg://lab@/postgres?host={folder}"
+    subprocess.run([*command, "-m", "immediate", "stop"], check=True, capture_output=True)
+
+
+def test_postgresql_keeps_what_sqlite_keeps(postgres_url: str) -> None:
+    store = open_store(postgres_url)
+    session, calibration, failure = make_session(number=1), make_session(number=2), make_failure(number=3)
+    store.add_session(session)
+    store.add_failure(failure)
+    for latency_ns in (100.0, 90.0):
+        calibration = make_session(number=2)
+        store.add_reference(reference_of(calibration, latency_ns), calibration)
+    assert store.sessions(CONFIGURATION, [graph_hash(1)]) == [session]
+    assert store.session_counts(CONFIGURATION)[graph_hash(1)] == 1
+    assert store.reference_latency(CONFIGURATION) == reference_of(calibration, 90.0)
+    assert store.failures() == [failure]
+    run_together(start_writers(postgres_url, 2, 10))
+    assert len(store.failures()) == 21
+    store.close()
+    again = Store(postgres_url)
+    assert again.sessions(CONFIGURATION, [graph_hash(1)]) == [session]
+    again.close()

@@ -21,9 +21,9 @@ from torch import nn
 
 from exporters.cache import ExportedFragment
 from exporters.fragments import GLUE, HEAD, IMAGE, LOGITS, STEM, Fragment, Step, possible_steps, value_shape
-from exporters.networks import fragment_module, torch_network
+from exporters.networks import fragment_module
 from exporters.weights import Weights
-from space import Architecture, SpaceConfig
+from space import SpaceConfig
 
 OPSET = 17  # with IR version 8: the newest that ONNX Runtime 1.17 loads and the TorchScript exporter writes
 
@@ -46,11 +46,9 @@ def export_fragment(fragment: Fragment, config: SpaceConfig, weights: Weights) -
     )
 
 
-def export_network(architecture: Architecture, weights: Weights) -> bytes:
+def export_network(network: nn.Module, config: SpaceConfig) -> bytes:
     """Convert a whole network at once, as torch.onnx does it: the yardstick for linked models."""
-    shape = value_shape(IMAGE, architecture.config)
-    exported = _export(torch_network(architecture, weights), [shape], [IMAGE], LOGITS)
-    return bytes(exported.SerializeToString())
+    return bytes(_export(network, [value_shape(IMAGE, config)], [IMAGE], LOGITS).SerializeToString())
 
 
 def _export(

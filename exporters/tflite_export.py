@@ -16,7 +16,7 @@ from torch import nn
 from exporters.cache import ExportedFragment
 from exporters.errors import ConversionError
 from exporters.fragments import GLUE, IMAGE, Fragment, all_values, possible_steps, value_shape
-from exporters.networks import fragment_module, torch_network
+from exporters.networks import fragment_module
 from exporters.tensorflow_lowering import lower
 from exporters.tflite_layout import (
     BUFFER,
@@ -39,7 +39,7 @@ from exporters.tflite_layout import (
 from exporters.tflite_linking import OPERATORS, region_name
 from exporters.tflite_regions import Region, regions
 from exporters.weights import Weights
-from space import Architecture, SpaceConfig
+from space import SpaceConfig
 
 _UNUSED = frozenset({SHAPE, TYPE, BUFFER, NAME, HAS_RANK})
 
@@ -101,10 +101,9 @@ def export_fragment(fragment: Fragment, config: SpaceConfig, weights: Weights) -
     return ExportedFragment(part=bytes(writer.data), layout=json.dumps(layout).encode())
 
 
-def export_network(architecture: Architecture, weights: Weights) -> bytes:
+def export_network(network: nn.Module, config: SpaceConfig) -> bytes:
     """Convert a whole network at once, as TFLiteConverter does it: the yardstick for linked models."""
-    shape = _nhwc(value_shape(IMAGE, architecture.config))
-    return _convert(torch_network(architecture, weights), [shape])
+    return _convert(network, [_nhwc(value_shape(IMAGE, config))])
 
 
 def _export_glue(config: SpaceConfig) -> ExportedFragment:

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +36,20 @@ def main() -> int:
     return 0
 
 
-def _serve(request: dict[str, Any]) -> Any:
+def _serve(request: dict[str, Any]) -> Iterator[dict[str, object]]:
     if request["format"] == "onnx":
         from exporters import onnx_export as exporter
     else:
         from exporters import tflite_export as exporter  # type: ignore[no-redef]
+    from exporters.networks import torch_network
+
     config = SpaceConfig(**request["config"])
     weights = _weights(request["weights"], config)
     for job in request["networks"]:
         architecture = Architecture.parse(job["architecture"], config)
+        network = torch_network(architecture, weights)
         started_ns = time.perf_counter_ns()
-        model = exporter.export_network(architecture, weights)
+        model = exporter.export_network(network, config)
         elapsed_s = (time.perf_counter_ns() - started_ns) / 1e9
         Path(job["path"]).write_bytes(model)
         yield {"done": str(architecture), "elapsed_s": elapsed_s}

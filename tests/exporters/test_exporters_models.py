@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import zlib
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,7 @@ def linked(library: FragmentLibrary, architecture: Architecture) -> bytes:
     return link(library.recipe(architecture), library.part)
 
 
-@lru_cache(maxsize=None)
+@cache
 def torch_logits(architecture: Architecture, weights: Weights) -> npt.NDArray[np.float32]:
     """Compute the logits of `random_image` with BatchNorm as in training, not folded."""
     network = torch_network(architecture, weights, folded=False)

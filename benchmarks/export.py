@@ -1,0 +1,154 @@
+"""Linking models from fragments, against converting whole networks: time, bytes to send, latency of the result.
+
+    python benchmarks/export.py [--networks 200] [--whole 4]
+
+All figures are of one run on one machine. Whole networks are converted by torch.onnx.export (TorchScript, opset 17) and by
+TFLiteConverter (from a traced function with constant weights, its fastest way in); imports, building the network
+and the first conversion of a process, which warms the converter up, are not counted. Latency is measured in the
+same runtime with one thread, the two models of a pair taking turns; the ratio is that of their fastest runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import random
+import statistics
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from exporters import FORMATS, Format, FragmentLibrary, link
+from exporters.conversion import ConvertedNetwork, convert_networks
+from space import BLOX, Architecture
+
+WARM_OPENS = 5
+LATENCY_ROUNDS = 300
+LARGEST = Architecture.parse("/".join(["bconv-bconv+in+out"] * BLOX.stages))
+
+Row = tuple[str, str, str, str]  # what, figure, peer's figure and name, ratio or target
+
+
+def main() -> None:
+    """Measure both formats and print one table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--networks", type=int, default=200, help="random networks for recipes and bytes")
+    parser.add_argument("--whole", type=int, default=4, help="networks that are converted whole as well")
+    arguments = parser.parse_args()
+    indices = random.Random(0).sample(range(len(BLOX)), arguments.networks)
+    networks = [Architecture.from_index(index) for index in indices]
+    print(f"{'what':46} {'ours':>14} {'peer':>34} {'ratio or target':>18}")
+    for format in FORMATS:
+        with tempfile.TemporaryDirectory() as folder:
+            for row in measure(format, Path(folder), networks, arguments.whole):
+                print(f"{row[0]:46} {row[1]:>14} {row[2]:>34} {row[3]:>18}", flush=True)
+
+
+def measure(format: Format, cache_dir: Path, networks: Sequence[Architecture], whole: int) -> list[Row]:
+    """Measure one format with an empty cache; return the rows of its table."""
+    cold_s = seconds(lambda: FragmentLibrary.open(format, cache_dir=cache_dir))
+    warm_s = statistics.median(
+        seconds(lambda: FragmentLibrary.open(format, cache_dir=cache_dir)) for _ in range(WARM_OPENS)
+    )
+    library = FragmentLibrary.open(format, cache_dir=cache_dir)
+
+    recipe_s = statistics.median(seconds(lambda a=a: library.recipe(a)) for a in networks)  # type: ignore[misc]
+    link_s = statistics.median(
+        seconds(lambda a=a: link(library.recipe(a), library.part))  # type: ignore[misc]
+        for a in networks
+    )
+    converted = convert_networks([*networks[: whole + 1]], format)[1:]
+    peer_s = statistics.median(c.elapsed_s for c in converted)
+    peer = "torch.onnx.export" if format == "onnx" else "TFLiteConverter"
+
+    sent = [sent_bytes(library, a) for a in (*networks, LARGEST)]
+    weights_mb = sum(len(library.part(digest)) for digest in library.part_digests) / 1e6
+    ratios = [latency_ratio(library, a, c) for a, c in zip(networks[1:], converted, strict=False)]
+    return [
+        (f"{format}: library, cold cache", f"{cold_s:.1f} s", "", "<= 180 s for both"),
+        (f"{format}: library, warm cache", f"{warm_s:.2f} s", "", "<= 2 s"),
+        (
+            f"{format}: recipe",
+            f"{recipe_s * 1e3:.3f} ms",
+            f"{peer_s * 1e3:.0f} ms {peer}",
+            f"{peer_s / recipe_s:,.0f} x",
+        ),
+        (
+            f"{format}: recipe and linked model",
+            f"{link_s * 1e3:.3f} ms",
+            f"{peer_s * 1e3:.0f} ms {peer}",
+            f"{peer_s / link_s:,.0f} x",
+        ),
+        (f"{format}: weights of the space, sent once", f"{weights_mb:.1f} MB", "", "<= 30 MB"),
+        (f"{format}: sent for a network, mean", f"{statistics.mean(sent[:-1]):.0f} B", "", "<= 2048 B"),
+        (f"{format}: sent for a network, maximum", f"{max(sent)} B", "", "<= 2048 B"),
+        (
+            f"{format}: latency, linked / whole",
+            f"{statistics.median(ratios):.3f}",
+            f"from {min(ratios):.3f} to {max(ratios):.3f}",
+            f"{len(ratios)} pairs",
+        ),
+    ]
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """Return how long one call takes."""
+    start_ns = time.perf_counter_ns()
+    function()
+    return (time.perf_counter_ns() - start_ns) / 1e9
+
+
+def sent_bytes(library: FragmentLibrary, architecture: Architecture) -> int:
+    """Count a network's skeleton, compressed as it is sent, and its part digests in hexadecimal."""
+    recipe = library.recipe(architecture)
+    dictionary = b"" if recipe.dictionary is None else library.part(recipe.dictionary)[-(32 << 10) :]
+    compressor = zlib.compressobj(9, zdict=dictionary) if dictionary else zlib.compressobj(9)
+    return len(compressor.compress(recipe.skeleton) + compressor.flush()) + sum(map(len, recipe.parts))
+
+
+def latency_ratio(library: FragmentLibrary, architecture: Architecture, whole: ConvertedNetwork) -> float:
+    """Return the linked model's fastest run over the whole model's, the two taking turns."""
+    load = load_onnx if library.format == "onnx" else load_tflite
+    runs = load(link(library.recipe(architecture), library.part)), load(whole.model)
+    fastest_ns = [1 << 62, 1 << 62]
+    gc.disable()
+    for k in range(LATENCY_ROUNDS):
+        for which in (k % 2, 1 - k % 2):
+            start_ns = time.perf_counter_ns()
+            runs[which]()
+            fastest_ns[which] = min(fastest_ns[which], time.perf_counter_ns() - start_ns)
+    gc.enable()
+    return fastest_ns[0] / fastest_ns[1]
+
+
+def load_onnx(model: bytes) -> Callable[[], object]:
+    """Return a function that runs an ONNX model once."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    feed = session.get_inputs()[0]
+    image = np.random.default_rng(0).normal(size=feed.shape).astype(np.float32)
+    return lambda: session.run(None, {feed.name: image})
+
+
+def load_tflite(model: bytes) -> Callable[[], object]:
+    """Return a function that runs a TFLite model once."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=model, num_threads=1)
+    interpreter.allocate_tensors()
+    feed = interpreter.get_input_details()[0]
+    image = np.random.default_rng(0).normal(size=tuple(feed["shape"])).astype(np.float32)
+    interpreter.set_tensor(feed["index"], image)
+    invoke: Callable[[], object] = interpreter.invoke
+    return invoke
+
+
+if __name__ == "__main__":
+    main()

@@ -119,3 +119,13 @@ def parse_oom_kills(vmstat: str) -> int | None:
     """Return how often the kernel ended a process for want of memory, from /proc/vmstat."""
     match = re.search(r"^oom_kill (\d+)$", vmstat, re.MULTILINE)
     return int(match.group(1)) if match else None
+
+
+def parse_waited_ns(schedstat: str) -> int | None:
+    """Return how long a thread was ready but had no core, from /proc/PID/task/TID/schedstat.
+
+    Source: https://docs.kernel.org/scheduler/sched-stats.html (run, waited, timeslices); a kernel that keeps no
+    account says 0 to all three.
+    """
+    run_ns, waited_ns, _ = (int(word) for word in schedstat.split())
+    return waited_ns if run_ns else None

@@ -11,6 +11,7 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
+from device_agents.facts import parse_waited_ns
 from device_agents.frames import FrameReader, FrameWriter
 from device_agents.jobs import Plan, Recipe
 from device_agents.models import assemble
@@ -95,6 +96,7 @@ def do_job(message: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     reporter.enter("warm-up")
     gc.collect()
     gc.disable()
+    waited_before_ns = read_waited_ns()
     loop_start_ns = perf_counter_ns()
     reference_ns, reference_loops = warm_up(reference.run, plan, perf_counter_ns, reporter.pulse)
     network_ns, network_loops = warm_up(network.run, plan, perf_counter_ns, reporter.pulse)
@@ -110,7 +112,8 @@ def do_job(message: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     reporter.enter("slices")
     count, stop = time_slices(network, reference, plan, network_loops, reference_loops, reporter)
     loop_s = (perf_counter_ns() - loop_start_ns) / NS_PER_S
-    return {
+    waited_ns = read_waited_ns()
+    session = {
         "runtime": network.runtime,
         "threads": job["threads"],
         "cores": message["cores"],
@@ -119,6 +122,9 @@ def do_job(message: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
         "loop_s": loop_s,
         "output": output,
     }
+    if waited_ns is not None and waited_before_ns is not None:
+        session["waited_s"] = max(0, waited_ns - waited_before_ns) / NS_PER_S
+    return session
 
 
 def time_slices(
@@ -158,6 +164,18 @@ def load(which: str, message: dict[str, Any], reporter: Reporter) -> Loaded:
     first_run_ns = sample_ns(loaded.run, 1)
     reporter.send({"event": "loaded", "which": which, "load_ns": load_ns, "first_run_ns": first_run_ns})
     return loaded
+
+
+def read_waited_ns() -> int | None:
+    """Return how long this process's threads were ready but had no core; None where the system does not tell."""
+    try:
+        tasks = [
+            parse_waited_ns((task / "schedstat").read_text()) for task in Path("/proc/self/task").iterdir()
+        ]
+    except (OSError, ValueError):
+        return None
+    told = [waited_ns for waited_ns in tasks if waited_ns is not None]
+    return sum(told) if told else None
 
 
 def pin(cores: list[int]) -> bool:

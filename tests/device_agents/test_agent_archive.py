@@ -103,7 +103,10 @@ def test_runs_on_each_python_of_this_machine(agent, tmp_path):
     if not interpreters:
         pytest.skip("this machine has no other Python than the one that runs the tests")
     for python in interpreters:
-        # a venv's or a user's packages are for another interpreter
+        done = subprocess.run([python, str(agent), "--version"], capture_output=True, text=True, check=True)
+        assert agent.stem in done.stdout
+    for python in {interpreters[0], interpreters[-1]}:
+        # this interpreter's packages are not for another
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         with Client(agent, tmp_path / "root", python=python, env=environment) as client:
             answer = client.ask("hello", protocol=1, harness="test")

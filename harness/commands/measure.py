@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -105,9 +106,9 @@ def measure(
 def parse_cores(text: str) -> tuple[int, ...]:
     """Parse `4-7` or `0,2,4-5` into core ids. Raises: ConfigError."""
     cores: list[int] = []
-    for piece in filter(None, text.split(",")):
+    for piece in text.split(",") if text else ():
         first, dash, last = piece.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or len(piece) > 9:
+        if not re.fullmatch(r"[0-9]{1,4}(-[0-9]{1,4})?", piece.strip()):
             raise ConfigError(
                 f"--cores {text!r}: {piece!r} is no core; write e.g. --cores 4-7 or --cores 0,2"
             )

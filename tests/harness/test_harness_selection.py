@@ -1,0 +1,242 @@
+"""Which runtimes and cores are used, and the tier and name that the conditions give: every branch with its message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.commands.measure import parse_cores
+from harness.conditions import clock_tier, hardware_name
+from harness.devices import LocalDevice, SshDevice
+from harness.errors import ConfigError, did_you_mean
+from harness.selection import RuntimeUse, choose_cores, choose_runtimes
+
+HELLO: dict[str, Any] = {
+    "runtimes": [
+        {
+            "name": "onnxruntime",
+            "package": "onnxruntime-gpu",
+            "version": "1.20",
+            "formats": ["onnx"],
+            "providers": ["CUDAExecutionProvider", "CPUExecutionProvider"],
+        },
+        {
+            "name": "tflite",
+            "package": "ai-edge-litert",
+            "version": "2.1",
+            "formats": ["tflite"],
+            "providers": [],
+        },
+    ],
+    "broken": [],
+    "cores": [0, 1, 2, 3, 4, 5],
+    "clusters": [[4, 5], [0, 1, 2, 3]],
+}
+LOCAL = LocalDevice(name="local")
+ORT = RuntimeUse(
+    name="onnxruntime",
+    version="1.20",
+    provider="CPUExecutionProvider",
+    format="onnx",
+    options={"provider": "CPUExecutionProvider"},
+)
+TFLITE = RuntimeUse(name="tflite", version="2.1", provider="cpu", format="tflite")
+
+
+def only(*names: str, broken: list[dict[str, str]] | None = None) -> dict[str, Any]:
+    return HELLO | {
+        "runtimes": [runtime for runtime in HELLO["runtimes"] if runtime["name"] in names],
+        "broken": broken or [],
+    }
+
+
+def test_with_nothing_asked_for_every_runtime_found_is_used_on_the_cpu() -> None:
+    assert choose_runtimes(LOCAL, HELLO, (), ()) == [ORT, TFLITE]
+
+
+def test_the_command_line_comes_before_devices_toml() -> None:
+    device = LocalDevice(name="local", runtimes=("tflite",))
+    assert choose_runtimes(device, HELLO, (), ()) == [TFLITE]
+    assert choose_runtimes(device, HELLO, ("onnxruntime",), ()) == [ORT]
+    assert choose_runtimes(device, HELLO, ("tflite", "onnxruntime", "tflite"), ()) == [TFLITE, ORT]
+
+
+def test_formats_leave_only_the_runtimes_that_run_them() -> None:
+    assert choose_runtimes(LOCAL, HELLO, (), ("tflite",)) == [TFLITE]
+    assert choose_runtimes(LOCAL, HELLO, (), ("tflite", "onnx")) == [ORT, TFLITE]
+    with pytest.raises(ConfigError, match="no runtime to measure with, none runs tflite models"):
+        choose_runtimes(LOCAL, HELLO, ("onnxruntime",), ("tflite",))
+
+
+@pytest.mark.parametrize("provider", ["cuda", "CUDA", "CUDAExecutionProvider"])
+def test_a_provider_is_named_short_or_in_full(provider: str) -> None:
+    (use,) = choose_runtimes(LOCAL, HELLO, (f"onnxruntime:{provider}",), ())
+    assert use.provider == "CUDAExecutionProvider"
+    assert use.options == {"provider": "CUDAExecutionProvider"}
+
+
+def test_a_provider_that_is_not_there_names_those_that_are() -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"'onnxruntime:cdua': no provider 'cdua'; did you mean 'cuda'\? \(there: cuda, cpu\)",
+    ):
+        choose_runtimes(LOCAL, HELLO, ("onnxruntime:cdua",), ())
+    with pytest.raises(ConfigError, match=r"no provider 'gpu' \(there: none\)"):
+        choose_runtimes(LOCAL, HELLO, ("tflite:gpu",), ())
+
+
+def test_a_runtime_without_a_cpu_provider_takes_its_first() -> None:
+    hello = HELLO | {"runtimes": [HELLO["runtimes"][0] | {"providers": ["QNNExecutionProvider"]}]}
+    (use,) = choose_runtimes(LOCAL, hello, (), ())
+    assert use.provider == "QNNExecutionProvider"
+
+
+def test_an_unknown_runtime_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"--runtime names unknown runtime 'tflit'; did you mean 'tflite'\?"
+    ):
+        choose_runtimes(LOCAL, HELLO, ("tflit",), ())
+
+
+def test_a_runtime_that_the_device_lacks_is_refused_with_the_line_to_install_it() -> None:
+    device = SshDevice(name="pi", address="a", python="~/venv/bin/python")
+    broken = [{"name": "tflite", "message": "libc too old"}]
+    with pytest.raises(ConfigError) as caught:
+        choose_runtimes(device, only("onnxruntime", broken=broken), ("tflite",), ())
+    for part in (
+        "device 'pi' has no runtime 'tflite' (found: onnxruntime)",
+        "installed but broken: tflite: libc too old",
+        "~/venv/bin/python -m pip install ai-edge-litert",
+    ):
+        assert part in str(caught.value)
+
+
+def test_a_device_without_a_runtime_is_refused_with_the_lines_to_install_one() -> None:
+    device = SshDevice(name="pi", address="a")
+    with pytest.raises(ConfigError) as caught:
+        choose_runtimes(device, only(), (), ())
+    for part in (
+        "device 'pi': no runtime to measure with, none is installed",
+        "python3 -m pip install onnxruntime or python3 -m pip install ai-edge-litert",
+    ):
+        assert part in str(caught.value)
+
+
+def test_without_named_cores_the_high_end_of_the_fastest_cluster_is_used() -> None:
+    assert choose_cores(LOCAL, HELLO, None, ()) == (5,)
+    assert choose_cores(LOCAL, HELLO, 2, ()) == (4, 5)
+    assert choose_cores(LocalDevice(name="local", threads=2), HELLO, None, ()) == (4, 5)
+    assert choose_cores(LOCAL, HELLO | {"clusters": []}, 3, ()) == (3, 4, 5)
+
+
+def test_named_cores_are_used_as_many_as_threads() -> None:
+    device = LocalDevice(name="local", cores=(2, 3), threads=2)
+    assert choose_cores(device, HELLO, None, ()) == (2, 3)
+    assert choose_cores(device, HELLO, 1, ()) == (2,)
+    assert choose_cores(device, HELLO, None, (0, 1)) == (0, 1)
+    assert choose_cores(LOCAL, HELLO, 2, (5, 0, 1)) == (5, 0)
+
+
+def test_too_many_threads_are_refused() -> None:
+    with pytest.raises(
+        ConfigError, match="'local': 3 threads, but its fastest cluster has 2 cores 4,5; use fewer"
+    ):
+        choose_cores(LOCAL, HELLO, 3, ())
+    with pytest.raises(
+        ConfigError, match=r"3 threads on 2 named cores 0,1; .*name more cores or fewer threads"
+    ):
+        choose_cores(LOCAL, HELLO, 3, (0, 1))
+
+
+def test_a_core_that_is_not_there_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"core 9 is not usable \(usable: 0,1,2,3,4,5\); name others with --cores"
+    ):
+        choose_cores(LOCAL, HELLO, None, (0, 9))
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"),
+    [
+        ("", ()),
+        ("3", (3,)),
+        ("4-7", (4, 5, 6, 7)),
+        ("0,2", (0, 2)),
+        ("2,0", (2, 0)),
+        ("0, 4-5", (0, 4, 5)),
+        ("7-7", (7,)),
+        ("4095", (4095,)),
+    ],
+)
+def test_cores_are_parsed(text: str, cores: tuple[int, ...]) -> None:
+    assert parse_cores(text) == cores
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x", "-1", "1-", "-", "3-1", "1,1", "1-3,2", "4096", "0-9999", "1.5", "1 2", " ", ",", "1,,2", "\u0661"],
+)
+def test_text_that_names_no_cores_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_cores(text)
+    assert f"--cores {text!r}: " in str(caught.value)
+
+
+@given(cores=st.lists(st.integers(0, 4095), unique=True, max_size=8).map(tuple))
+def test_any_list_of_cores_parses_back(cores: tuple[int, ...]) -> None:
+    assert parse_cores(",".join(map(str, cores))) == cores
+
+
+@given(text=st.text("0123456789-, x", max_size=8))
+def test_any_text_is_cores_or_refused(text: str) -> None:
+    try:
+        cores = parse_cores(text)
+    except ConfigError:
+        return
+    assert len(set(cores)) == len(cores)
+    assert all(0 <= core <= 4095 for core in cores)
+
+
+LOCKED = {"min": 2_000_000, "max": 2_000_000, "current": 2_000_000}
+FREE = {"min": 500_000, "max": 2_000_000}
+
+
+@pytest.mark.parametrize(
+    ("frequencies", "governors", "tier"),
+    [
+        ({"4": LOCKED, "5": LOCKED, "0": FREE}, {}, "A"),
+        ({"4": LOCKED, "5": FREE}, {}, "C"),
+        ({"4": LOCKED}, {}, "C"),
+        ({"4": LOCKED, "5": {"current": 1}}, {}, "C"),
+        ({"4": LOCKED, "5": FREE}, {"4": "performance", "5": "performance", "0": "powersave"}, "B"),
+        ({}, {"4": "performance", "5": "schedutil"}, "C"),
+        ({}, {"4": "performance"}, "C"),
+        ({}, {}, "C"),
+    ],
+)
+def test_the_clock_tier_is_that_of_the_measured_cores(
+    frequencies: dict[str, Any], governors: dict[str, str], tier: str
+) -> None:
+    assert clock_tier({"freq_khz": frequencies, "governors": governors}, (4, 5)) == tier
+
+
+def test_without_probes_or_cores_the_clocks_count_as_free() -> None:
+    assert clock_tier({}, (0,)) == "C"
+    assert clock_tier({"freq_khz": {"0": LOCKED}, "governors": {"0": "performance"}}, ()) == "C"
+
+
+def test_hardware_is_named_by_machine_and_cpu_and_never_by_nothing() -> None:
+    assert (
+        hardware_name({"platform": {"machine": "aarch64"}}, {"cpu_model": "Cortex-A76"})
+        == "aarch64 Cortex-A76"
+    )
+    assert hardware_name({}, {}) == "unknown machine unknown CPU"
+
+
+def test_only_a_near_name_is_suggested() -> None:
+    assert did_you_mean("tflit", ["tflite", "onnxruntime"]) == "; did you mean 'tflite'?"
+    assert did_you_mean("zzz", ["tflite"]) == ""
+    assert did_you_mean("x", []) == ""

@@ -69,7 +69,7 @@ class FrameStream:
         del self._buffer[: _HEAD.size + header_size + payload_size]
         try:
             header = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise LinkError(f"the agent broke the protocol: header is no JSON: {text[:80]!r}") from error
         if not isinstance(header, dict):
             raise LinkError(f"the agent broke the protocol: header is no object: {text[:80]!r}")
@@ -81,7 +81,12 @@ class FrameStream:
             self._fill(deadline, "a frame")
 
     def _fill(self, deadline: float, waiting_for: str) -> None:
-        data = self._channel.read(1 << 16, max(0.01, deadline - time.monotonic()))
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise LinkError(
+                f"the agent sent {waiting_for} too slowly; {len(self._buffer)} bytes came in time"
+            )
+        data = self._channel.read(1 << 16, left_s)
         if not data:
             tail = self._channel.stderr_tail()
             raise LinkError(

@@ -52,17 +52,17 @@ class SessionBuilder:
                 raise ValueError(f"{summary['slices']} slices announced, {len(self._slices)} arrived")
             return SessionRecord(
                 started_utc=self._started_utc,
-                elapsed_s=float(summary["elapsed_s"]),
-                loop_s=float(summary["loop_s"]),
+                elapsed_s=_seconds(summary["elapsed_s"]),
+                loop_s=_seconds(summary["loop_s"]),
                 stop=str(summary["stop"]),
-                load_ns=int(network["load_ns"]),
-                first_run_ns=int(network["first_run_ns"]),
-                reference_load_ns=int(reference["load_ns"]),
-                reference_first_run_ns=int(reference["first_run_ns"]),
-                network_loops=int(warm["network_loops"]),
-                reference_loops=int(warm["reference_loops"]),
-                warmup_network_ns=tuple(int(ns) for ns in warm["network_ns"]),
-                warmup_reference_ns=tuple(int(ns) for ns in warm["reference_ns"]),
+                load_ns=_positive(network["load_ns"]),
+                first_run_ns=_positive(network["first_run_ns"]),
+                reference_load_ns=_positive(reference["load_ns"]),
+                reference_first_run_ns=_positive(reference["first_run_ns"]),
+                network_loops=_positive(warm["network_loops"]),
+                reference_loops=_positive(warm["reference_loops"]),
+                warmup_network_ns=tuple(_positive(ns) for ns in warm["network_ns"]),
+                warmup_reference_ns=tuple(_positive(ns) for ns in warm["reference_ns"]),
                 slices=tuple(self._slices),
                 conditions_before=dict(summary["conditions_before"]),
                 conditions_after=dict(summary["conditions_after"]),
@@ -71,3 +71,15 @@ class SessionBuilder:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise LinkError(f"the agent broke the protocol: session lacks or garbles {error}") from error
+
+
+def _positive(value: Any) -> int:
+    if type(value) is not int or not 0 < value < 1 << 63:
+        raise ValueError(f"{value!r} where a positive 64-bit integer belongs")
+    return value
+
+
+def _seconds(value: Any) -> float:
+    if type(value) not in (int, float) or not 0 <= value < 1e9:
+        raise ValueError(f"{value!r} where a time in seconds belongs")
+    return float(value)

@@ -1,0 +1,27 @@
+"""What tests of several packages share: the folder of exported fragments, filled once in a test session."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def harness_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for $HARNESS_CACHE; its `fragments` are those of the exporters' tests.
+
+    HARNESS_TEST_CACHE names a folder of fragments that outlives the session; without it they are exported once a session.
+    """
+    base = tmp_path_factory.getbasetemp()
+    named = os.environ.get("HARNESS_TEST_CACHE")
+    if not named:
+        return base
+    folder = base / "cache"
+    folder.mkdir(exist_ok=True)
+    target = Path(named).resolve()
+    target.mkdir(parents=True, exist_ok=True)
+    (folder / "fragments").unlink(missing_ok=True)
+    (folder / "fragments").symlink_to(target)
+    return folder

@@ -1,0 +1,208 @@
+"""The rooms and their doors: who may import whom, and what importing must not pull in."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("space", "exporters", "device_agents", "harness", "search")
+
+# What each room may import of ours. Whoever reads the store meets its errors.
+DOORS: dict[str, tuple[str, ...]] = {
+    "harness.commands": ROOMS,
+    "space": (),
+    "exporters": ("space",),
+    "device_agents": (),
+    "harness": ("device_agents.archive",),
+    "search": ("space", "harness.records", "harness.stats", "harness.store", "harness.errors"),
+}
+# The agent is built of the standard library and one runtime, imported by the module of that runtime alone.
+AGENT_RUNTIMES = {
+    "loaded": {"numpy"},
+    "onnxruntime_cpu": {"onnxruntime", "numpy"},
+    "tflite": {"tflite_runtime", "ai_edge_litert", "tensorflow", "numpy"},
+    "torch_cuda": {"torch", "numpy"},
+}
+HEAVY = (
+    "torch",
+    "tensorflow",
+    "onnx",
+    "onnxruntime",
+    "ai_edge_litert",
+    "tflite_runtime",
+    "ray",
+    "plotly",
+    "sklearn",
+)
+CONVERTERS = ("torch", "tensorflow", "onnx", "ai_edge_litert")
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for room in ROOMS:
+        for path in sorted((ROOT / room).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+MODULES = dict(modules())
+PACKAGES = sorted(
+    path.parent.name
+    for path in ROOT.glob("*/__init__.py")
+    if path.parent.name not in ("tests", "benchmarks", "examples")
+)
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """Return the full names that a module imports anywhere, inside functions too."""
+    path = MODULES[module]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
+                base = f"{above}.{base}".rstrip(".")
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return frozenset(found)
+
+
+def is_within(name: str, packages: tuple[str, ...]) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+def forbidden_imports(module: str) -> list[str]:
+    """Return what a module imports of ours through no door; `from a import b` counts when a or a.b is behind one."""
+    own = "harness.commands" if is_within(module, ("harness.commands",)) else module.split(".")[0]
+    allowed = (own, *DOORS[own])
+    if own == "harness.commands":
+        return []
+    ours = [name for name in imports(module) if is_within(name, ROOMS)]
+    bad = [name for name in ours if not is_within(name, allowed)]
+    # `from harness import records` names harness as well: a package itself is no door, but the way to one.
+    ways = {package.rpartition(".")[0] for package in allowed}
+    return sorted(
+        name
+        for name in bad
+        if name not in ways
+        or not any(other.startswith(name + ".") and is_within(other, allowed) for other in ours)
+    )
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_each_module_imports_only_through_the_doors(module: str) -> None:
+    assert forbidden_imports(module) == []
+
+
+def test_only_the_commands_import_the_commands() -> None:
+    outside = [name for name in MODULES if not is_within(name, ("harness.commands",))]
+    assert [name for name in outside if any(is_within(i, ("harness.commands",)) for i in imports(name))] == []
+
+
+def test_every_package_is_in_the_table() -> None:
+    assert {door.split(".")[0] for door in DOORS} == set(ROOMS)
+    assert set(PACKAGES) <= set(ROOMS)
+    assert {"space", "exporters", "device_agents", "harness"} <= set(PACKAGES)
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if is_within(name, ("device_agents",))])
+def test_the_agent_imports_the_standard_library_and_one_runtime(module: str) -> None:
+    allowed = AGENT_RUNTIMES.get(module.rpartition(".")[2], set()) | {"device_agents"}
+    tops = {name.split(".")[0] for name in imports(module)}
+    assert tops - sys.stdlib_module_names - allowed == set()
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if is_within(name, ("harness",))])
+def test_the_harness_never_imports_a_runtime_or_a_converter(module: str) -> None:
+    assert [name for name in imports(module) if is_within(name, (*CONVERTERS, "onnxruntime"))] == []
+
+
+def test_the_rooms_form_no_cycle() -> None:
+    def room_of(name: str) -> str:
+        return "harness.commands" if is_within(name, ("harness.commands",)) else name.split(".")[0]
+
+    edges: dict[str, set[str]] = {}
+    for module in MODULES:
+        targets = {room_of(name) for name in imports(module) if is_within(name, ROOMS)}
+        edges.setdefault(room_of(module), set()).update(targets - {room_of(module)})
+    done: set[str] = set()
+    while rest := {room for room in edges if room not in done}:
+        free = {room for room in rest if edges[room] <= done}
+        assert free, f"these rooms import each other: {sorted(rest)}"
+        done |= free
+
+
+def test_no_module_of_a_room_imports_itself_in_a_circle_at_the_top() -> None:
+    def top_imports(module: str) -> set[str]:
+        tree = ast.parse(MODULES[module].read_text("utf-8"))
+        statements = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        found: set[str] = set()
+        for node in statements:
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            else:
+                base = node.module or ""
+                for alias in node.names:
+                    name = f"{base}.{alias.name}"
+                    found.add(name if name in MODULES else base)
+        return {name for name in found if name in MODULES} - {module}
+
+    edges = {module: top_imports(module) for module in MODULES}
+    done: set[str] = set()
+    while rest := edges.keys() - done:
+        free = {module for module in rest if edges[module] <= done}
+        assert free, f"these modules import each other: {sorted(rest)}"
+        done |= free
+
+
+@pytest.mark.parametrize("room", [*PACKAGES, "harness.commands.app"])
+def test_importing_a_room_pulls_in_no_heavy_library(room: str) -> None:
+    code = f"import sys, {room}; print(*sorted(sys.modules.keys() & set({HEAVY!r})))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+    assert done.stderr == ""
+
+
+def test_importing_the_rooms_sets_up_no_logging_and_starts_no_thread() -> None:
+    code = (
+        f"import {', '.join(PACKAGES)}, harness.commands.app, logging, threading\n"
+        "print(logging.getLogger().handlers, threading.active_count())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] 1"
+
+
+def test_a_door_that_is_closed_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    planted = {
+        "space.planted": "import harness.stats",
+        "exporters.planted": "def f():\n    from device_agents import frames",
+        "harness.planted": "from space import Architecture",
+        "harness.second": "from device_agents.worker import main",
+        "search.planted": "from harness import transports",
+        "search.second": "from harness.transports.ssh import SshTransport",
+        "device_agents.planted": "from harness import errors",
+    }
+    allowed = {
+        "search.third": "from harness import stats\nfrom harness.store import Store\nimport harness.records",
+        "harness.third": "from device_agents.archive import build_archive\nfrom device_agents import archive",
+        "exporters.third": "from space import Architecture\nfrom . import recipe\nfrom .recipe import link",
+        "harness.commands.third": "import space, search, exporters\nfrom harness import store",
+    }
+    folder = ROOT / "tests" / "no-such-folder"
+    texts = {folder / name: text for name, text in (planted | allowed).items()}
+    monkeypatch.setattr(sys.modules[__name__], "MODULES", {name: folder / name for name in planted | allowed})
+    monkeypatch.setattr(Path, "read_text", lambda self, *_: texts[self])
+    imports.cache_clear()
+    assert [name for name in planted if not forbidden_imports(name)] == []
+    assert [name for name in allowed if forbidden_imports(name)] == []
+    imports.cache_clear()

@@ -88,7 +88,7 @@ class Agent:
             answer = dict(self._handle(header, payload), type="result")
         except Refusal as refusal:
             answer = refusal.header()
-        except (BrokenPipeError, ClientGone):
+        except ClientGone:
             raise
         except OSError as error:
             answer = Refusal("agent-error", "the device's system refused: %s" % error).header()

@@ -61,7 +61,9 @@ def test_each_build_gives_the_same_bytes(tmp_path):
 
 
 def test_holds_the_agent_and_no_tests_nor_its_own_builder():
-    names = zipfile.ZipFile(io.BytesIO(build_archive()[0])).namelist()
+    entries = zipfile.ZipFile(io.BytesIO(build_archive()[0])).infolist()
+    assert {entry.date_time for entry in entries} == {(1980, 1, 1, 0, 0, 0)}
+    names = [entry.filename for entry in entries]
     assert "__main__.py" in names and "device_agents/runtimes/tflite.py" in names
     assert not [name for name in names if "test" in name or "archive" in name or not name.endswith(".py")]
     assert len(build_archive()[0]) < 200000

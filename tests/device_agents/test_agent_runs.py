@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from agent_client import Client, process_exists, sha256
+from agent_client import Client, frame, process_exists, sha256
 from conftest import QUICK_PLAN, send_job
 
 LONG_PLAN = {**QUICK_PLAN, "max_s": 60, "min_slices": 100000, "half_width": 0}
@@ -63,7 +65,7 @@ class TestEachRuntime:
         job = send_job(client, models, runtime, options={"provider": "AbacusExecutionProvider"})
         _, answer = client.run(job)
         assert answer["kind"] == "runtime-missing"
-        assert "AbacusExecutionProvider" in answer["message"]
+        assert "AbacusExecutionProvider" in answer["message"] and "it has: " in answer["message"]
 
     def test_reports_what_it_said_of_a_broken_model(self, client, models, runtime):
         job = send_job(client, models, runtime)
@@ -201,6 +203,19 @@ def test_a_worker_never_outlives_its_agent(agent, tmp_path, models, means):
         assert not process_exists(pid)
 
 
+def test_a_worker_leaves_when_its_input_ends(agent, client, models, tmp_path):
+    # what reaches a worker where the kernel sends no signal at its parent's end
+    job = send_job(client, models, "onnxruntime", plan=LONG_PLAN)
+    message = {"job": job, "cores": [0], "parts_dir": str(tmp_path / "root/parts"), "parent": os.getpid()}
+    command = [sys.executable, str(agent), "worker"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        worker.stdin.write(frame(message))
+        worker.stdin.flush()
+        assert worker.stdout.read(4) == b"HRN1"
+        worker.stdin.close()
+        assert worker.wait(10) == 1
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -286,6 +301,18 @@ class TestOddRuntimePackages:
         client = odd_client("onnxruntime", "import os\nos._exit(7)")
         _, answer = client.run(send_job(client, models, "onnxruntime"))
         assert answer["kind"] == "worker-error" and "status 7" in answer["message"]
+
+    def test_one_that_holds_the_interpreter_ends_with_the_agent_all_the_same(self, odd_client, models):
+        client = odd_client("onnxruntime", "import ctypes\nctypes.PyDLL(None).sleep(30)")
+        client.send("run", job=send_job(client, models, "onnxruntime"))
+        pid = client.await_event("started")["pid"]
+        client.await_event("heartbeat")
+        client.process.kill()
+        client.process.wait(10)
+        deadline_s = time.monotonic() + 5
+        while process_exists(pid) and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        assert not process_exists(pid)
 
     def test_one_that_hangs_is_silent_although_its_threads_live(self, odd_client, models):
         client = odd_client("onnxruntime", "import time\ntime.sleep(60)")

@@ -78,6 +78,20 @@ def test_short_runs_are_looped_to_a_millisecond(run_ns, loops, monkeypatch):
     assert set(samples_ns) == {found * run_ns} and min(samples_ns) >= MS
 
 
+def test_a_network_that_grows_faster_is_looped_anew_and_its_short_samples_are_not_kept(monkeypatch):
+    from device_agents import sampling
+
+    network = Clockwork(MS)
+    monkeypatch.setattr(sampling, "perf_counter_ns", lambda: network.now_ns)
+
+    def quicken(now_ns):
+        if now_ns > 20 * MS:
+            network.run_ns = MS // 2
+
+    samples_ns, loops = warm_up(network, Plan(), lambda: network.now_ns, quicken)
+    assert loops == 3 and set(samples_ns) == {3 * MS // 2}
+
+
 def test_a_slice_alternates_and_keeps_the_first_run_after_the_switch_apart(monkeypatch):
     from device_agents import sampling
 

@@ -57,7 +57,7 @@ if data and not good():
                 os.remove(temporary)
     except OSError as e:
         error = str(e)
-print('HARNESS-BOOT ' + json.dumps({'present': good(), 'path': path, 'root': root, 'error': error,
+print('\\nHARNESS-BOOT ' + json.dumps({'present': good(), 'path': path, 'root': root, 'error': error,
     'python': list(sys.version_info[:3]), 'executable': sys.executable}))
 """
 
@@ -120,7 +120,7 @@ class AgentClient:
 
     def __init__(self, channel: Channel, who: str) -> None:
         self._channel = channel
-        self._frames = FrameStream(channel)
+        self._frames = FrameStream(channel, who)
         self._who = who
         self._last_id = 0
         self.sent_bytes = 0
@@ -262,7 +262,7 @@ class AgentClient:
                 message = f"{self._who}: {header.get('message')}" + (
                     f"; it printed: {printed}" if printed else ""
                 )
-                raise AgentError(str(header.get("kind")), message)
+                raise AgentError(str(header.get("kind")), message, header)
             if kind != "event":
                 raise LinkError(f"{self._who}: the agent broke the protocol: type {kind!r}")
             if on_event is not None:

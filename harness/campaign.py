@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import socket
 import threading
 import time
@@ -19,7 +20,7 @@ from typing import Any, Protocol
 
 from harness.conditions import clock_tier, hardware_name
 from harness.devices import Device, Format
-from harness.errors import AgentError, DeviceError, HarnessError, LinkError
+from harness.errors import AgentError, DeviceError, HarnessError, LinkError, StoreError
 from harness.link import Link
 from harness.models import Model
 from harness.records import Configuration, Failure, ReferenceLatency, SessionRecord
@@ -200,7 +201,10 @@ class _Run:
         except HarnessError as error:
             outcome.error = error
             ending = f"stopped: {error}"
-        self._store.finish_campaign(outcome.campaign_id, _now(), ending)
+        try:
+            self._store.finish_campaign(outcome.campaign_id, _now(), ending)
+        except StoreError as error:
+            outcome.error = outcome.error or error
 
     def _calibrate(self, use: Use) -> None:
         """Measure the reference's own latency unless the store has it: what turns ratios into latencies."""
@@ -258,10 +262,10 @@ class _Run:
             except LinkError as error:
                 losses += 1
                 if losses >= LINK_LOSSES_A_UNIT:
-                    self._link.reopen(self._say)
+                    self._link.reopen(self._say, self._cancel)
                     return self._failure(unit, "link-lost", str(error))
                 self._say(f"{error}; reconnecting")
-                self._link.reopen(self._say)
+                self._link.reopen(self._say, self._cancel)
             except AgentError as error:
                 if error.kind in _RESENT and resends < RESENDS_A_UNIT:
                     resends += 1
@@ -374,7 +378,7 @@ def _units(uses: Sequence[Use], options: Options, store: Store, rng: random.Rand
 
 
 def _owner() -> str:
-    return f"harness on {socket.gethostname()}, process {os.getpid()}"
+    return f"harness on {socket.gethostname()}, process {os.getpid()}, {secrets.token_hex(4)}"
 
 
 def _now() -> str:

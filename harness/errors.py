@@ -16,7 +16,8 @@ A message names the thing, the value and the remedy. Foreign errors are translat
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class HarnessError(Exception):
@@ -46,11 +47,15 @@ class LinkError(DeviceError):
 
 
 class AgentError(DeviceError):
-    """Carry an error that the agent answered with; `kind` is one of the words in docs/interfaces.md."""
+    """Carry an error that the agent answered with; `kind` is one of the words in docs/interfaces.md.
 
-    def __init__(self, kind: str, message: str) -> None:
+    `details` is the agent's whole answer, foreign and unchecked.
+    """
+
+    def __init__(self, kind: str, message: str, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.kind = kind
+        self.details = details or {}
 
 
 class ExportError(HarnessError):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable
 from typing import Any
 
-from harness.agent import AgentClient, Deployment, deploy
+from harness.agent import AgentClient, Deployment, default_python, deploy
 from harness.devices import Device
 from harness.errors import AgentError, DeviceError, LinkError
 from harness.transports import Transport
 
+_END = "import os, signal, sys; os.kill(int(sys.argv[1]), signal.SIGTERM)"
 RECONNECT_WAITS_S = (1.0, 5.0, 15.0, 60.0)  # a board that reboots is back within these
 
 
@@ -52,7 +53,7 @@ class Link:
         self.hello = self._client.hello()
         if lock:
             try:
-                self._client.lock(self._owner)
+                self._lock()
             except AgentError as error:
                 if error.kind != "busy":
                     raise
@@ -60,24 +61,37 @@ class Link:
                     f"{error}; wait for it or stop it, two campaigns would disturb each other"
                 ) from error
 
-    def reopen(self, say: Callable[[str], None]) -> None:
-        """Connect anew after the link broke, with growing waits.
+    def reopen(self, say: Callable[[str], None], cancel: threading.Event) -> None:
+        """Connect anew after the link broke: at once, then after growing waits, until `cancel` is set.
 
         Raises: DeviceError when the device stays away.
         """
-        for attempt, wait_s in enumerate(RECONNECT_WAITS_S, start=1):
+        attempts = len(RECONNECT_WAITS_S) + 1
+        for attempt, wait_s in enumerate((*RECONNECT_WAITS_S, 0.0), start=1):
             self.close()
             try:
                 self.open()
                 return
             except LinkError as error:
-                say(f"attempt {attempt} of {len(RECONNECT_WAITS_S)}: {error}; next in {wait_s:g} s")
-                time.sleep(wait_s)
+                then = f"; next in {wait_s:g} s" if attempt < attempts else ""
+                say(f"attempt {attempt} of {attempts}: {error}{then}")
+            if cancel.wait(wait_s):
+                return
         self.close()
         raise DeviceError(
-            f"device {self._device.name!r}: lost, {len(RECONNECT_WAITS_S)} attempts to reconnect failed; what was "
-            "measured is stored, the same command goes on from here"
+            f"device {self._device.name!r}: lost, {attempts} attempts to reconnect failed; what was measured is stored, "
+            "the same command goes on from here"
         )
+
+    def _lock(self) -> None:
+        """Take the device's lock; end an agent of this very link that has not noticed that its connection broke."""
+        try:
+            self.client.lock(self._owner, wait_s=0.0)
+        except AgentError as error:
+            pid = error.details.get("pid")
+            if error.details.get("owner") == self._owner and type(pid) is int and pid > 1:
+                self._transport.run([default_python(self._device), "-c", _END, str(pid)])
+            self.client.lock(self._owner)
 
     def close(self) -> None:
         """End the agent and the connection."""

@@ -234,7 +234,7 @@ class SshChannel:
 
     def stderr_tail(self) -> str:
         """Return the last 4 KiB of standard error."""
-        return self._tail.text()
+        return self._tail.finish(0.5) if self._channel.eof_received else self._tail.text()
 
     def finished_stderr(self) -> str:
         """Return the end of standard error once the command has ended."""

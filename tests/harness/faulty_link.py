@@ -6,7 +6,10 @@ import contextlib
 import select
 import socket
 import threading
+import time
 from collections.abc import Iterator
+
+from harness.transports.ssh import SshTransport
 
 POLL_S = 0.02
 
@@ -23,10 +26,12 @@ class FaultyLink:
         self._open.set()
         self._is_dead = False
         self._is_over = False
+        self._is_refusing = False
         self._cut_after: int | None = None
         self.connections = 0
         self.cuts = 0
         self.up_bytes = 0
+        self.bytes_per_s = float("inf")
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
 
@@ -38,6 +43,10 @@ class FaultyLink:
         """Cut what is open and refuse whatever comes."""
         self._is_dead = True
         self._listener.close()
+
+    def refuse(self, is_refusing: bool) -> None:
+        """Cut what is open and every new connection at once, or let them pass again."""
+        self._is_refusing = is_refusing
 
     def fall_silent(self) -> None:
         """Forward nothing more on open connections, and leave them open; new ones pass."""
@@ -72,7 +81,7 @@ class FaultyLink:
             near,
             socket.create_connection(("127.0.0.1", self._target_port)) as far,
         ):
-            while not self._is_over and not self._is_dead:
+            while not (self._is_over or self._is_dead or self._is_refusing):
                 if not is_open.wait(POLL_S):
                     continue
                 for source in select.select([near, far], [], [], POLL_S)[0]:
@@ -81,6 +90,7 @@ class FaultyLink:
                         return
                     if source is near:
                         self.up_bytes += len(data)
+                        time.sleep(len(data) / self.bytes_per_s)
                         far.sendall(data)
                     elif self._is_cut_by(data, near):
                         return
@@ -107,3 +117,11 @@ def faulty_link(target_port: int) -> Iterator[FaultyLink]:
         yield link
     finally:
         link.close()
+
+
+def narrow(transport: SshTransport) -> None:
+    """Shrink a connection's send buffer to a slow network's; loopback's swallows all that a test sends."""
+    assert transport._client is not None
+    connection = transport._client.get_transport()
+    assert connection is not None
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)

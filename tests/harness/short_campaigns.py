@@ -110,10 +110,12 @@ def await_no_process(*words: str, timeout_s: float = 10.0) -> None:
 
 
 class Saboteur:
-    """Send a signal to a process as soon as it runs, once, from a thread: `with Saboteur(SIGKILL, "worker"): ...`."""
+    """Send a signal to the process with some words as soon as one with the words `when` runs, from a thread."""
 
-    def __init__(self, number: signal.Signals, *words: str, times: int = 1) -> None:
-        self._number, self._words, self._times = number, words, times
+    def __init__(
+        self, number: signal.Signals, *words: str, when: tuple[str, ...] = (), times: int = 1
+    ) -> None:
+        self._number, self._words, self._when, self._times = number, words, when or words, times
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._lurk)
         self.hit: list[int] = []
@@ -128,6 +130,8 @@ class Saboteur:
 
     def _lurk(self) -> None:
         while len(self.hit) < self._times and not self._over.wait(0.01):
+            if not processes(*self._when):
+                continue
             for pid in processes(*self._words):
                 if pid not in self.hit and len(self.hit) < self._times:
                     os.kill(pid, self._number)

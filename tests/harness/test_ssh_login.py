@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import socket
 import subprocess
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faulty_link import faulty_link
+from faulty_link import faulty_link, narrow
 from sshd import Sshd, free_port, make_key, start_sshd
 
 from harness.devices import SshDevice, parse_devices
@@ -241,14 +242,10 @@ def test_a_link_that_takes_no_bytes_does_not_hang_the_writer(server: Sshd) -> No
     with faulty_link(server.port) as link:
         transport = SshTransport(server.device(port=link.port))
         channel = transport.start(["cat"])
-        assert transport._client is not None
-        connection = transport._client.get_transport()
-        assert connection is not None
-        # What a slow network leaves of the send buffer; loopback's would swallow all that a test sends.
-        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
+        narrow(transport)
         link.fall_silent()
         with pytest.raises(LinkError, match="took no input for 1 s"):
-            channel.write(random_bytes(5_000_000), 1.0)
+            channel.write(random.Random(0).randbytes(5_000_000), 1.0)
         channel.close()
         transport.close()
 
@@ -264,9 +261,3 @@ def test_a_link_that_falls_silent_does_not_hang_the_start_of_a_command(
         with pytest.raises(LinkError):
             transport.start(["cat"])
         transport.close()
-
-
-def random_bytes(size: int) -> bytes:
-    import random
-
-    return random.Random(0).randbytes(size)

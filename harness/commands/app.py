@@ -23,7 +23,7 @@ from harness.errors import HarnessError
 app = typer.Typer(
     name="harness",
     help="Measure how fast every network of a macro search space runs on your own devices.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -90,7 +90,7 @@ class SshTransport:
         except paramiko.AuthenticationException as error:
             client.close()
             raise self._refused(str(error)) from error
-        except (paramiko.SSHException, OSError, EOFError) as error:
+        except (paramiko.SSHException, OSError, EOFError, UnicodeError) as error:
             client.close()
             if str(error) == "No authentication methods available":
                 raise self._refused("no private key here; make one: ssh-keygen -t ed25519") from error
@@ -312,6 +312,8 @@ def _expand(text: str, device: SshDevice, key: str) -> Path:
 def _reason(error: BaseException) -> str:
     if isinstance(error, socket.gaierror):
         return f"the address cannot be resolved ({error.strerror})"
+    if isinstance(error, UnicodeError):
+        return "the address is no host name"
     if isinstance(error, paramiko.ssh_exception.NoValidConnectionsError):
         return "; ".join(sorted({str(getattr(one, "strerror", one)) for one in error.errors.values()}))
     if isinstance(error, TimeoutError):

@@ -107,7 +107,7 @@ def _draw_weights(module: nn.Module, fragment: Fragment, seed: int) -> None:
 
     Convolutions are drawn as by He et al. (arXiv:1502.01852, eq. 10); BatchNorm statistics scatter about those
     of a normalised input. Against growth by sums, the last BatchNorm of each of n residual branches is scaled by
-    1/n, and a reduction's by 1/4.
+    1/n, and a reduction's by 0.4.
     """
     name = int.from_bytes(hashlib.sha256(str(fragment).encode()).digest()[:8], "little")
     rng = np.random.Generator(np.random.PCG64([seed, name]))
@@ -130,7 +130,7 @@ def _draw_weights(module: nn.Module, fragment: Fragment, seed: int) -> None:
 def _norm_gains(module: nn.Module, fragment: Fragment) -> Mapping[str, float]:
     norms = [path for path, layer in module.named_modules() if isinstance(layer, nn.BatchNorm2d)]
     if fragment.kind == "reduction":
-        return {path: 0.25 for path in norms}
+        return {path: 0.4 for path in norms}
     branches = getattr(module, "layers", None)
     if not isinstance(branches, nn.ModuleList):
         return {}

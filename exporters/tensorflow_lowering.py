@@ -50,11 +50,8 @@ def lower(module: nn.Module, *inputs: Any) -> Any:
 def _conv(layer: nn.Conv2d, x: Any, node: fx.Node) -> Any:
     kernel, stride, padding = layer.kernel_size, layer.stride, layer.padding
     weights = layer.weight.detach().numpy()
-    if (
-        layer.groups not in (1, layer.in_channels)
-        or layer.dilation != (1, 1)
-        or layer.padding_mode != "zeros"
-    ):
+    depthwise = layer.groups == layer.in_channels == layer.out_channels
+    if not (depthwise or layer.groups == 1) or layer.dilation != (1, 1) or layer.padding_mode != "zeros":
         raise ConversionError(f"layer {layer} has no TensorFlow form; use groups 1 or depthwise, no dilation")
     if padding == (0, 0):
         mode = "VALID"

@@ -67,7 +67,16 @@ def test_a_damaged_blob_is_never_loaded_and_is_replaced(tmp_path: Path, damage: 
 
 
 @pytest.mark.parametrize(
-    "entry", [b"", b"\xff", b"[]", b"{}", b'{"part": "../../etc/passwd", "layout": 3}', b'{"part": null}']
+    "entry",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"{}",
+        b'{"part": "../../etc/passwd", "layout": 3}',
+        b'{"part": null}',
+        b'{"part": null, "layout": "\\u0000"}',
+    ],
 )
 def test_a_damaged_entry_counts_as_absent(tmp_path: Path, entry: bytes) -> None:
     cache = saved(tmp_path)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from agent_client import Client, sha256
+from agent_jobs import QUICK_PLAN
 
 import device_agents
 from device_agents.archive import build_archive
@@ -22,6 +23,27 @@ from device_agents.archive import build_archive
 PACKAGE = Path(device_agents.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 RUNTIME_PACKAGES = {"numpy", "onnxruntime", "ai_edge_litert", "tflite_runtime", "tensorflow"}
+
+
+STAND_IN = """
+import time
+class Values(list):
+    def reshape(self, size):
+        return self
+class Interpreter:
+    def __init__(self, model_content, num_threads):
+        assert model_content == b"part"
+    def allocate_tensors(self):
+        pass
+    def get_input_details(self):
+        return []
+    def get_output_details(self):
+        return [{"index": 0, "quantization": (0.0, 0)}]
+    def get_tensor(self, index):
+        return Values([0.5] * 10)
+    def invoke(self):
+        time.sleep(0.001)
+"""
 
 
 def find_interpreters() -> list[str]:
@@ -107,17 +129,25 @@ def test_runs_on_each_python_of_this_machine(agent, tmp_path):
     for python in interpreters:
         done = subprocess.run([python, str(agent), "--version"], capture_output=True, text=True, check=True)
         assert agent.stem in done.stdout
+    packages = tmp_path / "packages"
+    (packages / "ai_edge_litert").mkdir(parents=True)
+    (packages / "ai_edge_litert/__init__.py").write_text('__version__ = "0"\n')
+    (packages / "ai_edge_litert/interpreter.py").write_text(STAND_IN)
     for python in {interpreters[0], interpreters[-1]}:
-        # this interpreter's packages are not for another
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        # this interpreter's packages are not for another, so a stand-in shows that a whole session runs there
+        environment = {**os.environ, "PYTHONPATH": str(packages)}
         with Client(agent, tmp_path / "root", python=python, env=environment) as client:
             answer = client.ask("hello", protocol=1, harness="test")
-            assert answer["type"] == "result", answer
+            assert [runtime["version"] for runtime in answer["runtimes"] if runtime["name"] == "tflite"] == [
+                "0"
+            ]
             part = client.put(b"part")
             assert client.ask("missing", digests=[part])["missing"] == []
             assert "time_utc" in client.ask("probe")["conditions"]
-            recipe = {"format": "onnx", "alignment": 1, "parts": [part]}
-            job = {"network": recipe, "reference": recipe, "runtime": "onnxruntime", "threads": 1}
-            _, answer = client.run({**job, "silence_s": 60})
-            assert answer["kind"] in ("runtime-missing", "worker-error"), json.dumps(answer)
+            recipe = {"format": "tflite", "alignment": 1, "parts": [part]}
+            job = {"network": recipe, "reference": recipe, "runtime": "tflite", "threads": 1}
+            _, session = client.run({**job, "plan": QUICK_PLAN, "silence_s": 60})
+            assert session["type"] == "result", json.dumps(session)
+            assert session["slices"] >= 12 and session["output"] == [0.5] * 8
+            assert client.ask("evict", max_bytes=0)["removed_bytes"] == 4
             assert client.end() == 0

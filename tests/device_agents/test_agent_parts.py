@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from agent_client import Client, sha256
-from conftest import QUICK_PLAN, send_job
+from agent_jobs import QUICK_PLAN, send_job
 
 from device_agents.parts_cache import PartsCache
 from device_agents.refusal import Refusal

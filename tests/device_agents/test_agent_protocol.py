@@ -141,7 +141,7 @@ def test_the_device_lock_names_who_holds_it_and_ends_with_its_agent(agent, tmp_p
 
 
 def test_an_agent_holds_its_lock_across_its_workers(agent, tmp_path, models):
-    from conftest import send_job
+    from agent_jobs import send_job
 
     with Client(agent, tmp_path / "root") as first, Client(agent, tmp_path / "root") as second:
         first.ask("lock", owner="ada")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from agent_client import Client, frame, process_exists, sha256
-from conftest import QUICK_PLAN, send_job
+from agent_jobs import QUICK_PLAN, send_job
 
 LONG_PLAN = {**QUICK_PLAN, "max_s": 60, "min_slices": 100000, "half_width": 0}
 

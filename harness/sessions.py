@@ -9,6 +9,7 @@ from harness.errors import LinkError
 from harness.records import SessionRecord, Slice
 
 MAX_SLICES = 100_000
+_WORKER = ("pinned", "waited_s")  # what the worker knows of its own conditions
 
 
 class SessionBuilder:
@@ -65,7 +66,7 @@ class SessionBuilder:
                 warmup_reference_ns=tuple(_positive(ns) for ns in warm["reference_ns"]),
                 slices=tuple(self._slices),
                 conditions_before=dict(summary["conditions_before"]),
-                conditions_after=dict(summary["conditions_after"]),
+                conditions_after=dict(summary["conditions_after"]) | {k: summary[k] for k in _WORKER if k in summary},
                 output=tuple(float(value) for value in summary["output"]),
                 **identity,
             )

@@ -1,0 +1,255 @@
+"""From a selection to stored latencies on this machine: real models, the real agent, real runtimes."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from harness import campaign
+from harness.agent import AgentClient
+from harness.campaign import Cancelled, Options, Outcome, Plan, run_campaign
+from harness.commands.sources import REFERENCE, ExportedModels, select_architectures
+from harness.devices import Device, LocalDevice
+from harness.errors import ConfigError, DeviceError
+from harness.latencies import latencies, to_json
+from harness.link import Link
+from harness.models import Model
+from harness.stats import session_ratios
+from harness.store import Store
+from harness.transports.local import LocalTransport
+
+SHORT = Plan(min_slices=3, max_s=0.5, warmup_min_runs=3, warmup_min_s=0.05, warmup_max_s=0.3)
+SMALL, LARGE = "conv/conv/conv", "mbconv-mbconv+in/mbconv-mbconv+in/mbconv-mbconv+in"
+RUNTIMES = ("onnxruntime", "tflite")
+
+
+@dataclass
+class Notes:
+    """An observer that keeps what it is told."""
+
+    said: list[str] = field(default_factory=list)
+    units: int = 0
+    advanced: int = 0
+
+    def state(self, device: str, text: str) -> None:
+        self.said.append(text)
+
+    def begin(self, device: str, units: int) -> None:
+        self.units = units
+
+    def advance(self, device: str, text: str) -> None:
+        self.advanced += 1
+        self.said.append(text)
+
+
+@pytest.fixture(autouse=True)
+def short_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign, "CALIBRATE", SHORT)
+
+
+@pytest.fixture(scope="module")
+def libraries() -> dict[str, object]:
+    """The opened fragment libraries, by format: opened once, not for each test."""
+    return {}
+
+
+@pytest.fixture
+def networks(
+    harness_cache: Path, libraries: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., ExportedModels]:
+    monkeypatch.setenv("HARNESS_CACHE", str(harness_cache))
+
+    def make(*texts: str, kind: type[ExportedModels] = ExportedModels) -> ExportedModels:
+        models = kind(select_architectures(texts), progress=lambda *_: None)
+        models._libraries = libraries  # type: ignore[assignment]
+        return models
+
+    return make
+
+
+@pytest.fixture
+def source(networks: Callable[..., ExportedModels]) -> ExportedModels:
+    return networks(SMALL, LARGE)
+
+
+@pytest.fixture(scope="module")
+def device(tmp_path_factory: pytest.TempPathFactory) -> LocalDevice:
+    return LocalDevice(name="local", root=str(tmp_path_factory.mktemp("device")))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(str(tmp_path / "store.sqlite"))
+    yield store
+    store.close()
+
+
+def measure(
+    device: Device,
+    source: ExportedModels,
+    store: Store,
+    *,
+    notes: Notes | None = None,
+    cancel: threading.Event | None = None,
+    **options: object,
+) -> Outcome:
+    request = Options(plan=SHORT, **options)  # type: ignore[arg-type]
+    return run_campaign(
+        device,
+        source,
+        request,
+        store,
+        notes or Notes(),
+        rng=random.Random(0),
+        cancel=cancel or threading.Event(),
+    )
+
+
+def test_two_networks_in_two_runtimes_from_selection_to_latencies(
+    device: LocalDevice, source: ExportedModels, store: Store
+) -> None:
+    notes = Notes()
+    outcome = measure(device, source, store, notes=notes, runtimes=RUNTIMES)
+    assert outcome.error is None
+    assert outcome.failures == []
+    assert (outcome.measured, outcome.reused) == (4, 0)
+    assert (notes.units, notes.advanced) == (4, 4)
+    assert 0 < outcome.loop_s < outcome.elapsed_s
+    assert [use.configuration.runtime for use in outcome.uses] == list(RUNTIMES)
+    for use in outcome.uses:
+        small, large = latencies(store, use.configuration)
+        assert (small.architecture, large.architecture) == (SMALL, LARGE)
+        assert 0 < small.low_ms <= small.latency_ms <= small.high_ms
+        assert 1.5 < large.estimate.ratio / small.estimate.ratio < 50
+        assert large.wall.median_ms < 100 * large.latency_ms
+        assert small.configuration == use.configuration
+        for session in store.sessions(use.configuration):
+            assert len(session.slices) >= 3
+            assert all(ratio > 0 for ratio in session_ratios(session))
+            assert session.campaign_id == outcome.campaign_id
+            assert session.conditions_before
+            assert session.conditions_after
+            assert len(session.output) == 8
+            assert session.first_run_ns > 0
+    documents = to_json(row for use in outcome.uses for row in latencies(store, use.configuration))
+    assert len(documents) == 4
+    assert {document["format"] for document in documents} == {"onnx", "tflite"}
+
+    # The same network says the same in both runtimes: the device ran what was meant.
+    first, second = (
+        {s.architecture: s.output for s in store.sessions(use.configuration)} for use in outcome.uses
+    )
+    for architecture in (SMALL, LARGE):
+        assert first[architecture] == pytest.approx(second[architecture], rel=1e-3, abs=1e-4)
+    assert first[SMALL] != pytest.approx(first[LARGE], rel=1e-3)
+
+
+def test_what_is_stored_is_not_measured_again_and_not_sent_again(
+    tmp_path: Path, source: ExportedModels, networks: Callable[..., ExportedModels], store: Store
+) -> None:
+    device = LocalDevice(name="local", root=str(tmp_path / "device"))  # which holds no part yet
+    first = measure(device, source, store, runtimes=("onnxruntime",))
+    assert (first.measured, first.reused) == (2, 0)
+    assert first.sent_bytes > 100_000
+    again = measure(device, source, store, runtimes=("onnxruntime",))
+    assert (again.measured, again.reused, again.campaign_id, again.sent_bytes) == (0, 2, "", 0)
+    more = measure(device, networks(SMALL, "conv/conv/bconv"), store, runtimes=("onnxruntime",), sessions=2)
+    assert (more.measured, more.reused) == (3, 1)
+    assert more.sent_bytes < first.sent_bytes
+    (use,) = more.uses
+    assert sorted(store.session_counts(use.configuration).values()) == [1, 2, 2]
+    assert {row.architecture: row.estimate.sessions for row in latencies(store, use.configuration)} == {
+        SMALL: 2,
+        LARGE: 1,
+        "conv/conv/bconv": 2,
+    }
+    fresh = measure(device, networks(SMALL), store, runtimes=("onnxruntime",), fresh=True)
+    assert (fresh.measured, fresh.reused, fresh.sent_bytes) == (1, 0, 0)
+
+
+def test_the_reference_network_can_be_measured_like_any_other(
+    device: LocalDevice, networks: Callable[..., ExportedModels], store: Store
+) -> None:
+    measure(device, networks(SMALL), store, runtimes=("onnxruntime",))
+    outcome = measure(device, networks(REFERENCE), store, runtimes=("onnxruntime",))
+    assert outcome.measured == 1
+    (use,) = outcome.uses
+    rows = {row.architecture: row for row in latencies(store, use.configuration)}
+    assert 0.4 < rows[REFERENCE].estimate.ratio < 2.5, "three slices on a busy machine are rough"
+
+
+class OneBadModel(ExportedModels):
+    """Models of which one is nonsense to any runtime."""
+
+    def models(self, model_format: str) -> Sequence[Model]:
+        good, bad = super().models(model_format)
+        assembly = bad.assemble()
+        return [good, replace(bad, assemble=lambda: replace(assembly, skeleton=b"nonsense", digest="0" * 64))]
+
+
+def test_a_network_that_the_runtime_refuses_is_a_failure_and_the_others_are_measured(
+    device: LocalDevice, networks: Callable[..., ExportedModels], store: Store
+) -> None:
+    bad = networks(SMALL, LARGE, kind=OneBadModel)
+    outcome = measure(device, bad, store, runtimes=("onnxruntime",))
+    assert outcome.error is None
+    assert outcome.measured == 1
+    (failure,) = outcome.failures
+    assert (failure.kind, failure.architecture) == ("worker-error", LARGE)
+    assert failure.message
+    assert store.failures() == [failure]
+    (use,) = outcome.uses
+    assert [row.architecture for row in latencies(store, use.configuration)] == [SMALL]
+    assert LARGE not in {session.architecture for session in store.sessions(use.configuration)}
+
+
+def test_a_campaign_that_is_cancelled_keeps_what_it_has(
+    device: LocalDevice, source: ExportedModels, store: Store
+) -> None:
+    cancel = threading.Event()
+
+    class Impatient(Notes):
+        def advance(self, device: str, text: str) -> None:
+            super().advance(device, text)
+            cancel.set()
+
+    started = time.monotonic()
+    outcome = measure(
+        device, source, store, notes=Impatient(), cancel=cancel, runtimes=("onnxruntime",), sessions=20
+    )
+    assert isinstance(outcome.error, Cancelled)
+    assert outcome.error.exit_status == 130
+    assert outcome.measured == 1
+    assert time.monotonic() - started < 60
+    (use,) = outcome.uses
+    assert sum(store.session_counts(use.configuration).values()) == 1
+
+
+def test_a_request_that_does_not_fit_the_device_stores_nothing(
+    device: LocalDevice, source: ExportedModels, store: Store
+) -> None:
+    for options in ({"threads": 4000}, {"runtimes": ("onnxruntime:none",)}, {"cores": (4000,)}):
+        with pytest.raises(ConfigError):
+            measure(device, source, store, **options)
+    assert store.configurations() == []
+
+
+def test_a_device_is_locked_against_a_second_campaign(
+    device: LocalDevice, source: ExportedModels, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = Link(device, LocalTransport(), owner="the night run")
+    holder.open()
+    lock = AgentClient.lock
+    monkeypatch.setattr(AgentClient, "lock", lambda self, owner, **_: lock(self, owner, wait_s=0.1))
+    try:
+        with pytest.raises(DeviceError, match="the night run"):
+            measure(device, source, store)
+    finally:
+        holder.close()
+    assert store.configurations() == []

@@ -6,6 +6,7 @@ The other end is device_agents/; docs/interfaces.md holds the protocol. Whatever
 from __future__ import annotations
 
 import json
+import re
 import struct
 import time
 from typing import Any
@@ -21,6 +22,7 @@ MAX_PAYLOAD_BYTES = 1 << 26
 _PIECE_BYTES = 1 << 18
 _HEAD = struct.Struct(">4sII")
 _MAGIC = b"HRN1"
+_SURROGATE = re.compile(rb"\\u[dD]")
 
 
 class FrameStream:
@@ -74,6 +76,8 @@ class FrameStream:
         del self._buffer[: _HEAD.size + header_size + payload_size]
         try:
             header = json.loads(text)
+            if _SURROGATE.search(text):  # half a pair is no text: neither a database nor a terminal takes it
+                header = json.loads(json.dumps(header, ensure_ascii=False).encode("utf-8", "replace"))
         except (ValueError, RecursionError) as error:
             raise LinkError(
                 f"{self._who}the agent broke the protocol: header is no JSON: {text[:80]!r}"

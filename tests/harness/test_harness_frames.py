@@ -141,6 +141,11 @@ def test_bytes_that_are_no_frame_break_the_link_and_are_shown(data: bytes, messa
         stream(data).read(1)
 
 
+def test_text_that_cannot_be_stored_or_shown_is_made_plain() -> None:
+    header, _ = stream(frame(rb'{"message": "no file \udcff\uDCFE", "face": "\ud83d\ude42"}')).read(1)
+    assert header == {"message": "no file ??", "face": "🙂"}
+
+
 @pytest.mark.parametrize("kept", [0, 1, 11, 12, 13, 15])
 def test_the_end_of_input_quotes_what_the_agent_said_last(kept: int) -> None:
     data = frame(b'{"id":1}', b"abc")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.agent import default_python
 from harness.devices import RUNTIMES, Device, Format, parse_runtime
 from harness.errors import ConfigError, did_you_mean
 
@@ -42,7 +43,7 @@ def choose_runtimes(
         reason = f"none runs {' or '.join(formats)} models" if formats else "none is installed"
         raise ConfigError(
             f"device {device.name!r}: no runtime to measure with, {reason}{_broken(hello)}; install one on the device: "
-            f"{_pip(device, hello, _INSTALL.values())}"
+            f"{_pip(device, _INSTALL.values())}"
         )
     return uses
 
@@ -92,7 +93,7 @@ def _use(
     if name not in found:
         raise ConfigError(
             f"device {device.name!r} has no runtime {name!r} (found: {', '.join(found) or 'none'}){_broken(hello)}; install it "
-            f"on the device: {_pip(device, hello, [_INSTALL[name]])}"
+            f"on the device: {_pip(device, [_INSTALL[name]])}"
         )
     runtime = found[name]
     options: dict[str, Any] = {}
@@ -124,8 +125,8 @@ def _broken(hello: Mapping[str, Any]) -> str:
     return f"; installed but broken: {'; '.join(broken)}" if broken else ""
 
 
-def _pip(device: Device, hello: Mapping[str, Any], packages: Any) -> str:
-    python = device.python or "python3"
+def _pip(device: Device, packages: Iterable[str]) -> str:
+    python = default_python(device)
     return " or ".join(f"{python} -m pip install {package}" for package in packages)
 
 

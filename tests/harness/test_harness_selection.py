@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from typing import Any
 
 import pytest
@@ -123,6 +125,13 @@ def test_a_device_without_a_runtime_is_refused_with_the_lines_to_install_one() -
         "python3 -m pip install onnxruntime or python3 -m pip install ai-edge-litert",
     ):
         assert part in str(caught.value)
+
+
+def test_on_this_machine_the_line_to_install_names_the_python_that_is_used() -> None:
+    with pytest.raises(ConfigError, match=f"{re.escape(sys.executable)} -m pip install onnxruntime or "):
+        choose_runtimes(LOCAL, only(), (), ())
+    with pytest.raises(ConfigError, match=f"{re.escape(sys.executable)} -m pip install ai-edge-litert$"):
+        choose_runtimes(LOCAL, only("onnxruntime"), ("tflite",), ())
 
 
 def test_without_named_cores_the_high_end_of_the_fastest_cluster_is_used() -> None:

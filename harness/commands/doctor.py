@@ -18,7 +18,7 @@ def doctor(
     json_output: JsonFlag = False,
 ) -> None:
     """Reach a device and check login, Python, runtimes, free space, clocks and temperatures."""
-    from harness.commands.tables import print_json, print_table
+    from harness.commands.tables import print_json
     from harness.devices import load_devices, select_device
     from harness.diagnosis import diagnose
 
@@ -29,7 +29,11 @@ def doctor(
         print_json({name: [check.to_json() for check in checks] for name, checks in reports.items()})
     else:
         for name, checks in reports.items():
-            rows = [[check.status, check.name, check.found, check.remedy] for check in checks]
-            print_table(f"{name}", ["", "check", "found", "remedy"], rows, right=())
+            typer.echo(name)
+            width = max(len(check.name) for check in checks)
+            for check in checks:  # lines, not a table: a line to be pasted must not be folded
+                typer.echo(f"{check.status:4}  {check.name:{width}}  {check.found}")
+                if check.remedy:
+                    typer.echo(f"{'':{width + 6}}  -> {check.remedy}")
     if any(check.status == "FAIL" for checks in reports.values() for check in checks):
         raise typer.Exit(3)

@@ -1,0 +1,190 @@
+"""The command line with devices over SSH: several at once, and what `harness doctor` says of sick ones."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from short_campaigns import NETWORKS, SHORT, await_no_process
+from sshd import Sshd, free_port, start_sshd
+
+import harness.campaign
+from harness.commands.app import main
+from harness.records import SessionRecord
+from harness.store import Store
+
+pytestmark = pytest.mark.ssh
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    with start_sshd(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
+
+
+class CommandLine:
+    """`harness` in this process, in a folder of its own, with short sessions."""
+
+    def __init__(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.folder, self._monkeypatch, self._capsys = folder, monkeypatch, capsys
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("HARNESS_STORE", str(folder / "store.sqlite"))
+        monkeypatch.setattr("harness.campaign.CALIBRATE", SHORT)
+        short = functools.partial(harness.campaign.Options, plan=SHORT)
+        monkeypatch.setattr("harness.campaign.Options", short)
+
+    def write_devices(self, **tables: dict[str, Any]) -> None:
+        """Write devices.toml."""
+        text = ""
+        for name, table in tables.items():
+            text += f"[devices.{name}]\n"
+            text += "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
+        (self.folder / "devices.toml").write_text(text)
+
+    def __call__(self, *arguments: str) -> Done:
+        self._monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+        self._capsys.readouterr()
+        status = 0
+        try:
+            main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        out, err = self._capsys.readouterr()
+        return Done(status, out, err)
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> CommandLine:
+    return CommandLine(tmp_path, monkeypatch, capsys)
+
+
+def test_devices_measure_at_once_and_one_that_is_gone_stops_no_other(
+    server: Sshd, command: CommandLine, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = command.folder
+    with start_sshd(tmp_path_factory.mktemp("second")) as second:
+        command.write_devices(
+            one=server.fields(root=str(folder / "root one")),
+            two=second.fields(root=str(folder / "root two")),
+            gone=server.fields(port=free_port()),
+            local={"root": str(folder / "root here")},
+        )
+        names = ["one", "gone", "two", "local"]
+        devices = [word for name in names for word in ("--device", name)]
+        done = command(
+            "measure", *devices, "--models", NETWORKS[0], "--runtime", "onnxruntime", "--json", "--seed", "1"
+        )
+    rows = json.loads(done.stdout)
+    assert sorted(row["device"] for row in rows) == ["local", "one", "two"]
+    assert {row["architecture"] for row in rows} == {NETWORKS[0]}
+    assert done.status == 3
+    assert "device 'gone'" in done.stderr
+    assert "refused" in done.stderr
+    for name in ("one", "two", "local"):
+        assert f"{name}: 1 sessions measured" in done.stderr
+    store = Store(str(folder / "store.sqlite"))
+    sessions = {c.device: store.sessions(c) for c in store.configurations()}
+    store.close()
+    spans = [span(sessions[name]) for name in ("one", "two")]
+    assert max(start for start, _ in spans) < min(end for _, end in spans), "one waited for the other"
+    outputs = {s.graph_hash: s.output for found in sessions.values() for s in found}
+    assert all(s.output == outputs[s.graph_hash] for found in sessions.values() for s in found)
+    await_no_process(str(folder), timeout_s=5)
+
+
+def span(sessions: list[SessionRecord]) -> tuple[float, float]:
+    """Return when the first session began and the last ended."""
+    starts = [datetime.fromisoformat(s.started_utc).timestamp() for s in sessions]
+    return min(starts), max(start + s.elapsed_s for start, s in zip(starts, sessions, strict=True))
+
+
+def checks(done: Done, device: str = "board") -> dict[str, dict[str, str]]:
+    return {check["name"]: check for check in json.loads(done.stdout)[device]}
+
+
+def test_doctor_finds_a_healthy_device_ready(server: Sshd, command: CommandLine) -> None:
+    command.write_devices(board=server.fields(root=str(command.folder / "root")))
+    done = command("doctor", "--device", "board", "--json")
+    found = checks(done)
+    assert done.status == 0
+    for name in ("host key", "python", "agent", "runtime", "free space", "cores"):
+        assert found[name]["status"] == "ok", found[name]
+    assert found["host key"]["found"] == "pinned in devices.toml"
+    assert sys.executable in found["python"]["found"]
+    text = command("doctor", "--device", "board")
+    assert (text.status, "ok    host key" in text.stdout) == (0, True)
+
+
+def test_doctor_says_what_to_type_where_python_is_missing(server: Sshd, command: CommandLine) -> None:
+    command.write_devices(board=server.fields(python="/nonexistent/python3"))
+    done = command("doctor", "--device", "board", "--json")
+    (check,) = checks(done).values()
+    assert (done.status, check["status"]) == (3, "FAIL")
+    assert "no Python at '/nonexistent/python3'" in check["found"]
+    assert "apt install python3" in check["found"]
+    assert 'python = "/path/to/python3" in [devices.board]' in check["found"]
+
+
+def test_doctor_says_what_to_install_where_no_runtime_is(
+    server: Sshd, command: CommandLine, tmp_path: Path
+) -> None:
+    venv.create(tmp_path / "bare", with_pip=False)
+    python = str(tmp_path / "bare/bin/python")
+    command.write_devices(board=server.fields(python=python, root=str(tmp_path / "root")))
+    done = command("doctor", "--device", "board", "--json")
+    check = checks(done)["runtime"]
+    assert (done.status, check["status"]) == (3, "FAIL")
+    assert f"{python} -m pip install onnxruntime" in check["found"]
+    assert checks(done)["python"]["status"] == "ok"
+    refused = command("measure", "--device", "board", "--models", NETWORKS[0])
+    assert (refused.status, f"{python} -m pip install onnxruntime" in refused.stderr) == (2, True)
+
+
+def test_doctor_says_how_much_room_is_missing(server: Sshd, command: CommandLine, tmp_path: Path) -> None:
+    disk = tmp_path / "small disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("needs root and the right to mount a tmpfs")
+    try:
+        command.write_devices(board=server.fields(root=str(disk / "root")))
+        done = command("doctor", "--device", "board", "--json")
+        check = checks(done)["free space"]
+        assert (done.status, check["status"]) == (3, "FAIL")
+        assert "free 200 MiB" in check["remedy"]
+        assert "root = " in check["remedy"]
+        await_no_process(str(disk), timeout_s=5)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_doctor_shows_the_line_that_pins_the_host_key(server: Sshd, command: CommandLine) -> None:
+    command.write_devices(board=server.fields(host_key=None, known_hosts=str(command.folder / "none")))
+    done = command("doctor", "--device", "board", "--json")
+    (check,) = checks(done).values()
+    line = f'host_key = "{server.host_keys["ed25519"]}"'
+    assert (done.status, line in check["found"]) == (3, True)
+    assert line in command("doctor", "--device", "board").stdout, "a line to be pasted is whole"

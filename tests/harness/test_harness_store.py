@@ -10,11 +10,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import alembic.command
 import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
@@ -339,7 +342,9 @@ DAMAGE = {
     "no text": zlib.compress(b"\xff\xfe"),
     "a list": zlib.compress(b"[]"),
     "a number": zlib.compress(b"1"),
-    "another version": zlib.compress(b'{"version": 2}'),
+    "another version": zlib.compress(
+        json.dumps(json.loads(zlib.decompress(pack_raw(make_session()))) | {"version": 2}).encode()
+    ),
     "no version": zlib.compress(b"{}"),
     "no fields": zlib.compress(b'{"version": 1}'),
     "nesting without end": zlib.compress(b"[" * 200_000),
@@ -448,6 +453,27 @@ def test_processes_that_make_and_fill_a_store_at_once_lose_nothing(path: Path) -
     assert len(store.failures()) == 45
     assert store.configurations() == [CONFIGURATION]
     store.close()
+
+
+def test_a_store_that_another_is_just_making_is_waited_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade = alembic.command.upgrade
+    under_way = threading.Event()
+
+    def slow_upgrade(*arguments: Any) -> None:
+        under_way.set()
+        time.sleep(0.5)
+        upgrade(*arguments)
+
+    monkeypatch.setattr(alembic.command, "upgrade", slow_upgrade)
+    other = threading.Thread(target=lambda: Store(str(path)).close())
+    other.start()
+    assert under_way.wait(10)
+    store = Store(str(path))
+    assert store.configurations() == []
+    store.close()
+    other.join()
 
 
 def test_threads_that_share_a_store_lose_nothing(store: Store) -> None:

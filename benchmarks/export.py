@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from machine import describe_machine
 
 from exporters import FORMATS, Format, FragmentLibrary, link
 from exporters.conversion import ConvertedNetwork, convert_networks
@@ -41,6 +42,7 @@ def main() -> None:
     arguments = parser.parse_args()
     indices = random.Random(0).sample(range(len(BLOX)), arguments.networks)
     networks = [Architecture.from_index(index) for index in indices]
+    print(describe_machine())
     print(f"{'what':46} {'ours':>14} {'peer':>34} {'ratio or target':>18}")
     for format in FORMATS:
         with tempfile.TemporaryDirectory() as folder:

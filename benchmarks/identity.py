@@ -17,6 +17,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from machine import describe_machine
+
 from space import BLOX, Architecture
 from space.graphhash import all_hashes
 from space.sampling import select_models
@@ -130,6 +132,7 @@ def main() -> None:
         "from_hash": _per(lambda i: Architecture.from_hash(digests[i]), places),
     }
 
+    print(describe_machine())
     print(f"{'all 91,125 networks':46} {'seconds':>12} {'against the plain loop':>24}")
     print(f"{f'plain loop (extrapolated from {PLAIN_NETWORKS})':46} {plain_all_s:12.2f} {'1.0 x':>24}")
     for name, seconds in (

@@ -110,7 +110,9 @@ def main() -> None:
     """Run both and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", type=int, default=12)
-    count = parser.parse_args().networks
+    parser.add_argument("--format", choices=["onnx", "tflite"], action="append", dest="formats")
+    arguments = parser.parse_args()
+    count, formats = arguments.networks, arguments.formats or ["onnx", "tflite"]
     networks = [str(a) for a in select_models(f"sample:{count}@7")]
     print(
         f"{'time outside the timing loop, local device':<46}{'wall s':>8}{'loop s':>8}{'outside':>9}{'s a network':>13}"
@@ -119,7 +121,7 @@ def main() -> None:
         folder = Path(name)
         hand_wall_s, hand_loop_s = by_hand(networks[:4], folder)
         rows = [("script by hand, ONNX (4 networks)", 4, hand_wall_s, hand_loop_s)]
-        for model_format in ("onnx", "tflite"):
+        for model_format in formats:
             wall_s, worker_s, loop_s = campaign(networks, model_format, folder)
             rows.append(
                 (f"harness, {model_format} ({len(networks) - 1} networks)", len(networks) - 1, wall_s, loop_s)

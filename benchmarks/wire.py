@@ -1,0 +1,100 @@
+"""Bytes on the wire over real SSH: weights once, then what each further network costs; against sending whole files.
+
+    python benchmarks/wire.py [--networks 20]
+
+An sshd on loopback stands in for the device; a proxy before it counts what the harness sends, SSH's own framing, keys and
+compression included. Sessions are short: nothing is timed here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import random
+import sys
+import tempfile
+import threading
+import zlib
+from pathlib import Path
+
+from machine import describe_machine
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "harness"))
+from faulty_link import FaultyLink, faulty_link
+from measure import Silent
+from sshd import Sshd, start_sshd
+
+from exporters import FORMATS, Format, FragmentLibrary, link
+from harness.campaign import Options, Plan, run_campaign
+from harness.commands.sources import ExportedModels, cache_folder
+from harness.store import Store
+from space import Architecture
+from space.sampling import select_models
+
+SHORT = Plan(min_slices=2, max_s=0.1, warmup_min_runs=2, warmup_min_s=0.0, warmup_max_s=0.1)
+
+
+def main() -> None:
+    """Measure both formats and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--networks", type=int, default=20)
+    networks = select_models(f"sample:{parser.parse_args().networks}@3")
+    print(describe_machine())
+    print(f"{'bytes sent to a device over SSH':<44}{'onnx':>14}{'tflite':>14}   target")
+    with (
+        contextlib.redirect_stderr(io.StringIO()),  # sshd's log
+        tempfile.TemporaryDirectory() as name,
+        start_sshd(Path(name) / "sshd") as server,
+    ):
+        columns = [measure(model_format, networks, server, Path(name)) for model_format in FORMATS]
+    for row in range(len(columns[0])):
+        label, _, target = columns[0][row]
+        print(f"{label:<44}" + "".join(f"{column[row][1]:>14,.0f}" for column in columns) + f"   {target}")
+
+
+def measure(
+    model_format: Format, networks: list[Architecture], server: Sshd, folder: Path
+) -> list[tuple[str, float, str]]:
+    """Return the rows of one format."""
+    store = Store(str(folder / f"{model_format}.sqlite"))
+    with faulty_link(server.port) as proxy:
+        every_part = select_models("conv+conv/conv+conv/conv+conv,mbconv+mbconv/mbconv+mbconv/mbconv+mbconv")
+        every_part += select_models("bconv+bconv/bconv+bconv/bconv+bconv")
+        first = campaign(model_format, every_part, server, proxy, store)
+        again = campaign(model_format, every_part, server, proxy, store)
+        more = campaign(model_format, networks, server, proxy, store)
+    store.close()
+    library = FragmentLibrary.open(model_format, cache_dir=cache_folder())
+    whole = [len(zlib.compress(link(library.recipe(a), library.part), 6)) for a in networks]
+    each = (more - again) / len(networks)
+    return [
+        ("agent, all weights and three networks", first, "<= 30 MB"),
+        ("a campaign with nothing to measure", again, ""),
+        ("each further network", each, "<= 2 KB"),
+        ("each further network as a zlib-packed file", sum(whole) / len(whole), ""),
+        ("  ratio", sum(whole) / len(whole) / each, ""),
+    ]
+
+
+def campaign(
+    model_format: Format, networks: list[Architecture], server: Sshd, proxy: FaultyLink, store: Store
+) -> int:
+    """Measure the networks that the store lacks and return the bytes sent."""
+    before = proxy.up_bytes
+    outcome = run_campaign(
+        server.device(port=proxy.port),
+        ExportedModels(networks, progress=lambda *_: None),
+        Options(formats=(model_format,), plan=SHORT),
+        store,
+        Silent(),
+        rng=random.Random(0),
+        cancel=threading.Event(),
+    )
+    if outcome.error or outcome.failures:
+        sys.exit(f"the campaign failed: {outcome.error or outcome.failures[0].message}")
+    return proxy.up_bytes - before
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -27,6 +26,7 @@ from short_campaigns import (
     models,
     processes,
 )
+from small_disk import SmallDisk, small_disk
 from sshd import Sshd, start_sshd
 
 from harness.agent import AgentClient, Deployment, deploy
@@ -210,8 +210,14 @@ def test_a_part_that_was_damaged_on_the_device_is_sent_again(ground: Ground, sto
     assert path.read_bytes() == data
 
 
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with small_disk(tmp_path / "small disk", 64 << 20) as disk:
+        yield disk
+
+
 def test_a_device_without_room_for_the_agent_says_what_to_do(
-    ground: Ground, store: Store, disk: Disk
+    ground: Ground, store: Store, disk: SmallDisk
 ) -> None:
     disk.fill(leave_bytes=8192)
     with pytest.raises(DeviceError, match=r"cannot be stored in .*No space left.*root = ") as caught:
@@ -222,7 +228,9 @@ def test_a_device_without_room_for_the_agent_says_what_to_do(
     )
 
 
-def test_a_disk_that_fills_up_is_a_failure_with_the_remedy(ground: Ground, store: Store, disk: Disk) -> None:
+def test_a_disk_that_fills_up_is_a_failure_with_the_remedy(
+    ground: Ground, store: Store, disk: SmallDisk
+) -> None:
     watcher = once(lambda: disk.fill(leave_bytes=100_000))
     device = ground.server.device(root=str(disk.folder))
     outcome = measure(device, store, NETWORKS, observer=watcher)
@@ -233,7 +241,7 @@ def test_a_disk_that_fills_up_is_a_failure_with_the_remedy(ground: Ground, store
     assert measure(device, store, NETWORKS).measured == 2, "and with room it goes on"
 
 
-def test_a_disk_too_small_for_a_network_says_so(ground: Ground, store: Store, disk: Disk) -> None:
+def test_a_disk_too_small_for_a_network_says_so(ground: Ground, store: Store, disk: SmallDisk) -> None:
     disk.fill(leave_bytes=6 << 20)
     outcome = measure(ground.server.device(root=str(disk.folder)), store, NETWORKS)
     assert outcome.measured == 0
@@ -280,42 +288,6 @@ def test_an_agent_that_ends_at_once_is_quoted(ground: Ground) -> None:
     with pytest.raises(LinkError, match=r"device 'board'.*/no such/agent.pyz"):
         AgentClient.start(transport, device, absent)
     transport.close()
-
-
-class Disk:
-    """A small file system of its own."""
-
-    SIZE_BYTES = 64 << 20
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._ballast = folder / "ballast"
-
-    def fill(self, leave_bytes: int) -> None:
-        """Take up all room but so much."""
-        stat = os.statvfs(self.folder)
-        self._ballast.write_bytes(bytes(max(0, stat.f_bavail * stat.f_frsize - leave_bytes)))
-
-    def free(self) -> None:
-        """Give the room back."""
-        self._ballast.unlink()
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    folder = tmp_path / "small disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={Disk.SIZE_BYTES},mode=700", "none", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
-        pytest.skip("needs root and the right to mount a tmpfs")
-    yield Disk(folder)
-    for _ in range(50):
-        if subprocess.run(["umount", str(folder)], capture_output=True).returncode == 0:
-            return
-        time.sleep(0.1)
-    raise RuntimeError(
-        f"{folder} cannot be unmounted: an agent still uses it: {await_processes(str(folder))}"
-    )
 
 
 def test_a_slow_link_is_no_broken_one(ground: Ground, link: FaultyLink) -> None:

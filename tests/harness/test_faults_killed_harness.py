@@ -39,6 +39,7 @@ def test_a_killed_campaign_goes_on_where_it_stood(server: Sshd, tmp_path: Path, 
     driver = [sys.executable, str(Path(__file__).with_name("killed_campaign.py")), str(path)]
     process = subprocess.Popen([*driver, json.dumps(fields), *NETWORKS])
     before = await_sessions(path, 2)  # the calibration and a network
+    time.sleep(0.2)  # the first campaign's worker is gone
     await_processes(root, "worker")
     process.kill()
     assert process.wait(10) == -signal.SIGKILL

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import sqlite3
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from short_campaigns import Watcher, measure
+from small_disk import small_disk
 
 from harness.devices import LocalDevice
 from harness.errors import StoreError
@@ -82,35 +82,18 @@ def test_a_store_that_another_program_holds_ends_the_campaign_with_its_remedy(
 
 
 def test_a_full_disk_ends_the_campaign_and_nothing_is_half_written(ground: Ground, tmp_path: Path) -> None:
-    disk = tmp_path / "small disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
-        pytest.skip("needs root and the right to mount a tmpfs")
-    try:
-        path = Path(shutil.copy(ground.store, disk / "store.sqlite"))
+    with small_disk(tmp_path / "small disk", 4 << 20) as disk:
+        path = Path(shutil.copy(ground.store, disk.folder / "store.sqlite"))
         store = Store(str(path))
-        ballast = disk / "ballast"
-
-        def fill() -> None:
-            with ballast.open("wb", buffering=0) as file:
-                try:
-                    while file.write(bytes(4096)):
-                        pass
-                except OSError:
-                    return
-
-        outcome = measure(ground.device, store, observer=before_second(fill))
+        outcome = measure(ground.device, store, observer=before_second(lambda: disk.fill(leave_bytes=0)))
         assert isinstance(outcome.error, StoreError)
         assert "disk full" in str(outcome.error)
         assert outcome.measured == 1
-        ballast.unlink()
+        disk.free()
         assert_whole(path, 3)
         outcome = measure(ground.device, store)
         assert (outcome.measured, outcome.reused, outcome.error) == (1, 1, None)
         store.close()
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_store_of_a_newer_version_is_refused_before_the_device_is_touched(

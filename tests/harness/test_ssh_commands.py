@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
-import subprocess
 import sys
 import venv
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ from typing import Any
 
 import pytest
 from short_campaigns import NETWORKS, SHORT, await_no_process
+from small_disk import small_disk
 from sshd import Sshd, free_port, start_sshd
 
 import harness.campaign
@@ -164,21 +163,14 @@ def test_doctor_says_what_to_install_where_no_runtime_is(
 
 
 def test_doctor_says_how_much_room_is_missing(server: Sshd, command: CommandLine, tmp_path: Path) -> None:
-    disk = tmp_path / "small disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("needs root and the right to mount a tmpfs")
-    try:
-        command.write_devices(board=server.fields(root=str(disk / "root")))
+    with small_disk(tmp_path / "small disk", 16 << 20) as disk:
+        command.write_devices(board=server.fields(root=str(disk.folder / "root")))
         done = command("doctor", "--device", "board", "--json")
         check = checks(done)["free space"]
         assert (done.status, check["status"]) == (3, "FAIL")
         assert "free 200 MiB" in check["remedy"]
         assert "root = " in check["remedy"]
-        await_no_process(str(disk), timeout_s=5)
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        await_no_process(str(disk.folder), timeout_s=5)
 
 
 def test_doctor_shows_the_line_that_pins_the_host_key(server: Sshd, command: CommandLine) -> None:

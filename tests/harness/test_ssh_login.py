@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -200,9 +201,11 @@ def test_a_port_that_accepts_but_never_speaks_is_given_up(
     server: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.transports.ssh.CONNECT_TIMEOUT_S", 0.5)
+    started = time.monotonic()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         message = refusal(server.device(port=listener.getsockname()[1]))
     assert "no SSH connection" in message
+    assert time.monotonic() - started < 5
 
 
 def test_a_port_that_speaks_something_else_is_no_ssh(server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:

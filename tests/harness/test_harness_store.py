@@ -76,7 +76,7 @@ def reference_of(session: SessionRecord, latency_ns: float = 1e6) -> ReferenceLa
     )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(made=st.lists(SESSIONS, min_size=1, max_size=3))
 def test_every_session_comes_back_as_it_was(made: list[SessionRecord]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -146,6 +146,8 @@ class AgentClient:
             raise DeviceError(
                 f"{self._who}: the agent speaks protocol {answer.get('protocol')!r}, not {PROTOCOL}"
             )
+        for name in ("cores", "clusters", "runtimes", "broken"):
+            self._field(answer, name, list)
         return answer
 
     def lock(self, owner: str, *, wait_s: float = 10.0) -> None:

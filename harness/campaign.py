@@ -52,9 +52,7 @@ class Plan:
 
 
 SCREEN = Plan()
-CALIBRATE = Plan(
-    min_slices=60, max_s=30.0
-)  # the reference against itself, long enough to meet a quiet window
+CALIBRATE = Plan(min_slices=60, max_s=30.0)  # the reference against itself, long enough for a quiet window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,7 +119,8 @@ def to_model(library: FragmentLibrary, architecture: Architecture) -> Model:
     """Return an architecture of the library's space as a campaign's model."""
 
     def assemble() -> Assembly:
-        recipe = library.recipe(architecture)
+        with translated_errors():
+            recipe = library.recipe(architecture)
         return Assembly(
             format=recipe.format,
             alignment=recipe.alignment,

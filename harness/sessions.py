@@ -66,7 +66,8 @@ class SessionBuilder:
                 warmup_reference_ns=tuple(_positive(ns) for ns in warm["reference_ns"]),
                 slices=tuple(self._slices),
                 conditions_before=dict(summary["conditions_before"]),
-                conditions_after=dict(summary["conditions_after"]) | {k: summary[k] for k in _WORKER if k in summary},
+                conditions_after=dict(summary["conditions_after"])
+                | {k: summary[k] for k in _WORKER if k in summary},
                 output=tuple(float(value) for value in summary["output"]),
                 **identity,
             )

@@ -22,7 +22,6 @@ SHORT = Plan(min_slices=3, max_s=0.5, half_width=0.5, warmup_min_runs=3, warmup_
 LONG = Plan(min_slices=1000, max_s=60.0, warmup_min_runs=3, warmup_min_s=0.0, warmup_max_s=0.1)
 ONNX = Options(runtimes=("onnxruntime",), plan=SHORT, silence_s=20.0)
 NETWORKS = ("bconv/bconv/bconv", "conv/bconv/bconv")
-OTHERS = ("bconv/conv/bconv", "conv+bconv/bconv/bconv")
 
 
 class Watcher:

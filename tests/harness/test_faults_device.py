@@ -233,12 +233,12 @@ def test_a_disk_that_fills_up_is_a_failure_with_the_remedy(
 ) -> None:
     watcher = once(lambda: disk.fill(leave_bytes=100_000))
     device = ground.server.device(root=str(disk.folder))
-    outcome = measure(device, store, NETWORKS, observer=watcher)
+    outcome = measure(device, store, NETWORKS[:1], observer=watcher)
     assert outcome.measured == 0
-    assert {failure.kind for failure in outcome.failures} == {"disk-full"}
+    assert [failure.kind for failure in outcome.failures] == ["disk-full"]
     assert "free some" in outcome.failures[0].message
     disk.free()
-    assert measure(device, store, NETWORKS).measured == 2, "and with room it goes on"
+    assert measure(device, store, NETWORKS[:1]).measured == 1, "and with room it goes on"
 
 
 def test_a_disk_too_small_for_a_network_says_so(ground: Ground, store: Store, disk: SmallDisk) -> None:
@@ -258,12 +258,10 @@ def test_a_second_campaign_is_told_who_holds_the_device(
         transport = SshTransport(device)
         holder = AgentClient.start(transport, device, deploy(transport, device))
         holder.lock("harness on the lab's machine, process 7")
-        with pytest.raises(
-            DeviceError, match='in use by "harness on the lab\'s machine, process 7"'
-        ) as caught:
-            measure(device, store)
-        assert "stop it" in str(caught.value)
         if end == "close":
+            pattern = 'in use by "harness on the lab\'s machine, process 7".*stop it'
+            with pytest.raises(DeviceError, match=pattern):
+                measure(device, store)
             holder.close()
         else:
             os.kill(processes(ground.root, "serve")[0], signal.SIGKILL)

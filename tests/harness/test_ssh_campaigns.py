@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from short_campaigns import NETWORKS, ONNX, OTHERS, SHORT, Watcher, await_no_process, measure, models
+from short_campaigns import NETWORKS, SHORT, await_no_process, measure, models
 from sshd import Sshd, start_sshd
 
 from harness.agent import AgentClient, deploy
@@ -19,6 +19,8 @@ from harness.transports.ssh import SshTransport
 
 pytestmark = pytest.mark.ssh
 
+FIRST = ("conv/bconv/bconv", "bconv/conv/bconv")
+SECOND = "conv/conv/bconv"
 NOISE = """#!/bin/sh
 echo "Welcome to the lab"
 echo "motd: HARNESS-BOOT is not for you" >&2
@@ -59,48 +61,29 @@ def test_networks_are_measured_once_and_weights_travel_once(
 
     monkeypatch.setattr(AgentClient, "_put", record)
 
-    first = measure(device, store)
+    first = measure(device, store, FIRST)
     assert (first.measured, first.reused, first.failures, first.error) == (2, 0, [], None)
     assert sum(sent.values()) == first.sent_bytes > 1_000_000
     configuration = first.uses[0].configuration
     rows = latencies(store, configuration)
-    assert {row.architecture for row in rows} == set(NETWORKS)
+    assert {row.architecture for row in rows} == set(FIRST)
     assert all(0 < row.low_ms <= row.latency_ms <= row.high_ms < 1000 for row in rows)
     sessions = store.sessions(configuration)
     assert {len(session.slices) >= SHORT.min_slices for session in sessions} == {True}
     assert all(session.conditions_before["time_utc"] for session in sessions)
 
-    weights, skeletons = set(sent), skeletons_of(OTHERS)
     sent.clear()
-    second = measure(device, store, OTHERS)
-    assert (second.measured, second.reused, second.error) == (2, 0, None)
-    assert second.sent_bytes == sum(sent.values())
-    new_weights = parts_of(OTHERS) - weights
-    assert set(sent) == skeletons | new_weights
-    assert all(sent[digest] <= 2_000 for digest in skeletons)
-
-    # The whole space's weights are 23 parts: once each was sent, a further network sends its skeleton alone.
-    sent.clear()
-    third = measure(device, store, ["conv/bconv/bconv", "conv+bconv/conv/bconv"])
-    assert set(sent) == skeletons_of(["conv+bconv/conv/bconv"])
-    assert (third.measured, third.reused) == (1, 1)
-    assert 0 < third.sent_bytes <= 2_000
+    second = measure(device, store, [SECOND])
+    assert (second.measured, second.reused, second.error) == (1, 0, None)
+    skeleton = models((SECOND,)).models("onnx")[0].assemble().skeleton_digest
+    assert set(sent) == {skeleton}, "its weights are those of the first two"
+    assert 0 < second.sent_bytes == sent[skeleton] <= 2_000
 
     sent.clear()
-    fourth = measure(device, store, [*NETWORKS, *OTHERS])
-    assert (fourth.measured, fourth.reused, fourth.sent_bytes, sent) == (0, 4, 0, {})
-    assert len(store.sessions(configuration)) == 6  # five networks and the calibration
-
-
-def parts_of(networks: list[str] | tuple[str, ...]) -> set[str]:
-    """Return the digests of the weights of some networks."""
-    source = models(tuple(networks)).models("onnx")
-    return {digest for model in source for digest in model.assemble().parts}
-
-
-def skeletons_of(networks: list[str] | tuple[str, ...]) -> set[str]:
-    source = models(tuple(networks)).models("onnx")
-    return {model.assemble().skeleton_digest for model in source}
+    third = measure(device, store, [*FIRST, SECOND])
+    assert (third.measured, third.reused, third.sent_bytes, sent) == (0, 3, 0, {})
+    assert sum(store.session_counts(configuration).values()) == 3
+    await_no_process(device.root, timeout_s=5)
 
 
 def test_the_agent_on_the_device_is_used_again_until_it_changes(server: Sshd, tmp_path: Path) -> None:
@@ -124,29 +107,18 @@ def test_tflite_is_measured_over_ssh(server: Sshd, store: Store) -> None:
     assert outcome.uses[0].configuration.format == "tflite"
 
 
-def test_both_runtimes_agree_with_those_of_this_machine(server: Sshd, store: Store) -> None:
-    """The same network gives the same output over SSH as it gives here."""
-    from harness.devices import LocalDevice
-
-    root = str(server.folder / "shared root")
-    here = measure(LocalDevice(name="local", root=root), store, NETWORKS[:1])
-    there = measure(server.device(root=root), store, NETWORKS[:1])
-    assert here.sent_bytes > 0 == there.sent_bytes  # one machine, one root, one cache
-    (one,) = store.sessions(here.uses[0].configuration, [here.uses[0].models[0].graph_hash])
-    (other,) = store.sessions(there.uses[0].configuration, [there.uses[0].models[0].graph_hash])
-    assert one.output == other.output
-
-
 def test_a_login_shell_that_prints_does_not_break_the_protocol(
-    tmp_path_factory: pytest.TempPathFactory, store: Store
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("noisy")
     script = folder / "noise.sh"
     script.write_text(NOISE)
     script.chmod(0o755)
     with start_sshd(folder, settings=(f"ForceCommand {script}",)) as server:
-        outcome = measure(server.device(), store, NETWORKS[:1])
-    assert (outcome.measured, outcome.failures, outcome.error) == (1, [], None)
+        transport, client = agent(server.device())
+        assert client.probe()["time_utc"]
+        client.close()
+        transport.close()
 
 
 def test_a_part_that_arrives_otherwise_than_announced_is_damaged(server: Sshd, tmp_path: Path) -> None:
@@ -170,10 +142,3 @@ def test_a_part_that_arrives_otherwise_than_announced_is_damaged(server: Sshd, t
     client.close()
     transport.close()
     await_no_process(str(tmp_path / "root"))
-
-
-def test_nothing_is_left_running_on_the_device_after_a_campaign(server: Sshd, store: Store) -> None:
-    root = str(server.folder / "left behind")
-    watcher = Watcher()
-    measure(server.device(root=root), store, NETWORKS[:1], observer=watcher, options=ONNX)
-    await_no_process(root, timeout_s=5)

@@ -40,7 +40,7 @@ def diagnose(device: Device) -> list[Check]:
         try:
             link.open(lock=False)
         except (DeviceError, ConfigError) as error:
-            return [Check(status="FAIL", name="reach", found=str(error), remedy="see the message")]
+            return [Check(status="FAIL", name="reach", found=str(error))]
         deployment = link.deployment
         assert deployment is not None
         if isinstance(device, SshDevice):
@@ -53,7 +53,7 @@ def diagnose(device: Device) -> list[Check]:
         checks.append(_space(link.hello))
         checks += _conditions(device, link.hello, link.client.probe())
     except (DeviceError, ConfigError) as error:
-        checks.append(Check(status="FAIL", name="agent", found=str(error), remedy="see the message"))
+        checks.append(Check(status="FAIL", name="agent", found=str(error)))
     finally:
         link.close()
     return checks
@@ -76,7 +76,7 @@ def _runtimes(device: Device, hello: Mapping[str, Any]) -> list[Check]:
     try:
         choose_runtimes(device, hello, (), ())
     except ConfigError as error:
-        checks.append(Check(status="FAIL", name="runtime", found=str(error), remedy="see the message"))
+        checks.append(Check(status="FAIL", name="runtime", found=str(error)))
     return checks
 
 
@@ -96,7 +96,7 @@ def _conditions(device: Device, hello: Mapping[str, Any], conditions: Mapping[st
     try:
         cores = choose_cores(device, hello, None, ())
     except ConfigError as error:
-        return [Check(status="FAIL", name="cores", found=str(error), remedy="see the message")]
+        return [Check(status="FAIL", name="cores", found=str(error))]
     clusters = " + ".join(",".join(map(str, cluster)) for cluster in hello.get("clusters", []))
     found = f"{conditions.get('cpu_model', 'unknown CPU')}; clusters {clusters}; would run on {','.join(map(str, cores))}"
     checks.append(Check(status="ok", name="cores", found=found))

@@ -18,6 +18,8 @@ import threading
 import time
 from pathlib import Path
 
+from machine import describe_machine
+
 from harness.campaign import Options, run_campaign
 from harness.commands.sources import ExportedModels
 from harness.devices import LocalDevice
@@ -114,6 +116,7 @@ def main() -> None:
     arguments = parser.parse_args()
     count, formats = arguments.networks, arguments.formats or ["onnx", "tflite"]
     networks = [str(a) for a in select_models(f"sample:{count}@7")]
+    print(describe_machine())
     print(
         f"{'time outside the timing loop, local device':<46}{'wall s':>8}{'loop s':>8}{'outside':>9}{'s a network':>13}"
     )

@@ -41,6 +41,7 @@ class ProgressView:
             TextColumn("{task.description}", markup=False),
             console=self._console,
             disable=quiet or self._plain,
+            speed_estimate_period=600.0,  # sessions differ in length: a steady estimate of the time left
         )
 
     def __enter__(self) -> ProgressView:
@@ -79,7 +80,7 @@ class ProgressView:
         """Show how far the export of a format's fragments is."""
         key = f"export {model_format}"
         task = self._task(key)
-        self._progress.update(task, completed=done, total=total, description=name)
+        self._progress.update(task, completed=done, total=total, description=name, visible=done < total)
         if done in (0, total):
             self._line(f"{key}: {done} of {total} fragments")
 

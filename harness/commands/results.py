@@ -50,9 +50,11 @@ def results(
             if (not device or c.device in device) and (not runtime or c.runtime in runtime)
         ]
         if failures:
-            print_failures(
-                [f for f in store.failures() if f.configuration in configurations], json_output=json_output
-            )
+            found = [f for f in store.failures() if f.configuration in configurations]
+            if not found and not json_output:
+                typer.echo("no failure is stored that fits", err=True)
+                return
+            print_failures(found, json_output=json_output)
             return
         rows = [row for c in configurations for row in latencies(store, c, wanted)]
         if not rows and not json_output and not csv_output:

@@ -31,7 +31,10 @@ def print_latencies(rows: Sequence[Latency], *, json_output: bool = False, csv_o
         if documents:
             writer = csv.DictWriter(sys.stdout, fieldnames=list(documents[0]))
             writer.writeheader()
-            writer.writerows(documents)
+            cores = (" ".join(map(str, row.configuration.cores)) for row in rows)
+            writer.writerows(
+                document | {"cores": text} for document, text in zip(documents, cores, strict=True)
+            )
         return
     for configuration, group in groupby(rows, key=lambda row: row.configuration):
         print_table(
@@ -81,7 +84,7 @@ def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] | None = None
 ) -> None:
     """Print a table; the columns `right` (default: all but the first) are aligned to the right."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, title_style="bold")
+    table = Table(box=None, pad_edge=False)
     aligned = range(1, len(columns)) if right is None else right
     for number, column in enumerate(columns):
         table.add_column(
@@ -95,6 +98,9 @@ def print_table(
     console = Console(file=sys.stdout, highlight=False)
     if not console.is_terminal:
         console = Console(file=sys.stdout, highlight=False, width=160)
+    console.print(
+        title, style="bold", markup=False, soft_wrap=True
+    )  # not the table's title: that folds at its width
     console.print(table)
 
 

@@ -189,9 +189,7 @@ class _Run:
         """Measure every unit; note in the outcome what came of it."""
         outcome = self._outcome
         try:
-            for use in outcome.uses:
-                if any(unit.use is use for unit in units):
-                    self._calibrate(use)
+            units = self._calibrated(units)
             self._observer.begin(outcome.device, len(units))
             for unit in units:
                 self._measure_unit(unit)
@@ -204,16 +202,35 @@ class _Run:
         except StoreError as error:
             outcome.error = outcome.error or error
 
-    def _calibrate(self, use: Use) -> None:
+    def _calibrated(self, units: Sequence[_Unit]) -> list[_Unit]:
+        """Return the units whose runtime has a reference latency, measured here where the store lacks it.
+
+        Raises: DeviceError when no runtime could measure the reference network.
+        """
+        ready, reason = list(units), ""
+        for use in self._outcome.uses:
+            failure = self._calibrate(use) if any(unit.use is use for unit in units) else None
+            if failure is not None:
+                reason = f"{use.configuration.runtime}: {failure.message}"
+                self._say(f"calibrating failed, {reason}")
+                ready = [unit for unit in ready if unit.use is not use]
+        if not ready:
+            name = self._outcome.device
+            raise DeviceError(
+                f"no runtime could measure the reference network; {reason}; see 'harness doctor --device {name}'"
+            )
+        return ready
+
+    def _calibrate(self, use: Use) -> Failure | None:
         """Measure the reference's own latency unless the store has it: what turns ratios into latencies."""
         if self._store.reference_latency(use.configuration) is not None:
-            return
-        self._observer.state(self._outcome.device, f"calibrating {use.configuration.runtime}")
+            return None
+        self._say(f"calibrating {use.configuration.runtime}")
         session = self._attempt(_Unit(use, use.reference), CALIBRATE)
         if isinstance(session, Failure):
             self._store.add_failure(session)
             self._outcome.failures.append(session)
-            raise DeviceError(f"the reference network could not be measured: {session.message}")
+            return session
         reference = ReferenceLatency(
             configuration=use.configuration,
             latency_ns=quiet_latency_ns(session),
@@ -221,6 +238,7 @@ class _Run:
             measured_utc=session.started_utc,
         )
         self._store.add_reference(reference, session)
+        return None
 
     def _measure_unit(self, unit: _Unit) -> None:
         self._observer.state(

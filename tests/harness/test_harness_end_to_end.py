@@ -210,6 +210,43 @@ def test_a_network_that_the_runtime_refuses_is_a_failure_and_the_others_are_meas
     assert LARGE not in {session.architecture for session in store.sessions(use.configuration)}
 
 
+class BadReference(ExportedModels):
+    """Models whose ONNX reference is nonsense to any runtime."""
+
+    def reference(self, model_format: str) -> Model:
+        good = super().reference(model_format)
+        if model_format != "onnx":
+            return good
+        assembly = good.assemble()
+        return replace(good, assemble=lambda: replace(assembly, skeleton=b"nonsense", digest="0" * 64))
+
+
+def test_a_runtime_that_refuses_the_reference_leaves_the_other_runtimes_alone(
+    device: LocalDevice, networks: Callable[..., ExportedModels], store: Store
+) -> None:
+    notes = Notes()
+    outcome = measure(
+        device, networks(SMALL, kind=BadReference), store, notes=notes, runtimes=RUNTIMES, sessions=2
+    )
+    assert (outcome.measured, outcome.error) == (2, None)
+    assert (notes.units, notes.advanced) == (2, 2)
+    (failure,) = outcome.failures
+    assert (failure.configuration.runtime, failure.architecture) == ("onnxruntime", REFERENCE)
+    assert store.failures() == [failure]
+    onnxruntime, tflite = (store.session_counts(use.configuration) for use in outcome.uses)
+    assert (list(onnxruntime.values()), list(tflite.values())) == ([], [2])
+
+
+def test_a_device_whose_every_runtime_refuses_the_reference_is_given_up_with_the_reason(
+    device: LocalDevice, networks: Callable[..., ExportedModels], store: Store
+) -> None:
+    outcome = measure(device, networks(SMALL, kind=BadReference), store, runtimes=("onnxruntime",))
+    assert (outcome.measured, len(outcome.failures)) == (0, 1)
+    assert isinstance(outcome.error, DeviceError)
+    for part in ("device 'local'", "reference network", "onnxruntime", "harness doctor --device local"):
+        assert part in str(outcome.error)
+
+
 def test_a_campaign_that_is_cancelled_keeps_what_it_has(
     device: LocalDevice, source: ExportedModels, store: Store
 ) -> None:

@@ -70,7 +70,7 @@ class Architecture:
         if text.startswith("["):
             try:
                 vector = json.loads(text)
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:  # a number may also have too many digits
                 raise ArchitectureError(
                     f"vector {shown(text)} is not JSON: {error}; close every bracket"
                 ) from error

@@ -168,6 +168,7 @@ def test_a_parallel_block_reads_in_either_order_and_is_built_in_either_order() -
         ("conv+in/conv/conv", "stage 0 has no block 'conv\\+in'"),
         ("[[[0],", "is not JSON"),
         ("[" * 100_000, "is not JSON"),
+        ("[" + "1" * 5000 + "]", "is not JSON"),
         ("[[[0],[0,0,0,0]],[[0],[0,1,0,0]],[[0],[0,1,0,0]]]", "stage 0 .* is disconnected"),
     ],
 )

@@ -27,7 +27,7 @@ def find_clusters(cores: list[int], filesystem: Path) -> list[list[int]]:
         return group(frequencies, reverse=True)
     try:
         parts = parse_cpu_parts((filesystem / "proc/cpuinfo").read_text(errors="replace"))
-    except OSError:
+    except (OSError, ValueError):
         parts = {}
     # the higher part number is the later and, within one chip, the larger core
     return group({core: parts.get(core, 0) for core in cores}, reverse=True)

@@ -72,6 +72,12 @@ def test_a_device_gives_its_clusters_fastest_first(path, device):
     assert find_clusters(cores, folder) == case["clusters"]
 
 
+def test_cores_of_a_system_that_tells_garbled_models_are_one_cluster(tmp_path):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text("processor : 0\nCPU part : 0xwhat\n")
+    assert find_clusters([0, 1], tmp_path) == [[0, 1]]
+
+
 def test_only_the_frequencies_of_the_cores_asked_for_are_read(tmp_path):
     for core in range(4):
         file = tmp_path / f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq"

@@ -49,7 +49,7 @@ class Convergence:
         else:
             self._slow = self._fast
             self._stable_runs = 0
-        if run_ns >= SLOW_RUN_NS:  # 40 runs would take more than the whole allowance
+        if quiet_ns >= SLOW_RUN_NS:  # 40 runs would take more than the whole allowance
             return self._runs >= min(SLOW_RUNS, self._plan.warmup_min_runs)
         if elapsed_s >= self._plan.warmup_max_s:
             return self._runs >= SLOW_RUNS

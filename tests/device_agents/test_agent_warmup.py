@@ -46,6 +46,11 @@ def test_single_disturbed_runs_are_no_drift():
     assert runs <= 60
 
 
+def test_a_single_long_disturbance_does_not_make_a_quick_network_a_slow_one():
+    runs, _ = runs_until_warm(lambda index: 300 if index == 7 else 10)
+    assert runs >= 40
+
+
 def test_what_never_settles_ends_at_the_cap():
     _, elapsed_s = runs_until_warm(lambda index: 10 + 5 * (index // 20 % 2))
     assert 8 <= elapsed_s < 8.1

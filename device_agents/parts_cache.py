@@ -35,12 +35,13 @@ class PartsCache:
         self._temp_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock_path = root / "cache.lock"
         self._dictionary = ("", b"")
-        self._size_bytes = sum(size for _, size, _ in self._parts())
+        with self._locked():
+            self._sweep()
+            self._size_bytes = sum(size for _, size, _ in self._parts())
         if limit_bytes is None:
             usable_bytes = free_bytes(root) + self._size_bytes
             limit_bytes = min(DEFAULT_LIMIT_BYTES, usable_bytes // FREE_SHARE)
         self.limit_bytes = limit_bytes
-        self._sweep()
 
     def missing(self, digests: list[str]) -> list[str]:
         """Return those that are not here, each once; those that are count as just used."""
@@ -50,7 +51,9 @@ class PartsCache:
     def put(
         self, digest: str, size_bytes: int, payload: bytes, encoding: str, dictionary: str | None
     ) -> None:
-        """Store a part. Raises: Refusal (`damaged`, `too-large`, `disk-full`, `part-missing`), OSError."""
+        """Store a part. Raises: OSError, and Refusal: `damaged`, `too-large`, `disk-full`; of the dictionary
+        `part-missing`, `part-damaged`.
+        """
         if size_bytes > self.limit_bytes:
             raise Refusal(
                 "too-large",
@@ -137,7 +140,12 @@ class PartsCache:
         if digest is None:
             return b""
         if self._dictionary[0] != digest:  # the same for thousands of parts in a row
-            self._dictionary = (digest, load_part(self.parts_dir, digest)[-DICTIONARY_BYTES:])
+            try:
+                self._dictionary = (digest, load_part(self.parts_dir, digest)[-DICTIONARY_BYTES:])
+            except Refusal as refusal:
+                if refusal.kind == "part-damaged":
+                    self.remove(digest)
+                raise
         self._touch(digest)
         return self._dictionary[1]
 

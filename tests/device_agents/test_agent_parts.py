@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import shutil
 import subprocess
 import sys
+import threading
 import zlib
 from pathlib import Path
 
@@ -56,6 +58,18 @@ class TestPut:
         assert (answer["kind"], answer["digests"]) == ("part-missing", ["0" * 64])
         answer = client.ask("put", payload, dictionary=None, **fields)
         assert answer["kind"] == "damaged"
+
+    def test_removes_a_dictionary_that_is_damaged_so_that_it_can_be_sent_again(self, client, tmp_path):
+        dictionary = client.put(b"dictionary")
+        (tmp_path / "root/parts" / dictionary[:2] / dictionary).write_bytes(b"dictionarx")
+        deflater = zlib.compressobj(9, zdict=b"dictionary")
+        payload = deflater.compress(b"a dictionary") + deflater.flush()
+        fields = {"digest": sha256(b"a dictionary"), "size_bytes": 12, "encoding": "zlib"}
+        answer = client.ask("put", payload, dictionary=dictionary, **fields)
+        assert (answer["kind"], answer["digest"]) == ("part-damaged", dictionary)
+        assert client.ask("missing", digests=[dictionary])["missing"] == [dictionary]
+        client.put(b"dictionary")
+        assert client.ask("put", payload, dictionary=dictionary, **fields)["type"] == "result"
 
     @pytest.mark.parametrize(
         ("payload", "encoding", "words"),
@@ -180,6 +194,18 @@ def test_half_written_parts_of_dead_agents_are_swept_and_of_living_ones_kept(tmp
     (temp_dir / f"{os.getpid()}-alive").write_bytes(b"x")
     PartsCache(tmp_path, 1000)
     assert [path.name for path in temp_dir.iterdir()] == [f"{os.getpid()}-alive"]
+
+
+def test_an_agent_that_starts_waits_while_another_changes_the_cache(tmp_path):
+    PartsCache(tmp_path, 1000)
+    started = threading.Thread(target=PartsCache, args=(tmp_path, 1000), daemon=True)
+    with (tmp_path / "cache.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        started.start()
+        started.join(0.3)
+        assert started.is_alive()
+    started.join(10)
+    assert not started.is_alive()
 
 
 def test_two_agents_fill_one_cache_at_once_and_keep_it_whole(tmp_path):

@@ -154,6 +154,21 @@ def test_the_root_is_for_its_user_alone(client, tmp_path):
     assert stat.S_IMODE((tmp_path / "root/parts").stat().st_mode) == 0o700
 
 
+def test_a_root_that_anyone_may_write_to_is_refused(agent, tmp_path):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root").chmod(0o777)
+    done = subprocess.run(
+        [sys.executable, str(agent), "serve", "--root", str(tmp_path / "root")],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert b"anyone may write to" in done.stderr
+    assert list((tmp_path / "root").iterdir()) == []
+
+
 def test_a_root_that_cannot_be_made_is_told_on_stderr(agent, tmp_path):
     (tmp_path / "file").write_text("")
     done = subprocess.run(

@@ -108,6 +108,8 @@ class Supervision:
                 self._take_event(frame[0])
                 frame = worker.take()
         except FrameError as error:
+            if worker.ended:  # it died inside a frame; its end tells how
+                return
             raise Refusal("worker-error", "the worker wrote what is no frame: %s" % error) from error
 
     def _take_event(self, header: dict[str, Any]) -> None:

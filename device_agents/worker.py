@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from math import isfinite
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -92,6 +93,11 @@ def do_job(message: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     reference = load("reference", message, reporter)
     network = load("network", message, reporter)
     output = network.output()
+    if not all(map(isfinite, output)):
+        raise Refusal(
+            "worker-error",
+            "the network's output on the fixed input is not finite: %s; its weights are broken" % output,
+        )
 
     reporter.enter("warm-up")
     gc.collect()

@@ -177,6 +177,20 @@ def test_a_damaged_part_is_removed_and_named(client, models, tmp_path):
     assert client.run(send_job(client, models, "onnxruntime"))[1]["type"] == "result"
 
 
+def test_a_network_whose_output_is_no_number_is_a_failure_that_says_so(client, models):
+    from onnx import numpy_helper
+    from onnx.onnx_ml_pb2 import ModelProto
+
+    job = send_job(client, models, "onnxruntime")
+    part = ModelProto.FromString(models["onnxruntime"][0][1])
+    weights = np.full_like(numpy_helper.to_array(part.graph.initializer[0]), np.nan)
+    part.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights, "w0"))
+    job["network"]["parts"][1] = client.put(part.SerializeToString())
+    events, answer = client.run(job)
+    assert [event["event"] for event in events] == ["started", "loaded", "loaded"]
+    assert answer["kind"] == "worker-error" and "not finite" in answer["message"], answer
+
+
 def test_missing_parts_are_named_before_a_worker_starts(client, models):
     job = send_job(client, models, "onnxruntime")
     job["network"]["parts"].append("0" * 64)
@@ -301,6 +315,21 @@ class TestOddRuntimePackages:
         client = odd_client("onnxruntime", "import os\nos._exit(7)")
         _, answer = client.run(send_job(client, models, "onnxruntime"))
         assert answer["kind"] == "worker-error" and "status 7" in answer["message"]
+
+    def test_one_that_is_killed_inside_a_frame_is_killed(self, odd_client, models):
+        text = (
+            "import os, signal, stat\n"
+            "for fd in range(3, 64):\n"
+            "    try:\n"
+            "        if stat.S_ISFIFO(os.fstat(fd).st_mode):\n"
+            "            os.write(fd, b'HRN1')\n"
+            "    except OSError:\n"
+            "        pass\n"
+            "os.kill(os.getpid(), signal.SIGKILL)\n"
+        )
+        client = odd_client("onnxruntime", text)
+        _, answer = client.run(send_job(client, models, "onnxruntime"))
+        assert (answer["kind"], answer.get("signal")) == ("worker-killed", "SIGKILL"), answer
 
     def test_one_that_holds_the_interpreter_ends_with_the_agent_all_the_same(self, odd_client, models):
         client = odd_client("onnxruntime", "import ctypes\nctypes.PyDLL(None).sleep(30)")

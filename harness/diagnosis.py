@@ -103,11 +103,7 @@ def _conditions(device: Device, hello: Mapping[str, Any], conditions: Mapping[st
     tier = clock_tier(conditions, cores)
     governors = sorted(set(map(str, conditions.get("governors", {}).values())))
     found = f"tier {tier}" + (f", governor {', '.join(governors)}" if governors else ", no governor visible")
-    remedy = (
-        ""
-        if tier != "C"
-        else "paired timing cancels drift; to lock clocks: sudo cpupower frequency-set -g performance"
-    )
+    remedy = "" if tier != "C" else f"paired timing cancels drift; {_lock_clocks(conditions)}"
     checks.append(Check(status="ok" if tier != "C" else "warn", name="clocks", found=found, remedy=remedy))
     temps = conditions.get("temps_c", {})
     if temps:
@@ -138,3 +134,11 @@ def _conditions(device: Device, hello: Mapping[str, Any], conditions: Mapping[st
             Check(status="warn", name="throttled", found=found, remedy="check power supply and cooling")
         )
     return checks
+
+
+def _lock_clocks(conditions: Mapping[str, Any]) -> str:
+    if "android" in conditions:
+        return "Android lets only root lock clocks"
+    if not conditions.get("governors"):
+        return "the clocks cannot be set here, as in most virtual machines"
+    return "to lock clocks: sudo cpupower frequency-set -g performance"

@@ -40,10 +40,14 @@ def choose_runtimes(
     parsed = [entry for entry in parsed if not formats or RUNTIMES[entry[1]] in formats]
     uses = [_use(device, found, hello, *entry) for entry in parsed]
     if not uses:
+        fitting = [name for name in RUNTIMES if not formats or RUNTIMES[name] in formats]
         reason = f"none runs {' or '.join(formats)} models" if formats else "none is installed"
+        remedy = f"install one on the device: {_install_lines(device, hello, fitting)}"
+        if requested or device.runtimes:
+            reason += f" (asked for: {', '.join(wanted)})"
+            remedy = f"name one that does: --runtime {' or '.join(fitting)}"
         raise ConfigError(
-            f"device {device.name!r}: no runtime to measure with, {reason}{_broken(hello)}; install one on the device: "
-            f"{_pip(device, _INSTALL.values())}"
+            f"device {device.name!r}: no runtime to measure with, {reason}{_broken(hello)}; {remedy}"
         )
     return uses
 
@@ -80,6 +84,11 @@ def choose_cores(
     return tuple(sorted(cluster)[-count:])
 
 
+def short_provider(provider: str) -> str:
+    """Return a provider's name as people type it: `cuda` for `CUDAExecutionProvider`."""
+    return provider.lower().removesuffix("executionprovider")
+
+
 def _threads_in_file(device: Device, named: Sequence[int], cores_of_command_line: Sequence[int]) -> int:
     """Return devices.toml's threads; cores named without threads mean one thread a core."""
     if named and (cores_of_command_line or "threads" not in device.model_fields_set):
@@ -93,14 +102,14 @@ def _use(
     if name not in found:
         raise ConfigError(
             f"device {device.name!r} has no runtime {name!r} (found: {', '.join(found) or 'none'}){_broken(hello)}; install it "
-            f"on the device: {_pip(device, [_INSTALL[name]])}"
+            f"on the device: {_install_lines(device, hello, [name])}"
         )
     runtime = found[name]
     options: dict[str, Any] = {}
-    providers = {_short(str(p)): str(p) for p in runtime.get("providers", [])}
+    providers = {short_provider(str(p)): str(p) for p in runtime.get("providers", [])}
     full = next(iter(providers.values()), "cpu")
     if provider:
-        key = _short(provider)
+        key = short_provider(provider)
         if key not in providers:
             raise ConfigError(
                 f"device {device.name!r}: runtime {text!r}: no provider {provider!r}{did_you_mean(key, providers)} "
@@ -116,18 +125,17 @@ def _use(
     )
 
 
-def _short(provider: str) -> str:
-    return provider.lower().removesuffix("executionprovider")
-
-
 def _broken(hello: Mapping[str, Any]) -> str:
     broken = [f"{b['name']}: {b['message']}" for b in hello.get("broken", [])]
     return f"; installed but broken: {'; '.join(broken)}" if broken else ""
 
 
-def _pip(device: Device, packages: Iterable[str]) -> str:
+def _install_lines(device: Device, hello: Mapping[str, Any], names: Iterable[str]) -> str:
     python = default_python(device)
-    return " or ".join(f"{python} -m pip install {package}" for package in packages)
+    lines = {name: f"{python} -m pip install {package}" for name, package in _INSTALL.items()}
+    if "android" in hello.get("platform", {}):
+        lines["onnxruntime"] = "pkg install python-onnxruntime"  # PyPI has no wheel for Termux
+    return " or ".join(lines[name] for name in names)
 
 
 def _list(cores: Sequence[int]) -> str:

@@ -69,8 +69,19 @@ def test_the_command_line_comes_before_devices_toml() -> None:
 def test_formats_leave_only_the_runtimes_that_run_them() -> None:
     assert choose_runtimes(LOCAL, HELLO, (), ("tflite",)) == [TFLITE]
     assert choose_runtimes(LOCAL, HELLO, (), ("tflite", "onnx")) == [ORT, TFLITE]
-    with pytest.raises(ConfigError, match="no runtime to measure with, none runs tflite models"):
+    with pytest.raises(ConfigError, match="no runtime to measure with, none runs tflite models") as caught:
         choose_runtimes(LOCAL, HELLO, ("onnxruntime",), ("tflite",))
+    assert "asked for: onnxruntime" in str(caught.value)
+    assert str(caught.value).endswith("name one that does: --runtime tflite")
+    with pytest.raises(ConfigError, match="none runs tflite models; install one on the device") as caught:
+        choose_runtimes(LOCAL, only("onnxruntime"), (), ("tflite",))
+    assert str(caught.value).endswith("-m pip install ai-edge-litert")
+
+
+def test_in_termux_the_line_to_install_onnxruntime_is_termuxs_own() -> None:
+    phone = only() | {"platform": {"android": "14"}}
+    with pytest.raises(ConfigError, match=r"install it on the device: pkg install python-onnxruntime$"):
+        choose_runtimes(SshDevice(name="pixel", address="a"), phone, ("onnxruntime",), ())
 
 
 @pytest.mark.parametrize("provider", ["cuda", "CUDA", "CUDAExecutionProvider"])

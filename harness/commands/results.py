@@ -15,7 +15,8 @@ def results(
         list[str] | None, typer.Option("--device", "-d", help="Only this device; repeatable.")
     ] = None,
     runtime: Annotated[
-        list[str] | None, typer.Option("--runtime", "-r", help="Only this runtime; repeatable.")
+        list[str] | None,
+        typer.Option("--runtime", "-r", help="Only this runtime, with or without :PROVIDER; repeatable."),
     ] = None,
     models: Annotated[
         list[str] | None,
@@ -29,10 +30,19 @@ def results(
     """Show stored latencies, fastest first, with 95 % intervals and plain wall times."""
     from harness.commands.sources import select_architectures
     from harness.commands.tables import print_failures, print_latencies
+    from harness.devices import parse_runtime
     from harness.errors import did_you_mean
     from harness.latencies import latencies
+    from harness.selection import short_provider
     from harness.store import Store, default_url
 
+    runtimes = []
+    for text in runtime or []:
+        try:
+            name, provider = parse_runtime(text)
+        except ValueError as error:
+            raise ConfigError(f"--runtime {text!r}: {error}") from error
+        runtimes.append((name, short_provider(provider)))
     wanted = [a.graph_hash for a in select_architectures(models)] if models else None
     store = Store(store_url or default_url())
     try:
@@ -47,14 +57,23 @@ def results(
         configurations = [
             c
             for c in configurations
-            if (not device or c.device in device) and (not runtime or c.runtime in runtime)
+            if (not device or c.device in device)
+            and (
+                not runtimes
+                or (c.runtime, "") in runtimes
+                or (c.runtime, short_provider(c.provider)) in runtimes
+            )
         ]
         if failures:
-            found = [f for f in store.failures() if f.configuration in configurations]
-            if not found and not json_output:
+            found = [
+                f
+                for f in store.failures()
+                if f.configuration in configurations and (wanted is None or f.graph_hash in wanted)
+            ]
+            if not found and not json_output and not csv_output:
                 typer.echo("no failure is stored that fits", err=True)
                 return
-            print_failures(found, json_output=json_output)
+            print_failures(found, json_output=json_output, csv_output=csv_output)
             return
         rows = [row for c in configurations for row in latencies(store, c, wanted)]
         if not rows and not json_output and not csv_output:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 import typer
@@ -27,14 +27,8 @@ def print_latencies(rows: Sequence[Latency], *, json_output: bool = False, csv_o
         print_json(to_json(rows))
         return
     if csv_output:
-        documents = to_json(rows)
-        if documents:
-            writer = csv.DictWriter(sys.stdout, fieldnames=list(documents[0]))
-            writer.writeheader()
-            cores = (" ".join(map(str, row.configuration.cores)) for row in rows)
-            writer.writerows(
-                document | {"cores": text} for document, text in zip(documents, cores, strict=True)
-            )
+        cores = (" ".join(map(str, row.configuration.cores)) for row in rows)
+        _print_csv([document | {"cores": text} for document, text in zip(to_json(rows), cores, strict=True)])
         return
     for configuration, group in groupby(rows, key=lambda row: row.configuration):
         print_table(
@@ -44,23 +38,27 @@ def print_latencies(rows: Sequence[Latency], *, json_output: bool = False, csv_o
         )
 
 
-def print_failures(failures: Sequence[Failure], *, json_output: bool) -> None:
+def print_failures(
+    failures: Sequence[Failure], *, json_output: bool = False, csv_output: bool = False
+) -> None:
     """Print failures, oldest first."""
+    documents = [
+        {
+            "device": failure.configuration.device,
+            "runtime": failure.configuration.runtime,
+            "architecture": failure.architecture,
+            "graph_hash": failure.graph_hash,
+            "kind": failure.kind,
+            "message": failure.message,
+            "time_utc": failure.time_utc,
+        }
+        for failure in failures
+    ]
     if json_output:
-        print_json(
-            [
-                {
-                    "device": failure.configuration.device,
-                    "runtime": failure.configuration.runtime,
-                    "architecture": failure.architecture,
-                    "graph_hash": failure.graph_hash,
-                    "kind": failure.kind,
-                    "message": failure.message,
-                    "time_utc": failure.time_utc,
-                }
-                for failure in failures
-            ]
-        )
+        print_json(documents)
+        return
+    if csv_output:
+        _print_csv(documents)
         return
     print_table(
         "failures",
@@ -112,6 +110,13 @@ def describe(configuration: Configuration) -> str:
     cores = f" on core{'s' if len(c.cores) > 1 else ''} {','.join(map(str, c.cores))}" if c.cores else ""
     runtime = f"{c.runtime} {c.runtime_version}{provider}"
     return f"{c.device}: {c.hardware}, {runtime}, {c.precision}, {threads}{cores}, clock tier {c.clock_tier}"
+
+
+def _print_csv(documents: Sequence[Mapping[str, object]]) -> None:
+    if documents:
+        writer = csv.DictWriter(sys.stdout, fieldnames=list(documents[0]))
+        writer.writeheader()
+        writer.writerows(documents)
 
 
 def _cells(row: Latency) -> list[str]:

@@ -430,12 +430,27 @@ def test_results_are_shown_for_people_and_for_programs(user: User) -> None:
     assert row["device"] == "made-up"
     assert row["cores"] == [4, 5]
     (line,) = csv.DictReader(io.StringIO(user.run("results", "--csv").stdout))
-    assert {key: str(value if value is not None else "") for key, value in row.items()} | {"cores": "4 5"} == line
+    assert {key: str(value if value is not None else "") for key, value in row.items()} | {
+        "cores": "4 5"
+    } == line
     assert json.loads(user.run("results", "--json", "-r", "tflite").stdout) == []
     (failure,) = json.loads(user.run("results", "--failures", "--json").stdout)
     assert failure["kind"] == "worker-killed"
     assert failure["architecture"] == "network 3"
     assert "killed by signal 9" in user.run("results", "--failures").stdout
+    (row,) = csv.DictReader(io.StringIO(user.run("results", "--failures", "--csv").stdout))
+    assert row == failure
+    assert json.loads(user.run("results", "--failures", "--json", "-m", NETWORK).stdout) == []
+
+
+def test_results_name_runtimes_as_measure_does(user: User) -> None:
+    fill(user.store)
+    for text in ("onnxruntime", "onnxruntime:cpu", "onnxruntime:CPUExecutionProvider"):
+        assert len(json.loads(user.run("results", "--json", "-r", text).stdout)) == 1
+    assert json.loads(user.run("results", "--json", "-r", "onnxruntime:cuda").stdout) == []
+    done = user.run("results", "-r", "onnxrutime")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "did you mean 'onnxruntime'?" in done.stderr
 
 
 def test_a_password_in_the_stores_url_is_not_shown(user: User) -> None:

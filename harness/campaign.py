@@ -293,7 +293,7 @@ class _Run:
                     continue
                 return self._failure(unit, error.kind, str(error))
 
-    def _session(self, unit: _Unit, plan: Plan) -> SessionRecord:
+    def _session(self, unit: _Unit, plan: Plan) -> SessionRecord | Failure:
         use, model = unit.use, unit.model
         client = self._link.client
         network, reference = model.assemble(), use.reference.assemble()
@@ -318,7 +318,7 @@ class _Run:
             builder.add(event)
 
         summary = client.run(job, on_event)
-        return builder.build(
+        session = builder.build(
             summary,
             session_id=str(uuid.uuid4()),
             campaign_id=self._outcome.campaign_id,
@@ -329,6 +329,14 @@ class _Run:
             agent_digest=self._link.agent_digest,
             plan=asdict(plan),
         )
+        changed = _changes(session, summary)
+        if changed:
+            message = (
+                f"device {self._outcome.device!r}: measured with {changed} as when the campaign began; such times are "
+                "not merged: set it back, or give the same command again to measure as it is now"
+            )
+            return self._failure(unit, "conditions-changed", message)
+        return session
 
     def _failure(self, unit: _Unit, kind: str, message: str) -> Failure:
         return Failure(
@@ -377,6 +385,22 @@ def _uses(link: Link, device: Device, source: ModelSource, options: Options, obs
             )
         )
     return uses
+
+
+def _changes(session: SessionRecord, summary: Mapping[str, Any]) -> str:
+    """Say what a session ran with instead of its configuration: a reboot or an upgrade may change it."""
+    configuration, runtime = session.configuration, summary.get("runtime")
+    found = runtime if isinstance(runtime, Mapping) else {}
+    pairs = [
+        ("version", found.get("version"), configuration.runtime_version),
+        ("provider", found.get("provider"), configuration.provider),
+        ("cores", summary.get("cores"), list(configuration.cores)),
+    ]
+    for conditions in (session.conditions_before, session.conditions_after):
+        pairs.append(("clock tier", clock_tier(conditions, configuration.cores), configuration.clock_tier))
+    return ", ".join(
+        dict.fromkeys(f"{name} {now!r}, not {then!r}" for name, now, then in pairs if now != then)
+    )
 
 
 def _units(uses: Sequence[Use], options: Options, store: Store, rng: random.Random) -> list[_Unit]:

@@ -108,7 +108,10 @@ class SessionRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A measurement that did not come about; `kind` is the protocol's word for the reason."""
+    """A measurement that did not come about.
+
+    `kind` is the protocol's word for the reason, or the harness's: `link-lost`, `conditions-changed`.
+    """
 
     campaign_id: str
     configuration: Configuration

@@ -247,6 +247,21 @@ def test_a_device_whose_every_runtime_refuses_the_reference_is_given_up_with_the
         assert part in str(outcome.error)
 
 
+def test_a_session_under_other_conditions_than_its_configuration_is_a_failure(
+    device: LocalDevice, source: ExportedModels, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure(device, source, store, runtimes=("onnxruntime",))
+    tiers = iter("C")  # when the campaign begins; a reboot later has set the clocks otherwise
+    monkeypatch.setattr(campaign, "clock_tier", lambda conditions, cores: next(tiers, "B"))
+    outcome = measure(device, source, store, runtimes=("onnxruntime",), sessions=2)
+    assert (outcome.measured, outcome.reused) == (0, 2)
+    assert {failure.kind for failure in outcome.failures} == {"conditions-changed"}
+    for part in ("device 'local'", "clock tier 'B', not 'C'", "same command"):
+        assert part in outcome.failures[0].message
+    (use,) = outcome.uses
+    assert sum(store.session_counts(use.configuration).values()) == 2
+
+
 def test_a_campaign_that_is_cancelled_keeps_what_it_has(
     device: LocalDevice, source: ExportedModels, store: Store
 ) -> None:

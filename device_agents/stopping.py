@@ -8,7 +8,7 @@ probability 2 P(Binomial(n, 1/2) < k). It assumes no distribution, and needs no 
 from __future__ import annotations
 
 from bisect import insort
-from math import comb, sqrt
+from math import sqrt
 
 from device_agents.jobs import Plan
 
@@ -85,7 +85,9 @@ def median_interval_rank(count: int) -> int | None:
         return int((count - Z_95 * sqrt(count)) / 2)
     outside = (1 - COVERAGE) / 2 * 2**count
     rank = cumulated = 0
-    while cumulated + comb(count, rank) <= outside:
-        cumulated += comb(count, rank)
+    ways = 1  # to choose `rank` of `count`, each from the one before: this runs between slices
+    while cumulated + ways <= outside:
+        cumulated += ways
+        ways = ways * (count - rank) // (rank + 1)
         rank += 1
     return rank or None

@@ -24,7 +24,7 @@ from harness.errors import AgentError, DeviceError, HarnessError, LinkError, Sto
 from harness.link import Link
 from harness.models import Model
 from harness.records import Configuration, Failure, ReferenceLatency, SessionRecord
-from harness.selection import RuntimeUse, choose_cores, choose_runtimes
+from harness.selection import RuntimeUse, choose_cores, choose_runtimes, version_name
 from harness.sessions import SessionBuilder
 from harness.stats import quiet_latency_ns
 from harness.store import Store
@@ -392,7 +392,7 @@ def _changes(session: SessionRecord, summary: Mapping[str, Any]) -> str:
     configuration, runtime = session.configuration, summary.get("runtime")
     found = runtime if isinstance(runtime, Mapping) else {}
     pairs = [
-        ("version", found.get("version"), configuration.runtime_version),
+        ("version", version_name(found), configuration.runtime_version),
         ("provider", found.get("provider"), configuration.provider),
         ("cores", summary.get("cores"), list(configuration.cores)),
     ]

@@ -84,6 +84,12 @@ def choose_cores(
     return tuple(sorted(cluster)[-count:])
 
 
+def version_name(runtime: Mapping[str, Any]) -> str:
+    """Return a runtime's version, after the package's name where that differs: several packages hold a TFLite."""
+    name, package, version = (str(runtime.get(key, "")) for key in ("name", "package", "version"))
+    return version if package == name else f"{package} {version}"
+
+
 def short_provider(provider: str) -> str:
     """Return a provider's name as people type it: `cuda` for `CUDAExecutionProvider`."""
     return provider.lower().removesuffix("executionprovider")
@@ -121,7 +127,7 @@ def _use(
     if providers:
         options["provider"] = full
     return RuntimeUse(
-        name=name, version=str(runtime["version"]), provider=full, format=RUNTIMES[name], options=options
+        name=name, version=version_name(runtime), provider=full, format=RUNTIMES[name], options=options
     )
 
 

@@ -74,7 +74,8 @@ class ExportedModels:
         """Return the reference network's model."""
         from space import Architecture
 
-        return to_model(self._library(model_format), Architecture.parse(REFERENCE))
+        library = self._library(model_format)
+        return to_model(library, Architecture.parse(REFERENCE), _weights_name(library))
 
     def _library(self, model_format: Format) -> FragmentLibrary:
         from exporters import FragmentLibrary, Weights
@@ -93,6 +94,7 @@ class ExportedModels:
 class _Models(Sequence[Model]):
     def __init__(self, architectures: Sequence[Architecture], library: FragmentLibrary) -> None:
         self._architectures, self._library = architectures, library
+        self._weights = _weights_name(library)
 
     def __len__(self) -> int:
         return len(self._architectures)
@@ -106,17 +108,21 @@ class _Models(Sequence[Model]):
     def __getitem__(self, index: int | slice) -> Model | Sequence[Model]:
         if isinstance(index, slice):
             return _Models(self._architectures[index], self._library)
-        return to_model(self._library, self._architectures[index])
+        return to_model(self._library, self._architectures[index], self._weights)
 
 
 def _weights_name(library: FragmentLibrary) -> str:
-    """Name weights and exported fragments: the name changes when either does."""
-    parts = "\n".join((*library.part_digests, library.dictionary or ""))
+    """Name weights, exported fragments and how they are put together: the name changes when one does."""
+    from space import Architecture
+
+    with translated_errors():
+        reference = library.recipe(Architecture.parse(REFERENCE, library.config))
+    parts = "\n".join((*library.part_digests, library.dictionary or "", reference.digest))
     return f"{library.weights.identity}, parts {hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
 
-def to_model(library: FragmentLibrary, architecture: Architecture) -> Model:
-    """Return an architecture of the library's space as a campaign's model."""
+def to_model(library: FragmentLibrary, architecture: Architecture, weights: str) -> Model:
+    """Return an architecture of the library's space as a campaign's model; `weights` is their name."""
 
     def assemble() -> Assembly:
         with translated_errors():
@@ -137,6 +143,6 @@ def to_model(library: FragmentLibrary, architecture: Architecture) -> Model:
         format=library.format,
         precision=PRECISION,
         space=library.config.name,
-        weights=_weights_name(library),
+        weights=weights,
         assemble=assemble,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from exporters import FragmentLibrary
 from harness import campaign
 from harness.agent import AgentClient
 from harness.campaign import Cancelled, Options, Outcome, Plan, run_campaign
@@ -125,7 +126,7 @@ def test_two_networks_in_two_runtimes_from_selection_to_latencies(
     for use in outcome.uses:
         small, large = latencies(store, use.configuration)
         assert (small.architecture, large.architecture) == (SMALL, LARGE)
-        assert 0 < small.low_ms <= small.latency_ms <= small.high_ms
+        assert (small.interval_ms is None) == (small.estimate.slices < 6)
         assert 1.5 < large.estimate.ratio / small.estimate.ratio < 50
         assert large.wall.median_ms < 100 * large.latency_ms
         assert small.configuration == use.configuration
@@ -183,6 +184,25 @@ def test_the_reference_network_can_be_measured_like_any_other(
     (use,) = outcome.uses
     rows = {row.architecture: row for row in latencies(store, use.configuration)}
     assert 0.4 < rows[REFERENCE].estimate.ratio < 2.5, "three slices on a busy machine are rough"
+
+
+def test_models_that_are_put_together_otherwise_have_weights_of_another_name(
+    source: ExportedModels, libraries: dict[str, object]
+) -> None:
+    for model_format in ("onnx", "tflite"):
+        (first, _), reference = source.models(model_format), source.reference(model_format)
+        assert first.weights == reference.weights
+        library: FragmentLibrary = libraries[model_format]  # type: ignore[assignment]
+
+        class Longer:
+            def skeleton(self, *arguments: object) -> bytes:
+                return library._skeletons.skeleton(*arguments) + b"\0"  # type: ignore[arg-type]  # noqa: B023
+
+        libraries[model_format] = replace(library, _skeletons=Longer())  # type: ignore[arg-type]
+        try:
+            assert source.reference(model_format).weights != reference.weights
+        finally:
+            libraries[model_format] = library
 
 
 class OneBadModel(ExportedModels):

@@ -20,14 +20,14 @@ HELLO: dict[str, Any] = {
     "runtimes": [
         {
             "name": "onnxruntime",
-            "package": "onnxruntime-gpu",
+            "package": "onnxruntime",
             "version": "1.20",
             "formats": ["onnx"],
             "providers": ["CUDAExecutionProvider", "CPUExecutionProvider"],
         },
         {
             "name": "tflite",
-            "package": "ai-edge-litert",
+            "package": "ai_edge_litert",
             "version": "2.1",
             "formats": ["tflite"],
             "providers": [],
@@ -45,7 +45,7 @@ ORT = RuntimeUse(
     format="onnx",
     options={"provider": "CPUExecutionProvider"},
 )
-TFLITE = RuntimeUse(name="tflite", version="2.1", provider="cpu", format="tflite")
+TFLITE = RuntimeUse(name="tflite", version="ai_edge_litert 2.1", provider="cpu", format="tflite")
 
 
 def only(*names: str, broken: list[dict[str, str]] | None = None) -> dict[str, Any]:
@@ -82,6 +82,12 @@ def test_in_termux_the_line_to_install_onnxruntime_is_termuxs_own() -> None:
     phone = only() | {"platform": {"android": "14"}}
     with pytest.raises(ConfigError, match=r"install it on the device: pkg install python-onnxruntime$"):
         choose_runtimes(SshDevice(name="pixel", address="a"), phone, ("onnxruntime",), ())
+
+
+def test_a_runtime_from_another_package_is_another_version() -> None:
+    other = only() | {"runtimes": [HELLO["runtimes"][1] | {"package": "tensorflow"}]}
+    (use,) = choose_runtimes(LOCAL, other, (), ())
+    assert use.version == "tensorflow 2.1"
 
 
 @pytest.mark.parametrize("provider", ["cuda", "CUDA", "CUDAExecutionProvider"])

@@ -65,12 +65,17 @@ def measure(
     ] = None,
     cores: Annotated[
         str,
-        typer.Option("--cores", help="Cores to run on, e.g. 4-7 or 0,2. [default: of the fastest cluster]"),
+        typer.Option(
+            "--cores",
+            help="Cores to run on, e.g. 4-7 or 0,2; one thread each without --threads. [default: of the fastest cluster]",
+        ),
     ] = "",
     sessions: Annotated[
         int, typer.Option("--sessions", "-n", min=1, max=100, help="Sessions (fresh processes) a network.")
     ] = 1,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Measure anew what is already stored.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Measure anew what is already stored; new sessions join the old.")
+    ] = False,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of the order of measurement. [default: random]")
     ] = None,

@@ -62,7 +62,10 @@ def main(texts: list[str]) -> None:
                     s for s in store.sessions(use.configuration, [row.graph_hash]) if s.plan["max_s"] < 30
                 )
                 ratios = session_ratios(session)
-                print(f"{row.architecture}: {row.latency_ms:.3f} ms, {row.low_ms:.3f} .. {row.high_ms:.3f}")
+                interval = (
+                    "{:.3f} .. {:.3f}".format(*row.interval_ms) if row.interval_ms else "too few slices"
+                )
+                print(f"{row.architecture}: {row.latency_ms:.3f} ms, {interval}")
                 print(
                     f"  {len(ratios)} slices, ratios {min(ratios):.4f} .. {max(ratios):.4f}, wall {row.wall.median_ms:.3f} ms"
                 )

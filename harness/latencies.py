@@ -12,14 +12,16 @@ from harness.store import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """One network on one configuration. `latency_ms` with its 95 % interval; wall times are what a user feels."""
+    """One network on one configuration.
+
+    `latency_ms` with its 95 % interval (None below 6 slices); wall times are what a user feels.
+    """
 
     configuration: Configuration
     architecture: str
     graph_hash: str
     latency_ms: float
-    low_ms: float
-    high_ms: float
+    interval_ms: tuple[float, float] | None
     estimate: Estimate
     wall: WallTime
     first_run_ms: float
@@ -60,8 +62,8 @@ def to_json(rows: Iterable[Latency]) -> list[dict[str, object]]:
             "architecture": row.architecture,
             "graph_hash": row.graph_hash,
             "latency_ms": row.latency_ms,
-            "low_ms": row.low_ms,
-            "high_ms": row.high_ms,
+            "low_ms": None if row.interval_ms is None else row.interval_ms[0],
+            "high_ms": None if row.interval_ms is None else row.interval_ms[1],
             "ratio": row.estimate.ratio,
             "sessions": row.estimate.sessions,
             "slices": row.estimate.slices,
@@ -76,13 +78,13 @@ def to_json(rows: Iterable[Latency]) -> list[dict[str, object]]:
 
 def _latency(configuration: Configuration, sessions: list[SessionRecord], reference_ms: float) -> Latency:
     summary = estimate(sessions)
+    interval = summary.interval
     return Latency(
         configuration=configuration,
         architecture=sessions[0].architecture,
         graph_hash=sessions[0].graph_hash,
         latency_ms=summary.ratio * reference_ms,
-        low_ms=summary.low * reference_ms,
-        high_ms=summary.high * reference_ms,
+        interval_ms=interval and (interval[0] * reference_ms, interval[1] * reference_ms),
         estimate=summary,
         wall=wall_time(sessions),
         first_run_ms=min(session.first_run_ns for session in sessions) / 1e6,

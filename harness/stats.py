@@ -15,17 +15,22 @@ import numpy as np
 from harness.records import SessionRecord, Slice
 
 BOOTSTRAP_DRAWS = 2000
+INTERVAL_SLICES = (
+    6  # of fewer values, not even the extremes enclose the median with 95 %: 1 - 2 * 0.5**5 = 94 %
+)
 P90_SAMPLES = 64  # fewer do not carry a 90th percentile
 QUIET_WINDOW_SLICES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A ratio to the reference with its 95 % interval, from so many sessions and slices; no unit."""
+    """A ratio to the reference from so many sessions and slices; no unit.
+
+    `interval`: the 95 % interval, low and high; None below 6 slices, which carry none.
+    """
 
     ratio: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None
     sessions: int
     slices: int
 
@@ -70,12 +75,12 @@ def estimate(sessions: Sequence[SessionRecord], *, seed: int = 0) -> Estimate:
     picks = rng.integers(len(ratios), size=(len(ratios), BOOTSTRAP_DRAWS))
     draws = np.median(inner[picks, np.arange(BOOTSTRAP_DRAWS)], axis=0)
     low, high = np.quantile(draws, (0.025, 0.975))
+    slices = sum(len(r) for r in ratios)
     return Estimate(
         ratio=centre,
-        low=min(float(low), centre),
-        high=max(float(high), centre),
+        interval=(min(float(low), centre), max(float(high), centre)) if slices >= INTERVAL_SLICES else None,
         sessions=len(sessions),
-        slices=sum(len(r) for r in ratios),
+        slices=slices,
     )
 
 

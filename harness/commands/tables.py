@@ -120,13 +120,16 @@ def _print_csv(documents: Sequence[Mapping[str, object]]) -> None:
 
 
 def _cells(row: Latency) -> list[str]:
-    half = (row.high_ms - row.low_ms) / 2 / row.latency_ms
+    interval, half = "too few slices", ""
+    if row.interval_ms is not None:
+        low_ms, high_ms = row.interval_ms
+        interval, half = f"{low_ms:.3f} .. {high_ms:.3f}", f"{(high_ms - low_ms) / 2 / row.latency_ms:.1%}"
     p90 = "" if row.wall.p90_ms is None else f"{row.wall.p90_ms:.3f}"
     return [
         row.architecture,
         f"{row.latency_ms:.3f}",
-        f"{row.low_ms:.3f} .. {row.high_ms:.3f}",
-        f"{half:.1%}",
+        interval,
+        half,
         f"{row.estimate.ratio:.4f}",
         f"{row.wall.median_ms:.3f}",
         p90,

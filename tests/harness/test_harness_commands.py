@@ -471,7 +471,8 @@ def test_one_network_is_measured_and_measured_no_second_time(user: User, harness
     assert first.returncode == 0, first.stderr
     (row,) = json.loads(first.stdout)
     assert row["architecture"] == NETWORK
-    assert 0 < row["low_ms"] <= row["latency_ms"] <= row["high_ms"]
+    assert row["latency_ms"] > 0
+    assert (row["low_ms"] is None) == (row["high_ms"] is None) == (row["slices"] < 6)
     assert "1 sessions measured" in first.stderr
     stored = user.rows()
     assert stored == {"campaigns": 1, "sessions": 2, "failures": 0, "reference_latencies": 1}

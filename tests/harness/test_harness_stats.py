@@ -13,7 +13,12 @@ from made_records import CONFIGURATION, SESSIONS, SLICES, make_session, make_sli
 from scipy.stats import bootstrap
 
 from harness.records import SessionRecord, Slice
-from harness.stats import estimate, quiet_latency_ns, session_ratios, slice_ratio, wall_time
+from harness.stats import Estimate, estimate, quiet_latency_ns, session_ratios, slice_ratio, wall_time
+
+
+def interval_of(result: Estimate) -> tuple[float, float]:
+    assert result.interval is not None
+    return result.interval
 
 
 def session_of(ratios: list[float] | np.ndarray, reference_ns: int = 10_000_000) -> SessionRecord:
@@ -45,7 +50,15 @@ def test_the_estimate_is_the_median_of_session_medians() -> None:
     result = estimate(sessions)
     assert result.ratio == pytest.approx(1.2)
     assert (result.sessions, result.slices) == (3, 10)
-    assert result.low <= result.ratio <= result.high
+    low, high = interval_of(result)
+    assert low <= result.ratio <= high
+
+
+def test_fewer_than_six_slices_carry_no_interval() -> None:
+    assert estimate([session_of([1.0, 1.1, 1.2, 1.3, 1.4])]).interval is None
+    assert estimate([session_of([1.0]), session_of([1.5])]).interval is None
+    low, high = interval_of(estimate([session_of([1.0, 1.1, 1.2, 1.3, 1.4, 1.5])]))
+    assert 1.0 <= low < 1.25 < high <= 1.5
 
 
 def test_an_even_number_of_sessions_meets_in_the_middle() -> None:
@@ -54,7 +67,7 @@ def test_an_even_number_of_sessions_meets_in_the_middle() -> None:
 
 def test_equal_slices_leave_no_doubt() -> None:
     result = estimate([session_of([1.5] * 12)])
-    assert (result.low, result.ratio, result.high) == (1.5, 1.5, 1.5)
+    assert (result.ratio, result.interval) == (1.5, (1.5, 1.5))
 
 
 def test_the_interval_is_the_same_each_time_and_moves_with_the_seed() -> None:
@@ -90,7 +103,7 @@ def test_drift_that_slows_network_and_reference_alike_cancels(
     ]
     one, other = estimate([make_session(steady)]), estimate([make_session(drifting)])
     assert other.ratio == pytest.approx(one.ratio)
-    assert (other.low, other.high) == pytest.approx((one.low, one.high))
+    assert other.interval == (one.interval and pytest.approx(one.interval))
 
 
 def test_sessions_of_different_configurations_are_never_merged() -> None:
@@ -108,8 +121,12 @@ def test_sessions_of_different_configurations_are_never_merged() -> None:
 def test_any_session_has_a_finite_estimate_within_its_interval_and_its_slices(session: SessionRecord) -> None:
     result = estimate([session])
     ratios = session_ratios(session)
-    assert min(ratios) <= result.low <= result.ratio <= result.high <= max(ratios)
-    assert np.isfinite([result.low, result.high]).all()
+    assert min(ratios) <= result.ratio <= max(ratios)
+    assert (result.interval is None) == (len(ratios) < 6)
+    if result.interval is not None:
+        low, high = result.interval
+        assert min(ratios) <= low <= result.ratio <= high <= max(ratios)
+        assert np.isfinite(result.interval).all()
     assert wall_time([session]).median_ms > 0
     assert quiet_latency_ns(session) > 0
 
@@ -119,12 +136,12 @@ def test_the_interval_of_one_session_is_scipys() -> None:
     for spread, count in ((0.02, 41), (0.1, 25), (0.3, 101)):
         session = session_of(np.exp(rng.normal(0.2, spread, count)))
         ratios = np.sort(session_ratios(session))
-        mine = estimate([session])
+        low, high = interval_of(estimate([session]))
         theirs = bootstrap(
             (ratios,), np.median, n_resamples=2000, method="percentile", rng=np.random.default_rng(3)
         ).confidence_interval
         # Resampled medians of an odd number are slices themselves: the bounds may differ by one slice.
-        ranks = np.searchsorted(ratios, [mine.low, theirs.low, mine.high, theirs.high], side="right")
+        ranks = np.searchsorted(ratios, [low, theirs.low, high, theirs.high], side="right")
         assert abs(ranks[0] - ranks[1]) <= 1
         assert abs(ranks[2] - ranks[3]) <= 1
 
@@ -137,8 +154,8 @@ def covered_share(sessions: int, between: float, draws: int = 250) -> float:
         made = [
             session_of(2 * np.exp(rng.normal(0, between) + rng.normal(0, 0.03, 20))) for _ in range(sessions)
         ]
-        result = estimate(made)
-        hits += result.low <= 2 <= result.high
+        low, high = interval_of(estimate(made))
+        hits += low <= 2 <= high
     return hits / draws
 
 
@@ -154,9 +171,10 @@ def test_the_interval_of_five_sessions_covers_the_truth_when_sessions_scatter() 
 def test_scatter_between_sessions_widens_the_interval() -> None:
     alike = estimate([session_of([2.0] * 12) for _ in range(5)])
     unlike = estimate([session_of([level] * 12) for level in (1.9, 1.95, 2.0, 2.05, 2.1)])
-    assert alike.high - alike.low == 0
-    assert unlike.low <= 1.95
-    assert unlike.high >= 2.05
+    assert alike.interval == (2.0, 2.0)
+    low, high = interval_of(unlike)
+    assert low <= 1.95
+    assert high >= 2.05
 
 
 def test_wall_time_is_plain_and_knows_when_a_percentile_is_not_to_be_had() -> None:

@@ -123,6 +123,11 @@ class Cancelled(HarnessError):
 
     exit_status = 130
 
+    def __init__(self) -> None:
+        super().__init__(
+            "stopped by the user; what was measured is stored, the same command goes on from here"
+        )
+
 
 def run_campaign(
     device: Device,
@@ -270,9 +275,7 @@ class _Run:
         losses = resends = 0
         while True:
             if self._cancel.is_set():
-                raise Cancelled(
-                    "stopped by the user; what was measured is stored, the same command goes on from here"
-                )
+                raise Cancelled()
             try:
                 return self._session(unit, plan)
             except LinkError as error:
@@ -312,9 +315,7 @@ class _Run:
 
         def on_event(event: Mapping[str, Any]) -> None:
             if self._cancel.is_set():
-                raise Cancelled(
-                    "stopped by the user; what was measured is stored, the same command goes on from here"
-                )
+                raise Cancelled()
             builder.add(event)
 
         summary = client.run(job, on_event)

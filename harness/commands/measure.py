@@ -160,7 +160,7 @@ def _run_all(
     seed: int | None,
 ) -> list[Outcome]:
     """Run one campaign a device, all at once; a device that fails leaves the others alone."""
-    from harness.campaign import Outcome, run_campaign
+    from harness.campaign import Cancelled, Outcome, run_campaign
 
     cancel = threading.Event()
 
@@ -169,7 +169,7 @@ def _run_all(
             rng = random.Random(seed)
             return run_campaign(device, source, options, store, view, rng=rng, cancel=cancel)  # type: ignore[arg-type]
         except HarnessError as error:
-            return Outcome(device=device.name, error=error)
+            return Outcome(device=device.name, error=Cancelled() if cancel.is_set() else error)
 
     with ThreadPoolExecutor(max_workers=len(chosen)) as pool:
         pending = [pool.submit(run, device) for device in chosen]

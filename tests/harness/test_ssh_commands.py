@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import signal
+import socket
+import subprocess
 import sys
 import venv
 from collections.abc import Iterator
@@ -180,3 +184,39 @@ def test_doctor_shows_the_line_that_pins_the_host_key(server: Sshd, command: Com
     line = f'host_key = "{server.host_keys["ed25519"]}"'
     assert (done.status, line in check["found"]) == (3, True)
     assert line in command("doctor", "--device", "board").stdout, "a line to be pasted is whole"
+
+
+INTERRUPTIBLE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+from harness.commands.app import main
+main()
+"""
+
+
+def test_ctrl_c_while_a_device_does_not_answer_ends_with_status_130(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        (tmp_path / "devices.toml").write_text(
+            f'[devices.mute]\ntransport = "ssh"\naddress = "127.0.0.1"\nport = {listener.getsockname()[1]}\n'
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", INTERRUPTIBLE, "measure", "-d", "mute", "-m", NETWORKS[0]],
+            cwd=tmp_path,
+            env=os.environ | {"HARNESS_STORE": str(tmp_path / "store.sqlite"), "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            listener.settimeout(60)
+            connection, _ = listener.accept()
+            assert process.stderr is not None
+            assert process.stderr.readline() == "mute: connecting\n"
+            process.send_signal(signal.SIGINT)
+            assert "stopping" in process.stderr.readline()
+            connection.close()
+            output, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert (process.returncode, output) == (130, ""), errors
+    assert "harness: stopped by the user" in errors

@@ -61,6 +61,11 @@ def load(model: bytes, threads: int, options: dict[str, Any]) -> Loaded:
         arguments["experimental_op_resolver_type"] = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     interpreter = module.Interpreter(**arguments)
     interpreter.allocate_tensors()
+    if provider == "XNNPACK" and not is_delegated(interpreter):
+        message = (
+            "this tflite runs the model without XNNPACK (it may be built without); use the provider builtin"
+        )
+        raise Refusal("runtime-missing", message)
     for details in interpreter.get_input_details():
         scale, zero_point = details["quantization"]
         array = fixed_input(
@@ -75,3 +80,10 @@ def load(model: bytes, threads: int, options: dict[str, Any]) -> Loaded:
 
     runtime = {"name": NAME, "package": package, "version": version, "provider": provider}
     return Loaded(interpreter.invoke, output, runtime)
+
+
+def is_delegated(interpreter: Any) -> bool:
+    """Tell whether a delegate runs a part of the model; True where a package does not list its operators."""
+    if not hasattr(interpreter, "_get_ops_details"):
+        return True
+    return any(details["op_name"] == "DELEGATE" for details in interpreter._get_ops_details())

@@ -316,6 +316,24 @@ class TestOddRuntimePackages:
         _, answer = client.run(send_job(client, models, "onnxruntime"))
         assert answer["kind"] == "worker-error" and "status 7" in answer["message"]
 
+    def test_a_tflite_without_xnnpack_gives_no_times_under_its_name(self, odd_client, models):
+        text = (
+            "from types import SimpleNamespace\n"
+            "__version__ = '0'\n"
+            "class Interpreter:\n"
+            "    def __init__(self, model_content, num_threads):\n"
+            "        pass\n"
+            "    def allocate_tensors(self):\n"
+            "        pass\n"
+            "    def _get_ops_details(self):\n"
+            "        return [{'op_name': 'CONV_2D'}]\n"
+            "interpreter = SimpleNamespace(Interpreter=Interpreter)\n"
+        )
+        client = odd_client("ai_edge_litert", text)
+        _, answer = client.run(send_job(client, models, "tflite"))
+        assert answer["kind"] == "runtime-missing", answer
+        assert "XNNPACK" in answer["message"] and "builtin" in answer["message"]
+
     def test_one_that_is_killed_inside_a_frame_is_killed(self, odd_client, models):
         text = (
             "import os, signal, stat\n"

@@ -39,7 +39,7 @@ class Weights:
 
     @classmethod
     def seeded(cls, seed: int) -> Weights:
-        """Return random weights of a realistic scale; equal seeds give equal weights on every machine."""
+        """Return random weights of a realistic scale; equal seeds give equal weights under the same numpy (NEP 19)."""
         return cls(seed=seed)
 
     @classmethod

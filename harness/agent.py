@@ -62,6 +62,9 @@ print('\\nHARNESS-BOOT ' + json.dumps({'present': good(), 'path': path, 'root': 
 """
 
 
+_BOOT_FIELDS = {"present", "path", "root", "error", "python", "executable"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """Where the agent stands on a device and the Python that will run it."""
@@ -284,10 +287,15 @@ def _boot(transport: Transport, device: Device, argv: Sequence[str], archive: by
     for line in done.stdout.decode("utf-8", "replace").splitlines():
         if line.startswith("HARNESS-BOOT "):
             try:
-                answer = json.loads(line.removeprefix("HARNESS-BOOT "))
-            except ValueError as error:
-                raise DeviceError(f"device {device.name!r}: unreadable answer {line!r}") from error
-            return dict(answer)
+                answer = dict(json.loads(line.removeprefix("HARNESS-BOOT ")))
+                if (
+                    not all(isinstance(number, int) for number in answer["python"])
+                    or not set(answer) >= _BOOT_FIELDS
+                ):
+                    raise ValueError("fields are missing")
+            except (ValueError, TypeError, KeyError) as error:
+                raise DeviceError(f"device {device.name!r}: unreadable answer {line[:200]!r}") from error
+            return answer
     if done.status in (126, 127):
         raise DeviceError(
             f"device {device.name!r}: no Python at {argv[0]!r} ({done.stderr or 'not found'}); install one (Debian: "

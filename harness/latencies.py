@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.records import Configuration, SessionRecord
 from harness.stats import Estimate, WallTime, estimate, wall_time
 from harness.store import Store
+
+NETWORKS_AT_ONCE = 200  # whose raw times are in memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +38,22 @@ def latencies(
     if reference is None:
         return []
     calibration = reference.session_id
-    by_network: dict[str, list[SessionRecord]] = {}
-    for session in store.sessions(configuration, graph_hashes):
-        if session.session_id != calibration:  # taken under its own plan, of the reference against itself
-            by_network.setdefault(session.graph_hash, []).append(session)
-    rows = [_latency(configuration, sessions, reference.latency_ns / 1e6) for sessions in by_network.values()]
+    stored = store.session_counts(configuration)
+    hashes = [key for key in dict.fromkeys(stored if graph_hashes is None else graph_hashes) if key in stored]
+    rows = []
+    for batch in batched(hashes, NETWORKS_AT_ONCE):
+        by_network: dict[str, list[SessionRecord]] = {}
+        for session in store.sessions(configuration, batch):
+            if session.session_id != calibration:  # taken under its own plan, of the reference against itself
+                by_network.setdefault(session.graph_hash, []).append(session)
+        rows += [_latency(configuration, one, reference.latency_ns / 1e6) for one in by_network.values()]
     return sorted(rows, key=lambda row: row.latency_ms)
+
+
+def batched(values: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """Yield the values in runs of `size`."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
 
 
 def to_json(rows: Iterable[Latency]) -> list[dict[str, object]]:

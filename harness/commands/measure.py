@@ -208,7 +208,8 @@ def _finish(outcomes: list[Outcome], store: Store, json_output: bool) -> None:
 
 def _summarise(outcome: Outcome) -> None:
     if outcome.uses:
-        parts = [f"{outcome.measured} sessions measured in {outcome.elapsed_s:.0f} s"]
+        sessions = "session" if outcome.measured == 1 else "sessions"
+        parts = [f"{outcome.measured} {sessions} measured in {outcome.elapsed_s:.0f} s"]
         if outcome.reused:
             parts.append(f"{outcome.reused} already stored (--fresh measures anew)")
         if outcome.sent_bytes:

@@ -473,7 +473,7 @@ def test_one_network_is_measured_and_measured_no_second_time(user: User, harness
     assert row["architecture"] == NETWORK
     assert row["latency_ms"] > 0
     assert (row["low_ms"] is None) == (row["high_ms"] is None) == (row["slices"] < 6)
-    assert "1 sessions measured" in first.stderr
+    assert "1 session measured" in first.stderr
     stored = user.rows()
     assert stored == {"campaigns": 1, "sessions": 2, "failures": 0, "reference_latencies": 1}
     again = user.run(*arguments, HARNESS_CACHE=str(harness_cache))

@@ -164,6 +164,26 @@ def test_latencies_are_ratios_times_the_reference_latency_fastest_first(store: S
     assert [row.architecture for row in latencies(store, CONFIGURATION, [graph_hash(1)])] == ["network 1"]
 
 
+def test_latencies_are_read_in_batches_of_networks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.latencies.NETWORKS_AT_ONCE", 2)
+    sizes = []
+    read = store.sessions
+    monkeypatch.setattr(
+        store,
+        "sessions",
+        lambda configuration, hashes: sizes.append(len(hashes)) or read(configuration, hashes),
+    )
+    calibration = make_session([make_slice([1000], [1000], [1000])] * 6, number=9)
+    store.add_reference(reference_of(calibration, 3e6), calibration)
+    for number in (5, 1, 4, 2, 3):
+        store.add_session(make_session([make_slice([number * 1000], [1000], [1000])] * 6, number=number))
+    found = latencies(store, CONFIGURATION)
+    assert [row.architecture for row in found] == [f"network {number}" for number in (1, 2, 3, 4, 5)]
+    assert max(sizes) == 2 and sum(sizes) >= 5
+    wanted = [graph_hash(3), graph_hash(3), graph_hash(1), graph_hash(77)]
+    assert [row.architecture for row in latencies(store, CONFIGURATION, wanted)] == ["network 1", "network 3"]
+
+
 def test_failures_are_found_by_device_and_by_campaign(store: Store) -> None:
     store.start_campaign("second", "elsewhere", "2024", {})
     here = make_failure(number=1)

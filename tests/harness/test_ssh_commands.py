@@ -107,7 +107,7 @@ def test_devices_measure_at_once_and_one_that_is_gone_stops_no_other(
     assert "device 'gone'" in done.stderr
     assert "refused" in done.stderr
     for name in ("one", "two", "local"):
-        assert f"{name}: 1 sessions measured" in done.stderr
+        assert f"{name}: 1 session measured" in done.stderr
     store = Store(str(folder / "store.sqlite"))
     sessions = {c.device: store.sessions(c) for c in store.configurations()}
     store.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,7 +99,8 @@ def test_a_root_with_spaces_and_quotes_works_from_end_to_end(
 
 def test_a_root_below_the_home_folder_may_begin_with_a_tilde(server: Sshd, transport: SshTransport) -> None:
     assert transport.run(["~/no such file"]).status == 127
-    root = Path.home() / ".cache/harness-agent test"
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)  # sshd's, whatever $HOME is here
+    root = home / ".cache/harness-agent test"
     device = server.device(root="~/.cache/harness-agent test/$HOME")
     try:
         client = AgentClient.start(transport, device, deploy(transport, device))

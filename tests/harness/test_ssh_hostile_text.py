@@ -21,6 +21,8 @@ from harness.store import Store
 from harness.transports import open_transport
 from harness.transports.ssh import SshTransport
 
+HOME = Path(pwd.getpwuid(os.getuid()).pw_dir)  # where sshd lets a login begin, whatever $HOME is here
+
 pytestmark = pytest.mark.ssh
 
 
@@ -36,7 +38,7 @@ def marker(tmp_path: Path) -> Iterator[Path]:
     marker = tmp_path / "marker"
     yield marker
     assert not marker.exists(), "a command in the text was executed"
-    assert not (Path.home() / "marker").exists()
+    assert not (HOME / "marker").exists()
 
 
 def hostile(marker: Path) -> list[str]:
@@ -99,8 +101,7 @@ def test_a_root_with_spaces_and_quotes_works_from_end_to_end(
 
 def test_a_root_below_the_home_folder_may_begin_with_a_tilde(server: Sshd, transport: SshTransport) -> None:
     assert transport.run(["~/no such file"]).status == 127
-    home = Path(pwd.getpwuid(os.getuid()).pw_dir)  # sshd's, whatever $HOME is here
-    root = home / ".cache/harness-agent test"
+    root = HOME / ".cache/harness-agent test"
     device = server.device(root="~/.cache/harness-agent test/$HOME")
     try:
         client = AgentClient.start(transport, device, deploy(transport, device))

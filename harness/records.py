@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 STOP_REASONS = ("precision", "plateau", "cap")
+# What a session is for. A network's and a segment's sessions make estimates; the reference against itself makes the
+# reference latency; a throttled session was measured again, and is kept for whoever wants to look.
+PURPOSES = ("network", "segment", "calibration", "throttled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +55,15 @@ class Configuration:
 class Slice:
     """One slice of paired timing: reference, network, reference. Each time is the total of the session's loops, in ns.
 
-    `after_switch_ns` is the network's first run in the slice, which finds the reference's data in the caches.
+    `after_switch_ns` is the network's first run in the slice, which finds the reference's data in the caches. `at_ns` is the
+    device's monotonic clock at the start, the same clock as in the session's samples; None in records of before.
     """
 
     reference_before_ns: tuple[int, ...]
     after_switch_ns: int
     network_ns: tuple[int, ...]
     reference_after_ns: tuple[int, ...]
+    at_ns: int | None = None
 
     def __post_init__(self) -> None:
         times = (*self.reference_before_ns, self.after_switch_ns, *self.network_ns, *self.reference_after_ns)
@@ -66,11 +71,18 @@ class Slice:
             raise ValueError("a slice needs runs of the network and of the reference")
         if not all(type(time_ns) is int and 0 < time_ns < 1 << 63 for time_ns in times):
             raise ValueError(f"a slice holds positive 64-bit integers of nanoseconds, not {times}")
+        if self.at_ns is not None and (type(self.at_ns) is not int or not 0 <= self.at_ns < 1 << 63):
+            raise ValueError(f"at_ns = {self.at_ns!r}: a time of the device's monotonic clock in ns")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRecord:
-    """What one fresh worker process measured of one network, raw."""
+    """What one fresh worker process measured of one network, raw.
+
+    `samples` are conditions taken once a second beside the run, each with `at_ns`; `gate` says how long the session waited for
+    the device to be fit (`waited_s`), what was still against it when it began (`closed`), and which attempt it is (`attempt`).
+    A segment (`purpose`) has its text and key where a network has architecture and graph hash.
+    """
 
     session_id: str
     campaign_id: str
@@ -96,8 +108,13 @@ class SessionRecord:
     output: tuple[float, ...]
     agent_digest: str
     plan: dict[str, Any]
+    purpose: str = "network"
+    samples: tuple[dict[str, Any], ...] = ()
+    gate: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.purpose not in PURPOSES:
+            raise ValueError(f"purpose = {self.purpose!r}: one of {', '.join(PURPOSES)}")
         if not self.slices:
             raise ValueError("a session without a slice is a Failure")
         if self.network_loops < 1 or self.reference_loops < 1:
@@ -124,12 +141,18 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceLatency:
-    """The reference network's latency on a configuration in its quietest window; makes latencies of ratios."""
+    """The reference network's latency on a configuration in quiet windows; makes latencies of ratios.
+
+    From `sessions` calibration sessions, of which `session_id` is the last; `spread` is the relative standard deviation
+    between them, None from a single one.
+    """
 
     configuration: Configuration
     latency_ns: float
     session_id: str
     measured_utc: str
+    sessions: int = 1
+    spread: float | None = None
 
     def __post_init__(self) -> None:
         if not self.latency_ns > 0:

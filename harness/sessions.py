@@ -9,6 +9,8 @@ from harness.errors import LinkError
 from harness.records import SessionRecord, Slice
 
 MAX_SLICES = 100_000
+MAX_SAMPLES = 10_000
+_ENVELOPE = ("type", "event", "id")
 _WORKER = ("pinned", "waited_s")  # what the worker knows of its own conditions
 
 
@@ -20,6 +22,7 @@ class SessionBuilder:
         self._loaded: dict[str, Mapping[str, Any]] = {}
         self._warm: Mapping[str, Any] | None = None
         self._slices: list[Slice] = []
+        self._samples: list[dict[str, Any]] = []
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Take in an event. Raises: LinkError when it does not follow the protocol."""
@@ -38,8 +41,14 @@ class SessionBuilder:
                         after_switch_ns=event["after_switch_ns"],
                         network_ns=tuple(event["network_ns"]),
                         reference_after_ns=tuple(event["reference_after_ns"]),
+                        at_ns=event.get("at_ns"),
                     )
                 )
+            elif kind == "sample":
+                if len(self._samples) >= MAX_SAMPLES:
+                    raise ValueError(f"more than {MAX_SAMPLES} samples of conditions")
+                _positive(event["at_ns"])
+                self._samples.append({k: v for k, v in event.items() if k not in _ENVELOPE})
         except (KeyError, TypeError, ValueError) as error:
             raise LinkError(f"the agent broke the protocol in event {kind!r}: {error}") from error
 
@@ -69,6 +78,7 @@ class SessionBuilder:
                 conditions_after=dict(summary["conditions_after"])
                 | {k: summary[k] for k in _WORKER if k in summary},
                 output=tuple(float(value) for value in summary["output"]),
+                samples=tuple(self._samples),
                 **identity,
             )
         except (KeyError, TypeError, ValueError) as error:

@@ -109,3 +109,11 @@ def quiet_latency_ns(session: SessionRecord) -> float:
     ]
     width = min(QUIET_WINDOW_SLICES, len(fastest))
     return float(min(median(fastest[i : i + width]) for i in range(len(fastest) - width + 1)))
+
+
+def reference_latency_ns(session: SessionRecord) -> float:
+    """Return the reference's latency as the session saw it, in ns: the median over slices of its fastest run."""
+    return median(
+        min(piece.reference_before_ns + piece.reference_after_ns) / session.reference_loops
+        for piece in session.slices
+    )

@@ -94,19 +94,15 @@ class Store:
         with self._begin() as connection:
             _insert_session(connection, session)
 
-    def add_reference(self, reference: ReferenceLatency, session: SessionRecord) -> None:
-        """Keep a reference latency with the session that it comes from; it replaces the configuration's former one."""
+    def add_reference(self, reference: ReferenceLatency, sessions: Sequence[SessionRecord]) -> None:
+        """Keep a reference latency with the sessions that it comes from; from now on it is the configuration's."""
         with self._begin() as connection:
-            configuration_id = _insert_session(connection, session)
-            old = REFERENCE_LATENCIES.c.configuration_id == configuration_id
-            connection.execute(REFERENCE_LATENCIES.delete().where(old))
+            configuration_id = 0
+            for session in sessions:
+                configuration_id = _insert_session(connection, session)
+            values = {key: value for key, value in _shallow(reference).items() if key != "configuration"}
             connection.execute(
-                REFERENCE_LATENCIES.insert().values(
-                    configuration_id=configuration_id,
-                    latency_ns=reference.latency_ns,
-                    session_id=reference.session_id,
-                    measured_utc=reference.measured_utc,
-                )
+                REFERENCE_LATENCIES.insert().values(configuration_id=configuration_id, **values)
             )
 
     def add_failure(self, failure: Failure) -> None:
@@ -127,23 +123,32 @@ class Store:
         with self._begin() as connection:
             return [_configuration(row) for row in connection.execute(query).mappings()]
 
-    def session_counts(self, configuration: Configuration) -> dict[str, int]:
-        """Return the number of sessions by graph hash on a configuration, its calibration apart."""
+    def session_counts(self, configuration: Configuration, purpose: str = "network") -> dict[str, int]:
+        """Return the number of sessions by graph hash (of segments: by key) on a configuration, for one purpose."""
         query = (
             sa.select(SESSIONS.c.graph_hash, sa.func.count())
             .join(CONFIGURATIONS)
             .where(CONFIGURATIONS.c.digest == configuration.digest)
-            .where(SESSIONS.c.id.not_in(sa.select(REFERENCE_LATENCIES.c.session_id)))
+            .where(SESSIONS.c.purpose == purpose)
             .group_by(SESSIONS.c.graph_hash)
         )
         with self._begin() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 
     def sessions(
-        self, configuration: Configuration, graph_hashes: Sequence[str] | None = None
+        self,
+        configuration: Configuration,
+        graph_hashes: Sequence[str] | None = None,
+        *,
+        purpose: str = "network",
     ) -> list[SessionRecord]:
-        """Return the sessions of a configuration with their raw samples, oldest first; of some networks or all."""
-        base = sa.select(SESSIONS).join(CONFIGURATIONS).where(CONFIGURATIONS.c.digest == configuration.digest)
+        """Return a configuration's sessions of one purpose with their raw samples, oldest first; of some networks or all."""
+        base = (
+            sa.select(SESSIONS)
+            .join(CONFIGURATIONS)
+            .where(CONFIGURATIONS.c.digest == configuration.digest)
+            .where(SESSIONS.c.purpose == purpose)
+        )
         queries = [base]
         if graph_hashes is not None:
             unique = list(dict.fromkeys(graph_hashes))
@@ -160,22 +165,20 @@ class Store:
         return sorted(found, key=lambda session: (session.started_utc, session.session_id))
 
     def reference_latency(self, configuration: Configuration) -> ReferenceLatency | None:
-        """Return the stored reference latency of a configuration, or None when it was never measured."""
+        """Return the reference latency of a configuration that was measured last, None when it never was."""
         query = (
             sa.select(REFERENCE_LATENCIES)
             .join(CONFIGURATIONS)
             .where(CONFIGURATIONS.c.digest == configuration.digest)
+            .order_by(REFERENCE_LATENCIES.c.id.desc())
+            .limit(1)
         )
         with self._begin() as connection:
             row = connection.execute(query).mappings().one_or_none()
         if row is None:
             return None
-        return ReferenceLatency(
-            configuration=configuration,
-            latency_ns=row["latency_ns"],
-            session_id=row["session_id"],
-            measured_utc=row["measured_utc"],
-        )
+        names = [name for name in ReferenceLatency.__slots__ if name != "configuration"]
+        return ReferenceLatency(configuration=configuration, **{name: row[name] for name in names})
 
     def failures(self, device: str | None = None, campaign_id: str | None = None) -> list[Failure]:
         """Return failures, oldest first; of one device, one campaign, or all."""
@@ -316,6 +319,7 @@ def _session(row: sa.RowMapping, configuration: Configuration) -> SessionRecord:
         "loop_s",
         "stop",
         "agent_digest",
+        "purpose",
     ]
     try:
         return SessionRecord(

@@ -1,6 +1,7 @@
-"""The raw samples of a session as one blob: zlib of JSON, version 1.
+"""The raw samples of a session as one blob: zlib of JSON, version 2.
 
 JSON rather than a pickle: reading a store never runs code, and any tool can read it (`zlib-flate`, `jq`).
+Version 1 knew no times of slices, no samples and no gate.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 from harness.records import SessionRecord, Slice
 
-VERSION = 1
+VERSION = 2
 MAX_BYTES = 1 << 26  # of one session, uncompressed
 
 _PLAIN = (
@@ -27,15 +28,18 @@ _PLAIN = (
     "conditions_after",
     "output",
     "plan",
+    "samples",
+    "gate",
 )
-_TUPLES = ("warmup_network_ns", "warmup_reference_ns", "output")
+_TUPLES = ("warmup_network_ns", "warmup_reference_ns", "output", "samples")
 
 
 def pack_raw(session: SessionRecord) -> bytes:
     """Return the session's raw samples and conditions as a blob."""
     document: dict[str, Any] = {"version": VERSION} | {name: getattr(session, name) for name in _PLAIN}
     document["slices"] = [
-        [s.reference_before_ns, s.after_switch_ns, s.network_ns, s.reference_after_ns] for s in session.slices
+        [s.reference_before_ns, s.after_switch_ns, s.network_ns, s.reference_after_ns, s.at_ns]
+        for s in session.slices
     ]
     return zlib.compress(json.dumps(document, separators=(",", ":")).encode(), 6)
 
@@ -51,7 +55,10 @@ def unpack_raw(blob: bytes) -> dict[str, Any]:
         if not unpacker.eof:
             raise ValueError("the blob is cut off or too large")
         document = json.loads(text)
-        if document.pop("version") != VERSION:
+        version = document.pop("version")
+        if version == 1:
+            document |= {"samples": [], "gate": {}, "slices": [[*piece, None] for piece in document["slices"]]}
+        elif version != VERSION:
             raise ValueError("the blob is of another version")
         for name in _TUPLES:
             document[name] = tuple(document[name])
@@ -61,8 +68,9 @@ def unpack_raw(blob: bytes) -> dict[str, Any]:
                 after_switch_ns=after_switch,
                 network_ns=tuple(network),
                 reference_after_ns=tuple(after),
+                at_ns=at_ns,
             )
-            for before, after_switch, network, after in document["slices"]
+            for before, after_switch, network, after, at_ns in document["slices"]
         )
     except (zlib.error, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"the blob is damaged: {error}") from error

@@ -51,16 +51,20 @@ SESSIONS = sa.Table(
     sa.Column("loop_s", sa.Float),
     sa.Column("stop", sa.Text),
     sa.Column("agent_digest", sa.String(64)),
+    sa.Column("purpose", sa.Text),
     sa.Column("raw", sa.LargeBinary),  # zlib of JSON: harness.store.raw
 )
 
 REFERENCE_LATENCIES = sa.Table(
     "reference_latencies",
     METADATA,
-    sa.Column("configuration_id", sa.Integer, sa.ForeignKey("configurations.id"), primary_key=True),
+    sa.Column("id", sa.Integer, primary_key=True),  # the last one of a configuration is in use
+    sa.Column("configuration_id", sa.Integer, sa.ForeignKey("configurations.id")),
     sa.Column("latency_ns", sa.Float),
     sa.Column("session_id", sa.String(36), sa.ForeignKey("sessions.id")),
     sa.Column("measured_utc", sa.Text),
+    sa.Column("sessions", sa.Integer),
+    sa.Column("spread", sa.Float),
 )
 
 FAILURES = sa.Table(

@@ -10,19 +10,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
+from campaigns import run
 from machine import describe_machine
 
-from harness.campaign import Options, run_campaign
-from harness.commands.sources import ExportedModels
-from harness.devices import LocalDevice
+from harness.campaign import Options
 from harness.store import Store
 from space.sampling import select_models
 
@@ -46,52 +43,16 @@ print(json.dumps(time.perf_counter() - begin))
 """
 
 
-class Silent:
-    """An observer that shows nothing."""
-
-    def state(self, device: str, text: str) -> None:
-        """Show nothing."""
-
-    def begin(self, device: str, units: int) -> None:
-        """Show nothing."""
-
-    def advance(self, device: str, text: str) -> None:
-        """Show nothing."""
-
-
 def campaign(selection: list[str], model_format: str, folder: Path) -> tuple[float, float, float]:
     """Measure networks in a new store; return wall time, time in worker processes and time in timing loops, in s."""
     store = Store(str(folder / f"{model_format}.sqlite"))
-    source = ExportedModels(select_models(selection), progress=lambda *_: None)
-    source.models(model_format)  # export is benchmarks/export.py's subject
-    device = LocalDevice(name="local")
-    outcomes = []
-    for sessions in (
-        0,
-        1,
-    ):  # first a campaign of one network: connection, calibration and sending the weights
-        names = selection[:1] if sessions == 0 else selection
-        begin = time.perf_counter()
-        source = ExportedModels(select_models(names), progress=lambda *_: None)
-        source.models(model_format)
-        begin = time.perf_counter()
-        outcome = run_campaign(
-            device,
-            source,
-            Options(formats=(model_format,)),
-            store,
-            Silent(),
-            rng=random.Random(0),
-            cancel=threading.Event(),
-        )
-        if outcome.error or outcome.failures:
-            sys.exit(f"the campaign failed: {outcome.error or outcome.failures[0].message}")
-        outcomes.append((outcome, time.perf_counter() - begin))
-    outcome, wall_s = outcomes[1]
+    options = Options(formats=(model_format,), sessions=1)
+    run(selection[:1], store, options)  # connection, calibration and sending the weights, once for all
+    outcome = run(selection, store, options)
     sessions_of = [s for use in outcome.uses for s in store.sessions(use.configuration)]
     measured = [s for s in sessions_of if s.campaign_id == outcome.campaign_id]
     store.close()
-    return wall_s, sum(s.elapsed_s for s in measured), sum(s.loop_s for s in measured)
+    return outcome.elapsed_s, sum(s.elapsed_s for s in measured), sum(s.loop_s for s in measured)
 
 
 def by_hand(networks: list[str], folder: Path) -> tuple[float, float]:

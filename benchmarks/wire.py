@@ -11,23 +11,21 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import random
 import sys
 import tempfile
-import threading
 import zlib
 from pathlib import Path
 
+from campaigns import run
 from machine import describe_machine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "harness"))
 from faulty_link import FaultyLink, faulty_link
-from measure import Silent
 from sshd import Sshd, start_sshd
 
 from exporters import FORMATS, Format, FragmentLibrary, link
-from harness.campaign import Options, Plan, run_campaign
-from harness.commands.sources import ExportedModels, cache_folder
+from harness.campaign import Options, Plan
+from harness.commands.sources import cache_folder
 from harness.store import Store
 from space import Architecture
 from space.sampling import select_models
@@ -82,17 +80,8 @@ def campaign(
 ) -> int:
     """Measure the networks that the store lacks and return the bytes sent."""
     before = proxy.up_bytes
-    outcome = run_campaign(
-        server.device(port=proxy.port),
-        ExportedModels(networks, progress=lambda *_: None),
-        Options(formats=(model_format,), plan=SHORT),
-        store,
-        Silent(),
-        rng=random.Random(0),
-        cancel=threading.Event(),
-    )
-    if outcome.error or outcome.failures:
-        sys.exit(f"the campaign failed: {outcome.error or outcome.failures[0].message}")
+    options = Options(formats=(model_format,), plan=SHORT)
+    run([str(network) for network in networks], store, options, server.device(port=proxy.port))
     return proxy.up_bytes - before
 
 

@@ -1,0 +1,49 @@
+"""One campaign for a benchmark: nothing shown, and the end of the program when anything failed."""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+from collections.abc import Sequence
+
+from harness.campaign import Options, Outcome, run_campaign
+from harness.commands.sources import ExportedModels
+from harness.devices import Device, LocalDevice
+from harness.store import Store
+from space.sampling import select_models
+
+
+class Silent:
+    """An observer that shows nothing."""
+
+    def state(self, device: str, text: str) -> None:
+        """Show nothing."""
+
+    def begin(self, device: str, units: int) -> None:
+        """Show nothing."""
+
+    def advance(self, device: str, text: str) -> None:
+        """Show nothing."""
+
+
+def run(selection: Sequence[str], store: Store, options: Options, device: Device | None = None) -> Outcome:
+    """Measure what the store lacks of a selection on a device, by default this machine; exit when that failed.
+
+    The models of `options.formats` are exported before the campaign begins: `Outcome.elapsed_s` is without that.
+    """
+    source = ExportedModels(select_models(list(selection)), progress=lambda *_: None)
+    for model_format in options.formats:
+        source.models(model_format)
+    outcome = run_campaign(
+        device or LocalDevice(name="local"),
+        source,
+        options,
+        store,
+        Silent(),
+        rng=random.Random(0),
+        cancel=threading.Event(),
+    )
+    if outcome.error or outcome.failures:
+        sys.exit(f"the campaign failed: {outcome.error or outcome.failures[0].message}")
+    return outcome

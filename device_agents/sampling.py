@@ -29,12 +29,15 @@ def sample_slice(
     """Time one slice: the reference, the network, the reference again.
 
     The slice is so short (some 60 ms) that the machine's speed hardly changes within it, so that a drift
-    cancels in the ratio. `pulse` is told the time after each sample; it is quick unless a sample was slow.
+    cancels in the ratio. `at_ns` is the clock at its start, on Linux the one that all processes share (CLOCK_MONOTONIC).
+    `pulse` is told the time after each sample; it is quick unless a sample was slow.
     """
+    at_ns = perf_counter_ns()
     before_ns = sample_runs(reference, plan.reference_runs, reference_loops, pulse)
     network_ns = sample_runs(network, plan.network_runs, network_loops, pulse)
     after_ns = sample_runs(reference, plan.reference_runs, reference_loops, pulse)
     return {
+        "at_ns": at_ns,
         "reference_before_ns": before_ns,
         "after_switch_ns": network_ns[0],
         "network_ns": network_ns[1:],

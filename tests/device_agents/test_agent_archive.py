@@ -119,7 +119,7 @@ def test_says_its_version(agent):
     done = subprocess.run(
         [sys.executable, str(agent), "--version"], capture_output=True, text=True, check=True
     )
-    assert done.stdout == f"harness-agent 1 {agent.stem}\n"
+    assert done.stdout == f"harness-agent 2 {agent.stem}\n"
 
 
 def test_runs_on_each_python_of_this_machine(agent, tmp_path):

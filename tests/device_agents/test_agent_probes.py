@@ -12,7 +12,8 @@ import pytest
 
 from device_agents import facts
 from device_agents.cores import choose_cores, find_clusters
-from device_agents.probes import Absent, Probes, run_with_deadline
+from device_agents.probes import Probes
+from device_agents.readings import Absent, run_with_deadline
 from device_agents.refusal import Refusal
 
 GOLDEN = Path(__file__).parent / "golden"

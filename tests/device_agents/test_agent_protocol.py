@@ -16,8 +16,8 @@ from agent_client import Client, frame, sha256
 
 
 def test_hello_tells_what_the_device_is(client, agent, tmp_path):
-    answer = client.ask("hello", protocol=1, harness="0.1.0")
-    assert answer["type"] == "result" and answer["protocol"] == 1
+    answer = client.ask("hello", protocol=2, harness="0.1.0")
+    assert answer["type"] == "result" and answer["protocol"] == 2
     assert answer["agent"] == sha256(Path(agent).read_bytes()) == Path(agent).stem
     assert answer["python"] == ".".join(map(str, sys.version_info[:3]))
     assert {"system", "release", "machine"} <= set(answer["platform"])
@@ -37,7 +37,11 @@ def test_hello_tells_what_the_device_is(client, agent, tmp_path):
 
 def test_another_protocol_is_refused_with_both_numbers(client):
     answer = client.ask("hello", protocol=7, harness="9")
-    assert answer["kind"] == "protocol" and "1" in answer["message"] and "7" in answer["message"]
+    assert answer["kind"] == "protocol" and "1 to 2" in answer["message"] and "7" in answer["message"]
+
+
+def test_a_harness_of_the_protocol_before_is_answered_in_it(client):
+    assert client.ask("hello", protocol=1, harness="0.1.0")["protocol"] == 1
 
 
 @pytest.mark.parametrize(

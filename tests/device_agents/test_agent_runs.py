@@ -50,6 +50,18 @@ class TestEachRuntime:
         for key in ("conditions_before", "conditions_after"):
             assert session[key]["time_utc"].endswith("Z")
 
+    def test_says_when_each_slice_began_on_the_clock_that_all_processes_share(self, client, models, runtime):
+        start_ns = time.perf_counter_ns()
+        events, session = client.run(send_job(client, models, runtime))
+        end_ns = time.perf_counter_ns()
+        assert session["type"] == "result", session
+        slices = [event for event in events if event["event"] == "slice"]
+        starts_ns = [event["at_ns"] for event in slices]
+        assert starts_ns == sorted(set(starts_ns)) and start_ns < starts_ns[0] < end_ns
+        for event, next_ns in zip(slices, [*starts_ns[1:], end_ns], strict=True):
+            times_ns = event["reference_before_ns"] + event["network_ns"] + event["reference_after_ns"]
+            assert event["at_ns"] + sum(times_ns) + event["after_switch_ns"] < next_ns
+
     def test_tells_a_larger_network_from_a_smaller_one(self, client, models, runtime):
         # both stand in one job, so that a slow machine slows both
         events, _session = client.run(send_job(client, models, runtime))

@@ -1,0 +1,1 @@
+"""From measured networks to answers about the whole space; never a device, never SSH."""

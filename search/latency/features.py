@@ -1,0 +1,89 @@
+"""What a network's blocks say of its latency before anything is measured: numbers for each stage.
+
+A space is the product of its stages, and each stage holds any of the B blocks. So a feature is a column of a table with a row
+for each block, a network's features are the rows of its blocks side by side, and a linear predictor over the whole
+space is `stages` columns of B contributions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from space import SpaceConfig
+
+FloatArray = NDArray[np.float64]
+IndexArray = NDArray[np.int64]
+
+
+def block_features(config: SpaceConfig) -> FloatArray:
+    """Return a row for each block in canonical order, shape (B, 2 * ops + 3).
+
+    The columns: a count of each op before the last one (slot 0), a count of each op in the last place (slot 1), whether a sum
+    enters the last op, whether a sum leaves the block, and whether the block's input enters the last op or that sum.
+    9 columns for the 3 ops of Blox, 27 over its stages.
+    """
+    rows = []
+    for block in config.blocks:
+        first = [float(op == block.op0) for op in config.ops]
+        last = [float(op == block.op1) for op in config.ops]
+        rows.append([*first, *last, float(block.prev and block.inp), float(block.sc), float(block.inp)])
+    return np.array(rows)
+
+
+def pair_features(config: SpaceConfig) -> FloatArray:
+    """Return the products of a block's features that can differ from 0, shape (B, ops**2 + 6 * ops).
+
+    The ops of slots 0 and 1 together, then each op with each of the three flags of the wiring: an op may be fused
+    with the one after it, or with the sum that it feeds.
+    """
+    rows, ops = block_features(config), len(config.ops)
+    first, last, flags = rows[:, :ops], rows[:, ops : 2 * ops], rows[:, 2 * ops :]
+    pairs = first[:, :, None] * last[:, None, :]  # (B, ops, ops)
+    wired = rows[:, : 2 * ops, None] * flags[:, None, :]  # (B, 2 * ops, 3)
+    return np.hstack([pairs.reshape(len(rows), -1), wired.reshape(len(rows), -1)])
+
+
+def standardised(table: FloatArray) -> FloatArray:
+    """Return a table of blocks with columns of mean 0 and deviation 1, or 0 where a column is constant.
+
+    Every block is as frequent as any other in every stage of the space, so these are the moments over the whole
+    space, which do not move with the few networks that happen to be measured.
+    """
+    spread = table.std(axis=0)
+    scaled: FloatArray = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    return scaled
+
+
+def block_digits(config: SpaceConfig, indices: ArrayLike) -> IndexArray:
+    """Return which block each network has in each stage, shape (n, stages); the first stage changes fastest."""
+    rest = np.asarray(indices, dtype=np.int64)
+    columns = []
+    for _ in config.widths:
+        rest, digit = np.divmod(rest, len(config.blocks))
+        columns.append(digit)
+    return np.stack(columns, axis=1)
+
+
+def rows_of(table: FloatArray, digits: IndexArray) -> FloatArray:
+    """Return networks' features, (n, stages * columns), from a table of blocks and the networks' blocks."""
+    return table[digits].reshape(len(digits), -1)
+
+
+def structured(config: SpaceConfig, indices: ArrayLike) -> FloatArray:
+    """Return op counts by slot and wiring of each stage, shape (n, stages * (2 * ops + 3)); 27 numbers for Blox."""
+    return rows_of(block_features(config), block_digits(config, indices))
+
+
+def stage_effects(config: SpaceConfig, values: FloatArray) -> FloatArray:
+    """Return by how much each block in each stage moves the mean of `values` over the space, shape (stages, B).
+
+    `values` has shape (len(config),). Since the space is a full product, these are the least-squares additive effects.
+    """
+    count = len(config.blocks)
+    cube = values.reshape((count,) * config.stages)  # the last stage changes most slowly: it is axis 0
+    effects = []
+    for stage in range(config.stages):
+        others = tuple(axis for axis in range(config.stages) if axis != config.stages - 1 - stage)
+        effects.append(cube.mean(axis=others) - values.mean())
+    return np.stack(effects)

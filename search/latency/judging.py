@@ -1,0 +1,111 @@
+"""How well predicted ratios agree with measured ones, and how well two rounds of measurement agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from harness.errors import ConfigError
+
+BOOTSTRAP_DRAWS = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errors:
+    """How far predictions are from measurements of `count` networks, in shares of the measured value (0.01 is 1 %).
+
+    `mape` and `median_ape`: mean and median absolute error; `within_5` and `within_10`: the share of networks within 5 and 10 %;
+    `spearman` and `kendall` (tau-b): rank correlations, None where one side is constant and has no order.
+    """
+
+    count: int
+    mape: float
+    median_ape: float
+    within_5: float
+    within_10: float
+    spearman: float | None
+    kendall: float | None
+
+
+def relative_errors(predicted: ArrayLike, measured: ArrayLike) -> NDArray[np.float64]:
+    """Return |predicted - measured| / measured of each network, shape (n,).
+
+    Raises:
+        ConfigError: the shapes differ or nothing is given; a value is not finite, or a measured one not positive.
+    """
+    ours, theirs = np.asarray(predicted, dtype=np.float64), np.asarray(measured, dtype=np.float64)
+    if ours.ndim != 1 or ours.shape != theirs.shape or not len(ours):
+        raise ConfigError(
+            f"predicted ratios of shape {ours.shape} against measured ones of shape {theirs.shape}; "
+            "give one of each for every network, and at least one network"
+        )
+    check_ratios("measured ratio", theirs)
+    if bad := np.flatnonzero(~np.isfinite(ours)).tolist():
+        raise ConfigError(
+            f"predicted ratio {ours[bad[0]]} at place {bad[0]}; leave out what was not predicted"
+        )
+    return np.abs(ours - theirs) / theirs
+
+
+def check_ratios(name: str, ratios: NDArray[np.float64]) -> None:
+    """Refuse ratios that are not finite and above 0.
+
+    Raises:
+        ConfigError: names the first bad value and its place.
+    """
+    if bad := np.flatnonzero(~(np.isfinite(ratios) & (ratios > 0))).tolist():
+        raise ConfigError(
+            f"{name} {ratios[bad[0]]} at place {bad[0]}; a ratio is a finite number above 0: "
+            "leave out networks whose measurement failed"
+        )
+
+
+def judge(predicted: ArrayLike, measured: ArrayLike) -> Errors:
+    """Compare predicted with measured ratios, each of shape (n,).
+
+    Raises:
+        ConfigError: see `relative_errors`.
+    """
+    from scipy.stats import kendalltau, spearmanr
+
+    errors = relative_errors(predicted, measured)
+    ordered = all(np.ptp(np.asarray(side)) > 0 for side in (predicted, measured))
+    return Errors(
+        count=len(errors),
+        mape=float(errors.mean()),
+        median_ape=float(np.median(errors)),
+        within_5=float((errors <= 0.05).mean()),
+        within_10=float((errors <= 0.10).mean()),
+        spearman=float(spearmanr(predicted, measured).statistic) if ordered else None,
+        kendall=float(kendalltau(predicted, measured).statistic) if ordered else None,
+    )
+
+
+def repeatability(first: ArrayLike, second: ArrayLike) -> Errors:
+    """Compare two rounds of measurement of the same networks: the ceiling that no predictor honestly beats by much.
+
+    Both rounds carry noise, a predictor's judge only one: where noise is all there is, an exact predictor shows
+    1 / sqrt(2) of these errors.
+
+    Raises:
+        ConfigError: as `judge`, for either round.
+    """
+    check_ratios("ratio of the first round", np.asarray(first, dtype=np.float64))
+    return judge(first, second)
+
+
+def mape_interval(predicted: ArrayLike, measured: ArrayLike, seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % interval of the mean absolute percentage error over networks like these, low and high.
+
+    Percentile bootstrap over networks (Efron & Tibshirani 1993, chapter 13); of one network both ends are its error.
+
+    Raises:
+        ConfigError: see `relative_errors`.
+    """
+    errors = relative_errors(predicted, measured)
+    rng = np.random.default_rng(seed)
+    means = [errors[rng.integers(len(errors), size=len(errors))].mean() for _ in range(BOOTSTRAP_DRAWS)]
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(low), float(high)

@@ -1,0 +1,248 @@
+"""Choose the predictor for one configuration by cross-validation and predict with honest intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from harness.errors import ConfigError
+from search.latency.features import FloatArray, IndexArray
+from search.latency.judging import Errors, check_ratios, judge, relative_errors
+from search.latency.rungs import FEWEST, RUNGS, Known, Predictor, Rung, Training
+from space import BLOX, SpaceConfig
+
+FOLDS = 10
+COVERAGE = 0.90
+CHUNK = 8192  # networks predicted at once: at 400 measured ones, 26 MB an array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RungReport:
+    """How a rung did on networks held out, or why it was skipped (then `errors` is None)."""
+
+    name: str
+    errors: Errors | None
+    skipped: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prediction:
+    """Ratios with the interval that a measurement falls into with 90 %, each of shape (n,)."""
+
+    ratios: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ladder:
+    """All rungs judged, and the chosen one fitted on all measured networks and without each fold.
+
+    `fold_of` (n,): the fold of each measured network; `scores` (n,): |measured - predicted| / predicted by the predictor that did
+    not see it.
+    """
+
+    reports: tuple[RungReport, ...]
+    chosen: str
+    known: Known
+    indices: IndexArray
+    ratios: FloatArray
+    point: Predictor
+    fold_points: tuple[Predictor, ...]
+    fold_of: IndexArray
+    scores: FloatArray
+
+    @property
+    def errors(self) -> Errors:
+        """The cross-validated errors of the chosen rung."""
+        return next(r.errors for r in self.reports if r.name == self.chosen and r.errors is not None)
+
+    def predict(self, indices: ArrayLike, coverage: float = COVERAGE) -> Prediction:
+        """Predict networks, indices of shape (n,), with intervals by CV+.
+
+        Barber, Candes, Ramdas & Tibshirani 2021, "Predictive inference with the jackknife+", section 3, with residuals relative
+        to the prediction: low is the floor(alpha (n + 1))-th smallest of f_k(x) (1 - R_i), high the
+        ceil((1 - alpha) (n + 1))-th smallest of f_k(x) (1 + R_i), k the fold of measured network i. Too few networks for the
+        coverage give 0 and infinity. Where the point lies outside, the interval is widened to it.
+
+        Raises:
+            ConfigError: an index is not in the space, or the coverage not between 0 and 1.
+        """
+        places = check_indices(indices, self.known.config)
+        if not 0 < coverage < 1:
+            raise ConfigError(f"coverage {coverage}; give a share between 0 and 1, such as {COVERAGE}")
+        ratios, low, high = (np.empty(len(places)) for _ in range(3))
+        for start in range(0, len(places), CHUNK):
+            part = slice(start, start + CHUNK)
+            ratios[part] = self.point(places[part])
+            low[part], high[part] = cv_plus(
+                self.fold_predictions(places[part]), self.fold_of, self.scores, coverage
+            )
+        return Prediction(ratios=ratios, low=np.minimum(low, ratios), high=np.maximum(high, ratios))
+
+    def fold_predictions(self, indices: IndexArray) -> FloatArray:
+        """Return what the predictor without each fold says of networks (n,), shape (folds, n)."""
+        return np.stack([point(indices) for point in self.fold_points])
+
+
+def fit_ladder(
+    indices: ArrayLike,
+    ratios: ArrayLike,
+    *,
+    config: SpaceConfig = BLOX,
+    parts_sum: ArrayLike | None = None,
+    prior: ArrayLike | None = None,
+    seed: int = 0,
+    rungs: Sequence[Rung] | None = None,
+) -> Ladder:
+    """Judge every rung on the same folds, choose one, fit it on all measured networks.
+
+    `indices` and `ratios` (n,): measured networks and their latency over the reference network's. `parts_sum` and `prior`
+    (len(config),): see `Known`; rungs that need one are skipped without it. Chosen is the rung with the least mean absolute
+    percentage error, or a simpler one whose errors, paired by network, are not worse by more than one standard error
+    (the rule of Breiman et al. 1984, on the differences).
+
+    Raises:
+        ConfigError: too few networks, a network twice or not in the space, a ratio or known value not finite and above 0.
+    """
+    places, measured = check_indices(indices, config), np.asarray(ratios, dtype=np.float64)
+    _check_measured(places, measured, config)
+    known = Known(
+        config=config,
+        parts_sum=_whole("parts_sum", parts_sum, config),
+        prior=_whole("prior", prior, config),
+    )
+    fold_of = folds(len(places), seed)
+    reports, errors, fitted = [], {}, {}
+    ladder = {rung.name: rung for rung in (RUNGS if rungs is None else rungs)}
+    for name, rung in ladder.items():
+        if reason := _reason_to_skip(rung, known, len(places)):
+            reports.append(RungReport(name=name, errors=None, skipped=reason))
+            continue
+        fitted[name] = _fit_folds(rung, known, places, measured, fold_of, seed)
+        held_out = _held_out(fitted[name], places, fold_of)
+        reports.append(RungReport(name=name, errors=judge(held_out, measured)))
+        errors[name] = relative_errors(held_out, measured)
+    if not errors:
+        reasons = "; ".join(f"{report.name}: {report.skipped}" for report in reports) or "none was named"
+        raise ConfigError(f"no predictor can be fitted ({reasons}); measure what one of them needs")
+    chosen = choose(errors)
+    held_out = _held_out(fitted[chosen], places, fold_of)
+    everything = Training(known=known, indices=places, ratios=measured, seed=seed)
+    return Ladder(
+        reports=tuple(reports),
+        chosen=chosen,
+        known=known,
+        indices=places,
+        ratios=measured,
+        point=ladder[chosen].fit(everything),
+        fold_points=fitted[chosen],
+        fold_of=fold_of,
+        scores=np.abs(measured - held_out) / np.abs(held_out),
+    )
+
+
+def folds(count: int, seed: int) -> IndexArray:
+    """Deal `count` networks into 10 folds, or one each if fewer, of nearly equal size; shape (count,)."""
+    dealt = np.arange(count, dtype=np.int64) % min(FOLDS, count)
+    return np.random.default_rng(seed).permutation(dealt)
+
+
+def choose(errors: dict[str, FloatArray]) -> str:
+    """Return the simplest rung that is within one standard error of the best; `errors` (n,) are listed simplest first."""
+    best = min(errors.values(), key=lambda each: float(each.mean()))
+    for name, each in errors.items():
+        worse = each - best
+        if worse.mean() <= worse.std(ddof=1) / np.sqrt(len(worse)):
+            return name
+    raise AssertionError("the best is not worse than itself")
+
+
+def cv_plus(
+    predictions: FloatArray, fold_of: IndexArray, scores: FloatArray, coverage: float
+) -> tuple[FloatArray, FloatArray]:
+    """Return low and high of the CV+ interval, each (n,), from predictions (folds, n); see `Ladder.predict`."""
+    count = len(scores)
+    rank = int(np.floor((1 - coverage) * (count + 1) + 1e-9))  # 1e-9: 0.1 * 10 is to be 1, not 0.99999
+    if rank < 1:
+        return np.zeros(predictions.shape[1]), np.full(predictions.shape[1], np.inf)
+    spread = predictions[fold_of]  # (measured, n)
+    reach = np.abs(spread) * scores[:, None]
+    low = np.partition(spread - reach, rank - 1, axis=0)[rank - 1]
+    high = np.partition(spread + reach, count - rank, axis=0)[count - rank]
+    return low, high
+
+
+def check_indices(indices: ArrayLike, config: SpaceConfig) -> IndexArray:
+    """Return indices as an int64 array of shape (n,).
+
+    Raises:
+        ConfigError: they are no whole numbers in one row, or one is not in the space.
+    """
+    places = np.asarray(indices)
+    if places.ndim != 1 or (places.dtype.kind not in "iu" and len(places)):
+        raise ConfigError(
+            f"indices of shape {places.shape} and type {places.dtype}; give one row of whole numbers"
+        )
+    if bad := places[(places < 0) | (places >= len(config))].tolist():
+        raise ConfigError(
+            f"index {bad[0]}: space {config.name!r} has {len(config)} networks; give 0 to {len(config) - 1}"
+        )
+    return places.astype(np.int64)
+
+
+def _check_measured(indices: IndexArray, ratios: FloatArray, config: SpaceConfig) -> None:
+    if ratios.shape != indices.shape:
+        raise ConfigError(f"{len(indices)} networks with ratios of shape {ratios.shape}; give one for each")
+    check_ratios("measured ratio", ratios)
+    values, counts = np.unique(indices, return_counts=True)
+    if twice := values[counts > 1].tolist():
+        raise ConfigError(
+            f"network {twice[0]} of space {config.name!r} is given more than once; "
+            "combine its sessions into one estimate first"
+        )
+    if len(indices) < FEWEST:
+        raise ConfigError(
+            f"{len(indices)} measured networks are too few to fit a predictor, which needs {FEWEST}; "
+            "run `harness measure --models design:1` first"
+        )
+
+
+def _whole(name: str, values: ArrayLike | None, config: SpaceConfig) -> FloatArray | None:
+    if values is None:
+        return None
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != (len(config),):
+        raise ConfigError(
+            f"{name} has shape {array.shape}; give one value for each of {len(config)} networks"
+        )
+    check_ratios(name, array)
+    return array
+
+
+def _reason_to_skip(rung: Rung, known: Known, count: int) -> str:
+    if rung.needs is not None and getattr(known, rung.needs) is None:
+        return f"needs {rung.needs}, which is not given"
+    if count < rung.min_networks:
+        return f"needs {rung.min_networks} measured networks, and there are {count}"
+    return ""
+
+
+def _fit_folds(
+    rung: Rung, known: Known, indices: IndexArray, ratios: FloatArray, fold_of: IndexArray, seed: int
+) -> tuple[Predictor, ...]:
+    fitted = []
+    for fold in range(fold_of.max() + 1):
+        seen = fold_of != fold
+        fitted.append(rung.fit(Training(known=known, indices=indices[seen], ratios=ratios[seen], seed=seed)))
+    return tuple(fitted)
+
+
+def _held_out(fitted: tuple[Predictor, ...], indices: IndexArray, fold_of: IndexArray) -> FloatArray:
+    predicted: FloatArray = np.empty(len(indices))
+    for fold, point in enumerate(fitted):
+        predicted[fold_of == fold] = point(indices[fold_of == fold])
+    return predicted

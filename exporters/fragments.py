@@ -11,10 +11,12 @@ fragments of one format be joined without touching their bytes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from space import Architecture, SpaceConfig
+from space import Architecture, Block, SpaceConfig
+from space.segments import Segment
 
 Kind = Literal["glue", "stem", "op", "reduction", "head"]
 
@@ -76,31 +78,31 @@ def all_fragments(config: SpaceConfig) -> tuple[Fragment, ...]:
 
 def fragments_of(architecture: Architecture) -> tuple[Fragment, ...]:
     """Return the fragments of one network, the glue first, then in the order in which they run."""
-    return (GLUE, *(step.fragment for step in steps(architecture) if step.fragment != GLUE))
+    return fragments_in(steps(architecture))
+
+
+def fragments_in(plan: Sequence[Step]) -> tuple[Fragment, ...]:
+    """Return the fragments that some steps run: the glue first, whether they sum or not, then in their order."""
+    return (GLUE, *(step.fragment for step in plan if step.fragment != GLUE))
 
 
 def steps(architecture: Architecture) -> tuple[Step, ...]:
     """Return what one network runs, in a valid topological order."""
     found = [step_of(STEM, IMAGE)]
     for s, block in enumerate(architecture.blocks):
-        x, node1 = f"s{s}.x", f"s{s}.n1"
-        into_op1 = x
-        if block.op0 is not None:
-            found.append(step_of(Fragment(kind="op", stage=s, slot=0, op=block.op0), x))
-            into_op1 = node1 if block.prev else x
-        if block.prev and block.inp:
-            sum_in = sum_steps(s)[0]
-            found.append(sum_in)
-            into_op1 = sum_in.output
-        found.append(step_of(Fragment(kind="op", stage=s, slot=1, op=block.op1), into_op1))
-        cell = found[-1].output
-        if block.sc:
-            sum_out = sum_steps(s)[1]
-            found.append(sum_out)
-            cell = sum_out.output
-        found.append(step_of(Fragment(kind="reduction", stage=s), cell))
+        found += _cell_steps(s, block)
+        found.append(step_of(Fragment(kind="reduction", stage=s), found[-1].output))
     found.append(step_of(HEAD, found[-1].output))
     return tuple(found)
+
+
+def segment_steps(segment: Segment) -> tuple[Step, ...]:
+    """Return what one segment runs; it reads the first step's input and writes the last step's output."""
+    if segment.block is not None:
+        return _cell_steps(segment.stage or 0, segment.block)
+    if segment.kind == "reduction":
+        return (possible_steps(Fragment(kind="reduction", stage=segment.stage), segment.config)[0],)
+    return possible_steps(STEM if segment.kind == "stem" else HEAD, segment.config)
 
 
 def sum_steps(stage: int) -> tuple[Step, Step]:
@@ -152,3 +154,21 @@ def value_shape(value: str, config: SpaceConfig) -> tuple[int, ...]:
     stage = int(value[1 : value.index(".")])
     size = config.image_size >> stage
     return (1, config.widths[0] << stage, size, size)
+
+
+def _cell_steps(s: int, block: Block) -> tuple[Step, ...]:
+    """Return what the cell of stage s runs, from s.x to the value that its last step writes."""
+    x = f"s{s}.x"
+    op1 = Fragment(kind="op", stage=s, slot=1, op=block.op1)
+    if block.op0 is None:
+        return (step_of(op1, x),)
+    sum_in, sum_out = sum_steps(s)
+    found = [step_of(Fragment(kind="op", stage=s, slot=0, op=block.op0), x)]
+    into_op1 = found[0].output if block.prev else x
+    if block.prev and block.inp:
+        found.append(sum_in)
+        into_op1 = sum_in.output
+    found.append(step_of(op1, into_op1))
+    if block.sc:
+        found.append(sum_out)
+    return tuple(found)

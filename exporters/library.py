@@ -13,10 +13,19 @@ from exporters import onnx_linking, tflite_layout, tflite_linking
 from exporters.cache import ExportedFragment, FragmentCache, cache_key
 from exporters.conversion import EXPORTER_VERSION, convert_fragments, converter_versions
 from exporters.errors import ConversionError
-from exporters.fragments import Fragment, Step, all_fragments, fragments_of, steps
+from exporters.fragments import (
+    Fragment,
+    Step,
+    all_fragments,
+    fragments_in,
+    fragments_of,
+    segment_steps,
+    steps,
+)
 from exporters.recipe import FORMATS, Format, Recipe
 from exporters.weights import Weights
 from space import BLOX, Architecture, SpaceConfig
+from space.segments import Segment
 
 PRECISION = "fp32"
 Progress = Callable[[int, int, str], None]  # fragments ready, all fragments, the name of the last
@@ -26,7 +35,10 @@ class Skeletons(Protocol):
     """Make the skeletons of one format."""
 
     def skeleton(self, steps: tuple[Step, ...], part_bytes: Mapping[Fragment, int]) -> bytes:
-        """Return the skeleton of the network that runs these steps, its parts in order with their sizes."""
+        """Return the skeleton of the model that runs these steps, its parts in order with their sizes.
+
+        The model reads the first step's input and writes the last step's output.
+        """
         ...
 
     def dictionary(self) -> bytes:
@@ -78,7 +90,10 @@ class FragmentLibrary:
         layouts = {fragment: exported.layout for fragment, exported in loaded.items()}
         skeletons: Skeletons
         if format == "onnx":
-            skeletons, alignment = onnx_linking.OnnxSkeletons.from_layouts(layouts), onnx_linking.ALIGNMENT
+            skeletons, alignment = (
+                onnx_linking.OnnxSkeletons.from_layouts(layouts, config),
+                onnx_linking.ALIGNMENT,
+            )
         else:
             skeletons = tflite_linking.TfliteSkeletons.from_layouts(layouts, config)
             alignment = tflite_layout.ALIGNMENT
@@ -108,18 +123,46 @@ class FragmentLibrary:
         Raises:
             ConversionError: the architecture is of another space, or not the one that a checkpoint holds.
         """
-        if architecture.config != self.config:
+        self._refuse_other_space(f"architecture {architecture}", architecture.config)
+        return self._recipe_of(f"architecture {architecture}", steps(architecture))
+
+    def segment_recipe(self, segment: Segment) -> Recipe:
+        """Return the recipe of a segment as a model of its own, made of parts that networks have too.
+
+        Its input is one tensor of float32 for one image, (1, *segment.input_shape), with the channels last in
+        TFLite; its output is what the segment writes within a network, in the same order of axes.
+
+        Raises:
+            ConversionError: the segment is of another space, or not of the architecture that a checkpoint holds.
+        """
+        self._refuse_other_space(str(segment), segment.config)
+        return self._recipe_of(str(segment), segment_steps(segment))
+
+    def part(self, digest: str) -> bytes:
+        """Return a weight part or the compression dictionary.
+
+        Raises:
+            ConversionError: the library holds no part of this digest.
+        """
+        if digest not in self._parts:
             raise ConversionError(
-                f"architecture {architecture} is of space {architecture.config.name!r}; "
-                f"this library holds {self.config.name!r}"
+                f"part {digest} is not in this {self.format} library; take digests from its recipes"
             )
-        plan = steps(architecture)
+        return self._parts[digest]
+
+    def _refuse_other_space(self, name: str, config: SpaceConfig) -> None:
+        if config != self.config:
+            raise ConversionError(
+                f"{name} is of space {config.name!r}; this library holds {self.config.name!r}"
+            )
+
+    def _recipe_of(self, name: str, plan: tuple[Step, ...]) -> Recipe:
         part_bytes: dict[Fragment, int] = {}
         parts = []
-        for fragment in fragments_of(architecture):
+        for fragment in fragments_in(plan):
             if fragment not in self._digest_of:
                 raise ConversionError(
-                    f"architecture {architecture} needs {fragment}, which {self.weights.identity} lacks; "
+                    f"{name} needs {fragment}, which {self.weights.identity} lacks; "
                     "open a library for that architecture's own weights"
                 )
             digest = self._digest_of[fragment]
@@ -133,18 +176,6 @@ class FragmentLibrary:
             parts=tuple(parts),
             dictionary=self.dictionary,
         )
-
-    def part(self, digest: str) -> bytes:
-        """Return a weight part or the compression dictionary.
-
-        Raises:
-            ConversionError: the library holds no part of this digest.
-        """
-        if digest not in self._parts:
-            raise ConversionError(
-                f"part {digest} is not in this {self.format} library; take digests from its recipes"
-            )
-        return self._parts[digest]
 
 
 def _load_fragments(

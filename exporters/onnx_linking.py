@@ -1,4 +1,8 @@
-"""ONNX skeletons: the chunks of nodes of a network's steps, one after the other. Needs no ONNX library."""
+"""ONNX skeletons: the chunks of nodes of a model's steps, one after the other. Needs no ONNX library.
+
+The stem's chunk also declares the model and its input, the head's its output. A segment lacks one of them or both: what
+they would have declared is then written here.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from exporters.fragments import GLUE, Fragment, Step
+from exporters.fragments import GLUE, HEAD, STEM, Fragment, Step, value_shape
+from exporters.protobuf import bytes_field, number_field, split_fields
+from space import SpaceConfig
 
 ALIGNMENT = 1
 WINDOW_BYTES = 32 << 10  # how far back deflate can refer
+
+# Field numbers in onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto) and the one element type used.
+MODEL_GRAPH = 7
+_GRAPH_NAME, _GRAPH_INPUT, _GRAPH_OUTPUT = 2, 11, 12
+_FLOAT = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,9 +31,10 @@ class OnnxSkeletons:
     chunks: Mapping[
         Fragment, Mapping[str, bytes]
     ]  # by the value that is fed; for the glue by the sum's value
+    config: SpaceConfig
 
     @classmethod
-    def from_layouts(cls, layouts: Mapping[Fragment, bytes]) -> OnnxSkeletons:
+    def from_layouts(cls, layouts: Mapping[Fragment, bytes], config: SpaceConfig) -> OnnxSkeletons:
         """Read what `exporters.onnx_export` wrote."""
         return cls(
             chunks={
@@ -30,18 +42,21 @@ class OnnxSkeletons:
                     value: base64.b64decode(text) for value, text in json.loads(layout)["nodes"].items()
                 }
                 for fragment, layout in layouts.items()
-            }
+            },
+            config=config,
         )
 
     def skeleton(self, steps: tuple[Step, ...], part_bytes: Mapping[Fragment, int]) -> bytes:
-        """Return the skeleton of a network: header, input, output and all nodes in topological order."""
+        """Return the skeleton of a model: header, input, output and all nodes in topological order."""
         chunks = self.chunks
-        return b"".join(
-            [
-                chunks[step.fragment][step.output if step.fragment == GLUE else step.inputs[0]]
-                for step in steps
-            ]
-        )
+        pieces = [
+            chunks[step.fragment][step.output if step.fragment == GLUE else step.inputs[0]] for step in steps
+        ]
+        if steps[0].fragment != STEM:
+            pieces.insert(0, self._header() + self._end(_GRAPH_INPUT, steps[0].inputs[0]))
+        if steps[-1].fragment != HEAD:
+            pieces.append(self._end(_GRAPH_OUTPUT, steps[-1].output))
+        return b"".join(pieces)
 
     def dictionary(self) -> bytes:
         """Return what skeletons have in common, in their order, for use as zlib preset dictionary.
@@ -50,6 +65,19 @@ class OnnxSkeletons:
         """
         order = sorted(self.chunks, key=_running_order)
         return b"".join(next(iter(self.chunks[fragment].values())) for fragment in order)[-WINDOW_BYTES:]
+
+    def _header(self) -> bytes:
+        """Return what the stem's chunk says of the model: versions and producer; and a name for the graph."""
+        (stem,) = self.chunks[STEM].values()
+        fields = [field.raw for field in split_fields(stem) if field.number != MODEL_GRAPH]
+        return b"".join(fields) + bytes_field(MODEL_GRAPH, bytes_field(_GRAPH_NAME, b"segment"))
+
+    def _end(self, number: int, value: str) -> bytes:
+        """Declare a value as the graph's input or output: a ValueInfoProto with its type and shape."""
+        sizes = [bytes_field(1, number_field(1, size)) for size in value_shape(value, self.config)]
+        tensor = number_field(1, _FLOAT) + bytes_field(2, b"".join(sizes))
+        value_info = bytes_field(1, value.encode()) + bytes_field(2, bytes_field(1, tensor))
+        return bytes_field(MODEL_GRAPH, bytes_field(number, value_info))
 
 
 def _running_order(fragment: Fragment) -> tuple[int, int, str]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporters.fragments import GLUE, IMAGE, LOGITS, Fragment, Step, all_values
+from exporters.fragments import GLUE, Fragment, Step, all_values
 from exporters.tflite_layout import ALIGNMENT, PartWriter
 from space import SpaceConfig
 
@@ -48,13 +48,17 @@ class TfliteSkeletons:
     """Make the skeletons of the networks of one library from its fragments' layouts.
 
     `template` holds the words (32 bits) of a skeleton up to the operators' vector; `tensors` and `buffers` are
-    the words at which the entries of these two vectors begin.
+    the words at which the entries of these two vectors begin, `input` and `output` those that name the tensors of the
+    model's ends. `places` are the tensors of the values.
     """
 
     layouts: Mapping[Fragment, Mapping[str, Any]]
     template: npt.NDArray[np.uint32]
     tensors: int
     buffers: int
+    input: int
+    output: int
+    places: Mapping[str, int]
 
     @classmethod
     def from_layouts(cls, layouts: Mapping[Fragment, bytes], config: SpaceConfig) -> TfliteSkeletons:
@@ -62,21 +66,29 @@ class TfliteSkeletons:
         read = {fragment: json.loads(layout) for fragment, layout in layouts.items()}
         last = list(read[GLUE]["regions"].values())[-1]
         tensors, buffers = last[0] + last[1], last[2] + last[3]
-        head = _write_head(all_values(config), tensors, buffers)
+        head, input, output = _write_head(tensors, buffers)
         template = np.zeros(len(head) // 4 + buffers + 1 + tensors + 1, np.uint32)
         template[: len(head) // 4] = np.frombuffer(head, np.uint32)
         template[len(head) // 4 + buffers] = tensors
         return cls(
-            layouts=read, template=template, buffers=len(head) // 4, tensors=len(head) // 4 + buffers + 1
+            layouts=read,
+            template=template,
+            buffers=len(head) // 4,
+            tensors=len(head) // 4 + buffers + 1,
+            input=input,
+            output=output,
+            places={value: k for k, value in enumerate(all_values(config))},
         )
 
     def skeleton(self, steps: tuple[Step, ...], part_bytes: Mapping[Fragment, int]) -> bytes:
-        """Return the skeleton of a network: root, names, and vectors of offsets into the parts behind it."""
+        """Return the skeleton of what runs these steps: root, names, and vectors of offsets into the parts behind it."""
         runs = [self._operators_of(step) for step in steps]
         first = len(self.template)
         words = np.empty(first + sum(count for _, _, count in runs), np.uint32)
         words[:first] = self.template
         words[first - 1] = len(words) - first
+        words[self.input] = self.places[steps[0].inputs[0]]
+        words[self.output] = self.places[steps[-1].output]
         part_at, end = {}, 4 * len(words)
         for fragment, size_bytes in part_bytes.items():
             part_at[fragment] = end + -end % ALIGNMENT
@@ -109,8 +121,11 @@ def _point(words: npt.NDArray[np.uint32], word: int, count: int, target: int) ->
     words[word : word + count] = target - 4 * word
 
 
-def _write_head(values: tuple[str, ...], tensors: int, buffers: int) -> bytes:
-    """Write everything before the entries of the first vector; the vectors are buffers, tensors, operators."""
+def _write_head(tensors: int, buffers: int) -> tuple[bytes, int, int]:
+    """Write everything before the entries of the first vector; the vectors are buffers, tensors, operators.
+
+    Return it with the words that are to name the tensors of the model's input and output.
+    """
     writer = PartWriter(data=bytearray(b"\0\0\0\0TFL3"))
     model = writer.rows(
         (_VERSION, _CODES, _SUBGRAPHS, _DESCRIPTION, _BUFFERS),
@@ -136,8 +151,9 @@ def _write_head(values: tuple[str, ...], tensors: int, buffers: int) -> bytes:
     subgraph = writer.rows(subgraph_fields, [frozenset(subgraph_fields)])
     struct.pack_into("<I", writer.data, subgraphs_vector + 4, subgraph.start - subgraphs_vector - 4)
     writer.set_offset(model, 0, _SUBGRAPHS, subgraphs_vector)
-    writer.set_offset(subgraph, 0, _INPUTS, writer.int_vector([values.index(IMAGE)]))
-    writer.set_offset(subgraph, 0, _OUTPUTS, writer.int_vector([values.index(LOGITS)]))
+    ends = writer.int_vector([0]), writer.int_vector([0])
+    for field, position in zip((_INPUTS, _OUTPUTS), ends, strict=True):
+        writer.set_offset(subgraph, 0, field, position)
     writer.set_offset(subgraph, 0, _NAME, writer.string("main"))
 
     writer.align(4)
@@ -146,4 +162,5 @@ def _write_head(values: tuple[str, ...], tensors: int, buffers: int) -> bytes:
     writer.set_offset(subgraph, 0, _TENSORS, vector + 4 + 4 * buffers)
     writer.set_offset(subgraph, 0, _OPERATORS, vector + 8 + 4 * buffers + 4 * tensors)
     writer.data.extend(struct.pack("<I", buffers))
-    return bytes(writer.data)
+    first, last = (position // 4 + 1 for position in ends)  # a vector's count comes before its entries
+    return bytes(writer.data), first, last

@@ -10,6 +10,7 @@ their own, and only when the cache lacks a fragment.
 
 from exporters.errors import ConversionError
 from exporters.library import FragmentLibrary
+from exporters.node_names import node_fragment, node_fragments, with_node_names
 from exporters.recipe import FORMATS, Format, Recipe, link
 from exporters.standalone import standalone
 from exporters.weights import Weights
@@ -22,5 +23,8 @@ __all__ = [
     "Recipe",
     "Weights",
     "link",
+    "node_fragment",
+    "node_fragments",
     "standalone",
+    "with_node_names",
 ]

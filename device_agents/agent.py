@@ -20,9 +20,11 @@ from device_agents.frames import (
     FrameWriter,
 )
 from device_agents.jobs import parse_job
+from device_agents.nvidia import uses_gpu
 from device_agents.parts_cache import PartsCache, free_bytes
 from device_agents.probes import Probes
 from device_agents.refusal import Refusal
+from device_agents.sampler import PERIOD_S, SHARED_PERIOD_S, Sampler
 from device_agents.supervision import ClientGone, Supervision
 
 DIGESTS_LIMIT = 20000
@@ -173,13 +175,29 @@ class Agent:
             self._writer.write(dict(event, type="event", id=request_id))
 
         with self._cache.hold(job.parts()):
-            before = self._probes.conditions(cores)
-            supervision = Supervision(self._agent_path, self._reader, emit, self._probes, job.silence_s)
+            gpus = uses_gpu(str(job.options.get("provider", "")))
+            before = self._probes.conditions(cores, gpus)
+            supervision = self._supervision(emit, job.silence_s, cores, before)
             try:
                 session = supervision.run(job.worker_message(cores, self._cache.parts_dir))
             except Refusal as refusal:
                 if refusal.kind == "part-damaged":
                     self._cache.remove(refusal.details["digest"])
                 raise
-            after = self._probes.conditions(cores)
+            after = self._probes.conditions(cores, gpus)
         return dict(session, conditions_before=before, conditions_after=after)
+
+    def _supervision(
+        self,
+        emit: Callable[[dict[str, Any]], None],
+        silence_s: float,
+        cores: list[int],
+        conditions: dict[str, Any],
+    ) -> Supervision:
+        others = [core for core in available_cores() if core not in cores]
+        sampler = Sampler(
+            self._probes.sources(cores),
+            self._probes.questions(conditions),
+            PERIOD_S if others else SHARED_PERIOD_S,
+        )
+        return Supervision(self._agent_path, self._reader, emit, self._probes, silence_s, sampler, others)

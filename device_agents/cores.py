@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Iterator
 
 from device_agents.facts import parse_cpu_parts
 from device_agents.refusal import Refusal
@@ -15,6 +17,22 @@ def available_cores() -> list[int]:
         return sorted(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS
         return list(range(os.cpu_count() or 1))
+
+
+@contextmanager
+def kept_on(cores: list[int]) -> Iterator[None]:
+    """Keep this thread on some cores for a while; without any, or where the system does not let it, as it is."""
+    try:
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, cores or before)
+    except (AttributeError, OSError):  # not on macOS; refused in some containers and on some phones
+        yield
+        return
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # the system took cores away meanwhile, and has set the rest itself
+            os.sched_setaffinity(0, before)
 
 
 def find_clusters(cores: list[int], filesystem: Path) -> list[list[int]]:

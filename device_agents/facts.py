@@ -7,8 +7,29 @@ does not hold is None. Tested by golden answers: a new device's odd output is on
 from __future__ import annotations
 
 import re
+from typing import Any, Callable
 
 PLAUSIBLE_TEMP_C = (-60.0, 200.0)
+
+
+def parse_switch(text: str) -> bool:
+    """Return whether something is enabled."""
+    if text not in ("Enabled", "Disabled"):
+        raise ValueError("%r is neither Enabled nor Disabled" % text[:80])
+    return text == "Enabled"
+
+
+GPU_FIELDS: tuple[tuple[str, Callable[[str], Any]], ...] = (
+    ("index", int),
+    ("name", str),
+    ("reasons", lambda word: int(word, 16)),
+    ("temp_c", float),
+    ("clock_mhz", int),
+    ("max_clock_mhz", int),
+    ("power_w", float),
+    ("persistence", parse_switch),
+)
+"""What `nvidia-smi` is asked of each GPU, in this order."""
 
 
 def parse_cpu_model(cpuinfo: str) -> str | None:
@@ -97,6 +118,50 @@ def parse_power_mode(text: str) -> str:
     if match is None:
         raise ValueError("%r names no power mode" % text[:80])
     return match.group(1)
+
+
+def parse_thermal_status(text: str) -> int | None:
+    """Return Android's thermal status from `dumpsys thermalservice`: 0 none, 1 light, ... 6 shutdown.
+
+    None where the service is not there (before Android 10) or not shown to this user, as in Termux.
+    Source: https://source.android.com/docs/core/power/thermal-mitigation
+    """
+    match = re.search(r"^\s*Thermal Status: ([0-6])\s*$", text, re.MULTILINE)
+    if match:
+        return int(match.group(1))
+    if "Permission Denial" in text or "Can't find service" in text:
+        return None
+    raise ValueError("%r holds no thermal status" % text[:80])
+
+
+def parse_gpus(text: str) -> list[dict[str, Any]]:
+    """Return the GPUs that nvidia-smi lists, one a line, in the order of GPU_FIELDS.
+
+    `reasons` is the mask of why the clock is as it is. What a GPU does not tell is left out.
+    Source: https://docs.nvidia.com/deploy/nvml-api/group__nvmlClocksEventReasons.html
+    """
+    return [parse_gpu(line) for line in text.splitlines() if line.strip()]
+
+
+def parse_gpu(line: str) -> dict[str, Any]:
+    """Return one GPU. Raises: ValueError."""
+    words = [word.strip() for word in line.split(",")]
+    if len(words) != len(GPU_FIELDS):
+        raise ValueError("%r has %d fields, not %d" % (line[:120], len(words), len(GPU_FIELDS)))
+    gpu: dict[str, Any] = {}
+    for index, (key, parse) in enumerate(GPU_FIELDS):
+        word = words[index]
+        if not re.fullmatch(r"\[.*\]|N/A|", word):  # [N/A], [Not Supported], [Unknown Error]
+            gpu[key] = parse(word)
+    return gpu
+
+
+def parse_cooling_state(text: str) -> int:
+    """Return how hard a cooling device works: 0 not at all; each kind has its own highest."""
+    value = int(text)
+    if value < 0:
+        raise ValueError("%r is no cooling state" % text.strip())
+    return value
 
 
 def parse_percent(text: str) -> int:

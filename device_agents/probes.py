@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Any, Callable
 
 from device_agents import facts
+from device_agents.nvidia import ask_gpus
 from device_agents.readings import Absent, Reading, keep, present, run_with_deadline
+from device_agents.sampler import Question, Source
 
 CPU = "sys/devices/system/cpu/cpu%d/cpufreq/%s"
 THROTTLED_FILE = "sys/devices/platform/soc/soc:firmware/get_throttled"
+THROTTLED_COMMAND = ["vcgencmd", "get_throttled"]
+THERMAL_COMMAND = ["dumpsys", "thermalservice"]
 
 
 class Probes:
@@ -28,9 +32,14 @@ class Probes:
         self._filesystem = filesystem
         self._run_command = run_command or run_with_deadline
         self._fixed: dict[str, Any] | None = None
+        self._silent: set[tuple[str, ...]] = set()  # commands that have nothing to tell here
+        self._gpu_command: list[str] | None = None
 
-    def conditions(self, cores: list[int]) -> dict[str, Any]:
-        """Return the conditions now, frequencies and governors of `cores` alone."""
+    def conditions(self, cores: list[int], gpus: bool = True) -> dict[str, Any]:
+        """Return the conditions now, frequencies and governors of `cores` alone.
+
+        gpus: whether to ask for NVIDIA's GPUs, which takes a tenth of a second.
+        """
         reading = Reading(self._filesystem)
         values: dict[str, Any] = {"time_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         values.update(self.fixed())
@@ -43,10 +52,40 @@ class Probes:
         self._read_battery(reading, values)
         self._read_throttled(reading, values)
         self._read_command(reading, values, "power_mode", ["nvpmodel", "-q"], facts.parse_power_mode)
+        self._read_command(reading, values, "thermal_status", THERMAL_COMMAND, parse_thermal_status)
+        self._read_cooling(reading, values)
+        if gpus:
+            self._read_gpus(reading, values)
         errors = dict(values.pop("probe_errors", {}), **reading.errors)
         if errors:
             values["probe_errors"] = errors
         return values
+
+    def sources(self, cores: list[int]) -> list[Source]:
+        """Return the files that a sample is made of."""
+        root = str(self._filesystem)
+        sources = [
+            Source("freq_khz", str(core), "%s/%s" % (root, CPU % (core, "scaling_cur_freq")), int)
+            for core in cores
+        ]
+        for name, zone in thermal_zones(Reading(self._filesystem)).items():
+            sources.append(Source("temps_c", name, "%s/%s/temp" % (root, zone), facts.parse_temp_c))
+        sources.append(Source("", "throttled", "%s/%s" % (root, THROTTLED_FILE), facts.parse_throttled))
+        sources.append(Source("", "load_1m", "%s/proc/loadavg" % root, facts.parse_load_1m))
+        return sources
+
+    def questions(self, conditions: dict[str, Any]) -> list[Question]:
+        """Return the commands that a sample is made of: those that had an answer for the conditions before."""
+        questions = []
+        if "throttled" in conditions and not (self._filesystem / THROTTLED_FILE).exists():
+            take = partial(named, "throttled", facts.parse_throttled)
+            questions.append(Question(tuple(THROTTLED_COMMAND), take))
+        if "thermal_status" in conditions:
+            take = partial(named, "thermal_status", parse_thermal_status)
+            questions.append(Question(tuple(THERMAL_COMMAND), take))
+        if "gpus" in conditions and self._gpu_command is not None:
+            questions.append(Question(tuple(self._gpu_command), first_gpu))
+        return questions
 
     def fixed(self) -> dict[str, Any]:
         """Return what does not change while the agent runs: processor, system, phone model."""
@@ -107,14 +146,27 @@ class Probes:
 
     def _read_temps(self, reading: Reading, values: dict[str, Any]) -> None:
         temps: dict[str, float] = {}
-        for zone in reading.folders("sys/class/thermal", "thermal_zone*"):
-            name: dict[str, str] = {}
-            reading.file(name, "type", "%s/type" % zone, facts.parse_word, "temps_c")
-            key = name.get("type", Path(zone).name)
-            if key in temps:
-                key = "%s.%s" % (key, Path(zone).name)
-            reading.file(temps, key, "%s/temp" % zone, facts.parse_temp_c, "temps_c")
+        for name, zone in thermal_zones(reading).items():
+            reading.file(temps, name, "%s/temp" % zone, facts.parse_temp_c, "temps_c")
         keep(values, temps_c=temps)
+
+    def _read_cooling(self, reading: Reading, values: dict[str, Any]) -> None:
+        """Read the highest state of each kind of cooling device: a fan, or a cap on a cluster's clock."""
+        cooling: dict[str, int] = {}
+        for folder in reading.folders("sys/class/thermal", "cooling_device*"):
+            found: dict[str, Any] = {}
+            reading.file(found, "type", "%s/type" % folder, facts.parse_word, "cooling")
+            reading.file(found, "state", "%s/cur_state" % folder, facts.parse_cooling_state, "cooling")
+            if len(found) == 2:
+                cooling[found["type"]] = max(found["state"], cooling.get(found["type"], 0))
+        keep(values, cooling=cooling)
+
+    def _read_gpus(self, reading: Reading, values: dict[str, Any]) -> None:
+        def ask() -> str:
+            self._gpu_command, text = ask_gpus(self._run_command)
+            return text
+
+        reading.take(values, "gpus", ask, facts.parse_gpus, "gpus")
 
     def _read_battery(self, reading: Reading, values: dict[str, Any]) -> None:
         battery: dict[str, Any] = {}
@@ -129,9 +181,7 @@ class Probes:
     def _read_throttled(self, reading: Reading, values: dict[str, Any]) -> None:
         reading.file(values, "throttled", THROTTLED_FILE, facts.parse_throttled)
         if "throttled" not in values:
-            self._read_command(
-                reading, values, "throttled", ["vcgencmd", "get_throttled"], facts.parse_throttled
-            )
+            self._read_command(reading, values, "throttled", THROTTLED_COMMAND, facts.parse_throttled)
 
     def _read_command(
         self,
@@ -141,7 +191,39 @@ class Probes:
         command: list[str],
         parse: Callable[[str], Any],
     ) -> None:
+        if tuple(command) in self._silent:
+            return
         reading.take(values, key, lambda: self._run_command(command), parse, key)
+        if key not in values and key not in reading.errors:
+            self._silent.add(tuple(command))
+
+
+def thermal_zones(reading: Reading) -> dict[str, str]:
+    """Return {name: folder} of the thermal zones, a name that comes again with its zone's."""
+    zones: dict[str, str] = {}
+    for zone in reading.folders("sys/class/thermal", "thermal_zone*"):
+        name: dict[str, str] = {}
+        reading.file(name, "type", "%s/type" % zone, facts.parse_word, "temps_c")
+        key = name.get("type", Path(zone).name)
+        zones["%s.%s" % (key, Path(zone).name) if key in zones else key] = zone
+    return zones
+
+
+def named(key: str, parse: Callable[[str], Any], text: str) -> dict[str, Any]:
+    """Return a fact under its name."""
+    return {key: parse(text)}
+
+
+def first_gpu(text: str) -> dict[str, Any]:
+    """Return what a sample says of the GPU that runtimes use unless told otherwise, the first."""
+    gpu = facts.parse_gpus(text)[0]
+    keys = {"reasons": "gpu_reasons", "temp_c": "gpu_temp_c", "clock_mhz": "gpu_clock_mhz"}
+    return {name: gpu[key] for key, name in keys.items() if key in gpu}
+
+
+def parse_thermal_status(text: str) -> int:
+    """Return Android's thermal status. Raises: Absent where it is not shown to this user, ValueError."""
+    return int(present(facts.parse_thermal_status(text)))
 
 
 def parse_property(text: str) -> str:

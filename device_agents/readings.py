@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 COMMAND_DEADLINE_S = 2.0
+DEADLINES_S = {"nvidia-smi": 15.0}  # without persistence mode it wakes each GPU first
 FILE_LIMIT_BYTES = 1 << 20
 MESSAGE_CHARACTERS = 200
 
@@ -79,7 +80,7 @@ def run_with_deadline(command: list[str]) -> str:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        timeout=COMMAND_DEADLINE_S,
+        timeout=DEADLINES_S.get(command[0], COMMAND_DEADLINE_S),
         check=True,
     )
     return done.stdout[:FILE_LIMIT_BYTES].decode("utf-8", "replace")

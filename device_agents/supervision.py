@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 from typing import Any, Callable
 
+from device_agents.cores import kept_on
 from device_agents.frames import FrameError, FrameReader, encode_frame
 from device_agents.probes import Probes
 from device_agents.processes import end_group, signal_name, start_agent
 from device_agents.refusal import Refusal
+from device_agents.sampler import Sampler
 
 HEARTBEAT_S = 2.0
 STDERR_TAIL_BYTES = 4096
@@ -34,12 +36,17 @@ class Supervision:
         emit: Callable[[dict[str, Any]], None],
         probes: Probes,
         silence_s: float,
+        sampler: Sampler,
+        own_cores: list[int],
     ) -> None:
+        """own_cores: where the supervisor stays while the worker runs; none: anywhere."""
         self._agent_path = agent_path
         self._client = client
         self._emit = emit
         self._probes = probes
         self._silence_s = silence_s
+        self._sampler = sampler
+        self._own_cores = own_cores
         self._phase = "start"
         self._stderr = bytearray()
         self._outcome: dict[str, Any] | None = None
@@ -52,13 +59,15 @@ class Supervision:
         try:
             self._emit({"event": "started", "pid": process.pid})
             self._send(process, message)
-            self._watch(process, start_s)
+            with kept_on(self._own_cores):  # the worker, started before, has the cores that it is told
+                self._watch(process, start_s)
             self._await_end(process)
         except Refusal as refusal:
             end_group(process)
             raise self._with_stderr(refusal) from None
         finally:
             end_group(process)
+            self._sampler.close()
         if self._outcome is None:
             raise self._with_stderr(self._death(process.returncode, oom_kills))
         if "failure" in self._outcome:
@@ -83,6 +92,7 @@ class Supervision:
             selector.register(worker.fd, selectors.EVENT_READ)
             selector.register(process.stderr.fileno(), selectors.EVENT_READ)
             selector.register(self._client.fd, selectors.EVENT_READ)
+            self._sampler.open(last_beat_s, selector)
             while not worker.ended:
                 now_s = time.monotonic()
                 if now_s - last_sign_s >= self._silence_s:
@@ -90,15 +100,24 @@ class Supervision:
                 if now_s - last_beat_s >= HEARTBEAT_S:
                     self._emit({"event": "heartbeat", "elapsed_s": now_s - start_s, "phase": self._phase})
                     last_beat_s = now_s
-                wait_s = min(last_sign_s + self._silence_s, last_beat_s + HEARTBEAT_S) - now_s
+                self._take_sample(now_s)
+                due_s = min(last_sign_s + self._silence_s, last_beat_s + HEARTBEAT_S, self._sampler.due_s)
+                wait_s = due_s - now_s
                 for key, _ in selector.select(max(0.0, wait_s)):
                     if key.fd == worker.fd:
                         self._read_worker(worker)
                         last_sign_s = time.monotonic()
                     elif key.fd == self._client.fd:
                         self._read_client(selector)
+                    elif key.data is self._sampler:
+                        self._sampler.read(key.fd)
                     elif not self._read_stderr(process):
                         selector.unregister(key.fd)
+
+    def _take_sample(self, now_s: float) -> None:
+        sample = self._sampler.step(now_s)
+        if sample is not None:
+            self._emit(sample)
 
     def _read_worker(self, worker: FrameReader) -> None:
         try:

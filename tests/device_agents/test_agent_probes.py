@@ -52,6 +52,8 @@ def device(request, tmp_path):
         answer = case["commands"].get(" ".join(command))
         if answer is None:
             raise Absent()
+        if isinstance(answer, dict):
+            raise subprocess.CalledProcessError(answer["status"], command[0])
         return answer
 
     return case, tmp_path, run_command
@@ -109,6 +111,28 @@ def test_a_command_that_hangs_or_fails_is_an_error_within_its_deadline(tmp_path,
     assert "timed out" in conditions["probe_errors"]["throttled"]
     assert "status 3" in conditions["probe_errors"]["power_mode"]
     assert "throttled" not in conditions
+
+
+def test_gpus_are_asked_for_only_where_they_matter(tmp_path):
+    asked = []
+    probes = Probes(tmp_path, lambda command: asked.append(command[0]) or "")
+    assert "gpus" not in probes.conditions([], gpus=False) and "nvidia-smi" not in asked
+    probes.conditions([])
+    assert "nvidia-smi" in asked
+
+
+def test_a_command_that_has_nothing_to_tell_is_asked_once(tmp_path):
+    asked = []
+
+    def run_command(command):
+        asked.append(command[0])
+        return "Permission Denial: can't dump" if command[0] == "dumpsys" else ""
+
+    probes = Probes(tmp_path, run_command)
+    for _ in range(3):
+        assert "thermal_status" not in probes.conditions([])
+    assert asked.count("dumpsys") == 1
+    assert asked.count("vcgencmd") == 3  # an answer that is no throttle mask is an error, not nothing
 
 
 def test_a_command_that_is_not_there_is_absent(tmp_path):

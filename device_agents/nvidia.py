@@ -1,0 +1,37 @@
+"""NVIDIA's command nvidia-smi: how it is asked, by the names that its version knows."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Callable
+
+from device_agents.readings import Absent
+
+QUERY = "index,name,%s,temperature.gpu,clocks.sm,clocks.max.sm,power.draw,persistence_mode"
+REASONS = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")  # drivers from 535 on, and before
+# What it exits with, by its manual page.
+BAD_ARGUMENT = 2
+NOTHING_FOUND = 6
+PROVIDERS = ("cuda", "tensorrt")
+
+
+def ask_gpus(run_command: Callable[[list[str]], str]) -> tuple[list[str], str]:
+    """Return (the command that this driver understands, its answer).
+
+    Raises: Absent without the command or without a GPU, OSError, subprocess.SubprocessError.
+    """
+    for reasons in REASONS:
+        command = ["nvidia-smi", "--query-gpu=" + QUERY % reasons, "--format=csv,noheader,nounits"]
+        try:
+            return command, run_command(command)
+        except subprocess.CalledProcessError as error:
+            if error.returncode == NOTHING_FOUND:
+                raise Absent() from None
+            if error.returncode != BAD_ARGUMENT or reasons == REASONS[-1]:
+                raise
+    raise Absent()
+
+
+def uses_gpu(provider: str) -> bool:
+    """Tell whether a runtime's provider computes on an NVIDIA GPU."""
+    return any(name in provider.lower() for name in PROVIDERS)

@@ -1,0 +1,159 @@
+"""The values of one column as arrays that cannot be changed, checked row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from space.block import block_table
+from space.config import SpaceConfig
+from space.dataset.errors import DatasetError
+from space.dataset.schema import MAX_LIST, Kind
+from space.errors import shown
+
+# One value a row: float64 or int64 (rows,), or a tuple of texts. Vectors of architectures: uint8
+# (rows, stages, 5), the five being op0, op1, prev, inp, sc. Lists: float64 (rows, length), or a tuple of
+# float64 (length,) where lengths differ.
+Column: TypeAlias = NDArray[np.float64] | NDArray[np.int64] | NDArray[np.uint8] | tuple[object, ...]
+
+_T = TypeVar("_T", bound=np.generic)
+MAX_INT = 2**32 - 1  # the packed format holds whole numbers in four bytes
+
+
+def as_column(
+    name: str, kind: Kind, values: object, indices: NDArray[np.int64], config: SpaceConfig
+) -> Column:
+    """Return a column's values, one for each row of `indices`, in the form that `Column` tells.
+
+    Raises:
+        DatasetError: the number of values is not that of the rows, or a value cannot be; the message names its row.
+    """
+    rows = len(indices)
+    if not isinstance(values, Sequence | np.ndarray) or len(values) != rows:
+        size = len(values) if isinstance(values, Sequence | np.ndarray) else "no"
+        raise DatasetError(f"column {name} has {size} values for {rows} rows; give one for each row")
+    if kind.value == "str":
+        return _texts(name, values)
+    if kind.value == "int":
+        return _whole_numbers(name, values)
+    if kind.value == "arch":
+        return _vectors(name, values, indices, config)
+    if not kind.is_list:
+        return _frozen(_checked(name, kind, _floats(name, values, 1)))
+    if isinstance(values, np.ndarray):
+        return _frozen(_checked(name, kind, _floats(name, values, 2)))
+    lists = tuple(_frozen(_floats(f"{name}, row {row}", v, 1)) for row, v in enumerate(values, start=1))
+    if len(set(map(len, lists))) == 1:
+        return _frozen(_checked(name, kind, np.stack(lists)))
+    for row, items in enumerate(lists, start=1):
+        _checked(name, kind, items[np.newaxis], first_row=row)
+    return lists
+
+
+def array_of(column: Column) -> NDArray[np.float64]:
+    """Return a column that is no tuple: which kinds are, `Column` tells."""
+    if isinstance(column, tuple):
+        raise TypeError("a column of texts, or of lists of different lengths, is not one array")
+    return column  # type: ignore[return-value]
+
+
+@lru_cache(maxsize=4)
+def block_codes(ops: tuple[str, ...]) -> NDArray[np.int64]:
+    """Return the place among the blocks of each packed block, ((op0 * ops + op1) << 3) | flags; -1 for none."""
+    places = np.full(len(ops) ** 2 * 8, -1)
+    for (op0, op1, prev, inp, sc), place in block_table(ops).by_raw.items():
+        places[((op0 * len(ops) + op1) << 3) | (prev << 2) | (inp << 1) | sc] = place
+    return places
+
+
+def _floats(name: str, values: object, dimensions: int) -> NDArray[np.float64]:
+    try:
+        found = np.asarray(values)
+    except (ValueError, TypeError) as error:  # lists of different lengths
+        raise DatasetError(f"column {name} does not hold numbers alone; give one number a place") from error
+    if found.dtype.kind not in "fiu" or found.ndim != dimensions:
+        raise DatasetError(f"column {name} does not hold numbers alone; give one number a place")
+    return found.astype(np.float64)
+
+
+def _checked(name: str, kind: Kind, values: NDArray[np.float64], first_row: int = 1) -> NDArray[np.float64]:
+    if kind.is_list and not 1 <= values.shape[1] <= MAX_LIST:
+        raise DatasetError(
+            f"row {first_row}: {name} is a list of {values.shape[1]} values; give 1 to {MAX_LIST}"
+        )
+    good: NDArray[np.bool_] = np.isfinite(values)
+    good &= (values > 0) if kind.positive else (values >= 0)
+    wanted = "a number above 0" if kind.positive else "a number of at least 0"
+    if kind.value == "accuracy":
+        good &= values <= 100
+        wanted = "percent from 0 to 100"
+    _refuse(name, values, good, wanted, first_row)
+    return values
+
+
+def _whole_numbers(name: str, values: object) -> NDArray[np.int64]:
+    found = np.asarray(values)
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        raise DatasetError(f"column {name} does not hold whole numbers alone; give one for each row")
+    _refuse(name, found, (found >= 0) & (found <= MAX_INT), f"a whole number from 0 to {MAX_INT}")
+    return _frozen(found.astype(np.int64))
+
+
+def _texts(name: str, values: Sequence[object] | NDArray[np.generic]) -> tuple[str, ...]:
+    texts = []
+    for row, value in enumerate(values, start=1):
+        if not isinstance(value, str) or not value.isascii() or len(value) > MAX_LIST or "\0" in value:
+            what = shown(value) if isinstance(value, str) else type(value).__name__
+            raise DatasetError(
+                f"row {row}: {name} = {what} cannot be stored; "
+                f"give ASCII text of at most {MAX_LIST} characters"
+            )
+        texts.append(str(value))
+    return tuple(texts)
+
+
+def _vectors(name: str, values: object, indices: NDArray[np.int64], config: SpaceConfig) -> NDArray[np.uint8]:
+    """Check that each vector is that of its row's network, canonical or not."""
+    found = np.asarray(values)
+    count = len(config.ops)
+    if found.shape != (len(indices), config.stages, 5) or found.dtype.kind not in "iu":
+        raise DatasetError(
+            f"column {name} does not hold op0, op1, prev, inp, sc of {config.stages} stages for each row; "
+            "give an array of shape (rows, stages, 5)"
+        )
+    limits = np.array([count, count, 2, 2, 2])
+    good = np.asarray(((found >= 0) & (found < limits)).all(axis=(1, 2)))
+    op0, op1, prev, inp, sc = np.moveaxis(np.where(good[:, None, None], found, 0).astype(np.int64), 2, 0)
+    blocks = block_codes(config.ops)[((op0 * count + op1) << 3) | (prev << 2) | (inp << 1) | sc]
+    good &= (blocks >= 0).all(axis=1)
+    good &= blocks @ len(config.blocks) ** np.arange(config.stages) == indices
+    bad = np.flatnonzero(~good)
+    if bad.size:
+        row = int(bad[0])
+        raise DatasetError(
+            f"row {row + 1}: {name} = {found[row].tolist()} is not the network that the row's hash names; "
+            "the file is damaged or of another space: download or write it again"
+        )
+    return _frozen(found.astype(np.uint8))
+
+
+def _refuse(
+    name: str, values: NDArray[np.generic], good: NDArray[np.bool_], wanted: str, first_row: int = 1
+) -> None:
+    bad = np.argwhere(~good)
+    if bad.size:
+        row, *place = (int(i) for i in bad[0])
+        element = "".join(f"[{i}]" for i in place)
+        value = values[(row, *place)].item()
+        raise DatasetError(
+            f"row {row + first_row}: {name}{element} = {value} is not {wanted}; leave the row out"
+        )
+
+
+def _frozen(values: NDArray[_T]) -> NDArray[_T]:
+    values.setflags(write=False)
+    return values

@@ -1,0 +1,166 @@
+"""Read and write published data files; the suffix names the format."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from space.config import BLOX, SpaceConfig
+from space.dataset import csv_rows, custom_rows, pickle_rows
+from space.dataset.errors import DatasetError
+from space.dataset.header import HEADER_BYTES, Header, header_bytes, parse_header
+from space.dataset.keys import check_space, indices_of
+from space.dataset.model import Dataset
+from space.dataset.schema import kinds_of
+
+_MAX_FILE_BYTES = 1 << 30  # the largest published file, lists of 200 epochs as text, has some 800 MB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Format:
+    """Name a format as headers do, and how its rows become bytes and values again."""
+
+    name: str
+    encode: Callable[[Dataset], tuple[dict[str, str], bytes]]
+    decode: Callable[[bytes, Header, SpaceConfig], tuple[NDArray[np.uint8], dict[str, object]]]
+
+
+_FORMATS: Mapping[str, _Format] = {
+    ".blox": _Format(name="custom", encode=custom_rows.encode, decode=custom_rows.decode),
+    ".csv": _Format(name="csv", encode=csv_rows.encode, decode=csv_rows.decode),
+    ".pickle": _Format(name="pickle", encode=pickle_rows.encode, decode=pickle_rows.decode),
+}
+
+
+def read_dataset(
+    path: str | PathLike[str], *, allow_pickle: bool = False, config: SpaceConfig = BLOX
+) -> Dataset:
+    """Read a published data file whole; a file that is damaged or hostile is an error and nothing else.
+
+    A `.pickle` file is read without running anything that it says, and only where `allow_pickle` is set. A
+    `.csv` file that was cut between two rows cannot be told from a shorter one: compare the number of rows.
+
+    Raises:
+        DatasetError: the file cannot be read, or is not what its suffix and header claim; the message names
+            the file, the place and the remedy.
+    """
+    path = Path(path)
+    try:
+        chosen = _format_of(path)
+        if chosen.name == "pickle" and not allow_pickle:
+            raise DatasetError(
+                "is a pickle, a format made to run code; read the .blox or .csv file of the same name, "
+                "or set allow_pickle"
+            )
+        check_space(config)
+        header, payload = _contents(path, config)
+        if header.format != chosen.name:
+            raise DatasetError(
+                f"has format {header.format!r}, but its suffix {path.suffix} means {chosen.name!r}; "
+                "give the file the suffix of its format"
+            )
+        digests, columns = chosen.decode(payload, header, config)
+        if not len(digests):
+            raise DatasetError("holds no row; it was cut: download or write it again")
+        return Dataset(
+            dataset_type=header.dataset_type,
+            indices=indices_of(digests, config),
+            columns=columns,  # type: ignore[arg-type]  # made into columns there
+            extra=header.extra,
+            config=config,
+        )
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}") from error
+
+
+def write_dataset(path: str | PathLike[str], dataset: Dataset) -> None:
+    """Write a data file in the format that its suffix names, in place of any file there.
+
+    `.csv` and `.pickle` keep every number; `.blox` rounds floats to a millionth. The file appears whole under
+    its name or not at all.
+
+    Raises:
+        DatasetError: the suffix names no format, a number does not fit, or the file cannot be written.
+    """
+    path = Path(path)
+    try:
+        chosen = _format_of(path)
+        types, payload = chosen.encode(dataset)
+        header = Header(
+            dataset_type=dataset.dataset_type,
+            columns=tuple(dataset.columns),
+            extra=dataset.extra,
+            format=chosen.name,
+            column_types=types,
+        )
+        _replace(path, header_bytes(header, dataset.config) + payload)
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}") from error
+    except OSError as error:
+        raise DatasetError(
+            f"{path}: cannot be written: {error.strerror}; check that its folder exists and may be written to"
+        ) from error
+
+
+def _format_of(path: Path) -> _Format:
+    if path.suffix not in _FORMATS:
+        raise DatasetError(
+            f"has the suffix {path.suffix!r}, which names no format; use {', '.join(_FORMATS)}"
+        )
+    return _FORMATS[path.suffix]
+
+
+def _contents(path: Path, config: SpaceConfig) -> tuple[Header, bytes]:
+    """Return a file's header, and its other bytes if they are no more than the columns can need."""
+    try:
+        # A pipe would wait for its other end, were it opened first.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DatasetError("is not a regular file; give the path of a data file")
+        with path.open("rb") as file:
+            head = file.read(HEADER_BYTES)
+            header, size = parse_header(head, config)
+            kinds = kinds_of(header.dataset_type, header.columns).values()
+            row = sum(kind.max_characters(config) for kind in kinds) + 64  # and the hash
+            limit = min(_MAX_FILE_BYTES, HEADER_BYTES + row * len(config))
+            rest = file.read(limit + 1 - len(head))
+    except OSError as error:
+        raise DatasetError(f"cannot be read: {error.strerror}; check the path") from error
+    except ValueError as error:
+        if isinstance(error, DatasetError):
+            raise
+        raise DatasetError(f"cannot be read: {error}; check the path") from error  # a zero character in it
+    if len(head) + len(rest) > limit:
+        raise DatasetError(
+            f"holds more than {limit} bytes, more than {len(config)} rows of these columns can need; "
+            "do not trust the file"
+        )
+    return header, head[size:] + rest
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write beside the file, wait for the disk, then give the name: a reader meets the old file or the new one."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with partial.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

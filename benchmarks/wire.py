@@ -24,13 +24,15 @@ from faulty_link import FaultyLink, faulty_link
 from sshd import Sshd, start_sshd
 
 from exporters import FORMATS, Format, FragmentLibrary, link
-from harness.campaign import Options, Plan
+from harness.campaign import Options
 from harness.commands.sources import cache_folder
+from harness.levels import Level, Plan
 from harness.store import Store
 from space import Architecture
 from space.sampling import select_models
 
-SHORT = Plan(min_slices=2, max_s=0.1, warmup_min_runs=2, warmup_min_s=0.0, warmup_max_s=0.1)
+PLAN = Plan(min_slices=2, max_s=0.1, warmup_min_runs=2, warmup_min_s=0.0, warmup_max_s=0.1)
+SHORT = Level(name="short", sessions=1, plan=PLAN)
 
 
 def main() -> None:
@@ -80,7 +82,7 @@ def campaign(
 ) -> int:
     """Measure the networks that the store lacks and return the bytes sent."""
     before = proxy.up_bytes
-    options = Options(formats=(model_format,), plan=SHORT)
+    options = Options(formats=(model_format,), level=SHORT)
     run([str(network) for network in networks], store, options, server.device(port=proxy.port))
     return proxy.up_bytes - before
 

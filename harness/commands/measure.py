@@ -32,6 +32,14 @@ class ModelFormat(StrEnum):
     tflite = "tflite"
 
 
+class MeasureLevel(StrEnum):
+    """How much measuring a network gets: see harness.levels."""
+
+    quick = "quick"
+    screen = "screen"
+    final = "final"
+
+
 def measure(
     device: Annotated[
         list[str] | None,
@@ -70,11 +78,33 @@ def measure(
             help="Cores to run on, e.g. 4-7 or 0,2; one thread each without --threads. [default: of the fastest cluster]",
         ),
     ] = "",
+    level: Annotated[
+        MeasureLevel,
+        typer.Option(
+            "--level",
+            "-l",
+            help="quick: 1 session a network, to fit a predictor; screen: 3, to rank; final: 5, longer, for finalists.",
+        ),
+    ] = MeasureLevel.screen,
     sessions: Annotated[
-        int, typer.Option("--sessions", "-n", min=1, max=100, help="Sessions (fresh processes) a network.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--sessions",
+            "-n",
+            min=1,
+            max=100,
+            help="Sessions (fresh processes) a network. [default: the level's]",
+        ),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Measure anew what is already stored; new sessions join the old.")
+    ] = False,
+    recalibrate: Annotated[
+        bool,
+        typer.Option(
+            "--recalibrate",
+            help="Measure the reference latency anew: later latencies are multiples of the new one.",
+        ),
     ] = False,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of the order of measurement. [default: random]")
@@ -85,14 +115,16 @@ def measure(
 ) -> None:
     """Time networks on devices; what is stored already is not measured again.
 
-    With nothing else, 20 random networks run on this machine, in every runtime that it has, one session each.
+    With nothing else, 20 random networks run on this machine, in every runtime that it has, three sessions each.
     """
     from harness.devices import load_devices, select_device
     from harness.store import Store, default_url
 
     known = load_devices(devices_file)
     chosen = [select_device(known, name) for name in dict.fromkeys(device or [LOCAL])]
-    options = _options(runtime, model_format, threads, parse_cores(cores), sessions, fresh)
+    options = _options(
+        runtime, model_format, threads, parse_cores(cores), level, sessions, fresh, recalibrate
+    )
     from harness.commands.sources import ExportedModels, select_architectures
 
     architectures = select_architectures(models or [DEFAULT_MODELS])
@@ -131,10 +163,13 @@ def _options(
     model_format: list[ModelFormat] | None,
     threads: int | None,
     cores: tuple[int, ...],
-    sessions: int,
+    level: MeasureLevel,
+    sessions: int | None,
     fresh: bool,
+    recalibrate: bool,
 ) -> Options:
     from harness.campaign import Options
+    from harness.levels import LEVELS
 
     for text in runtime or []:
         try:
@@ -146,8 +181,10 @@ def _options(
         formats=tuple(value.value for value in model_format or ()),
         threads=threads,
         cores=cores,
+        level=LEVELS[level.value],
         sessions=sessions,
         fresh=fresh,
+        recalibrate=recalibrate,
     )
 
 
@@ -160,7 +197,8 @@ def _run_all(
     seed: int | None,
 ) -> list[Outcome]:
     """Run one campaign a device, all at once; a device that fails leaves the others alone."""
-    from harness.campaign import Cancelled, Outcome, run_campaign
+    from harness.campaign import Outcome, run_campaign
+    from harness.measuring import Cancelled
 
     cancel = threading.Event()
 
@@ -210,6 +248,8 @@ def _summarise(outcome: Outcome) -> None:
     if outcome.uses:
         sessions = "session" if outcome.measured == 1 else "sessions"
         parts = [f"{outcome.measured} {sessions} measured in {outcome.elapsed_s:.0f} s"]
+        if outcome.redone:
+            parts.append(f"{outcome.redone} measured again because the device throttled")
         if outcome.reused:
             parts.append(f"{outcome.reused} already stored (--fresh measures anew)")
         if outcome.sent_bytes:

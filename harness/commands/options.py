@@ -21,4 +21,18 @@ StoreOption = Annotated[
         help="Store: a file or a SQLAlchemy URL. [default: your own SQLite file]",
     ),
 ]
+DeviceName = Annotated[
+    str, typer.Option("--device", "-d", help="Device whose measurements to use. [default: local]")
+]
+RuntimeName = Annotated[
+    str,
+    typer.Option("--runtime", "-r", help="Only this runtime, with or without :PROVIDER."),
+]
+ThreadCount = Annotated[
+    int | None, typer.Option("--threads", "-t", min=1, help="Only measurements with so many threads.")
+]
+ConfigurationId = Annotated[
+    str,
+    typer.Option("--configuration", help="Only the configuration with this id; see 'harness results'."),
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]

@@ -60,6 +60,8 @@ def unpack_raw(blob: bytes) -> dict[str, Any]:
             document |= {"samples": [], "gate": {}, "slices": [[*piece, None] for piece in document["slices"]]}
         elif version != VERSION:
             raise ValueError("the blob is of another version")
+        if set(document) != {*_PLAIN, "slices"}:
+            raise ValueError(f"the blob holds other fields than a session has: {sorted(document)}")
         for name in _TUPLES:
             document[name] = tuple(document[name])
         document["slices"] = tuple(

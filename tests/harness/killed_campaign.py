@@ -19,7 +19,7 @@ def main() -> None:
     device = (SshDevice if fields.pop("transport") == "ssh" else LocalDevice)(name="board", **fields)
     store = Store(store_path)
     measure(device, store, networks[:1])
-    measure(device, store, networks, options=replace(ONNX, plan=LONG))
+    measure(device, store, networks, options=replace(ONNX, level=LONG))
 
 
 if __name__ == "__main__":

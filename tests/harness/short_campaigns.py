@@ -12,15 +12,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import harness.campaign
-from harness.campaign import ModelSource, Options, Outcome, Plan, run_campaign
+from harness.campaign import Options, Outcome, run_campaign
 from harness.commands.sources import ExportedModels, select_architectures
 from harness.devices import Device
+from harness.levels import Level, Plan
 from harness.store import Store
 from harness.transports import Transport, open_transport
+from harness.uses import ModelSource
 
-SHORT = Plan(min_slices=3, max_s=0.5, half_width=0.5, warmup_min_runs=3, warmup_min_s=0.0, warmup_max_s=0.1)
-LONG = Plan(min_slices=1000, max_s=60.0, warmup_min_runs=3, warmup_min_s=0.0, warmup_max_s=0.1)
-ONNX = Options(runtimes=("onnxruntime",), plan=SHORT, silence_s=20.0)
+SHORT_PLAN = Plan(
+    min_slices=3, max_s=0.5, half_width=0.5, warmup_min_runs=3, warmup_min_s=0.0, warmup_max_s=0.1
+)
+LONG_PLAN = Plan(min_slices=1000, max_s=60.0, warmup_min_runs=3, warmup_min_s=0.0, warmup_max_s=0.1)
+SHORT = Level(name="short", sessions=1, level=SHORT_PLAN)
+LONG = Level(name="long", sessions=1, plan=LONG_PLAN)
+ONNX = Options(runtimes=("onnxruntime",), level=SHORT, silence_s=20.0)
 NETWORKS = ("bconv/bconv/bconv", "conv/bconv/bconv")
 
 
@@ -59,8 +65,8 @@ def measure(
     connect: Callable[[Device], Transport] = open_transport,
 ) -> Outcome:
     """Run a campaign with a short calibration, in an order that is always the same."""
-    long = harness.campaign.CALIBRATE
-    harness.campaign.CALIBRATE = SHORT
+    long = harness.campaign.CALIBRATION
+    harness.campaign.CALIBRATION = SHORT
     try:
         return run_campaign(
             device,
@@ -73,7 +79,7 @@ def measure(
             connect=connect,
         )
     finally:
-        harness.campaign.CALIBRATE = long
+        harness.campaign.CALIBRATION = long
 
 
 def processes(*words: str) -> list[int]:

@@ -38,9 +38,9 @@ SHORT = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background of a shell inherits it ignored
 import harness.campaign as campaign
-short = campaign.Plan(min_slices=3, max_s=0.3, warmup_min_runs=3, warmup_min_s=0.05, warmup_max_s=0.2)
-campaign.CALIBRATE = short
-campaign.Options.__init__.__kwdefaults__["plan"] = short
+from harness import levels
+plan = levels.Plan(min_slices=3, max_s=0.3, warmup_min_runs=3, warmup_min_s=0.05, warmup_max_s=0.2)
+campaign.CALIBRATION = levels.LEVELS["screen"] = levels.Level(name="short", sessions=1, plan=plan)
 from harness.commands.app import main
 main()
 """
@@ -166,7 +166,7 @@ def fill(path: Path) -> None:
     """Store one measured network and one failure."""
     store = Store(str(path))
     store.start_campaign(CAMPAIGN, "made-up", "2024", {})
-    session, calibration = make_session(number=1), make_session(number=2)
+    session, calibration = make_session(number=1), make_session(number=2, purpose="calibration")
     store.add_session(session)
     store.add_reference(
         ReferenceLatency(
@@ -175,7 +175,7 @@ def fill(path: Path) -> None:
             session_id=calibration.session_id,
             measured_utc=calibration.started_utc,
         ),
-        calibration,
+        [calibration],
     )
     store.add_failure(make_failure(number=3))
     store.close()
@@ -476,7 +476,7 @@ def test_one_network_is_measured_and_measured_no_second_time(user: User, harness
     assert "1 session measured" in first.stderr
     stored = user.rows()
     assert stored == {"campaigns": 1, "sessions": 2, "failures": 0, "reference_latencies": 1}
-    again = user.run(*arguments, HARNESS_CACHE=str(harness_cache))
+    again = user.run(*arguments, "--level", "quick", HARNESS_CACHE=str(harness_cache))
     assert (again.returncode, json.loads(again.stdout)) == (0, [row])
     assert "1 already stored" in again.stderr
     assert user.rows() == stored

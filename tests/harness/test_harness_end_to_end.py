@@ -12,20 +12,23 @@ from pathlib import Path
 import pytest
 
 from exporters import FragmentLibrary
-from harness import campaign
+from harness import campaign, uses
 from harness.agent import AgentClient
-from harness.campaign import Cancelled, Options, Outcome, Plan, run_campaign
+from harness.campaign import Options, Outcome, run_campaign
 from harness.commands.sources import REFERENCE, ExportedModels, select_architectures
 from harness.devices import Device, LocalDevice
 from harness.errors import ConfigError, DeviceError
 from harness.latencies import latencies, to_json
+from harness.levels import Level, Plan
 from harness.link import Link
+from harness.measuring import Cancelled
 from harness.models import Model
 from harness.stats import session_ratios
 from harness.store import Store
 from harness.transports.local import LocalTransport
 
-SHORT = Plan(min_slices=3, max_s=0.5, warmup_min_runs=3, warmup_min_s=0.05, warmup_max_s=0.3)
+SHORT_PLAN = Plan(min_slices=3, max_s=0.5, warmup_min_runs=3, warmup_min_s=0.05, warmup_max_s=0.3)
+SHORT = Level(name="short", sessions=1, plan=SHORT_PLAN)
 SMALL, LARGE = "conv/conv/conv", "mbconv-mbconv+in/mbconv-mbconv+in/mbconv-mbconv+in"
 RUNTIMES = ("onnxruntime", "tflite")
 
@@ -51,7 +54,7 @@ class Notes:
 
 @pytest.fixture(autouse=True)
 def short_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(campaign, "CALIBRATE", SHORT)
+    monkeypatch.setattr(campaign, "CALIBRATION", SHORT)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +103,7 @@ def measure(
     cancel: threading.Event | None = None,
     **options: object,
 ) -> Outcome:
-    request = Options(plan=SHORT, **options)  # type: ignore[arg-type]
+    request = Options(level=SHORT, **options)  # type: ignore[arg-type]
     return run_campaign(
         device,
         source,
@@ -272,7 +275,7 @@ def test_a_session_under_other_conditions_than_its_configuration_is_a_failure(
 ) -> None:
     measure(device, source, store, runtimes=("onnxruntime",))
     tiers = iter("C")  # when the campaign begins; a reboot later has set the clocks otherwise
-    monkeypatch.setattr(campaign, "clock_tier", lambda conditions, cores: next(tiers, "B"))
+    monkeypatch.setattr(uses, "clock_tier", lambda conditions, cores: next(tiers, "B"))
     outcome = measure(device, source, store, runtimes=("onnxruntime",), sessions=2)
     assert (outcome.measured, outcome.reused) == (0, 2)
     assert {failure.kind for failure in outcome.failures} == {"conditions-changed"}

@@ -13,17 +13,19 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import alembic.command
 import pytest
 import sqlalchemy as sa
+from alembic.config import Config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_records import CAMPAIGN, CONFIGURATION, SESSIONS, graph_hash, make_failure, make_session, make_slice
 
+import harness.store
 from harness.errors import StoreError
 from harness.latencies import latencies
 from harness.records import ReferenceLatency, SessionRecord
@@ -97,7 +99,7 @@ def test_what_was_stored_is_there_after_opening_again(store: Store, path: Path) 
     calibration = make_session(number=3)
     store.add_session(session)
     store.add_failure(failure)
-    store.add_reference(reference_of(calibration, 1234.5), calibration)
+    store.add_reference(reference_of(calibration, 1234.5), [calibration])
     store.finish_campaign(CAMPAIGN, "2024-05-01T01:00:00.000+00:00", "complete with 1 failures")
     store.close()
     again = Store(str(path))
@@ -123,9 +125,10 @@ def test_sessions_are_counted_by_network_and_configuration(store: Store) -> None
 
 
 def test_a_calibration_does_not_count_as_a_measurement_of_the_reference_network(store: Store) -> None:
-    calibration = make_session(number=5)
-    store.add_reference(reference_of(calibration), calibration)
+    calibration = make_session(number=5, purpose="calibration")
+    store.add_reference(reference_of(calibration), [calibration])
     assert store.session_counts(CONFIGURATION) == {}
+    assert store.session_counts(CONFIGURATION, "calibration") == {graph_hash(5): 1}
     assert latencies(store, CONFIGURATION) == []
     store.add_session(make_session(number=5))
     assert store.session_counts(CONFIGURATION) == {graph_hash(5): 1}
@@ -135,10 +138,10 @@ def test_a_calibration_does_not_count_as_a_measurement_of_the_reference_network(
 def test_a_new_reference_latency_replaces_the_old_and_keeps_both_sessions(store: Store) -> None:
     first, second = make_session(number=5), make_session(number=5)
     assert store.reference_latency(CONFIGURATION) is None
-    store.add_reference(reference_of(first, 100.0), first)
-    store.add_reference(reference_of(second, 90.0), second)
+    store.add_reference(reference_of(first, 100.0), [first])
+    store.add_reference(reference_of(second, 90.0), [second])
     other = make_session(number=5, configuration=replace(CONFIGURATION, threads=1))
-    store.add_reference(reference_of(other, 50.0), other)
+    store.add_reference(reference_of(other, 50.0), [other])
     assert store.reference_latency(CONFIGURATION) == reference_of(second, 90.0)
     assert {session.session_id for session in store.sessions(CONFIGURATION)} == {
         first.session_id,
@@ -154,7 +157,7 @@ def test_latencies_are_ratios_times_the_reference_latency_fastest_first(store: S
     for session in (timed(1, 4), timed(2, 2), timed(2, 2)):
         store.add_session(session)
     assert latencies(store, CONFIGURATION) == [], "without a reference latency there is no latency"
-    store.add_reference(reference_of(calibration, 3e6), calibration)
+    store.add_reference(reference_of(calibration, 3e6), [calibration])
     found = latencies(store, CONFIGURATION)
     assert [(row.architecture, row.latency_ms, row.estimate.sessions) for row in found] == [
         ("network 2", 6.0, 2),
@@ -174,7 +177,7 @@ def test_latencies_are_read_in_batches_of_networks(store: Store, monkeypatch: py
         lambda configuration, hashes: sizes.append(len(hashes)) or read(configuration, hashes),
     )
     calibration = make_session([make_slice([1000], [1000], [1000])] * 6, number=9)
-    store.add_reference(reference_of(calibration, 3e6), calibration)
+    store.add_reference(reference_of(calibration, 3e6), [calibration])
     for number in (5, 1, 4, 2, 3):
         store.add_session(make_session([make_slice([number * 1000], [1000], [1000])] * 6, number=number))
     found = latencies(store, CONFIGURATION)
@@ -230,7 +233,7 @@ def test_a_reference_and_its_session_are_stored_together_or_not_at_all(store: St
     session = make_session()
     bad = replace(reference_of(session), session_id="another")
     with pytest.raises(StoreError):
-        store.add_reference(bad, session)
+        store.add_reference(bad, [session])
     assert rows(path, "select count(*) from sessions") == [(0,)]
     assert store.reference_latency(CONFIGURATION) is None
 
@@ -240,7 +243,7 @@ def test_a_reference_and_its_session_are_stored_together_or_not_at_all(store: St
 
 def test_a_store_is_made_with_its_folder_and_writes_ahead(store: Store, path: Path) -> None:
     assert rows(path, "pragma journal_mode") == [("wal",)]
-    assert rows(path, "select version_num from alembic_version") == [("0001",)]
+    assert rows(path, "select version_num from alembic_version") == [("0002",)]
 
 
 def test_the_migrations_make_the_tables_that_the_code_uses(store: Store, path: Path) -> None:
@@ -251,6 +254,71 @@ def test_the_migrations_make_the_tables_that_the_code_uses(store: Store, path: P
     assert set(found.tables) - {"alembic_version"} == set(METADATA.tables)
     for name, table in METADATA.tables.items():
         assert shape(found.tables[name]) == shape(table)
+
+
+def test_a_store_of_the_first_schema_is_migrated_with_its_calibrations_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "first.sqlite"
+    config = Config()
+    config.set_main_option("script_location", str(Path(harness.store.__file__).parent / "migrations"))
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        alembic.command.upgrade(config, "0001")
+    engine.dispose()
+    network, calibration = make_session(number=1), make_session(number=5)
+    change(
+        path,
+        "insert into campaigns (id, device, started_utc, request) values (?, 'made-up', '2024', '{}')",
+        CAMPAIGN,
+    )
+    values = asdict(CONFIGURATION) | {"cores": "4,5", "digest": CONFIGURATION.digest, "id": 7}
+    insert(path, "configurations", values)
+    for session in (network, calibration):
+        document = json.loads(zlib.decompress(pack_raw(session)))
+        del document["samples"], document["gate"]
+        document |= {"version": 1, "slices": [piece[:4] for piece in document["slices"]]}
+        names = (
+            "graph_hash",
+            "architecture",
+            "model_digest",
+            "started_utc",
+            "elapsed_s",
+            "loop_s",
+            "stop",
+            "agent_digest",
+        )
+        insert(
+            path,
+            "sessions",
+            {name: getattr(session, name) for name in names}
+            | {"id": session.session_id, "campaign_id": CAMPAIGN, "configuration_id": 7}
+            | {"raw": zlib.compress(json.dumps(document).encode())},
+        )
+    old = {
+        "configuration_id": 7,
+        "latency_ns": 5e6,
+        "session_id": calibration.session_id,
+        "measured_utc": "2024",
+    }
+    insert(path, "reference_latencies", old)
+    store = Store(str(path))
+    assert store.sessions(CONFIGURATION) == [network]
+    assert store.sessions(CONFIGURATION, purpose="calibration") == [
+        replace(calibration, purpose="calibration")
+    ]
+    assert store.reference_latency(CONFIGURATION) == ReferenceLatency(
+        configuration=CONFIGURATION, latency_ns=5e6, session_id=calibration.session_id, measured_utc="2024"
+    )
+    newer = make_session(number=5, purpose="calibration")
+    store.add_reference(replace(reference_of(newer, 4e6), sessions=3, spread=0.01), [newer])
+    latest = store.reference_latency(CONFIGURATION)
+    assert latest is not None and (latest.latency_ns, latest.sessions, latest.spread) == (4e6, 3, 0.01)
+    store.close()
+
+
+def insert(path: Path, table: str, values: dict[str, object]) -> None:
+    marks = ", ".join("?" * len(values))
+    change(path, f"insert into {table} ({', '.join(values)}) values ({marks})", *values.values())
 
 
 def shape(table: sa.Table) -> dict[str, tuple[object, ...]]:
@@ -357,13 +425,13 @@ def test_a_store_names_itself_by_its_url(path: Path) -> None:
 DAMAGE = {
     "no bytes": b"",
     "no zlib": b"garbage",
-    "cut off": zlib.compress(b'{"version": 1}' * 50)[:-8],
+    "cut off": zlib.compress(b'{"version": 2}' * 50)[:-8],
     "no JSON": zlib.compress(b"{"),
     "no text": zlib.compress(b"\xff\xfe"),
     "a list": zlib.compress(b"[]"),
     "a number": zlib.compress(b"1"),
     "another version": zlib.compress(
-        json.dumps(json.loads(zlib.decompress(pack_raw(make_session()))) | {"version": 2}).encode()
+        json.dumps(json.loads(zlib.decompress(pack_raw(make_session()))) | {"version": 3}).encode()
     ),
     "no version": zlib.compress(b"{}"),
     "no fields": zlib.compress(b'{"version": 1}'),
@@ -391,7 +459,7 @@ def test_a_blob_that_lacks_a_field_or_garbles_it_is_refused(store: Store, path: 
     document = json.loads(zlib.decompress(pack_raw(make_session())))
     lacking = {key: value for key, value in document.items() if key != field}
     carried = field.startswith(
-        ("conditions", "plan", "load", "first_run", "reference_load", "reference_first")
+        ("conditions", "plan", "gate", "load", "first_run", "reference_load", "reference_first")
     )
     for damaged in (lacking,) if carried else (lacking, document | {field: None}):
         change(path, "update sessions set raw = ?", zlib.compress(json.dumps(damaged).encode()))
@@ -582,7 +650,7 @@ def test_postgresql_keeps_what_sqlite_keeps(postgres_url: str) -> None:
     store.add_failure(failure)
     for latency_ns in (100.0, 90.0):
         calibration = make_session(number=2)
-        store.add_reference(reference_of(calibration, latency_ns), calibration)
+        store.add_reference(reference_of(calibration, latency_ns), [calibration])
     assert store.sessions(CONFIGURATION, [graph_hash(1)]) == [session]
     assert store.session_counts(CONFIGURATION)[graph_hash(1)] == 1
     assert store.reference_latency(CONFIGURATION) == reference_of(calibration, 90.0)

@@ -101,7 +101,7 @@ def test_the_agent_on_the_device_is_used_again_until_it_changes(server: Sshd, tm
 
 def test_tflite_is_measured_over_ssh(server: Sshd, store: Store) -> None:
     device = server.device(root=str(server.folder / "tflite root"))
-    options = Options(runtimes=("tflite",), plan=SHORT, silence_s=20.0)
+    options = Options(runtimes=("tflite",), level=SHORT, silence_s=20.0)
     outcome = measure(device, store, NETWORKS[:1], options=options)
     assert (outcome.measured, outcome.failures, outcome.error) == (1, [], None)
     assert outcome.uses[0].configuration.format == "tflite"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import signal
@@ -21,8 +20,8 @@ from short_campaigns import NETWORKS, SHORT, await_no_process
 from small_disk import small_disk
 from sshd import Sshd, free_port, start_sshd
 
-import harness.campaign
 from harness.commands.app import main
+from harness.levels import LEVELS
 from harness.records import SessionRecord
 from harness.store import Store
 
@@ -53,9 +52,8 @@ class CommandLine:
         self.folder, self._monkeypatch, self._capsys = folder, monkeypatch, capsys
         monkeypatch.chdir(folder)
         monkeypatch.setenv("HARNESS_STORE", str(folder / "store.sqlite"))
-        monkeypatch.setattr("harness.campaign.CALIBRATE", SHORT)
-        short = functools.partial(harness.campaign.Options, plan=SHORT)
-        monkeypatch.setattr("harness.campaign.Options", short)
+        monkeypatch.setattr("harness.campaign.CALIBRATION", SHORT)
+        monkeypatch.setitem(LEVELS, "screen", SHORT)
 
     def write_devices(self, **tables: dict[str, Any]) -> None:
         """Write devices.toml."""

@@ -106,7 +106,8 @@ def fit_ladder(
     (the rule of Breiman et al. 1984, on the differences).
 
     Raises:
-        ConfigError: too few networks, a network twice or not in the space, a ratio or known value not finite and above 0.
+        ConfigError: too few networks, a network twice or not in the space, a ratio not finite and above 0,
+            or a known value that is not finite.
     """
     places, measured = check_indices(indices, config), np.asarray(ratios, dtype=np.float64)
     _check_measured(places, measured, config)
@@ -173,7 +174,7 @@ def cv_plus(
     reach = np.abs(spread) * scores[:, None]
     low = np.partition(spread - reach, rank - 1, axis=0)[rank - 1]
     high = np.partition(spread + reach, count - rank, axis=0)[count - rank]
-    return low, high
+    return np.maximum(low, 0.0), high  # a latency is positive
 
 
 def check_indices(indices: ArrayLike, config: SpaceConfig) -> IndexArray:
@@ -219,7 +220,10 @@ def _whole(name: str, values: ArrayLike | None, config: SpaceConfig) -> FloatArr
         raise ConfigError(
             f"{name} has shape {array.shape}; give one value for each of {len(config)} networks"
         )
-    check_ratios(name, array)
+    if bad := np.flatnonzero(~np.isfinite(array)).tolist():
+        raise ConfigError(
+            f"{name} of network {bad[0]} is {array[bad[0]]}; give a finite number for every network"
+        )
     return array
 
 

@@ -9,56 +9,73 @@ import numpy as np
 from search.latency.features import FloatArray, IndexArray, block_digits, rows_of
 from space import SpaceConfig
 
+FREE = 100.0  # a column this many deviations wide is, for the penalties tried, as good as not shrunk
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Contributions:
-    """Predict a ratio as `constant` plus what the block of each stage adds; `blocks` has shape (stages, B)."""
+class Linear:
+    """Predict a ratio as `constant`, what the block of each stage adds, and `slope` times a guess.
+
+    `blocks` has shape (stages, B), `guess` (len(config),); without a guess it is None.
+    """
 
     config: SpaceConfig
     constant: float
     blocks: FloatArray
+    slope: float = 0.0
+    guess: FloatArray | None = None
 
     def __call__(self, indices: IndexArray) -> FloatArray:
         """Return the prediction for each network, shape (n,)."""
         total: FloatArray = np.full(np.shape(indices), self.constant)
         for stage, digit in enumerate(block_digits(self.config, indices).T):
             total += self.blocks[stage, digit]
-        return total
+        return total if self.guess is None else total + self.slope * self.guess[indices]
 
 
 def fit_ridge(
     config: SpaceConfig,
     tables: FloatArray,
     indices: IndexArray,
-    targets: FloatArray,
-    scale: FloatArray,
+    ratios: FloatArray,
     penalties: FloatArray,
-) -> Contributions:
-    """Fit `targets` (n,) by ridge regression; the penalty is the one with the best leave-one-out error.
+    guess: FloatArray | None = None,
+) -> Linear:
+    """Fit ratios (n,) by ridge regression on relative errors; the penalty is that of least leave-one-out error.
 
     `tables`: features of each block, (B, columns) for all stages or (stages, B, columns); wider columns are shrunk less.
-    `scale` (n,): errors are minimised in units of it; the measured ratio makes them relative errors.
-    `penalties` are for weights of mean 1, so they do not depend on the unit.
+    `guess` (len(config),): a column that is not shrunk, so that the rest explains what a line through it leaves.
     """
     from sklearn.linear_model import RidgeCV
 
     tables = np.broadcast_to(tables, (config.stages, *tables.shape[-2:]))
     digits = block_digits(config, indices)
-    rows = np.hstack([rows_of(tables[stage], digits[:, [stage]]) for stage in range(config.stages)])
-    weights = scale**-2.0
-    model = RidgeCV(alphas=penalties).fit(rows, targets, sample_weight=weights / weights.mean())
-    slopes = model.coef_.reshape(config.stages, -1, 1)  # (stages, columns, 1)
-    return Contributions(config=config, constant=float(model.intercept_), blocks=(tables @ slopes)[..., 0])
+    columns = [rows_of(tables[stage], digits[:, [stage]]) for stage in range(config.stages)]
+    width = 0.0 if guess is None or np.ptp(guess) == 0 else FREE / float(guess.std())
+    if guess is not None:
+        columns.append(width * (guess[indices, None] - guess.mean()))
+    weights = ratios**-2.0
+    # Penalties are for weights of mean 1: then they do not depend on the ratios' level.
+    model = RidgeCV(alphas=penalties).fit(np.hstack(columns), ratios, sample_weight=weights / weights.mean())
+    slopes = model.coef_[: config.stages * tables.shape[-1]].reshape(config.stages, -1, 1)
+    slope = 0.0 if guess is None else width * float(model.coef_[-1])
+    return Linear(
+        config=config,
+        constant=float(model.intercept_) - (0.0 if guess is None else slope * float(guess.mean())),
+        blocks=(tables @ slopes)[..., 0],
+        slope=slope,
+        guess=guess,
+    )
 
 
 def fit_line(x: FloatArray, ratios: FloatArray) -> tuple[float, float]:
-    """Return slope and intercept of the line through (x, ratios) with the least squared relative errors.
+    """Return slope and intercept of the line through (x, ratios), each (n,), with the least squared relative errors.
 
     Where x is constant the slope is 0.
     """
     weights = ratios**-2.0
     centre = np.average(x, weights=weights)
-    spread = np.sum(weights * (x - centre) ** 2)
     level = np.average(ratios, weights=weights)
+    spread = np.sum(weights * (x - centre) ** 2)
     slope = np.sum(weights * (x - centre) * (ratios - level)) / spread if np.ptp(x) > 0 else 0.0
     return float(slope), float(level - slope * centre)

@@ -26,8 +26,7 @@ from space import BLOX, SpaceConfig
 from space.costs import all_macs
 
 FEWEST = 10  # networks; CV+ intervals at 90 % need 9
-PENALTIES = np.logspace(-3, 3, 19)
-STRONG_PENALTIES = np.logspace(0, 4, 13)
+PENALTIES = np.logspace(-3, 4, 22)
 PAIR_SCALE = 0.1  # second-order effects are expected to be a tenth of first-order ones
 TREES = 120
 
@@ -91,7 +90,7 @@ def fit_structured(training: Training) -> Predictor:
     """Fit ridge regression on op counts and wiring of each stage."""
     config = training.known.config
     table = standardised(block_features(config))
-    return fit_ridge(config, table, training.indices, training.ratios, training.ratios, PENALTIES)
+    return fit_ridge(config, table, training.indices, training.ratios, PENALTIES)
 
 
 def fit_pairs(training: Training) -> Predictor:
@@ -100,28 +99,29 @@ def fit_pairs(training: Training) -> Predictor:
     table = np.hstack(
         [standardised(block_features(config)), PAIR_SCALE * standardised(pair_features(config))]
     )
-    return fit_ridge(config, table, training.indices, training.ratios, training.ratios, PENALTIES)
+    return fit_ridge(config, table, training.indices, training.ratios, PENALTIES)
 
 
 def fit_corrected(training: Training) -> Predictor:
-    """Correct a line through the sum of parts by a shrunk ridge on its residual."""
+    """Fit a line through the sum of parts, corrected by a shrunk ridge."""
     return _corrected(training, _present(training.known.parts_sum))
 
 
 def fit_transfer(training: Training) -> Predictor:
-    """Correct a line through another configuration's prediction by a shrunk ridge on its residual."""
+    """Fit a line through another configuration's prediction, corrected by a shrunk ridge."""
     return _corrected(training, _present(training.known.prior))
 
 
 def fit_boosted(training: Training) -> Predictor:
-    """Fit boosted trees on the relative residual of the structured ridge: what depends on more than one stage.
+    """Fit boosted trees on what a ridge leaves: what depends on more than one stage. With parts, `corrected` is that ridge.
 
     Friedman 2002, "Stochastic gradient boosting". Of scikit-learn's two kinds the older one, which predicts the whole space
     about six times as fast.
     """
     from sklearn.ensemble import GradientBoostingRegressor
 
-    known, base = training.known, fit_structured(training)
+    known = training.known
+    base = (fit_structured if known.parts_sum is None else fit_corrected)(training)
 
     def columns(indices: IndexArray, before: FloatArray) -> FloatArray:
         extra = [] if known.parts_sum is None else [known.parts_sum[indices] / before]
@@ -150,10 +150,12 @@ RUNGS: tuple[Rung, ...] = (
     Rung(name="sum", meaning="the sum of the measured parts", fit=fit_sum, needs="parts_sum"),
     Rung(name="affine", meaning="a line through the sum of parts", fit=fit_affine, needs="parts_sum"),
     Rung(name="ridge", meaning="ridge on op counts and wiring of each stage", fit=fit_structured),
-    Rung(name="corrected", meaning="affine, its residual by ridge", fit=fit_corrected, needs="parts_sum"),
+    Rung(
+        name="corrected", meaning="affine, corrected by a shrunk ridge", fit=fit_corrected, needs="parts_sum"
+    ),
     Rung(
         name="transfer",
-        meaning="a line through the prior, its residual by ridge",
+        meaning="a line through the prior, corrected by a shrunk ridge",
         fit=fit_transfer,
         needs="prior",
     ),
@@ -168,23 +170,21 @@ def _line(training: Training, x: FloatArray) -> Predictor:
 
 
 def _corrected(training: Training, guess: FloatArray) -> Predictor:
-    """Fit a line through `guess`, shape (len(config),), then what is left by ridge towards 0.
+    """Fit a line through `guess`, shape (len(config),), and what it leaves by ridge, both at once.
 
     Two configurations differ in what an op costs by some share of the cost. So each feature is as wide as its effect within the
-    guess, never quite 0, and a ridge shrinks relative differences, not absolute ones.
+    guess, and a ridge shrinks relative differences; but no narrower than the typical one: a device may find dear what
+    costs another nothing.
     """
     config = training.known.config
-    line = _line(training, guess)
     table = standardised(block_features(config))
     effects = stage_effects(config, guess)  # (stages, B)
-    sizes = np.abs(np.stack([np.linalg.lstsq(table, effect, rcond=None)[0] for effect in effects]))
-    sizes = sizes / np.sqrt(np.mean(sizes**2)) if np.any(sizes > 0) else np.ones_like(sizes)
-    sizes = np.hypot(sizes, 0.3)  # (stages, columns): a device may find dear what costs another nothing
-    left = training.ratios - line(training.indices)
-    correction = fit_ridge(
-        config, table * sizes[:, None, :], training.indices, left, training.ratios, STRONG_PENALTIES
-    )
-    return lambda indices: line(indices) + correction(indices)
+    sizes = np.stack(
+        [np.linalg.lstsq(table, effect, rcond=None)[0] for effect in effects]
+    )  # (stages, columns)
+    typical = np.sqrt(np.mean(sizes**2))
+    widths = np.hypot(sizes / typical, 1.0) if typical > 0 else np.ones_like(sizes)
+    return fit_ridge(config, table * widths[:, None, :], training.indices, training.ratios, PENALTIES, guess)
 
 
 def _present(array: FloatArray | None) -> FloatArray:

@@ -1,0 +1,208 @@
+"""Does the latency of a network equal the sum of its parts' on this configuration, and where does it not?
+
+Accelerators fuse and schedule across the borders of parts; there the sum fails, and no line through it helps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from search.latency.features import FloatArray
+from search.latency.judging import Errors
+from search.latency.ladder import check_indices, fit_ladder
+from search.latency.parts import cell_excess, parts_sum
+from search.latency.ridge import fit_line
+from search.latency.rungs import RUNGS
+from space import BLOX, Architecture, Block, SpaceConfig
+
+__all__ = ["Audit", "Effect", "audit", "judge_additivity", "parts_sum", "render"]
+
+Verdict = Literal["additive", "ranks only", "not additive"]
+
+CEILINGS = 1.5  # a line through the sum may be this much worse than two rounds of measurement agree
+FLOOR = 0.02  # an error that is good enough whatever the ceiling
+RANKING = 0.95  # Spearman
+
+# What of a block may matter at the borders of its stage.
+FACTORS: Mapping[str, Callable[[Block], str]] = {
+    "wiring": lambda block: block.wiring,
+    "entrance": lambda block: str(block) if block.wiring == "parallel" else block.op0 or block.op1,
+    "before the reduction": lambda block: str(block) if block.wiring == "parallel" else block.op1,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """The mean relative deviation of `count` networks or cells that have `level` of `factor` in `stage`.
+
+    `interval`: the 95 % interval of the mean by Student's t; None for a single one. Of many effects one in twenty excludes 0 by
+    chance.
+    """
+
+    stage: int
+    factor: str
+    level: str
+    count: int
+    mean: float
+    interval: tuple[float, float] | None
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """How far the sum of parts holds.
+
+    `plain`: errors of the sum itself; `affine`: of `slope` * sum + `intercept`, cross-validated. `borders`: what networks
+    measure above that line, by what stands in each stage. `cells`: what cells of two ops take above the sum of their
+    ops alone. `ceiling`: the mean absolute difference of two rounds of measurement, None if unknown.
+    """
+
+    plain: Errors
+    affine: Errors
+    slope: float
+    intercept: float
+    borders: tuple[Effect, ...]
+    cells: tuple[Effect, ...]
+    ceiling: float | None
+    verdict: Verdict
+    reason: str
+
+
+def audit(
+    parts: Mapping[str, float],
+    indices: ArrayLike,
+    ratios: ArrayLike,
+    *,
+    config: SpaceConfig = BLOX,
+    ceiling: float | None = None,
+    seed: int = 0,
+) -> Audit:
+    """Compare measured networks, indices and ratios of shape (n,), with the sums of their measured parts.
+
+    `ceiling`: the `mape` of `repeatability` between two rounds, if two were measured.
+
+    Raises:
+        ConfigError: a part is missing, or as `fit_ladder` for the networks.
+    """
+    total = parts_sum(parts, config)
+    rungs = [rung for rung in RUNGS if rung.name in ("sum", "affine")]
+    ladder = fit_ladder(indices, ratios, config=config, parts_sum=total, seed=seed, rungs=rungs)
+    plain, affine = (report.errors for report in ladder.reports)
+    assert plain is not None and affine is not None, "both need parts alone"
+    places = check_indices(indices, config)
+    slope, intercept = fit_line(total[places], ladder.ratios)
+    verdict, reason = judge_additivity(affine, ceiling)
+    return Audit(
+        plain=plain,
+        affine=affine,
+        slope=slope,
+        intercept=intercept,
+        borders=_borders(places.tolist(), ladder.ratios / (slope * total[places] + intercept) - 1, config),
+        cells=_cells(cell_excess(parts, config)),
+        ceiling=ceiling,
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def judge_additivity(affine: Errors, ceiling: float | None) -> tuple[Verdict, str]:
+    """Say in a word and a sentence what the errors of the line through the sum mean."""
+    limit = FLOOR if ceiling is None else max(FLOOR, CEILINGS * ceiling)
+    origin = (
+        f"{CEILINGS} times what two rounds of measurement differ by"
+        if limit > FLOOR
+        else "good enough anywhere"
+    )
+    off = f"a line through the sum of parts is off by {affine.mape:.2%} on networks held out"
+    if affine.mape <= limit:
+        return "additive", f"{off}, within {limit:.2%} ({origin})"
+    if affine.spearman is not None and affine.spearman >= RANKING:
+        return "ranks only", (
+            f"{off}, more than {limit:.2%} ({origin}), but orders them at Spearman {affine.spearman:.3f}"
+        )
+    order = "none" if affine.spearman is None else f"{affine.spearman:.3f}"
+    return "not additive", f"{off}, more than {limit:.2%} ({origin}); Spearman {order}"
+
+
+def render(audit: Audit) -> str:
+    """Return the audit as lines for a reader: the verdict, the errors, and the effects that are clear."""
+    lines = [f"{audit.verdict}: {audit.reason}", ""]
+    for name, errors in (("sum", audit.plain), ("a * sum + b", audit.affine)):
+        order = "no order" if errors.spearman is None else f"Spearman {errors.spearman:.3f}"
+        lines.append(
+            f"{name:12} mean error {errors.mape:6.2%}, median {errors.median_ape:6.2%}, within 5 % {errors.within_5:4.0%}, "
+            f"within 10 % {errors.within_10:4.0%}, {order} ({errors.count} networks)"
+        )
+    lines.append(f"{'':12} a = {audit.slope:.4f}, b = {audit.intercept:.4f}")
+    if audit.ceiling is not None:
+        lines.append(f"{'two rounds':12} mean difference {audit.ceiling:6.2%}")
+    for title, effects in (
+        ("networks against the line through the sum", audit.borders),
+        ("cells against the sum of their ops alone", audit.cells),
+    ):
+        clear = [effect for effect in effects if effect.is_clear]
+        lines += [
+            "",
+            f"{title}: {len(clear)} of {len(effects)} effects exclude 0, {len(effects) / 20:.0f} would by chance",
+        ]
+        lines += [_line(effect) for effect in sorted(clear, key=lambda effect: -abs(effect.mean))]
+    return "\n".join(lines)
+
+
+def _line(effect: Effect) -> str:
+    low, high = effect.interval or (effect.mean, effect.mean)
+    return (
+        f"  stage {effect.stage} {effect.factor} {effect.level}: {effect.mean:+.2%} "
+        f"[{low:+.2%}, {high:+.2%}] of {effect.count}"
+    )
+
+
+def _borders(places: list[int], residuals: FloatArray, config: SpaceConfig) -> tuple[Effect, ...]:
+    blocks = [Architecture.from_index(place, config).blocks for place in places]
+    return tuple(
+        effect
+        for stage in range(config.stages)
+        for factor, level_of in FACTORS.items()
+        for effect in _effects(
+            stage,
+            factor,
+            ((level_of(row[stage]), float(left)) for row, left in zip(blocks, residuals, strict=True)),
+        )
+    )
+
+
+def _cells(excess: Mapping[tuple[int, Block], float]) -> tuple[Effect, ...]:
+    return tuple(
+        effect
+        for stage in sorted({stage for stage, _ in excess})
+        for effect in _effects(
+            stage, "wiring", ((block.wiring, share) for (at, block), share in excess.items() if at == stage)
+        )
+    )
+
+
+def _effects(stage: int, factor: str, deviations: Iterable[tuple[str, float]]) -> list[Effect]:
+    from scipy.stats import t
+
+    levels: dict[str, list[float]] = {}
+    for level, deviation in deviations:
+        levels.setdefault(level, []).append(deviation)
+    effects = []
+    for level, values in levels.items():
+        mean, count, interval = float(np.mean(values)), len(values), None
+        if count > 1:
+            half = float(t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
+            interval = (mean - half, mean + half)
+        effects.append(
+            Effect(stage=stage, factor=factor, level=level, count=count, mean=mean, interval=interval)
+        )
+    return effects

@@ -1,0 +1,82 @@
+"""The measured parts of a space's networks: what each adds up to, and what a cell of two ops is made of.
+
+Parts are a mapping from a segment's text, such as `segment:cell0:conv-mbconv+in`, to its ratio: its latency as a model of its
+own over the reference network's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from harness.errors import ConfigError
+from search.latency.features import FloatArray, block_digits
+from search.latency.judging import check_ratios
+from space import BLOX, ArchitectureError, Block, SpaceConfig
+from space.segments import Segment
+
+SHOWN = 3  # absent parts that a message names
+
+
+def parts_sum(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> FloatArray:
+    """Return for each network of the space the sum of its parts' ratios, shape (len(config),).
+
+    Raises:
+        ConfigError: a part is absent, is no segment of the space, or its ratio is not finite and above 0.
+    """
+    known = _known(parts, config)
+    stages = range(config.stages)
+    fixed = [Segment(kind="stem", config=config), Segment(kind="head", config=config)]
+    fixed += [Segment(kind="reduction", stage=stage, config=config) for stage in stages]
+    cells = [
+        [Segment(kind="cell", stage=stage, block=block, config=config) for block in config.blocks]
+        for stage in stages
+    ]
+    needed = fixed + [cell for row in cells for cell in row]
+    if absent := [str(segment) for segment in needed if segment not in known]:
+        raise ConfigError(
+            f"{len(absent)} of {len(needed)} parts of space {config.name!r} are not measured, "
+            f"such as {', '.join(absent[:SHOWN])}; measure every segment of the space first"
+        )
+    table = np.array([[known[cell] for cell in row] for row in cells])  # (stages, B)
+    digits = block_digits(config, np.arange(len(config)))
+    total: FloatArray = np.full(len(config), sum(known[segment] for segment in fixed))
+    for stage in stages:
+        total += table[stage, digits[:, stage]]
+    return total
+
+
+def cell_excess(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> dict[tuple[int, Block], float]:
+    """Return by what share each measured cell of two ops differs from the sum of the same ops as single-op cells.
+
+    Keys are the stage and the block; cells of which a part is not measured are absent.
+
+    Raises:
+        ConfigError: as `parts_sum`, but not for absent parts.
+    """
+    known, excess = _known(parts, config), {}
+    for stage in range(config.stages):
+        for block in config.blocks:
+            singles = [
+                Segment(
+                    kind="cell", stage=stage, block=Block(op0=None, op1=op, wiring="single"), config=config
+                )
+                for op in block.ops
+            ]
+            whole = Segment(kind="cell", stage=stage, block=block, config=config)
+            if block.op0 is not None and all(segment in known for segment in (whole, *singles)):
+                excess[stage, block] = known[whole] / sum(known[single] for single in singles) - 1
+    return excess
+
+
+def _known(parts: Mapping[str, float], config: SpaceConfig) -> dict[Segment, float]:
+    known = {}
+    for text, ratio in parts.items():
+        try:
+            segment = Segment.parse(text, config)
+        except ArchitectureError as error:
+            raise ConfigError(f"part {text!r}: {error}") from error
+        check_ratios(f"part {text}: ratio", np.array([ratio], dtype=np.float64))
+        known[segment] = float(ratio)
+    return known

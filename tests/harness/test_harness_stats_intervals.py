@@ -1,0 +1,229 @@
+"""The interval by its coverage: sessions that scatter, with and without a pool, of kind and of unkind shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from made_records import CONFIGURATION, make_session, make_slice
+from scipy.stats import t as student
+
+from harness.records import SessionRecord
+from harness.stats import Scatter, estimate, scatter_of
+
+SESSION_SD = 0.007
+SLICE_SD = 0.02
+REFERENCE_NS = 10**9
+TRUTH = 2.0
+
+Effects = Callable[[np.random.Generator, int], npt.NDArray[np.float64]]
+
+# Each with a median of 0: what the median of session medians aims at.
+SHAPES: dict[str, Effects] = {
+    "normal": lambda rng, count: rng.standard_normal(count),
+    "heavy-tailed": lambda rng, count: rng.standard_t(3, count) / np.sqrt(3),
+    "skewed": lambda rng, count: rng.exponential(1, count) - np.log(2),
+}
+
+
+def session_of(ratios: npt.NDArray[np.float64], number: int = 1) -> SessionRecord:
+    """Return a session whose slices have these ratios."""
+    slices = [make_slice([round(r * REFERENCE_NS)], [REFERENCE_NS], []) for r in ratios]
+    return make_session(slices, number=number)
+
+
+def network(
+    rng: np.random.Generator, sessions: int, shape: str, sd: float = SESSION_SD
+) -> list[SessionRecord]:
+    """Return sessions of 12 to 40 slices that scatter about the truth."""
+    return [
+        session_of(TRUTH * np.exp(sd * effect + rng.normal(0, SLICE_SD, rng.integers(12, 41))))
+        for effect in SHAPES[shape](rng, sessions)
+    ]
+
+
+def pool(rng: np.random.Generator, shape: str, networks: int, sessions: int = 3) -> Scatter:
+    """Return the scatter of so many networks."""
+    scatter = scatter_of(network(rng, sessions, shape) for _ in range(networks))
+    assert scatter is not None
+    return scatter
+
+
+def covered_share(shape: str, sessions: int, networks_in_pool: int, draws: int = 300) -> float:
+    """Return how often the interval holds the truth; a pool serves 25 networks."""
+    rng = np.random.default_rng(3)
+    scatter, hits = None, 0
+    for number in range(draws):
+        if networks_in_pool and number % 25 == 0:
+            scatter = pool(rng, shape, networks_in_pool)
+        result = estimate(network(rng, sessions, shape), scatter, seed=number)
+        assert result.interval is not None
+        hits += result.interval[0] <= TRUTH <= result.interval[1]
+    return hits / draws
+
+
+# So few draws waver by 1.2 %: hence the slack below what 3,000 networks show.
+@pytest.mark.parametrize("sessions", [1, 2, 3, 5])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_interval_from_a_pool_covers_the_truth_as_often_as_it_says(shape: str, sessions: int) -> None:
+    share = covered_share(shape, sessions, networks_in_pool=8)
+    assert (0.925 if shape == "normal" else 0.9) <= share <= 0.995
+
+
+@pytest.mark.parametrize("sessions", [2, 3, 5])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_interval_without_a_pool_covers_the_truth_as_often_as_it_says(shape: str, sessions: int) -> None:
+    assert covered_share(shape, sessions, networks_in_pool=0) >= (0.93 if shape == "normal" else 0.9)
+
+
+def test_without_a_pool_two_sessions_have_students_interval() -> None:
+    low, high = 1.98, 2.02
+    result = estimate([session_of(np.full(12, level)) for level in (low, high)])
+    assert result.interval is not None
+    logs = np.log([low, high])
+    half = student.ppf(0.975, 1) * logs.std(ddof=1) / np.sqrt(2)
+    assert np.log(result.interval[1] / 2) == pytest.approx(half, rel=0.03)
+    assert np.log(result.interval[0] / 2) == pytest.approx(-half, rel=0.03)
+
+
+def test_sessions_that_agree_by_chance_leave_the_doubt_of_their_slices() -> None:
+    values = TRUTH * np.exp(np.random.default_rng(2).normal(0, SLICE_SD, 20))
+    lone = estimate([session_of(values)]).interval
+    twins = estimate([session_of(values)] * 2).interval
+    assert lone is not None
+    assert twins is not None
+    assert twins[1] - twins[0] > 0.5 * (lone[1] - lone[0])
+
+
+def test_a_pool_gives_one_session_the_doubt_of_its_sessions_too() -> None:
+    rng = np.random.default_rng(4)
+    scatter = pool(rng, "normal", 60)
+    one = network(rng, 1, "normal")
+    alone, honest = estimate(one).interval, estimate(one, scatter).interval
+    assert alone is not None
+    assert honest is not None
+    assert honest[0] < alone[0]
+    assert honest[1] > alone[1]
+
+
+def test_a_pool_narrows_the_interval_of_three_sessions() -> None:
+    rng = np.random.default_rng(5)
+    scatter = pool(rng, "normal", 60)
+    widths = []
+    for _ in range(60):
+        sessions = network(rng, 3, "normal")
+        without, pooled = estimate(sessions).interval, estimate(sessions, scatter).interval
+        assert without is not None
+        assert pooled is not None
+        widths.append((pooled[1] - pooled[0]) / (without[1] - without[0]))
+    assert np.median(widths) < 0.8
+
+
+def test_a_network_that_scatters_more_than_the_pool_gets_a_wider_interval() -> None:
+    rng = np.random.default_rng(6)
+    scatter = pool(rng, "normal", 60)
+    widths = [
+        high - low
+        for factor in (1, 10)
+        for low, high in [
+            estimate(network(rng, 5, "normal", factor * SESSION_SD), scatter).interval or (0, 0)
+        ]
+    ]
+    assert widths[1] > 2 * widths[0]
+
+
+def test_more_sessions_narrow_the_interval() -> None:
+    rng = np.random.default_rng(7)
+    scatter = pool(rng, "normal", 60)
+    sessions = network(rng, 9, "normal")
+    intervals = [estimate(sessions[:count], scatter).interval or (0, 0) for count in (1, 3, 9)]
+    widths = [high - low for low, high in intervals]
+    assert widths[0] > widths[1] > widths[2]
+
+
+def test_the_pool_recovers_the_scatter_between_sessions_without_that_of_slices() -> None:
+    scatter = pool(np.random.default_rng(8), "normal", 150)
+    assert scatter.df == 300
+    assert scatter.sd == pytest.approx(SESSION_SD, rel=0.15)
+    total = np.sqrt(np.square(scatter.deviations).mean())
+    assert total > scatter.sd
+
+
+def test_slices_alone_make_no_scatter_between_sessions() -> None:
+    rng = np.random.default_rng(9)
+    scatter = scatter_of(network(rng, 3, "normal", sd=0.0) for _ in range(150))
+    assert scatter is not None
+    assert scatter.sd < 0.3 * SESSION_SD
+
+
+def test_deviations_are_from_the_networks_mean_and_inflated() -> None:
+    groups = [[session_of(np.full(6, level)) for level in (2.0, 2.0 * 1.01)] for _ in range(8)]
+    scatter = scatter_of(groups)
+    assert scatter is not None
+    half = np.log(1.01) / 2
+    assert scatter.deviations == pytest.approx([-half * np.sqrt(2), half * np.sqrt(2)] * 8)
+    assert scatter.sd == pytest.approx(half * np.sqrt(2))
+    assert scatter.df == 8
+
+
+def test_a_pool_needs_eight_degrees_of_freedom_and_lone_sessions_add_none() -> None:
+    rng = np.random.default_rng(10)
+    lone = [network(rng, 1, "normal") for _ in range(50)]
+    triples = [network(rng, 3, "normal") for _ in range(4)]
+    assert scatter_of([*lone, *triples[:3]]) is None
+    scatter = scatter_of([*lone, *triples])
+    assert scatter is not None
+    assert (scatter.df, len(scatter.deviations)) == (8, 12)
+    assert scatter_of([]) is None
+
+
+def test_a_large_pool_keeps_its_shape_in_a_thousand_deviations() -> None:
+    groups = [
+        [session_of(np.full(1, level)) for level in (2.0 - i * 1e-5, 2.0 + i * 1e-5)] for i in range(600)
+    ]
+    scatter = scatter_of(groups)
+    assert scatter is not None
+    assert (scatter.df, len(scatter.deviations)) == (600, 1000)
+    assert np.sqrt(np.square(scatter.deviations).mean()) == pytest.approx(scatter.sd, rel=0.01)
+
+
+def test_a_pool_of_one_configuration_or_network_is_never_mixed_with_others() -> None:
+    rng = np.random.default_rng(11)
+    sessions = network(rng, 6, "normal")
+    other = [replace(s, configuration=replace(CONFIGURATION, clock_tier="A")) for s in sessions]
+    with pytest.raises(ValueError, match="different configurations"):
+        scatter_of([sessions, other])
+    with pytest.raises(ValueError, match="never merged"):
+        scatter_of([[*sessions, *other]])
+    with pytest.raises(ValueError, match="never merged"):
+        scatter_of([[*sessions, session_of(np.full(6, 2.0), number=2)]])
+
+
+def test_sessions_that_never_deviated_leave_no_doubt() -> None:
+    groups = [[session_of(np.full(6, 2.0))] * 3 for _ in range(4)]
+    scatter = scatter_of(groups)
+    assert scatter is not None
+    assert scatter.sd == 0
+    assert estimate(groups[0], scatter).interval == (2.0, 2.0)
+
+
+def test_a_pool_does_not_carry_an_interval_of_five_slices() -> None:
+    scatter = pool(np.random.default_rng(12), "normal", 4)
+    assert estimate([session_of(np.full(5, 2.0))], scatter).interval is None
+    assert estimate([session_of(np.full(6, 2.0))], scatter).interval is not None
+
+
+def test_the_scatter_of_session_medians_is_reported_relative_to_their_mean() -> None:
+    levels = (1.9, 2.0, 2.1)
+    result = estimate([session_of(np.full(6, level)) for level in levels])
+    assert result.between_cv == pytest.approx(0.05)
+    assert estimate([session_of(np.full(6, 2.0))]).between_cv is None
+
+
+def test_a_scatter_that_none_could_have_is_refused() -> None:
+    for changes in ({"sd": -0.1}, {"sd": float("nan")}, {"df": 0}, {"deviations": ()}):
+        with pytest.raises(ValueError, match=r"^(sd|df) ="):
+            Scatter(**({"sd": 0.01, "df": 8, "deviations": (0.01,)} | changes))

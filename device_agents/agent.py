@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 from typing import Any, Callable
 
-from device_agents import OLDEST_PROTOCOL, PROTOCOL
+from device_agents import PROTOCOL
 from device_agents.cores import available_cores, choose_cores, find_clusters
 from device_agents.device_lock import DeviceLock
 from device_agents.discovery import discover_runtimes
@@ -113,17 +113,17 @@ class Agent:
 
     def _hello(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         protocol = fields.integer("protocol", 0, 1 << 30)
-        if not OLDEST_PROTOCOL <= protocol <= PROTOCOL:
+        if protocol != PROTOCOL:
             raise Refusal(
                 "protocol",
-                "this agent speaks the protocols %d to %d, not %d; send the agent that belongs to the harness"
-                % (OLDEST_PROTOCOL, PROTOCOL, protocol),
+                "this agent speaks protocol %d, not %d; send the agent that belongs to the harness"
+                % (PROTOCOL, protocol),
             )
         fields.text("harness")
         runtimes, broken = discover_runtimes(self._agent_path)
         cores = available_cores()
         return {
-            "protocol": protocol,
+            "protocol": PROTOCOL,
             "agent": self._digest,
             "python": platform.python_version(),
             "platform": self._probes.platform(),

@@ -38,16 +38,22 @@ def missing_parts(digests: list[str]) -> Refusal:
     return Refusal("part-missing", message, digests=digests)
 
 
-def assemble(recipe: Recipe, parts_dir: Path) -> bytes:
+def assemble(
+    recipe: Recipe, parts_dir: Path, held: dict[str, bytes] | None = None, keep: set[str] | None = None
+) -> bytes:
     """Return a model's bytes, held once. Raises: Refusal, OSError.
 
+    held: parts in memory, verified; those named in `keep` are added to it.
     Nothing is written to the disk: on boards it is slow and wears out.
     """
+    held = {} if held is None else held
     pieces: list[bytes] = []
     size_bytes = 0
     for digest in recipe.parts:
         padding = -size_bytes % recipe.alignment
-        part = load_part(parts_dir, digest)
+        part = held.get(digest) or load_part(parts_dir, digest)
+        if keep and digest in keep:
+            held[digest] = part
         pieces += [bytes(padding), part]
         size_bytes += padding + len(part)
         if size_bytes > MODEL_LIMIT_BYTES:

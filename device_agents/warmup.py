@@ -5,6 +5,9 @@ The rule is androidx.benchmark's (its WarmupManager): a fast moving average (0.1
 ends as soon as it may: a single disturbed run is no drift, so the averages see the shortest of the last
 three runs; and the slow average starts anew from the fast one whenever they part, for it would take hundreds of
 runs to forget the cold ones.
+
+Reference and network warm up together, in turns: then the minimum and the maximum time pass once for both, and
+what disturbs one does not find the other unwarmed. A network that is warm waits for the other one without running.
 """
 
 from __future__ import annotations
@@ -57,27 +60,52 @@ class Convergence:
         return enough and self._stable_runs >= STABLE_RUNS
 
 
-def warm_up(
-    run: Callable[[], object], plan: Plan, clock_ns: Callable[[], int], pulse: Callable[[int], None]
-) -> tuple[list[int], int]:
-    """Run until warm; return the samples and the loops of each.
+class Warming:
+    """One network on its way to be warm: its samples so far, and the loops of each.
 
     The loops rise until a sample is at least `min_sample_ns` long; the shorter ones before are not kept.
     """
-    samples_ns: list[int] = []
-    loops = 1
+
+    def __init__(self, run: Callable[[], object], plan: Plan) -> None:
+        self.samples_ns: list[int] = []
+        self.loops = 1
+        self.is_warm = False
+        self._run = run
+        self._plan = plan
+        self._convergence = Convergence(plan)
+
+    def take_turn(
+        self, count: int, start_ns: int, clock_ns: Callable[[], int], pulse: Callable[[int], None]
+    ) -> None:
+        """Take at most `count` samples, none once warm. start_ns: when the warm-up began."""
+        for _ in range(count):
+            if self.is_warm:
+                return
+            taken_ns = sample_ns(self._run, self.loops)
+            now_ns = clock_ns()
+            pulse(now_ns)
+            shortest_ns = self._plan.min_sample_ns
+            if taken_ns < shortest_ns:
+                # a tenth over, so that a network that grows a little faster when warm still fills a sample
+                self.loops = max(self.loops + 1, int(1.1 * self.loops * shortest_ns / max(taken_ns, 1)) + 1)
+                self.samples_ns.clear()
+                self._convergence = Convergence(self._plan)
+                continue
+            self.samples_ns.append(taken_ns)
+            self.is_warm = self._convergence.add(taken_ns, (now_ns - start_ns) / NS_PER_S)
+
+
+def warm_up(
+    reference: Callable[[], object],
+    network: Callable[[], object],
+    plan: Plan,
+    clock_ns: Callable[[], int],
+    pulse: Callable[[int], None],
+) -> tuple[Warming, Warming]:
+    """Run both, in turns as long as in a slice, until both are warm; return (reference, network)."""
     start_ns = clock_ns()
-    convergence = Convergence(plan)
-    while True:
-        taken_ns = sample_ns(run, loops)
-        now_ns = clock_ns()
-        pulse(now_ns)
-        if taken_ns < plan.min_sample_ns:
-            # a tenth over, so that a network that grows a little faster when warm still fills a sample
-            loops = max(loops + 1, int(1.1 * loops * plan.min_sample_ns / max(taken_ns, 1)) + 1)
-            samples_ns.clear()
-            convergence = Convergence(plan)
-            continue
-        samples_ns.append(taken_ns)
-        if convergence.add(taken_ns, (now_ns - start_ns) / NS_PER_S):
-            return samples_ns, loops
+    first, second = Warming(reference, plan), Warming(network, plan)
+    while not (first.is_warm and second.is_warm):
+        first.take_turn(2 * plan.reference_runs, start_ns, clock_ns, pulse)
+        second.take_turn(plan.network_runs, start_ns, clock_ns, pulse)
+    return first, second

@@ -90,8 +90,10 @@ def do_job(message: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     job = message["job"]
     plan = Plan(**job["plan"])
     reporter.enter("load")
-    reference = load("reference", message, reporter)
-    network = load("network", message, reporter)
+    shared: dict[str, bytes] = {}  # read and verified once, some 60 % of either model
+    reference = load("reference", message, reporter, shared)
+    network = load("network", message, reporter, shared)
+    shared.clear()
     output = network.output()
     if not all(map(isfinite, output)):
         raise Refusal(
@@ -104,19 +106,18 @@ def do_job(message: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     gc.disable()
     waited_before_ns = read_waited_ns()
     loop_start_ns = perf_counter_ns()
-    reference_ns, reference_loops = warm_up(reference.run, plan, perf_counter_ns, reporter.pulse)
-    network_ns, network_loops = warm_up(network.run, plan, perf_counter_ns, reporter.pulse)
+    warm_reference, warm_network = warm_up(reference.run, network.run, plan, perf_counter_ns, reporter.pulse)
     reporter.send(
         {
             "event": "warm",
-            "network_ns": network_ns,
-            "reference_ns": reference_ns,
-            "network_loops": network_loops,
-            "reference_loops": reference_loops,
+            "network_ns": warm_network.samples_ns,
+            "reference_ns": warm_reference.samples_ns,
+            "network_loops": warm_network.loops,
+            "reference_loops": warm_reference.loops,
         }
     )
     reporter.enter("slices")
-    count, stop = time_slices(network, reference, plan, network_loops, reference_loops, reporter)
+    count, stop = time_slices(network, reference, plan, warm_network.loops, warm_reference.loops, reporter)
     loop_s = (perf_counter_ns() - loop_start_ns) / NS_PER_S
     waited_ns = read_waited_ns()
     session = {
@@ -155,11 +156,15 @@ def time_slices(
             return index, stop
 
 
-def load(which: str, message: dict[str, Any], reporter: Reporter) -> Loaded:
-    """Assemble and load a model and run it once. Raises: Refusal, and what the runtime raises."""
+def load(which: str, message: dict[str, Any], reporter: Reporter, shared: dict[str, bytes]) -> Loaded:
+    """Assemble and load a model and run it once. Raises: Refusal, and what the runtime raises.
+
+    shared: takes in, for the models that are loaded after, the parts that they have in common with this one.
+    """
     job = message["job"]
     runtime = RUNTIMES[job["runtime"]]
-    model = assemble(Recipe(**job[which]), Path(message["parts_dir"]))
+    common = set(job["reference"]["parts"]) & set(job["network"]["parts"])
+    model = assemble(Recipe(**job[which]), Path(message["parts_dir"]), shared, common)
     try:
         runtime.find()
     except ModuleNotFoundError as error:

@@ -137,7 +137,7 @@ def test_runs_on_each_python_of_this_machine(agent, tmp_path):
         # this interpreter's packages are not for another, so a stand-in shows that a whole session runs there
         environment = {**os.environ, "PYTHONPATH": str(packages)}
         with Client(agent, tmp_path / "root", python=python, env=environment) as client:
-            answer = client.ask("hello", protocol=1, harness="test")
+            answer = client.ask("hello", protocol=2, harness="test")
             assert [runtime["version"] for runtime in answer["runtimes"] if runtime["name"] == "tflite"] == [
                 "0"
             ]

@@ -294,20 +294,20 @@ class TestOddRuntimePackages:
 
     def test_one_that_raises_on_import_is_broken_and_the_others_work(self, odd_client):
         answer = odd_client("onnxruntime", "raise OSError('no such table')").ask(
-            "hello", protocol=1, harness="test"
+            "hello", protocol=2, harness="test"
         )
         assert [runtime["name"] for runtime in answer["runtimes"]] == ["tflite"]
         assert answer["broken"] == [{"name": "onnxruntime", "message": "OSError: no such table"}]
 
     def test_one_that_crashes_on_import_is_broken_with_its_signal(self, odd_client):
         text = "import os, signal\nos.kill(os.getpid(), signal.SIGILL)"
-        answer = odd_client("onnxruntime", text).ask("hello", protocol=1, harness="test")
+        answer = odd_client("onnxruntime", text).ask("hello", protocol=2, harness="test")
         assert [runtime["name"] for runtime in answer["runtimes"]] == ["tflite"]
         assert "SIGILL" in answer["broken"][0]["message"] and "processor" in answer["broken"][0]["message"]
 
     def test_one_that_lacks_a_package_of_its_own_is_broken_not_absent(self, odd_client):
         answer = odd_client("ai_edge_litert", "import no_such_package").ask(
-            "hello", protocol=1, harness="test"
+            "hello", protocol=2, harness="test"
         )
         assert answer["broken"][0]["name"] == "tflite"
         assert "no_such_package" in answer["broken"][0]["message"]
@@ -394,7 +394,7 @@ def test_a_job_for_a_runtime_that_is_not_installed_is_runtime_missing(agent, tmp
         "sys.exit(main())\n"
     )
     with Client(shim, tmp_path / "root", python=str(launcher)) as client:
-        answer = client.ask("hello", protocol=1, harness="test")
+        answer = client.ask("hello", protocol=2, harness="test")
         assert answer["runtimes"] == [] and answer["broken"] == []
         assert answer["agent"] == sha256(Path(agent).read_bytes())
         _, answer = client.run(send_job(client, models, "onnxruntime"))

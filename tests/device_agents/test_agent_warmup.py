@@ -62,39 +62,73 @@ def test_slow_networks_take_five_runs(run_ms):
 
 
 class Clockwork:
-    """A network whose runs take a stated time on a clock of its own."""
+    """Networks whose runs take a stated time on one clock of their own."""
 
-    def __init__(self, run_ns):
-        self.run_ns = run_ns
+    def __init__(self, monkeypatch):
+        from device_agents import sampling
+
         self.now_ns = 0
+        self.order = []
+        monkeypatch.setattr(sampling, "perf_counter_ns", self.clock_ns)
 
-    def __call__(self):
-        self.now_ns += self.run_ns
+    def clock_ns(self):
+        return self.now_ns
+
+    def network(self, name, run_ns):
+        """run_ns: the time of a run, or a function of the time that gives it."""
+
+        def run():
+            self.now_ns += run_ns(self.now_ns) if callable(run_ns) else run_ns
+            self.order.append(name)
+
+        return run
+
+    def warm_up(self, reference_ns, network_ns, plan=None):
+        reference, network = self.network("r", reference_ns), self.network("n", network_ns)
+        return warm_up(reference, network, plan or Plan(), self.clock_ns, lambda now_ns: None)
+
+
+@pytest.fixture
+def clockwork(monkeypatch):
+    return Clockwork(monkeypatch)
 
 
 @pytest.mark.parametrize(("run_ns", "loops"), [(3 * MS, (1, 1)), (100000, (11, 14)), (700, (1429, 1800))])
-def test_short_runs_are_looped_to_a_millisecond(run_ns, loops, monkeypatch):
-    from device_agents import sampling
-
-    network = Clockwork(run_ns)
-    monkeypatch.setattr(sampling, "perf_counter_ns", lambda: network.now_ns)
-    samples_ns, found = warm_up(network, Plan(), lambda: network.now_ns, lambda now_ns: None)
-    assert loops[0] <= found <= loops[1]
-    assert set(samples_ns) == {found * run_ns} and min(samples_ns) >= MS
+def test_short_runs_are_looped_to_a_millisecond(run_ns, loops, clockwork):
+    for warm in clockwork.warm_up(run_ns, run_ns):
+        assert loops[0] <= warm.loops <= loops[1]
+        assert set(warm.samples_ns) == {warm.loops * run_ns} and min(warm.samples_ns) >= MS
 
 
-def test_a_network_that_grows_faster_is_looped_anew_and_its_short_samples_are_not_kept(monkeypatch):
-    from device_agents import sampling
+def test_a_network_that_grows_faster_is_looped_anew_and_its_short_samples_are_not_kept(clockwork):
+    reference, network = clockwork.warm_up(10 * MS, lambda now_ns: MS // 2 if now_ns > 200 * MS else MS)
+    assert network.loops == 3 and set(network.samples_ns) == {3 * MS // 2}
+    assert reference.loops == 1 and set(reference.samples_ns) == {10 * MS}
 
-    network = Clockwork(MS)
-    monkeypatch.setattr(sampling, "perf_counter_ns", lambda: network.now_ns)
 
-    def quicken(now_ns):
-        if now_ns > 20 * MS:
-            network.run_ns = MS // 2
+def test_reference_and_network_warm_up_in_turns_as_long_as_in_a_slice(clockwork):
+    reference, network = clockwork.warm_up(10 * MS, 10 * MS)
+    assert (len(reference.samples_ns), len(network.samples_ns)) == (40, 40)
+    assert "".join(clockwork.order).startswith("rrrrnnnnnnrrrrnnnnnn")
+    assert "".join(clockwork.order).endswith("n" + 12 * "r")  # the network was warm and waited
 
-    samples_ns, loops = warm_up(network, Plan(), lambda: network.now_ns, quicken)
-    assert loops == 3 and set(samples_ns) == {3 * MS // 2}
+
+def test_two_quick_networks_share_the_quarter_second(clockwork):
+    clockwork.warm_up(2 * MS, 2 * MS)
+    assert 0.25 <= clockwork.now_ns / 1e9 < 0.27
+
+
+def test_two_that_never_settle_share_the_cap(clockwork):
+    def uneasy_ns(now_ns):
+        return (10 + 5 * (now_ns // (200 * MS) % 2)) * MS
+
+    clockwork.warm_up(uneasy_ns, uneasy_ns)
+    assert 8 <= clockwork.now_ns / 1e9 < 8.2
+
+
+def test_slow_ones_end_within_a_turn(clockwork):
+    reference, network = clockwork.warm_up(400 * MS, 500 * MS)
+    assert (len(reference.samples_ns), len(network.samples_ns)) == (5, 5)
 
 
 def test_a_slice_alternates_and_keeps_the_first_run_after_the_switch_apart(monkeypatch):

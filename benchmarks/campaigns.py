@@ -6,10 +6,12 @@ import random
 import sys
 import threading
 from collections.abc import Sequence
+from typing import cast
 
 from harness.campaign import Options, Outcome, run_campaign
 from harness.commands.sources import ExportedModels
-from harness.devices import Device, LocalDevice
+from harness.devices import Device, Format, LocalDevice
+from harness.errors import HarnessError
 from harness.store import Store
 from space.sampling import select_models
 
@@ -34,16 +36,19 @@ def run(selection: Sequence[str], store: Store, options: Options, device: Device
     """
     source = ExportedModels(select_models(list(selection)), progress=lambda *_: None)
     for model_format in options.formats:
-        source.models(model_format)
-    outcome = run_campaign(
-        device or LocalDevice(name="local"),
-        source,
-        options,
-        store,
-        Silent(),
-        rng=random.Random(0),
-        cancel=threading.Event(),
-    )
+        source.models(cast(Format, model_format))
+    try:
+        outcome = run_campaign(
+            device or LocalDevice(name="local"),
+            source,
+            options,
+            store,
+            Silent(),
+            rng=random.Random(0),
+            cancel=threading.Event(),
+        )
+    except HarnessError as error:
+        sys.exit(f"the campaign failed: {error}")
     if outcome.error or outcome.failures:
         sys.exit(f"the campaign failed: {outcome.error or outcome.failures[0].message}")
     return outcome

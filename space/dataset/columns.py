@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from space.errors import shown
 # One value a row: float64 or int64 (rows,), or a tuple of texts. Vectors of architectures: uint8
 # (rows, stages, 5), the five being op0, op1, prev, inp, sc. Lists: float64 (rows, length), or a tuple of
 # float64 (length,) where lengths differ.
-Column: TypeAlias = NDArray[np.float64] | NDArray[np.int64] | NDArray[np.uint8] | tuple[object, ...]
+Column: TypeAlias = NDArray[Any] | tuple[Any, ...]
 
 _T = TypeVar("_T", bound=np.generic)
 MAX_INT = 2**32 - 1  # the packed format holds whole numbers in four bytes
@@ -33,9 +33,13 @@ def as_column(
         DatasetError: the number of values is not that of the rows, or a value cannot be; the message names its row.
     """
     rows = len(indices)
-    if not isinstance(values, Sequence | np.ndarray) or len(values) != rows:
-        size = len(values) if isinstance(values, Sequence | np.ndarray) else "no"
-        raise DatasetError(f"column {name} has {size} values for {rows} rows; give one for each row")
+    if (
+        isinstance(values, str)
+        or not isinstance(values, Sequence | np.ndarray)
+        or (isinstance(values, np.ndarray) and not values.ndim)
+        or len(values) != rows
+    ):
+        raise DatasetError(f"column {name} is no array of {rows} values; give one for each row")
     if kind.value == "str":
         return _texts(name, values)
     if kind.value == "int":
@@ -46,7 +50,7 @@ def as_column(
         return _frozen(_checked(name, kind, _floats(name, values, 1)))
     if isinstance(values, np.ndarray):
         return _frozen(_checked(name, kind, _floats(name, values, 2)))
-    lists = tuple(_frozen(_floats(f"{name}, row {row}", v, 1)) for row, v in enumerate(values, start=1))
+    lists = tuple(_frozen(_floats(f"row {row}: {name}", v, 1)) for row, v in enumerate(values, start=1))
     if len(set(map(len, lists))) == 1:
         return _frozen(_checked(name, kind, np.stack(lists)))
     for row, items in enumerate(lists, start=1):
@@ -54,11 +58,23 @@ def as_column(
     return lists
 
 
-def array_of(column: Column) -> NDArray[np.float64]:
-    """Return a column that is no tuple: which kinds are, `Column` tells."""
-    if isinstance(column, tuple):
-        raise TypeError("a column of texts, or of lists of different lengths, is not one array")
-    return column  # type: ignore[return-value]
+def as_numbers(name: str, values: object, kinds: str, dimensions: int) -> NDArray[Any]:
+    """Return an array with so many dimensions whose dtype is of one of these kinds (numpy's letters), or an empty one.
+
+    Raises:
+        DatasetError: the values make another array or none.
+    """
+    wanted = "numbers" if "f" in kinds else "whole numbers"
+    message = (
+        f"{name}: holds other values than {wanted} in {dimensions} dimension(s); give one for each place"
+    )
+    try:
+        found = np.asarray(values)
+    except (ValueError, TypeError, OverflowError) as error:  # lists of different lengths, endless numbers
+        raise DatasetError(message) from error
+    if found.size and (found.dtype.kind not in kinds or found.ndim != dimensions):
+        raise DatasetError(message)
+    return found
 
 
 @lru_cache(maxsize=4)
@@ -71,13 +87,7 @@ def block_codes(ops: tuple[str, ...]) -> NDArray[np.int64]:
 
 
 def _floats(name: str, values: object, dimensions: int) -> NDArray[np.float64]:
-    try:
-        found = np.asarray(values)
-    except (ValueError, TypeError) as error:  # lists of different lengths
-        raise DatasetError(f"column {name} does not hold numbers alone; give one number a place") from error
-    if found.dtype.kind not in "fiu" or found.ndim != dimensions:
-        raise DatasetError(f"column {name} does not hold numbers alone; give one number a place")
-    return found.astype(np.float64)
+    return as_numbers(name, values, "fiu", dimensions).astype(np.float64)
 
 
 def _checked(name: str, kind: Kind, values: NDArray[np.float64], first_row: int = 1) -> NDArray[np.float64]:
@@ -96,9 +106,7 @@ def _checked(name: str, kind: Kind, values: NDArray[np.float64], first_row: int 
 
 
 def _whole_numbers(name: str, values: object) -> NDArray[np.int64]:
-    found = np.asarray(values)
-    if found.ndim != 1 or found.dtype.kind not in "iu":
-        raise DatasetError(f"column {name} does not hold whole numbers alone; give one for each row")
+    found = as_numbers(name, values, "iu", 1)
     _refuse(name, found, (found >= 0) & (found <= MAX_INT), f"a whole number from 0 to {MAX_INT}")
     return _frozen(found.astype(np.int64))
 
@@ -118,9 +126,9 @@ def _texts(name: str, values: Sequence[object] | NDArray[np.generic]) -> tuple[s
 
 def _vectors(name: str, values: object, indices: NDArray[np.int64], config: SpaceConfig) -> NDArray[np.uint8]:
     """Check that each vector is that of its row's network, canonical or not."""
-    found = np.asarray(values)
+    found = as_numbers(name, values, "iu", 3)
     count = len(config.ops)
-    if found.shape != (len(indices), config.stages, 5) or found.dtype.kind not in "iu":
+    if found.shape[1:] != (config.stages, 5):
         raise DatasetError(
             f"column {name} does not hold op0, op1, prev, inp, sc of {config.stages} stages for each row; "
             "give an array of shape (rows, stages, 5)"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from space.config import SpaceConfig
-from space.dataset.columns import Column, array_of
+from space.dataset.columns import Column
 from space.dataset.errors import DatasetError
 from space.dataset.header import Header
 from space.dataset.keys import DIGEST_BYTES, digests_at
@@ -167,31 +167,27 @@ def _split_uneven(content: NDArray[np.uint8], rows: int, fields: list[_Field]) -
 def _packed(name: str, kind: Kind, column: Column, config: SpaceConfig) -> tuple[str, _Cells]:
     """Return a column's type and bytes."""
     if kind.value == "str":
-        return "str", [
-            np.frombuffer(bytes([len(text)]) + text.encode("ascii"), np.uint8) for text in map(str, column)
+        return "str", [np.frombuffer(bytes([len(text)]) + text.encode("ascii"), np.uint8) for text in column]
+    if isinstance(column, tuple):
+        packing = packing_of(name, kind, np.concatenate(column))
+        return str(packing), [
+            np.insert(pack(name, packing, values[np.newaxis], first_row=row)[0], 0, len(values))
+            for row, values in enumerate(column, start=1)
         ]
     if kind.value == "int":
-        return "int", array_of(column).astype("<u4").view(np.uint8).reshape(-1, 4)
+        return "int", column.astype("<u4").view(np.uint8).reshape(-1, 4)
     if kind.value == "arch":
         if len(config.ops) > _MAX_OPS:
             raise DatasetError(
                 f"column {name}: {len(config.ops)} ops do not fit a byte a stage; write .csv, which holds them"
             )
-        op0, op1, prev, inp, sc = np.moveaxis(array_of(column).astype(np.uint8), 2, 0)
+        op0, op1, prev, inp, sc = np.moveaxis(column, 2, 0)
         return "arch", ((op0 * len(config.ops) + op1) << 3) | (prev << 2) | (inp << 1) | sc
-    if not isinstance(column, tuple):
-        values = array_of(column)
-        packing = packing_of(name, kind, values)
-        cells = pack(name, packing, values.reshape(len(values), -1))
-        if kind.is_list:
-            cells = np.insert(cells, 0, values.shape[1], axis=1)
-        return str(packing), cells
-    lists = [np.asarray(values, np.float64) for values in column]
-    packing = packing_of(name, kind, np.concatenate(lists))
-    return str(packing), [
-        np.insert(pack(name, packing, values[np.newaxis], first_row=row)[0], 0, len(values))
-        for row, values in enumerate(lists, start=1)
-    ]
+    packing = packing_of(name, kind, column)
+    cells = pack(name, packing, column.reshape(len(column), -1))
+    if kind.is_list:
+        cells = np.insert(cells, 0, column.shape[1], axis=1)
+    return str(packing), cells
 
 
 def _unpacked(field: _Field, cells: _Cells, config: SpaceConfig) -> object:

@@ -46,7 +46,8 @@ def read_dataset(
 ) -> Dataset:
     """Read a published data file whole; a file that is damaged or hostile is an error and nothing else.
 
-    A `.pickle` file is read without running anything that it says, and only where `allow_pickle` is set. A
+    The header tells a space's stages and ops, not its widths: name the `config` that the file was made for. A
+    `.pickle` file is read without running anything that it says, and only where `allow_pickle` is set. A
     `.csv` file that was cut between two rows cannot be told from a shorter one: compare the number of rows.
 
     Raises:
@@ -112,6 +113,8 @@ def write_dataset(path: str | PathLike[str], dataset: Dataset) -> None:
 
 
 def _format_of(path: Path) -> _Format:
+    if "\0" in str(path):
+        raise DatasetError("holds a zero character, which no path does; check the path")
     if path.suffix not in _FORMATS:
         raise DatasetError(
             f"has the suffix {path.suffix!r}, which names no format; use {', '.join(_FORMATS)}"
@@ -131,19 +134,16 @@ def _contents(path: Path, config: SpaceConfig) -> tuple[Header, bytes]:
             kinds = kinds_of(header.dataset_type, header.columns).values()
             row = sum(kind.max_characters(config) for kind in kinds) + 64  # and the hash
             limit = min(_MAX_FILE_BYTES, HEADER_BYTES + row * len(config))
-            rest = file.read(limit + 1 - len(head))
+            found = os.fstat(file.fileno()).st_size
+            if found > limit:
+                raise DatasetError(
+                    f"holds {found} bytes, and {len(config)} rows of these columns need no more than {limit}; "
+                    "do not trust the file"
+                )
+            file.seek(size)
+            return header, file.read(found)  # no more, should the file be growing
     except OSError as error:
         raise DatasetError(f"cannot be read: {error.strerror}; check the path") from error
-    except ValueError as error:
-        if isinstance(error, DatasetError):
-            raise
-        raise DatasetError(f"cannot be read: {error}; check the path") from error  # a zero character in it
-    if len(head) + len(rest) > limit:
-        raise DatasetError(
-            f"holds more than {limit} bytes, more than {len(config)} rows of these columns can need; "
-            "do not trust the file"
-        )
-    return header, head[size:] + rest
 
 
 def _replace(path: Path, content: bytes) -> None:

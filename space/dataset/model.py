@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from space.config import BLOX, SpaceConfig
-from space.dataset.columns import Column, as_column
+from space.dataset.columns import Column, as_column, as_numbers
 from space.dataset.errors import DatasetError
 from space.dataset.keys import check_space, digests_at, texts_of
 from space.dataset.schema import check_extra, kinds_of
+from space.errors import did_you_mean, shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,6 +54,22 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def array(self, name: str) -> NDArray[Any]:
+        """Return a column that is one array: any but texts, and lists of different lengths.
+
+        Raises:
+            DatasetError: there is no such column, or it is a tuple.
+        """
+        if name not in self.columns:
+            raise DatasetError(
+                f"there is no column {shown(name)}"
+                + (did_you_mean(name, self.columns) or f"; the columns are {', '.join(self.columns)}")
+            )
+        column = self.columns[name]
+        if isinstance(column, tuple):
+            raise DatasetError(f"column {name} is not one array; take columns[{name!r}], a tuple")
+        return column
+
     @property
     def hashes(self) -> NDArray[np.str_]:
         """The graph hashes of the rows, 32 hexadecimal characters each, (rows,)."""
@@ -69,8 +87,8 @@ def bench_dataset(
     """
     return Dataset(
         dataset_type="benchmarking",
-        indices=np.asarray(indices),
-        columns={"latency": np.asarray(latencies_s)},
+        indices=indices,  # type: ignore[arg-type]  # made into an array there, and so are the latencies
+        columns={"latency": latencies_s},  # type: ignore[dict-item]
         extra={"device": device},
         config=config,
     )
@@ -78,8 +96,8 @@ def bench_dataset(
 
 def _checked_indices(values: object, config: SpaceConfig) -> NDArray[np.int64]:
     check_space(config)
-    found = np.asarray(values)
-    if found.ndim != 1 or found.dtype.kind not in "iu" or not found.size:
+    found = as_numbers("indices", values, "iu", 1)
+    if not found.size:
         raise DatasetError("holds no row; a data file names at least one network by its index or hash")
     bad = np.flatnonzero((found < 0) | (found >= len(config)))
     if bad.size:

@@ -58,7 +58,8 @@ def parse_packing(name: str, text: str, kind: Kind) -> Packing:
     elif not kind.images and text == wanted:
         return Packing(kind=kind)
     raise DatasetError(
-        f"column {name} has type {text[:40]!r} instead of {wanted} with a range within {kind.images or 'bounds'}; "
+        f"column {name} has type {text[:40]!r} instead of {wanted}"
+        f"{f' whose bits hold a range within 0 to {kind.images}' if kind.images else ''}; "
         "the file is damaged: download or write it again"
     )
 

@@ -70,7 +70,7 @@ def as_numbers(name: str, values: object, kinds: str, dimensions: int) -> NDArra
     )
     try:
         found = np.asarray(values)
-    except (ValueError, TypeError, OverflowError) as error:  # lists of different lengths, endless numbers
+    except (ValueError, TypeError) as error:  # lists of different lengths
         raise DatasetError(message) from error
     if found.size and (found.dtype.kind not in kinds or found.ndim != dimensions):
         raise DatasetError(message)

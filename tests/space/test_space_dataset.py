@@ -250,10 +250,30 @@ def test_a_column_is_asked_for_by_name() -> None:
         environment.array("gpu")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("val_top1", [[1.0, 100.001]], r"row 1: val_top1\[1\] = 100\.001 is not percent from 0 to 100"),
+        ("test_top1", [-0.5], r"row 1: test_top1 = -0\.5 is not percent"),
+        ("val_loss", [[0.5, -0.5]], r"row 1: val_loss\[1\] = -0\.5 is not a number of at least 0"),
+        ("val_loss", [[]], "row 1: val_loss is a list of 0 values; give 1 to 255"),
+        ("val_loss", [[1.0] * 256], "row 1: val_loss is a list of 256 values; give 1 to 255"),
+        ("train_time_s", [2**32], "row 1: train_time_s = 4294967296 is not a whole number from 0"),
+        ("train_time_s", [-1], "row 1: train_time_s = -1 is not a whole number from 0"),
+        ("train_time_s", [1.5], "train_time_s: holds other values than whole numbers"),
+    ],
+)
+def test_values_of_trainings_that_cannot_be_are_refused(name: str, value: object, message: str) -> None:
+    extra = {"seed": 0, "epochs": 1, "dataset": "cifar100", "part": "base"}
+    with pytest.raises(DatasetError, match=message):
+        Dataset(dataset_type="training", indices=[1], columns={name: value}, extra=extra)
+
+
 def test_values_cannot_be_changed_afterwards() -> None:
-    latencies = np.array([0.5])
-    dataset = bench_dataset("x", [1], latencies)
-    latencies[0] = 7
+    indices, latencies = np.array([1]), np.array([0.5])
+    dataset = bench_dataset("x", indices, latencies)
+    indices[0] = latencies[0] = 7
+    assert dataset.indices.tolist() == [1]
     assert dataset.columns["latency"].tolist() == [0.5]
     with pytest.raises(ValueError, match="read-only"):
         dataset.columns["latency"][0] = 7

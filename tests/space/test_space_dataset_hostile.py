@@ -407,6 +407,13 @@ def test_a_pickle_of_other_rows_is_refused(rows: object, message: str, tmp_path:
     assert message in refusal(bench_file(tmp_path, ".pickle", pickle.dumps(rows, protocol=4)))
 
 
+@pytest.mark.parametrize("value", [[10**400], ["a"], [[1.0]], [0.5] * 256, [], "a", 1.0])
+def test_lists_of_pickles_that_cannot_be_are_named(value: object) -> None:
+    header, _ = parse_header((SAMPLES / "blox-base-0.pickle").read_bytes(), BLOX)
+    with pytest.raises(DatasetError, match="row 1: val_top1"):
+        decoded(".pickle", pickle.dumps([[HASHES[0], value, 76.0, 1]], protocol=4), header)
+
+
 def test_a_pickle_of_steps_without_end_is_stopped(tmp_path: Path) -> None:
     program = b"\x80\x04" + b"]0" * 10
     with pytest.raises(DatasetError, match="instruction 0x30"):

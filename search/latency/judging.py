@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from harness.errors import ConfigError
 
 BOOTSTRAP_DRAWS = 2000
+DRAWN_AT_ONCE = 1_000_000  # numbers, so that memory stays bounded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +107,12 @@ def mape_interval(predicted: ArrayLike, measured: ArrayLike, seed: int = 0) -> t
     """
     errors = relative_errors(predicted, measured)
     rng = np.random.default_rng(seed)
-    means = [errors[rng.integers(len(errors), size=len(errors))].mean() for _ in range(BOOTSTRAP_DRAWS)]
+    at_once = max(1, min(BOOTSTRAP_DRAWS, DRAWN_AT_ONCE // len(errors)))
+    means = np.concatenate(
+        [
+            errors[rng.integers(len(errors), size=(at_once, len(errors)))].mean(axis=1)
+            for _ in range(0, BOOTSTRAP_DRAWS, at_once)
+        ]
+    )
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from harness.errors import ConfigError
 from search.latency.features import FloatArray, IndexArray
+from search.latency.intervals import COVERAGE, cv_plus, folds
 from search.latency.judging import Errors, check_ratios, judge, relative_errors
 from search.latency.rungs import FEWEST, RUNGS, Known, Predictor, Rung, Training
 from space import BLOX, SpaceConfig
 
-FOLDS = 10
-COVERAGE = 0.90
 CHUNK = 8192  # networks predicted at once: at 400 measured ones, 26 MB an array
 
 
@@ -63,10 +62,8 @@ class Ladder:
     def predict(self, indices: ArrayLike, coverage: float = COVERAGE) -> Prediction:
         """Predict networks, indices of shape (n,), with intervals by CV+.
 
-        Barber, Candes, Ramdas & Tibshirani 2021, "Predictive inference with the jackknife+", section 3, with residuals relative
-        to the prediction: low is the floor(alpha (n + 1))-th smallest of f_k(x) (1 - R_i), high the
-        ceil((1 - alpha) (n + 1))-th smallest of f_k(x) (1 + R_i), k the fold of measured network i. Too few networks for the
-        coverage give 0 and infinity. Where the point lies outside, the interval is widened to it.
+        See `intervals.cv_plus`; too few networks for the coverage give 0 and infinity. Where the point lies outside, the interval
+        is widened to it.
 
         Raises:
             ConfigError: an index is not in the space, or the coverage not between 0 and 1.
@@ -102,13 +99,15 @@ def fit_ladder(
 
     `indices` and `ratios` (n,): measured networks and their latency over the reference network's. `parts_sum` and `prior`
     (len(config),): see `Known`; rungs that need one are skipped without it. Chosen is the rung with the least mean absolute
-    percentage error, or a simpler one whose errors, paired by network, are not worse by more than one standard error
-    (the rule of Breiman et al. 1984, on the differences).
+    percentage error, or the simplest that is worse by no more than the standard error of that mean (Breiman et al. 1984,
+    Classification and Regression Trees, section 3.4.3).
 
     Raises:
         ConfigError: too few networks, a network twice or not in the space, a ratio not finite and above 0,
             or a known value that is not finite.
     """
+    from threadpoolctl import threadpool_limits
+
     places, measured = check_indices(indices, config), np.asarray(ratios, dtype=np.float64)
     _check_measured(places, measured, config)
     known = Known(
@@ -116,65 +115,18 @@ def fit_ladder(
         parts_sum=_whole("parts_sum", parts_sum, config),
         prior=_whole("prior", prior, config),
     )
-    fold_of = folds(len(places), seed)
-    reports, errors, fitted = [], {}, {}
     ladder = {rung.name: rung for rung in (RUNGS if rungs is None else rungs)}
-    for name, rung in ladder.items():
-        if reason := _reason_to_skip(rung, known, len(places)):
-            reports.append(RungReport(name=name, errors=None, skipped=reason))
-            continue
-        fitted[name] = _fit_folds(rung, known, places, measured, fold_of, seed)
-        held_out = _held_out(fitted[name], places, fold_of)
-        reports.append(RungReport(name=name, errors=judge(held_out, measured)))
-        errors[name] = relative_errors(held_out, measured)
-    if not errors:
-        reasons = "; ".join(f"{report.name}: {report.skipped}" for report in reports) or "none was named"
-        raise ConfigError(f"no predictor can be fitted ({reasons}); measure what one of them needs")
-    chosen = choose(errors)
-    held_out = _held_out(fitted[chosen], places, fold_of)
-    everything = Training(known=known, indices=places, ratios=measured, seed=seed)
-    return Ladder(
-        reports=tuple(reports),
-        chosen=chosen,
-        known=known,
-        indices=places,
-        ratios=measured,
-        point=ladder[chosen].fit(everything),
-        fold_points=fitted[chosen],
-        fold_of=fold_of,
-        scores=np.abs(measured - held_out) / np.abs(held_out),
-    )
-
-
-def folds(count: int, seed: int) -> IndexArray:
-    """Deal `count` networks into 10 folds, or one each if fewer, of nearly equal size; shape (count,)."""
-    dealt = np.arange(count, dtype=np.int64) % min(FOLDS, count)
-    return np.random.default_rng(seed).permutation(dealt)
+    with threadpool_limits(
+        limits=1
+    ):  # matrices this small gain nothing: on a busy machine threads wait for each other
+        return _climb(ladder, Training(known=known, indices=places, ratios=measured, seed=seed))
 
 
 def choose(errors: dict[str, FloatArray]) -> str:
-    """Return the simplest rung that is within one standard error of the best; `errors` (n,) are listed simplest first."""
+    """Return the simplest rung within one standard error of the best; `errors` (n,) of each, simplest first."""
     best = min(errors.values(), key=lambda each: float(each.mean()))
-    for name, each in errors.items():
-        worse = each - best
-        if worse.mean() <= worse.std(ddof=1) / np.sqrt(len(worse)):
-            return name
-    raise AssertionError("the best is not worse than itself")
-
-
-def cv_plus(
-    predictions: FloatArray, fold_of: IndexArray, scores: FloatArray, coverage: float
-) -> tuple[FloatArray, FloatArray]:
-    """Return low and high of the CV+ interval, each (n,), from predictions (folds, n); see `Ladder.predict`."""
-    count = len(scores)
-    rank = int(np.floor((1 - coverage) * (count + 1) + 1e-9))  # 1e-9: 0.1 * 10 is to be 1, not 0.99999
-    if rank < 1:
-        return np.zeros(predictions.shape[1]), np.full(predictions.shape[1], np.inf)
-    spread = predictions[fold_of]  # (measured, n)
-    reach = np.abs(spread) * scores[:, None]
-    low = np.partition(spread - reach, rank - 1, axis=0)[rank - 1]
-    high = np.partition(spread + reach, count - rank, axis=0)[count - rank]
-    return np.maximum(low, 0.0), high  # a latency is positive
+    limit = best.mean() + best.std(ddof=1) / np.sqrt(len(best))
+    return next(name for name, each in errors.items() if each.mean() <= limit)
 
 
 def check_indices(indices: ArrayLike, config: SpaceConfig) -> IndexArray:
@@ -193,6 +145,36 @@ def check_indices(indices: ArrayLike, config: SpaceConfig) -> IndexArray:
             f"index {bad[0]}: space {config.name!r} has {len(config)} networks; give 0 to {len(config) - 1}"
         )
     return places.astype(np.int64)
+
+
+def _climb(ladder: dict[str, Rung], everything: Training) -> Ladder:
+    known, places, measured = everything.known, everything.indices, everything.ratios
+    fold_of = folds(len(places), everything.seed)
+    reports, errors, fitted = [], {}, {}
+    for name, rung in ladder.items():
+        if reason := _reason_to_skip(rung, known, len(places)):
+            reports.append(RungReport(name=name, errors=None, skipped=reason))
+            continue
+        fitted[name] = _fit_folds(rung, everything, fold_of)
+        held_out = _held_out(fitted[name], places, fold_of)
+        reports.append(RungReport(name=name, errors=judge(held_out, measured)))
+        errors[name] = relative_errors(held_out, measured)
+    if not errors:
+        reasons = "; ".join(f"{report.name}: {report.skipped}" for report in reports) or "none was named"
+        raise ConfigError(f"no predictor can be fitted ({reasons}); measure what one of them needs")
+    chosen = choose(errors)
+    held_out = _held_out(fitted[chosen], places, fold_of)
+    return Ladder(
+        reports=tuple(reports),
+        chosen=chosen,
+        known=known,
+        indices=places,
+        ratios=measured,
+        point=ladder[chosen].fit(everything),
+        fold_points=fitted[chosen],
+        fold_of=fold_of,
+        scores=np.abs(measured - held_out) / np.abs(held_out),
+    )
 
 
 def _check_measured(indices: IndexArray, ratios: FloatArray, config: SpaceConfig) -> None:
@@ -235,13 +217,12 @@ def _reason_to_skip(rung: Rung, known: Known, count: int) -> str:
     return ""
 
 
-def _fit_folds(
-    rung: Rung, known: Known, indices: IndexArray, ratios: FloatArray, fold_of: IndexArray, seed: int
-) -> tuple[Predictor, ...]:
+def _fit_folds(rung: Rung, everything: Training, fold_of: IndexArray) -> tuple[Predictor, ...]:
     fitted = []
     for fold in range(fold_of.max() + 1):
         seen = fold_of != fold
-        fitted.append(rung.fit(Training(known=known, indices=indices[seen], ratios=ratios[seen], seed=seed)))
+        part = replace(everything, indices=everything.indices[seen], ratios=everything.ratios[seen])
+        fitted.append(rung.fit(part))
     return tuple(fitted)
 
 

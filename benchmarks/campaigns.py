@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from typing import cast
 
 from harness.campaign import Options, Outcome, run_campaign
-from harness.commands.sources import ExportedModels
+from harness.commands.sources import ExportedModels, select_models
 from harness.devices import Device, Format, LocalDevice
 from harness.errors import HarnessError
 from harness.store import Store
-from space.sampling import select_models
 
 
 class Silent:
@@ -29,12 +28,14 @@ class Silent:
         """Show nothing."""
 
 
-def run(selection: Sequence[str], store: Store, options: Options, device: Device | None = None) -> Outcome:
+def run(
+    selection: Sequence[str], store: Store, options: Options, device: Device | None = None, *, seed: int = 0
+) -> Outcome:
     """Measure what the store lacks of a selection on a device, by default this machine; exit when that failed.
 
     The models of `options.formats` are exported before the campaign begins: `Outcome.elapsed_s` is without that.
     """
-    source = ExportedModels(select_models(list(selection)), progress=lambda *_: None)
+    source = ExportedModels(select_models(selection), progress=lambda *_: None)
     for model_format in options.formats:
         source.models(cast(Format, model_format))
     try:
@@ -44,7 +45,7 @@ def run(selection: Sequence[str], store: Store, options: Options, device: Device
             options,
             store,
             Silent(),
-            rng=random.Random(0),
+            rng=random.Random(seed),
             cancel=threading.Event(),
         )
     except HarnessError as error:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
 
-from harness.records import Configuration, SessionRecord
-from harness.stats import Estimate, WallTime, estimate, wall_time
+from harness.findings import Finding, check_network, grade
+from harness.records import Configuration, ReferenceLatency, SessionRecord
+from harness.stats import Estimate, Scatter, WallTime, estimate, scatter_of, session_ratios, wall_time
 from harness.store import Store
 
 NETWORKS_AT_ONCE = 200  # whose raw times are in memory
+SCATTER_NETWORKS = 200  # are enough to tell how sessions of a configuration scatter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
     """One network on one configuration.
 
-    `latency_ms` with its 95 % interval (None below 6 slices); wall times are what a user feels.
+    `latency_ms` with its 95 % interval (None below 6 slices) and its grade, A to D, with what speaks against it; wall times are
+    what a user feels. `session_medians` are the ratios of each session alone, oldest first.
     """
 
     configuration: Configuration
@@ -24,29 +28,35 @@ class Latency:
     graph_hash: str
     latency_ms: float
     interval_ms: tuple[float, float] | None
+    grade: str
+    findings: tuple[Finding, ...]
     estimate: Estimate
+    session_medians: tuple[float, ...]
     wall: WallTime
     first_run_ms: float
     measured_utc: str
 
 
 def latencies(
-    store: Store, configuration: Configuration, graph_hashes: Sequence[str] | None = None
+    store: Store,
+    configuration: Configuration,
+    graph_hashes: Sequence[str] | None = None,
+    *,
+    purpose: str = "network",
 ) -> list[Latency]:
     """Return what is stored of a configuration, fastest first; nothing while its reference latency is missing."""
     reference = store.reference_latency(configuration)
     if reference is None:
         return []
-    calibration = reference.session_id
-    stored = store.session_counts(configuration)
+    stored = store.session_counts(configuration, purpose)
+    scatter = _scatter(store, configuration, stored, purpose)
     hashes = [key for key in dict.fromkeys(stored if graph_hashes is None else graph_hashes) if key in stored]
     rows = []
     for batch in batched(hashes, NETWORKS_AT_ONCE):
         by_network: dict[str, list[SessionRecord]] = {}
-        for session in store.sessions(configuration, batch):
-            if session.session_id != calibration:  # taken under its own plan, of the reference against itself
-                by_network.setdefault(session.graph_hash, []).append(session)
-        rows += [_latency(configuration, one, reference.latency_ns / 1e6) for one in by_network.values()]
+        for session in store.sessions(configuration, batch, purpose=purpose):
+            by_network.setdefault(session.graph_hash, []).append(session)
+        rows += [_latency(one, reference, scatter) for one in by_network.values()]
     return sorted(rows, key=lambda row: row.latency_ms)
 
 
@@ -76,11 +86,15 @@ def to_json(rows: Iterable[Latency]) -> list[dict[str, object]]:
             "latency_ms": row.latency_ms,
             "low_ms": None if row.interval_ms is None else row.interval_ms[0],
             "high_ms": None if row.interval_ms is None else row.interval_ms[1],
+            "grade": row.grade,
+            "findings": [asdict(finding) for finding in row.findings],
             "ratio": row.estimate.ratio,
+            "between_cv": row.estimate.between_cv,
             "sessions": row.estimate.sessions,
             "slices": row.estimate.slices,
             "wall_median_ms": row.wall.median_ms,
             "wall_p90_ms": row.wall.p90_ms,
+            "wall_p99_ms": row.wall.p99_ms,
             "first_run_ms": row.first_run_ms,
             "measured_utc": row.measured_utc,
         }
@@ -88,16 +102,34 @@ def to_json(rows: Iterable[Latency]) -> list[dict[str, object]]:
     ]
 
 
-def _latency(configuration: Configuration, sessions: list[SessionRecord], reference_ms: float) -> Latency:
-    summary = estimate(sessions)
+def _scatter(
+    store: Store, configuration: Configuration, counts: Mapping[str, int], purpose: str
+) -> Scatter | None:
+    """Return how sessions of one network scatter on a configuration, from the networks that have several."""
+    several = sorted(key for key, count in counts.items() if count > 1)[:SCATTER_NETWORKS]
+    if not several:
+        return None
+    by_network: dict[str, list[SessionRecord]] = {key: [] for key in several}
+    for session in store.sessions(configuration, several, purpose=purpose):
+        by_network[session.graph_hash].append(session)
+    return scatter_of(by_network.values())
+
+
+def _latency(sessions: list[SessionRecord], reference: ReferenceLatency, scatter: Scatter | None) -> Latency:
+    summary = estimate(sessions, scatter)
+    findings = check_network(sessions, summary, reference)
+    reference_ms = reference.latency_ns / 1e6
     interval = summary.interval
     return Latency(
-        configuration=configuration,
+        configuration=reference.configuration,
         architecture=sessions[0].architecture,
         graph_hash=sessions[0].graph_hash,
         latency_ms=summary.ratio * reference_ms,
         interval_ms=interval and (interval[0] * reference_ms, interval[1] * reference_ms),
+        grade=grade(summary, findings),
+        findings=tuple(findings),
         estimate=summary,
+        session_medians=tuple(median(session_ratios(session)) for session in sessions),
         wall=wall_time(sessions),
         first_run_ms=min(session.first_run_ns for session in sessions) / 1e6,
         measured_utc=sessions[-1].started_utc,

@@ -13,10 +13,14 @@ from typing import Annotated
 import typer
 
 from harness import __version__
+from harness.commands.audit import audit
+from harness.commands.compare import compare
+from harness.commands.dataset import dataset
 from harness.commands.devices import devices
 from harness.commands.doctor import doctor
 from harness.commands.export import export
 from harness.commands.measure import measure
+from harness.commands.predict import predict
 from harness.commands.results import results
 from harness.errors import HarnessError
 
@@ -29,8 +33,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (measure, results, devices, doctor, export):
+for command in (measure, results, compare, predict, audit, devices, doctor, export):
     app.command()(command)
+app.add_typer(dataset)
 
 
 @app.callback()

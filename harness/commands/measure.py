@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import random
 import re
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,13 +11,16 @@ import typer
 
 from harness.commands.options import DevicesFile, JsonFlag, StoreOption
 from harness.devices import LOCAL, parse_runtime
-from harness.errors import ConfigError, HarnessError
+from harness.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.campaign import Options, Outcome
-    from harness.commands.progress import ProgressView
+    from harness.commands.until import Target
     from harness.devices import Device
-    from harness.store import Store
+    from space import Architecture
+    from space.segments import Segment
 
 DEFAULT_MODELS = "sample:20"
 
@@ -52,8 +52,8 @@ def measure(
         typer.Option(
             "--models",
             "-m",
-            help="Networks: all, sample:N[@SEED], design:K[@SEED], an architecture, hash or index, file:PATH; repeatable, or "
-            f"joined by commas. [default: {DEFAULT_MODELS}]",
+            help="Networks: all, sample:N[@SEED], design:K[@SEED], an architecture, hash or index, file:PATH, or segments (see "
+            f"'harness audit'); repeatable, or joined by commas. [default: {DEFAULT_MODELS}]",
         ),
     ] = None,
     runtime: Annotated[
@@ -79,13 +79,22 @@ def measure(
         ),
     ] = "",
     level: Annotated[
-        MeasureLevel,
+        MeasureLevel | None,
         typer.Option(
             "--level",
             "-l",
-            help="quick: 1 session a network, to fit a predictor; screen: 3, to rank; final: 5, longer, for finalists.",
+            help="quick: 1 session a network, to fit a predictor; screen: 3, to rank; final: 5, longer, for finalists. "
+            "[default: screen; with --until quick]",
         ),
-    ] = MeasureLevel.screen,
+    ] = None,
+    until: Annotated[
+        str,
+        typer.Option(
+            "--until",
+            help="Pick the networks itself and measure until the predictor of the whole space is shown to be that good, e.g. "
+            "mape=2%; see 'harness predict'.",
+        ),
+    ] = "",
     sessions: Annotated[
         int | None,
         typer.Option(
@@ -122,20 +131,40 @@ def measure(
 
     known = load_devices(devices_file)
     chosen = [select_device(known, name) for name in dict.fromkeys(device or [LOCAL])]
+    target = _until(until, chosen, models)
     options = _options(
-        runtime, model_format, threads, parse_cores(cores), level, sessions, fresh, recalibrate
+        runtime,
+        model_format,
+        threads,
+        parse_cores(cores),
+        level or (MeasureLevel.quick if target else MeasureLevel.screen),
+        sessions,
+        fresh,
+        recalibrate,
     )
-    from harness.commands.sources import ExportedModels, select_architectures
-
-    architectures = select_architectures(models or [DEFAULT_MODELS])
+    from harness.commands.campaigns import finish, finish_until, run_all
     from harness.commands.progress import ProgressView
+    from harness.commands.sources import ExportedModels, select_models
 
+    selected = [] if target else select_models(models or [DEFAULT_MODELS])
     store = Store(store_url or default_url())
     try:
         with ProgressView(quiet=json_output and not sys.stderr.isatty()) as view:
-            source = ExportedModels(architectures, progress=view.export)
-            outcomes = _run_all(chosen, source, options, store, view, seed)
-        _finish(outcomes, store, json_output)
+
+            def run(networks: Sequence[Architecture | Segment], request: Options) -> list[Outcome]:
+                source = ExportedModels(networks, progress=view.export)
+                return run_all(chosen, source, request, store, view, seed)
+
+            if target is None:
+                outcomes = run(selected, options)
+            else:
+                from harness.commands.until import measure_until
+
+                outcomes = [measure_until(target, options, store, lambda *asked: run(*asked)[0], view.say)]
+        if target is None:
+            finish(outcomes, store, json_output)
+        else:
+            finish_until(outcomes[0], store, json_output)
     finally:
         store.close()
 
@@ -188,81 +217,15 @@ def _options(
     )
 
 
-def _run_all(
-    chosen: list[Device],
-    source: object,
-    options: Options,
-    store: Store,
-    view: ProgressView,
-    seed: int | None,
-) -> list[Outcome]:
-    """Run one campaign a device, all at once; a device that fails leaves the others alone."""
-    from harness.campaign import Outcome, run_campaign
-    from harness.measuring import Cancelled
+def _until(text: str, chosen: list[Device], models: list[str] | None) -> Target | None:
+    """Return the target of --until. Raises: ConfigError when it is none, or other options speak against it."""
+    if not text:
+        return None
+    from harness.commands.until import parse_target
 
-    cancel = threading.Event()
-
-    def run(device: Device) -> Outcome:
-        try:
-            rng = random.Random(seed)
-            return run_campaign(device, source, options, store, view, rng=rng, cancel=cancel)  # type: ignore[arg-type]
-        except HarnessError as error:
-            return Outcome(device=device.name, error=Cancelled() if cancel.is_set() else error)
-
-    with ThreadPoolExecutor(max_workers=len(chosen)) as pool:
-        pending = [pool.submit(run, device) for device in chosen]
-        try:
-            while not all(future.done() for future in pending):
-                for future in pending:
-                    if not future.done():
-                        threading.Event().wait(0.1)
-        except KeyboardInterrupt:
-            cancel.set()
-            view.say("stopping: the session under way is given up, what was measured is stored")
-        return [future.result() for future in pending]
-
-
-def _finish(outcomes: list[Outcome], store: Store, json_output: bool) -> None:
-    """Print the table and what did not work; exit with the status that says so."""
-    from harness.commands.tables import print_latencies
-    from harness.latencies import latencies
-
-    rows = []
-    for outcome in outcomes:
-        for use in outcome.uses:
-            rows += latencies(store, use.configuration, [model.graph_hash for model in use.models])
-    if rows or json_output:
-        print_latencies(rows, json_output=json_output)
-    status = 0
-    for outcome in outcomes:
-        _summarise(outcome)
-        if outcome.error is not None:
-            status = max(status, outcome.error.exit_status)
-        elif outcome.failures:
-            status = max(status, 3)
-    if status:
-        raise typer.Exit(status)
-
-
-def _summarise(outcome: Outcome) -> None:
-    if outcome.uses:
-        sessions = "session" if outcome.measured == 1 else "sessions"
-        parts = [f"{outcome.measured} {sessions} measured in {outcome.elapsed_s:.0f} s"]
-        if outcome.redone:
-            parts.append(f"{outcome.redone} measured again because the device throttled")
-        if outcome.reused:
-            parts.append(f"{outcome.reused} already stored (--fresh measures anew)")
-        if outcome.sent_bytes:
-            parts.append(f"{outcome.sent_bytes / 1e6:.2f} MB of model parts sent")
-        typer.echo(f"{outcome.device}: {', '.join(parts)}", err=True)
-    kinds: dict[str, int] = {}
-    for failure in outcome.failures:
-        kinds[failure.kind] = kinds.get(failure.kind, 0) + 1
-    if kinds:
-        text = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-        typer.echo(
-            f"{outcome.device}: {len(outcome.failures)} failures ({text}); see 'harness results --failures'",
-            err=True,
-        )
-    if outcome.error is not None:
-        typer.echo(f"harness: {outcome.error}", err=True)
+    target = parse_target(text)
+    if models:
+        raise ConfigError("--until picks the networks itself: leave out --models, or --until")
+    if len(chosen) > 1:
+        raise ConfigError("--until works on one device at a time: name one --device")
+    return target

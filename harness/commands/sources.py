@@ -18,9 +18,11 @@ from harness.models import Assembly, Model
 if TYPE_CHECKING:
     from exporters import Format, FragmentLibrary
     from space import Architecture
+    from space.segments import Segment
 
 PRECISION = "fp32"
 # The reference of every slice: one network of middling cost that holds all three ops and both kinds of sum.
+SEGMENTS = "segments"  # as a selection: stem, cells, reductions and head, each as a model of its own
 REFERENCE = "conv/mbconv-bconv+out/conv+conv"
 
 
@@ -46,6 +48,21 @@ def select_architectures(selections: Sequence[str]) -> list[Architecture]:
         return select_models(list(selections))
 
 
+def select_models(selections: Sequence[str]) -> list[Architecture | Segment]:
+    """Return what the user named to be measured: architectures, and with the word `segments` the space's segments.
+
+    Raises: ConfigError.
+    """
+    words = [word for text in selections for word in text.split(",")]
+    if SEGMENTS not in words:
+        return list(select_architectures(selections))
+    from space.segments import all_segments
+
+    rest = [",".join(word for word in text.split(",") if word != SEGMENTS) for text in selections]
+    rest = [text for text in rest if text]
+    return [*(select_architectures(rest) if rest else []), *all_segments()]
+
+
 def cache_folder() -> Path:
     """Return the folder for exported fragments: $HARNESS_CACHE, or the user's cache folder."""
     import os
@@ -56,10 +73,13 @@ def cache_folder() -> Path:
 
 
 class ExportedModels:
-    """Models of some architectures with seeded weights, exported when a campaign asks for a format; safe in threads."""
+    """Models of some networks and segments with seeded weights, exported when a campaign asks for a format; safe in threads."""
 
     def __init__(
-        self, architectures: Sequence[Architecture], *, progress: Callable[[str, int, int, str], None]
+        self,
+        architectures: Sequence[Architecture | Segment],
+        *,
+        progress: Callable[[str, int, int, str], None],
     ) -> None:
         self._architectures = architectures
         self._progress = progress
@@ -92,7 +112,7 @@ class ExportedModels:
 
 
 class _Models(Sequence[Model]):
-    def __init__(self, architectures: Sequence[Architecture], library: FragmentLibrary) -> None:
+    def __init__(self, architectures: Sequence[Architecture | Segment], library: FragmentLibrary) -> None:
         self._architectures, self._library = architectures, library
         self._weights = _weights_name(library)
 
@@ -121,12 +141,18 @@ def _weights_name(library: FragmentLibrary) -> str:
     return f"{library.weights.identity}, parts {hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
 
-def to_model(library: FragmentLibrary, architecture: Architecture, weights: str) -> Model:
-    """Return an architecture of the library's space as a campaign's model; `weights` is their name."""
+def to_model(library: FragmentLibrary, architecture: Architecture | Segment, weights: str) -> Model:
+    """Return a network or a segment of the library's space as a campaign's model; `weights` is their name."""
+    from space.segments import Segment
+
+    is_segment = isinstance(architecture, Segment)
 
     def assemble() -> Assembly:
         with translated_errors():
-            recipe = library.recipe(architecture)
+            if isinstance(architecture, Segment):
+                recipe = library.segment_recipe(architecture)
+            else:
+                recipe = library.recipe(architecture)
         return Assembly(
             format=recipe.format,
             alignment=recipe.alignment,
@@ -139,10 +165,11 @@ def to_model(library: FragmentLibrary, architecture: Architecture, weights: str)
 
     return Model(
         architecture=str(architecture),
-        graph_hash=architecture.graph_hash,
+        graph_hash=architecture.key if isinstance(architecture, Segment) else architecture.graph_hash,
         format=library.format,
         precision=PRECISION,
         space=library.config.name,
         weights=weights,
+        purpose="segment" if is_segment else "network",
         assemble=assemble,
     )

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
+from typing import TextIO
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from harness.commands.stored import configuration_id
+from harness.errors import ConfigError
+from harness.findings import Finding
 from harness.latencies import Latency, to_json
 from harness.records import Configuration, Failure
 
@@ -28,13 +34,42 @@ def print_latencies(rows: Sequence[Latency], *, json_output: bool = False, csv_o
         return
     if csv_output:
         cores = (" ".join(map(str, row.configuration.cores)) for row in rows)
-        _print_csv([document | {"cores": text} for document, text in zip(to_json(rows), cores, strict=True)])
+        kinds = (" ".join(finding.kind for finding in row.findings) for row in rows)
+        flat = zip(to_json(rows), cores, kinds, strict=True)
+        print_csv([document | {"cores": text, "findings": kind} for document, text, kind in flat])
         return
     for configuration, group in groupby(rows, key=lambda row: row.configuration):
         print_table(
             describe(configuration),
-            ["network", "latency ms", "95 % interval", "+-", "ratio", "wall ms", "p90 ms", "sessions"],
+            [
+                "network",
+                "latency ms",
+                "95 % interval",
+                "+-",
+                "grade",
+                "ratio",
+                "wall ms",
+                "p90 ms",
+                "sessions",
+            ],
             [_cells(row) for row in group],
+        )
+    _print_findings(rows)
+
+
+def _print_findings(rows: Sequence[Latency]) -> None:
+    """Say on standard error what speaks against the rows, each kind of finding once, with an example and the remedy."""
+    kinds: dict[str, list[tuple[Latency, Finding]]] = {}
+    for row in rows:
+        for finding in row.findings:
+            kinds.setdefault(finding.kind, []).append((row, finding))
+    for kind, found in sorted(kinds.items(), key=lambda item: -len(item[1])):
+        row, finding = found[0]
+        networks = "network" if len(rows) == 1 else "networks"
+        typer.echo(
+            f"{kind}: {len(found)} of {len(rows)} {networks}, e.g. {row.architecture}: {finding.message}; "
+            f"{finding.remedy}",
+            err=True,
         )
 
 
@@ -58,7 +93,7 @@ def print_failures(
         print_json(documents)
         return
     if csv_output:
-        _print_csv(documents)
+        print_csv(documents)
         return
     print_table(
         "failures",
@@ -105,36 +140,62 @@ def print_table(
 def describe(configuration: Configuration) -> str:
     """Return a configuration in one line."""
     c = configuration
+    identifier = configuration_id(c)
     provider = "" if c.provider == "CPUExecutionProvider" else f" ({c.provider})"
     threads = "1 thread" if c.threads == 1 else f"{c.threads} threads"
     cores = f" on core{'s' if len(c.cores) > 1 else ''} {','.join(map(str, c.cores))}" if c.cores else ""
     runtime = f"{c.runtime} {c.runtime_version}{provider}"
-    return f"{c.device}: {c.hardware}, {runtime}, {c.precision}, {threads}{cores}, clock tier {c.clock_tier}"
+    return f"{c.device}: {c.hardware}, {runtime}, {c.precision}, {threads}{cores}, clock tier {c.clock_tier} [{identifier}]"
 
 
-def _print_csv(documents: Sequence[Mapping[str, object]]) -> None:
+def print_csv(documents: Sequence[Mapping[str, object]]) -> None:
+    """Print CSV with a title row; nothing when there is no row."""
+    _write_csv(sys.stdout, documents)
+
+
+def write_csv(path: Path, documents: Sequence[Mapping[str, object]]) -> None:
+    """Write a CSV file with a title row, whole or not at all.
+
+    Raises: ConfigError when the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            _write_csv(file, documents)
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_csv(file: TextIO, documents: Sequence[Mapping[str, object]]) -> None:
     if documents:
-        writer = csv.DictWriter(sys.stdout, fieldnames=list(documents[0]))
+        writer = csv.DictWriter(file, fieldnames=list(documents[0]))
         writer.writeheader()
         writer.writerows(documents)
 
 
 def _cells(row: Latency) -> list[str]:
-    interval, half = "too few slices", ""
-    if row.interval_ms is not None:
-        low_ms, high_ms = row.interval_ms
-        interval, half = f"{low_ms:.3f} .. {high_ms:.3f}", f"{(high_ms - low_ms) / 2 / row.latency_ms:.1%}"
+    low_ms, high_ms = row.interval_ms or (None, None)
+    half = "" if low_ms is None or high_ms is None else f"{(high_ms - low_ms) / 2 / row.latency_ms:.1%}"
     p90 = "" if row.wall.p90_ms is None else f"{row.wall.p90_ms:.3f}"
     return [
         row.architecture,
         f"{row.latency_ms:.3f}",
-        interval,
+        interval_text(low_ms, high_ms),
         half,
+        row.grade,
         f"{row.estimate.ratio:.4f}",
         f"{row.wall.median_ms:.3f}",
         p90,
         str(row.estimate.sessions),
     ]
+
+
+def interval_text(low_ms: float | None, high_ms: float | None) -> str:
+    """Return an interval for people; there is none where too few slices were measured."""
+    return "too few slices" if low_ms is None or high_ms is None else f"{low_ms:.3f} .. {high_ms:.3f}"
 
 
 def _plain(cell: str) -> str:

@@ -1,0 +1,104 @@
+"""Do two campaigns agree? The paired estimate beside what every tool prints, from the same runs.
+
+    python benchmarks/repeatability.py [--networks 40] [--campaigns 3] [--format onnx] [--store FILE]
+
+Each campaign measures the same random networks, in another random order, one session each. Between campaigns: Spearman's
+rank correlation (mean and worst of all pairs) and the coefficient of variation of each network's values (median over
+networks). With `--store` campaigns are kept, and a second call goes on; prints a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from campaigns import run
+from machine import describe_machine
+from scipy.stats import spearmanr
+
+from harness.campaign import Options
+from harness.levels import LEVELS
+from harness.records import SessionRecord
+from harness.stats import session_ratios, wall_time
+from harness.store import Store
+
+TARGETS = "targets for the paired ratio: Spearman >= 0.98, median CV <= 1 %"
+
+ESTIMATES: dict[str, Callable[[SessionRecord], float]] = {
+    "paired ratio": lambda session: median(session_ratios(session)),
+    "median wall time": lambda session: wall_time([session]).median_ms,
+    "minimum wall time": lambda session: min(min(piece.network_ns) for piece in session.slices),
+    "median over median of the reference": lambda session: (
+        wall_time([session]).median_ms
+        / median(
+            ns / session.reference_loops
+            for piece in session.slices
+            for ns in piece.reference_before_ns + piece.reference_after_ns
+        )
+    ),
+}
+
+
+def main() -> None:
+    """Measure the campaigns and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--networks", type=int, default=40)
+    parser.add_argument("--campaigns", type=int, default=3)
+    parser.add_argument("--format", choices=["onnx", "tflite"], action="append", dest="formats")
+    parser.add_argument("--level", choices=list(LEVELS), default="quick")
+    parser.add_argument("--store", help="keep the campaigns in this file")
+    arguments = parser.parse_args()
+    selection = [f"sample:{arguments.networks}@11"]
+    print(describe_machine())
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(arguments.store or str(Path(folder) / "repeatability.sqlite"))
+        for model_format in arguments.formats or ["onnx", "tflite"]:
+            elapsed_s = 0.0
+            for campaign in range(1, arguments.campaigns + 1):
+                options = Options(formats=(model_format,), level=LEVELS[arguments.level], sessions=campaign)
+                outcome = run(selection, store, options, seed=campaign)
+                elapsed_s += outcome.elapsed_s
+            (use,) = outcome.uses
+            hashes = [model.graph_hash for model in use.models]
+            by_network: dict[str, list[SessionRecord]] = {key: [] for key in hashes}
+            for session in store.sessions(use.configuration, hashes):
+                by_network[session.graph_hash].append(session)
+            print(
+                f"\n{use.configuration.runtime}: {len(hashes)} networks, {arguments.campaigns} campaigns, "
+                f"{elapsed_s:.0f} s, slices a session {_slices(by_network)}"
+            )
+            print(f"{'between campaigns':<38}{'Spearman':>10}{'worst':>8}{'median CV':>11}{'worst CV':>10}")
+            for name, value in ESTIMATES.items():
+                table = np.array(
+                    [
+                        [value(session) for session in row[: arguments.campaigns]]
+                        for row in by_network.values()
+                    ]
+                )
+                print(f"{name:<38}{_line(table)}")
+        store.close()
+    print(f"\n{TARGETS}")
+
+
+def _line(table: np.ndarray) -> str:
+    """Return agreement between the columns of a table of networks by campaigns."""
+    ranks = [
+        float(spearmanr(table[:, a], table[:, b]).statistic)
+        for a, b in combinations(range(table.shape[1]), 2)
+    ]
+    scatter = table.std(axis=1, ddof=1) / table.mean(axis=1)
+    return f"{np.mean(ranks):10.3f}{min(ranks):8.3f}{np.median(scatter):11.2%}{scatter.max():10.2%}"
+
+
+def _slices(by_network: dict[str, list[SessionRecord]]) -> str:
+    counts = [len(session.slices) for row in by_network.values() for session in row]
+    return f"{min(counts)} to {max(counts)}, median {median(counts):g}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""`harness measure --until mape=2%`: measure until the predictor of the whole space is shown to be that good.
+
+The networks: a Latin-square design of 45 in which each cell of each stage stands once; apart from it 24 random networks,
+measured twice, which no predictor is fitted on until the end: they judge it, and they tell how well two measurements agree.
+Then, round by round, the networks about which the predictor knows least.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from harness.errors import ConfigError, HarnessError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from harness.campaign import Options, Outcome
+    from harness.commands.prediction import HeldOut
+    from harness.records import Configuration
+    from harness.store import Store
+    from space import Architecture
+
+DESIGN = "design:1@1"
+JUDGES = "sample:24@20"  # drawn by one seed, so that the next campaign judges by the same networks
+JUDGE_SESSIONS = 2
+ROUND = 15
+MOST_NETWORKS = 360
+
+Measure = Callable[[Sequence["Architecture"], "Options"], "Outcome"]
+
+
+class Unreachable(HarnessError):
+    """Report that the wanted error was not shown; everything measured is stored."""
+
+    exit_status = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The mean absolute percentage error that is wanted, as a share."""
+
+    mape: float
+
+
+def parse_target(text: str) -> Target:
+    """Parse `mape=2%`. Raises: ConfigError."""
+    match = re.fullmatch(r"mape=([0-9]+(?:\.[0-9]+)?)%", text.strip())
+    if match is None or not 0 < float(match[1]) < 100:
+        raise ConfigError(
+            f"--until {text!r}: write the mean absolute percentage error that is wanted, e.g. --until mape=2%"
+        )
+    return Target(mape=float(match[1]) / 100)
+
+
+def measure_until(
+    target: Target,
+    options: Options,
+    store: Store,
+    measure: Measure,
+    say: Callable[[str], None],
+    *,
+    seed: int = 0,
+) -> Outcome:
+    """Measure networks until the held-out error's 95 % interval lies below the target; return the last campaign's outcome.
+
+    Raises: Unreachable when two measurements of the same network differ too much for the target, or after 360 networks;
+    ConfigError when the device runs more than one configuration. A campaign that was stopped ends this, too.
+    """
+    from harness.commands.sources import select_architectures
+
+    design, judges = select_architectures([DESIGN]), select_architectures([JUDGES])
+    design = [architecture for architecture in design if architecture not in judges]
+    say(
+        f"measuring a design of {len(design)} networks, and {len(judges)} to judge by, {JUDGE_SESSIONS} sessions each"
+    )
+    outcome = measure(judges, replace(options, sessions=max(JUDGE_SESSIONS, options.sessions_each)))
+    if outcome.error is not None:
+        return outcome
+    configuration = _configuration(outcome)
+    _check_reachable(target, store, configuration, judges)
+    outcome = measure(design, options)
+    rng = random.Random(seed)
+    while outcome.error is None:
+        held_out, fitted, picked = _judge(store, configuration, judges, rng)
+        low, high = held_out.mape_interval
+        state = (
+            f"{fitted} networks: held-out error {held_out.errors.mape:.2%} (95 % interval {low:.2%} to {high:.2%}), "
+            f"wanted {target.mape:.2%}"
+        )
+        if high <= target.mape:
+            say(f"{state}: reached")
+            return outcome
+        if fitted >= MOST_NETWORKS:
+            raise Unreachable(
+                f"device {configuration.device!r}: {state}: not reached with {fitted} networks; the predictor does not fit this "
+                "device better: see 'harness predict' and 'harness audit', or allow a larger error"
+            )
+        say(f"{state}: measuring the {len(picked)} networks known least")
+        outcome = measure(picked, options)
+    return outcome
+
+
+def _configuration(outcome: Outcome) -> Configuration:
+    if len(outcome.uses) != 1:
+        names = ", ".join(use.configuration.runtime for use in outcome.uses) or "none"
+        raise ConfigError(
+            f"--until works on one runtime at a time, and device {outcome.device!r} would run {names}; name one with --runtime"
+        )
+    return outcome.uses[0].configuration
+
+
+def _check_reachable(
+    target: Target, store: Store, configuration: Configuration, judges: Sequence[Architecture]
+) -> None:
+    """Refuse a target below what the judges' own noise lets anyone see.
+
+    The error of a perfect predictor against the mean of two sessions is half the mean difference between the two, if
+    sessions scatter independently: var((a + b) / 2) is a quarter of var(a - b).
+    """
+    from harness.latencies import latencies
+
+    rows = latencies(store, configuration, [judge.graph_hash for judge in judges])
+    pairs = [row.session_medians[:2] for row in rows if len(row.session_medians) > 1]
+    if not pairs:
+        raise Unreachable(
+            f"device {configuration.device!r}: none of the networks to judge by was measured twice; "
+            f"see 'harness results --device {configuration.device} --failures'"
+        )
+    differences = [abs(first - second) / second for first, second in pairs]
+    noise = sum(differences) / len(differences) / 2
+    if noise > target.mape:
+        raise Unreachable(
+            f"device {configuration.device!r}: an error of {target.mape:.2%} cannot be shown: two sessions of a network differ "
+            f"by {2 * noise:.2%} on average, so that even a perfect predictor would seem {noise:.2%} off; quiet the device, "
+            f"measure at --level final, or ask for more than {noise:.2%}"
+        )
+
+
+def _judge(
+    store: Store, configuration: Configuration, judges: Sequence[Architecture], rng: random.Random
+) -> tuple[HeldOut, int, list[Architecture]]:
+    """Fit on all that is stored but the judges; return the errors on them, how many were fitted, and what to measure next."""
+    import numpy as np
+
+    from harness.commands.prediction import judge_on, load_measured
+    from search.latency.ladder import fit_ladder
+    from search.latency.picking import next_networks
+    from space import Architecture
+
+    measured = load_measured(store, configuration)
+    apart: NDArray[np.bool_] = np.isin(measured.indices, [judge.index for judge in judges])
+    ladder = fit_ladder(measured.indices[~apart], measured.ratios[~apart], config=measured.config)
+    held_out = judge_on(ladder, measured.indices[apart], measured.ratios[apart])
+    picked = next_networks(
+        ladder, measured.indices, ROUND, np.random.default_rng(rng.getrandbits(32)), measured.config
+    )
+    chosen = [Architecture.from_index(int(index), measured.config) for index in picked]
+    return held_out, int((~apart).sum()), chosen

@@ -1,0 +1,90 @@
+"""The rule of ties, and the ratio that goes with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_records import CONFIGURATION
+
+from harness.comparison import compare
+from harness.stats import Estimate
+
+MIRROR = {"faster": "slower", "slower": "faster", "tie": "tie"}
+
+
+def estimate_of(ratio: float, low: float | None = None, high: float | None = None) -> Estimate:
+    """Return an estimate with this interval."""
+    interval = None if low is None or high is None else (low, high)
+    return Estimate(ratio=ratio, interval=interval, sessions=3, slices=40)
+
+
+@st.composite
+def estimates(draw: st.DrawFn) -> Estimate:
+    """Estimates with an interval or none, within a few percent of each other."""
+    ratio = draw(st.floats(0.9, 1.1))
+    if draw(st.booleans()) and draw(st.booleans()):
+        return estimate_of(ratio)
+    below, above = draw(st.floats(0, 0.1)), draw(st.floats(0, 0.1))
+    return estimate_of(ratio, ratio * (1 - below), ratio * (1 + above))
+
+
+def test_disjoint_intervals_order_two_networks() -> None:
+    fast, slow = estimate_of(1.0, 0.99, 1.01), estimate_of(1.1, 1.02, 1.12)
+    assert compare(fast, slow).verdict == "faster"
+    assert compare(slow, fast).verdict == "slower"
+    assert compare(fast, slow).ratio == pytest.approx(1 / 1.1)
+    assert compare(fast, slow).reason == ""
+
+
+def test_intervals_that_touch_or_overlap_tie() -> None:
+    a, b = estimate_of(1.0, 0.98, 1.02), estimate_of(1.04, 1.02, 1.06)
+    assert compare(a, b).verdict == "tie"
+    assert "overlap" in compare(a, b).reason
+    assert compare(a, a).verdict == "tie"
+
+
+def test_without_an_interval_there_is_no_order_and_a_reason() -> None:
+    result = compare(estimate_of(1.0), estimate_of(9.0, 8.9, 9.1))
+    assert (result.verdict, result.interval) == ("tie", None)
+    assert "too few slices" in result.reason
+
+
+def test_different_configurations_are_not_compared_and_the_error_says_in_what_they_differ() -> None:
+    a = estimate_of(1.0, 0.9, 1.1)
+    assert compare(a, a, [CONFIGURATION, replace(CONFIGURATION)]).verdict == "tie"
+    with pytest.raises(ValueError, match=r"\(threads 2 and 4, clock_tier 'C' and 'A'\); compare latencies"):
+        compare(a, a, [CONFIGURATION, replace(CONFIGURATION, threads=4, clock_tier="A")])
+
+
+def test_the_interval_of_the_ratio_adds_doubts_as_variances() -> None:
+    a, b = estimate_of(2.0, 2.0 / 1.03, 2.0 * 1.03), estimate_of(1.0, 1 / 1.04, 1.04)
+    interval = compare(a, b).interval
+    assert interval is not None
+    half = np.hypot(np.log(1.03), np.log(1.04))
+    assert interval == pytest.approx((2 * np.exp(-half), 2 * np.exp(half)))
+
+
+@given(a=estimates(), b=estimates())
+def test_comparing_the_other_way_round_mirrors_the_result(a: Estimate, b: Estimate) -> None:
+    one, other = compare(a, b), compare(b, a)
+    assert other.verdict == MIRROR[one.verdict]
+    assert other.reason == one.reason
+    assert other.ratio == pytest.approx(1 / one.ratio)
+    assert (one.interval is None) == (other.interval is None)
+    if one.interval is not None:
+        assert other.interval == pytest.approx((1 / one.interval[1], 1 / one.interval[0]))
+        assert one.interval[0] <= one.ratio * (1 + 1e-9)
+        assert one.interval[1] >= one.ratio * (1 - 1e-9)
+    if one.verdict != "tie":
+        assert one.interval is not None
+        assert not one.interval[0] <= 1 <= one.interval[1], "disjoint intervals leave no doubt of the ratio"
+
+
+@given(a=estimates(), b=estimates(), c=estimates())
+def test_the_order_is_transitive(a: Estimate, b: Estimate, c: Estimate) -> None:
+    if compare(a, b).verdict == compare(b, c).verdict == "faster":
+        assert compare(a, c).verdict == "faster"

@@ -146,6 +146,14 @@ def test_lists_of_different_lengths_come_back(suffix: str, tmp_path: Path) -> No
     assert_equal(read(tmp_path / f"ragged{suffix}"), dataset)
 
 
+def test_lists_whose_lengths_average_the_first_come_back(tmp_path: Path) -> None:
+    columns = {"train_loss": [[1.0, 2.0], [3.0], [4.0, 5.0, 6.0]]}
+    extra = {"seed": 0, "epochs": 3, "dataset": "cifar100", "part": "ext"}
+    dataset = Dataset(dataset_type="training", indices=[5, 4, 3], columns=columns, extra=extra)
+    write_dataset(tmp_path / "ragged.blox", dataset)
+    assert_equal(read(tmp_path / "ragged.blox"), dataset)
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_texts_of_environments_come_back(suffix: str, tmp_path: Path) -> None:
     columns = {"gpu": ["V100", 'a "b", c', ""], "torch_version": ["1.9\r\n", "[1]", "x" * 255]}

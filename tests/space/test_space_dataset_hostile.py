@@ -270,6 +270,38 @@ def test_unknown_hashes_of_packed_rows_are_named(tmp_path: Path) -> None:
     assert f"row 2: hash {'07' * 16}: no network" in refusal(bench_file(tmp_path, ".blox", payload))
 
 
+def test_a_row_far_down_in_text_is_named_by_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "bench.csv"
+    write_dataset(path, bench_dataset("x", list(range(2500)), [0.5] * 2499 + [0.25]))
+    path.write_bytes(path.read_bytes().replace(b"0.25", b"zero"))
+    assert "row 2500: latency = 'zero' is not a number" in refusal(path)
+    path.write_bytes(path.read_bytes().replace(b",zero", b""))
+    assert "row 2500: 1 cells instead of 2" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("bits", "extra", "tail", "message"),
+    [
+        (0, b"", slice(0, -1), "was cut: its rows do not end"),
+        (0, b"", slice(0, 0), "was cut: its rows do not end"),
+        (8, b"", slice(None), "another length than its 31 bytes"),
+        (-1, b"", slice(None), "another length than its 31 bytes"),
+        (0, b"x", slice(None), "goes on for 1 bytes after its 1 rows"),
+    ],
+)
+def test_packed_rows_of_another_length_are_refused(
+    bits: int, extra: bytes, tail: slice, message: str, tmp_path: Path
+) -> None:
+    body = (1).to_bytes(4, "little") + bytes.fromhex(HASHES[0])[::-1] + b"\1\0\0" + extra
+    payload = zlib.compress((8 * len(body) + bits).to_bytes(8, "little") + body)
+    assert message in refusal(bench_file(tmp_path, ".blox", payload[tail]))
+
+
+def test_packed_rows_that_something_follows_are_refused(tmp_path: Path) -> None:
+    _, payload = parts(SAMPLES / "blox-bench-pixel-x.blox")
+    assert "goes on after its rows" in refusal(bench_file(tmp_path, ".blox", payload + b"x"))
+
+
 # Limits -----------------------------------------------------------------------------------------------------
 
 

@@ -19,13 +19,14 @@ from device_agents.frames import (
     FrameReader,
     FrameWriter,
 )
-from device_agents.jobs import parse_job
+from device_agents.jobs import Job, ProfileJob, parse_job, parse_profile_job
 from device_agents.nvidia import uses_gpu
 from device_agents.parts_cache import PartsCache, free_bytes
 from device_agents.probes import Probes
 from device_agents.refusal import Refusal
 from device_agents.sampler import PERIOD_S, SHARED_PERIOD_S, Sampler
 from device_agents.supervision import ClientGone, Supervision
+from device_agents.temporary import temporary_folder
 
 DIGESTS_LIMIT = 20000
 MESSAGE_CHARACTERS = 2000
@@ -60,6 +61,7 @@ class Agent:
             "put": self._put,
             "probe": self._probe,
             "run": self._run,
+            "profile": self._profile,
             "evict": self._evict,
             "bye": self._bye,
         }
@@ -169,35 +171,46 @@ class Agent:
 
     def _run(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         job = parse_job(fields.values.get("job"))
-        cores = choose_cores(job.cores, job.threads, find_clusters(available_cores(), self._filesystem))
-
-        def emit(event: dict[str, Any]) -> None:
-            self._writer.write(dict(event, type="event", id=request_id))
-
+        cores = self._choose_cores(job)
         with self._cache.hold(job.parts()):
             gpus = uses_gpu(str(job.options.get("provider", "")))
             before = self._probes.conditions(cores, gpus)
-            supervision = self._supervision(emit, job.silence_s, cores, before)
-            try:
-                session = supervision.run(job.worker_message(cores, self._cache.parts_dir))
-            except Refusal as refusal:
-                if refusal.kind == "part-damaged":
-                    self._cache.remove(refusal.details["digest"])
-                raise
+            message = job.worker_message(cores, self._cache.parts_dir)
+            session = self._supervise(message, job.silence_s, before, request_id)
             after = self._probes.conditions(cores, gpus)
         return dict(session, conditions_before=before, conditions_after=after)
 
-    def _supervision(
-        self,
-        emit: Callable[[dict[str, Any]], None],
-        silence_s: float,
-        cores: list[int],
-        conditions: dict[str, Any],
-    ) -> Supervision:
+    def _profile(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+        job = parse_profile_job(fields.values.get("job"))
+        cores = self._choose_cores(job)
+        with self._cache.hold(job.parts()), temporary_folder(self._root / "tmp") as temp_dir:
+            conditions = self._probes.conditions(cores, uses_gpu(str(job.options.get("provider", ""))))
+            message = job.worker_message(cores, self._cache.parts_dir, temp_dir)
+            profile = self._supervise(message, job.silence_s, conditions, request_id)
+        return dict(profile, conditions_before=conditions)
+
+    def _choose_cores(self, job: Job | ProfileJob) -> list[int]:
+        return choose_cores(job.cores, job.threads, find_clusters(available_cores(), self._filesystem))
+
+    def _supervise(
+        self, message: dict[str, Any], silence_s: float, conditions: dict[str, Any], request_id: Any
+    ) -> dict[str, Any]:
+        def emit(event: dict[str, Any]) -> None:
+            self._writer.write(dict(event, type="event", id=request_id))
+
+        cores = message["cores"]
         others = [core for core in available_cores() if core not in cores]
         sampler = Sampler(
             self._probes.sources(cores),
             self._probes.questions(conditions),
             PERIOD_S if others else SHARED_PERIOD_S,
         )
-        return Supervision(self._agent_path, self._reader, emit, self._probes, silence_s, sampler, others)
+        supervision = Supervision(
+            self._agent_path, self._reader, emit, self._probes, silence_s, sampler, others
+        )
+        try:
+            return supervision.run(message)
+        except Refusal as refusal:
+            if refusal.kind == "part-damaged":
+                self._cache.remove(refusal.details["digest"])
+            raise

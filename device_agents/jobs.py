@@ -9,10 +9,11 @@ from typing import Any
 
 from device_agents.fields import Fields, refuse
 from device_agents.refusal import Refusal
-from device_agents.runtimes import FORMATS, RUNTIMES
+from device_agents.runtimes import FORMATS, PROFILED, RUNTIMES
 
 RECIPE_PARTS_LIMIT = 256
 CORES_LIMIT = 4096
+RUNS_LIMIT = 1000  # of a profile: each writes some 60 KB
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,30 @@ class Job:
 
     def worker_message(self, cores: list[int], parts_dir: Path) -> dict[str, Any]:
         """Return what the worker is told: the job, the cores chosen, where the parts lie, whose child it is."""
-        return {"job": asdict(self), "cores": cores, "parts_dir": str(parts_dir), "parent": os.getpid()}
+        message = {"task": "run", "job": asdict(self), "cores": cores, "parts_dir": str(parts_dir)}
+        return dict(message, parent=os.getpid())
+
+
+@dataclass(frozen=True)
+class ProfileJob:
+    """One profile's work: `runs` runs of a network, node by node."""
+
+    network: Recipe
+    runtime: str
+    options: dict[str, Any]
+    threads: int
+    cores: tuple[int, ...] | None
+    runs: int
+    silence_s: float
+
+    def parts(self) -> tuple[str, ...]:
+        """Return the digests of all parts, each once."""
+        return tuple(dict.fromkeys(self.network.parts))
+
+    def worker_message(self, cores: list[int], parts_dir: Path, temp_dir: Path) -> dict[str, Any]:
+        """Return what the worker is told; `temp_dir` is where the profiler may write."""
+        message = {"task": "profile", "job": asdict(self), "cores": cores, "parts_dir": str(parts_dir)}
+        return dict(message, temp_dir=str(temp_dir), parent=os.getpid())
 
 
 def parse_job(values: Any) -> Job:
@@ -66,23 +90,52 @@ def parse_job(values: Any) -> Job:
     fields = Fields("run: job", values).only(
         "network", "reference", "runtime", "options", "threads", "cores", "plan", "silence_s"
     )
-    runtime = fields.text("runtime", 100)
-    if runtime not in RUNTIMES:
-        raise Refusal(
-            "runtime-missing",
-            "run: job.runtime is %r; this agent knows: %s" % (runtime, ", ".join(RUNTIMES)),
-        )
+    runtime = parse_runtime(fields)
     values = fields.values
     return Job(
         network=parse_recipe(fields.object("network"), runtime),
         reference=parse_recipe(fields.object("reference"), runtime),
         runtime=runtime,
-        options=parse_options(Fields("run: job.options", values.get("options") or {}), runtime),
+        options=parse_options(fields, runtime),
         threads=fields.integer("threads", 1, CORES_LIMIT),
-        cores=parse_cores(values.get("cores")),
+        cores=parse_cores(fields),
         plan=parse_plan(Fields("run: job.plan", values.get("plan") or {})),
         silence_s=fields.number("silence_s", 0.5, 3600, 60),
     )
+
+
+def parse_profile_job(values: Any) -> ProfileJob:
+    """Read and check a profile's job. Raises: Refusal (`bad-request`, `runtime-missing`, `no-profiler`)."""
+    fields = Fields("profile: job", values).only(
+        "network", "runtime", "options", "threads", "cores", "runs", "silence_s"
+    )
+    runtime = parse_runtime(fields)
+    if runtime not in PROFILED:
+        raise Refusal(
+            "no-profiler",
+            "profile: %s has no profiler that can be reached from Python; profile with --runtime %s"
+            % (runtime, " or ".join(PROFILED)),
+        )
+    return ProfileJob(
+        network=parse_recipe(fields.object("network"), runtime),
+        runtime=runtime,
+        options=parse_options(fields, runtime),
+        threads=fields.integer("threads", 1, CORES_LIMIT),
+        cores=parse_cores(fields),
+        runs=fields.integer("runs", 1, RUNS_LIMIT, 50),
+        silence_s=fields.number("silence_s", 0.5, 3600, 60),
+    )
+
+
+def parse_runtime(fields: Fields) -> str:
+    """Read a runtime's name. Raises: Refusal."""
+    runtime = fields.text("runtime", 100)
+    if runtime not in RUNTIMES:
+        raise Refusal(
+            "runtime-missing",
+            "%s.runtime is %r; this agent knows: %s" % (fields.name, runtime, ", ".join(RUNTIMES)),
+        )
+    return runtime
 
 
 def parse_recipe(fields: Fields, runtime: str) -> Recipe:
@@ -97,8 +150,9 @@ def parse_recipe(fields: Fields, runtime: str) -> Recipe:
     return Recipe(model_format, fields.integer("alignment", 1, 1 << 16), tuple(parts))
 
 
-def parse_options(fields: Fields, runtime: str) -> dict[str, Any]:
+def parse_options(job: Fields, runtime: str) -> dict[str, Any]:
     """Read and check a runtime's options. Raises: Refusal."""
+    fields = Fields(job.name + ".options", job.values.get("options") or {})
     known = RUNTIMES[runtime].OPTIONS
     fields.only(*known)
     for key, value in fields.values.items():
@@ -107,13 +161,14 @@ def parse_options(fields: Fields, runtime: str) -> dict[str, Any]:
     return fields.values
 
 
-def parse_cores(value: Any) -> tuple[int, ...] | None:
+def parse_cores(job: Fields) -> tuple[int, ...] | None:
     """Read a list of core numbers, or None. Raises: Refusal."""
+    value = job.values.get("cores")
     if value is None:
         return None
     is_cores = isinstance(value, list) and 0 < len(value) <= CORES_LIMIT
     if not is_cores or not all(type(core) is int and 0 <= core < CORES_LIMIT for core in value):
-        raise refuse("run: job.cores", value, "null or a list of core numbers")
+        raise refuse(job.name + ".cores", value, "null or a list of core numbers")
     return tuple(sorted(set(value)))
 
 

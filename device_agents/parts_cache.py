@@ -17,6 +17,7 @@ from typing import Iterator
 
 from device_agents.fields import DIGEST
 from device_agents.models import load_part, missing_parts, part_path
+from device_agents.processes import is_alive
 from device_agents.refusal import Refusal
 
 DEFAULT_LIMIT_BYTES = 1 << 30
@@ -219,14 +220,3 @@ def free_bytes(path: Path) -> int:
     """Return how much an ordinary user may still write at a path."""
     stat = os.statvfs(str(path))
     return stat.f_bavail * stat.f_frsize
-
-
-def is_alive(pid: int) -> bool:
-    """Tell whether a process exists."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

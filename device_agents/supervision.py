@@ -52,7 +52,7 @@ class Supervision:
         self._outcome: dict[str, Any] | None = None
 
     def run(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Return the worker's session, its `elapsed_s` added. Raises: Refusal, ClientGone."""
+        """Return the worker's answer, its `elapsed_s` added. Raises: Refusal, ClientGone."""
         start_s = time.monotonic()
         oom_kills = self._probes.oom_kills()
         process = start_agent(self._agent_path, ["worker"])
@@ -74,7 +74,7 @@ class Supervision:
             failure = dict(self._outcome["failure"])
             failure.pop("type")
             raise self._with_stderr(Refusal(**failure))
-        return dict(self._outcome["session"], elapsed_s=time.monotonic() - start_s)
+        return dict(self._outcome["answer"], elapsed_s=time.monotonic() - start_s)
 
     def _send(self, process: subprocess.Popen[bytes], message: dict[str, Any]) -> None:
         assert process.stdin is not None

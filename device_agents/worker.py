@@ -41,14 +41,14 @@ def serve_job(frames_fd: int) -> None:
     end_with_parent(message["parent"])
     reporter = Reporter(FrameWriter(frames_fd))
     try:
-        session = do_job(message, reporter)
+        answer = do_task(message, reporter)
     except Refusal as refusal:
         reporter.send({"failure": refusal.header()})
     except Exception as error:  # noqa: BLE001 - whatever a runtime raises becomes the session's failure
         text = ("%s: %s" % (type(error).__name__, error))[:MESSAGE_CHARACTERS]
         reporter.send({"failure": Refusal("worker-error", text).header()})
     else:
-        reporter.send({"session": dict(session, pinned=pinned)})
+        reporter.send({"answer": dict(answer, pinned=pinned)})
     sys.stderr.flush()
     os._exit(0)  # taking a runtime down costs time and can crash; the answer is out
 
@@ -83,6 +83,15 @@ class Reporter:
         """Give a sign of life if the last is a second old."""
         if now_ns - self._sent_ns >= PULSE_NS:
             self.send({"event": "pulse"})
+
+
+def do_task(message: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
+    """Do what the message says: a session, or a profile."""
+    if message["task"] == "profile":
+        from device_agents.profiling import profile_network  # a session's start does not pay for it
+
+        return profile_network(message, reporter)
+    return do_job(message, reporter)
 
 
 def do_job(message: dict[str, Any], reporter: Reporter) -> dict[str, Any]:

@@ -211,6 +211,13 @@ class AgentClient:
         """
         return self._ask("run", timeout_s=SILENCE_S, on_event=on_event, job=job)
 
+    def profile(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Time each node of a network by the runtime's own profiler, and return the answer.
+
+        Raises: AgentError with the reason it failed (`no-profiler`: the runtime has none); LinkError when the agent falls silent.
+        """
+        return self._ask("profile", timeout_s=SILENCE_S, job=job)
+
     def close(self) -> None:
         """End the agent: its input ends, so it kills its worker and leaves."""
         self._channel.close()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Sequence, Tuple
 
 OUTPUT_VALUES = 8
+NodeTime = Tuple[str, str, str, int]
+"""A node of one run: its name, its op type, the provider that ran it, its time in ns."""
 
 
 @dataclass(frozen=True)

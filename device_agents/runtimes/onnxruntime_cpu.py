@@ -41,8 +41,16 @@ def load(model: bytes, threads: int, options: dict[str, Any]) -> Loaded:
 
     Raises: ModuleNotFoundError, Refusal when the provider is not there, and what the runtime raises.
     """
-    import numpy
+    return bind(*open_session(model, threads, options))
 
+
+def open_session(
+    model: bytes, threads: int, options: dict[str, Any], profile_prefix: str = ""
+) -> tuple[Any, dict[str, str]]:
+    """Return a session and what it is (Loaded.runtime); with a prefix, its profiler writes a file named by it.
+
+    Raises: as `load`.
+    """
     package, version, onnxruntime = find()
     provider = options.get("provider", DEFAULT_PROVIDER)
     session_options = onnxruntime.SessionOptions()
@@ -53,6 +61,9 @@ def load(model: bytes, threads: int, options: dict[str, Any]) -> Loaded:
     if "allow_spinning" in options:
         spinning = "1" if options["allow_spinning"] else "0"
         session_options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+    if profile_prefix:
+        session_options.enable_profiling = True
+        session_options.profile_file_prefix = profile_prefix
     available = onnxruntime.get_available_providers()
     if provider not in available:
         message = "onnxruntime has no provider %r here; it has: %s" % (provider, ", ".join(available))
@@ -64,7 +75,14 @@ def load(model: bytes, threads: int, options: dict[str, Any]) -> Loaded:
             session.get_providers()[0],
         )
         raise Refusal("runtime-missing", message)
+    return session, {"name": NAME, "package": package, "version": version, "provider": provider}
 
+
+def bind(session: Any, runtime: dict[str, str]) -> Loaded:
+    """Put fixed inputs and outputs in place, so that a run allocates neither."""
+    import numpy
+
+    onnxruntime = find()[2]
     binding = session.io_binding()
     buffers: list[Any] = []
     for node in session.get_inputs():
@@ -82,7 +100,6 @@ def load(model: bytes, threads: int, options: dict[str, Any]) -> Loaded:
     def output() -> list[float]:
         return first_values(binding.get_outputs()[0].numpy())
 
-    runtime = {"name": NAME, "package": package, "version": version, "provider": provider}
     return Loaded(run, output, runtime)
 
 

@@ -1,0 +1,135 @@
+"""Where a network's time goes, node by node, by the runtime's own profiler; in a worker of its own.
+
+A profiler costs time itself, so the same network stands in the process once more without one. The two take turns,
+as reference and network do in a session, and the first run of a turn, which finds cold caches, counts for neither.
+"""
+
+from __future__ import annotations
+
+import gc
+import resource
+from pathlib import Path
+from statistics import median
+from time import perf_counter_ns
+from typing import Any, Callable, Iterable
+
+from device_agents.jobs import Plan, Recipe
+from device_agents.models import assemble
+from device_agents.refusal import Refusal
+from device_agents.runtimes import PROFILED, RUNTIMES
+from device_agents.runtimes.loaded import NodeTime
+from device_agents.sampling import sample_ns
+from device_agents.warmup import Warming
+
+TURN_RUNS = 5
+FIRST_RUNS = 3  # with the profiler: a node's first runs allocate
+FILE_LIMIT_BYTES = 256 << 20
+NODES_LIMIT = 4000  # an answer's header holds some 7000
+PLAN = Plan(min_sample_ns=1)  # a run is a run here, and is never looped
+
+
+def profile_network(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
+    """Do one profile job; return what the worker knows of it. Raises: Refusal, and what the runtime raises.
+
+    reporter: takes phases and signs of life, as worker.Reporter does.
+    """
+    job = message["job"]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT_BYTES, FILE_LIMIT_BYTES))
+    reporter.enter("load")
+    try:
+        RUNTIMES[job["runtime"]].find()
+    except ModuleNotFoundError as error:
+        raise Refusal("runtime-missing", "%s is not installed here: %s" % (job["runtime"], error)) from error
+    model = assemble(Recipe(**job["network"]), Path(message["parts_dir"]))
+    plain = RUNTIMES[job["runtime"]].load(model, job["threads"], job["options"])
+    profiled, end_profile = PROFILED[job["runtime"]].load_profiled(
+        model, job["threads"], job["options"], Path(message["temp_dir"])
+    )
+    del model
+
+    reporter.enter("warm-up")
+    gc.collect()
+    gc.disable()
+    warming = Warming(plain.run, PLAN)
+    start_ns = perf_counter_ns()
+    while not warming.is_warm:
+        warming.take_turn(TURN_RUNS, start_ns, perf_counter_ns, reporter.pulse)
+    for _ in range(FIRST_RUNS):
+        sample_ns(profiled.run, 1)
+        reporter.pulse(perf_counter_ns())
+
+    reporter.enter("runs")
+    plain_ns: list[int] = []
+    wall_ns: list[int] = []
+    counted = [False] * FIRST_RUNS
+    while len(wall_ns) < job["runs"]:
+        count = min(TURN_RUNS, job["runs"] - len(wall_ns))
+        plain_ns += take_turn(plain.run, count, reporter.pulse)
+        wall_ns += take_turn(profiled.run, count, reporter.pulse)
+        counted += [False] + [True] * count
+    reporter.enter("read the profile")
+    nodes = total_nodes(pulsed(end_profile(), reporter.pulse), counted)
+    return {
+        "runtime": profiled.runtime,
+        "threads": job["threads"],
+        "cores": message["cores"],
+        "runs": job["runs"],
+        "wall_median_ns": int(median(wall_ns)),
+        "plain_median_ns": int(median(plain_ns)),
+        "nodes": nodes,
+    }
+
+
+def take_turn(run: Callable[[], object], count: int, pulse: Callable[[int], None]) -> list[int]:
+    """Return the times of `count` runs after one that does not count."""
+    times_ns = []
+    for _ in range(count + 1):
+        times_ns.append(sample_ns(run, 1))
+        pulse(perf_counter_ns())
+    return times_ns[1:]
+
+
+def pulsed(runs: Iterable[list[NodeTime]], pulse: Callable[[int], None]) -> Iterable[list[NodeTime]]:
+    """Give a sign of life for each run that is read."""
+    for run in runs:
+        pulse(perf_counter_ns())
+        yield run
+
+
+def total_nodes(runs: Iterable[list[NodeTime]], counted: list[bool]) -> list[dict[str, Any]]:
+    """Return the totals of each node over the runs that count, in the order in which the nodes first ran.
+
+    Raises: Refusal when the profile holds other runs than were made, or too many nodes for an answer.
+    """
+    times_ns: dict[tuple[str, str, str], list[int]] = {}
+    found = 0
+    for run in runs:
+        if found < len(counted) and counted[found]:
+            in_run: dict[tuple[str, str, str], int] = {}
+            for name, op, provider, taken_ns in run:
+                in_run[name, op, provider] = in_run.get((name, op, provider), 0) + taken_ns
+            for key, taken_ns in in_run.items():
+                times_ns.setdefault(key, []).append(taken_ns)
+        found += 1
+    if found != len(counted):
+        raise Refusal(
+            "worker-error",
+            "the profile holds %d runs, not %d; it is at most %d MiB long, and the device may be full: ask for fewer runs"
+            % (found, len(counted), FILE_LIMIT_BYTES >> 20),
+        )
+    if not 0 < len(times_ns) <= NODES_LIMIT:
+        raise Refusal(
+            "worker-error",
+            "the profile tells of %d nodes; 1 to %d can be answered" % (len(times_ns), NODES_LIMIT),
+        )
+    return [
+        {
+            "name": name,
+            "op": op,
+            "provider": provider,
+            "runs": len(taken_ns),
+            "total_ns": sum(taken_ns),
+            "median_ns": int(median(taken_ns)),
+        }
+        for (name, op, provider), taken_ns in times_ns.items()
+    ]

@@ -55,7 +55,7 @@ def compare(
                 lacking.append((configuration, missing))
                 continue
             row_a, row_b = rows[a.graph_hash], rows[b.graph_hash]
-            result = compare_estimates(row_a.estimate, row_b.estimate, configuration, configuration)
+            result = compare_estimates(row_a.estimate, row_b.estimate)
             documents.append(
                 {
                     "configuration": configuration_id(configuration),

@@ -52,10 +52,10 @@ def pool(rng: np.random.Generator, shape: str, networks: int, sessions: int = 3)
     return scatter
 
 
-def covered_share(shape: str, sessions: int, networks_in_pool: int, draws: int = 300) -> float:
+def covered_share(shape: str, sessions: int, networks_in_pool: int) -> float:
     """Return how often the interval holds the truth; a pool serves 25 networks."""
     rng = np.random.default_rng(3)
-    scatter, hits = None, 0
+    scatter, hits, draws = None, 0, 300 if shape == "normal" else 150
     for number in range(draws):
         if networks_in_pool and number % 25 == 0:
             scatter = pool(rng, shape, networks_in_pool)
@@ -65,7 +65,7 @@ def covered_share(shape: str, sessions: int, networks_in_pool: int, draws: int =
     return hits / draws
 
 
-# So few draws waver by 1.2 %: hence the slack below what 3,000 networks show.
+# So few draws waver by 1.2 % (normal) and 1.7 %: hence the slack below what 3,000 networks show.
 @pytest.mark.parametrize("sessions", [1, 2, 3, 5])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_an_interval_from_a_pool_covers_the_truth_as_often_as_it_says(shape: str, sessions: int) -> None:
@@ -77,6 +77,12 @@ def test_an_interval_from_a_pool_covers_the_truth_as_often_as_it_says(shape: str
 @pytest.mark.parametrize("shape", SHAPES)
 def test_an_interval_without_a_pool_covers_the_truth_as_often_as_it_says(shape: str, sessions: int) -> None:
     assert covered_share(shape, sessions, networks_in_pool=0) >= (0.93 if shape == "normal" else 0.9)
+
+
+def test_one_session_without_scatter_and_pool_has_its_slices_interval() -> None:
+    rng = np.random.default_rng(12)
+    intervals = [estimate(network(rng, 1, "normal", sd=0.0), seed=n).interval or (0, 0) for n in range(400)]
+    assert 0.9 <= sum(low <= TRUTH <= high for low, high in intervals) / 400 <= 0.98
 
 
 def test_without_a_pool_two_sessions_have_students_interval() -> None:

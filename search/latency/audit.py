@@ -34,6 +34,7 @@ FACTORS: Mapping[str, Callable[[Block], str]] = {
     "entrance": lambda block: str(block) if block.wiring == "parallel" else block.op0 or block.op1,
     "before the reduction": lambda block: str(block) if block.wiring == "parallel" else block.op1,
 }
+ACROSS = "across the reduction"  # the last op of a stage and the first of the next: what one stage alone cannot show
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,15 +169,18 @@ def _line(effect: Effect) -> str:
 
 def _borders(places: list[int], residuals: FloatArray, config: SpaceConfig) -> tuple[Effect, ...]:
     blocks = [Architecture.from_index(place, config).blocks for place in places]
-    return tuple(
-        effect
+    kinds: list[tuple[int, str, list[str]]] = [
+        (stage, factor, [level_of(row[stage]) for row in blocks])
         for stage in range(config.stages)
         for factor, level_of in FACTORS.items()
-        for effect in _effects(
-            stage,
-            factor,
-            ((level_of(row[stage]), float(left)) for row, left in zip(blocks, residuals, strict=True)),
-        )
+    ]
+    for stage in range(config.stages - 1):
+        levels = [f"{row[stage].op1} | {row[stage + 1].op0 or row[stage + 1].op1}" for row in blocks]
+        kinds.append((stage, ACROSS, levels))
+    return tuple(
+        effect
+        for stage, factor, levels in kinds
+        for effect in _effects(stage, factor, zip(levels, residuals.tolist(), strict=True))
     )
 
 

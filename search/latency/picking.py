@@ -18,7 +18,7 @@ from search.latency.features import (
 from search.latency.ladder import Ladder, check_indices
 from space import BLOX, SpaceConfig
 
-CANDIDATES = 100_000  # networks looked at; of a larger space a sample
+CANDIDATES = 30_000  # networks looked at; of a larger space a sample, for the fold predictors may be slow
 PENALTY = 1.0  # keeps the leverage finite while fewer networks are measured than there are features
 
 

@@ -7,7 +7,7 @@ import pytest
 from made_latencies import additive, cells, costs, design, fused, measured, parts_of
 
 from harness.errors import ConfigError
-from search.latency.audit import audit, judge_additivity, render
+from search.latency.audit import ACROSS, audit, judge_additivity, render
 from search.latency.judging import Errors
 from search.latency.parts import cell_excess, parts_sum
 from space import BLOX, Architecture, Block
@@ -48,6 +48,11 @@ def test_what_is_fused_across_stages_is_not_additive() -> None:
     cell, places = cells(costs(3) * 0.3), design(2)
     found = audit(parts_of(cell), places, measured(additive(cell, 0.8) + fused(0.2), places, 0))
     assert found.verdict == "not additive"
+    across = {(e.stage, e.level): e.mean for e in found.borders if e.is_clear and e.factor == ACROSS}
+    assert across[0, "conv | conv"] > 0.02 and across[1, "bconv | bconv"] > 0.02
+    assert not [
+        level for (_, level), mean in across.items() if mean > 0 and len(set(level.split(" | "))) == 2
+    ]
     assert render(found).startswith("not additive: ")
 
 

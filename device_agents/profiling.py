@@ -2,6 +2,9 @@
 
 A profiler costs time itself, so the same network stands in the process once more without one. The two take turns,
 as reference and network do in a session, and the first run of a turn, which finds cold caches, counts for neither.
+
+Medians are of the quietest quarter of the runs. On a machine that does other things a run is held up somewhere, each
+time in another node: the sum of the nodes' medians over all runs would be far below the median of the whole runs.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from device_agents.sampling import sample_ns
 from device_agents.warmup import Warming
 
 TURN_RUNS = 5
+QUIET_SHARE = 4
 FIRST_RUNS = 3  # with the profiler: a node's first runs allocate
 FILE_LIMIT_BYTES = 256 << 20
 NODES_LIMIT = 4000  # an answer's header holds some 7000
@@ -68,14 +72,16 @@ def profile_network(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
         wall_ns += take_turn(profiled.run, count, reporter.pulse)
         counted += [False] + [True] * count
     reporter.enter("read the profile")
-    nodes = total_nodes(pulsed(end_profile(), reporter.pulse), counted)
+    quiet = quietest(wall_ns)
+    nodes = total_nodes(pulsed(end_profile(), reporter.pulse), counted, quiet)
     return {
         "runtime": profiled.runtime,
         "threads": job["threads"],
         "cores": message["cores"],
         "runs": job["runs"],
-        "wall_median_ns": int(median(wall_ns)),
-        "plain_median_ns": int(median(plain_ns)),
+        "quiet_runs": len(quiet),
+        "wall_median_ns": int(median(wall_ns[index] for index in quiet)),
+        "plain_median_ns": int(median(plain_ns[index] for index in quietest(plain_ns))),
         "nodes": nodes,
     }
 
@@ -96,20 +102,26 @@ def pulsed(runs: Iterable[list[NodeTime]], pulse: Callable[[int], None]) -> Iter
         yield run
 
 
-def total_nodes(runs: Iterable[list[NodeTime]], counted: list[bool]) -> list[dict[str, Any]]:
+def quietest(times_ns: list[int]) -> set[int]:
+    """Return the numbers of the shortest runs, a quarter of all, at least one."""
+    ordered = sorted(range(len(times_ns)), key=lambda index: times_ns[index])
+    return set(ordered[: max(1, len(times_ns) // QUIET_SHARE)])
+
+
+def total_nodes(runs: Iterable[list[NodeTime]], counted: list[bool], quiet: set[int]) -> list[dict[str, Any]]:
     """Return the totals of each node over the runs that count, in the order in which the nodes first ran.
 
+    quiet: the numbers, among the runs that count, of those that the medians are of; a node that ran in none of them has 0.
     Raises: Refusal when the profile holds other runs than were made, or too many nodes for an answer.
     """
-    times_ns: dict[tuple[str, str, str], list[int]] = {}
+    times_ns: dict[tuple[str, str, str], dict[int, int]] = {}
     found = 0
     for run in runs:
         if found < len(counted) and counted[found]:
-            in_run: dict[tuple[str, str, str], int] = {}
+            number = sum(counted[:found])
             for name, op, provider, taken_ns in run:
-                in_run[name, op, provider] = in_run.get((name, op, provider), 0) + taken_ns
-            for key, taken_ns in in_run.items():
-                times_ns.setdefault(key, []).append(taken_ns)
+                of_runs = times_ns.setdefault((name, op, provider), {})
+                of_runs[number] = of_runs.get(number, 0) + taken_ns
         found += 1
     if found != len(counted):
         raise Refusal(
@@ -127,9 +139,9 @@ def total_nodes(runs: Iterable[list[NodeTime]], counted: list[bool]) -> list[dic
             "name": name,
             "op": op,
             "provider": provider,
-            "runs": len(taken_ns),
-            "total_ns": sum(taken_ns),
-            "median_ns": int(median(taken_ns)),
+            "runs": len(of_runs),
+            "total_ns": sum(of_runs.values()),
+            "median_ns": int(median([of_runs[number] for number in quiet if number in of_runs] or [0])),
         }
-        for (name, op, provider), taken_ns in times_ns.items()
+        for (name, op, provider), of_runs in times_ns.items()
     ]

@@ -8,7 +8,7 @@ import pytest
 from agent_client import process_exists
 from agent_jobs import send_job
 
-from device_agents.profiling import total_nodes
+from device_agents.profiling import quietest, total_nodes
 from device_agents.refusal import Refusal
 from device_agents.runtimes.onnxruntime_profile import read_runs
 
@@ -45,7 +45,7 @@ def test_a_profile_tells_the_time_of_each_node_and_what_profiling_costs(client, 
         assert set(node) == {"name", "op", "provider", "runs", "total_ns", "median_ns"}
         assert node["runs"] == 12 and 0 <= node["median_ns"] <= node["total_ns"]
         assert "kernel_time" not in node["name"]
-    assert answer["plain_median_ns"] > 0
+    assert answer["plain_median_ns"] > 0 and answer["quiet_runs"] == 3
     # the profiler counts whole microseconds, so a node may be told half of one too much
     assert sum(node["median_ns"] for node in nodes) < answer["wall_median_ns"] + 1000 * len(nodes)
     assert list((tmp_path / "root/tmp").iterdir()) == []
@@ -116,14 +116,21 @@ def test_runs_are_cut_where_the_profiler_says_that_one_ended(tmp_path):
     assert list(read_runs(path)) == [[NODE], []]
 
 
-def test_totals_are_of_the_runs_that_count_and_of_all_nodes_of_a_name():
-    runs = [[(*NODE[:3], 9000000)], [NODE, NODE], [NODE, (*NODE[:3], 4000)]]
-    assert total_nodes(runs, [False, True, True]) == [
-        {"name": "s0.x", "op": "Conv", "provider": NODE[2], "runs": 2, "total_ns": 10000, "median_ns": 5000}
-    ]
+def test_totals_are_of_the_runs_that_count_and_medians_of_the_quiet_ones_among_them():
+    late = ("s0.y", *NODE[1:])
+    runs = [[(*NODE[:3], 9000000)], [NODE, NODE], [(*NODE[:3], 70000), late], [NODE, (*NODE[:3], 4000)]]
+    first, second = total_nodes(runs, [False, True, True, True], {0, 2})
+    assert (first["name"], first["op"], first["provider"]) == NODE[:3]
+    assert (first["runs"], first["total_ns"], first["median_ns"]) == (3, 80000, 5000)
+    assert (second["name"], second["runs"], second["total_ns"], second["median_ns"]) == ("s0.y", 1, 2000, 0)
+
+
+def test_the_quietest_quarter_is_of_the_shortest_runs_and_never_empty():
+    assert quietest([9, 1, 5, 4, 8, 7, 6, 2]) == {1, 7}
+    assert quietest([3, 1]) == {1}
 
 
 @pytest.mark.parametrize("counted", [[True], [True, True, True]])
 def test_a_profile_that_lacks_runs_is_no_profile(counted):
     with pytest.raises(Refusal, match=f"2 runs, not {len(counted)}.*fewer runs"):
-        total_nodes([[NODE], [NODE]], counted)
+        total_nodes([[NODE], [NODE]], counted, {0})

@@ -336,6 +336,14 @@ def test_more_rows_of_text_than_networks_are_refused() -> None:
         decode_csv(f"{HASHES[0]},1\r\n".encode() * 91_126, header, BLOX)
 
 
+def test_a_header_is_not_looked_for_beyond_its_limit() -> None:
+    head, _ = parts(SAMPLES / "blox-bench-pixel-x.csv")
+    filled = head.replace(b"format", b"#" + b"x" * (1023 - len(head) - 1) + b"\nformat")
+    assert parse_header(filled + b"x", BLOX)[1] == len(filled) == 1024
+    with pytest.raises(DatasetError, match="no end of its header"):
+        parse_header(filled.replace(b"#x", b"#xx") + b"x", BLOX)
+
+
 def test_a_long_header_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"its header would have 1[0-9]{3} bytes, and at most 1024"):
         write_dataset(tmp_path / "a.csv", bench_dataset("x" * 900, [1], [0.5]))
@@ -444,6 +452,12 @@ def test_lists_of_pickles_that_cannot_be_are_named(value: object) -> None:
     header, _ = parse_header((SAMPLES / "blox-base-0.pickle").read_bytes(), BLOX)
     with pytest.raises(DatasetError, match="row 1: val_top1"):
         decoded(".pickle", pickle.dumps([[HASHES[0], value, 76.0, 1]], protocol=4), header)
+
+
+@pytest.mark.parametrize("program", [b"K\1.K", b"(K\1.", b"K\1K\1.", b".", b"K\1"])
+def test_a_pickle_that_does_not_end_with_one_value_is_refused(program: bytes) -> None:
+    with pytest.raises(DatasetError, match="makes no sense at byte"):
+        load_plain(b"\x80\x04" + program, 100)
 
 
 def test_a_pickle_of_steps_without_end_is_stopped(tmp_path: Path) -> None:

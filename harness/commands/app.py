@@ -21,6 +21,7 @@ from harness.commands.doctor import doctor
 from harness.commands.export import export
 from harness.commands.measure import measure
 from harness.commands.predict import predict
+from harness.commands.profile import profile
 from harness.commands.results import results
 from harness.errors import HarnessError
 
@@ -33,7 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (measure, results, compare, predict, audit, devices, doctor, export):
+for command in (measure, results, compare, predict, audit, profile, devices, doctor, export):
     app.command()(command)
 app.add_typer(dataset)
 

@@ -178,16 +178,18 @@ class _Run:
 
         Raises: DeviceError when no runtime could measure the reference network.
         """
-        ready, reason = list(units), ""
+        ready, reason, is_any_calibrated = list(units), "", False
         for use in self._outcome.uses:
             if not self._options.recalibrate and not any(unit.use is use for unit in units):
                 continue
             failure = self._calibrate(use)
-            if failure is not None:
+            if failure is None:
+                is_any_calibrated = True
+            else:
                 reason = f"{use.configuration.runtime}: {failure.message}"
                 self._say(f"calibrating failed, {reason}")
                 ready = [unit for unit in ready if unit.use is not use]
-        if reason and not ready:
+        if reason and not is_any_calibrated:
             name = self._outcome.device
             raise DeviceError(
                 f"no runtime could measure the reference network; {reason}; see 'harness doctor --device {name}'"

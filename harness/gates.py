@@ -22,13 +22,15 @@ def wait_until_fit(
     """Wait until no gate is closed: the device cool, neither throttled nor hotter than at the campaign's start.
 
     `conditions` are a moment old; while they close a gate, `probe` is asked every 5 s for at most 300 s.
-    Returns `waited_s` and, in `closed`, what was still against the session: it then goes on, flagged hot.
+    Returns `waited_s` and, in `closed`, what was still against the session: it then goes on, flagged hot. Once `cancel` is set
+    it returns at once and asks no more.
     """
     waited_s = 0.0
     closed = closed_gates(conditions, start_conditions)
-    while closed and waited_s < PATIENCE_S and not cancel.is_set():
+    while closed and waited_s < PATIENCE_S:
         say(f"waiting for the device: {'; '.join(closed)}")
-        cancel.wait(POLL_S)
+        if cancel.wait(POLL_S):
+            break
         waited_s += POLL_S
         closed = closed_gates(probe(), start_conditions)
     return {"waited_s": waited_s, "closed": closed}

@@ -49,8 +49,10 @@ def latencies(
     if reference is None:
         return []
     stored = store.session_counts(configuration, purpose)
-    scatter = _scatter(store, configuration, stored, purpose)
     hashes = [key for key in dict.fromkeys(stored if graph_hashes is None else graph_hashes) if key in stored]
+    if not hashes:
+        return []
+    scatter = _scatter(store, configuration, stored, purpose)
     rows = []
     for batch in batched(hashes, NETWORKS_AT_ONCE):
         by_network: dict[str, list[SessionRecord]] = {}

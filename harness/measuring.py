@@ -23,6 +23,7 @@ LINK_LOSSES_A_UNIT = 2  # a network that takes the device down twice is a failur
 RESENDS_A_UNIT = 2
 REDOS_A_UNIT = 2  # androidx.benchmark's: a throttled session is measured again, twice at most, after 90 s
 REDO_AFTER_S = 90.0
+GPU_PROVIDERS = ("cuda", "tensorrt")  # in a provider's name: its sessions heed the GPUs, no others do
 _RESENT = ("part-missing", "part-damaged")
 
 
@@ -69,7 +70,8 @@ class Measuring:
 
         Raises: Cancelled; DeviceError when the device cannot be reached again.
         """
-        for attempt in range(REDOS_A_UNIT + 1):
+        attempt = 0
+        while True:
             session = self._attempt(unit, plan, attempt)
             if isinstance(session, Failure) or attempt == REDOS_A_UNIT:
                 return session
@@ -81,7 +83,7 @@ class Measuring:
             self.say(f"throttled in {marked} of {len(session.slices)} slices; again in {REDO_AFTER_S:.0f} s")
             self.cancel.wait(REDO_AFTER_S)
             self.distrust()
-        raise AssertionError("unreachable")
+            attempt += 1
 
     def distrust(self) -> None:
         """Ask the device anew for its conditions before the next session."""
@@ -102,36 +104,47 @@ class Measuring:
     def _attempt(self, unit: Unit, plan: Plan, attempt: int) -> SessionRecord | Failure:
         """Measure a unit once, through reconnections and damaged parts."""
         losses = resends = 0
+        remedy: Callable[[], object] | None = None
         while True:
             if self.cancel.is_set():
                 raise Cancelled()
             try:
+                if remedy is not None:  # here, since the link may break in it, too
+                    remedy()
+                    remedy = None
                 return self._session(unit, plan, attempt)
             except LinkError as error:
                 losses += 1
                 self.distrust()
                 if losses < LINK_LOSSES_A_UNIT:
                     self.say(f"{error}; reconnecting")
+                remedy = None
                 self.link.reopen(self.say, self.cancel)
+                if self.cancel.is_set():
+                    raise Cancelled() from error
                 if losses >= LINK_LOSSES_A_UNIT:
                     return self.failure(unit, "link-lost", str(error))
             except AgentError as error:
-                if error.kind in _RESENT and resends < RESENDS_A_UNIT:
-                    resends += 1
-                    self.link.client.forget_parts()
-                    continue
-                if error.kind == "disk-full" and resends < RESENDS_A_UNIT:
-                    resends += 1
-                    self.link.client.evict(0)
-                    continue
-                return self.failure(unit, error.kind, str(error))
+                remedy = self._remedy(error.kind)
+                if remedy is None or resends >= RESENDS_A_UNIT:
+                    return self.failure(unit, error.kind, str(error))
+                resends += 1
+
+    def _remedy(self, kind: str) -> Callable[[], object] | None:
+        """Return what to do on an error of the agent's before the same is tried again, None when nothing helps."""
+        if kind in _RESENT:
+            return lambda: self.link.client.forget_parts()
+        if kind == "disk-full":
+            return lambda: self.link.client.evict(0)
+        return None
 
     def _session(self, unit: Unit, plan: Plan, attempt: int) -> SessionRecord | Failure:
         use, model, client = unit.use, unit.model, self.link.client
         network, reference = model.assemble(), use.reference.assemble()
         client.send_models([reference, network])
-        conditions = client.probe() if self._conditions is None else self._conditions
-        gate = wait_until_fit(conditions, self.start_conditions, client.probe, self.say, self.cancel)
+        gate = self._pass_gates(use)
+        if self.cancel.is_set():
+            raise Cancelled()
         builder = SessionBuilder(started_utc=now_utc())
         job = {
             "network": network.recipe(),
@@ -172,6 +185,20 @@ class Measuring:
             )
             return self.failure(unit, "conditions-changed", message)
         return session
+
+    def _pass_gates(self, use: Use) -> dict[str, Any]:
+        """Wait until the device is fit for this use; return what the wait was like."""
+        has_gpu = any(name in use.configuration.provider.lower() for name in GPU_PROVIDERS)
+
+        def heeded(conditions: Mapping[str, Any]) -> dict[str, Any]:
+            return {key: value for key, value in conditions.items() if key != "gpus" or has_gpu}
+
+        client, known = self.link.client, self._conditions
+        if known is None or (has_gpu and "gpus" not in known):  # a CPU session before this one asked no GPU
+            known = client.probe()
+        return wait_until_fit(
+            heeded(known), self.start_conditions, lambda: heeded(client.probe()), self.say, self.cancel
+        )
 
 
 def now_utc() -> str:

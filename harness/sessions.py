@@ -41,7 +41,7 @@ class SessionBuilder:
                         after_switch_ns=event["after_switch_ns"],
                         network_ns=tuple(event["network_ns"]),
                         reference_after_ns=tuple(event["reference_after_ns"]),
-                        at_ns=event.get("at_ns"),
+                        at_ns=_positive(event["at_ns"]),
                     )
                 )
             elif kind == "sample":

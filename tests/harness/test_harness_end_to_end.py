@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -15,7 +16,7 @@ from exporters import FragmentLibrary
 from harness import campaign, uses
 from harness.agent import AgentClient
 from harness.campaign import Options, Outcome, run_campaign
-from harness.commands.sources import REFERENCE, ExportedModels, select_architectures
+from harness.commands.sources import REFERENCE, ExportedModels, select_architectures, select_models
 from harness.devices import Device, LocalDevice
 from harness.errors import ConfigError, DeviceError
 from harness.latencies import latencies, to_json
@@ -103,7 +104,7 @@ def measure(
     cancel: threading.Event | None = None,
     **options: object,
 ) -> Outcome:
-    request = Options(level=SHORT, **options)  # type: ignore[arg-type]
+    request = Options(**({"level": SHORT} | options))  # type: ignore[arg-type]
     return run_campaign(
         device,
         source,
@@ -176,6 +177,45 @@ def test_what_is_stored_is_not_measured_again_and_not_sent_again(
         LARGE: 1,
         "conv/conv/bconv": 1,
     }
+
+
+def test_a_real_session_has_samples_and_slices_on_one_clock(
+    device: LocalDevice, networks: Callable[..., ExportedModels], store: Store
+) -> None:
+    plan = replace(SHORT_PLAN, max_s=2.5, min_slices=5, half_width=1e-9)
+    outcome = measure(
+        device, networks(SMALL), store, runtimes=("onnxruntime",), level=replace(SHORT, plan=plan)
+    )
+    (use,) = outcome.uses
+    (session,) = store.sessions(use.configuration)
+    sampled_ns = [sample["at_ns"] for sample in session.samples]
+    if len(os.sched_getaffinity(0)) > 1:  # else a sample comes every 5 s
+        assert sampled_ns
+    assert sampled_ns == sorted(set(sampled_ns))
+    starts_ns = [piece.at_ns for piece in session.slices if piece.at_ns is not None]
+    assert len(starts_ns) == len(session.slices)
+    assert starts_ns == sorted(set(starts_ns))
+    everything_ns = [*sampled_ns, *starts_ns]
+    assert max(everything_ns) - min(everything_ns) < session.elapsed_s * 1e9
+    for piece, next_ns in zip(session.slices, starts_ns[1:], strict=False):
+        assert piece.at_ns is not None
+        assert piece.at_ns + sum(piece.network_ns) < next_ns, "a slice ends before the next begins"
+    assert set(session.gate) == {"waited_s", "closed", "attempt"}
+
+
+def test_segments_are_measured_as_models_of_their_own_and_stay_out_of_the_table(
+    device: LocalDevice, libraries: dict[str, object], harness_cache: Path, store: Store
+) -> None:
+    segments = [one for one in select_models(["segments"]) if str(one).endswith(("head", "stem"))]
+    assert len(segments) == 2
+    source = ExportedModels(segments, progress=lambda *_: None)
+    source._libraries = libraries  # type: ignore[assignment]
+    outcome = measure(device, source, store, runtimes=("onnxruntime",))
+    assert (outcome.measured, outcome.failures, outcome.error) == (2, [], None)
+    (use,) = outcome.uses
+    assert latencies(store, use.configuration) == []
+    rows = latencies(store, use.configuration, purpose="segment")
+    assert {row.graph_hash for row in rows} == {segment.key for segment in segments}  # type: ignore[union-attr]
 
 
 def test_the_reference_network_can_be_measured_like_any_other(

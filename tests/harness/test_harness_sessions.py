@@ -32,6 +32,7 @@ def a_slice(index: int) -> dict[str, Any]:
         "type": "event",
         "event": "slice",
         "index": index,
+        "at_ns": 1_000 + index,
         "reference_before_ns": [101, 102],
         "after_switch_ns": 250,
         "network_ns": [201, 202, 203, 204, 205],
@@ -52,6 +53,7 @@ EVENTS: list[dict[str, Any]] = [
         "network_loops": 2,
         "reference_loops": 3,
     },
+    {"type": "event", "event": "sample", "id": 3, "at_ns": 999, "throttled": 0, "temps_c": {"cpu": 40.5}},
     a_slice(0),
     a_slice(1),
 ]
@@ -89,9 +91,11 @@ def test_a_whole_run_becomes_a_record() -> None:
     assert record.output == (0.5, -1.0, 2.25)
     assert record.started_utc == "2024-05-01T00:00:00.000+00:00"
     assert record.agent_digest == "2" * 64
+    assert [piece.at_ns for piece in record.slices] == [1_000, 1_001]
+    assert record.samples == ({"at_ns": 999, "throttled": 0, "temps_c": {"cpu": 40.5}},)
 
 
-@pytest.mark.parametrize("missing", [1, 2, 4, 5, 6])
+@pytest.mark.parametrize("missing", [1, 2, 4, 6, 7])
 def test_a_run_that_lacks_an_event_is_refused(missing: int) -> None:
     with pytest.raises(LinkError, match="broke the protocol"):
         build(EVENTS[:missing] + EVENTS[missing + 1 :], SUMMARY)
@@ -130,6 +134,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "after_switch_ns": [None, "1", 0, 1.5, HUGE],
     "reference_after_ns": [None, [[]]],
     "index": [None, "0", 5, -1],
+    "at_ns": [None, "1", 0, -1, 1.5, True, HUGE, 1 << 63],
 }
 
 
@@ -173,6 +178,19 @@ def test_slices_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None
         builder.add(a_slice(index))
     with pytest.raises(LinkError, match="slice"):
         builder.add(a_slice(3))
+
+
+def test_samples_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "MAX_SAMPLES", 3)
+    builder = SessionBuilder(started_utc="")
+    for at_ns in (1, 2, 3):
+        builder.add({"event": "sample", "at_ns": at_ns})
+    with pytest.raises(LinkError, match="sample"):
+        builder.add({"event": "sample", "at_ns": 4})
+
+
+def test_a_run_too_short_for_a_sample_is_a_record_without_any() -> None:
+    assert build(EVENTS[:5] + EVENTS[6:], SUMMARY).samples == ()
 
 
 def test_an_event_of_a_later_agent_is_let_pass() -> None:

@@ -1,0 +1,132 @@
+"""Latencies of made-up sessions: what enters a row, what is said against it, and what is never merged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_records import CAMPAIGN, CONFIGURATION, graph_hash, make_session, make_slice
+
+from harness.latencies import latencies, to_json
+from harness.records import Configuration, ReferenceLatency, SessionRecord
+from harness.store import Store
+
+REFERENCE_NS = 10_000_000
+NOISE = np.random.default_rng(1).normal(0, 0.002, 20)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(str(tmp_path / "store.sqlite"))
+    store.start_campaign(CAMPAIGN, "made-up", "2024-05-01T00:00:00.000+00:00", {})
+    yield store
+    store.close()
+
+
+def session_of(ratio: float, number: int = 1, **changes: Any) -> SessionRecord:
+    """Return a session of network `number` whose slices scatter a little about this ratio."""
+    slices = [
+        make_slice([round(ratio * (1 + noise) * REFERENCE_NS)], [REFERENCE_NS], [REFERENCE_NS])
+        for noise in NOISE
+    ]
+    return make_session(slices, number=number, **changes)
+
+
+def calibrate(store: Store, configuration: Configuration = CONFIGURATION, factor: float = 1.0) -> None:
+    """Store a reference latency of 10 ms times `factor`."""
+    calibration = session_of(1.0, 0, configuration=configuration, purpose="calibration")
+    reference = ReferenceLatency(
+        configuration=configuration,
+        latency_ns=factor * REFERENCE_NS,
+        session_id=calibration.session_id,
+        measured_utc=calibration.started_utc,
+    )
+    store.add_reference(reference, [calibration])
+
+
+def keep(store: Store, sessions: Sequence[SessionRecord]) -> None:
+    for session in sessions:
+        store.add_session(session)
+
+
+def test_a_row_carries_its_grade_its_doubts_and_the_median_of_each_session(store: Store) -> None:
+    calibrate(store)
+    times = [f"2024-05-0{day}T00:00:00.000+00:00" for day in (1, 2, 3)]
+    ratios = (2.0, 2.004, 1.998)
+    keep(store, [session_of(r, started_utc=utc) for r, utc in zip(ratios, times, strict=True)])
+    keep(store, [session_of(3.0, 2)])
+    steady, lone = latencies(store, CONFIGURATION)
+    assert (steady.grade, steady.findings) == ("A", ())
+    centre = 1 + float(np.median(NOISE))
+    assert steady.session_medians == pytest.approx([r * centre for r in ratios], rel=1e-6)
+    assert steady.latency_ms == pytest.approx(20.0 * centre, rel=1e-6)
+    assert (lone.grade, [finding.kind for finding in lone.findings]) == ("C", ["one-session"])
+    document = to_json([lone])[0]
+    assert document["grade"] == "C"
+    assert document["findings"] == [
+        {"kind": "one-session", "message": lone.findings[0].message, "remedy": lone.findings[0].remedy}
+    ]
+
+
+def test_what_was_throttled_or_a_calibration_enters_no_estimate(store: Store) -> None:
+    calibrate(store)
+    keep(store, [session_of(2.0), session_of(2.0)])
+    before = latencies(store, CONFIGURATION)
+    keep(store, [session_of(9.0, purpose="throttled"), session_of(9.0, purpose="throttled", number=4)])
+    keep(store, [session_of(5.0, purpose="segment", number=5), session_of(0.5, purpose="calibration")])
+    assert latencies(store, CONFIGURATION) == before
+    assert latencies(store, CONFIGURATION, [graph_hash(4), graph_hash(5)]) == []
+    assert [row.graph_hash for row in latencies(store, CONFIGURATION, purpose="segment")] == [graph_hash(5)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"clock_tier": "A"},
+        {"runtime_version": "2.0"},
+        {"runtime": "tflite"},
+        {"threads": 1},
+        {"cores": (0, 1)},
+    ],
+)
+def test_rows_of_other_clocks_runtimes_threads_or_cores_are_never_merged(
+    store: Store, change: dict[str, Any]
+) -> None:
+    other = replace(CONFIGURATION, **change)
+    calibrate(store)
+    keep(store, [session_of(2.0), session_of(2.0), session_of(4.0, configuration=other)])
+    assert latencies(store, other) == [], "its reference was never measured"
+    calibrate(store, other, factor=2.0)
+    (ours,), (theirs,) = latencies(store, CONFIGURATION), latencies(store, other)
+    assert (ours.configuration, ours.estimate.sessions) == (CONFIGURATION, 2)
+    assert (theirs.configuration, theirs.estimate.sessions) == (other, 1)
+    assert theirs.latency_ms / ours.latency_ms == pytest.approx(4.0, rel=1e-6)
+
+
+def test_the_scatter_of_all_networks_widens_the_interval_of_one_session(store: Store) -> None:
+    calibrate(store)
+    keep(store, [session_of(2.0)])
+    (alone,) = latencies(store, CONFIGURATION)
+    scattered = [(number, 3 + 0.1 * sign) for number in range(2, 12) for sign in (-1, 1)]
+    keep(store, [session_of(ratio, number) for number, ratio in scattered])
+    (pooled,) = latencies(store, CONFIGURATION, [graph_hash(1)])
+    assert alone.interval_ms is not None
+    assert pooled.interval_ms is not None
+    assert pooled.latency_ms == alone.latency_ms
+    assert width(pooled.interval_ms) > 5 * width(alone.interval_ms)
+
+
+def width(interval: tuple[float, float]) -> float:
+    return interval[1] - interval[0]
+
+
+def test_without_networks_nothing_is_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    calibrate(store)
+    keep(store, [session_of(2.0), session_of(2.0)])
+    monkeypatch.setattr(Store, "sessions", None)
+    assert latencies(store, CONFIGURATION, []) == []
+    assert latencies(store, CONFIGURATION, [graph_hash(99)]) == []

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from agent_client import Client
+from agent_client import Client, process_exists
 from agent_jobs import QUICK_PLAN, send_job
 
 from device_agents.cores import kept_on
@@ -97,18 +97,18 @@ def test_a_supervisor_without_another_core_stays_where_it_is():
         assert os.sched_getaffinity(0) == mask
 
 
-def test_commands_under_way_end_with_the_run(agent, tmp_path, models):
+def test_a_command_under_way_ends_with_its_agent(agent, tmp_path, models):
     # it answers once, for the conditions before, and then hangs
-    script = f"echo $$ >> {tmp_path}/pids\n[ -e {tmp_path}/asked ] && exec sleep 60\ntouch {tmp_path}/asked\necho throttled=0x0"
+    pids, asked = tmp_path / "pids", tmp_path / "asked"
+    script = f"[ -e {asked} ] && echo $$ > {pids} && exec sleep 60\ntouch {asked}\necho throttled=0x0"
     path = commands_folder(tmp_path / "bin", vcgencmd=script)
     with Client(agent, tmp_path / "root", env={**os.environ, "PATH": path}) as client:
-        plan = {**LONG_PLAN, "max_s": 1.8}
-        events, session = client.run(send_job(client, models, "onnxruntime", plan=plan))
-        assert session["type"] == "result", session
-        for pid in (tmp_path / "pids").read_text().split():
-            assert not Path(f"/proc/{pid}").exists()
-    for event in events:
-        assert event["event"] != "sample" or "throttled" not in event
+        client.send("run", job=send_job(client, models, "onnxruntime", plan=LONG_PLAN))
+        while not (pids.exists() and pids.read_text().strip()):
+            assert client.receive()["event"] != "sample"
+        pid = int(pids.read_text())
+        assert client.end() == 0
+        assert not process_exists(pid)
 
 
 @pytest.mark.parametrize("name", ["raspberry_pi_4", "pixel_7_over_adb", "x86_server"])
@@ -166,11 +166,13 @@ def test_only_nvidias_providers_have_their_gpu_sampled(provider, is_nvidia):
 
 def test_a_command_never_holds_the_loop_up_and_is_not_asked_again_after_a_period(tmp_path):
     (tmp_path / "load").write_text("0.5 0 0")
-    hung = Question(("sleep", "60"), lambda text: {"hung": text})
+    script = f"echo asked >> {tmp_path}/asked; exec sleep 60"
+    hung = Question(("sh", "-c", script), lambda text: {"hung": text})
     quick = Question(("echo", "throttled=0x4"), lambda text: {"throttled": parse_throttled(text)})
     sampler = Sampler([Source("", "load_1m", str(tmp_path / "load"), parse_load_1m)], [hung, quick], 0.5)
-    samples, longest_s = take_samples(sampler, 2)
-    assert [(sample["load_1m"], sample["throttled"]) for sample in samples] == [(0.5, 4)] * 2
+    samples, longest_s = take_samples(sampler, 3)
+    assert [(sample["load_1m"], sample["throttled"]) for sample in samples] == [(0.5, 4)] * 3
+    assert (tmp_path / "asked").read_text().split() == ["asked"]
     assert all("hung" not in sample for sample in samples)
     assert longest_s < 20  # it hangs for a minute
 

@@ -12,12 +12,11 @@ from harness.commands.options import (
     StoreOption,
     ThreadCount,
 )
-from harness.devices import LOCAL
 from harness.errors import ConfigError
 
 
 def audit(
-    device: DeviceName = LOCAL,
+    device: DeviceName = "",
     runtime: RuntimeName = "",
     threads: ThreadCount = None,
     identifier: ConfigurationId = "",
@@ -30,20 +29,20 @@ def audit(
     """
     from dataclasses import asdict
 
-    from harness.commands.prediction import load_measured, load_segments
-    from harness.commands.stored import one_configuration
+    from harness.commands.prediction import check_enough, load_measured, load_segments
+    from harness.commands.stored import measure_command, one_configuration, open_store
     from harness.commands.tables import describe, print_json
-    from harness.store import Store, default_url
     from search.latency.audit import audit as audit_sums
     from search.latency.audit import render
     from space.segments import all_segments
 
-    store = Store(store_url or default_url())
+    store = open_store(store_url)
     try:
         configuration = one_configuration(
             store, device=device, runtime=runtime, threads=threads, identifier=identifier
         )
         measured = load_measured(store, configuration)
+        check_enough(measured)
         segments = load_segments(store, configuration)
     finally:
         store.close()
@@ -51,9 +50,8 @@ def audit(
     missing = [text for text in wanted if text not in segments]
     if missing:
         raise ConfigError(
-            f"device {device!r}: {len(missing)} of {len(wanted)} segments are not measured (e.g. {missing[0]}); measure them: "
-            f"harness measure --device {device} --runtime {configuration.runtime} --threads {configuration.threads} "
-            "--models segments --level quick"
+            f"device {configuration.device!r}: {len(missing)} of {len(wanted)} segments are not measured "
+            f"(e.g. {missing[0]}); measure them: {measure_command(configuration)} --models segments --level quick"
         )
     ceiling = measured.ceiling()
     found = audit_sums(

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.options import ConfigurationId, DeviceName, JsonFlag, StoreOption
-from harness.devices import LOCAL
+from harness.commands.options import (
+    ConfigurationId,
+    DeviceName,
+    JsonFlag,
+    RuntimeName,
+    StoreOption,
+    ThreadCount,
+)
 from harness.errors import ConfigError
+
+if TYPE_CHECKING:
+    from harness.comparison import Comparison
+    from harness.latencies import Latency
+    from harness.records import Configuration
+    from space import Architecture
 
 
 def compare(
     first: Annotated[str, typer.Argument(help="An architecture, its graph hash or its index.", metavar="A")],
     second: Annotated[str, typer.Argument(help="Another one.", metavar="B")],
-    device: DeviceName = LOCAL,
-    runtime: Annotated[
-        str, typer.Option("--runtime", "-r", help="Only this runtime, with or without :PROVIDER.")
-    ] = "",
+    device: DeviceName = "",
+    runtime: RuntimeName = "",
+    threads: ThreadCount = None,
     identifier: ConfigurationId = "",
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
@@ -26,91 +37,109 @@ def compare(
 
     Two networks are ordered only when their 95 % intervals are apart.
     """
-    from harness.commands.sources import select_architectures
-    from harness.commands.stored import configuration_id, select_configurations
-    from harness.commands.tables import describe, interval_text, print_json, print_table
+    from harness.commands.stored import fitting_configurations, measure_command, open_store
+    from harness.commands.tables import describe, print_json
     from harness.comparison import compare as compare_estimates
     from harness.latencies import latencies
-    from harness.store import Store, default_url
 
-    pair = [select_architectures([text]) for text in (first, second)]
-    for text, found in zip((first, second), pair, strict=True):
-        if len(found) != 1:
-            raise ConfigError(f"{text!r} names {len(found)} networks; compare takes one and one")
-    (a,), (b,) = pair
-    if a == b:
-        raise ConfigError(f"{first!r} and {second!r} are the same network, {a}; name two")
-    store = Store(store_url or default_url())
-    documents, lacking = [], []
+    pair = _two(first, second)
+    found: list[tuple[Latency, Latency, Comparison]] = []
+    lacking: list[tuple[Configuration, list[str]]] = []
+    store = open_store(store_url)
     try:
-        configurations = select_configurations(
-            store, devices=[device], runtimes=[runtime] if runtime else [], identifier=identifier
-        )
-        for configuration in configurations:
+        for configuration in fitting_configurations(
+            store, device=device, runtime=runtime, threads=threads, identifier=identifier
+        ):
             rows = {
-                row.graph_hash: row for row in latencies(store, configuration, [a.graph_hash, b.graph_hash])
+                row.graph_hash: row
+                for row in latencies(store, configuration, [one.graph_hash for one in pair])
             }
-            missing = [str(one) for one in (a, b) if one.graph_hash not in rows]
-            if missing:
+            if missing := [str(one) for one in pair if one.graph_hash not in rows]:
                 lacking.append((configuration, missing))
                 continue
-            row_a, row_b = rows[a.graph_hash], rows[b.graph_hash]
-            result = compare_estimates(row_a.estimate, row_b.estimate)
-            documents.append(
-                {
-                    "configuration": configuration_id(configuration),
-                    "verdict": result.verdict,
-                    "reason": result.reason,
-                    "ratio": result.ratio,
-                    "low": None if result.interval is None else result.interval[0],
-                    "high": None if result.interval is None else result.interval[1],
-                    "networks": [
-                        {
-                            "architecture": row.architecture,
-                            "graph_hash": row.graph_hash,
-                            "latency_ms": row.latency_ms,
-                            "interval_ms": row.interval_ms,
-                            "grade": row.grade,
-                            "sessions": row.estimate.sessions,
-                        }
-                        for row in (row_a, row_b)
-                    ],
-                }
+            a, b = (rows[one.graph_hash] for one in pair)
+            found.append(
+                (a, b, compare_estimates(a.estimate, b.estimate, [a.configuration, b.configuration]))
             )
-            if json_output:
-                continue
-            columns = ["network", "latency ms", "95 % interval", "grade", "sessions"]
-            cells = [
-                [
-                    row.architecture,
-                    f"{row.latency_ms:.3f}",
-                    interval_text(*(row.interval_ms or (None, None))),
-                    row.grade,
-                    str(row.estimate.sessions),
-                ]
-                for row in (row_a, row_b)
-            ]
-            print_table(describe(configuration), columns, cells)
-            typer.echo(_verdict(result.verdict, result.reason, result.ratio, result.interval))
     finally:
         store.close()
+    if not found:
+        configuration, missing = lacking[0]
+        raise ConfigError(
+            f"device {configuration.device!r}: not measured under "
+            f"{'this configuration' if len(lacking) == 1 else 'one configuration with the other'}: {', '.join(missing)}; "
+            f"measure what is missing: {measure_command(configuration)} --models {','.join(missing)}"
+        )
     if json_output:
-        print_json(documents)
+        print_json([_document(*each) for each in found])
+    else:
+        for each in found:
+            _print(*each)
     for configuration, missing in lacking:
         typer.echo(f"{describe(configuration)}: not measured: {', '.join(missing)}", err=True)
-    if not documents:
-        raise ConfigError(
-            f"device {device!r}: no configuration has measured both; measure them: harness measure --device {device} "
-            f"--models {a},{b}"
-        )
 
 
-def _verdict(verdict: str, reason: str, ratio: float, interval: tuple[float, float] | None) -> str:
-    """Return a verdict as a sentence."""
-    if verdict == "tie":
-        return (
-            f"tie: {reason}; more sessions narrow the intervals: harness measure --level final --models A,B"
-        )
-    assert interval is not None
-    low, high = sorted(abs(1 - end) for end in interval)
-    return f"A is {verdict} than B: A / B is {ratio:.4f}, {low:.1%} to {high:.1%} {verdict} with 95 %"
+def _two(first: str, second: str) -> tuple[Architecture, Architecture]:
+    """Return the two networks. Raises: ConfigError when a text names none or several, or both the same."""
+    from harness.commands.sources import select_architectures
+
+    a, b = (select_architectures([text]) for text in (first, second))
+    for text, named in ((first, a), (second, b)):
+        if len(named) != 1:
+            raise ConfigError(f"{text!r} names {len(named)} networks; compare takes one and one")
+    if a == b:
+        raise ConfigError(f"{first!r} and {second!r} are the same network, {a[0]}; name two")
+    return a[0], b[0]
+
+
+def _document(a: Latency, b: Latency, result: Comparison) -> dict[str, object]:
+    from harness.commands.stored import configuration_id
+
+    return {
+        "device": a.configuration.device,
+        "configuration": configuration_id(a.configuration),
+        "verdict": result.verdict,
+        "reason": result.reason,
+        "ratio": result.ratio,
+        "low": None if result.interval is None else result.interval[0],
+        "high": None if result.interval is None else result.interval[1],
+        "networks": [
+            {
+                "architecture": row.architecture,
+                "graph_hash": row.graph_hash,
+                "latency_ms": row.latency_ms,
+                "interval_ms": row.interval_ms,
+                "grade": row.grade,
+                "sessions": row.estimate.sessions,
+            }
+            for row in (a, b)
+        ],
+    }
+
+
+def _print(a: Latency, b: Latency, result: Comparison) -> None:
+    from harness.commands.stored import measure_command
+    from harness.commands.tables import describe, interval_text, print_table
+
+    cells = [
+        [
+            f"{letter}: {row.architecture}",
+            f"{row.latency_ms:.3f}",
+            interval_text(*(row.interval_ms or (None, None))),
+            row.grade,
+            str(row.estimate.sessions),
+        ]
+        for letter, row in (("A", a), ("B", b))
+    ]
+    columns = ["network", "latency ms", "95 % interval", "grade", "sessions"]
+    print_table(describe(a.configuration), columns, cells)
+    if result.verdict == "tie" or result.interval is None:
+        typer.echo(f"tie: {result.reason}; A / B is {result.ratio:.4f}")
+        line = f"{measure_command(a.configuration)} --level final --models {a.architecture},{b.architecture}"
+        typer.echo(f"more sessions narrow the intervals: {line}", err=True)
+        return
+    low, high = sorted(abs(1 - end) for end in result.interval)
+    typer.echo(
+        f"A is {result.verdict} than B: A / B is {result.ratio:.4f}; it takes {low:.1%} to {high:.1%} "
+        f"{'less' if result.verdict == 'faster' else 'more'} time, with 95 %"
+    )

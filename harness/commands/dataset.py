@@ -12,12 +12,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.options import ConfigurationId, DeviceName, RuntimeName, StoreOption, ThreadCount
-from harness.devices import LOCAL
+from harness.commands.options import (
+    ConfigurationId,
+    DeviceName,
+    PriorId,
+    RuntimeName,
+    StoreOption,
+    ThreadCount,
+)
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
-    from harness.commands.prediction import Measured, SpaceRow, SpaceTable
+    from harness.commands.prediction import Measured, SpaceTable
+    from harness.commands.rows import SpaceRow
 
 SIDECAR_VERSION = 1
 
@@ -45,10 +52,11 @@ def options() -> None:
 
 @dataset.command()
 def write(
-    device: DeviceName = LOCAL,
+    device: DeviceName = "",
     runtime: RuntimeName = "",
     threads: ThreadCount = None,
     identifier: ConfigurationId = "",
+    prior: PriorId = "",
     name: Annotated[
         str,
         typer.Option(
@@ -73,28 +81,32 @@ def write(
     The sidecar, blox-bench-NAME.json, holds for each row its interval, grade, and whether it was measured or predicted,
     and the conditions and versions of the measurement.
     """
-    from harness.commands.prediction import load_measured, measured_rows, predict_space, space_rows
-    from harness.commands.stored import one_configuration
-    from harness.store import Store, default_url
+    from harness.commands.prediction import load_measured, predict_space
+    from harness.commands.rows import measured_rows, space_rows
+    from harness.commands.stored import one_configuration, open_store, prior_configuration
     from space.dataset import DatasetError, bench_dataset, write_dataset
 
-    name = name or device
-    if not re.fullmatch(r"[a-zA-Z0-9-]+", name):
+    if measured_only and prior:
         raise ConfigError(
-            f"device name {name!r} cannot be published: letters, digits and dashes alone; give one with --name"
+            "--prior helps to predict, and --measured-only leaves out what is predicted; name one of them"
         )
     if not folder.is_dir():
         raise ConfigError(f"--output {folder}: no such folder; make it first")
-    store = Store(store_url or default_url())
+    store = open_store(store_url)
     try:
         configuration = one_configuration(
             store, device=device, runtime=runtime, threads=threads, identifier=identifier
         )
+        name = name or configuration.device
+        if not re.fullmatch(r"[a-zA-Z0-9-]+", name):
+            raise ConfigError(
+                f"device name {name!r} cannot be published: letters, digits and dashes alone; give one with --name"
+            )
         if measured_only:
             measured, table = load_measured(store, configuration), None
             rows = measured_rows(measured)
         else:
-            table = predict_space(store, configuration)
+            table = predict_space(store, configuration, prior_configuration(store, prior, configuration))
             measured, rows = table.measured, space_rows(table)
         conditions = store.sessions(configuration, [measured.rows[0].graph_hash])[-1]
     finally:
@@ -134,6 +146,7 @@ def _sidecar(
         "reference_s": measured.reference_ms / 1e3,
         "prediction": None if table is None else summary(table),
         "meaning": {
+            "conditions": "before the last session of the fastest measured network",
             "low_s, high_s": "95 % interval of a measured latency; 90 % prediction interval of a predicted one",
             "grade": "A to D of a measured latency, - of a predicted one",
         },

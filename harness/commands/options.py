@@ -22,7 +22,10 @@ StoreOption = Annotated[
     ),
 ]
 DeviceName = Annotated[
-    str, typer.Option("--device", "-d", help="Device whose measurements to use. [default: local]")
+    str,
+    typer.Option(
+        "--device", "-d", help="Device whose measurements to use. [default: local, or the configuration's]"
+    ),
 ]
 RuntimeName = Annotated[
     str,
@@ -34,5 +37,12 @@ ThreadCount = Annotated[
 ConfigurationId = Annotated[
     str,
     typer.Option("--configuration", help="Only the configuration with this id; see 'harness results'."),
+]
+PriorId = Annotated[
+    str,
+    typer.Option(
+        "--prior",
+        help="Id of another configuration, of any device: its prediction helps where few networks are measured, from 10 on.",
+    ),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]

@@ -12,11 +12,11 @@ from harness.commands.options import (
     ConfigurationId,
     DeviceName,
     JsonFlag,
+    PriorId,
     RuntimeName,
     StoreOption,
     ThreadCount,
 )
-from harness.devices import LOCAL
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,26 +27,21 @@ SHOWN = 5  # of the fastest and of the slowest networks
 
 
 def predict(
-    device: DeviceName = LOCAL,
+    device: DeviceName = "",
     runtime: RuntimeName = "",
     threads: ThreadCount = None,
     identifier: ConfigurationId = "",
-    prior: Annotated[
-        str,
-        typer.Option(
-            "--prior",
-            help="Id of another configuration, of any device, whose coefficients serve as prior: 10 networks then do.",
-        ),
-    ] = "",
+    prior: PriorId = "",
     models: Annotated[
         list[str] | None,
-        typer.Option("--models", "-m", help="Only these networks; written as for 'harness measure'."),
+        typer.Option("--models", "-m", help="Show only these networks; written as for 'harness measure'."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the whole table to this CSV file.")
+        Path | None,
+        typer.Option("--output", "-o", help="Write the whole table, or --models, to this CSV file."),
     ] = None,
     csv_output: Annotated[
-        bool, typer.Option("--csv", help="Print the whole table as CSV on standard output.")
+        bool, typer.Option("--csv", help="Print the whole table, or --models, as CSV on standard output.")
     ] = False,
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
@@ -56,30 +51,26 @@ def predict(
     A ladder of predictors is fitted and judged by cross-validation; the best one makes the table. Measured networks keep
     their measured latency; the others have an interval that a measurement falls into with 90 %.
     """
-    from harness.commands.prediction import predict_space, space_rows
+    from harness.commands.prediction import predict_space
+    from harness.commands.rows import COLUMNS, space_rows
     from harness.commands.sources import select_architectures
-    from harness.commands.stored import one_configuration, select_configurations
-    from harness.commands.tables import print_csv, print_json, write_csv
-    from harness.store import Store, default_url
+    from harness.commands.stored import one_configuration, open_store, prior_configuration
+    from harness.commands.tables import check_one_format, print_csv, print_json, write_csv
 
+    check_one_format(csv_output, json_output)
     chosen = [a.index for a in select_architectures(models)] if models else None
     if output is not None and not output.parent.is_dir():
         raise ConfigError(f"{output}: no folder {str(output.parent)!r}; make it first")
-    store = Store(store_url or default_url())
+    store = open_store(store_url)
     try:
         configuration = one_configuration(
             store, device=device, runtime=runtime, threads=threads, identifier=identifier
         )
-        priors = select_configurations(store, identifier=prior) if prior else []
-        if len(priors) > 1:
-            raise ConfigError(
-                f"--prior {prior!r}: {len(priors)} configurations begin so; write more of the id"
-            )
-        table = predict_space(store, configuration, priors[0] if priors else None)
+        table = predict_space(store, configuration, prior_configuration(store, prior, configuration))
     finally:
         store.close()
     if csv_output:
-        print_csv([row.to_json() for row in space_rows(table, chosen)])
+        print_csv([row.to_json() for row in space_rows(table, chosen)], COLUMNS)
     elif json_output:
         rows = [] if chosen is None else space_rows(table, chosen)
         print_json(summary(table) | {"networks": [row.to_json() for row in rows]})
@@ -88,8 +79,10 @@ def predict(
         _print_rows(table, chosen)
     if output is not None:
         rows = space_rows(table, chosen)
-        write_csv(output, [row.to_json() for row in rows])
+        write_csv(output, [row.to_json() for row in rows], COLUMNS)
         typer.echo(f"{output}: {len(rows)} networks", err=True)
+    elif not csv_output and not json_output and chosen is None:
+        typer.echo("the whole table: --csv, or --output FILE.csv", err=True)
 
 
 def summary(table: SpaceTable) -> dict[str, object]:
@@ -142,19 +135,27 @@ def print_report(table: SpaceTable) -> None:
             "repeatability unknown, and with it what error can be reached: measure 10 networks or more twice "
             "(--sessions 2)"
         )
+    skipped: dict[str, list[str]] = {}
     for report in table.ladder.reports:
         if report.errors is None:
-            typer.echo(f"not fitted: {report.name}: {_remedy(report.skipped)}", err=True)
+            skipped.setdefault(_remedy(report.skipped, table), []).append(report.name)
+    for remedy, names in skipped.items():
+        typer.echo(f"not fitted: {', '.join(names)}: {remedy}", err=True)
     grades = [row.grade for row in measured.rows]
     typer.echo("grades of the measured networks: " + ", ".join(f"{grades.count(g)} {g}" for g in "ABCD"))
 
 
-def _remedy(skipped: str) -> str:
+def _remedy(skipped: str, table: SpaceTable) -> str:
     """Return why a rung was skipped, in terms of what a person can type."""
+    from harness.commands.stored import measure_command
+    from space.segments import all_segments
+
+    measured = table.measured
     if "parts_sum" in skipped:
-        return "needs the segments: harness measure --models segments --level quick"
+        line = f"{measure_command(measured.configuration)} --models segments --level quick"
+        return f"needs the segments ({table.segments} of {len(all_segments(measured.config))} are measured): {line}"
     if "prior" in skipped:
-        return "needs another configuration: --prior ID"
+        return "needs another configuration's prediction: --prior ID, ids as in 'harness results'"
     return skipped
 
 
@@ -170,7 +171,7 @@ def _cells(errors: Errors) -> list[str]:
 
 
 def _print_rows(table: SpaceTable, chosen: Sequence[int] | None) -> None:
-    from harness.commands.prediction import space_rows
+    from harness.commands.rows import space_rows
     from harness.commands.tables import interval_text, print_table
 
     if chosen is None:
@@ -190,6 +191,4 @@ def _print_rows(table: SpaceTable, chosen: Sequence[int] | None) -> None:
             ]
             for row in space_rows(table, indices)
         ]
-        print_table(title, ["network", "latency ms", "interval", "of", "source", "grade"], rows)
-    if chosen is None:
-        typer.echo("the whole table: --csv, or --output FILE.csv", err=True)
+        print_table(title, ["network", "latency ms", "interval", "holds", "source", "grade"], rows)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.commands.stored import configuration_id, measure_command
 from harness.errors import ConfigError
 from harness.latencies import Latency, latencies
 from harness.records import Configuration
@@ -21,31 +22,6 @@ if TYPE_CHECKING:
 
 HOLD_OUT_SHARE = 0.2
 HOLD_OUT_FROM = 40  # measured networks; of fewer, all are needed to fit
-MEASURED_COVERAGE = 0.95  # of a measurement's own interval
-NOT_GRADED = "-"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpaceRow:
-    """One network's latency: `source` is measured or predicted, the interval holds the latency with `coverage`.
-
-    A predicted one's interval is meant for a measurement. No interval: measured in too few slices.
-    """
-
-    architecture: str
-    graph_hash: str
-    index: int
-    latency_ms: float
-    low_ms: float | None
-    high_ms: float | None
-    coverage: float
-    source: str
-    grade: str
-    sessions: int
-
-    def to_json(self) -> dict[str, object]:
-        """Return the row as plain values."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +84,7 @@ def load_measured(store: Store, configuration: Configuration) -> Measured:
             f"only failures are stored ({len(failures)}, the last: {failures[-1].message}); "
             f"see 'harness results --device {configuration.device} --failures'"
             if failures
-            else f"no network is measured; begin with: harness measure --device {configuration.device} --models design:1"
+            else f"no network is measured; begin with: {measure_command(configuration)} --models design:1"
         )
         raise ConfigError(f"device {configuration.device!r}, {configuration.runtime}: {why}")
     from space import Architecture
@@ -130,6 +106,47 @@ def load_segments(store: Store, configuration: Configuration) -> dict[str, float
     return {row.architecture: row.estimate.ratio for row in rows}
 
 
+def check_enough(measured: Measured) -> None:
+    """Raise ConfigError when fewer networks are measured than a predictor can be fitted to."""
+    from search.latency.rungs import FEWEST
+
+    if len(measured.indices) < FEWEST:
+        raise ConfigError(
+            f"device {measured.configuration.device!r}: {_networks(len(measured.indices))} measured under "
+            f"{configuration_id(measured.configuration)}, too few to fit a predictor, which needs {FEWEST}; measure more: "
+            f"{measure_command(measured.configuration)} --models design:1"
+        )
+
+
+def fit(
+    measured: Measured,
+    places: NDArray[np.bool_] | None = None,
+    *,
+    segments: Mapping[str, float],
+    prior: NDArray[np.float64] | None = None,
+    seed: int = 0,
+) -> Ladder:
+    """Fit the ladder on measured networks, those at `places` (n,) or all; with the sum of parts if every segment is measured.
+
+    `prior` (len(config),): another configuration's prediction of the space. Raises: ConfigError when there are too few networks.
+    """
+    from search.latency.audit import parts_sum
+    from search.latency.ladder import fit_ladder
+    from space.segments import all_segments
+
+    check_enough(measured)
+    config = measured.config
+    complete = len(segments) == len(all_segments(config))
+    return fit_ladder(
+        measured.indices if places is None else measured.indices[places],
+        measured.ratios if places is None else measured.ratios[places],
+        config=config,
+        parts_sum=parts_sum(segments, config) if complete else None,
+        prior=prior,
+        seed=seed,
+    )
+
+
 def predict_space(
     store: Store, configuration: Configuration, prior: Configuration | None = None, *, seed: int = 0
 ) -> SpaceTable:
@@ -139,29 +156,31 @@ def predict_space(
     """
     import numpy as np
 
-    from search.latency.audit import parts_sum
-    from search.latency.ladder import fit_ladder
-    from space.segments import all_segments
-
     measured = load_measured(store, configuration)
-    if prior is not None and prior.space != configuration.space:
-        raise ConfigError(
-            f"prior {prior.device!r} is of space {prior.space!r}, not {configuration.space!r}; name another"
-        )
+    check_enough(measured)
+    everywhere = np.arange(len(measured.config))
+    guess = None
+    if prior is not None:
+        if prior.space != configuration.space:
+            raise ConfigError(
+                f"prior {prior.device!r} is of space {prior.space!r}, not {configuration.space!r}; name another"
+            )
+        other = fit(load_measured(store, prior), segments=load_segments(store, prior), seed=seed)
+        guess = other.predict(everywhere).ratios
     segments = load_segments(store, configuration)
-    complete = len(segments) == len(all_segments(measured.config))
-    whole = None if prior is None else predict_space(store, prior, seed=seed).prediction.ratios
-    sums = parts_sum(segments, measured.config) if complete else None
-
-    def fit(indices: NDArray[np.int64], ratios: NDArray[np.float64]) -> Ladder:
-        return fit_ladder(indices, ratios, config=measured.config, parts_sum=sums, prior=whole, seed=seed)
-
-    ladder = fit(measured.indices, measured.ratios)
+    ladder = fit(measured, segments=segments, prior=guess, seed=seed)
+    held_out, count = None, len(measured.indices)
+    if count >= HOLD_OUT_FROM:
+        apart = np.isin(
+            np.arange(count), np.random.default_rng(seed).permutation(count)[: round(HOLD_OUT_SHARE * count)]
+        )
+        rest = fit(measured, ~apart, segments=segments, prior=guess, seed=seed)
+        held_out = judge_on(rest, measured.indices[apart], measured.ratios[apart])
     return SpaceTable(
         measured=measured,
         ladder=ladder,
-        prediction=ladder.predict(np.arange(len(measured.config))),
-        held_out=_hold_out(measured, fit, seed),
+        prediction=ladder.predict(everywhere),
+        held_out=held_out,
         ceiling=measured.ceiling(),
         segments=len(segments),
         prior=prior,
@@ -181,73 +200,8 @@ def judge_on(ladder: Ladder, indices: NDArray[np.int64], ratios: NDArray[np.floa
     )
 
 
-def _hold_out(
-    measured: Measured, fit: Callable[[NDArray[np.int64], NDArray[np.float64]], Ladder], seed: int
-) -> HeldOut | None:
-    """Judge the ladder on a fifth of the measured networks, fitted on the others; None where all are needed to fit."""
-    import numpy as np
-
-    count = len(measured.indices)
-    if count < HOLD_OUT_FROM:
-        return None
-    order = np.random.default_rng(seed).permutation(count)
-    apart, rest = np.split(order, [round(HOLD_OUT_SHARE * count)])
-    ladder = fit(measured.indices[rest], measured.ratios[rest])
-    return judge_on(ladder, measured.indices[apart], measured.ratios[apart])
-
-
-def space_rows(table: SpaceTable, indices: Sequence[int] | None = None) -> list[SpaceRow]:
-    """Return networks of a table, by default all in canonical order: measured where they are, predicted elsewhere."""
-    measured, prediction = table.measured, table.prediction
-    known = {row.index: row for row in measured_rows(measured)}
-    latency_ms, low_ms, high_ms = (
-        (values * measured.reference_ms).tolist()
-        for values in (prediction.ratios, prediction.low, prediction.high)
-    )
-    return [
-        known.get(index)
-        or _predicted(measured.config, index, latency_ms[index], low_ms[index], high_ms[index])
-        for index in (range(len(measured.config)) if indices is None else indices)
-    ]
-
-
-def measured_rows(measured: Measured) -> list[SpaceRow]:
-    """Return the measured networks, in canonical order."""
-    rows = [
-        SpaceRow(
-            architecture=row.architecture,
-            graph_hash=row.graph_hash,
-            index=index,
-            latency_ms=row.latency_ms,
-            low_ms=None if row.interval_ms is None else row.interval_ms[0],
-            high_ms=None if row.interval_ms is None else row.interval_ms[1],
-            coverage=MEASURED_COVERAGE,
-            source="measured",
-            grade=row.grade,
-            sessions=row.estimate.sessions,
-        )
-        for index, row in zip(measured.indices.tolist(), measured.rows, strict=True)
-    ]
-    return sorted(rows, key=lambda row: row.index)
-
-
-def _predicted(config: SpaceConfig, index: int, latency_ms: float, low_ms: float, high_ms: float) -> SpaceRow:
-    from search.latency.intervals import COVERAGE
-    from space import Architecture
-
-    architecture = Architecture.from_index(index, config)
-    return SpaceRow(
-        architecture=str(architecture),
-        graph_hash=architecture.graph_hash,
-        index=index,
-        latency_ms=latency_ms,
-        low_ms=low_ms,
-        high_ms=high_ms,
-        coverage=COVERAGE,
-        source="predicted",
-        grade=NOT_GRADED,
-        sessions=0,
-    )
+def _networks(count: int) -> str:
+    return "1 network is" if count == 1 else f"{count} networks are"
 
 
 def _space(configuration: Configuration) -> SpaceConfig:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import ConfigurationId, JsonFlag, StoreOption
+from harness.commands.options import ConfigurationId, JsonFlag, StoreOption, ThreadCount
 
 
 def results(
@@ -21,6 +21,7 @@ def results(
         list[str] | None,
         typer.Option("--models", "-m", help="Only these networks; written as for 'harness measure'."),
     ] = None,
+    threads: ThreadCount = None,
     identifier: ConfigurationId = "",
     failures: Annotated[bool, typer.Option("--failures", help="Show what failed instead.")] = False,
     csv_output: Annotated[bool, typer.Option("--csv", help="Print CSV on standard output.")] = False,
@@ -29,16 +30,16 @@ def results(
 ) -> None:
     """Show stored latencies, fastest first, with 95 % intervals and plain wall times."""
     from harness.commands.sources import select_architectures
-    from harness.commands.stored import select_configurations
-    from harness.commands.tables import print_failures, print_latencies
+    from harness.commands.stored import open_store, select_configurations
+    from harness.commands.tables import check_one_format, print_failures, print_latencies
     from harness.latencies import latencies
-    from harness.store import Store, default_url
 
+    check_one_format(csv_output, json_output)
     wanted = [a.graph_hash for a in select_architectures(models)] if models else None
-    store = Store(store_url or default_url())
+    store = open_store(store_url)
     try:
         configurations = select_configurations(
-            store, devices=device or [], runtimes=runtime or [], identifier=identifier
+            store, devices=device or [], runtimes=runtime or [], threads=threads, identifier=identifier
         )
         if failures:
             found = [
@@ -53,9 +54,12 @@ def results(
             return
         rows = [row for c in configurations for row in latencies(store, c, wanted)]
         if not rows and not json_output and not csv_output:
-            typer.echo(
-                f"nothing is stored that fits ({store.name}); measure first: harness measure", err=True
+            what = (
+                f"nothing is stored that fits ({store.name})"
+                if store.configurations()
+                else "nothing is measured yet"
             )
+            typer.echo(f"{what}; measure first: harness measure", err=True)
             return
         print_latencies(rows, json_output=json_output, csv_output=csv_output)
     finally:

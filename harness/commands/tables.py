@@ -21,6 +21,37 @@ from harness.findings import Finding
 from harness.latencies import Latency, to_json
 from harness.records import Configuration, Failure
 
+LATENCY_COLUMNS = (
+    "device",
+    "hardware",
+    "runtime",
+    "runtime_version",
+    "provider",
+    "format",
+    "precision",
+    "threads",
+    "cores",
+    "clock_tier",
+    "space",
+    "architecture",
+    "graph_hash",
+    "latency_ms",
+    "low_ms",
+    "high_ms",
+    "grade",
+    "findings",
+    "ratio",
+    "between_cv",
+    "sessions",
+    "slices",
+    "wall_median_ms",
+    "wall_p90_ms",
+    "wall_p99_ms",
+    "first_run_ms",
+    "measured_utc",
+)
+FAILURE_COLUMNS = ("device", "runtime", "architecture", "graph_hash", "kind", "message", "time_utc")
+
 
 def print_json(document: object) -> None:
     """Print a JSON document."""
@@ -36,7 +67,9 @@ def print_latencies(rows: Sequence[Latency], *, json_output: bool = False, csv_o
         cores = (" ".join(map(str, row.configuration.cores)) for row in rows)
         kinds = (" ".join(finding.kind for finding in row.findings) for row in rows)
         flat = zip(to_json(rows), cores, kinds, strict=True)
-        print_csv([document | {"cores": text, "findings": kind} for document, text, kind in flat])
+        print_csv(
+            [document | {"cores": text, "findings": kind} for document, text, kind in flat], LATENCY_COLUMNS
+        )
         return
     for configuration, group in groupby(rows, key=lambda row: row.configuration):
         print_table(
@@ -93,7 +126,7 @@ def print_failures(
         print_json(documents)
         return
     if csv_output:
-        print_csv(documents)
+        print_csv(documents, FAILURE_COLUMNS)
         return
     print_table(
         "failures",
@@ -148,12 +181,18 @@ def describe(configuration: Configuration) -> str:
     return f"{c.device}: {c.hardware}, {runtime}, {c.precision}, {threads}{cores}, clock tier {c.clock_tier} [{identifier}]"
 
 
-def print_csv(documents: Sequence[Mapping[str, object]]) -> None:
-    """Print CSV with a title row; nothing when there is no row."""
-    _write_csv(sys.stdout, documents)
+def check_one_format(csv_output: bool, json_output: bool) -> None:
+    """Raise ConfigError when both are asked for: standard output holds one of them."""
+    if csv_output and json_output:
+        raise ConfigError("--csv and --json: standard output takes one of them; leave the other out")
 
 
-def write_csv(path: Path, documents: Sequence[Mapping[str, object]]) -> None:
+def print_csv(documents: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
+    """Print CSV with a title row, which is there when there is no other row, too."""
+    _write_csv(sys.stdout, documents, columns)
+
+
+def write_csv(path: Path, documents: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
     """Write a CSV file with a title row, whole or not at all.
 
     Raises: ConfigError when the file cannot be written.
@@ -161,7 +200,7 @@ def write_csv(path: Path, documents: Sequence[Mapping[str, object]]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("w", encoding="utf-8", newline="") as file:
-            _write_csv(file, documents)
+            _write_csv(file, documents, columns)
         temporary.replace(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error}") from error
@@ -169,11 +208,10 @@ def write_csv(path: Path, documents: Sequence[Mapping[str, object]]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _write_csv(file: TextIO, documents: Sequence[Mapping[str, object]]) -> None:
-    if documents:
-        writer = csv.DictWriter(file, fieldnames=list(documents[0]))
-        writer.writeheader()
-        writer.writerows(documents)
+def _write_csv(file: TextIO, documents: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
+    writer = csv.DictWriter(file, fieldnames=columns)
+    writer.writeheader()
+    writer.writerows(documents)
 
 
 def _cells(row: Latency) -> list[str]:

@@ -75,18 +75,28 @@ def measure_until(
 
     design, judges = select_architectures([DESIGN]), select_architectures([JUDGES])
     design = [architecture for architecture in design if architecture not in judges]
-    say(
-        f"measuring a design of {len(design)} networks, and {len(judges)} to judge by, {JUDGE_SESSIONS} sessions each"
-    )
-    outcome = measure(judges, replace(options, sessions=max(JUDGE_SESSIONS, options.sessions_each)))
+    later = replace(options, recalibrate=False)  # once is enough
+    outcome = measure([], later)  # connects, and decides what would run
     if outcome.error is not None:
         return outcome
     configuration = _configuration(outcome)
+    each = max(JUDGE_SESSIONS, options.sessions_each)
+    say(f"measuring {len(judges)} networks to judge by, {each} sessions each, then a design of {len(design)}")
+    outcome = measure(judges, replace(options, sessions=each))
+    if outcome.error is not None:
+        return outcome
     _check_reachable(target, store, configuration, judges)
-    outcome = measure(design, options)
+    outcome, before = measure(design, later), 0
     rng = random.Random(seed)
     while outcome.error is None:
         held_out, fitted, picked = _judge(store, configuration, judges, rng)
+        if fitted == before:
+            raise Unreachable(
+                f"device {configuration.device!r}: nothing more was measured under this configuration in the last round: its "
+                "networks failed, or runtime, cores or clocks changed meanwhile; see 'harness results --failures' and run "
+                "the same command again"
+            )
+        before = fitted
         low, high = held_out.mape_interval
         state = (
             f"{fitted} networks: held-out error {held_out.errors.mape:.2%} (95 % interval {low:.2%} to {high:.2%}), "
@@ -101,7 +111,7 @@ def measure_until(
                 "device better: see 'harness predict' and 'harness audit', or allow a larger error"
             )
         say(f"{state}: measuring the {len(picked)} networks known least")
-        outcome = measure(picked, options)
+        outcome = measure(picked, later)
     return outcome
 
 
@@ -147,14 +157,13 @@ def _judge(
     """Fit on all that is stored but the judges; return the errors on them, how many were fitted, and what to measure next."""
     import numpy as np
 
-    from harness.commands.prediction import judge_on, load_measured
-    from search.latency.ladder import fit_ladder
+    from harness.commands.prediction import fit, judge_on, load_measured, load_segments
     from search.latency.picking import next_networks
     from space import Architecture
 
     measured = load_measured(store, configuration)
     apart: NDArray[np.bool_] = np.isin(measured.indices, [judge.index for judge in judges])
-    ladder = fit_ladder(measured.indices[~apart], measured.ratios[~apart], config=measured.config)
+    ladder = fit(measured, ~apart, segments=load_segments(store, configuration))
     held_out = judge_on(ladder, measured.indices[apart], measured.ratios[apart])
     picked = next_networks(
         ladder, measured.indices, ROUND, np.random.default_rng(rng.getrandbits(32)), measured.config

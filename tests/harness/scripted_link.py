@@ -60,19 +60,25 @@ class ScriptedLink:
     """A link and the client at its end. A `probes` or `runs` that is used up goes on with its last."""
 
     def __init__(
-        self, runs: Sequence[Run] = (), probes: Sequence[Mapping[str, Any] | Exception] = ()
+        self,
+        runs: Sequence[Run] = (),
+        probes: Sequence[Mapping[str, Any] | Exception] = (),
+        *,
+        provider: str = "CPUExecutionProvider",
     ) -> None:
         self._runs, self._probes = list(runs) or [Run()], list(probes) or [COOL]
         self.hello: dict[str, Any] = {
             "platform": {"machine": "made-up"},
             "cores": [0, 1],
-            "runtimes": [self._runtime("onnxruntime")],
+            "runtimes": [self._runtime("onnxruntime", provider)],
         }
+        self._provider = provider
         self.agent_digest, self.sent_bytes = "a" * 64, 0
         self.ran: list[str] = []  # the networks' skeletons, in the order run
         self.probed = self.reopened = self.evicted = 0
         self.evict_errors: list[Exception] = []
         self.send_errors: list[Exception] = []
+        self.on_reopen: Callable[[], None] = lambda: None
         self.client: Any = self
 
     @staticmethod
@@ -92,8 +98,9 @@ class ScriptedLink:
         """Do nothing."""
 
     def reopen(self, say: Callable[[str], None], cancel: threading.Event) -> None:
-        """Count."""
+        """Count, and do what the script says."""
         self.reopened += 1
+        self.on_reopen()
 
     def probe(self) -> dict[str, Any]:
         """Return the next conditions of the script."""
@@ -137,7 +144,7 @@ class ScriptedLink:
             "conditions_after": dict(run.after),
             "output": [0.5],
             "cores": job["cores"],
-            "runtime": self._runtime(job["runtime"]) | {"provider": "CPUExecutionProvider"},
+            "runtime": self._runtime(job["runtime"]) | {"provider": self._provider},
         }
 
 

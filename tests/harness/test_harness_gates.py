@@ -100,6 +100,23 @@ def test_a_gpu_that_is_held_back_closes_no_gate_of_a_session_on_the_cpu(store: S
     assert (outcome.measured, cancel.waits_s) == (1, [])
 
 
+def test_a_gpu_that_is_held_back_closes_the_gate_of_a_session_on_it(store: Store) -> None:
+    busy = COOL | {"gpus": [{"reasons": 0x40, "temp_c": 50}]}
+    free = COOL | {"gpus": [{"reasons": 0x0, "temp_c": 50}]}
+    cancel = StubEvent()
+    link = ScriptedLink([Run(after=free)], probes=[free, busy, busy, free], provider="CUDAExecutionProvider")
+    outcome = run_scripted(link, store, cancel=cancel)
+    assert (outcome.measured, cancel.waits_s, link.probed) == (1, [5.0, 5.0], 4)
+
+
+def test_a_session_on_the_gpu_asks_for_it_where_what_is_known_holds_none(store: Store) -> None:
+    link = ScriptedLink(
+        [Run(after=COOL)], probes=[COOL | {"gpus": [{"reasons": 0}]}], provider="CUDAExecutionProvider"
+    )
+    outcome = run_scripted(link, store)
+    assert (outcome.measured, link.probed) == (1, 5), "the start, three calibrations and a network"
+
+
 def test_a_link_that_breaks_while_a_gate_is_closed_is_opened_again_and_the_gate_heeded(store: Store) -> None:
     link = ScriptedLink(
         probes=[COOL, COOL, LinkError("gone"), HOT, COOL], runs=[Run(), Run(), Run(after=HOT), Run()]

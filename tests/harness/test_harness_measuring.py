@@ -126,6 +126,16 @@ def test_a_link_lost_in_a_wait_is_opened_again_and_the_session_measured(store: S
     assert link.reopened == 1
 
 
+def test_a_campaign_cancelled_while_it_reconnects_leaves_no_failure(store: Store) -> None:
+    cancel = StubEvent()
+    lost = Run(error=LinkError("gone"))
+    link = ScriptedLink([*CALIBRATED, lost, lost, Run()])
+    link.on_reopen = lambda: cancel.set() if link.reopened == 2 else None
+    outcome = run_scripted(link, store, cancel=cancel)
+    assert isinstance(outcome.error, Cancelled)
+    assert (outcome.measured, outcome.failures, store.failures()) == (0, [], [])
+
+
 def test_a_link_lost_twice_is_a_failure_and_the_campaign_goes_on(store: Store) -> None:
     lost = Run(error=LinkError("gone"))
     outcome = run_scripted(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import struct
 import sys
 from typing import Any
@@ -51,9 +52,11 @@ class FrameWriter:
 class FrameReader:
     """Read frames from a descriptor, either waiting (`read`) or beside a selector (`fill`, then `take`)."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, wake_fd: int | None = None) -> None:
+        """wake_fd: becomes readable when a signal has arrived, so that waiting for a frame ends."""
         self.fd = fd
         self.ended = False
+        self._wake_fd = wake_fd
         self._buffer = bytearray()
 
     @classmethod
@@ -70,6 +73,9 @@ class FrameReader:
             frame = self.take()
             if frame is not None or self.ended:
                 return frame
+            if self._wake_fd is not None:
+                # a signal that arrives just before a read begins is handled only when the read is over
+                select.select([self.fd, self._wake_fd], [], [])
             self.fill()
 
     def fill(self) -> None:

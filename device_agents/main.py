@@ -71,7 +71,8 @@ def serve_root(root: Path, cache_bytes: int | None, agent_path: Path, frames_fd:
         return 2
     try:
         writer = FrameWriter(frames_fd)
-        agent = Agent(root, cache, agent_path, own_digest(agent_path), FrameReader(0), writer)
+        reader = FrameReader(0, open_wake_fd())
+        agent = Agent(root, cache, agent_path, own_digest(agent_path), reader, writer)
         return agent.serve()
     except (Ended, BrokenPipeError, ConnectionResetError):
         return 0
@@ -80,6 +81,14 @@ def serve_root(root: Path, cache_bytes: int | None, agent_path: Path, frames_fd:
 def end(number: int, frame: FrameType | None) -> None:
     """Leave the main thread's present work."""
     raise Ended()
+
+
+def open_wake_fd() -> int:
+    """Return a descriptor that becomes readable when a signal with a handler arrives."""
+    wake_fd, write_fd = os.pipe()
+    os.set_blocking(write_fd, False)
+    signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+    return wake_fd
 
 
 def open_root(root: Path) -> Path:

@@ -69,17 +69,17 @@ def predict(
         table = predict_space(store, configuration, prior_configuration(store, prior, configuration))
     finally:
         store.close()
+    rows = space_rows(table, chosen) if csv_output or output is not None or chosen is not None else []
+    documents = [row.to_json() for row in rows]
     if csv_output:
-        print_csv([row.to_json() for row in space_rows(table, chosen)], COLUMNS)
+        print_csv(documents, COLUMNS)
     elif json_output:
-        rows = [] if chosen is None else space_rows(table, chosen)
-        print_json(summary(table) | {"networks": [row.to_json() for row in rows]})
+        print_json(summary(table) | {"networks": documents if chosen is not None else []})
     else:
         print_report(table)
         _print_rows(table, chosen)
     if output is not None:
-        rows = space_rows(table, chosen)
-        write_csv(output, [row.to_json() for row in rows], COLUMNS)
+        write_csv(output, documents, COLUMNS)
         typer.echo(f"{output}: {len(rows)} networks", err=True)
     elif not csv_output and not json_output and chosen is None:
         typer.echo("the whole table: --csv, or --output FILE.csv", err=True)

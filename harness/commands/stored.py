@@ -126,7 +126,7 @@ def one_configuration(
         names = ", ".join(repr(name) for name in dict.fromkeys(c.device for c in found))
         raise ConfigError(
             f"device {names} has measurements under {len(found)} configurations, which are never merged; name one "
-            f"(--runtime or --threads will do where they differ):{_listed(store, found)}"
+            f"(--runtime or --threads will do where they differ):{_listed(store, found, '--configuration')}"
         )
     return found[0]
 
@@ -142,7 +142,8 @@ def prior_configuration(store: Store, identifier: str, configuration: Configurat
     found = select_configurations(store, identifier=identifier, option="--prior")
     if len(found) > 1:
         raise ConfigError(
-            f"--prior {identifier!r}: {len(found)} configurations begin so; write more of the id:{_listed(store, found)}"
+            f"--prior {identifier!r}: {len(found)} configurations begin so; write more of the id:"
+            f"{_listed(store, found, '--prior')}"
         )
     if found[0] == configuration:
         raise ConfigError(
@@ -171,10 +172,10 @@ def short_description(configuration: Configuration) -> str:
     )
 
 
-def _listed(store: Store, configurations: Sequence[Configuration]) -> str:
+def _listed(store: Store, configurations: Sequence[Configuration], option: str) -> str:
     return "".join(
-        f"\n  --configuration {configuration_id(c)}   {c.device}, {short_description(c)}: "
-        f"{len(store.session_counts(c))} networks"
+        f"\n  {option} {configuration_id(c)}   {c.device}, {short_description(c)}: "
+        f"networks measured: {len(store.session_counts(c))}"
         for c in configurations
     )
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
+import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
+from math import sin
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
-import pytest
 from made_records import CAMPAIGN, CONFIGURATION, make_session, make_slice
 
 from harness.commands.app import main
@@ -56,12 +60,15 @@ def add_sessions(
     *,
     sessions: int = 1,
     scatter: float = 0.004,
+    twist: float = 0.0,
     seed: int = 0,
 ) -> None:
-    """Store made-up sessions; medians of sessions of one network scatter by `scatter`, a share."""
+    """Store made-up sessions. Shares: sessions of one network scatter by `scatter`, a network leaves the rule by up to `twist`."""
     rng = np.random.default_rng(seed)
     for number, (item, turn) in enumerate((item, turn) for turn in range(sessions) for item in items):
         ratio = true_ratio(item, configuration) * np.exp(rng.normal(0, scatter))
+        if isinstance(item, Architecture):
+            ratio *= 1 + twist * sin(item.index)
         count = int(rng.integers(12, 15))
         reference = REFERENCE_NS * np.exp(rng.normal(0.003, 0.002, (count, 4)))
         network = ratio * reference.min(axis=1)[:, None] * np.exp(np.abs(rng.normal(0, 0.002, (count, 5))))
@@ -134,23 +141,27 @@ class Done:
         return json.loads(self.stdout)
 
 
-Command = Callable[..., Done]
-
-
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], store: Path) -> Command:
-    """Return a function that runs `harness ARGUMENTS` here, as the console's script does, on a store that others see, too."""
-    monkeypatch.setenv("HARNESS_STORE", str(store))
-
-    def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-        capsys.readouterr()
-        status = 0
+def run(store: Path | str, *arguments: str) -> Done:
+    """Run `harness ARGUMENTS` in this process as the console's script does, $HARNESS_STORE being `store`."""
+    output, errors, status = io.StringIO(), io.StringIO(), 0
+    with (
+        patch.object(sys, "argv", ["harness", *arguments]),
+        patch.dict(os.environ, HARNESS_STORE=str(store), COLUMNS="100"),
+        redirect_stdout(output),
+        redirect_stderr(errors),
+    ):
         try:
             main()
         except SystemExit as end:
             assert end.code is None or isinstance(end.code, int)
             status = end.code or 0
-        output = capsys.readouterr()
-        return Done(status, output.out, output.err)
+    return Done(status, output.getvalue(), errors.getvalue())
 
-    return run
+
+def refused(done: Done, *parts: str) -> None:
+    """Check that a command ended as bad input does: status 2, a message with these parts, nothing on standard output."""
+    assert done.status == 2, done
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    for part in parts:
+        assert part in done.stderr

@@ -1,0 +1,178 @@
+"""`harness measure --until`: networks are measured until the error is shown, or it is said why it cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from made_space import FEW, MANY, add_sessions, calibrate, new_store, refused, run
+
+from harness.campaign import Options, Outcome
+from harness.commands import until
+from harness.commands.until import JUDGE_SESSIONS, ROUND, Unreachable, measure_until, parse_target
+from harness.errors import ConfigError, DeviceError
+from harness.levels import QUICK
+from harness.models import Model
+from harness.records import Configuration
+from harness.selection import RuntimeUse
+from harness.store import Store
+from harness.uses import Use
+from space import Architecture
+
+OPTIONS = Options(level=QUICK)
+
+
+def use(configuration: Configuration) -> Use:
+    def assemble() -> object:
+        raise AssertionError("no model is made here")
+
+    model = Model(
+        architecture="reference",
+        graph_hash="f" * 32,
+        format="onnx",
+        precision="fp32",
+        space="blox",
+        weights="seeded 0",
+        assemble=assemble,  # type: ignore[arg-type]
+    )
+    runtime = RuntimeUse(
+        name=configuration.runtime, version="1.0", provider="CPUExecutionProvider", format="onnx"
+    )
+    return Use(configuration=configuration, runtime=runtime, models=(), reference=model)
+
+
+class Script:
+    """Campaigns that store made-up sessions: how many networks each was asked for, and what each said."""
+
+    def __init__(self, store: Store, *, scatter: float = 0.004, twist: float = 0.0, last: int = 99) -> None:
+        self.store, self.scatter, self.twist, self.last = store, scatter, twist, last
+        self.configurations: Sequence[Configuration] = (MANY,)
+        self.asked: list[list[Architecture]] = []
+        self.options: list[Options] = []
+        self.said: list[str] = []
+        self.error: DeviceError | None = None
+        calibrate(store, MANY)
+
+    @property
+    def counts(self) -> list[int]:
+        return [len(networks) for networks in self.asked]
+
+    def __call__(self, networks: Sequence[Architecture], options: Options) -> Outcome:
+        self.asked.append(list(networks))
+        self.options.append(options)
+        if networks and len(self.asked) <= self.last:
+            number, sessions = len(self.asked), options.sessions_each
+            add_sessions(
+                self.store, networks, sessions=sessions, scatter=self.scatter, twist=self.twist, seed=number
+            )
+        outcome = Outcome(device="made-up", uses=[use(each) for each in self.configurations])
+        if self.error is not None and len(self.asked) == self.last:
+            outcome.error = self.error
+        return outcome
+
+    def until(self, target: str, options: Options = OPTIONS) -> Outcome:
+        return measure_until(parse_target(target), options, self.store, self, self.said.append)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = new_store(tmp_path / "store.sqlite")
+    yield store
+    store.close()
+
+
+def test_it_stops_when_the_error_is_shown_and_says_what_it_did(store: Store) -> None:
+    script = Script(store)
+    outcome = script.until("mape=2%")
+    assert outcome.error is None
+    assert script.counts[:2] == [0, 24], "nothing is measured before it is known what would run"
+    assert script.counts[2] in range(40, 46)
+    assert len(script.counts) == 3
+    assert not set(script.asked[1]) & set(script.asked[2]), "no predictor is fitted on its judges"
+    counts = store.session_counts(MANY)
+    assert {counts[judge.graph_hash] for judge in script.asked[1]} == {JUDGE_SESSIONS}
+    assert {counts[network.graph_hash] for network in script.asked[2]} == {1}
+    assert "24 networks to judge by, 2 sessions each" in script.said[0]
+    assert script.said[-1].endswith("wanted 2.00%: reached")
+    assert f"{script.counts[2]} networks: held-out error 0." in script.said[-1]
+
+
+def test_a_target_below_the_devices_own_scatter_is_refused_after_the_judges(store: Store) -> None:
+    script = Script(store, scatter=0.08)
+    with pytest.raises(Unreachable, match=r"an error of 1\.00% cannot be shown: two sessions") as caught:
+        script.until("mape=1%")
+    assert script.counts == [0, 24]
+    assert "quiet the device" in str(caught.value)
+    assert caught.value.exit_status == 3
+
+
+def test_rounds_measure_what_is_known_least_until_there_are_most(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(until, "MOST_NETWORKS", 60)
+    script = Script(store, twist=0.06)
+    with pytest.raises(Unreachable, match=r"not reached with [67][0-9] networks") as caught:
+        script.until("mape=1%", replace(OPTIONS, recalibrate=True))
+    assert "harness audit" in str(caught.value)
+    design = script.counts[2]
+    rounds = script.counts[3:]
+    assert set(rounds) == {ROUND}
+    assert design + sum(rounds) - ROUND < 60 <= design + sum(rounds)
+    everything = [network for networks in script.asked for network in networks]
+    assert len(set(everything)) == len(everything), "no network is asked for twice"
+    assert "measuring the 15 networks known least" in script.said[1]
+    assert [each.recalibrate for each in script.options] == [False, True] + [False] * (len(rounds) + 1)
+
+
+def test_a_round_in_which_nothing_was_measured_ends_it(store: Store) -> None:
+    script = Script(store, twist=0.06, last=3)
+    with pytest.raises(Unreachable, match="nothing more was measured") as caught:
+        script.until("mape=1%")
+    assert len(script.counts) == 4
+    assert "run the same command again" in str(caught.value)
+
+
+def test_two_runtimes_are_refused_before_anything_is_measured(store: Store) -> None:
+    script = Script(store)
+    script.configurations = (MANY, replace(FEW, runtime="tflite"))
+    with pytest.raises(ConfigError, match="would run onnxruntime, tflite; name one with --runtime"):
+        script.until("mape=2%")
+    assert script.counts == [0]
+
+
+@pytest.mark.parametrize("campaign", [1, 4])
+def test_a_campaign_that_was_stopped_stops_all(store: Store, campaign: int) -> None:
+    script = Script(store, twist=0.06, last=campaign)
+    script.error = DeviceError("the link broke")
+    assert script.until("mape=1%").error is script.error
+    assert len(script.counts) == campaign
+
+
+def test_judges_that_cannot_be_measured_are_reported(store: Store) -> None:
+    script = Script(store, last=1)
+    with pytest.raises(Unreachable, match="none of the networks to judge by was measured twice"):
+        script.until("mape=2%")
+
+
+BAD = {
+    "no percent": (["mape=2"], "mape=2%"),
+    "no number": (["2%"], "mape=2%"),
+    "another measure": (["rmse=2%"], "mape=2%"),
+    "nothing wanted": (["mape=0%"], "mape=2%"),
+    "all": (["mape=100%"], "mape=2%"),
+    "networks named": (["mape=2%", "-m", "sample:5"], "leave out --models"),
+    "two devices": (["mape=2%", "-d", "local", "-d", "other", "--devices", "lab.toml"], "name one --device"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_refused_before_anything_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    arguments, remedy = BAD[name]
+    (tmp_path / "lab.toml").write_text('[devices.other]\ntransport = "local"\n')
+    monkeypatch.chdir(tmp_path)
+    refused(run(tmp_path / "store.sqlite", "measure", "--until", *arguments), "--until", remedy)
+    assert not (tmp_path / "store.sqlite").exists()

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from harness.devices import Device
 from harness.errors import DeviceError, HarnessError, StoreError
+from harness.gates import Gate
 from harness.levels import CALIBRATION, SCREEN, Level
 from harness.link import Link
 from harness.measuring import Measuring, Unit, now_utc
@@ -148,7 +149,7 @@ class _Run:
             link=link,
             campaign_id=outcome.campaign_id,
             silence_s=options.silence_s,
-            start_conditions=conditions,
+            gate=Gate(conditions),
             keep=store.add_session,
             say=self._say,
             cancel=cancel,

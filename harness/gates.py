@@ -12,25 +12,43 @@ POLL_S = 5.0
 PATIENCE_S = 300.0
 
 
-def wait_until_fit(
-    conditions: Mapping[str, Any],
-    start_conditions: Mapping[str, Any],
-    probe: Callable[[], Mapping[str, Any]],
-    say: Callable[[str], None],
-    cancel: threading.Event,
-) -> dict[str, Any]:
-    """Wait until no gate is closed: the device cool, neither throttled nor hotter than at the campaign's start.
+class Gate:
+    """The gate that every session of a campaign passes: the device neither throttled nor hotter than when it began.
 
-    `conditions` are a moment old; while they close a gate, `probe` is asked every 5 s for at most 300 s.
-    Returns `waited_s` and, in `closed`, what was still against the session: it then goes on, flagged hot. Once `cancel` is set
-    it returns at once and asks no more.
+    A wait that ran out in vain is not repeated, for some boards settle warmer and some supplies never suffice: the
+    temperatures that it ended with count as the campaign's start from then on, and a device that was throttled all the while is
+    let through at once, each session flagged, until it is seen unthrottled.
     """
-    waited_s = 0.0
-    closed = closed_gates(conditions, start_conditions)
-    while closed and waited_s < PATIENCE_S:
-        say(f"waiting for the device: {'; '.join(closed)}")
-        if cancel.wait(POLL_S):
-            break
-        waited_s += POLL_S
-        closed = closed_gates(probe(), start_conditions)
-    return {"waited_s": waited_s, "closed": closed}
+
+    def __init__(self, start_conditions: Mapping[str, Any]) -> None:
+        self._start_conditions = start_conditions
+        self._patience_s = PATIENCE_S
+
+    def wait(
+        self,
+        conditions: Mapping[str, Any],
+        probe: Callable[[], Mapping[str, Any]],
+        say: Callable[[str], None],
+        cancel: threading.Event,
+    ) -> dict[str, Any]:
+        """Wait until nothing is against a session.
+
+        `conditions` are a moment old; while they close the gate, `probe` is asked every 5 s for at most 300 s.
+        Returns `waited_s` and, in `closed`, what was still against the session: it then goes on, flagged hot. Once `cancel` is
+        set it returns at once and asks no more.
+        """
+        waited_s = 0.0
+        closed = closed_gates(conditions, self._start_conditions)
+        while closed and waited_s < self._patience_s:
+            say(f"waiting for the device: {'; '.join(closed)}")
+            if cancel.wait(POLL_S):
+                break
+            waited_s += POLL_S
+            conditions = probe()
+            closed = closed_gates(conditions, self._start_conditions)
+        if not closed:
+            self._patience_s = PATIENCE_S
+        elif not cancel.is_set():
+            self._start_conditions = conditions
+            self._patience_s = 0.0 if closed_gates(conditions, conditions) else PATIENCE_S
+        return {"waited_s": waited_s, "closed": closed}

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from harness.errors import AgentError, HarnessError, LinkError
-from harness.gates import wait_until_fit
+from harness.gates import Gate
 from harness.levels import Plan
 from harness.link import Link
 from harness.models import Model
@@ -51,18 +51,19 @@ class Unit:
 class Measuring:
     """The measuring end of one campaign.
 
-    `start_conditions` are the device's at the campaign's start, which gates compare with; `keep` stores a session
+    `gate` is what each session passes; `keep` stores a session
     that was throttled and is measured again; `say` tells people.
     """
 
     link: Link
     campaign_id: str
     silence_s: float
-    start_conditions: Mapping[str, Any]
+    gate: Gate
     keep: Callable[[SessionRecord], None]
     say: Callable[[str], None]
     cancel: threading.Event
     redone: int = 0
+    _redos: int = REDOS_A_UNIT
     _conditions: Mapping[str, Any] | None = None  # the latest known, None when they are too old to trust
 
     def measure(self, unit: Unit, plan: Plan) -> SessionRecord | Failure:
@@ -73,10 +74,16 @@ class Measuring:
         attempt = 0
         while True:
             session = self._attempt(unit, plan, attempt)
-            if isinstance(session, Failure) or attempt == REDOS_A_UNIT:
+            if isinstance(session, Failure):
                 return session
             marked = sum(marked_slices(session))
             if not marked:
+                self._redos = REDOS_A_UNIT
+                return session
+            if attempt >= self._redos:
+                self._redos = (
+                    0  # in vain: units are measured once from here on, until one is seen unthrottled
+                )
                 return session
             self.keep(replace(session, purpose="throttled"))
             self.redone += 1
@@ -196,9 +203,7 @@ class Measuring:
         client, known = self.link.client, self._conditions
         if known is None or (has_gpu and "gpus" not in known):  # a CPU session before this one asked no GPU
             known = client.probe()
-        return wait_until_fit(
-            heeded(known), self.start_conditions, lambda: heeded(client.probe()), self.say, self.cancel
-        )
+        return self.gate.wait(heeded(known), lambda: heeded(client.probe()), self.say, self.cancel)
 
 
 def now_utc() -> str:

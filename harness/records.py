@@ -143,7 +143,7 @@ class Failure:
 class ReferenceLatency:
     """The reference network's latency on a configuration in quiet windows; makes latencies of ratios.
 
-    From `sessions` calibration sessions, of which `session_id` is the last; `spread` is the relative standard deviation
+    From `sessions` calibration sessions, of which `session_id` is the quietest; `spread` is the relative standard deviation
     between them, None from a single one.
     """
 

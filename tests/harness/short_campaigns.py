@@ -24,7 +24,7 @@ SHORT_PLAN = Plan(
     min_slices=3, max_s=0.5, half_width=0.5, warmup_min_runs=3, warmup_min_s=0.0, warmup_max_s=0.1
 )
 LONG_PLAN = Plan(min_slices=1000, max_s=60.0, warmup_min_runs=3, warmup_min_s=0.0, warmup_max_s=0.1)
-SHORT = Level(name="short", sessions=1, level=SHORT_PLAN)
+SHORT = Level(name="short", sessions=1, plan=SHORT_PLAN)
 LONG = Level(name="long", sessions=1, plan=LONG_PLAN)
 ONNX = Options(runtimes=("onnxruntime",), level=SHORT, silence_s=20.0)
 NETWORKS = ("bconv/bconv/bconv", "conv/bconv/bconv")

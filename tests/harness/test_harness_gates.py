@@ -10,7 +10,7 @@ import pytest
 from scripted_link import COOL, HOT, Run, ScriptedLink, StubEvent, run_scripted
 
 from harness.errors import LinkError
-from harness.gates import PATIENCE_S, POLL_S, wait_until_fit
+from harness.gates import PATIENCE_S, POLL_S, Gate
 from harness.latencies import latencies
 from harness.measuring import Cancelled
 from harness.store import Store
@@ -37,7 +37,7 @@ class Probe:
 
 def test_a_device_that_is_fit_waits_for_nothing_and_is_not_asked() -> None:
     probe, cancel = Probe(HOT), StubEvent()
-    gate = wait_until_fit(COOL, COOL, probe, print, cancel)
+    gate = Gate(COOL).wait(COOL, probe, print, cancel)
     assert gate == {"waited_s": 0.0, "closed": []}
     assert (probe.asked, cancel.waits_s) == (0, [])
 
@@ -45,7 +45,7 @@ def test_a_device_that_is_fit_waits_for_nothing_and_is_not_asked() -> None:
 def test_a_closed_gate_is_asked_every_five_seconds_until_it_opens() -> None:
     said: list[str] = []
     probe, cancel = Probe(HOT, HOT, COOL), StubEvent()
-    gate = wait_until_fit(HOT, COOL, probe, said.append, cancel)
+    gate = Gate(COOL).wait(HOT, probe, said.append, cancel)
     assert gate == {"waited_s": 3 * POLL_S, "closed": []}
     assert (probe.asked, cancel.waits_s) == (3, [5.0] * 3)
     assert said == ["waiting for the device: cpu at 60.0 C, 20.0 C over the campaign's start"] * 3
@@ -53,15 +53,35 @@ def test_a_closed_gate_is_asked_every_five_seconds_until_it_opens() -> None:
 
 def test_a_gate_that_never_opens_ends_the_patience_and_says_what_closed_it() -> None:
     probe, cancel = Probe(HOT, {"thermal_status": 2}), StubEvent()
-    gate = wait_until_fit(HOT, COOL, probe, lambda _: None, cancel)
+    gate = Gate(COOL).wait(HOT, probe, lambda _: None, cancel)
     assert gate == {"waited_s": PATIENCE_S, "closed": ["Android thermal status 2 (moderate)"]}
     assert sum(cancel.waits_s) == 300.0
+
+
+def test_a_board_that_settles_warmer_is_waited_for_once() -> None:
+    gate, cancel = Gate(COOL), StubEvent()
+    first = gate.wait(HOT, Probe(HOT), lambda _: None, cancel)
+    assert (first["waited_s"], len(first["closed"])) == (PATIENCE_S, 1)
+    assert gate.wait(HOT, Probe(HOT), lambda _: None, cancel) == {"waited_s": 0.0, "closed": []}
+    hotter = {"temps_c": {"cpu": HOT["temps_c"]["cpu"] + 3.5}}
+    assert gate.wait(hotter, Probe(HOT), lambda _: None, cancel) == {"waited_s": POLL_S, "closed": []}
+
+
+def test_a_device_that_never_stops_throttling_is_waited_for_once_and_flagged_each_time() -> None:
+    gate, cancel = Gate(COOL), StubEvent()
+    throttled = COOL | {"throttled": 0x1}
+    waits = [gate.wait(throttled, Probe(throttled), lambda _: None, cancel) for _ in range(3)]
+    assert [wait["waited_s"] for wait in waits] == [PATIENCE_S, 0.0, 0.0]
+    assert all("under-voltage" in wait["closed"][0] for wait in waits)
+    gate.wait(COOL, Probe(COOL), lambda _: None, cancel)
+    again = gate.wait(throttled, Probe(throttled), lambda _: None, cancel)
+    assert again["waited_s"] == PATIENCE_S, "once it was seen fit, it is worth waiting again"
 
 
 def test_a_wait_that_is_cancelled_asks_the_device_no_more() -> None:
     probe = Probe(HOT)
     cancel = StubEvent(lambda _: cancel.set())
-    wait_until_fit(HOT, COOL, probe, lambda _: None, cancel)
+    Gate(COOL).wait(HOT, probe, lambda _: None, cancel)
     assert (probe.asked, len(cancel.waits_s)) == (0, 1)
 
 

@@ -98,6 +98,15 @@ def test_a_device_that_always_throttles_is_tried_three_times_and_the_last_is_kep
     assert "throttled" in {finding.kind for finding in row.findings}
 
 
+def test_measuring_again_in_vain_is_not_repeated_until_a_session_is_unthrottled(store: Store) -> None:
+    cancel = StubEvent()
+    runs = [*CALIBRATED, THROTTLED, THROTTLED, THROTTLED, THROTTLED, Run(), THROTTLED, Run()]
+    outcome = run_scripted(ScriptedLink(runs), store, sessions=4, cancel=cancel)
+    assert (outcome.measured, outcome.redone, cancel.waits_s) == (4, 3, [90.0] * 3)
+    attempts = [session.gate["attempt"] for session in by_purpose(store, outcome)["network"]]
+    assert attempts == [2, 0, 0, 1]
+
+
 def test_a_throttled_calibration_is_measured_again_too_and_makes_no_reference(store: Store) -> None:
     slow = Run(ratio=1.0, reference_ns=1_000_000, is_throttled=True)  # nonsense: it must not be the quietest
     outcome = run_scripted(ScriptedLink([slow, *CALIBRATED, Run()]), store)

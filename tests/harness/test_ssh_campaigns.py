@@ -69,7 +69,7 @@ def test_networks_are_measured_once_and_weights_travel_once(
     assert {row.architecture for row in rows} == set(FIRST)
     assert all(0 < row.latency_ms < 1000 for row in rows)
     sessions = store.sessions(configuration)
-    assert {len(session.slices) >= SHORT.min_slices for session in sessions} == {True}
+    assert {len(session.slices) >= SHORT.plan.min_slices for session in sessions} == {True}
     assert all(session.conditions_before["time_utc"] for session in sessions)
 
     sent.clear()

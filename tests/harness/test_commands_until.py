@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_space import FEW, MANY, add_sessions, calibrate, new_store, refused, run
 
 from harness.campaign import Options, Outcome
-from harness.commands import until
+from harness.commands import prediction, until
+from harness.commands.prediction import Measured
 from harness.commands.until import JUDGE_SESSIONS, ROUND, Unreachable, measure_until, parse_target
 from harness.errors import ConfigError, DeviceError
 from harness.levels import QUICK
@@ -90,13 +92,29 @@ def test_it_stops_when_the_error_is_shown_and_says_what_it_did(store: Store) -> 
     assert script.counts[:2] == [0, 24], "nothing is measured before it is known what would run"
     assert script.counts[2] in range(40, 46)
     assert len(script.counts) == 3
-    assert not set(script.asked[1]) & set(script.asked[2]), "no predictor is fitted on its judges"
     counts = store.session_counts(MANY)
     assert {counts[judge.graph_hash] for judge in script.asked[1]} == {JUDGE_SESSIONS}
     assert {counts[network.graph_hash] for network in script.asked[2]} == {1}
     assert "24 networks to judge by, 2 sessions each" in script.said[0]
     assert script.said[-1].endswith("wanted 2.00%: reached")
     assert f"{script.counts[2]} networks: held-out error 0." in script.said[-1]
+
+
+def test_no_predictor_is_fitted_on_the_networks_that_judge_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[set[int]] = []
+    fit = prediction.fit
+
+    def watched(measured: Measured, places: Any = None, **known: Any) -> Any:
+        fitted.append(set(measured.indices[places].tolist()))
+        return fit(measured, places, **known)
+
+    monkeypatch.setattr(prediction, "fit", watched)
+    script = Script(store)
+    script.until("mape=2%")
+    assert fitted == [{network.index for network in script.asked[2]}]
+    assert not fitted[0] & {judge.index for judge in script.asked[1]}
 
 
 def test_a_target_below_the_devices_own_scatter_is_refused_after_the_judges(store: Store) -> None:

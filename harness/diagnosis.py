@@ -11,6 +11,7 @@ from harness.devices import Device, SshDevice
 from harness.errors import ConfigError, DeviceError
 from harness.link import Link
 from harness.selection import choose_cores, choose_runtimes
+from harness.throttling import throttle_signs
 from harness.transports import open_transport
 
 FREE_BYTES = 200 << 20  # both formats' weights, a model being assembled, and room
@@ -128,11 +129,9 @@ def _conditions(device: Device, hello: Mapping[str, Any], conditions: Mapping[st
                 remedy="stop what else runs on the device" if is_busy else "",
             )
         )
-    if conditions.get("throttled"):
-        found = f"{conditions['throttled']}"
-        checks.append(
-            Check(status="warn", name="throttled", found=found, remedy="check power supply and cooling")
-        )
+    for sign in throttle_signs(conditions, cores if tier == "A" else ()):
+        remedy = "check power supply and cooling; a campaign waits until this is gone, 5 minutes at most"
+        checks.append(Check(status="warn", name="throttled", found=sign, remedy=remedy))
     return checks
 
 

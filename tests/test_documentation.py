@@ -82,7 +82,10 @@ def test_the_first_example_prints_facts_of_a_network() -> None:
 
 
 def test_the_second_example_measures_a_network(harness_cache: Path, tmp_path: Path) -> None:
-    own = {"HARNESS_CACHE": str(harness_cache), "HOME": str(tmp_path)}  # a campaign of the user's own locks the device
+    own = {
+        "HARNESS_CACHE": str(harness_cache),
+        "HOME": str(tmp_path),
+    }  # a campaign of the user's own locks the device
     done = run("examples/measure_from_python.py", "bconv/bconv/bconv", **own)
     assert done.returncode == 0, done.stderr
     found = re.search(r"bconv/bconv/bconv: ([\d.]+) ms, ([\d.]+) \.\. ([\d.]+)", done.stdout)

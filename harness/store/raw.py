@@ -57,7 +57,11 @@ def unpack_raw(blob: bytes) -> dict[str, Any]:
         document = json.loads(text)
         version = document.pop("version")
         if version == 1:
-            document |= {"samples": [], "gate": {}, "slices": [[*piece, None] for piece in document["slices"]]}
+            document |= {
+                "samples": [],
+                "gate": {},
+                "slices": [[*piece, None] for piece in document["slices"]],
+            }
         elif version != VERSION:
             raise ValueError("the blob is of another version")
         if set(document) != {*_PLAIN, "slices"}:

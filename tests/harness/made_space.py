@@ -63,7 +63,7 @@ def add_sessions(
     twist: float = 0.0,
     seed: int = 0,
 ) -> None:
-    """Store made-up sessions. Shares: sessions of one network scatter by `scatter`, a network leaves the rule by up to `twist`."""
+    """Store made-up sessions. Shares: sessions of a network scatter by `scatter`, it leaves the rule by up to `twist`."""
     rng = np.random.default_rng(seed)
     for number, (item, turn) in enumerate((item, turn) for turn in range(sessions) for item in items):
         ratio = true_ratio(item, configuration) * np.exp(rng.normal(0, scatter))

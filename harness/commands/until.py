@@ -1,8 +1,8 @@
 """`harness measure --until mape=2%`: measure until the predictor of the whole space is shown to be that good.
 
-The networks: a Latin-square design of 45 in which each cell of each stage stands once; apart from it 24 random networks,
-measured twice, which no predictor is fitted on until the end: they judge it, and they tell how well two measurements agree.
-Then, round by round, the networks about which the predictor knows least.
+The networks: a Latin-square design of 45 in which each cell of each stage stands once, and in the same campaign 24 random
+networks, measured twice, which no predictor is fitted on until the end: they judge it, and they tell how well two
+measurements agree. Then, round by round, the networks about which the predictor knows least.
 """
 
 from __future__ import annotations
@@ -81,12 +81,13 @@ def measure_until(
         return outcome
     configuration = _configuration(outcome)
     each = max(JUDGE_SESSIONS, options.sessions_each)
-    say(f"measuring {len(judges)} networks to judge by, {each} sessions each, then a design of {len(design)}")
-    outcome = measure(judges, replace(options, sessions=each))
+    say(f"measuring a design of {len(design)} networks and {len(judges)} to judge by, those in {each} sessions each")
+    outcome, before = measure([*judges, *design], options), 0  # in one campaign: both are to see the same device
+    if outcome.error is None:
+        outcome = measure(judges, replace(later, sessions=each))
     if outcome.error is not None:
         return outcome
     _check_reachable(target, store, configuration, judges)
-    outcome, before = measure(design, later), 0
     rng = random.Random(seed)
     while outcome.error is None:
         held_out, fitted, picked = _judge(store, configuration, judges, rng)

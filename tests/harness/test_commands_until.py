@@ -58,6 +58,14 @@ class Script:
         calibrate(store, MANY)
 
     @property
+    def judges(self) -> list[Architecture]:
+        return self.asked[2]
+
+    @property
+    def design(self) -> set[Architecture]:
+        return set(self.asked[1]) - set(self.judges)
+
+    @property
     def counts(self) -> list[int]:
         return [len(networks) for networks in self.asked]
 
@@ -65,10 +73,18 @@ class Script:
         self.asked.append(list(networks))
         self.options.append(options)
         if networks and len(self.asked) <= self.last:
-            number, sessions = len(self.asked), options.sessions_each
-            add_sessions(
-                self.store, networks, sessions=sessions, scatter=self.scatter, twist=self.twist, seed=number
-            )
+            stored = self.store.session_counts(MANY)
+            for have in range(options.sessions_each):  # as a campaign does: what the store lacks
+                lacking = [each for each in networks if stored.get(each.graph_hash, 0) == have]
+                more = options.sessions_each - have
+                add_sessions(
+                    self.store,
+                    lacking,
+                    sessions=more,
+                    scatter=self.scatter,
+                    twist=self.twist,
+                    seed=len(self.asked),
+                )
         outcome = Outcome(device="made-up", uses=[use(each) for each in self.configurations])
         if self.error is not None and len(self.asked) == self.last:
             outcome.error = self.error
@@ -89,15 +105,15 @@ def test_it_stops_when_the_error_is_shown_and_says_what_it_did(store: Store) -> 
     script = Script(store)
     outcome = script.until("mape=2%")
     assert outcome.error is None
-    assert script.counts[:2] == [0, 24], "nothing is measured before it is known what would run"
-    assert script.counts[2] in range(40, 46)
-    assert len(script.counts) == 3
+    assert script.counts == [0, len(script.design) + 24, 24], "nothing before it is known what would run"
+    assert len(script.design) in range(40, 46)
+    assert set(script.judges) < set(script.asked[1]), "judges and design are measured in one campaign"
     counts = store.session_counts(MANY)
-    assert {counts[judge.graph_hash] for judge in script.asked[1]} == {JUDGE_SESSIONS}
-    assert {counts[network.graph_hash] for network in script.asked[2]} == {1}
-    assert "24 networks to judge by, 2 sessions each" in script.said[0]
+    assert {counts[judge.graph_hash] for judge in script.judges} == {JUDGE_SESSIONS}
+    assert {counts[network.graph_hash] for network in script.design} == {1}
+    assert "24 to judge by, those in 2 sessions each" in script.said[0]
     assert script.said[-1].endswith("wanted 2.00%: reached")
-    assert f"{script.counts[2]} networks: held-out error 0." in script.said[-1]
+    assert f"{len(script.design)} networks: held-out error 0." in script.said[-1]
 
 
 def test_no_predictor_is_fitted_on_the_networks_that_judge_it(
@@ -113,15 +129,15 @@ def test_no_predictor_is_fitted_on_the_networks_that_judge_it(
     monkeypatch.setattr(prediction, "fit", watched)
     script = Script(store)
     script.until("mape=2%")
-    assert fitted == [{network.index for network in script.asked[2]}]
-    assert not fitted[0] & {judge.index for judge in script.asked[1]}
+    assert fitted == [{network.index for network in script.design}]
+    assert not fitted[0] & {judge.index for judge in script.judges}
 
 
 def test_a_target_below_the_devices_own_scatter_is_refused_after_the_judges(store: Store) -> None:
     script = Script(store, scatter=0.08)
     with pytest.raises(Unreachable, match=r"an error of 1\.00% cannot be shown: two sessions") as caught:
         script.until("mape=1%")
-    assert script.counts == [0, 24]
+    assert script.counts == [0, len(script.design) + 24, 24]
     assert "quiet the device" in str(caught.value)
     assert caught.value.exit_status == 3
 
@@ -134,11 +150,11 @@ def test_rounds_measure_what_is_known_least_until_there_are_most(
     with pytest.raises(Unreachable, match=r"not reached with [67][0-9] networks") as caught:
         script.until("mape=1%", replace(OPTIONS, recalibrate=True))
     assert "harness audit" in str(caught.value)
-    design = script.counts[2]
+    design = len(script.design)
     rounds = script.counts[3:]
     assert set(rounds) == {ROUND}
     assert design + sum(rounds) - ROUND < 60 <= design + sum(rounds)
-    everything = [network for networks in script.asked for network in networks]
+    everything = [network for networks in (script.asked[1], *script.asked[3:]) for network in networks]
     assert len(set(everything)) == len(everything), "no network is asked for twice"
     assert "measuring the 15 networks known least" in script.said[1]
     assert [each.recalibrate for each in script.options] == [False, True] + [False] * (len(rounds) + 1)

@@ -36,6 +36,7 @@ from space.sampling import select_models
 
 DESIGN, HELD_OUT = "design:2@1", "sample:80@101"
 TRANSFER_NETWORKS, TRANSFER_DRAWS = 10, 20
+SPLITS = 20
 HEADER = f"{'':<34}{'mean':>7}{'median':>8}{'in 5 %':>8}{'in 10 %':>9}{'Spearman':>10}{'Kendall':>9}{'coverage':>10}"
 
 
@@ -111,12 +112,31 @@ def _one_format(store: Store, model_format: str, *, with_segments: bool) -> Meas
             mark = "*" if rung.name == ladder.chosen else " "
             cells = _cells(judge(predicted.ratios, truth))
             print(f" {mark} {rung.name:<31}{cells}{inside:10.1%}")
+        shares = _coverages(measured.indices, _sessions(measured, -1), count, ladder.chosen, sums)
+        print(f"   {ladder.chosen}, coverage over {SPLITS} random splits of all{np.mean(shares):46.1%}")
     print("* chosen by cross-validation; errors against all sessions of a network, coverage of single ones")
     if with_segments:
         print(
             render(audit(parts, measured.indices, measured.ratios, ceiling=repeatability(firsts, lasts).mape))
         )
     return measured
+
+
+def _coverages(
+    indices: np.ndarray, ratios: np.ndarray, count: int, name: str, sums: np.ndarray | None
+) -> list[float]:
+    """Return the share of networks inside their intervals for random splits into `count` fitted and the rest judged.
+
+    One split of 80 judges tells a coverage of 90 % to 3.4 points only.
+    """
+    rung = next(rung for rung in RUNGS if rung.name == name)
+    rng, shares = np.random.default_rng(0), []
+    for _ in range(SPLITS):
+        fitted, judged = np.split(rng.permutation(len(indices)), [count])
+        ladder = fit_ladder(indices[fitted], ratios[fitted], parts_sum=sums, rungs=[rung])
+        found = ladder.predict(indices[judged])
+        shares.append(float(((found.low <= ratios[judged]) & (ratios[judged] <= found.high)).mean()))
+    return shares
 
 
 def _transfer(prior: Measured, target: Measured) -> None:

@@ -30,9 +30,9 @@ class Level:
 
 
 # Many networks seen briefly fit a predictor better than few seen long; ranking takes three processes; finalists five.
-# On a busy machine run times never settle, and a long warm-up waits in vain: 2 s are some 150 runs of each, and the ratio's
+# On a busy machine run times never settle, and a long warm-up waits in vain: 1 s is 50 runs of each and more, and the ratio's
 # reference is not more settled than the network.
-QUICK = Level(name="quick", sessions=1, plan=Plan(warmup_max_s=2.0, max_s=2.5, half_width=0.01))
+QUICK = Level(name="quick", sessions=1, plan=Plan(warmup_max_s=1.0, max_s=2.5, half_width=0.01))
 SCREEN = Level(name="screen", sessions=3, plan=Plan())
 FINAL = Level(name="final", sessions=5, plan=Plan(max_s=150.0))
 LEVELS = {level.name: level for level in (QUICK, SCREEN, FINAL)}

@@ -81,8 +81,13 @@ def measure_until(
         return outcome
     configuration = _configuration(outcome)
     each = max(JUDGE_SESSIONS, options.sessions_each)
-    say(f"measuring a design of {len(design)} networks and {len(judges)} to judge by, those in {each} sessions each")
-    outcome, before = measure([*judges, *design], options), 0  # in one campaign: both are to see the same device
+    say(
+        f"measuring a design of {len(design)} networks and {len(judges)} to judge by, those in {each} sessions each"
+    )
+    outcome, before = (
+        measure([*judges, *design], options),
+        0,
+    )  # in one campaign: both are to see the same device
     if outcome.error is None:
         outcome = measure(judges, replace(later, sessions=each))
     if outcome.error is not None:

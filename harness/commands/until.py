@@ -84,16 +84,13 @@ def measure_until(
     say(
         f"measuring a design of {len(design)} networks and {len(judges)} to judge by, those in {each} sessions each"
     )
-    outcome, before = (
-        measure([*judges, *design], options),
-        0,
-    )  # in one campaign: both are to see the same device
+    outcome = measure([*judges, *design], options)  # in one campaign: both are to see the same device
     if outcome.error is None:
         outcome = measure(judges, replace(later, sessions=each))
     if outcome.error is not None:
         return outcome
     _check_reachable(target, store, configuration, judges)
-    rng = random.Random(seed)
+    rng, before = random.Random(seed), 0
     while outcome.error is None:
         held_out, fitted, picked = _judge(store, configuration, judges, rng)
         if fitted == before:

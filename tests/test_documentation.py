@@ -40,14 +40,20 @@ def test_every_device_in_the_readme_is_valid() -> None:
     assert all(len(table.strip().splitlines()) <= 6 for table in tables)
 
 
-@pytest.mark.parametrize("command", sorted({c.split()[1] for c in COMMANDS}))
+def command_of(line: str) -> str:
+    """Return a line's command with its subcommand, if it has one."""
+    words = line.split()
+    return " ".join(words[1:3]) if words[1] == "dataset" else words[1]
+
+
+@pytest.mark.parametrize("command", sorted({command_of(c) for c in COMMANDS}))
 def test_every_option_of_a_command_in_the_readme_exists(command: str) -> None:
-    done = run("-m", "harness.commands.app", command, "--help", COLUMNS="200")
+    done = run("-m", "harness.commands.app", *command.split(), "--help", COLUMNS="200")
     assert done.returncode == 0
     named = {
         word.split("=")[0]
         for line in COMMANDS
-        if line.split()[1] == command
+        if command_of(line) == command
         for word in shlex.split(line.replace("|", " ").replace("[", " ").replace("]", " "))
         if word.startswith("-")
     }

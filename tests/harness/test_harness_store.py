@@ -153,7 +153,7 @@ def test_latencies_are_ratios_times_the_reference_latency_fastest_first(store: S
     def timed(number: int, ratio: int) -> SessionRecord:
         return make_session([make_slice([ratio * 1000], [1000], [1000])] * 6, number=number)
 
-    calibration = timed(9, 1)
+    calibration = replace(timed(9, 1), purpose="calibration")
     for session in (timed(1, 4), timed(2, 2), timed(2, 2)):
         store.add_session(session)
     assert latencies(store, CONFIGURATION) == [], "without a reference latency there is no latency"
@@ -174,9 +174,9 @@ def test_latencies_are_read_in_batches_of_networks(store: Store, monkeypatch: py
     monkeypatch.setattr(
         store,
         "sessions",
-        lambda configuration, hashes: sizes.append(len(hashes)) or read(configuration, hashes),
+        lambda configuration, hashes, purpose: sizes.append(len(hashes)) or read(configuration, hashes),
     )
-    calibration = make_session([make_slice([1000], [1000], [1000])] * 6, number=9)
+    calibration = make_session([make_slice([1000], [1000], [1000])] * 6, number=9, purpose="calibration")
     store.add_reference(reference_of(calibration, 3e6), [calibration])
     for number in (5, 1, 4, 2, 3):
         store.add_session(make_session([make_slice([number * 1000], [1000], [1000])] * 6, number=number))

@@ -51,8 +51,7 @@ class Unit:
 class Measuring:
     """The measuring end of one campaign.
 
-    `gate` is what each session passes; `keep` stores a session
-    that was throttled and is measured again; `say` tells people.
+    `gate` is what each session passes; `keep` stores a session that was throttled and is measured again; `say` tells people.
     """
 
     link: Link
@@ -81,9 +80,7 @@ class Measuring:
                 self._redos = REDOS_A_UNIT
                 return session
             if attempt >= self._redos:
-                self._redos = (
-                    0  # in vain: units are measured once from here on, until one is seen unthrottled
-                )
+                self._redos = 0  # in vain: each unit is measured once, until one is seen unthrottled
                 return session
             self.keep(replace(session, purpose="throttled"))
             self.redone += 1

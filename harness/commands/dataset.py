@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.commands.files import write_whole
 from harness.commands.options import (
     ConfigurationId,
     DeviceName,
@@ -125,7 +125,7 @@ def write(
         "agent": conditions.agent_digest,
     }
     path = folder / f"blox-bench-{name}.json"
-    _write_json(path, sidecar)
+    write_whole(path, json.dumps(sidecar, separators=(",", ":")).encode(), ConfigError)
     typer.echo(f"{path}: intervals, grades, sources, conditions and versions", err=True)
 
 
@@ -160,14 +160,3 @@ def _sidecar(
             "sessions": [row.sessions for row in rows],
         },
     }
-
-
-def _write_json(path: Path, document: Mapping[str, object]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from harness.commands.files import write_whole
 from harness.commands.measure import ModelFormat
 from harness.errors import ConfigError, ExportError
 
@@ -39,13 +39,6 @@ def export(
 
         weights = Weights.seeded(0) if checkpoint is None else Weights.from_checkpoint(checkpoint, chosen[0])
         data = standalone(chosen[0], model_format.value, weights=weights, cache_dir=cache_folder())
-    temporary = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(output)
-    except OSError as error:
-        raise ExportError(f"{output}: cannot be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(output, data, ExportError)
     source = "seeded random weights" if checkpoint is None else f"weights of {checkpoint}"
     typer.echo(f"{output}: {chosen[0]} as {model_format.value}, {len(data) / 1e6:.1f} MB, {source}", err=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from harness.commands.files import write_whole
 from harness.commands.stored import configuration_id
 from harness.errors import ConfigError
 from harness.findings import Finding
@@ -197,15 +198,9 @@ def write_csv(path: Path, documents: Sequence[Mapping[str, object]], columns: Se
 
     Raises: ConfigError when the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            _write_csv(file, documents, columns)
-        temporary.replace(path)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    text = io.StringIO(newline="")
+    _write_csv(text, documents, columns)
+    write_whole(path, text.getvalue().encode(), ConfigError)
 
 
 def _write_csv(file: TextIO, documents: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:

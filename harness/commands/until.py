@@ -89,7 +89,7 @@ def measure_until(
         outcome = measure(judges, replace(later, sessions=each))
     if outcome.error is not None:
         return outcome
-    _check_reachable(target, store, configuration, judges)
+    noise = _check_reachable(target, store, configuration, judges)
     rng, before = random.Random(seed), 0
     while outcome.error is None:
         held_out, fitted, picked = _judge(store, configuration, judges, rng)
@@ -103,7 +103,7 @@ def measure_until(
         low, high = held_out.mape_interval
         state = (
             f"{fitted} networks: held-out error {held_out.errors.mape:.2%} (95 % interval {low:.2%} to {high:.2%}), "
-            f"wanted {target.mape:.2%}"
+            f"of which the judges' own noise is up to {noise:.2%}, wanted {target.mape:.2%}"
         )
         if high <= target.mape:
             say(f"{state}: reached")
@@ -129,8 +129,8 @@ def _configuration(outcome: Outcome) -> Configuration:
 
 def _check_reachable(
     target: Target, store: Store, configuration: Configuration, judges: Sequence[Architecture]
-) -> None:
-    """Refuse a target below what the judges' own noise lets anyone see.
+) -> float:
+    """Refuse a target below what the judges' own noise lets anyone see; return that noise, a share.
 
     The error of a perfect predictor against the mean of two sessions is half the mean difference between the two, if
     sessions scatter independently: var((a + b) / 2) is a quarter of var(a - b).
@@ -152,6 +152,7 @@ def _check_reachable(
             f"by {2 * noise:.2%} on average, so that even a perfect predictor would seem {noise:.2%} off; quiet the device, "
             f"measure at --level final, or ask for more than {noise:.2%}"
         )
+    return noise
 
 
 def _judge(

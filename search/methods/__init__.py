@@ -1,0 +1,7 @@
+"""Search methods behind one contract: they ask for networks, are told accuracies, and keep to a budget.
+
+    from search.methods import run
+    trace = run("evolution", problem, look_up)
+
+Adding a method is adding a file with a class of `search.methods.contract.Method` and its line in `search.methods.table`.
+"""

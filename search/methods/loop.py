@@ -1,0 +1,79 @@
+"""Search in rounds with a predictor of accuracy, after BRP-NAS (Dudziak et al. 2020, arXiv:2007.08668).
+
+The first round asks for random networks (or those that a warm-up's proxy prefers). Before every later round the predictor is
+fitted to all that was looked up, and ranks all allowed networks; half of the round are the best predicted ones, half are
+drawn from the top of the ranking, which narrows from the better half by half each round, to no less than `TOP_ROUNDS` rounds'
+worth. The second half keeps a predictor that is wrong in one corner of the space from asking only there.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from search.methods.contract import FloatArray, IndexArray, Problem
+
+ROUND = 20  # look-ups a round, as in Blox's use of the method: 5 rounds of 20
+TOP_ROUNDS = 5  # the top to draw from holds at least so many rounds
+
+
+class Predictor(Protocol):
+    """What ranks networks from the accuracies of some; a fresh one for each search, with its own source of randomness."""
+
+    def fit(self, indices: IndexArray, scores: FloatArray) -> None:
+        """Learn anew from all that is known: networks (n,), n of 1 or more, and their accuracies (n,) in percent."""
+        ...
+
+    def predict(self, indices: IndexArray) -> FloatArray:
+        """Return a score for each network, (n,): higher promises more; no other scale is assumed. n may be the whole space."""
+        ...
+
+
+class PredictorLoop:
+    """Ask in rounds for what a predictor prefers; the method behind `linear` and `gcn`."""
+
+    def __init__(self, problem: Problem, predictor: Predictor, *, size: int = ROUND) -> None:
+        """Take a problem and a predictor; `size` is the look-ups of a round.
+
+        The first round is half of the budget where that is less than a round: a predictor that is fitted and never
+        asked finds nothing.
+        """
+        self._problem = problem
+        self._predictor = predictor
+        self._size = size
+        self._rng = problem.rng()
+        self._asked = np.zeros(len(problem.config), dtype=np.bool_)
+        self._known: list[tuple[IndexArray, FloatArray]] = []
+
+    def ask(self) -> IndexArray:
+        """Return the networks of the next round, at most `size`."""
+        if not self._known:
+            wanted = self._problem.first(min(self._size, max(1, self._problem.budget // 2)), self._rng)
+        else:
+            wanted = self._next()
+        self._asked[wanted] = True
+        return wanted
+
+    def tell(self, indices: IndexArray, scores: FloatArray) -> None:
+        """Keep what was looked up; the predictor is fitted when the next round is asked for."""
+        self._known.append((indices, scores))
+
+    def _next(self) -> IndexArray:
+        open_ = np.flatnonzero(self._problem.allowed & ~self._asked)
+        if len(open_) <= self._size:
+            return open_
+        self._predictor.fit(
+            np.concatenate([indices for indices, _ in self._known]),
+            np.concatenate([scores for _, scores in self._known]),
+        )
+        predicted = self._predictor.predict(open_)
+        if not np.isfinite(predicted).all():
+            raise ValueError(f"{type(self._predictor).__name__} predicted scores that are not finite")
+        # Equal predictions are ordered by chance: canonical order would prefer some blocks of the last stage.
+        ranked = open_[np.lexsort((self._rng.random(len(open_)), -predicted))]
+        best = (self._size + 1) // 2
+        narrowed = len(ranked) >> min(len(self._known), 62)
+        top = ranked[best : max(narrowed, TOP_ROUNDS * self._size)]
+        drawn = self._rng.choice(top, size=min(self._size - best, len(top)), replace=False)
+        return np.concatenate([ranked[:best], drawn])

@@ -8,7 +8,16 @@ from statistics import median
 
 from harness.findings import Finding, check_network, grade
 from harness.records import Configuration, ReferenceLatency, SessionRecord
-from harness.stats import Estimate, Scatter, WallTime, estimate, scatter_of, session_ratios, wall_time
+from harness.stats import (
+    COVERAGE,
+    Estimate,
+    Scatter,
+    WallTime,
+    estimate,
+    scatter_of,
+    session_ratios,
+    wall_time,
+)
 from harness.store import Store
 
 NETWORKS_AT_ONCE = 200  # whose raw times are in memory
@@ -19,8 +28,8 @@ SCATTER_NETWORKS = 200  # are enough to tell how sessions of a configuration sca
 class Latency:
     """One network on one configuration.
 
-    `latency_ms` with its 95 % interval (None below 6 slices) and its grade, A to D, with what speaks against it; wall times are
-    what a user feels. `session_medians` are the ratios of each session alone, oldest first.
+    `latency_ms` with its interval, of 95 % if nothing else was asked for (None below 6 slices), and its grade, A to D, with what
+    speaks against it; wall times are what a user feels. `session_medians` are the ratios of each session alone, oldest first.
     """
 
     configuration: Configuration
@@ -43,8 +52,12 @@ def latencies(
     graph_hashes: Sequence[str] | None = None,
     *,
     purpose: str = "network",
+    coverage: float = COVERAGE,
 ) -> list[Latency]:
-    """Return what is stored of a configuration, fastest first; nothing while its reference latency is missing."""
+    """Return what is stored of a configuration, fastest first; nothing while its reference latency is missing.
+
+    `coverage`: the probability that the intervals are meant to hold with.
+    """
     reference = store.reference_latency(configuration)
     if reference is None:
         return []
@@ -58,7 +71,7 @@ def latencies(
         by_network: dict[str, list[SessionRecord]] = {}
         for session in store.sessions(configuration, batch, purpose=purpose):
             by_network.setdefault(session.graph_hash, []).append(session)
-        rows += [_latency(one, reference, scatter) for one in by_network.values()]
+        rows += [_latency(one, reference, scatter, coverage) for one in by_network.values()]
     return sorted(rows, key=lambda row: row.latency_ms)
 
 
@@ -117,11 +130,16 @@ def _scatter(
     return scatter_of(by_network.values())
 
 
-def _latency(sessions: list[SessionRecord], reference: ReferenceLatency, scatter: Scatter | None) -> Latency:
+def _latency(
+    sessions: list[SessionRecord], reference: ReferenceLatency, scatter: Scatter | None, coverage: float
+) -> Latency:
     summary = estimate(sessions, scatter)
     findings = check_network(sessions, summary, reference)
     reference_ms = reference.latency_ns / 1e6
-    interval = summary.interval
+    # Findings and grades speak of the 95 % interval, whatever is shown.
+    interval = (
+        summary.interval if coverage == COVERAGE else estimate(sessions, scatter, coverage=coverage).interval
+    )
     return Latency(
         configuration=reference.configuration,
         architecture=sessions[0].architecture,

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import ceil, log2
 from statistics import fmean, median, stdev
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy.typing as npt
 
 from harness.records import SessionRecord, Slice
 
+COVERAGE = 0.95  # of an interval, if nothing else is asked for
 BOOTSTRAP_DRAWS = 2000
 INTERVAL_SLICES = (
     6  # of fewer values, not even the extremes enclose the median with 95 %: 1 - 2 * 0.5**5 = 94 %
@@ -42,8 +44,8 @@ Values = npt.NDArray[np.float64]
 class Estimate:
     """A ratio to the reference from so many sessions and slices; no unit.
 
-    `interval`: the 95 % interval, low and high; None below 6 slices, which carry none. `between_cv`: the relative standard
-    deviation of the sessions' medians; None for one session.
+    `interval`: of 95 %, or what was asked for, low and high; None below 6 slices, which carry none. `between_cv`: the relative
+    standard deviation of the sessions' medians; None for one session.
     """
 
     ratio: float
@@ -94,24 +96,33 @@ def session_ratios(session: SessionRecord) -> tuple[float, ...]:
     return tuple(slice_ratio(s, session.network_loops, session.reference_loops) for s in session.slices)
 
 
-def estimate(sessions: Sequence[SessionRecord], scatter: Scatter | None = None, *, seed: int = 0) -> Estimate:
+def estimate(
+    sessions: Sequence[SessionRecord],
+    scatter: Scatter | None = None,
+    *,
+    coverage: float = COVERAGE,
+    seed: int = 0,
+) -> Estimate:
     """Combine sessions of one network: the median of session medians, with a hierarchical bootstrap interval.
 
     Each draw makes sessions anew, slices within them too (Davison & Hinkley 1997, section 3.8), and takes their median. With
     the configuration's `scatter` a session deviates as the pool does, scaled by a moderated standard deviation, itself drawn as
     uncertain as its degrees of freedom make it: so one session has an honest interval, too. Without it the sessions' medians
     deviate as Student's t, and the interval is never narrower than their slices allow; that of one session speaks of its slices
-    alone. Below 6 slices there is none in any case: a pool does not tell how the few slices scatter.
-    Raises: ValueError without sessions, or when their configurations differ.
+    alone. Below 6 slices (of 95 %) there is none in any case: a pool does not tell how the few slices scatter. `coverage` is the
+    probability that the interval is meant to hold the ratio with.
+    Raises: ValueError without sessions, or when their configurations differ, or for a coverage that is no probability.
     """
+    if not 0 < coverage < 1:
+        raise ValueError(f"coverage {coverage}: give a share between 0 and 1, such as {COVERAGE}")
     if not sessions:
         raise ValueError("no session to estimate from")
     ratios = _ratios(sessions)
     medians = [float(np.median(values)) for values in ratios]
     slices = sum(len(values) for values in ratios)
     interval = None
-    if slices >= INTERVAL_SLICES:
-        interval = _interval(ratios, np.array(medians), scatter, np.random.default_rng(seed))
+    if slices >= (INTERVAL_SLICES if coverage == COVERAGE else _fewest_slices(coverage)):
+        interval = _interval(ratios, np.array(medians), scatter, coverage, np.random.default_rng(seed))
     return Estimate(
         ratio=float(np.median(medians)),
         interval=interval,
@@ -200,9 +211,13 @@ def _ratios(sessions: Sequence[SessionRecord]) -> list[Values]:
 
 
 def _interval(
-    ratios: Sequence[Values], medians: Values, scatter: Scatter | None, rng: np.random.Generator
+    ratios: Sequence[Values],
+    medians: Values,
+    scatter: Scatter | None,
+    coverage: float,
+    rng: np.random.Generator,
 ) -> tuple[float, float]:
-    """Return the 95 % interval of the median of session medians."""
+    """Return the interval of the median of session medians."""
     count, centre = len(ratios), float(np.median(medians))
     draws = np.stack(
         [_resampled_medians(values, BOOTSTRAP_DRAWS, rng) for values in ratios]
@@ -219,23 +234,28 @@ def _interval(
         pool /= np.sqrt(np.square(pool).mean()) or 1.0
         shape = rng.choice(pool, draws.shape) * rng.choice((-1.0, 1.0), draws.shape)
         draws *= np.exp(np.clip(np.sqrt(beyond) * shape, -LARGEST_DEVIATION, LARGEST_DEVIATION))
-    low, high = np.quantile(np.median(draws, axis=0), (0.025, 0.975))
+    low, high = np.quantile(np.median(draws, axis=0), ((1 - coverage) / 2, (1 + coverage) / 2))
     if scatter is None and count > 1:
-        factor = float(np.exp(min(own**0.5 * _student_median(count), LARGEST_DEVIATION)))
+        factor = float(np.exp(min(own**0.5 * _student_median(count, coverage), LARGEST_DEVIATION)))
         low, high = min(low, centre / factor), max(high, centre * factor)
     return min(float(low), centre), max(float(high), centre)
 
 
+def _fewest_slices(coverage: float) -> int:
+    """Return how many values' extremes enclose the median with that probability, 1 - 2 * 0.5**n."""
+    return ceil(log2(2 / (1 - coverage)))
+
+
 @cache
-def _student_median(count: int) -> float:
-    """Return the 97.5 % quantile of the median of so many normal values over their estimated standard deviation.
+def _student_median(count: int, coverage: float) -> float:
+    """Return the bound that the median of so many normal values over their estimated deviation keeps with that probability.
 
     Of two it is Student's t over the square root of 2; beyond, the median scatters more than the mean of which t speaks.
     """
     rng = np.random.default_rng(0)
     draws = STUDENT_DRAWS // count
     medians = np.abs(np.median(rng.standard_normal((count, draws)), axis=0))
-    return float(np.quantile(medians * np.sqrt((count - 1) / rng.chisquare(count - 1, draws)), 0.95))
+    return float(np.quantile(medians * np.sqrt((count - 1) / rng.chisquare(count - 1, draws)), coverage))
 
 
 def _resampled_medians(values: Values, draws: int, rng: np.random.Generator) -> Values:

@@ -1,0 +1,155 @@
+"""Peak memory of an inference by arithmetic: no network is built and nothing is measured.
+
+The bytes of all float32 parameters, and of the feature maps of one image that must exist at the same moment when every map is kept
+from the step that writes it to the last step that reads it. A step is a convolution with its BatchNorm and ReLU, a
+pooling, a product, a sum or the linear layer; none works in place. Runtimes add workspaces, packed copies of weights and
+themselves, or save by working in place: this ranks networks and does not replace a measurement.
+
+Between two cells one map is alive, so a network's peak is the largest of its parts' peaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache, reduce
+from typing import TYPE_CHECKING
+
+from space.block import Block
+from space.config import BLOX, SpaceConfig
+from space.costs import all_params
+from space.errors import ArchitectureError, did_you_mean
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FLOAT_BYTES = 4
+
+
+@dataclass(slots=True)
+class _Steps:
+    """The feature maps of a part in the order they are written: how many values each has, and what each step reads."""
+
+    values: list[int] = field(default_factory=list)
+    reads: list[tuple[int, ...]] = field(default_factory=list)
+
+    def write(self, values: int, *reads: int) -> int:
+        """Add a step that reads some maps and writes one of so many values; return the new map."""
+        self.values.append(values)
+        self.reads.append(reads)
+        return len(self.values) - 1
+
+    def peak(self) -> int:
+        """Return the largest number of values alive during a step; the last map is the part's output."""
+        last_read = {read: step for step, reads in enumerate(self.reads) for read in reads}
+        return max(
+            sum(self.values[one] for one in range(step + 1) if last_read.get(one, one) >= step)
+            for step in range(len(self.values))
+        )
+
+
+def _conv(steps: _Steps, x: int, width: int, pixels: int) -> int:
+    for _ in range(4):
+        x = steps.write(width * pixels, x)
+    return x
+
+
+def _mbconv(steps: _Steps, x: int, width: int, pixels: int) -> int:
+    wide = 2 * width
+    for _ in range(2):
+        y = steps.write(wide * pixels, x)
+        gate = y
+        for _ in range(4):  # pool, squeeze, excite, sigmoid
+            gate = steps.write(wide, gate)
+        y = steps.write(wide * pixels, y, gate)
+        y = steps.write(width * pixels, y)
+        x = steps.write(width * pixels, y, x)
+    return x
+
+
+def _bconv(steps: _Steps, x: int, width: int, pixels: int) -> int:
+    for b in (width // 2, width, 2 * width) * 2:
+        y = steps.write(b * pixels, x)
+        y = steps.write(b * pixels, y)
+        y = steps.write(width * pixels, y)
+        x = steps.write(width * pixels, y, x)
+    return x
+
+
+OP_STEPS: Mapping[str, Callable[[_Steps, int, int, int], int]] = {
+    "conv": _conv,
+    "mbconv": _mbconv,
+    "bconv": _bconv,
+}
+
+
+@lru_cache(maxsize=64)
+def block_peaks(config: SpaceConfig) -> tuple[tuple[int, ...], ...]:
+    """Return the peak of feature maps of each block in canonical order, for each stage, in bytes.
+
+    Raises:
+        ArchitectureError: an op of the space has no steps defined.
+    """
+    for op in config.ops:
+        if op not in OP_STEPS:
+            known = did_you_mean(op, OP_STEPS) or f"; ops with steps: {', '.join(OP_STEPS)}"
+            raise ArchitectureError(f"op {op!r} has no steps to count memory by{known}")
+    return tuple(
+        tuple(
+            FLOAT_BYTES * _cell(block, width, (config.image_size >> stage) ** 2).peak()
+            for block in config.blocks
+        )
+        for stage, width in enumerate(config.widths)
+    )
+
+
+@lru_cache(maxsize=64)
+def fixed_peak(config: SpaceConfig) -> int:
+    """Return the peak of feature maps of what all networks share: stem, reductions, head; in bytes."""
+    stem = _Steps()
+    image = stem.write(config.in_channels * config.image_size**2)
+    stem.write(config.widths[0] * config.image_size**2, image)
+    parts = [stem]
+    for stage, width in enumerate(config.widths):
+        parts.append(reduction := _Steps())
+        pixels = (config.image_size >> stage) ** 2
+        small = 2 * width * (pixels // 4)
+        x = reduction.write(width * pixels)
+        deep = reduction.write(small, reduction.write(small, x))
+        shallow = reduction.write(small, x)
+        reduction.write(small, deep, shallow)
+    parts.append(head := _Steps())
+    features = 2 * config.widths[-1]
+    last = head.write(features * (config.image_size >> config.stages) ** 2)
+    head.write(config.classes, head.write(features, last))
+    return FLOAT_BYTES * max(part.peak() for part in parts)
+
+
+def all_memory(config: SpaceConfig = BLOX) -> NDArray[np.int64]:
+    """Return parameters and peak of feature maps of all networks in canonical order, in bytes: (len(config),), int64."""
+    import numpy as np
+
+    peaks = reduce(
+        lambda total, stage: np.maximum(stage[:, None], total[None, :]).ravel(),
+        (np.array(stage, dtype=np.int64) for stage in block_peaks(config)),
+        np.array([fixed_peak(config)], dtype=np.int64),
+    )
+    return FLOAT_BYTES * all_params(config) + peaks
+
+
+def _cell(block: Block, width: int, pixels: int) -> _Steps:
+    steps = _Steps()
+    x = steps.write(width * pixels)
+    if block.op0 is None:
+        OP_STEPS[block.op1](steps, x, width, pixels)
+        return steps
+    node1 = OP_STEPS[block.op0](steps, x, width, pixels)
+    if block.prev and block.inp:
+        source = steps.write(width * pixels, node1, x)
+    else:
+        source = node1 if block.prev else x
+    node2 = OP_STEPS[block.op1](steps, source, width, pixels)
+    if block.sc:
+        steps.write(width * pixels, node2, node1)
+    return steps

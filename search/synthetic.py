@@ -1,0 +1,119 @@
+"""Synthetic accuracies, to try and to test a search where no trained ones are at hand; no network was trained for them.
+
+They are no estimate of any real accuracy. All lie between 40 and 60 %, where no published accuracy of Blox lies. The rule,
+for a network whose stages hold blocks of ops:
+
+    depth       gain 1 - exp(-D / 30), D the units on the longest path through all blocks: it saturates over the whole network
+    trouble     loss (max(0, S - 7) / 5) ** 2, S the units that no skip bridges on the shortest path: plain depth is hard
+                to train, and harder the more of it other stages have
+    capacity    gain log of the sum over the stages of what their ops weigh, a stage's share growing with its width
+    attention   gain 1 - exp(-A), A a weighted count of mbconv, whose gates help most where few others have one
+    mixture     gain for a block that adds the outputs of two different ops
+
+Each op's traits and each term's weight vary with the seed by some 15 %, so that each seed is another landscape of the same kind.
+The sum is brought to mean 0 and deviation 1 over the space, x, and an accuracy is 50 + 8 tanh(0.3 x), and noise with a
+deviation of 0.2 for each training, as seeds have.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from search.latency.features import block_digits
+from space import BLOX, Block, SpaceConfig
+from space.accuracies import SYNTHETIC, Accuracies
+
+FloatArray = NDArray[np.float64]
+
+SEED_SD = 0.2  # points between two trainings of one network
+_MIDDLE, _REACH = 50.0, 8.0  # percent
+# Units on the longest and on the shortest path through an op, and its weight; others than Blox's ops are like the middle one.
+_TRAITS = {"conv": (4.0, 4.0, 1.0), "mbconv": (4.0, 0.5, 1.5), "bconv": (6.0, 0.5, 0.6)}
+_OTHER = (4.0, 2.0, 1.0)
+_SIZES = np.array([2.2, 0.15, 1.0, 0.9, 0.15])  # of the five terms, in the order above
+
+
+def synthetic_accuracies(
+    config: SpaceConfig = BLOX, seed: int = 0, trainings: int = 1, missing: float = 0.0
+) -> Accuracies:
+    """Return made-up accuracies of all networks of a space, in percent; equal for equal arguments.
+
+    `trainings` seeds are averaged for each network, and `missing`, a share from 0 to 1, says of how many networks, taken at
+    random, there is none at all (NaN).
+
+    Raises:
+        ValueError: fewer than 1 training, or a share outside 0 to 1.
+    """
+    if trainings < 1 or not 0 <= missing <= 1:
+        raise ValueError(
+            f"{trainings} trainings and a missing share of {missing}; give at least 1, and 0 to 1"
+        )
+    truth = _MIDDLE + _REACH * np.tanh(0.3 * _landscape(config, seed))  # (networks,)
+    noise = np.random.default_rng((seed, 1)).normal(0, SEED_SD, (trainings, len(config)))
+    values = truth + noise.mean(axis=0)
+    counts = np.full(len(config), trainings, dtype=np.int64)
+    absent = np.random.default_rng((seed, 2)).random(len(config)) < missing
+    values[absent], counts[absent] = np.nan, 0
+    seed_sd = None
+    if trainings > 1 and not absent.all():
+        seed_sd = float(np.sqrt(noise[:, ~absent].var(axis=0, ddof=1).mean()))
+    return Accuracies(
+        metric=f"{SYNTHETIC}_top1",
+        epoch="",
+        seeds=tuple(range(trainings)),
+        values=values,
+        seed_counts=counts,
+        seed_sd=seed_sd,
+        origin=(f"{SYNTHETIC}:{seed}",),
+        synthetic=True,
+        notes=("synthetic: made by a rule; no network was trained",),
+        config=config,
+    )
+
+
+def _landscape(config: SpaceConfig, seed: int) -> FloatArray:
+    """Return the rule's sum for each network, (len(config),), with mean 0 and deviation 1."""
+    rng = np.random.default_rng((seed, 0))
+    traits = np.array([_TRAITS.get(op, _OTHER) for op in config.ops])
+    longest, shortest, weight = (
+        dict(zip(config.ops, column, strict=True)) for column in (traits * _jitter(rng, traits.shape)).T
+    )
+    rows = [
+        (
+            max(sum(longest[op] for op in path) for path in _paths(block)),
+            min(sum(shortest[op] for op in path) for path in _paths(block)),
+            sum(weight[op] for op in block.ops),
+            block.ops.count("mbconv"),
+            block.sc and block.op0 != block.op1,
+        )
+        for block in config.blocks
+    ]
+    deep, plain, capacity, attention, mixture = np.array(rows, dtype=np.float64).T  # (blocks,) each
+    digits = block_digits(config, np.arange(len(config)))  # (networks, stages)
+    share = np.linspace(0.6, 1.4, config.stages) * _jitter(rng, config.stages)
+    terms = [
+        1 - np.exp(-deep[digits].sum(axis=1) / 30),
+        -((np.maximum(0, plain[digits].sum(axis=1) - 7) / 5) ** 2),
+        np.log((capacity[digits] * share).sum(axis=1)),
+        1 - np.exp(-(attention[digits] * share).sum(axis=1)),
+        (mixture[digits] * share).sum(axis=1),
+    ]
+    sizes = _SIZES * _jitter(rng, len(_SIZES))
+    total = sizes @ np.array(terms)  # (networks,)
+    spread = float(total.std())
+    scaled: FloatArray = (total - total.mean()) / (spread if spread > 0 else 1.0)
+    return scaled
+
+
+def _paths(block: Block) -> list[tuple[str, ...]]:
+    """Return the ops on each path from a block's input to its output."""
+    if block.op0 is None:
+        return [(block.op1,)]
+    every = ((block.prev, block.ops), (block.inp, (block.op1,)), (block.sc, (block.op0,)))
+    return [path for is_there, path in every if is_there]
+
+
+def _jitter(rng: Generator, shape: int | tuple[int, ...]) -> FloatArray:
+    return np.exp(rng.normal(0, 0.15, shape))

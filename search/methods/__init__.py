@@ -5,3 +5,8 @@
 
 Adding a method is adding a file with a class of `search.methods.contract.Method` and its line in `search.methods.table`.
 """
+
+from search.methods.contract import Problem, Trace
+from search.methods.table import METHODS, parse_method, run
+
+__all__ = ["METHODS", "Problem", "Trace", "parse_method", "run"]

@@ -1,0 +1,58 @@
+"""Regularised evolution (Real et al. 2019, arXiv:1802.01548): the pool forgets its oldest network, not its worst."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from search.latency.features import block_digits
+from search.methods.contract import FloatArray, IndexArray, Problem
+
+POOL = 64  # networks that may become parents
+TOURNAMENT = 10  # drawn from the pool, with replacement as in the paper; the best of them becomes the parent
+
+
+class Evolution:
+    """Ask for mutants of good networks: one stage's block is replaced by another.
+
+    It begins with a pool of random networks, or of those that the warm-up's proxy prefers: `POOL`, but at most half of the
+    budget, so that the other half evolves. A child is drawn evenly from the parent's mutants that are allowed and
+    were not asked for; a parent that has none is replaced by a random allowed network, so that a search in a corner of
+    the space does not stand still.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._rng = problem.rng()
+        self._size = min(POOL, max(1, problem.budget // 2))
+        self._pool: deque[tuple[int, float]] = deque(maxlen=self._size)  # the oldest falls out first
+        self._open = problem.allowed.copy()
+
+    def ask(self) -> IndexArray:
+        """Return the first pool, and from then on one child a time."""
+        wanted = self._child() if self._pool else self._problem.first(self._size, self._rng)
+        self._open[wanted] = False
+        return wanted
+
+    def tell(self, indices: IndexArray, scores: FloatArray) -> None:
+        """Let the networks into the pool as its youngest."""
+        self._pool.extend(zip(indices.tolist(), scores.tolist(), strict=True))
+
+    def _child(self) -> IndexArray:
+        entrants = self._rng.integers(len(self._pool), size=TOURNAMENT)
+        parent, _ = max((self._pool[i] for i in entrants), key=lambda entrant: entrant[1])
+        mutants = self._mutants(parent)
+        mutants = mutants[self._open[mutants]]
+        if len(mutants):
+            return self._rng.choice(mutants, size=1)
+        return self._rng.permutation(np.flatnonzero(self._open))[:1]
+
+    def _mutants(self, parent: int) -> IndexArray:
+        """Return all networks that differ from the parent in one stage, (stages * (B - 1),)."""
+        config = self._problem.config
+        count = len(config.blocks)
+        steps = np.arange(count) - block_digits(config, [parent])[0][:, None]  # (stages, B) of block numbers
+        places = count ** np.arange(config.stages)  # what one block number is worth in the index
+        mutants: IndexArray = parent + (steps * places[:, None])[steps != 0]
+        return mutants

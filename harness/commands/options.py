@@ -46,3 +46,79 @@ PriorId = Annotated[
     ),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+AccuracyPaths = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accuracies",
+        "-a",
+        envvar="HARNESS_ACCURACIES",
+        help="Accuracies: published blox-base/blox-ext files or a folder of them, or a CSV or Parquet table of your own; "
+        "repeatable. 'synthetic' stands for made-up ones, to try.",
+    ),
+]
+Metric = Annotated[
+    str,
+    typer.Option(
+        "--metric", help="Which accuracy to search by, e.g. test_top1. [default: val_top1, if there]"
+    ),
+]
+Epoch = Annotated[
+    str, typer.Option("--epoch", help="Of which epoch: best (by validation), last, or a number from 1.")
+]
+TrainingSeeds = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--training-seed", min=0, help="Only trainings with this seed; repeatable. [default: the mean of all]"
+    ),
+]
+AccuracySd = Annotated[
+    float | None,
+    typer.Option(
+        "--accuracy-sd",
+        min=0.0,
+        max=100.0,
+        help="Standard deviation of an accuracy between trainings, in points: networks within it tie. [default: from the seeds]",
+    ),
+]
+AllowPickle = Annotated[
+    bool, typer.Option("--allow-pickle", help="Read .pickle files, too (nothing in them is run).")
+]
+LatencyFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--latencies",
+        exists=False,
+        help="A blox-bench-DEVICE file: its device's latencies, in place of the store's; repeatable.",
+    ),
+]
+SearchDevices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        "-d",
+        help="A device whose latencies to show, and to limit with --max-latency; DEVICE:RUNTIME or a configuration's id "
+        "where a device has several; repeatable.",
+    ),
+]
+MaxLatency = Annotated[
+    str, typer.Option("--max-latency", help="Upper limit on every --device, with a unit, e.g. 8ms.")
+]
+Constraints = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--constraint",
+        "-c",
+        help="A limit such as 'pixel<8ms', 'pi4:tflite<40ms', 'params<3M', 'macs<200M', 'memory<12MB', 'onnx-size<10MB' or "
+        "'tflite-size<10MB'; repeatable.",
+    ),
+]
+Confidence = Annotated[
+    float | None,
+    typer.Option(
+        "--confidence",
+        help="Let the far end of each latency's interval of this coverage meet the limit, e.g. 0.95. [default: the estimate]",
+    ),
+]
+MeasuredOnly = Annotated[
+    bool, typer.Option("--measured-only", help="Consider measured networks alone, no predicted ones.")
+]

@@ -10,6 +10,7 @@ from harness.commands.stored import configuration_id, measure_command
 from harness.errors import ConfigError
 from harness.latencies import Latency, latencies
 from harness.records import Configuration
+from harness.stats import COVERAGE
 from harness.store import Store
 
 if TYPE_CHECKING:
@@ -68,16 +69,16 @@ class SpaceTable:
     prior: Configuration | None
 
 
-def load_measured(store: Store, configuration: Configuration) -> Measured:
-    """Return the networks measured on a configuration.
+def load_measured(store: Store, configuration: Configuration, *, coverage: float = COVERAGE) -> Measured:
+    """Return the networks measured on a configuration, with intervals of this coverage.
 
     Raises: ConfigError when there is none, or the space is not known here.
     """
     import numpy as np
 
-    config = _space(configuration)
+    config = space_of(configuration)
     reference = store.reference_latency(configuration)
-    rows = latencies(store, configuration)
+    rows = latencies(store, configuration, coverage=coverage)
     if reference is None or not rows:
         failures = [f for f in store.failures() if f.configuration == configuration]
         why = (
@@ -204,7 +205,11 @@ def _networks(count: int) -> str:
     return "1 network is" if count == 1 else f"{count} networks are"
 
 
-def _space(configuration: Configuration) -> SpaceConfig:
+def space_of(configuration: Configuration) -> SpaceConfig:
+    """Return the space of a configuration's networks.
+
+    Raises: ConfigError when it is not known here.
+    """
     from space import BLOX, MINI
 
     spaces = {config.name: config for config in (BLOX, MINI)}

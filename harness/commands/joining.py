@@ -1,0 +1,138 @@
+"""The join that search and report read: accuracies from files, costs by arithmetic, latencies from the store or from files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.commands.accuracies import AccuracySource, load
+from harness.commands.latency_costs import (
+    Behind,
+    LatencySource,
+    find_configuration,
+    stored_latency,
+)
+from harness.commands.latency_files import file_latency, latency_files
+from harness.errors import ConfigError
+from harness.records import Configuration
+from harness.store import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from exporters import Format
+    from search.table import Cost, Table
+    from space import SpaceConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Joined:
+    """The table, what stands behind each latency in it, and what is missing or doubtful, for people."""
+
+    table: Table
+    behind: Mapping[str, Behind]
+    notes: tuple[str, ...]
+
+
+def join(
+    store: Store,
+    accuracies: AccuracySource,
+    subjects: Sequence[str],
+    latencies: LatencySource,
+    say: Callable[[str], None] = lambda text: None,
+) -> Joined:
+    """Join accuracies with what the subjects cost: names of `search.constraints.PROPERTIES`, else devices of the store.
+
+    A device is `pixel`, `pixel:tflite`, a configuration's id, or the device that a file of latencies names. `say` is told
+    what takes time. Raises: ConfigError, naming what is missing and what to type.
+    """
+    from search.constraints import PROPERTIES
+    from search.table import Table
+
+    files = latency_files(latencies.files)
+    chosen = {
+        name: find_configuration(store, name, latencies)
+        for name in dict.fromkeys(subjects)
+        if name not in PROPERTIES and name not in files
+    }
+    config = _space(list(chosen.values()))
+    found = load(accuracies, config)
+    costs: dict[str, Cost] = {}
+    behind: dict[str, Behind] = {}
+    for name in dict.fromkeys(subjects):
+        if name in PROPERTIES:
+            costs[name] = _property(name, config, say)
+        elif name in files:
+            costs[name], behind[name] = file_latency(files[name], name, config)
+        else:
+            say(f"{name}: predicting the latency of every network from those measured")
+            costs[name], behind[name] = stored_latency(store, name, chosen[name], latencies)
+    table = Table(config=config, accuracy=found[0], costs=costs, shown=tuple(found[1:]))
+    return Joined(table=table, behind=behind, notes=tuple(_notes(table, behind)))
+
+
+def _space(configurations: Sequence[Configuration]) -> SpaceConfig:
+    from harness.commands.prediction import space_of
+    from space import BLOX
+
+    spaces = {configuration.space: configuration for configuration in configurations}
+    if len(spaces) > 1:
+        named = " and ".join(f"{c.device!r} of {space!r}" for space, c in spaces.items())
+        raise ConfigError(f"devices of different spaces cannot be joined: {named}; name devices of one space")
+    return space_of(configurations[0]) if configurations else BLOX
+
+
+def _property(name: str, config: SpaceConfig, say: Callable[[str], None]) -> Cost:
+    from search.constraints import PROPERTIES
+    from search.table import Cost
+    from space.costs import all_macs, all_params
+    from space.memory import all_memory
+
+    values: NDArray[np.float64]
+    if name == "params":
+        values, title = all_params(config).astype(float), "parameters"
+    elif name == "macs":
+        values, title = all_macs(config).astype(float), "multiply-accumulates of one image"
+    elif name == "memory":
+        values, title = all_memory(config).astype(float), "weights and feature maps, by arithmetic"
+    else:
+        from harness.commands.sizes import file_sizes
+        from harness.commands.sources import cache_folder
+
+        model_format: Format = "onnx" if name == "onnx-size" else "tflite"
+        say(f"{name}: sizes of all files")
+        values, title = file_sizes(model_format, cache_folder(), config), f"bytes of the {model_format} file"
+    return Cost(name=name, unit=PROPERTIES[name], title=title, values=values)
+
+
+def _notes(table: Table, behind: Mapping[str, Behind]) -> list[str]:
+    """Return what is missing or doubtful in a table; nothing of it is left out in silence."""
+    import numpy as np
+
+    count, accuracy = len(table.config), table.accuracy
+    missing = int(np.isnan(accuracy.values).sum())
+    notes = []
+    if missing:
+        notes.append(f"{missing:,} of {count:,} networks have no {accuracy.label} and cannot be found")
+    notes += accuracy.notes
+    for name, one in behind.items():
+        cost = table.costs[name]
+        if unknown := int(np.isnan(cost.values).sum()):
+            notes.append(
+                f"{name}: {unknown:,} of {count:,} networks have no latency, measured or predicted; they meet no constraint on it"
+            )
+        if one.doubtful:
+            notes.append(f"{name}: {one.doubtful:,} of {one.measured:,} measured networks have grade D")
+        if cost.high is None:
+            notes.append(f"{name}: {one.origin} has no intervals beside it (no sidecar .json)")
+        bare = 0 if cost.high is None else int((np.isnan(cost.high) & ~np.isnan(cost.values)).sum())
+        if bare:
+            notes.append(f"{name}: {bare:,} measured networks have too few slices for an interval")
+        if cost.high is not None and np.isinf(cost.high).any():
+            notes.append(
+                f"{name}: {one.measured:,} measured networks are too few for intervals of {cost.coverage:.0%}: predicted "
+                "latencies have no upper bound there; measure more, or ask for less"
+            )
+    return notes

@@ -1,0 +1,155 @@
+"""A device's latencies as a column of the joined table: measured where they are, predicted elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.commands.stored import (
+    configuration_id,
+    fitting_configurations,
+    select_configurations,
+    short_description,
+)
+from harness.errors import ConfigError
+from harness.records import Configuration
+from harness.store import Store
+
+if TYPE_CHECKING:
+    from search.latency.ladder import Ladder
+    from search.table import Cost
+
+FILE_COVERAGE = (
+    0.90  # of a sidecar's intervals: its measured ones hold with 95 %, its predicted ones with 90 %
+)
+MAX_SIDECAR_BYTES = 256 << 20
+SHOWN_COVERAGE = 0.95  # of intervals, where no confidence was asked for
+_ID = re.compile("[0-9a-f]{4,64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencySource:
+    """Where latencies come from: `files`, blox-bench-DEVICE, and for all other devices the store.
+
+    `runtime` and `threads` narrow every stored device's configurations; `coverage` is what intervals are to hold with.
+    """
+
+    runtime: str = ""
+    threads: int | None = None
+    measured_only: bool = False
+    coverage: float = SHOWN_COVERAGE
+    files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Behind:
+    """What stands behind a device's latencies: where they are from, how many are measured with which grade, how many predicted.
+
+    `predictor` is the chosen rung and `error` its cross-validated mean error, a share; None where nothing is predicted.
+    `conditions` are those before the last session of the fastest measured network. A file has no configuration.
+    """
+
+    origin: str
+    configuration: Configuration | None
+    measured: int
+    predicted: int
+    grades: Mapping[str, int]
+    predictor: str | None = None
+    error: float | None = None
+    conditions: Mapping[str, object] = field(default_factory=dict)
+    measured_utc: str = ""
+
+    @property
+    def doubtful(self) -> int:
+        """How many measured networks have grade D."""
+        return self.grades.get("D", 0)
+
+    def __str__(self) -> str:
+        grades = ", ".join(f"{count} {grade}" for grade, count in self.grades.items() if count)
+        text = f"{self.origin}: {self.measured:,} measured" + (f" ({grades})" if grades else "")
+        if self.predicted:
+            text += f", {self.predicted:,} predicted"
+        if self.predictor is not None and self.error is not None:
+            text += f" by {self.predictor}, mean error {self.error:.1%}"
+        return text
+
+
+def find_configuration(store: Store, subject: str, latencies: LatencySource) -> Configuration:
+    device, _, runtime = subject.partition(":")
+    known = {configuration.device for configuration in store.configurations()}
+    if device not in known and not runtime and _ID.fullmatch(device):
+        found = select_configurations(store, identifier=device, option="constraint on")
+    else:
+        found = fitting_configurations(
+            store,
+            device=device,
+            runtime=runtime or latencies.runtime,
+            threads=latencies.threads,
+            identifier="",
+        )
+    if len(found) > 1:
+        listed = "".join(
+            f"\n  {configuration_id(c)}   {c.device}, {short_description(c)}: "
+            f"networks measured: {len(store.session_counts(c))}"
+            for c in found
+        )
+        raise ConfigError(
+            f"device {subject!r} has measurements under {len(found)} configurations, which are never merged; name the runtime "
+            f"('{device}:{found[0].runtime}<8ms', or --runtime), --threads, or an id in place of the device "
+            f"('{configuration_id(found[0])}<8ms'):{listed}"
+        )
+    return found[0]
+
+
+def stored_latency(
+    store: Store, name: str, configuration: Configuration, latencies: LatencySource
+) -> tuple[Cost, Behind]:
+    """Return the latencies of all networks: measured where they are, predicted elsewhere if enough are measured."""
+    import numpy as np
+
+    from harness.commands.prediction import fit, load_measured, load_segments
+    from search.latency.rungs import FEWEST
+    from search.table import NOT_MEASURED, Cost
+
+    measured = load_measured(store, configuration, coverage=latencies.coverage)
+    count = len(measured.config)
+    values, low, high = (np.full(count, np.nan) for _ in range(3))
+    ladder: Ladder | None = None
+    if not latencies.measured_only and len(measured.indices) >= FEWEST:
+        ladder = fit(measured, segments=load_segments(store, configuration))
+        prediction = ladder.predict(np.arange(count), coverage=latencies.coverage)
+        for column, ratios in ((values, prediction.ratios), (low, prediction.low), (high, prediction.high)):
+            column[:] = ratios * measured.reference_ms
+    is_measured = np.zeros(count, dtype=np.bool_)
+    grades = np.full(count, NOT_MEASURED, dtype="<U1")
+    for index, row in zip(measured.indices.tolist(), measured.rows, strict=True):
+        is_measured[index], grades[index], values[index] = True, row.grade, row.latency_ms
+        low[index], high[index] = row.interval_ms or (np.nan, np.nan)
+    given = [row.grade for row in measured.rows]
+    last = store.sessions(configuration, [measured.rows[0].graph_hash])[-1]
+    behind = Behind(
+        origin=f"{configuration.device}, {short_description(configuration)} [{configuration_id(configuration)}]",
+        configuration=configuration,
+        measured=len(given),
+        predicted=count - len(given) if ladder is not None else 0,
+        grades={grade: given.count(grade) for grade in "ABCD"},
+        predictor=None if ladder is None else ladder.chosen,
+        error=None if ladder is None else ladder.errors.mape,
+        conditions=last.conditions_before,
+        measured_utc=max(row.measured_utc for row in measured.rows),
+    )
+    cost = Cost(
+        name=name,
+        unit="ms",
+        title=f"latency on {configuration.device}, {configuration.runtime}",
+        values=values,
+        low=low,
+        high=high,
+        coverage=latencies.coverage,
+        measured=is_measured,
+        grades=grades,
+    )
+    return cost, behind

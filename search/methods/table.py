@@ -51,11 +51,21 @@ def _ranked(problem: Problem) -> Method:
     return Ranked(problem)
 
 
+def _linear(problem: Problem) -> Method:
+    from search.methods.linear import SecondOrder
+    from search.methods.loop import PredictorLoop
+
+    return PredictorLoop(problem, SecondOrder(problem.config))
+
+
 METHODS: dict[str, Known] = {
     "exhaustive": Known(make=_exhaustive, meaning="all allowed networks in canonical order", warms_up=False),
     "random": Known(make=_random, meaning="random allowed networks", warms_up=False),
     "evolution": Known(
         make=_evolution, meaning="regularised evolution, pool 64, tournament 10, one block mutates"
+    ),
+    "linear": Known(
+        make=_linear, meaning="rounds of 20 by a second-order ridge on op counts and wiring of each stage"
     ),
     "ranked": Known(make=_ranked, meaning="the order of a zero-cost proxy; written as the proxy's name"),
 }

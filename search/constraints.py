@@ -96,10 +96,10 @@ def parse_amount(text: str, unit: str) -> float:
     return value
 
 
-def amount_text(value: float, unit: str) -> str:
-    """Return an amount as a person writes it and `parse_amount` reads it back, to six digits: `8ms`, `12.5MB`, `3M`."""
+def amount_text(value: float, unit: str, digits: int = 6) -> str:
+    """Return an amount as a person writes it and `parse_amount` reads it, rounded to digits: `8ms`, `12.5MB`, `3M`."""
     if unit == LATENCY_UNIT:
-        return f"{value:.6g}ms"
+        return f"{value:.{digits}g}ms"
     if unit == "bytes":
         factor, name = max(
             ((f, n) for n, f in UNITS[unit].items() if n[-2:] != "iB" and f <= value), default=(1, "B")
@@ -108,7 +108,7 @@ def amount_text(value: float, unit: str) -> str:
         factor, name = max(
             ((f, n) for n, f in UNITS[unit].items() if n != "K" and f <= value), default=(1, "")
         )
-    return f"{value / factor:.6g}{name}"
+    return f"{value / factor:.{digits}g}{name}"
 
 
 def check_contradictions(constraints: Sequence[Constraint]) -> None:

@@ -36,9 +36,6 @@ def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
 
     Raises: ConfigError when none was named, or a file cannot be used.
     """
-    from space.accuracies import load_accuracies
-    from space.dataset import DatasetError
-
     if not source.paths:
         raise ConfigError(
             "no accuracies: name files with --accuracies (the published blox-base-0.blox, or a CSV or Parquet table of your own "
@@ -46,6 +43,9 @@ def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
         )
     if any(SYNTHETIC_SOURCE.fullmatch(path) for path in source.paths):
         return [_synthetic(source, config)]
+    from space.accuracies import load_accuracies
+    from space.dataset import DatasetError
+
     try:
         asked = {"seeds": source.seeds, "allow_pickle": source.allow_pickle, "config": config}
         found = [load_accuracies(source.paths, metric=source.metric, epoch=source.epoch, **asked)]  # type: ignore[arg-type]

@@ -23,6 +23,7 @@ from harness.commands.measure import measure
 from harness.commands.predict import predict
 from harness.commands.profile import profile
 from harness.commands.results import results
+from harness.commands.search import search
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ app = typer.Typer(
 for command in (measure, results, compare, predict, audit, profile, devices, doctor, export):
     app.command()(command)
 app.add_typer(dataset)
+app.add_typer(search)
 
 
 @app.callback()

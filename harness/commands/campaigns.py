@@ -66,7 +66,7 @@ def finish_until(outcome: Outcome, store: Store, json_output: bool) -> None:
         else:
             print_report(table)
             typer.echo(f"the whole table: harness predict --device {outcome.device} --csv", err=True)
-    status = _summarise(outcome)
+    status = summarise(outcome)
     if status:
         raise typer.Exit(status)
 
@@ -83,12 +83,12 @@ def finish(outcomes: list[Outcome], store: Store, json_output: bool) -> None:
             rows += latencies(store, use.configuration, networks)
     if rows or json_output:
         print_latencies(rows, json_output=json_output)
-    status = max(_summarise(outcome) for outcome in outcomes)
+    status = max(summarise(outcome) for outcome in outcomes)
     if status:
         raise typer.Exit(status)
 
 
-def _summarise(outcome: Outcome) -> int:
+def summarise(outcome: Outcome) -> int:
     """Say on standard error what a campaign did; return its exit status."""
     if outcome.uses:
         sessions = "session" if outcome.measured == 1 else "sessions"

@@ -49,8 +49,8 @@ class Selection:
                     )
                 if cost.coverage is not None and cost.coverage < self.latencies.coverage:
                     raise ConfigError(
-                        f"--confidence {self.latencies.coverage:g}: the intervals of {constraint.subject!r}, from a file, hold with "
-                        f"{cost.coverage:g}; give that, or search in the store"
+                        f"--confidence {self.latencies.coverage:g}: the intervals of {constraint.subject!r}, from a file, "
+                        f"hold with {cost.coverage:g}; give that, or search in the store"
                     )
         return joined
 

@@ -1,0 +1,250 @@
+"""`harness search`: the most accurate networks within limits on any number of devices."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.commands.options import (
+    AccuracyPaths,
+    AccuracySd,
+    AllowPickle,
+    Confidence,
+    Constraints,
+    DevicesFile,
+    Epoch,
+    JsonFlag,
+    LatencyFiles,
+    MaxLatency,
+    MeasuredOnly,
+    Metric,
+    RuntimeName,
+    SearchDevices,
+    StoreOption,
+    ThreadCount,
+    TrainingSeeds,
+)
+from harness.errors import ConfigError
+
+if TYPE_CHECKING:
+    from harness.commands.joining import Joined
+    from harness.commands.selection import Selection
+    from search.answers import Answer
+    from search.methods.contract import Trace
+
+EXHAUSTIVE = "exhaustive"
+
+search = typer.Typer(
+    name="search",
+    help="Find the most accurate networks within limits on latency and other costs.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+
+
+@search.callback()
+def find(
+    context: typer.Context,
+    accuracies: AccuracyPaths = None,
+    device: SearchDevices = None,
+    max_latency: MaxLatency = "",
+    constraint: Constraints = None,
+    confidence: Confidence = None,
+    pareto: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pareto",
+            help="Show the Pareto front over accuracy and this cost (a device, params, macs, memory, onnx-size, tflite-size); "
+            "repeat for a front over several.",
+        ),
+    ] = None,
+    show: Annotated[list[str] | None, typer.Option("--show", help="Show this cost, too; repeatable.")] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="Networks to show.")] = 10,
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            help="exhaustive looks at every accuracy; others (see 'harness search compare') at --budget of them.",
+        ),
+    ] = EXHAUSTIVE,
+    budget: Annotated[
+        int, typer.Option("--budget", min=1, help="Accuracy look-ups of methods that are not exhaustive.")
+    ] = 100,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the method.")] = 0,
+    verify: Annotated[
+        int | None,
+        typer.Option(
+            "--verify",
+            min=1,
+            help="Measure so many of the best networks on the devices, at level final, and correct the answer.",
+        ),
+    ] = None,
+    metric: Metric = "",
+    epoch: Epoch = "best",
+    training_seed: TrainingSeeds = None,
+    accuracy_sd: AccuracySd = None,
+    allow_pickle: AllowPickle = False,
+    latencies: LatencyFiles = None,
+    measured_only: MeasuredOnly = False,
+    runtime: RuntimeName = "",
+    threads: ThreadCount = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write all networks within the limits to this CSV file."),
+    ] = None,
+    devices_file: DevicesFile = None,
+    store_url: StoreOption = "",
+    json_output: JsonFlag = False,
+) -> None:
+    """Find the most accurate networks within limits, e.g. --device pixel --max-latency 8ms --accuracies blox-base-0.blox.
+
+    Latencies are measured where they are, and predicted elsewhere. With --confidence the far end of each interval meets the
+    limit. With --verify the best ones are measured before the answer is given.
+    """
+    if context.invoked_subcommand is not None:
+        _refuse_options(context)
+        return
+    from harness.commands.selection import select
+
+    if output is not None and not output.parent.is_dir():
+        raise ConfigError(f"{output}: no folder {str(output.parent)!r}; make it first")
+    selection = select(
+        accuracies=accuracies,
+        metric=metric,
+        epoch=epoch,
+        training_seeds=training_seed,
+        accuracy_sd=accuracy_sd,
+        allow_pickle=allow_pickle,
+        latency_files=latencies,
+        devices=device,
+        max_latency=max_latency,
+        constraints=constraint,
+        confidence=confidence,
+        measured_only=measured_only,
+        runtime=runtime,
+        threads=threads,
+        costs=[*(pareto or ()), *(show or ())],
+    )
+    check_method(method)
+    joined = selection.join(store_url, _say)
+    answer, trace = solve(selection, joined, method, budget, seed)
+    verified: frozenset[int] | None = None
+    status = 0
+    if verify is not None:
+        from harness.commands.verify import verify_finalists
+
+        outcome = verify_finalists(
+            selection,
+            joined,
+            lambda again: solve(selection, again, method, budget, seed)[0],
+            count=verify,
+            devices_file=devices_file,
+            store_url=store_url,
+            quiet=json_output and not sys.stderr.isatty(),
+            say=_say,
+        )
+        joined, answer, verified, status = outcome.joined, outcome.answer, outcome.verified, outcome.status
+    _show(selection, joined, answer, trace, verified, pareto or [], top, json_output)
+    if output is not None:
+        from harness.commands.found import network_document
+        from harness.commands.tables import write_csv
+
+        rows = [network_document(joined.table, index) for index in answer.ranked.tolist()]
+        write_csv(output, rows, list(rows[0]))
+        typer.echo(f"{output}: {len(rows):,} networks", err=True)
+    if status:
+        raise typer.Exit(status)
+
+
+def solve(
+    selection: Selection, joined: Joined, method: str, budget: int, seed: int
+) -> tuple[Answer, Trace | None]:
+    """Return the answer, of all networks or of those that a method looked up, and the method's trace.
+
+    Raises: ConfigError when no network meets the constraints, with the nearest one and what it would take.
+    """
+    from dataclasses import replace
+
+    import numpy as np
+
+    from harness.commands.found import none_found
+    from search.answers import answer, ties
+    from search.constraints import allowed
+
+    found = answer(joined.table, selection.constraints, confident=selection.confident)
+    if not len(found.ranked):
+        raise ConfigError(none_found(joined.table, found))
+    if method == EXHAUSTIVE:
+        return found, None
+    from search.methods.contract import Problem
+    from search.methods.table import run
+
+    table = joined.table
+    limits = {c.subject: c.limit for c in selection.constraints if c.is_upper}
+    problem = Problem(
+        config=table.config,
+        allowed=allowed(table, selection.constraints, confident=selection.confident),
+        budget=budget,
+        seed=seed,
+        costs={name: table.costs[name].values for name in limits},
+        limits=limits,
+    )
+    trace = run(method, problem, lambda indices: table.accuracy.values[indices])
+    seen = found.ranked[np.isin(found.ranked, trace.indices)]
+    return replace(found, ranked=seen, tied=ties(table.accuracy, seen)), trace
+
+
+def check_method(text: str) -> None:
+    """Raise ConfigError when there is no such search method."""
+    from search.methods.table import parse_method
+
+    _, proxy = parse_method(text)
+    if proxy:
+        raise ConfigError(
+            f"--method {text!r}: zero-cost proxies need networks and images; use 'harness search compare --methods {text}'"
+        )
+
+
+def _show(
+    selection: Selection,
+    joined: Joined,
+    answer: Answer,
+    trace: Trace | None,
+    verified: frozenset[int] | None,
+    pareto: list[str],
+    top: int,
+    json_output: bool,
+) -> None:
+    from harness.commands.found import answer_document, print_answer, print_front
+    from harness.commands.tables import print_json
+    from search.constraints import allowed
+    from search.pareto import pareto_front
+
+    front = None
+    if pareto:
+        mask = allowed(joined.table, selection.constraints, confident=selection.confident)
+        front = pareto_front(joined.table, pareto, mask)
+    if json_output:
+        print_json(answer_document(joined, answer, trace, verified, front, top))
+        return
+    print_answer(joined, answer, trace, verified, top)
+    if front is not None:
+        print_front(joined.table, front)
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _refuse_options(context: typer.Context) -> None:
+    """Raise ConfigError when options of the search stand before a subcommand, which would not see them."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = "--" + name.replace("_", "-")
+            raise ConfigError(
+                f"{option} stands before {context.invoked_subcommand!r}, which has options of its own; write it after"
+            )

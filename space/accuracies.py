@@ -1,4 +1,4 @@
-"""Accuracies of the networks of a space: which, of which epoch, over which seeds."""
+"""Accuracies of the networks of a space: which, of which epoch, over which seeds. `space.accuracy_files` reads them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from space.config import BLOX, SpaceConfig
+from space.places import Named, place_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +37,15 @@ class Accuracies:
     synthetic: bool
     notes: tuple[str, ...] = ()
     config: SpaceConfig = BLOX
+
+    def at(self, architecture: Named) -> float | None:
+        """Return the accuracy of one network, by any of its names; None where it has none.
+
+        Raises:
+            ArchitectureError: what was given names no network of the space.
+        """
+        value = self.values.item(place_of(architecture, self.config))
+        return value if value == value else None  # NaN alone is not equal to itself
 
     @property
     def label(self) -> str:

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -39,9 +39,9 @@ def encode(dataset: Dataset) -> tuple[dict[str, str], bytes]:
 
 
 def decode(
-    payload: bytes, header: Header, config: SpaceConfig
+    payload: bytes, header: Header, config: SpaceConfig, wanted: Collection[str] | None = None
 ) -> tuple[NDArray[np.uint8], dict[str, object]]:
-    """Return the digests of the rows, (rows, 16), and the values of each column.
+    """Return the digests of the rows, (rows, 16), and the values of each wanted column; of all where none is named.
 
     Raises:
         DatasetError: the text is no such table; the message names the row.
@@ -50,7 +50,7 @@ def decode(
     if not payload.endswith(b"\n"):
         raise DatasetError("does not end with a line end: it was cut; download or write it again")
     hashes: list[str] = []
-    columns: dict[str, list[object]] = {name: [] for name in kinds}
+    columns: dict[str, list[object]] = {name: [] for name in kinds if wanted is None or name in wanted}
     reader = csv.reader(io.TextIOWrapper(io.BytesIO(payload), encoding="ascii", newline=""), strict=True)
     most = len(config)
     while batch := _next_rows(reader, len(hashes), 1 + len(kinds)):
@@ -61,7 +61,8 @@ def decode(
             )
         texts, *cells = zip(*batch, strict=True)
         for (name, kind), column in zip(kinds.items(), cells, strict=True):
-            columns[name] += _converted(name, kind, column, len(hashes) + 1, config)
+            if name in columns:
+                columns[name] += _converted(name, kind, column, len(hashes) + 1, config)
         hashes += texts
     return digests_of(hashes), dict(columns)
 

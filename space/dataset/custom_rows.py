@@ -9,6 +9,7 @@ numbers as `space.dataset.packing` tells; a text, or a list, after its length in
 from __future__ import annotations
 
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -72,9 +73,9 @@ def encode(dataset: Dataset) -> tuple[dict[str, str], bytes]:
 
 
 def decode(
-    payload: bytes, header: Header, config: SpaceConfig
+    payload: bytes, header: Header, config: SpaceConfig, wanted: Collection[str] | None = None
 ) -> tuple[NDArray[np.uint8], dict[str, object]]:
-    """Return the digests of the rows, (rows, 16), and the values of each column.
+    """Return the digests of the rows, (rows, 16), and the values of each wanted column; of all where none is named.
 
     Raises:
         DatasetError: the bytes are damaged, cut, or more than the space's networks can need.
@@ -91,7 +92,9 @@ def decode(
     hashes, *columns = _split_even(content, rows, fields) or _split_uneven(content, rows, fields)
     assert isinstance(hashes, np.ndarray)
     values = {
-        field.name: _unpacked(field, cells, config) for field, cells in zip(fields[1:], columns, strict=True)
+        field.name: _unpacked(field, cells, config)
+        for field, cells in zip(fields[1:], columns, strict=True)
+        if wanted is None or field.name in wanted
     }
     return hashes[:, ::-1], values
 

@@ -6,10 +6,11 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,9 @@ class _Format:
 
     name: str
     encode: Callable[[Dataset], tuple[dict[str, str], bytes]]
-    decode: Callable[[bytes, Header, SpaceConfig], tuple[NDArray[np.uint8], dict[str, object]]]
+    decode: Callable[
+        [bytes, Header, SpaceConfig, Collection[str] | None], tuple[NDArray[np.uint8], dict[str, object]]
+    ]
 
 
 _FORMATS: Mapping[str, _Format] = {
@@ -42,10 +45,16 @@ _FORMATS: Mapping[str, _Format] = {
 
 
 def read_dataset(
-    path: str | PathLike[str], *, allow_pickle: bool = False, config: SpaceConfig = BLOX
+    path: str | PathLike[str],
+    *,
+    allow_pickle: bool = False,
+    config: SpaceConfig = BLOX,
+    columns: Collection[str] | None = None,
 ) -> Dataset:
     """Read a published data file whole; a file that is damaged or hostile is an error and nothing else.
 
+    Of a file's columns only those in `columns` are kept and, but for what they share with others, checked: lists of
+    200 epochs take their time and memory. None: all of them.
     The header tells a space's stages and ops, not its widths: name the `config` that the file was made for. A
     `.pickle` file is read without running anything that it says, and only where `allow_pickle` is set. A
     `.csv` file that was cut between two rows cannot be told from a shorter one: compare the number of rows.
@@ -69,16 +78,35 @@ def read_dataset(
                 f"has format {header.format!r}, but its suffix {path.suffix} means {chosen.name!r}; "
                 "give the file the suffix of its format"
             )
-        digests, columns = chosen.decode(payload, header, config)
+        if columns is not None and not set(header.columns) & set(columns):
+            raise DatasetError(
+                f"has none of the columns {', '.join(sorted(columns))}; its columns are {', '.join(header.columns)}"
+            )
+        digests, values = chosen.decode(payload, header, config, columns)
         if not len(digests):
             raise DatasetError("holds no row; it was cut: download or write it again")
         return Dataset(
             dataset_type=header.dataset_type,
             indices=indices_of(digests, config),
-            columns=columns,  # type: ignore[arg-type]  # made into columns there
+            columns=values,  # type: ignore[arg-type]  # made into columns there
             extra=header.extra,
             config=config,
         )
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}") from error
+
+
+def read_header(path: str | PathLike[str], *, config: SpaceConfig = BLOX) -> Header:
+    """Read what a published data file says of itself, and none of its rows.
+
+    Raises:
+        DatasetError: the file cannot be read, or has no header of this space.
+    """
+    path = Path(path)
+    try:
+        _format_of(path)
+        with _opened(path) as file:
+            return parse_header(file.read(HEADER_BYTES), config)[0]
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}") from error
 
@@ -124,24 +152,31 @@ def _format_of(path: Path) -> _Format:
 
 def _contents(path: Path, config: SpaceConfig) -> tuple[Header, bytes]:
     """Return a file's header, and its other bytes if they are no more than the columns can need."""
+    with _opened(path) as file:
+        head = file.read(HEADER_BYTES)
+        header, size = parse_header(head, config)
+        kinds = kinds_of(header.dataset_type, header.columns).values()
+        row = sum(kind.max_characters(config) for kind in kinds) + 64  # and the hash
+        limit = min(_MAX_FILE_BYTES, HEADER_BYTES + row * len(config))
+        found = os.fstat(file.fileno()).st_size
+        if found > limit:
+            raise DatasetError(
+                f"holds {found} bytes, and {len(config)} rows of these columns need no more than {limit}; "
+                "do not trust the file"
+            )
+        file.seek(size)
+        return header, file.read(found)  # no more, should the file be growing
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file to be read; what the system refuses meanwhile is a DatasetError."""
     try:
         # A pipe would wait for its other end, were it opened first.
         if not stat.S_ISREG(path.stat().st_mode):
             raise DatasetError("is not a regular file; give the path of a data file")
         with path.open("rb") as file:
-            head = file.read(HEADER_BYTES)
-            header, size = parse_header(head, config)
-            kinds = kinds_of(header.dataset_type, header.columns).values()
-            row = sum(kind.max_characters(config) for kind in kinds) + 64  # and the hash
-            limit = min(_MAX_FILE_BYTES, HEADER_BYTES + row * len(config))
-            found = os.fstat(file.fileno()).st_size
-            if found > limit:
-                raise DatasetError(
-                    f"holds {found} bytes, and {len(config)} rows of these columns need no more than {limit}; "
-                    "do not trust the file"
-                )
-            file.seek(size)
-            return header, file.read(found)  # no more, should the file be growing
+            yield file
     except OSError as error:
         raise DatasetError(f"cannot be read: {error.strerror}; check the path") from error
 

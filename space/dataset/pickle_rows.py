@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +30,9 @@ def encode(dataset: Dataset) -> tuple[dict[str, str], bytes]:
 
 
 def decode(
-    payload: bytes, header: Header, config: SpaceConfig
+    payload: bytes, header: Header, config: SpaceConfig, wanted: Collection[str] | None = None
 ) -> tuple[NDArray[np.uint8], dict[str, object]]:
-    """Return the digests of the rows, (rows, 16), and the values of each column.
+    """Return the digests of the rows, (rows, 16), and the values of each wanted column; of all where none is named.
 
     Raises:
         DatasetError: the pickle holds no such rows; the message names the row, or the byte.
@@ -51,6 +51,7 @@ def decode(
     values = {
         name: _values(name, kind, column, config)
         for (name, kind), column in zip(kinds.items(), columns, strict=True)
+        if wanted is None or name in wanted
     }
     return digests_of(hashes), values
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TypeAlias
 
-from space.accuracies import Accuracies
+from space.accuracies import Accuracies, Paths
 from space.config import BLOX, SpaceConfig
 from space.dataset import DatasetError, read_dataset
 from space.dataset.files import read_header
@@ -19,35 +18,21 @@ from space.seed_means import mean_over_seeds
 from space.training_accuracies import choose_metric, columns_for, measure
 from space.trainings import Part, Trainings, check_parts
 
-Paths: TypeAlias = str | PathLike[str] | Sequence[str | PathLike[str]]
-
 _SUFFIXES = (".blox", ".csv", ".pickle")  # of published files, the first found counts
 _NAMES = ("blox-base-*", "blox-ext-*")
 _HEADER_BEGIN = b"---\n"
 
 
-def load_accuracies(
+def read_accuracies(
     paths: Paths,
-    *,
-    metric: str = "",
-    epoch: str = BEST,
-    seeds: tuple[int, ...] = (),
-    allow_pickle: bool = False,
-    config: SpaceConfig = BLOX,
-    architecture_column: str = "",
+    metric: str,
+    epoch: str,
+    seeds: tuple[int, ...],
+    allow_pickle: bool,
+    config: SpaceConfig,
+    architecture_column: str,
 ) -> Accuracies:
-    """Read one accuracy for each network of a space, the mean over its seeds.
-
-    `paths` are published files of trainings, folders that hold them, or one table of a user's own (`space.own`). `metric` is
-    a column; empty: `val_top1` where there is one, else `test_top1`, else the only one. Who searches on test accuracies
-    chooses by luck on the test images: hence the order. `epoch` is `best`, that of the best validation accuracy,
-    `last`, or a number from 1; it is for columns with a value an epoch. `seeds`: all that there are. A `.pickle` file is
-    read only where `allow_pickle` is set. `architecture_column` names an own table's column of networks.
-
-    Raises:
-        DatasetError: the files are damaged, are not what was asked for, or do not fit each other; the message
-            names the file, the value and the remedy.
-    """
+    """Do what `space.accuracies.load_accuracies` tells."""
     check_epoch(epoch)
     files = _files(paths, allow_pickle)
     own = [path for path in files if not _is_published(path)]

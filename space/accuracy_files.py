@@ -44,9 +44,9 @@ def read_accuracies(
         trainings = _read(chosen, columns_for(metric, epoch), allow_pickle, config)
         return mean_over_seeds(measure(trainings, metric, epoch, seeds), seeds)
     if len(files) > 1:
-        other = next(path for path in files if path != own[0])
+        files.remove(own[0])
         raise DatasetError(
-            f"{own[0]}: is a table of your own, and {other} was named beside it; name one table, or published files"
+            f"{own[0]}: is a table of your own, and {files[0]} was named beside it; name one table, or published files"
         )
     if epoch != BEST:
         raise DatasetError(

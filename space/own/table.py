@@ -62,14 +62,58 @@ def read_own_table(
     """
     path = Path(path)
     try:
-        return _measured(path, _source(path), metric, architecture_column, config)
+        return measured_of(
+            _content(path),
+            path.suffix.lower(),
+            name=str(path),
+            metric=metric,
+            architecture_column=architecture_column,
+            config=config,
+        )
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}") from error
 
 
-def _source(path: Path) -> Source:
-    suffix = path.suffix.lower()
-    if suffix not in (".csv", ".parquet"):
+def measured_of(
+    content: bytes,
+    suffix: str,
+    *,
+    name: str = "",
+    metric: str = "",
+    architecture_column: str = "",
+    config: SpaceConfig = BLOX,
+) -> Measured:
+    """Return what the bytes of a table with this suffix hold, as `read_own_table` does; `name` is the file's.
+
+    Raises:
+        DatasetError: as told there; the message does not name the file.
+    """
+    source = csv_source(content) if suffix == ".csv" else parquet_source(content)
+    named = [title for title in source.titles if title]  # data frames write their index without a title
+    if again := [title for title in named if named.count(title) > 1]:
+        raise DatasetError(f"two columns have the title {shown(again[0])}; rename one")
+    if not source.rows:
+        raise DatasetError("holds no row after its titles; it was cut, or is empty: write it again")
+    networks = _architecture_column(source, architecture_column)
+    metric = _metric(source, metric, [title for title in named if title not in (networks, SEED_COLUMN)])
+    values = _percent(metric, source.numbers(metric))
+    seeds = _seeds(source) if SEED_COLUMN in source.titles else None
+    indices = _places(networks, source.cells(networks), config)
+    _refuse_doubles(indices, seeds, config)
+    return Measured(
+        metric=metric,
+        epoch="",
+        indices=indices,
+        seeds=seeds,
+        values=values,
+        origin=(name,),
+        synthetic=SYNTHETIC in Path(name).name.lower() or SYNTHETIC in metric.lower(),
+        config=config,
+    )
+
+
+def _content(path: Path) -> bytes:
+    if path.suffix.lower() not in (".csv", ".parquet"):
         raise DatasetError(f"has the suffix {path.suffix!r}, which names no table; use .csv or .parquet")
     try:
         if not path.is_file():  # a pipe would wait for its other end, were it opened
@@ -83,46 +127,7 @@ def _source(path: Path) -> Source:
         raise DatasetError(f"cannot be read: {reason}; check the path") from error
     if len(content) > MAX_FILE_BYTES:
         raise DatasetError(f"holds more than {MAX_FILE_BYTES} bytes; keep only the columns that are needed")
-    return source_of(content, suffix)
-
-
-def source_of(content: bytes, suffix: str) -> Source:
-    """Return the table that the bytes of a file with this suffix hold.
-
-    Raises:
-        DatasetError: they hold none, or one that is too large.
-    """
-    source = csv_source(content) if suffix == ".csv" else parquet_source(content)
-    named = [
-        title for title in source.titles if title
-    ]  # index columns of data frames are written without a title
-    if again := [title for title in named if named.count(title) > 1]:
-        raise DatasetError(f"two columns have the title {shown(again[0])}; rename one")
-    if not source.rows:
-        raise DatasetError("holds no row after its titles; it was cut, or is empty: write it again")
-    return source
-
-
-def _measured(
-    path: Path, source: Source, metric: str, architecture_column: str, config: SpaceConfig
-) -> Measured:
-    networks = _architecture_column(source, architecture_column)
-    others = [title for title in source.titles if title and title not in (networks, SEED_COLUMN)]
-    metric = _metric(source, metric, others)
-    values = _percent(metric, source.numbers(metric))
-    seeds = _seeds(source) if SEED_COLUMN in source.titles else None
-    indices = _places(networks, source.cells(networks), config)
-    _refuse_doubles(indices, seeds, config)
-    return Measured(
-        metric=metric,
-        epoch="",
-        indices=indices,
-        seeds=seeds,
-        values=values,
-        origin=(str(path),),
-        synthetic=SYNTHETIC in path.name.lower() or SYNTHETIC in metric.lower(),
-        config=config,
-    )
+    return content
 
 
 def _architecture_column(source: Source, wanted: str) -> str:

@@ -1,0 +1,251 @@
+// The page: reads the table, listens to the limits, and shows the choice that follows from them.
+
+const SLIDER_STEPS = 1000;
+const PLOT_DELAY_MS = 60; // plots wait until a slider rests so long; answer, counts and tables do not
+const BEST_ROWS = 20;
+
+const table = readTable(byId("report-data").textContent);
+const state = { limits: table.costs.map((cost) => cost.limit), upperEnds: table.upper_ends, shown: 0 };
+const orders = new Map(); // networks by a cost, sorted when it is first shown
+let plotTimer = 0;
+
+function orderOf(cost) {
+  if (!orders.has(cost)) orders.set(cost, cheapestFirst(table, cost));
+  return orders.get(cost);
+}
+
+function timed(name, begin) {
+  performance.measure(`harness-${name}`, { start: begin, end: performance.now() });
+}
+
+function choose() {
+  const meets = meetingLimits(table, state.limits, state.upperEnds);
+  const best = mostAccurate(table, state.limits, meets, BEST_ROWS);
+  const cost = table.costs[state.shown];
+  return {
+    meets,
+    best,
+    count: countOnes(meets),
+    front: cost ? paretoFront(table, orderOf(cost), meets) : [],
+    miss: best.length ? null : nearestMiss(table, state.limits, state.upperEnds),
+  };
+}
+
+function refresh() {
+  const begin = performance.now();
+  const choice = choose();
+  timed("choice", begin);
+  const cost = table.costs[state.shown];
+  fillAnswer(byId("answer"), table, choice);
+  const ties = (index) => (index !== choice.best[0] && tiesWith(table.accuracy, index, choice.best[0]) ? tieMark() : "");
+  fillNetworks(byId("best"), table, choice.best, ties);
+  const starred = (index) => (index === choice.best[0] ? element("span", { class: "star", title: "the answer" }, " ★") : "");
+  fillNetworks(byId("front"), table, choice.front, starred);
+  byId("front-title").textContent = cost ? `Pareto front by ${costName(cost)}` : "Pareto front";
+  byId("front-note").textContent = cost
+    ? `${countText(choice.front.length, "network")} within the limits, each more accurate than every cheaper one. ${cost.title}`
+    : "";
+  byId("download").disabled = choice.front.length === 0;
+  byId("download").onclick = () => download(choice.front, cost);
+  byId("command").textContent = searchCommand(table, state.limits, state.upperEnds);
+  timed("refresh", begin);
+  clearTimeout(plotTimer);
+  plotTimer = setTimeout(() => draw(choice, cost), PLOT_DELAY_MS);
+}
+
+async function draw(choice, cost) {
+  const begin = performance.now();
+  if (!cost) return;
+  const order = orderOf(cost);
+  const count = await drawMain(table, cost, state.limits[state.shown], choice, order);
+  byId("plot-note").textContent = plotNote(cost, order.length, count);
+  const panels = table.costs.flatMap((one, place) => {
+    const target = byId(`panel-${place}`);
+    if (!target) return [];
+    const whole = paretoFront(table, orderOf(one), null);
+    const front = paretoFront(table, orderOf(one), choice.meets);
+    return [{ cost: one, target, limit: state.limits[place], whole, front }];
+  });
+  await drawPanels(table, panels, choice);
+  timed("draw", begin);
+  document.documentElement.dataset.drawn = Number(document.documentElement.dataset.drawn ?? 0) + 1;
+}
+
+function plotNote(cost, known, drawn) {
+  const missing = table.networks - known;
+  const sentences = [];
+  if (drawn < known) {
+    sentences.push(
+      `This browser has no WebGL: a sample of ${drawn.toLocaleString("en")} of ${countText(known, "network")} is drawn; ` +
+        "front, answer and tables are of all.",
+    );
+  } else {
+    sentences.push(`${countText(drawn, "network")} drawn.`);
+  }
+  if (missing) sentences.push(`${countText(missing, "network")} without an accuracy or without ${costName(cost)} are left out.`);
+  return sentences.join(" ");
+}
+
+function tieMark() {
+  return element("span", { class: "tie", title: "ties with the best within the noise of training seeds" }, " ≈");
+}
+
+function bestNote() {
+  const { seed_sd: sd, seeds } = table.accuracy;
+  if (sd === null) {
+    return "≈ ties with the best: equal. How much an accuracy changes with the training seed is not known here, so that others may tie too.";
+  }
+  return (
+    `≈ ties with the best: the 95 % intervals over training seeds (±) overlap. From one seed to the next an accuracy changes by ` +
+    `${sd.toFixed(2)} points (standard deviation${seeds.length > 1 ? `, of ${seeds.length} seeds` : ""}).`
+  );
+}
+
+// Build the inputs of one cost: a number and a slider that follow each other. Empty, or the slider at its end: no limit.
+function limitRow(cost, place) {
+  const number = element("input", {
+    type: "number", id: `limit-${place}`, step: "any", placeholder: "no limit", inputmode: "decimal",
+  });
+  const slider = element("input", {
+    type: "range", id: `slider-${place}`, min: 0, max: SLIDER_STEPS, step: 1, "aria-label": `${costName(cost)}, upper limit`,
+  });
+  const span = cost.most - cost.least || 1;
+  const stepOf = (limit) => {
+    const share = limit === null ? 1 : (limit - cost.least) / span;
+    return Math.round(SLIDER_STEPS * Math.min(1, Math.max(0, share)));
+  };
+  slider.value = stepOf(state.limits[place]);
+  number.value = state.limits[place] === null ? "" : String(Number((state.limits[place] / cost.scale).toPrecision(12)));
+  const set = (limit) => {
+    state.limits[place] = limit;
+    refresh();
+  };
+  number.addEventListener("input", () => {
+    const limit = number.value === "" ? null : typedNumber(number.value, cost.scale);
+    slider.value = stepOf(limit);
+    set(limit);
+  });
+  slider.addEventListener("input", () => {
+    const step = Number(slider.value);
+    const limit = step === SLIDER_STEPS ? null : roundedLimit(cost, cost.least + (span * step) / SLIDER_STEPS);
+    number.value = limit === null ? "" : String(limit);
+    set(limit === null ? null : typedNumber(String(limit), cost.scale));
+  });
+  const label = element("label", { for: `limit-${place}` }, costName(cost));
+  const known = cost.known === table.networks ? "" : `; known of ${countText(cost.known, "network")}`;
+  const range = cost.known ? `${costNumber(cost, cost.least)} to ${costText(cost, cost.most)}${known}` : "not known of any network";
+  return element(
+    "div",
+    { class: "limit" },
+    label,
+    slider,
+    element("span", { class: "entry" }, "≤ ", number, element("span", { class: "unit" }, cost.sign)),
+    element("small", {}, range),
+  );
+}
+
+// Return a typed number times a power of ten, without an error of rounding where it can be had: 2.3 M is 2300000.
+function typedNumber(text, scale) {
+  const shifted = Number(`${text}e${Math.round(Math.log10(scale))}`);
+  return Number.isNaN(shifted) ? Number(text) * scale : shifted;
+}
+
+function download(indices, cost) {
+  const file = new Blob([csvText(table, indices)], { type: "text/csv;charset=utf-8" });
+  const word = table.anySynthetic ? `${SYNTHETIC}-` : "";
+  const link = element("a", { download: `${word}front-${cost.name.replace(/[^\w.-]+/g, "-")}.csv` });
+  link.href = URL.createObjectURL(file);
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+async function copyCommand() {
+  const button = byId("copy-command");
+  try {
+    await navigator.clipboard.writeText(byId("command").textContent);
+    button.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(byId("command")); // where pages may not copy, one key does
+    button.textContent = "Selected: press Ctrl+C";
+  }
+  setTimeout(() => { button.textContent = "Copy the command"; }, 2000);
+}
+
+function fillHead() {
+  const { space, accuracy, costs } = table;
+  const devices = costs.filter((cost) => cost.unit === "ms").map(costName);
+  const known = accuracy.known === space.networks ? "" : `, known of ${accuracy.known.toLocaleString("en")}`;
+  byId("about").textContent =
+    `${countText(space.networks, "network")} of the space ${space.name}; accuracy: ${accuracy.label}${known}; ` +
+    `${devices.length ? `latencies on ${devices.join(", ")}` : "no latencies"}; made ${table.made_utc}`;
+  byId("synthetic").hidden = !table.anySynthetic;
+  const made = [accuracy, ...table.shown, ...costs].filter((one) => one.synthetic).map((one) => one.name ?? one.label);
+  byId("synthetic").replaceChildren(
+    element("strong", {}, "Synthetic. "),
+    `Made up to try things out, not measured and not trained: ${made.join(", ")}. Draw no conclusion from what depends on it.`,
+  );
+  byId("versions").textContent = table.versions.map(([name, version]) => `${name} ${version}`).join(", ");
+}
+
+function fillLegend() {
+  const item = (kind, text) => element("li", { class: kind }, text);
+  const anyMeasured = table.costs[state.shown]?.measured;
+  byId("legend").replaceChildren(
+    item("predicted", anyMeasured ? "predicted" : "network"),
+    ...(anyMeasured ? [item("measured", "measured")] : []),
+    item("dimmed", "outside the limits"),
+    item("front", "Pareto front"),
+    item("best", "answer"),
+  );
+}
+
+function begin() {
+  fillHead();
+  fillConditions(table);
+  fillNotes(table);
+  byId("best-note").textContent = bestNote();
+  byId("limits-form").replaceChildren(...table.costs.map(limitRow));
+  byId("limits-form").addEventListener("submit", (event) => event.preventDefault());
+  byId("clear").addEventListener("click", () => {
+    table.costs.forEach((_, place) => {
+      byId(`limit-${place}`).value = "";
+      byId(`slider-${place}`).value = SLIDER_STEPS;
+    });
+    state.limits.fill(null);
+    refresh();
+  });
+  const sure = table.costs.filter((cost) => cost.high);
+  byId("upper-row").hidden = sure.length === 0;
+  const coverages = [...new Set(sure.map((cost) => percentText(cost.coverage)))].join(" or ");
+  byId("upper-note").textContent = `of ${sure.map(costName).join(", ")}: intervals of ${coverages}`;
+  byId("upper").checked = state.upperEnds;
+  byId("upper").addEventListener("change", () => {
+    state.upperEnds = byId("upper").checked;
+    refresh();
+  });
+  byId("shown").replaceChildren(...table.costs.map((cost, place) => element("option", { value: place }, costTitle(cost))));
+  byId("shown").addEventListener("change", () => {
+    state.shown = Number(byId("shown").value);
+    fillLegend();
+    refresh();
+  });
+  const latencies = table.costs.flatMap((cost, place) => (cost.unit === "ms" ? [place] : []));
+  byId("devices").hidden = latencies.length < 2;
+  if (latencies.length > 1) {
+    byId("panels").replaceChildren(
+      ...latencies.map((place) => element("figure", {}, element("div", { id: `panel-${place}`, class: "plot" }))),
+    );
+  }
+  byId("copy-command").addEventListener("click", copyCommand);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", refresh);
+  addEventListener("scroll", () => { byId("tip").hidden = true; }, { passive: true });
+  fillLegend();
+  const tips = new MutationObserver(() => { // plots exist only once they were drawn
+    tips.disconnect();
+    for (const target of document.querySelectorAll(".plot")) if (target.on) followPointer(table, target);
+  });
+  tips.observe(document.documentElement, { attributes: true, attributeFilter: ["data-drawn"] });
+  refresh();
+}
+
+begin();

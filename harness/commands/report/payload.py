@@ -1,0 +1,136 @@
+"""What the page is told: a joined table as JSON, its columns as the base64 of little-endian arrays.
+
+A column is `{"kind", "data"}`, and `table` besides where kind is `codes8` or `codes16`: its distinct values, float64, which
+`data` points into with uint8 or uint16. Published accuracies and costs by arithmetic repeat themselves, so that codes hold them
+exactly in 2 bytes a network; other numbers take 8 bytes, or 4 where they are latencies, which no clock knows to 7 digits.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.answers import Z
+
+if TYPE_CHECKING:
+    from search.table import Cost, Table
+    from space.accuracies import Accuracies
+
+Json = dict[str, object]
+GRADES = ("", "A", "B", "C", "D")  # the code of a grade is its place
+LATENCY_UNIT = "ms"
+_CODES = {"codes8": "<u1", "codes16": "<u2"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Report:
+    """What a page shows.
+
+    `conditions`: by a cost's name, what stood behind it as label and text, in the order to be read. `notes` say what is missing
+    or doubtful. `versions` name the software, as `conditions` do. `limits`, upper ones by a cost's name in the cost's unit, are
+    those that the page opens with; `confident`: the upper ends of intervals must meet them. `command` is what limits are
+    appended to, to ask the same on the command line. `made_utc` is a time for people.
+    """
+
+    table: Table
+    title: str
+    made_utc: str
+    conditions: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    versions: Sequence[tuple[str, str]] = ()
+    limits: Mapping[str, float] = field(default_factory=dict)
+    confident: bool = False
+    command: str = "harness search"
+
+    def __post_init__(self) -> None:
+        for name in (*self.limits, *self.conditions):
+            if name not in self.table.costs:
+                raise ValueError(f"report: {name!r} is no cost of the table ({', '.join(self.table.costs)})")
+
+
+def build_payload(report: Report) -> Json:
+    """Return all that the page's program reads, as plain values."""
+    table = report.table
+    return {
+        "title": report.title,
+        "made_utc": report.made_utc,
+        "command": report.command,
+        "upper_ends": report.confident,
+        "space": {
+            "name": table.config.name,
+            "networks": len(table.config),
+            "stages": table.config.stages,
+            "blocks": [str(block) for block in table.config.blocks],
+        },
+        "accuracy": _accuracy(table.accuracy)
+        | {
+            "seed_sd": table.accuracy.seed_sd,
+            "seed_counts": encode(table.accuracy.seed_counts),
+            "z": Z,
+            "seeds": list(table.accuracy.seeds),
+            "origin": list(table.accuracy.origin),
+        },
+        "shown": [_accuracy(accuracies) for accuracies in table.shown],
+        "costs": [
+            _cost(cost)
+            | {
+                "name": name,
+                "limit": report.limits.get(name),
+                "conditions": [list(pair) for pair in report.conditions.get(name, ())],
+            }
+            for name, cost in table.costs.items()
+        ],
+        "grades": GRADES,
+        "notes": list(report.notes),
+        "versions": [list(pair) for pair in report.versions],
+    }
+
+
+def encode(values: NDArray[np.generic], *, exact: bool = True) -> Json:
+    """Return a column as the page reads it; NaN stays NaN. Not `exact`: 4 bytes a value where codes do not do."""
+    distinct, codes = np.unique(values, return_inverse=True)
+    for kind, code in _CODES.items():
+        if len(distinct) <= 2 ** (8 * np.dtype(code).itemsize):
+            return {"kind": kind, "table": _base64(distinct, "<f8"), "data": _base64(codes, code)}
+    if exact:
+        return {"kind": "float64", "data": _base64(values, "<f8")}
+    return {"kind": "float32", "data": _base64(values, "<f4")}
+
+
+def _base64(values: NDArray[np.generic], kind: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(values).astype(kind).tobytes()).decode("ascii")
+
+
+def _accuracy(accuracies: Accuracies) -> Json:
+    return {
+        "label": accuracies.label,
+        "synthetic": accuracies.synthetic,
+        "values": encode(accuracies.values),
+        "notes": list(accuracies.notes),
+    }
+
+
+def _cost(cost: Cost) -> Json:
+    exact = cost.unit != LATENCY_UNIT
+    grades = None
+    if cost.grades is not None:
+        codes = np.zeros(cost.grades.shape)
+        for code, grade in enumerate(GRADES):
+            codes[cost.grades == grade] = code
+        grades = encode(codes)
+    return {
+        "unit": cost.unit,
+        "title": cost.title,
+        "synthetic": cost.synthetic,
+        "coverage": cost.coverage,
+        "values": encode(cost.values, exact=exact),
+        "low": None if cost.low is None else encode(cost.low, exact=exact),
+        "high": None if cost.high is None else encode(cost.high, exact=exact),
+        "measured": None if cost.measured is None else encode(cost.measured),
+        "grades": grades,
+    }

@@ -1,4 +1,4 @@
-"""Predict accuracies by a ridge on what blocks are made of, with DONNA's second-order terms (Moons et al. 2021, arXiv:2012.08859).
+"""Predict accuracies by a ridge on what blocks are made of, with second-order terms as in DONNA (arXiv:2012.08859).
 
 The features are the op counts and the wiring of each stage, 27 numbers for Blox, and their products in pairs, within stages
 and between them. DONNA's features are the losses of distilled blocks; here no block was trained.
@@ -43,7 +43,9 @@ class SecondOrder:
     def predict(self, indices: IndexArray) -> FloatArray:
         """Return predicted accuracies (n,)."""
         rows = self._rows(indices)  # (n, columns)
-        predicted: FloatArray = self._constant + rows @ self._slopes + ((rows @ self._products) * rows).sum(axis=1)
+        predicted: FloatArray = (
+            self._constant + rows @ self._slopes + ((rows @ self._products) * rows).sum(axis=1)
+        )
         return predicted
 
     def _rows(self, indices: IndexArray) -> FloatArray:

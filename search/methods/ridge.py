@@ -33,6 +33,4 @@ def fit_ridge(designs: Sequence[FloatArray], scores: FloatArray) -> Ridge:
 
     models = [RidgeCV(alphas=PENALTIES).fit(design, scores) for design in designs]
     chosen = int(np.argmax([model.best_score_ for model in models]))  # minus the mean squared error
-    return Ridge(
-        chosen=chosen, slopes=models[chosen].coef_, constant=float(models[chosen].intercept_)
-    )
+    return Ridge(chosen=chosen, slopes=models[chosen].coef_, constant=float(models[chosen].intercept_))

@@ -58,6 +58,12 @@ def _linear(problem: Problem) -> Method:
     return PredictorLoop(problem, SecondOrder(problem.config))
 
 
+def _programme(problem: Problem) -> Method:
+    from search.methods.programme_search import ProgrammeSearch
+
+    return ProgrammeSearch(problem)
+
+
 METHODS: dict[str, Known] = {
     "exhaustive": Known(make=_exhaustive, meaning="all allowed networks in canonical order", warms_up=False),
     "random": Known(make=_random, meaning="random allowed networks", warms_up=False),
@@ -66,6 +72,9 @@ METHODS: dict[str, Known] = {
     ),
     "linear": Known(
         make=_linear, meaning="rounds of 20 by a second-order ridge on op counts and wiring of each stage"
+    ),
+    "programme": Known(
+        make=_programme, meaning="an integer programme over what blocks add by a fit to random networks"
     ),
     "ranked": Known(make=_ranked, meaning="the order of a zero-cost proxy; written as the proxy's name"),
 }

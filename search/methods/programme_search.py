@@ -1,0 +1,97 @@
+"""Plan by an integer programme: fit what each block of each stage adds to accuracy, and choose the best sum within the limits.
+
+LANA's way (Molchanov et al. 2021, arXiv:2107.10624) with a fit in place of distilled blocks: half of the budget goes to random
+networks (or those that a warm-up's proxy prefers), a ridge takes them apart into a score for each block, and the programme
+chooses the networks of the best sums, which are looked up in rounds, each with a better fit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from search.latency.features import block_digits, block_features, pair_features, rows_of, standardised
+from search.methods.contract import FloatArray, IndexArray, Problem
+from search.methods.loop import ROUND
+from search.methods.ridge import fit_ridge
+from search.programme import Limit, additive_part, in_order, index_of
+from space import SpaceConfig
+
+TRIES = 50 * ROUND  # choices of the programme that are looked through for a round's networks
+JITTER = 1e-6  # of the widest stage's scores: chance orders what the fit holds equal
+_PAIR_SCALE = 0.3  # products are shrunk more, as in `search.methods.linear`
+
+
+class ProgrammeSearch:
+    """Ask for random networks, then for the best choices of the programme that are allowed.
+
+    A limited cost enters the programme by its additive part. What that leaves out is allowed for by its deviation: the
+    programme's limit is so much looser, and choices whose own cost breaks the true one are passed over. Where the
+    programme finds too few allowed networks, random ones fill the round.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._rng = problem.rng()
+        self._asked = np.zeros(len(problem.config), dtype=np.bool_)
+        self._known: list[tuple[IndexArray, FloatArray]] = []
+        self._tables = _tables(problem.config)
+        self._limits = [
+            _limit(problem.config, name, problem.costs[name], upper) for name, upper in problem.limits.items()
+        ]
+
+    def ask(self) -> IndexArray:
+        """Return half of the budget at first, then a round of planned networks."""
+        if self._known:
+            wanted = self._planned()
+            if len(wanted) < ROUND:
+                without = self._asked.copy()
+                without[wanted] = True
+                wanted = np.append(wanted, self._problem.draw(ROUND - len(wanted), self._rng, without))
+        else:
+            wanted = self._problem.first(max(1, self._problem.budget // 2), self._rng)
+        self._asked[wanted] = True
+        return wanted
+
+    def tell(self, indices: IndexArray, scores: FloatArray) -> None:
+        """Keep what was looked up; the next round is planned with it."""
+        self._known.append((indices, scores))
+
+    def _planned(self) -> IndexArray:
+        """Return up to a round of networks from the programme's best, best first."""
+        config, found = self._problem.config, []
+        if (self._problem.allowed & ~self._asked).any():
+            for tried, choice in enumerate(in_order(self._scores(), self._limits), start=1):
+                index = index_of(config, choice.blocks)
+                if self._problem.allowed[index] and not self._asked[index]:
+                    found.append(index)
+                if len(found) == ROUND or tried == TRIES:
+                    break
+        return np.array(found, dtype=np.int64)
+
+    def _scores(self) -> FloatArray:
+        """Return what each block adds to accuracy in each stage, (stages, B)."""
+        config = self._problem.config
+        indices = np.concatenate([indices for indices, _ in self._known])
+        told = np.concatenate([scores for _, scores in self._known])
+        digits = block_digits(config, indices)
+        fit = fit_ridge([rows_of(table, digits) for table in self._tables], told)
+        slopes = fit.slopes.reshape(config.stages, -1)  # (stages, columns)
+        scores = slopes @ self._tables[fit.chosen].T
+        spread = float(np.ptp(scores, axis=1).max())
+        return scores + self._rng.normal(0, JITTER * spread if spread > 0 else 1.0, scores.shape)
+
+
+def _tables(config: SpaceConfig) -> list[FloatArray]:
+    """Return features of each block (B, columns), plainest first: its ops and wiring, with their products, itself."""
+    cells = standardised(block_features(config))
+    pairs = _PAIR_SCALE * standardised(pair_features(config))
+    return [cells, np.hstack([cells, pairs]), np.eye(len(config.blocks))]
+
+
+def _limit(config: SpaceConfig, name: str, values: FloatArray, upper: float) -> Limit:
+    effects, constant = additive_part(config, values)
+    digits = block_digits(config, np.arange(len(config)))
+    additive = constant + effects[np.arange(config.stages), digits].sum(axis=1)
+    return Limit(
+        name=name, costs=effects, constant=constant, upper=upper + float(np.nanstd(values - additive))
+    )

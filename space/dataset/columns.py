@@ -87,7 +87,10 @@ def block_codes(ops: tuple[str, ...]) -> NDArray[np.int64]:
 
 
 def _floats(name: str, values: object, dimensions: int) -> NDArray[np.float64]:
-    return as_numbers(name, values, "fiu", dimensions).astype(np.float64)
+    numbers = as_numbers(name, values, "fiu", dimensions)
+    # What its owner has frozen, as the readers of files do, need not be copied to be kept.
+    is_frozen = numbers is values and numbers.base is None and not numbers.flags.writeable
+    return numbers.astype(np.float64, copy=not is_frozen)
 
 
 def _checked(name: str, kind: Kind, values: NDArray[np.float64], first_row: int = 1) -> NDArray[np.float64]:
@@ -95,6 +98,8 @@ def _checked(name: str, kind: Kind, values: NDArray[np.float64], first_row: int 
         raise DatasetError(
             f"row {first_row}: {name} is a list of {values.shape[1]} values; give 1 to {MAX_LIST}"
         )
+    if kind.value == "accuracy" and values.size and values.min() >= 0 and values.max() <= 100:
+        return values  # NaN is neither; two passes over millions of epochs in place of six
     good: NDArray[np.bool_] = np.isfinite(values)
     good &= (values > 0) if kind.positive else (values >= 0)
     wanted = "a number above 0" if kind.positive else "a number of at least 0"
@@ -152,9 +157,8 @@ def _vectors(name: str, values: object, indices: NDArray[np.int64], config: Spac
 def _refuse(
     name: str, values: NDArray[np.generic], good: NDArray[np.bool_], wanted: str, first_row: int = 1
 ) -> None:
-    bad = np.argwhere(~good)
-    if bad.size:
-        row, *place = (int(i) for i in bad[0])
+    if not good.all():
+        row, *place = (int(i) for i in np.argwhere(~good)[0])
         element = "".join(f"[{i}]" for i in place)
         value = values[(row, *place)].item()
         raise DatasetError(

@@ -104,21 +104,40 @@ def unpack(name: str, packing: Packing, content: NDArray[np.uint8], count: int) 
         DatasetError: an accuracy lies outside its column's range; the message names the number.
     """
     found = np.empty((len(content), count))
-    first = np.arange(count) * packing.bits
-    byte, shift = first >> 3, first & 7
+    groups = -(
+        -count // 8
+    )  # eight numbers end where a byte ends, so that each of the eight lies alike in all groups
+    mask, span = np.uint32((1 << packing.bits) - 1), packing.highest - packing.lowest
+    accuracies = _accuracies(packing.kind.images)[packing.lowest :] if packing.kind.images else None
     for part in _parts(len(content)):
-        padded = np.pad(content[part], ((0, 0), (0, 2))).astype(np.uint32)
-        wide = padded[:, byte] | (padded[:, byte + 1] << 8) | (padded[:, byte + 2] << 16)
-        numbers = (wide >> shift) & ((1 << packing.bits) - 1)
-        if not packing.kind.images:
+        rows = content[part]
+        padded = np.zeros((len(rows), groups * packing.bits + 2), np.uint8)
+        padded[:, : rows.shape[1]] = rows
+        numbers = np.empty((len(rows), groups * 8), np.uint32)
+        for place in range(8):
+            byte, shift = divmod(place * packing.bits, 8)
+            # Two bytes more than the groups have: then the last group's third byte exists, though no bit of it counts.
+            low, middle, high = (
+                padded[:, byte + i : byte + i + (groups - 1) * packing.bits + 1 : packing.bits]
+                for i in range(3)
+            )
+            wide = low.astype(np.uint32)
+            wide |= middle.astype(np.uint32) << np.uint32(8)
+            if shift + packing.bits > 16:
+                wide |= high.astype(np.uint32) << np.uint32(16)
+            wide >>= np.uint32(shift)
+            np.bitwise_and(wide, mask, out=numbers[:, place::8])
+        numbers = numbers[:, :count]
+        if accuracies is None:
             found[part] = numbers / FLOAT_UNIT
             continue
-        if (numbers > packing.highest - packing.lowest).any():
+        if numbers.max(initial=0) > span:
             raise DatasetError(
                 f"column {name} holds a number above its range to {packing.highest}; "
                 "the file is damaged: download or write it again"
             )
-        found[part] = _accuracies(packing.kind.images)[numbers + packing.lowest]
+        found[part] = accuracies.take(numbers)
+    found.setflags(write=False)
     return found
 
 

@@ -48,11 +48,11 @@ def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
 
     try:
         asked = {"seeds": source.seeds, "allow_pickle": source.allow_pickle, "config": config}
-        found = [load_accuracies(source.paths, metric=source.metric, epoch=source.epoch, **asked)]  # type: ignore[arg-type]
+        found = [load_accuracies(source.paths, metric=source.metric, epoch=source.epoch, **asked)]
         if found[0].metric.startswith(("val_", "train_")):
             test = f"test_{found[0].metric.partition('_')[2]}"
             with contextlib.suppress(DatasetError):  # these files have none
-                found.append(load_accuracies(source.paths, metric=test, **asked))  # type: ignore[arg-type]
+                found.append(load_accuracies(source.paths, metric=test, **asked))
     except DatasetError as error:
         raise ConfigError(str(error)) from error
     if source.noise_sd is not None:

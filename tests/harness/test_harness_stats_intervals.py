@@ -52,14 +52,14 @@ def pool(rng: np.random.Generator, shape: str, networks: int, sessions: int = 3)
     return scatter
 
 
-def covered_share(shape: str, sessions: int, networks_in_pool: int) -> float:
+def covered_share(shape: str, sessions: int, networks_in_pool: int, coverage: float = 0.95) -> float:
     """Return how often the interval holds the truth; a pool serves 25 networks."""
     rng = np.random.default_rng(3)
     scatter, hits, draws = None, 0, 300 if shape == "normal" else 150
     for number in range(draws):
         if networks_in_pool and number % 25 == 0:
             scatter = pool(rng, shape, networks_in_pool)
-        result = estimate(network(rng, sessions, shape), scatter, seed=number)
+        result = estimate(network(rng, sessions, shape), scatter, coverage=coverage, seed=number)
         assert result.interval is not None
         hits += result.interval[0] <= TRUTH <= result.interval[1]
     return hits / draws
@@ -77,6 +77,26 @@ def test_an_interval_from_a_pool_covers_the_truth_as_often_as_it_says(shape: str
 @pytest.mark.parametrize("shape", SHAPES)
 def test_an_interval_without_a_pool_covers_the_truth_as_often_as_it_says(shape: str, sessions: int) -> None:
     assert covered_share(shape, sessions, networks_in_pool=0) >= (0.93 if shape == "normal" else 0.9)
+
+
+@pytest.mark.parametrize("pooled", [0, 8])
+@pytest.mark.parametrize("coverage", [0.5, 0.8])
+def test_an_interval_of_another_coverage_holds_as_often_as_that(coverage: float, pooled: int) -> None:
+    assert coverage - 0.06 <= covered_share("normal", 3, pooled, coverage) <= coverage + 0.11
+
+
+def test_an_interval_that_holds_with_more_is_wider_and_needs_more_slices() -> None:
+    sessions = network(np.random.default_rng(2), 3, "normal")
+    scatter = pool(np.random.default_rng(3), "normal", 8)
+    intervals = [estimate(sessions, scatter, coverage=c).interval or (0, 0) for c in (0.5, 0.9, 0.99)]
+    widths = [high - low for low, high in intervals]
+    assert widths == sorted(widths)
+    assert widths[0] < widths[2] / 2
+    few = [session_of(np.full(6, 2.0))]
+    assert estimate(few, scatter, coverage=0.95).interval is not None
+    assert estimate(few, scatter, coverage=0.99).interval is None, "extremes of 6 hold a median with 97 %"
+    with pytest.raises(ValueError, match="coverage 95"):
+        estimate(sessions, coverage=95)
 
 
 def test_one_session_without_scatter_and_pool_has_its_slices_interval() -> None:

@@ -12,7 +12,7 @@ from space.dataset.errors import DatasetError
 from space.errors import shown
 from space.own.source import MAX_ROWS, MAX_TITLES, Source
 
-_MAX_COLUMN_BYTES = 1 << 28  # unpacked; 2 million hashes need a quarter of it
+_MAX_UNPACKED_BYTES = 1 << 29  # 2 million rows of hashes and accuracies need a fifth of it
 _DAMAGED = "the file is damaged: write it again"
 
 
@@ -32,6 +32,8 @@ def parquet_source(content: bytes) -> Source:
         file = parquet.ParquetFile(pa.BufferReader(content), memory_map=False)
         metadata, schema = file.metadata, file.schema_arrow
         rows, titles = metadata.num_rows, tuple(schema.names)
+        # Not the sizes of single columns: pyarrow ends the process where their metadata is damaged.
+        unpacked = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
     except foreign as error:
         raise _damaged(error) from error
     if rows > MAX_ROWS or metadata.num_columns > MAX_TITLES or rows < 0:
@@ -39,15 +41,17 @@ def parquet_source(content: bytes) -> Source:
             f"claims {rows} rows of {metadata.num_columns} columns; at most {MAX_ROWS} and {MAX_TITLES} are read: "
             "keep those that are needed"
         )
+    if not 0 <= unpacked <= _MAX_UNPACKED_BYTES:  # pyarrow would ask for the memory at once
+        raise DatasetError(
+            f"unpacks to {unpacked} bytes, more than {_MAX_UNPACKED_BYTES}; keep only the columns that are needed, "
+            "and do not trust a file that you did not make"
+        )
 
     def column(title: str) -> Any:
         try:
-            _check_size(metadata, title)
             table = file.read(columns=[title], use_threads=False)
             found = table.column(title)
             table.validate(full=True)
-        except DatasetError:
-            raise
         except foreign as error:
             raise _damaged(error, title) from error
         if len(found) != rows:
@@ -76,21 +80,6 @@ def parquet_source(content: bytes) -> Source:
         return np.array(values, dtype=np.float64)
 
     return Source(titles=titles, rows=rows, cells=cells, numbers=numbers, is_numeric=is_numeric)
-
-
-def _check_size(metadata: Any, title: str) -> None:
-    """Refuse a column that would unpack to more than such a table needs; pyarrow would ask for the memory at once."""
-    size = 0
-    for group in range(metadata.num_row_groups):
-        chunks = metadata.row_group(group)
-        for place in range(chunks.num_columns):
-            chunk = chunks.column(place)
-            if chunk.path_in_schema.split(".")[0] == title or chunk.path_in_schema == title:
-                size += max(chunk.total_uncompressed_size, chunk.total_compressed_size)
-    if not 0 <= size <= _MAX_COLUMN_BYTES:
-        raise DatasetError(
-            f"column {shown(title)} unpacks to {size} bytes, more than {_MAX_COLUMN_BYTES}; do not trust the file"
-        )
 
 
 def _damaged(error: BaseException, title: str = "") -> DatasetError:

@@ -26,6 +26,7 @@ function choose() {
     meets,
     best,
     count: countOnes(meets),
+    limited: state.limits.some((limit) => limit !== null),
     front: cost ? paretoFront(table, orderOf(cost), meets) : [],
     miss: best.length ? null : nearestMiss(table, state.limits, state.upperEnds),
   };

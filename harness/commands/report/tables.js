@@ -116,7 +116,7 @@ function fillAnswer(target, table, choice) {
         ),
         ...facts,
       ),
-      element("p", { class: "note" }, `${choice.count.toLocaleString("en")} of ${all} networks meet the limits.`),
+      element("p", { id: "count", class: "note" }, countNote(table, choice)),
     );
     return;
   }
@@ -125,6 +125,14 @@ function fillAnswer(target, table, choice) {
     element("p", { class: "winner" }, `None of ${all} networks meets the limits.`),
     ...missTexts(table, choice.miss).map((text) => element("p", { class: "miss" }, ...text)),
   );
+}
+
+function countNote(table, choice) {
+  const count = choice.count.toLocaleString("en");
+  const all = table.networks.toLocaleString("en");
+  const limited = choice.limited ? `${count} of ${all} networks meet the limits` : `No limit is set: ${count} of ${all} networks compete`;
+  const missing = table.networks - table.accuracy.known;
+  return missing ? `${limited}; ${countText(missing, "network")} without an accuracy do not.` : `${limited}.`;
 }
 
 function missTexts(table, miss) {

@@ -1,0 +1,119 @@
+"""What stood behind a device's latencies, as lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness.commands.stored import configuration_id
+from harness.selection import short_provider
+
+if TYPE_CHECKING:
+    from harness.commands.latency_costs import Behind
+    from harness.records import Configuration
+    from harness.store import Store
+    from search.latency.judging import Errors
+
+FEWEST_TWICE = 10  # networks with two sessions, to say how well sessions agree
+CLOCK_TIERS = {
+    "A": "A: clocks locked",
+    "B": "B: governor performance",
+    "C": "C: clocks free, or not known to be fixed",
+}
+
+
+def condition_lines(behind: Behind, repeatability: Errors | None) -> list[tuple[str, str]]:
+    """Return label and text of each condition that is known; what is not known has no line.
+
+    `repeatability`: how well two sessions of the same networks agree.
+    """
+    lines: list[tuple[str, str]] = []
+    if behind.configuration is None:
+        lines.append(("file", behind.origin))
+    else:
+        lines += _configuration(behind.configuration, behind.conditions)
+    lines.append(("networks", _networks(behind)))
+    if behind.error is not None:
+        lines.append(
+            ("error of predictions", f"{behind.error:.1%} on average, of networks that were not fitted on")
+        )
+    if repeatability is not None:
+        lines.append(
+            (
+                "repeatability",
+                f"{repeatability.mape:.1%} on average between two sessions of {repeatability.count:,} networks",
+            )
+        )
+    if any(behind.grades.values()):
+        lines.append(
+            ("grades", ", ".join(f"{count:,} {grade}" for grade, count in behind.grades.items() if count))
+        )
+    if behind.measured_utc:
+        lines.append(("last measured", behind.measured_utc))
+    return lines
+
+
+def repeatability(store: Store, configuration: Configuration) -> Errors | None:
+    """Return how well the first two sessions of a network agree, over the networks that have two; None without ten of them."""
+    from statistics import median
+
+    from harness.stats import session_ratios
+    from search.latency.judging import repeatability as judge
+
+    ratios: dict[str, list[float]] = {}
+    for session in store.sessions(configuration):
+        ratios.setdefault(session.graph_hash, []).append(median(session_ratios(session)))
+    twice = [found[:2] for found in ratios.values() if len(found) > 1]
+    if len(twice) < FEWEST_TWICE:
+        return None
+    first, second = zip(*twice, strict=True)
+    return judge(first, second)
+
+
+def _configuration(configuration: Configuration, conditions: Mapping[str, Any]) -> list[tuple[str, str]]:
+    c = configuration
+    lines = [
+        ("device", c.device),
+        ("hardware", c.hardware),
+        ("runtime", f"{c.runtime} {c.runtime_version}"),
+        ("provider", short_provider(c.provider)),
+        ("precision", c.precision),
+        ("threads", str(c.threads)),
+        ("cores", ", ".join(map(str, c.cores)) or "any"),
+        ("clock tier", CLOCK_TIERS.get(c.clock_tier, c.clock_tier)),
+    ]
+    governors = conditions.get("governors", {})
+    if names := sorted({str(governors[key]) for key in map(str, c.cores) if key in governors}):
+        lines.append(("governor", ", ".join(names)))
+    lines += [
+        (label, str(conditions[key]))
+        for key, label in (
+            ("os", "operating system"),
+            ("android", "Android"),
+            ("board", "board"),
+            ("soc", "SoC"),
+        )
+        if conditions.get(key)
+    ]
+    return [*lines, ("configuration", configuration_id(c))]
+
+
+def _networks(behind: Behind) -> str:
+    text = f"{behind.measured:,} measured"
+    if behind.predicted:
+        text += f", {behind.predicted:,} predicted"
+    return f"{text} by {behind.predictor}" if behind.predictor else text
+
+
+def command_line(words: Sequence[str], options: Mapping[str, object]) -> str:
+    """Return a command line with those of the options that were given; a list's option is repeated, True is a flag."""
+    import shlex
+
+    line = list(words)
+    for name, value in options.items():
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if one is True:
+                line.append(name)
+            elif one not in (None, False, ""):
+                line += [name, str(one)]
+    return shlex.join(line)

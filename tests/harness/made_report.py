@@ -1,0 +1,58 @@
+"""Made-up tables to report on; every accuracy and latency is synthetic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from harness.commands.report.payload import Report
+from search.synthetic import synthetic_accuracies
+from search.table import Cost, Table
+from space import SpaceConfig
+from space.costs import all_macs, all_params
+
+HOSTILE = "</script><script>window.smuggled = 1</script><img src=x onerror='window.smuggled = 2'>{{size}} & \"quote\""
+
+
+def made_table(config: SpaceConfig, devices: Sequence[str] = ("synthetic-phone", "synthetic-board")) -> Table:
+    """Return a made-up table: latencies near the MACs, some measured, some unknown; accuracies with ties and gaps."""
+    rng = np.random.default_rng(5)
+    count = len(config)
+    macs = all_macs(config).astype(float)
+    costs: dict[str, Cost] = {}
+    for number, name in enumerate(devices):
+        values = (number + 1) * (1 + macs / macs.mean()) * rng.normal(1, 0.1, count)
+        measured = rng.random(count) < 0.05
+        half = np.where(measured, 0.01, 0.05) * values
+        high = values + half
+        high[rng.random(count) < 0.02] = np.inf
+        unknown = rng.random(count) < 0.01
+        bare = measured & (rng.random(count) < 0.1)  # too few slices for an interval
+        low = np.where(unknown | bare, np.nan, values - half)
+        costs[name] = Cost(
+            name=name,
+            unit="ms",
+            title=f"synthetic latency {number}",
+            values=np.where(unknown, np.nan, values),
+            low=low,
+            high=np.where(unknown | bare, np.nan, high),
+            coverage=0.95,
+            measured=measured & ~unknown,
+            grades=np.where(measured & ~unknown, rng.choice(list("ABCD"), count), ""),
+            synthetic=True,
+        )
+    costs["params"] = Cost(
+        name="params", unit="", title="parameters", values=all_params(config).astype(float)
+    )
+    costs["macs"] = Cost(name="macs", unit="", title="multiply-accumulates", values=macs)
+    accuracy = synthetic_accuracies(config, trainings=3, missing=0.02)
+    return Table(config=config, accuracy=replace(accuracy, values=np.round(accuracy.values, 2)), costs=costs)
+
+
+def made_report(table: Table, **changes: Any) -> Report:
+    return Report(
+        **{"table": table, "title": "A synthetic table", "made_utc": "2026-01-01 00:00 UTC"} | changes  # type: ignore[arg-type]
+    )

@@ -203,6 +203,22 @@ def test_file_sizes_and_memory_are_limits_too(store: Path, tmp_path: Path) -> No
     assert f"{len(rows)} networks are within all limits" in done.stdout
 
 
+def test_own_accuracies_are_a_table_and_synthetic_where_their_name_says_so(
+    store: Path, tmp_path: Path
+) -> None:
+    lines = ["architecture,top1", "conv/conv/conv,61.5", "0,62.25", "bconv/bconv/bconv,"]
+    for name, key in (("mine.csv", "top1_percent"), ("synthetic-mine.csv", "synthetic_top1_percent")):
+        path = tmp_path / name
+        path.write_text("\n".join(lines) + "\n")
+        done = run(store, "search", "-a", str(path), "-c", "params<4M", "--json")
+        assert done.status == 0, done.stderr
+        assert [row[key] for row in done.json["networks"]] == [62.25, 61.5]
+        assert done.json["accuracy"]["synthetic"] == name.startswith("synthetic")
+        assert any("have no" in note and f"{len(BLOX) - 2:,}" in note for note in done.json["notes"])
+        text = run(store, "search", "-a", str(path), "-c", "params<4M").stdout
+        assert ("synthetic top1 %" in text) == name.startswith("synthetic")
+
+
 BAD = [
     (("search", "-c", "params<3M"), ["no accuracies", "blox-base-0.blox", "--accuracies synthetic"]),
     ((*SEARCH, "-d", "made-up", "--max-latency", "8", "-t", "2"), ["--max-latency", "'8' has no unit", "8ms"]),

@@ -1,0 +1,176 @@
+"""Predict accuracies by a graph convolutional network, as BRP-NAS does (Dudziak et al. 2020, arXiv:2007.08668).
+
+The networks' graphs are those of `search.accuracy.graphs`. Two targets are offered:
+
+    the value    L1 on accuracies brought to mean 0 and deviation 1 over the fitted networks
+    pairs        which of two networks is better. BRP-NAS feeds two embeddings to a classifier, whose answers need neither change
+                 sign when the two are swapped nor form an order. Here the logit is the difference of two scalars, one for each
+                 network (RankNet, Burges et al. 2005): both hold by construction, one pass scores a network, and the scalars
+                 rank. Their scale is no accuracy's. All pairs of a batch are learned from.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import ConfigError
+from search.accuracy.graphs import BlockGraphs, adjacency, block_graphs, feature_count, node_features
+from space import BLOX, SpaceConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from search.accuracy.layers import Weights
+
+FloatArray = NDArray[np.float64]
+IndexArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GcnConfig:
+    """The knobs of the predictor; all defaults but the batch are BRP-NAS's.
+
+    `learning_rate` falls to 0 along a cosine over the epochs. `batch`: networks a step; with `pairs` all pairs of them are one
+    step. `predict_batch`: networks predicted at once, some 60 KB each at full width. `device`: as torch names it.
+
+    Raises:
+        ConfigError: a knob is out of its range.
+    """
+
+    layers: int = 4
+    width: int = 600
+    dropout: float = 0.2
+    learning_rate: float = 3.5e-4
+    weight_decay: float = 5e-4
+    epochs: int = 250
+    batch: int = 20
+    predict_batch: int = 500
+    pairs: bool = False
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for knob in ("layers", "width", "epochs", "batch", "predict_batch"):
+            if getattr(self, knob) < 1:
+                raise ConfigError(f"gcn: {knob} = {getattr(self, knob)}; give 1 or more")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"gcn: dropout = {self.dropout}; give a share from 0 to below 1")
+        if not self.learning_rate > 0 or self.weight_decay < 0:
+            raise ConfigError(
+                f"gcn: learning_rate = {self.learning_rate} and weight_decay = {self.weight_decay}; "
+                "give a rate above 0 and a decay of 0 or more"
+            )
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Fitted:
+    weights: Weights
+    centre: float
+    spread: float
+
+
+@dataclass(slots=True, eq=False)
+class GcnPredictor:
+    """A predictor with `fit` and `predict`; the same networks, accuracies, knobs and seed give the same predictions.
+
+    Each fit begins anew from the seed's weights. Predictions are accuracies in percent, or with `pairs` scores that only rank.
+    """
+
+    config: SpaceConfig = BLOX
+    knobs: GcnConfig = field(default_factory=GcnConfig)
+    seed: int = 0
+    _parts: BlockGraphs = field(init=False, repr=False)
+    _fitted: _Fitted | None = field(init=False, repr=False, default=None)
+
+    def __post_init__(self) -> None:
+        self._parts = block_graphs(self.config)
+
+    def fit(self, indices: IndexArray, scores: FloatArray) -> None:
+        """Learn from networks (n,) and their accuracies (n,), n of 1 or more.
+
+        Raises:
+            ValueError: no networks, differing lengths, or an accuracy that is not finite.
+        """
+        import torch
+
+        from search.accuracy.layers import fresh_weights, pair_loss, value_loss, values
+
+        indices, scores = np.asarray(indices, dtype=np.int64), np.asarray(scores, dtype=np.float64)
+        if not len(indices) or indices.shape != scores.shape or not np.isfinite(scores).all():
+            raise ValueError(
+                f"gcn: {scores.shape} accuracies, all finite: {np.isfinite(scores).all()}, for {indices.shape} networks; "
+                "give one finite accuracy for each of 1 or more networks"
+            )
+        knobs, device = self.knobs, self._device()
+        centre, spread = float(scores.mean()), float(scores.std()) or 1.0
+        targets = torch.tensor((scores - centre) / spread, dtype=torch.float32, device=device)
+        heard, hears = self._inputs(indices)
+        generator = torch.Generator().manual_seed(self.seed)
+        dropping = torch.Generator(device=device).manual_seed(self.seed)
+        weights = fresh_weights(feature_count(self.config), knobs.width, knobs.layers, generator).to(device)
+        loss_of = pair_loss if knobs.pairs else value_loss
+        with torch.enable_grad():
+            learned = [tensor.requires_grad_() for tensor in weights.tensors()]
+            optimizer = torch.optim.AdamW(
+                learned, lr=knobs.learning_rate, weight_decay=knobs.weight_decay, fused=True
+            )
+            for epoch in range(knobs.epochs):
+                rate = knobs.learning_rate * (1 + math.cos(math.pi * epoch / knobs.epochs)) / 2
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                order = torch.randperm(len(indices), generator=generator).to(device)
+                for rows in torch.split(order, knobs.batch):
+                    predicted = values(weights, heard[rows], hears[rows], knobs.dropout, dropping)
+                    optimizer.zero_grad()
+                    loss_of(predicted, targets[rows]).backward()  # type: ignore[no-untyped-call]
+                    optimizer.step()
+        for tensor in learned:
+            tensor.requires_grad_(False)
+        self._fitted = _Fitted(weights=weights, centre=centre, spread=spread)
+
+    def predict(self, indices: IndexArray) -> FloatArray:
+        """Return the predicted accuracy, or with `pairs` the score, of each network, (n,).
+
+        Raises:
+            ValueError: it was not fitted.
+        """
+        if self._fitted is None:
+            raise ValueError("gcn: predict was called before fit")
+        import torch
+
+        from search.accuracy.layers import values
+
+        indices = np.asarray(indices, dtype=np.int64)
+        predicted = np.zeros(len(indices))
+        with torch.inference_mode():
+            for begin in range(0, len(indices), self.knobs.predict_batch):
+                rows = slice(begin, begin + self.knobs.predict_batch)
+                predicted[rows] = values(self._fitted.weights, *self._inputs(indices[rows])).cpu().numpy()
+        if self.knobs.pairs:
+            return predicted
+        return self._fitted.centre + self._fitted.spread * predicted
+
+    def _inputs(self, indices: IndexArray) -> tuple[Tensor, Tensor]:
+        """Return what each node hears of the others' features, and how strongly it hears each."""
+        import torch
+
+        hears = torch.from_numpy(adjacency(self._parts, indices)).to(self.knobs.device)
+        return hears @ torch.from_numpy(node_features(self._parts, indices)).to(self.knobs.device), hears
+
+    def _device(self) -> str:
+        """Return the device's name.
+
+        Raises:
+            ConfigError: torch has no such device here.
+        """
+        import torch
+
+        try:
+            torch.empty(0, device=self.knobs.device)
+        except (RuntimeError, AssertionError) as e:
+            raise ConfigError(f"gcn: device {self.knobs.device!r} cannot be used: {e}") from e
+        return self.knobs.device

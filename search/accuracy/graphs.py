@@ -1,0 +1,128 @@
+"""Networks as graphs of numbers: what each node is, and how strongly it hears each other one.
+
+The nodes, in order: global, input, then for each stage op0, op1 and the reduction, then output: 3 * stages + 3, 12 for Blox. A
+block of one op has no op0: that place stays empty, hears nobody and is heard by nobody. A node's features are one-hots side by
+side: what it is, of which stage, and a mark of the first of two ops. So what is learned of an op in one stage serves the others.
+
+Every node hears itself, what it reads with weight 1, and what reads it with weight `BACKWARD`. The global node hears all and is
+heard by all (BRP-NAS, Dudziak et al. 2020, arXiv:2007.08668, which reads a network's value from it). Without direction and mark
+`conv-mbconv+in+out` and `mbconv-conv+in+out` would be one graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from search.latency.features import block_digits
+from space import Block, SpaceConfig
+
+Array = NDArray[np.float32]
+
+BACKWARD = 0.25
+GLOBAL, INPUT, FIRST = (
+    0,
+    1,
+    2,
+)  # places of nodes: stage s begins at FIRST + 3 s; what it reads is one place before
+_KINDS = ("global", "input", "output", "reduction")  # the kinds that are no ops, first among the features
+_PER_STAGE = 3
+_SOURCE, _OP0, _OP1, _REDUCTION = range(4)  # places within a stage, from what it reads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BlockGraphs:
+    """The parts that the graphs of a space are put together from, made once.
+
+    `nodes`, (B, 3, features): the nodes of a stage that holds a block, as the first stage has them. `edges`, (B, 4, 4): 1 where
+    a node (row) reads another (column), among what the stage reads and its own three.
+    """
+
+    config: SpaceConfig
+    nodes: Array
+    edges: Array
+
+
+def block_graphs(config: SpaceConfig) -> BlockGraphs:
+    """Return the parts of a space's graphs."""
+    nodes = np.zeros((len(config.blocks), _PER_STAGE, feature_count(config)), dtype=np.float32)
+    edges = np.zeros((len(config.blocks), 4, 4), dtype=np.float32)
+    for i, block in enumerate(config.blocks):
+        for place, op in zip((_OP1, _OP0), block.ops[::-1], strict=False):  # a single op is the last one
+            nodes[i, place - 1, len(_KINDS) + config.ops.index(op)] = 1
+            nodes[i, place - 1, -1] = place == _OP0
+        nodes[i, _REDUCTION - 1, _KINDS.index("reduction")] = 1
+        for reader, read in _edges(block):
+            edges[i, reader, read] = 1
+    return BlockGraphs(config=config, nodes=nodes, edges=edges)
+
+
+def node_count(config: SpaceConfig) -> int:
+    """Return how many nodes each graph of a space has, empty places included."""
+    return FIRST + _PER_STAGE * config.stages + 1
+
+
+def feature_count(config: SpaceConfig) -> int:
+    """Return how many features a node has: a one-hot of its kind, one of its stage, and whether it is the first of two ops."""
+    return len(_KINDS) + len(config.ops) + config.stages + 1
+
+
+def node_features(parts: BlockGraphs, indices: ArrayLike) -> Array:
+    """Return what the nodes of networks (n,) are, (n, nodes, features)."""
+    config = parts.config
+    digits = block_digits(config, indices)
+    features = np.zeros((len(digits), node_count(config), feature_count(config)), dtype=np.float32)
+    for kind, place in (("global", GLOBAL), ("input", INPUT), ("output", -1)):
+        features[:, place, _KINDS.index(kind)] = 1
+    for stage in range(config.stages):
+        begin = FIRST + _PER_STAGE * stage
+        features[:, begin : begin + _PER_STAGE] = parts.nodes[digits[:, stage]]
+        is_there = features[:, begin : begin + _PER_STAGE].any(axis=2)  # (n, 3)
+        features[:, begin : begin + _PER_STAGE, len(_KINDS) + len(config.ops) + stage] = is_there
+    return features
+
+
+def readings(parts: BlockGraphs, indices: ArrayLike) -> Array:
+    """Return 1 where a node (row) of networks (n,) reads another one (column), (n, nodes, nodes): the data's flow, no more."""
+    config = parts.config
+    digits = block_digits(config, indices)
+    count = node_count(config)
+    reads = np.zeros((len(digits), count, count), dtype=np.float32)
+    for stage in range(config.stages):
+        own = slice(FIRST - 1 + _PER_STAGE * stage, FIRST + _PER_STAGE * (stage + 1))
+        reads[:, own, own] += parts.edges[digits[:, stage]]  # neighbours share a place, but no edge
+    reads[:, -1, -2] = 1
+    return reads
+
+
+def adjacency(parts: BlockGraphs, indices: ArrayLike) -> Array:
+    """Return how strongly each node (row) of networks (n,) hears each other one (column), (n, nodes, nodes).
+
+    Normalised as by Kipf and Welling (2017, arXiv:1609.02907): divided by the root of all that the hearer hears times the
+    root of all by which the heard one is heard. The rows and columns of empty places are 0.
+    """
+    reads = readings(parts, indices)
+    hears = reads + BACKWARD * reads.transpose(0, 2, 1)
+    is_there = np.asarray((hears > 0).any(axis=2))  # (n, nodes): all but empty places and the global node
+    is_there[:, GLOBAL] = True
+    hears[:, GLOBAL, :] = hears[:, :, GLOBAL] = is_there
+    places = np.arange(hears.shape[1])
+    hears[:, places, places] = is_there
+    hearing = np.maximum(hears.sum(axis=2, keepdims=True), 1)  # (n, nodes, 1)
+    heard = np.maximum(hears.sum(axis=1, keepdims=True), 1)  # (n, 1, nodes)
+    normalised: Array = hears / np.sqrt(hearing * heard)
+    return normalised
+
+
+def _edges(block: Block) -> list[tuple[int, int]]:
+    """Return (reader, read) places within a stage that holds this block."""
+    edges = [
+        (block.op0 is not None, (_OP0, _SOURCE)),
+        (block.prev, (_OP1, _OP0)),
+        (block.inp, (_OP1, _SOURCE)),
+        (block.sc, (_REDUCTION, _OP0)),
+        (True, (_REDUCTION, _OP1)),
+    ]
+    return [edge for is_there, edge in edges if is_there]

@@ -33,14 +33,12 @@ class Standing:
 class Answer:
     """What was found: `ranked`, the networks allowed, most accurate first, of equal ones the cheaper and then the earlier first.
 
-    `tied`, the same shape, marks those whose accuracy ties with the first one's. `without_accuracy` counts the space's networks
-    that have none.
+    `without_accuracy` counts the space's networks that have none.
     """
 
     constraints: tuple[Constraint, ...]
     confident: bool
     ranked: IndexArray
-    tied: BoolArray
     standings: tuple[Standing, ...]
     without_accuracy: int
 
@@ -82,14 +80,13 @@ def answer(table: Table, constraints: Sequence[Constraint], *, confident: bool =
         constraints=tuple(constraints),
         confident=confident,
         ranked=ranked,
-        tied=ties(table.accuracy, ranked),
         standings=tuple(_standing(table, constraint, confident) for constraint in constraints),
         without_accuracy=int(np.isnan(table.accuracy.values).sum()),
     )
 
 
 def accuracy_reach(accuracies: Accuracies) -> FloatArray:
-    """Return half of each network's 95 % interval over seeds, in percent, (networks,); 0 where their scatter is unknown."""
+    """Return half of each network's 95 % interval over seeds, percent, (networks,); 0 where their scatter is unknown."""
     if accuracies.seed_sd is None:
         return np.zeros(len(accuracies.values))
     return Z * accuracies.seed_sd / np.sqrt(np.maximum(accuracies.seed_counts, 1))

@@ -12,7 +12,7 @@ from harness.commands.tables import print_table
 if TYPE_CHECKING:
     from harness.commands.joining import Joined
     from search.answers import Answer, Shortfall
-    from search.methods.contract import Trace
+    from search.methods.contract import IndexArray, Trace
     from search.pareto import Front
     from search.table import Cost, Table
     from space.accuracies import Accuracies
@@ -44,12 +44,35 @@ def print_answer(
         typer.echo(
             f"{trace.method}: looked up {len(trace.indices):,} networks within all limits, seed {trace.seed}"
         )
-    order = [i for i in answer.ranked.tolist() if verified is None or i in verified]
-    if verified is not None and not order:
-        typer.echo("none of the networks measured now is within the limits; see the unverified ones below")
-        order = answer.ranked.tolist()
-    _print_networks("most accurate first", table, order[:top], verified)
-    _print_ties(table, answer)
+    ranked = shown(answer, verified)
+    if verified is not None:
+        typer.echo(_verdict(answer, verified, ranked))
+    _print_networks("most accurate first", table, ranked[:top].tolist(), verified)
+    _print_ties(table, ranked)
+
+
+def shown(answer: Answer, verified: frozenset[int] | None) -> IndexArray:
+    """Return the networks within the limits to show: those measured now, if any was asked for and found, else all."""
+    import numpy as np
+
+    if verified is None:
+        return answer.ranked
+    measured = answer.ranked[np.isin(answer.ranked, list(verified))]
+    return measured if len(measured) else answer.ranked
+
+
+def _verdict(answer: Answer, verified: frozenset[int], ranked: IndexArray) -> str:
+    """Say what the finalists' measurements mean for the answer."""
+    if not verified.intersection(answer.ranked.tolist()):
+        return f"none of the {len(verified)} networks measured now is within the limits; unverified ones:"
+    above = answer.ranked.tolist().index(int(ranked[0]))
+    text = f"{len(ranked)} of {len(verified)} networks measured now are within the limits"
+    if above:
+        text += (
+            f"; {above:,} more accurate ones that were not measured are predicted to be within them: the same command again "
+            "goes on"
+        )
+    return text
 
 
 def print_front(table: Table, front: Front) -> None:
@@ -79,7 +102,11 @@ def answer_document(
     top: int,
 ) -> dict[str, object]:
     """Return the answer as plain values; accuracies in percent, latencies in ms, sizes in bytes."""
+    from search.answers import ties
+
     table, accuracy = joined.table, joined.table.accuracy
+    ranked = shown(answer, verified)
+    tied = ties(accuracy, ranked)
     return {
         "accuracy": {
             "label": accuracy.label,
@@ -116,8 +143,8 @@ def answer_document(
         },
         "verified": None if verified is None else sorted(verified),
         "networks": [
-            network_document(table, index) | {"ties_with_best": bool(tied)}
-            for index, tied in zip(answer.ranked[:top].tolist(), answer.tied[:top].tolist(), strict=True)
+            network_document(table, index) | {"ties_with_best": one}
+            for index, one in zip(ranked[:top].tolist(), tied[:top].tolist(), strict=True)
         ],
         "front": None
         if front is None
@@ -249,11 +276,12 @@ def _cost_cells(cost: Cost, index: int) -> list[str]:
     return [value, interval, grade or "predicted"]
 
 
-def _print_ties(table: Table, answer: Answer) -> None:
+def _print_ties(table: Table, ranked: IndexArray) -> None:
     """Say which networks cannot be told from the first by accuracy, and which of them is cheapest."""
+    from search.answers import ties
     from space import Architecture
 
-    tied = answer.ranked[answer.tied]
+    tied = ranked[ties(table.accuracy, ranked)]
     if len(tied) < 2:
         return
     word = "synthetic " if table.accuracy.synthetic else ""
@@ -262,7 +290,7 @@ def _print_ties(table: Table, answer: Answer) -> None:
         if cost.unit != "ms":
             continue
         fastest = int(tied[cost.values[tied].argmin()])
-        verdict = _faster(cost, fastest, int(answer.ranked[0]))
+        verdict = _faster(cost, fastest, int(ranked[0]))
         text += (
             f"; the fastest of them on {name} is {Architecture.from_index(fastest, table.config)}, {verdict}"
         )

@@ -171,7 +171,7 @@ def solve(
     import numpy as np
 
     from harness.commands.found import none_found
-    from search.answers import answer, ties
+    from search.answers import answer
     from search.constraints import allowed
 
     found = answer(joined.table, selection.constraints, confident=selection.confident)
@@ -194,7 +194,7 @@ def solve(
     )
     trace = run(method, problem, lambda indices: table.accuracy.values[indices])
     seen = found.ranked[np.isin(found.ranked, trace.indices)]
-    return replace(found, ranked=seen, tied=ties(table.accuracy, seen)), trace
+    return replace(found, ranked=seen), trace
 
 
 def check_method(text: str) -> None:

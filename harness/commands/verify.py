@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.commands.selection import Selection
     from search.answers import Answer
 
-MAX_ROUNDS = 5  # of K networks each: by then the predictor has learned what it had missed
+MAX_ROUNDS = 5  # of K networks each; by then a fair predictor has learned what it had missed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

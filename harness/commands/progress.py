@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from types import TracebackType
 
 from rich.console import Console
@@ -17,7 +18,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-PLAIN_EVERY = 10  # lines for a log file: the first, each tenth and the last session
+PLAIN_EVERY = (
+    10  # lines for a log file: the first, each tenth and the last session; of look-ups each tenth part
+)
+PLAIN_SECONDS = 30  # and so often while a tenth part takes long
 
 
 class ProgressView:
@@ -31,6 +35,9 @@ class ProgressView:
         self._tasks: dict[str, TaskID] = {}
         self._last: dict[str, str] = {}
         self._counts: dict[str, list[int]] = {}
+        self._shown: dict[
+            str, tuple[int, float]
+        ] = {}  # by name: the last tenth part that a line told of, and when
         self._progress = Progress(
             TextColumn("{task.fields[name]}"),
             BarColumn(bar_width=24),
@@ -83,6 +90,19 @@ class ProgressView:
         self._progress.update(task, completed=done, total=total, description=name, visible=done < total)
         if done in (0, total):
             self._line(f"{key}: {done} of {total} fragments")
+
+    def look_ups(self, name: str, done: int, total: int, text: str) -> None:
+        """Show how many accuracies a comparison of methods has looked up, and what it does now."""
+        task = self._task(name)
+        self._progress.update(task, completed=done, total=total, description=text)
+        tenth, now = done * PLAIN_EVERY // total, time.monotonic()
+        last, since = self._shown.get(name, (-1, now))
+        if tenth == last and now - since < PLAIN_SECONDS:
+            return
+        self._shown[name] = (tenth, now)
+        left = next(t.time_remaining for t in self._progress.tasks if t.id == task)
+        rest = f", {left:.0f} s left" if left and done < total else ""
+        self._line(f"{name}: {done:,} of {total:,} look-ups{rest}{': ' if text else ''}{text}")
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""

@@ -86,7 +86,7 @@ def answer(table: Table, constraints: Sequence[Constraint], *, confident: bool =
 
 
 def accuracy_reach(accuracies: Accuracies) -> FloatArray:
-    """Return half of each network's 95 % interval over seeds, percent, (networks,); 0 where their scatter is unknown."""
+    """Return half of each network's 95 % interval over seeds, in percent, (networks,); 0 while their scatter is unknown."""
     if accuracies.seed_sd is None:
         return np.zeros(len(accuracies.values))
     return Z * accuracies.seed_sd / np.sqrt(np.maximum(accuracies.seed_counts, 1))

@@ -36,8 +36,9 @@ class Evolution:
         return wanted
 
     def tell(self, indices: IndexArray, scores: FloatArray) -> None:
-        """Let the networks into the pool as its youngest."""
-        self._pool.extend(zip(indices.tolist(), scores.tolist(), strict=True))
+        """Let the networks into the pool as its youngest; of the first ones those that a proxy prefers stay longest."""
+        entrants = list(zip(indices.tolist(), scores.tolist(), strict=True))
+        self._pool.extend(reversed(entrants))
 
     def _child(self) -> IndexArray:
         entrants = self._rng.integers(len(self._pool), size=TOURNAMENT)

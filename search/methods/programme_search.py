@@ -25,8 +25,8 @@ class ProgrammeSearch:
     """Ask for random networks, then for the best choices of the programme that are allowed.
 
     A limited cost enters the programme by its additive part. What that leaves out is allowed for by its deviation: the
-    programme's limit is so much looser, and choices whose own cost breaks the true one are passed over. Where the
-    programme finds too few allowed networks, random ones fill the round.
+    programme's limit is so much looser, and choices that are not allowed are passed over. Where it finds too few
+    allowed networks, random ones fill the round.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -35,9 +35,7 @@ class ProgrammeSearch:
         self._asked = np.zeros(len(problem.config), dtype=np.bool_)
         self._known: list[tuple[IndexArray, FloatArray]] = []
         self._tables = _tables(problem.config)
-        self._limits = [
-            _limit(problem.config, name, problem.costs[name], upper) for name, upper in problem.limits.items()
-        ]
+        self._limits = [_limit(problem, name) for name in problem.limits]
 
     def ask(self) -> IndexArray:
         """Return half of the budget at first, then a round of planned networks."""
@@ -88,10 +86,13 @@ def _tables(config: SpaceConfig) -> list[FloatArray]:
     return [cells, np.hstack([cells, pairs]), np.eye(len(config.blocks))]
 
 
-def _limit(config: SpaceConfig, name: str, values: FloatArray, upper: float) -> Limit:
+def _limit(problem: Problem, name: str) -> Limit:
+    config, values = problem.config, problem.costs[name]
     effects, constant = additive_part(config, values)
     digits = block_digits(config, np.arange(len(config)))
     additive = constant + effects[np.arange(config.stages), digits].sum(axis=1)
+    # Where an interval's end has to meet the limit, no allowed network's own cost comes near it.
+    upper = min(problem.limits[name], float(np.nanmax(values[problem.allowed])))
     return Limit(
         name=name, costs=effects, constant=constant, upper=upper + float(np.nanstd(values - additive))
     )

@@ -45,7 +45,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortfall:
-    """What one constraint lacks at a network: it is at `value` (the interval's far end where that counts), in the limit's unit."""
+    """What one constraint lacks at a network, which is at `value` (or its interval's far end is), in the limit's unit."""
 
     constraint: Constraint
     value: float

@@ -22,6 +22,7 @@ from harness.commands.export import export
 from harness.commands.measure import measure
 from harness.commands.predict import predict
 from harness.commands.profile import profile
+from harness.commands.report.command import report
 from harness.commands.results import results
 from harness.commands.search import search
 from harness.errors import HarnessError
@@ -35,7 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (measure, results, compare, predict, audit, profile, devices, doctor, export):
+for command in (measure, results, compare, predict, audit, profile, report, devices, doctor, export):
     app.command()(command)
 app.add_typer(dataset)
 app.add_typer(search)

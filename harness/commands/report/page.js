@@ -8,6 +8,8 @@ const table = readTable(byId("report-data").textContent);
 const state = { limits: table.costs.map((cost) => cost.limit), upperEnds: table.upper_ends, shown: 0 };
 const orders = new Map(); // networks by a cost, sorted when it is first shown
 let plotTimer = 0;
+let wanted = null; // what is to be drawn next
+let drawing = false;
 
 function orderOf(cost) {
   if (!orders.has(cost)) orders.set(cost, cheapestFirst(table, cost));
@@ -50,13 +52,30 @@ function refresh() {
   byId("download").onclick = () => download(choice.front, cost);
   byId("command").textContent = searchCommand(table, state.limits, state.upperEnds);
   timed("refresh", begin);
+  wanted = { choice, cost };
+  document.documentElement.dataset.plots = "behind";
   clearTimeout(plotTimer);
-  plotTimer = setTimeout(() => draw(choice, cost), PLOT_DELAY_MS);
+  plotTimer = setTimeout(drawLatest, PLOT_DELAY_MS);
+}
+
+// Draw what was chosen last; a choice made meanwhile is drawn after it, and those between never.
+async function drawLatest() {
+  if (drawing) return;
+  drawing = true;
+  try {
+    while (wanted) {
+      const { choice, cost } = wanted;
+      wanted = null;
+      if (cost) await draw(choice, cost);
+    }
+    document.documentElement.dataset.plots = "current";
+  } finally {
+    drawing = false;
+  }
 }
 
 async function draw(choice, cost) {
   const begin = performance.now();
-  if (!cost) return;
   const order = orderOf(cost);
   const count = await drawMain(table, cost, state.limits[state.shown], choice, order);
   byId("plot-note").textContent = plotNote(cost, order.length, count);
@@ -69,7 +88,6 @@ async function draw(choice, cost) {
   });
   await drawPanels(table, panels, choice);
   timed("draw", begin);
-  document.documentElement.dataset.drawn = Number(document.documentElement.dataset.drawn ?? 0) + 1;
 }
 
 function plotNote(cost, known, drawn) {
@@ -241,11 +259,6 @@ function begin() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", refresh);
   addEventListener("scroll", () => { byId("tip").hidden = true; }, { passive: true });
   fillLegend();
-  const tips = new MutationObserver(() => { // plots exist only once they were drawn
-    tips.disconnect();
-    for (const target of document.querySelectorAll(".plot")) if (target.on) followPointer(table, target);
-  });
-  tips.observe(document.documentElement, { attributes: true, attributeFilter: ["data-drawn"] });
   refresh();
 }
 

@@ -119,7 +119,9 @@ async function drawMain(table, cost, limit, choice, order) {
     frontTrace(table, cost, choice.front, palette, palette.front, true),
     starTrace(table, cost, choice.best, palette, 18),
   ];
-  await Plotly.react("plot", traces, layout(cost, table, limit, palette, { height, size: 13, y }), PLOT_SETTINGS);
+  const target = byId("plot");
+  await Plotly.react(target, traces, layout(cost, table, limit, palette, { height, size: 13, y }), PLOT_SETTINGS);
+  followPointer(table, target);
   byId("plot").setAttribute(
     "aria-label",
     `${accuracyTitle(table.accuracy)} against ${costTitle(cost)} of ${countText(count, "network")}, ` +
@@ -142,11 +144,14 @@ async function drawPanels(table, panels, choice) {
     ];
     const shape = layout(cost, table, limit, palette, { height: 260, size: 12, y });
     await Plotly.react(target, traces, shape, { ...PLOT_SETTINGS, displayModeBar: false });
+    followPointer(table, target);
   }
 }
 
 // Show what is known of the network that is pointed at, beside the pointer.
 function followPointer(table, target) {
+  if (target.dataset.followed) return;
+  target.dataset.followed = "yes";
   const tip = byId("tip");
   target.on("plotly_hover", ({ points, event }) => {
     const index = points[0].data.indices[points[0].pointNumber];

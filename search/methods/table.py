@@ -58,6 +58,18 @@ def _linear(problem: Problem) -> Method:
     return PredictorLoop(problem, SecondOrder(problem.config))
 
 
+def _gcn(problem: Problem) -> Method:
+    from search.methods.gcn import gcn
+
+    return gcn(problem)
+
+
+def _gcn_binary(problem: Problem) -> Method:
+    from search.methods.gcn import gcn_binary
+
+    return gcn_binary(problem)
+
+
 def _programme(problem: Problem) -> Method:
     from search.methods.programme_search import ProgrammeSearch
 
@@ -72,6 +84,11 @@ METHODS: dict[str, Known] = {
     ),
     "linear": Known(
         make=_linear, meaning="rounds of 20 by a second-order ridge on op counts and wiring of each stage"
+    ),
+    "gcn": Known(make=_gcn, meaning="rounds of 20 by a graph convolutional network that predicts accuracies"),
+    "gcn-binary": Known(
+        make=_gcn_binary,
+        meaning="rounds of 20 by a graph convolutional network that tells which of two is better",
     ),
     "programme": Known(
         make=_programme, meaning="an integer programme over what blocks add by a fit to random networks"

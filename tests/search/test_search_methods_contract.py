@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from method_contract import MethodContract
 
+from search.accuracy.gcn import GcnConfig
+from search.methods import gcn
 from search.methods.table import METHODS, PROXIES, RANKED
 
 PLAIN = [name for name in METHODS if name != RANKED]
 WARMED = [f"{name}+synflow" for name, known in METHODS.items() if known.warms_up and name != RANKED]
 TEXTS = [*PLAIN, *WARMED, "synflow"]
+
+
+@pytest.fixture(autouse=True)
+def small_graph_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train graph networks for seconds less: the contract does not ask how well they predict."""
+    small = GcnConfig(layers=1, width=8, epochs=2)
+    monkeypatch.setattr(gcn.gcn, "__defaults__", (small,))
+    monkeypatch.setattr(gcn.gcn_binary, "__defaults__", (replace(small, pairs=True),))
 
 
 @pytest.mark.parametrize("name", TEXTS)

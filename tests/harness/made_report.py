@@ -1,9 +1,12 @@
-"""Made-up tables to report on; every accuracy and latency is synthetic."""
+"""Made-up tables to report on, every accuracy and latency synthetic, and what a page holds of them."""
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ from search.table import Cost, Table
 from space import SpaceConfig
 from space.costs import all_macs, all_params
 
+DTYPES = {"codes8": "<u1", "codes16": "<u2", "float64": "<f8", "float32": "<f4"}
 HOSTILE = "</script><script>window.smuggled = 1</script><img src=x onerror='window.smuggled = 2'>{{size}} & \"quote\""
 
 
@@ -56,3 +60,43 @@ def made_report(table: Table, **changes: Any) -> Report:
     return Report(
         **{"table": table, "title": "A synthetic table", "made_utc": "2026-01-01 00:00 UTC"} | changes  # type: ignore[arg-type]
     )
+
+
+class Elements(HTMLParser):
+    """Every element of a page with its attributes, and the text of its scripts and styles."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, dict[str, str | None], str]] = []
+        self._open = False
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        self._open = tag in ("script", "style", "title")
+        if self._open:
+            self.texts.append((tag, dict(attrs), ""))
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            tag, attributes, text = self.texts[-1]
+            self.texts[-1] = (tag, attributes, text + data)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open = False
+
+
+def payload_of(page: str) -> Any:
+    (text,) = [
+        text for tag, attributes, text in Elements(page).texts if attributes.get("id") == "report-data"
+    ]
+    return json.loads(text)
+
+
+def decode(column: dict[str, str]) -> Any:
+    data = np.frombuffer(base64.b64decode(column["data"]), dtype=DTYPES[column["kind"]])
+    if "table" not in column:
+        return data.astype(float)
+    return np.frombuffer(base64.b64decode(column["table"]), dtype="<f8")[data]

@@ -4,62 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 import sys
-from html.parser import HTMLParser
-from typing import Any
 
 import numpy as np
 import pytest
-from made_report import HOSTILE, made_report, made_table
+from made_report import HOSTILE, Elements, decode, made_report, made_table, payload_of
 
 from harness.commands.report.page import SCRIPTS, build_page
 from harness.commands.report.payload import GRADES, encode
 from harness.errors import ConfigError
 from space import BLOX, MINI, SpaceConfig
-
-DTYPES = {"codes8": "<u1", "codes16": "<u2", "float64": "<f8", "float32": "<f4"}
-
-
-class Elements(HTMLParser):
-    """Every element of a page with its attributes, and the text of its scripts and styles."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[tuple[str, dict[str, str | None], str]] = []
-        self._open = False
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-        self._open = tag in ("script", "style", "title")
-        if self._open:
-            self.texts.append((tag, dict(attrs), ""))
-
-    def handle_data(self, data: str) -> None:
-        if self._open:
-            tag, attributes, text = self.texts[-1]
-            self.texts[-1] = (tag, attributes, text + data)
-
-    def handle_endtag(self, tag: str) -> None:
-        self._open = False
-
-
-def payload_of(page: str) -> Any:
-    (text,) = [
-        text for tag, attributes, text in Elements(page).texts if attributes.get("id") == "report-data"
-    ]
-    return json.loads(text)
-
-
-def decode(column: dict[str, str]) -> Any:
-    data = np.frombuffer(base64.b64decode(column["data"]), dtype=DTYPES[column["kind"]])
-    if "table" not in column:
-        return data.astype(float)
-    return np.frombuffer(base64.b64decode(column["table"]), dtype="<f8")[data]
 
 
 @pytest.fixture(scope="module")

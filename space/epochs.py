@@ -26,24 +26,17 @@ def check_epoch(epoch: str) -> str:
     return epoch
 
 
-def best_epochs(top1: Column, loss: Column | None) -> NDArray[np.int64]:
+def best_epochs(top1: Column, losses: NDArray[np.float64] | None) -> NDArray[np.int64]:
     """Return the place, from 0, of the epoch with the best validation accuracy of each row, (rows,).
 
     Of equally accurate epochs the one of lowest validation loss counts, as in the published trainings, where the loss is
-    given; of those equal in both the first. `top1` and `loss` hold one list a row; a loss of infinity counts as none.
-
-    Raises:
-        DatasetError: the lists of a row have different lengths.
+    given; of those equal in both the first. `top1` holds one list a row; `losses`, (rows, longest list), are infinite where
+    there is none.
     """
     accuracies = padded(top1, -1.0)
     best: NDArray[np.int64] = np.argmax(accuracies, axis=1)
-    if loss is None:
+    if losses is None:
         return best
-    losses = padded(loss, np.inf)
-    if losses.shape != accuracies.shape:
-        raise DatasetError(
-            "val_top1 and val_loss have lists of different lengths; the files are of two trainings"
-        )
     highest = accuracies[np.arange(len(best)), best]
     # Ties are few: only rows that have one are looked at again.
     ties = np.flatnonzero((accuracies == highest[:, np.newaxis]).sum(axis=1) > 1)
@@ -62,7 +55,7 @@ def at_epoch(name: str, column: Column, epoch: str, best: NDArray[np.int64] | No
     """
     values = padded(column, np.nan)
     if epoch == LAST:
-        places = _lengths(column) - 1
+        places = lengths(column) - 1
     elif epoch == BEST:
         assert best is not None
         places = best
@@ -82,14 +75,14 @@ def padded(column: Column, filler: float) -> NDArray[np.float64]:
     """Return lists, one a row, as one array (rows, longest), filled up after the end of shorter ones."""
     if isinstance(column, np.ndarray):
         return column
-    lengths = _lengths(column)
-    values = np.full((len(column), int(lengths.max())), filler)
+    values = np.full((len(column), int(lengths(column).max())), filler)
     for row, items in enumerate(column):
         values[row, : len(items)] = items
     return values
 
 
-def _lengths(column: Column) -> NDArray[np.int64]:
+def lengths(column: Column) -> NDArray[np.int64]:
+    """Return the number of epochs of each row, (rows,)."""
     if isinstance(column, np.ndarray):
         return np.full(len(column), column.shape[1])
     return np.array([len(items) for items in column])

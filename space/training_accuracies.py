@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from space.dataset import Dataset, DatasetError
 from space.dataset.columns import Column
 from space.dataset.schema import SCHEMAS
-from space.epochs import BEST, at_epoch, best_epochs, check_epoch, padded
+from space.epochs import BEST, at_epoch, best_epochs, check_epoch, lengths, padded
 from space.errors import did_you_mean, shown
 from space.own.table import FIRST_CHOICES
 from space.seed_means import Measured
@@ -113,12 +113,11 @@ def _at(trainings: Trainings, file: Dataset, metric: str, epoch: str, seed: int)
                 "name blox-base-SEED, too, or choose the epoch 'last'"
             )
         validated, rows = holder
-        ties = trainings.column_of(_TIES, seed)
         top1 = validated.columns[_VALIDATION]
-        losses = None
-        if ties is not None:
-            width = padded(top1, 0.0).shape[1]
-            losses = _aligned(ties[0].columns[_TIES], ties[1][validated.indices], width)
+        ties = trainings.column_of(_TIES, seed)
+        losses = (
+            None if ties is None else _losses(top1, ties[0].columns[_TIES], ties[1][validated.indices], seed)
+        )
         best_of_rows = best_epochs(top1, losses)
         places = rows[file.indices]
         known = places >= 0
@@ -127,10 +126,18 @@ def _at(trainings: Trainings, file: Dataset, metric: str, epoch: str, seed: int)
     return np.where(known, found, np.nan)
 
 
-def _aligned(column: Column, rows: NDArray[np.int64], width: int) -> Column:
-    """Return the lists at these rows, `width` infinite values at -1; the column itself if it is in this order already."""
-    if len(rows) == len(column) and (rows == np.arange(len(rows))).all():
-        return column
-    if isinstance(column, np.ndarray):
-        return np.where((rows >= 0)[:, np.newaxis], column[rows], np.inf)
-    return tuple(column[row] if row >= 0 else np.full(width, np.inf) for row in rows.tolist())
+def _losses(top1: Column, column: Column, rows: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+    """Return the validation losses, at these rows of their column, beside accuracies: (rows, epochs), infinite at row -1."""
+    there = rows >= 0
+    if (lengths(top1)[there] != lengths(column)[rows[there]]).any():
+        raise DatasetError(
+            f"seed {seed}: {_VALIDATION} and {_TIES} of a network have lists of different lengths; the files are of "
+            "two trainings: read them one by one"
+        )
+    values = padded(column, np.inf)
+    if len(rows) == len(values) and (rows == np.arange(len(rows))).all():
+        return values  # in this order already: no need to copy some 150 MB
+    found = np.full((len(rows), int(lengths(top1).max())), np.inf)
+    width = min(found.shape[1], values.shape[1])
+    found[there, :width] = values[rows[there], :width]
+    return found

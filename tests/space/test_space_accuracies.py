@@ -13,7 +13,7 @@ from space import BLOX, MINI, Architecture, ArchitectureError
 from space.accuracies import Accuracies, load_accuracies
 from space.accuracy_files import read_trainings
 from space.dataset import Dataset, DatasetError, read_dataset, write_dataset
-from space.epochs import at_epoch, best_epochs
+from space.epochs import at_epoch, best_epochs, padded
 from space.seed_means import Measured, mean_over_seeds
 from space.trainings import Trainings
 
@@ -179,6 +179,12 @@ def test_the_best_epoch_without_validation_accuracies_is_refused_and_the_last_is
     assert there(load_accuracies(paths, epoch="last")) == {5: 3.0, 7: 6.0, 9: 9.0}
 
 
+def test_accuracies_and_losses_of_different_lengths_are_refused(tmp_path: Path) -> None:
+    short = [losses[:2] for losses in VAL_LOSS]
+    paths = written(tmp_path, base(), ext(train_top1=TRAIN_TOP1, val_loss=short))
+    assert "seed 0: val_top1 and val_loss of a network have lists of different lengths" in refusal(paths)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_the_best_epoch_is_that_of_a_plain_search(data: st.DataObject) -> None:
@@ -195,10 +201,10 @@ def test_the_best_epoch_is_that_of_a_plain_search(data: st.DataObject) -> None:
         for top, loss in zip(tops, losses, strict=True)
     ]
     even = len(set(lengths)) == 1
-    columns = [np.stack(lists) if even else tuple(lists) for lists in (tops, losses)]
-    found = best_epochs(columns[0], columns[1] if with_losses else None)
+    column = np.stack(tops) if even else tuple(tops)
+    found = best_epochs(column, padded(tuple(losses), np.inf) if with_losses else None)
     assert found.tolist() == wanted
-    assert at_epoch("val_top1", columns[0], "best", found).tolist() == [max(top) for top in tops]
+    assert at_epoch("val_top1", column, "best", found).tolist() == [max(top) for top in tops]
 
 
 # Seeds ---------------------------------------------------------------------------------------------------------

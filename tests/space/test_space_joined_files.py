@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from space import MINI
 from space.accuracies import load_accuracies
 from space.dataset import Dataset, DatasetError
 from space.seed_means import mean_over_seeds
@@ -45,13 +46,14 @@ def trainings_of(parts: dict[tuple[int, str], dict[int, dict[str, list[float]]]]
             indices=list(rows),
             columns={name: [cells[name] for cells in rows.values()] for name in next(iter(rows.values()))},
             extra={"seed": seed, "epochs": 4, "dataset": "cifar100", "part": part},
+            config=MINI,
         )
         for (seed, part), rows in parts.items()
     )
-    return Trainings(files=files, names=tuple(f"{part}-{seed}" for seed, part in parts))
+    return Trainings(files=files, names=tuple(f"{part}-{seed}" for seed, part in parts), config=MINI)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(seeds_in_parts(), st.sampled_from(["best", "last", "1"]), st.sampled_from(["val_top1", "train_top1"]))
 def test_accuracies_of_joined_parts_are_those_of_a_plain_loop(
     parts: dict[tuple[int, str], dict[int, dict[str, list[float]]]], epoch: str, metric: str
@@ -82,7 +84,7 @@ def test_accuracies_of_joined_parts_are_those_of_a_plain_loop(
         assert found.at(network) == pytest.approx(sum(values) / len(values))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(seeds_in_parts())
 def test_a_row_of_joined_parts_holds_each_part_that_has_the_network(
     parts: dict[tuple[int, str], dict[int, dict[str, list[float]]]],
@@ -101,7 +103,7 @@ def test_a_row_of_joined_parts_holds_each_part_that_has_the_network(
         assert plain == wanted
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     suffix=st.sampled_from([".blox", ".csv", ".pickle"]),
     noise=st.binary(max_size=40),

@@ -329,7 +329,7 @@ def test_reading_text_loads_no_pyarrow(tmp_path: Path) -> None:
 # Fuzzing -------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60), st.integers(0, 120), st.integers(0, 20))
 def test_any_bytes_within_text_give_a_table_or_an_error(noise: bytes, place: int, removed: int) -> None:
     text = f'arch,seed,acc\n{NOTATIONS["hash"][0]},0,50\n"{NOTATIONS["vector"][1]}",1,51.5\n'.encode()
@@ -345,14 +345,14 @@ parquet.write_table(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=40), st.integers(0, len(PARQUET.getvalue())), st.integers(0, 40))
 def test_any_bytes_within_parquet_give_a_table_or_an_error(noise: bytes, place: int, removed: int) -> None:
     content = PARQUET.getvalue()
     read_or_refused(".parquet", content[:place] + noise + content[place + removed :])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     st.lists(
         st.tuples(

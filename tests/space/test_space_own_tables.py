@@ -285,14 +285,15 @@ def test_what_is_too_large_is_refused(suffix: str, tmp_path: Path, monkeypatch: 
     assert f"holds more than {path.stat().st_size - 1} bytes" in refusal(path)
 
 
-def test_a_parquet_file_that_would_fill_the_memory_is_not_unpacked(tmp_path: Path) -> None:
+def test_a_parquet_file_that_would_fill_the_memory_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "bomb.parquet"
-    cells = pa.array(["x" * 1_000_000] * 540)  # 540 MB
-    parquet.write_table(
-        pa.table({"hash": cells, "acc": [50.0] * 540}), path, compression="zstd", use_dictionary=False
-    )
-    assert path.stat().st_size < 1_000_000
-    assert "more than 536870912; keep only the columns that are needed" in refusal(path)
+    columns = {"hash": ["x" * 1_000_000] * 8, "acc": [50.0] * 8}
+    parquet.write_table(pa.table(columns), path, compression="zstd", use_dictionary=False)
+    assert path.stat().st_size < 100_000
+    monkeypatch.setattr("space.own.parquet_source._MAX_UNPACKED_BYTES", 1 << 22)
+    assert "more than 4194304; keep only the columns that are needed" in refusal(path)
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,127 @@
+"""Search methods' own time, and the integer programme against listing every network.
+
+    python benchmarks/searches.py [--gcn]
+
+(a) Seconds a method takes beside its look-ups for 100 of them, over all networks of Blox: the median over seeds after one run
+that is not counted, for it loads libraries. The accuracies are synthetic, and their regret says nothing of real ones.
+(b) The best networks within a MACs limit by sums of random scores: the list computes all 91,125 sums with numpy and sorts
+them, and both answers are compared. A space of 8 stages cannot be listed; what its list would take is not extrapolated.
+The graph convolutional networks take minutes and need torch: they are measured with --gcn only.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+from machine import describe_machine
+
+from search.latency.features import block_digits
+from search.methods import METHODS, Problem, run
+from search.programme import Limit, index_of, solve
+from search.synthetic import synthetic_accuracies
+from space import BLOX, SpaceConfig
+from space.costs import all_macs, block_costs, fixed_cost
+
+BUDGET = 100
+SEEDS = range(5)
+GRAPHS = ("gcn", "gcn-binary")
+EIGHT = SpaceConfig(
+    name="eight",
+    ops=BLOX.ops,
+    widths=(8, 16, 32, 64, 128, 256, 512, 1024),
+    image_size=256,
+    classes=100,
+)
+
+
+def methods(names: list[str]) -> None:
+    """Print each method's time for `BUDGET` look-ups."""
+    truth = synthetic_accuracies(BLOX, seed=0).values
+    allowed = np.ones(len(BLOX), dtype=np.bool_)
+    print(f"{'method':12} {f's per {BUDGET} look-ups':>20} {'least .. most':>20} {'synthetic regret':>18}")
+    for name in names:
+        seconds, regrets = [], []
+        for seed in (SEEDS[0], *SEEDS):
+            problem = Problem(config=BLOX, allowed=allowed, budget=BUDGET, seed=seed)
+            trace = run(name, problem, lambda indices: truth[indices])
+            seconds.append(trace.seconds)
+            regrets.append(truth.max() - trace.best_so_far[-1])
+        seconds, regrets = seconds[1:], regrets[1:]
+        spread = f"{min(seconds):.4f} .. {max(seconds):.4f}"
+        print(f"{name:12} {statistics.median(seconds):20.4f} {spread:>20} {statistics.mean(regrets):18.2f}")
+
+
+def macs_limit(config: SpaceConfig, share: float) -> Limit:
+    """Return a limit at a share of the way from the least to the most MACs of a space."""
+    costs = np.array([[cost.macs for cost in stage] for stage in block_costs(config)])
+    fixed = fixed_cost(config).macs
+    least, most = fixed + int(costs.min(axis=1).sum()), fixed + int(costs.max(axis=1).sum())
+    return Limit(name="macs", costs=costs, constant=fixed, upper=least + int(share * (most - least)))
+
+
+def timed_s(function: Callable[[], object]) -> float:
+    """Return the seconds of one call."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def list_best(
+    scores: np.ndarray, limit: Limit, digits: np.ndarray, macs: np.ndarray, count: int
+) -> list[int]:
+    """Return the best networks of Blox within the limit from all their sums."""
+    sums = scores[np.arange(BLOX.stages), digits].sum(axis=1)
+    sums[macs > limit.upper] = -np.inf
+    best: list[int] = np.argsort(-sums, kind="stable")[:count].tolist()
+    return best
+
+
+def programme() -> None:
+    """Print the programme's times and compare its answers over Blox with the list's."""
+    macs, digits = all_macs(BLOX), block_digits(BLOX, np.arange(len(BLOX)))
+    drawn = {c: [np.random.default_rng(s).normal(size=(c.stages, 45)) for s in SEEDS] for c in (BLOX, EIGHT)}
+    solve(drawn[BLOX][0])  # loads scipy
+    print(f"{'median of 5 draws of scores':34} {'best: s':>10} {'100 best: s':>12} {'slowest: s':>12}")
+    limit = macs_limit(BLOX, 0.4)
+    for count in (1, 100):
+        for scores in drawn[BLOX]:
+            found = [index_of(BLOX, solution.blocks) for solution in solve(scores, [limit], count)]
+            if found != list_best(scores, limit, digits, macs, count):
+                raise SystemExit(f"the programme and the list disagree on the {count} best of Blox")
+    rows = {
+        "45^3 = 91,125, listed": [
+            [timed_s(lambda s=s, n=n: list_best(s, limit, digits, macs, n)) for s in drawn[BLOX]]
+            for n in (1, 100)
+        ],
+        "45^3 = 91,125, integer programme": [
+            [timed_s(lambda s=s, n=n: solve(s, [limit], n)) for s in drawn[BLOX]] for n in (1, 100)
+        ],
+        "45^8 = 1.7e13, integer programme": [
+            [timed_s(lambda s=s, n=n: solve(s, [macs_limit(EIGHT, 0.4)], n)) for s in drawn[EIGHT]]
+            for n in (1, 100)
+        ],
+    }
+    for name, (one, hundred) in rows.items():
+        print(
+            f"{name:34} {statistics.median(one):10.4f} {statistics.median(hundred):12.4f} {max(one + hundred):12.4f}"
+        )
+    print("the 1 and 100 best of Blox by the programme equal the list's in each of 5 draws")
+
+
+def main(arguments: list[str]) -> None:
+    """Measure and print."""
+    if arguments not in ([], ["--gcn"]):
+        raise SystemExit(__doc__)
+    print(describe_machine())
+    without = ("exhaustive", "ranked", *(() if arguments else GRAPHS))
+    methods([name for name in METHODS if name not in without])
+    print()
+    programme()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

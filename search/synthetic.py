@@ -1,7 +1,7 @@
 """Synthetic accuracies, to try and to test a search where no trained ones are at hand; no network was trained for them.
 
-They are no estimate of any real accuracy. All lie between 40 and 60 %, where no published accuracy of Blox lies. The rule,
-for a network whose stages hold blocks of ops:
+They are no estimate of any real accuracy. All lie between 40 and 60 %, where no published accuracy of Blox lies. By the rule
+`mixed`, of a network whose stages hold blocks of ops, these are added:
 
     depth       gain 1 - exp(-D / 30), D the units on the longest path through all blocks: it saturates over the whole network
     trouble     loss (max(0, S - 7) / 5) ** 2, S the units that no skip bridges on the shortest path: plain depth is hard
@@ -10,12 +10,17 @@ for a network whose stages hold blocks of ops:
     attention   gain 1 - exp(-A), A a weighted count of mbconv, whose gates help most where few others have one
     mixture     gain for a block that adds the outputs of two different ops
 
+By the rule `weakest` a network is as good as its weakest stage lets it be: the soft minimum over the stages, as
+-log(mean(exp(-4 q))) / 4, of q = log(weight of the ops on the heaviest path through the block) + 0.3 log(number of paths).
+
 Each op's traits and each term's weight vary with the seed by some 15 %, so that each seed is another landscape of the same kind.
-The sum is brought to mean 0 and deviation 1 over the space, x, and an accuracy is 50 + 8 tanh(0.3 x), and noise with a
+The result is brought to mean 0 and deviation 1 over the space, x, and an accuracy is 50 + 8 tanh(0.3 x), and noise with a
 deviation of 0.2 for each training, as seeds have.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 from numpy.random import Generator
@@ -26,6 +31,7 @@ from space import BLOX, Block, SpaceConfig
 from space.accuracies import SYNTHETIC, Accuracies
 
 FloatArray = NDArray[np.float64]
+Rule = Literal["mixed", "weakest"]
 
 SEED_SD = 0.2  # points between two trainings of one network
 _MIDDLE, _REACH = 50.0, 8.0  # percent
@@ -36,12 +42,16 @@ _SIZES = np.array([2.2, 0.15, 1.0, 0.9, 0.15])  # of the five terms, in the orde
 
 
 def synthetic_accuracies(
-    config: SpaceConfig = BLOX, seed: int = 0, trainings: int = 1, missing: float = 0.0
+    config: SpaceConfig = BLOX,
+    seed: int = 0,
+    trainings: int = 1,
+    missing: float = 0.0,
+    rule: Rule = "mixed",
 ) -> Accuracies:
     """Return made-up accuracies of all networks of a space, in percent; equal for equal arguments.
 
-    `trainings` seeds are averaged for each network, and `missing`, a share from 0 to 1, says of how many networks, taken at
-    random, there is none at all (NaN).
+    `rule` is one of those above. `trainings` seeds are averaged for each network, and `missing`, a share from 0 to 1, says of
+    how many networks, taken at random, there is none at all (NaN).
 
     Raises:
         ValueError: fewer than 1 training, or a share outside 0 to 1.
@@ -50,7 +60,10 @@ def synthetic_accuracies(
         raise ValueError(
             f"{trainings} trainings and a missing share of {missing}; give at least 1, and 0 to 1"
         )
-    truth = _MIDDLE + _REACH * np.tanh(0.3 * _landscape(config, seed))  # (networks,)
+    landscape = (_mixed if rule == "mixed" else _weakest)(config, np.random.default_rng((seed, 0)))
+    spread = float(landscape.std())
+    scaled = (landscape - landscape.mean()) / (spread if spread > 0 else 1.0)
+    truth = _MIDDLE + _REACH * np.tanh(0.3 * scaled)  # (networks,)
     noise = np.random.default_rng((seed, 1)).normal(0, SEED_SD, (trainings, len(config)))
     values = truth + noise.mean(axis=0)
     counts = np.full(len(config), trainings, dtype=np.int64)
@@ -66,20 +79,16 @@ def synthetic_accuracies(
         values=values,
         seed_counts=counts,
         seed_sd=seed_sd,
-        origin=(f"{SYNTHETIC}:{seed}",),
+        origin=(f"{SYNTHETIC}:{seed}" if rule == "mixed" else f"{SYNTHETIC}:{rule}:{seed}",),
         synthetic=True,
         notes=("synthetic: made by a rule; no network was trained",),
         config=config,
     )
 
 
-def _landscape(config: SpaceConfig, seed: int) -> FloatArray:
-    """Return the rule's sum for each network, (len(config),), with mean 0 and deviation 1."""
-    rng = np.random.default_rng((seed, 0))
-    traits = np.array([_TRAITS.get(op, _OTHER) for op in config.ops])
-    longest, shortest, weight = (
-        dict(zip(config.ops, column, strict=True)) for column in (traits * _jitter(rng, traits.shape)).T
-    )
+def _mixed(config: SpaceConfig, rng: Generator) -> FloatArray:
+    """Return the rule's sum for each network, (len(config),)."""
+    longest, shortest, weight = _traits(config, rng)
     rows = [
         (
             max(sum(longest[op] for op in path) for path in _paths(block)),
@@ -101,10 +110,29 @@ def _landscape(config: SpaceConfig, seed: int) -> FloatArray:
         (mixture[digits] * share).sum(axis=1),
     ]
     sizes = _SIZES * _jitter(rng, len(_SIZES))
-    total = sizes @ np.array(terms)  # (networks,)
-    spread = float(total.std())
-    scaled: FloatArray = (total - total.mean()) / (spread if spread > 0 else 1.0)
-    return scaled
+    total: FloatArray = sizes @ np.array(terms)  # (networks,)
+    return total
+
+
+def _weakest(config: SpaceConfig, rng: Generator) -> FloatArray:
+    """Return the soft minimum over the stages of each network, (len(config),)."""
+    _, _, weight = _traits(config, rng)
+    heaviest = [max(sum(weight[op] for op in path) for path in _paths(block)) for block in config.blocks]
+    paths = [len(_paths(block)) for block in config.blocks]
+    quality = np.log(heaviest) + 0.3 * np.log(paths)  # (blocks,)
+    shift = np.log(_jitter(rng, config.stages))  # what is enough in one stage is not in another
+    reached = quality[block_digits(config, np.arange(len(config)))] + shift  # (networks, stages)
+    weakest: FloatArray = -np.log(np.exp(-4 * reached).mean(axis=1)) / 4
+    return weakest
+
+
+def _traits(config: SpaceConfig, rng: Generator) -> list[dict[str, float]]:
+    """Return the three traits, each by op."""
+    traits = np.array([_TRAITS.get(op, _OTHER) for op in config.ops])
+    return [
+        dict(zip(config.ops, column.tolist(), strict=True))
+        for column in (traits * _jitter(rng, traits.shape)).T
+    ]
 
 
 def _paths(block: Block) -> list[tuple[str, ...]]:

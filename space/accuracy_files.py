@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import contextlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -40,9 +41,12 @@ def read_accuracies(
         parts = _parts(files, config)
         chosen = {path: part for path, part in parts.items() if not seeds or part.seed in seeds}
         _check_seeds(seeds, parts.values())
-        metric = choose_metric(metric, (name for part in chosen.values() for name in part.columns))
+        with _naming(chosen):
+            metric = choose_metric(metric, (name for part in chosen.values() for name in part.columns))
         trainings = _read(chosen, columns_for(metric, epoch), allow_pickle, config)
-        return mean_over_seeds(measure(trainings, metric, epoch, seeds), seeds)
+        with _naming(chosen):
+            measured = measure(trainings, metric, epoch, seeds)
+        return mean_over_seeds(measured, seeds)
     if len(files) > 1:
         files.remove(own[0])
         raise DatasetError(
@@ -127,6 +131,15 @@ def _parts(files: Iterable[Path], config: SpaceConfig) -> dict[Path, Part]:
 
 def _part(path: Path, header: Header) -> Part:
     return Part(name=str(path), dataset_type=header.dataset_type, extra=header.extra, columns=header.columns)
+
+
+@contextlib.contextmanager
+def _naming(files: Collection[Path]) -> Iterator[None]:
+    """Put the files' names before an error that speaks of all of them."""
+    try:
+        yield
+    except DatasetError as error:
+        raise DatasetError(f"{', '.join(map(str, files))}: {error}") from error
 
 
 def _check_seeds(wanted: Sequence[int], parts: Collection[Part]) -> None:

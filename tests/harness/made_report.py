@@ -18,7 +18,7 @@ from space import SpaceConfig
 from space.costs import all_macs, all_params
 
 DTYPES = {"codes8": "<u1", "codes16": "<u2", "float64": "<f8", "float32": "<f4"}
-HOSTILE = "</script><script>window.smuggled = 1</script><img src=x onerror='window.smuggled = 2'>{{size}} & \"quote\""
+HOSTILE = "</script><script>window.smuggled = 1</script><img src=x onerror='window.smuggled = 2'><b>bold</b>{{size}} & \"quote\""
 
 
 def made_table(config: SpaceConfig, devices: Sequence[str] = ("synthetic-phone", "synthetic-board")) -> Table:

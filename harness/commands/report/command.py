@@ -63,8 +63,8 @@ def report(
 ) -> None:
     """Write a page on which limits are moved and the most accurate network within them is seen at once.
 
-    It shows the devices that are named, else all that --store and --latencies have; limits, with < or <=, are those that the
-    page opens with. The page is one file that loads nothing from any network.
+    It shows the devices that --device or a limit names, else all that --store and --latencies have. Limits, with < or <=, are
+    those that the page opens with. The page is one file that loads nothing from any network.
     """
     from harness.commands.files import write_whole
     from harness.commands.report.page import build_page

@@ -49,7 +49,7 @@ def condition_lines(behind: Behind, repeatability: Errors | None) -> list[tuple[
             ("grades", ", ".join(f"{count:,} {grade}" for grade, count in behind.grades.items() if count))
         )
     if behind.measured_utc:
-        lines.append(("last measured", behind.measured_utc))
+        lines.append(("last measured", _minute(behind.measured_utc)))
     return lines
 
 
@@ -103,6 +103,16 @@ def _networks(behind: Behind) -> str:
     if behind.predicted:
         text += f", {behind.predicted:,} predicted"
     return f"{text} by {behind.predictor}" if behind.predictor else text
+
+
+def _minute(utc: str) -> str:
+    """Return a stored time for people, to the minute; as it stands where it is no ISO 8601."""
+    from datetime import UTC, datetime
+
+    try:
+        return f"{datetime.fromisoformat(utc).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except ValueError:
+        return utc
 
 
 def command_line(words: Sequence[str], options: Mapping[str, object]) -> str:

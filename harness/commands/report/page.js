@@ -46,7 +46,7 @@ function refresh() {
   fillNetworks(byId("front"), table, choice.front, starred);
   byId("front-title").textContent = cost ? `Pareto front by ${costName(cost)}` : "Pareto front";
   byId("front-note").textContent = cost
-    ? `${countText(choice.front.length, "network")} within the limits, each more accurate than every cheaper one. ${cost.title}`
+    ? `${countText(choice.front.length, "network")} within the limits, each more accurate than every cheaper one; cost: ${cost.title}.`
     : "";
   byId("download").disabled = choice.front.length === 0;
   byId("download").onclick = () => download(choice.front, cost);

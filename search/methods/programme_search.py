@@ -17,6 +17,7 @@ from search.programme import Limit, additive_part, in_order, index_of
 from space import SpaceConfig
 
 TRIES = 50 * ROUND  # choices of the programme that are looked through for a round's networks
+LOOSER = 2.0  # deviations: networks that cost less than their blocks do are often the best within a limit
 JITTER = 1e-6  # of the widest stage's scores: chance orders what the fit holds equal
 _PAIR_SCALE = 0.3  # products are shrunk more, as in `search.methods.linear`
 
@@ -24,8 +25,8 @@ _PAIR_SCALE = 0.3  # products are shrunk more, as in `search.methods.linear`
 class ProgrammeSearch:
     """Ask for random networks, then for the best choices of the programme that are allowed.
 
-    A limited cost enters the programme by its additive part. What that leaves out is allowed for by its deviation: the
-    programme's limit is so much looser, and choices that are not allowed are passed over. Where it finds too few
+    A limited cost enters the programme by its additive part. What that leaves out is allowed for: the programme's limit
+    is `LOOSER` deviations looser, and choices that are not allowed are passed over. Where it finds too few
     allowed networks, random ones fill the round.
     """
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +21,10 @@ from search import programme_solver, programme_window
 from search.latency.features import FloatArray, block_digits
 from search.programme import TIE, Limit, Solution, additive_part, in_order, index_of, solve
 from search.programme_solver import Blocks, Scaled
-from space import BLOX, MINI, SpaceConfig
+from space import BLOX, MINI, Architecture, SpaceConfig
 from space.costs import all_macs, block_costs, fixed_cost
 
+ROOT = Path(__file__).parents[2]
 EIGHT = SpaceConfig(
     name="eight", ops=BLOX.ops, widths=(8, 16, 32, 64, 128, 256, 512, 1024), image_size=256, classes=100
 )
@@ -102,15 +107,27 @@ def test_it_finds_what_listing_every_choice_finds(drawn: tuple[FloatArray, list[
 
 
 @settings(max_examples=60, deadline=None)
-@given(drawn=programmes())
-def test_the_solver_alone_finds_it_too_where_too_many_choices_are_near(
-    drawn: tuple[FloatArray, list[Limit], int],
+@given(drawn=programmes(), most=st.sampled_from([-1, 3, 12]), seed=st.integers(0, 99))
+def test_the_solver_goes_on_alone_where_too_many_choices_are_near(
+    drawn: tuple[FloatArray, list[Limit], int], most: int, seed: int
 ) -> None:
     scores, limits, count = drawn
+    rng = np.random.default_rng(seed)
+    excluded = [blocks for _, blocks in listed(scores, limits)[:4] if rng.random() < 0.5]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(programme_window, "MOST", -1)
-        found = solve(scores, limits, min(count, 5))
-    assert_best(found, scores, limits, listed(scores, limits), min(count, 5))
+        patch.setattr(programme_window, "MOST", most)
+        found = solve(scores, limits, min(count, 6), excluded=excluded)
+    assert_best(found, scores, limits, listed(scores, limits, excluded), min(count, 6))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_solver_alone_and_the_list_agree_on_the_best_of_eight_stages(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores, limit = np.random.default_rng(seed).normal(size=(8, 45)), macs_limit(EIGHT, 0.2)
+    both = solve(scores, [limit], 3)
+    monkeypatch.setattr(programme_window, "MOST", -1)
+    assert solve(scores, [limit], 3) == both
 
 
 @settings(max_examples=40, deadline=None)
@@ -273,3 +290,22 @@ def test_solving_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     for seed in range(8):
         solve(block_scores(seed, EIGHT), [macs_limit(EIGHT, 0.3)], 10)
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_example_of_eight_stages_finds_networks_within_its_limit() -> None:
+    done = subprocess.run(
+        [sys.executable, "examples/eight_stages.py", "2.5e9"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    shown = re.findall(r"synthetic score ([\d.]+), ([\d,]+) MACs\n +(\S+)", done.stdout)
+    assert len(shown) == 5
+    for _, macs, text in shown:
+        assert Architecture.parse(text, EIGHT).macs == int(macs.replace(",", "")) <= 2.5e9
+    scores = [float(score) for score, *_ in shown]
+    assert scores == sorted(scores, reverse=True)

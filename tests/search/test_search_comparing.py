@@ -177,6 +177,15 @@ def test_a_method_that_fails_is_an_error_that_names_it_and_the_seed(monkeypatch:
         compare(table(), [], ["random", "broken"], [0, 1], 3)
 
 
+def test_bad_input_that_a_method_finds_stays_bad_input_and_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(problem: Problem) -> Method:
+        raise ConfigError("planted")
+
+    monkeypatch.setitem(METHODS, "refusing", Known(make=refusing, meaning="planted"))
+    with pytest.raises(ConfigError, match="^method 'refusing' with seed 5: planted$"):
+        compare(table(), [], ["refusing"], [5], 3)
+
+
 def test_a_method_that_cheats_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     best = int(np.argmax(table().accuracy.values))
     monkeypatch.setitem(METHODS, "cheat", Known(make=lambda _: Scripted(np.array([best])), meaning="planted"))
@@ -239,7 +248,7 @@ def test_planning_methods_are_given_the_tightest_limit_and_what_must_hold_with_c
         name="pixel", unit="ms", title="", values=values, low=values - 0.1, high=values + 0.1, coverage=0.9
     )
     with_device = replace(table(), costs={"pixel": cost})
-    limits = [parse_constraint(text) for text in ("pixel<1.9ms", "pixel<=1.5ms", "pixel>1.2ms")]
+    limits = [parse_constraint(text) for text in ("pixel<=1.5ms", "pixel<1.9ms", "pixel>1.2ms")]
     sure = problem_of(with_device, limits, budget=1, seed=0, confident=True)
     plain = problem_of(with_device, limits, budget=1, seed=0)
     assert sure.limits == plain.limits == {"pixel": 1.5}
@@ -247,7 +256,7 @@ def test_planning_methods_are_given_the_tightest_limit_and_what_must_hold_with_c
     assert (plain.costs["pixel"] == values).all()
     assert sure.allowed.sum() < plain.allowed.sum()
     found: Comparison = compare(with_device, limits, ["random"], [0], 2, confident=True)
-    assert found.limits[1] == "pixel<=1.5ms (with 90% confidence)"
+    assert found.limits[0] == "pixel<=1.5ms (with 90% confidence)"
 
 
 def test_words_of_synthetic_accuracies_and_costs_hold_the_word() -> None:

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,18 +162,14 @@ def mini_path(folder: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def opened(browser: Any, mini_path: Path) -> Page:
-    page = Page(browser, made_table(MINI))
-    page.open(mini_path)
-    return page
-
-
 @pytest.fixture
-def mini(opened: Page) -> Page:
-    """The page of MINI without limits, as it was opened."""
-    opened.ask({})
-    return opened
+def mini(browser: Any, mini_path: Path) -> Page:
+    """The page of MINI without limits; opened anew only where another page was opened since."""
+    page = Page(browser, made_table(MINI))
+    if browser.current_url != mini_path.as_uri():
+        page.open(mini_path)
+    page.ask({})
+    return page
 
 
 def held(cost: Cost, upper_ends: bool) -> Any:
@@ -411,6 +408,29 @@ def test_names_that_look_like_markup_are_shown_as_they_are(browser: Any, folder:
     assert HOSTILE in page.text("#command").replace("'\\''", "'")
     assert page.script("return window.smuggled === undefined && document.querySelector('img') === null")
     assert page.driver.title == " ".join(HOSTILE.split())
+    assert page.errors() == []
+
+
+@pytest.mark.parametrize("bare", ["accuracies", "latency", "costs"])
+def test_a_table_that_lacks_a_whole_column_opens_all_the_same(browser: Any, folder: Path, bare: str) -> None:
+    table = made_table(MINI)
+    unknown = np.full(len(MINI), np.nan)
+    if bare == "accuracies":
+        table = replace(table, accuracy=replace(table.accuracy, values=unknown))
+    elif bare == "latency":
+        first = Cost(name="synthetic-phone", unit="ms", title="synthetic", values=unknown, synthetic=True)
+        table = replace(table, costs={**table.costs, "synthetic-phone": first})
+    else:
+        table = replace(table, costs={})
+    path = folder / f"no-{bare}.html"
+    path.write_text(build_page(made_report(table)), "utf-8")
+    page = Page(browser, table)
+    page.open(path)
+    assert page.rows("best") == ranked(table, {})[:20]
+    if bare != "costs":
+        (seen,) = page.ask({"params": "42000", "synthetic-phone": "2"})
+        assert seen["best"] == []
+        assert "all that the limits ask for is known" in seen["answer"]
     assert page.errors() == []
 
 

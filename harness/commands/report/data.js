@@ -32,7 +32,7 @@ function readTable(text) {
   return table;
 }
 
-// Return the smallest and largest number and how many there are, NaN left out.
+// Return the smallest and largest number and how many there are, NaN left out; zeros where there is none.
 function extent(values) {
   let least = Infinity, most = -Infinity, known = 0;
   for (const value of values) {
@@ -41,7 +41,7 @@ function extent(values) {
     if (value < least) least = value;
     if (value > most) most = value;
   }
-  return { least, most, known };
+  return known ? { least, most, known } : { least: 0, most: 0, known };
 }
 
 // Return by what a cost's numbers are divided to be read, and the sign of that, which constraints use as well.

@@ -1,6 +1,5 @@
 // The page: reads the table, listens to the limits, and shows the choice that follows from them.
 
-const SLIDER_STEPS = 1000;
 const PLOT_DELAY_MS = 60; // plots wait until a slider rests so long; answer, counts and tables do not
 const BEST_ROWS = 20;
 
@@ -120,55 +119,6 @@ function bestNote() {
   );
 }
 
-// Build the inputs of one cost: a number and a slider that follow each other. Empty, or the slider at its end: no limit.
-function limitRow(cost, place) {
-  const number = element("input", {
-    type: "number", id: `limit-${place}`, step: "any", placeholder: "no limit", inputmode: "decimal",
-  });
-  const slider = element("input", {
-    type: "range", id: `slider-${place}`, min: 0, max: SLIDER_STEPS, step: 1, "aria-label": `${costName(cost)}, upper limit`,
-  });
-  const span = cost.most - cost.least || 1;
-  const stepOf = (limit) => {
-    const share = limit === null ? 1 : (limit - cost.least) / span;
-    return Math.round(SLIDER_STEPS * Math.min(1, Math.max(0, share)));
-  };
-  slider.value = stepOf(state.limits[place]);
-  number.value = state.limits[place] === null ? "" : String(Number((state.limits[place] / cost.scale).toPrecision(12)));
-  const set = (limit) => {
-    state.limits[place] = limit;
-    refresh();
-  };
-  number.addEventListener("input", () => {
-    const limit = number.value === "" ? null : typedNumber(number.value, cost.scale);
-    slider.value = stepOf(limit);
-    set(limit);
-  });
-  slider.addEventListener("input", () => {
-    const step = Number(slider.value);
-    const limit = step === SLIDER_STEPS ? null : roundedLimit(cost, cost.least + (span * step) / SLIDER_STEPS);
-    number.value = limit === null ? "" : String(limit);
-    set(limit === null ? null : typedNumber(String(limit), cost.scale));
-  });
-  const label = element("label", { for: `limit-${place}` }, costName(cost));
-  const known = cost.known === table.networks ? "" : `; known of ${countText(cost.known, "network")}`;
-  const range = cost.known ? `${costNumber(cost, cost.least)} to ${costText(cost, cost.most)}${known}` : "not known of any network";
-  return element(
-    "div",
-    { class: "limit" },
-    label,
-    slider,
-    element("span", { class: "entry" }, "≤ ", number, element("span", { class: "unit" }, cost.sign)),
-    element("small", {}, range),
-  );
-}
-
-// Return a typed number times a power of ten, without an error of rounding where it can be had: 2.3 M is 2300000.
-function typedNumber(text, scale) {
-  const shifted = Number(`${text}e${Math.round(Math.log10(scale))}`);
-  return Number.isNaN(shifted) ? Number(text) * scale : shifted;
-}
-
 function download(indices, cost) {
   const file = new Blob([csvText(table, indices)], { type: "text/csv;charset=utf-8" });
   const word = table.anySynthetic ? `${SYNTHETIC}-` : "";
@@ -223,20 +173,16 @@ function begin() {
   fillConditions(table);
   fillNotes(table);
   byId("best-note").textContent = bestNote();
-  byId("limits-form").replaceChildren(...table.costs.map(limitRow));
-  byId("limits-form").addEventListener("submit", (event) => event.preventDefault());
+  fillLimits(table, state.limits, (place, limit) => {
+    state.limits[place] = limit;
+    refresh();
+  });
   byId("clear").addEventListener("click", () => {
-    table.costs.forEach((_, place) => {
-      byId(`limit-${place}`).value = "";
-      byId(`slider-${place}`).value = SLIDER_STEPS;
-    });
+    emptyLimits(table);
     state.limits.fill(null);
     refresh();
   });
-  const sure = table.costs.filter((cost) => cost.high);
-  byId("upper-row").hidden = sure.length === 0;
-  const coverages = [...new Set(sure.map((cost) => percentText(cost.coverage)))].join(" or ");
-  byId("upper-note").textContent = `of ${sure.map(costName).join(", ")}: intervals of ${coverages}`;
+  fillSwitch(table);
   byId("upper").checked = state.upperEnds;
   byId("upper").addEventListener("change", () => {
     state.upperEnds = byId("upper").checked;

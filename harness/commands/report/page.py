@@ -18,7 +18,7 @@ from importlib.resources import files
 from harness.commands.report.payload import Report, build_payload
 from harness.errors import ConfigError
 
-SCRIPTS = ("data.js", "choice.js", "text.js", "tables.js", "plots.js", "page.js")
+SCRIPTS = ("data.js", "choice.js", "text.js", "tables.js", "plots.js", "limits.js", "page.js")
 _MARK = re.compile(r"\{\{(\w+)\}\}")
 _POLICY = (
     "default-src 'none'; script-src {scripts} 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; "

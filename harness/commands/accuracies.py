@@ -46,13 +46,21 @@ def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
     from space.accuracies import load_accuracies
     from space.dataset import DatasetError
 
+    def read(metric: str) -> Accuracies:
+        return load_accuracies(
+            source.paths,
+            metric=metric,
+            epoch=source.epoch if metric == source.metric else "best",
+            seeds=source.seeds,
+            allow_pickle=source.allow_pickle,
+            config=config,
+        )
+
     try:
-        asked = {"seeds": source.seeds, "allow_pickle": source.allow_pickle, "config": config}
-        found = [load_accuracies(source.paths, metric=source.metric, epoch=source.epoch, **asked)]
+        found = [read(source.metric)]
         if found[0].metric.startswith(("val_", "train_")):
-            test = f"test_{found[0].metric.partition('_')[2]}"
             with contextlib.suppress(DatasetError):  # these files have none
-                found.append(load_accuracies(source.paths, metric=test, **asked))
+                found.append(read(f"test_{found[0].metric.partition('_')[2]}"))
     except DatasetError as error:
         raise ConfigError(str(error)) from error
     if source.noise_sd is not None:

@@ -1,54 +1,16 @@
-"""What a search found, for people and for programs; a synthetic value never stands without the word."""
+"""What a search found, as plain values for JSON and CSV; the keys of synthetic values hold the word."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-import typer
-
-from harness.commands.tables import print_table
 
 if TYPE_CHECKING:
     from harness.commands.joining import Joined
-    from search.answers import Answer, Shortfall
+    from search.answers import Answer
     from search.methods.contract import IndexArray, Trace
     from search.pareto import Front
-    from search.table import Cost, Table
+    from search.table import Table
     from space.accuracies import Accuracies
-
-
-def print_answer(
-    joined: Joined, answer: Answer, trace: Trace | None, verified: frozenset[int] | None, top: int
-) -> None:
-    """Print what was joined, who meets the limits, the most accurate networks, and what ties with the first."""
-    table, accuracy = joined.table, joined.table.accuracy
-    typer.echo(f"accuracy: {accuracy.label}, {_provenance(accuracy)}")
-    for name, behind in joined.behind.items():
-        typer.echo(f"{name}: {behind}")
-    for note in joined.notes:
-        typer.echo(f"note: {note}")
-    for standing in answer.standings:
-        parts = [f"{standing.met:,} networks meet it"]
-        if standing.doubtful:
-            way = "not counted" if answer.confident else "counted by their estimate"
-            parts.append(f"{standing.doubtful:,} have the limit within their interval ({way})")
-        if standing.unknown:
-            parts.append(f"of {standing.unknown:,} it is not known")
-        typer.echo(
-            f"{standing.constraint}{_manner(table, standing.constraint.subject, answer)}: {', '.join(parts)}"
-        )
-    if trace is None:
-        typer.echo(f"{len(answer.ranked):,} networks are within all limits")
-    else:
-        typer.echo(
-            f"{trace.method}: looked up {len(trace.indices):,} networks within all limits, seed {trace.seed}"
-        )
-    ranked = shown(answer, verified)
-    if verified is not None:
-        typer.echo(_verdict(answer, verified, ranked))
-    _print_networks("most accurate first", table, ranked[:top].tolist(), verified)
-    _print_ties(table, ranked)
 
 
 def shown(answer: Answer, verified: frozenset[int] | None) -> IndexArray:
@@ -59,38 +21,6 @@ def shown(answer: Answer, verified: frozenset[int] | None) -> IndexArray:
         return answer.ranked
     measured = answer.ranked[np.isin(answer.ranked, list(verified))]
     return measured if len(measured) else answer.ranked
-
-
-def _verdict(answer: Answer, verified: frozenset[int], ranked: IndexArray) -> str:
-    """Say what the finalists' measurements mean for the answer."""
-    if not verified.intersection(answer.ranked.tolist()):
-        return f"none of the {len(verified)} networks measured now is within the limits; unverified ones:"
-    above = answer.ranked.tolist().index(int(ranked[0]))
-    text = f"{len(ranked)} of {len(verified)} networks measured now are within the limits"
-    if above:
-        text += (
-            f"; {above:,} more accurate ones that were not measured are predicted to be within them: the same command again "
-            "goes on"
-        )
-    return text
-
-
-def print_front(table: Table, front: Front) -> None:
-    """Print a Pareto front, cheapest first, and its hypervolume."""
-    names = " and ".join(front.costs)
-    _print_networks(
-        f"Pareto front over {table.accuracy.label} and {names}", table, front.indices.tolist(), None
-    )
-    if len(front.indices):
-        worst = [f"{front.reference[0]:.2f} %"] + [
-            _amount(table.costs[name], value)
-            for name, value in zip(front.costs, front.reference[1:], strict=True)
-        ]
-        word = "synthetic " if table.accuracy.synthetic else ""
-        typer.echo(
-            f"hypervolume ({word}accuracy): {front.hypervolume:.4f} of the box from the worst of the networks allowed "
-            f"({', '.join(worst)}) to the best"
-        )
 
 
 def answer_document(
@@ -180,136 +110,6 @@ def network_document(table: Table, index: int) -> dict[str, object]:
             row[f"{name}_source"] = "measured" if cost.measured[index] else "predicted"
             row[f"{name}_grade"] = str(cost.grades[index]) or "-"
     return row
-
-
-def none_found(table: Table, answer: Answer) -> str:
-    """Return why no network meets the constraints: the nearest one and what it would take."""
-    from search.answers import nearest
-    from space import Architecture
-
-    limits = ", ".join(map(str, answer.constraints)) or "no limit"
-    if answer.without_accuracy == len(table.config):
-        return f"no network has an accuracy ({table.accuracy.label}); give other --accuracies"
-    manner = f" with {_coverage(table)} confidence" if answer.confident else ""
-    closest = nearest(table, answer.constraints, confident=answer.confident)
-    if closest is None:
-        return f"no network meets {limits}{manner}: of no network with an accuracy all of it is known; measure more"
-    name = Architecture.from_index(closest.index, table.config)
-    takes = " and ".join(_takes(table, shortfall) for shortfall in closest.shortfalls)
-    label, value = table.accuracy.label, table.accuracy.values[closest.index]
-    message = (
-        f"no network meets {limits}{manner}; the nearest is {name} ({label} {value:.2f} %): it takes {takes}"
-    )
-    single = [f"{s.constraint} alone is met by {s.met:,}" for s in answer.standings]
-    return message + (f" ({'; '.join(single)})" if len(single) > 1 else "")
-
-
-def _takes(table: Table, shortfall: Shortfall) -> str:
-    cost = table.costs[shortfall.constraint.subject]
-    limit = shortfall.constraint
-    return f"{limit.subject} {_amount(cost, shortfall.value)}, {shortfall.excess:.1%} beyond {limit}"
-
-
-def _coverage(table: Table) -> str:
-    return f"{min(c.coverage for c in table.costs.values() if c.coverage is not None):.0%}"
-
-
-def _manner(table: Table, subject: str, answer: Answer) -> str:
-    cost = table.costs[subject]
-    if cost.coverage is None:
-        return ""
-    return f" for {cost.coverage:.0%} intervals" if answer.confident else " by the estimate"
-
-
-def _provenance(accuracy: Accuracies) -> str:
-    parts = [f"from {', '.join(accuracy.origin)}"]
-    if accuracy.seeds:
-        parts.append(
-            f"training seed{'s' if len(accuracy.seeds) > 1 else ''} {', '.join(map(str, accuracy.seeds))}"
-        )
-    if accuracy.seed_sd is None:
-        parts.append("one training each, so that how much another would differ is not known (--accuracy-sd)")
-    else:
-        parts.append(f"standard deviation between trainings {accuracy.seed_sd:.2f} points")
-    return ", ".join(parts)
-
-
-def _print_networks(
-    title: str, table: Table, indices: Sequence[int], verified: frozenset[int] | None
-) -> None:
-    from search.answers import accuracy_reach
-    from space import Architecture
-
-    columns, right = ["network"], []
-    for accuracies in (table.accuracy, *table.shown):
-        right.append(len(columns))
-        columns.append(f"{accuracies.label} %")
-    for name, cost in table.costs.items():
-        right.append(len(columns))
-        columns.append(f"{'synthetic ' if cost.synthetic else ''}{name}{' ms' if cost.unit == 'ms' else ''}")
-        if cost.low is not None:
-            columns += [f"{cost.coverage:.0%} interval", "grade"]
-    if verified is not None:
-        columns.append("measured now")
-    reach = accuracy_reach(table.accuracy)
-    rows = []
-    for index in indices:
-        cells = [str(Architecture.from_index(index, table.config))]
-        for number, accuracies in enumerate((table.accuracy, *table.shown)):
-            sure = f" +- {reach[index]:.2f}" if not number and reach[index] else ""
-            cells.append(f"{accuracies.values[index]:.2f}{sure}")
-        for cost in table.costs.values():
-            cells += _cost_cells(cost, index)
-        if verified is not None:
-            cells.append("yes" if index in verified else "no")
-        rows.append(cells)
-    print_table(title, columns, rows, right=right)
-
-
-def _cost_cells(cost: Cost, index: int) -> list[str]:
-    value = f"{cost.values[index]:.3f}" if cost.unit == "ms" else _amount(cost, float(cost.values[index]))
-    if cost.low is None or cost.high is None:
-        return [value]
-    low, high = float(cost.low[index]), float(cost.high[index])
-    interval = "none" if low != low else f"{low:.3f} .. {high:.3f}"
-    grade = "" if cost.grades is None else str(cost.grades[index])
-    return [value, interval, grade or "predicted"]
-
-
-def _print_ties(table: Table, ranked: IndexArray) -> None:
-    """Say which networks cannot be told from the first by accuracy, and which of them is cheapest."""
-    from search.answers import ties
-    from space import Architecture
-
-    tied = ranked[ties(table.accuracy, ranked)]
-    if len(tied) < 2:
-        return
-    word = "synthetic " if table.accuracy.synthetic else ""
-    text = f"{len(tied):,} networks tie in {word}accuracy with the first: their 95 % intervals over trainings overlap"
-    for name, cost in table.costs.items():
-        if cost.unit != "ms":
-            continue
-        fastest = int(tied[cost.values[tied].argmin()])
-        verdict = _faster(cost, fastest, int(ranked[0]))
-        text += (
-            f"; the fastest of them on {name} is {Architecture.from_index(fastest, table.config)}, {verdict}"
-        )
-    typer.echo(text)
-
-
-def _faster(cost: Cost, fastest: int, best: int) -> str:
-    if fastest == best:
-        return "the first itself"
-    took = f"{cost.values[fastest]:.3f} ms against {cost.values[best]:.3f}"
-    if cost.low is None or cost.high is None or cost.high[fastest] < cost.low[best]:
-        return took
-    return f"{took} (a tie: their intervals overlap)"
-
-
-def _amount(cost: Cost, value: float) -> str:
-    from search.constraints import amount_text
-
-    return amount_text(value, cost.unit, digits=4)
 
 
 def _accuracy_key(accuracies: Accuracies) -> str:

@@ -170,7 +170,7 @@ def solve(
 
     import numpy as np
 
-    from harness.commands.found import none_found
+    from harness.commands.found_text import none_found
     from search.answers import answer
     from search.constraints import allowed
 
@@ -218,7 +218,8 @@ def _show(
     top: int,
     json_output: bool,
 ) -> None:
-    from harness.commands.found import answer_document, print_answer, print_front
+    from harness.commands.found import answer_document
+    from harness.commands.found_text import print_answer, print_front
     from harness.commands.tables import print_json
     from search.constraints import allowed
     from search.pareto import pareto_front

@@ -1,0 +1,126 @@
+"""The six proxies, each a function of a network, images (n, c, h, w) and labels (n,): higher promises more.
+
+They were proposed to tell which weights to prune, or what an architecture is worth, before any training; Abdelfattah et al. 2021
+(arXiv:2101.08134) sum each over a whole network. Where a proxy needs weights, these are the weights of convolutions and linear
+layers, no biases and nothing of BatchNorm. All but synflow see the network as its first training step would: the loss is
+cross-entropy, and BatchNorm takes the batch's own statistics. A copy is scored: the network stays as it was.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+Measure = Callable[[nn.Module, Tensor, Tensor], float]
+
+_JACOB_COV_SHIFT = 1e-5  # keeps the logarithm of eigenvalues that are 0 finite; Mellor et al. 2020
+
+
+def grad_norm(network: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Return the sum over layers of the Euclidean norm of the loss's gradient (Abdelfattah et al. 2021, arXiv:2101.08134)."""
+    network = copy.deepcopy(network).train()
+    gradients = torch.autograd.grad(cross_entropy(network(images), labels), _weights(network))
+    return sum(float(g.norm()) for g in gradients)
+
+
+def snip(network: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Return the sum of |weight * gradient|: how far the loss moves as weights go (Lee et al. 2019, arXiv:1810.02340, eq. 6)."""
+    network = copy.deepcopy(network).train()
+    weights = _weights(network)
+    gradients = torch.autograd.grad(cross_entropy(network(images), labels), weights)
+    return sum(float((w * g).detach().abs().sum()) for w, g in zip(weights, gradients, strict=True))
+
+
+def grasp(network: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Return minus the sum of weight * (Hessian @ gradient), the gradient flow kept (Wang et al. 2020, arXiv:2002.07376, eq. 8).
+
+    The logits are not divided by a temperature, as for pruning.
+    """
+    network = copy.deepcopy(network).train()
+    weights = _weights(network)
+    gradients = torch.autograd.grad(cross_entropy(network(images), labels), weights, create_graph=True)
+    flow = torch.stack(
+        [(g * g.detach()).sum() for g in gradients]
+    ).sum()  # its gradient is Hessian @ gradient
+    products = torch.autograd.grad(flow, weights)
+    return -sum(float((w * p).detach().sum()) for w, p in zip(weights, products, strict=True))
+
+
+def fisher(network: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Return the sum over all channels behind a ReLU of the estimated rise of the loss without the channel.
+
+    For a channel, half the mean over images of (sum over pixels of activation * gradient of the image's loss)**2 (Theis et al.
+    2018, arXiv:1801.05787, eq. 11; Turner et al. 2020, arXiv:1906.04113). Through the batch's statistics an image's
+    activation touches the others' losses as well: the gradient is that of their sum.
+
+    Raises:
+        ValueError: the network has no ReLU.
+    """
+    network = copy.deepcopy(network).train()
+    activations: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        activations.append(output)
+
+    hooks = [m.register_forward_hook(keep) for m in network.modules() if isinstance(m, nn.ReLU)]
+    if not hooks:
+        raise ValueError("fisher: the network has no ReLU, and so no activations to score")
+    loss = cross_entropy(network(images), labels, reduction="sum")
+    total = 0.0
+    for a, g in zip(activations, torch.autograd.grad(loss, activations), strict=True):
+        moved = (a * g).flatten(2).sum(dim=2) if a.dim() > 2 else a * g  # (n, channels)
+        total += float((moved**2).detach().mean(dim=0).sum()) / 2
+    return total
+
+
+def jacob_cov(network: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Return how differently a network answers to small changes of different images (Mellor et al. 2020, arXiv:2006.04647v1).
+
+    Of the gradients of the summed logits by each image, the correlations between images have eigenvalues v: the score is
+    -sum(log(v + k) + 1 / (v + k)), k = 1e-5. The labels are not used.
+    """
+    network = copy.deepcopy(network).train()
+    pixels = images.clone().requires_grad_()
+    (jacobian,) = torch.autograd.grad(network(pixels).sum(), pixels)
+    correlations = torch.corrcoef(jacobian.flatten(1).double())  # (n, n)
+    if not torch.isfinite(correlations).all():
+        return float(
+            "nan"
+        )  # an image that the answer does not depend on; eigenvalues would fail with less to say
+    shifted = torch.linalg.eigvalsh(correlations).clamp(min=0) + _JACOB_COV_SHIFT
+    return -float((shifted.log() + 1 / shifted).sum())
+
+
+def synflow(network: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Return the sum of weight * gradient of the summed answer to an image of ones, all parameters made positive.
+
+    Tanaka et al. 2020 (arXiv:2006.05467, eq. 2). Images, but for their shape, and labels are not used. BatchNorm is left in its
+    inference mode, which for fresh networks is no normalisation; double precision, since deep products exceed single.
+    """
+    network = copy.deepcopy(network).eval().double()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.abs_()
+    weights = _weights(network)
+    answer = network(torch.ones_like(images[:1], dtype=torch.float64)).sum()
+    gradients = torch.autograd.grad(answer, weights)
+    return sum(float((w * g).detach().sum()) for w, g in zip(weights, gradients, strict=True))
+
+
+PROXIES: Mapping[str, Measure] = {
+    "grad_norm": grad_norm,
+    "snip": snip,
+    "grasp": grasp,
+    "fisher": fisher,
+    "jacob_cov": jacob_cov,
+    "synflow": synflow,
+}
+
+
+def _weights(network: nn.Module) -> list[Tensor]:
+    """Return the weights of all convolutions and linear layers."""
+    return [m.weight for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]

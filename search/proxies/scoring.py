@@ -1,0 +1,61 @@
+"""A proxy as a search method uses it: from networks' indices to scores, each network scored once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import MutableMapping
+
+import numpy as np
+
+from harness.errors import ConfigError, HarnessError, did_you_mean
+from search.methods.contract import FloatArray, IndexArray, Proxy
+from search.proxies.batches import Batch
+from space import Architecture, SpaceConfig
+
+
+def proxy(
+    name: str, config: SpaceConfig, batch: Batch, seed: int, cache: MutableMapping[int, float] | None = None
+) -> Proxy:
+    """Return a function from indices (n,) to scores (n,), higher promising more.
+
+    A network's initial weights are drawn from `seed` and its index, so that it is scored alike whenever it is; torch's
+    own generator stays as it was. Scores are kept in `cache` by index, a fresh one where none is given: it must be of
+    the same proxy, space, batch and seed.
+
+    Raises:
+        ConfigError: there is no such proxy.
+        HarnessError: when called: a score is not finite. It is no score, and does not rank a network last either.
+    """
+    from search.proxies.measures import PROXIES
+
+    if name not in PROXIES:
+        raise ConfigError(f"no proxy {name!r}{did_you_mean(name, PROXIES)} (there are: {', '.join(PROXIES)})")
+    kept: MutableMapping[int, float] = {} if cache is None else cache
+
+    def scores(indices: IndexArray) -> FloatArray:
+        for index in map(int, indices):
+            if index not in kept:
+                kept[index] = _score(name, Architecture.from_index(index, config), batch, seed)
+        return np.array([kept[int(index)] for index in indices], dtype=np.float64)
+
+    return scores
+
+
+def _score(name: str, architecture: Architecture, batch: Batch, seed: int) -> float:
+    import torch
+
+    from search.proxies.measures import PROXIES
+    from space.networks import build_network
+
+    weights_seed = int(np.random.SeedSequence((seed, architecture.index)).generate_state(1)[0])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(weights_seed)
+        network = build_network(architecture)
+    with torch.enable_grad():
+        score = PROXIES[name](network, torch.from_numpy(batch.images), torch.from_numpy(batch.labels))
+    if not math.isfinite(score):
+        raise HarnessError(
+            f"proxy {name} of network {architecture} with the weights of seed {seed} is {score}; "
+            "try another seed, another batch or another proxy"
+        )
+    return score

@@ -16,8 +16,8 @@ from search.methods.ridge import fit_ridge
 from search.programme import Limit, additive_part, in_order, index_of
 from space import SpaceConfig
 
-TRIES = 50 * ROUND  # choices of the programme that are looked through for a round's networks
-LOOSER = 2.0  # deviations: networks that cost less than their blocks do are often the best within a limit
+TRIES = 250 * ROUND  # choices of the programme that are looked through for a round's networks
+LOOSER = 3.0  # deviations: networks that cost less than their blocks do are often the best within a limit
 JITTER = 1e-6  # of the widest stage's scores: chance orders what the fit holds equal
 _PAIR_SCALE = 0.3  # products are shrunk more, as in `search.methods.linear`
 
@@ -95,5 +95,8 @@ def _limit(problem: Problem, name: str) -> Limit:
     # Where an interval's end has to meet the limit, no allowed network's own cost comes near it.
     upper = min(problem.limits[name], float(np.nanmax(values[problem.allowed])))
     return Limit(
-        name=name, costs=effects, constant=constant, upper=upper + float(np.nanstd(values - additive))
+        name=name,
+        costs=effects,
+        constant=constant,
+        upper=upper + LOOSER * float(np.nanstd(values - additive)),
     )

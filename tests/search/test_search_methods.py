@@ -109,22 +109,27 @@ def test_the_programme_passes_over_what_only_its_additive_costs_allow() -> None:
     assert trace.best == np.where(allowed, truth, -np.inf).argmax()
 
 
-@pytest.mark.parametrize("share", [0.2, 0.3, 0.5, 0.7])
-def test_the_programme_finds_networks_whose_sum_of_costs_is_above_the_limit(share: float) -> None:
-    truth = additive(9)
-    latency = all_macs(MINI) / 1e5 * np.random.default_rng(3).lognormal(0, 0.1, len(MINI))
-    limit = float(np.quantile(latency, share))
-    given = replace(
-        problem(100, allowed=latency <= limit), costs={"latency": latency}, limits={"latency": limit}
-    )
-    trace = run("programme", given, lambda indices: truth[indices])
-    regret = np.where(given.allowed, truth, -np.inf).max() - trace.best_so_far[-1]
-    assert regret <= 0.01 * truth.std()
+def test_the_programme_finds_networks_that_cost_less_than_their_blocks() -> None:
+    macs, regrets = all_macs(MINI).astype(np.float64), []
+    truth = additive(9) + 4 * macs / macs.std()
+    for seed in range(10):
+        latency = macs / 1e5 * np.random.default_rng(seed).lognormal(0, 0.1, len(MINI))
+        limit = float(np.quantile(latency, 0.2))
+        given = replace(
+            problem(100, seed, allowed=latency <= limit),
+            costs={"latency": latency},
+            limits={"latency": limit},
+        )
+        trace = run("programme", given, lambda indices: truth[indices])
+        regrets.append(truth[given.allowed].max() - trace.best_so_far[-1])
+    assert sum(regret < 1e-9 for regret in regrets) >= 9  # without the looser limit 2 of 10
 
 
 def test_the_programme_plans_for_what_is_allowed_where_an_intervals_end_has_to_meet_the_limit() -> None:
-    truth = additive(4, BLOX)
     macs = all_macs(BLOX).astype(np.float64)
+    truth = (
+        additive(4, BLOX) + 10 * macs / macs.std()
+    )  # thousands of networks are better than any allowed one
     limit = float(macs.max())
     end = macs * limit / np.quantile(macs, 0.1)  # of each network's interval
     given = replace(

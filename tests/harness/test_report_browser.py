@@ -431,6 +431,8 @@ def test_a_table_that_lacks_a_whole_column_opens_all_the_same(browser: Any, fold
         (seen,) = page.ask({"params": "42000", "synthetic-phone": "2"})
         assert seen["best"] == []
         assert "all that the limits ask for is known" in seen["answer"]
+        ranges = "const {xaxis, yaxis} = document.getElementById('plot').layout; return [...xaxis.range, ...yaxis.range]"
+        assert all(isinstance(end, int | float) for end in page.script(ranges))  # no infinity among them
     assert page.errors() == []
 
 

@@ -10,6 +10,7 @@ from method_contract import MethodContract
 from search.accuracy.gcn import GcnConfig
 from search.methods import gcn
 from search.methods.table import METHODS, PROXIES, RANKED
+from search.proxies import measures
 
 PLAIN = [name for name in METHODS if name != RANKED]
 WARMED = [f"{name}+synflow" for name, known in METHODS.items() if known.warms_up and name != RANKED]
@@ -33,4 +34,7 @@ class TestEveryMethod(MethodContract):
 
 def test_every_method_of_the_table_is_held_to_the_contract() -> None:
     assert {text.partition("+")[0] for text in TEXTS} >= set(METHODS) - {RANKED}
-    assert "synflow" in PROXIES
+
+
+def test_the_proxies_of_the_table_are_those_that_can_be_computed() -> None:
+    assert set(PROXIES) == set(measures.PROXIES)

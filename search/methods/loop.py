@@ -3,7 +3,8 @@
 The first round asks for random networks (or those that a warm-up's proxy prefers). Before every later round the predictor is
 fitted to all that was looked up, and ranks all allowed networks; half of the round are the best predicted ones, half are
 drawn from the top of the ranking, which narrows from the better half by half each round, to no less than `TOP_ROUNDS` rounds'
-worth; how fast, and that it stops, is this module's choice. The second half keeps a predictor that is wrong in one corner of the space from asking only there.
+worth; how fast, and that it stops, is this module's choice. The second half keeps a predictor that is wrong in one corner of
+the space from asking only there.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def by_cuts(
     """Yield choices, best first, each by a programme of its own in which those before are cut off, until there are no more.
 
     `broken` returns a cut (stages, B), of which fewer than all stages may be taken, for a choice that only met the limits by
-    the solver's tolerance, and None for one that meets them.
+    the solver's tolerance, and None for one that meets them. After tens of cuts HiGHS may write lines of its own to stdout.
 
     Raises:
         HarnessError: a programme was not solved, or not in time.

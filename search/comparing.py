@@ -172,8 +172,9 @@ def _searched(text: str, problem: Problem, scores: FloatArray, on_progress: Call
     """Let a method search; an exception of its own becomes an error that names it and the seed."""
     try:
         return run(text, problem, lambda indices: scores[indices], on_progress)
-    except ConfigError as error:
-        raise ConfigError(f"method {text!r} with seed {problem.seed}: {error}") from error
+    except HarnessError as error:
+        kind = ConfigError if isinstance(error, ConfigError) else HarnessError
+        raise kind(f"method {text!r} with seed {problem.seed}: {error}") from error
     except Exception as error:
         raise HarnessError(
             f"method {text!r} with seed {problem.seed} failed: {type(error).__name__}: {error}; see where with --debug, or "

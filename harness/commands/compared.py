@@ -1,0 +1,160 @@
+"""What a comparison of search methods found, for people and for programs; a synthetic value never stands without the word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+from harness.commands.found import network_document
+from harness.commands.tables import print_table
+
+if TYPE_CHECKING:
+    from harness.commands.joining import Joined
+    from harness.commands.selection import Selection
+    from search.comparing import Comparison
+    from search.regrets import Compared, Reached, Run
+
+SHOWN_THRESHOLD = 0.1  # points of regret that the table counts look-ups to
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """What zero-cost proxies had: how many images, of what, and of how many random networks they took the best."""
+
+    origin: str
+    images: int
+    pool: int
+
+
+def print_comparison(joined: Joined, found: Comparison, scored: Scoring | None) -> None:
+    """Print what was searched, the best of it, and a row a method."""
+    from space import Architecture
+
+    accuracy = joined.table.accuracy
+    typer.echo(f"accuracy: {accuracy.label}, from {', '.join(accuracy.origin)}")
+    for name, behind in joined.behind.items():
+        typer.echo(f"{name}: {behind}")
+    for note in joined.notes:
+        typer.echo(f"note: {note}")
+    within = f"within {' and '.join(found.limits)}" if found.limits else "without limits"
+    typer.echo(f"{within}: {found.allowed:,} of {found.networks:,} networks")
+    best = Architecture.from_index(found.best, joined.table.config)
+    typer.echo(f"the most accurate of them: {best}, {found.label} {found.best_accuracy:.2f} %")
+    if scored is not None:
+        typer.echo(
+            f"proxies: {scored.pool:,} random networks scored on {scored.images} images of {scored.origin}"
+        )
+    word = "synthetic " if accuracy.synthetic else ""
+    counts = shown_look_ups(found.budget)
+    print_table(
+        f"{word}regret in points of {found.label}, mean over seeds",
+        [
+            "method",
+            "seeds",
+            *(f"{word}regret at {count}" for count in counts),
+            "95 % interval",
+            f"to {SHOWN_THRESHOLD:g} points",
+            "best found",
+            "s a search",
+        ],
+        [_cells(one, counts) for one in found.methods],
+    )
+
+
+def comparison_document(
+    selection: Selection, joined: Joined, found: Comparison, scored: Scoring | None
+) -> dict[str, object]:
+    """Return a comparison as plain values; the keys of synthetic values hold the word.
+
+    A `curve` has a row [look-ups, mean, low, high] wherever one of the three changes, `improvements` a row [look-ups, regret].
+    """
+    from search.regrets import steps
+
+    table, accuracy = joined.table, joined.table.accuracy
+    points = f"{'synthetic_' if accuracy.synthetic else ''}regret_points"
+
+    def of_run(run: Run) -> dict[str, object]:
+        return {
+            "seed": run.trace.seed,
+            "look_ups": len(run.trace.indices),
+            "seconds": run.trace.seconds,
+            "meets_constraints": run.meets,
+            "network": network_document(table, run.trace.best),
+            points: float(run.regret[-1]),
+            "improvements": [[count, *values] for count, values in steps(run.regret)],
+        }
+
+    def of_method(one: Compared) -> dict[str, object]:
+        curve = [[count, *map(_number, values)] for count, values in steps(one.mean, one.low, one.high)]
+        at = [[count, *map(_number, _ends(one, count))] for count in shown_look_ups(found.budget)]
+        return {
+            "method": one.method,
+            "seconds": one.seconds,
+            "found_best": one.found,
+            "of": len(one.runs),
+            points: {"columns": ["look_ups", "mean", "low", "high"], "at": at, "curve": curve},
+            "reached": [
+                {points: r.threshold, "median_look_ups": _number(r.median), "runs": r.reached}
+                for r in one.reached
+            ],
+            "runs": [of_run(run) for run in one.runs],
+        }
+
+    return {
+        "accuracy": {
+            "label": accuracy.label,
+            "synthetic": accuracy.synthetic,
+            "metric": accuracy.metric,
+            "epoch": accuracy.epoch,
+            "seeds": list(accuracy.seeds),
+            "origin": list(accuracy.origin),
+        },
+        "constraints": list(found.limits),
+        "by": "interval" if selection.confident else "estimate",
+        "coverage": selection.latencies.coverage if selection.confident else None,
+        "latencies": {name: str(behind) for name, behind in joined.behind.items()},
+        "notes": list(joined.notes),
+        "networks": found.networks,
+        "networks_within_limits": found.allowed,
+        "best": network_document(table, found.best),
+        "budget": found.budget,
+        "seeds": list(found.seeds),
+        "proxies": None if scored is None else asdict(scored),
+        "methods": [of_method(one) for one in found.methods],
+    }
+
+
+def shown_look_ups(budget: int) -> list[int]:
+    """Return after how many look-ups regrets are told: a quarter, half and all of the budget."""
+    return sorted({max(1, budget // 4), max(1, budget // 2), budget})
+
+
+def _cells(one: Compared, counts: Sequence[int]) -> list[str]:
+    _, low, high = _ends(one, counts[-1])
+    reached = next(r for r in one.reached if r.threshold == SHOWN_THRESHOLD)
+    return [
+        one.method,
+        str(len(one.runs)),
+        *(f"{one.mean[count - 1]:.3f}" for count in counts),
+        "one seed has none" if low != low else f"{low:.3f} .. {high:.3f}",
+        _reached_text(reached, len(one.runs), counts[-1]),
+        f"{one.found} of {len(one.runs)}",
+        f"{one.seconds:.2g}",
+    ]
+
+
+def _reached_text(reached: Reached, seeds: int, budget: int) -> str:
+    median = f"{reached.median:g}" if reached.median < float("inf") else f"> {budget}"
+    return f"{median} ({reached.reached} of {seeds})"
+
+
+def _ends(one: Compared, count: int) -> tuple[float, float, float]:
+    return float(one.mean[count - 1]), float(one.low[count - 1]), float(one.high[count - 1])
+
+
+def _number(value: float) -> float | None:
+    """Return a number for JSON, None in place of NaN and infinity."""
+    return value if abs(value) < float("inf") else None

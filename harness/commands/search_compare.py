@@ -1,0 +1,260 @@
+"""`harness search compare`: search methods under the same limits, with the same seeds and budget."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.commands.options import (
+    AccuracyPaths,
+    AccuracySd,
+    AllowPickle,
+    Confidence,
+    Constraints,
+    Epoch,
+    JsonFlag,
+    LatencyFiles,
+    MaxLatency,
+    MeasuredOnly,
+    Metric,
+    RuntimeName,
+    SearchDevices,
+    StoreOption,
+    ThreadCount,
+    TrainingSeeds,
+)
+from harness.errors import ConfigError, HarnessError
+
+if TYPE_CHECKING:
+    from harness.commands.joining import Joined
+    from harness.commands.progress import ProgressView
+    from harness.commands.selection import Selection
+    from search.comparing import Comparison, ProxyOf
+    from search.methods.contract import FloatArray, IndexArray, Proxy
+    from search.proxies import Batch
+
+DEFAULT_METHODS = ("random", "evolution", "linear", "programme")  # seconds a search, and no torch
+
+
+def compare(
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--methods",
+            "-m",
+            help="Methods, repeatable or joined by commas; METHOD+PROXY begins with the networks that a zero-cost proxy prefers, "
+            f"PROXY alone asks in its order. [default: {','.join(DEFAULT_METHODS)}]",
+        ),
+    ] = None,
+    budget: Annotated[
+        int, typer.Option("--budget", "-b", min=1, help="Accuracy look-ups of a search.")
+    ] = 100,
+    seeds: Annotated[
+        int, typer.Option("--seeds", "-n", min=1, max=1000, help="Searches of each method, a seed each.")
+    ] = 10,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The first of the seeds.")] = 0,
+    accuracies: AccuracyPaths = None,
+    device: SearchDevices = None,
+    max_latency: MaxLatency = "",
+    constraint: Constraints = None,
+    confidence: Confidence = None,
+    metric: Metric = "",
+    epoch: Epoch = "best",
+    training_seed: TrainingSeeds = None,
+    accuracy_sd: AccuracySd = None,
+    allow_pickle: AllowPickle = False,
+    latencies: LatencyFiles = None,
+    measured_only: MeasuredOnly = False,
+    runtime: RuntimeName = "",
+    threads: ThreadCount = None,
+    pool: Annotated[
+        int, typer.Option("--proxy-pool", min=1, help="Random networks that a proxy chooses from.")
+    ] = 100,
+    batch: Annotated[
+        Path | None,
+        typer.Option(
+            "--proxy-batch",
+            metavar="FILE.npz",
+            help="Images and labels to score with, as arrays 'images' and 'labels'. [default: digits]",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write regret.png, regret.html and regret.json to this folder."),
+    ] = None,
+    store_url: StoreOption = "",
+    json_output: JsonFlag = False,
+) -> None:
+    """Compare how soon search methods find an accurate network within the limits, against the exhaustive answer.
+
+    Regret: how many points the best network found so far lacks of the best of all. Mean over seeds, with its 95 % interval.
+    """
+    from harness.commands.compared import Scoring, comparison_document, print_comparison
+    from harness.commands.plots import check_libraries
+    from harness.commands.progress import ProgressView
+    from harness.commands.selection import select
+    from harness.commands.tables import print_json
+
+    named = parse_methods(methods or DEFAULT_METHODS)
+    if output is not None:
+        check_libraries()
+        if output.exists() and not output.is_dir():
+            raise ConfigError(f"--output {output}: is a file; name a folder")
+    selection = select(
+        accuracies=accuracies,
+        metric=metric,
+        epoch=epoch,
+        training_seeds=training_seed,
+        accuracy_sd=accuracy_sd,
+        allow_pickle=allow_pickle,
+        latency_files=latencies,
+        devices=device,
+        max_latency=max_latency,
+        constraints=constraint,
+        confidence=confidence,
+        measured_only=measured_only,
+        runtime=runtime,
+        threads=threads,
+    )
+    joined = selection.join(store_url, lambda text: typer.echo(text, err=True))
+    _check_some(selection, joined)
+    images = _batch(named, batch, joined)
+    with ProgressView(quiet=json_output and not sys.stderr.isatty()) as view:
+        found = _compare(selection, joined, named, range(seed, seed + seeds), budget, pool, images, view)
+    scored = None if images is None else Scoring(origin=images.origin, images=len(images.labels), pool=pool)
+    document = comparison_document(selection, joined, found, scored)
+    if output is not None:
+        _write(output, found, document)
+    if json_output:
+        print_json(document)
+    else:
+        print_comparison(joined, found, scored)
+        if output is None:
+            typer.echo(
+                "the curves: --output DIR writes regret.png, regret.html and regret.json there", err=True
+            )
+    _check_limits(found)
+
+
+def parse_methods(texts: Sequence[str]) -> list[str]:
+    """Return the methods that the user named, each once. Raises: ConfigError for one that there is not."""
+    from search.methods.table import parse_method
+
+    named = [word.strip() for text in texts for word in text.split(",")]
+    for text in named:
+        parse_method(text)
+    return list(dict.fromkeys(named))
+
+
+def _check_some(selection: Selection, joined: Joined) -> None:
+    """Raise ConfigError when no network meets the constraints, with the nearest one and what it would take."""
+    from harness.commands.found_text import none_found
+    from search.answers import answer
+    from search.constraints import allowed
+
+    if not allowed(joined.table, selection.constraints, confident=selection.confident).any():
+        found = answer(joined.table, selection.constraints, confident=selection.confident)
+        raise ConfigError(none_found(joined.table, found))
+
+
+def _check_limits(found: Comparison) -> None:
+    """Raise HarnessError when a method's answer breaks a limit: it has been shown, and is not to be relied on."""
+    if broken := [
+        f"{one.method}, seed {r.trace.seed}" for one in found.methods for r in one.runs if not r.meets
+    ]:
+        raise HarnessError(
+            f"answers beyond the limits: {'; '.join(broken)}; this is a defect of the method, report it"
+        )
+
+
+def _compare(
+    selection: Selection,
+    joined: Joined,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    budget: int,
+    pool: int,
+    batch: Batch | None,
+    view: ProgressView,
+) -> Comparison:
+    from search.comparing import compare
+
+    total, done = len(methods) * len(seeds) * budget, 0
+
+    def on_progress(method: str, seed: int, count: int) -> None:
+        nonlocal done
+        done = count
+        view.look_ups("compare", done, total, f"{method}, seed {seed}")
+
+    def on_score(proxy: str, seed: int, count: int) -> None:
+        view.look_ups("compare", done, total, f"{proxy}, seed {seed}: {count} networks scored")
+
+    view.look_ups("compare", 0, total, "")
+    return compare(
+        joined.table,
+        selection.constraints,
+        methods,
+        seeds,
+        budget,
+        confident=selection.confident,
+        pool=pool,
+        proxy_of=None if batch is None else _proxies(joined, batch, on_score),
+        on_progress=on_progress,
+    )
+
+
+def _batch(methods: Sequence[str], path: Path | None, joined: Joined) -> Batch | None:
+    """Return the images that proxies score on; None when no method names a proxy."""
+    from search.methods.table import parse_method
+    from search.proxies import load_batch
+
+    if any(parse_method(text)[1] for text in methods):
+        return load_batch(path or "", joined.table.config)
+    if path is not None:
+        raise ConfigError(
+            f"--proxy-batch {path}: no method names a proxy; write e.g. --methods evolution+synflow"
+        )
+    return None
+
+
+def _proxies(joined: Joined, batch: Batch, on_score: Callable[[str, int, int], None]) -> ProxyOf:
+    from search.proxies import proxy
+
+    def proxy_of(name: str, seed: int) -> Proxy:
+        score, count = proxy(name, joined.table.config, batch, seed), 0
+
+        def scored(indices: IndexArray) -> FloatArray:
+            nonlocal count
+            scores = score(indices)
+            count += len(indices)
+            on_score(name, seed, count)
+            return scores
+
+        return scored
+
+    return proxy_of
+
+
+def _write(folder: Path, found: Comparison, document: dict[str, object]) -> None:
+    """Write the three files, each whole; all are made before the first is written."""
+    from harness.commands.files import write_whole
+    from harness.commands.plots import regret_png
+    from harness.commands.regret_page import regret_html
+
+    files = {
+        "regret.png": regret_png(found),
+        "regret.html": regret_html(found).encode(),
+        "regret.json": json.dumps(document, indent=1).encode(),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--output {folder}: cannot be made: {error}") from error
+    for name, data in files.items():
+        write_whole(folder / name, data, ConfigError)
+        typer.echo(f"{folder / name}: {len(data) / 1e6:.2f} MB", err=True)

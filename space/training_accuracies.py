@@ -54,7 +54,11 @@ def choose_metric(metric: str, columns: Iterable[str]) -> str:
 
 def columns_for(metric: str, epoch: str) -> Collection[str]:
     """Return the columns that an accuracy is found from."""
-    return {metric, _VALIDATION, _TIES} if _KINDS[metric].is_list and epoch == BEST else {metric}
+    if (
+        epoch != BEST or not _KINDS[metric].is_list or metric == _VALIDATION
+    ):  # its best epochs are equal in it
+        return {metric}
+    return {metric, _VALIDATION, _TIES}
 
 
 def measure(trainings: Trainings, metric: str, epoch: str, seeds: tuple[int, ...] = ()) -> Measured:

@@ -1,6 +1,6 @@
 """Peak memory of an inference by arithmetic: no network is built and nothing is measured.
 
-The bytes of all float32 parameters, and of the feature maps of one image that must exist at the same moment when every map is kept
+The bytes of all float32 parameters, and of the feature maps of one image that must exist at the same moment when each map is kept
 from the step that writes it to the last step that reads it. A step is a convolution with its BatchNorm and ReLU, a
 pooling, a product, a sum or the linear layer; none works in place. Runtimes add workspaces, packed copies of weights and
 themselves, or save by working in place: this ranks networks and does not replace a measurement.

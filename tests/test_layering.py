@@ -39,7 +39,11 @@ HEAVY = (
     "tflite_runtime",
     "ray",
     "plotly",
+    "matplotlib",
+    "moocore",
+    "pyarrow",
     "sklearn",
+    "scipy",
 )
 CONVERTERS = ("torch", "tensorflow", "onnx", "ai_edge_litert")
 

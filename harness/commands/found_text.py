@@ -187,7 +187,9 @@ def _print_ties(table: Table, ranked: IndexArray) -> None:
     if len(tied) < 2:
         return
     word = "synthetic " if table.accuracy.synthetic else ""
-    text = f"{len(tied):,} networks tie in {word}accuracy with the first: their 95 % intervals over trainings overlap"
+    known = table.accuracy.seed_sd is not None
+    why = "their 95 % intervals over trainings overlap" if known else "theirs is the same"
+    text = f"{len(tied):,} networks tie in {word}accuracy with the first: {why}"
     for name, cost in table.costs.items():
         if cost.unit != "ms":
             continue

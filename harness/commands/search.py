@@ -27,6 +27,7 @@ from harness.commands.options import (
     ThreadCount,
     TrainingSeeds,
 )
+from harness.commands.search_compare import compare
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ search = typer.Typer(
     invoke_without_command=True,
     rich_markup_mode=None,
 )
+search.command()(compare)
 
 
 @search.callback()

@@ -1,10 +1,12 @@
-"""Search methods' own time, and the integer programme against listing every network.
+"""Exhaustive answers against a plain loop, search methods' own time, and the integer programme against listing every network.
 
     python benchmarks/searches.py [--gcn]
 
-(a) Seconds a method takes beside its look-ups for 100 of them, over all networks of Blox: the median over seeds after one run
+(a) Milliseconds of an exhaustive answer, a Pareto front and the nearest network over the loaded table of 91,125 networks, with
+with two latencies and parameters limited, against the loop over rows that people write; answers are compared. All is synthetic.
+(b) Seconds a method takes beside its look-ups for 100 of them, over all networks of Blox: the median over seeds after one run
 that is not counted, for it loads libraries. The accuracies are synthetic, and their regret says nothing of real ones.
-(b) The best networks within a MACs limit by sums of random scores: the list computes all 91,125 sums with numpy and sorts
+(c) The best networks within a MACs limit by sums of random scores: the list computes all 91,125 sums with numpy and sorts
 them, and both answers are compared. A space of 8 stages cannot be listed; what its list would take is not extrapolated.
 The graph convolutional networks take minutes and need torch: they are measured with --gcn only.
 """
@@ -19,12 +21,16 @@ from collections.abc import Callable
 import numpy as np
 from machine import describe_machine
 
+from search.answers import answer, nearest
+from search.constraints import allowed, parse_constraint
 from search.latency.features import block_digits
 from search.methods import METHODS, Problem, run
+from search.pareto import pareto_front
 from search.programme import Limit, index_of, solve
 from search.synthetic import synthetic_accuracies
+from search.table import Cost, Table
 from space import BLOX, SpaceConfig
-from space.costs import all_macs, block_costs, fixed_cost
+from space.costs import all_macs, all_params, block_costs, fixed_cost
 
 BUDGET = 100
 SEEDS = range(5)
@@ -36,6 +42,94 @@ EIGHT = SpaceConfig(
     image_size=256,
     classes=100,
 )
+
+
+def answers() -> None:
+    """Print what answers over the whole table take, and what a loop over rows takes for the same ones."""
+    table = made_table()
+    limits = [parse_constraint(text) for text in ("pixel<4.5ms", "pi4<30ms", "params<3M")]
+    impossible = [parse_constraint(text) for text in ("pixel<1ms", "pi4<10ms")]
+    rows = [  # what a plain script holds
+        {"accuracy": a, "pixel": x, "pixel_high": h, "pi4": y, "pi4_high": k, "params": p}
+        for a, x, h, y, k, p in zip(
+            table.accuracy.values.tolist(),
+            *(
+                getattr(table.costs[n], part).tolist()
+                for n in ("pixel", "pi4")
+                for part in ("values", "high")
+            ),
+            table.costs["params"].values.tolist(),
+            strict=True,
+        )
+    ]
+
+    def loop() -> list[int]:
+        found = [
+            (-row["accuracy"], row["pixel"], index)
+            for index, row in enumerate(rows)
+            if row["pixel_high"] < 4.5 and row["pi4_high"] < 30 and row["params"] < 3e6
+        ]
+        return [index for _, _, index in sorted(found)]
+
+    def front_by_loop() -> set[int]:
+        best, members = -1.0, set()
+        for index in sorted(range(len(rows)), key=lambda i: (rows[i]["pixel"], -rows[i]["accuracy"])):
+            if rows[index]["accuracy"] > best:
+                best = rows[index]["accuracy"]
+                members.add(index)
+        return members
+
+    everything = np.ones(len(BLOX), dtype=np.bool_)
+    if answer(table, limits, confident=True).ranked.tolist() != loop():
+        raise SystemExit("the answer and the plain loop's disagree")
+    if set(pareto_front(table, ["pixel"], everything).indices.tolist()) != front_by_loop():
+        raise SystemExit("the front and the plain loop's disagree")
+    measures: list[tuple[str, Callable[[], object], Callable[[], object] | None]] = [
+        (
+            "answer within three limits, at 90 % confidence",
+            lambda: answer(table, limits, confident=True),
+            loop,
+        ),
+        ("which networks are allowed", lambda: allowed(table, limits, confident=True), None),
+        ("nearest network where none is within the limits", lambda: nearest(table, impossible), None),
+        (
+            "Pareto front, accuracy and one latency",
+            lambda: pareto_front(table, ["pixel"], everything),
+            front_by_loop,
+        ),
+        (
+            "Pareto front, accuracy, two latencies, params",
+            lambda: pareto_front(table, list(table.costs), everything),
+            None,
+        ),
+    ]
+    print(f"{'over 91,125 networks, best of 7':50} {'ms':>8} {'plain loop ms':>14} {'ratio':>8}")
+    for name, ours, peer in measures:
+        ours_ms = 1e3 * min(timed_s(ours) for _ in range(7))
+        peer_ms = 1e3 * min(timed_s(peer) for _ in range(7)) if peer else None
+        rest = "" if peer_ms is None else f"{peer_ms:14.1f} {peer_ms / ours_ms:6.0f} x"
+        print(f"{name:50} {ours_ms:8.2f} {rest}")
+    print("target: an exhaustive constrained answer over the loaded table <= 50 ms")
+
+
+def made_table() -> Table:
+    """Return a table with two made-up devices, latencies by MACs and a wiggle; all of it synthetic."""
+    rng = np.random.default_rng(0)
+    costs = {}
+    for name, speed in (("pixel", 5e7), ("pi4", 8e6)):
+        values = all_macs() / speed * np.exp(rng.normal(0, 0.05, len(BLOX)))
+        costs[name] = Cost(
+            name=name,
+            unit="ms",
+            title="synthetic latency",
+            values=values,
+            low=values * 0.98,
+            high=values * 1.02,
+            coverage=0.9,
+            synthetic=True,
+        )
+    costs["params"] = Cost(name="params", unit="", title="parameters", values=all_params().astype(float))
+    return Table(config=BLOX, accuracy=synthetic_accuracies(BLOX, seed=0), costs=costs)
 
 
 def methods(names: list[str]) -> None:
@@ -117,6 +211,8 @@ def main(arguments: list[str]) -> None:
     if arguments not in ([], ["--gcn"]):
         raise SystemExit(__doc__)
     print(describe_machine())
+    answers()
+    print()
     without = ("exhaustive", "ranked", *(() if arguments else GRAPHS))
     methods([name for name in METHODS if name not in without])
     print()

@@ -3,7 +3,7 @@
     python benchmarks/searches.py [--gcn]
 
 (a) Milliseconds of an exhaustive answer, a Pareto front and the nearest network over the loaded table of 91,125 networks, with
-with two latencies and parameters limited, against the loop over rows that people write; answers are compared. All is synthetic.
+two latencies and parameters limited, against the loop over rows that people write; answers are compared. All is synthetic.
 (b) Seconds a method takes beside its look-ups for 100 of them, over all networks of Blox: the median over seeds after one run
 that is not counted, for it loads libraries. The accuracies are synthetic, and their regret says nothing of real ones.
 (c) The best networks within a MACs limit by sums of random scores: the list computes all 91,125 sums with numpy and sorts

@@ -49,18 +49,23 @@ def print_comparison(joined: Joined, found: Comparison, scored: Scoring | None) 
         )
     word = "synthetic " if accuracy.synthetic else ""
     counts = shown_look_ups(found.budget)
+    seeds = f"{len(found.seeds)} seeds" if len(found.seeds) > 1 else "1 seed"
+    columns = [
+        "method",
+        *(f"at {count}" for count in counts),
+        "95 % interval",
+        f"to {SHOWN_THRESHOLD:g} (runs)",
+        "best",
+        "seconds",
+    ]
     print_table(
-        f"{word}regret in points of {found.label}, mean over seeds",
-        [
-            "method",
-            "seeds",
-            *(f"{word}regret at {count}" for count in counts),
-            "95 % interval",
-            f"to {SHOWN_THRESHOLD:g} points",
-            "best found",
-            "s a search",
-        ],
+        f"{word}regret in points of {found.label}, mean over {seeds}, after so many look-ups",
+        columns,
         [_cells(one, counts) for one in found.methods],
+        right=[
+            *range(1, 1 + len(counts)),
+            len(columns) - 1,
+        ],  # the others may fold where a terminal is narrow
     )
 
 
@@ -137,18 +142,25 @@ def _cells(one: Compared, counts: Sequence[int]) -> list[str]:
     reached = next(r for r in one.reached if r.threshold == SHOWN_THRESHOLD)
     return [
         one.method,
-        str(len(one.runs)),
         *(f"{one.mean[count - 1]:.3f}" for count in counts),
-        "one seed has none" if low != low else f"{low:.3f} .. {high:.3f}",
-        _reached_text(reached, len(one.runs), counts[-1]),
+        _interval_text(low, high),
+        _reached_text(reached, counts[-1]),
         f"{one.found} of {len(one.runs)}",
         f"{one.seconds:.2g}",
     ]
 
 
-def _reached_text(reached: Reached, seeds: int, budget: int) -> str:
+def _interval_text(low: float, high: float) -> str:
+    if low != low:
+        return "none of 1 seed"
+    return (
+        f"{low:.3f} .. {high:.3f}" if high else "0 in all runs"
+    )  # which is no interval: see `mean_interval`
+
+
+def _reached_text(reached: Reached, budget: int) -> str:
     median = f"{reached.median:g}" if reached.median < float("inf") else f"> {budget}"
-    return f"{median} ({reached.reached} of {seeds})"
+    return f"{median} ({reached.reached})"
 
 
 def _ends(one: Compared, count: int) -> tuple[float, float, float]:

@@ -62,10 +62,11 @@ def test_people_read_what_was_searched_and_a_row_a_method(table: Done) -> None:
     assert re.search(rf"^within {re.escape(LIMIT)}: [0-9,]+ of 91,125 networks$", text, re.MULTILINE)
     assert re.search(r"^the most accurate of them: \S+, synthetic_top1 [0-9.]+ %$", text, re.MULTILINE)
     heads = next(line for line in lines if line.startswith("method"))
-    assert re.sub(" +", " ", heads) == (
-        "method seeds synthetic regret at 5 synthetic regret at 10 synthetic regret at 20 95 % interval to 0.1 points best found "
-        "s a search"
+    assert (
+        re.sub(" +", " ", heads).strip() == "method at 5 at 10 at 20 95 % interval to 0.1 (runs) best seconds"
     )
+    title = lines[lines.index(heads) - 1]
+    assert title == "synthetic regret in points of synthetic_top1, mean over 3 seeds, after so many look-ups"
     assert [line.split()[0] for line in lines[lines.index(heads) + 1 :]] == list(METHODS_ASKED)
     assert "--output DIR writes regret.png, regret.html and regret.json" in table.stderr
 
@@ -79,12 +80,10 @@ def test_table_json_and_file_tell_the_same(table: Done, written: Done, folder: P
         at = method["synthetic_regret_points"]["at"]
         assert [count for count, *_ in at] == [5, 10, 20]
         told = [f"{mean:.3f}" for _, mean, _, _ in at] + [f"{at[-1][2]:.3f}", "..", f"{at[-1][3]:.3f}"]
-        assert row[:8] == [method["method"], str(SEEDS), *told]
+        assert row[:7] == [method["method"], *told]
         reached = next(r for r in method["reached"] if r["synthetic_regret_points"] == 0.1)
         median = reached["median_look_ups"]
-        assert f"{'> 20' if median is None else f'{median:g}'} ({reached['runs']} of {SEEDS})" in " ".join(
-            row
-        )
+        assert f"{'> 20' if median is None else f'{median:g}'} ({reached['runs']})" in " ".join(row)
         assert f"{method['found_best']} of {SEEDS}" in " ".join(row)
 
 
@@ -187,8 +186,17 @@ def test_methods_by_commas_and_repeated_are_compared_once_each_in_their_order(st
 
 def test_one_seed_is_said_to_have_no_interval_and_no_limit_to_be_none(store: Path) -> None:
     done = compare(store, "--seeds", "1", "--budget", "3", methods="random")
-    assert "one seed has none" in done.stdout
+    assert "none of 1 seed" in done.stdout
+    assert "mean over 1 seed," in done.stdout
     assert "without limits: 91,125 of 91,125 networks" in done.stdout
+
+
+def test_a_regret_of_0_in_all_runs_is_not_shown_as_an_interval(store: Path) -> None:
+    count = compare(store, "-c", LIMIT, "--seeds", "1", "--budget", "1", "--json", methods="random").json
+    every = ("-c", LIMIT, "--seeds", "2", "--budget", str(count["networks_within_limits"]))
+    row = compare(store, *every, methods="exhaustive").stdout.splitlines()[-1]
+    assert " 0.000  0 in all runs " in row
+    assert " 2 of 2 " in row
 
 
 def test_with_confidence_the_interval_s_end_must_meet_the_limit(store: Path) -> None:

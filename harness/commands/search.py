@@ -174,25 +174,18 @@ def solve(
 
     from harness.commands.found_text import none_found
     from search.answers import answer
-    from search.constraints import allowed
 
     found = answer(joined.table, selection.constraints, confident=selection.confident)
     if not len(found.ranked):
         raise ConfigError(none_found(joined.table, found))
     if method == EXHAUSTIVE:
         return found, None
-    from search.methods.contract import Problem
+    from search.comparing import problem_of
     from search.methods.table import run
 
     table = joined.table
-    limits = {c.subject: c.limit for c in selection.constraints if c.is_upper}
-    problem = Problem(
-        config=table.config,
-        allowed=allowed(table, selection.constraints, confident=selection.confident),
-        budget=budget,
-        seed=seed,
-        costs={name: table.costs[name].values for name in limits},
-        limits=limits,
+    problem = problem_of(
+        table, selection.constraints, budget=budget, seed=seed, confident=selection.confident
     )
     trace = run(method, problem, lambda indices: table.accuracy.values[indices])
     seen = found.ranked[np.isin(found.ranked, trace.indices)]

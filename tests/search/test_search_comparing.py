@@ -182,7 +182,7 @@ def test_bad_input_that_a_method_finds_stays_bad_input_and_names_it(monkeypatch:
         raise ConfigError("planted")
 
     monkeypatch.setitem(METHODS, "refusing", Known(make=refusing, meaning="planted"))
-    with pytest.raises(ConfigError, match="^method 'refusing' with seed 5: planted$"):
+    with pytest.raises(ConfigError, match=r"^method 'refusing' with seed 5: planted$"):
         compare(table(), [], ["refusing"], [5], 3)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -20,20 +21,19 @@ if TYPE_CHECKING:
 
 
 def run_all(
-    chosen: list[Device],
+    chosen: Sequence[tuple[Device, Options]],
     source: ModelSource,
-    options: Options,
     store: Store,
     view: ProgressView,
     seed: int | None,
 ) -> list[Outcome]:
-    """Run one campaign a device, all at once; a device that fails leaves the others alone."""
+    """Run one campaign a device, each with its options, all at once; a device that fails leaves the others alone."""
     from harness.campaign import Outcome, run_campaign
     from harness.measuring import Cancelled
 
     cancel = threading.Event()
 
-    def run(device: Device) -> Outcome:
+    def run(device: Device, options: Options) -> Outcome:
         try:
             rng = random.Random(seed)
             return run_campaign(device, source, options, store, view, rng=rng, cancel=cancel)
@@ -41,7 +41,7 @@ def run_all(
             return Outcome(device=device.name, error=Cancelled() if cancel.is_set() else error)
 
     with ThreadPoolExecutor(max_workers=len(chosen)) as pool:
-        pending = [pool.submit(run, device) for device in chosen]
+        pending = [pool.submit(run, device, options) for device, options in chosen]
         try:
             while not all(future.done() for future in pending):
                 for future in pending:

@@ -153,7 +153,7 @@ def measure(
 
             def run(networks: Sequence[Architecture | Segment], request: Options) -> list[Outcome]:
                 source = ExportedModels(networks, progress=view.export)
-                return run_all(chosen, source, request, store, view, seed)
+                return run_all([(one, request) for one in chosen], source, store, view, seed)
 
             if target is None:
                 outcomes = run(selected, options)

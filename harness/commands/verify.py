@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,7 +62,7 @@ def verify_finalists(
             "--verify measures on devices, and no device of the store is searched; name one with --device"
         )
     known = load_devices(devices_file)
-    devices = {name: select_device(known, c.device) for name, c in configurations.items()}
+    devices = {c.device: select_device(known, c.device) for c in configurations.values()}
     answer, verified, status = solve(joined), frozenset[int](), 0
     for _ in range(MAX_ROUNDS):
         finalists = [i for i in answer.ranked[:count].tolist() if i not in verified]
@@ -75,8 +75,11 @@ def verify_finalists(
             with ProgressView(quiet=quiet) as view:
                 source = ExportedModels(networks, progress=view.export)
                 outcomes = [
-                    run_all([devices[name]], source, final_options(configuration), store, view, None)[0]
-                    for name, configuration in configurations.items()
+                    outcome
+                    for turn in turns(configurations.values())
+                    for outcome in run_all(
+                        [(devices[c.device], final_options(c)) for c in turn], source, store, view, None
+                    )
                 ]
             for outcome in outcomes:
                 status = max(status, summarise(outcome))
@@ -104,6 +107,19 @@ def final_options(configuration: Configuration) -> Options:
         cores=c.cores,
         level=LEVELS["final"],
     )
+
+
+def turns(configurations: Iterable[Configuration]) -> list[list[Configuration]]:
+    """Deal configurations, each once, into turns with one of a device at most: devices run at once, one campaign each."""
+    dealt: list[list[Configuration]] = []
+    for one in dict.fromkeys(configurations):
+        for turn in dealt:
+            if all(other.device != one.device for other in turn):
+                turn.append(one)
+                break
+        else:
+            dealt.append([one])
+    return dealt
 
 
 def measured_everywhere(

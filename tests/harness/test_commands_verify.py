@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from made_space import MANY, Done, add_sessions, refused, run, stored
 
 from harness.campaign import Options, Outcome
 from harness.commands import campaigns, sources
+from harness.commands.verify import turns
+from harness.devices import Device
 from harness.errors import DeviceError
 from harness.store import Store
 from space import Architecture
@@ -29,9 +31,14 @@ class Bench:
         self.error: DeviceError | None = None
 
     def run_all(
-        self, chosen: Sequence[Any], source: list[Architecture], options: Options, store: Store, *rest: object
+        self,
+        chosen: Sequence[tuple[Device, Options]],
+        source: list[Architecture],
+        store: Store,
+        *rest: object,
     ) -> list[Outcome]:
-        assert [device.name for device in chosen] == ["made-up"]
+        ((device, options),) = chosen
+        assert device.name == "made-up"
         self.asked.append(source)
         self.options.append(options)
         if self.error is None:
@@ -121,6 +128,11 @@ def test_a_device_that_fails_leaves_the_unverified_answer_and_its_exit_status(
     assert "no route to host" in done.stderr
     assert done.json["verified"] == []
     assert len(bench.asked) == 1, "it is not tried again and again"
+
+
+def test_devices_take_their_turns_at_once_and_one_device_after_itself() -> None:
+    pi4, tflite = replace(MANY, device="pi4"), replace(MANY, runtime="tflite")
+    assert turns([MANY, pi4, tflite, MANY]) == [[MANY, pi4], [tflite]]
 
 
 def test_a_device_that_devices_toml_lacks_is_refused_before_anything_is_measured(

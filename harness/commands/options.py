@@ -122,3 +122,14 @@ Confidence = Annotated[
 MeasuredOnly = Annotated[
     bool, typer.Option("--measured-only", help="Consider measured networks alone, no predicted ones.")
 ]
+ProxyPool = Annotated[
+    int, typer.Option("--proxy-pool", min=1, help="Random networks that a zero-cost proxy chooses from.")
+]
+ProxyBatch = Annotated[
+    Path | None,
+    typer.Option(
+        "--proxy-batch",
+        metavar="FILE.npz",
+        help="Images and labels for proxies to score with, as arrays 'images' and 'labels'. [default: digits]",
+    ),
+]

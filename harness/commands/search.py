@@ -21,13 +21,17 @@ from harness.commands.options import (
     MaxLatency,
     MeasuredOnly,
     Metric,
+    ProxyBatch,
+    ProxyPool,
     RuntimeName,
     SearchDevices,
     StoreOption,
     ThreadCount,
     TrainingSeeds,
 )
+from harness.commands.proxies import batch_for
 from harness.commands.search_compare import compare
+from harness.commands.solving import EXHAUSTIVE, Manner, solve
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,7 +40,6 @@ if TYPE_CHECKING:
     from search.answers import Answer
     from search.methods.contract import Trace
 
-EXHAUSTIVE = "exhaustive"
 
 search = typer.Typer(
     name="search",
@@ -76,6 +79,8 @@ def find(
         int, typer.Option("--budget", min=1, help="Accuracy look-ups of methods that are not exhaustive.")
     ] = 100,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the method.")] = 0,
+    pool: ProxyPool = 100,
+    batch: ProxyBatch = None,
     verify: Annotated[
         int | None,
         typer.Option(
@@ -110,6 +115,7 @@ def find(
         _refuse_options(context)
         return
     from harness.commands.selection import select
+    from search.methods.table import parse_method
 
     if output is not None and not output.parent.is_dir():
         raise ConfigError(f"{output}: no folder {str(output.parent)!r}; make it first")
@@ -130,9 +136,16 @@ def find(
         threads=threads,
         costs=[*(pareto or ()), *(show or ())],
     )
-    check_method(method)
+    parse_method(method)
     joined = selection.join(store_url, _say)
-    answer, trace = solve(selection, joined, method, budget, seed)
+    how = Manner(
+        method=method,
+        budget=budget,
+        seed=seed,
+        pool=pool,
+        batch=batch_for([method], batch, joined.table.config),
+    )
+    answer, trace = solve(selection, joined, how, _say)
     verified: frozenset[int] | None = None
     status = 0
     if verify is not None:
@@ -141,7 +154,7 @@ def find(
         outcome = verify_finalists(
             selection,
             joined,
-            lambda again: solve(selection, again, method, budget, seed)[0],
+            lambda again: solve(selection, again, how, _say)[0],
             count=verify,
             devices_file=devices_file,
             store_url=store_url,
@@ -159,48 +172,6 @@ def find(
         typer.echo(f"{output}: {len(rows):,} networks", err=True)
     if status:
         raise typer.Exit(status)
-
-
-def solve(
-    selection: Selection, joined: Joined, method: str, budget: int, seed: int
-) -> tuple[Answer, Trace | None]:
-    """Return the answer, of all networks or of those that a method looked up, and the method's trace.
-
-    Raises: ConfigError when no network meets the constraints, with the nearest one and what it would take.
-    """
-    from dataclasses import replace
-
-    import numpy as np
-
-    from harness.commands.found_text import none_found
-    from search.answers import answer
-
-    found = answer(joined.table, selection.constraints, confident=selection.confident)
-    if not len(found.ranked):
-        raise ConfigError(none_found(joined.table, found))
-    if method == EXHAUSTIVE:
-        return found, None
-    from search.comparing import problem_of
-    from search.methods.table import run
-
-    table = joined.table
-    problem = problem_of(
-        table, selection.constraints, budget=budget, seed=seed, confident=selection.confident
-    )
-    trace = run(method, problem, lambda indices: table.accuracy.values[indices])
-    seen = found.ranked[np.isin(found.ranked, trace.indices)]
-    return replace(found, ranked=seen), trace
-
-
-def check_method(text: str) -> None:
-    """Raise ConfigError when there is no such search method."""
-    from search.methods.table import parse_method
-
-    _, proxy = parse_method(text)
-    if proxy:
-        raise ConfigError(
-            f"--method {text!r}: zero-cost proxies need networks and images; use 'harness search compare --methods {text}'"
-        )
 
 
 def _show(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,20 +22,22 @@ from harness.commands.options import (
     MaxLatency,
     MeasuredOnly,
     Metric,
+    ProxyBatch,
+    ProxyPool,
     RuntimeName,
     SearchDevices,
     StoreOption,
     ThreadCount,
     TrainingSeeds,
 )
+from harness.commands.proxies import batch_for, proxies_on
 from harness.errors import ConfigError, HarnessError
 
 if TYPE_CHECKING:
     from harness.commands.joining import Joined
     from harness.commands.progress import ProgressView
     from harness.commands.selection import Selection
-    from search.comparing import Comparison, ProxyOf
-    from search.methods.contract import FloatArray, IndexArray, Proxy
+    from search.comparing import Comparison
     from search.proxies import Batch
 
 DEFAULT_METHODS = ("random", "evolution", "linear", "programme")  # seconds a search, and no torch
@@ -72,17 +74,8 @@ def compare(
     measured_only: MeasuredOnly = False,
     runtime: RuntimeName = "",
     threads: ThreadCount = None,
-    pool: Annotated[
-        int, typer.Option("--proxy-pool", min=1, help="Random networks that a proxy chooses from.")
-    ] = 100,
-    batch: Annotated[
-        Path | None,
-        typer.Option(
-            "--proxy-batch",
-            metavar="FILE.npz",
-            help="Images and labels to score with, as arrays 'images' and 'labels'. [default: digits]",
-        ),
-    ] = None,
+    pool: ProxyPool = 100,
+    batch: ProxyBatch = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write regret.png, regret.html and regret.json to this folder."),
@@ -123,7 +116,7 @@ def compare(
     )
     joined = selection.join(store_url, lambda text: typer.echo(text, err=True))
     _check_some(selection, joined)
-    images = _batch(named, batch, joined)
+    images = batch_for(named, batch, joined.table.config)
     with ProgressView(quiet=json_output and not sys.stderr.isatty()) as view:
         found = _compare(selection, joined, named, range(seed, seed + seeds), budget, pool, images, view)
     scored = None if images is None else Scoring(origin=images.origin, images=len(images.labels), pool=pool)
@@ -203,41 +196,9 @@ def _compare(
         budget,
         confident=selection.confident,
         pool=pool,
-        proxy_of=None if batch is None else _proxies(joined, batch, on_score),
+        proxy_of=None if batch is None else proxies_on(joined.table.config, batch, on_score),
         on_progress=on_progress,
     )
-
-
-def _batch(methods: Sequence[str], path: Path | None, joined: Joined) -> Batch | None:
-    """Return the images that proxies score on; None when no method names a proxy."""
-    from search.methods.table import parse_method
-    from search.proxies import load_batch
-
-    if any(parse_method(text)[1] for text in methods):
-        return load_batch(path or "", joined.table.config)
-    if path is not None:
-        raise ConfigError(
-            f"--proxy-batch {path}: no method names a proxy; write e.g. --methods evolution+synflow"
-        )
-    return None
-
-
-def _proxies(joined: Joined, batch: Batch, on_score: Callable[[str, int, int], None]) -> ProxyOf:
-    from search.proxies import proxy
-
-    def proxy_of(name: str, seed: int) -> Proxy:
-        score, count = proxy(name, joined.table.config, batch, seed), 0
-
-        def scored(indices: IndexArray) -> FloatArray:
-            nonlocal count
-            scores = score(indices)
-            count += len(indices)
-            on_score(name, seed, count)
-            return scores
-
-        return scored
-
-    return proxy_of
 
 
 def _write(folder: Path, found: Comparison, document: dict[str, object]) -> None:

@@ -193,6 +193,17 @@ def test_every_other_method_keeps_to_its_budget_and_the_limits(store: Path) -> N
     assert all(row["params"] < 2e6 and row["macs"] < 150e6 for row in done.json["networks"])
 
 
+def test_a_proxy_chooses_the_first_networks_of_a_method(store: Path) -> None:
+    done = run(
+        store, *SEARCH, "-c", "params<1.8M", "--method", "synflow", "--budget", "2", "--proxy-pool", "3", "--json"
+    )  # fmt: skip
+    assert done.status == 0, done.stderr
+    assert done.json["method"]["name"] == "synflow"
+    assert (done.json["method"]["look_ups"], len(done.json["networks"])) == (2, 2)
+    assert "synflow: scoring 3 untrained networks on scikit-learn" in done.stderr
+    assert all(row["params"] < 1.8e6 for row in done.json["networks"])
+
+
 def test_file_sizes_and_memory_are_limits_too(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "found.csv"
     done = run(store, *SEARCH, "-c", "memory<8MB", "-c", "params<1.8M", "-o", str(out))
@@ -227,7 +238,7 @@ BAD = [
     ((*SEARCH, "-c", "made-up<8ms"), ["2 configurations", MANY.digest[:8], FEW.digest[:8], "--threads"]),
     ((*SEARCH, "-c", "params<3M", "-c", "params>4M"), ["params>4M and params<3M contradict each other"]),
     ((*SEARCH, "-c", "params<3M", "--method", "evolutoin"), ["no search method 'evolutoin'", "'evolution'"]),
-    ((*SEARCH, "-c", "params<3M", "--method", "synflow"), ["harness search compare --methods synflow"]),
+    ((*SEARCH, "-c", "params<3M", "--proxy-batch", "x.npz"), ["x.npz", "no method names a proxy"]),
     ((*SEARCH, "-c", "params<3M", "--confidence", "95"), ["--confidence 95", "0.95"]),
     ((*SEARCH, "-c", "params<3M", "--metric", "val_top1"), ["synthetic stands alone"]),
     ((*SEARCH, "-c", "params<3M", "--verify", "2"), ["no device of the store is searched", "--device"]),

@@ -224,7 +224,7 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
 
 def axis_title(comparison: Comparison) -> str:
     """Return what the axis of regrets shows, with the word synthetic where it applies."""
-    return f"regret, points of {comparison.label}"
+    return f"regret, points of {comparison.label} (square-root scale)"
 
 
 def title(comparison: Comparison) -> str:

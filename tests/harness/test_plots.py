@@ -95,7 +95,7 @@ def test_the_figure_says_what_was_searched_and_that_it_is_synthetic() -> None:
     assert heading.startswith("Search by synthetic_top1 within params<45k")
     assert f"{found().allowed:,} of 2,025 networks" in heading
     assert "mean of 3 searches a method, shaded: its 95 % interval over seeds" in heading
-    assert axes.get_ylabel() == "regret, points of synthetic_top1"
+    assert axes.get_ylabel() == "regret, points of synthetic_top1 (square-root scale)"
     assert axes.get_xlabel() == "accuracy look-ups"
     assert b"synthetic_top1" in regret_png(found()), "the file says so, too"
 
@@ -221,7 +221,7 @@ def test_the_page_loads_nothing_and_sends_nothing() -> None:
 def test_the_page_s_curves_are_the_comparison_s_and_carry_the_word() -> None:
     page = regret_html(found())
     assert "Search by synthetic_top1 within params<45k" in Tags(page).text
-    assert "regret, points of synthetic_top1" in page[page.rindex("Plotly.newPlot(") :]
+    assert "regret, points of synthetic_top1 (square-root scale)" in page[page.rindex("Plotly.newPlot(") :]
     traces = {trace["name"]: trace for trace in curves(page) if "name" in trace}
     assert list(traces) == ["random", "evolution"]
     for one in found().methods:

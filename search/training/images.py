@@ -1,0 +1,131 @@
+"""Labelled images and the task that they pose: values, checked when they are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import ConfigError
+from space import SpaceConfig
+
+TOLD = "synthetic"  # the word that a made-up task's name carries
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Images:
+    """Images, uint8 (n, height, width, channels), and labels, int64 (n,), n of 1 or more; both become read-only.
+
+    Raises:
+        ConfigError: the arrays are of another type or shape.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != np.uint8 or self.images.ndim != 4 or not self.images.size:
+            raise ConfigError(
+                f"images are {self.images.dtype} of shape {self.images.shape}; give uint8 of (n, height, width, channels)"
+            )
+        if self.labels.dtype != np.int64 or self.labels.shape != self.images.shape[:1]:
+            raise ConfigError(
+                f"labels are {self.labels.dtype} of shape {self.labels.shape}; give int64 of {self.images.shape[:1]}"
+            )
+        for key in ("images", "labels"):
+            view = getattr(self, key).view()
+            view.flags.writeable = False
+            object.__setattr__(self, key, view)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Task:
+    """Images to train on, to choose by and to report, and how they are normalised.
+
+    `mean` and `std` are a value a channel, of pixels between 0 and 1; labels run from 0 to below `classes`. `origin` tells
+    people where the images are from. The name of a `synthetic` task, whose images a program drew, carries that word.
+
+    Raises:
+        ConfigError: the parts contradict each other.
+    """
+
+    name: str
+    train: Images
+    val: Images
+    test: Images
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    synthetic: bool
+    origin: str
+    shape: tuple[int, int, int] = field(init=False)  # height, width, channels
+
+    def __post_init__(self) -> None:
+        shape = self.train.images.shape[1:]
+        object.__setattr__(self, "shape", shape)
+        for part in ("train", "val", "test"):
+            images: Images = getattr(self, part)
+            if images.images.shape[1:] != shape:
+                self._refuse(
+                    f"{part} images of {images.images.shape[1:]}",
+                    f"those of train are {shape}; give one shape",
+                )
+            outside = (images.labels < 0) | (images.labels >= self.classes)
+            if outside.any():
+                place = int(np.argmax(outside))
+                self._refuse(
+                    f"{part} label {images.labels[place]} at place {place}",
+                    f"classes are 0 to {self.classes - 1}",
+                )
+        for key in ("mean", "std"):
+            values: tuple[float, ...] = getattr(self, key)
+            if len(values) != shape[2] or not np.isfinite(values).all():
+                self._refuse(f"{key} {values}", f"give {shape[2]} numbers, one a channel")
+        if min(self.std) <= 0:
+            self._refuse(f"std {self.std}", "a deviation is more than 0; images of one value teach nothing")
+        if self.synthetic != (TOLD in self.name):
+            self._refuse(
+                f"synthetic = {self.synthetic}",
+                f"the names of synthetic tasks, and only theirs, hold {TOLD!r}",
+            )
+
+    def _refuse(self, what: str, remedy: str) -> None:
+        raise ConfigError(f"task {self.name!r}: {what}; {remedy}")
+
+
+def check_fit(task: Task, config: SpaceConfig) -> None:
+    """Refuse a task whose images or classes are not those that the networks of a space read.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    wanted = (config.image_size, config.image_size, config.in_channels)
+    if task.shape != wanted or task.classes != config.classes:
+        raise ConfigError(
+            f"task {task.name!r} is {_told(task.shape, task.classes)}, space {config.name!r} reads "
+            f"{_told(wanted, config.classes)}; take a task or a space that fits the other"
+        )
+
+
+def moments(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation of each channel of images (n, h, w, c), of pixels between 0 and 1.
+
+    Counted in whole numbers, so that no order of summing shows in the last digits.
+    """
+    means, deviations = [], []
+    for channel in range(images.shape[3]):
+        counts = np.bincount(images[..., channel].ravel(), minlength=256)
+        levels = np.arange(256) / 255
+        mean = float(counts @ levels / counts.sum())
+        means.append(mean)
+        deviations.append(float(np.sqrt(counts @ (levels - mean) ** 2 / counts.sum())))
+    return tuple(means), tuple(deviations)
+
+
+def _told(shape: tuple[int, int, int], classes: int) -> str:
+    height, width, channels = shape
+    return f"{classes} classes of images {height} x {width} x {channels}"

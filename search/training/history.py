@@ -1,0 +1,59 @@
+"""The history of a training: the figures of each epoch, and which epoch counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+TOP = 5  # a class among so many first ones counts for top-5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """Say how a network did on some images: its mean loss, and how many images it classed right.
+
+    `first` counts the images whose class had the highest logit, `among_five` those whose class had one of the five highest.
+    Counts, not shares, are kept: published files hold counts.
+    """
+
+    images: int
+    loss: float
+    first: int
+    among_five: int
+
+    @property
+    def top1(self) -> float:
+        """The images classed right, in percent."""
+        return self.first / self.images * 100
+
+    @property
+    def top5(self) -> float:
+        """The images whose class was among the first five, in percent."""
+        return self.among_five / self.images * 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """Hold what an epoch gave; `number` counts from 1, `rate` is its learning rate.
+
+    `train` was counted while the network learned, on augmented images, each batch before its own step; `val` after the
+    epoch, with the running means of BatchNorm. Times, in nanoseconds, are no part of equality.
+    """
+
+    number: int
+    rate: float
+    train: Figures
+    val: Figures
+    train_ns: int = field(compare=False)
+    val_ns: int = field(compare=False)
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> Epoch:
+        """Return an epoch from what `dataclasses.asdict` made of it."""
+        return cls(**{**values, "train": Figures(**values["train"]), "val": Figures(**values["val"])})
+
+
+def best_epoch(history: Sequence[Epoch]) -> Epoch:
+    """Return the epoch of the highest top-1 on the validation images; of equal ones the lowest loss, then the first."""
+    return max(history, key=lambda epoch: (epoch.val.first, -epoch.val.loss))

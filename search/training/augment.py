@@ -1,0 +1,210 @@
+"""The published augmentation of training images, on batches of tensors, its randomness from a generator that is given.
+
+In order: RandAugment, flip, crop, normalisation, cutout (arXiv:2210.07271, after Krizhevsky's and DeVries' practice).
+RandAugment is our own, in `search.training.pixel_ops`: kornia's draws from the global generator and one pair of ops for
+a whole batch, from other ops and ranges than the published recipe; torchvision works on one image at a time.
+torch is imported when a batch is augmented.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+REFERENCE_PX = 32  # the image size that crop_padding and cutout are given for
+
+# RandAugment's ops as the published recipe draws them.
+OPS = (
+    "identity",
+    "shear-x",
+    "shear-y",
+    "translate-x",
+    "translate-y",
+    "rotate",
+    "brightness",
+    "color",
+    "contrast",
+    "sharpness",
+    "posterize",
+    "solarize",
+    "autocontrast",
+    "equalize",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augmentation:
+    """Say how training images are varied; the defaults are the published ones, and 0 switches a part off.
+
+    `rand_ops` ops are drawn for each image, with replacement, from `ops`, all at strength `magnitude` of the
+    `magnitude_bins` from 0 up (RandAugment, arXiv:1909.13719); `flip` is the chance of mirroring left and right. A crop of
+    the image's size is taken from the image with `crop_padding` black pixels around it, and a square of `cutout` pixels
+    about a random pixel is set to the mean colour, as far as it lies in the image (arXiv:1708.04552). These two are pixels
+    of 32 x 32 images: of other sizes they are scaled and rounded.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+
+    rand_ops: int = 2
+    magnitude: int = 14
+    magnitude_bins: int = 31
+    ops: tuple[str, ...] = OPS
+    flip: float = 0.5
+    crop_padding: int = 4
+    cutout: int = 16
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("rand_ops", 0, 100),
+            ("magnitude_bins", 2, 1000),
+            ("magnitude", 0, self.magnitude_bins - 1 if type(self.magnitude_bins) is int else 0),
+            ("crop_padding", 0, REFERENCE_PX),
+            ("cutout", 0, 2 * REFERENCE_PX),
+        ):
+            value = getattr(self, name)
+            if type(value) is not int or not least <= value <= most:
+                self._refuse(name, f"give a whole number from {least} to {most}")
+        if type(self.flip) not in (int, float) or not 0 <= self.flip <= 1:
+            self._refuse("flip", "give a chance from 0 to 1")
+        object.__setattr__(self, "flip", float(self.flip))  # 1 and 1.0 are one recipe
+        object.__setattr__(self, "ops", tuple(self.ops))
+        for op in self.ops:
+            if op not in OPS:
+                near = did_you_mean(str(op), OPS) or f"; the ops are {', '.join(OPS)}"
+                raise ConfigError(f"augmentation: RandAugment has no op {op!r}{near}")
+        if not self.ops:
+            self._refuse("ops", "name at least one op, or set rand_ops to 0")
+
+    def scaled(self, pixels: int, size: int) -> int:
+        """Return what a length given for 32-pixel images is in images of `size` pixels; halves are rounded up."""
+        return math.floor(pixels * size / REFERENCE_PX + 0.5)
+
+    def _refuse(self, name: str, remedy: str) -> None:
+        raise ConfigError(f"augmentation: {name} = {getattr(self, name)!r}; {remedy}")
+
+
+NONE = Augmentation(rand_ops=0, flip=0, crop_padding=0, cutout=0)
+
+
+def augment(
+    images: Tensor,
+    augmentation: Augmentation,
+    mean: Sequence[float],
+    std: Sequence[float],
+    generator: Generator,
+) -> Tensor:
+    """Return images, uint8 (B, C, S, S) of 1 or 3 channels on any device, varied and normalised: float32, same shape.
+
+    All random numbers come from the generator, which is on the processor, so that they are the same whatever device holds
+    the images; how many are drawn depends on the batch's size and the augmentation alone. The images stay as they are.
+
+    Raises:
+        ConfigError: the images or the generator are of another kind.
+    """
+    _check(images, generator)
+    size = images.shape[3]
+    if augmentation.rand_ops:
+        images = rand_augment(images, augmentation, generator)
+    if augmentation.flip:
+        images = flip(images, augmentation.flip, generator)
+    if padding := augmentation.scaled(augmentation.crop_padding, size):
+        images = crop(images, padding, generator)
+    normal = normalise(images, mean, std)
+    if hole := augmentation.scaled(augmentation.cutout, size):
+        normal = cut_out(normal, hole, generator)
+    return normal
+
+
+def rand_augment(images: Tensor, augmentation: Augmentation, generator: Generator) -> Tensor:
+    """Apply `rand_ops` random ops to each image, uint8 (B, C, S, S); the sign of a strength that has one is random too."""
+    import torch
+
+    from search.training.pixel_ops import apply_op
+
+    strength = augmentation.magnitude / (augmentation.magnitude_bins - 1)
+    count, device = len(images), images.device
+    for _ in range(augmentation.rand_ops):
+        choice = torch.randint(len(augmentation.ops), (count,), generator=generator)
+        signs = 1 - 2 * torch.randint(2, (count,), generator=generator)
+        changed = images.clone()
+        for place, op in enumerate(augmentation.ops):
+            rows = (choice == place).nonzero()[:, 0]
+            if len(rows) and op != "identity":
+                there = rows.to(device)
+                changed[there] = apply_op(op, images[there], strength, signs[rows])
+        images = changed
+    return images
+
+
+def flip(images: Tensor, chance: float, generator: Generator) -> Tensor:
+    """Mirror each image (B, C, H, W) left and right with a chance."""
+    import torch
+
+    mirrored = torch.rand(len(images), generator=generator) < chance
+    return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(3), images)
+
+
+def crop(images: Tensor, padding: int, generator: Generator) -> Tensor:
+    """Move each image (B, C, H, W) by up to `padding` pixels each way, every way as likely; black comes in."""
+    import torch
+
+    count, _, height, width = images.shape
+    offsets = torch.randint(2 * padding + 1, (2, count), generator=generator).to(images.device)
+    rows, columns = (
+        torch.arange(length, device=images.device) + moved[:, None]  # (B, length), of the padded image
+        for length, moved in zip((height, width), offsets, strict=True)
+    )
+    padded = torch.nn.functional.pad(images, (padding,) * 4)
+    batch = torch.arange(count, device=images.device)[:, None, None]
+    cropped = padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]]  # (B, H, W, C)
+    return cropped.permute(0, 3, 1, 2).contiguous()
+
+
+def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Return uint8 images (B, C, H, W) as float32, less the mean and over the deviation of each channel."""
+    import torch
+
+    centre, spread = (
+        torch.tensor(values, dtype=torch.float32, device=images.device).view(1, -1, 1, 1)
+        for values in (mean, std)
+    )
+    return (images / 255 - centre) / spread
+
+
+def cut_out(images: Tensor, hole: int, generator: Generator) -> Tensor:
+    """Set a square of `hole` pixels about a random pixel of each image (B, C, H, W) to 0, as far as it is inside."""
+    import torch
+
+    count, _, height, width = images.shape
+    inside = []
+    for length in (height, width):
+        first = torch.randint(length, (count,), generator=generator).to(images.device)[:, None] - hole // 2
+        place = torch.arange(length, device=images.device)
+        inside.append((place >= first) & (place < first + hole))  # (B, length)
+    rows, columns = inside
+    return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
+
+
+def _check(images: Tensor, generator: Generator) -> None:
+    import torch
+
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise ConfigError(
+            f"images to augment are {images.dtype} of shape {tuple(images.shape)}; give uint8 of (B, 1 or 3, S, S)"
+        )
+    if images.shape[2] != images.shape[3]:
+        raise ConfigError(
+            f"images to augment are {images.shape[2]} x {images.shape[3]} pixels; give square ones"
+        )
+    if generator.device.type != "cpu":
+        raise ConfigError(
+            f"the generator is on {generator.device}; make it with torch.Generator(), on the processor"
+        )

@@ -65,6 +65,10 @@ def parse_constraint(text: str) -> Constraint:
             f"constraint {text!r} cannot be read; write SUBJECT<LIMIT, e.g. 'pixel<8ms' or 'params<3M', in quotes"
         )
     subject, relation = found["subject"].strip(), found["relation"]
+    if subject == "accuracy":
+        raise ConfigError(
+            f"constraint {text!r}: accuracy is what a search raises, not a limit; --pareto shows what it costs"
+        )
     unit = PROPERTIES.get(subject, LATENCY_UNIT)
     try:
         limit = parse_amount(found["amount"], unit)

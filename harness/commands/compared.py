@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from harness.commands.found import network_document
+from harness.commands.found import accuracy_document, network_document
 from harness.commands.tables import print_table
 
 if TYPE_CHECKING:
@@ -109,14 +109,7 @@ def comparison_document(
         }
 
     return {
-        "accuracy": {
-            "label": accuracy.label,
-            "synthetic": accuracy.synthetic,
-            "metric": accuracy.metric,
-            "epoch": accuracy.epoch,
-            "seeds": list(accuracy.seeds),
-            "origin": list(accuracy.origin),
-        },
+        "accuracy": accuracy_document(accuracy),
         "constraints": list(found.limits),
         "by": "interval" if selection.confident else "estimate",
         "coverage": selection.latencies.coverage if selection.confident else None,

@@ -38,15 +38,7 @@ def answer_document(
     ranked = shown(answer, verified)
     tied = ties(accuracy, ranked)
     return {
-        "accuracy": {
-            "label": accuracy.label,
-            "synthetic": accuracy.synthetic,
-            "metric": accuracy.metric,
-            "epoch": accuracy.epoch,
-            "seeds": list(accuracy.seeds),
-            "seed_sd": accuracy.seed_sd,
-            "origin": list(accuracy.origin),
-        },
+        "accuracy": accuracy_document(accuracy),
         "costs": {name: {"unit": cost.unit, "title": cost.title} for name, cost in table.costs.items()},
         "latencies": {name: str(behind) for name, behind in joined.behind.items()},
         "notes": list(joined.notes),
@@ -85,6 +77,19 @@ def answer_document(
             "ideal": list(front.ideal),
             "networks": [network_document(table, index) for index in front.indices.tolist()],
         },
+    }
+
+
+def accuracy_document(accuracy: Accuracies) -> dict[str, object]:
+    """Return what accuracies are and where they are from, as plain values."""
+    return {
+        "label": accuracy.label,
+        "synthetic": accuracy.synthetic,
+        "metric": accuracy.metric,
+        "epoch": accuracy.epoch,
+        "seeds": list(accuracy.seeds),
+        "seed_sd": accuracy.seed_sd,
+        "origin": list(accuracy.origin),
     }
 
 

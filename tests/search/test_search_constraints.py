@@ -59,6 +59,7 @@ def test_a_constraint_is_read_in_the_unit_of_its_subject(
         ("pixel<8ms<9ms", ["cannot be read"]),
         ("<8ms", ["cannot be read"]),
         ("", ["cannot be read"]),
+        ("accuracy>75%", ["not a limit", "--pareto"]),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_a_remedy(text: str, parts: list[str]) -> None:

@@ -167,6 +167,9 @@ def test_a_hole_lies_about_any_pixel_and_is_cut_at_the_border() -> None:
     for lengths in (rows.sum(dim=1), columns.sum(dim=1)):
         assert set(lengths.tolist()) == set(spans) and max(spans) == 16
         assert abs(lengths.double().mean() - np.mean(spans)) < 4 * np.std(spans) / math.sqrt(20_000)
+    for lines in (rows, columns):  # of 32 middles 9 reach the first pixel, 8 the last
+        reached = lines.double().mean(dim=0)
+        assert abs(reached[0] - 9 / 32) < 0.013 and abs(reached[31] - 8 / 32) < 0.013
     assert images.min() == 1
 
 

@@ -153,19 +153,15 @@ def flip(images: Tensor, chance: float, generator: Generator) -> Tensor:
 
 
 def crop(images: Tensor, padding: int, generator: Generator) -> Tensor:
-    """Move each image (B, C, H, W) by up to `padding` pixels each way, every way as likely; black comes in."""
+    """Move each image, uint8 (B, C, H, W), by up to `padding` pixels each way, every way as likely; black comes in."""
     import torch
 
-    count, _, height, width = images.shape
-    offsets = torch.randint(2 * padding + 1, (2, count), generator=generator).to(images.device)
-    rows, columns = (
-        torch.arange(length, device=images.device) + moved[:, None]  # (B, length), of the padded image
-        for length, moved in zip((height, width), offsets, strict=True)
-    )
-    padded = torch.nn.functional.pad(images, (padding,) * 4)
-    batch = torch.arange(count, device=images.device)[:, None, None]
-    cropped = padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]]  # (B, H, W, C)
-    return cropped.permute(0, 3, 1, 2).contiguous()
+    from search.training.pixel_ops import affine
+
+    count = len(images)
+    right, down = torch.randint(-padding, padding + 1, (2, count), generator=generator).double()
+    one, zero = torch.ones_like(right), torch.zeros_like(right)
+    return affine(images, torch.stack([one, zero, right, zero, one, down], dim=1))
 
 
 def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

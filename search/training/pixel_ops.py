@@ -120,9 +120,8 @@ def sharpness(images: Tensor, strength: float, signs: Tensor) -> Tensor:
     whole = images.int()
     smooth = whole.clone()
     if min(images.shape[2:]) > 2:
-        around = (
-            whole.unfold(2, 3, 1).unfold(3, 3, 1).sum(dim=(4, 5), dtype=torch.int32)
-        )  # (B, C, H - 2, W - 2)
+        rows = whole[:, :, :-2] + whole[:, :, 1:-1] + whole[:, :, 2:]  # (B, C, H - 2, W)
+        around = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]  # (B, C, H - 2, W - 2)
         inner = around + 4 * whole[:, :, 1:-1, 1:-1]
         smooth[:, :, 1:-1, 1:-1] = (2 * inner + SMOOTH) // (2 * SMOOTH)
     return _blend(smooth.to(torch.uint8), images, strength, signs)

@@ -1,0 +1,160 @@
+"""Checkpoints of a training: one file after every epoch, whole or not at all, and only ever taken for what it is.
+
+The file is a line that names the format, a line with the SHA-256 of the rest, and what `torch.save` writes. The digest
+is there because a flipped bit in stored weights is valid to torch. Reading runs no code: `torch.load` is called with
+`weights_only`, so that only tensors, numbers, texts and containers of them come out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import pickle
+import secrets
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness.errors import ConfigError
+from search.training.images import Task
+from search.training.recipe import Recipe
+from space import Architecture
+
+NAME = "checkpoint.harness"
+_HEAD = b"harness training checkpoint 1\n"
+_DIGEST_CHARACTERS = 64
+_KEYS = ("identity", "environment", "network", "optimizer", "best", "history", "test")
+
+State = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Checkpoint:
+    """Hold all that a training goes on from after an epoch.
+
+    `identity` says of what it is, each aspect as text: architecture, task, and every field of the recipe. `network`
+    and `optimizer` are their state dicts, `best` is the network's at the best epoch so far. `history` holds the figures of
+    each epoch as plain numbers, `test` those of the test run where it was done. The schedule and the random numbers
+    follow from the recipe and the number of the epoch, so nothing of them needs to be kept. `environment` says
+    what it was computed with: a note, not compared.
+    """
+
+    identity: Mapping[str, str]
+    environment: Mapping[str, str]
+    network: State
+    optimizer: State
+    best: State
+    history: list[dict[str, Any]]
+    test: dict[str, Any] | None
+
+
+def identity_of(architecture: Architecture, task: Task, recipe: Recipe) -> dict[str, str]:
+    """Return what a training is of, aspect by aspect as text; equal identities mean equal results on one machine."""
+    config = architecture.config
+    content = hashlib.sha256()
+    for images in (task.train, task.val, task.test):
+        for array in (images.images, images.labels):
+            content.update(f"{array.dtype} {array.shape}".encode())
+            content.update(np.ascontiguousarray(array).data)
+    fields = json.loads(recipe.to_json())
+    return {
+        "architecture": str(architecture),
+        "space": f"{config.name}, ops {'/'.join(config.ops)}, widths {'/'.join(map(str, config.widths))}",
+        "task": task.name,
+        "classes": str(task.classes),
+        "mean": str(tuple(map(float, task.mean))),
+        "std": str(tuple(map(float, task.std))),
+        "SHA-256 of the images": content.hexdigest(),
+        **{f"recipe's {key}": json.dumps(value, sort_keys=True) for key, value in fields.items()},
+    }
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write the checkpoint of a folder in place of the former one; a crash leaves one of the two, whole.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.save({key: getattr(checkpoint, key) for key in _KEYS}, buffer)
+    payload = buffer.getbuffer()
+    path = folder / NAME
+    partial = folder / f".{NAME}.{secrets.token_hex(4)}.partial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("xb") as file:
+                file.write(_HEAD + hashlib.sha256(payload).hexdigest().encode() + b"\n")
+                file.write(payload)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            raise
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot be written: {e.strerror or e}; check the folder") from e
+
+
+def load_checkpoint(folder: Path, identity: Mapping[str, str], device: str) -> Checkpoint | None:
+    """Read the checkpoint of a folder, its tensors on a device; None where there is none.
+
+    Raises:
+        ConfigError: the file is damaged, or is of another training; the message names what differs.
+    """
+    path = folder / NAME
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot be read: {e.strerror or e}; check the folder") from e
+    found = _parsed(path, content, device)
+    _check_same(path, found.identity, identity)
+    return found
+
+
+def _parsed(path: Path, content: bytes, device: str) -> Checkpoint:
+    remedy = "remove it to train from the start"
+    if not content.startswith(_HEAD):
+        raise ConfigError(
+            f"{path}: is no checkpoint of this version: it does not begin as one does; {remedy}"
+        )
+    start = len(_HEAD) + _DIGEST_CHARACTERS + 1
+    payload = content[start:]
+    if content[len(_HEAD) : start] != hashlib.sha256(payload).hexdigest().encode() + b"\n":
+        raise ConfigError(f"{path}: is damaged: its digest is not that of its {len(payload)} bytes; {remedy}")
+    try:
+        if not zipfile.is_zipfile(
+            io.BytesIO(payload)
+        ):  # torch reads older formats as well; none was ever written here
+            raise ValueError("no archive of torch")
+        found = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as e:
+        raise ConfigError(
+            f"{path}: holds other things than weights and numbers ({e}); do not trust it"
+        ) from e
+    if not isinstance(found, dict) or set(found) != set(_KEYS) or not isinstance(found["identity"], dict):
+        raise ConfigError(f"{path}: does not hold what a checkpoint of this version does; {remedy}")
+    return Checkpoint(**found)
+
+
+def _check_same(path: Path, found: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    differing = [key for key in {**wanted, **found} if found.get(key) != wanted.get(key)]
+    if differing:
+        what = "; ".join(
+            f"{key} is {found.get(key, 'not there')} in it, and {wanted.get(key, 'not there')} now"
+            for key in differing
+        )
+        raise ConfigError(
+            f"{path}: is of another training: {what}. Name another folder, or remove it to train from the start"
+        )

@@ -1,0 +1,184 @@
+"""Trained networks as published data files: what `space.load_accuracies` and everyone's readers of Blox read.
+
+Rounding is the published one: accuracies in percent to three decimals, losses to six, whole seconds. A `.blox` file holds
+accuracies as counts of 45,000 training, 5,000 validation and 10,000 test images, and losses below 16.8; other accuracies only fit
+where the number of images divides those. What does not fit goes to a `.csv`, which holds every number; the answer says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.errors import ConfigError
+from search.training.history import Figures
+from space.dataset import Dataset, DatasetError, write_dataset
+from space.dataset.custom_rows import encode
+
+if TYPE_CHECKING:
+    from search.training.training import Trained
+
+PARTS = ("base", "ext", "info", "env")
+_SUFFIXES = (".blox", ".csv", ".pickle")  # what readers look for, in this order
+_MAX_TEXT = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """Name the files that were written, and say of each that is no `.blox` why it is not."""
+
+    paths: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+def training_datasets(trained: Sequence[Trained]) -> Mapping[str, Dataset]:
+    """Return the data sets `base`, `ext`, `info` and `env` of networks trained alike, a row each in canonical order.
+
+    `train_time_s` is the time of all epochs, learning and validation. `val_top5` and the like count `among_five`.
+
+    Raises:
+        ConfigError: there is none, one comes twice, or they are of several spaces, tasks or recipes.
+    """
+    trained = _alike(trained)
+    first = trained[0]
+    config, recipe = first.architecture.config, first.recipe
+    indices = np.array([one.architecture.index for one in trained])
+    train = [[_rounded(epoch.train) for epoch in one.history] for one in trained]
+    val = [[_rounded(epoch.val) for epoch in one.history] for one in trained]
+    test = [_rounded(one.test) for one in trained]
+    columns: dict[str, dict[str, Any]] = {
+        "base": {
+            "val_top1": _lists(val, "top1"),
+            "test_top1": [figures["top1"] for figures in test],
+            "train_time_s": [round(one.train_ns / 1e9) for one in trained],
+        },
+        "ext": {
+            **{f"train_{name}": _lists(train, name) for name in ("top1", "loss", "top5")},
+            **{f"val_{name}": _lists(val, name) for name in ("loss", "top5")},
+            **{f"test_{name}": [figures[name] for figures in test] for name in ("loss", "top5")},
+        },
+        "info": {
+            "params": [one.architecture.params for one in trained],
+            "flops": [
+                one.architecture.macs for one in trained
+            ],  # the published count under its published name
+            "arch_vec": np.array([_flat(one.architecture.vector) for one in trained]),
+        },
+        "env": {
+            name: [_ascii(one.environment.get(name, "")) for one in trained]
+            for name in sorted({name for one in trained for name in one.environment})
+        },
+    }
+    columns["env"]["recipe"] = [recipe.digest] * len(trained)
+    columns["env"] = dict(sorted(columns["env"].items()))
+    seed: dict[str, int | str] = {"seed": recipe.seed}
+    training = {**seed, "epochs": recipe.epochs, "dataset": _ascii(first.task)}
+    extra: dict[str, dict[str, int | str]] = {
+        "base": {**training, "part": "base"},
+        "ext": {**training, "part": "ext"},
+        "info": {},
+        "env": {**seed},
+    }
+    types = {"base": "training", "ext": "training", "info": "static", "env": "env"}
+    return {
+        part: Dataset(
+            dataset_type=types[part], indices=indices, columns=columns[part], extra=extra[part], config=config
+        )
+        for part in PARTS
+    }
+
+
+def write_trainings(folder: Path, trained: Sequence[Trained], *, replace: bool = False) -> Written:
+    """Write `blox-base-SEED`, `blox-ext-SEED`, `blox-info` and `blox-env-SEED` of networks trained alike.
+
+    Each is a `.blox` file where that holds its numbers, else a `.csv`. `replace` removes files of these names, whatever
+    their suffix: a `.blox` left beside a new `.csv` would be read in its place.
+
+    Raises:
+        ConfigError: the networks were not trained alike, or the folder has such files and `replace` is not set.
+        DatasetError: a file cannot be written.
+    """
+    datasets = training_datasets(trained)
+    seed = trained[0].recipe.seed
+    names = {part: f"blox-{part}" if part == "info" else f"blox-{part}-{seed}" for part in PARTS}
+    there = [
+        path for name in names.values() for suffix in _SUFFIXES if (path := folder / (name + suffix)).exists()
+    ]
+    if there and not replace:
+        raise ConfigError(
+            f"{there[0]} is there already; name another folder, or set replace to remove all {len(there)} such files"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise ConfigError(f"{folder}: cannot be made: {e.strerror or e}; name another folder") from e
+    paths, notes = [], []
+    for part, dataset in datasets.items():
+        path = folder / (names[part] + ".blox")
+        if reason := _unfit(dataset):
+            path = path.with_suffix(".csv")
+            notes.append(f"{path.name} is no .blox, which cannot hold it: {reason}")
+        write_dataset(path, dataset)
+        paths.append(path)
+    for path in there:
+        if path not in paths:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+    return Written(paths=tuple(paths), notes=tuple(notes))
+
+
+def _alike(trained: Sequence[Trained]) -> Sequence[Trained]:
+    if not trained:
+        raise ConfigError("no trained network was given; a data file names at least one")
+    first, seen = trained[0], set()
+    for one in trained:
+        name = f"trained network {one.architecture}"
+        for what, mine, others in (
+            ("space", one.architecture.config, first.architecture.config),
+            ("task", one.task, first.task),
+            ("images", _images(one), _images(first)),
+            ("recipe", one.recipe, first.recipe),
+        ):
+            if mine != others:
+                raise ConfigError(
+                    f"{name} has {what} {mine}, and the first one has {others}; write them apart"
+                )
+        if one.architecture.index in seen:
+            raise ConfigError(f"{name} is given twice; a file has one row for a network")
+        seen.add(one.architecture.index)
+    return sorted(trained, key=lambda one: one.architecture.index)
+
+
+def _images(one: Trained) -> tuple[int, int, int]:
+    return one.history[0].train.images, one.history[0].val.images, one.test.images
+
+
+def _rounded(figures: Figures) -> dict[str, float]:
+    return {"top1": round(figures.top1, 3), "top5": round(figures.top5, 3), "loss": round(figures.loss, 6)}
+
+
+def _lists(rows: Sequence[Sequence[Mapping[str, float]]], name: str) -> list[list[float]]:
+    return [[figures[name] for figures in row] for row in rows]
+
+
+def _flat(vector: Any) -> list[list[int]]:
+    """Return op0, op1, prev, inp, sc of each stage."""
+    return [[*nodes[0], *nodes[1]] for nodes in vector]
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode().replace("\0", "?")[:_MAX_TEXT]
+
+
+def _unfit(dataset: Dataset) -> str:
+    """Return why a data set fits no `.blox` file; nothing where it does."""
+    try:
+        encode(dataset)
+    except DatasetError as e:
+        return str(e).removesuffix("; write .csv, which holds every number")
+    return ""

@@ -19,7 +19,7 @@ from space import SpaceConfig
 
 PER_CLASS = (450, 50, 100)  # images to train, to validate, to test: as many as CIFAR-100 has
 SHAPES = ((0, 0.0), (3, 0.35), (4, 0.3), (5, 0.3), (2, 0.4))  # corners or petals, and how far they stand out
-TEXTURES = 4  # stripes, checks, rings, plain with a rim
+TEXTURES = 4  # stripes, checks, rings, a shade
 ORIENTATIONS = 4  # of the texture against the shape
 HUES = 5  # more where the classes need more
 CHUNK = 1000  # images drawn at once; the random numbers depend on it, so it is part of the task
@@ -106,10 +106,8 @@ def _draw(
         return levels[labels].astype(np.float32).reshape(n, 1, 1)
 
     axis = ((np.arange(size, dtype=np.float32) + 0.5) / size) * 2 - 1  # -1 to 1
-    x, y = (
-        axis[None, None, :] - between(-0.3, 0.3),
-        axis[None, :, None] - between(-0.3, 0.3),
-    )  # (n, 1, s), (n, s, 1)
+    x = axis[None, None, :] - between(-0.3, 0.3)  # (n, 1, s)
+    y = axis[None, :, None] - between(-0.3, 0.3)  # (n, s, 1)
     x, y = (
         x + between(-0.2, 0.2) * np.sin(3 * y + between(0, 6.28)),
         y + between(-0.2, 0.2) * np.sin(3 * x + between(0, 6.28)),
@@ -119,7 +117,7 @@ def _draw(
 
     inside = _shape(classes.shape[labels], u, v, between(0.45, 0.75), sharpness=size / 3)  # (n, s, s), 0 to 1
     lean = level(classes.orientation) * np.float32(np.pi / ORIENTATIONS) + between(-0.2, 0.2)
-    front = _texture(classes.texture[labels], u, v, lean, between(6, 8), between(0, 6.28), inside)
+    front = _texture(classes.texture[labels], u, v, lean, between(6, 8), between(0, 6.28))
     behind = (
         np.sin(between(2, 9) * (np.cos(turn * 6) * x + np.sin(turn * 6) * y) + between(0, 6.28)) / 2 + 0.5
     )
@@ -152,15 +150,14 @@ def _texture(
     lean: Floats,
     frequency: Floats,
     phase: Floats,
-    inside: Floats,
 ) -> Floats:
     """Return the brightness of each pixel's texture, 0 to 1, leaning by an angle in radians."""
     across, along = np.cos(lean) * u + np.sin(lean) * v, np.cos(lean) * v - np.sin(lean) * u
     stripes = np.sin(frequency * across * 1.5 + phase)
-    checks = stripes * np.sin(frequency * along * 1.5)
+    checks = stripes * np.sin(frequency * along * 0.8)  # longer one way, so that a quarter turn shows
     rings = np.sin(frequency * np.hypot(across * 1.6, along) * 1.5 + phase)
-    rim = 1.5 * across + 0 * inside  # a shade from one side to the other
-    every = np.stack(np.broadcast_arrays(stripes, checks, rings, rim))  # (textures, n, s, s)
+    shade = 1.5 * across  # from one side to the other
+    every = np.stack([stripes, checks, rings, shade])  # (textures, n, s, s)
     chosen: Floats = every[kinds, np.arange(len(kinds))]
     return np.clip(chosen / 2 + 0.5, 0, 1)
 

@@ -29,6 +29,7 @@ from search.training.recipe import Recipe
 from space import Architecture
 
 NAME = "checkpoint.harness"
+_PARTIAL = f".{NAME}.{{}}.partial"
 _HEAD = b"harness training checkpoint 1\n"
 _DIGEST_CHARACTERS = 64
 _KEYS = ("identity", "environment", "network", "optimizer", "best", "history", "test")
@@ -87,7 +88,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     torch.save({key: getattr(checkpoint, key) for key in _KEYS}, buffer)
     payload = buffer.getbuffer()
     path = folder / NAME
-    partial = folder / f".{NAME}.{secrets.token_hex(4)}.partial"
+    partial = folder / _PARTIAL.format(secrets.token_hex(4))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -108,11 +109,15 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 def load_checkpoint(folder: Path, identity: Mapping[str, str], device: str) -> Checkpoint | None:
     """Read the checkpoint of a folder, its tensors on a device; None where there is none.
 
+    What a killed training left half-written beside it is removed: one process at a time trains in a folder.
+
     Raises:
         ConfigError: the file is damaged, or is of another training; the message names what differs.
     """
     path = folder / NAME
     try:
+        for partial in folder.glob(_PARTIAL.format("*")):
+            partial.unlink(missing_ok=True)
         content = path.read_bytes()
     except FileNotFoundError:
         return None

@@ -101,7 +101,7 @@ def write_trainings(folder: Path, trained: Sequence[Trained], *, replace: bool =
 
     Raises:
         ConfigError: the networks were not trained alike, or the folder has such files and `replace` is not set.
-        DatasetError: a file cannot be written.
+        DatasetError: there are more than 255 epochs, which no format holds, or a file cannot be written.
     """
     datasets = training_datasets(trained)
     seed = trained[0].recipe.seed

@@ -83,11 +83,12 @@ def train(
     is called after every epoch, once its checkpoint stands.
 
     Raises:
-        ConfigError: the task does not fit the space, torch has no such device, or the folder's checkpoint is damaged or of
-            another training.
+        ConfigError: the task or the batch does not fit the space, torch has no such device, or the folder's checkpoint is
+            damaged or of another training.
         HarnessError: a loss is not finite; the message names the epoch and the batch.
     """
     check_fit(task, architecture.config)
+    _check_batches(architecture, task, recipe)
     place = _usable(device)
     identity, environment = identity_of(architecture, task, recipe), environment_of(place)
     with torch.inference_mode(False), torch.enable_grad():  # wherever it is called from
@@ -278,6 +279,16 @@ def _fresh_network(architecture: Architecture, recipe: Recipe) -> Network:
     if recipe.channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
+
+
+def _check_batches(architecture: Architecture, task: Task, recipe: Recipe) -> None:
+    config, count = architecture.config, len(task.train)
+    alone = count % recipe.batch == 1 or recipe.batch == 1
+    if alone and config.image_size == 2**config.stages:
+        raise ConfigError(
+            f"recipe: batch = {recipe.batch} leaves a batch of one of {count} images, and the last BatchNorm of space "
+            f"{config.name!r}, at 1 x 1 pixel, has no variance of one value; choose another batch"
+        )
 
 
 def _usable(device: str) -> torch.device:

@@ -227,3 +227,14 @@ def test_figures_are_shares_in_percent() -> None:
     figures = Figures(images=8, loss=1.0, first=3, among_five=6)
     assert (figures.top1, figures.top5) == (37.5, 75.0)
     assert np.isclose(Figures(images=3, loss=1.0, first=1, among_five=3).top1, 100 / 3)
+
+
+def test_a_last_batch_of_one_image_is_refused_only_where_batchnorm_cannot_take_it() -> None:
+    small = SpaceConfig(name="small", ops=("conv",), widths=(2, 4, 8), image_size=8, classes=6)
+    one = Architecture.from_index(0, small)
+    for recipe, train_images in ((RECIPE, 65), (dataclasses.replace(RECIPE, batch=1), 3)):
+        with pytest.raises(ConfigError, match=r"leaves a batch of one of \d+ images"):
+            train(one, made_task(train=train_images), recipe)
+    epochs = dataclasses.replace(RECIPE, epochs=1)
+    assert train(one, made_task(train=66), epochs).history[0].train.images == 66
+    assert train(NETWORK, made_task(train=65), epochs).history[0].train.images == 65

@@ -207,3 +207,15 @@ def test_a_write_that_fails_leaves_the_former_checkpoint_and_nothing_else(
         train(NETWORK, TASK, RECIPE, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
     assert (tmp_path / NAME).read_bytes() == before
+
+
+def test_what_a_kill_left_half_written_is_not_read_but_removed(whole: Trained, tmp_path: Path) -> None:
+    stop_after(2, tmp_path)
+    content = (tmp_path / NAME).read_bytes()
+    half = tmp_path / f".{NAME}.0123abcd.partial"
+    for former in (True, False):
+        half.write_bytes(content[: len(content) // 2])
+        if not former:
+            (tmp_path / NAME).unlink()
+        assert_same(train(NETWORK, TASK, RECIPE, tmp_path), whole)
+        assert [path.name for path in tmp_path.iterdir()] == [NAME]

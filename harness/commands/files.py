@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,11 +13,9 @@ def write_whole(path: Path, data: bytes, error_type: Callable[[str], HarnessErro
 
     Raises: `error_type` when it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    from space import whole_files
+
     try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        whole_files.write_whole(path, data)
     except OSError as error:
         raise error_type(f"{path}: cannot be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

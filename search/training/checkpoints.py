@@ -7,13 +7,10 @@ is there because a flipped bit in stored weights is valid to torch. Reading runs
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
-import os
 import pickle
-import secrets
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,9 +24,9 @@ from harness.errors import ConfigError
 from search.training.images import Task
 from search.training.recipe import Recipe
 from space import Architecture
+from space.whole_files import partials, write_whole
 
 NAME = "checkpoint.harness"
-_PARTIAL = f".{NAME}.{{}}.partial"
 _HEAD = b"harness training checkpoint 1\n"
 _DIGEST_CHARACTERS = 64
 _KEYS = ("identity", "environment", "network", "optimizer", "best", "history", "test")
@@ -88,20 +85,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     torch.save({key: getattr(checkpoint, key) for key in _KEYS}, buffer)
     payload = buffer.getbuffer()
     path = folder / NAME
-    partial = folder / _PARTIAL.format(secrets.token_hex(4))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("xb") as file:
-                file.write(_HEAD + hashlib.sha256(payload).hexdigest().encode() + b"\n")
-                file.write(payload)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                partial.unlink()
-            raise
+        write_whole(path, b"".join((_HEAD, hashlib.sha256(payload).hexdigest().encode(), b"\n", payload)))
     except OSError as e:
         raise ConfigError(f"{path}: cannot be written: {e.strerror or e}; check the folder") from e
 
@@ -116,7 +102,7 @@ def load_checkpoint(folder: Path, identity: Mapping[str, str], device: str) -> C
     """
     path = folder / NAME
     try:
-        for partial in folder.glob(_PARTIAL.format("*")):
+        for partial in partials(path):
             partial.unlink(missing_ok=True)
         content = path.read_bytes()
     except FileNotFoundError:

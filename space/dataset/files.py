@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from space.dataset.header import HEADER_BYTES, Header, header_bytes, parse_heade
 from space.dataset.keys import check_space, indices_of
 from space.dataset.model import Dataset
 from space.dataset.schema import kinds_of
+from space.whole_files import write_whole
 
 _MAX_FILE_BYTES = 1 << 30  # the largest published file, lists of 200 epochs as text, has some 800 MB
 
@@ -131,7 +131,7 @@ def write_dataset(path: str | PathLike[str], dataset: Dataset) -> None:
             format=chosen.name,
             column_types=types,
         )
-        _replace(path, header_bytes(header, dataset.config) + payload)
+        write_whole(path, header_bytes(header, dataset.config) + payload)
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}") from error
     except OSError as error:
@@ -179,23 +179,3 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             yield file
     except OSError as error:
         raise DatasetError(f"cannot be read: {error.strerror}; check the path") from error
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside the file, wait for the disk, then give the name: a reader meets the old file or the new one."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        with partial.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

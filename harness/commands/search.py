@@ -9,28 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.commands.options import (
-    AccuracyPaths,
-    AccuracySd,
-    AllowPickle,
-    Confidence,
-    Constraints,
     DevicesFile,
-    Epoch,
     JsonFlag,
-    LatencyFiles,
-    MaxLatency,
-    MeasuredOnly,
-    Metric,
     ProxyBatch,
     ProxyPool,
-    RuntimeName,
-    SearchDevices,
     StoreOption,
-    ThreadCount,
-    TrainingSeeds,
 )
 from harness.commands.proxies import batch_for
 from harness.commands.search_compare import compare
+from harness.commands.selection import Typed, select, takes_selection
 from harness.commands.solving import EXHAUSTIVE, Manner, solve
 from harness.errors import ConfigError
 
@@ -51,13 +38,10 @@ search.command()(compare)
 
 
 @search.callback()
+@takes_selection
 def find(
     context: typer.Context,
-    accuracies: AccuracyPaths = None,
-    device: SearchDevices = None,
-    max_latency: MaxLatency = "",
-    constraint: Constraints = None,
-    confidence: Confidence = None,
+    typed: Typed,
     pareto: Annotated[
         list[str] | None,
         typer.Option(
@@ -89,15 +73,6 @@ def find(
             help="Measure so many of the best networks on the devices, at level final, and correct the answer.",
         ),
     ] = None,
-    metric: Metric = "",
-    epoch: Epoch = "best",
-    training_seed: TrainingSeeds = None,
-    accuracy_sd: AccuracySd = None,
-    allow_pickle: AllowPickle = False,
-    latencies: LatencyFiles = None,
-    measured_only: MeasuredOnly = False,
-    runtime: RuntimeName = "",
-    threads: ThreadCount = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write all networks within the limits to this CSV file."),
@@ -114,28 +89,11 @@ def find(
     if context.invoked_subcommand is not None:
         _refuse_options(context)
         return
-    from harness.commands.selection import select
     from search.methods.table import parse_method
 
     if output is not None and not output.parent.is_dir():
         raise ConfigError(f"{output}: no folder {str(output.parent)!r}; make it first")
-    selection = select(
-        accuracies=accuracies,
-        metric=metric,
-        epoch=epoch,
-        training_seeds=training_seed,
-        accuracy_sd=accuracy_sd,
-        allow_pickle=allow_pickle,
-        latency_files=latencies,
-        devices=device,
-        max_latency=max_latency,
-        constraints=constraint,
-        confidence=confidence,
-        measured_only=measured_only,
-        runtime=runtime,
-        threads=threads,
-        costs=[*(pareto or ()), *(show or ())],
-    )
+    selection = select(typed, [*(pareto or ()), *(show or ())])
     parse_method(method)
     joined = selection.join(store_url, _say)
     how = Manner(

@@ -11,26 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.commands.options import (
-    AccuracyPaths,
-    AccuracySd,
-    AllowPickle,
-    Confidence,
-    Constraints,
-    Epoch,
     JsonFlag,
-    LatencyFiles,
-    MaxLatency,
-    MeasuredOnly,
-    Metric,
     ProxyBatch,
     ProxyPool,
-    RuntimeName,
-    SearchDevices,
     StoreOption,
-    ThreadCount,
-    TrainingSeeds,
 )
 from harness.commands.proxies import batch_for, proxies_on
+from harness.commands.selection import Typed, select, takes_selection
 from harness.errors import ConfigError, HarnessError
 
 if TYPE_CHECKING:
@@ -43,7 +30,9 @@ if TYPE_CHECKING:
 DEFAULT_METHODS = ("random", "evolution", "linear", "programme")  # seconds a search, and no torch
 
 
+@takes_selection
 def compare(
+    typed: Typed,
     methods: Annotated[
         list[str] | None,
         typer.Option(
@@ -60,20 +49,6 @@ def compare(
         int, typer.Option("--seeds", "-n", min=1, max=1000, help="Searches of each method, a seed each.")
     ] = 10,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The first of the seeds.")] = 0,
-    accuracies: AccuracyPaths = None,
-    device: SearchDevices = None,
-    max_latency: MaxLatency = "",
-    constraint: Constraints = None,
-    confidence: Confidence = None,
-    metric: Metric = "",
-    epoch: Epoch = "best",
-    training_seed: TrainingSeeds = None,
-    accuracy_sd: AccuracySd = None,
-    allow_pickle: AllowPickle = False,
-    latencies: LatencyFiles = None,
-    measured_only: MeasuredOnly = False,
-    runtime: RuntimeName = "",
-    threads: ThreadCount = None,
     pool: ProxyPool = 100,
     batch: ProxyBatch = None,
     output: Annotated[
@@ -90,7 +65,6 @@ def compare(
     from harness.commands.compared import Scoring, comparison_document, print_comparison
     from harness.commands.plots import check_libraries
     from harness.commands.progress import ProgressView
-    from harness.commands.selection import select
     from harness.commands.tables import print_json
 
     named = parse_methods(methods or DEFAULT_METHODS)
@@ -98,22 +72,7 @@ def compare(
         check_libraries()
         if output.exists() and not output.is_dir():
             raise ConfigError(f"--output {output}: is a file; name a folder")
-    selection = select(
-        accuracies=accuracies,
-        metric=metric,
-        epoch=epoch,
-        training_seeds=training_seed,
-        accuracy_sd=accuracy_sd,
-        allow_pickle=allow_pickle,
-        latency_files=latencies,
-        devices=device,
-        max_latency=max_latency,
-        constraints=constraint,
-        confidence=confidence,
-        measured_only=measured_only,
-        runtime=runtime,
-        threads=threads,
-    )
+    selection = select(typed)
     joined = selection.join(store_url, lambda text: typer.echo(text, err=True))
     _check_some(selection, joined)
     images = batch_for(named, batch, joined.table.config)

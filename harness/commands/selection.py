@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from harness.commands.accuracies import AccuracySource
 from harness.commands.latency_costs import SHOWN_COVERAGE, LatencySource
+from harness.commands.options import (
+    AccuracyPaths,
+    AccuracySd,
+    AllowPickle,
+    Confidence,
+    Constraints,
+    Epoch,
+    LatencyFiles,
+    MaxLatency,
+    MeasuredOnly,
+    Metric,
+    RuntimeName,
+    SearchDevices,
+    ThreadCount,
+    TrainingSeeds,
+)
 from harness.devices import LOCAL
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
     from harness.commands.joining import Joined
     from search.constraints import Constraint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Typed:
+    """The options that search, compare and report have in common, as the user typed them."""
+
+    accuracies: AccuracyPaths = None
+    device: SearchDevices = None
+    max_latency: MaxLatency = ""
+    constraint: Constraints = None
+    confidence: Confidence = None
+    metric: Metric = ""
+    epoch: Epoch = "best"
+    training_seed: TrainingSeeds = None
+    accuracy_sd: AccuracySd = None
+    allow_pickle: AllowPickle = False
+    latencies: LatencyFiles = None
+    measured_only: MeasuredOnly = False
+    runtime: RuntimeName = ""
+    threads: ThreadCount = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,24 +92,31 @@ class Selection:
         return joined
 
 
-def select(
-    *,
-    accuracies: Sequence[str] | None,
-    metric: str,
-    epoch: str,
-    training_seeds: Sequence[int] | None,
-    accuracy_sd: float | None,
-    allow_pickle: bool,
-    latency_files: Sequence[Path] | None,
-    devices: Sequence[str] | None,
-    max_latency: str,
-    constraints: Sequence[str] | None,
-    confidence: float | None,
-    measured_only: bool,
-    runtime: str,
-    threads: int | None,
-    costs: Sequence[str] = (),
-) -> Selection:
+def takes_selection(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `Typed` before its own; it takes them as the argument `typed`."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    hints = get_type_hints(Typed, include_extras=True)
+    shared = [
+        inspect.Parameter(one.name, keyword, default=one.default, annotation=hints[one.name])
+        for one in fields(Typed)
+    ]
+    own = [
+        one.replace(kind=keyword)
+        for one in inspect.signature(command, eval_str=True).parameters.values()
+        if one.name != "typed"
+    ]
+
+    @functools.wraps(command)
+    def with_options(**given: Any) -> None:
+        command(typed=Typed(**{one.name: given.pop(one.name) for one in shared}), **given)
+
+    # Typer reads a command's options from these.
+    with_options.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
+    with_options.__annotations__ = {one.name: one.annotation for one in (*shared, *own)}
+    return with_options
+
+
+def select(typed: Typed, costs: Sequence[str] = ()) -> Selection:
     """Check what the user typed and return it; `costs` are further columns to join.
 
     Raises: ConfigError for a limit that cannot be read, limits that contradict each other, a confidence that is none.
@@ -85,13 +129,13 @@ def select(
         parse_constraint,
     )
 
-    if confidence is not None and not 0 < confidence < 1:
-        raise ConfigError(f"--confidence {confidence:g}: give a share between 0 and 1, e.g. 0.95")
-    limits = [parse_constraint(text) for text in constraints or ()]
-    named = list(devices or ())
-    if max_latency:
+    if typed.confidence is not None and not 0 < typed.confidence < 1:
+        raise ConfigError(f"--confidence {typed.confidence:g}: give a share between 0 and 1, e.g. 0.95")
+    limits = [parse_constraint(text) for text in typed.constraint or ()]
+    named = list(typed.device or ())
+    if typed.max_latency:
         try:
-            limit = parse_amount(max_latency, LATENCY_UNIT)
+            limit = parse_amount(typed.max_latency, LATENCY_UNIT)
         except ConfigError as error:
             raise ConfigError(f"--max-latency: {error}") from error
         named = named or [LOCAL]
@@ -101,21 +145,21 @@ def select(
     check_contradictions(limits)
     return Selection(
         accuracies=AccuracySource(
-            paths=tuple(accuracies or ()),
-            metric=metric,
-            epoch=epoch,
-            seeds=tuple(training_seeds or ()),
-            allow_pickle=allow_pickle,
-            noise_sd=accuracy_sd,
+            paths=tuple(typed.accuracies or ()),
+            metric=typed.metric,
+            epoch=typed.epoch,
+            seeds=tuple(typed.training_seed or ()),
+            allow_pickle=typed.allow_pickle,
+            noise_sd=typed.accuracy_sd,
         ),
         latencies=LatencySource(
-            runtime=runtime,
-            threads=threads,
-            measured_only=measured_only,
-            coverage=SHOWN_COVERAGE if confidence is None else confidence,
-            files=tuple(latency_files or ()),
+            runtime=typed.runtime,
+            threads=typed.threads,
+            measured_only=typed.measured_only,
+            coverage=SHOWN_COVERAGE if typed.confidence is None else typed.confidence,
+            files=tuple(typed.latencies or ()),
         ),
         costs=tuple(dict.fromkeys([*named, *(c.subject for c in limits), *costs])),
         constraints=tuple(dict.fromkeys(limits)),
-        confident=confidence is not None,
+        confident=typed.confidence is not None,
     )

@@ -35,6 +35,20 @@ def test_a_writer_that_fails_leaves_the_former_file_alone(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_writers_own_traces_are_found_where_it_cannot_remove_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", gone)
+    monkeypatch.setattr(Path, "unlink", gone)
+    with pytest.raises(OSError, match="Input/output"):
+        write_whole(tmp_path / "data.bin", b"new")
+    (left,) = tmp_path.iterdir()
+    assert partials(tmp_path / "data.bin") == [left]
+
+
 def test_what_a_killed_writer_left_is_found_by_the_files_name(tmp_path: Path) -> None:
     path = tmp_path / "data[1].bin"
     left = tmp_path / ".data[1].bin.0123abcd.partial"

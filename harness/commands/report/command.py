@@ -8,22 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.commands.options import (
-    AccuracyPaths,
-    AccuracySd,
-    AllowPickle,
-    Confidence,
-    Constraints,
-    Epoch,
-    LatencyFiles,
-    MaxLatency,
-    MeasuredOnly,
-    Metric,
-    RuntimeName,
-    SearchDevices,
     StoreOption,
-    ThreadCount,
-    TrainingSeeds,
 )
+from harness.commands.selection import Typed, select, takes_selection
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,29 +23,17 @@ if TYPE_CHECKING:
 SHOWN_PROPERTIES = ("params", "macs", "memory")  # by arithmetic; sizes of files take an export
 
 
+@takes_selection
 def report(
+    typed: Typed,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The page to write; one there is replaced.")
     ] = Path("report.html"),
-    accuracies: AccuracyPaths = None,
-    device: SearchDevices = None,
-    max_latency: MaxLatency = "",
-    constraint: Constraints = None,
-    confidence: Confidence = None,
     show: Annotated[
         list[str] | None,
         typer.Option("--show", help="Show this cost, too: onnx-size, tflite-size, a device; repeatable."),
     ] = None,
     title: Annotated[str, typer.Option("--title", help="Title of the page.")] = "",
-    metric: Metric = "",
-    epoch: Epoch = "best",
-    training_seed: TrainingSeeds = None,
-    accuracy_sd: AccuracySd = None,
-    allow_pickle: AllowPickle = False,
-    latencies: LatencyFiles = None,
-    measured_only: MeasuredOnly = False,
-    runtime: RuntimeName = "",
-    threads: ThreadCount = None,
     store_url: StoreOption = "",
 ) -> None:
     """Write a page on which limits are moved and the most accurate network within them is seen at once.
@@ -68,41 +43,24 @@ def report(
     """
     from harness.commands.files import write_whole
     from harness.commands.report.page import build_page
-    from harness.commands.selection import select
 
     if not output.parent.is_dir():
         raise ConfigError(f"{output}: no folder {str(output.parent)!r}; make it first")
-    asked = select(
-        accuracies=accuracies,
-        metric=metric,
-        epoch=epoch,
-        training_seeds=training_seed,
-        accuracy_sd=accuracy_sd,
-        allow_pickle=allow_pickle,
-        latency_files=latencies,
-        devices=device,
-        max_latency=max_latency,
-        constraints=constraint,
-        confidence=confidence,
-        measured_only=measured_only,
-        runtime=runtime,
-        threads=threads,
-        costs=show or (),
-    )
+    asked = select(typed, show or ())
     selection = _with_all_costs(asked, store_url)
     limits = _limits(selection)
     joined = selection.join(store_url, _say)
     options: Mapping[str, object] = {
-        "--accuracies": accuracies,
-        "--metric": metric,
-        "--epoch": "" if epoch == "best" else epoch,
-        "--training-seed": training_seed,
-        "--accuracy-sd": accuracy_sd,
-        "--allow-pickle": allow_pickle,
-        "--latencies": latencies,
-        "--measured-only": measured_only,
-        "--runtime": runtime,
-        "--threads": threads,
+        "--accuracies": typed.accuracies,
+        "--metric": typed.metric,
+        "--epoch": "" if typed.epoch == "best" else typed.epoch,
+        "--training-seed": typed.training_seed,
+        "--accuracy-sd": typed.accuracy_sd,
+        "--allow-pickle": typed.allow_pickle,
+        "--latencies": typed.latencies,
+        "--measured-only": typed.measured_only,
+        "--runtime": typed.runtime,
+        "--threads": typed.threads,
         "--store": "" if "://" in store_url else store_url,  # a password may stand in a URL
     }
     page = build_page(_report(selection, joined, limits, options, title, store_url)).encode()

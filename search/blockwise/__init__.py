@@ -1,0 +1,7 @@
+"""Blockwise search: blocks distilled from a teacher's stages, their signatures, and networks' accuracies predicted from them.
+
+    signatures.py  what is known of every block of every stage
+    predictors.py  networks' accuracies from their blocks' signatures
+
+Importing this package loads no torch.
+"""

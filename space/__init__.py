@@ -5,7 +5,18 @@ Importing this package loads neither torch nor any data file.
 
 from space.architecture import Architecture
 from space.block import Block
-from space.config import BLOX, MINI, SpaceConfig
+from space.config import BLOX, MINI, TINY, SpaceConfig
 from space.errors import ArchitectureError
+from space.spaces import SPACES, find_space
 
-__all__ = ["BLOX", "MINI", "Architecture", "ArchitectureError", "Block", "SpaceConfig"]
+__all__ = [
+    "BLOX",
+    "MINI",
+    "SPACES",
+    "TINY",
+    "Architecture",
+    "ArchitectureError",
+    "Block",
+    "SpaceConfig",
+    "find_space",
+]

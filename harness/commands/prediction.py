@@ -210,11 +210,9 @@ def space_of(configuration: Configuration) -> SpaceConfig:
 
     Raises: ConfigError when it is not known here.
     """
-    from space import BLOX, MINI
+    from space import ArchitectureError, find_space
 
-    spaces = {config.name: config for config in (BLOX, MINI)}
-    if configuration.space not in spaces:
-        raise ConfigError(
-            f"space {configuration.space!r} of device {configuration.device!r} is not known here (known: {', '.join(spaces)})"
-        )
-    return spaces[configuration.space]
+    try:
+        return find_space(configuration.space)
+    except ArchitectureError as error:
+        raise ConfigError(f"device {configuration.device!r}: {error}") from error

@@ -47,7 +47,8 @@ class Task:
     """Images to train on, to choose by and to report, and how they are normalised.
 
     `mean` and `std` are a value a channel, of pixels between 0 and 1; labels run from 0 to below `classes`. `origin` tells
-    people where the images are from. The name of a `synthetic` task, whose images a program drew, carries that word.
+    people where the images are from, and `source` names them to `search.training.tasks.load_task` on the same machine; it
+    is empty where nothing does. The name of a `synthetic` task, whose images a program drew, carries that word.
 
     Raises:
         ConfigError: the parts contradict each other.
@@ -62,6 +63,7 @@ class Task:
     std: tuple[float, ...]
     synthetic: bool
     origin: str
+    source: str = ""
     shape: tuple[int, int, int] = field(init=False)  # height, width, channels
 
     def __post_init__(self) -> None:

@@ -43,8 +43,9 @@ def make_synthetic_task(
 ) -> Task:
     """Draw a synthetic task of a space's classes, image size and channels.
 
-    The same arguments draw the same images. `per_class` are images of each class to train, validate and test; `noise` is
-    the deviation of each pixel's noise, of pixels between 0 and 1: more is harder.
+    The same arguments draw the same images. `per_class` are images of each class to train, validate and test; the task's
+    name tells them where they are not the usual ones. `noise` is the deviation of each pixel's noise, of pixels between 0
+    and 1: more is harder.
     """
     streams = np.random.SeedSequence(seed).spawn(4)
     classes = _draw_classes(np.random.default_rng(streams[0]), config.classes)
@@ -53,8 +54,9 @@ def make_synthetic_task(
         for stream, count in zip(streams[1:], per_class, strict=True)
     )
     mean, std = moments(train.images)
+    name = f"{TOLD}-{seed}" + ("" if per_class == PER_CLASS else "-" + "-".join(map(str, per_class)))
     return Task(
-        name=f"{TOLD}-{seed}",
+        name=name,
         train=train,
         val=val,
         test=test,
@@ -62,7 +64,7 @@ def make_synthetic_task(
         mean=mean,
         std=std,
         synthetic=True,
-        origin=f"{TOLD} images of seed {seed}, drawn by harness",
+        origin=f"{TOLD} images of seed {seed}, {'/'.join(map(str, per_class))} of each class, drawn by harness",
     )
 
 

@@ -2,11 +2,13 @@
 
 task = load_task("digits", MINI)
 task = load_task("synthetic:3", BLOX)
+task = load_task("synthetic:3:200/50/200", BLOX)   # images of each class to train, to validate, to test
 task = load_task("/data/cifar", BLOX)       # CIFAR-100, as the space has 100 classes
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from os import PathLike
 from pathlib import Path
@@ -15,17 +17,20 @@ from harness.errors import ConfigError
 from search.training.cifar import CIFAR10, CIFAR100, holds_cifar, load_cifar
 from search.training.digits import load_digits_task
 from search.training.images import TOLD, Images, Task, check_fit
-from search.training.made_images import make_synthetic_task
+from search.training.made_images import PER_CLASS, make_synthetic_task
 from space import SpaceConfig
 
 __all__ = ["Images", "Task", "check_fit", "load_task"]
 
 MAX_SEED = 2**32 - 1
+MAX_PER_CLASS = 10_000  # images: 100 classes of them fill 3 GB
+_SYNTHETIC = re.compile(r"([0-9]{1,10})(?::([0-9]{1,9})/([0-9]{1,9})/([0-9]{1,9}))?")
 
 
 def load_task(source: str | PathLike[str], config: SpaceConfig) -> Task:
-    """Return the task of a source: `digits`, `synthetic`, `synthetic:SEED`, or a folder with CIFAR-10 or CIFAR-100.
+    """Return the task of a source: `digits`, `synthetic`, `synthetic:SEED[:TRAIN/VAL/TEST]`, or a folder with CIFAR.
 
+    The task's own `source` names the same images again on the same machine, however it was asked for.
     Digits and synthetic images come in the space's image size; CIFAR's are 32 pixels wide and are not resized. Of a
     folder that holds both sets the one with the space's number of classes is read.
 
@@ -34,29 +39,47 @@ def load_task(source: str | PathLike[str], config: SpaceConfig) -> Task:
     """
     text = str(source)
     if text == "digits":
-        task = load_digits_task(config)
+        task, found = load_digits_task(config), text
     elif text == TOLD or text.startswith(TOLD + ":"):
-        task = make_synthetic_task(config, _seed(text))
+        seed, per_class = parse_synthetic(text)
+        task = make_synthetic_task(config, seed, per_class)
+        found = f"{TOLD}:{seed}:{'/'.join(map(str, per_class))}"
     else:
-        task = _from_folder(Path(text), config)
+        task, found = _from_folder(Path(text).expanduser(), config), str(Path(text).expanduser().absolute())
     check_fit(task, config)
-    return task
+    return dataclasses.replace(task, source=found)
 
 
-def _seed(text: str) -> int:
-    number = text.removeprefix(TOLD).removeprefix(":")
-    if text != TOLD and not re.fullmatch(r"[0-9]{1,10}", number):
-        raise ConfigError(f"{text!r}: the seed is a whole number, as in '{TOLD}:3'")
-    if int(number or 0) > MAX_SEED:
+def parse_synthetic(text: str) -> tuple[int, tuple[int, int, int]]:
+    """Return the seed of a synthetic task's source, and its images of each class to train, validate and test.
+
+    Raises:
+        ConfigError: the text is no such source.
+    """
+    match = _SYNTHETIC.fullmatch(text.removeprefix(TOLD).removeprefix(":") if text != TOLD else "0")
+    if match is None:
+        raise ConfigError(
+            f"{text!r}: the seed is a whole number, as in '{TOLD}:3', and the images of each class are three, to train, "
+            f"validate and test, as in '{TOLD}:3:200/50/200'"
+        )
+    seed = int(match[1])
+    if seed > MAX_SEED:
         raise ConfigError(f"{text!r}: the seed is more than {MAX_SEED}")
-    return int(number or 0)
+    if match[2] is None:
+        return seed, PER_CLASS
+    train, val, test = (int(match[place]) for place in (2, 3, 4))
+    if not all(1 <= count <= MAX_PER_CLASS for count in (train, val, test)):
+        raise ConfigError(
+            f"{text!r}: give 1 to {MAX_PER_CLASS} images of each class to train, to validate and to test"
+        )
+    return seed, (train, val, test)
 
 
 def _from_folder(folder: Path, config: SpaceConfig) -> Task:
     if not folder.is_dir():
         raise ConfigError(
-            f"{str(folder)!r} is no task: give 'digits', '{TOLD}', '{TOLD}:SEED', or a folder that holds "
-            f"{CIFAR100.archive} or {CIFAR10.archive}"
+            f"{str(folder)!r} is no task: give 'digits', '{TOLD}', '{TOLD}:SEED', '{TOLD}:SEED:TRAIN/VAL/TEST' (images of each "
+            f"class), or a folder that holds {CIFAR100.archive} or {CIFAR10.archive}"
         )
     here = [kind for kind in (CIFAR100, CIFAR10) if holds_cifar(folder, kind)]
     fitting = [kind for kind in here if kind.classes == config.classes]

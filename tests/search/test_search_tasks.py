@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from harness.errors import ConfigError
+from search.training import tasks
 from search.training.digits import resize
 from search.training.images import moments
 from search.training.made_images import make_synthetic_task
@@ -198,6 +199,30 @@ def test_sources_are_named() -> None:
     ]
 
 
+def test_a_synthetic_source_tells_how_many_images_of_each_class() -> None:
+    few = load_task("synthetic:7:3/2/1", MINI)
+    assert [len(part) for part in (few.train, few.val, few.test)] == [30, 20, 10]
+    assert few.name == "synthetic-7-3-2-1"  # not that of the task with the usual images
+    assert "3/2/1 of each class" in few.origin
+
+
+def test_a_tasks_source_names_the_same_images_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = {
+        "digits": "digits",
+        "synthetic:007:3/2/1": "synthetic:7:3/2/1",
+        "synthetic": "synthetic:0:450/50/100",
+    }
+    for text, source in sources.items():
+        first = load_task(text, MINI)
+        again = load_task(first.source, MINI)
+        assert first.source == again.source == source and first.name == again.name
+        assert (first.test.images == again.test.images).all()
+    public = load_task("synthetic:0:1/1/1", WIDE)
+    monkeypatch.setattr(tasks, "_from_folder", lambda folder, config: public)
+    monkeypatch.chdir(tmp_path)
+    assert load_task("cifar", WIDE).source == str(tmp_path / "cifar")
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -205,6 +230,10 @@ def test_sources_are_named() -> None:
         ("synthetic:", "the seed is a whole number"),
         ("synthetic:-1", "the seed is a whole number"),
         ("synthetic:9999999999", "more than 4294967295"),
+        ("synthetic:3:20/5", "as in 'synthetic:3:200/50/200'"),
+        ("synthetic::20/5/5", "the seed is a whole number"),
+        ("synthetic:3:20/0/5", "give 1 to 10000 images"),
+        ("synthetic:3:99999/1/5", "give 1 to 10000 images"),
         ("digits", "task 'digits' is 10 classes of images 32 x 32 x 3, space 'blox' reads 100 classes"),
     ],
 )

@@ -1,0 +1,24 @@
+"""The spaces that go by a name, as commands and files give it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from space.config import BLOX, MINI, TINY, SpaceConfig
+from space.errors import ArchitectureError, did_you_mean, shown
+
+SPACES: Mapping[str, SpaceConfig] = MappingProxyType({config.name: config for config in (BLOX, MINI, TINY)})
+
+
+def find_space(name: str) -> SpaceConfig:
+    """Return the space of a name.
+
+    Raises:
+        ArchitectureError: there is none; the message suggests the nearest.
+    """
+    if name not in SPACES:
+        raise ArchitectureError(
+            f"space {shown(name)} is not known{did_you_mean(name, SPACES)} (known: {', '.join(SPACES)})"
+        )
+    return SPACES[name]

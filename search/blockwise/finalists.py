@@ -13,7 +13,6 @@ integer programme, in which "at least D stages away from that one" is a limit on
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,0 +1,284 @@
+"""From predictions to a trained network: finalists, re-scored with their library's weights, the best of them fine-tuned.
+
+    table = predicted_table(config, fitted.predict, costs, name="predicted val_top1", origin=("linear",))
+    found = search_blockwise(table, constraints, library, plan, judge, fine_tune)
+    found.best.architecture, found.best.val.top1, found.best.test.top1
+
+In four steps, each dearer a network than the one before and shown fewer of them (LANA, Molchanov et al. 2021,
+arXiv:2107.10624; DONNA, Moons et al. 2021, arXiv:2012.08859): a predictor ranks every network within the limits, K diverse
+finalists are judged on the validation images with the library's weights plugged in (nothing is trained), the N best of those
+are fine-tuned, and the best of these is the answer. What judges and what fine-tunes are arguments: nothing here trains, measures
+or writes. Whatever is chosen is chosen by validation images; test images are only told of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from harness.errors import ConfigError
+from search.answers import nearest
+from search.blockwise.finalists import DISTANCE, Finalists, from_scores
+from search.constraints import Constraint, allowed, amount_text
+from search.latency.features import FloatArray, IndexArray
+from search.table import Cost, Table
+from search.training.history import Figures
+from space import Architecture, SpaceConfig
+from space.accuracies import Accuracies
+
+if TYPE_CHECKING:
+    from search.training.training import Trained
+
+State = Mapping[str, Any]  # a state dict of `space.networks.build_network`
+
+
+class Library(Protocol):
+    """Blocks with weights, from which any network of their space is assembled."""
+
+    def assemble(self, architecture: Architecture) -> State:
+        """Return a network's weights: the teacher's stem and head, the library's blocks."""
+
+
+class Judge(Protocol):
+    """Say how a network does on a split, "val" or "test"."""
+
+    def __call__(self, architecture: Architecture, weights: State, split: str) -> Figures:
+        """Class all images of the split."""
+
+
+FineTune = Callable[
+    [Sequence[Architecture]], "Sequence[Trained]"
+]  # from their library's weights; in this order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How many networks get how far: `finalists` are judged, the best `fine_tune` of them trained; `distance` as in finalists.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
+
+    finalists: int = 20
+    fine_tune: int = 3
+    distance: int = DISTANCE
+
+    def __post_init__(self) -> None:
+        for name, least in (("finalists", 1), ("fine_tune", 0), ("distance", 1)):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise ConfigError(f"plan: {name} = {value!r}; give a whole number of at least {least}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A finalist: what was predicted of it, in what the predictor predicts, and how it does with the library's weights.
+
+    `distance`: the number of stages in which it differs at least from the finalists chosen before it.
+    """
+
+    architecture: Architecture
+    predicted: float
+    distance: int
+    plugged: Figures  # validation images
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Student:
+    """A finalist that was looked at on the test images, too, and fine-tuned if that was asked for.
+
+    Fine-tuning does not help every network, so the better weights of the two are kept, by validation top-1, then loss.
+    """
+
+    candidate: Candidate
+    plugged_weights: State
+    plugged_test: Figures
+    trained: Trained | None
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network."""
+        return self.candidate.architecture
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether the weights kept are the fine-tuned ones."""
+        return self.trained is not None and quality(self.trained.best.val) > quality(self.candidate.plugged)
+
+    @property
+    def weights(self) -> State:
+        """The weights kept."""
+        return self.trained.weights if self.trained is not None and self.is_tuned else self.plugged_weights
+
+    @property
+    def val(self) -> Figures:
+        """How the weights kept do on the validation images."""
+        tuned = self.trained is not None and self.is_tuned
+        return self.trained.best.val if tuned and self.trained is not None else self.candidate.plugged
+
+    @property
+    def test(self) -> Figures:
+        """How the weights kept do on the test images."""
+        return self.trained.test if self.trained is not None and self.is_tuned else self.plugged_test
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Found:
+    """A search's candidates and students, each best first by validation images; `allowed` networks were within the limits."""
+
+    allowed: int
+    candidates: tuple[Candidate, ...]
+    students: tuple[Student, ...]
+
+    @property
+    def best(self) -> Student:
+        """The answer."""
+        return self.students[0]
+
+
+def quality(figures: Figures) -> tuple[float, float]:
+    """Return what figures are compared by, higher is better: top-1, then a low loss."""
+    return figures.top1, -figures.loss
+
+
+def predicted_table(
+    config: SpaceConfig,
+    predict: Callable[[IndexArray], FloatArray],
+    costs: Mapping[str, Cost],
+    *,
+    metric: str,
+    origin: tuple[str, ...],
+    synthetic: bool,
+    notes: tuple[str, ...] = (),
+) -> Table:
+    """Return the table of a space with a predictor's word for accuracies, of every network.
+
+    `metric` says what is predicted, higher is better; `synthetic`: of made-up images, as the metric's label will say.
+
+    Raises:
+        ConfigError: no network at all has a prediction.
+    """
+    values = np.asarray(predict(np.arange(len(config))), dtype=np.float64)
+    if np.isnan(values).all():
+        raise ConfigError(
+            f"{metric}: no network of space {config.name!r} has a prediction, as each has a block whose signature is unknown; "
+            "distil and sign all blocks"
+        )
+    accuracy = Accuracies(
+        metric=metric,
+        epoch="",
+        seeds=(),
+        values=values,
+        seed_counts=np.zeros(len(config), dtype=np.int64),
+        seed_sd=None,
+        origin=origin,
+        synthetic=synthetic,
+        notes=notes,
+        config=config,
+    )
+    return Table(config=config, accuracy=accuracy, costs=costs)
+
+
+def choose(
+    table: Table, constraints: Sequence[Constraint], plan: Plan, *, confident: bool = False
+) -> tuple[Finalists, int]:
+    """Return the finalists of a table, and how many networks are within the limits.
+
+    Raises:
+        ConfigError: none is; the message names the nearest and what it takes.
+    """
+    mask = allowed(table, constraints, confident=confident)
+    if not mask.any():
+        raise ConfigError(_none_within(table, constraints, confident))
+    found = from_scores(table.config, table.accuracy.values, mask, plan.finalists, distance=plan.distance)
+    return found, int(mask.sum())
+
+
+def rescore(
+    config: SpaceConfig,
+    finalists: Finalists,
+    library: Library,
+    judge: Judge,
+    on_candidate: Callable[[Candidate], None] = lambda candidate: None,
+) -> list[Candidate]:
+    """Judge each finalist on the validation images with the library's weights; best first, of equal ones the better predicted."""
+    found = []
+    for digits, score, distance in zip(
+        finalists.digits.tolist(), finalists.scores.tolist(), finalists.distances.tolist(), strict=True
+    ):
+        architecture = Architecture(blocks=tuple(config.blocks[digit] for digit in digits), config=config)
+        found.append(
+            Candidate(
+                architecture=architecture,
+                predicted=score,
+                distance=distance,
+                plugged=judge(architecture, library.assemble(architecture), "val"),
+            )
+        )
+        on_candidate(found[-1])
+    return sorted(found, key=lambda one: quality(one.plugged), reverse=True)  # stable
+
+
+def teach(
+    candidates: Sequence[Candidate], library: Library, plan: Plan, judge: Judge, fine_tune: FineTune
+) -> list[Student]:
+    """Fine-tune the best candidates, best first; with none to be fine-tuned the best one is a student as it stands."""
+    chosen = candidates[: max(1, plan.fine_tune)]
+    trained: Sequence[Trained | None] = [None] * len(chosen)
+    if plan.fine_tune:
+        trained = fine_tune([one.architecture for one in chosen])
+    students = []
+    for one, came in zip(chosen, trained, strict=True):
+        if came is not None and came.architecture != one.architecture:
+            raise ValueError(f"fine-tuning {one.architecture} gave another network, {came.architecture}")
+        weights = library.assemble(one.architecture)
+        students.append(
+            Student(
+                candidate=one,
+                plugged_weights=weights,
+                plugged_test=judge(one.architecture, weights, "test"),
+                trained=came,
+            )
+        )
+    return sorted(students, key=lambda student: quality(student.val), reverse=True)
+
+
+def search_blockwise(
+    table: Table,
+    constraints: Sequence[Constraint],
+    library: Library,
+    plan: Plan,
+    judge: Judge,
+    fine_tune: FineTune,
+    *,
+    confident: bool = False,
+    on_candidate: Callable[[Candidate], None] = lambda candidate: None,
+) -> Found:
+    """Return the candidates, students and answer of a table that can be enumerated.
+
+    Where a space cannot be, take `finalists.from_programme` in place of `choose`, then `rescore` and `teach`.
+
+    Raises:
+        ConfigError: no network is within the limits; the nearest one is named.
+    """
+    finalists, count = choose(table, constraints, plan, confident=confident)
+    candidates = rescore(table.config, finalists, library, judge, on_candidate)
+    students = teach(candidates, library, plan, judge, fine_tune)
+    return Found(allowed=count, candidates=tuple(candidates), students=tuple(students))
+
+
+def _none_within(table: Table, constraints: Sequence[Constraint], confident: bool) -> str:
+    limits = ", ".join(map(str, constraints))
+    manner = ", with the far ends of intervals" if confident else ""
+    closest = nearest(table, constraints, confident=confident)
+    if closest is None:
+        return f"no network is within {limits}{manner}: of none is all of it known; measure more networks"
+    takes = " and ".join(
+        f"{s.constraint.subject} {amount_text(s.value, s.constraint.unit, digits=4)}, {s.excess:.1%} beyond {s.constraint}"
+        for s in closest.shortfalls
+    )
+    name = Architecture.from_index(closest.index, table.config)
+    return f"no network is within {limits}{manner}; the nearest is {name}: it takes {takes}"

@@ -1,35 +1,27 @@
-"""Checkpoints of a training: one file after every epoch, whole or not at all, and only ever taken for what it is.
-
-The file is a line that names the format, a line with the SHA-256 of the rest, and what `torch.save` writes. The digest
-is there because a flipped bit in stored weights is valid to torch. Reading runs no code: `torch.load` is called with
-`weights_only`, so that only tensors, numbers, texts and containers of them come out.
-"""
+"""Checkpoints of a training: a sealed file after every epoch, whole or not at all, and only ever taken for what it is."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from harness.errors import ConfigError
 from search.training.images import Task
 from search.training.recipe import Recipe
+from search.training.sealed import read_sealed, write_sealed
 from space import Architecture
-from space.whole_files import partials, write_whole
+from space.whole_files import partials
 
 NAME = "checkpoint.harness"
-_HEAD = b"harness training checkpoint 1\n"
-_DIGEST_CHARACTERS = 64
-_KEYS = ("identity", "environment", "network", "optimizer", "best", "history", "test")
+KIND = "training checkpoint"
+_KEYS = ("identity", "terms", "environment", "network", "optimizer", "best", "history", "test")
+_REMEDY = "remove it to train from the start"
 
 State = Mapping[str, Any]
 
@@ -38,7 +30,8 @@ State = Mapping[str, Any]
 class Checkpoint:
     """Hold all that a training goes on from after an epoch.
 
-    `identity` says of what it is, each aspect as text: architecture, task, and every field of the recipe. `network`
+    `identity` says of what it is, each aspect as text: architecture, task, and every field of the recipe; `terms` says it
+    in plain values, of which a `Trained` is made. `network`
     and `optimizer` are their state dicts, `best` is the network's at the best epoch so far. `history` holds the figures of
     each epoch as plain numbers, `test` those of the test run where it was done. The schedule and the random numbers
     follow from the recipe and the number of the epoch, so nothing of them needs to be kept. `environment` says
@@ -46,6 +39,7 @@ class Checkpoint:
     """
 
     identity: Mapping[str, str]
+    terms: Mapping[str, Any]
     environment: Mapping[str, str]
     network: State
     optimizer: State
@@ -79,21 +73,13 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write the checkpoint of a folder in place of the former one; a crash leaves one of the two, whole.
 
     Raises:
-        ConfigError: the file cannot be written.
+        ConfigError: the file cannot be written, such as on a full disk; the former one stays as it was.
     """
-    buffer = io.BytesIO()
-    torch.save({key: getattr(checkpoint, key) for key in _KEYS}, buffer)
-    payload = buffer.getbuffer()
-    path = folder / NAME
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, b"".join((_HEAD, hashlib.sha256(payload).hexdigest().encode(), b"\n", payload)))
-    except OSError as e:
-        raise ConfigError(f"{path}: cannot be written: {e.strerror or e}; check the folder") from e
+    write_sealed(folder / NAME, KIND, {key: getattr(checkpoint, key) for key in _KEYS})
 
 
 def load_checkpoint(folder: Path, identity: Mapping[str, str], device: str) -> Checkpoint | None:
-    """Read the checkpoint of a folder, its tensors on a device; None where there is none.
+    """Read the checkpoint of a folder to go on from, its tensors on a device; None where there is none.
 
     What a killed training left half-written beside it is removed: one process at a time trains in a folder.
 
@@ -104,38 +90,26 @@ def load_checkpoint(folder: Path, identity: Mapping[str, str], device: str) -> C
     try:
         for partial in partials(path):
             partial.unlink(missing_ok=True)
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
     except OSError as e:
         raise ConfigError(f"{path}: cannot be read: {e.strerror or e}; check the folder") from e
-    found = _parsed(path, content, device)
-    _check_same(path, found.identity, identity)
+    found = read_checkpoint(folder, device)
+    if found:
+        _check_same(path, found.identity, identity)
     return found
 
 
-def _parsed(path: Path, content: bytes, device: str) -> Checkpoint:
-    remedy = "remove it to train from the start"
-    if not content.startswith(_HEAD):
-        raise ConfigError(
-            f"{path}: is no checkpoint of this version: it does not begin as one does; {remedy}"
-        )
-    start = len(_HEAD) + _DIGEST_CHARACTERS + 1
-    payload = content[start:]
-    if content[len(_HEAD) : start] != hashlib.sha256(payload).hexdigest().encode() + b"\n":
-        raise ConfigError(f"{path}: is damaged: its digest is not that of its {len(payload)} bytes; {remedy}")
-    try:
-        if not zipfile.is_zipfile(
-            io.BytesIO(payload)
-        ):  # torch reads older formats as well; none was ever written here
-            raise ValueError("no archive of torch")
-        found = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as e:
-        raise ConfigError(
-            f"{path}: holds other things than weights and numbers ({e}); do not trust it"
-        ) from e
-    if not isinstance(found, dict) or set(found) != set(_KEYS) or not isinstance(found["identity"], dict):
-        raise ConfigError(f"{path}: does not hold what a checkpoint of this version does; {remedy}")
+def read_checkpoint(folder: Path, device: str = "cpu") -> Checkpoint | None:
+    """Read the checkpoint of a folder, whatever training it is of; None where there is none.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    found = read_sealed(path, KIND, device, _REMEDY)
+    if set(found) != set(_KEYS) or not isinstance(found["identity"], dict):
+        raise ConfigError(f"{path}: does not hold what a checkpoint of this version does; {_REMEDY}")
     return Checkpoint(**found)
 
 

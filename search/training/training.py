@@ -1,6 +1,7 @@
 """Train one network from scratch, to be read top to bottom.
 
     from search.training.recipe import Recipe
+from search.training.trained import Trained, plain_terms
     from search.training.tasks import load_task
     trained = train(Architecture.parse("conv/bconv", MINI), load_task("digits", MINI), Recipe(epochs=20))
     trained.best.val.top1, trained.test.top1
@@ -17,7 +18,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -32,39 +33,14 @@ from search.training.environment import both_environments, environment_of
 from search.training.history import TOP, Epoch, Figures, best_epoch
 from search.training.images import Images, Task, check_fit
 from search.training.recipe import Recipe
+from search.training.trained import Trained, plain_terms
 from space import Architecture
 from space.networks import Network, build_network
 
+__all__ = ["Trained", "train"]
+
 _WEIGHTS, _ORDER, _AUGMENTATION = range(3)  # purposes of random numbers
 _CHECK_EVERY = 32  # batches: looking at each loss at once would make an accelerator wait
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Trained:
-    """Hold a finished training: the figures of each epoch, and the best epoch's weights and test figures.
-
-    `task` is the task's name and `synthetic` says that its images are made up; `weights` is the state dict of
-    `space.networks.build_network(architecture)`, on the CPU. `environment` says what it was computed with.
-    """
-
-    architecture: Architecture
-    task: str
-    synthetic: bool
-    recipe: Recipe
-    history: tuple[Epoch, ...]
-    test: Figures
-    weights: Mapping[str, Tensor]
-    environment: Mapping[str, str]
-
-    @property
-    def best(self) -> Epoch:
-        """The epoch whose weights are kept: of the highest validation top-1, then the lowest validation loss."""
-        return best_epoch(self.history)
-
-    @property
-    def train_ns(self) -> int:
-        """The time of all epochs, learning and validation, in nanoseconds; without the test run."""
-        return sum(epoch.train_ns + epoch.val_ns for epoch in self.history)
 
 
 def train(
@@ -91,6 +67,15 @@ def train(
     _check_batches(architecture, task, recipe)
     place = _usable(device)
     identity, environment = identity_of(architecture, task, recipe), environment_of(place)
+    terms = plain_terms(
+        architecture,
+        recipe,
+        task=task.name,
+        source=task.source,
+        synthetic=task.synthetic,
+        start="",
+        guide={},
+    )
     with torch.inference_mode(False), torch.enable_grad():  # wherever it is called from
         network = _fresh_network(architecture, recipe).to(place)
         optimizer = torch.optim.SGD(
@@ -116,6 +101,7 @@ def train(
             if folder:
                 checkpoint = Checkpoint(
                     identity=identity,
+                    terms=terms,
                     environment=environment,
                     network=network.state_dict(),
                     optimizer=optimizer.state_dict(),
@@ -162,6 +148,7 @@ def train(
         test=test,
         weights={name: tensor.cpu() for name, tensor in best.items()},
         environment=environment,
+        source=task.source,
     )
 
 

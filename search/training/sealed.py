@@ -1,0 +1,197 @@
+"""Sealed files: weights, numbers and texts on disk, whole or not at all, and only ever taken for what they are.
+
+A sealed file is a line that names the kind of its content, `harness KIND 1`, a line with the SHA-256 of the rest, and what
+`torch.save` writes. The digest is there because a flipped bit in stored weights is valid to torch; it is no signature.
+Reading runs no code: `torch.load` is called with `weights_only`, so that only tensors, numbers, texts and containers of
+them come out, and nothing else is let in.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.errors import ConfigError
+from space.whole_files import write_whole
+
+_DIGEST_CHARACTERS = 64
+_LONGEST_HEAD = 80  # bytes: where another kind's name is looked for
+_AGAIN = "make it again"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+def seal(kind: str, content: Mapping[str, Any]) -> bytes:
+    """Return content as a sealed file's bytes.
+
+    Tuples become lists, mappings dictionaries, parameters plain tensors; of a tensor that looks at a part of a larger one
+    only that part is written.
+
+    Raises:
+        TypeError: the content holds something else than tensors, numbers, texts, None and containers of them.
+    """
+    head = _head(kind)
+    buffer = io.BytesIO()
+    buffer.write(head + bytes(_DIGEST_CHARACTERS) + b"\n")
+    start = buffer.tell()
+    torch.save(_plain(content, kind), buffer)
+    with buffer.getbuffer() as view:
+        digest = hashlib.sha256(view[start:]).hexdigest().encode()
+        view[len(head) : start - 1] = digest
+    return buffer.getvalue()
+
+
+def unseal(
+    kind: str, data: bytes | memoryview, name: str, device: str = "cpu", remedy: str = _AGAIN
+) -> dict[str, Any]:
+    """Return the content of a sealed file, its tensors on a device; `name` and `remedy` are for messages.
+
+    Raises:
+        ConfigError: it is damaged, of another kind, or holds other things than weights and numbers.
+    """
+    head, view = _head(kind), memoryview(data)
+    if bytes(view[: len(head)]) != head:
+        raise ConfigError(
+            f"{name}: is no {kind} of this version: it does not begin as one does{_other(view)}; {remedy}"
+        )
+    start = len(head) + _DIGEST_CHARACTERS + 1
+    payload = bytes(view[start:])
+    if bytes(view[len(head) : start]) != hashlib.sha256(payload).hexdigest().encode() + b"\n":
+        raise ConfigError(f"{name}: is damaged: its digest is not that of its {len(payload)} bytes; {remedy}")
+    try:
+        if not zipfile.is_zipfile(
+            io.BytesIO(payload)
+        ):  # torch reads older formats too; none was written here
+            raise ValueError("no archive of torch")
+        found = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
+        if not isinstance(found, dict):
+            raise ValueError(f"a {type(found).__name__}, where a dictionary belongs")
+    except torch.OutOfMemoryError:
+        raise  # the file is not to blame
+    except (
+        *(RuntimeError, ValueError, TypeError, AttributeError, LookupError, EOFError),
+        *(pickle.UnpicklingError, zipfile.BadZipFile),
+    ) as e:
+        raise ConfigError(
+            f"{name}: holds other things than weights and numbers ({_fault(e)}); do not trust it"
+        ) from e
+    return found
+
+
+def write_sealed(path: Path, kind: str, content: Mapping[str, Any]) -> None:
+    """Write a sealed file in place of a former one, its folder made where there is none; a crash leaves one of the two.
+
+    Raises:
+        ConfigError: the file cannot be written, such as on a full disk; a former one stays as it was.
+        TypeError: as for `seal`.
+    """
+    data = seal(kind, content)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
+    except OSError as e:
+        former = "; the former file stays as it was" if path.exists() else ""
+        remedy = "check the folder"
+        if e.errno in _NO_ROOM:
+            remedy = f"the disk is full: free {len(data):,} bytes there, or name another folder"
+        raise ConfigError(f"{path}: cannot be written: {e.strerror or e}; {remedy}{former}") from e
+
+
+def read_sealed(path: Path, kind: str, device: str = "cpu", remedy: str = _AGAIN) -> dict[str, Any]:
+    """Read a sealed file, its tensors on a device.
+
+    Raises:
+        ConfigError: it is not there or cannot be read, or as for `unseal`.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot be read: {e.strerror or e}; check the path") from e
+    return unseal(kind, data, str(path), device, remedy)
+
+
+def content_digest(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the content itself, 64 hexadecimal characters: equal content has an equal digest.
+
+    Of a tensor its type, shape and values count, not its device or layout in memory; of a dictionary not the order of its
+    keys; a tuple is a list. 1, 1.0 and True differ.
+
+    Raises:
+        TypeError: as for `seal`.
+    """
+    hasher = hashlib.sha256()
+    _feed(hasher, _plain(content, "content"))
+    return hasher.hexdigest()
+
+
+# --- what may be sealed ---------------------------------------------------------------------------
+
+
+def _plain(value: Any, place: str) -> Any:
+    """Return a value as what `torch.load` gives back of it; `place` names it in messages."""
+    if isinstance(value, Tensor):
+        tensor = value.detach()
+        whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+        return tensor if whole else tensor.clone()  # else torch would write the larger one
+    if isinstance(value, Mapping):
+        return {_key(key, place): _plain(one, f"{place}[{key!r}]") for key, one in value.items()}
+    if type(value) in (list, tuple):
+        return [_plain(one, f"{place}[{at}]") for at, one in enumerate(value)]
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    raise TypeError(
+        f"{place} is {type(value).__module__}.{type(value).__qualname__}; a sealed file holds tensors, bool, int, float, "
+        "str, None, and lists and dictionaries of them"
+    )
+
+
+def _key(key: object, place: str) -> str | int:
+    if type(key) is str or type(key) is int:  # the state of an optimizer has numbers for keys
+        return key
+    raise TypeError(f"{place} has key {key!r}; a sealed file's keys are str or int")
+
+
+def _feed(hasher: Any, value: Any) -> None:
+    """Hash a plain value so that no two different ones give the same bytes: a name and a length go before each."""
+    if isinstance(value, Tensor):
+        hasher.update(f"tensor {value.dtype} {tuple(value.shape)}\n".encode())
+        hasher.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    elif isinstance(value, dict):
+        hasher.update(f"dictionary {len(value)}\n".encode())
+        for key in sorted(value, key=lambda key: (type(key).__name__, key)):
+            _feed(hasher, key)
+            _feed(hasher, value[key])
+    elif isinstance(value, list):
+        hasher.update(f"list {len(value)}\n".encode())
+        for one in value:
+            _feed(hasher, one)
+    else:
+        text = (value if isinstance(value, str) else repr(value)).encode("utf-8", "surrogatepass")
+        hasher.update(f"{type(value).__name__} {len(text)}\n".encode() + text)
+
+
+def _fault(error: Exception) -> str:
+    """Return what torch found, without its advice to read the file in a way that runs code."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    found = [line for line in lines if "nsupported" in line] or lines or [type(error).__name__]
+    return found[0].rstrip(".")
+
+
+def _head(kind: str) -> bytes:
+    return f"harness {kind} 1\n".encode()
+
+
+def _other(view: memoryview) -> str:
+    """Say what kind of sealed file this is instead, where it is one."""
+    line, newline, _ = bytes(view[:_LONGEST_HEAD]).partition(b"\n")
+    if newline and line.startswith(b"harness ") and line.isascii():
+        return f", but is headed {line.decode()!r}"
+    return ""

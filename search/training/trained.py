@@ -1,0 +1,118 @@
+"""A finished training: what it was of, its figures, and the weights of its best epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.errors import ConfigError
+from search.training.history import Epoch, Figures, best_epoch
+from search.training.recipe import Recipe
+from search.training.sealed import content_digest
+from space import Architecture, SpaceConfig
+from space.networks import build_network
+
+_TOLD = 3  # tensors that a message names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trained:
+    """Hold a finished training: the figures of each epoch, and the best epoch's weights and test figures.
+
+    `task` is the task's name, `source` what `search.training.tasks.load_task` reads it from on the same machine, and
+    `synthetic` says that its images are made up; `weights` is the state dict of
+    `space.networks.build_network(architecture)`, on the CPU. `environment` says what it was computed with. `start` is the
+    origin of the weights that it began from, empty for fresh ones, and `guide` tells of its teacher, empty without one.
+    """
+
+    architecture: Architecture
+    task: str
+    synthetic: bool
+    recipe: Recipe
+    history: tuple[Epoch, ...]
+    test: Figures
+    weights: Mapping[str, Tensor]
+    environment: Mapping[str, str]
+    source: str = ""
+    start: str = ""
+    guide: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def best(self) -> Epoch:
+        """The epoch whose weights are kept: of the highest validation top-1, then the lowest validation loss."""
+        return best_epoch(self.history)
+
+    @property
+    def train_ns(self) -> int:
+        """The time of all epochs, learning and validation, in nanoseconds; without the test run."""
+        return sum(epoch.train_ns + epoch.val_ns for epoch in self.history)
+
+
+def trained_digest(trained: Trained) -> str:
+    """Return the digest of a trained network, 64 hexadecimal characters: of its space, architecture and weights alone."""
+    return content_digest(
+        {
+            "space": plain_space(trained.architecture.config),
+            "architecture": str(trained.architecture),
+            "weights": trained.weights,
+        }
+    )
+
+
+def plain_terms(
+    architecture: Architecture,
+    recipe: Recipe,
+    *,
+    task: str,
+    source: str,
+    synthetic: bool,
+    start: str,
+    guide: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return what a training is of as plain values: the part of `trained_content` that is known before it begins."""
+    return {
+        "space": architecture.config.name,
+        "space_config": plain_space(architecture.config),
+        "architecture": str(architecture),
+        "task": task,
+        "source": source,
+        "synthetic": synthetic,
+        "recipe": recipe.to_json(),
+        "start": start,
+        "guide": dict(guide),
+    }
+
+
+def plain_space(config: SpaceConfig) -> dict[str, Any]:
+    """Return a space's fields as plain values, of which `SpaceConfig(**fields)` makes it again."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
+
+
+def check_weights(weights: Mapping[str, Any], architecture: Architecture, what: str) -> None:
+    """Refuse a state dict that is not one of the architecture's network; `what` names it in the message.
+
+    Raises:
+        ConfigError: tensors are missing, are of another shape, or do not belong to the network.
+    """
+    with torch.device("meta"):  # shapes alone: nothing is drawn
+        wanted = build_network(architecture).state_dict()
+    faults = []
+    for name, tensor in wanted.items():
+        found = weights.get(name)
+        if not isinstance(found, Tensor):
+            faults.append(f"{name} is not there")
+        elif found.shape != tensor.shape:
+            faults.append(
+                f"{name} is of shape {tuple(found.shape)}, and {tuple(tensor.shape)} in the network"
+            )
+    faults += [f"{name} is of no layer of the network" for name in weights if name not in wanted]
+    if faults:
+        more = f"; and {len(faults) - _TOLD} more" if len(faults) > _TOLD else ""
+        raise ConfigError(
+            f"{what}: the weights are not those of {architecture} of space {architecture.config.name!r}: "
+            f"{'; '.join(faults[:_TOLD])}{more}; take weights of this architecture"
+        )

@@ -1,0 +1,119 @@
+"""Trained networks as sealed files: weights with all that says what they are and how they came to be.
+
+save_trained(Path("teacher.harness"), trained)
+load_trained(Path("teacher.harness"))     # or the folder of a training that has finished
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ConfigError
+from search.training.checkpoints import NAME, read_checkpoint
+from search.training.history import Epoch, Figures
+from search.training.recipe import Recipe
+from search.training.sealed import read_sealed, write_sealed
+from search.training.trained import Trained, check_weights, plain_terms, trained_digest
+from space import Architecture, ArchitectureError, SpaceConfig
+
+__all__ = ["KIND", "load_trained", "save_trained", "trained_content", "trained_digest", "trained_from"]
+
+KIND = "trained network"
+_TEXTS = ("space", "architecture", "task", "source", "recipe", "start")
+
+
+def trained_content(trained: Trained) -> dict[str, Any]:
+    """Return a trained network as tensors, numbers and texts: what `search.training.sealed` writes, or a worker sends.
+
+    Its keys: `space` (the name), `space_config`, `architecture` and `recipe` (texts), `task`, `source`, `synthetic`,
+    `start`, `guide`, `history` and `test` (figures as numbers), `weights`, `environment`.
+    """
+    terms = plain_terms(
+        trained.architecture,
+        trained.recipe,
+        task=trained.task,
+        source=trained.source,
+        synthetic=trained.synthetic,
+        start=trained.start,
+        guide=trained.guide,
+    )
+    return {
+        **terms,
+        "history": [asdict(epoch) for epoch in trained.history],
+        "test": asdict(trained.test),
+        "weights": dict(trained.weights),
+        "environment": dict(trained.environment),
+    }
+
+
+def trained_from(content: Mapping[str, Any], name: str = "trained network") -> Trained:
+    """Return the trained network of `trained_content`; `name` is for messages.
+
+    Raises:
+        ConfigError: something is missing or of another type, or the weights are not the architecture's.
+    """
+    try:
+        for key in _TEXTS:
+            if not isinstance(content[key], str):
+                raise TypeError(f"{key} is {type(content[key]).__name__}, not text")
+        config = SpaceConfig(**content["space_config"])
+        architecture = Architecture.parse(content["architecture"], config)
+        if config.name != content["space"]:
+            raise ValueError(f"space is {content['space']!r}, and {config.name!r} in its own description")
+        trained = Trained(
+            architecture=architecture,
+            task=content["task"],
+            synthetic=bool(content["synthetic"]),
+            recipe=Recipe.from_json(content["recipe"]),
+            history=tuple(Epoch.from_plain(values) for values in content["history"]),
+            test=Figures(**content["test"]),
+            weights=dict(content["weights"]),
+            environment=dict(content["environment"]),
+            source=content["source"],
+            start=content["start"],
+            guide=dict(content["guide"]),
+        )
+        if not trained.history:
+            raise ValueError("its history is empty")
+    except KeyError as e:
+        raise ConfigError(f"{name}: has no {e}, as a trained network does; train it again") from e
+    except (TypeError, ValueError, AttributeError, ArchitectureError) as e:
+        raise ConfigError(f"{name}: is no trained network of this version: {e}; train it again") from e
+    check_weights(trained.weights, architecture, name)
+    return trained
+
+
+def save_trained(path: Path, trained: Trained) -> None:
+    """Write a trained network in place of a former file.
+
+    Raises:
+        ConfigError: the file cannot be written, such as on a full disk.
+    """
+    write_sealed(path, KIND, trained_content(trained))
+
+
+def load_trained(path: Path) -> Trained:
+    """Read a trained network from its file, or from the folder of a training that has finished.
+
+    Raises:
+        ConfigError: there is none, the file is damaged or of another kind, or the training has not finished.
+    """
+    if not path.is_dir():
+        return trained_from(read_sealed(path, KIND), str(path))
+    found = read_checkpoint(path)
+    if found is None:
+        raise ConfigError(f"{path}: holds no {NAME}; name a trained network's file, or a training's folder")
+    if found.test is None:
+        raise ConfigError(
+            f"{path / NAME}: the training has not finished: {len(found.history)} epochs are done; run it again to go on"
+        )
+    finished = {
+        "history": found.history,
+        "test": found.test,
+        "weights": found.best,
+        "environment": found.environment,
+    }
+    return trained_from({**found.terms, **finished}, str(path / NAME))

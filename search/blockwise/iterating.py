@@ -1,0 +1,176 @@
+"""Search without a good teacher: the network found becomes the next teacher, for as long as that helps.
+
+    done = iterate(first, turn, Budget(rounds=4, flops=1e15), expect=lambda teacher: ...)
+    done.best                      # the trained network of the highest validation accuracy, the first teacher among them
+    [round.gain for round in done.rounds], done.stop
+
+Blox (arXiv:2210.07271) poses it as a question: can one search blockwise with no good teacher? A round distils a library from
+the teacher, searches, and fine-tunes; its winner teaches the next one. What a round does is an argument, `turn`. It keeps
+its work by content (`search.work`), so that an iteration that was killed, called again, finds the work of finished rounds
+done and goes on. All that decides here is counted, validation images and operations; there is no clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import ConfigError
+from search.training.history import Figures
+
+if TYPE_CHECKING:
+    from search.training.training import Trained
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """When to stop: after `rounds`, before a round that could go beyond `flops` in all, or after one that gained too little.
+
+    A round's gain is its winner's validation top-1 minus its teacher's, in points. Too little is `noise` points or less; None:
+    the standard error of the difference of two accuracies on so many images (`noise_of`).
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
+
+    rounds: int = 3
+    flops: float | None = None
+    noise: float | None = None
+
+    def __post_init__(self) -> None:
+        if type(self.rounds) is not int or self.rounds < 1:
+            raise ConfigError(f"budget: rounds = {self.rounds!r}; give a whole number of at least 1")
+        for name, least in (("flops", 1.0), ("noise", 0.0)):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= least):
+                raise ConfigError(f"budget: {name} = {value!r}; give a finite number of at least {least:g}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Turn:
+    """What a round came to: the winner, trained, what the round's training took in `flops`, and `notes` to keep of it."""
+
+    trained: Trained
+    flops: float
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One round as plain data. Accuracies are top-1 in percent, those of validation images decide; `noise` and `gain` in points.
+
+    `notes` are the turn's: digests, figures, whatever repeats it, in JSON's types.
+    """
+
+    number: int
+    teacher: str
+    teacher_val: float
+    winner: str
+    winner_val: float
+    winner_test: float
+    noise: float
+    flops: float
+    notes: Mapping[str, Any]
+
+    @property
+    def gain(self) -> float:
+        """How much better than its teacher the winner is on the validation images, in points."""
+        return self.winner_val - self.teacher_val
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Iterated:
+    """The rounds, why there are no more, and the best trained network: the first teacher where no round beat it.
+
+    `best_round` is the number of its round, 0 for the first teacher.
+    """
+
+    rounds: tuple[Round, ...]
+    stop: str
+    best: Trained
+    best_round: int
+
+    @property
+    def flops(self) -> float:
+        """The operations of all rounds' training."""
+        return math.fsum(one.flops for one in self.rounds)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return all but the weights in JSON's types."""
+        return {
+            "rounds": [{**asdict(one), "notes": dict(one.notes), "gain": one.gain} for one in self.rounds],
+            "stop": self.stop,
+            "best_round": self.best_round,
+            "flops": self.flops,
+        }
+
+
+def iterate(
+    first: Trained,
+    turn: Callable[[int, Trained], Turn],
+    budget: Budget,
+    *,
+    expect: Callable[[Trained], float] = lambda teacher: 0.0,
+    on_round: Callable[[Round], None] = lambda done: None,
+) -> Iterated:
+    """Let each round's winner teach the next, from the teacher `first` on, until the budget or the gains are at an end.
+
+    `turn(number, teacher)` does a round, numbered from 1; `expect(teacher)` says what it can cost at most, in operations. A
+    winner that is no better than its teacher ends the iteration, and the better one remains the best.
+
+    Raises:
+        ConfigError: the budget does not allow a single round.
+    """
+    rounds: list[Round] = []
+    teacher, best, best_round, spent = first, first, 0, 0.0
+    stop = ""
+    while not stop:
+        at_most = expect(teacher)
+        if budget.flops is not None and spent + at_most > budget.flops:
+            stop = f"round {len(rounds) + 1} could take the training beyond {budget.flops:.3g} operations"
+            break
+        done = turn(len(rounds) + 1, teacher)
+        spent += done.flops
+        before, after = teacher.best.val, done.trained.best.val
+        noise = noise_of([before, after]) if budget.noise is None else budget.noise
+        rounds.append(
+            Round(
+                number=len(rounds) + 1,
+                teacher=str(teacher.architecture),
+                teacher_val=before.top1,
+                winner=str(done.trained.architecture),
+                winner_val=after.top1,
+                winner_test=done.trained.test.top1,
+                noise=noise,
+                flops=done.flops,
+                notes=done.notes,
+            )
+        )
+        on_round(rounds[-1])
+        if (after.top1, -after.loss) > (best.best.val.top1, -best.best.val.loss):
+            best, best_round = done.trained, len(rounds)
+        if len(rounds) == budget.rounds:
+            stop = f"all {budget.rounds} rounds are done" if budget.rounds > 1 else "the one round is done"
+        elif rounds[-1].gain <= noise:
+            stop = (
+                f"round {len(rounds)} gained {rounds[-1].gain:+.2f} points, no more than the noise of {noise:.2f} "
+                f"of {after.images} validation images"
+            )
+        teacher = done.trained
+    if not rounds:
+        raise ConfigError(
+            f"budget: one round can take {expect(first):.3g} operations and {budget.flops:.3g} are allowed; allow more, or take "
+            "fewer epochs"
+        )
+    return Iterated(rounds=tuple(rounds), stop=stop, best=best, best_round=best_round)
+
+
+def noise_of(pair: Sequence[Figures]) -> float:
+    """Return the standard error, in points, of the difference of two accuracies, as of independent binomial counts.
+
+    Counts of the same images, as here, differ by less: networks are wrong about the same hard images. So it errs on the side
+    of stopping.
+    """
+    return 100 * math.sqrt(sum(f.first / f.images * (1 - f.first / f.images) / f.images for f in pair))

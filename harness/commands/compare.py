@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from harness.comparison import Comparison
     from harness.latencies import Latency
     from harness.records import Configuration
-    from space import Architecture
+    from space import Architecture, SpaceConfig
 
 
 def compare(
@@ -37,19 +37,27 @@ def compare(
 
     Two networks are ordered only when their 95 % intervals are apart.
     """
+    from harness.commands.prediction import space_of
+    from harness.commands.sources import in_spaces
     from harness.commands.stored import fitting_configurations, measure_command, open_store
     from harness.commands.tables import describe, print_json
     from harness.comparison import compare as compare_estimates
     from harness.latencies import latencies
 
-    pair = _two(first, second)
+    pairs = in_spaces(lambda config: _two(first, second, config))
     found: list[tuple[Latency, Latency, Comparison]] = []
     lacking: list[tuple[Configuration, list[str]]] = []
     store = open_store(store_url)
     try:
-        for configuration in fitting_configurations(
+        fitting = fitting_configurations(
             store, device=device, runtime=runtime, threads=threads, identifier=identifier
-        ):
+        )
+        if all(configuration.space not in pairs for configuration in fitting):
+            _two(first, second, space_of(fitting[0]))  # says what is wrong
+        for configuration in fitting:
+            if configuration.space not in pairs:
+                continue
+            pair = pairs[configuration.space]
             rows = {
                 row.graph_hash: row
                 for row in latencies(store, configuration, [one.graph_hash for one in pair])
@@ -79,11 +87,11 @@ def compare(
         typer.echo(f"{describe(configuration)}: not measured: {', '.join(missing)}", err=True)
 
 
-def _two(first: str, second: str) -> tuple[Architecture, Architecture]:
-    """Return the two networks. Raises: ConfigError when a text names none or several, or both the same."""
+def _two(first: str, second: str, config: SpaceConfig) -> tuple[Architecture, Architecture]:
+    """Return the two networks of a space. Raises: ConfigError when a text names none or several, or both the same."""
     from harness.commands.sources import select_architectures
 
-    a, b = (select_architectures([text]) for text in (first, second))
+    a, b = (select_architectures([text], config) for text in (first, second))
     for text, named in ((first, a), (second, b)):
         if len(named) != 1:
             raise ConfigError(f"{text!r} names {len(named)} networks; compare takes one and one")

@@ -9,6 +9,7 @@ import typer
 
 from harness.commands.files import write_whole
 from harness.commands.measure import ModelFormat
+from harness.commands.options import SpaceName
 from harness.errors import ConfigError, ExportError
 
 
@@ -22,12 +23,13 @@ def export(
             "--checkpoint", help="Trained weights (a torch state dict). [default: seeded random weights]"
         ),
     ] = None,
+    space: SpaceName = "blox",
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
 ) -> None:
     """Write a stand-alone ONNX or TFLite file of one network."""
-    from harness.commands.sources import cache_folder, select_architectures, translated_errors
+    from harness.commands.sources import cache_folder, named_space, select_architectures, translated_errors
 
-    chosen = select_architectures([architecture])
+    chosen = select_architectures([architecture], named_space(space))
     if len(chosen) != 1:
         raise ConfigError(f"{architecture!r} names {len(chosen)} networks; export takes one")
     if output.exists() and not force:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.options import DevicesFile, JsonFlag, StoreOption
+from harness.commands.options import DevicesFile, JsonFlag, SpaceName, StoreOption
 from harness.devices import LOCAL, parse_runtime
 from harness.errors import ConfigError
 
@@ -118,6 +118,7 @@ def measure(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of the order of measurement. [default: random]")
     ] = None,
+    space: SpaceName = "blox",
     devices_file: DevicesFile = None,
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
@@ -144,15 +145,16 @@ def measure(
     )
     from harness.commands.campaigns import finish, finish_until, run_all
     from harness.commands.progress import ProgressView
-    from harness.commands.sources import ExportedModels, select_models
+    from harness.commands.sources import ExportedModels, named_space, select_models
 
-    selected = [] if target else select_models(models or [DEFAULT_MODELS])
+    config = named_space(space)
+    selected = [] if target else select_models(models or [DEFAULT_MODELS], config)
     store = Store(store_url or default_url())
     try:
         with ProgressView(quiet=json_output and not sys.stderr.isatty()) as view:
 
             def run(networks: Sequence[Architecture | Segment], request: Options) -> list[Outcome]:
-                source = ExportedModels(networks, progress=view.export)
+                source = ExportedModels(networks, progress=view.export, config=config)
                 return run_all([(one, request) for one in chosen], source, store, view, seed)
 
             if target is None:
@@ -160,7 +162,11 @@ def measure(
             else:
                 from harness.commands.until import measure_until
 
-                outcomes = [measure_until(target, options, store, lambda *asked: run(*asked)[0], view.say)]
+                outcomes = [
+                    measure_until(
+                        target, options, store, lambda *asked: run(*asked)[0], view.say, config=config
+                    )
+                ]
         if target is None:
             finish(outcomes, store, json_output)
         else:

@@ -51,14 +51,13 @@ def predict(
     A ladder of predictors is fitted and judged by cross-validation; the best one makes the table. Measured networks keep
     their measured latency; the others have an interval that a measurement falls into with 90 %.
     """
-    from harness.commands.prediction import predict_space
+    from harness.commands.prediction import predict_space, space_of
     from harness.commands.rows import COLUMNS, space_rows
     from harness.commands.sources import select_architectures
     from harness.commands.stored import one_configuration, open_store, prior_configuration
     from harness.commands.tables import check_one_format, print_csv, print_json, write_csv
 
     check_one_format(csv_output, json_output)
-    chosen = [a.index for a in select_architectures(models)] if models else None
     if output is not None and not output.parent.is_dir():
         raise ConfigError(f"{output}: no folder {str(output.parent)!r}; make it first")
     store = open_store(store_url)
@@ -66,6 +65,8 @@ def predict(
         configuration = one_configuration(
             store, device=device, runtime=runtime, threads=threads, identifier=identifier
         )
+        config = space_of(configuration)
+        chosen = [a.index for a in select_architectures(models, config)] if models else None
         table = predict_space(store, configuration, prior_configuration(store, prior, configuration))
     finally:
         store.close()

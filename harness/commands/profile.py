@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from harness.commands.measure import parse_cores
-from harness.commands.options import DevicesFile, JsonFlag
+from harness.commands.options import DevicesFile, JsonFlag, SpaceName
 from harness.devices import LOCAL, RUNTIMES, parse_runtime
 from harness.errors import ConfigError
 
@@ -49,6 +49,7 @@ def profile(
         int, typer.Option("--runs", min=1, max=1000, help="Runs; the quietest quarter counts.")
     ] = 50,
     by: Annotated[By, typer.Option("--by", help="What to add the nodes up by.")] = By.fragment,
+    space: SpaceName = "blox",
     devices_file: DevicesFile = None,
     json_output: JsonFlag = False,
 ) -> None:
@@ -56,7 +57,7 @@ def profile(
 
     The runtime's own profiler tells; nothing is stored. Latencies to compare are those of 'harness measure'.
     """
-    from harness.commands.sources import select_architectures
+    from harness.commands.sources import named_space, select_architectures
     from harness.commands.tables import print_json
     from harness.devices import load_devices, select_device
     from harness.profiles import take_profile
@@ -64,7 +65,7 @@ def profile(
     chosen = select_device(load_devices(devices_file), device)
     _check_runtime(runtime)
     named_cores = parse_cores(cores)
-    networks = select_architectures([architecture])
+    networks = select_architectures([architecture], named_space(space))
     if len(networks) != 1:
         raise ConfigError(f"{architecture!r} names {len(networks)} networks; name one")
 

@@ -29,30 +29,40 @@ def results(
     json_output: JsonFlag = False,
 ) -> None:
     """Show stored latencies, fastest first, with 95 % intervals and plain wall times."""
-    from harness.commands.sources import select_architectures
+    from harness.commands.sources import in_spaces, select_architectures
     from harness.commands.stored import open_store, select_configurations
     from harness.commands.tables import check_one_format, print_failures, print_latencies
     from harness.latencies import latencies
 
     check_one_format(csv_output, json_output)
-    wanted = [a.graph_hash for a in select_architectures(models)] if models else None
+    wanted = None
+    if models:
+        named = in_spaces(lambda config: select_architectures(models, config))
+        wanted = {space: [one.graph_hash for one in found] for space, found in named.items()}
     store = open_store(store_url)
     try:
         configurations = select_configurations(
             store, devices=device or [], runtimes=runtime or [], threads=threads, identifier=identifier
         )
+        if wanted is not None:
+            configurations = [c for c in configurations if c.space in wanted]
         if failures:
             found = [
                 f
                 for f in store.failures()
-                if f.configuration in configurations and (wanted is None or f.graph_hash in wanted)
+                if f.configuration in configurations
+                and (wanted is None or f.graph_hash in wanted[f.configuration.space])
             ]
             if not found and not json_output and not csv_output:
                 typer.echo("no failure is stored that fits", err=True)
                 return
             print_failures(found, json_output=json_output, csv_output=csv_output)
             return
-        rows = [row for c in configurations for row in latencies(store, c, wanted)]
+        rows = [
+            row
+            for c in configurations
+            for row in latencies(store, c, None if wanted is None else wanted[c.space])
+        ]
         if not rows and not json_output and not csv_output:
             what = (
                 f"nothing is stored that fits ({store.name})"

@@ -9,21 +9,24 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, TypeVar, overload
 
 from harness.errors import ConfigError, ExportError
 from harness.models import Assembly, Model
 
 if TYPE_CHECKING:
     from exporters import Format, FragmentLibrary
-    from space import Architecture
+    from space import Architecture, SpaceConfig
     from space.segments import Segment
 
+Chosen = TypeVar("Chosen")
+
 PRECISION = "fp32"
-# The reference of every slice: one network of middling cost that holds all three ops and both kinds of sum.
 SEGMENTS = "segments"  # as a selection: stem, cells, reductions and head, each as a model of its own
-REFERENCE = "conv/mbconv-bconv+out/conv+conv"
+# The reference of every slice: one network of middling cost that holds all three ops and both kinds of sum.
+REFERENCE = "conv/mbconv-bconv+out/conv+conv"  # of Blox; a space of other stages has as many of its blocks
 
 
 @contextmanager
@@ -40,27 +43,68 @@ def translated_errors() -> Iterator[None]:
         raise ExportError(str(error)) from error
 
 
-def select_architectures(selections: Sequence[str]) -> list[Architecture]:
-    """Return the architectures that the user named. Raises: ConfigError."""
+def named_space(name: str) -> SpaceConfig:
+    """Return the space of a name. Raises: ConfigError."""
     with translated_errors():
+        from space import find_space
+
+        return find_space(name)
+
+
+def in_spaces(choose: Callable[[SpaceConfig], Chosen]) -> dict[str, Chosen]:
+    """Return what is chosen in each known space, by its name: for networks of a store, whose spaces the user does not name.
+
+    A space in which the choice fails is left out.
+    Raises: ConfigError, that of Blox, when it fails in every space.
+    """
+    from space import SPACES
+
+    chosen: dict[str, Chosen] = {}
+    errors = []
+    for config in SPACES.values():
+        try:
+            chosen[config.name] = choose(config)
+        except ConfigError as error:
+            errors.append(error)
+    if not chosen:
+        raise errors[0]
+    return chosen
+
+
+def select_architectures(selections: Sequence[str], config: SpaceConfig | None = None) -> list[Architecture]:
+    """Return the architectures of a space, Blox if none is given, that the user named. Raises: ConfigError."""
+    with translated_errors():
+        from space import BLOX
         from space.sampling import select_models
 
-        return select_models(list(selections))
+        return select_models(list(selections), config or BLOX)
 
 
-def select_models(selections: Sequence[str]) -> list[Architecture | Segment]:
+def select_models(
+    selections: Sequence[str], config: SpaceConfig | None = None
+) -> list[Architecture | Segment]:
     """Return what the user named to be measured: architectures, and with the word `segments` the space's segments.
 
     Raises: ConfigError.
     """
     words = [word for text in selections for word in text.split(",")]
     if SEGMENTS not in words:
-        return list(select_architectures(selections))
+        return list(select_architectures(selections, config))
+    from space import BLOX
     from space.segments import all_segments
 
     rest = [",".join(word for word in text.split(",") if word != SEGMENTS) for text in selections]
     rest = [text for text in rest if text]
-    return [*(select_architectures(rest) if rest else []), *all_segments()]
+    return [*(select_architectures(rest, config) if rest else []), *all_segments(config or BLOX)]
+
+
+def reference_of(config: SpaceConfig) -> Architecture:
+    """Return the network of a space that every other one is timed against."""
+    from space import Architecture
+
+    blocks = "/".join(islice(cycle(REFERENCE.split("/")), config.stages))
+    with translated_errors():
+        return Architecture.parse(blocks, config)
 
 
 def cache_folder() -> Path:
@@ -73,14 +117,21 @@ def cache_folder() -> Path:
 
 
 class ExportedModels:
-    """Models of some networks and segments with seeded weights, exported when a campaign asks for a format; safe in threads."""
+    """Models of some networks and segments with seeded weights, exported when a campaign asks for a format; safe in threads.
+
+    They are of one space: `config`, or that of the first; without both it is Blox.
+    """
 
     def __init__(
         self,
         architectures: Sequence[Architecture | Segment],
         *,
         progress: Callable[[str, int, int, str], None],
+        config: SpaceConfig | None = None,
     ) -> None:
+        from space import BLOX
+
+        self._config = config or (architectures[0].config if architectures else BLOX)
         self._architectures = architectures
         self._progress = progress
         self._libraries: dict[Format, FragmentLibrary] = {}
@@ -92,10 +143,8 @@ class ExportedModels:
 
     def reference(self, model_format: Format) -> Model:
         """Return the reference network's model."""
-        from space import Architecture
-
         library = self._library(model_format)
-        return to_model(library, Architecture.parse(REFERENCE), _weights_name(library))
+        return to_model(library, reference_of(library.config), _weights_name(library))
 
     def _library(self, model_format: Format) -> FragmentLibrary:
         from exporters import FragmentLibrary, Weights
@@ -105,6 +154,7 @@ class ExportedModels:
                 self._libraries[model_format] = FragmentLibrary.open(
                     model_format,
                     cache_dir=cache_folder(),
+                    config=self._config,
                     weights=Weights.seeded(0),
                     progress=lambda done, total, name: self._progress(model_format, done, total, name),
                 )
@@ -133,10 +183,8 @@ class _Models(Sequence[Model]):
 
 def _weights_name(library: FragmentLibrary) -> str:
     """Name weights, exported fragments and how they are put together: the name changes when one does."""
-    from space import Architecture
-
     with translated_errors():
-        reference = library.recipe(Architecture.parse(REFERENCE, library.config))
+        reference = library.recipe(reference_of(library.config))
     parts = "\n".join((*library.part_digests, library.dictionary or "", reference.digest))
     return f"{library.weights.identity}, parts {hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 

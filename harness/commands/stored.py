@@ -17,6 +17,7 @@ from harness.selection import short_provider
 from harness.store import Store, default_url
 
 ID_CHARACTERS = 8
+USUAL_SPACE = "blox"  # a command is about it where nothing else is said
 STORE_VARIABLE = "HARNESS_STORE"
 
 
@@ -158,7 +159,8 @@ def measure_command(configuration: Configuration) -> str:
     provider = short_provider(c.provider)
     runtime = c.runtime if provider in ("cpu", "xnnpack") else f"{c.runtime}:{provider}"
     cores = f"--cores {','.join(map(str, c.cores))}" if c.cores else f"--threads {c.threads}"
-    return f"harness measure --device {c.device} --runtime {runtime} {cores}"
+    space = "" if c.space == USUAL_SPACE else f" --space {c.space}"
+    return f"harness measure --device {c.device} --runtime {runtime} {cores}{space}"
 
 
 def short_description(configuration: Configuration) -> str:
@@ -166,8 +168,9 @@ def short_description(configuration: Configuration) -> str:
     c = configuration
     cores = ",".join(map(str, c.cores)) or "any"
     provider = short_provider(c.provider)
+    space = "" if c.space == USUAL_SPACE else f"space {c.space}, "
     return (
-        f"{c.runtime} {c.runtime_version} ({provider}), {c.precision}, threads {c.threads}, cores {cores}, "
+        f"{space}{c.runtime} {c.runtime_version} ({provider}), {c.precision}, threads {c.threads}, cores {cores}, "
         f"clock tier {c.clock_tier}, {c.hardware}"
     )
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.commands.files import write_whole
-from harness.commands.stored import configuration_id
+from harness.commands.stored import USUAL_SPACE, configuration_id
 from harness.errors import ConfigError
 from harness.findings import Finding
 from harness.latencies import Latency, to_json
@@ -179,7 +179,9 @@ def describe(configuration: Configuration) -> str:
     threads = "1 thread" if c.threads == 1 else f"{c.threads} threads"
     cores = f" on core{'s' if len(c.cores) > 1 else ''} {','.join(map(str, c.cores))}" if c.cores else ""
     runtime = f"{c.runtime} {c.runtime_version}{provider}"
-    return f"{c.device}: {c.hardware}, {runtime}, {c.precision}, {threads}{cores}, clock tier {c.clock_tier} [{identifier}]"
+    space = "" if c.space == USUAL_SPACE else f" space {c.space},"
+    what = f"{c.hardware}, {runtime}, {c.precision}, {threads}{cores}, clock tier {c.clock_tier}"
+    return f"{c.device}:{space} {what} [{identifier}]"
 
 
 def check_one_format(csv_output: bool, json_output: bool) -> None:

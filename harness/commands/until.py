@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness.commands.prediction import HeldOut
     from harness.records import Configuration
     from harness.store import Store
-    from space import Architecture
+    from space import Architecture, SpaceConfig
 
 DESIGN = "design:1@1"
 JUDGES = "sample:24@20"  # drawn by one seed, so that the next campaign judges by the same networks
@@ -64,16 +64,18 @@ def measure_until(
     measure: Measure,
     say: Callable[[str], None],
     *,
+    config: SpaceConfig | None = None,
     seed: int = 0,
 ) -> Outcome:
     """Measure networks until the held-out error's 95 % interval lies below the target; return the last campaign's outcome.
 
+    They are of the space `config`; of Blox without.
     Raises: Unreachable when two measurements of the same network differ too much for the target, or after 360 networks;
     ConfigError when the device runs more than one configuration. A campaign that was stopped ends this, too.
     """
     from harness.commands.sources import select_architectures
 
-    design, judges = select_architectures([DESIGN]), select_architectures([JUDGES])
+    design, judges = (select_architectures([text], config) for text in (DESIGN, JUDGES))
     design = [architecture for architecture in design if architecture not in judges]
     later = replace(options, recalibrate=False)  # once is enough
     outcome = measure([], later)  # connects, and decides what would run

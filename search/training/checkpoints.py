@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class Checkpoint:
     """Hold all that a training goes on from after an epoch.
 
     `identity` says of what it is, each aspect as text: architecture, task, and every field of the recipe; `terms` says it
-    in plain values, of which a `Trained` is made. `network`
+    in plain values, of which a `Trained` is made, where it is of one network. `network`
     and `optimizer` are their state dicts, `best` is the network's at the best epoch so far. `history` holds the figures of
     each epoch as plain numbers, `test` those of the test run where it was done. The schedule and the random numbers
     follow from the recipe and the number of the epoch, so nothing of them needs to be kept. `environment` says
@@ -39,13 +39,13 @@ class Checkpoint:
     """
 
     identity: Mapping[str, str]
-    terms: Mapping[str, Any]
     environment: Mapping[str, str]
     network: State
     optimizer: State
     best: State
     history: list[dict[str, Any]]
     test: dict[str, Any] | None
+    terms: Mapping[str, Any] = field(default_factory=dict)
 
 
 def identity_of(architecture: Architecture, task: Task, recipe: Recipe) -> dict[str, str]:

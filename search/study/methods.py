@@ -1,0 +1,113 @@
+"""The searches of the study among the networks of the ground truth; an accuracy costs a training.
+
+Four need nothing beforehand: random, evolution, and the loops with a linear and a graph convolutional predictor, of the
+product's own methods with smaller rounds, for the budget is smaller. The others bring a score for each network that some
+work made beforehand (a zero-cost proxy, a supernet a stage, the signatures of distilled blocks), and train networks in its
+order. DONNA trains some random networks first, fits a second-order regression on signatures to them, and goes on in its
+order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from search.methods.contract import FloatArray, IndexArray, Method, Problem, search
+from search.study.truth import GroundTruth
+
+ROUND = 8  # networks a round of the loops with a predictor: five rounds in a budget of 40
+Fit = Callable[[IndexArray, FloatArray], FloatArray]  # networks (n,), accuracies (n,) -> scores of the space
+
+# Searches that need no work beforehand, and what they are in words.
+PLAIN = {
+    "random": "random order",
+    "evolution": "regularised evolution, one block mutates",
+    "linear": f"rounds of {ROUND} by a second-order ridge on op counts and wiring",
+    "gcn": f"rounds of {ROUND} by a graph convolutional network",
+}
+
+
+def problem_of(truth: GroundTruth, budget: int, seed: int) -> Problem:
+    """Return the problem of finding a good one among the networks of the ground truth by training `budget` of them."""
+    return Problem(
+        config=truth.config, allowed=truth.allowed, budget=min(budget, len(truth.indices)), seed=seed
+    )
+
+
+def plain_search(name: str, truth: GroundTruth, budget: int, seed: int) -> IndexArray:
+    """Return which networks a method of `PLAIN` trained, in order."""
+    problem = problem_of(truth, budget, seed)
+    return _order(name, _plain(name, problem), problem, truth)
+
+
+def ordered_search(scores: FloatArray, truth: GroundTruth, budget: int, seed: int) -> IndexArray:
+    """Return the first networks by their scores (n,), those of the ground truth in its order, higher first; ties by chance.
+
+    Raises: ValueError where a score is not finite: it is no score, and ranks a network nowhere.
+    """
+    if scores.shape != truth.indices.shape or not np.isfinite(scores).all():
+        raise ValueError(f"scores {scores.shape} of {len(truth.indices)} networks, or some not finite")
+    chance = np.random.default_rng(seed).random(len(scores))
+    return truth.indices[np.lexsort((chance, -scores))][:budget]
+
+
+def fitted_search(fit: Fit, truth: GroundTruth, first: int, budget: int, seed: int) -> IndexArray:
+    """Return `first` random networks, and after them the best by what was fitted to these, in order."""
+    problem = problem_of(truth, budget, seed)
+    return _order("fitted", FitOnce(problem, fit, first), problem, truth)
+
+
+class FitOnce:
+    """Ask for some random networks, fit to their accuracies, and ask in the order of what was predicted."""
+
+    def __init__(self, problem: Problem, fit: Fit, first: int) -> None:
+        self._problem, self._fit, self._first = problem, fit, min(first, problem.budget)
+        self._rng = problem.rng()
+        self._known: tuple[IndexArray, FloatArray] | None = None
+        self._done = False
+
+    def ask(self) -> IndexArray:
+        """Return the random networks, then all others, best first."""
+        if self._known is None:
+            return self._problem.first(self._first, self._rng)
+        if self._done:
+            return np.empty(0, dtype=np.int64)
+        self._done = True
+        open_ = self._problem.allowed.copy()
+        open_[self._known[0]] = False
+        rest = np.flatnonzero(open_)
+        scores = self._fit(*self._known)[rest]
+        if not np.isfinite(scores).all():
+            raise ValueError("what was fitted predicts scores that are not finite")
+        return rest[np.lexsort((self._rng.random(len(rest)), -scores))]
+
+    def tell(self, indices: IndexArray, scores: FloatArray) -> None:
+        """Keep the first accuracies; the later ones change nothing."""
+        if self._known is None:
+            self._known = indices, scores
+
+
+def _plain(name: str, problem: Problem) -> Method:
+    from search.methods.evolution import Evolution
+    from search.methods.gcn import KNOBS
+    from search.methods.linear import SecondOrder
+    from search.methods.loop import PredictorLoop
+    from search.methods.random_search import RandomSearch
+
+    if name == "random":
+        return RandomSearch(problem)
+    if name == "evolution":
+        return Evolution(problem)
+    if name == "linear":
+        return PredictorLoop(problem, SecondOrder(problem.config), size=ROUND)
+    if name == "gcn":
+        from search.accuracy.gcn import GcnPredictor
+
+        return PredictorLoop(problem, GcnPredictor(problem.config, KNOBS, problem.seed), size=ROUND)
+    raise ValueError(f"{name!r} is no search of {', '.join(PLAIN)}")
+
+
+def _order(name: str, method: Method, problem: Problem, truth: GroundTruth) -> IndexArray:
+    trace = search(name, method, problem, lambda indices: truth.val[truth.places(indices)])
+    return trace.indices

@@ -1,0 +1,119 @@
+"""A method's run as the study judges it: after each network that it trained, what it had spent and how far it was from the best.
+
+A method chooses among the networks that it trained by their validation accuracy, and is judged by the test accuracy of its
+choice: regret is how many points that lacks of the best of all on test. So a method that trained all networks may still have
+some regret, which is the price of choosing on few images and the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.study.costs import Spent, network_flops
+from search.study.intervals import NONE, Estimate, FloatArray, mean_of, verdict
+from search.study.truth import GroundTruth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StudyRun:
+    """One search: `flops`, `networks` and `seconds` spent in all, and `regret` in points, each (t,), after each of t trainings.
+
+    `networks` counts those trained or fine-tuned whole, a teacher too. `seconds` are of this machine and of the one that
+    trained the ground truth, added up.
+    """
+
+    seed: int
+    flops: FloatArray
+    networks: NDArray[np.int64]
+    seconds: FloatArray
+    regret: FloatArray
+
+    def at_flops(self, budget: float) -> float:
+        """Return the regret that so many operations buy; NaN where they buy no network yet."""
+        return self._at(int(np.searchsorted(self.flops, budget * (1 + 1e-9), side="right")))
+
+    def at_networks(self, budget: int) -> float:
+        """Return the regret after so many networks were trained; NaN where that is before the first answer."""
+        return self._at(int(np.searchsorted(self.networks, budget, side="right")))
+
+    def _at(self, done: int) -> float:
+        return float(self.regret[done - 1]) if done else float("nan")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MethodRuns:
+    """All runs of one method, a run a seed, and what it is in words."""
+
+    method: str
+    meaning: str
+    runs: tuple[StudyRun, ...]
+
+    def at_flops(self, budget: float) -> FloatArray:
+        """Return each run's regret at a cost, (runs,); NaN where a run has no answer yet."""
+        return np.array([run.at_flops(budget) for run in self.runs])
+
+    def at_networks(self, budget: int) -> FloatArray:
+        """Return each run's regret after so many networks, (runs,); NaN where a run has no answer yet."""
+        return np.array([run.at_networks(budget) for run in self.runs])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a method stands at one cost: its regret, the paired difference to random search, and what follows.
+
+    `answered` of `runs` had an answer at this cost; the mean is over these, and the difference over those of them whose seed the
+    baseline has.
+    """
+
+    method: str
+    regret: Estimate
+    difference: Estimate
+    verdict: str
+    answered: int
+    runs: int
+
+
+def run_of(truth: GroundTruth, seed: int, order: Sequence[int], images: int, before: Spent) -> StudyRun:
+    """Return the run that spent `before`, and then trained the networks of the space in this order (t,), of the ground truth."""
+    indices = np.asarray(order, dtype=np.int64)
+    places = truth.places(indices)
+    flops = [network_flops(truth.config, int(index), images, truth.epochs) for index in indices]
+    return StudyRun(
+        seed=seed,
+        flops=before.flops + np.cumsum(flops),
+        networks=before.networks + np.arange(1, len(indices) + 1),
+        seconds=before.seconds + np.cumsum(truth.seconds[places]),
+        regret=regrets(truth, places),
+    )
+
+
+def regrets(truth: GroundTruth, places: NDArray[np.int64]) -> FloatArray:
+    """Return the regret, (t,), of who trained the networks at these places of the ground truth, (t,), in this order."""
+    val = truth.val[places]
+    first = np.maximum.accumulate(val)
+    new = np.append(True, val[1:] > first[:-1])  # of equal ones the first stays
+    leads = np.maximum.accumulate(np.where(new, np.arange(len(val)), 0))
+    lacked: FloatArray = truth.test[truth.best] - truth.test[places[leads]]
+    return lacked
+
+
+def standing(method: MethodRuns, baseline: MethodRuns, budget: float) -> Standing:
+    """Compare a method with the baseline where both have spent `budget` operations, seed by seed."""
+    regret = method.at_flops(budget)
+    others = {run.seed: run.at_flops(budget) for run in baseline.runs}
+    pairs = np.array(
+        [own - others.get(run.seed, np.nan) for own, run in zip(regret, method.runs, strict=True)]
+    )
+    difference = NONE if method.method == baseline.method else mean_of(pairs)
+    return Standing(
+        method=method.method,
+        regret=mean_of(regret),
+        difference=difference,
+        verdict="the baseline" if method.method == baseline.method else verdict(difference),
+        answered=int(np.isfinite(regret).sum()),
+        runs=len(method.runs),
+    )

@@ -1,0 +1,141 @@
+"""The study's ground truth, runs and searches, on a made-up truth whose best network is known."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_truth import EPOCHS, made_truth, write_truth
+
+from harness.errors import ConfigError
+from search.study.costs import Spent, network_flops
+from search.study.intervals import BEATS, TIES
+from search.study.methods import PLAIN, fitted_search, ordered_search, plain_search
+from search.study.runs import MethodRuns, regrets, run_of, standing
+from search.study.truth import GroundTruth, load_truth
+from space import TINY
+
+IMAGES = 200
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory: pytest.TempPathFactory) -> GroundTruth:
+    return made_truth(tmp_path_factory.mktemp("truth"))
+
+
+def test_the_truth_is_read_in_canonical_order_with_its_origin(truth: GroundTruth) -> None:
+    assert (np.diff(truth.indices) > 0).all()
+    assert (truth.epochs, truth.seed, truth.synthetic) == (EPOCHS, 0, True)
+    assert truth.label == "40 trained networks of tiny, synthetic images"
+    assert truth.val.mean() == pytest.approx(
+        truth.test.mean(), abs=1
+    )  # the best epoch, not the mean over epochs
+    assert truth.test[truth.best] == truth.test.max()
+    assert truth.allowed.sum() == 40
+
+
+def test_a_truth_that_cannot_be_used_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="harness train sample:120@0"):
+        load_truth(TINY, [tmp_path])
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_truth(TINY, [tmp_path / "blox-base-7.csv"])
+    with pytest.raises(ConfigError, match="holds 5 networks; train 20 or more"):
+        load_truth(TINY, [write_truth(tmp_path, count=5)])
+    assert load_truth(TINY, [Path(write_truth(tmp_path, count=25)).parent]).indices.size == 25
+
+
+def test_regret_is_of_the_network_that_validation_prefers(truth: GroundTruth) -> None:
+    made = dataclasses.replace(
+        truth,
+        val=np.array([50.0, 60, 60, 70, 10] + [0.0] * 35),
+        test=np.array([40.0, 55, 80, 50, 90] + [0.0] * 35),
+    )
+    assert regrets(made, np.arange(5)).tolist() == [
+        50,
+        35,
+        35,
+        40,
+        40,
+    ]  # choosing 70 on validation cost 5 points
+    assert regrets(made, np.array([4, 0])).tolist() == [0, 50]
+
+
+def test_a_run_pays_first_what_was_spent_before_and_then_each_training(truth: GroundTruth) -> None:
+    order = truth.indices[[3, 1, 2]]
+    run = run_of(truth, 0, order, IMAGES, Spent(flops=1e9, networks=2, seconds=10))
+    each = [network_flops(TINY, int(i), IMAGES, EPOCHS) for i in order]
+    assert run.flops.tolist() == pytest.approx([1e9 + sum(each[: n + 1]) for n in range(3)])
+    assert run.networks.tolist() == [3, 4, 5]
+    assert run.seconds.tolist() == [12, 14, 16]
+    assert np.isnan(run.at_flops(1e9))
+    assert run.at_flops(1e9 + each[0]) == run.regret[0]
+    assert run.at_flops(1e15) == run.regret[2]
+    assert np.isnan(run.at_networks(2))
+    assert run.at_networks(4) == run.regret[1]
+    with pytest.raises(ValueError, match="are not all in"):
+        run_of(truth, 0, [int(np.flatnonzero(~truth.allowed)[0])], IMAGES, Spent())
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_search_trains_networks_of_the_truth_once_each_and_repeats_by_its_seed(
+    name: str, truth: GroundTruth
+) -> None:
+    budget = 4 if name == "gcn" else 20  # which is trained anew before each round
+    found = plain_search(name, truth, budget, seed=3)
+    assert len(set(found.tolist())) == len(found) == budget
+    assert truth.allowed[found].all()
+    assert (found == plain_search(name, truth, budget, seed=3)).all()
+    assert (found != plain_search(name, truth, budget, seed=4)).any()
+
+
+def test_scores_that_are_the_accuracies_find_the_best_first(truth: GroundTruth) -> None:
+    order = ordered_search(truth.test, truth, 5, seed=0)
+    assert order[0] == truth.indices[truth.best]
+    with pytest.raises(ValueError, match="not finite"):
+        ordered_search(np.full(40, np.nan), truth, 5, 0)
+    tied = {tuple(ordered_search(np.zeros(40), truth, 5, seed).tolist()) for seed in range(5)}
+    assert len(tied) == 5, "equal scores are ordered by chance"
+
+
+def test_a_fit_sees_the_random_networks_alone_and_orders_the_rest(truth: GroundTruth) -> None:
+    seen: list[np.ndarray] = []
+
+    def fit(indices: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
+        seen.append(indices)
+        assert (accuracies == truth.val[truth.places(indices)]).all()
+        scores = np.zeros(len(TINY))
+        scores[truth.indices] = truth.test
+        return scores
+
+    order = fitted_search(fit, truth, 6, 15, seed=0)
+    assert len(seen) == 1
+    assert (order[:6] == seen[0]).all()
+    assert (order[:6] == plain_search("random", truth, 6, 0)).all(), "paired with random search"
+    rest = truth.test[truth.places(order[6:])]
+    assert (np.diff(rest) <= 0).all() and len(order) == 15
+
+
+def runs_of(truth: GroundTruth, name: str, scores: np.ndarray | None, before: Spent) -> MethodRuns:
+    orders = [
+        plain_search("random", truth, 20, seed) if scores is None else ordered_search(scores, truth, 20, seed)
+        for seed in range(8)
+    ]
+    runs = tuple(run_of(truth, seed, order, IMAGES, before) for seed, order in enumerate(orders))
+    return MethodRuns(method=name, meaning="", runs=runs)
+
+
+def test_a_method_beats_random_search_only_where_their_paired_difference_says_so(truth: GroundTruth) -> None:
+    random = runs_of(truth, "random", None, Spent())
+    each = float(random.runs[0].flops[0])
+    good = runs_of(truth, "good", truth.test, Spent())
+    assert standing(good, random, 5 * each).verdict == BEATS
+    same = dataclasses.replace(random, method="twin")
+    assert standing(same, random, 5 * each).difference.value == 0
+    assert standing(same, random, 5 * each).verdict == TIES
+    assert standing(random, random, 5 * each).verdict == "the baseline"
+    late = runs_of(truth, "late", truth.test, Spent(flops=100 * each))
+    missing = standing(late, random, 5 * each)
+    assert (missing.answered, missing.runs) == (0, 8)
+    assert np.isnan(missing.regret.value)

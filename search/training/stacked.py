@@ -1,0 +1,244 @@
+"""Many networks, or many blocks, as one module: each layer of all of them is one grouped convolution.
+
+    stages = StackedStages([build_network(a).stages[0] for a in architectures])
+    y = stages(x)                            # (B, N*C, H, W) -> (B, N*2C, H/2, W/2)
+    states = stages.unstacked()              # N state dicts of `space.networks.Stage`
+
+Small networks keep no processor busy: a layer of 8 channels takes longer to call than to compute. N of them side by side are one
+layer of N*8 channels in N groups. Nothing flows between groups, so that a sum of the members' losses gives each member the
+gradients that it would have alone, and its training is the same to rounding. Members are the leading part of the channel axis
+everywhere: shapes at the line ends are (batch, members * channels, height, width). Layers keep their names and their order, and a
+stacked tensor is the members' own tensors one after another along its first axis.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
+
+from space.networks import Cell, Network, Stage
+
+
+class StackedConv2d(nn.Module):
+    """N convolutions of one shape in N times their groups; `shared_input`: all N read the same channels."""
+
+    def __init__(self, members: Sequence[nn.Conv2d], shared_input: bool = False) -> None:
+        super().__init__()
+        first = members[0]
+        self.weight = nn.Parameter(torch.cat([one.weight.detach() for one in members]))
+        self.bias = nn.Parameter(torch.cat([_bias(one) for one in members]))
+        self.stride, self.padding = first.stride, first.padding
+        self.groups = first.groups if shared_input else first.groups * len(members)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, N*Cin, H, W), or (B, Cin, H, W) of a shared input, to (B, N*Cout, H', W')."""
+        return conv2d(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
+
+
+class StackedLinear(nn.Module):
+    """N linear layers of one shape."""
+
+    def __init__(self, members: Sequence[nn.Linear]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.cat([one.weight.detach() for one in members]))
+        self.bias = nn.Parameter(torch.cat([_bias(one) for one in members]))
+        self.members = len(members)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, N*Cin) to (B, N*Cout)."""
+        weight = self.weight.unflatten(0, (self.members, -1))  # (N, Cout, Cin)
+        each = x.unflatten(1, (self.members, -1)).transpose(0, 1)  # (N, B, Cin)
+        y: Tensor = torch.bmm(each, weight.transpose(1, 2)).transpose(0, 1).flatten(1)
+        return y + self.bias
+
+
+def stack(members: Sequence[nn.Module], shared_input: bool = False) -> nn.Module:
+    """Return one module that is N modules of one structure side by side, with their weights.
+
+    It maps (B, N*C, H, W), or (B, C, H, W) where the input is shared, as each member maps its own channels. Modules without
+    weights are taken as they are; they must treat channels alike.
+
+    Raises:
+        TypeError: a layer with weights is none that this module knows.
+    """
+    first = members[0]
+    if isinstance(first, nn.Conv2d):
+        return StackedConv2d(members, shared_input)  # type: ignore[arg-type]
+    if isinstance(first, nn.Linear):
+        return StackedLinear(members)  # type: ignore[arg-type]
+    if isinstance(first, nn.BatchNorm2d):
+        return _stacked_norm(members)  # type: ignore[arg-type]
+    if next(first.parameters(recurse=False), None) is not None:
+        raise TypeError(f"layers of {type(first).__name__} cannot be stacked: how is not known here")
+    whole = copy.copy(first)
+    whole._modules = {}  # the members keep theirs
+    for place, name in enumerate(first._modules):
+        whole._modules[name] = stack([one._modules[name] for one in members], shared_input and not place)  # type: ignore[misc]
+    return whole
+
+
+class StackedCells(nn.Module):
+    """N cells of one width, of any blocks: all first ops of a kind run as one, then all second ones."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        super().__init__()
+        blocks = [cell.block for cell in cells]
+        self.members = len(cells)
+        self._first, order = _by_op([block.op0 for block in blocks])
+        self.op0 = nn.ModuleList(stack([_op0(cells[i]) for i in rows]) for rows in self._first)
+        self._alone = len(cells) - sum(map(len, self._first))
+        self.register_buffer("_order0", _inverse(order), persistent=False)
+        self._second, order = _by_op([block.op1 for block in blocks])
+        self.op1 = nn.ModuleList(stack([cells[i].op1 for i in rows]) for rows in self._second)
+        self.register_buffer("_order1", _inverse(order), persistent=False)
+        for number, group in enumerate(self._first + self._second):
+            self.register_buffer(f"_rows{number}", torch.tensor(group), persistent=False)
+        # How much of node 1 and of the input the second op reads, and of node 1 the sum behind it: 0 or 1 for each member.
+        for name in ("prev", "inp", "sc"):
+            flags = torch.tensor([float(getattr(block, name)) for block in blocks])
+            self.register_buffer(f"_{name}", flags, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, N*C, H, W) to the same shape."""
+        node1 = self._run(self.op0, x, 0, self._alone)
+        channels = x.shape[1] // self.members
+        prev, inp, sc = (
+            flags.to(x.dtype).repeat_interleave(channels).view(1, -1, 1, 1)
+            for flags in (self._prev, self._inp, self._sc)  # type: ignore[operator]
+        )
+        node2 = self._run(self.op1, torch.addcmul(inp * x, prev, node1), len(self._first), 0)
+        return torch.addcmul(node2, sc, node1)
+
+    def _run(self, ops: nn.ModuleList, x: Tensor, number: int, alone: int) -> Tensor:
+        """Run each op on its members; `alone` members have none, and give zeros."""
+        parts = [
+            op(_members(x, self.members, getattr(self, f"_rows{number + i}"))) for i, op in enumerate(ops)
+        ]
+        if alone:
+            shape = (x.shape[0], x.shape[1] // self.members * alone, *x.shape[2:])
+            parts.append(x.new_zeros(shape).contiguous(memory_format=torch.channels_last))
+        order = self._order1 if ops is self.op1 else self._order0
+        return _members(torch.cat(parts, 1), self.members, order)  # type: ignore[arg-type]
+
+    def unstacked(self) -> list[dict[str, Tensor]]:
+        """Return the state dict of each cell."""
+        states: list[dict[str, Tensor]] = [{} for _ in range(self.members)]
+        for prefix, ops, groups in (("op0.", self.op0, self._first), ("op1.", self.op1, self._second)):
+            for op, rows in zip(ops, groups, strict=True):
+                for row, state in zip(rows, unstack(op, len(rows)), strict=True):
+                    states[row] |= {prefix + name: tensor for name, tensor in state.items()}
+        return states
+
+
+class StackedStages(nn.Module):
+    """N stages of one width, of any blocks."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        super().__init__()
+        self.cell = StackedCells([stage.cell for stage in stages])
+        self.reduction = stack([stage.reduction for stage in stages])
+        self.members = len(stages)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, N*C, H, W) to (B, N*2C, H/2, W/2)."""
+        y: Tensor = self.reduction(self.cell(x))
+        return y
+
+    def unstacked(self) -> list[dict[str, Tensor]]:
+        """Return the state dict of each stage, as `space.networks.Stage` loads it."""
+        pairs = zip(self.cell.unstacked(), unstack(self.reduction, self.members), strict=True)
+        return [_prefixed("cell.", cell) | _prefixed("reduction.", reduction) for cell, reduction in pairs]
+
+
+class StackedNetworks(nn.Module):
+    """N networks of one space, of any blocks, on the same images."""
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        super().__init__()
+        self.members = len(networks)
+        self.stem = stack([network.stem for network in networks], shared_input=True)
+        each = zip(*(network.stages for network in networks), strict=True)
+        self.stages = nn.ModuleList(StackedStages(stages) for stages in each)  # type: ignore[arg-type]
+        self.head = stack([network.head for network in networks])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (B, in_channels, H, W) to logits (B, N, classes)."""
+        x = self.stem(images)
+        for stage in self.stages:
+            x = stage(x)
+        logits: Tensor = self.head(x)
+        return logits.unflatten(1, (self.members, -1))
+
+    def unstacked(self) -> list[dict[str, Tensor]]:
+        """Return the state dict of each network, as `space.networks.Network` loads it."""
+        states = [_prefixed("stem.", state) for state in unstack(self.stem, self.members)]
+        for number, stage in enumerate(self.stages):
+            for state, part in zip(states, stage.unstacked(), strict=True):  # type: ignore[operator]
+                state |= _prefixed(f"stages.{number}.", part)
+        for state, part in zip(states, unstack(self.head, self.members), strict=True):
+            state |= _prefixed("head.", part)
+        return states
+
+
+def unstack(module: nn.Module, count: int) -> list[dict[str, Tensor]]:
+    """Return the state dicts of the `count` members of a stacked module; their tensors are copies on its device."""
+    states: list[dict[str, Tensor]] = [{} for _ in range(count)]
+    for name, tensor in module.state_dict().items():
+        pieces = (
+            tensor.chunk(count) if tensor.ndim else [tensor] * count
+        )  # a counter of batches is all members'
+        for state, piece in zip(states, pieces, strict=True):
+            state[name] = piece.detach().clone()
+    return states
+
+
+def repeated(x: Tensor, count: int) -> Tensor:
+    """Return the input of `count` members that all read x: (B, C, H, W) to (B, count*C, H, W), channels last."""
+    each = x.permute(0, 2, 3, 1).repeat(1, 1, 1, count)
+    return each.permute(0, 3, 1, 2)
+
+
+def _members(x: Tensor, count: int, rows: Tensor) -> Tensor:
+    """Return the channels of some of `count` members, in the order of `rows`: (B, len(rows)*C, H, W), channels last."""
+    last = x.permute(0, 2, 3, 1).unflatten(3, (count, -1))  # (B, H, W, N, C)
+    return last.index_select(3, rows).flatten(3).permute(0, 3, 1, 2)
+
+
+def _by_op(ops: Sequence[str | None]) -> tuple[list[list[int]], list[int]]:
+    """Return the members of each op that there is, and all members in that order, those without an op last."""
+    groups = [[i for i, op in enumerate(ops) if op == kind] for kind in sorted({op for op in ops if op})]
+    return groups, [i for group in groups for i in group] + [i for i, op in enumerate(ops) if op is None]
+
+
+def _inverse(order: Sequence[int]) -> Tensor:
+    return torch.argsort(torch.tensor(order))
+
+
+def _op0(cell: Cell) -> nn.Module:
+    assert cell.op0 is not None
+    return cell.op0
+
+
+def _stacked_norm(members: Sequence[nn.BatchNorm2d]) -> nn.BatchNorm2d:
+    first = members[0]
+    norm = nn.BatchNorm2d(first.num_features * len(members), eps=first.eps, momentum=first.momentum)
+    state: dict[str, Any] = {}
+    for name, tensor in first.state_dict().items():
+        state[name] = torch.cat([one.state_dict()[name] for one in members]) if tensor.ndim else tensor
+    norm.load_state_dict(state)
+    return norm.to(first.weight.device, first.weight.dtype)
+
+
+def _bias(layer: nn.Conv2d | nn.Linear) -> Tensor:
+    if layer.bias is None:
+        raise TypeError(f"{layer} has no bias; layers of a space have one")
+    return layer.bias.detach()
+
+
+def _prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in state.items()}

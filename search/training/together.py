@@ -1,0 +1,280 @@
+"""Train many networks of one space at once, as one stacked network: on small networks several times as fast.
+
+    trained = train_together(architectures, load_task("digits", TINY), Recipe(epochs=20))
+
+Each network begins with the weights, sees the images and takes the steps that `search.training.training.train` would give it
+alone: results are the same to rounding, which a training then magnifies as it does any other seed's. What a step takes is shared:
+`train_ns` and `val_ns` of an epoch are a network's equal share of all.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from harness.errors import ConfigError, HarnessError
+from search.training.augment import augment, normalise
+from search.training.checkpoints import Checkpoint, identity_of, load_checkpoint, save_checkpoint
+from search.training.environment import both_environments, environment_of
+from search.training.history import TOP, Epoch, Figures, best_epoch
+from search.training.images import Task, check_fit
+from search.training.recipe import Recipe
+from search.training.stacked import StackedNetworks
+from search.training.training import (
+    _AUGMENTATION,
+    _ORDER,
+    Trained,
+    _check_batches,
+    _fresh_network,
+    _generator,
+    _Split,
+    _usable,
+)
+from space import Architecture
+
+_CHECK_EVERY = 32  # batches
+
+
+def train_together(
+    architectures: Sequence[Architecture],
+    task: Task,
+    recipe: Recipe,
+    folder: Path | None = None,
+    device: str = "cpu",
+    on_epoch: Callable[[int], None] | None = None,
+    clock_ns: Callable[[], int] = time.perf_counter_ns,
+) -> list[Trained]:
+    """Train networks of fresh weights and test each once, with the weights of its own best epoch; results in their order.
+
+    `folder` keeps one checkpoint of all after every epoch, from which the same call goes on. `on_epoch` is told the number of each
+    finished epoch. Layers lie channels last whatever the recipe says.
+
+    Raises:
+        ConfigError: as `train`; or there is no network, or they are of several spaces.
+        HarnessError: a loss is not finite; the message names the network, the epoch and the batch.
+    """
+    config = _one_space(architectures)
+    check_fit(task, config)
+    for architecture in architectures:
+        _check_batches(architecture, task, recipe)
+    place = _usable(device)
+    identity = _identity(architectures, task, recipe)
+    environment = environment_of(place) | {"together": str(len(architectures))}
+    count = len(architectures)
+    with torch.inference_mode(False), torch.enable_grad():
+        network = StackedNetworks([_fresh_network(one, recipe) for one in architectures])
+        network = network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = torch.optim.SGD(
+            network.parameters(),
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            nesterov=recipe.nesterov,
+        )
+        histories: list[list[Epoch]] = [[] for _ in architectures]
+        best: list[Mapping[str, Tensor]] = [{} for _ in architectures]
+        former = load_checkpoint(folder, identity, device) if folder else None
+        if former:
+            network.load_state_dict(former.network)
+            optimizer.load_state_dict(dict(former.optimizer))
+            histories = [[Epoch.from_plain(v) for v in one["epochs"]] for one in former.history]
+            best = [former.best[str(i)] for i in range(count)]
+            environment = both_environments(former.environment, environment)
+
+        train_set, val_set = _Split(task.train, task, place), _Split(task.val, task, place)
+        for number in range(len(histories[0]) + 1, recipe.epochs + 1):
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.rate_at(number)
+            begin = clock_ns()
+            learned = _learn(network, optimizer, train_set, recipe, number, architectures)
+            middle = clock_ns()
+            judged = _judge(network, val_set, recipe, f"epoch {number}, validation", architectures)
+            shares = (middle - begin) // count, (clock_ns() - middle) // count
+            for history, train, val in zip(histories, learned, judged, strict=True):
+                history.append(
+                    Epoch(
+                        number=number,
+                        rate=recipe.rate_at(number),
+                        train=train,
+                        val=val,
+                        train_ns=shares[0],
+                        val_ns=shares[1],
+                    )
+                )
+            states = network.unstacked()
+            for i, history in enumerate(histories):
+                if best_epoch(history) is history[-1]:
+                    best[i] = states[i]
+            if folder:
+                checkpoint = Checkpoint(
+                    identity=identity,
+                    environment=environment,
+                    network=network.state_dict(),
+                    optimizer=optimizer.state_dict(),
+                    best={str(i): state for i, state in enumerate(best)},
+                    history=[{"epochs": [asdict(epoch) for epoch in history]} for history in histories],
+                    test=None,
+                )
+                save_checkpoint(folder, checkpoint)
+            if on_epoch:
+                on_epoch(number)
+
+        tests = _test(architectures, best, task, recipe, place)
+    return [
+        Trained(
+            architecture=architecture,
+            task=task.name,
+            synthetic=task.synthetic,
+            recipe=recipe,
+            history=tuple(history),
+            test=test,
+            weights={name: tensor.cpu() for name, tensor in weights.items()},
+            environment=environment,
+        )
+        for architecture, history, test, weights in zip(architectures, histories, tests, best, strict=True)
+    ]
+
+
+def _test(
+    architectures: Sequence[Architecture],
+    best: Sequence[Mapping[str, Tensor]],
+    task: Task,
+    recipe: Recipe,
+    place: torch.device,
+) -> list[Figures]:
+    """Class the test images with each network's best weights, stacked anew."""
+    networks = []
+    for architecture, state in zip(architectures, best, strict=True):
+        one = _fresh_network(architecture, recipe)
+        one.load_state_dict(state)
+        networks.append(one)
+    network = StackedNetworks(networks).to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return _judge(network, _Split(task.test, task, place), recipe, "test", architectures)
+
+
+def _learn(
+    network: StackedNetworks,
+    optimizer: torch.optim.SGD,
+    split: _Split,
+    recipe: Recipe,
+    number: int,
+    architectures: Sequence[Architecture],
+) -> list[Figures]:
+    """Take one step for each batch, in the epoch's order, the same for all networks."""
+    network.train()
+    order = torch.randperm(len(split.labels), generator=_generator(recipe, _ORDER, number)).to(
+        split.labels.device
+    )
+    noise = _generator(recipe, _AUGMENTATION, number)
+    tally = _Tallies(f"epoch {number}, training at rate {recipe.rate_at(number):g}", architectures)
+    for rows in torch.split(order, recipe.batch):
+        images = augment(split.images[rows], recipe.augmentation, split.mean, split.std, noise)
+        labels = split.labels[rows]  # (B,)
+        logits = _logits(network, images, recipe)  # (B, N, classes)
+        losses = _losses(logits, labels, recipe.label_smoothing)  # (N,)
+        optimizer.zero_grad()
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        tally.add(losses, logits, labels)
+    return tally.figures()
+
+
+def _judge(
+    network: StackedNetworks, split: _Split, recipe: Recipe, what: str, architectures: Sequence[Architecture]
+) -> list[Figures]:
+    """Class all images, without augmentation."""
+    network.eval()
+    tally = _Tallies(what, architectures)
+    with torch.no_grad():
+        for begin in range(0, len(split.labels), recipe.batch):
+            rows = slice(begin, begin + recipe.batch)
+            logits = _logits(network, normalise(split.images[rows], split.mean, split.std), recipe)
+            tally.add(_losses(logits, split.labels[rows]), logits, split.labels[rows])
+    return tally.figures()
+
+
+def _logits(network: StackedNetworks, images: Tensor, recipe: Recipe) -> Tensor:
+    images = images.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.mixed_precision):
+        logits: Tensor = network(images)
+    return logits.float()
+
+
+def _losses(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Return the mean cross-entropy of each network, (N,), of logits (B, N, classes)."""
+    each = cross_entropy(
+        logits.transpose(1, 2),  # (B, classes, N)
+        labels[:, None].expand(-1, logits.shape[1]),
+        label_smoothing=smoothing,
+        reduction="none",
+    )
+    return each.mean(0)
+
+
+class _Tallies:
+    """Count over the batches of an epoch for each of N networks; losses are looked at now and then."""
+
+    def __init__(self, what: str, architectures: Sequence[Architecture]) -> None:
+        self.what, self.architectures = what, architectures
+        self.pending: list[Tensor] = []
+        self.sizes: list[int] = []
+        self.losses: list[list[float]] = []
+        self.hits: Tensor | None = None  # (2, N): first, among five
+
+    def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
+        found = logits.detach().topk(min(TOP, logits.shape[2])).indices == labels[:, None, None]  # (B, N, 5)
+        hits = torch.stack([found[:, :, 0].sum(0), found.any(2).sum(0)])
+        self.hits = hits if self.hits is None else self.hits + hits
+        self.sizes.append(len(labels))
+        self.pending.append(losses.detach())
+        if len(self.pending) == _CHECK_EVERY:
+            self.look()
+
+    def look(self) -> None:
+        for row in torch.stack(self.pending).tolist() if self.pending else ():
+            self.losses.append(row)
+            for architecture, loss in zip(self.architectures, row, strict=True):
+                if not math.isfinite(loss):
+                    raise HarnessError(
+                        f"{architecture}, {self.what}: the loss of batch {len(self.losses)} is {loss}; the training has "
+                        "diverged: give the recipe a lower learning_rate, or leave mixed_precision off"
+                    )
+        self.pending = []
+
+    def figures(self) -> list[Figures]:
+        self.look()
+        assert self.hits is not None
+        images = sum(self.sizes)
+        totals = [
+            math.fsum(loss * size for loss, size in zip(losses, self.sizes, strict=True))
+            for losses in zip(*self.losses, strict=True)
+        ]
+        return [
+            Figures(images=images, loss=total / images, first=first, among_five=among_five)
+            for total, (first, among_five) in zip(totals, self.hits.T.tolist(), strict=True)
+        ]
+
+
+def _one_space(architectures: Sequence[Architecture]) -> Any:
+    if not architectures:
+        raise ConfigError("no network to train was named")
+    first = architectures[0].config
+    for one in architectures:
+        if one.config != first:
+            raise ConfigError(
+                f"{architectures[0]} is of space {first.name!r} and {one} of {one.config.name!r}; train them apart"
+            )
+    return first
+
+
+def _identity(architectures: Sequence[Architecture], task: Task, recipe: Recipe) -> dict[str, str]:
+    """Return what the training of all is of; that of one network, with all their names."""
+    return identity_of(architectures[0], task, recipe) | {"architecture": " ".join(map(str, architectures))}

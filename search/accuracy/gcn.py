@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import ConfigError
-from search.accuracy.graphs import BlockGraphs, adjacency, block_graphs, feature_count, node_features
+from search.accuracy.graphs import BlockGraphs, adjacency, block_graphs, node_features
 from space import BLOX, SpaceConfig
 
 if TYPE_CHECKING:
@@ -77,17 +77,19 @@ class _Fitted:
 class GcnPredictor:
     """A predictor with `fit` and `predict`; the same networks, accuracies, knobs and seed give the same predictions.
 
+    `known`, (stages, B, columns): more features of each block in each stage, of about one size, on the nodes of the block.
     Each fit begins anew from the seed's weights. Predictions are accuracies in percent, or with `pairs` scores that only rank.
     """
 
     config: SpaceConfig = BLOX
     knobs: GcnConfig = field(default_factory=GcnConfig)
     seed: int = 0
+    known: FloatArray | None = field(default=None, repr=False)
     _parts: BlockGraphs = field(init=False, repr=False)
     _fitted: _Fitted | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
-        self._parts = block_graphs(self.config)
+        self._parts = block_graphs(self.config, self.known)
 
     def fit(self, indices: IndexArray, scores: FloatArray) -> None:
         """Learn from networks (n,) and their accuracies (n,), n of 1 or more.
@@ -111,7 +113,7 @@ class GcnPredictor:
         heard, hears = self._inputs(indices)
         generator = torch.Generator().manual_seed(self.seed)
         dropping = torch.Generator(device=device).manual_seed(self.seed)
-        weights = fresh_weights(feature_count(self.config), knobs.width, knobs.layers, generator).to(device)
+        weights = fresh_weights(self._parts.features, knobs.width, knobs.layers, generator).to(device)
         loss_of = pair_loss if knobs.pairs else value_loss
         with torch.enable_grad():
             learned = [tensor.requires_grad_() for tensor in weights.tensors()]

@@ -4,6 +4,9 @@ The nodes, in order: global, input, then for each stage op0, op1 and the reducti
 block of one op has no op0: that place stays empty, hears nobody and is heard by nobody. A node's features are one-hots side by
 side: what it is, of which stage, and a mark of the first of two ops. So what is learned of an op in one stage serves the others.
 
+What is known of blocks beside their parts, such as what a distilled block lost, stands on all nodes of the block's stage, in more
+features after those.
+
 Every node hears itself, what it reads with weight 1, and what reads it with weight `BACKWARD`. The global node hears all and is
 heard by all (BRP-NAS, Dudziak et al. 2020, arXiv:2007.08668, which reads a network's value from it). Without direction and mark
 `conv-mbconv+in+out` and `mbconv-conv+in+out` would be one graph.
@@ -37,16 +40,34 @@ class BlockGraphs:
     """The parts that the graphs of a space are put together from, made once.
 
     `nodes`, (B, 3, features): the nodes of a stage that holds a block, as the first stage has them. `edges`, (B, 4, 4): 1 where
-    a node (row) reads another (column), among what the stage reads and its own three.
+    a node (row) reads another (column), among what the stage reads and its own three. `known`, (stages, B, columns): more
+    features of each block in each stage, of which there may be none.
     """
 
     config: SpaceConfig
     nodes: Array
     edges: Array
+    known: Array
+
+    @property
+    def features(self) -> int:
+        """How many features a node has, those of `known` included."""
+        return feature_count(self.config) + int(self.known.shape[2])
 
 
-def block_graphs(config: SpaceConfig) -> BlockGraphs:
-    """Return the parts of a space's graphs."""
+def block_graphs(config: SpaceConfig, known: ArrayLike | None = None) -> BlockGraphs:
+    """Return the parts of a space's graphs; `known`, (stages, B, columns), are more features of each block in each stage.
+
+    Raises:
+        ValueError: `known` has another shape, or a number that is not finite.
+    """
+    stages, count = config.stages, len(config.blocks)
+    more = np.zeros((stages, count, 0)) if known is None else np.asarray(known)
+    if more.ndim != 3 or more.shape[:2] != (stages, count) or not np.isfinite(more).all():
+        raise ValueError(
+            f"features of blocks of shape {more.shape}, all finite: {np.isfinite(more).all()}; "
+            f"give finite ones of shape ({stages}, {count}, columns)"
+        )
     nodes = np.zeros((len(config.blocks), _PER_STAGE, feature_count(config)), dtype=np.float32)
     edges = np.zeros((len(config.blocks), 4, 4), dtype=np.float32)
     for i, block in enumerate(config.blocks):
@@ -56,7 +77,7 @@ def block_graphs(config: SpaceConfig) -> BlockGraphs:
         nodes[i, _REDUCTION - 1, _KINDS.index("reduction")] = 1
         for reader, read in _edges(block):
             edges[i, reader, read] = 1
-    return BlockGraphs(config=config, nodes=nodes, edges=edges)
+    return BlockGraphs(config=config, nodes=nodes, edges=edges, known=more.astype(np.float32))
 
 
 def node_count(config: SpaceConfig) -> int:
@@ -65,7 +86,7 @@ def node_count(config: SpaceConfig) -> int:
 
 
 def feature_count(config: SpaceConfig) -> int:
-    """Return how many features a node has: a one-hot of its kind, one of its stage, and whether it is the first of two ops."""
+    """Return how many features a node has of itself: one-hots of its kind and stage, and whether it is the first of two ops."""
     return len(_KINDS) + len(config.ops) + config.stages + 1
 
 
@@ -73,14 +94,18 @@ def node_features(parts: BlockGraphs, indices: ArrayLike) -> Array:
     """Return what the nodes of networks (n,) are, (n, nodes, features)."""
     config = parts.config
     digits = block_digits(config, indices)
-    features = np.zeros((len(digits), node_count(config), feature_count(config)), dtype=np.float32)
+    own = feature_count(config)
+    features = np.zeros((len(digits), node_count(config), parts.features), dtype=np.float32)
     for kind, place in (("global", GLOBAL), ("input", INPUT), ("output", -1)):
         features[:, place, _KINDS.index(kind)] = 1
     for stage in range(config.stages):
         begin = FIRST + _PER_STAGE * stage
-        features[:, begin : begin + _PER_STAGE] = parts.nodes[digits[:, stage]]
-        is_there = features[:, begin : begin + _PER_STAGE].any(axis=2)  # (n, 3)
-        features[:, begin : begin + _PER_STAGE, len(_KINDS) + len(config.ops) + stage] = is_there
+        places = slice(begin, begin + _PER_STAGE)
+        features[:, places, :own] = parts.nodes[digits[:, stage]]
+        is_there = np.asarray(features[:, places].any(axis=2))  # (n, 3)
+        features[:, places, len(_KINDS) + len(config.ops) + stage] = is_there
+        known = parts.known[stage, digits[:, stage]]  # (n, columns)
+        features[:, places, own:] = is_there[:, :, None] * known[:, None, :]
     return features
 
 

@@ -116,3 +116,28 @@ def test_no_two_networks_look_the_same_to_the_global_node() -> None:
             h = np.tanh(hears @ h @ matrix)
         seen[indices] = h[:, GLOBAL, 0]
     assert np.diff(np.sort(seen)).min() > 1e-13
+
+
+def test_what_is_known_of_blocks_stands_on_the_nodes_of_their_stage_and_changes_nothing_else() -> None:
+    known = np.random.default_rng(0).normal(size=(MINI.stages, len(MINI.blocks), 2))
+    parts, every = block_graphs(MINI, known), np.arange(0, len(MINI), 7)
+    own = feature_count(MINI)
+    features, plain = node_features(parts, every), node_features(block_graphs(MINI), every)
+    assert parts.features == own + 2 and features.shape[2] == own + 2
+    assert (features[:, :, :own] == plain).all()
+    assert (adjacency(parts, every) == adjacency(block_graphs(MINI), every)).all()
+    more = features[:, :, own:]
+    assert not more[:, [GLOBAL, INPUT, -1]].any()
+    for row, index in zip(more, every.tolist(), strict=True):
+        for stage, digit in enumerate((index % 45, index // 45)):
+            op0, op1, reduction = row[FIRST + 3 * stage : FIRST + 3 * stage + 3]
+            assert (op1 == known[stage, digit].astype(np.float32)).all() and (reduction == op1).all()
+            assert (op0 == (op1 if MINI.blocks[digit].op0 is not None else 0)).all()
+
+
+@pytest.mark.parametrize("shape", [(45, 2), (2, 44, 1), (3, 45, 1)])
+def test_features_of_blocks_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"shape \(2, 45, columns\)"):
+        block_graphs(MINI, np.zeros(shape))
+    with pytest.raises(ValueError, match="all finite: False"):
+        block_graphs(MINI, np.full((2, 45, 1), np.nan))

@@ -1,0 +1,181 @@
+"""A fitted predictor with its models that left networks out: honest errors, and intervals without assumptions on errors.
+
+A network's leave-out prediction is that of a model made without it, all choices of penalties and features included.
+The intervals are the jackknife+ where each network was left out alone, and CV+ where folds were (Barber, Candes, Ramdas and
+Tibshirani 2021, arXiv:1905.02928): for networks drawn like the fitted ones they hold the truth with probability of 1 - 2 alpha
+or more (CV+: less about sqrt(2 / n) at worst), and in practice about 1 - alpha, the coverage asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.errors import ConfigError
+from search.blockwise.predictors_features import Features
+from search.blockwise.predictors_linear import Model
+from search.blockwise.signatures import FloatArray
+from search.latency.features import IndexArray
+
+FEWEST = 3  # networks with accuracies; of fewer no model can be made without one and judged
+COVERAGE = 0.90
+AT_ONCE = 4_000_000  # predictions of left-out models held in memory
+
+Maker = Callable[[Features, IndexArray, FloatArray], Model]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fitted:
+    """A predictor of accuracy named `name`, fitted to networks `indices` (n,) of known `accuracies` (n,); n may be 0.
+
+    `in_percent`: predictions are accuracies; else they only rank, higher being better. `leave_out`, (n,): the fitted networks'
+    predictions without them, in percent. `ranking`, (n,): what the fitted networks' rank correlations are computed of:
+    `leave_out`, or scores that no accuracy entered. `left_out` are the models made without a fold each, and `fold_of`, (n,), says
+    in which one a network was left out.
+    """
+
+    name: str
+    features: Features
+    model: Model
+    in_percent: bool
+    indices: IndexArray
+    accuracies: FloatArray
+    leave_out: FloatArray
+    ranking: FloatArray
+    fold_of: IndexArray
+    left_out: tuple[Model, ...]
+
+    @property
+    def errors(self) -> FloatArray:
+        """The leave-out predictions minus the accuracies, (n,), in points."""
+        return self.leave_out - self.accuracies
+
+    def predict(self, indices: IndexArray) -> FloatArray:
+        """Return a prediction for each network, (n,): an accuracy in percent, or a score if not `in_percent`.
+
+        Raises:
+            ConfigError: a network is not in the space, or a signature of one of its blocks is unknown.
+        """
+        indices = np.asarray(indices, dtype=np.int64)
+        self.features.check(indices)
+        return self.model(indices)
+
+    def interval(self, indices: IndexArray, coverage: float = COVERAGE) -> tuple[FloatArray, FloatArray]:
+        """Return low and high of each network's prediction interval in percent, each (n,).
+
+        With fewer than `fewest(coverage)` fitted networks they are minus and plus infinity: so few say nothing of so rare errors.
+
+        Raises:
+            ConfigError: as `predict`; nothing was fitted, or the coverage is no share.
+        """
+        if not 0 < coverage < 1:
+            raise ConfigError(f"coverage = {coverage}; give a share between 0 and 1, such as {COVERAGE}")
+        if not len(self.left_out):
+            raise ConfigError(
+                f"predictor {self.name!r} was given no accuracies, so its scores have no interval; fit it "
+                f"to {fewest(coverage)} networks or more of known accuracy"
+            )
+        indices = np.asarray(indices, dtype=np.int64)
+        self.features.check(indices)
+        low, high = np.full(len(indices), -np.inf), np.full(len(indices), np.inf)
+        count = len(self.indices)
+        rank = _rank(count, coverage)
+        if rank < 1:
+            return low, high
+        residuals = np.abs(self.errors)[:, None]
+        size = max(1, AT_ONCE // count)
+        for begin in range(0, len(indices), size):
+            rows = slice(begin, begin + size)
+            predicted = np.stack([model(indices[rows]) for model in self.left_out])[self.fold_of]  # (n, rows)
+            low[rows] = np.partition(predicted - residuals, rank - 1, axis=0)[rank - 1]
+            high[rows] = np.partition(predicted + residuals, count - rank, axis=0)[count - rank]
+        return low, high
+
+
+def fewest(coverage: float) -> int:
+    """Return how many fitted networks an interval of this coverage needs to be finite: 9 for 0.9, 19 for 0.95."""
+    return math.ceil(1 / (1 - coverage) - 1 - 1e-9)
+
+
+def fitted(
+    name: str,
+    features: Features,
+    make: Maker,
+    indices: IndexArray,
+    accuracies: FloatArray,
+    fold_of: IndexArray,
+) -> Fitted:
+    """Make a model of all networks (n,) and their accuracies (n,), and one without each fold of `fold_of` (n,)."""
+    left_out = []
+    predicted = np.empty(len(indices))
+    for fold in range(int(fold_of.max()) + 1):
+        is_out = fold_of == fold
+        model = make(features, indices[~is_out], accuracies[~is_out])
+        predicted[is_out] = model(indices[is_out])
+        left_out.append(model)
+    return Fitted(
+        name=name,
+        features=features,
+        model=make(features, indices, accuracies),
+        in_percent=True,
+        indices=indices,
+        accuracies=accuracies,
+        leave_out=predicted,
+        ranking=predicted,
+        fold_of=fold_of,
+        left_out=tuple(left_out),
+    )
+
+
+def deal(indices: IndexArray, most: int, seed: int) -> IndexArray:
+    """Deal networks (n,) into n folds of one, or into `most` folds of nearly equal size where they are more; (n,).
+
+    Which network comes into which fold does not hang on the networks' order.
+    """
+    count = len(indices)
+    dealt = np.arange(count, dtype=np.int64) % min(most, count)
+    if count > most:
+        dealt = np.random.default_rng(seed).permutation(dealt)
+    fold_of = np.empty(count, dtype=np.int64)
+    fold_of[np.argsort(indices)] = dealt
+    return fold_of
+
+
+def check_known(
+    name: str, features: Features, indices: IndexArray, accuracies: FloatArray, least: int
+) -> None:
+    """Refuse networks (n,) and accuracies (n,) that nothing can be learned from.
+
+    Raises:
+        ConfigError: they are fewer than `least`, differ in number, or name a network twice; an accuracy is not finite; a
+            signature is unknown.
+    """
+    if indices.ndim != 1 or indices.shape != accuracies.shape:
+        raise ConfigError(
+            f"predictor {name!r}: {indices.shape} networks and {accuracies.shape} accuracies; give one for each"
+        )
+    if len(indices) < least:
+        raise ConfigError(
+            f"predictor {name!r}: {len(indices)} networks of known accuracy; it needs {least} or more, and {fewest(COVERAGE)} "
+            f"or more for intervals of {COVERAGE:.0%}: train or fine-tune more"
+        )
+    if not np.isfinite(accuracies).all():
+        place = int(np.argmin(np.isfinite(accuracies)))
+        raise ConfigError(
+            f"predictor {name!r}: the accuracy of network {indices[place]} is {accuracies[place]}; leave out networks "
+            "whose training failed"
+        )
+    values, counts = np.unique(indices, return_counts=True)
+    if (counts > 1).any():
+        raise ConfigError(
+            f"predictor {name!r}: network {values[counts > 1][0]} is given {counts.max()} times; left out, it would still be "
+            "known: give the mean of its accuracies"
+        )
+    features.check(indices)
+
+
+def _rank(count: int, coverage: float) -> int:
+    return math.floor((1 - coverage) * (count + 1) + 1e-9)  # 1e-9: 0.1 * 10 is to be 1, not 0.99999

@@ -1,0 +1,189 @@
+"""Networks' accuracies predicted from the signatures of their blocks.
+
+sum           minus the sum of `loss_change` over the stages, as LANA ranks (Molchanov et al. 2021, arXiv:2107.10624); a line
+              brings it to percent where accuracies are known
+linear        a ridge on the signatures of each stage, as DONNA predicts (Moons et al. 2021, arXiv:2012.08859)
+second-order  the same with squares and products of signatures, shrunk more
+gcn           a graph convolutional network that sees the signatures on the nodes (BRP-NAS, arXiv:2007.08668)
+
+fitted = fit("linear", signatures, indices=indices, accuracies=accuracies)
+fitted.predict(np.arange(len(signatures.config)))
+evaluate(fitted)                                  # search.blockwise.predictors_report: errors with intervals
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from types import MappingProxyType
+
+import numpy as np
+
+from harness.errors import ConfigError, did_you_mean
+from search.accuracy.gcn import GcnConfig
+from search.blockwise.fitting import FEWEST, Fitted, Maker, check_known, deal, fitted
+from search.blockwise.predictors_features import Features, features_of
+from search.blockwise.predictors_gcn import KNOBS, fit_gcn
+from search.blockwise.predictors_linear import Model, fit_linear, fit_second_order, fit_sum, raw_sums
+from search.blockwise.predictors_report import Estimate, Report, evaluate
+from search.blockwise.signatures import FloatArray, Signatures
+from search.latency.features import IndexArray
+
+__all__ = ["PREDICTORS", "Estimate", "Fitted", "Report", "SignaturePredictor", "additive", "evaluate", "fit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of predictor: the `columns` of signatures that it takes by default, and whether it takes a single one.
+
+    Networks are left out one by one up to `one_by_one` of them, then in so many folds.
+    """
+
+    columns: tuple[str, ...]
+    single: bool = False
+    one_by_one: int = 200
+
+
+SUM, LINEAR, SECOND_ORDER, GCN = "sum", "linear", "second-order", "gcn"
+PREDICTORS: Mapping[str, Kind] = MappingProxyType(
+    {
+        SUM: Kind(columns=("loss_change",), single=True),
+        LINEAR: Kind(columns=("nsr", "loss_change")),
+        SECOND_ORDER: Kind(columns=("nsr", "loss_change")),
+        GCN: Kind(columns=("nsr", "loss_change"), one_by_one=5),
+    }
+)
+_NONE = np.array([], dtype=np.int64)
+
+
+def fit(
+    name: str,
+    signatures: Signatures,
+    columns: Sequence[str] | None = None,
+    indices: IndexArray = _NONE,
+    accuracies: FloatArray | None = None,
+    seed: int = 0,
+    *,
+    knobs: GcnConfig = KNOBS,
+) -> Fitted:
+    """Fit a predictor to networks (n,) and their accuracies in percent (n,), and once more without each fold of them.
+
+    `columns` of the signatures, those of its kind by default; "sum" takes one, and knows of each whether more is better. Without
+    networks "sum" gives scores that only rank. `seed` deals folds, and starts the "gcn", whose `knobs` these are.
+
+    Raises:
+        ConfigError: no such predictor or column; too few networks, one given twice, an accuracy that is not finite; a
+            fitted network's signature that is unknown.
+    """
+    features = _features(name, signatures, columns)
+    indices = np.asarray(indices, dtype=np.int64)
+    scores = np.asarray([] if accuracies is None else accuracies, dtype=np.float64)
+    if name == SUM and not len(indices) and not len(scores):
+        return _unfitted(features)
+    check_known(name, features, indices, scores, FEWEST)
+    fold_of = deal(indices, PREDICTORS[name].one_by_one, seed)
+    made = fitted(name, features, _maker(name, seed, knobs), indices, scores, fold_of)
+    # The sums themselves rank without an accuracy; lines fitted without one network each would only blur their order.
+    return replace(made, ranking=raw_sums(features)(indices)) if name == SUM else made
+
+
+def additive(fitted: Fitted) -> tuple[FloatArray, float] | None:
+    """Return what each block adds to the prediction in each stage, (stages, B), and a constant; None if that is not all.
+
+    None for "gcn", and for "second-order" unless leave-one-out left out the products of different stages. Blocks of unknown
+    signature have NaN, which no programme takes: leave them out.
+    """
+    found = fitted.model.additive()
+    if found is None:
+        return None
+    return np.where(fitted.features.known, found[0], np.nan), found[1]
+
+
+class SignaturePredictor:
+    """A `search.methods.loop.Predictor` that sees signatures; no models are made that leave networks out."""
+
+    def __init__(
+        self,
+        name: str,
+        signatures: Signatures,
+        columns: Sequence[str] | None = None,
+        seed: int = 0,
+        *,
+        knobs: GcnConfig = KNOBS,
+    ) -> None:
+        """Choose a predictor and its columns, as `fit` does."""
+        self._name = name
+        self._features = _features(name, signatures, columns)
+        self._make = _maker(name, seed, knobs)
+        self._model: Model | None = raw_sums(self._features) if name == SUM else None
+
+    def fit(self, indices: IndexArray, scores: FloatArray) -> None:
+        """Learn anew from networks (n,) and their accuracies (n,), n of 1 or more; "sum" ranks as it did before.
+
+        Raises:
+            ConfigError: as `search.blockwise.predictors.fit`, but for the least number of networks.
+        """
+        indices, scores = np.asarray(indices, dtype=np.int64), np.asarray(scores, dtype=np.float64)
+        check_known(self._name, self._features, indices, scores, 1)
+        if self._name != SUM:
+            self._model = self._make(self._features, indices, scores)
+
+    def predict(self, indices: IndexArray) -> FloatArray:
+        """Return a score for each network, (n,), higher being better.
+
+        Raises:
+            ConfigError: a network's signature is unknown.
+            ValueError: it was not fitted, and is no "sum".
+        """
+        if self._model is None:
+            raise ValueError(f"predictor {self._name!r}: predict was called before fit")
+        indices = np.asarray(indices, dtype=np.int64)
+        self._features.check(indices)
+        return self._model(indices)
+
+
+def _features(name: str, signatures: Signatures, columns: Sequence[str] | None) -> Features:
+    """Return the columns that a predictor takes.
+
+    Raises:
+        ConfigError: no such predictor or column, or more columns than it takes.
+    """
+    if name not in PREDICTORS:
+        raise ConfigError(
+            f"no predictor is named {name!r}{did_you_mean(name, PREDICTORS)} (there are: {', '.join(PREDICTORS)})"
+        )
+    kind = PREDICTORS[name]
+    chosen = kind.columns if columns is None else tuple(columns)
+    if kind.single and len(chosen) != 1:
+        raise ConfigError(
+            f"predictor {name!r} sums one column, not {', '.join(chosen) or 'none'}; name one, such as {kind.columns[0]}"
+        )
+    return features_of(signatures, chosen)
+
+
+def _maker(name: str, seed: int, knobs: GcnConfig) -> Maker:
+    makers: Mapping[str, Maker] = {
+        SUM: fit_sum,
+        LINEAR: fit_linear,
+        SECOND_ORDER: fit_second_order,
+        GCN: partial(fit_gcn, seed=seed, knobs=knobs),
+    }
+    return makers[name]
+
+
+def _unfitted(features: Features) -> Fitted:
+    """Return the plain sums: a ranking that needed no accuracy."""
+    nothing = np.array([], dtype=np.float64)
+    return Fitted(
+        name=SUM,
+        features=features,
+        model=raw_sums(features),
+        in_percent=False,
+        indices=_NONE,
+        accuracies=nothing,
+        leave_out=nothing,
+        ranking=nothing,
+        fold_of=_NONE,
+        left_out=(),
+    )

@@ -1,0 +1,108 @@
+"""Signatures as features: for each stage and block a row of numbers of one size, and a refusal where one is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import ConfigError
+from search.blockwise.signatures import LATENCY, FloatArray, Signatures
+from search.latency.features import IndexArray, block_digits
+from space import SpaceConfig
+
+HIGHER_IS_BETTER = ("accuracy_change", "agreement")
+POSITIVE = ("mse", "nsr", "params", "macs")  # and latencies: ratios of them say more than differences
+FLOOR = 0.01  # of a stage's median: below it two blocks are held to be equally good, and a logarithm exists
+_CONSTANT = 1e-12  # of a column's largest value: what varies by less is rounding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Features:
+    """The chosen `columns` of signatures: `table`, (stages, B, columns), NaN where unknown."""
+
+    config: SpaceConfig
+    columns: tuple[str, ...]
+    table: FloatArray
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Of which blocks every column is known, (stages, B)."""
+        return np.asarray(np.isfinite(self.table).all(axis=2))
+
+    def check(self, indices: IndexArray) -> None:
+        """Refuse networks (n,) outside the space, and those with a block of which a column is unknown.
+
+        Raises:
+            ConfigError: names the network, or the stage, the block and the column.
+        """
+        if len(indices) and not (indices.min() >= 0 and indices.max() < len(self.config)):
+            worst = indices.min() if indices.min() < 0 else indices.max()
+            raise ConfigError(
+                f"network {worst} is not in space {self.config.name!r} of {len(self.config)} networks"
+            )
+        if self.known.all():
+            return
+        digits = block_digits(self.config, indices)
+        unknown = ~self.known[np.arange(self.config.stages), digits]  # (n, stages)
+        if unknown.any():
+            row, stage = np.argwhere(unknown)[0].tolist()
+            block = digits[row, stage]
+            column = self.columns[int(np.argmin(np.isfinite(self.table[stage, block])))]
+            raise ConfigError(
+                f"signatures: {column} of block {self.config.blocks[block]} in stage {stage} is unknown, and "
+                f"network {indices[row]} has it; distil and sign that block, or leave out networks with it"
+            )
+
+    def scaled(self, *, logarithms: bool, by_stage: bool = True) -> FloatArray:
+        """Return the table with columns of mean 0 and deviation 1 over the known blocks, 0 where unknown or constant.
+
+        `logarithms` takes them of columns that are positive by nature. `by_stage`: each stage for itself, or all alike. The
+        moments are those of all blocks, so they do not move with the few networks whose accuracy is known.
+        """
+        table = self.table.copy()
+        for place, name in enumerate(self.columns):
+            if logarithms and is_positive(name):
+                table[:, :, place] = [_logarithms(row) for row in table[:, :, place]]
+        groups = [[stage] for stage in range(len(table))] if by_stage else [list(range(len(table)))]
+        for stages in groups:
+            for place in range(table.shape[2]):
+                table[stages, :, place] = _scaled(table[stages, :, place])
+        return table
+
+
+def features_of(signatures: Signatures, columns: Sequence[str]) -> Features:
+    """Take columns of signatures as features.
+
+    Raises:
+        ConfigError: no column is named, one twice, or one that the signatures lack.
+    """
+    names = tuple(columns)
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(
+            f"columns {', '.join(names) or 'none'}: name at least one column of the signatures, each once"
+        )
+    table = np.stack([signatures.column(name) for name in names], axis=2)
+    return Features(config=signatures.config, columns=names, table=table)
+
+
+def is_positive(name: str) -> bool:
+    """Whether a column is positive by nature, so that its logarithm makes sense."""
+    return name in POSITIVE or name.startswith(LATENCY)
+
+
+def _logarithms(row: FloatArray) -> FloatArray:
+    """Return a stage's logarithms, (B,), no value taken for less than `FLOOR` of the median; as they are if that is 0."""
+    known = row[np.isfinite(row)]
+    floor = FLOOR * float(np.median(known)) if len(known) else 0.0
+    return np.log(np.maximum(row, floor)) if floor > 0 else row
+
+
+def _scaled(values: FloatArray) -> FloatArray:
+    known = values[np.isfinite(values)]
+    if not len(known) or np.ptp(known) <= _CONSTANT * np.abs(known).max():
+        return np.zeros_like(values)
+    scaled: FloatArray = np.nan_to_num((values - known.mean()) / known.std(), nan=0.0)
+    return scaled

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, get_type_hints
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from harness.commands.accuracies import AccuracySource
 from harness.commands.latency_costs import SHOWN_COVERAGE, LatencySource
+from harness.commands.option_groups import takes
 from harness.commands.options import (
     AccuracyPaths,
     AccuracySd,
@@ -92,28 +91,7 @@ class Selection:
         return joined
 
 
-def takes_selection(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `Typed` before its own; it takes them as the argument `typed`."""
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    hints = get_type_hints(Typed, include_extras=True)
-    shared = [
-        inspect.Parameter(one.name, keyword, default=one.default, annotation=hints[one.name])
-        for one in fields(Typed)
-    ]
-    own = [
-        one.replace(kind=keyword)
-        for one in inspect.signature(command, eval_str=True).parameters.values()
-        if one.name != "typed"
-    ]
-
-    @functools.wraps(command)
-    def with_options(**given: Any) -> None:
-        command(typed=Typed(**{one.name: given.pop(one.name) for one in shared}), **given)
-
-    # Typer reads a command's options from these.
-    with_options.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
-    with_options.__annotations__ = {one.name: one.annotation for one in (*shared, *own)}
-    return with_options
+takes_selection = takes(Typed, "typed")  # gives a command the options of `Typed`
 
 
 def select(typed: Typed, costs: Sequence[str] = ()) -> Selection:

@@ -1,0 +1,38 @@
+"""Options that belong together, as the fields of one dataclass, given to every command that takes them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, get_type_hints
+
+
+def takes(group: type[Any], argument: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of `group`, a dataclass, before its own; it takes them as one argument of that name."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    hints = get_type_hints(group, include_extras=True)
+    shared = [
+        inspect.Parameter(one.name, keyword, default=one.default, annotation=hints[one.name])
+        for one in fields(group)
+    ]
+
+    def give(command: Callable[..., None]) -> Callable[..., None]:
+        own = [
+            one.replace(kind=keyword)
+            for one in inspect.signature(command, eval_str=True).parameters.values()
+            if one.name != argument
+        ]
+
+        @functools.wraps(command)
+        def with_options(**given: Any) -> None:
+            grouped = group(**{one.name: given.pop(one.name) for one in shared})
+            command(**{argument: grouped}, **given)
+
+        # Typer reads a command's options from these.
+        with_options.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
+        with_options.__annotations__ = {one.name: one.annotation for one in (*shared, *own)}
+        return with_options
+
+    return give

@@ -1,0 +1,92 @@
+"""The kinds of units and the functions behind them, in one literal table, and what a function is handed.
+
+A function is called as `function(config, inputs, context)` and returns its content: a dict of weights, numbers and texts that
+`search.training.sealed` writes. It must be pure: all that its result depends on is in the config and the inputs. Whoever changes
+what a function computes counts its version up. Besides the table a kind may be written `module:function`, for functions of
+a user's own; such a module is imported where the unit runs, and its version is always 1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ConfigError, did_you_mean
+
+Content = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Hold what a function may use and its result may not depend on.
+
+    `scratch` is a folder of the unit's own, None where there is none: what is left there by a run that was killed is there
+    again for the next run on this machine, and it is removed once the result is kept. `device` is as torch names it, `threads`
+    are torch's. `tell` takes a short text that says how far the unit is.
+    """
+
+    scratch: Path | None
+    device: str
+    threads: int
+    tell: Callable[[str], None]
+
+
+Function = Callable[[Mapping[str, Any], Mapping[str, Content], Context], Content]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """Name a function by module and name; `seals` is the kind of sealed file that its content is."""
+
+    module: str
+    function: str
+    version: int
+    seals: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "train": Kind(
+        module="search.work.trainings", function="run_training", version=1, seals="trained network"
+    ),
+}
+OWN_SEALS = "work result"
+_OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def find_kind(name: str) -> Kind:
+    """Return the kind of a name: one of the table, or `module:function`.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if name in KINDS:
+        return KINDS[name]
+    if isinstance(name, str) and _OWN.fullmatch(name):
+        module, _, function = name.partition(":")
+        return Kind(module=module, function=function, version=1, seals=OWN_SEALS)
+    near = (
+        did_you_mean(str(name), KINDS)
+        or f"; there are {', '.join(KINDS)}, and 'module:function' for your own"
+    )
+    raise ConfigError(f"there is no kind of unit {name!r}{near}")
+
+
+def load_function(name: str) -> Function:
+    """Import the function of a kind.
+
+    Raises:
+        ConfigError: its module or the function is not there.
+    """
+    kind = find_kind(name)
+    try:
+        function: Function = getattr(import_module(kind.module), kind.function)
+    except (ImportError, AttributeError) as e:
+        raise ConfigError(
+            f"kind {name!r}: {kind.module}.{kind.function} cannot be imported: {e}; "
+            "install it where the unit runs, as `python -c 'import ...'` would find it"
+        ) from e
+    return function

@@ -1,0 +1,157 @@
+"""Run units: those that are done are not run again, what fails names itself, and the others finish.
+
+    results = Results(folder=Path("results"))
+    done = run_units(units, results, LocalPool(processes=2))
+    results.get(done[unit.key])
+
+A runner only computes and keeps content; which units are run, their records and the errors are here, the same for all.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from harness.errors import ConfigError, HarnessError
+from search.work.kinds import Content, Context, load_function
+from search.work.results import Results
+from search.work.unit import Unit
+
+Tell = Callable[[str], None]
+_TOLD_FAILURES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """Say that a unit's content is kept, under which digest, and what it took where."""
+
+    unit: Unit
+    digest: str
+    seconds: float
+    host: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """Say why a unit has no result; `is_input` where what it was given is to blame, as in a ConfigError."""
+
+    unit: Unit
+    message: str
+    is_input: bool = False
+    details: str = ""
+
+
+class Runner(Protocol):
+    """Compute units somewhere. The content is in `results` when its `Done` is yielded; units come in any order."""
+
+    def run(self, units: Sequence[Unit], results: Results, tell: Tell) -> Iterator[Done | Failed]:
+        """Yield how each unit ended, as it ends; close the iterator to stop the others."""
+        ...
+
+
+def run_units(
+    units: Iterable[Unit], results: Results, runner: Runner, tell: Tell = lambda text: None
+) -> dict[str, str]:
+    """Run what is not done and return the digest of each unit's result by the unit's key, in the order of the units.
+
+    The results folder is this process's own meanwhile; where another process runs units there, this one waits. `tell` is told
+    in short texts what goes on; it is called in this process.
+
+    Raises:
+        ConfigError: an input is not in the results folder, or there is no such kind: nothing was run. Also where all that
+            failed, failed by what it was given.
+        HarnessError: units failed; the message names them. The others are done and kept.
+    """
+    wanted = {unit.key: unit for unit in units}
+    with results.locked(tell):
+        done: dict[str, str] = {}
+        for unit in wanted.values():
+            if digest := results.result_of(unit, tell):
+                done[unit.key] = digest
+        rest = [unit for unit in wanted.values() if unit.key not in done]
+        _check(rest, results)
+        failures: list[Failed] = []
+        if rest:
+            if done:
+                tell(f"{len(done)} of {len(wanted)} units are done already")
+            outcomes = runner.run(rest, results, tell)
+            try:
+                for outcome in outcomes:
+                    if isinstance(outcome, Failed):
+                        failures.append(outcome)
+                        tell(f"{outcome.unit} failed: {outcome.message}")
+                        continue
+                    results.record(outcome.unit, outcome.digest, outcome.seconds, outcome.host)
+                    done[outcome.unit.key] = outcome.digest
+                    tell(
+                        f"{outcome.unit} is done in {outcome.seconds:.1f} s, {len(done)} of {len(wanted)} units"
+                    )
+            finally:
+                close = getattr(outcomes, "close", None)
+                if close:
+                    close()  # at once, not when the collector comes by: workers must not outlive an error here
+    if failures:
+        raise _error(failures, len(wanted))
+    return {key: done[key] for key in wanted}
+
+
+def compute(unit: Unit, inputs: Mapping[str, Content], context: Context) -> Content:
+    """Call the function of a unit's kind."""
+    content = load_function(unit.kind)(unit.config, inputs, context)
+    if not isinstance(content, dict):
+        raise TypeError(f"the function of kind {unit.kind!r} returned {type(content).__name__}, not a dict")
+    return content
+
+
+def compute_and_keep(unit: Unit, results: Results, device: str, threads: int, tell: Tell) -> Done | Failed:
+    """Compute a unit on this machine, with inputs from the results folder; what it raises is part of the answer."""
+    import torch
+
+    from search.work.kinds import find_kind
+
+    torch.set_num_threads(threads)
+    begin = time.perf_counter()
+    scratch = results.scratch_of(unit)
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        inputs = {name: results.get(digest) for name, digest in unit.inputs.items()}
+        context = Context(scratch=scratch, device=device, threads=threads, tell=tell)
+        digest = results.add(compute(unit, inputs, context), find_kind(unit.kind).seals)
+    except Exception as e:  # noqa: BLE001 - a unit may raise anything; the others go on
+        return failed(unit, e)
+    return Done(unit=unit, digest=digest, seconds=time.perf_counter() - begin, host=socket.gethostname())
+
+
+def failed(unit: Unit, error: Exception) -> Failed:
+    """Return what a unit raised as a value that travels."""
+    message = str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
+    details = "".join(traceback.format_exception(error))
+    return Failed(unit=unit, message=message, is_input=isinstance(error, ConfigError), details=details)
+
+
+def _check(units: Sequence[Unit], results: Results) -> None:
+    known: dict[str, str | None] = {}
+    for unit in units:
+        for name, digest in unit.inputs.items():
+            if digest not in known:
+                known[digest] = results.trouble_with(digest)
+            if trouble := known[digest]:
+                raise ConfigError(
+                    f"{unit}: input {name!r} cannot be used: {trouble}; add it to the results first"
+                )
+
+
+def _error(failures: Sequence[Failed], count: int) -> HarnessError:
+    told = "\n".join(f"{failure.unit}: {failure.message}" for failure in failures[:_TOLD_FAILURES])
+    rest = f"\nand {len(failures) - _TOLD_FAILURES} more" if len(failures) > _TOLD_FAILURES else ""
+    head = f"{len(failures)} of {count} units failed, the others are done and kept:\n" if count > 1 else ""
+    kind = ConfigError if all(failure.is_input for failure in failures) else HarnessError
+    error = kind(head + told + rest)
+    for failure in failures[:_TOLD_FAILURES]:
+        if failure.details:
+            error.add_note(failure.details)  # what --debug shows
+    return error

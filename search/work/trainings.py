@@ -1,0 +1,154 @@
+"""Trainings as units of work: the kind "train".
+
+    unit = training_unit(architecture, task, Recipe(epochs=20))
+
+Its config has `space` (the name of a known one, or its fields), `architecture`, `task` (the source that `load_task` reads),
+`task_sha256` (of the images; may be left out, and then they are not checked), `recipe` (JSON) and, beside an input `guide`,
+`guide` (its fields). Its inputs are none, or trained networks: `start`, whose weights it begins from, and `guide`, its teacher.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import ConfigError
+from search.work.kinds import Content, Context
+from search.work.unit import Unit
+from space import SPACES, Architecture, ArchitectureError, SpaceConfig, find_space
+
+if TYPE_CHECKING:
+    from search.training.history import Epoch
+    from search.training.images import Task
+    from search.training.recipe import Recipe
+
+_KEYS = ("space", "architecture", "task", "task_sha256", "recipe", "guide")
+
+
+def training_unit(
+    architecture: Architecture,
+    task: Task,
+    recipe: Recipe,
+    inputs: Mapping[str, str] | None = None,
+    guide: Mapping[str, Any] | None = None,
+) -> Unit:
+    """Return the unit of a training; `inputs` are digests of trained networks under "start" and "guide"."""
+    config = {
+        "space": plain_space(architecture.config),
+        "architecture": str(architecture),
+        "task": task.source,
+        "task_sha256": images_sha256(architecture, task, recipe),
+        "recipe": json.loads(recipe.to_json()),
+        **({"guide": dict(guide)} if guide is not None else {}),
+    }
+    return Unit(kind="train", config=config, inputs=inputs or {})
+
+
+def run_training(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
+    """Train the network of a config and return its `trained_content`.
+
+    Raises:
+        ConfigError: the config or an input cannot be used, or the task has other images than those of the config.
+    """
+    from search.training.recipe import Recipe
+    from search.training.tasks import load_task
+    from search.training.trained_files import trained_content
+    from search.training.training import train
+
+    check_keys(config, inputs, _KEYS, ())
+    architecture = architecture_of(config)
+    task = load_task(config["task"], architecture.config)
+    recipe = Recipe.from_json(json.dumps(config["recipe"]))
+    check_images(config, images_sha256(architecture, task, recipe))
+
+    def told(epoch: Epoch) -> None:
+        context.tell(
+            f"epoch {epoch.number} of {recipe.epochs}, {epoch.val.top1:.1f}% of validation images right"
+        )
+
+    return trained_content(train(architecture, task, recipe, context.scratch, context.device, on_epoch=told))
+
+
+# --- what configs of units share ------------------------------------------------------------------
+
+
+def plain_space(config: SpaceConfig) -> str | dict[str, Any]:
+    """Return how a unit's config names a space: by its name where it is a known one, else by its fields."""
+    if SPACES.get(config.name) == config:
+        return config.name
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
+
+
+def space_of(value: object) -> SpaceConfig:
+    """Return the space that a unit's config names.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        if isinstance(value, str):
+            return find_space(value)
+        if isinstance(value, Mapping):
+            fields: dict[str, Any] = {
+                key: tuple(part) if isinstance(part, list) else part for key, part in value.items()
+            }
+            return SpaceConfig(**fields)
+    except (ArchitectureError, TypeError) as e:
+        raise ConfigError(f"unit: space {value!r} cannot be used: {e}") from e
+    raise ConfigError(f"unit: space {value!r} is {type(value).__name__}; give a name or a space's fields")
+
+
+def architecture_of(config: Mapping[str, Any]) -> Architecture:
+    """Return the architecture that a unit's config names.
+
+    Raises:
+        ConfigError: there is none, or it is not of the config's space.
+    """
+    try:
+        return Architecture.parse(config["architecture"], space_of(config["space"]))
+    except ArchitectureError as e:
+        raise ConfigError(f"unit: architecture {config['architecture']!r}: {e}") from e
+
+
+def images_sha256(architecture: Architecture, task: Task, recipe: Recipe) -> str:
+    """Return the SHA-256 of all images and labels of a task, as checkpoints of trainings have it."""
+    from search.training.checkpoints import identity_of
+
+    return identity_of(architecture, task, recipe)["SHA-256 of the images"]
+
+
+def check_images(config: Mapping[str, Any], found: str) -> None:
+    """Refuse a task that is not, image for image, that of the config.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    wanted = config.get("task_sha256", found)
+    if wanted != found:
+        raise ConfigError(
+            f"task {config['task']!r} has images of SHA-256 {found} here, and the unit is of those of {wanted}; "
+            "bring the same files here, or make the unit anew for these"
+        )
+
+
+def check_keys(
+    config: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    known: tuple[str, ...],
+    known_inputs: tuple[str, ...],
+) -> None:
+    """Refuse what a function would pass over: an unknown key of the config, an unknown input.
+
+    Raises:
+        ConfigError: there is one, or a key is missing.
+    """
+    optional = ("task_sha256", "guide")
+    for what, found, names in (("config", config, known), ("inputs", inputs, known_inputs)):
+        for key in found:
+            if key not in names:
+                raise ConfigError(f"unit: the {what} has no {key!r}; there are {', '.join(names) or 'none'}")
+    for key in known:
+        if key not in config and key not in optional:
+            raise ConfigError(f"unit: the config has no {key!r}; a unit's needs it")

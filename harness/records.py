@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 STOP_REASONS = ("precision", "plateau", "cap")
-# What a session is for. A network's and a segment's sessions make estimates; the reference against itself makes the
-# reference latency; a throttled session was measured again, and is kept for whoever wants to look.
-PURPOSES = ("network", "segment", "calibration", "throttled")
+# What a session is for. A network's and a segment's sessions make estimates; a trained network's make those of the one model
+# that has its weights; the reference against itself makes the reference latency; a throttled session was measured again,
+# and is kept for whoever wants to look.
+PURPOSES = ("network", "segment", "trained", "calibration", "throttled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +82,8 @@ class SessionRecord:
 
     `samples` are conditions taken once a second beside the run, each with `at_ns`; `gate` says how long the session waited for
     the device to be fit (`waited_s`), what was still against it when it began (`closed`), and which attempt it is (`attempt`).
-    A segment (`purpose`) has its text and key where a network has architecture and graph hash.
+    A segment (`purpose`) has its text and key where a network has architecture and graph hash; a trained network has the key
+    of its weights in place of the graph hash.
     """
 
     session_id: str

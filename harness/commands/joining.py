@@ -63,14 +63,14 @@ def join(
     behind: dict[str, Behind] = {}
     for name in dict.fromkeys(subjects):
         if name in PROPERTIES:
-            costs[name] = _property(name, config, say)
+            costs[name] = property_cost(name, config, say)
         elif name in files:
             costs[name], behind[name] = file_latency(files[name], name, config)
         else:
             say(f"{name}: predicting the latency of every network from those measured")
             costs[name], behind[name] = stored_latency(store, name, chosen[name], latencies)
     table = Table(config=config, accuracy=found[0], costs=costs, shown=tuple(found[1:]))
-    return Joined(table=table, behind=behind, notes=tuple(_notes(table, behind)))
+    return Joined(table=table, behind=behind, notes=tuple(notes_on(table, behind)))
 
 
 def _space(configurations: Sequence[Configuration]) -> SpaceConfig:
@@ -84,7 +84,8 @@ def _space(configurations: Sequence[Configuration]) -> SpaceConfig:
     return space_of(configurations[0]) if configurations else BLOX
 
 
-def _property(name: str, config: SpaceConfig, say: Callable[[str], None]) -> Cost:
+def property_cost(name: str, config: SpaceConfig, say: Callable[[str], None]) -> Cost:
+    """Return what every network costs in one of `search.constraints.PROPERTIES`, by arithmetic."""
     from search.constraints import PROPERTIES
     from search.table import Cost
     from space.costs import all_macs, all_params
@@ -107,7 +108,7 @@ def _property(name: str, config: SpaceConfig, say: Callable[[str], None]) -> Cos
     return Cost(name=name, unit=PROPERTIES[name], title=title, values=values)
 
 
-def _notes(table: Table, behind: Mapping[str, Behind]) -> list[str]:
+def notes_on(table: Table, behind: Mapping[str, Behind]) -> list[str]:
     """Return what is missing or doubtful in a table; nothing of it is left out in silence."""
     import numpy as np
 

@@ -1,0 +1,153 @@
+"""What the networks and blocks of a library's space cost: latencies on devices, from the store or from files, and the rest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.commands.joining import property_cost
+from harness.commands.latency_costs import Behind, LatencySource, find_configuration, stored_latency
+from harness.commands.latency_files import file_latency, latency_files
+from harness.commands.stored import (
+    configuration_id,
+    measure_command,
+    select_configurations,
+    short_description,
+)
+from harness.errors import ConfigError
+from harness.records import Configuration
+from harness.store import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from search.table import Cost
+    from space import SpaceConfig
+
+_ID = re.compile("[0-9a-f]{4,64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SpaceCosts:
+    """Costs of a space's networks by name, what stands behind each latency, and the latency of each block.
+
+    `blocks` are columns for signatures, "latency:NAME" -> float64 (stages, B) in ms; `sources` say of each column where it
+    is from.
+    """
+
+    costs: Mapping[str, Cost]
+    behind: Mapping[str, Behind]
+    blocks: Mapping[str, NDArray[np.float64]]
+    sources: Mapping[str, str]
+
+
+def costs_of(
+    store: Store,
+    config: SpaceConfig,
+    subjects: Sequence[str],
+    latencies: LatencySource,
+    say: Callable[[str], None],
+) -> SpaceCosts:
+    """Return the costs of every network of a space: names of `search.constraints.PROPERTIES`, else devices.
+
+    Raises: ConfigError, naming a device without measurements of the space and what to type.
+    """
+    from search.blockwise.signatures import LATENCY
+    from search.constraints import PROPERTIES
+
+    files = latency_files(latencies.files)
+    costs: dict[str, Cost] = {}
+    behind: dict[str, Behind] = {}
+    blocks, sources = {}, {}
+    for name in dict.fromkeys(subjects):
+        if name in PROPERTIES:
+            costs[name] = property_cost(name, config, say)
+            continue
+        if name in files:
+            costs[name], behind[name] = file_latency(files[name], name, config)
+        else:
+            configuration = configuration_in(store, name, latencies, config)
+            costs[name], behind[name] = stored_latency(store, name, configuration, latencies)
+        blocks[LATENCY + name], sources[LATENCY + name] = block_latencies(
+            store, behind[name].configuration, costs[name], config
+        )
+    return SpaceCosts(costs=costs, behind=behind, blocks=blocks, sources=sources)
+
+
+def configuration_in(
+    store: Store, subject: str, latencies: LatencySource, config: SpaceConfig
+) -> Configuration:
+    """Return the one configuration of a device, `pixel`, `pixel:tflite` or an id, with networks of a space.
+
+    Raises: ConfigError when it has none, or several, which are never merged.
+    """
+    device, _, runtime = subject.partition(":")
+    first = f"harness measure --device {device} --space {config.name} --models design:1"
+    known = {configuration.device for configuration in store.configurations()}
+    if device not in known and not runtime and _ID.fullmatch(device):
+        found = [find_configuration(store, subject, latencies)]
+        first = f"{measure_command(found[0])} --models design:1"
+    elif device not in known:
+        listed = f"stored: {', '.join(sorted(known))}" if known else "nothing is measured yet"
+        raise ConfigError(f"nothing is stored of device {device!r} ({listed}); measure it: {first}")
+    else:
+        wanted = runtime or latencies.runtime
+        found = select_configurations(
+            store, devices=[device], runtimes=[wanted] if wanted else [], threads=latencies.threads
+        )
+    fitting = [one for one in found if one.space == config.name]
+    if not fitting:
+        spaces = ", ".join(sorted({repr(one.space) for one in found})) or "no space as asked for"
+        raise ConfigError(
+            f"device {subject!r} has measurements of {spaces}, the library is of space {config.name!r}; measure networks of "
+            f"that: {first}"
+        )
+    if len(fitting) > 1:
+        listed = "".join(f"\n  {configuration_id(c)}   {c.device}, {short_description(c)}" for c in fitting)
+        raise ConfigError(
+            f"device {subject!r} has measurements of space {config.name!r} under {len(fitting)} configurations, which are never "
+            f"merged; name the runtime ('{device}:{fitting[0].runtime}', or --runtime), --threads, or an id in place of the "
+            f"device ('{configuration_id(fitting[0])}'):{listed}"
+        )
+    return fitting[0]
+
+
+def block_latencies(
+    store: Store, configuration: Configuration | None, cost: Cost, config: SpaceConfig
+) -> tuple[NDArray[np.float64], str]:
+    """Return the latency of each block with the reduction after it, (stages, B) in ms, and where it is from.
+
+    From segments measured as models of their own, if all cells and reductions are; else what each block adds to the
+    networks' latencies, over the fastest block of its stage.
+    """
+    import numpy as np
+
+    from harness.commands.prediction import load_segments
+    from search.programme import additive_part
+    from space.segments import Segment
+
+    count = 0
+    if configuration is not None:
+        reference = store.reference_latency(configuration)
+        ratios = load_segments(store, configuration)
+        stages = range(config.stages)
+        cells = [
+            [str(Segment(kind="cell", stage=stage, block=block, config=config)) for block in config.blocks]
+            for stage in stages
+        ]
+        reductions = [str(Segment(kind="reduction", stage=stage, config=config)) for stage in stages]
+        needed = [*reductions, *(cell for row in cells for cell in row)]
+        count = sum(name in ratios for name in needed)
+        if reference is not None and count == len(needed):
+            table = np.array([[ratios[cell] for cell in row] for row in cells])
+            table += np.array([ratios[one] for one in reductions])[:, None]
+            return table * (reference.latency_ns / 1e6), "segments measured as models of their own"
+    effects, _ = additive_part(config, cost.values)
+    part = f" ({count} of its segments are measured; 'harness measure --models segments' measures all)"
+    return (
+        effects - effects.min(axis=1, keepdims=True),
+        f"the additive part of the networks' latencies, over each stage's fastest block{part}",
+    )

@@ -1,0 +1,114 @@
+"""The options of `harness search --method blockwise`, and which options belong to which methods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.commands.option_groups import takes
+from harness.errors import ConfigError
+
+METHOD = "blockwise"
+# Of `harness search`, what only the methods that look up accuracies understand.
+FOREIGN = (
+    *("accuracies", "metric", "epoch", "training_seed", "accuracy_sd", "allow_pickle"),
+    *("pareto", "top", "budget", "pool", "batch"),
+)
+_SPELT = {"pool": "--proxy-pool", "batch": "--proxy-batch"}
+
+
+def _option(name: str, text: str, **more: Any) -> Any:
+    return typer.Option(name, help=f"With --method {METHOD}: {text}", **more)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blockwise:
+    """The options of the blockwise method, as the user typed them."""
+
+    library: Annotated[
+        Path | None, _option("--library", "the folder of distilled blocks that 'harness distill' wrote.")
+    ] = None
+    predictor: Annotated[
+        str,
+        _option(
+            "--predictor",
+            "sum, linear, second-order or gcn; all but sum are fitted to --trained. [default: linear with --trained, else sum]",
+        ),
+    ] = ""
+    trained: Annotated[
+        Path | None,
+        _option(
+            "--trained",
+            "a folder that 'harness train' wrote: accuracies of some networks, to fit a predictor to.",
+        ),
+    ] = None
+    finalists: Annotated[
+        int, _option("--finalists", "networks to judge with their library's weights, untrained.", min=1)
+    ] = 20
+    distance: Annotated[
+        int, _option("--distance", "stages in which finalists differ from each other, if possible.", min=1)
+    ] = 2
+    fine_tune: Annotated[
+        int, _option("--fine-tune", "finalists to fine-tune with distillation; 0: none.", min=0)
+    ] = 3
+    fine_tune_epochs: Annotated[int, _option("--fine-tune-epochs", "epochs of each fine-tuning.", min=1)] = 10
+    fine_tune_recipe: Annotated[
+        Path | None,
+        _option(
+            "--fine-tune-recipe",
+            "a training recipe, JSON. [default: the teacher's, with --fine-tune-epochs and --seed]",
+        ),
+    ] = None
+    rounds: Annotated[
+        int,
+        _option(
+            "--rounds",
+            "let the network found be the next teacher, up to so many times, while accuracy gains more than its noise.",
+            min=1,
+        ),
+    ] = 1
+    max_flops: Annotated[
+        float | None,
+        _option(
+            "--max-flops",
+            "begin no round whose training could go beyond so many operations in all, e.g. 1e15.",
+        ),
+    ] = None
+    jobs: Annotated[
+        int, _option("--jobs", "trainings at once, each a process with an equal share of the cores.", min=1)
+    ] = 1
+    accelerator: Annotated[
+        str, _option("--accelerator", "where to train and judge, as torch names it: cpu or cuda.")
+    ] = "cpu"
+    results: Annotated[
+        Path | None,
+        _option(
+            "--results",
+            "a folder that keeps finished trainings: none is done twice. [default: LIBRARY/results]",
+        ),
+    ] = None
+
+
+takes_blockwise = takes(Blockwise, "blockwise")  # gives a command these options
+
+
+def check_method(context: typer.Context, method: str) -> None:
+    """Refuse, by name, options that were typed and do not belong to the method.
+
+    Raises: ConfigError.
+    """
+    own = {one.name for one in fields(Blockwise)}
+    wrong = set(FOREIGN) if method == METHOD else own
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name in wrong and source is not None and source.name == "COMMANDLINE":
+            option = _SPELT.get(name, "--" + name.replace("_", "-"))
+            remedy = (
+                f"--method {METHOD} does not use it; leave it out"
+                if method == METHOD
+                else f"it belongs to --method {METHOD}; add that, or leave {option} out"
+            )
+            raise ConfigError(f"{option} with --method {method}: {remedy}")

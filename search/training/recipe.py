@@ -20,8 +20,9 @@ class Recipe:
     SGD on the cross-entropy; `batch` images a step, the last smaller batch of an epoch kept; `weight_decay` on every
     parameter, biases and BatchNorms too; the learning rate falls to 0 along half a cosine, one step an epoch, without
     warm-up. `augmentation` is applied to training images only. `mixed_precision` computes in bfloat16 where autocast
-    allows it, which needs no scaling of losses, and `channels_last` lays images out with channels last: both change the
-    numbers, and the published trainings have neither. `seed` decides the initial weights, the order of images and the
+    allows it, which needs no scaling of losses, `channels_last` lays images out with channels last, and `fast_depthwise`
+    computes depthwise convolutions of small images as matrix products on a CPU: all three change the numbers, and the
+    published trainings have none. `seed` decides the initial weights, the order of images and the
     augmentation.
 
     Raises:
@@ -38,6 +39,7 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
     mixed_precision: bool = False
     channels_last: bool = False
+    fast_depthwise: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -45,7 +47,7 @@ class Recipe:
             value = getattr(self, name)
             if type(value) is not int or not least <= value < 2**63:
                 self._refuse(name, f"give a whole number of at least {least}")
-        for name in ("nesterov", "mixed_precision", "channels_last"):
+        for name in ("nesterov", "mixed_precision", "channels_last", "fast_depthwise"):
             if type(getattr(self, name)) is not bool:
                 self._refuse(name, "give true or false")
         for name in ("learning_rate", "momentum", "weight_decay", "label_smoothing"):
@@ -88,15 +90,9 @@ class Recipe:
             found = json.loads(text)
         except (ValueError, RecursionError) as e:
             raise ConfigError(f"recipe: the text is not JSON: {e}; write an object such as {{}}") from e
-        values = _known(cls, found, "recipe")
+        values = known_fields(cls, found, "recipe")
         if "augmentation" in values:
-            chosen = _known(Augmentation, values["augmentation"], "recipe: augmentation")
-            try:
-                values["augmentation"] = Augmentation(**chosen)
-            except TypeError as e:  # such as a number where a list belongs
-                raise ConfigError(
-                    f"recipe: augmentation {chosen} cannot be used: {e}; give its fields' types"
-                ) from e
+            values["augmentation"] = augmentation_from(values["augmentation"], "recipe")
         return cls(**values)
 
     @property
@@ -108,7 +104,20 @@ class Recipe:
         raise ConfigError(f"recipe: {name} = {getattr(self, name)!r}; {remedy}")
 
 
-def _known(cls: type[Any], found: object, what: str) -> dict[str, Any]:
+def augmentation_from(found: object, what: str) -> Augmentation:
+    """Return the augmentation of a recipe's JSON; `what` names the recipe in messages.
+
+    Raises:
+        ConfigError: it is no object of its fields, or a value is out of its range.
+    """
+    chosen = known_fields(Augmentation, found, f"{what}: augmentation")
+    try:
+        return Augmentation(**chosen)
+    except TypeError as e:  # such as a number where a list belongs
+        raise ConfigError(f"{what}: augmentation {chosen} cannot be used: {e}; give its fields' types") from e
+
+
+def known_fields(cls: type[Any], found: object, what: str) -> dict[str, Any]:
     """Return the fields of a class that JSON names, lists as tuples.
 
     Raises:

@@ -11,7 +11,7 @@ from made_tasks import NETWORK, PLAIN, RECIPE, TINY, made_task
 from torch.nn.functional import cross_entropy
 
 from harness.errors import ConfigError, HarnessError
-from search.training import training
+from search.training import epochs, training
 from search.training.history import Epoch, Figures, best_epoch
 from search.training.images import Images
 from search.training.tasks import load_task
@@ -83,7 +83,7 @@ def test_the_best_epochs_weights_are_kept_where_a_later_epoch_is_worse(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     task = made_task()
-    real, calls = training._judge, []
+    real, calls = training.judge_split, []
 
     def worse_later(*arguments: object) -> Figures:
         figures = real(*arguments)
@@ -91,7 +91,7 @@ def test_the_best_epochs_weights_are_kept_where_a_later_epoch_is_worse(
         return dataclasses.replace(figures, first=50 - len(calls))
 
     alone = train(NETWORK, task, dataclasses.replace(RECIPE, epochs=3))
-    monkeypatch.setattr(training, "_judge", worse_later)
+    monkeypatch.setattr(training, "judge_split", worse_later)
     trained = train(NETWORK, task, RECIPE)
     assert trained.best.number == 1
     found = judged(dict(trained.weights), NETWORK, task.val)
@@ -128,7 +128,7 @@ def test_all_networks_see_the_same_images_in_the_same_order(monkeypatch: pytest.
     drawn: dict[str, list[torch.Tensor]] = {}
     seen: dict[str, list[torch.Tensor]] = {}
     seeds: dict[str, list[int]] = {}
-    real = training.augment
+    real = epochs.augment
 
     def spy(images: torch.Tensor, *rest: object) -> torch.Tensor:
         drawn.setdefault(name, []).append(images)
@@ -136,7 +136,7 @@ def test_all_networks_see_the_same_images_in_the_same_order(monkeypatch: pytest.
         seeds.setdefault(name, []).append(rest[-1].initial_seed())
         return seen[name][-1]
 
-    monkeypatch.setattr(training, "augment", spy)
+    monkeypatch.setattr(epochs, "augment", spy)
     for name in ("conv", "bconv-bconv+in+out"):
         train(Architecture.parse(name, TINY), made_task(), dataclasses.replace(RECIPE, epochs=2))
     one, another = seen.values()
@@ -172,13 +172,13 @@ def test_the_schedule_reaches_the_optimizer(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_loss_that_is_not_finite_is_refused_with_its_epoch_and_batch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real, calls = training.augment, []
+    real, calls = epochs.augment, []
 
     def poisoned(images: torch.Tensor, *arguments: object) -> torch.Tensor:
         calls.append(len(images))
         return real(images, *arguments) * (float("nan") if len(calls) == 5 else 1)
 
-    monkeypatch.setattr(training, "augment", poisoned)
+    monkeypatch.setattr(epochs, "augment", poisoned)
     with pytest.raises(
         HarnessError, match=r"epoch 2, training at rate .*: the loss of batch 2 is nan; .* learning_rate"
     ):

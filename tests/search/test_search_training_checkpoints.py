@@ -84,13 +84,13 @@ def test_a_training_killed_in_the_midst_of_an_epoch_goes_on_to_the_same_bits(
         "import os, signal, sys; from pathlib import Path\n"
         "import torch; torch.set_num_threads(1)\n"
         "from made_tasks import NETWORK, RECIPE, made_task\n"
-        "from search.training import training\n"
-        "real, calls = training.augment, []\n"
+        "from search.training import epochs, training\n"
+        "real, calls = epochs.augment, []\n"
         "def deadly(*arguments):\n"
         "    calls.append(1)\n"
         "    if len(calls) == 5: os.kill(os.getpid(), signal.SIGKILL)\n"  # epoch 2, batch 2
         "    return real(*arguments)\n"
-        "training.augment = deadly\n"
+        "epochs.augment = deadly\n"
         "training.train(NETWORK, made_task(), RECIPE, Path(sys.argv[1]))\n"
     )
     root = Path(__file__).resolve().parents[2]
@@ -112,7 +112,7 @@ def test_a_finished_training_is_read_and_not_tested_again(
     def never(*_: object) -> Figures:
         raise AssertionError("images were classed again")
 
-    monkeypatch.setattr(training, "_judge", never)
+    monkeypatch.setattr(training, "judge_split", never)
     assert_same(train(NETWORK, TASK, RECIPE, tmp_path), whole)
 
 

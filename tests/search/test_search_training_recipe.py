@@ -48,7 +48,13 @@ def test_the_digest_names_the_recipe() -> None:
             "nesterov": True,
             "weight_decay": 0.1,
         },
-        **{"label_smoothing": 0.1, "mixed_precision": True, "channels_last": True, "seed": 1},
+        **{
+            "label_smoothing": 0.1,
+            "mixed_precision": True,
+            "channels_last": True,
+            "fast_depthwise": True,
+            "seed": 1,
+        },
     }
     assert {*others, "augmentation"} == {field.name for field in dataclasses.fields(Recipe)}
     digests = {dataclasses.replace(Recipe(), **{key: value}).digest for key, value in others.items()}

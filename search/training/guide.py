@@ -1,0 +1,124 @@
+"""What a training may begin from, and a teacher that guides it: fine-tuning.
+
+The teacher sees the same augmented images as the student, in evaluation mode, and the loss of a batch is
+
+    (1 - weight) * cross-entropy(labels, student) + weight * T^2 * KL(softmax(teacher / T) || softmax(student / T))
+
+after Hinton, Vinyals and Dean 2015, arXiv:1503.02531, section 2: softened by a temperature T, gradients become smaller by
+T^2, and are multiplied by it. Both terms are means over the images of the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
+
+from harness.errors import ConfigError
+from search.training.sealed import content_digest
+from search.training.trained import Trained, check_weights, trained_digest
+from space import Architecture
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """Begin from these weights, the state dict of the architecture's network, and not from fresh ones.
+
+    `origin` says where they are from, such as a digest; it is kept with the result.
+
+    Raises:
+        ConfigError: the origin is empty.
+    """
+
+    weights: Mapping[str, Tensor]
+    origin: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.origin, str) or not self.origin.strip():
+            raise ConfigError(
+                f"start: origin = {self.origin!r}; say where the weights are from, such as their digest"
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Guide:
+    """Learn from a teacher too: `weight` is its share of the loss, `temperature` what both networks' logits are divided by.
+
+    The defaults are a middle way, not a published recipe.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+
+    teacher: Trained
+    weight: float = 0.5
+    temperature: float = 4.0
+
+    def __post_init__(self) -> None:
+        for name in ("weight", "temperature"):
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not math.isfinite(value) or value <= 0:
+                raise ConfigError(f"guide: {name} = {value!r}; give a finite number above 0")
+            object.__setattr__(self, name, float(value))
+        if self.weight > 1:
+            raise ConfigError(f"guide: weight = {self.weight}; give a share of the loss, at most 1")
+
+    @property
+    def terms(self) -> dict[str, str]:
+        """The teacher's digest and the two knobs as text: what is kept with the result."""
+        return {
+            "teacher": trained_digest(self.teacher),
+            "weight": repr(self.weight),
+            "temperature": repr(self.temperature),
+        }
+
+
+def beginning_of(start: Start | None, guide: Guide | None) -> dict[str, str]:
+    """Return the part of a training's identity that says what it began from and who guided it; empty without either."""
+    identity: dict[str, str] = {}
+    if start:
+        identity |= {"start": start.origin, "start's weights": content_digest(start.weights)}
+    if guide:
+        identity |= {f"guide's {key}": value for key, value in guide.terms.items()}
+    return identity
+
+
+def check_beginning(architecture: Architecture, start: Start | None, guide: Guide | None) -> None:
+    """Refuse weights that are not the architecture's, and a teacher of another space.
+
+    Raises:
+        ConfigError: they are; the message names what differs.
+    """
+    if start:
+        check_weights(start.weights, architecture, f"start {start.origin!r}")
+    if guide is None:
+        return
+    teacher, config = guide.teacher.architecture, architecture.config
+    differing = [
+        f"{name} {getattr(teacher.config, name)} and {getattr(config, name)}"
+        for name in ("name", "ops", "widths", "image_size", "classes", "in_channels")
+        if getattr(teacher.config, name) != getattr(config, name)
+    ]
+    if differing:
+        raise ConfigError(
+            f"guide: teacher {teacher} is of another space than the student: {'; '.join(differing)}; "
+            f"take a teacher of space {config.name!r}"
+        )
+    check_weights(guide.teacher.weights, teacher, f"guide: teacher {teacher}")
+
+
+def guided_loss(
+    logits: Tensor, taught: Tensor, labels: Tensor, weight: float, temperature: float, smoothing: float = 0.0
+) -> Tensor:
+    """Return the loss of a batch from the student's and the teacher's logits (B, classes) and the labels (B,)."""
+    soft = kl_div(
+        log_softmax(logits / temperature, dim=1),
+        log_softmax(taught / temperature, dim=1),
+        log_target=True,
+        reduction="batchmean",
+    )
+    hard = cross_entropy(logits, labels, label_smoothing=smoothing)
+    return (1 - weight) * hard + weight * temperature**2 * soft

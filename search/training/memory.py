@@ -1,0 +1,68 @@
+"""Out of memory: torch's errors of it told apart from others, and the batch that would fit, by trying.
+
+What a step needs depends on the layers, on how torch computes each and on what else fills the memory, so nothing is worked
+out: steps of half as many images are tried until one passes.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from harness.errors import HarnessError
+
+T = TypeVar("T")
+
+LEAST = 2  # images: BatchNorm may refuse one alone
+_WORDS = ("can't allocate memory", "not enough memory", "bad_alloc", "out of memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory ran out: on an accelerator, or on the CPU, where torch has no class for it."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
+
+
+def within_memory(work: Callable[[], T], step: Callable[[int], object], batch: int, what: str) -> T:
+    """Return what the work gives; where memory runs out, say which batch would fit.
+
+    `batch` is how many images the work takes at once, and `step(images)` does a part of it with so many; it is called only
+    after a failure, and what it does to the network does not matter any more. `what` names the work.
+
+    Raises:
+        HarnessError: memory ran out; the message names the batch and one that fits, or says that none does.
+    """
+    try:
+        return work()
+    except (RuntimeError, MemoryError) as e:
+        if not is_out_of_memory(e):
+            raise
+        found = str(e).partition("\n")[0].strip() or type(e).__name__
+    # Here the error is gone, and with it the frames that held the failed step's tensors.
+    fitting = batch // 2
+    while fitting >= LEAST and not _passes(step, fitting):
+        fitting //= 2
+    remedy = (
+        f"a batch of {fitting} fits, as a trial shows: give the recipe batch {fitting}, which is another recipe with other "
+        "results, or use a device with more memory"
+        if fitting >= LEAST
+        else f"not even a batch of {LEAST} fits: free memory, or use a device with more of it"
+    )
+    raise HarnessError(f"{what}: out of memory with a batch of {batch} images ({found}); {remedy}")
+
+
+def _passes(step: Callable[[int], object], images: int) -> bool:
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    try:
+        step(images)
+    except (RuntimeError, MemoryError) as e:
+        if not is_out_of_memory(e):
+            raise
+        return False
+    return True

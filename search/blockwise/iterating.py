@@ -21,7 +21,7 @@ from harness.errors import ConfigError
 from search.training.history import Figures
 
 if TYPE_CHECKING:
-    from search.training.training import Trained
+    from search.training.trained import Trained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from harness.errors import ConfigError
-from search.blockwise.searching import Plan, State, predicted_table, search_blockwise
+from search.blockwise.candidates import State
+from search.blockwise.searching import Plan, predicted_table, search_blockwise
 from search.constraints import parse_constraint
 from search.table import Cost, Table
 from search.training.history import Figures

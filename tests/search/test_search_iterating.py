@@ -14,7 +14,7 @@ from search.blockwise.iterating import Budget, Iterated, Round, Turn, iterate, n
 from search.training.history import Figures
 
 if TYPE_CHECKING:
-    from search.training.training import Trained
+    from search.training.trained import Trained
 
 
 @dataclass

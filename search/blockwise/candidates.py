@@ -1,0 +1,86 @@
+"""What a blockwise search comes to: finalists, judged untrained, and students, judged after fine-tuning as well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from search.training.history import Figures
+from space import Architecture
+
+if TYPE_CHECKING:
+    from search.training.trained import Trained
+
+State = Mapping[str, Any]  # a state dict of `space.networks.build_network`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A finalist: what was predicted of it, in what the predictor predicts, and how it does with the library's weights.
+
+    `distance`: the number of stages in which it differs at least from the finalists chosen before it.
+    """
+
+    architecture: Architecture
+    predicted: float
+    distance: int
+    plugged: Figures  # validation images
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Student:
+    """A finalist that was looked at on the test images, too, and fine-tuned if that was asked for.
+
+    Fine-tuning does not help every network, so the better weights of the two are kept, by validation top-1, then loss.
+    """
+
+    candidate: Candidate
+    plugged_weights: State
+    plugged_test: Figures
+    trained: Trained | None
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network."""
+        return self.candidate.architecture
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether the weights kept are the fine-tuned ones."""
+        return self.trained is not None and quality(self.trained.best.val) > quality(self.candidate.plugged)
+
+    @property
+    def weights(self) -> State:
+        """The weights kept."""
+        return self.trained.weights if self.trained is not None and self.is_tuned else self.plugged_weights
+
+    @property
+    def val(self) -> Figures:
+        """How the weights kept do on the validation images."""
+        tuned = self.trained is not None and self.is_tuned
+        return self.trained.best.val if tuned and self.trained is not None else self.candidate.plugged
+
+    @property
+    def test(self) -> Figures:
+        """How the weights kept do on the test images."""
+        return self.trained.test if self.trained is not None and self.is_tuned else self.plugged_test
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Found:
+    """A search's candidates and students, each best first by validation images; `allowed` networks were within the limits."""
+
+    allowed: int
+    candidates: tuple[Candidate, ...]
+    students: tuple[Student, ...]
+
+    @property
+    def best(self) -> Student:
+        """The answer."""
+        return self.students[0]
+
+
+def quality(figures: Figures) -> tuple[float, float]:
+    """Return what figures are compared by, higher is better: top-1, then a low loss."""
+    return figures.top1, -figures.loss

@@ -87,7 +87,7 @@ def evaluate(
         n=len(truth),
         coverage=coverage,
         mae=_of_means(np.abs(errors), drawn, level) if fitted.in_percent else None,
-        rmse=_root(_of_means(errors**2, drawn, level)) if fitted.in_percent else None,
+        rmse=_of_means(errors**2, drawn, level, root=True) if fitted.in_percent else None,
         kendall=_ranked(ranking, truth, drawn, level, centred=False),
         spearman=_ranked(ranking, truth, drawn, level, centred=True),
     )
@@ -121,14 +121,16 @@ def _drawn(count: int, draws: int, seed: int) -> Iterator[FloatArray]:
         yield np.bincount(picks.ravel(), minlength=some * count).reshape(some, count).astype(np.float64)
 
 
-def _of_means(values: FloatArray, drawn: list[FloatArray], level: tuple[float, float]) -> Estimate:
-    means = np.concatenate([weights @ values for weights in drawn]) / len(values)
-    low, high = np.quantile(means, level)
-    return Estimate(value=float(values.mean()), low=float(low), high=float(high))
-
-
-def _root(squares: Estimate) -> Estimate:
-    return Estimate(value=squares.value**0.5, low=squares.low**0.5, high=squares.high**0.5)
+def _of_means(
+    values: FloatArray, drawn: list[FloatArray], level: tuple[float, float], *, root: bool = False
+) -> Estimate:
+    """Return the mean of values (n,), or with `root` the root of their mean."""
+    means = np.concatenate(
+        [values.mean(keepdims=True), *(weights @ values / len(values) for weights in drawn)]
+    )
+    found = np.sqrt(means) if root else means
+    low, high = np.quantile(found[1:], level)
+    return Estimate(value=float(found[0]), low=float(low), high=float(high))
 
 
 def _ranked(

@@ -17,7 +17,10 @@ from harness.errors import HarnessError
 T = TypeVar("T")
 
 LEAST = 2  # images: BatchNorm may refuse one alone
-_WORDS = ("can't allocate memory", "not enough memory", "bad_alloc", "out of memory")
+_WORDS = (
+    *("can't allocate memory", "not enough memory", "bad_alloc", "out of memory"),
+    *("could not create a primitive", "could not create a memory"),  # oneDNN's words for it
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -57,7 +60,7 @@ def within_memory(work: Callable[[], T], step: Callable[[int], object], batch: i
 
 def _passes(step: Callable[[int], object], images: int) -> bool:
     gc.collect()
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         torch.cuda.empty_cache()
     try:
         step(images)

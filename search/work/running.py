@@ -133,6 +133,22 @@ def failed(unit: Unit, error: Exception) -> Failed:
     return Failed(unit=unit, message=message, is_input=isinstance(error, ConfigError), details=details)
 
 
+def told_of(unit: Unit, tell: Tell) -> Tell:
+    """Return what a unit itself tells by: its texts, after its name."""
+    return lambda text: tell(f"{unit}: {text}")
+
+
+def given_up(unit: Unit, ended: str, attempts: int) -> Failed:
+    """Return the failure of a unit whose process was lost each time; `ended` says how the last time."""
+    return Failed(
+        unit=unit,
+        message=(
+            f"{ended}, {attempts} times in a row. Systems kill processes when memory runs out: run fewer at once, "
+            "or give a smaller batch, then run it again"
+        ),
+    )
+
+
 def _check(units: Sequence[Unit], results: Results) -> None:
     known: dict[str, str | None] = {}
     for unit in units:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ConfigError
@@ -34,15 +34,26 @@ def training_unit(
     inputs: Mapping[str, str] | None = None,
     guide: Mapping[str, Any] | None = None,
 ) -> Unit:
-    """Return the unit of a training; `inputs` are digests of trained networks under "start" and "guide"."""
-    config = {
+    """Return the unit of a training; `inputs` are digests of trained networks under "start" and "guide".
+
+    `guide` gives fields of `search.training.guide.Guide` beside the teacher; the others have their defaults.
+
+    Raises:
+        ConfigError: the guide has no teacher, or no such field.
+    """
+    config: dict[str, Any] = {
         "space": plain_space(architecture.config),
         "architecture": str(architecture),
         "task": task.source,
         "task_sha256": images_sha256(architecture, task, recipe),
         "recipe": json.loads(recipe.to_json()),
-        **({"guide": dict(guide)} if guide is not None else {}),
     }
+    if "guide" in (inputs or {}):
+        config["guide"] = guide_knobs(guide or {})
+    elif guide:
+        raise ConfigError(
+            f"training: guide {dict(guide)!r} has no teacher; give its digest as the input 'guide'"
+        )
     return Unit(kind="train", config=config, inputs=inputs or {})
 
 
@@ -52,23 +63,53 @@ def run_training(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
     Raises:
         ConfigError: the config or an input cannot be used, or the task has other images than those of the config.
     """
+    from search.training.guide import Guide, Start
     from search.training.recipe import Recipe
     from search.training.tasks import load_task
-    from search.training.trained_files import trained_content
+    from search.training.trained_files import trained_content, trained_digest, trained_from
     from search.training.training import train
 
-    check_keys(config, inputs, _KEYS, ())
+    check_keys(config, inputs, _KEYS, ("start", "guide"))
     architecture = architecture_of(config)
     task = load_task(config["task"], architecture.config)
     recipe = Recipe.from_json(json.dumps(config["recipe"]))
     check_images(config, images_sha256(architecture, task, recipe))
+
+    more: dict[str, Any] = {}
+    if "start" in inputs:
+        start = trained_from(inputs["start"], "input 'start'")
+        more["start"] = Start(weights=start.weights, origin=trained_digest(start))
+    if "guide" in inputs:
+        knobs = guide_knobs(config.get("guide", {}))
+        more["guide"] = Guide(teacher=trained_from(inputs["guide"], "input 'guide'"), **knobs)
+    elif "guide" in config:
+        raise ConfigError(
+            "unit: the config has a 'guide' and the inputs have none; give the teacher as input"
+        )
 
     def told(epoch: Epoch) -> None:
         context.tell(
             f"epoch {epoch.number} of {recipe.epochs}, {epoch.val.top1:.1f}% of validation images right"
         )
 
-    return trained_content(train(architecture, task, recipe, context.scratch, context.device, on_epoch=told))
+    return trained_content(
+        train(architecture, task, recipe, context.scratch, context.device, on_epoch=told, **more)
+    )
+
+
+def guide_knobs(given: Mapping[str, Any]) -> dict[str, float]:
+    """Return all fields of a guide beside its teacher, by name; what is not given has its default.
+
+    Raises:
+        ConfigError: there is no such field, or it is no number.
+    """
+    from search.training.guide import Guide
+
+    defaults = {item.name: item.default for item in fields(Guide) if item.name != "teacher"}
+    for name, value in given.items():
+        if name not in defaults or type(value) not in (int, float):
+            raise ConfigError(f"guide: {name} = {value!r}; give numbers for {' and '.join(defaults)}")
+    return {name: float(given.get(name, value)) for name, value in defaults.items()}  # 1 and 1.0 are one key
 
 
 # --- what configs of units share ------------------------------------------------------------------

@@ -1,0 +1,97 @@
+"""Processes of this package: spawned, joined to their parent by a link, ended with it, however it ends.
+
+They are spawned, not forked: torch's threads do not survive a fork. So a script that runs units in processes keeps what it
+does under `if __name__ == "__main__":`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import connection, resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+_STOP_S = 5.0  # how long a process may take to end before it is killed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Child:
+    """Hold a process and the parent's end of the link to it."""
+
+    process: SpawnProcess
+    link: Connection
+
+    def heard(self) -> Any:
+        """Return what the child said first of what is unheard; None where it said nothing, and so is dead if it is `ready`."""
+        try:
+            return self.link.recv() if self.link.poll() else None
+        except (OSError, EOFError):
+            return None
+
+
+def start(target: Callable[..., None], *arguments: Any) -> Child:
+    """Start `target(link, *arguments)` in a process of its own; `target` is a function of an importable module."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_begin, args=(target, theirs, *arguments), daemon=True)
+    with _interrupts_held():
+        process.start()
+    theirs.close()  # so that the link ends when the process does
+    return Child(process=process, link=ours)
+
+
+def ready(children: Sequence[Child], timeout_s: float | None = None) -> list[Child]:
+    """Wait until children say something or die, and return them; what one said before it died is heard first."""
+    things = [thing for child in children for thing in (child.link, child.process.sentinel)]
+    found = connection.wait(things, timeout_s)
+    return [child for child in children if child.link in found or child.process.sentinel in found]
+
+
+def stop(children: Sequence[Child]) -> list[str]:
+    """End processes and return how each ended, for messages."""
+    for child in children:
+        child.process.terminate()
+    ends = []
+    for child in children:
+        child.process.join(_STOP_S)
+        if child.process.is_alive():
+            child.process.kill()
+            child.process.join()
+        code = child.process.exitcode or 0
+        ends.append(
+            f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        )
+        child.link.close()
+        child.process.close()
+    return ends
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    # A process inherits which signals are blocked: Ctrl-C, which a terminal sends to all, then reaches the parent alone,
+    # and the parent stops the others. The tracker, which spawning starts and which unblocks them, has to be there before.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(target: Callable[..., None], link: Connection, *arguments: Any) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    target(link, *arguments)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)  # a parent that was killed could not stop this one

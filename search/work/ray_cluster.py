@@ -1,0 +1,150 @@
+"""Run units on a Ray cluster (`pip install 'harness[cluster]'`), whose nodes share no disk with this machine.
+
+    run_units(units, results, RayCluster(address="10.0.0.1:6379"))
+
+It is called on any node of a cluster that was started with, on the first machine and then on each other,
+
+    RAY_USAGE_STATS_ENABLED=0 ray start --head --include-dashboard=false
+    RAY_USAGE_STATS_ENABLED=0 ray start --address=10.0.0.1:6379
+
+Every node needs the same Python and Ray, and this project's dependencies; the project's own code travels with the units, so
+that all nodes run that of the caller. A CIFAR folder has to be on every node under the same path; other tasks need no files.
+Inputs and results travel sealed; the results folder is the caller's alone.
+
+Ray itself is only imported in a process of its own, `search.work.ray_driver`: a lost head ends the process that talks to
+it, a wrong address makes it wait for minutes, and it prints its news to stdout, here into `ray.log` in the results folder.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from harness.errors import ConfigError, HarnessError
+from search.work.processes import ready, start, stop
+from search.work.results import Results
+from search.work.running import Done, Failed, Tell
+from search.work.unit import Unit
+
+LOG = "ray.log"
+_ADDRESS = re.compile(r"auto|(?P<host>[^\s:/]+):(?P<port>[0-9]{1,5})")
+_REACH_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Hold what the process that talks to Ray is told."""
+
+    address: str
+    threads: int
+    device: str
+    retries: int
+    patience_s: float
+    code: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayCluster:
+    """Compute units on the Ray cluster at `address`: HOST:PORT of its first machine, or "auto" for this machine's.
+
+    Each unit gets `threads_each` processors and as many threads of torch and, where `device` is "cuda", one GPU. A unit whose
+    process or node is lost is tried again elsewhere, `retries` times at most. `connect_s` is how long connecting may take,
+    `patience_s` how long to wait when no node that is left could run a unit. `modules` are folders of packages, or files
+    of modules, that kinds of a user's own are in: they travel too.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+
+    address: str = "auto"
+    threads_each: int = 1
+    device: str = "cpu"
+    retries: int = 2
+    connect_s: float = 60.0
+    patience_s: float = 60.0
+    modules: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not _ADDRESS.fullmatch(self.address):
+            raise ConfigError(
+                f"Ray: address {self.address!r}; give HOST:PORT as `ray start --head` prints it, or 'auto'"
+            )
+        for name, least in (("threads_each", 1), ("retries", 0)):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise ConfigError(f"Ray: {name} = {value!r}; give a whole number of at least {least}")
+
+    def run(self, units: Sequence[Unit], results: Results, tell: Tell) -> Iterator[Done | Failed]:
+        """Yield how each unit ended, as it ends.
+
+        Raises:
+            ConfigError: Ray is not installed, or no cluster answers at the address.
+            HarnessError: the cluster is lost; what was done is kept.
+        """
+        if find_spec("ray") is None:
+            raise ConfigError("Ray is not installed; pip install 'harness[cluster]', or run on this machine")
+        self._reach()
+        order = Order(
+            address=self.address,
+            threads=self.threads_each,
+            device=self.device,
+            retries=self.retries,
+            patience_s=self.patience_s,
+            code=(*_own_packages(), *(Path(path).absolute() for path in self.modules)),
+        )
+        from search.work.ray_driver import drive
+
+        log = results.folder / LOG
+        driver = start(drive, order, list(units), results.folder, log)
+        left = {unit.key: unit for unit in units}
+        deadline: float | None = time.monotonic() + self.connect_s
+        try:
+            while left:
+                rest = None if deadline is None else max(0.0, deadline - time.monotonic())
+                if not ready([driver], rest):
+                    raise self._nobody(f"it did not answer as Ray does within {self.connect_s:g} s")
+                said = driver.heard()
+                if isinstance(said, HarnessError):
+                    raise said
+                if isinstance(said, Done | Failed):
+                    del left[said.unit.key]
+                    yield said
+                elif isinstance(said, str):
+                    deadline = None  # it says nothing before it is connected
+                    tell(said)
+                elif said is None:
+                    raise HarnessError(
+                        f"Ray: the connection to {self.address} was lost with {len(left)} units to do; what was done is "
+                        f"kept. See {log}, look at the cluster with `ray status`, and run it again"
+                    )
+        finally:
+            stop([driver])
+
+    def _reach(self) -> None:
+        """Refuse at once what is not there at all."""
+        found = _ADDRESS.fullmatch(self.address)
+        if found and found["host"]:
+            try:
+                socket.create_connection((found["host"], int(found["port"])), _REACH_S).close()
+            except (OSError, OverflowError, UnicodeError) as e:
+                raise self._nobody(f"nobody listens there: {getattr(e, 'strerror', None) or e}") from e
+
+    def _nobody(self, reason: str) -> ConfigError:
+        return ConfigError(
+            f"Ray: no cluster at {self.address!r}: {reason}. Start one with `ray start --head --include-dashboard=false`, and "
+            "give the address that it prints"
+        )
+
+
+def _own_packages() -> list[Path]:
+    """Return the folders of this project's packages that units need."""
+    import harness
+    import search
+    import space
+
+    return [Path(next(iter(package.__path__))).absolute() for package in (harness, search, space)]

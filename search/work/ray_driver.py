@@ -1,0 +1,210 @@
+"""The process that talks to Ray, and what runs on the nodes; only here is ray imported.
+
+Retries are counted here, not by Ray, so that each is told. Inputs are put into Ray's object store once, sealed; results
+come back sealed and are verified before they are kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from importlib import import_module
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import ConfigError, HarnessError
+from search.work.kinds import Context, find_kind
+from search.work.results import Results, sealed_kind
+from search.work.running import Done, Failed, compute, failed, given_up
+from search.work.unit import Unit
+
+if TYPE_CHECKING:
+    from search.work.ray_cluster import Order
+
+_TICK_S = 0.5  # how often progress is asked for
+_LOOK_S = 5.0  # how often nodes are counted
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray warns of a change to come unless it is set
+}
+
+
+def drive(link: Connection, order: Order, units: Sequence[Unit], folder: Path, log: Path) -> None:
+    """Run units on a cluster and send how each ended: texts to tell, `Done`, `Failed`, or one error and no more."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with log.open(
+        "wb"
+    ) as file:  # Ray's own news are for nobody's screen, and its stdout is not ours to write to
+        os.dup2(file.fileno(), sys.stdout.fileno())
+        os.dup2(file.fileno(), sys.stderr.fileno())
+    os.environ.update(_SETTINGS)
+    try:
+        _connect(order)
+        for said in _run(order, units, Results(folder=folder)):
+            link.send(said)
+    except HarnessError as e:
+        link.send(e)
+    except Exception as e:
+        logging.exception("the driver of Ray ends")
+        link.send(HarnessError(f"Ray: {type(e).__name__}: {e}; see {log}, and run it again"))
+    with suppress(EOFError):
+        link.recv()  # until the parent has heard all and ends this process
+
+
+def _connect(order: Order) -> None:
+    ray = _ray()
+    try:
+        ray.init(
+            address=order.address,
+            runtime_env={
+                "py_modules": [str(path) for path in order.code],
+                "excludes": ["**/__pycache__"],
+            },
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
+    except (ConnectionError, RuntimeError, ValueError) as e:
+        raise ConfigError(
+            f"Ray: no cluster at {order.address!r} that this machine is a node of: {e}. Start one with "
+            "`ray start --head --include-dashboard=false`, or join it with `ray start --address=HOST:PORT`"
+        ) from e
+
+
+def _run(order: Order, units: Sequence[Unit], results: Results) -> Iterator[Done | Failed | str]:
+    ray = _ray()
+    lost: type[Exception] = import_module("ray.exceptions").RayError
+    strategies: Any = import_module("ray.util.scheduling_strategies")
+    here = strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    mailbox = ray.remote(_Mailbox).options(num_cpus=0, scheduling_strategy=here, max_restarts=-1).remote()
+    work = ray.remote(_work).options(
+        num_cpus=order.threads, num_gpus=int(order.device.startswith("cuda")), max_retries=0
+    )
+    nodes = _able(order)
+    yield f"connected to Ray at {order.address}: {len(nodes)} nodes that can run a unit"
+
+    digests = {digest for unit in units for digest in unit.inputs.values()}
+    inputs = {digest: ray.put(results.sealed(digest)) for digest in digests}
+
+    def submit(unit: Unit) -> Any:
+        given = [inputs[digest] for digest in unit.inputs.values()]
+        return work.remote(unit, order.threads, order.device, mailbox, *given)
+
+    running = {submit(unit): unit for unit in units}
+    names = {unit.key: str(unit) for unit in units}
+    attempts = Counter[str]()
+    mail = mailbox.take.remote()
+    looked = able_at = time.monotonic()
+    while running:
+        finished, _ = ray.wait(list(running), timeout=_TICK_S)
+        if ray.wait([mail], timeout=0)[0]:
+            texts: list[tuple[str, str]] = []
+            with suppress(lost):  # it was lost with its node and starts anew: a text less is no harm
+                texts = ray.get(mail)
+            yield from (f"{names[key]}: {text}" for key, text in texts)
+            mail = mailbox.take.remote()
+        for reference in finished:
+            unit = running.pop(reference)
+            try:
+                answer = ray.get(reference)
+            except lost as e:
+                reason = f"its process or node was lost ({type(e).__name__})"
+                attempts[unit.key] += 1
+                if attempts[unit.key] > order.retries:
+                    yield given_up(unit, reason, attempts[unit.key])
+                else:
+                    yield f"{unit}: {reason}; it is tried again"
+                    running[submit(unit)] = unit
+                continue
+            yield answer if isinstance(answer, Failed) else _kept(unit, results, *answer)
+        now = time.monotonic()
+        if now - looked > _LOOK_S:
+            looked = now
+            former, nodes = nodes, _able(order)
+            for name in former - nodes:
+                yield f"node {name[:12]} is lost; {len(nodes)} nodes can run a unit"
+            able_at = now if nodes else able_at
+            if now - able_at > order.patience_s:
+                raise HarnessError(
+                    f"Ray: for {order.patience_s:g} s no node of {order.address} could run a unit: each needs {order.threads} "
+                    f"processors on device {order.device!r}, and {len(running)} are to do; what was done is kept. Start nodes "
+                    "with `ray start --address=HOST:PORT`, or ask for fewer threads, and run it again"
+                )
+
+
+def _kept(unit: Unit, results: Results, data: bytes, seconds: float, host: str) -> Done | Failed:
+    try:
+        digest = results.accept(data, find_kind(unit.kind).seals, f"result of {unit} from {host}")
+    except ConfigError as e:
+        return failed(unit, e)
+    return Done(unit=unit, digest=digest, seconds=seconds, host=host)
+
+
+def _able(order: Order) -> set[str]:
+    """Return the ids of the nodes that are large enough for a unit, whether or not they are busy."""
+    ray = _ray()
+    gpus = int(order.device.startswith("cuda"))
+    return {
+        node["NodeID"]
+        for node in ray.nodes()
+        if node["Alive"]
+        and node["Resources"].get("CPU", 0) >= order.threads
+        and node["Resources"].get("GPU", 0) >= gpus
+    }
+
+
+def _ray() -> Any:
+    """Return the module, to type checkers of machines with and without it the same."""
+    return import_module("ray")
+
+
+# --- on the nodes ---------------------------------------------------------------------------------
+
+
+class _Mailbox:
+    """Hold what units tell until the driver takes it: an actor."""
+
+    def __init__(self) -> None:
+        self.texts: list[tuple[str, str]] = []
+
+    def put(self, key: str, text: str) -> None:
+        self.texts.append((key, text))
+
+    def take(self) -> list[tuple[str, str]]:
+        taken, self.texts = self.texts, []
+        return taken
+
+
+def _work(
+    unit: Unit, threads: int, device: str, mailbox: Any, *given: bytes
+) -> Failed | tuple[bytes, float, str]:
+    """Compute a unit of sealed inputs, in the order of its own: its sealed content, seconds and host."""
+    import torch
+
+    from search.training.sealed import seal, unseal
+
+    torch.set_num_threads(threads)
+    begin = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="harness-unit-", ignore_cleanup_errors=True) as scratch:
+        context = Context(
+            scratch=Path(scratch),
+            device=device,
+            threads=threads,
+            tell=lambda text: mailbox.put.remote(unit.key, text),
+        )
+        try:
+            inputs = {
+                name: unseal(sealed_kind(data, name), data, f"input {name!r}")
+                for name, data in zip(unit.inputs, given, strict=True)
+            }
+            data = seal(find_kind(unit.kind).seals, compute(unit, inputs, context))
+        except Exception as e:  # noqa: BLE001 - a unit may raise anything; the others go on
+            return failed(unit, e)
+    return data, time.perf_counter() - begin, socket.gethostname()

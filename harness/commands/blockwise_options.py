@@ -106,9 +106,8 @@ def check_method(context: typer.Context, method: str) -> None:
         source = context.get_parameter_source(name)
         if name in wrong and source is not None and source.name == "COMMANDLINE":
             option = _SPELT.get(name, "--" + name.replace("_", "-"))
-            remedy = (
-                f"--method {METHOD} does not use it; leave it out"
-                if method == METHOD
-                else f"it belongs to --method {METHOD}; add that, or leave {option} out"
+            if method == METHOD:
+                raise ConfigError(f"{option} means nothing to --method {METHOD}; leave it out")
+            raise ConfigError(
+                f"{option} belongs to --method {METHOD}, not to {method!r}; add --method {METHOD}, or leave it out"
             )
-            raise ConfigError(f"{option} with --method {method}: {remedy}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.commands.blockwise_options import METHOD, Blockwise, check_method, takes_blockwise
 from harness.commands.options import (
     DevicesFile,
     JsonFlag,
@@ -39,9 +40,11 @@ search.command()(compare)
 
 @search.callback()
 @takes_selection
+@takes_blockwise
 def find(
     context: typer.Context,
     typed: Typed,
+    blockwise: Blockwise,
     pareto: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,7 +59,8 @@ def find(
         str,
         typer.Option(
             "--method",
-            help="exhaustive looks at every accuracy; others (see 'harness search compare') at --budget of them.",
+            help="exhaustive looks at every accuracy; others (see 'harness search compare') at --budget of them; blockwise "
+            "needs none: it searches a --library of distilled blocks, fine-tunes and exports.",
         ),
     ] = EXHAUSTIVE,
     budget: Annotated[
@@ -75,7 +79,12 @@ def find(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write all networks within the limits to this CSV file."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write all networks within the limits to this CSV file. With --method blockwise: the folder for the trained "
+            "network, its models and what repeats it.",
+        ),
     ] = None,
     devices_file: DevicesFile = None,
     store_url: StoreOption = "",
@@ -85,9 +94,26 @@ def find(
 
     Latencies are measured where they are, and predicted elsewhere. With --confidence the far end of each interval meets the
     limit. With --verify the best ones are measured before the answer is given.
+
+    With --method blockwise no accuracies are needed: --library names the blocks that 'harness distill' trained.
     """
     if context.invoked_subcommand is not None:
         _refuse_options(context)
+        return
+    check_method(context, method)
+    if method == METHOD:
+        from harness.commands.blockwise import Request, find_blockwise
+
+        request = Request(
+            show=tuple(show or ()),
+            seed=seed,
+            verify=verify,
+            output=output,
+            devices_file=devices_file,
+            store_url=store_url,
+            json_output=json_output,
+        )
+        find_blockwise(typed, blockwise, request, _say)
         return
     from search.methods.table import parse_method
 

@@ -1,0 +1,213 @@
+"""The answer of a blockwise search as plain values: what was found, how good and how fast it is, and what repeats it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.commands.blockwise_repeat import commands, recipe_documents, versions
+from harness.commands.blockwise_round import prediction_intervals
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.commands.blockwise_round import Searched
+    from harness.commands.blockwise_work import Setting
+    from harness.latencies import Latency
+    from search.blockwise.candidates import Student
+    from search.blockwise.iterating import Iterated
+    from search.training.history import Figures
+    from search.training.trained import Trained
+
+FORMAT, VERSION = "blockwise-answer", 1
+
+Measured = Mapping[str, Mapping[str, "Latency"]]  # by device and network's text: the trained model itself
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answer:
+    """A search at its end: the round and the student chosen, and what was measured of finished models, None if nothing was.
+
+    `within` says whether the student meets the limits by all that is known now; `iterated` is None for a single round.
+    """
+
+    setting: Setting
+    searched: Searched
+    student: Student
+    measured: Measured | None
+    within: bool
+    iterated: Iterated | None
+    library: Path
+    argv: Sequence[str]
+
+
+def answer_document(answer: Answer) -> dict[str, Any]:
+    """Return the answer in JSON's types; accuracies in percent, latencies in ms. Keys of synthetic values hold the word."""
+    from search.training.trained import trained_digest
+
+    setting, searched, student = answer.setting, answer.searched, answer.student
+    library, architecture = searched.library, student.architecture
+    teacher, task = library.teacher, setting.task
+    rounds = 1 if answer.iterated is None else len(answer.iterated.rounds)
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "space": library.config.name,
+        "architecture": str(architecture),
+        "graph_hash": architecture.graph_hash,
+        "index": architecture.index,
+        "task": {"name": task.name, "source": task.source, "synthetic": task.synthetic},
+        "accuracy": accuracy_document(answer),
+        "costs": costs_document(answer, student),
+        "within_limits": answer.within,
+        "constraints": [
+            {
+                "constraint": str(one),
+                "limit": one.limit,
+                "by": "interval" if setting.confident else "estimate",
+            }
+            for one in setting.constraints
+        ],
+        "networks_within_limits": searched.found.allowed,
+        "latencies": {name: str(behind) for name, behind in setting.costs.behind.items()},
+        "predictor": predictor_document(searched, setting),
+        "candidates": candidate_documents(searched, task.synthetic),
+        "students": [student_document(answer, one) for one in searched.found.students],
+        "teacher": {
+            "architecture": str(teacher.architecture),
+            "digest": trained_digest(teacher),
+            **_accuracies(teacher, task.synthetic),
+        },
+        "library": {
+            "folder": str(answer.library),
+            "digest": library.digest,
+            "blocks": [0 if one is None else len(one.blocks) for one in library.stages],
+        },
+        "signatures": {
+            "digest": searched.signatures.digest,
+            "block_latencies": dict(setting.costs.sources),
+        },
+        "recipes": recipe_documents(library, setting),
+        "seeds": {
+            "search": setting.seed,
+            "teacher": teacher.recipe.seed,
+            "distil": [one.recipe.seed for one in library.stages if one is not None],
+            "fine_tune": setting.recipe.seed,
+        },
+        "training_flops": searched.flops,
+        "rounds": None if answer.iterated is None else answer.iterated.to_plain(),
+        "environment": {} if student.trained is None else dict(student.trained.environment),
+        "versions": versions(),
+        "commands": commands(answer.library, library, answer.argv, rounds=rounds),
+    }
+
+
+def accuracy_document(answer: Answer) -> dict[str, Any]:
+    """Return the accuracies of the weights kept, and of those before and after fine-tuning."""
+    student, synthetic = answer.student, answer.setting.task.synthetic
+    return {
+        **_figures(student.val, student.test, synthetic),
+        "images": {"val": student.val.images, "test": student.test.images},
+        "weights": "fine-tuned" if student.is_tuned else "of the library, not fine-tuned",
+        **_before_and_after(student, synthetic),
+    }
+
+
+def student_document(answer: Answer, student: Student) -> dict[str, Any]:
+    """Return one network that was fine-tuned or, where none was, the best finalist."""
+    return {
+        "architecture": str(student.architecture),
+        "index": student.architecture.index,
+        "weights": "fine-tuned" if student.is_tuned else "of the library, not fine-tuned",
+        **_before_and_after(student, answer.setting.task.synthetic),
+        "costs": costs_document(answer, student),
+    }
+
+
+def costs_document(answer: Answer, student: Student) -> dict[str, Any]:
+    """Return what a student costs; the latency of the finished model itself where it was measured."""
+    costs, index = answer.searched.table.costs, student.architecture.index
+    found: dict[str, Any] = {}
+    for name, cost in costs.items():
+        one: dict[str, Any] = {"value": _number(cost.values[index]), "unit": cost.unit}
+        if cost.low is not None and cost.high is not None:
+            one |= {
+                "low": _number(cost.low[index]),
+                "high": _number(cost.high[index]),
+                "coverage": cost.coverage,
+            }
+        if cost.measured is not None and cost.grades is not None:
+            one["grade"] = str(cost.grades[index]) or None
+            one["source"] = "measured with random weights" if cost.measured[index] else "predicted"
+        row = (answer.measured or {}).get(name, {}).get(str(student.architecture))
+        if row is not None:
+            low, high = row.interval_ms or (None, None)
+            one = {
+                "value": row.latency_ms,
+                "unit": "ms",
+                "low": low,
+                "high": high,
+                "coverage": cost.coverage,
+                "grade": row.grade,
+                "source": "measured with the weights of this answer",
+                "sessions": row.estimate.sessions,
+                "findings": [str(finding.message) for finding in row.findings],
+                "before": one,
+            }
+        found[name] = one
+    return found
+
+
+def candidate_documents(searched: Searched, synthetic: bool) -> list[dict[str, Any]]:
+    """Return the finalists, best first by their library's weights, with what was predicted of them."""
+    candidates = searched.found.candidates
+    intervals = prediction_intervals(searched.fitted, [one.architecture.index for one in candidates])
+    key = _word(synthetic) + searched.table.accuracy.metric
+    percent = "_percent" if searched.fitted.in_percent else ""
+    return [
+        {
+            "architecture": str(one.architecture),
+            "index": one.architecture.index,
+            f"{key}{percent}": one.predicted,
+            **({f"{key}_low_percent": low, f"{key}_high_percent": high} if percent else {}),
+            f"{_word(synthetic)}plugged_in_val_top1_percent": one.plugged.top1,
+            "distance": one.distance,
+        }
+        for one, (low, high) in zip(candidates, intervals, strict=True)
+    ]
+
+
+def predictor_document(searched: Searched, setting: Setting) -> dict[str, Any]:
+    """Return which predictor ranked the networks, on what it was fitted, and how it does on networks left out."""
+    return {
+        "name": searched.fitted.name,
+        "columns": list(searched.fitted.features.columns),
+        "fitted_to": 0 if setting.known is None else len(setting.known.indices),
+        "origin": [] if setting.known is None else list(setting.known.origin),
+        "leave_out": None if searched.report is None else asdict(searched.report),
+    }
+
+
+def _before_and_after(student: Student, synthetic: bool) -> dict[str, Any]:
+    return {
+        "plugged_in": _figures(student.candidate.plugged, student.plugged_test, synthetic),
+        "fine_tuned": None if student.trained is None else _accuracies(student.trained, synthetic),
+    }
+
+
+def _accuracies(trained: Trained, synthetic: bool) -> dict[str, float]:
+    return _figures(trained.best.val, trained.test, synthetic)
+
+
+def _figures(val: Figures, test: Figures, synthetic: bool) -> dict[str, float]:
+    word = _word(synthetic)
+    return {f"{word}val_top1_percent": val.top1, f"{word}test_top1_percent": test.top1}
+
+
+def _word(synthetic: bool) -> str:
+    return "synthetic_" if synthetic else ""
+
+
+def _number(value: float) -> float | None:
+    return float(value) if abs(value) < float("inf") else None

@@ -1,0 +1,126 @@
+"""From the command line, a library and the store to the setting of a blockwise search; whatever does not fit is refused here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.commands.blockwise_costs import SpaceCosts, costs_of
+from harness.commands.blockwise_options import Blockwise
+from harness.commands.blockwise_work import Setting, known_accuracies
+from harness.commands.selection import Selection, check_intervals
+from harness.errors import ConfigError
+
+if TYPE_CHECKING:
+    from search.blockwise.library import BlockLibrary
+    from search.blockwise.searching import Plan
+    from search.training.recipe import Recipe
+
+
+def load_whole_library(folder: Path) -> BlockLibrary:
+    """Return a library of which every stage was distilled.
+
+    Raises: ConfigError naming the stages that are missing, and the command that distils them.
+    """
+    from search.blockwise.library import TEACHER, load_library
+
+    library = load_library(folder)
+    if library.missing:
+        stages = ", ".join(map(str, library.missing))
+        raise ConfigError(
+            f"--library {folder}: of {library.config.stages} stages, {stages} {'is' if len(library.missing) == 1 else 'are'} not "
+            f"distilled; run: harness distill {folder / TEACHER} --output {folder}"
+        )
+    return library
+
+
+def prepare(
+    selection: Selection,
+    library: BlockLibrary,
+    own: Blockwise,
+    folder: Path,
+    seed: int,
+    store_url: str,
+    say: Callable[[str], None],
+) -> Setting:
+    """Return the setting of all rounds; whether any network is within the limits is known here, before the first one.
+
+    Raises: ConfigError when something does not fit, or no network does.
+    """
+    from harness.commands.stored import open_store
+    from search.blockwise.searching import Plan
+    from search.training.guide import Guide
+    from search.training.tasks import load_task
+    from search.work.local_pool import LocalPool
+    from search.work.results import Results
+
+    config = library.config
+    store = open_store(store_url)
+    try:
+        costs = costs_of(store, config, selection.costs, selection.latencies, say)
+    finally:
+        store.close()
+    if selection.confident:
+        check_intervals(selection, costs.costs, costs.behind)
+    plan = Plan(finalists=own.finalists, fine_tune=own.fine_tune, distance=own.distance)
+    _check_limits(selection, library, costs, plan)
+    known = None if own.trained is None else known_accuracies(own.trained, library)
+    guide = Guide(library.teacher)
+    return Setting(
+        task=load_task(library.teacher.source, config),
+        costs=costs,
+        constraints=selection.constraints,
+        confident=selection.confident,
+        plan=plan,
+        predictor=own.predictor or ("sum" if known is None else "linear"),
+        known=known,
+        recipe=fine_tune_recipe(own, seed, library),
+        guide={"weight": guide.weight, "temperature": guide.temperature},
+        seed=seed,
+        device=own.accelerator,
+        results=Results(folder=own.results or folder / "results"),
+        runner=LocalPool(
+            processes=own.jobs,
+            threads_each=max(1, (os.cpu_count() or 1) // own.jobs),
+            device=own.accelerator,
+        ),
+        say=say,
+    )
+
+
+def fine_tune_recipe(own: Blockwise, seed: int, library: BlockLibrary) -> Recipe:
+    """Return the recipe of fine-tuning: a file's, or the teacher's with other epochs and another seed.
+
+    Raises: ConfigError when the file cannot be used.
+    """
+    from search.training.recipe import Recipe
+
+    path = own.fine_tune_recipe
+    if path is None:
+        return replace(library.teacher.recipe, epochs=own.fine_tune_epochs, seed=seed)
+    try:
+        return Recipe.from_json(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--fine-tune-recipe {path}: cannot be read: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"--fine-tune-recipe {path}: {error}") from error
+
+
+def _check_limits(selection: Selection, library: BlockLibrary, costs: SpaceCosts, plan: Plan) -> None:
+    """Raise ConfigError when no network of the space is within the limits, whatever its accuracy."""
+    import numpy as np
+
+    from search.blockwise.searching import choose, predicted_table
+
+    table = predicted_table(
+        library.config,
+        lambda indices: np.zeros(len(indices)),
+        costs.costs,
+        metric="none",
+        origin=(),
+        synthetic=False,
+    )
+    choose(table, selection.constraints, plan, confident=selection.confident)

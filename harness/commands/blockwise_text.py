@@ -1,0 +1,86 @@
+"""A blockwise search's answer as text for people; a synthetic value never stands without the word."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from harness.commands.blockwise_answer import costs_document
+from harness.commands.tables import print_table
+
+if TYPE_CHECKING:
+    from harness.commands.blockwise_answer import Answer
+    from search.blockwise.candidates import Student
+
+CANDIDATES = 10  # shown
+
+
+def print_blockwise(answer: Answer) -> None:
+    """Print what was searched, the finalists, the networks that were fine-tuned, and the answer."""
+    setting, searched, found = answer.setting, answer.searched, answer.searched.found
+    library = searched.library
+    word = "synthetic " if setting.task.synthetic else ""
+    typer.echo(
+        f"library {answer.library}, teacher {library.teacher.architecture}: {library.teacher.best.val.top1:.2f} % of "
+        f"{word}validation images ({setting.task.name})"
+    )
+    for name, behind in setting.costs.behind.items():
+        typer.echo(f"{name}: {behind}")
+    typer.echo(
+        f"predictor {searched.fitted.name} of {', '.join(searched.fitted.features.columns)}: {_judged(answer)}"
+    )
+    limits = ", ".join(map(str, setting.constraints)) or "no limit"
+    typer.echo(f"{found.allowed:,} of {len(library.config):,} networks are within {limits}")
+    score = f"{word}predicted %" if searched.fitted.in_percent else f"{word}score"
+    rows = [
+        [str(one.architecture), f"{one.predicted:.3f}", f"{one.plugged.top1:.2f}", str(one.distance)]
+        for one in found.candidates[:CANDIDATES]
+    ]
+    title = f"finalists with the library's weights, {len(rows)} of {len(found.candidates)}"
+    print_table(title, ["network", score, f"{word}val %", "stages apart"], rows, right=[1, 2, 3])
+    columns = ["network", f"{word}val % before", "after", f"{word}test % before", "after"]
+    for name, cost in searched.table.costs.items():
+        columns += [f"{name}{' ms' if cost.unit == 'ms' else ''}", "interval", "of"]
+    print_table("students", columns, [_student(answer, one) for one in found.students], right=[1, 2, 3, 4])
+    kept = (
+        "fine-tuned"
+        if answer.student.is_tuned
+        else "with the library's weights, which fine-tuning did not better"
+    )
+    if answer.student.trained is None:
+        kept = "with the library's weights"
+    verdict = "" if answer.within else ", NOT within the limits as measured"
+    typer.echo(
+        f"answer: {answer.student.architecture}, {kept}: {word}val {answer.student.val.top1:.2f} %, {word}test "
+        f"{answer.student.test.top1:.2f} %{verdict}"
+    )
+
+
+def _judged(answer: Answer) -> str:
+    report, known = answer.searched.report, answer.setting.known
+    if report is None or known is None:
+        return "fitted to no accuracy, it only ranks"
+    parts = [f"fitted to {report.n} networks"]
+    for name, one in (("mean error", report.mae), ("Kendall", report.kendall)):
+        if one is not None:
+            parts.append(f"{name} {one.value:.2f} ({one.low:.2f} .. {one.high:.2f})")
+    return ", ".join(parts) + ", each left out"
+
+
+def _student(answer: Answer, student: Student) -> list[str]:
+    trained = student.trained
+    cells = [
+        str(student.architecture),
+        f"{student.candidate.plugged.top1:.2f}",
+        "-" if trained is None else f"{trained.best.val.top1:.2f}",
+        f"{student.plugged_test.top1:.2f}",
+        "-" if trained is None else f"{trained.test.top1:.2f}",
+    ]
+    for one in costs_document(answer, student).values():
+        value, low, high = one["value"], one.get("low"), one.get("high")
+        cells.append("unknown" if value is None else f"{value:.4g}")
+        cells.append("" if low is None or high is None else f"{low:.3f} .. {high:.3f}")
+        grade = f", grade {one['grade']}" if one.get("grade") else ""
+        cells.append(f"{one.get('source', 'arithmetic')}{grade}")
+    return cells

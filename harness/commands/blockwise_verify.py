@@ -1,0 +1,103 @@
+"""`harness search --method blockwise --verify K`: the finished networks themselves are measured, and the answer is corrected."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.commands.blockwise_models import Finished, measure_finished
+
+if TYPE_CHECKING:
+    from harness.commands.blockwise import Request
+    from harness.commands.blockwise_work import Setting
+    from harness.commands.selection import Selection
+    from harness.latencies import Latency
+    from search.blockwise.candidates import Student
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Verdict:
+    """The best student that is within the limits as measured, or the best of all where none is; `status` is the campaigns'.
+
+    `measured` are latencies by device and network's text.
+    """
+
+    student: Student
+    measured: dict[str, dict[str, Latency]]
+    within: bool
+    status: int
+
+
+def verify_students(
+    students: Sequence[Student], setting: Setting, selection: Selection, request: Request, work: Path
+) -> Verdict:
+    """Measure students, best first, with their own weights on every device of the store that is searched, at level final.
+
+    Raises: ConfigError when no such device is searched, or it is not in devices.toml.
+    """
+    from search.blockwise.plugged import write_weights
+
+    finished = []
+    for number, student in enumerate(students):
+        path = work / f"student-{number}.pt"
+        digest = write_weights(path, student.weights)
+        finished.append(Finished(architecture=student.architecture, path=path, digest=digest))
+    configurations = {
+        name: behind.configuration
+        for name, behind in setting.costs.behind.items()
+        if behind.configuration is not None
+    }
+    names = {one.key: str(one.architecture) for one in finished}
+    setting.say(f"measuring {len(finished)} finished networks on {', '.join(configurations)}")
+    rows, status = measure_finished(
+        finished,
+        configurations,
+        devices_file=request.devices_file,
+        store_url=request.store_url,
+        cache_dir=work / "fragments",
+        coverage=selection.latencies.coverage,
+        quiet=request.json_output and not sys.stderr.isatty(),
+    )
+    measured = {device: {names[key]: row for key, row in by_key.items()} for device, by_key in rows.items()}
+    for student in students:
+        _report(student, measured, setting)
+    for student in students:
+        if is_within(student, measured, setting):
+            return Verdict(student=student, measured=measured, within=True, status=status)
+    return Verdict(student=students[0], measured=measured, within=False, status=status)
+
+
+def is_within(student: Student, measured: dict[str, dict[str, Latency]], setting: Setting) -> bool:
+    """Return whether a student's measured latencies meet every limit on them; one that was not measured meets none."""
+    import numpy as np
+
+    for constraint in setting.constraints:
+        if constraint.subject not in measured:
+            continue  # not of a device of the store: it was within the limit before
+        row = measured[constraint.subject].get(str(student.architecture))
+        if row is None:
+            return False
+        value = row.latency_ms
+        if setting.confident:
+            if row.interval_ms is None:
+                return False
+            value = row.interval_ms[1] if constraint.is_upper else row.interval_ms[0]
+        if not constraint.holds(np.array([value]))[0]:
+            return False
+    return True
+
+
+def _report(student: Student, measured: dict[str, dict[str, Latency]], setting: Setting) -> None:
+    parts = []
+    for name, rows in measured.items():
+        row, cost = rows.get(str(student.architecture)), setting.costs.costs[name]
+        if row is not None:
+            before = cost.values[student.architecture.index]
+            parts.append(
+                f"{name} {row.latency_ms:.3f} ms, {before:.3f} before ({row.latency_ms / before - 1:+.1%})"
+            )
+    verdict = "within the limits" if is_within(student, measured, setting) else "not within the limits"
+    setting.say(f"{student.architecture}: {', '.join(parts) or 'not measured'}: {verdict}")

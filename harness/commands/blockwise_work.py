@@ -1,0 +1,218 @@
+"""The work of a blockwise search, kept so that none is done twice: signing, fine-tuning, distilling; and what it costs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.commands.blockwise_costs import SpaceCosts
+from harness.errors import ConfigError
+
+if TYPE_CHECKING:
+    from search.blockwise.library import BlockLibrary
+    from search.blockwise.searching import FineTune, Plan
+    from search.blockwise.signatures import Signatures
+    from search.constraints import Constraint
+    from search.training.images import Task
+    from search.training.recipe import Recipe
+    from search.training.trained import Trained
+    from search.work.results import Results
+    from search.work.running import Runner
+    from search.work.unit import Unit
+    from space import Architecture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Known:
+    """Validation accuracies of some trained networks, in percent, and where they are from."""
+
+    indices: NDArray[np.int64]
+    accuracies: NDArray[np.float64]
+    origin: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Setting:
+    """What all rounds of a search have in common; `recipe` is that of fine-tuning, `device` as torch names it."""
+
+    task: Task
+    costs: SpaceCosts
+    constraints: tuple[Constraint, ...]
+    confident: bool
+    plan: Plan
+    predictor: str
+    known: Known | None
+    recipe: Recipe
+    guide: Mapping[str, float]
+    seed: int
+    device: str
+    results: Results
+    runner: Runner
+    say: Callable[[str], None]
+
+
+def signed(library: BlockLibrary, setting: Setting) -> Signatures:
+    """Return a library's signatures, kept beside the results: signing judges the teacher once for each block.
+
+    Raises: ConfigError when the file cannot be written.
+    """
+    from search.blockwise.signing import sign
+
+    from search.blockwise.signatures import Signatures
+
+    path = setting.results.folder / f"signatures-{library.digest}.json"
+    if path.is_file():
+        try:
+            return Signatures.load(path)
+        except ConfigError as error:
+            setting.say(f"{error}; signing again")
+    setting.say(f"signing {library.config.stages} stages of {len(library.config.blocks)} blocks")
+    found = sign(library, setting.task, device=setting.device)
+    _make_folder(setting.results.folder)
+    found.save(path)
+    return found
+
+
+def fine_tuner(library: BlockLibrary, setting: Setting) -> FineTune:
+    """Return what fine-tunes networks from the library's weights, as units of work: what is done already is not done again."""
+    from search.training.trained_files import trained_from
+    from search.work.running import run_units
+
+    def tune(architectures: Sequence[Architecture]) -> list[Trained]:
+        units = finetune_units(library, architectures, setting)
+        setting.say(f"fine-tuning {len(units)} networks for {setting.recipe.epochs} epochs each")
+        done = run_units(units, setting.results, setting.runner, setting.say)
+        return [
+            trained_from(setting.results.get(done[unit.key]), str(setting.results.path_of(done[unit.key])))
+            for unit in units
+        ]
+
+    return tune
+
+
+def distilled(teacher: Trained, like: BlockLibrary, setting: Setting) -> BlockLibrary:
+    """Return the library of a new teacher, distilled as the blocks of another library were."""
+    from search.blockwise.library import BlockLibrary, stage_from
+    from search.training.trained_files import KIND, trained_content
+    from search.work.running import run_units
+    from search.work.trainings import plain_space
+    from search.work.unit import Unit
+
+    results = setting.results
+    digest = results.add(trained_content(teacher), KIND)
+    units = [
+        Unit(
+            kind="distil-stage",
+            config={
+                "space": plain_space(like.config),
+                "task": setting.task.source,
+                "stage": place,
+                "recipe": json.loads(like.stage(place).recipe.to_json()),
+            },
+            inputs={"teacher": digest},
+        )
+        for place in range(like.config.stages)
+    ]
+    setting.say(f"distilling {len(units)} stages of {teacher.architecture}")
+    done = run_units(units, results, setting.runner, setting.say)
+    stages = tuple(stage_from(results.get(done[unit.key])) for unit in units)
+    return BlockLibrary(teacher=teacher, stages=stages)
+
+
+def finetune_units(
+    library: BlockLibrary, architectures: Sequence[Architecture], setting: Setting
+) -> list[Unit]:
+    """Return the unit of each network's fine-tuning; teacher and stages are kept as their inputs."""
+    from search.blockwise.library import KIND as STAGE
+    from search.blockwise.library import stage_content
+    from search.training.trained_files import KIND, trained_content
+    from search.work.trainings import plain_space
+    from search.work.unit import Unit
+
+    results = setting.results
+    inputs = {"teacher": results.add(trained_content(library.teacher), KIND)}
+    for place in range(library.config.stages):
+        inputs[f"stage{place}"] = results.add(stage_content(library.stage(place)), STAGE)
+    return [
+        Unit(
+            kind="finetune",
+            config={
+                "space": plain_space(library.config),
+                "architecture": str(one),
+                "task": setting.task.source,
+                "recipe": json.loads(setting.recipe.to_json()),
+                "guide": dict(setting.guide),
+            },
+            inputs=inputs,
+        )
+        for one in architectures
+    ]
+
+
+def distilling_cost(teacher: Trained, like: BlockLibrary, task: Task) -> float:
+    """Return the operations that distilling a teacher takes as another library was; see `search.study.costs`."""
+    from search.study.costs import distilling_flops
+
+    return math.fsum(
+        distilling_flops(
+            like.config,
+            teacher.architecture.index,
+            one.stage,
+            len(task.train),
+            one.recipe.epochs,
+            one.recipe.views,
+        )
+        for one in like.stages
+        if one is not None
+    )
+
+
+def tuning_cost(teacher: Trained, index: int, setting: Setting) -> float:
+    """Return the operations that fine-tuning a network under a teacher takes."""
+    from search.study.costs import guided_flops
+
+    return guided_flops(
+        teacher.architecture.config,
+        index,
+        teacher.architecture.index,
+        len(setting.task.train),
+        setting.recipe.epochs,
+    )
+
+
+def known_accuracies(folder: Path, library: BlockLibrary) -> Known:
+    """Return the validation accuracies of a folder that `harness train` wrote.
+
+    Raises: ConfigError when it holds none, or trainings of another task than the library's.
+    """
+    from harness.commands.trained_networks import stored_units
+    from search.work.results import Results
+    from space.accuracies import load_accuracies
+    from space.dataset import DatasetError
+
+    for unit in stored_units(Results(folder=folder)):
+        if unit.config["task"] != library.teacher.source:
+            raise ConfigError(
+                f"--trained {folder}: its networks were trained on {unit.config['task']!r}, the library's teacher on "
+                f"{library.teacher.source!r}; give trainings on the same images"
+            )
+    try:
+        found = load_accuracies([folder], metric="val_top1", config=library.config)
+    except DatasetError as error:
+        raise ConfigError(f"--trained {folder}: {error}") from error
+    indices = np.flatnonzero(~np.isnan(found.values))
+    return Known(indices=indices, accuracies=found.values[indices], origin=found.origin)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be made: {error}; name another with --results") from error

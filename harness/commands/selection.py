@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.commands.accuracies import AccuracySource
-from harness.commands.latency_costs import SHOWN_COVERAGE, LatencySource
+from harness.commands.latency_costs import SHOWN_COVERAGE, Behind, LatencySource
 from harness.commands.option_groups import takes
 from harness.commands.options import (
     AccuracyPaths,
@@ -31,6 +31,7 @@ from harness.errors import ConfigError
 if TYPE_CHECKING:
     from harness.commands.joining import Joined
     from search.constraints import Constraint
+    from search.table import Cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,18 +78,26 @@ class Selection:
         finally:
             store.close()
         if self.confident:
-            for constraint in self.constraints:
-                cost = joined.table.cost(constraint.subject)
-                if cost.measured is None and constraint.subject in joined.behind:
-                    raise ConfigError(
-                        f"--confidence: the latencies of {constraint.subject!r} have no intervals: leave it out"
-                    )
-                if cost.coverage is not None and cost.coverage < self.latencies.coverage:
-                    raise ConfigError(
-                        f"--confidence {self.latencies.coverage:g}: the intervals of {constraint.subject!r}, from a file, "
-                        f"hold with {cost.coverage:g}; give that, or search in the store"
-                    )
+            check_intervals(self, joined.table.costs, joined.behind)
         return joined
+
+
+def check_intervals(selection: Selection, costs: Mapping[str, Cost], behind: Mapping[str, Behind]) -> None:
+    """Refuse a confidence that the intervals of a limited latency do not have.
+
+    Raises: ConfigError.
+    """
+    for constraint in selection.constraints:
+        cost = costs[constraint.subject]
+        if cost.measured is None and constraint.subject in behind:
+            raise ConfigError(
+                f"--confidence: the latencies of {constraint.subject!r} have no intervals: leave it out"
+            )
+        if cost.coverage is not None and cost.coverage < selection.latencies.coverage:
+            raise ConfigError(
+                f"--confidence {selection.latencies.coverage:g}: the intervals of {constraint.subject!r}, from a file, "
+                f"hold with {cost.coverage:g}; give that, or search in the store"
+            )
 
 
 takes_selection = takes(Typed, "typed")  # gives a command the options of `Typed`

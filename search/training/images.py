@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -94,6 +95,16 @@ class Task:
                 f"synthetic = {self.synthetic}",
                 f"the names of synthetic tasks, and only theirs, hold {TOLD!r}",
             )
+
+    @property
+    def images_digest(self) -> str:
+        """The SHA-256 of all images and labels, 64 hexadecimal characters."""
+        content = hashlib.sha256()
+        for images in (self.train, self.val, self.test):
+            for array in (images.images, images.labels):
+                content.update(f"{array.dtype} {array.shape}".encode())
+                content.update(np.ascontiguousarray(array).data)
+        return content.hexdigest()
 
     def _refuse(self, what: str, remedy: str) -> None:
         raise ConfigError(f"task {self.name!r}: {what}; {remedy}")

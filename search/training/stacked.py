@@ -51,8 +51,8 @@ class StackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, N*Cin) to (B, N*Cout)."""
-        weight = self.weight.unflatten(0, (self.members, -1))  # (N, Cout, Cin)
-        each = x.unflatten(1, (self.members, -1)).transpose(0, 1)  # (N, B, Cin)
+        weight = self.weight.view(self.members, -1, self.weight.shape[1])  # (N, Cout, Cin)
+        each = x.reshape(len(x), self.members, -1).transpose(0, 1)  # (N, B, Cin)
         y: Tensor = torch.bmm(each, weight.transpose(1, 2)).transpose(0, 1).flatten(1)
         return y + self.bias
 
@@ -85,6 +85,10 @@ def stack(members: Sequence[nn.Module], shared_input: bool = False) -> nn.Module
 class StackedCells(nn.Module):
     """N cells of one width, of any blocks: all first ops of a kind run as one, then all second ones."""
 
+    _prev: Tensor
+    _inp: Tensor
+    _sc: Tensor
+
     def __init__(self, cells: Sequence[Cell]) -> None:
         super().__init__()
         blocks = [cell.block for cell in cells]
@@ -109,7 +113,7 @@ class StackedCells(nn.Module):
         channels = x.shape[1] // self.members
         prev, inp, sc = (
             flags.to(x.dtype).repeat_interleave(channels).view(1, -1, 1, 1)
-            for flags in (self._prev, self._inp, self._sc)  # type: ignore[operator]
+            for flags in (self._prev, self._inp, self._sc)
         )
         node2 = self._run(self.op1, torch.addcmul(inp * x, prev, node1), len(self._first), 0)
         return torch.addcmul(node2, sc, node1)
@@ -163,7 +167,7 @@ class StackedNetworks(nn.Module):
         self.members = len(networks)
         self.stem = stack([network.stem for network in networks], shared_input=True)
         each = zip(*(network.stages for network in networks), strict=True)
-        self.stages = nn.ModuleList(StackedStages(stages) for stages in each)  # type: ignore[arg-type]
+        self.stages = nn.ModuleList(StackedStages(stages) for stages in each)
         self.head = stack([network.head for network in networks])
 
     def forward(self, images: Tensor) -> Tensor:
@@ -172,7 +176,7 @@ class StackedNetworks(nn.Module):
         for stage in self.stages:
             x = stage(x)
         logits: Tensor = self.head(x)
-        return logits.unflatten(1, (self.members, -1))
+        return logits.reshape(len(logits), self.members, -1)
 
     def unstacked(self) -> list[dict[str, Tensor]]:
         """Return the state dict of each network, as `space.networks.Network` loads it."""
@@ -205,8 +209,9 @@ def repeated(x: Tensor, count: int) -> Tensor:
 
 def _members(x: Tensor, count: int, rows: Tensor) -> Tensor:
     """Return the channels of some of `count` members, in the order of `rows`: (B, len(rows)*C, H, W), channels last."""
-    last = x.permute(0, 2, 3, 1).unflatten(3, (count, -1))  # (B, H, W, N, C)
-    return last.index_select(3, rows).flatten(3).permute(0, 3, 1, 2)
+    last = x.permute(0, 2, 3, 1)  # (B, H, W, N*C)
+    each = last.reshape(*last.shape[:3], count, -1)  # (B, H, W, N, C)
+    return each.index_select(3, rows).flatten(3).permute(0, 3, 1, 2)
 
 
 def _by_op(ops: Sequence[str | None]) -> tuple[list[list[int]], list[int]]:

@@ -54,8 +54,8 @@ def train_together(
 ) -> list[Trained]:
     """Train networks of fresh weights and test each once, with the weights of its own best epoch; results in their order.
 
-    `folder` keeps one checkpoint of all after every epoch, from which the same call goes on. `on_epoch` is told the number of each
-    finished epoch. Layers lie channels last whatever the recipe says.
+    `folder` keeps one checkpoint of all after every epoch, from which the same call goes on. `on_epoch` is told the number of
+    each finished epoch. Layers lie channels last whatever the recipe says.
 
     Raises:
         ConfigError: as `train`; or there is no network, or they are of several spaces.
@@ -132,6 +132,7 @@ def train_together(
         Trained(
             architecture=architecture,
             task=task.name,
+            source=task.source,
             synthetic=task.synthetic,
             recipe=recipe,
             history=tuple(history),

@@ -1,0 +1,366 @@
+"""Distil the blocks of one stage from a teacher, all of them together, to be read top to bottom.
+
+    teacher = load_trained(Path("teacher.harness"))
+    stage = distil_stage(teacher, load_task(teacher.source, TINY), 0, DistilRecipe(epochs=20))
+    stage.nsr                               # (B,): how far each block is from answering as the teacher's stage does
+
+Every candidate block learns alone to turn what the teacher's stage reads into what it answers (DNA, arXiv:1911.13053; DONNA,
+arXiv:2012.08859; LANA, arXiv:2107.10624). The teacher runs once over the images; its features are shared by all blocks; and the
+blocks are stacked into one module of grouped convolutions (`search.training.stacked`), in which each has the gradients that it
+would have alone. A block's initial weights depend on the recipe's seed, the stage and the block, not on which others are trained.
+Shapes at the line ends are (batch, channels, height, width); N blocks are trained at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from harness.errors import ConfigError, HarnessError
+from search.blockwise.distil_recipe import DistilRecipe
+from search.blockwise.features import MEMORY_BYTES, Features, check_stage, teacher_features
+from search.blockwise.library import StageLibrary
+from search.training.environment import environment_of
+from search.training.images import Task
+from search.training.memory import within_memory
+from search.training.sealed import read_sealed, write_sealed
+from search.training.stacked import StackedStages, repeated
+from search.training.trained import Trained, trained_digest
+from space import Block, SpaceConfig
+from space.networks import Stage
+
+NAME = "distilling.harness"  # in a folder: the blocks that are ready, and those that are being trained
+KIND = "unfinished distillation"
+ACTIVATION_BYTES = 2 << 30  # about what the feature maps of all blocks trained at once may take
+_MAPS = 300  # feature maps of a stage's width that a block keeps for its gradients, at most: by count of bconv's layers
+_CHECK_EVERY = 32  # steps
+
+FloatArray = NDArray[np.float64]
+
+
+def distil_stage(
+    teacher: Trained,
+    task: Task,
+    stage: int,
+    recipe: DistilRecipe,
+    blocks: Sequence[Block] | None = None,
+    folder: Path | None = None,
+    device: str = "cpu",
+    together: int | None = None,
+    memory_bytes: int = MEMORY_BYTES,
+    on_epoch: Callable[[int, int, int], None] | None = None,
+) -> StageLibrary:
+    """Train blocks of a stage, by default all, to answer as the teacher's stage does; judge them on the validation images.
+
+    `folder` keeps what was reached after every epoch, from which the same call goes on; it is gone once all is done. `together`
+    blocks are trained at once, by default as many as about 2 GiB of feature maps allow. Features of more than `memory_bytes` lie
+    on disk. `on_epoch` is told the first block's place, the number of blocks trained with it, and the epoch.
+
+    Raises:
+        ConfigError: the space has no such stage or block, the task does not fit it, the batch leaves one image alone, or what the
+            folder keeps is damaged or of another distillation.
+        HarnessError: a loss is not finite, or memory ran out; the message names the block, or a batch that fits.
+    """
+    check_stage(teacher, task, stage)
+    config = teacher.architecture.config
+    chosen = _chosen(config, blocks)
+    _check_batches(config, task, recipe)
+    begin = time.perf_counter()
+    at_once = together or together_for(config, stage, recipe.batch)
+    progress = _Progress(folder, _identity(teacher, task, stage, recipe, chosen, at_once))
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        teacher_features(
+            teacher,
+            task,
+            stage,
+            views=recipe.views,
+            augmentation=recipe.augmentation,
+            seed=_seed(recipe, "views", stage),
+            memory_bytes=memory_bytes,
+            device=device,
+        ) as learned,
+        teacher_features(teacher, task, stage, "val", memory_bytes=memory_bytes, device=device) as held_out,
+    ):
+        for first in range(0, len(chosen), at_once):
+            if first in progress.done:
+                continue
+            group = chosen[first : first + at_once]
+            own = teacher.architecture.blocks[stage] if recipe.keep_own else None
+
+            def told(epoch: int, first: int = first, count: int = len(group)) -> None:
+                if on_epoch:
+                    on_epoch(first, count, epoch)
+
+            progress.finish(
+                first,
+                _distil_group(teacher, stage, recipe, group, own, learned, held_out, device, progress, told),
+            )
+    results = [progress.done[first] for first in sorted(progress.done)]
+    progress.remove()
+    return StageLibrary(
+        config=config,
+        teacher=trained_digest(teacher),
+        task=task.name,
+        source=task.source,
+        stage=stage,
+        recipe=recipe,
+        blocks=tuple(chosen),
+        weights=tuple(state for one in results for state in one["weights"]),
+        history=np.concatenate([np.array(one["history"], dtype=np.float64) for one in results], axis=1),
+        mse=np.concatenate([np.array(one["mse"]) for one in results]),
+        nsr=np.concatenate([np.array(one["nsr"]) for one in results]),
+        seconds=time.perf_counter() - begin,
+        environment=environment_of(torch.device(device)) | {"together": str(min(at_once, len(chosen)))},
+    )
+
+
+def together_for(config: SpaceConfig, stage: int, batch: int) -> int:
+    """Return how many blocks of a stage are trained at once where nobody says: as many as `ACTIVATION_BYTES` hold, at least 1."""
+    pixels = (config.image_size >> stage) ** 2
+    return max(1, ACTIVATION_BYTES // (4 * _MAPS * config.widths[stage] * pixels * batch))
+
+
+def errors(answers: Tensor, targets: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the MSE and the NSR of N blocks, (N,) each, of answers (B, N*C, H, W) to targets (B, C, H, W).
+
+    The NSR is the mean over channels of the channel's MSE over its `variance` (C,), DONNA's equation 1.
+    """
+    wanted = targets.permute(0, 2, 3, 1)  # (B, H, W, C)
+    wrong = (
+        answers.permute(0, 2, 3, 1).reshape(*wanted.shape[:3], -1, wanted.shape[3]) - wanted[:, :, :, None]
+    )
+    each = wrong.square().mean((0, 1, 2))  # (N, C)
+    return each.mean(1), (each / variance).mean(1)
+
+
+@torch.no_grad()
+def judge_stages(
+    network: StackedStages, features: Features, batch: int, device: str
+) -> tuple[FloatArray, FloatArray]:
+    """Return MSE and NSR of stacked stages on features, float64 (N,) each, with the running means of BatchNorm."""
+    network.eval()
+    totals = torch.zeros(2, network.members, dtype=torch.float64)
+    variance = features.variance.to(device)
+    for begin in range(0, len(features), batch):
+        rows = slice(begin, begin + batch)
+        inputs, targets = features.inputs[rows].to(device), features.targets[rows].to(device)
+        answers = network(repeated(inputs, network.members))
+        totals += len(inputs) * torch.stack(errors(answers, targets, variance)).cpu().double()
+    mse, nsr = (totals / len(features)).numpy()
+    return mse, nsr
+
+
+def _distil_group(
+    teacher: Trained,
+    stage: int,
+    recipe: DistilRecipe,
+    group: Sequence[Block],
+    own: Block | None,
+    learned: Features,
+    held_out: Features,
+    device: str,
+    progress: _Progress,
+    told: Callable[[int], None],
+) -> dict[str, Any]:
+    """Train the blocks of a group at once and return their weights, history and held-out errors."""
+    width = teacher.architecture.config.widths[stage]
+    network = StackedStages([_fresh(recipe, stage, block, width) for block in group])
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(
+        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
+    history: list[list[float]] = []
+    if former := progress.unfinished(device):
+        network.load_state_dict(former["network"])
+        optimizer.load_state_dict(former["optimizer"])
+        history = former["history"]
+    count = len(learned) // recipe.views
+
+    def step(rows: Tensor) -> Tensor:
+        inputs, targets = learned.inputs[rows].to(device), learned.targets[rows].to(device)
+        found = errors(network(repeated(inputs, len(group))), targets, learned.variance.to(device))
+        losses = found[1] if recipe.loss == "nsr" else found[0]  # (N,)
+        optimizer.zero_grad()
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return losses.detach()
+
+    def epoch_of(number: int) -> list[float]:
+        network.train()
+        order = torch.randperm(
+            count, generator=Generator().manual_seed(_seed(recipe, "order", stage, number))
+        )
+        order += count * ((number - 1) % recipe.views)  # the next view of every image
+        parts = torch.split(order, recipe.batch)
+        total, pending = torch.zeros(len(group), dtype=torch.float64), []
+        for place, rows in enumerate(parts):
+            for group_ in optimizer.param_groups:
+                group_["lr"] = recipe.rate_at((number - 1 + place / len(parts)) / recipe.epochs)
+            pending.append(step(rows) * (len(rows) / count))
+            if len(pending) == _CHECK_EVERY or place == len(parts) - 1:
+                total += torch.stack(pending).cpu().double().sum(0)
+                pending = []
+                _check_finite(total, group, stage, number)
+        losses: list[float] = total.tolist()
+        return losses
+
+    def all_epochs() -> None:
+        for number in range(len(history) + 1, recipe.epochs + 1):
+            history.append(epoch_of(number))
+            progress.keep(network, optimizer, history)
+            told(number)
+
+    what = f"distilling {len(group)} blocks of stage {stage} at once"
+    within_memory(all_epochs, lambda images: step(torch.arange(images)), recipe.batch, what)
+    weights = network.unstacked()
+    if own is not None and own in group:
+        prefix = f"stages.{stage}."
+        weights[group.index(own)] = {
+            name.removeprefix(prefix): tensor.clone()
+            for name, tensor in teacher.weights.items()
+            if name.startswith(prefix)
+        }
+        network = _loaded(weights, group, width, device)
+    mse, nsr = judge_stages(network, held_out, recipe.batch, device)
+    return {
+        "weights": [{name: tensor.cpu() for name, tensor in state.items()} for state in weights],
+        "history": history,
+        "mse": mse.tolist(),
+        "nsr": nsr.tolist(),
+    }
+
+
+def stacked_stages(library: StageLibrary, device: str = "cpu") -> StackedStages:
+    """Return all blocks of a distilled stage with their weights, stacked, in evaluation mode."""
+    return _loaded(library.weights, library.blocks, library.config.widths[library.stage], device).eval()
+
+
+def _loaded(
+    weights: Sequence[Mapping[str, Tensor]], blocks: Sequence[Block], width: int, device: str
+) -> StackedStages:
+    stages = []
+    for block, state in zip(blocks, weights, strict=True):
+        with torch.random.fork_rng(devices=[]):
+            stages.append(Stage(block, width))
+        stages[-1].load_state_dict(dict(state))
+    network: StackedStages = StackedStages(stages).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
+# --- what a stopped distillation goes on from -----------------------------------------------------
+
+
+class _Progress:
+    """What is done of a distillation, in a file of a folder if there is one: groups that are ready, and the one in work."""
+
+    def __init__(self, folder: Path | None, identity: Mapping[str, str]) -> None:
+        self._path = folder / NAME if folder else None
+        self._identity = dict(identity)
+        self.done: dict[int, dict[str, Any]] = {}
+        self._state: dict[str, Any] | None = None
+        if self._path is None or not self._path.exists():
+            return
+        remedy = "remove it to distil from the start"
+        found = read_sealed(self._path, KIND, remedy=remedy)
+        differing = [key for key in self._identity if found["identity"].get(key) != self._identity[key]]
+        if differing:
+            key = differing[0]
+            raise ConfigError(
+                f"{self._path}: is of another distillation: {key} is {found['identity'].get(key)} in it, and "
+                f"{self._identity[key]} now; name another folder, or {remedy}"
+            )
+        self.done, self._state = found["done"], found["state"]
+
+    def unfinished(self, device: str) -> dict[str, Any] | None:
+        """Return the state of the group in work, where it was stopped."""
+        return self._state
+
+    def keep(self, network: StackedStages, optimizer: torch.optim.Adam, history: list[list[float]]) -> None:
+        if self._path is not None:
+            self._write(
+                {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "history": history}
+            )
+
+    def finish(self, first: int, result: dict[str, Any]) -> None:
+        self.done[first] = result
+        self._state = None
+        if self._path is not None:
+            self._write(None)
+
+    def remove(self) -> None:
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def _write(self, state: dict[str, Any] | None) -> None:
+        assert self._path is not None
+        write_sealed(self._path, KIND, {"identity": self._identity, "done": self.done, "state": state})
+
+
+def _identity(
+    teacher: Trained, task: Task, stage: int, recipe: DistilRecipe, blocks: Sequence[Block], together: int
+) -> dict[str, str]:
+    return {
+        "teacher": trained_digest(teacher),
+        "task": f"{task.name}, images {task.images_digest}",
+        "stage": str(stage),
+        "recipe": recipe.to_json(),
+        "blocks": " ".join(map(str, blocks)),
+        "blocks at once": str(together),
+    }
+
+
+# --- what it starts from --------------------------------------------------------------------------
+
+
+def _fresh(recipe: DistilRecipe, stage: int, block: Block, width: int) -> Stage:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(_seed(recipe, "weights", stage, str(block)))
+        return Stage(block, width)
+
+
+def _seed(recipe: DistilRecipe, *purpose: object) -> int:
+    """Return a seed of 63 bits for a purpose: of the recipe's seed and nothing else of it."""
+    text = " ".join(map(str, (recipe.seed, *purpose)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def _chosen(config: SpaceConfig, blocks: Sequence[Block] | None) -> list[Block]:
+    if blocks is None:
+        return list(config.blocks)
+    chosen = list(dict.fromkeys(blocks))
+    for block in chosen:
+        if block not in config.blocks:
+            raise ConfigError(
+                f"space {config.name!r} has no block {block}; its blocks are of {', '.join(config.ops)}"
+            )
+    if not chosen:
+        raise ConfigError("no block to distil was named")
+    return chosen
+
+
+def _check_batches(config: SpaceConfig, task: Task, recipe: DistilRecipe) -> None:
+    if len(task.train) % recipe.batch == 1 and config.image_size == 2**config.stages:
+        raise ConfigError(
+            f"distil recipe: batch = {recipe.batch} leaves a batch of one of {len(task.train)} images, and the last BatchNorm of "
+            f"space {config.name!r}, at 1 x 1 pixel, has no variance of one value; choose another batch"
+        )
+
+
+def _check_finite(losses: Tensor, blocks: Sequence[Block], stage: int, number: int) -> None:
+    for block, loss in zip(blocks, losses.tolist(), strict=True):
+        if not math.isfinite(loss):
+            raise HarnessError(
+                f"distilling block {block} of stage {stage}: the loss of epoch {number} is {loss}; give the recipe a lower "
+                "learning_rate"
+            )

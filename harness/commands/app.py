@@ -25,6 +25,7 @@ from harness.commands.profile import profile
 from harness.commands.report.command import report
 from harness.commands.results import results
 from harness.commands.search import search
+from harness.commands.train import train
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -36,7 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (measure, results, compare, predict, audit, profile, report, devices, doctor, export):
+for command in (measure, results, compare, predict, audit, profile, report, devices, doctor, export, train):
     app.command()(command)
 app.add_typer(dataset)
 app.add_typer(search)

@@ -1,0 +1,205 @@
+"""`harness train`: train networks from scratch and keep their accuracies and weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.commands.options import JsonFlag, SpaceName
+from harness.commands.recipes import Typed, choose_recipe, takes_recipe
+from harness.errors import ConfigError, HarnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.commands.trained_networks import Finished
+    from search.training.images import Task
+    from search.training.recipe import Recipe
+    from search.work.running import Runner
+    from search.work.unit import Unit
+
+
+@takes_recipe
+def train(
+    typed: Typed,
+    networks: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ARCH...",
+            help="Networks: all, sample:N[@SEED], design:K[@SEED], an architecture, hash or index, or file:PATH.",
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="Folder for results, weights and published files; run again, it goes on."
+        ),
+    ],
+    task: Annotated[
+        str,
+        typer.Option(
+            "--task",
+            help="Images: digits, synthetic:SEED[:TRAIN/VAL/TEST] (made up; images of each class), or a folder with CIFAR's "
+            "binary archive.",
+        ),
+    ] = "digits",
+    space: SpaceName = "blox",
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", "-j", min=1, help="Networks trained at once, each in a process of its own."),
+    ] = 1,
+    threads: Annotated[
+        int,
+        typer.Option(
+            "--threads", "-t", min=1, help="Threads of each job; the last bits of results depend on it."
+        ),
+    ] = 1,
+    ray: Annotated[
+        str, typer.Option("--ray", metavar="ADDRESS", help="Train on the Ray cluster of this address.")
+    ] = "",
+    accelerator: Annotated[
+        str, typer.Option("--accelerator", help="Train on this device of torch, e.g. cuda.")
+    ] = "cpu",
+    json_output: JsonFlag = False,
+) -> None:
+    """Train networks from scratch on images; what is trained already is not trained again.
+
+    A training that was stopped goes on after its last whole epoch. The folder then holds the published files of all networks
+    trained in it, which 'harness search --accuracies' reads, and weights for 'harness export --checkpoint'.
+    """
+    from harness.commands.sources import named_space, select_architectures
+    from harness.commands.trained_networks import (
+        check_alike,
+        collect,
+        stored_units,
+        training_units,
+        write_published,
+    )
+    from harness.commands.training_view import TrainingView
+    from search.training.tasks import load_task
+    from search.work.results import Results
+    from search.work.running import run_units
+
+    config = named_space(space)
+    architectures = select_architectures(networks, config)
+    recipe = choose_recipe(task, typed)
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"--output {output}: is a file; name a folder")
+    runner = runner_of(jobs, threads, accelerator, ray)
+    images = load_task(task, config)
+    units, results = training_units(architectures, images, recipe), Results(folder=output)
+    check_alike(results, units[0])
+    names = {unit.key[:12]: str(one) for unit, one in zip(units, architectures, strict=True)}
+    error: HarnessError | None = None
+    quiet = json_output and not sys.stderr.isatty()
+    try:
+        with TrainingView(names, recipe.epochs, quiet=quiet, title=images.name) as view:
+            for unit in units:
+                if results.result_of(unit):
+                    view.skip(unit.key)
+            try:
+                run_units(units, results, runner, view.tell)
+            except HarnessError as found:
+                error = type(found)(view.named(str(found)))
+                error.__cause__ = found
+    finally:  # stopped, too: what is finished can be used
+        finished = collect(results, {unit.key: unit for unit in [*stored_units(results), *units]}.values())
+        paths, notes = write_published(results.folder, finished.values())
+    asked = [finished[unit.key] for unit in units if unit.key in finished]
+    if json_output:
+        from harness.commands.tables import print_json
+
+        print_json(_document(config.name, images, recipe, asked, units, finished, paths, names))
+    else:
+        _print(images, recipe, asked)
+    for note in notes:
+        typer.echo(note, err=True)
+    if paths:
+        typer.echo(
+            f"{results.folder}: {_counted(len(finished), 'network')} in {', '.join(p.name for p in paths)}",
+            err=True,
+        )
+    if error is not None:
+        raise error
+
+
+def runner_of(jobs: int, threads: int, accelerator: str, ray: str) -> Runner:
+    """Return what computes the trainings: processes here, or a Ray cluster. Raises: ConfigError."""
+    if ray:
+        from search.work.ray_cluster import RayCluster
+
+        return RayCluster(address=ray, threads_each=threads, device=accelerator)
+    from search.work.local_pool import LocalPool
+
+    return LocalPool(processes=jobs, threads_each=threads, device=accelerator)
+
+
+def _document(
+    space: str,
+    task: Task,
+    recipe: Recipe,
+    asked: Sequence[Finished],
+    units: Sequence[Unit],
+    finished: dict[str, Finished],
+    paths: Sequence[Path],
+    names: dict[str, str],
+) -> dict[str, object]:
+    """Return plain values; accuracies are percent."""
+    return {
+        "space": space,
+        "task": {
+            "name": task.name,
+            "source": task.source,
+            "synthetic": task.synthetic,
+            "origin": task.origin,
+        },
+        "recipe": dataclasses.asdict(recipe) | {"digest": recipe.digest},
+        "networks": [
+            {
+                "architecture": str(one.trained.architecture),
+                "graph_hash": one.trained.architecture.graph_hash,
+                "index": one.trained.architecture.index,
+                "best_epoch": one.trained.best.number,
+                "synthetic": one.trained.synthetic,
+                "val_top1": one.trained.best.val.top1,
+                "test_top1": one.trained.test.top1,
+                "train_s": one.trained.train_ns / 1e9,
+                "weights": str(one.weights),
+            }
+            for one in asked
+        ],
+        "not_trained": [names[unit.key[:12]] for unit in units if unit.key not in finished],
+        "files": [str(path) for path in paths],
+    }
+
+
+def _print(task: Task, recipe: Recipe, asked: Sequence[Finished]) -> None:
+    from harness.commands.tables import print_table
+
+    if not asked:
+        return
+    count, config = len(asked), asked[0].trained.architecture.config
+    print_table(
+        f"{_counted(count, 'network')} of {config.name} trained on {task.name}, {_counted(recipe.epochs, 'epoch')}, "
+        f"recipe {recipe.digest[:8]}, seed {recipe.seed}; top-1 in % of {len(task.val)} and {len(task.test)}"
+        f"{' synthetic' if task.synthetic else ''} images",
+        ["network", "best epoch", "val top-1", "test top-1", "seconds"],
+        [
+            [
+                str(one.trained.architecture),
+                str(one.trained.best.number),
+                f"{one.trained.best.val.top1:.2f}",
+                f"{one.trained.test.top1:.2f}",
+                f"{one.trained.train_ns / 1e9:.1f}",
+            ]
+            for one in asked
+        ],
+    )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -22,38 +21,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
-from harness.errors import ConfigError, HarnessError
+from harness.errors import HarnessError
+from search.blockwise.distil_recipe import DistilRecipe
+from search.blockwise.features import Features, teacher_features
 from space import Block, SpaceConfig
 from space.networks import Reduction, build_op
 
 if TYPE_CHECKING:
-    from search.blockwise.distilling import DistilRecipe
     from search.training.images import Task
     from search.training.trained import Trained
 
 FloatArray = NDArray[np.float64]
-
-LOSSES = ("nsr", "mse")
-_LEAST_VARIANCE = (
-    1e-6  # of a channel that the teacher leaves at one value: its error is not divided by nothing
-)
-_CLIP = (
-    1.0  # norm of a step's gradient: paths take turns, and one that is new to its neighbours may be far off
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Features:
-    """What a teacher's stage reads and answers: `inputs` (n, C, H, W) and `targets` (n, 2C, H/2, W/2), float32."""
-
-    inputs: Tensor
-    targets: Tensor
-
-    def __post_init__(self) -> None:
-        if len(self.inputs) != len(self.targets) or not len(self.inputs):
-            raise ValueError(
-                f"{len(self.inputs)} inputs and {len(self.targets)} targets; give one each, 1 or more"
-            )
 
 
 class Supernet(nn.Module):
@@ -89,27 +67,26 @@ def train_supernet(
 ) -> FloatArray:
     """Train a stage's supernet on the teacher's features and return the scores of all blocks, (B,): lower is better.
 
-    Features are those of the training images as they are, without augmentation; scores are on the validation images.
+    The scores are the recipe's loss on the validation images; its `keep_own` has no meaning here.
 
     Raises:
-        ConfigError: the space has no such stage.
+        ConfigError: the space has no such stage, or the task does not fit it.
         HarnessError: a loss is not finite.
     """
-    train, held_out = (stage_features(teacher, task, stage, part, device) for part in ("train", "val"))
-    return supernet_scores(
-        teacher.architecture.config,
-        stage,
-        train,
-        held_out,
-        epochs=recipe.epochs,
-        batch=recipe.batch,
-        learning_rate=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        loss=recipe.loss,
-        seed=recipe.seed,
-        on_epoch=on_epoch,
-    )
+    with (
+        teacher_features(
+            teacher,
+            task,
+            stage,
+            views=recipe.views,
+            augmentation=recipe.augmentation,
+            seed=recipe.seed,
+            device=device,
+        ) as train,
+        teacher_features(teacher, task, stage, "val", device=device) as held_out,
+    ):
+        config = teacher.architecture.config
+        return supernet_scores(config, stage, train, held_out, recipe, device, on_epoch)
 
 
 def supernet_scores(
@@ -117,53 +94,40 @@ def supernet_scores(
     stage: int,
     train: Features,
     held_out: Features,
-    *,
-    epochs: int,
-    batch: int,
-    learning_rate: float,
-    momentum: float = 0.9,
-    weight_decay: float = 0.0,
-    loss: str = "nsr",
-    seed: int = 0,
+    recipe: DistilRecipe,
+    device: str = "cpu",
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> FloatArray:
     """Train a stage's supernet and return each block's loss on held-out features, (B,), in canonical order.
 
-    The learning rate falls to 0 along half a cosine, step by step. `on_epoch` is told the number of the epoch, from 1, and its
-    mean loss. On a CPU the same arguments give the same bits.
+    The features of the recipe's `views` lie one after another, and an epoch sees one of them. `on_epoch` is told the number
+    of the epoch, from 1, and its mean loss. On a CPU the same arguments give the same bits.
 
     Raises:
-        ConfigError: the space has no such stage, or there is no such loss.
         HarnessError: a loss is not finite.
     """
-    if not 0 <= stage < config.stages:
-        raise ConfigError(
-            f"supernet: space {config.name!r} has no stage {stage}; its stages are 0 to {config.stages - 1}"
-        )
-    if loss not in LOSSES:
-        raise ConfigError(f"supernet: loss {loss!r}; choose one of {', '.join(LOSSES)}")
-    device = train.inputs.device
-    orders, paths = (Generator().manual_seed(2 * seed + purpose) for purpose in (0, 1))
-    weights = _channel_weights(train.targets, loss)
+    orders, paths = (Generator().manual_seed(2 * recipe.seed + purpose) for purpose in (0, 1))
+    scale = _channel_scale(train, recipe.loss, device)
     with torch.inference_mode(False), torch.enable_grad():
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+            torch.default_generator.manual_seed(recipe.seed)
             network = Supernet(config, stage).to(device).train()
-        optimizer = torch.optim.SGD(
-            network.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay
+        optimizer = torch.optim.Adam(
+            network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
-        count = len(train.inputs)
-        steps, step = epochs * math.ceil(count / batch), 0
-        for epoch in range(1, epochs + 1):
+        count = len(train) // recipe.views
+        steps, step = recipe.epochs * math.ceil(count / recipe.batch), 0
+        for epoch in range(1, recipe.epochs + 1):
             losses = []
-            for rows in torch.split(torch.randperm(count, generator=orders).to(device), batch):
+            begin = (epoch - 1) % recipe.views * count
+            for rows in torch.split(begin + torch.randperm(count, generator=orders), recipe.batch):
                 for group in optimizer.param_groups:
-                    group["lr"] = learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
+                    group["lr"] = recipe.rate_at(step / steps)
                 block = config.blocks[int(torch.randint(len(config.blocks), (), generator=paths))]
-                error = _error(network(train.inputs[rows], block), train.targets[rows], weights)
+                answers = network(train.inputs[rows].to(device), block)
+                error = _error(answers, train.targets[rows].to(device), scale)
                 optimizer.zero_grad()
                 error.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
                 optimizer.step()
                 losses.append(error.detach())
                 step += 1
@@ -174,12 +138,12 @@ def supernet_scores(
                 )
             if on_epoch:
                 on_epoch(epoch, mean)
-    return judge_paths(network, config.blocks, held_out, weights, max(batch, 2))
+    return judge_paths(network, config.blocks, held_out, scale, max(recipe.batch, 2))
 
 
 @torch.no_grad()
 def judge_paths(
-    network: Supernet, blocks: Sequence[Block], held_out: Features, weights: Tensor, batch: int
+    network: Supernet, blocks: Sequence[Block], held_out: Features, scale: Tensor, batch: int
 ) -> FloatArray:
     """Return each block's mean error on held-out features, (blocks,), with BatchNorm on the batch's statistics."""
     network.train()
@@ -188,36 +152,10 @@ def judge_paths(
     for block in blocks:
         total = 0.0
         for rows in parts:
-            inputs, targets = held_out.inputs[rows], held_out.targets[rows]
-            total += float(_error(network(inputs, block), targets, weights)) * len(inputs)
+            inputs, targets = (part[rows].to(scale.device) for part in (held_out.inputs, held_out.targets))
+            total += float(_error(network(inputs, block), targets, scale)) * len(inputs)
         scores.append(total / len(held_out.inputs))
     return np.array(scores)
-
-
-@torch.no_grad()
-def stage_features(teacher: Trained, task: Task, stage: int, part: str, device: str = "cpu") -> Features:
-    """Return what the teacher's stage reads and answers on the `train`, `val` or `test` images, without augmentation."""
-    from search.training.augment import normalise
-    from space.networks import build_network
-
-    config = teacher.architecture.config
-    if not 0 <= stage < config.stages:
-        raise ConfigError(
-            f"supernet: space {config.name!r} has no stage {stage}; its stages are 0 to {config.stages - 1}"
-        )
-    with torch.random.fork_rng(devices=[]):
-        network = build_network(teacher.architecture)
-    network.load_state_dict(dict(teacher.weights))
-    network.to(device).eval()
-    images = torch.tensor(getattr(task, part).images, device=device).permute(0, 3, 1, 2)
-    inputs, targets = [], []
-    for rows in torch.split(torch.arange(len(images)), 500):
-        x = network.stem(normalise(images[rows], task.mean, task.std))
-        for before in network.stages[:stage]:
-            x = before(x)
-        inputs.append(x)
-        targets.append(network.stages[stage](x))
-    return Features(inputs=torch.cat(inputs), targets=torch.cat(targets))
 
 
 def additive_scores(scores: Mapping[int, FloatArray], digits: NDArray[np.int64]) -> FloatArray:
@@ -226,17 +164,14 @@ def additive_scores(scores: Mapping[int, FloatArray], digits: NDArray[np.int64])
     return -total
 
 
-def _channel_weights(targets: Tensor, loss: str) -> Tensor:
+def _channel_scale(train: Features, loss: str, device: str) -> Tensor:
     """Return what each channel's squared error is multiplied by, (2C, 1, 1)."""
-    if loss == "mse":
-        return torch.ones(targets.shape[1], 1, 1, device=targets.device)
-    variance = targets.var(dim=(0, 2, 3), correction=0)
-    least = max(_LEAST_VARIANCE * float(variance.mean()), torch.finfo(variance.dtype).tiny)
-    return (1 / variance.clamp(min=least))[:, None, None]
+    scale = 1 / train.variance if loss == "nsr" else torch.ones_like(train.variance)
+    return scale[:, None, None].to(device)
 
 
-def _error(answers: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    return ((answers - targets).square() * weights).mean()
+def _error(answers: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
+    return ((answers - targets).square() * scale).mean()
 
 
 def _even(count: int, batch: int) -> list[slice]:

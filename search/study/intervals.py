@@ -24,9 +24,8 @@ Statistic = Callable[
 
 COVERAGE = 0.95
 DRAWS = 2000
-FEWEST_RUNS = (
-    5  # fewer than these decide nothing: of four, a sign shared by chance has a probability of one in eight
-)
+FEWEST_DRAWN = 8  # values; of fewer, resampling never leaves the range of what was seen: Student's t does
+FEWEST_RUNS = 3  # fewer than these decide nothing
 BEATS, TIES, LOSES, UNDECIDED = "beats", "ties", "loses", "too few runs"
 
 
@@ -69,8 +68,11 @@ def mean_of(values: FloatArray, seed: int = 0, coverage: float = COVERAGE, draws
         return Estimate(value=mean, low=math.nan, high=math.nan, count=1)
     from scipy.special import ndtr, stdtrit
 
-    reach = math.sqrt(count / (count - 1)) * stdtrit(count - 1, (1 + coverage) / 2)
-    level = float(ndtr(-reach))
+    reach = float(stdtrit(count - 1, (1 + coverage) / 2))
+    if count < FEWEST_DRAWN:
+        reach *= float(values.std(ddof=1)) / math.sqrt(count)
+        return Estimate(value=mean, low=mean - reach, high=mean + reach, count=count)
+    level = float(ndtr(-reach * math.sqrt(count / (count - 1))))
     means = values[np.random.default_rng(seed).integers(0, count, (draws, count))].mean(axis=1)
     low, high = np.quantile(means, (level, 1 - level))
     return Estimate(value=mean, low=min(float(low), mean), high=max(float(high), mean), count=count)

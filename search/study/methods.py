@@ -9,14 +9,21 @@ order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from search.methods.contract import FloatArray, IndexArray, Method, Problem, search
+from search.methods.loop import Predictor
 from search.study.truth import GroundTruth
 
 ROUND = 8  # networks a round of the loops with a predictor: five rounds in a budget of 40
+GCN: Mapping[str, Any] = {
+    "width": 64,
+    "epochs": 100,
+    "learning_rate": 4e-3,
+}  # fitted to some ten networks, many times
 Fit = Callable[[IndexArray, FloatArray], FloatArray]  # networks (n,), accuracies (n,) -> scores of the space
 
 # Searches that need no work beforehand, and what they are in words.
@@ -88,10 +95,25 @@ class FitOnce:
             self._known = indices, scores
 
 
+def fitted_scores(name: str, truth: GroundTruth, first: int, seed: int) -> FloatArray:
+    """Fit the predictor of `linear` or `gcn` to `first` random networks and predict all of the truth, (n,); NaN for the
+    fitted."""
+    problem = problem_of(truth, max(first, 2), seed)
+    known = problem.first(first, problem.rng())
+    predictor = _predictor(name, problem)
+    predictor.fit(known, truth.val[truth.places(known)])
+    return without_fitted(predictor.predict(truth.indices), truth, known)
+
+
+def without_fitted(predicted: FloatArray, truth: GroundTruth, known: IndexArray) -> FloatArray:
+    """Return predictions of the truth's networks (n,) with NaN for those `known` to the predictor."""
+    found = predicted.astype(np.float64, copy=True)
+    found[truth.places(known)] = np.nan
+    return found
+
+
 def _plain(name: str, problem: Problem) -> Method:
     from search.methods.evolution import Evolution
-    from search.methods.gcn import KNOBS
-    from search.methods.linear import SecondOrder
     from search.methods.loop import PredictorLoop
     from search.methods.random_search import RandomSearch
 
@@ -99,13 +121,19 @@ def _plain(name: str, problem: Problem) -> Method:
         return RandomSearch(problem)
     if name == "evolution":
         return Evolution(problem)
-    if name == "linear":
-        return PredictorLoop(problem, SecondOrder(problem.config), size=ROUND)
-    if name == "gcn":
-        from search.accuracy.gcn import GcnPredictor
+    return PredictorLoop(problem, _predictor(name, problem), size=ROUND)
 
-        return PredictorLoop(problem, GcnPredictor(problem.config, KNOBS, problem.seed), size=ROUND)
-    raise ValueError(f"{name!r} is no search of {', '.join(PLAIN)}")
+
+def _predictor(name: str, problem: Problem) -> Predictor:
+    if name == "linear":
+        from search.methods.linear import SecondOrder
+
+        return SecondOrder(problem.config)
+    if name == "gcn":
+        from search.accuracy.gcn import GcnConfig, GcnPredictor
+
+        return GcnPredictor(problem.config, GcnConfig(**GCN), problem.seed)
+    raise ValueError(f"{name!r} is no search of {', '.join(PLAIN)}, or has no predictor")
 
 
 def _order(name: str, method: Method, problem: Problem, truth: GroundTruth) -> IndexArray:

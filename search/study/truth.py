@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from space.dataset import DatasetError, read_dataset
 SHIPPED = Path(__file__).parent / "ground_truth"
 FEWEST = 20  # networks: of fewer, methods are told apart by nothing
 COLUMNS = ("val_top1", "test_top1", "train_time_s")
+_ARRAYS = ("indices", "val", "test", "seconds")
+_PLAIN = ("dataset", "epochs", "seed", "origin", "digest")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,6 +73,18 @@ class GroundTruth:
         if (self.indices[found] != indices).any():
             raise ValueError(f"networks {indices} are not all in {self.origin}")
         return found.astype(np.int64)
+
+    def to_content(self) -> dict[str, Any]:
+        """Return it as numbers and texts, which units of work take as an input."""
+        arrays = {name: getattr(self, name).tolist() for name in _ARRAYS}
+        return {**arrays, **{name: getattr(self, name) for name in _PLAIN}, "space": self.config.name}
+
+    @classmethod
+    def from_content(cls, content: Mapping[str, Any], config: SpaceConfig) -> GroundTruth:
+        """Return it from what `to_content` gave."""
+        arrays: dict[str, Any] = {name: np.array(content[name], dtype=np.float64) for name in _ARRAYS}
+        arrays["indices"] = np.array(content["indices"], dtype=np.int64)
+        return cls(config=config, **arrays, **{name: content[name] for name in _PLAIN})
 
 
 def load_truth(config: SpaceConfig, paths: Sequence[Path] = ()) -> GroundTruth:

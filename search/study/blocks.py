@@ -1,0 +1,198 @@
+"""Signed libraries: a teacher, its stages' blocks distilled, and their signatures, with what each part cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from search.blockwise.signatures import Signatures
+from search.methods.contract import FloatArray, IndexArray
+from search.study import works
+from search.study.costs import Spent, distilling_flops, guided_flops, network_flops, plugging_flops
+from search.study.settings import StudySettings
+from search.study.truth import GroundTruth
+from search.study.workshop import Workshop
+from search.training.images import Task
+from search.training.recipe import Recipe
+from search.training.trained import Trained
+from search.training.trained_files import trained_from
+from search.work.trainings import training_unit
+from search.work.unit import Unit
+from space import Architecture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Teacher:
+    """A trained network, `digest` naming its content, and what all trainings that it rests on cost."""
+
+    trained: Trained
+    digest: str
+    spent: Spent
+
+    @property
+    def index(self) -> int:
+        """Its place in the canonical order of the space."""
+        return self.trained.architecture.index
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Signed:
+    """A teacher's distilled and signed library. `distilled` is what its stages cost, `plugged` what signing them did."""
+
+    teacher: Teacher
+    stages: tuple[str, ...]
+    signatures: Signatures
+    digest: str
+    distilled: Spent
+    plugged: Spent
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The inputs of units that need the library."""
+        stages = {works.stage_input(stage): digest for stage, digest in enumerate(self.stages)}
+        return {works.TEACHER: self.teacher.digest, **stages}
+
+    @property
+    def spent(self) -> Spent:
+        """What it cost in all, the teacher too."""
+        return self.teacher.spent + self.distilled + self.plugged
+
+    def sums(self, column: str, indices: IndexArray) -> FloatArray:
+        """Return networks' scores, (n,), by the sum of a column of signatures: higher promises more."""
+        from search.blockwise.predictors import SignaturePredictor
+
+        return SignaturePredictor("sum", self.signatures, [column]).predict(indices)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What all parts of the study share."""
+
+    settings: StudySettings
+    truth: GroundTruth
+    task: Task
+    workshop: Workshop
+
+    @property
+    def base(self) -> dict[str, Any]:
+        """The part of a unit's config that names the space and the task."""
+        return {"space": self.settings.space, "task": self.settings.task}
+
+    @property
+    def images(self) -> int:
+        """How many images networks learn from."""
+        return len(self.task.train)
+
+    def recipe(self, seed: int) -> Recipe:
+        """Return how networks are trained from scratch, with so many epochs as the ground truth's were."""
+        return dataclasses.replace(self.settings.recipe, epochs=self.truth.epochs, seed=seed)
+
+
+def make_teachers(bench: Bench, wanted: Sequence[tuple[int, int]]) -> list[Teacher]:
+    """Train networks from scratch, (index, seed) each."""
+    config = bench.truth.config
+    units = [
+        training_unit(Architecture.from_index(index, config), bench.task, bench.recipe(seed))
+        for index, seed in wanted
+    ]
+    digests = bench.workshop.digests(units)
+    made = []
+    for (index, _), unit, digest in zip(wanted, units, digests, strict=True):
+        flops = network_flops(config, index, bench.images, bench.truth.epochs)
+        spent = Spent(flops=flops, networks=1, seconds=bench.workshop.seconds(unit))
+        made.append(
+            Teacher(trained=trained_from(bench.workshop.results.get(digest)), digest=digest, spent=spent)
+        )
+    return made
+
+
+def sign_libraries(bench: Bench, teachers: Sequence[Teacher], seeds: Sequence[int]) -> list[Signed]:
+    """Distil all blocks of all stages from each teacher, with a seed each, and sign them."""
+    stages = range(bench.truth.config.stages)
+    units = [
+        [
+            Unit(
+                kind=works.kind("distil"),
+                config={**bench.base, "stage": stage, "recipe": {**bench.settings.distil, "seed": seed}},
+                inputs={works.TEACHER: teacher.digest},
+            )
+            for stage in stages
+        ]
+        for teacher, seed in zip(teachers, seeds, strict=True)
+    ]
+    bench.workshop.digests([unit for row in units for unit in row])
+    unsigned = [
+        _unsigned(bench, teacher, row, bench.workshop.digests(row))
+        for teacher, row in zip(teachers, units, strict=True)
+    ]
+    signing = [Unit(kind=works.kind("sign"), config=bench.base, inputs=inputs) for inputs, _ in unsigned]
+    digests = bench.workshop.digests(signing)
+    signed = []
+    for teacher, (inputs, distilled), unit, digest in zip(teachers, unsigned, signing, digests, strict=True):
+        flops = plugging_flops(bench.truth.config, teacher.index, len(bench.task.val))
+        content = bench.workshop.results.get(digest)
+        signed.append(
+            Signed(
+                teacher=teacher,
+                stages=tuple(inputs[works.stage_input(stage)] for stage in stages),
+                signatures=Signatures.from_json(content["signatures"]),
+                digest=digest,
+                distilled=distilled,
+                plugged=Spent(flops=flops, seconds=bench.workshop.seconds(unit)),
+            )
+        )
+    return signed
+
+
+def tuning_unit(bench: Bench, library: Signed, index: int, epochs: int) -> Unit:
+    """Return the unit that fine-tunes a network of the space, assembled from a library, for so many epochs."""
+    recipe = dataclasses.replace(bench.settings.tuning, epochs=epochs)
+    return Unit(
+        kind=works.kind("fine_tune"),
+        config={
+            **bench.base,
+            "architecture": str(Architecture.from_index(index, bench.truth.config)),
+            "recipe": json.loads(recipe.to_json()),
+            "guide": dict(bench.settings.guide),
+        },
+        inputs=library.inputs,
+    )
+
+
+def tune(bench: Bench, wanted: Sequence[tuple[Signed, int, int]]) -> list[Teacher]:
+    """Fine-tune networks: (library, index, epochs) each. What each cost is the fine-tuning alone."""
+    units = [tuning_unit(bench, *one) for one in wanted]
+    digests = bench.workshop.digests(units)
+    made = []
+    for (library, index, epochs), unit, digest in zip(wanted, units, digests, strict=True):
+        flops = guided_flops(bench.truth.config, index, library.teacher.index, bench.images, epochs)
+        spent = Spent(flops=flops, networks=1, seconds=bench.workshop.seconds(unit))
+        made.append(
+            Teacher(trained=trained_from(bench.workshop.results.get(digest)), digest=digest, spent=spent)
+        )
+    return made
+
+
+def _unsigned(
+    bench: Bench, teacher: Teacher, units: Sequence[Unit], digests: Sequence[str]
+) -> tuple[Mapping[str, str], Spent]:
+    recipe = bench.settings.distil
+    flops = sum(
+        distilling_flops(
+            bench.truth.config,
+            teacher.index,
+            stage,
+            bench.images,
+            int(recipe["epochs"]),
+            int(recipe.get("views", 1)),
+        )
+        for stage in range(len(units))
+    )
+    seconds = float(np.sum([bench.workshop.seconds(unit) for unit in units]))
+    inputs = {works.stage_input(stage): digest for stage, digest in enumerate(digests)}
+    return {works.TEACHER: teacher.digest, **inputs}, Spent(flops=flops, seconds=seconds)

@@ -1,0 +1,248 @@
+"""The methods that the study compares: each one's runs, and what each predicts of every network of the ground truth.
+
+A run spends first on what it needs beforehand and then a training for each network that it looks at. What runs of several seeds
+share, such as a library, each pays in full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from search.blockwise.supernet import additive_scores
+from search.latency.features import block_digits
+from search.methods.contract import FloatArray
+from search.study import works
+from search.study.blocks import Bench, Signed, Teacher
+from search.study.costs import Spent, forward_flops, stage_macs, supernet_flops, training_flops
+from search.study.methods import PLAIN, ordered_search
+from search.study.runs import MethodRuns, StudyRun, run_of
+from search.work.unit import Unit
+from space.costs import all_macs, all_params, network_cost
+
+SUMS = ("loss_change", "accuracy_change", "agreement", "nsr", "mse")  # signatures whose sums rank
+SIGNED = ("linear", "second-order", "gcn")  # predictors that are fitted on signatures
+SUPERNET, LANA, RESCORED, DONNA = "supernet", "lana", "lana-rescored", "donna"
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Contenders:
+    """What was found so far: `methods` by name, and `predictions`, (runs, n) by name, higher promising more."""
+
+    methods: dict[str, MethodRuns] = field(default_factory=dict)
+    predictions: dict[str, FloatArray] = field(default_factory=dict)
+    blockwise: list[str] = field(default_factory=list)  # the predictions that rest on signatures
+
+    def add(self, name: str, meaning: str, runs: Sequence[StudyRun]) -> None:
+        """Keep a method's runs, if it has any."""
+        if runs:
+            self.methods[name] = MethodRuns(method=name, meaning=meaning, runs=tuple(runs))
+
+
+def add_plain(bench: Bench, truth_digest: str, found: Contenders) -> None:
+    """Run random search, evolution and the loops with predictors, and predict by the latter and by what networks cost."""
+    settings, truth = bench.settings, bench.truth
+    inputs = {"truth": truth_digest}
+    searches = {
+        name: [
+            _unit(
+                "plain_search",
+                {"space": truth.config.name, "method": name, "budget": settings.budget, "seed": s},
+                inputs,
+            )
+            for s in range(settings.seeds)
+        ]
+        for name in PLAIN
+    }
+    fits = {
+        name: [
+            _unit(
+                "plain_predict",
+                {"space": truth.config.name, "method": name, "first": settings.first, "seed": s},
+                inputs,
+            )
+            for s in range(settings.seeds)
+        ]
+        for name in ("linear", "gcn")
+    }
+    bench.workshop.digests([unit for units in (*searches.values(), *fits.values()) for unit in units])
+    for name, units in searches.items():
+        runs = [
+            run_of(truth, seed, content["order"], bench.images, Spent(seconds=bench.workshop.seconds(unit)))
+            for seed, (unit, content) in enumerate(zip(units, bench.workshop.contents(units), strict=True))
+        ]
+        found.add(name, PLAIN[name], runs)
+    found.predictions["validation accuracy, trained"] = truth.val[None]
+    found.predictions["parameters"] = all_params(truth.config)[truth.indices][None].astype(np.float64)
+    found.predictions["MACs"] = all_macs(truth.config)[truth.indices][None].astype(np.float64)
+    for name, units in fits.items():
+        rows = [_numbers(content["predicted"]) for content in bench.workshop.contents(units)]
+        found.predictions[f"{name} on ops and wiring, {settings.first} trained"] = np.array(rows)
+
+
+def add_proxies(bench: Bench, found: Contenders) -> None:
+    """Rank by zero-cost proxies of untrained networks."""
+    settings, truth = bench.settings, bench.truth
+    seeds = range(settings.proxy_seeds)
+    config = {"indices": truth.indices.tolist(), "images": settings.proxy_images}
+    units = {
+        name: [_unit("proxy", {**bench.base, **config, "proxy": name, "seed": seed}, {}) for seed in seeds]
+        for name in settings.proxies
+    }
+    bench.workshop.digests([unit for row in units.values() for unit in row])
+    macs = sum(network_cost(truth.config, int(index)).macs for index in truth.indices)
+    for name, row in units.items():
+        scores = np.array([content["scores"] for content in bench.workshop.contents(row)])
+        found.predictions[name] = scores
+        runs = []
+        for seed, unit in zip(seeds, row, strict=True):
+            spent = Spent(
+                flops=training_flops(macs, settings.proxy_images), seconds=bench.workshop.seconds(unit)
+            )
+            runs.append(_ordered(bench, seed, scores[seed], spent))
+        found.add(name, "the order of a zero-cost proxy", runs)
+
+
+def add_supernets(bench: Bench, teachers: Sequence[Teacher], found: Contenders) -> None:
+    """Rank by the sum of the errors of blocks in weight-sharing supernets, one a stage and teacher."""
+    truth, recipe = bench.truth, bench.settings.supernet
+    if not teachers:
+        return
+    config, stages = truth.config, range(truth.config.stages)
+    units = [
+        [
+            _unit(
+                "supernet",
+                {**bench.base, "stage": stage, "recipe": {**recipe, "seed": seed}},
+                {works.TEACHER: teacher.digest},
+            )
+            for stage in stages
+        ]
+        for seed, teacher in enumerate(teachers)
+    ]
+    bench.workshop.digests([unit for row in units for unit in row])
+    digits = block_digits(config, truth.indices)
+    rows, runs = [], []
+    for seed, (teacher, row) in enumerate(zip(teachers, units, strict=True)):
+        contents = bench.workshop.contents(row)
+        scores = {stage: np.array(content["scores"]) for stage, content in enumerate(contents)}
+        rows.append(additive_scores(scores, digits))
+        spent = teacher.spent
+        for stage, unit in enumerate(row):
+            flops = supernet_flops(
+                config, teacher.index, stage, bench.images, int(recipe["epochs"]), int(recipe.get("views", 1))
+            )
+            judged = forward_flops(sum(stage_macs(config, stage)), len(bench.task.val))
+            spent += Spent(flops=flops + judged, seconds=bench.workshop.seconds(unit))
+        runs.append(_ordered(bench, seed, rows[-1], spent))
+    found.predictions["supernet a stage"] = np.array(rows)
+    found.add(SUPERNET, "the sum of blocks' errors in weight-sharing supernets, one a stage (DNA)", runs)
+
+
+def add_signed(bench: Bench, libraries: Sequence[Signed], truth_digest: str, found: Contenders) -> None:
+    """Rank by signatures: their sums (LANA), whole networks with the library's weights, and regressions (DONNA)."""
+    settings, truth = bench.settings, bench.truth
+    if not libraries:
+        return
+    for column in SUMS:
+        name = f"sum of {column}"
+        found.predictions[name] = np.array([one.sums(column, truth.indices) for one in libraries])
+        found.blockwise.append(name)
+    _add_sums(bench, libraries, found)
+    fits = {
+        predictor: [
+            _unit(
+                "signed_predict",
+                {
+                    "space": truth.config.name,
+                    "predictor": predictor,
+                    "first": settings.first,
+                    "budget": settings.budget,
+                    "seed": seed,
+                },
+                {"truth": truth_digest, "signatures": libraries[seed % len(libraries)].digest},
+            )
+            for seed in range(settings.seeds)
+        ]
+        for predictor in SIGNED
+    }
+    bench.workshop.digests([unit for row in fits.values() for unit in row])
+    meanings = {
+        "second-order": f"second-order regression on signatures, fitted to {settings.first} trained networks",
+        "linear": f"linear regression on signatures, fitted to {settings.first} trained networks",
+        "gcn": f"graph convolutional network on signatures, fitted to {settings.first} trained networks",
+    }
+    names = {"second-order": DONNA, "linear": f"{DONNA}-linear", "gcn": "blockwise-gcn"}
+    for predictor, row in fits.items():
+        contents = bench.workshop.contents(row)
+        name = f"{predictor} on signatures, {settings.first} trained"
+        found.predictions[name] = np.array([_numbers(content["predicted"]) for content in contents])
+        found.blockwise.append(name)
+        runs = []
+        for seed, (unit, content) in enumerate(zip(row, contents, strict=True)):
+            before = libraries[seed % len(libraries)].spent + Spent(seconds=bench.workshop.seconds(unit))
+            runs.append(run_of(truth, seed, content["order"], bench.images, before))
+        found.add(names[predictor], meanings[predictor], runs)
+
+
+def add_tuned(bench: Bench, library: Signed, tuned: Sequence[Teacher], found: Contenders) -> None:
+    """Rank by a second-order regression on signatures that was fitted to fine-tuned networks' validation accuracy, as DONNA
+    does."""
+    from search.blockwise.predictors import SignaturePredictor
+
+    truth = bench.truth
+    indices = np.array([one.index for one in tuned], dtype=np.int64)
+    predictor = SignaturePredictor("second-order", library.signatures)
+    predictor.fit(indices, np.array([one.trained.best.val.top1 for one in tuned]))
+    scores = predictor.predict(truth.indices)
+    before = library.spent
+    for one in tuned:
+        before += one.spent
+    runs = [_ordered(bench, 0, scores, before)]
+    found.add(f"{DONNA}-tuned", f"the same, fitted to {len(tuned)} fine-tuned networks", runs)
+    apart = scores.copy()
+    apart[truth.places(indices)] = np.nan
+    name = f"second-order on signatures, {len(tuned)} fine-tuned"
+    found.predictions[name] = apart[None]
+    found.blockwise.append(name)
+
+
+def _add_sums(bench: Bench, libraries: Sequence[Signed], found: Contenders) -> None:
+    truth, settings = bench.truth, bench.settings
+    config = {**bench.base, "indices": truth.indices.tolist()}
+    units = [_unit("rescore", config, one.inputs) for one in libraries]
+    contents = bench.workshop.contents(units)
+    plain, rescored, plugged = [], [], []
+    for seed, (library, unit, content) in enumerate(zip(libraries, units, contents, strict=True)):
+        scores = library.sums("loss_change", truth.indices)
+        plain.append(_ordered(bench, seed, scores, library.spent))
+        top1, loss = np.array(content["top1"]), np.array(content["loss"])
+        plugged.append(-loss)
+        finalists = np.argsort(-scores, kind="stable")[: settings.rescored]
+        again = scores - np.ptp(scores) - 1  # behind all finalists, in their former order
+        again[finalists] = scores.max() + np.argsort(np.argsort(top1[finalists] - 1e-3 * loss[finalists]))
+        macs = sum(network_cost(truth.config, int(truth.indices[place])).macs for place in finalists)
+        share = len(finalists) / len(truth.indices)
+        spent = Spent(
+            flops=forward_flops(macs, len(bench.task.val)), seconds=share * bench.workshop.seconds(unit)
+        )
+        rescored.append(_ordered(bench, seed, again, library.spent + spent))
+    found.add(LANA, "the sum of the blocks' loss changes in the teacher", plain)
+    found.add(RESCORED, f"the same, its best {settings.rescored} judged with the library's weights", rescored)
+    found.predictions["whole network with the library's weights"] = np.array(plugged)
+    found.blockwise.append("whole network with the library's weights")
+
+
+def _ordered(bench: Bench, seed: int, scores: FloatArray, before: Spent) -> StudyRun:
+    order = ordered_search(scores, bench.truth, bench.settings.budget, seed)
+    return run_of(bench.truth, seed, order.tolist(), bench.images, before)
+
+
+def _unit(name: str, config: Mapping[str, object], inputs: Mapping[str, str]) -> Unit:
+    return Unit(kind=works.kind(name), config=config, inputs=inputs)
+
+
+def _numbers(values: Sequence[float | None]) -> FloatArray:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)

@@ -1,0 +1,282 @@
+"""The paper's six questions, each answered by numbers with intervals: pure functions of arrays.
+
+The questions are those of Blox (arXiv:2210.07271). Accuracies are of test images, in percent; differences are in points, over
+networks, paired. A question whose numbers were not computed is answered by `NOT_ANSWERED` and by nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.latency.features import block_digits
+from search.methods.ridge import fit_ridge
+from search.study.intervals import Estimate, FloatArray, correlation_of, kendall, mean_of, spearman
+from space import SpaceConfig
+
+NOT_ANSWERED = "not answered here"
+QUESTIONS = (
+    "Does distillation beat normal training?",
+    "Does fine-tuned accuracy correlate with accuracy from scratch?",
+    "Do signatures find good blocks?",
+    "Do they predict end to end?",
+    "How many fine-tuning epochs are needed?",
+    "Can one search without a good teacher?",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The answer to question `number` in a sentence, and the numbers that it follows from as a table and as plain values."""
+
+    number: int
+    sentence: str = NOT_ANSWERED
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def question(self) -> str:
+        """The question itself."""
+        return QUESTIONS[self.number - 1]
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return {
+            "number": self.number,
+            "question": self.question,
+            "answer": self.sentence,
+            "figures": dict(self.figures),
+        }
+
+
+def does_distilling_beat_training(
+    tuned: Mapping[int, FloatArray], scratch: FloatArray, epochs: int
+) -> Answer:
+    """Compare networks fine-tuned from the library, test accuracies (n,) by epochs, with `scratch` (n,) of `epochs`."""
+    if not tuned:
+        return Answer(number=1)
+    gains = {count: mean_of(accuracies - scratch) for count, accuracies in tuned.items()}
+    last = max(gains)
+    gain = gains[last]
+    verdict = "yes" if gain.low > 0 else "no, they are worse" if gain.high < 0 else "not told apart"
+    networks = len(scratch)
+    sentence = (
+        f"{verdict}: {networks} networks assembled from distilled blocks and fine-tuned with their teacher for {last} epochs "
+        f"test {_signed(gain)} points against the same networks trained from scratch for {epochs} epochs"
+    )
+    rows = [
+        (
+            str(count),
+            f"{tuned[count].mean():.2f}",
+            _signed(one),
+            f"{int((tuned[count] > scratch).sum())} of {networks}",
+        )
+        for count, one in gains.items()
+    ]
+    return Answer(
+        number=1,
+        sentence=sentence,
+        columns=(
+            "fine-tuning epochs",
+            "test %",
+            f"points over {epochs} epochs from scratch",
+            "networks that gain",
+        ),
+        rows=(*rows, (f"from scratch, {epochs}", f"{scratch.mean():.2f}", "", "")),
+        figures={"gain_points": {str(count): one.to_plain() for count, one in gains.items()}},
+    )
+
+
+def does_tuned_follow_scratch(tuned: Mapping[int, FloatArray], scratch: FloatArray) -> Answer:
+    """Correlate the ranks of networks fine-tuned, (n,) by number of epochs, with those of the same from scratch (n,)."""
+    if not tuned:
+        return Answer(number=2)
+    both = {count: _both(accuracies, scratch) for count, accuracies in tuned.items()}
+    last = max(both)
+    tau, rho = both[last]
+    sentence = (
+        f"{_whether(tau)}: over {len(scratch)} networks Kendall's tau is {tau} and Spearman's rho {rho}, "
+        f"after {last} epochs of fine-tuning"
+    )
+    return Answer(
+        number=2,
+        sentence=sentence,
+        columns=("fine-tuning epochs", "Kendall", "Spearman"),
+        rows=tuple((str(count), str(t), str(r)) for count, (t, r) in both.items()),
+        figures={
+            str(count): {"kendall": t.to_plain(), "spearman": r.to_plain()} for count, (t, r) in both.items()
+        },
+    )
+
+
+def do_signatures_find_blocks(
+    config: SpaceConfig,
+    signatures: Mapping[str, FloatArray],
+    indices: NDArray[np.int64],
+    accuracies: FloatArray,
+) -> Answer:
+    """Correlate the signatures of each stage's blocks, (libraries, stages, B), higher better, with the blocks' effects.
+
+    The effects are fitted to the accuracies (n,) of the networks at `indices` (n,); blocks that none of these has are left out.
+    """
+    if not signatures:
+        return Answer(number=3)
+    effects = block_effects(config, indices, accuracies)
+    rows, figures = [], {}
+    firm: list[str] = []
+    for name, values in signatures.items():
+        each = []
+        for stage in range(config.stages):
+            each.append(correlation_of(spearman, values[:, stage], effects[stage]))
+            if each[-1].low > 0:
+                firm.append(f"{name} in stage {stage}: {each[-1]}")
+        rows.append((name, *map(str, each)))
+        figures[name] = [one.to_plain() for one in each]
+    seen = [int(np.isfinite(effects[stage]).sum()) for stage in range(config.stages)]
+    count = len(config.blocks)
+    sentence = (
+        f"{'yes, ' + '; '.join(firm) if firm else 'not told from chance'} (Spearman's rho of {', '.join(map(str, seen))} of "
+        f"{count} blocks' signatures with their effects on {len(indices)} networks; each interval over blocks)"
+    )
+    return Answer(
+        number=3,
+        sentence=sentence,
+        columns=("signature", *(f"Spearman, stage {stage}" for stage in range(config.stages))),
+        rows=tuple(rows),
+        figures={"spearman": figures, "blocks_seen": seen},
+    )
+
+
+def do_they_predict(
+    correlations: Mapping[str, tuple[Estimate, Estimate]], blockwise: Sequence[str]
+) -> Answer:
+    """Say which of the `blockwise` predictors rank networks, by (Kendall, Spearman) of each predictor."""
+    own = {name: correlations[name] for name in blockwise if name in correlations}
+    if not own:
+        return Answer(number=4)
+    others = {name: pair for name, pair in correlations.items() if name not in own}
+    best = max(own, key=lambda name: own[name][0].value)
+    text = f"the best of the blockwise predictors is {best}, Kendall's tau {own[best][0]}"
+    if others:
+        other = max(others, key=lambda name: others[name][0].value)
+        text += f"; the best of the others is {other}, {others[other][0]}"
+    return Answer(
+        number=4,
+        sentence=f"{_whether(own[best][0])}: {text}",
+        columns=("predictor", "Kendall", "Spearman", "networks"),
+        rows=tuple((name, str(t), str(r), str(t.count)) for name, (t, r) in correlations.items()),
+        figures={
+            name: {"kendall": t.to_plain(), "spearman": r.to_plain()} for name, (t, r) in correlations.items()
+        },
+    )
+
+
+def how_many_epochs(tuned: Mapping[int, FloatArray]) -> Answer:
+    """Say after how many epochs of fine-tuning, (n,) test accuracies by number of epochs, more of them stop to gain."""
+    if len(tuned) < 2:
+        return Answer(number=5)
+    counts = sorted(tuned)
+    last = counts[-1]
+    gains = {count: mean_of(tuned[last] - tuned[count]) for count in counts[:-1]}
+    enough = next((count for count in counts[:-1] if gains[count].low <= 0), last)
+    if enough == last:
+        sentence = (
+            f"at least {last}: {last} epochs still gain {_signed(gains[counts[-2]])} points over {counts[-2]}"
+        )
+    else:
+        sentence = (
+            f"{enough}: {last} epochs gain {_signed(gains[enough])} points over {enough}, not told from none"
+        )
+    rows = [
+        (str(count), str(mean_of(tuned[count])), _signed(gains[count]) if count in gains else "")
+        for count in counts
+    ]
+    return Answer(
+        number=5,
+        sentence=f"{sentence}; each number of epochs is a fine-tuning of its own, its rate falling to 0",
+        columns=("fine-tuning epochs", "test %", f"what {last} epochs gain on it, points"),
+        rows=tuple(rows),
+        figures={
+            "test_percent": {str(count): mean_of(tuned[count]).to_plain() for count in counts},
+            "gain_of_last_points": {str(count): one.to_plain() for count, one in gains.items()},
+        },
+    )
+
+
+def can_one_iterate(
+    tested: FloatArray, from_scratch: FloatArray, ranked: FloatArray, good_teacher: FloatArray | None = None
+) -> Answer:
+    """Follow iterations from random teachers: `tested` and `from_scratch`, (runs, rounds + 1), and `ranked`, (runs, rounds).
+
+    `tested` are the test accuracies of each teacher as it taught, the last one never did; `from_scratch` those of the same
+    networks in the ground truth. `ranked`: Kendall's tau of the sum of signatures under each teacher. `good_teacher`: the
+    taus under a good one.
+    """
+    if not tested.size or tested.shape[1] < 2:
+        return Answer(number=6)
+    runs, rounds = ranked.shape
+    gain = mean_of(tested[:, -1] - tested[:, 0])
+    proven = runs > 1 and gain.low > 0
+    start, end = mean_of(tested[:, 0]), mean_of(tested[:, -1])
+    told = "yes" if proven else "not told from no gain" if runs > 1 else "one run decides nothing"
+    sentence = (
+        f"{told}: from random teachers of {start} % test, {rounds} round{'s' if rounds > 1 else ''} lead to networks of {end} %, "
+        f"{_signed(gain)} points more, over {runs} run{'s' if runs > 1 else ''}"
+    )
+    rows = []
+    for number in range(rounds + 1):
+        tau = str(mean_of(ranked[:, number])) if number < rounds else ""
+        name = "random teacher" if not number else f"winner of round {number}"
+        rows.append((name, str(mean_of(tested[:, number])), str(mean_of(from_scratch[:, number])), tau))
+    if good_teacher is not None and good_teacher.size:
+        rows.append(("largest network as teacher", "", "", str(mean_of(good_teacher))))
+    return Answer(
+        number=6,
+        sentence=sentence,
+        columns=("teacher", "test %", "the same from scratch, test %", "Kendall of its sum"),
+        rows=tuple(rows),
+        figures={
+            "test_percent": [mean_of(tested[:, n]).to_plain() for n in range(rounds + 1)],
+            "scratch_percent": [mean_of(from_scratch[:, n]).to_plain() for n in range(rounds + 1)],
+            "kendall": [mean_of(ranked[:, n]).to_plain() for n in range(rounds)],
+            "gain_points": gain.to_plain(),
+            "runs": runs,
+        },
+    )
+
+
+def block_effects(config: SpaceConfig, indices: NDArray[np.int64], accuracies: FloatArray) -> FloatArray:
+    """Return by how much each block in each stage moves accuracies (n,), (stages, B); NaN where no network has it.
+
+    Least squares on which block is where, with the ridge penalty that leave-one-out prefers: 120 networks see a block of 45 less
+    than three times a stage, and plain least squares would answer with their noise.
+    """
+    digits = block_digits(config, indices)  # (n, stages)
+    count = len(config.blocks)
+    design = np.zeros((len(indices), config.stages * count))
+    for stage in range(config.stages):
+        design[np.arange(len(indices)), stage * count + digits[:, stage]] = 1
+    effects = fit_ridge([design], accuracies).slopes.reshape(config.stages, count)
+    seen = design.sum(axis=0).reshape(config.stages, count) > 0
+    return np.where(seen, effects, np.nan)
+
+
+def _both(predicted: FloatArray, true: FloatArray) -> tuple[Estimate, Estimate]:
+    return correlation_of(kendall, predicted, true), correlation_of(spearman, predicted, true)
+
+
+def _whether(tau: Estimate) -> str:
+    if tau.low > 0:
+        return "yes"
+    return "no, they oppose" if tau.high < 0 else "not told from chance"
+
+
+def _signed(one: Estimate) -> str:
+    if np.isnan(one.low):
+        return f"{one.value:+.2f} (no interval)"
+    return f"{one.value:+.2f} ({one.low:+.2f} to {one.high:+.2f})"

@@ -1,0 +1,205 @@
+"""The whole study, from settings and a ground truth to its tables and answers: to be read top to bottom.
+
+    truth = load_truth(TINY)
+    workshop = Workshop(results=Results(folder=Path("results")), runner=LocalPool(processes=2), tell=print)
+    study = run_study(StudySettings(), truth, workshop)
+
+Everything that takes long is a unit of work: run again, the study goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.errors import ConfigError
+from search.study.blocks import Bench, Signed, Teacher, make_teachers, sign_libraries, tune
+from search.study.contenders import (
+    SUMS,
+    Contenders,
+    add_plain,
+    add_proxies,
+    add_signed,
+    add_supernets,
+    add_tuned,
+)
+from search.study.costs import mean_training_flops
+from search.study.intervals import Estimate, FloatArray, correlation_of, kendall, spearman
+from search.study.iterations import COLUMN, Iterated, followed, iterate_all, run_of_iteration
+from search.study.questions import (
+    Answer,
+    can_one_iterate,
+    do_signatures_find_blocks,
+    do_they_predict,
+    does_distilling_beat_training,
+    does_tuned_follow_scratch,
+    how_many_epochs,
+)
+from search.study.runs import MethodRuns, Standing, standing
+from search.study.settings import StudySettings
+from search.study.truth import GroundTruth
+from search.study.workshop import Workshop
+from search.training.tasks import load_task
+from space import Architecture
+from space.costs import all_macs
+
+BASELINE = "random"
+HIGHER = ("accuracy_change", "agreement")  # of these signatures more is better
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Study:
+    """What was found. `unit_flops` is a training's worth of operations: the mean of training a network of the ground truth.
+
+    `standings` are each method's at each mark, by mark; `correlations` (Kendall, Spearman) of each predictor with test accuracy.
+    `notes` say what a reader must know to read the numbers right.
+    """
+
+    settings: StudySettings
+    truth: GroundTruth
+    teacher: str
+    unit_flops: float
+    methods: tuple[MethodRuns, ...]
+    standings: Mapping[int, tuple[Standing, ...]]
+    correlations: Mapping[str, tuple[Estimate, Estimate]]
+    blockwise: tuple[str, ...]
+    answers: tuple[Answer, ...]
+    notes: tuple[str, ...]
+
+
+def run_study(settings: StudySettings, truth: GroundTruth, workshop: Workshop) -> Study:
+    """Run what of the study is not done, and return its tables and answers.
+
+    Raises:
+        ConfigError: the ground truth is of another space or task than the settings.
+        HarnessError: a unit of work failed; the message names it, and the others are kept.
+    """
+    bench = Bench(
+        settings=settings, truth=truth, task=load_task(settings.task, settings.config), workshop=workshop
+    )
+    _check(bench)
+    truth_digest = workshop.add(truth.to_content(), "ground truth")
+    found = Contenders()
+    add_plain(bench, truth_digest, found)
+    add_proxies(bench, found)
+
+    # The largest network by MACs, which needs no search to be found; a seed each.
+    largest = int(np.argmax(all_macs(truth.config)))
+    teachers = make_teachers(bench, [(largest, truth.seed + number) for number in range(settings.libraries)])
+    add_supernets(bench, teachers, found)
+    libraries = sign_libraries(bench, teachers, range(settings.libraries))
+    add_signed(bench, libraries, truth_digest, found)
+    tuned, chosen = _tune(bench, libraries)
+    if tuned:
+        add_tuned(bench, libraries[0], tuned[max(tuned)], found)
+    iterated = iterate_all(bench, range(settings.iterations))
+    found.add(
+        "iteration",
+        f"{settings.rounds} rounds from a random teacher by the sum of {COLUMN}; each winner teaches",
+        [run_of_iteration(truth, one) for one in iterated],
+    )
+
+    correlations = {
+        name: (correlation_of(kendall, values, truth.test), correlation_of(spearman, values, truth.test))
+        for name, values in found.predictions.items()
+    }
+    unit = mean_training_flops(truth.config, truth.indices.tolist(), bench.images, truth.epochs)
+    methods = tuple(found.methods.values())
+    baseline = found.methods[BASELINE]
+    return Study(
+        settings=settings,
+        truth=truth,
+        teacher=str(Architecture.from_index(largest, truth.config)),
+        unit_flops=unit,
+        methods=methods,
+        standings={
+            mark: tuple(standing(one, baseline, mark * unit) for one in methods) for mark in settings.marks
+        },
+        correlations=correlations,
+        blockwise=tuple(found.blockwise),
+        answers=_answers(bench, libraries, tuned, chosen, iterated, correlations, found.blockwise),
+        notes=_notes(bench, found),
+    )
+
+
+def _tune(bench: Bench, libraries: Sequence[Signed]) -> tuple[dict[int, list[Teacher]], list[int]]:
+    """Fine-tune random networks of the ground truth from the first library, for each number of epochs anew."""
+    settings = bench.settings
+    if not settings.tuned or not libraries:
+        return {}, []
+    count = min(settings.tuned, len(bench.truth.indices))
+    chosen = np.random.default_rng((0, 1)).permutation(bench.truth.indices)[:count].tolist()
+    made = tune(
+        bench, [(libraries[0], index, epochs) for epochs in settings.tuned_epochs for index in chosen]
+    )
+    return {
+        epochs: made[number * count : (number + 1) * count]
+        for number, epochs in enumerate(settings.tuned_epochs)
+    }, chosen
+
+
+def _answers(
+    bench: Bench,
+    libraries: Sequence[Signed],
+    tuned: Mapping[int, Sequence[Teacher]],
+    chosen: Sequence[int],
+    iterated: Sequence[Iterated],
+    correlations: Mapping[str, tuple[Estimate, Estimate]],
+    blockwise: Sequence[str],
+) -> tuple[Answer, ...]:
+    truth = bench.truth
+    tested: dict[int, FloatArray] = {
+        epochs: np.array([one.trained.test.top1 for one in networks]) for epochs, networks in tuned.items()
+    }
+    scratch = truth.test[truth.places(np.array(chosen, dtype=np.int64))]
+    signatures = {
+        column: np.array(
+            [one.signatures.column(column) * (1 if column in HIGHER else -1) for one in libraries]
+        )
+        for column in (SUMS if libraries else ())
+    }
+    taught = np.array(
+        [
+            correlation_of(kendall, one.sums(COLUMN, truth.indices), truth.test, draws=1).value
+            for one in libraries
+        ]
+    )
+    return (
+        does_distilling_beat_training(tested, scratch, truth.epochs),
+        does_tuned_follow_scratch(tested, scratch),
+        do_signatures_find_blocks(truth.config, signatures, truth.indices, truth.test),
+        do_they_predict(correlations, blockwise),
+        how_many_epochs(tested),
+        can_one_iterate(*followed(truth, iterated), taught) if iterated else Answer(number=6),
+    )
+
+
+def _check(bench: Bench) -> None:
+    truth, task = bench.truth, bench.task
+    if truth.config != bench.settings.config:
+        raise ConfigError(
+            f"ground truth {truth.origin} is of space {truth.config.name!r}, the study of {bench.settings.space!r}"
+        )
+    if truth.dataset != task.name:
+        raise ConfigError(
+            f"ground truth {truth.origin} was trained on {truth.dataset!r}, and the study's task {bench.settings.task!r} is "
+            f"{task.name!r}; name a ground truth of that task, or the task of this ground truth in the settings"
+        )
+
+
+def _notes(bench: Bench, found: Contenders) -> tuple[str, ...]:
+    truth, settings = bench.truth, bench.settings
+    judged = len(found.methods) - 1
+    error = float(np.sqrt(truth.test.mean() * (100 - truth.test.mean()) / len(bench.task.test)))
+    return (
+        f"Methods choose among {truth.label}, by validation accuracy, and are judged by the test accuracy of their choice. "
+        "What holds here need not hold for larger networks, real images or another space.",
+        f"Each network was trained once, for {truth.epochs} epochs: a test accuracy of {len(bench.task.test)} images has a "
+        f"standard error of about {error:.1f} points from the images alone, and the best of them is partly lucky.",
+        f"Of {judged} comparisons with random search at 95 %, about {0.05 * judged:.1f} would be told apart by chance alone.",
+        f"Runs of {settings.seeds} seeds that use signatures take {settings.libraries} libraries in turn, so "
+        "that their intervals know less of the luck of a library than of the seed's.",
+        "Seconds are those of the machine that did the work, the ground truth's another one's: costs are compared in operations.",
+    )

@@ -1,0 +1,200 @@
+"""The study's own kinds of units: pure functions of a config and of contents, which `search.work` runs, keeps and repeats.
+
+Trainings are of the kind "train". These are written `search.study.works:NAME` there. A config names the space and the task as
+trainings' configs do; the inputs `teacher`, `stage0`, `stage1` and so on are a trained network and its distilled stages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from search.methods.contract import FloatArray, IndexArray
+from search.study.truth import GroundTruth
+from search.work.kinds import Content, Context
+from space import Architecture, SpaceConfig, find_space
+
+if TYPE_CHECKING:
+    from search.blockwise.library import BlockLibrary
+    from search.training.images import Task
+    from search.training.trained import Trained
+
+TEACHER = "teacher"
+
+
+def kind(name: str) -> str:
+    """Return how a unit names a function of this module."""
+    return f"{__name__}:{name}"
+
+
+def stage_input(stage: int) -> str:
+    """Return the name of the input that a distilled stage is."""
+    return f"stage{stage}"
+
+
+def distil(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
+    """Distil all blocks of `stage` from the teacher by `recipe`, fields of a `DistilRecipe`."""
+    from search.blockwise.distil_recipe import DistilRecipe
+    from search.blockwise.distilling import distil_stage
+    from search.blockwise.library import stage_content
+
+    space, task = _of(config)
+    recipe = DistilRecipe.from_json(json.dumps(config["recipe"]))
+    library = distil_stage(
+        _teacher(inputs),
+        task,
+        config["stage"],
+        recipe,
+        folder=context.scratch,
+        device=context.device,
+        on_epoch=lambda first, count, epoch: context.tell(
+            f"epoch {epoch} of {recipe.epochs}, blocks {first + 1} to {first + count} of {len(space.blocks)}"
+        ),
+    )
+    return stage_content(library)
+
+
+def sign(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
+    """Sign a library: `signatures` as JSON text."""
+    from search.blockwise.signing import sign as sign_library
+
+    _, task = _of(config)
+    return {"signatures": sign_library(_library(inputs), task, device=context.device).to_json()}
+
+
+def rescore(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
+    """Judge networks, at `indices`, with the library's weights plugged in, nothing trained: validation `top1` and `loss`."""
+    from search.blockwise.plugged import judge_on
+
+    space, task = _of(config)
+    library, judge = _library(inputs), judge_on(task, context.device)
+    figures = []
+    for index in config["indices"]:
+        architecture = Architecture.from_index(index, space)
+        figures.append(judge(architecture, library.assemble(architecture), "val"))
+    return {"top1": [one.top1 for one in figures], "loss": [one.loss for one in figures]}
+
+
+def fine_tune(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
+    """Assemble `architecture` from the library and train it by `recipe`, the teacher guiding it as `guide` says."""
+    from search.training.recipe import Recipe
+    from search.training.trained_files import trained_content
+    from search.training.training import Guide, Start, train
+
+    space, task = _of(config)
+    library = _library(inputs)
+    architecture = Architecture.parse(config["architecture"], space)
+    trained = train(
+        architecture,
+        task,
+        Recipe.from_json(json.dumps(config["recipe"])),
+        context.scratch,
+        context.device,
+        start=Start(weights=library.assemble(architecture), origin=f"library {library.digest}"),
+        guide=Guide(teacher=library.teacher, **config["guide"]),
+    )
+    return trained_content(trained)
+
+
+def supernet(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
+    """Train the supernet of `stage` by `recipe` and return the `scores` of all blocks, lower being better."""
+    from search.blockwise.distil_recipe import DistilRecipe
+    from search.blockwise.supernet import train_supernet
+
+    _, task = _of(config)
+    recipe = DistilRecipe.from_json(json.dumps(config["recipe"]))
+
+    def told(epoch: int, loss: float) -> None:
+        context.tell(f"epoch {epoch} of {recipe.epochs}, loss {loss:.3g}")
+
+    scores = train_supernet(_teacher(inputs), task, config["stage"], recipe, context.device, told)
+    return {"scores": scores.tolist()}
+
+
+def proxy(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
+    """Score networks, at `indices`, by the zero-cost proxy `proxy`, untrained weights of `seed`, on `images` of the task."""
+    from search.proxies import proxy as make
+    from search.proxies.batches import Batch
+
+    space, task = _of(config)
+    rows = np.random.default_rng(config["seed"]).permutation(len(task.train))[: config["images"]]
+    pixels = task.train.images[rows].transpose(0, 3, 1, 2).astype(np.float32) / 255
+    mean, std = (np.array(values, np.float32)[:, None, None] for values in (task.mean, task.std))
+    images = ((pixels - mean) / std).astype(np.float32)
+    batch = Batch(images=images, labels=task.train.labels[rows], origin=task.origin)
+    scores = make(config["proxy"], space, batch, config["seed"])(np.array(config["indices"], dtype=np.int64))
+    return {"scores": scores.tolist()}
+
+
+def plain_search(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
+    """Search by `method` with `seed` and `budget` among the input `truth`: the networks in the `order` of their training."""
+    from search.study.methods import plain_search as search
+
+    order = search(config["method"], _truth(config, inputs), config["budget"], config["seed"])
+    return {"order": order.tolist()}
+
+
+def plain_predict(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
+    """Fit the predictor of a method to `first` random networks of the input `truth`, and predict all of them.
+
+    `predicted` is in the truth's order, None for those that it was fitted to.
+    """
+    from search.study.methods import fitted_scores
+
+    scores = fitted_scores(config["method"], _truth(config, inputs), config["first"], config["seed"])
+    return {"predicted": _numbers(scores)}
+
+
+def signed_predict(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
+    """Fit `predictor` on the input `signatures` to `first` random networks of the input `truth`.
+
+    `predicted` is in the truth's order, None for those that it was fitted to; `order` is that of a search that trained
+    these, and goes on with the best predicted to `budget`.
+    """
+    from search.blockwise.predictors import SignaturePredictor
+    from search.blockwise.signatures import Signatures
+    from search.study.methods import fitted_search, without_fitted
+
+    truth = _truth(config, inputs)
+    signatures = Signatures.from_json(inputs["signatures"]["signatures"])
+    predictor = SignaturePredictor(config["predictor"], signatures, seed=config["seed"])
+
+    def fit(indices: IndexArray, accuracies: FloatArray) -> FloatArray:
+        predictor.fit(indices, accuracies)
+        return predictor.predict(np.arange(len(truth.config)))
+
+    order = fitted_search(fit, truth, config["first"], config["budget"], config["seed"])
+    predicted = without_fitted(predictor.predict(truth.indices), truth, order[: config["first"]])
+    return {"predicted": _numbers(predicted), "order": order.tolist()}
+
+
+def _numbers(values: FloatArray) -> list[float | None]:
+    return [None if value != value else value for value in values.tolist()]
+
+
+def _of(config: Mapping[str, Any]) -> tuple[SpaceConfig, Task]:
+    from search.training.tasks import load_task
+
+    space = find_space(config["space"])
+    return space, load_task(config["task"], space)
+
+
+def _teacher(inputs: Mapping[str, Content]) -> Trained:
+    from search.training.trained_files import trained_from
+
+    return trained_from(inputs[TEACHER], TEACHER)
+
+
+def _library(inputs: Mapping[str, Content]) -> BlockLibrary:
+    from search.blockwise.library import BlockLibrary, stage_from
+
+    teacher = _teacher(inputs)
+    names = [stage_input(stage) for stage in range(teacher.architecture.config.stages)]
+    return BlockLibrary(teacher=teacher, stages=tuple(stage_from(inputs[name], name) for name in names))
+
+
+def _truth(config: Mapping[str, Any], inputs: Mapping[str, Content]) -> GroundTruth:
+    return GroundTruth.from_content(inputs["truth"], find_space(config["space"]))

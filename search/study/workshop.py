@@ -1,0 +1,41 @@
+"""Where the study's units are run: their contents, and the seconds that each took wherever it was run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from search.work.kinds import Content
+from search.work.results import Results
+from search.work.running import Runner, run_units
+from search.work.unit import Unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """Run units that are not done yet; `device` is what torch computes them on, for units that ask."""
+
+    results: Results
+    runner: Runner
+    tell: Callable[[str], None]
+
+    def digests(self, units: Sequence[Unit]) -> list[str]:
+        """Return the digest of each unit's result, in their order, having run what was not done."""
+        done = run_units(units, self.results, self.runner, self.tell)
+        return [done[unit.key] for unit in units]
+
+    def contents(self, units: Sequence[Unit]) -> list[Content]:
+        """Return each unit's content, in their order."""
+        return [self.results.get(digest) for digest in self.digests(units)]
+
+    def add(self, content: Mapping[str, Any], kind: str) -> str:
+        """Keep what units take as an input, and return its digest."""
+        return self.results.add(content, kind)
+
+    def seconds(self, unit: Unit) -> float:
+        """Return what a finished unit took, by its record; NaN where nobody wrote it."""
+        record = json.loads((self.results.folder / "units" / f"{unit.key}.json").read_text("utf-8"))
+        seconds = record.get("seconds")
+        return float("nan") if seconds is None else float(seconds)

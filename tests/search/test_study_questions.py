@@ -1,0 +1,143 @@
+"""The six answers on made-up numbers whose answer is known, and `not answered here` without numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from search.latency.features import block_digits
+from search.study.intervals import correlation_of, kendall, spearman
+from search.study.questions import (
+    NOT_ANSWERED,
+    QUESTIONS,
+    block_effects,
+    can_one_iterate,
+    do_signatures_find_blocks,
+    do_they_predict,
+    does_distilling_beat_training,
+    does_tuned_follow_scratch,
+    how_many_epochs,
+)
+from space import TINY
+from space.sampling import select_models
+
+RNG = np.random.default_rng(0)
+SCRATCH = RNG.normal(60, 3, 24)
+INDICES = np.sort([one.index for one in select_models("sample:200@0", TINY)])
+
+
+def tuned(gain: float, noise: float = 1.0) -> dict[int, np.ndarray]:
+    return {4: SCRATCH + gain - 3, 8: SCRATCH + gain + RNG.normal(0, noise, 24)}
+
+
+def test_what_was_not_run_is_not_answered() -> None:
+    nothing = (
+        does_distilling_beat_training({}, SCRATCH[:0], 14),
+        does_tuned_follow_scratch({}, SCRATCH[:0]),
+        do_signatures_find_blocks(TINY, {}, INDICES, np.zeros(len(INDICES))),
+        do_they_predict({}, []),
+        how_many_epochs({4: SCRATCH}),
+        can_one_iterate(np.empty((0, 0)), np.empty((0, 0)), np.empty((0, 0))),
+    )
+    assert [one.sentence for one in nothing] == [NOT_ANSWERED] * 6
+    assert [one.number for one in nothing] == [1, 2, 3, 4, 5, 6]
+    assert [one.question for one in nothing] == list(QUESTIONS)
+    assert all(not one.rows and one.to_plain()["figures"] == {} for one in nothing)
+
+
+@pytest.mark.parametrize(
+    ("gain", "start"), [(2.0, "yes:"), (-2.0, "no, they are worse:"), (0.0, "not told apart:")]
+)
+def test_distilling_beats_training_where_the_paired_gain_says_so(gain: float, start: str) -> None:
+    made = {4: SCRATCH + gain - 3, 8: SCRATCH + gain + np.resize([-1.0, 1.0], 24)}
+    answer = does_distilling_beat_training(made, SCRATCH, 14)
+    assert answer.sentence.startswith(start)
+    assert "24 networks" in answer.sentence and "for 8 epochs" in answer.sentence
+    assert [row[0] for row in answer.rows] == ["4", "8", "from scratch, 14"]
+    assert answer.figures["gain_points"]["8"]["value"] == pytest.approx(gain)
+
+
+def test_fine_tuned_accuracy_follows_or_does_not() -> None:
+    assert does_tuned_follow_scratch(tuned(1, 0.1), SCRATCH).sentence.startswith("yes:")
+    assert does_tuned_follow_scratch({8: -SCRATCH}, SCRATCH).sentence.startswith("no, they oppose:")
+    chance = {8: np.random.default_rng(5).normal(size=24)}
+    assert does_tuned_follow_scratch(chance, SCRATCH).sentence.startswith("not told from chance:")
+
+
+def effects() -> np.ndarray:
+    made = np.random.default_rng(2).normal(0, 1, (TINY.stages, 45))
+    made[1] *= 3
+    return made
+
+
+def accuracies_of(effect: np.ndarray, noise: float = 0.3) -> np.ndarray:
+    digits = block_digits(TINY, INDICES)
+    added = effect[np.arange(TINY.stages), digits].sum(axis=1)
+    return 60 + added + np.random.default_rng(3).normal(0, noise, len(INDICES))
+
+
+def test_the_effects_of_blocks_are_found_from_some_networks() -> None:
+    effect = effects()
+    found = block_effects(TINY, INDICES, accuracies_of(effect))
+    for stage in range(2):
+        seen = np.isfinite(found[stage])
+        assert seen.sum() >= 40
+        assert np.corrcoef(found[stage][seen], effect[stage][seen])[0, 1] > 0.8
+    digits = block_digits(TINY, INDICES)
+    without = digits[:, 0] != 7
+    again = block_effects(TINY, INDICES[without], accuracies_of(effect)[without])
+    assert np.isnan(again[0, 7])
+
+
+def test_signatures_that_are_the_effects_are_found_good_and_noise_is_not() -> None:
+    effect = effects()
+    noise = np.random.default_rng(11).normal(size=(2, TINY.stages, 45))
+    answer = do_signatures_find_blocks(
+        TINY, {"nsr": np.stack([effect, effect]), "mse": noise}, INDICES, accuracies_of(effect)
+    )
+    assert answer.sentence.startswith("yes, nsr in stage 0: 0.")
+    assert "nsr in stage 1" in answer.sentence and "mse" not in answer.sentence
+    assert [row[0] for row in answer.rows] == ["nsr", "mse"]
+    alone = do_signatures_find_blocks(TINY, {"mse": noise}, INDICES, accuracies_of(effect))
+    assert alone.sentence.startswith("not told from chance")
+
+
+def test_the_best_blockwise_predictor_is_named_beside_the_best_other() -> None:
+    pair = {
+        name: (correlation_of(kendall, values, SCRATCH), correlation_of(spearman, values, SCRATCH))
+        for name, values in {
+            "sum of nsr": SCRATCH + RNG.normal(0, 1, 24),
+            "MACs": SCRATCH + RNG.normal(0, 8, 24),
+            "sum of mse": RNG.normal(0, 1, 24),
+        }.items()
+    }
+    answer = do_they_predict(pair, ["sum of nsr", "sum of mse"])
+    assert answer.sentence.startswith("yes: the best of the blockwise predictors is sum of nsr")
+    assert "the best of the others is MACs" in answer.sentence
+    assert len(answer.rows) == 3
+
+
+def test_epochs_are_enough_once_more_gain_nothing_that_can_be_told() -> None:
+    noise = np.random.default_rng(8)
+    made = {
+        1: SCRATCH - 5,
+        2: SCRATCH - 2,
+        4: SCRATCH + noise.normal(0, 1, 24),
+        8: SCRATCH + noise.normal(0, 1, 24),
+    }
+    assert how_many_epochs(made).sentence.startswith("4: 8 epochs gain")
+    rising = {count: SCRATCH + count + noise.normal(0, 0.1, 24) for count in (1, 2, 4)}
+    assert how_many_epochs(rising).sentence.startswith("at least 4: 4 epochs still gain +1.9")
+
+
+def test_iteration_is_judged_by_the_gain_of_its_last_winner() -> None:
+    tested = np.array([[50.0, 55, 60], [48, 56, 61], [52, 57, 59]])
+    ranked = np.array([[0.1, 0.3], [0.2, 0.4], [0.0, 0.5]])
+    answer = can_one_iterate(tested, tested + 1, ranked, np.array([0.6]))
+    assert answer.sentence.startswith("yes: from random teachers of 50.00")
+    assert "2 rounds" in answer.sentence and "over 3 runs" in answer.sentence
+    assert answer.rows[-1][0] == "largest network as teacher"
+    one = can_one_iterate(tested[:1], tested[:1], ranked[:1])
+    assert one.sentence.startswith("one run decides nothing")
+    worse = can_one_iterate(tested[:, ::-1], tested, ranked)
+    assert worse.sentence.startswith("not told from no gain")

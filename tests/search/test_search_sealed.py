@@ -6,17 +6,18 @@ import hashlib
 import io
 import os
 import pickle
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from made_disks import small_disk
 
 from harness.errors import ConfigError
 from search.training.sealed import content_digest, read_sealed, seal, unseal, write_sealed
+
+__all__ = ["small_disk"]  # a fixture
 
 CONTENT: dict[str, Any] = {
     "name": "m\u00e4\u00dfig",
@@ -132,22 +133,6 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path: Path) -> 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="absent: cannot be read: No such file"):
         read_sealed(tmp_path / "absent", "thing")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 256 KiB in memory."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    try:
-        done = subprocess.run(mount, capture_output=True, text=True)
-    except OSError as e:
-        pytest.skip(f"a small disk cannot be mounted: {e}")
-    if done.returncode:
-        pytest.skip(f"a small disk cannot be mounted: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_is_named_and_leaves_the_former_file_whole(small_disk: Path) -> None:

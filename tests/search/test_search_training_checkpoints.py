@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pickle
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_disks import small_disk
 from made_tasks import NETWORK, RECIPE, TINY, made_task
 
 from harness.errors import ConfigError
@@ -24,6 +26,8 @@ from search.training.images import Images, Task
 from search.training.recipe import Recipe
 from search.training.training import Trained, train
 from space import Architecture
+
+__all__ = ["small_disk"]  # a fixture
 
 TASK = made_task()
 
@@ -219,3 +223,24 @@ def test_what_a_kill_left_half_written_is_not_read_but_removed(whole: Trained, t
             (tmp_path / NAME).unlink()
         assert_same(train(NETWORK, TASK, RECIPE, tmp_path), whole)
         assert [path.name for path in tmp_path.iterdir()] == [NAME]
+
+
+def test_a_disk_that_fills_during_a_training_leaves_the_former_checkpoint_to_go_on_from(
+    whole: Trained, small_disk: Path
+) -> None:
+    other = small_disk / "other"
+
+    def fill(epoch: Epoch) -> None:
+        if epoch.number == 2:
+            with contextlib.suppress(OSError), other.open("wb", buffering=0) as file:
+                while file.write(bytes(4096)):
+                    pass
+
+    with pytest.raises(ConfigError, match=r"No space left on device; the disk is full: free [0-9,]+ bytes"):
+        train(NETWORK, TASK, RECIPE, small_disk, on_epoch=fill)
+    assert sorted(path.name for path in small_disk.iterdir()) == [NAME, "other"]
+    other.unlink()
+    repeated: list[int] = []
+    resumed = train(NETWORK, TASK, RECIPE, small_disk, on_epoch=lambda epoch: repeated.append(epoch.number))
+    assert repeated == [3]
+    assert_same(resumed, whole)

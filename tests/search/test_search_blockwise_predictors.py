@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from made_signatures import by_rule, drawn, made_signatures
 from scipy.stats import linregress
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
 from harness.errors import ConfigError
@@ -117,6 +117,16 @@ def test_the_ridge_and_its_leave_out_predictions_are_those_of_sklearn_done_one_b
         assert found.leave_out[row] == pytest.approx(left[0], rel=1e-9)
 
 
+def test_products_count_as_wide_as_they_were_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.blockwise.predictors_linear.PRODUCT_SCALES", (0.1,))
+    features, known = features_of(SIGNATURES, ["accuracy_change"]), drawn(0, 20)
+    scores = by_rule(SIGNATURES, WEIGHTS, coupling=1.5)[known]
+    x = features.scaled(logarithms=False)[[0, 1], block_digits(MINI, EVERY), 0]  # (networks, 2)
+    design = np.column_stack([x, 0.1 * x[:, 0] ** 2, 0.1 * x[:, 0] * x[:, 1], 0.1 * x[:, 1] ** 2])
+    expected = RidgeCV(alphas=PENALTIES).fit(design[known], scores).predict(design)
+    np.testing.assert_allclose(fit_second_order(features, known, scores)(EVERY), expected, rtol=1e-9)
+
+
 def test_the_line_through_the_sums_is_scipy_s_and_so_is_each_without_one_network() -> None:
     found = fitted("sum")
     raw, known = fit("sum", SIGNATURES).predict(EVERY), found.indices
@@ -188,6 +198,14 @@ def test_constant_columns_predict_the_mean_without_a_warning(name: str) -> None:
         assert report.kendall is None and report.spearman is None
 
 
+def test_what_differs_by_rounding_only_is_constant() -> None:
+    rounded = np.where(np.arange(45) % 2, 0.1 + 0.2, 0.3) * np.ones((2, 1))
+    assert np.ptp(rounded) > 0
+    features = features_of(SIGNATURES.with_columns({"loss_change": rounded}), ["loss_change"])
+    for by_stage in (True, False):
+        assert not features.scaled(logarithms=False, by_stage=by_stage).any()
+
+
 def test_fewer_networks_than_features_are_enough() -> None:
     known = drawn(2, 6)
     columns = ["nsr", "loss_change", "accuracy_change", "macs"]
@@ -203,6 +221,7 @@ def test_blocks_of_loss_zero_and_one_that_learned_nothing_leave_the_features_fin
     logs = features.scaled(logarithms=True)[:, :, 0]
     assert np.isfinite(logs).all() and np.abs(logs).max() < 10
     assert logs[0].argmin() == 3 and logs[1].argmax() == 5
+    assert np.delete(logs[0], 3).std() > 0.5  # the zero does not make all others equal
     nothing = features_of(SIGNATURES.with_columns({"nsr": np.zeros((2, 45))}), ["nsr"])
     assert not nothing.scaled(logarithms=True).any()
 

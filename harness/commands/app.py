@@ -17,6 +17,7 @@ from harness.commands.audit import audit
 from harness.commands.compare import compare
 from harness.commands.dataset import dataset
 from harness.commands.devices import devices
+from harness.commands.distill import distill
 from harness.commands.doctor import doctor
 from harness.commands.export import export
 from harness.commands.measure import measure
@@ -37,7 +38,20 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (measure, results, compare, predict, audit, profile, report, devices, doctor, export, train):
+for command in (
+    measure,
+    results,
+    compare,
+    predict,
+    audit,
+    profile,
+    report,
+    devices,
+    doctor,
+    export,
+    train,
+    distill,
+):
     app.command()(command)
 app.add_typer(dataset)
 app.add_typer(search)

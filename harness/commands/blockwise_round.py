@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.commands.blockwise_work import Setting, distilling_cost, fine_tuner, signed, tuning_cost
+from harness.commands.blockwise_work import Setting, distilling_cost, fine_tuner, signatures_of, tuning_cost
 
 if TYPE_CHECKING:
     from search.blockwise.candidates import Candidate, Found
@@ -52,7 +52,7 @@ def search_round(library: BlockLibrary, setting: Setting) -> Searched:
     from search.blockwise.searching import predicted_table, search_blockwise
 
     say, config = setting.say, library.config
-    signatures = signed(library, setting).with_columns(setting.costs.blocks)
+    signatures = signatures_of(library, setting).with_columns(setting.costs.blocks)
     known = setting.known
     fitted = fit(
         setting.predictor,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.commands.blockwise_costs import SpaceCosts
+from harness.commands.library_signatures import signed
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -58,26 +59,12 @@ class Setting:
     say: Callable[[str], None]
 
 
-def signed(library: BlockLibrary, setting: Setting) -> Signatures:
-    """Return a library's signatures, kept beside the results: signing judges the teacher once for each block.
+def signatures_of(library: BlockLibrary, setting: Setting) -> Signatures:
+    """Return a library's signatures, kept beside the results.
 
     Raises: ConfigError when the file cannot be written.
     """
-    from search.blockwise.signing import sign
-
-    from search.blockwise.signatures import Signatures
-
-    path = setting.results.folder / f"signatures-{library.digest}.json"
-    if path.is_file():
-        try:
-            return Signatures.load(path)
-        except ConfigError as error:
-            setting.say(f"{error}; signing again")
-    setting.say(f"signing {library.config.stages} stages of {len(library.config.blocks)} blocks")
-    found = sign(library, setting.task, device=setting.device)
-    _make_folder(setting.results.folder)
-    found.save(path)
-    return found
+    return signed(library, setting.task, setting.results.folder, setting.device, setting.say)
 
 
 def fine_tuner(library: BlockLibrary, setting: Setting) -> FineTune:
@@ -99,30 +86,18 @@ def fine_tuner(library: BlockLibrary, setting: Setting) -> FineTune:
 
 def distilled(teacher: Trained, like: BlockLibrary, setting: Setting) -> BlockLibrary:
     """Return the library of a new teacher, distilled as the blocks of another library were."""
+    from harness.commands.distill import stage_units
     from search.blockwise.library import BlockLibrary, stage_from
-    from search.training.trained_files import KIND, trained_content
     from search.work.running import run_units
-    from search.work.trainings import plain_space
-    from search.work.unit import Unit
 
-    results = setting.results
-    digest = results.add(trained_content(teacher), KIND)
     units = [
-        Unit(
-            kind="distil-stage",
-            config={
-                "space": plain_space(like.config),
-                "task": setting.task.source,
-                "stage": place,
-                "recipe": json.loads(like.stage(place).recipe.to_json()),
-            },
-            inputs={"teacher": digest},
-        )
+        unit
         for place in range(like.config.stages)
+        for unit in stage_units(teacher, setting.task, [place], like.stage(place).recipe, setting.results)
     ]
     setting.say(f"distilling {len(units)} stages of {teacher.architecture}")
-    done = run_units(units, results, setting.runner, setting.say)
-    stages = tuple(stage_from(results.get(done[unit.key])) for unit in units)
+    done = run_units(units, setting.results, setting.runner, setting.say)
+    stages = tuple(stage_from(setting.results.get(done[unit.key])) for unit in units)
     return BlockLibrary(teacher=teacher, stages=stages)
 
 
@@ -147,6 +122,7 @@ def finetune_units(
                 "space": plain_space(library.config),
                 "architecture": str(one),
                 "task": setting.task.source,
+                "task_sha256": setting.task.images_digest,
                 "recipe": json.loads(setting.recipe.to_json()),
                 "guide": dict(setting.guide),
             },
@@ -209,10 +185,3 @@ def known_accuracies(folder: Path, library: BlockLibrary) -> Known:
         raise ConfigError(f"--trained {folder}: {error}") from error
     indices = np.flatnonzero(~np.isnan(found.values))
     return Known(indices=indices, accuracies=found.values[indices], origin=found.origin)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be made: {error}; name another with --results") from error

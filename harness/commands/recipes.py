@@ -13,6 +13,7 @@ from harness.commands.option_groups import takes
 from harness.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
+    from search.training.augment import Augmentation
     from search.training.recipe import Recipe
 
 
@@ -72,7 +73,7 @@ def choose_recipe(source: str, typed: Typed) -> Recipe:
 
     Raises: ConfigError when the file or a value cannot be used.
     """
-    from search.training.usual import AUGMENTATIONS, usual_recipe
+    from search.training.usual import usual_recipe
 
     recipe = usual_recipe(source) if typed.recipe is None else _read(typed.recipe)
     changes: dict[str, Any] = {
@@ -81,13 +82,18 @@ def choose_recipe(source: str, typed: Typed) -> Recipe:
         if field.name != "recipe" and (value := getattr(typed, field.name)) is not None
     }
     if typed.augmentation is not None:
-        if typed.augmentation not in AUGMENTATIONS:
-            near = did_you_mean(typed.augmentation, AUGMENTATIONS)
-            raise ConfigError(
-                f"--augmentation {typed.augmentation!r} is unknown{near} (known: {', '.join(AUGMENTATIONS)})"
-            )
-        changes["augmentation"] = AUGMENTATIONS[typed.augmentation]
+        changes["augmentation"] = named_augmentation(typed.augmentation)
     return dataclasses.replace(recipe, **changes)
+
+
+def named_augmentation(name: str) -> Augmentation:
+    """Return the augmentation of a name. Raises: ConfigError when there is none."""
+    from search.training.usual import AUGMENTATIONS
+
+    if name not in AUGMENTATIONS:
+        near = did_you_mean(name, AUGMENTATIONS)
+        raise ConfigError(f"--augmentation {name!r} is unknown{near} (known: {', '.join(AUGMENTATIONS)})")
+    return AUGMENTATIONS[name]
 
 
 def _read(path: Path) -> Recipe:

@@ -52,6 +52,12 @@ KINDS: Mapping[str, Kind] = {
     "train": Kind(
         module="search.work.trainings", function="run_training", version=1, seals="trained network"
     ),
+    "distil-stage": Kind(
+        module="search.work.distillations", function="run_distillation", version=1, seals="distilled stage"
+    ),
+    "finetune": Kind(
+        module="search.work.distillations", function="run_finetuning", version=1, seals="trained network"
+    ),
 }
 OWN_SEALS = "work result"
 _OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")

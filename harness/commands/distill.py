@@ -1,0 +1,217 @@
+"""`harness distill`: a library of blocks that stand in for those of a trained network, its teacher."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+
+from harness.commands.distil_recipes import Typed, choose_recipe, takes_recipe
+from harness.commands.library_signatures import signed
+from harness.commands.options import JsonFlag
+from harness.commands.teachers import load_teacher
+from harness.commands.train import runner_of
+from harness.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from search.blockwise.distil_recipe import DistilRecipe
+    from search.blockwise.library import BlockLibrary
+    from search.blockwise.signatures import Signatures
+    from search.training.images import Task
+    from search.training.trained import Trained
+    from search.work.results import Results
+    from search.work.unit import Unit
+
+RESULTS = "results"  # in the library's folder: units of work, done and under way
+SHOWN = 3  # blocks of a stage
+
+
+@takes_recipe
+def distill(
+    typed: Typed,
+    teacher: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TEACHER",
+            help="A trained network: the folder of 'harness train', or a file of one network.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the library; run again, it goes on.")
+    ],
+    network: Annotated[
+        str,
+        typer.Option("--network", help="The teacher among those in the folder. [default: the most accurate]"),
+    ] = "",
+    task: Annotated[
+        str, typer.Option("--task", help="Images, as in 'harness train'. [default: the teacher's]")
+    ] = "",
+    stage: Annotated[
+        list[int] | None,
+        typer.Option("--stage", min=0, help="Distil this stage only, from 0; repeatable. [default: all]"),
+    ] = None,
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", "-j", min=1, help="Stages distilled at once, each in a process of its own."),
+    ] = 1,
+    threads: Annotated[int, typer.Option("--threads", "-t", min=1, help="Threads of each job.")] = 1,
+    ray: Annotated[
+        str, typer.Option("--ray", metavar="ADDRESS", help="Distil on the Ray cluster of this address.")
+    ] = "",
+    accelerator: Annotated[
+        str, typer.Option("--accelerator", help="Distil on this device of torch, e.g. cuda.")
+    ] = "cpu",
+    json_output: JsonFlag = False,
+) -> None:
+    """Train every block of every stage to answer as a trained network's stage does, and sign the blocks.
+
+    All blocks of a stage learn at once, from features that the teacher computes once. 'harness search --method blockwise
+    --library FOLDER' then puts networks together from them without training.
+    """
+    from search.blockwise.library import TEACHER, load_library, save_stage, stage_from
+    from search.training.tasks import load_task
+    from search.training.trained_files import load_trained, save_trained, trained_digest
+    from search.work.results import Results
+    from search.work.running import run_units
+
+    trained = load_teacher(teacher, network)
+    recipe = choose_recipe(typed)
+    config = trained.architecture.config
+    source = task or trained.source
+    if not source:
+        raise ConfigError(f"{teacher}: does not say what it was trained on; name the images with --task")
+    images = load_task(source, config)
+    stages = sorted(set(stage)) if stage else list(range(config.stages))
+    if stages[-1] >= config.stages:
+        raise ConfigError(f"--stage {stages[-1]}: space {config.name!r} has stages 0 to {config.stages - 1}")
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"--output {output}: is a file; name a folder")
+    if (output / TEACHER).exists():
+        there = trained_digest(load_trained(output / TEACHER))
+        if there != trained_digest(trained):
+            raise ConfigError(f"{output} is the library of another teacher; name another --output")
+    runner = runner_of(jobs, threads, accelerator, ray)
+    results = Results(folder=output / RESULTS)
+    quiet = json_output and not sys.stderr.isatty()
+
+    def say(text: str) -> None:
+        if not quiet:
+            typer.echo(text, err=True)
+
+    units = stage_units(trained, images, stages, recipe, results)
+    done = run_units(units, results, runner, say)
+    save_trained(output / TEACHER, trained)
+    for unit in units:
+        save_stage(output, stage_from(results.get(done[unit.key])))
+    library = load_library(output)
+    signatures = signed(library, images, results.folder, accelerator, say)
+    if json_output:
+        from harness.commands.tables import print_json
+
+        print_json(_document(library, images, signatures))
+    else:
+        _print(library, images, signatures)
+    missing = f"; stages {', '.join(map(str, library.missing))} are missing" if library.missing else ""
+    say(f"{output}: a library of {config.stages - len(library.missing)} stages{missing}")
+
+
+def stage_units(
+    teacher: Trained, task: Task, stages: Sequence[int], recipe: DistilRecipe, results: Results
+) -> list[Unit]:
+    """Return the unit of each stage's distillation; the teacher is kept as their input."""
+    from search.training.trained_files import KIND, trained_content
+    from search.work.trainings import plain_space
+    from search.work.unit import Unit
+
+    digest = results.add(trained_content(teacher), KIND)
+    return [
+        Unit(
+            kind="distil-stage",
+            config={
+                "space": plain_space(teacher.architecture.config),
+                "task": task.source,
+                "task_sha256": task.images_digest,
+                "stage": place,
+                "recipe": json.loads(recipe.to_json()),
+            },
+            inputs={"teacher": digest},
+        )
+        for place in stages
+    ]
+
+
+def _document(library: BlockLibrary, task: Task, signatures: Signatures) -> dict[str, object]:
+    """Return plain values; the keys of synthetic values hold the word."""
+    word = "synthetic_" if task.synthetic else ""
+    return {
+        "space": library.config.name,
+        "teacher": str(library.teacher.architecture),
+        "task": {"name": task.name, "source": task.source, "synthetic": task.synthetic},
+        "digest": library.digest,
+        "stages": [
+            None
+            if one is None
+            else {
+                "stage": one.stage,
+                "recipe": dataclasses.asdict(one.recipe),
+                "seconds": one.seconds,
+                "blocks": [
+                    {
+                        "block": str(block),
+                        **{
+                            f"{'' if name in ('params', 'macs') else word}{name}": float(
+                                values[one.stage, column]
+                            )
+                            for name, values in signatures.columns.items()
+                        },
+                    }
+                    for block, column in ((b, library.config.blocks.index(b)) for b in one.blocks)
+                ],
+            }
+            for one in library.stages
+        ],
+    }
+
+
+def _print(library: BlockLibrary, task: Task, signatures: Signatures) -> None:
+    from harness.commands.tables import print_table
+
+    synthetic = " synthetic" if task.synthetic else ""
+    config, rows = library.config, []
+    change = signatures.column("loss_change")
+    for one in library.stages:
+        if one is None:
+            continue
+        columns = np.array([config.blocks.index(block) for block in one.blocks])
+        order = columns[np.argsort(change[one.stage, columns], kind="stable")]
+        for column in order[:SHOWN]:
+            rows.append(
+                [
+                    str(one.stage),
+                    str(config.blocks[column]),
+                    *(
+                        f"{signatures.column(name)[one.stage, column]:{form}}"
+                        for name, form in (
+                            ("nsr", ".4f"),
+                            ("loss_change", "+.4f"),
+                            ("accuracy_change", "+.2f"),
+                            ("agreement", ".1f"),
+                        )
+                    ),
+                ]
+            )
+        rest = f"{len(order)} blocks, NSR {np.nanmin(one.nsr):.4f} to {np.nanmax(one.nsr):.4f}, {one.seconds:.0f} s"
+        rows.append([str(one.stage), rest, "", "", "", ""])
+    print_table(
+        f"blocks of {config.name} distilled from {library.teacher.architecture} on {task.name}; the best by loss when plugged "
+        f"into the teacher, on {len(task.val)}{synthetic} validation images",
+        ["stage", "block", "NSR", "loss", "top-1 points", "same class %"],
+        rows,
+    )

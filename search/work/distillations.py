@@ -1,0 +1,109 @@
+"""Distillations and what comes after them as units of work: the kinds "distil-stage" and "finetune".
+
+A "distil-stage" has `space`, `task`, `stage` and `recipe` (of `search.blockwise.distil_recipe`), and the input `teacher`, a
+trained network; its content is a distilled stage. A "finetune" has `space`, `architecture`, `task`, `recipe` (of a training) and
+`guide` (its knobs), and the inputs `teacher` and `stage0`, `stage1` and so on; its content is the trained network that was
+assembled from the stages and then learned from the teacher as well. Both may hold `task_sha256`, as trainings do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import ConfigError
+from search.work.kinds import Content, Context
+from search.work.trainings import architecture_of, check_images, check_keys, guide_knobs, space_of
+
+if TYPE_CHECKING:
+    from search.training.history import Epoch
+
+_DISTIL = ("space", "task", "task_sha256", "stage", "recipe")
+_FINETUNE = ("space", "architecture", "task", "task_sha256", "recipe", "guide")
+
+
+def run_distillation(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
+    """Distil all blocks of a stage and return its `stage_content`.
+
+    Raises:
+        ConfigError: the config or the teacher cannot be used, or the task has other images than those of the config.
+    """
+    from search.blockwise.distil_recipe import DistilRecipe
+    from search.blockwise.distilling import distil_stage
+    from search.blockwise.library import stage_content
+    from search.training.tasks import load_task
+    from search.training.trained_files import trained_from
+
+    check_keys(config, inputs, _DISTIL, ("teacher",))
+    space = space_of(config["space"])
+    teacher = trained_from(_input(inputs, "teacher"), "input 'teacher'")
+    if teacher.architecture.config != space:
+        raise ConfigError(
+            f"input 'teacher' is of space {teacher.architecture.config.name!r}, the unit of {space.name!r}; give a teacher of it"
+        )
+    task = load_task(config["task"], space)
+    check_images(config, task.images_digest)
+    recipe = DistilRecipe.from_json(json.dumps(config["recipe"]))
+    stage = config["stage"]
+    if type(stage) is not int:
+        raise ConfigError(f"unit: stage {stage!r} is {type(stage).__name__}; give its number, from 0")
+
+    def told(first: int, count: int, epoch: int) -> None:
+        context.tell(
+            f"stage {stage}, blocks {first + 1} to {first + count} of {len(space.blocks)}, epoch {epoch} of {recipe.epochs}"
+        )
+
+    return stage_content(
+        distil_stage(
+            teacher, task, stage, recipe, folder=context.scratch, device=context.device, on_epoch=told
+        )
+    )
+
+
+def run_finetuning(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
+    """Assemble a network from distilled stages, train it on with their teacher, and return its `trained_content`.
+
+    Raises:
+        ConfigError: the config or an input cannot be used, or the task has other images than those of the config.
+    """
+    from search.blockwise.library import BlockLibrary, stage_from
+    from search.training.guide import Guide, Start
+    from search.training.recipe import Recipe
+    from search.training.tasks import load_task
+    from search.training.trained_files import trained_content, trained_from
+    from search.training.training import train
+
+    architecture = architecture_of(config)
+    names = [f"stage{place}" for place in range(architecture.config.stages)]
+    check_keys(config, inputs, _FINETUNE, ("teacher", *names))
+    task = load_task(config["task"], architecture.config)
+    check_images(config, task.images_digest)
+    recipe = Recipe.from_json(json.dumps(config["recipe"]))
+    teacher = trained_from(_input(inputs, "teacher"), "input 'teacher'")
+    stages = tuple(stage_from(_input(inputs, name), f"input {name!r}") for name in names)
+    library = BlockLibrary(teacher=teacher, stages=stages)
+
+    def told(epoch: Epoch) -> None:
+        context.tell(
+            f"{architecture}: epoch {epoch.number} of {recipe.epochs}, {epoch.val.top1:.1f}% of validation images right"
+        )
+
+    return trained_content(
+        train(
+            architecture,
+            task,
+            recipe,
+            context.scratch,
+            context.device,
+            on_epoch=told,
+            start=Start(weights=library.assemble(architecture), origin=f"library {library.digest}"),
+            guide=Guide(teacher=teacher, **guide_knobs(config.get("guide", {}))),
+        )
+    )
+
+
+def _input(inputs: Mapping[str, Content], name: str) -> Content:
+    if name not in inputs:
+        raise ConfigError(f"unit: it has no input {name!r}; give the digest of one")
+    return inputs[name]

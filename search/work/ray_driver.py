@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
 import sys
 import tempfile
@@ -61,21 +62,26 @@ def drive(link: Connection, order: Order, units: Sequence[Unit], folder: Path, l
 
 def _connect(order: Order) -> None:
     ray = _ray()
-    try:
-        ray.init(
-            address=order.address,
-            runtime_env={
-                "py_modules": [str(path) for path in order.code],
-                "excludes": ["**/__pycache__"],
-            },
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
-    except (ConnectionError, RuntimeError, ValueError) as e:
-        raise ConfigError(
-            f"Ray: no cluster at {order.address!r} that this machine is a node of: {e}. Start one with "
-            "`ray start --head --include-dashboard=false`, or join it with `ray start --address=HOST:PORT`"
-        ) from e
+    # A working folder, not `py_modules`: with those a node would prefer what it finds in the caller's paths, old or not.
+    with tempfile.TemporaryDirectory(prefix="harness-code-") as folder:
+        for path in order.code:
+            target = Path(folder) / path.name
+            if path.is_dir():
+                shutil.copytree(path, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copyfile(path, target)
+        try:
+            ray.init(
+                address=order.address,
+                runtime_env={"working_dir": folder},
+                log_to_driver=False,
+                logging_level="ERROR",
+            )
+        except (ConnectionError, RuntimeError, ValueError) as e:
+            raise ConfigError(
+                f"Ray: no cluster at {order.address!r} that this machine is a node of: {e}. Start one with "
+                "`ray start --head --include-dashboard=false`, or join it with `ray start --address=HOST:PORT`"
+            ) from e
 
 
 def _run(order: Order, units: Sequence[Unit], results: Results) -> Iterator[Done | Failed | str]:

@@ -56,6 +56,15 @@ def steps(config: Mapping[str, Any], inputs: Mapping[str, Any], context: Context
     return {"processes": [int((context.scratch / str(step)).read_text()) for step in range(config["steps"])]}
 
 
+def held(config: Mapping[str, Any], inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """Tell that it waits, and wait until the config's file is there; note the call in a file."""
+    _note(config)
+    context.tell(f"process {os.getpid()} waits")
+    while not Path(config["go"]).exists():
+        time.sleep(0.05)
+    return {"numbers": torch.tensor([config["number"]])}
+
+
 def place(config: Mapping[str, Any], inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Return which file of this project's code ran."""
     import search

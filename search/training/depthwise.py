@@ -3,8 +3,12 @@
 torch computes the gradients of a depthwise convolution on a CPU slowly, above all for few pixels. A convolution is linear
 in its image, so each channel is a matrix of pixels by pixels (a Toeplitz matrix of Toeplitz blocks; its entries are the
 kernel's weights, or 0 where a pixel is out of the kernel's reach), and a batch is one batched product over channels. It
-does more multiplications than the convolution, and pays only while the image is small: `MOST_PIXELS` is what was measured.
-The sums have another order, so results differ in their last bits.
+does more multiplications than the convolution, and pays only while the image is small. The sums have another order, so
+results differ in their last bits.
+
+Measured on one core of an Intel Xeon, forward and backward, batch 64: of a whole bconv op of 8 x 8 or 4 x 4 pixels 0.5 to 0.75
+of the time; channels last alone gives 0.6 to 0.75 of it, and both together no more than one. The convolution alone at
+8 x 8 pixels takes a fifth to a half; at 16 x 16 it is even, and worse than channels last.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-MOST_PIXELS = 64  # 8 x 8: at 16 x 16 torch's own, with channels last, is faster
+MOST_PIXELS = 64  # 8 x 8: from 12 x 12 on torch's own with channels last is as fast or faster
 
 
 def depthwise_toeplitz(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -272,7 +272,9 @@ def test_a_network_with_an_unknown_signature_is_refused_by_stage_block_and_colum
     # Networks without that block are enough.
     found = fit(name, signatures, indices=rest, accuracies=TRUTH[rest], knobs=SMALL)
     assert np.isfinite(found.predict(np.arange(45))).all()
-    for ask in (found.predict, found.interval):
+    in_loop = SignaturePredictor(name, signatures, knobs=SMALL)
+    in_loop.fit(rest, TRUTH[rest])
+    for ask in (found.predict, found.interval, in_loop.predict):
         with pytest.raises(ConfigError, match=message.replace("+", r"\+")):
             ask(EVERY)
     parts = additive(found)

@@ -45,7 +45,7 @@ def training_unit(
         "space": plain_space(architecture.config),
         "architecture": str(architecture),
         "task": task.source,
-        "task_sha256": images_sha256(architecture, task, recipe),
+        "task_sha256": task.images_digest,
         "recipe": json.loads(recipe.to_json()),
     }
     if "guide" in (inputs or {}):
@@ -73,7 +73,7 @@ def run_training(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
     architecture = architecture_of(config)
     task = load_task(config["task"], architecture.config)
     recipe = Recipe.from_json(json.dumps(config["recipe"]))
-    check_images(config, images_sha256(architecture, task, recipe))
+    check_images(config, task.images_digest)
 
     more: dict[str, Any] = {}
     if "start" in inputs:
@@ -151,13 +151,6 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
         return Architecture.parse(config["architecture"], space_of(config["space"]))
     except ArchitectureError as e:
         raise ConfigError(f"unit: architecture {config['architecture']!r}: {e}") from e
-
-
-def images_sha256(architecture: Architecture, task: Task, recipe: Recipe) -> str:
-    """Return the SHA-256 of all images and labels of a task, as checkpoints of trainings have it."""
-    from search.training.checkpoints import identity_of
-
-    return identity_of(architecture, task, recipe)["SHA-256 of the images"]
 
 
 def check_images(config: Mapping[str, Any], found: str) -> None:

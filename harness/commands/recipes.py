@@ -56,13 +56,6 @@ class Typed:
     channels_last: Annotated[
         bool | None, typer.Option("--channels-last/--channels-first", help="Layout of images in memory.")
     ] = None
-    fast_depthwise: Annotated[
-        bool | None,
-        typer.Option(
-            "--fast-depthwise/--plain-depthwise",
-            help="Depthwise convolutions of up to 8 x 8 pixels as matrix products: faster on a CPU.",
-        ),
-    ] = None
 
 
 takes_recipe = takes(Typed, "typed")  # gives a command the options of `Typed`

@@ -175,7 +175,7 @@ def _distil_group(
 ) -> dict[str, Any]:
     """Train the blocks of a group at once and return their weights, history and held-out errors."""
     width = teacher.architecture.config.widths[stage]
-    network = StackedStages([_fresh(recipe, stage, block, width) for block in group])
+    network = StackedStages([fresh_stage(recipe, stage, block, width) for block in group])
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(
         network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
@@ -323,7 +323,7 @@ def _identity(
 # --- what it starts from --------------------------------------------------------------------------
 
 
-def _fresh(recipe: DistilRecipe, stage: int, block: Block, width: int) -> Stage:
+def fresh_stage(recipe: DistilRecipe, stage: int, block: Block, width: int) -> Stage:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(_seed(recipe, "weights", stage, str(block)))
         return Stage(block, width)

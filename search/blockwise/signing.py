@@ -4,8 +4,8 @@
     signatures.column("loss_change")        # (stages, B)
 
 Each block in turn takes the place of the teacher's own (LANA, arXiv:2107.10624): what the stage reads goes through the block and
-then through the rest of the teacher, its tail. All blocks of a stage run stacked, and the tail sees their answers as one large batch.
-Shapes at the line ends are (batch, channels, height, width); N blocks.
+then through the rest of the teacher, its tail. All blocks of a stage run stacked, and the tail sees their answers as one large
+batch. Shapes at the line ends are (batch, channels, height, width); N blocks.
 """
 
 from __future__ import annotations

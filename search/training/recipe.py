@@ -20,9 +20,8 @@ class Recipe:
     SGD on the cross-entropy; `batch` images a step, the last smaller batch of an epoch kept; `weight_decay` on every
     parameter, biases and BatchNorms too; the learning rate falls to 0 along half a cosine, one step an epoch, without
     warm-up. `augmentation` is applied to training images only. `mixed_precision` computes in bfloat16 where autocast
-    allows it, which needs no scaling of losses, `channels_last` lays images out with channels last, and `fast_depthwise`
-    computes depthwise convolutions of small images as matrix products on a CPU: all three change the numbers, and the
-    published trainings have none. `seed` decides the initial weights, the order of images and the
+    allows it, which needs no scaling of losses, and `channels_last` lays images out with channels last: both change the
+    numbers, and the published trainings have neither. `seed` decides the initial weights, the order of images and the
     augmentation.
 
     Raises:
@@ -39,7 +38,6 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
     mixed_precision: bool = False
     channels_last: bool = False
-    fast_depthwise: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -47,7 +45,7 @@ class Recipe:
             value = getattr(self, name)
             if type(value) is not int or not least <= value < 2**63:
                 self._refuse(name, f"give a whole number of at least {least}")
-        for name in ("nesterov", "mixed_precision", "channels_last", "fast_depthwise"):
+        for name in ("nesterov", "mixed_precision", "channels_last"):
             if type(getattr(self, name)) is not bool:
                 self._refuse(name, "give true or false")
         for name in ("learning_rate", "momentum", "weight_decay", "label_smoothing"):

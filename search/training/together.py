@@ -24,20 +24,14 @@ from harness.errors import ConfigError, HarnessError
 from search.training.augment import augment, normalise
 from search.training.checkpoints import Checkpoint, identity_of, load_checkpoint, save_checkpoint
 from search.training.environment import both_environments, environment_of
+from search.training.epochs import AUGMENTATION, ORDER, Split, generator
 from search.training.history import TOP, Epoch, Figures, best_epoch
 from search.training.images import Task, check_fit
+from search.training.memory import within_memory
 from search.training.recipe import Recipe
 from search.training.stacked import StackedNetworks
-from search.training.training import (
-    _AUGMENTATION,
-    _ORDER,
-    Trained,
-    _check_batches,
-    _fresh_network,
-    _generator,
-    _Split,
-    _usable,
-)
+from search.training.trained import Trained
+from search.training.training import check_batches, fresh_network, usable_device
 from space import Architecture
 
 _CHECK_EVERY = 32  # batches
@@ -64,13 +58,13 @@ def train_together(
     config = _one_space(architectures)
     check_fit(task, config)
     for architecture in architectures:
-        _check_batches(architecture, task, recipe)
-    place = _usable(device)
+        check_batches(architecture, task, recipe)
+    place = usable_device(device)
     identity = _identity(architectures, task, recipe)
     environment = environment_of(place) | {"together": str(len(architectures))}
     count = len(architectures)
     with torch.inference_mode(False), torch.enable_grad():
-        network = StackedNetworks([_fresh_network(one, recipe) for one in architectures])
+        network = StackedNetworks([fresh_network(one, recipe) for one in architectures])
         network = network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.SGD(
             network.parameters(),
@@ -89,7 +83,7 @@ def train_together(
             best = [former.best[str(i)] for i in range(count)]
             environment = both_environments(former.environment, environment)
 
-        train_set, val_set = _Split(task.train, task, place), _Split(task.val, task, place)
+        train_set, val_set = Split(task.train, task, place), Split(task.val, task, place)
         for number in range(len(histories[0]) + 1, recipe.epochs + 1):
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate_at(number)
@@ -154,29 +148,30 @@ def _test(
     """Class the test images with each network's best weights, stacked anew."""
     networks = []
     for architecture, state in zip(architectures, best, strict=True):
-        one = _fresh_network(architecture, recipe)
+        one = fresh_network(architecture, recipe)
         one.load_state_dict(state)
         networks.append(one)
     network = StackedNetworks(networks).to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return _judge(network, _Split(task.test, task, place), recipe, "test", architectures)
+    return _judge(network, Split(task.test, task, place), recipe, "test", architectures)
 
 
 def _learn(
     network: StackedNetworks,
     optimizer: torch.optim.SGD,
-    split: _Split,
+    split: Split,
     recipe: Recipe,
     number: int,
     architectures: Sequence[Architecture],
 ) -> list[Figures]:
     """Take one step for each batch, in the epoch's order, the same for all networks."""
     network.train()
-    order = torch.randperm(len(split.labels), generator=_generator(recipe, _ORDER, number)).to(
+    order = torch.randperm(len(split.labels), generator=generator(recipe, ORDER, number)).to(
         split.labels.device
     )
-    noise = _generator(recipe, _AUGMENTATION, number)
+    noise = generator(recipe, AUGMENTATION, number)
     tally = _Tallies(f"epoch {number}, training at rate {recipe.rate_at(number):g}", architectures)
-    for rows in torch.split(order, recipe.batch):
+
+    def step(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         images = augment(split.images[rows], recipe.augmentation, split.mean, split.std, noise)
         labels = split.labels[rows]  # (B,)
         logits = _logits(network, images, recipe)  # (B, N, classes)
@@ -184,12 +179,19 @@ def _learn(
         optimizer.zero_grad()
         losses.sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        tally.add(losses, logits, labels)
-    return tally.figures()
+        return losses, logits, labels
+
+    def all_steps() -> list[Figures]:
+        for rows in torch.split(order, recipe.batch):
+            tally.add(*step(rows))
+        return tally.figures()
+
+    what = f"training {len(architectures)} networks together, epoch {number}"
+    return within_memory(all_steps, lambda images: step(order[:images]), recipe.batch, what)
 
 
 def _judge(
-    network: StackedNetworks, split: _Split, recipe: Recipe, what: str, architectures: Sequence[Architecture]
+    network: StackedNetworks, split: Split, recipe: Recipe, what: str, architectures: Sequence[Architecture]
 ) -> list[Figures]:
     """Class all images, without augmentation."""
     network.eval()

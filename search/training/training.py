@@ -24,15 +24,11 @@ from torch import Tensor
 
 from harness.errors import ConfigError, HarnessError
 from search.training.checkpoints import Checkpoint, identity_of, load_checkpoint, save_checkpoint
-from search.training.depthwise import use_fast_depthwise
 from search.training.environment import both_environments, environment_of
 from search.training.epochs import (
-    AUGMENTATION,
-    ORDER,
     WEIGHTS,
     Split,
     Teaching,
-    generator,
     judge,
     judge_split,
     learn,
@@ -48,10 +44,6 @@ from space import Architecture
 from space.networks import Network, build_network
 
 __all__ = ["Guide", "Start", "Trained", "judge", "train"]
-
-# Names that search.training.together reads.
-_ORDER, _AUGMENTATION, _generator = ORDER, AUGMENTATION, generator
-_Split = Split
 
 
 def train(
@@ -79,8 +71,8 @@ def train(
     """
     check_fit(task, architecture.config)
     check_beginning(architecture, start, guide)
-    _check_batches(architecture, task, recipe)
-    place = _usable(device)
+    check_batches(architecture, task, recipe)
+    place = usable_device(device)
     identity = identity_of(architecture, task, recipe) | beginning_of(start, guide)
     environment = environment_of(place)
     terms = plain_terms(
@@ -93,7 +85,7 @@ def train(
         guide=guide.terms if guide else {},
     )
     with torch.inference_mode(False), torch.enable_grad():  # wherever it is called from
-        network = _fresh_network(architecture, recipe)
+        network = fresh_network(architecture, recipe)
         if start:
             network.load_state_dict(start.weights)
         try:
@@ -185,7 +177,8 @@ def train(
 # --- what it starts from --------------------------------------------------------------------------
 
 
-def _fresh_network(architecture: Architecture, recipe: Recipe) -> Network:
+def fresh_network(architecture: Architecture, recipe: Recipe) -> Network:
+    """Return a network with the initial weights of the recipe's seed, laid out as the recipe says."""
     # Layers draw from torch's own generator: it is lent to them, seeded, and put back. Only that of the CPU is seeded.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed_of(recipe, WEIGHTS))
@@ -195,8 +188,6 @@ def _fresh_network(architecture: Architecture, recipe: Recipe) -> Network:
 
 def _laid_out(network: Network, recipe: Recipe) -> Network:
     """Return a network as the recipe wants it to compute; its weights and their names stay."""
-    if recipe.fast_depthwise:
-        use_fast_depthwise(network)
     if recipe.channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
@@ -210,7 +201,8 @@ def _teaching(guide: Guide, recipe: Recipe, place: torch.device) -> Teaching:
     return Teaching(network=network, weight=guide.weight, temperature=guide.temperature)
 
 
-def _check_batches(architecture: Architecture, task: Task, recipe: Recipe) -> None:
+def check_batches(architecture: Architecture, task: Task, recipe: Recipe) -> None:
+    """Refuse a batch that would leave one image alone where BatchNorm cannot take one. Raises: ConfigError."""
     config, count = architecture.config, len(task.train)
     alone = count % recipe.batch == 1 or recipe.batch == 1
     if alone and config.image_size == 2**config.stages:
@@ -220,7 +212,8 @@ def _check_batches(architecture: Architecture, task: Task, recipe: Recipe) -> No
         )
 
 
-def _usable(device: str) -> torch.device:
+def usable_device(device: str) -> torch.device:
+    """Return a device by torch's name for it. Raises: ConfigError when torch cannot use it."""
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as e:

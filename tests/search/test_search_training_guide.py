@@ -216,25 +216,3 @@ def test_values_out_of_range_are_refused(teacher: Trained) -> None:
             Guide(teacher, **changes)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="start: origin = ' '; say where"):
         Start(weights={}, origin=" ")
-
-
-def test_fast_depthwise_convolutions_give_the_same_training_to_rounding(
-    teacher: Trained, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    used: list[int] = []
-    real = training.use_fast_depthwise
-
-    def spy(network: torch.nn.Module) -> int:
-        used.append(real(network))
-        return used[-1]
-
-    monkeypatch.setattr(training, "use_fast_depthwise", spy)
-    network, one = Architecture.parse("bconv", TINY), dataclasses.replace(SHORT, epochs=1)
-    plain = train(network, TASK, one, guide=Guide(teacher))
-    assert used == []
-    fast = train(network, TASK, dataclasses.replace(one, fast_depthwise=True), guide=Guide(teacher))
-    assert used == [6, 0]  # the student's six, and none in the teacher
-    assert fast.weights.keys() == plain.weights.keys()
-    for name, tensor in plain.weights.items():
-        torch.testing.assert_close(fast.weights[name], tensor, rtol=1e-2, atol=1e-3)
-    assert fast.history[0].train.loss == pytest.approx(plain.history[0].train.loss, rel=1e-4)

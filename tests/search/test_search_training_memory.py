@@ -76,9 +76,9 @@ ERRORS = (
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: str(error)[:9] or "python's")
 def test_the_batch_and_one_that_fits_are_named(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = training._fresh_network
+    real = training.fresh_network
     once = dataclasses.replace(PLAIN, epochs=1, batch=40)
-    monkeypatch.setattr(training, "_fresh_network", lambda *of: Small(real(*of), 11, error))
+    monkeypatch.setattr(training, "fresh_network", lambda *of: Small(real(*of), 11, error))
     with pytest.raises(
         HarnessError, match=r"^epoch 1, .* with a batch of 40 images \(.*\); a batch of 10 fits, as a trial"
     ) as caught:

@@ -52,7 +52,6 @@ def test_the_digest_names_the_recipe() -> None:
             "label_smoothing": 0.1,
             "mixed_precision": True,
             "channels_last": True,
-            "fast_depthwise": True,
             "seed": 1,
         },
     }

@@ -26,6 +26,7 @@ from harness.commands.profile import profile
 from harness.commands.report.command import report
 from harness.commands.results import results
 from harness.commands.search import search
+from harness.commands.study import study
 from harness.commands.train import train
 from harness.errors import HarnessError
 
@@ -51,6 +52,7 @@ for command in (
     export,
     train,
     distill,
+    study,
 ):
     app.command()(command)
 app.add_typer(dataset)

@@ -42,7 +42,10 @@ class Teacher:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Signed:
-    """A teacher's distilled and signed library. `distilled` is what its stages cost, `plugged` what signing them did."""
+    """A teacher's distilled and signed library. `distilled` is what its stages cost, `plugged` what signing them did.
+
+    `top1` and `loss` are of the networks that were judged with its weights, in `judging_s` seconds.
+    """
 
     teacher: Teacher
     stages: tuple[str, ...]
@@ -50,6 +53,9 @@ class Signed:
     digest: str
     distilled: Spent
     plugged: Spent
+    top1: FloatArray
+    loss: FloatArray
+    judging_s: float
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -111,8 +117,13 @@ def make_teachers(bench: Bench, wanted: Sequence[tuple[int, int]]) -> list[Teach
     return made
 
 
-def sign_libraries(bench: Bench, teachers: Sequence[Teacher], seeds: Sequence[int]) -> list[Signed]:
-    """Distil all blocks of all stages from each teacher, with a seed each, and sign them."""
+def sign_libraries(
+    bench: Bench, teachers: Sequence[Teacher], seeds: Sequence[int], judged: Sequence[int] = ()
+) -> list[Signed]:
+    """Distil all blocks of all stages from each teacher, with a seed each, and sign them.
+
+    `judged` are networks, by index, that are judged with each library's weights beside that.
+    """
     stages = range(bench.truth.config.stages)
     units = [
         [
@@ -130,7 +141,8 @@ def sign_libraries(bench: Bench, teachers: Sequence[Teacher], seeds: Sequence[in
         _unsigned(bench, teacher, row, bench.workshop.digests(row))
         for teacher, row in zip(teachers, units, strict=True)
     ]
-    signing = [Unit(kind=works.kind("sign"), config=bench.base, inputs=inputs) for inputs, _ in unsigned]
+    config = {**bench.base, "indices": list(judged)}
+    signing = [Unit(kind=works.kind("sign"), config=config, inputs=inputs) for inputs, _ in unsigned]
     digests = bench.workshop.digests(signing)
     signed = []
     for teacher, (inputs, distilled), unit, digest in zip(teachers, unsigned, signing, digests, strict=True):
@@ -143,30 +155,29 @@ def sign_libraries(bench: Bench, teachers: Sequence[Teacher], seeds: Sequence[in
                 signatures=Signatures.from_json(content["signatures"]),
                 digest=digest,
                 distilled=distilled,
-                plugged=Spent(flops=flops, seconds=bench.workshop.seconds(unit)),
+                plugged=Spent(flops=flops, seconds=bench.workshop.seconds(unit) - content["judging_s"]),
+                top1=np.array(content["top1"], dtype=np.float64),
+                loss=np.array(content["loss"], dtype=np.float64),
+                judging_s=content["judging_s"],
             )
         )
     return signed
 
 
-def tuning_unit(bench: Bench, library: Signed, index: int, epochs: int) -> Unit:
-    """Return the unit that fine-tunes a network of the space, assembled from a library, for so many epochs."""
-    recipe = dataclasses.replace(bench.settings.tuning, epochs=epochs)
-    return Unit(
-        kind=works.kind("fine_tune"),
-        config={
+def tune(bench: Bench, wanted: Sequence[tuple[Signed, int, int]]) -> list[Teacher]:
+    """Fine-tune networks: (library, index, epochs) each. What each cost is the fine-tuning alone."""
+    starts = _starts(bench, wanted)
+    units = []
+    for library, index, epochs in wanted:
+        recipe = dataclasses.replace(bench.settings.tuning, epochs=epochs)
+        config = {
             **bench.base,
             "architecture": str(Architecture.from_index(index, bench.truth.config)),
             "recipe": json.loads(recipe.to_json()),
             "guide": dict(bench.settings.guide),
-        },
-        inputs=library.inputs,
-    )
-
-
-def tune(bench: Bench, wanted: Sequence[tuple[Signed, int, int]]) -> list[Teacher]:
-    """Fine-tune networks: (library, index, epochs) each. What each cost is the fine-tuning alone."""
-    units = [tuning_unit(bench, *one) for one in wanted]
+        }
+        inputs = {works.TEACHER: library.teacher.digest, "start": starts[library.digest, index]}
+        units.append(Unit(kind=works.kind("fine_tune"), config=config, inputs=inputs))
     digests = bench.workshop.digests(units)
     made = []
     for (library, index, epochs), unit, digest in zip(wanted, units, digests, strict=True):
@@ -176,6 +187,28 @@ def tune(bench: Bench, wanted: Sequence[tuple[Signed, int, int]]) -> list[Teache
             Teacher(trained=trained_from(bench.workshop.results.get(digest)), digest=digest, spent=spent)
         )
     return made
+
+
+def _starts(bench: Bench, wanted: Sequence[tuple[Signed, int, int]]) -> dict[tuple[str, int], str]:
+    """Return the digests of assembled networks by library and index; a library, which is large, is read once."""
+    libraries = {library.digest: library for library, _, _ in wanted}
+    indices = {
+        digest: sorted({index for library, index, _ in wanted if library.digest == digest})
+        for digest in libraries
+    }
+    units = [
+        Unit(
+            kind=works.kind("assemble"),
+            config={**bench.base, "indices": indices[digest]},
+            inputs=library.inputs,
+        )
+        for digest, library in libraries.items()
+    ]
+    found = {}
+    for digest, content in zip(libraries, bench.workshop.contents(units), strict=True):
+        for index, start in zip(indices[digest], content["starts"], strict=True):
+            found[digest, index] = bench.workshop.add(start, "assembled network")
+    return found
 
 
 def _unsigned(

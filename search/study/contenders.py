@@ -18,6 +18,7 @@ from search.study import works
 from search.study.blocks import Bench, Signed, Teacher
 from search.study.costs import Spent, forward_flops, stage_macs, supernet_flops, training_flops
 from search.study.methods import PLAIN, ordered_search
+from search.study.questions import CEILING
 from search.study.runs import MethodRuns, StudyRun, run_of
 from search.work.unit import Unit
 from space.costs import all_macs, all_params, network_cost
@@ -74,7 +75,7 @@ def add_plain(bench: Bench, truth_digest: str, found: Contenders) -> None:
             for seed, (unit, content) in enumerate(zip(units, bench.workshop.contents(units), strict=True))
         ]
         found.add(name, PLAIN[name], runs)
-    found.predictions["validation accuracy, trained"] = truth.val[None]
+    found.predictions[CEILING] = truth.val[None]
     found.predictions["parameters"] = all_params(truth.config)[truth.indices][None].astype(np.float64)
     found.predictions["MACs"] = all_macs(truth.config)[truth.indices][None].astype(np.float64)
     for name, units in fits.items():
@@ -211,28 +212,23 @@ def add_tuned(bench: Bench, library: Signed, tuned: Sequence[Teacher], found: Co
 
 def _add_sums(bench: Bench, libraries: Sequence[Signed], found: Contenders) -> None:
     truth, settings = bench.truth, bench.settings
-    config = {**bench.base, "indices": truth.indices.tolist()}
-    units = [_unit("rescore", config, one.inputs) for one in libraries]
-    contents = bench.workshop.contents(units)
-    plain, rescored, plugged = [], [], []
-    for seed, (library, unit, content) in enumerate(zip(libraries, units, contents, strict=True)):
+    plain, rescored = [], []
+    for seed, library in enumerate(libraries):
         scores = library.sums("loss_change", truth.indices)
         plain.append(_ordered(bench, seed, scores, library.spent))
-        top1, loss = np.array(content["top1"]), np.array(content["loss"])
-        plugged.append(-loss)
         finalists = np.argsort(-scores, kind="stable")[: settings.rescored]
-        again = scores - np.ptp(scores) - 1  # behind all finalists, in their former order
-        again[finalists] = scores.max() + np.argsort(np.argsort(top1[finalists] - 1e-3 * loss[finalists]))
+        again = scores - np.ptp(scores) - 1  # the others come behind all finalists, in their former order
+        order = np.lexsort((-library.loss[finalists], library.top1[finalists]))  # worst first
+        again[finalists[order]] = scores.max() + np.arange(len(finalists))
         macs = sum(network_cost(truth.config, int(truth.indices[place])).macs for place in finalists)
-        share = len(finalists) / len(truth.indices)
-        spent = Spent(
-            flops=forward_flops(macs, len(bench.task.val)), seconds=share * bench.workshop.seconds(unit)
-        )
+        seconds = library.judging_s * len(finalists) / len(truth.indices)
+        spent = Spent(flops=forward_flops(macs, len(bench.task.val)), seconds=seconds)
         rescored.append(_ordered(bench, seed, again, library.spent + spent))
     found.add(LANA, "the sum of the blocks' loss changes in the teacher", plain)
     found.add(RESCORED, f"the same, its best {settings.rescored} judged with the library's weights", rescored)
-    found.predictions["whole network with the library's weights"] = np.array(plugged)
-    found.blockwise.append("whole network with the library's weights")
+    name = "whole network with the library's weights"
+    found.predictions[name] = np.array([-one.loss for one in libraries])
+    found.blockwise.append(name)
 
 
 def _ordered(bench: Bench, seed: int, scores: FloatArray, before: Spent) -> StudyRun:

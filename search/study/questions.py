@@ -7,18 +7,20 @@ networks, paired. A question whose numbers were not computed is answered by `NOT
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.latency.features import block_digits
-from search.methods.ridge import fit_ridge
+from search.study.effects import block_effects
 from search.study.intervals import Estimate, FloatArray, correlation_of, kendall, mean_of, spearman
 from space import SpaceConfig
 
 NOT_ANSWERED = "not answered here"
+CEILING = (
+    "validation accuracy, trained"  # no predictor, but what one could reach at best: it saw the training
+)
 QUESTIONS = (
     "Does distillation beat normal training?",
     "Does fine-tuned accuracy correlate with accuracy from scratch?",
@@ -159,7 +161,7 @@ def do_they_predict(
     own = {name: correlations[name] for name in blockwise if name in correlations}
     if not own:
         return Answer(number=4)
-    others = {name: pair for name, pair in correlations.items() if name not in own}
+    others = {name: pair for name, pair in correlations.items() if name not in own and name != CEILING}
     best = max(own, key=lambda name: own[name][0].value)
     text = f"the best of the blockwise predictors is {best}, Kendall's tau {own[best][0]}"
     if others:
@@ -230,11 +232,11 @@ def can_one_iterate(
     )
     rows = []
     for number in range(rounds + 1):
-        tau = str(mean_of(ranked[:, number])) if number < rounds else ""
+        tau = str(_tau(ranked[:, number])) if number < rounds else ""
         name = "random teacher" if not number else f"winner of round {number}"
         rows.append((name, str(mean_of(tested[:, number])), str(mean_of(from_scratch[:, number])), tau))
     if good_teacher is not None and good_teacher.size:
-        rows.append(("largest network as teacher", "", "", str(mean_of(good_teacher))))
+        rows.append(("largest network as teacher", "", "", str(_tau(good_teacher))))
     return Answer(
         number=6,
         sentence=sentence,
@@ -243,27 +245,11 @@ def can_one_iterate(
         figures={
             "test_percent": [mean_of(tested[:, n]).to_plain() for n in range(rounds + 1)],
             "scratch_percent": [mean_of(from_scratch[:, n]).to_plain() for n in range(rounds + 1)],
-            "kendall": [mean_of(ranked[:, n]).to_plain() for n in range(rounds)],
+            "kendall": [_tau(ranked[:, n]).to_plain() for n in range(rounds)],
             "gain_points": gain.to_plain(),
             "runs": runs,
         },
     )
-
-
-def block_effects(config: SpaceConfig, indices: NDArray[np.int64], accuracies: FloatArray) -> FloatArray:
-    """Return by how much each block in each stage moves accuracies (n,), (stages, B); NaN where no network has it.
-
-    Least squares on which block is where, with the ridge penalty that leave-one-out prefers: 120 networks see a block of 45 less
-    than three times a stage, and plain least squares would answer with their noise.
-    """
-    digits = block_digits(config, indices)  # (n, stages)
-    count = len(config.blocks)
-    design = np.zeros((len(indices), config.stages * count))
-    for stage in range(config.stages):
-        design[np.arange(len(indices)), stage * count + digits[:, stage]] = 1
-    effects = fit_ridge([design], accuracies).slopes.reshape(config.stages, count)
-    seen = design.sum(axis=0).reshape(config.stages, count) > 0
-    return np.where(seen, effects, np.nan)
 
 
 def _both(predicted: FloatArray, true: FloatArray) -> tuple[Estimate, Estimate]:
@@ -274,6 +260,12 @@ def _whether(tau: Estimate) -> str:
     if tau.low > 0:
         return "yes"
     return "no, they oppose" if tau.high < 0 else "not told from chance"
+
+
+def _tau(values: FloatArray) -> Estimate:
+    """Return the mean of rank correlations; its interval ends where they do."""
+    found = mean_of(values)
+    return replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0)) if found.count > 1 else found
 
 
 def _signed(one: Estimate) -> str:

@@ -113,7 +113,7 @@ class StudySettings:
 
     @classmethod
     def from_json(cls, text: str) -> StudySettings:
-        """Read settings; what the text does not name has its default.
+        """Read settings; what the text does not name has its default, in `recipe` and `tuning` too.
 
         Raises:
             ConfigError: the text is no JSON object, a key is unknown, or a value is out of its range.
@@ -130,7 +130,9 @@ class StudySettings:
                 raise ConfigError(
                     f"study has no setting {key!r}{did_you_mean(key, names)} (there are: {', '.join(names)})"
                 )
-        for key in ("recipe", "tuning"):
+        for key, default in (("recipe", SCRATCH), ("tuning", FINE_TUNING)):
+            if isinstance(found.get(key), dict):
+                found[key] = {**dataclasses.asdict(default), **found[key]}
             if key in found:
                 found[key] = Recipe.from_json(json.dumps(found[key]))
         for key in ("distil", "supernet", "guide"):

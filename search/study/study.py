@@ -89,7 +89,7 @@ def run_study(settings: StudySettings, truth: GroundTruth, workshop: Workshop) -
     largest = int(np.argmax(all_macs(truth.config)))
     teachers = make_teachers(bench, [(largest, truth.seed + number) for number in range(settings.libraries)])
     add_supernets(bench, teachers, found)
-    libraries = sign_libraries(bench, teachers, range(settings.libraries))
+    libraries = sign_libraries(bench, teachers, range(settings.libraries), truth.indices.tolist())
     add_signed(bench, libraries, truth_digest, found)
     tuned, chosen = _tune(bench, libraries)
     if tuned:

@@ -7,11 +7,13 @@ trainings' configs do; the inputs `teacher`, `stage0`, `stage1` and so on are a 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.errors import ConfigError
 from search.methods.contract import FloatArray, IndexArray
 from search.study.truth import GroundTruth
 from search.work.kinds import Content, Context
@@ -58,43 +60,62 @@ def distil(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Co
 
 
 def sign(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
-    """Sign a library: `signatures` as JSON text."""
+    """Sign a library: `signatures` as JSON text; and judge networks, at `indices`, with its weights plugged in, nothing trained.
+
+    `top1` and `loss`, of these networks, and `judging_s`, the seconds of that part, are of the validation images.
+    """
+    from search.blockwise.plugged import judge_on
     from search.blockwise.signing import sign as sign_library
 
-    _, task = _of(config)
-    return {"signatures": sign_library(_library(inputs), task, device=context.device).to_json()}
-
-
-def rescore(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
-    """Judge networks, at `indices`, with the library's weights plugged in, nothing trained: validation `top1` and `loss`."""
-    from search.blockwise.plugged import judge_on
-
     space, task = _of(config)
-    library, judge = _library(inputs), judge_on(task, context.device)
-    figures = []
+    library = _library(inputs)
+    signatures = sign_library(library, task, device=context.device).to_json()
+    judge, figures = judge_on(task, context.device), []
+    begin = time.perf_counter()
     for index in config["indices"]:
         architecture = Architecture.from_index(index, space)
         figures.append(judge(architecture, library.assemble(architecture), "val"))
-    return {"top1": [one.top1 for one in figures], "loss": [one.loss for one in figures]}
+    return {
+        "signatures": signatures,
+        "top1": [one.top1 for one in figures],
+        "loss": [one.loss for one in figures],
+        "judging_s": time.perf_counter() - begin,
+    }
+
+
+def assemble(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
+    """Assemble networks, at `indices`, from a library: `starts`, what fine-tunings begin from, each an input `start` then."""
+    space, _ = _of(config)
+    library = _library(inputs)
+    origin = f"library {library.digest}"
+    networks = [Architecture.from_index(index, space) for index in config["indices"]]
+    return {
+        "starts": [
+            {"architecture": str(one), "weights": library.assemble(one), "origin": origin} for one in networks
+        ]
+    }
 
 
 def fine_tune(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
-    """Assemble `architecture` from the library and train it by `recipe`, the teacher guiding it as `guide` says."""
+    """Train `architecture` from the input `start`, by `recipe`, the teacher guiding it as `guide` says."""
     from search.training.recipe import Recipe
     from search.training.trained_files import trained_content
     from search.training.training import Guide, Start, train
 
     space, task = _of(config)
-    library = _library(inputs)
-    architecture = Architecture.parse(config["architecture"], space)
+    start = inputs["start"]
+    if start["architecture"] != config["architecture"]:
+        raise ConfigError(
+            f"fine-tuning of {config['architecture']} was given the weights of {start['architecture']}"
+        )
     trained = train(
-        architecture,
+        Architecture.parse(config["architecture"], space),
         task,
         Recipe.from_json(json.dumps(config["recipe"])),
         context.scratch,
         context.device,
-        start=Start(weights=library.assemble(architecture), origin=f"library {library.digest}"),
-        guide=Guide(teacher=library.teacher, **config["guide"]),
+        start=Start(weights=start["weights"], origin=start["origin"]),
+        guide=Guide(teacher=_teacher(inputs), **config["guide"]),
     )
     return trained_content(trained)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from search.latency.features import block_digits
+from search.study.effects import block_effects
 from search.study.intervals import correlation_of, kendall, spearman
 from search.study.questions import (
     NOT_ANSWERED,
     QUESTIONS,
-    block_effects,
     can_one_iterate,
     do_signatures_find_blocks,
     do_they_predict,

@@ -1,0 +1,146 @@
+"""`harness study`: search methods and the six questions, on a miniature space whose networks were trained."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.commands.options import JsonFlag
+from harness.errors import ConfigError
+
+if TYPE_CHECKING:
+    from search.study.settings import StudySettings
+    from search.study.study import Study
+
+FILES = ("study.md", "study.json", "study-regret.png", "study-correlations.png")
+
+
+def study(
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="Folder for results, tables and figures; run again, the study goes on."
+        ),
+    ] = Path("study"),
+    ground_truth: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--ground-truth",
+            help="A blox-base file of 'harness train', or its folder. [default: 120 networks of tiny on synthetic images]",
+        ),
+    ] = None,
+    settings_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--settings",
+            help="A JSON file of settings; study.md shows all of them. [default: some ten minutes]",
+        ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A tenth of the work, to try; its intervals decide little.")
+    ] = False,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="Units of work done at once, a process each.")
+    ] = 1,
+    threads: Annotated[
+        int,
+        typer.Option(
+            "--threads", "-t", min=1, help="Threads of each job; the last bits of results depend on it."
+        ),
+    ] = 1,
+    ray: Annotated[
+        str, typer.Option("--ray", metavar="ADDRESS", help="Work on the Ray cluster of this address.")
+    ] = "",
+    accelerator: Annotated[
+        str, typer.Option("--accelerator", help="Work on this device of torch, e.g. cuda.")
+    ] = "cpu",
+    json_output: JsonFlag = False,
+) -> None:
+    """Compare search methods on networks that this project trained, and answer six questions about blockwise search.
+
+    Random search, evolution, predictors, zero-cost proxies, a weight-sharing supernet a stage, DONNA, LANA and blockwise search
+    with iteration: regret against cost, rank correlations, each with intervals, and who beats random search.
+    """
+    from harness.commands.plots import check_libraries
+    from harness.commands.progress import ProgressView
+    from harness.commands.train import runner_of
+    from search.study.study import run_study
+    from search.study.truth import load_truth
+    from search.study.workshop import Workshop
+    from search.work.results import Results
+
+    settings = _settings(settings_file, quick)
+    check_libraries()
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"--output {output}: is a file; name a folder")
+    truth = load_truth(settings.config, ground_truth or ())
+    runner = runner_of(jobs, threads, accelerator, ray)
+    with ProgressView(quiet=json_output and not sys.stderr.isatty()) as view:
+        workshop = Workshop(results=Results(folder=output), runner=runner, tell=view.say)
+        found = run_study(settings, truth, workshop)
+    _write(output, found)
+    if json_output:
+        from harness.commands.tables import print_json
+        from search.study.tables import to_document
+
+        print_json(to_document(found))
+    else:
+        _print(found)
+
+
+def _settings(path: Path | None, quick: bool) -> StudySettings:
+    from search.study.settings import QUICK, StudySettings
+
+    if path is None:
+        return QUICK if quick else StudySettings()
+    if quick:
+        raise ConfigError("--quick has settings of its own; leave it or --settings out")
+    try:
+        return StudySettings.from_json(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--settings {path}: cannot be read: {error.strerror or error}") from error
+    except (ConfigError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--settings {path}: {error}") from error
+
+
+def _print(found: Study) -> None:
+    from harness.commands.tables import print_table
+    from search.study.tables import all_tables, verdicts
+
+    for table in all_tables(found):
+        text = (0, 1) if "what it is" in table.columns else (0,)
+        print_table(
+            table.title,
+            table.columns,
+            table.rows,
+            right=[number for number in range(len(table.columns)) if number not in text],
+        )
+        typer.echo("")
+    for line in verdicts(found):
+        typer.echo(line)
+    for answer in found.answers:
+        typer.echo(f"question {answer.number}: {answer.question} {answer.sentence} - {found.truth.label}")
+    for note in found.notes:
+        typer.echo(f"note: {note}")
+
+
+def _write(folder: Path, found: Study) -> None:
+    """Write the report, the document and the figures, each whole; all are made before the first is written."""
+    from harness.commands.files import write_whole
+    from harness.commands.study_plots import correlations_png, regret_png
+    from search.study.tables import to_document, to_markdown
+
+    report, document, *figures = FILES
+    files = {
+        report: to_markdown(found, figures).encode(),
+        document: json.dumps(to_document(found), indent=1, allow_nan=False).encode() + b"\n",
+        figures[0]: regret_png(found),
+        figures[1]: correlations_png(found),
+    }
+    for name, data in files.items():
+        write_whole(folder / name, data, ConfigError)
+        typer.echo(f"{folder / name}: {len(data) / 1e3:.0f} kB", err=True)

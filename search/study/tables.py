@@ -1,0 +1,265 @@
+"""What a study found, as tables of texts, as plain values and as one Markdown file; each table says of which networks it
+speaks."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from search.study.intervals import Estimate, mean_of
+from search.study.runs import MethodRuns, Standing
+from search.study.study import Study
+
+NO_ANSWER = "-"  # a method has spent this much and has not trained a network yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextTable:
+    """A title, the names of columns, and a text for each cell."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def all_tables(study: Study) -> list[TextTable]:
+    """Return the tables of the comparison and of the answers that have one."""
+    answers = [
+        TextTable(
+            title=f"question {one.number}: {one.question} - {study.truth.label}",
+            columns=one.columns,
+            rows=one.rows,
+        )
+        for one in study.answers
+        if one.rows
+    ]
+    return [regret_table(study), networks_table(study), cost_table(study), correlation_table(study), *answers]
+
+
+def regret_table(study: Study) -> TextTable:
+    """Return each method's regret at each cost, and whether it beats random search at the decisive one."""
+    settings = study.settings
+    by_mark = {mark: {one.method: one for one in found} for mark, found in study.standings.items()}
+    rows = []
+    for method in study.methods:
+        told: Standing = by_mark[settings.decisive][method.method]
+        each = [_regret_text(by_mark[mark][method.method]) for mark in settings.marks]
+        rows.append(
+            (method.method, str(len(method.runs)), *each, _difference_text(told), _verdict_text(told))
+        )
+    return TextTable(
+        title=f"regret in points of {_accuracy(study)} by cost in trainings' worth of operations (one is "
+        f"{study.unit_flops:.3g}), mean over runs and 95 % interval - {study.truth.label}",
+        columns=(
+            "method",
+            "runs",
+            *(f"at {mark}" for mark in settings.marks),
+            f"minus random's, at {settings.decisive}",
+            f"against random, at {settings.decisive}",
+        ),
+        rows=tuple(rows),
+    )
+
+
+def networks_table(study: Study) -> TextTable:
+    """Return each method's regret after so many networks were trained or fine-tuned, whatever else it spent."""
+    marks = study.settings.marks
+    rows = []
+    for method in study.methods:
+        each = [_mean_text(mean_of(method.at_networks(mark))) for mark in marks]
+        rows.append((method.method, str(len(method.runs)), *each))
+    return TextTable(
+        title=f"regret in points of {_accuracy(study)} by networks trained or fine-tuned, mean over runs and 95 % interval - "
+        f"{study.truth.label}",
+        columns=("method", "runs", *(f"after {mark}" for mark in marks)),
+        rows=tuple(rows),
+    )
+
+
+def cost_table(study: Study) -> TextTable:
+    """Return what each method spent until it had trained its first network, and what it spent in all."""
+    rows = []
+    for method in study.methods:
+        first, whole = _at(method, 0), _at(method, -1)
+        rows.append((method.method, method.meaning, *_cost_texts(study, first), *_cost_texts(study, whole)))
+    return TextTable(
+        title=f"costs until the first answer, and of whole runs, mean over runs - {study.truth.label}",
+        columns=(
+            "method",
+            "what it is",
+            "first: trainings' worth",
+            "networks",
+            "seconds",
+            "whole",
+            "networks",
+            "seconds",
+        ),
+        rows=tuple(rows),
+    )
+
+
+def correlation_table(study: Study) -> TextTable:
+    """Return the rank correlation of each predictor with trained accuracy, the highest first."""
+    pairs = sorted(study.correlations.items(), key=lambda item: -_or_low(item[1][0].value))
+    return TextTable(
+        title=f"rank correlation with {_accuracy(study)}, 95 % interval over networks and runs - {study.truth.label}",
+        columns=("predictor", "Kendall", "Spearman"),
+        rows=tuple((name, str(tau), str(rho)) for name, (tau, rho) in pairs),
+    )
+
+
+def verdicts(study: Study) -> list[str]:
+    """Return in a sentence each who beats random search at the decisive cost, who ties, who loses, and of whom nothing is
+    known."""
+    decisive = study.settings.decisive
+    by: dict[str, list[str]] = {}
+    for one in study.standings[decisive]:
+        by.setdefault(_verdict_text(one), []).append(one.method)
+    by.pop("the baseline", None)
+    return [
+        f"at {decisive} trainings' worth: {names}: {', '.join(methods)}"
+        for names, methods in sorted(by.items())
+    ]
+
+
+def to_markdown(study: Study, figures: Sequence[str] = ()) -> str:
+    """Return the study as Markdown: the answers, the tables, what to mind, and the settings; `figures` are files beside it."""
+    lines = [f"# Search methods compared on {study.truth.label}", ""]
+    lines += [
+        f"Ground truth: {study.truth.origin}, SHA-256 {study.truth.digest}.",
+        f"Teacher: {study.teacher}.",
+        "",
+    ]
+    lines += ["## Who beats random search", "", *(f"- {text}" for text in verdicts(study)), ""]
+    lines += [f"## The six questions, on {study.truth.label}", ""]
+    for answer in study.answers:
+        lines += [f"{answer.number}. {answer.question} {answer.sentence}."]
+    lines += ["", *(f"![{name}]({name})" for name in figures), ""]
+    for table in all_tables(study):
+        lines += [f"### {table.title}", "", _row(table.columns), _row(["---"] * len(table.columns))]
+        lines += [*(_row(row) for row in table.rows), ""]
+    lines += ["## What to mind", "", *(f"- {note}" for note in study.notes), ""]
+    settings = json.dumps(json.loads(study.settings.to_json()), indent=1, sort_keys=True)
+    lines += [f"## Settings, SHA-256 {study.settings.digest}", "", "```json", settings, "```", ""]
+    return "\n".join(lines)
+
+
+def to_document(study: Study) -> dict[str, Any]:
+    """Return the study as plain values for JSON; the keys of synthetic values hold the word."""
+    word = "synthetic_" if study.truth.synthetic else ""
+    return {
+        "networks": study.truth.label,
+        "ground_truth": {
+            "file": study.truth.origin,
+            "sha256": study.truth.digest,
+            "dataset": study.truth.dataset,
+            "epochs": study.truth.epochs,
+            f"{word}best_test_percent": float(study.truth.test.max()),
+        },
+        "teacher": study.teacher,
+        "training_flops": study.unit_flops,
+        "settings": json.loads(study.settings.to_json()),
+        "settings_sha256": study.settings.digest,
+        "methods": [
+            {
+                "method": method.method,
+                "meaning": method.meaning,
+                "runs": [
+                    {
+                        "seed": run.seed,
+                        "flops": run.flops.tolist(),
+                        "networks": run.networks.tolist(),
+                        "seconds": [_plain(value) for value in run.seconds.tolist()],
+                        f"{word}regret_points": run.regret.tolist(),
+                    }
+                    for run in method.runs
+                ],
+            }
+            for method in study.methods
+        ],
+        f"{word}standings": {
+            str(mark): [
+                {
+                    "method": one.method,
+                    "regret_points": one.regret.to_plain(),
+                    "minus_random_points": one.difference.to_plain(),
+                    "against_random": _verdict_text(one),
+                    "answered": one.answered,
+                    "runs": one.runs,
+                }
+                for one in found
+            ]
+            for mark, found in study.standings.items()
+        },
+        f"{word}rank_correlations": {
+            name: {"kendall": tau.to_plain(), "spearman": rho.to_plain()}
+            for name, (tau, rho) in study.correlations.items()
+        },
+        f"{word}answers": [answer.to_plain() for answer in study.answers],
+        "notes": list(study.notes),
+    }
+
+
+def _accuracy(study: Study) -> str:
+    return f"{'synthetic ' if study.truth.synthetic else ''}test top-1"
+
+
+def _regret_text(one: Standing) -> str:
+    text = _mean_text(one.regret)
+    return text if one.answered in (0, one.runs) else f"{text}, {one.answered} of {one.runs} runs"
+
+
+def _mean_text(one: Estimate) -> str:
+    if math.isnan(one.value):
+        return NO_ANSWER
+    if math.isnan(one.low):
+        return f"{one.value:.2f}"
+    return f"{one.value:.2f} ({max(one.low, 0):.2f} to {one.high:.2f})"
+
+
+def _difference_text(one: Standing) -> str:
+    difference = one.difference
+    if math.isnan(difference.value):
+        return ""
+    if math.isnan(difference.low):
+        return f"{difference.value:+.2f}"
+    return f"{difference.value:+.2f} ({difference.low:+.2f} to {difference.high:+.2f})"
+
+
+def _verdict_text(one: Standing) -> str:
+    return "no answer yet" if one.answered == 0 else one.verdict
+
+
+def _at(method: MethodRuns, place: int) -> tuple[float, float, float]:
+    """Return the means over runs of operations, networks and seconds after the first training (0) or the last one (-1)."""
+    flops, networks, seconds = (
+        np.array([getattr(run, name)[place] for run in method.runs])
+        for name in ("flops", "networks", "seconds")
+    )
+    return float(flops.mean()), float(networks.mean()), float(seconds.mean())
+
+
+def _cost_texts(study: Study, cost: tuple[float, float, float]) -> tuple[str, str, str]:
+    flops, networks, seconds = cost
+    return (
+        f"{flops / study.unit_flops:.1f}",
+        f"{networks:.0f}",
+        NO_ANSWER if math.isnan(seconds) else f"{seconds:.0f}",
+    )
+
+
+def _or_low(value: float) -> float:
+    return -2.0 if math.isnan(value) else value
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -121,11 +121,12 @@ def block_latencies(
     """Return the latency of each block with the reduction after it, (stages, B) in ms, and where it is from.
 
     From segments measured as models of their own, if all cells and reductions are; else what each block adds to the
-    networks' latencies, over the fastest block of its stage.
+    networks' latencies, over the fastest block of its stage; NaN where none of its networks has a latency.
     """
     import numpy as np
 
     from harness.commands.prediction import load_segments
+    from search.latency.features import block_digits
     from search.programme import additive_part
     from space.segments import Segment
 
@@ -146,8 +147,11 @@ def block_latencies(
             table += np.array([ratios[one] for one in reductions])[:, None]
             return table * (reference.latency_ns / 1e6), "segments measured as models of their own"
     effects, _ = additive_part(config, cost.values)
+    digits = block_digits(config, np.flatnonzero(np.isfinite(cost.values)))
+    for stage in range(config.stages):  # a block that only networks of unknown latency hold has no effect
+        effects[stage, np.setdiff1d(np.arange(len(config.blocks)), digits[:, stage])] = np.nan
     part = f" ({count} of its segments are measured; 'harness measure --models segments' measures all)"
     return (
-        effects - effects.min(axis=1, keepdims=True),
+        effects - np.nanmin(effects, axis=1, keepdims=True),
         f"the additive part of the networks' latencies, over each stage's fastest block{part}",
     )

@@ -77,8 +77,10 @@ class Blockwise:
             "begin no round whose training could go beyond so many operations in all, e.g. 1e15.",
         ),
     ] = None
-    jobs: Annotated[
-        int, _option("--jobs", "trainings at once, each a process with an equal share of the cores.", min=1)
+    jobs: Annotated[int, _option("--jobs", "trainings at once, each in a process of its own.", min=1)] = 1
+    job_threads: Annotated[
+        int,
+        _option("--job-threads", "threads of each training; the last bits of results depend on it.", min=1),
     ] = 1
     accelerator: Annotated[
         str, _option("--accelerator", "where to train and judge, as torch names it: cpu or cuda.")

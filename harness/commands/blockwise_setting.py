@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -82,11 +81,7 @@ def prepare(
         seed=seed,
         device=own.accelerator,
         results=Results(folder=own.results or folder / "results"),
-        runner=LocalPool(
-            processes=own.jobs,
-            threads_each=max(1, (os.cpu_count() or 1) // own.jobs),
-            device=own.accelerator,
-        ),
+        runner=LocalPool(processes=own.jobs, threads_each=own.job_threads, device=own.accelerator),
         say=say,
     )
 

@@ -52,6 +52,14 @@ def train(
         int,
         typer.Option("--jobs", "-j", min=1, help="Networks trained at once, each in a process of its own."),
     ] = 1,
+    together: Annotated[
+        int,
+        typer.Option(
+            "--together",
+            min=1,
+            help="Networks trained as one in each job: faster where they are small, and the same to rounding.",
+        ),
+    ] = 1,
     threads: Annotated[
         int,
         typer.Option(
@@ -75,6 +83,7 @@ def train(
     from harness.commands.trained_networks import (
         check_alike,
         collect,
+        grouped,
         stored_units,
         training_units,
         write_published,
@@ -83,6 +92,8 @@ def train(
     from search.training.tasks import load_task
     from search.work.results import Results
     from search.work.running import run_units
+    from search.work.trainings_together import KIND as TOGETHER
+    from search.work.trainings_together import keep_each
 
     config = named_space(space)
     architectures = select_architectures(networks, config)
@@ -94,19 +105,24 @@ def train(
     units, results = training_units(architectures, images, recipe), Results(folder=output)
     check_alike(results, units[0])
     names = {unit.key[:12]: str(one) for unit, one in zip(units, architectures, strict=True)}
+    jobs_of = grouped(units, results, together)
+    shown = {job.key[:12]: _told([names[unit.key[:12]] for unit in of]) for job, of in jobs_of}
     error: HarnessError | None = None
     quiet = json_output and not sys.stderr.isatty()
     try:
-        with TrainingView(names, recipe.epochs, quiet=quiet, title=images.name) as view:
-            for unit in units:
-                if results.result_of(unit):
-                    view.skip(unit.key)
+        with TrainingView(shown, recipe.epochs, quiet=quiet, title=images.name) as view:
+            for job, _ in jobs_of:
+                if results.result_of(job):
+                    view.skip(job.key)
             try:
-                run_units(units, results, runner, view.tell)
+                run_units([job for job, _ in jobs_of], results, runner, view.tell)
             except HarnessError as found:
                 error = type(found)(view.named(str(found)))
                 error.__cause__ = found
     finally:  # stopped, too: what is finished can be used
+        for job, of in jobs_of:
+            if job.kind == TOGETHER and results.result_of(job):
+                keep_each(job, of, results)
         finished = collect(results, {unit.key: unit for unit in [*stored_units(results), *units]}.values())
         paths, notes = write_published(results.folder, finished.values())
     asked = [finished[unit.key] for unit in units if unit.key in finished]
@@ -199,6 +215,10 @@ def _print(task: Task, recipe: Recipe, asked: Sequence[Finished]) -> None:
             for one in asked
         ],
     )
+
+
+def _told(names: Sequence[str]) -> str:
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def _counted(count: int, noun: str) -> str:

@@ -44,6 +44,17 @@ def training_units(architectures: Sequence[Architecture], task: Task, recipe: Re
     return [Unit(kind=KIND, config={**first.config, "architecture": str(one)}) for one in architectures]
 
 
+def grouped(units: Sequence[Unit], results: Results, together: int) -> list[tuple[Unit, list[Unit]]]:
+    """Return the units to run, each with the trainings that it does: itself, or `together` of those that are not done."""
+    from search.work.trainings_together import together_unit
+
+    if together == 1:
+        return [(unit, [unit]) for unit in units]
+    rest = [unit for unit in units if results.result_of(unit) is None]
+    groups = [rest[at : at + together] for at in range(0, len(rest), together)]
+    return [(together_unit(group), group) for group in groups]
+
+
 def check_alike(results: Results, unit: Unit) -> None:
     """Refuse a folder that holds trainings of another space, task or recipe than a unit's; seeds may differ.
 

@@ -20,7 +20,7 @@ from rich.progress import (
 
 PLAIN_SECONDS = 10  # between lines that tell of an epoch: a log of thousands of networks stays readable
 _EPOCH = re.compile(r"epoch ([0-9]+) of [0-9]+")
-_UNIT = re.compile(r"train ([0-9a-f]{12}) \([^()]*\)")
+_UNIT = re.compile(r"train(?:-together)? ([0-9a-f]{12}) \([^()]*\)")
 
 
 class TrainingView:

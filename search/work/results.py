@@ -158,6 +158,18 @@ class Results:
             write_whole(path, json.dumps(record, indent=1).encode() + b"\n")
         shutil.rmtree(self.scratch_of(unit), ignore_errors=True)
 
+    def record_of(self, unit: Unit) -> dict[str, Any]:
+        """Return what is recorded of a finished unit: its `result`, `seconds`, `host` and time.
+
+        Raises:
+            ConfigError: nothing readable is.
+        """
+        try:
+            record: dict[str, Any] = json.loads(self._record_path(unit).read_text("utf-8"))
+        except (OSError, ValueError) as e:
+            raise ConfigError(f"{self._record_path(unit)}: cannot be read: {e}; run the unit again") from e
+        return record
+
     def scratch_of(self, unit: Unit) -> Path:
         """Return a unit's own folder for what it keeps while under way; it is not made here."""
         return self.folder / "scratch" / unit.key

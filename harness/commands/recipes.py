@@ -27,7 +27,7 @@ class Typed:
             "--recipe",
             metavar="FILE.json",
             help="Recipe as JSON; what it leaves out is as published. [default: as published; for digits and synthetic images "
-            "20 epochs, batch 64, learning rate 0.05, augmentation mild]",
+            "20 epochs, batch 64, learning rate 0.05, augmentation mild, channels last]",
         ),
     ] = None
     epochs: Annotated[

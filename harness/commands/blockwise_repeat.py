@@ -32,21 +32,21 @@ def recipe_documents(library: BlockLibrary, setting: Setting) -> dict[str, Any]:
 def commands(folder: Path, library: BlockLibrary, argv: Sequence[str], *, rounds: int) -> list[str]:
     """Return the commands that lead here, passwords masked.
 
-    Later rounds distil themselves: of them the last command, which began with another library, is all that there is to type.
+    Later rounds distil themselves: of them the last command, which began with another library, is all that there is to type. Of a
+    teacher that was itself fine-tuned there is the file alone.
     """
     typed = shlex.join(["harness", *(_PASSWORD.sub(r"\1:***@", word) for word in argv)])
     if rounds > 1:
         return [typed]
     teacher = library.teacher
+    is_from_scratch = not (teacher.start or teacher.guide)
+    source = "TEACHER" if is_from_scratch else f"{folder}/teacher.harness"
+    distil = ["harness", "distill", source, "--recipe", "recipe-distil.json", "--output", str(folder)]
     train = [
         *("harness", "train", str(teacher.architecture), "--space", library.config.name),
         *("--task", teacher.source, "--recipe", "recipe-teacher.json", "--output", "TEACHER"),
     ]
-    distil = [
-        *("harness", "distill", f"{folder}/teacher.harness"),
-        *("--recipe", "recipe-distil.json", "--output", str(folder)),
-    ]
-    return [shlex.join(train), shlex.join(distil), typed]
+    return [*([shlex.join(train)] if is_from_scratch else []), shlex.join(distil), typed]
 
 
 def versions() -> dict[str, str]:

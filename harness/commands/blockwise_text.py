@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import typer
 
 from harness.commands.blockwise_answer import costs_document
@@ -31,7 +32,9 @@ def print_blockwise(answer: Answer) -> None:
         f"predictor {searched.fitted.name} of {', '.join(searched.fitted.features.columns)}: {_judged(answer)}"
     )
     limits = ", ".join(map(str, setting.constraints)) or "no limit"
-    typer.echo(f"{found.allowed:,} of {len(library.config):,} networks are within {limits}")
+    unknown = int(np.isnan(searched.table.accuracy.values).sum())
+    rest = f"; {unknown:,} have a block that was not distilled, and cannot be found" if unknown else ""
+    typer.echo(f"{found.allowed:,} of {len(library.config):,} networks are within {limits}{rest}")
     score = f"{word}predicted %" if searched.fitted.in_percent else f"{word}score"
     rows = [
         [str(one.architecture), f"{one.predicted:.3f}", f"{one.plugged.top1:.2f}", str(one.distance)]

@@ -10,7 +10,7 @@ import numpy as np
 from search.study.blocks import Bench, Signed, Teacher, make_teachers, sign_libraries, tune
 from search.study.costs import Spent
 from search.study.intervals import FloatArray, correlation_of, kendall
-from search.study.runs import StudyRun
+from search.study.runs import StudyRun, regrets
 from search.study.truth import GroundTruth
 
 COLUMN = "loss_change"  # whose sum chooses the winner, as in LANA
@@ -57,19 +57,16 @@ def iterate_all(bench: Bench, seeds: Sequence[int]) -> list[Iterated]:
 
 
 def run_of_iteration(truth: GroundTruth, one: Iterated) -> StudyRun:
-    """Return the run whose answer is the teacher so far of the highest validation accuracy, as it was trained in the run.
+    """Return the run whose networks are its teachers, what each spent until it was trained being what the run had spent.
 
-    Its regret is that of the same network trained from scratch: the ground truth's.
+    Its regret is that of the same networks trained from scratch: the ground truth's.
     """
-    val = np.array([teacher.trained.best.val.top1 for teacher in one.teachers])
-    places = truth.places(np.array([teacher.index for teacher in one.teachers]))
-    leads = [int(np.argmax(val[: count + 1])) for count in range(len(val))]
     return StudyRun(
         seed=one.seed,
         flops=np.array([spent.flops for spent in one.spent]),
         networks=np.array([spent.networks for spent in one.spent], dtype=np.int64),
         seconds=np.array([spent.seconds for spent in one.spent]),
-        regret=truth.test[truth.best] - truth.test[places[leads]],
+        regret=regrets(truth, truth.places(np.array([teacher.index for teacher in one.teachers]))),
     )
 
 

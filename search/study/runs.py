@@ -1,8 +1,8 @@
 """A method's run as the study judges it: after each network that it trained, what it had spent and how far it was from the best.
 
-A method chooses among the networks that it trained by their validation accuracy, and is judged by the test accuracy of its
-choice: regret is how many points that lacks of the best of all on test. So a method that trained all networks may still have
-some regret, which is the price of choosing on few images and the same for all.
+A method decides what to train by validation accuracies alone, and is judged by test accuracy: regret is how many points the best
+network that it trained so far lacks of the best of all. Whoever then has to name one network by its validation accuracy
+loses some more, the same for all methods: `price_of_choosing` says how much where everything was trained.
 """
 
 from __future__ import annotations
@@ -93,12 +93,13 @@ def run_of(truth: GroundTruth, seed: int, order: Sequence[int], images: int, bef
 
 def regrets(truth: GroundTruth, places: NDArray[np.int64]) -> FloatArray:
     """Return the regret, (t,), of who trained the networks at these places of the ground truth, (t,), in this order."""
-    val = truth.val[places]
-    first = np.maximum.accumulate(val)
-    new = np.append(True, val[1:] > first[:-1])  # of equal ones the first stays
-    leads = np.maximum.accumulate(np.where(new, np.arange(len(val)), 0))
-    lacked: FloatArray = truth.test[truth.best] - truth.test[places[leads]]
+    lacked: FloatArray = truth.test[truth.best] - np.maximum.accumulate(truth.test[places])
     return lacked
+
+
+def price_of_choosing(truth: GroundTruth) -> float:
+    """Return how many points of test accuracy the network of the highest validation accuracy of all lacks of the best."""
+    return float(truth.test[truth.best] - truth.test[np.argmax(truth.val)])
 
 
 def standing(method: MethodRuns, baseline: MethodRuns, budget: float) -> Standing:

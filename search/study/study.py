@@ -37,7 +37,7 @@ from search.study.questions import (
     does_tuned_follow_scratch,
     how_many_epochs,
 )
-from search.study.runs import MethodRuns, Standing, standing
+from search.study.runs import MethodRuns, Standing, price_of_choosing, standing
 from search.study.settings import StudySettings
 from search.study.truth import GroundTruth
 from search.study.workshop import Workshop
@@ -194,7 +194,9 @@ def _notes(bench: Bench, found: Contenders) -> tuple[str, ...]:
     judged = len(found.methods) - 1
     error = float(np.sqrt(truth.test.mean() * (100 - truth.test.mean()) / len(bench.task.test)))
     return (
-        f"Methods choose among {truth.label}, by validation accuracy, and are judged by the test accuracy of their choice. "
+        f"Methods decide which of {truth.label}, to train, by validation accuracies, and are judged by the best test accuracy "
+        f"among those they trained. Naming one by validation costs more: the best by validation of all lacks "
+        f"{price_of_choosing(truth):.2f} points of the best on test.",
         "What holds here need not hold for larger networks, real images or another space.",
         f"Each network was trained once, for {truth.epochs} epochs: a test accuracy of {len(bench.task.test)} images has a "
         f"standard error of about {error:.1f} points from the images alone, and the best of them is partly lucky.",

@@ -13,7 +13,7 @@ from harness.errors import ConfigError
 from search.study.costs import Spent, network_flops
 from search.study.intervals import BEATS, TIES
 from search.study.methods import PLAIN, fitted_search, ordered_search, plain_search
-from search.study.runs import MethodRuns, regrets, run_of, standing
+from search.study.runs import MethodRuns, price_of_choosing, regrets, run_of, standing
 from search.study.truth import GroundTruth, load_truth
 from space import TINY
 
@@ -46,20 +46,15 @@ def test_a_truth_that_cannot_be_used_is_refused_with_a_remedy(tmp_path: Path) ->
     assert load_truth(TINY, [Path(write_truth(tmp_path, count=25)).parent]).indices.size == 25
 
 
-def test_regret_is_of_the_network_that_validation_prefers(truth: GroundTruth) -> None:
+def test_regret_is_of_the_best_network_trained_so_far(truth: GroundTruth) -> None:
     made = dataclasses.replace(
         truth,
         val=np.array([50.0, 60, 60, 70, 10] + [0.0] * 35),
         test=np.array([40.0, 55, 80, 50, 90] + [0.0] * 35),
     )
-    assert regrets(made, np.arange(5)).tolist() == [
-        50,
-        35,
-        35,
-        40,
-        40,
-    ]  # choosing 70 on validation cost 5 points
-    assert regrets(made, np.array([4, 0])).tolist() == [0, 50]
+    assert regrets(made, np.arange(5)).tolist() == [50, 35, 10, 10, 0]
+    assert regrets(made, np.array([4, 0])).tolist() == [0, 0]
+    assert price_of_choosing(made) == 40, "validation prefers the fourth"
 
 
 def test_a_run_pays_first_what_was_spent_before_and_then_each_training(truth: GroundTruth) -> None:

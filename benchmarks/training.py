@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def layouts(config: SpaceConfig, on_cpu: bool) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield what is compared: layouts and, in `train` alone, the faster ways to compute that go with them."""
+    """Yield the layouts, and on an accelerator the precisions, that are compared, with what they set in the recipe."""
     for last in (False, True):
         label = "channels last" if last else "channels first"
         yield label, {"channels_last": last}

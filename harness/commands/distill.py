@@ -75,7 +75,7 @@ def distill(
     All blocks of a stage learn at once, from features that the teacher computes once. 'harness search --method blockwise
     --library FOLDER' then puts networks together from them without training.
     """
-    from search.blockwise.library import TEACHER, load_library, save_stage, stage_from
+    from search.blockwise.library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
     from search.training.tasks import load_task
     from search.training.trained_files import load_trained, save_trained, trained_digest
     from search.work.results import Results
@@ -108,9 +108,11 @@ def distill(
     units = stage_units(trained, images, stages, recipe, results)
     done = run_units(units, results, runner, say)
     save_trained(output / TEACHER, trained)
-    for unit in units:
-        save_stage(output, stage_from(results.get(done[unit.key])))
-    library = load_library(output)
+    made = [stage_from(results.get(done[unit.key])) for unit in units]
+    for one in made:
+        save_stage(output, one)
+    whole = len(made) == config.stages
+    library = BlockLibrary(teacher=trained, stages=tuple(made)) if whole else load_library(output)
     signatures = signed(library, images, results.folder, accelerator, say)
     if json_output:
         from harness.commands.tables import print_json

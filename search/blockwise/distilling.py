@@ -251,9 +251,9 @@ def _loaded(
 ) -> StackedStages:
     stages = []
     for block, state in zip(blocks, weights, strict=True):
-        with torch.random.fork_rng(devices=[]):
+        with torch.device("meta"):  # nothing is drawn
             stages.append(Stage(block, width))
-        stages[-1].load_state_dict(dict(state))
+        stages[-1].load_state_dict(dict(state), assign=True)
     network: StackedStages = StackedStages(stages).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
 

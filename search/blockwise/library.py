@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.errors import ConfigError
 from search.blockwise.distil_recipe import DistilRecipe
+from search.blockwise.packing import pack, unpack
 from search.training.sealed import content_digest, read_sealed, write_sealed
 from search.training.trained import Trained, plain_space, trained_digest
 from search.training.trained_files import load_trained, save_trained
 from space import Architecture, ArchitectureError, Block, SpaceConfig
-from space.networks import Stage
 
 KIND = "distilled stage"
 TEACHER = "teacher.harness"
@@ -114,13 +113,12 @@ class BlockLibrary:
     @property
     def digest(self) -> str:
         """The content digest of all stages and the teacher, 64 hexadecimal characters; times and machines are left out."""
+        kept = ("blocks", "weights", "recipe")
+        contents = [one and stage_content(one) for one in self.stages]
         return content_digest(
             {
                 "teacher": trained_digest(self.teacher),
-                "stages": [
-                    one and {"weights": list(one.weights), "recipe": one.recipe.to_json()}
-                    for one in self.stages
-                ],
+                "stages": [one and {name: one[name] for name in kept} for one in contents],
             }
         )
 
@@ -160,6 +158,7 @@ class BlockLibrary:
 
 def stage_content(library: StageLibrary) -> dict[str, Any]:
     """Return a stage as tensors, numbers and texts: what `search.training.sealed` writes, or a worker sends."""
+    width = library.config.widths[library.stage]
     return {
         "space": library.config.name,
         "space_config": plain_space(library.config),
@@ -169,7 +168,9 @@ def stage_content(library: StageLibrary) -> dict[str, Any]:
         "stage": library.stage,
         "recipe": library.recipe.to_json(),
         "blocks": [str(block) for block in library.blocks],
-        "weights": [dict(state) for state in library.weights],
+        "weights": [
+            pack(state, block, width) for block, state in zip(library.blocks, library.weights, strict=True)
+        ],
         "history": library.history.tolist(),
         "mse": library.mse.tolist(),
         "nsr": library.nsr.tolist(),
@@ -186,32 +187,34 @@ def stage_from(content: Mapping[str, Any], name: str = "distilled stage") -> Sta
     """
     try:
         config = SpaceConfig(**content["space_config"])
+        stage, blocks = int(content["stage"]), tuple(_block(text, config) for text in content["blocks"])
+        if stage not in range(config.stages):
+            raise ValueError(f"stage {stage} is not in space {config.name!r}")
+        weights = [
+            unpack(packed, block, config.widths[stage])
+            for block, packed in zip(blocks, content["weights"], strict=True)
+        ]
         found = StageLibrary(
             config=config,
             teacher=str(content["teacher"]),
             task=str(content["task"]),
             source=str(content["source"]),
-            stage=int(content["stage"]),
+            stage=stage,
             recipe=DistilRecipe.from_json(content["recipe"]),
-            blocks=tuple(_block(text, config) for text in content["blocks"]),
-            weights=tuple(dict(state) for state in content["weights"]),
+            blocks=blocks,
+            weights=tuple(weights),
             history=np.array(content["history"], dtype=np.float64),
             mse=np.array(content["mse"], dtype=np.float64),
             nsr=np.array(content["nsr"], dtype=np.float64),
             seconds=float(content["seconds"]),
             environment=dict(content["environment"]),
         )
-        count = len(found.blocks)
-        if not found.weights or not len(found.weights) == len(found.mse) == len(found.nsr) == count:
-            raise ValueError(f"{count} blocks have {len(found.weights)} weights and {len(found.nsr)} losses")
-        if not 0 <= found.stage < config.stages:
-            raise ValueError(f"stage {found.stage} is not in space {config.name!r}")
+        if not blocks or not len(found.mse) == len(found.nsr) == len(blocks):
+            raise ValueError(f"{len(blocks)} blocks have {len(found.mse)} and {len(found.nsr)} losses")
     except KeyError as e:
         raise ConfigError(f"{name}: has no {e}, as a distilled stage does; distil it again") from e
-    except (TypeError, ValueError, AttributeError, ArchitectureError) as e:
+    except (TypeError, ValueError, AttributeError, ArchitectureError, ConfigError) as e:
         raise ConfigError(f"{name}: is no distilled stage of this version: {e}; distil it again") from e
-    for block, state in zip(found.blocks, found.weights, strict=True):
-        _check_block(found, block, state, name)
     return found
 
 
@@ -265,17 +268,3 @@ def _block(text: str, config: SpaceConfig) -> Block:
     if text not in by_text:
         raise ValueError(f"space {config.name!r} has no block {text!r}")
     return by_text[text]
-
-
-def _check_block(library: StageLibrary, block: Block, state: Mapping[str, Tensor], name: str) -> None:
-    """Refuse weights that are not a block's: of other names or shapes."""
-    with torch.device("meta"):  # shapes alone: nothing is drawn
-        wanted = Stage(block, library.config.widths[library.stage]).state_dict()
-    shapes = {key: tuple(tensor.shape) for key, tensor in wanted.items()}
-    found = {key: tuple(tensor.shape) for key, tensor in state.items() if isinstance(tensor, Tensor)}
-    for key in {**shapes, **found}:
-        if found.get(key) != shapes.get(key):
-            raise ConfigError(
-                f"{name}: block {block}: {key} is {found.get(key, 'not there')} in the file, {shapes.get(key, 'not there')} in "
-                f"stage {library.stage} of space {library.config.name!r}; distil it again"
-            )

@@ -25,13 +25,14 @@ from search.blockwise.library import (
     stage_content,
     stage_from,
 )
+from search.blockwise.packing import pack, shapes_of, unpack
 from search.blockwise.signing import block_sizes, sign
 from search.training.augment import Augmentation
 from search.training.epochs import judge
 from search.training.sealed import content_digest
 from search.training.trained_files import load_trained
 from space import MINI, TINY, Architecture
-from space.networks import build_network
+from space.networks import Stage, build_network
 
 BLOCKS = {str(block): block for block in TINY.blocks}
 OWN = [BLOCKS[text] for text in TEACHER.split("/")]
@@ -191,7 +192,9 @@ def test_a_library_reads_back_and_refuses_what_is_not_its_own(tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"stage-0.harness: is damaged"):
         load_library(tmp_path)
     content = stage_content(library.stages[0])
-    with pytest.raises(ConfigError, match=r"block conv: .* is .* in the file"):
+    with pytest.raises(
+        ConfigError, match=r"block conv: its values are .* \(9768,\), and .* \(6672,\) at width 8"
+    ):
         stage_from({**content, "blocks": ["conv"]})
     assert load_trained(tmp_path / "teacher.harness").architecture == library.teacher.architecture
 
@@ -263,3 +266,19 @@ def test_bad_wishes_are_named() -> None:
         ConfigError, match=r"distil recipe has no 'epoch', did you mean 'epochs'|distil recipe has no 'epoch'"
     ):
         DistilRecipe.from_json('{"epoch": 3}')
+
+
+def test_every_block_packs_into_two_tensors_and_back() -> None:
+    for block in TINY.blocks[::7]:
+        stage = Stage(block, 8)
+        stage(torch.randn(2, 8, 8, 8))
+        state = stage.state_dict()
+        assert {name: tuple(tensor.shape) for name, tensor in state.items()} == shapes_of(block, 8)
+        back = unpack(pack(state, block, 8), block, 8)
+        assert list(back) == list(state) and all(
+            torch.equal(back[name], tensor) for name, tensor in state.items()
+        )
+    with pytest.raises(
+        ConfigError, match=r"block conv of width 16: .* is \(8, 8, 3, 3\) in the weights, \(16, 16, 3, 3\)"
+    ):
+        pack(Stage(BLOCKS["conv"], 8).state_dict(), BLOCKS["conv"], 16)

@@ -79,6 +79,10 @@ def study(
         raise ConfigError(f"--output {output}: is a file; name a folder")
     truth = load_truth(settings.config, ground_truth or ())
     runner = runner_of(jobs, threads, accelerator, ray)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--output {output}: cannot be made: {error.strerror or error}") from error
     with ProgressView(quiet=json_output and not sys.stderr.isatty()) as view:
         workshop = Workshop(results=Results(folder=output), runner=runner, tell=view.say)
         found = run_study(settings, truth, workshop)

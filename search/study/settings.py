@@ -59,7 +59,7 @@ class StudySettings:
     iterations: int = 2
     rounds: int = 2
     rescored: int = 30
-    proxies: tuple[str, ...] = ("grad_norm", "jacob_cov", "synflow")
+    proxies: tuple[str, ...] = ("grad_norm", "synflow")
     proxy_seeds: int = 3
     proxy_images: int = 64
     marks: tuple[int, ...] = (5, 10, 20, 40)

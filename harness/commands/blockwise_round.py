@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,6 +53,7 @@ def search_round(library: BlockLibrary, setting: Setting) -> Searched:
 
     say, config = setting.say, library.config
     signatures = signatures_of(library, setting).with_columns(setting.costs.blocks)
+    signatures = replace(signatures, notes={**signatures.notes, **setting.costs.sources})
     known = setting.known
     fitted = fit(
         setting.predictor,

@@ -190,6 +190,7 @@ def test_the_answer_holds_what_repeats_it(answered: Done, library: Path) -> None
         ["harness", "distill"],
         ["harness", "search"],
     ]
+    assert found["signatures"]["block_latencies"]["latency:made-up"].startswith("the additive part")
     assert f"--max-latency {LIMIT}" in found["commands"][-1]
 
 

@@ -89,7 +89,7 @@ def study(
     _write(output, found)
     if json_output:
         from harness.commands.tables import print_json
-        from search.study.tables import to_document
+        from search.study.report import to_document
 
         print_json(to_document(found))
     else:
@@ -136,7 +136,7 @@ def _write(folder: Path, found: Study) -> None:
     """Write the report, the document and the figures, each whole; all are made before the first is written."""
     from harness.commands.files import write_whole
     from harness.commands.study_plots import correlations_png, regret_png
-    from search.study.tables import to_document, to_markdown
+    from search.study.report import to_document, to_markdown
 
     report, document, *figures = FILES
     files = {

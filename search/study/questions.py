@@ -1,7 +1,8 @@
 """The paper's six questions, each answered by numbers with intervals: pure functions of arrays.
 
 The questions are those of Blox (arXiv:2210.07271). Accuracies are of test images, in percent; differences are in points, over
-networks, paired. A question whose numbers were not computed is answered by `NOT_ANSWERED` and by nothing else.
+networks, paired. The module is as long as six questions are. A question whose numbers were not computed is answered by
+`NOT_ANSWERED` and by nothing else.
 """
 
 from __future__ import annotations

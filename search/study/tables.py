@@ -3,11 +3,8 @@ speaks."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -49,9 +46,7 @@ def regret_table(study: Study) -> TextTable:
     for method in study.methods:
         told: Standing = by_mark[settings.decisive][method.method]
         each = [_regret_text(by_mark[mark][method.method]) for mark in settings.marks]
-        rows.append(
-            (method.method, str(len(method.runs)), *each, _difference_text(told), _verdict_text(told))
-        )
+        rows.append((method.method, str(len(method.runs)), *each, _difference_text(told), verdict_text(told)))
     return TextTable(
         title=f"regret in points of {_accuracy(study)} by cost in trainings' worth of operations (one is "
         f"{study.unit_flops:.3g}), mean over runs and 95 % interval - {study.truth.label}",
@@ -119,90 +114,12 @@ def verdicts(study: Study) -> list[str]:
     decisive = study.settings.decisive
     by: dict[str, list[str]] = {}
     for one in study.standings[decisive]:
-        by.setdefault(_verdict_text(one), []).append(one.method)
+        by.setdefault(verdict_text(one), []).append(one.method)
     by.pop("the baseline", None)
     return [
         f"at {decisive} trainings' worth: {names}: {', '.join(methods)}"
         for names, methods in sorted(by.items())
     ]
-
-
-def to_markdown(study: Study, figures: Sequence[str] = ()) -> str:
-    """Return the study as Markdown: the answers, the tables, what to mind, and the settings; `figures` are files beside it."""
-    lines = [f"# Search methods compared on {study.truth.label}", ""]
-    lines += [
-        f"Ground truth: {study.truth.origin}, SHA-256 {study.truth.digest}.",
-        f"Teacher: {study.teacher}.",
-        "",
-    ]
-    lines += ["## Who beats random search", "", *(f"- {text}" for text in verdicts(study)), ""]
-    lines += [f"## The six questions, on {study.truth.label}", ""]
-    for answer in study.answers:
-        lines += [f"{answer.number}. {answer.question} {answer.sentence}."]
-    lines += ["", *(f"![{name}]({name})" for name in figures), ""]
-    for table in all_tables(study):
-        lines += [f"### {table.title}", "", _row(table.columns), _row(["---"] * len(table.columns))]
-        lines += [*(_row(row) for row in table.rows), ""]
-    lines += ["## What to mind", "", *(f"- {note}" for note in study.notes), ""]
-    settings = json.dumps(json.loads(study.settings.to_json()), indent=1, sort_keys=True)
-    lines += [f"## Settings, SHA-256 {study.settings.digest}", "", "```json", settings, "```", ""]
-    return "\n".join(lines)
-
-
-def to_document(study: Study) -> dict[str, Any]:
-    """Return the study as plain values for JSON; the keys of synthetic values hold the word."""
-    word = "synthetic_" if study.truth.synthetic else ""
-    return {
-        "networks": study.truth.label,
-        "ground_truth": {
-            "file": study.truth.origin,
-            "sha256": study.truth.digest,
-            "dataset": study.truth.dataset,
-            "epochs": study.truth.epochs,
-            f"{word}best_test_percent": float(study.truth.test.max()),
-        },
-        "teacher": study.teacher,
-        "training_flops": study.unit_flops,
-        "settings": json.loads(study.settings.to_json()),
-        "settings_sha256": study.settings.digest,
-        "methods": [
-            {
-                "method": method.method,
-                "meaning": method.meaning,
-                "runs": [
-                    {
-                        "seed": run.seed,
-                        "flops": run.flops.tolist(),
-                        "networks": run.networks.tolist(),
-                        "seconds": [_plain(value) for value in run.seconds.tolist()],
-                        f"{word}regret_points": run.regret.tolist(),
-                    }
-                    for run in method.runs
-                ],
-            }
-            for method in study.methods
-        ],
-        f"{word}standings": {
-            str(mark): [
-                {
-                    "method": one.method,
-                    "regret_points": one.regret.to_plain(),
-                    "minus_random_points": one.difference.to_plain(),
-                    "against_random": _verdict_text(one),
-                    "answered": one.answered,
-                    "runs": one.runs,
-                }
-                for one in found
-            ]
-            for mark, found in study.standings.items()
-        },
-        f"{word}rank_correlations": {
-            name: {"kendall": tau.to_plain(), "spearman": rho.to_plain()}
-            for name, (tau, rho) in study.correlations.items()
-        },
-        f"{word}answers": [answer.to_plain() for answer in study.answers],
-        "notes": list(study.notes),
-    }
 
 
 def _accuracy(study: Study) -> str:
@@ -231,7 +148,8 @@ def _difference_text(one: Standing) -> str:
     return f"{difference.value:+.2f} ({difference.low:+.2f} to {difference.high:+.2f})"
 
 
-def _verdict_text(one: Standing) -> str:
+def verdict_text(one: Standing) -> str:
+    """Say how a method stands against random search."""
     return "no answer yet" if one.answered == 0 else one.verdict
 
 
@@ -255,11 +173,3 @@ def _cost_texts(study: Study, cost: tuple[float, float, float]) -> tuple[str, st
 
 def _or_low(value: float) -> float:
     return -2.0 if math.isnan(value) else value
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

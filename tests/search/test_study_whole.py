@@ -14,9 +14,10 @@ from made_study import SMALL, with_small_space, write_small_truth
 from harness.errors import ConfigError
 from search.study.contenders import SIGNED, SUMS
 from search.study.questions import NOT_ANSWERED
+from search.study.report import to_document, to_markdown
 from search.study.settings import StudySettings
 from search.study.study import Study, run_study
-from search.study.tables import all_tables, to_document, to_markdown, verdicts
+from search.study.tables import all_tables, verdicts
 from search.study.truth import GroundTruth, load_truth
 from search.study.workshop import Workshop
 from search.work.local_pool import LocalPool

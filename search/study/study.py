@@ -189,6 +189,20 @@ def _check(bench: Bench) -> None:
         )
 
 
+def _between(truth: GroundTruth) -> str:
+    """Say how well trainings of the same networks agree: nothing can predict one training better than another one does."""
+    count = len(truth.tests)
+    if count < 2:
+        return "Each network was trained once: how much of a difference is luck of the training is not known."
+    tau, rho = (correlation_of(measure, *truth.tests[:2]) for measure in (kendall, spearman))
+    deviation = float(np.sqrt(truth.tests.var(axis=0, ddof=1).mean()))
+    return (
+        f"Each network was trained with {count} seeds. Methods decide by what the first training validates to, and are judged by "
+        f"the mean test accuracy, whose standard error from the training is {deviation / np.sqrt(count):.1f} points. Test "
+        f"accuracies of two trainings of the same networks agree with Kendall's tau {tau}, Spearman {rho}."
+    )
+
+
 def _notes(bench: Bench, found: Contenders) -> tuple[str, ...]:
     truth, settings = bench.truth, bench.settings
     judged = len(found.methods) - 1
@@ -198,8 +212,9 @@ def _notes(bench: Bench, found: Contenders) -> tuple[str, ...]:
         f"among those they trained. Naming one by validation costs more: the best by validation of all lacks "
         f"{price_of_choosing(truth):.2f} points of the best on test.",
         "What holds here need not hold for larger networks, real images or another space.",
-        f"Each network was trained once, for {truth.epochs} epochs: a test accuracy of {len(bench.task.test)} images has a "
-        f"standard error of about {error:.1f} points from the images alone, and the best of them is partly lucky.",
+        f"Each network was trained for {truth.epochs} epochs; a test accuracy of {len(bench.task.test)} images has a standard "
+        f"error of about {error:.1f} points from the images alone, and the best of them is partly lucky.",
+        _between(truth),
         f"Of {judged} comparisons with random search at 95 %, about {0.05 * judged:.1f} would be told apart by chance alone.",
         f"Runs of {settings.seeds} seeds that use signatures take {settings.libraries} libraries in turn, so "
         "that their intervals know less of the luck of a library than of the seed's.",

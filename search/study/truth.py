@@ -15,34 +15,41 @@ from harness.errors import ConfigError
 from search.study.intervals import FloatArray
 from space import SpaceConfig
 from space.accuracies import SYNTHETIC
-from space.dataset import DatasetError, read_dataset
+from space.dataset import Dataset, DatasetError, read_dataset
 
 SHIPPED = Path(__file__).parent / "ground_truth"
 FEWEST = 20  # networks: of fewer, methods are told apart by nothing
 COLUMNS = ("val_top1", "test_top1", "train_time_s")
-_ARRAYS = ("indices", "val", "test", "seconds")
+_ARRAYS = ("indices", "val", "tests", "seconds")
 _PLAIN = ("dataset", "epochs", "seed", "origin", "digest")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GroundTruth:
-    """Accuracies in percent of the networks at `indices`, int64 (n,) in canonical order, each trained once.
+    """Accuracies in percent of networks, at `indices`, int64 (n,) in canonical order, each trained with one or more seeds.
 
-    `val`, (n,): of the best epoch on the validation images, by which a method may choose. `test`, (n,): by which it is judged.
-    `seconds`, (n,): of the training. `dataset`, `epochs` and `seed` are the file's; `origin` names it and `digest` is its
-    SHA-256.
+    `val`, (n,): of the best epoch of the first training on the validation images, by which a method may choose: that is what
+    one training tells. `tests`, (trainings, n): of each training on the test images; a method is judged by their mean, `test`.
+    `seconds`, (n,): of the first training, whose `seed` this is. `dataset` and `epochs` are the files'; `origin` names them
+    and `digest` is their SHA-256.
     """
 
     config: SpaceConfig
     indices: NDArray[np.int64]
     val: FloatArray
-    test: FloatArray
+    tests: FloatArray
     seconds: FloatArray
     dataset: str
     epochs: int
     seed: int
     origin: str
     digest: str
+
+    @property
+    def test(self) -> FloatArray:
+        """The mean test accuracy over the trainings of each network, (n,)."""
+        mean: FloatArray = self.tests.mean(axis=0)
+        return mean
 
     @property
     def synthetic(self) -> bool:
@@ -88,14 +95,43 @@ class GroundTruth:
 
 
 def load_truth(config: SpaceConfig, paths: Sequence[Path] = ()) -> GroundTruth:
-    """Read `blox-base-SEED` of a space; without a path the file that is shipped.
+    """Read the `blox-base-SEED` files of a space, one a seed; without a path those that are shipped.
 
     Raises:
-        ConfigError: there is no such file, it is damaged or of another kind, or holds too few networks.
+        ConfigError: there is no such file, one is damaged or of another kind, they hold too few networks, or other ones.
     """
-    path = _one_file(paths)
+    files = _base_files(paths)
+    contents = [_read(path, config) for path in files]
+    first, hasher = contents[0], hashlib.sha256()
+    for path, found in zip(files, contents, strict=True):
+        for what in ("dataset", "epochs"):
+            if found.extra[what] != first.extra[what]:
+                raise ConfigError(
+                    f"ground truth {path}: its {what} is {found.extra[what]}, that of {files[0].name} {first.extra[what]}; "
+                    "give trainings that differ in their seed alone"
+                )
+        if set(found.indices.tolist()) != set(first.indices.tolist()):
+            raise ConfigError(
+                f"ground truth {path}: holds other networks than {files[0].name}; train the same ones"
+            )
+        hasher.update(path.read_bytes())
+    order = np.argsort(first.indices)
+    return GroundTruth(
+        config=config,
+        indices=first.indices[order],
+        val=np.array([np.max(one) for one in first.columns["val_top1"]])[order],
+        tests=np.array([found.array("test_top1")[np.argsort(found.indices)] for found in contents]),
+        seconds=first.array("train_time_s")[order].astype(np.float64),
+        dataset=str(first.extra["dataset"]),
+        epochs=int(first.extra["epochs"]),
+        seed=int(first.extra["seed"]),
+        origin=", ".join(path.name for path in files),
+        digest=hasher.hexdigest(),
+    )
+
+
+def _read(path: Path, config: SpaceConfig) -> Dataset:
     try:
-        data = path.read_bytes()
         found = read_dataset(path, config=config, columns=COLUMNS)
     except (OSError, DatasetError) as error:
         raise ConfigError(f"ground truth {path}: cannot be read: {error}") from error
@@ -105,32 +141,19 @@ def load_truth(config: SpaceConfig, paths: Sequence[Path] = ()) -> GroundTruth:
         )
     if len(found) < FEWEST:
         raise ConfigError(f"ground truth {path}: holds {len(found)} networks; train {FEWEST} or more")
-    order = np.argsort(found.indices)
-    val = found.columns["val_top1"]
-    best = np.array([np.max(one) for one in val])
-    return GroundTruth(
-        config=config,
-        indices=found.indices[order],
-        val=best[order],
-        test=found.array("test_top1")[order],
-        seconds=found.array("train_time_s")[order].astype(np.float64),
-        dataset=str(found.extra["dataset"]),
-        epochs=int(found.extra["epochs"]),
-        seed=int(found.extra["seed"]),
-        origin=path.name,
-        digest=hashlib.sha256(data).hexdigest(),
-    )
+    return found
 
 
-def _one_file(paths: Sequence[Path]) -> Path:
-    """Return the blox-base file that is meant: of a folder, the one in it."""
-    found: list[Path] = []
+def _base_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the blox-base files that are meant, a folder's own among them, each once."""
+    found: dict[Path, None] = {}
     for path in paths or (SHIPPED,):
-        found.extend(sorted(path.glob("blox-base-*")) if path.is_dir() else [path])
-    if len(found) != 1:
+        found |= dict.fromkeys(sorted(path.glob("blox-base-*")) if path.is_dir() else [path])
+    seeds = [path.stem for path in found]
+    if not found or len(set(seeds)) < len(seeds):
         named = ", ".join(map(str, found)) or "none"
         raise ConfigError(
-            f"ground truth: one blox-base file is wanted, found in {', '.join(map(str, paths or (SHIPPED,)))}: {named}; "
+            f"ground truth: one blox-base file a seed is wanted, found in {', '.join(map(str, paths or (SHIPPED,)))}: {named}; "
             "make it with 'harness train sample:120@0 --space tiny --task synthetic:0:200/50/200 --output FOLDER'"
         )
-    return found[0]
+    return list(found)

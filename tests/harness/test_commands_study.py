@@ -32,7 +32,7 @@ def made_truth() -> GroundTruth:
         config=TINY,
         indices=np.sort(rng.permutation(len(TINY))[:40]),
         val=rule + rng.normal(0, 1, 40),
-        test=rule,
+        tests=rule[None],
         seconds=np.full(40, 3.0),
         dataset="synthetic-0-200-50-200",
         epochs=2,
@@ -157,7 +157,7 @@ def test_bad_input_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytes
     )
     refused(
         study(tmp_path, "--ground-truth", str(tmp_path)),
-        "one blox-base file is wanted",
+        "one blox-base file a seed is wanted",
         "harness train sample:120@0",
     )
     refused(study(tmp_path, "--jobs", "0"), "--jobs")

@@ -12,10 +12,11 @@ from made_truth import EPOCHS, made_truth, write_truth
 from harness.errors import ConfigError
 from search.study.costs import Spent, network_flops
 from search.study.intervals import BEATS, TIES
-from search.study.methods import PLAIN, fitted_search, ordered_search, plain_search
+from search.study.methods import PLAIN, fitted_scores, fitted_search, ordered_search, plain_search
 from search.study.runs import MethodRuns, price_of_choosing, regrets, run_of, standing
 from search.study.truth import GroundTruth, load_truth
 from space import TINY
+from space.dataset import read_dataset, write_dataset
 
 IMAGES = 200
 
@@ -36,6 +37,39 @@ def test_the_truth_is_read_in_canonical_order_with_its_origin(truth: GroundTruth
     assert truth.allowed.sum() == 40
 
 
+def test_several_seeds_are_judged_by_their_mean_and_decided_on_by_the_first(tmp_path: Path) -> None:
+    first = load_truth(TINY, [write_truth(tmp_path)])
+    found = read_dataset(tmp_path / "blox-base-0.csv", config=TINY)
+    other = [round(float(value) + 2, 3) for value in found.array("test_top1")][::-1]
+    columns = {
+        "val_top1": [[99.0] * EPOCHS for _ in other],
+        "test_top1": other,
+        "train_time_s": [3] * len(other),
+    }
+    again = dataclasses.replace(
+        found, columns=columns, indices=found.indices[::-1].copy(), extra={**found.extra, "seed": 1}
+    )
+    with pytest.raises(ConfigError, match="its epochs is 5"):
+        write_dataset(
+            tmp_path / "blox-base-2.csv",
+            dataclasses.replace(again, extra={**again.extra, "epochs": 5, "seed": 2}),
+        )
+        load_truth(TINY, [tmp_path])
+    (tmp_path / "blox-base-2.csv").unlink()
+    write_dataset(tmp_path / "blox-base-1.csv", again)
+    both = load_truth(TINY, [tmp_path])
+    assert both.seed == 0 and both.origin == "blox-base-0.csv, blox-base-1.csv"
+    np.testing.assert_allclose(both.val, first.val)
+    np.testing.assert_allclose(both.test, first.test + 1)  # the second is 2 points higher for each network
+    assert both.digest != first.digest
+    fewer = dataclasses.replace(
+        again, columns={k: v[:-1] for k, v in columns.items()}, indices=again.indices[:-1].copy()
+    )
+    write_dataset(tmp_path / "blox-base-1.csv", fewer)
+    with pytest.raises(ConfigError, match=r"blox-base-1.csv: holds other networks than blox-base-0.csv"):
+        load_truth(TINY, [tmp_path])
+
+
 def test_a_truth_that_cannot_be_used_is_refused_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="harness train sample:120@0"):
         load_truth(TINY, [tmp_path])
@@ -50,7 +84,7 @@ def test_regret_is_of_the_best_network_trained_so_far(truth: GroundTruth) -> Non
     made = dataclasses.replace(
         truth,
         val=np.array([50.0, 60, 60, 70, 10] + [0.0] * 35),
-        test=np.array([40.0, 55, 80, 50, 90] + [0.0] * 35),
+        tests=np.array([[40.0, 55, 80, 50, 90] + [0.0] * 35]),
     )
     assert regrets(made, np.arange(5)).tolist() == [50, 35, 10, 10, 0]
     assert regrets(made, np.array([4, 0])).tolist() == [0, 0]
@@ -109,6 +143,14 @@ def test_a_fit_sees_the_random_networks_alone_and_orders_the_rest(truth: GroundT
     assert (order[:6] == plain_search("random", truth, 6, 0)).all(), "paired with random search"
     rest = truth.test[truth.places(order[6:])]
     assert (np.diff(rest) <= 0).all() and len(order) == 15
+
+
+def test_a_predictor_s_own_networks_are_no_part_of_its_predictions(truth: GroundTruth) -> None:
+    predicted = fitted_scores("linear", truth, 12, seed=1)
+    known = truth.places(plain_search("random", truth, 12, seed=1))
+    assert np.flatnonzero(np.isnan(predicted)).tolist() == sorted(known.tolist())
+    rest = np.isfinite(predicted)
+    assert np.corrcoef(predicted[rest], truth.test[rest])[0, 1] > 0.3
 
 
 def runs_of(truth: GroundTruth, name: str, scores: np.ndarray | None, before: Spent) -> MethodRuns:

@@ -15,8 +15,8 @@ from search.training.recipe import Recipe
 from space import SpaceConfig, find_space
 
 # Augmentations made for photographs of 32 pixels hide what images of 8 pixels show, and 12 epochs are few: none are used.
-SCRATCH = Recipe(epochs=12, batch=64, learning_rate=0.05, augmentation=NONE)
-FINE_TUNING = Recipe(epochs=4, batch=64, learning_rate=0.01, augmentation=NONE)
+SCRATCH = Recipe(epochs=12, batch=64, learning_rate=0.05, augmentation=NONE, channels_last=True)
+FINE_TUNING = Recipe(epochs=4, batch=64, learning_rate=0.01, augmentation=NONE, channels_last=True)
 _LISTS = ("proxies", "tuned_epochs", "marks")
 
 
@@ -43,7 +43,7 @@ class StudySettings:
     task: str = "synthetic:0:200/50/200"
     recipe: Recipe = SCRATCH
     distil: Mapping[str, Any] = field(
-        default_factory=lambda: {"epochs": 1, "batch": 64, "learning_rate": 0.005, "loss": "nsr"}
+        default_factory=lambda: {"epochs": 3, "batch": 64, "learning_rate": 0.01, "loss": "nsr"}
     )
     supernet: Mapping[str, Any] = field(
         default_factory=lambda: {"epochs": 8, "batch": 64, "learning_rate": 0.005, "loss": "nsr"}
@@ -55,7 +55,7 @@ class StudySettings:
     seeds: int = 10
     budget: int = 40
     first: int = 10
-    libraries: int = 3
+    libraries: int = 2
     iterations: int = 2
     rounds: int = 2
     rescored: int = 30

@@ -51,6 +51,16 @@ def test_the_mean_s_interval_holds_the_truth_as_often_as_it_says(count: int) -> 
     assert 0.915 <= held / 300 <= 0.985  # plain percentiles of ten values hold 0.90, of three 0.75
 
 
+def test_the_mean_s_interval_is_as_wide_as_student_s_for_normal_values() -> None:
+    rng = np.random.default_rng(2)
+    ratios = []
+    for trial in range(60):
+        values = rng.normal(0, 1, 10)
+        found = mean_of(values, seed=trial, draws=1000)
+        ratios.append((found.high - found.low) / (2 * stats.sem(values) * stats.t.ppf(0.975, 9)))
+    assert np.mean(ratios) == pytest.approx(1, abs=0.03)  # 0.95 if it were not widened for its own scatter
+
+
 def test_the_correlation_s_interval_holds_the_truth_as_often_as_it_says() -> None:
     rng = np.random.default_rng(1)
     true = 2 / math.pi * math.asin(0.6)  # Kendall's tau of normals with correlation 0.6
@@ -92,6 +102,6 @@ def test_a_verdict_needs_an_interval_beside_0_and_enough_runs() -> None:
 
     assert of(-2, -1) == BEATS
     assert of(1, 2) == LOSES
-    assert of(-1, 2) == TIES
+    assert of(-1, 2) == of(-2, 1) == TIES
     assert of(0, 2) == TIES
     assert of(-2, -1, count=2) == UNDECIDED

@@ -149,7 +149,7 @@ class StudySettings:
 
 # For trying, in about a minute: every part once, and intervals that decide nothing.
 QUICK = StudySettings(
-    distil={"epochs": 1, "batch": 64, "learning_rate": 0.05, "loss": "nsr"},
+    distil={"epochs": 1, "batch": 64, "learning_rate": 0.01, "loss": "nsr"},
     supernet={"epochs": 1, "batch": 64, "learning_rate": 0.005, "loss": "nsr"},
     tuned=4,
     tuned_epochs=(1, 2),

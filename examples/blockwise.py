@@ -1,11 +1,11 @@
-"""From nothing to a trained network within a latency limit on this machine, by commands alone, in minutes.
+"""From nothing to a trained network within a latency limit on this machine, by commands alone.
 
     python examples/blockwise.py                 # or blockwise.py FOLDER, which then keeps everything
 
 A teacher of the tiny space learns scikit-learn's digits; every block of both of its stages is distilled; some networks are
 measured on this machine; and the search puts 20 networks together from the blocks, fine-tunes the best two with the teacher,
 measures the finished ones themselves, and exports the answer. The limit is the median of what was measured. All of it is
-short: a real search trains longer.
+short, a real search trains longer: it took 16 minutes on two busy cores, 10 of them for measuring at level final.
 """
 
 from __future__ import annotations

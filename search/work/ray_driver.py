@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from search.work.ray_cluster import Order
 
 _TICK_S = 0.5  # how often progress is asked for
+_POST_S = 5.0  # how long what a unit told last may take to arrive
 _LOOK_S = 5.0  # how often nodes are counted
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -56,8 +57,6 @@ def drive(link: Connection, order: Order, units: Sequence[Unit], folder: Path, l
     except Exception as e:
         logging.exception("the driver of Ray ends")
         link.send(HarnessError(f"Ray: {type(e).__name__}: {e}; see {log}, and run it again"))
-    with suppress(EOFError):
-        link.recv()  # until the parent has heard all and ends this process
 
 
 def _connect(order: Order) -> None:
@@ -106,16 +105,22 @@ def _run(order: Order, units: Sequence[Unit], results: Results) -> Iterator[Done
     running = {submit(unit): unit for unit in units}
     names = {unit.key: str(unit) for unit in units}
     attempts = Counter[str]()
-    mail = mailbox.take.remote()
+    mail: list[Any] = []
+
+    def post(patience_s: float) -> list[str]:
+        if patience_s or not mail:
+            mail.append(mailbox.take.remote())
+        texts: list[str] = []
+        for reference in ray.wait(mail, num_returns=len(mail), timeout=patience_s)[0]:
+            mail.remove(reference)
+            with suppress(lost):  # it was lost with its node and starts anew: a text less is no harm
+                texts += [f"{names[key]}: {text}" for key, text in ray.get(reference)]
+        return texts
+
     looked = able_at = time.monotonic()
     while running:
         finished, _ = ray.wait(list(running), timeout=_TICK_S)
-        if ray.wait([mail], timeout=0)[0]:
-            texts: list[tuple[str, str]] = []
-            with suppress(lost):  # it was lost with its node and starts anew: a text less is no harm
-                texts = ray.get(mail)
-            yield from (f"{names[key]}: {text}" for key, text in texts)
-            mail = mailbox.take.remote()
+        yield from post(_POST_S if finished else 0.0)  # what a unit told comes before its end
         for reference in finished:
             unit = running.pop(reference)
             try:
@@ -198,13 +203,14 @@ def _work(
 
     torch.set_num_threads(threads)
     begin = time.perf_counter()
+    ray = _ray()
+    sent: list[Any] = []
+
+    def tell(text: str) -> None:
+        sent[:] = [mailbox.put.remote(unit.key, text)]
+
     with tempfile.TemporaryDirectory(prefix="harness-unit-", ignore_cleanup_errors=True) as scratch:
-        context = Context(
-            scratch=Path(scratch),
-            device=device,
-            threads=threads,
-            tell=lambda text: mailbox.put.remote(unit.key, text),
-        )
+        context = Context(scratch=Path(scratch), device=device, threads=threads, tell=tell)
         try:
             inputs = {
                 name: unseal(sealed_kind(data, name), data, f"input {name!r}")
@@ -213,4 +219,7 @@ def _work(
             data = seal(find_kind(unit.kind).seals, compute(unit, inputs, context))
         except Exception as e:  # noqa: BLE001 - a unit may raise anything; the others go on
             return failed(unit, e)
+        finally:
+            if sent:
+                ray.wait(sent, timeout=_POST_S)  # it arrives before the result does
     return data, time.perf_counter() - begin, socket.gethostname()

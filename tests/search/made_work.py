@@ -14,6 +14,8 @@ import torch
 from harness.errors import ConfigError
 from search.work.kinds import Context
 
+PATIENCE_S = 120.0
+
 
 def add(config: Mapping[str, Any], inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Return the numbers of the inputs, summed, plus the config's; note the call in a file."""
@@ -60,7 +62,9 @@ def held(config: Mapping[str, Any], inputs: Mapping[str, Any], context: Context)
     """Tell that it waits, and wait until the config's file is there; note the call in a file."""
     _note(config)
     context.tell(f"process {os.getpid()} waits")
+    deadline = time.monotonic() + PATIENCE_S
     while not Path(config["go"]).exists():
+        assert time.monotonic() < deadline
         time.sleep(0.05)
     return {"numbers": torch.tensor([config["number"]])}
 

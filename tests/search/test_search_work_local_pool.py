@@ -37,6 +37,15 @@ def is_alive(process: int) -> bool:
     return state != "Z"
 
 
+def is_deaf_to_interrupts(process: int) -> bool:
+    (masked,) = (
+        line.split()[1]
+        for line in Path(f"/proc/{process}/status").read_text().splitlines()
+        if line.startswith("SigBlk:")
+    )
+    return bool(int(masked, 16) >> (signal.SIGINT - 1) & 1)
+
+
 def wait_until_none(processes: list[int]) -> bool:
     deadline = time.monotonic() + PATIENCE_S
     while any(map(is_alive, processes)) and time.monotonic() < deadline:
@@ -90,13 +99,17 @@ def test_a_caller_that_is_stopped_leaves_no_process_behind(tmp_path: Path, sent:
     )
     with caller:
         assert caller.stdout is not None
-        workers = [int(caller.stdout.readline().split()[-3]) for _ in range(2)]
-        assert all(map(is_alive, workers))
-        if sent == signal.SIGINT:
-            os.killpg(caller.pid, sent)  # as a terminal does: to all of them
-        else:
-            os.kill(caller.pid, sent)
-        _, errors = caller.communicate(timeout=PATIENCE_S)
+        try:
+            workers = [int(caller.stdout.readline().split()[-3]) for _ in range(2)]
+            assert all(map(is_alive, workers))
+            assert all(map(is_deaf_to_interrupts, workers))  # it is the caller who stops them
+            if sent == signal.SIGINT:
+                os.killpg(caller.pid, sent)  # as a terminal does: to all of them
+            else:
+                os.kill(caller.pid, sent)
+            _, errors = caller.communicate(timeout=PATIENCE_S)
+        finally:
+            caller.kill()
     assert wait_until_none(workers)
     if sent == signal.SIGINT:
         assert errors.count("KeyboardInterrupt") == 1  # the caller's own

@@ -212,11 +212,13 @@ def test_a_second_run_in_the_same_folder_is_told_who_holds_it_waits_and_computes
         if text.startswith("waiting"):
             go.touch()
 
-    first = threading.Thread(target=run_units, args=([unit], results, HERE, lambda text: at_work.set()))
+    first = threading.Thread(
+        target=run_units, args=([unit], results, HERE, lambda text: at_work.set()), daemon=True
+    )
     first.start()
     assert at_work.wait(60)
     second = run_units([unit], Results(folder=tmp_path / "results"), HERE, tell)
-    first.join()
+    first.join(60)
     assert second == {unit.key: results.result_of(unit)}
     assert len(calls.read_text().splitlines()) == 1
     assert f"is in use by process {os.getpid()} on " in told[0]

@@ -37,11 +37,12 @@ def study(
         Path | None,
         typer.Option(
             "--settings",
-            help="A JSON file of settings; study.md shows all of them. [default: some ten minutes]",
+            help="A JSON file of settings; study.md shows all of them. [default: about half an hour of one core]",
         ),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A tenth of the work, to try; its intervals decide little.")
+        bool,
+        typer.Option("--quick", help="Some five minutes of one core, to try; its intervals decide little."),
     ] = False,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="Units of work done at once, a process each.")

@@ -25,6 +25,9 @@ Statistic = Callable[
 COVERAGE = 0.95
 DRAWS = 2000
 FEWEST_DRAWN = 8  # values; of fewer, resampling never leaves the range of what was seen: Student's t does
+FEWEST_RANKED = (
+    10  # networks: of four that happen to be in order every resample is, and an interval would be a point
+)
 FEWEST_RUNS = 3  # fewer than these decide nothing
 BEATS, TIES, LOSES, UNDECIDED = "beats", "ties", "loses", "too few runs"
 
@@ -119,7 +122,7 @@ def correlation_of(
     """Return the rank correlation of predictions (runs, n) with the truth (n,): the mean over runs, and its interval.
 
     A prediction that is NaN is left out, such as of a network that the run was fitted on. None where fewer than three networks
-    are left in each run, or all are tied.
+    are left in each run, or all are tied; without an interval where fewer than `FEWEST_RANKED` are.
     """
     predicted = np.atleast_2d(predicted)
     runs, count = predicted.shape
@@ -131,14 +134,18 @@ def correlation_of(
         known = np.isfinite(values) & np.isfinite(true)
         if known.sum() >= 3:
             found[run] = statistic(values[known], true[known], every[:, known])
-    found = found[np.isfinite(found[:, 0])]
-    if not len(found):
+    kept = np.isfinite(found[:, 0])
+    if not kept.any():
         return NONE
+    judged = int((np.isfinite(predicted[kept]) & np.isfinite(true)).sum(axis=1).max())
+    found = found[kept]
+    if judged < FEWEST_RANKED:
+        return Estimate(value=float(found[:, 0].mean()), low=math.nan, high=math.nan, count=judged)
     shares = rng.multinomial(len(found), np.full(len(found), 1 / len(found)), draws).T / len(found)
     means = (found[:, 1:] * shares).sum(axis=0)  # NaN where a resample is all ties: it is left out
     value = float(found[:, 0].mean())
     low, high = np.nanquantile(means, ((1 - coverage) / 2, (1 + coverage) / 2))
-    return Estimate(value=value, low=min(float(low), value), high=max(float(high), value), count=count)
+    return Estimate(value=value, low=min(float(low), value), high=max(float(high), value), count=judged)
 
 
 def _ratio(above: FloatArray, below: FloatArray) -> FloatArray:

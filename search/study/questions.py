@@ -258,6 +258,8 @@ def _both(predicted: FloatArray, true: FloatArray) -> tuple[Estimate, Estimate]:
 
 
 def _whether(tau: Estimate) -> str:
+    if np.isnan(tau.low):
+        return "too few networks to tell"
     if tau.low > 0:
         return "yes"
     return "no, they oppose" if tau.high < 0 else "not told from chance"

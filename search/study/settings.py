@@ -147,7 +147,7 @@ class StudySettings:
         raise ConfigError(f"study: {name} = {getattr(self, name)!r}; {remedy}")
 
 
-# For trying, in about a minute: every part once, and intervals that decide nothing.
+# For trying, in some five minutes of one core: every part once, and intervals that decide nothing.
 QUICK = StudySettings(
     distil={"epochs": 1, "batch": 64, "learning_rate": 0.01, "loss": "nsr"},
     supernet={"epochs": 1, "batch": 64, "learning_rate": 0.005, "loss": "nsr"},

@@ -73,6 +73,13 @@ def test_the_correlation_s_interval_holds_the_truth_as_often_as_it_says() -> Non
     assert 0.89 <= held / 200 <= 0.99
 
 
+def test_a_few_networks_that_happen_to_be_in_order_have_no_interval() -> None:
+    found = correlation_of(kendall, np.arange(4.0), np.arange(4.0))
+    assert (found.value, found.count, math.isnan(found.low)) == (1, 4, True)
+    many = correlation_of(kendall, np.where(np.arange(30) < 18, np.arange(30.0), np.nan), np.arange(30.0))
+    assert (many.low, many.count) == (1, 18)
+
+
 def test_networks_that_a_run_was_fitted_on_are_left_out() -> None:
     true = np.arange(30.0)
     predicted = np.stack([true, true])

@@ -64,6 +64,13 @@ def test_fine_tuned_accuracy_follows_or_does_not() -> None:
     assert does_tuned_follow_scratch(chance, SCRATCH).sentence.startswith("not told from chance:")
 
 
+def test_four_networks_in_order_answer_nothing() -> None:
+    answer = does_tuned_follow_scratch({2: SCRATCH[:4] - 1}, SCRATCH[:4])
+    assert answer.sentence.startswith(
+        "too few networks to tell: over 4 networks Kendall's tau is 1.00 (no interval)"
+    )
+
+
 def effects() -> np.ndarray:
     made = np.random.default_rng(2).normal(0, 1, (TINY.stages, 45))
     made[1] *= 3

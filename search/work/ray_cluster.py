@@ -18,9 +18,11 @@ it, a wrong address makes it wait for minutes, and it prints its news to stdout,
 from __future__ import annotations
 
 import re
+import shutil
 import socket
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,7 +47,7 @@ class Order:
     device: str
     retries: int
     patience_s: float
-    code: tuple[Path, ...]
+    code: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,19 +85,26 @@ class RayCluster:
         """Yield how each unit ended, as it ends.
 
         Raises:
-            ConfigError: Ray is not installed, or no cluster answers at the address.
+            ConfigError: Ray is not installed, no cluster answers at the address, or `modules` are not there.
             HarnessError: the cluster is lost; what was done is kept.
         """
         if find_spec("ray") is None:
             raise ConfigError("Ray is not installed; pip install 'harness[cluster]', or run on this machine")
         self._reach()
+        with tempfile.TemporaryDirectory(prefix="harness-code-") as code:  # here: the driver may be killed
+            _gather((*_own_packages(), *self.modules), Path(code))
+            yield from self._drive(units, results, tell, Path(code))
+
+    def _drive(
+        self, units: Sequence[Unit], results: Results, tell: Tell, code: Path
+    ) -> Iterator[Done | Failed]:
         order = Order(
             address=self.address,
             threads=self.threads_each,
             device=self.device,
             retries=self.retries,
             patience_s=self.patience_s,
-            code=(*_own_packages(), *(Path(path).absolute() for path in self.modules)),
+            code=code,
         )
         from search.work.ray_driver import drive
 
@@ -107,6 +116,7 @@ class RayCluster:
             while left:
                 rest = None if deadline is None else max(0.0, deadline - time.monotonic())
                 if not ready([driver], rest):
+                    driver.process.kill()  # it hears nothing while it waits for an answer
                     raise self._nobody(f"it did not answer as Ray does within {self.connect_s:g} s")
                 said = driver.heard()
                 if isinstance(said, HarnessError):
@@ -148,3 +158,19 @@ def _own_packages() -> list[Path]:
     import space
 
     return [Path(next(iter(package.__path__))).absolute() for package in (harness, search, space)]
+
+
+def _gather(paths: Iterable[Path], folder: Path) -> None:
+    """Copy packages and modules into a folder, which travels as the units' working folder.
+
+    Not as Ray's `py_modules`: with those a node prefers what it finds under the caller's paths, old or not.
+    """
+    for path in paths:
+        if not path.exists():
+            raise ConfigError(
+                f"Ray: there is no {path}, which should travel with the units; correct `modules`"
+            )
+        if path.is_dir():
+            shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(path, folder / path.name)

@@ -6,6 +6,7 @@ come back sealed and are verified before they are kept.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import shutil
@@ -15,7 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -61,26 +62,18 @@ def drive(link: Connection, order: Order, units: Sequence[Unit], folder: Path, l
 
 def _connect(order: Order) -> None:
     ray = _ray()
-    # A working folder, not `py_modules`: with those a node would prefer what it finds in the caller's paths, old or not.
-    with tempfile.TemporaryDirectory(prefix="harness-code-") as folder:
-        for path in order.code:
-            target = Path(folder) / path.name
-            if path.is_dir():
-                shutil.copytree(path, target, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copyfile(path, target)
-        try:
-            ray.init(
-                address=order.address,
-                runtime_env={"working_dir": folder},
-                log_to_driver=False,
-                logging_level="ERROR",
-            )
-        except (ConnectionError, RuntimeError, ValueError) as e:
-            raise ConfigError(
-                f"Ray: no cluster at {order.address!r} that this machine is a node of: {e}. Start one with "
-                "`ray start --head --include-dashboard=false`, or join it with `ray start --address=HOST:PORT`"
-            ) from e
+    try:
+        ray.init(
+            address=order.address,
+            runtime_env={"working_dir": str(order.code)},
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
+    except (ConnectionError, RuntimeError, ValueError) as e:
+        raise ConfigError(
+            f"Ray: no cluster at {order.address!r} that this machine is a node of: {e}. Start one with "
+            "`ray start --head --include-dashboard=false`, or join it with `ray start --address=HOST:PORT`"
+        ) from e
 
 
 def _run(order: Order, units: Sequence[Unit], results: Results) -> Iterator[Done | Failed | str]:
@@ -209,8 +202,8 @@ def _work(
     def tell(text: str) -> None:
         sent[:] = [mailbox.put.remote(unit.key, text)]
 
-    with tempfile.TemporaryDirectory(prefix="harness-unit-", ignore_cleanup_errors=True) as scratch:
-        context = Context(scratch=Path(scratch), device=device, threads=threads, tell=tell)
+    with _scratch() as scratch:
+        context = Context(scratch=scratch, device=device, threads=threads, tell=tell)
         try:
             inputs = {
                 name: unseal(sealed_kind(data, name), data, f"input {name!r}")
@@ -223,3 +216,23 @@ def _work(
             if sent:
                 ray.wait(sent, timeout=_POST_S)  # it arrives before the result does
     return data, time.perf_counter() - begin, socket.gethostname()
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """Make a folder for a unit on its node, and remove those that processes killed there have left."""
+    units = Path(tempfile.gettempdir()) / f"harness-units-{os.getuid()}"
+    units.mkdir(exist_ok=True)
+    with (units / "lock").open("a") as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX)  # so that none is removed before its owner has locked it
+        for left in units.glob("*/lock"):
+            with suppress(OSError), left.open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # free: its process is no more
+                shutil.rmtree(left.parent)
+        folder = tempfile.TemporaryDirectory(dir=units, ignore_cleanup_errors=True)
+        held = Path(folder.name, "lock").open("a")  # noqa: SIM115 - it outlives the gate
+        fcntl.flock(held, fcntl.LOCK_EX)
+    with folder, held:
+        scratch = Path(folder.name, "scratch")
+        scratch.mkdir()
+        yield scratch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -16,6 +17,7 @@ from work_contract import WorkContract
 from harness.errors import ConfigError
 from search.work.local_pool import LocalPool
 from search.work.ray_cluster import RayCluster
+from search.work.ray_driver import _scratch
 from search.work.results import Results
 from search.work.running import Runner, run_units
 from search.work.unit import Unit
@@ -117,6 +119,29 @@ def test_an_address_where_something_else_answers_is_refused_in_time(tmp_path: Pa
         address = f"127.0.0.1:{other.getsockname()[1]}"
         with pytest.raises(ConfigError, match=r"it did not answer as Ray does within 1 s\. Start one"):
             run_units([unit], Results(folder=tmp_path), RayCluster(address=address, connect_s=1))
+
+
+def test_scratch_folders_of_killed_processes_go_and_those_of_living_ones_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with _scratch() as living:
+        left = living.parents[1] / "left"
+        left.mkdir()
+        (left / "lock").touch()  # that nobody holds any more
+        with _scratch() as other:
+            assert not left.exists()
+            assert living.is_dir() and other.is_dir()
+        assert not other.exists()
+    assert not living.exists()
+
+
+@needs_ray
+def test_code_that_is_not_there_is_refused(nodes: Nodes, tmp_path: Path) -> None:
+    unit = Unit(kind="made_work:place", config={})
+    runner = RayCluster(address=nodes.address, modules=(tmp_path / "gone.py",))
+    with pytest.raises(ConfigError, match=r"there is no .*gone\.py, which should travel"):
+        run_units([unit], Results(folder=tmp_path), runner)
 
 
 def test_without_ray_the_line_that_installs_it_is_told(

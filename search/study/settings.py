@@ -43,7 +43,7 @@ class StudySettings:
     task: str = "synthetic:0:200/50/200"
     recipe: Recipe = SCRATCH
     distil: Mapping[str, Any] = field(
-        default_factory=lambda: {"epochs": 3, "batch": 64, "learning_rate": 0.01, "loss": "nsr"}
+        default_factory=lambda: {"epochs": 2, "batch": 64, "learning_rate": 0.01, "loss": "nsr"}
     )
     supernet: Mapping[str, Any] = field(
         default_factory=lambda: {"epochs": 8, "batch": 64, "learning_rate": 0.005, "loss": "nsr"}
@@ -55,8 +55,8 @@ class StudySettings:
     seeds: int = 10
     budget: int = 40
     first: int = 10
-    libraries: int = 2
-    iterations: int = 2
+    libraries: int = 3
+    iterations: int = 3
     rounds: int = 2
     rescored: int = 30
     proxies: tuple[str, ...] = ("grad_norm", "synflow")

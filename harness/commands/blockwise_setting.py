@@ -36,7 +36,9 @@ def load_whole_library(folder: Path) -> BlockLibrary:
     return library
 
 
-FINE_TUNE_RATE = 0.2  # of the teacher's: at the whole rate the first epoch undoes what the blocks have learned
+FINE_TUNE_RATE = (
+    0.2  # of the teacher's: at the whole rate the first epoch undoes what the blocks have learned
+)
 
 
 def prepare(

@@ -15,7 +15,7 @@ from harness.commands.distil_recipes import Typed, choose_recipe, takes_recipe
 from harness.commands.library_signatures import signed
 from harness.commands.options import JsonFlag
 from harness.commands.teachers import load_teacher
-from harness.commands.train import runner_of
+from harness.commands.workers import Workers, takes_workers
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,9 +33,11 @@ RESULTS = "results"  # in the library's folder: units of work, done and under wa
 SHOWN = 3  # blocks of a stage
 
 
+@takes_workers
 @takes_recipe
 def distill(
     typed: Typed,
+    workers: Workers,
     teacher: Annotated[
         Path,
         typer.Argument(
@@ -57,17 +59,6 @@ def distill(
         list[int] | None,
         typer.Option("--stage", min=0, help="Distil this stage only, from 0; repeatable. [default: all]"),
     ] = None,
-    jobs: Annotated[
-        int,
-        typer.Option("--jobs", "-j", min=1, help="Stages distilled at once, each in a process of its own."),
-    ] = 1,
-    threads: Annotated[int, typer.Option("--threads", "-t", min=1, help="Threads of each job.")] = 1,
-    ray: Annotated[
-        str, typer.Option("--ray", metavar="ADDRESS", help="Distil on the Ray cluster of this address.")
-    ] = "",
-    accelerator: Annotated[
-        str, typer.Option("--accelerator", help="Distil on this device of torch, e.g. cuda.")
-    ] = "cpu",
     json_output: JsonFlag = False,
 ) -> None:
     """Train every block of every stage to answer as a trained network's stage does, and sign the blocks.
@@ -97,7 +88,7 @@ def distill(
         there = trained_digest(load_trained(output / TEACHER))
         if there != trained_digest(trained):
             raise ConfigError(f"{output} is the library of another teacher; name another --output")
-    runner = runner_of(jobs, threads, accelerator, ray)
+    runner = workers.runner()
     results = Results(folder=output / RESULTS)
     quiet = json_output and not sys.stderr.isatty()
 
@@ -113,7 +104,7 @@ def distill(
         save_stage(output, one)
     whole = len(made) == config.stages
     library = BlockLibrary(teacher=trained, stages=tuple(made)) if whole else load_library(output)
-    signatures = signed(library, images, results.folder, accelerator, say)
+    signatures = signed(library, images, results.folder, workers.accelerator, say)
     if json_output:
         from harness.commands.tables import print_json
 

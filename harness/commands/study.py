@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.commands.options import JsonFlag
+from harness.commands.workers import Workers, takes_workers
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 FILES = ("study.md", "study.json", "study-regret.png", "study-correlations.png")
 
 
+@takes_workers
 def study(
+    workers: Workers,
     output: Annotated[
         Path,
         typer.Option(
@@ -44,21 +47,6 @@ def study(
         bool,
         typer.Option("--quick", help="Some five minutes of one core, to try; its intervals decide little."),
     ] = False,
-    jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, help="Units of work done at once, a process each.")
-    ] = 1,
-    threads: Annotated[
-        int,
-        typer.Option(
-            "--threads", "-t", min=1, help="Threads of each job; the last bits of results depend on it."
-        ),
-    ] = 1,
-    ray: Annotated[
-        str, typer.Option("--ray", metavar="ADDRESS", help="Work on the Ray cluster of this address.")
-    ] = "",
-    accelerator: Annotated[
-        str, typer.Option("--accelerator", help="Work on this device of torch, e.g. cuda.")
-    ] = "cpu",
     json_output: JsonFlag = False,
 ) -> None:
     """Compare search methods on networks that this project trained, and answer six questions about blockwise search.
@@ -68,7 +56,6 @@ def study(
     """
     from harness.commands.plots import check_libraries
     from harness.commands.progress import ProgressView
-    from harness.commands.train import runner_of
     from search.study.study import run_study
     from search.study.truth import load_truth
     from search.study.workshop import Workshop
@@ -79,7 +66,7 @@ def study(
     if output.exists() and not output.is_dir():
         raise ConfigError(f"--output {output}: is a file; name a folder")
     truth = load_truth(settings.config, ground_truth or ())
-    runner = runner_of(jobs, threads, accelerator, ray)
+    runner = workers.runner()
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

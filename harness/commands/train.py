@@ -11,6 +11,7 @@ import typer
 
 from harness.commands.options import JsonFlag, SpaceName
 from harness.commands.recipes import Typed, choose_recipe, takes_recipe
+from harness.commands.workers import Workers, takes_workers
 from harness.errors import ConfigError, HarnessError
 
 if TYPE_CHECKING:
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
     from harness.commands.trained_networks import Finished
     from search.training.images import Task
     from search.training.recipe import Recipe
-    from search.work.running import Runner
     from search.work.unit import Unit
 
 
+@takes_workers
 @takes_recipe
 def train(
     typed: Typed,
+    workers: Workers,
     networks: Annotated[
         list[str],
         typer.Argument(
@@ -48,10 +50,6 @@ def train(
         ),
     ] = "digits",
     space: SpaceName = "blox",
-    jobs: Annotated[
-        int,
-        typer.Option("--jobs", "-j", min=1, help="Networks trained at once, each in a process of its own."),
-    ] = 1,
     together: Annotated[
         int,
         typer.Option(
@@ -60,18 +58,6 @@ def train(
             help="Networks trained as one in each job: faster where they are small, and the same to rounding.",
         ),
     ] = 1,
-    threads: Annotated[
-        int,
-        typer.Option(
-            "--threads", "-t", min=1, help="Threads of each job; the last bits of results depend on it."
-        ),
-    ] = 1,
-    ray: Annotated[
-        str, typer.Option("--ray", metavar="ADDRESS", help="Train on the Ray cluster of this address.")
-    ] = "",
-    accelerator: Annotated[
-        str, typer.Option("--accelerator", help="Train on this device of torch, e.g. cuda.")
-    ] = "cpu",
     json_output: JsonFlag = False,
 ) -> None:
     """Train networks from scratch on images; what is trained already is not trained again.
@@ -100,7 +86,7 @@ def train(
     recipe = choose_recipe(task, typed)
     if output.exists() and not output.is_dir():
         raise ConfigError(f"--output {output}: is a file; name a folder")
-    runner = runner_of(jobs, threads, accelerator, ray)
+    runner = workers.runner()
     images = load_task(task, config)
     units, results = training_units(architectures, images, recipe), Results(folder=output)
     check_alike(results, units[0])
@@ -141,17 +127,6 @@ def train(
         )
     if error is not None:
         raise error
-
-
-def runner_of(jobs: int, threads: int, accelerator: str, ray: str) -> Runner:
-    """Return what computes the trainings: processes here, or a Ray cluster. Raises: ConfigError."""
-    if ray:
-        from search.work.ray_cluster import RayCluster
-
-        return RayCluster(address=ray, threads_each=threads, device=accelerator)
-    from search.work.local_pool import LocalPool
-
-    return LocalPool(processes=jobs, threads_each=threads, device=accelerator)
 
 
 def _document(

@@ -65,7 +65,7 @@ class TrainingView:
         unit, epoch = _UNIT.match(text), _EPOCH.search(text)
         named = self.named(text)
         if unit is None or epoch is None:
-            if unit is not None:
+            if unit is not None and " is done in " in text:
                 self._count(unit[1], self._epochs)
             self._say(named)
             return

@@ -17,7 +17,7 @@ from made_space import Done, refused, run
 from small_disk import small_disk
 
 import search.training.training
-from harness.commands.train import runner_of
+from harness.commands.workers import Workers
 from harness.errors import HarnessError
 from search.training.recipe import Recipe
 from search.training.tasks import load_task
@@ -103,9 +103,11 @@ def test_weights_are_state_dicts_of_the_network(first: tuple[Path, Done]) -> Non
 
 
 def test_jobs_threads_accelerator_and_cluster_reach_the_runner() -> None:
-    assert runner_of(3, 2, "cuda", "") == LocalPool(processes=3, threads_each=2, device="cuda")
+    assert Workers(jobs=3, threads=2, accelerator="cuda").runner() == LocalPool(
+        processes=3, threads_each=2, device="cuda"
+    )
     cluster = RayCluster(address="head:6379", threads_each=2, device="cuda")
-    assert runner_of(1, 2, "cuda", "head:6379") == cluster
+    assert Workers(threads=2, accelerator="cuda", ray="head:6379").runner() == cluster
 
 
 def test_seeds_stand_beside_each_other_in_one_folder(tmp_path: Path) -> None:

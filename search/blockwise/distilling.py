@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +29,16 @@ from harness.errors import ConfigError, HarnessError
 from search.blockwise.distil_recipe import DistilRecipe
 from search.blockwise.features import MEMORY_BYTES, Features, check_stage, teacher_features
 from search.blockwise.library import StageLibrary
+from search.blockwise.stage_errors import errors, judge_stages, loaded_stages
+from search.blockwise.unfinished import Progress
 from search.training.environment import environment_of
 from search.training.images import Task
 from search.training.memory import within_memory
-from search.training.sealed import read_sealed, write_sealed
 from search.training.stacked import StackedStages, repeated
 from search.training.trained import Trained, trained_digest
 from space import Block, SpaceConfig
 from space.networks import Stage
 
-NAME = "distilling.harness"  # in a folder: the blocks that are ready, and those that are being trained
-KIND = "unfinished distillation"
 ACTIVATION_BYTES = 2 << 30  # about what the feature maps of all blocks trained at once may take
 _MAPS = 300  # feature maps of a stage's width that a block keeps for its gradients, at most: by count of bconv's layers
 _CHECK_EVERY = 32  # steps
@@ -76,7 +75,7 @@ def distil_stage(
     _check_batches(config, task, recipe)
     begin = time.perf_counter()
     at_once = together or together_for(config, stage, recipe.batch)
-    progress = _Progress(folder, _identity(teacher, task, stage, recipe, chosen, at_once))
+    progress = Progress(folder, _identity(teacher, task, stage, recipe, chosen, at_once))
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
@@ -131,36 +130,6 @@ def together_for(config: SpaceConfig, stage: int, batch: int) -> int:
     return max(1, ACTIVATION_BYTES // (4 * _MAPS * config.widths[stage] * pixels * batch))
 
 
-def errors(answers: Tensor, targets: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the MSE and the NSR of N blocks, (N,) each, of answers (B, N*C, H, W) to targets (B, C, H, W).
-
-    The NSR is the mean over channels of the channel's MSE over its `variance` (C,), DONNA's equation 1.
-    """
-    wanted = targets.permute(0, 2, 3, 1)  # (B, H, W, C)
-    wrong = (
-        answers.permute(0, 2, 3, 1).reshape(*wanted.shape[:3], -1, wanted.shape[3]) - wanted[:, :, :, None]
-    )
-    each = wrong.square().mean((0, 1, 2))  # (N, C)
-    return each.mean(1), (each / variance).mean(1)
-
-
-@torch.no_grad()
-def judge_stages(
-    network: StackedStages, features: Features, batch: int, device: str
-) -> tuple[FloatArray, FloatArray]:
-    """Return MSE and NSR of stacked stages on features, float64 (N,) each, with the running means of BatchNorm."""
-    network.eval()
-    totals = torch.zeros(2, network.members, dtype=torch.float64)
-    variance = features.variance.to(device)
-    for begin in range(0, len(features), batch):
-        rows = slice(begin, begin + batch)
-        inputs, targets = features.inputs[rows].to(device), features.targets[rows].to(device)
-        answers = network(repeated(inputs, network.members))
-        totals += len(inputs) * torch.stack(errors(answers, targets, variance)).cpu().double()
-    mse, nsr = (totals / len(features)).numpy()
-    return mse, nsr
-
-
 def _distil_group(
     teacher: Trained,
     stage: int,
@@ -170,7 +139,7 @@ def _distil_group(
     learned: Features,
     held_out: Features,
     device: str,
-    progress: _Progress,
+    progress: Progress,
     told: Callable[[int], None],
 ) -> dict[str, Any]:
     """Train the blocks of a group at once and return their weights, history and held-out errors."""
@@ -181,7 +150,7 @@ def _distil_group(
         network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
     history: list[list[float]] = []
-    if former := progress.unfinished(device):
+    if former := progress.unfinished:
         network.load_state_dict(former["network"])
         optimizer.load_state_dict(former["optimizer"])
         history = former["history"]
@@ -231,92 +200,13 @@ def _distil_group(
             for name, tensor in teacher.weights.items()
             if name.startswith(prefix)
         }
-        network = _loaded(weights, group, width, device)
+        network = loaded_stages(weights, group, width, device)
     mse, nsr = judge_stages(network, held_out, recipe.batch, device)
     return {
         "weights": [{name: tensor.cpu() for name, tensor in state.items()} for state in weights],
         "history": history,
         "mse": mse.tolist(),
         "nsr": nsr.tolist(),
-    }
-
-
-def stacked_stages(library: StageLibrary, device: str = "cpu") -> StackedStages:
-    """Return all blocks of a distilled stage with their weights, stacked, in evaluation mode."""
-    return _loaded(library.weights, library.blocks, library.config.widths[library.stage], device).eval()
-
-
-def _loaded(
-    weights: Sequence[Mapping[str, Tensor]], blocks: Sequence[Block], width: int, device: str
-) -> StackedStages:
-    stages = []
-    for block, state in zip(blocks, weights, strict=True):
-        with torch.device("meta"):  # nothing is drawn
-            stages.append(Stage(block, width))
-        stages[-1].load_state_dict(dict(state), assign=True)
-    network: StackedStages = StackedStages(stages).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network
-
-
-# --- what a stopped distillation goes on from -----------------------------------------------------
-
-
-class _Progress:
-    """What is done of a distillation, in a file of a folder if there is one: groups that are ready, and the one in work."""
-
-    def __init__(self, folder: Path | None, identity: Mapping[str, str]) -> None:
-        self._path = folder / NAME if folder else None
-        self._identity = dict(identity)
-        self.done: dict[int, dict[str, Any]] = {}
-        self._state: dict[str, Any] | None = None
-        if self._path is None or not self._path.exists():
-            return
-        remedy = "remove it to distil from the start"
-        found = read_sealed(self._path, KIND, remedy=remedy)
-        differing = [key for key in self._identity if found["identity"].get(key) != self._identity[key]]
-        if differing:
-            key = differing[0]
-            raise ConfigError(
-                f"{self._path}: is of another distillation: {key} is {found['identity'].get(key)} in it, and "
-                f"{self._identity[key]} now; name another folder, or {remedy}"
-            )
-        self.done, self._state = found["done"], found["state"]
-
-    def unfinished(self, device: str) -> dict[str, Any] | None:
-        """Return the state of the group in work, where it was stopped."""
-        return self._state
-
-    def keep(self, network: StackedStages, optimizer: torch.optim.Adam, history: list[list[float]]) -> None:
-        if self._path is not None:
-            self._write(
-                {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "history": history}
-            )
-
-    def finish(self, first: int, result: dict[str, Any]) -> None:
-        self.done[first] = result
-        self._state = None
-        if self._path is not None:
-            self._write(None)
-
-    def remove(self) -> None:
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
-
-    def _write(self, state: dict[str, Any] | None) -> None:
-        assert self._path is not None
-        write_sealed(self._path, KIND, {"identity": self._identity, "done": self.done, "state": state})
-
-
-def _identity(
-    teacher: Trained, task: Task, stage: int, recipe: DistilRecipe, blocks: Sequence[Block], together: int
-) -> dict[str, str]:
-    return {
-        "teacher": trained_digest(teacher),
-        "task": f"{task.name}, images {task.images_digest}",
-        "stage": str(stage),
-        "recipe": recipe.to_json(),
-        "blocks": " ".join(map(str, blocks)),
-        "blocks at once": str(together),
     }
 
 
@@ -364,3 +254,16 @@ def _check_finite(losses: Tensor, blocks: Sequence[Block], stage: int, number: i
                 f"distilling block {block} of stage {stage}: the loss of epoch {number} is {loss}; give the recipe a lower "
                 "learning_rate"
             )
+
+
+def _identity(
+    teacher: Trained, task: Task, stage: int, recipe: DistilRecipe, blocks: Sequence[Block], together: int
+) -> dict[str, str]:
+    return {
+        "teacher": trained_digest(teacher),
+        "task": f"{task.name}, images {task.images_digest}",
+        "stage": str(stage),
+        "recipe": recipe.to_json(),
+        "blocks": " ".join(map(str, blocks)),
+        "blocks at once": str(together),
+    }

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from search.blockwise.distilling import stacked_stages, together_for
+from search.blockwise.distilling import together_for
 from search.blockwise.features import MEMORY_BYTES, teacher_features, teacher_network
 from search.blockwise.library import BlockLibrary, StageLibrary
 from search.blockwise.signatures import Signatures
+from search.blockwise.stage_errors import stacked_stages
 from search.training.images import Task
 from search.training.stacked import StackedStages, repeated
 from search.training.trained import trained_digest

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from harness.errors import ConfigError, HarnessError
 from search.blockwise import features as features_module
 from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.distilling import NAME, distil_stage, errors
+from search.blockwise.distilling import distil_stage
 from search.blockwise.features import teacher_features, teacher_network
 from search.blockwise.library import (
     BlockLibrary,
@@ -27,6 +27,8 @@ from search.blockwise.library import (
 )
 from search.blockwise.packing import pack, shapes_of, unpack
 from search.blockwise.signing import block_sizes, sign
+from search.blockwise.stage_errors import errors
+from search.blockwise.unfinished import NAME
 from search.training.augment import Augmentation
 from search.training.epochs import judge
 from search.training.sealed import content_digest

@@ -6,8 +6,10 @@ Both train the same network by the same recipe (the published one but for the ba
 learning is timed, after one that warms up. The plain loop is a `torch.utils.data.DataLoader` over one image at a time, as
 torchvision's examples have it: RandAugment, flip, crop, to tensor, normalise, cutout, each by Pillow or torch. torchvision
 itself is not installed; its transforms of images call the same functions of Pillow. The images are drawn at random, synthetic:
-nothing is learned here. What is reported is the median of the rounds, in which the two take turns; on a processor with one
-thread of torch it is images in a second of processor time, so that other programs count as little as they can.
+nothing is learned here. Below the layouts of a small space stand 15 random networks of it, channels last, each alone and all
+together (`harness train --together`). What is reported is the median of the rounds, in which the ways take turns; on a
+processor with one thread of torch it is images in a second of processor time, so that other programs count as little as they
+can.
 
 On a device of CUDA the loader gets as many processes as there are cores, layouts come in single and mixed precision, and
 nvidia-smi is asked for the share of time in which the GPU computed.
@@ -38,9 +40,11 @@ from torch.utils.data import DataLoader, Dataset
 from search.training.augment import OPS
 from search.training.images import Images, Task
 from search.training.recipe import Recipe
+from search.training.together import train_together
 from search.training.training import train
 from space import Architecture, SpaceConfig, find_space
 from space.networks import build_network
+from space.sampling import select_models
 
 NETWORK = "conv/mbconv-bconv+out/conv+conv"  # all three ops; a space of fewer stages takes the first blocks
 SIZES = {
@@ -49,6 +53,7 @@ SIZES = {
     "tiny": (512, 128),
 }  # images of an epoch and of a batch, on a processor
 CUDA_SIZES = (25_600, 256)
+TOGETHER = 15  # networks
 STRENGTH = 14 / 30
 
 Clock = Callable[[], int]
@@ -59,6 +64,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Images per second of training, against a plain torch loop.")
     parser.add_argument("--spaces", nargs="+", default=["tiny", "blox"])
     parser.add_argument("--images", type=int, default=0, help="images of an epoch; 0: some seconds' worth")
+    parser.add_argument(
+        "--together", nargs="*", default=["tiny"], help="spaces whose networks are trained together, too"
+    )
     parser.add_argument("--batch", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
@@ -80,6 +88,9 @@ def main() -> None:
         for label, changes in layouts(config, on_cpu):
             recipe = replace(Recipe(epochs=2, batch=chosen.batch or batch), **changes)
             compare(label, task, config, recipe, chosen.device, workers, chosen.rounds, clock)
+        if name in chosen.together:
+            recipe = Recipe(epochs=2, batch=chosen.batch or batch, channels_last=True)
+            compare_together(task, config, recipe, chosen.device, workers, chosen.rounds, clock)
 
 
 def layouts(config: SpaceConfig, on_cpu: bool) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -121,6 +132,34 @@ def compare(
             f"       GPU busy while `train` ran: {statistics.mean(seen):.0f} % of the time"
             if seen
             else "       no nvidia-smi"
+        )
+
+
+def compare_together(
+    task: Task, config: SpaceConfig, recipe: Recipe, device: str, workers: int, rounds: int, clock: Clock
+) -> None:
+    """Time networks trained together, each alone by `train`, and each by the plain loop, in turns; print two lines."""
+    architectures = select_models(f"sample:{TOGETHER}@0", config)
+    together, alone, plain = [], [], []
+    for _ in range(rounds):
+        one = train_together(architectures, task, recipe, device=device, clock_ns=clock)[0]
+        together.append(len(task.train) / one.history[-1].train_ns * 1e9)
+        each = [
+            train(a, task, recipe, device=device, clock_ns=clock).history[-1].train_ns for a in architectures
+        ]
+        alone.append(len(task.train) / statistics.mean(each) * 1e9)
+        rates = [plain_rate(a, task, recipe, device, workers, clock) for a in architectures]
+        plain.append(statistics.harmonic_mean(rates))
+    usual = statistics.median(plain)
+    for label, found in (
+        (f"{TOGETHER} networks, each alone", alone),
+        (f"{TOGETHER} networks together", together),
+    ):
+        ratios = " ".join(f"{one / other:.2f}" for one, other in zip(found, plain, strict=True))
+        mine = statistics.median(found)
+        print(
+            f"{config.name:6} {label:30} {mine:9.1f} {usual:11.1f}  {mine / usual:16.2f}   ({ratios})",
+            flush=True,
         )
 
 

@@ -1,6 +1,6 @@
 """Distilling all blocks of a stage together against one after another, on the same data.
 
-    python benchmarks/distilling.py [--space tiny] [--batch 64] [--steps 8] [--rounds 3] [--threads 1] [--device cpu]
+    python benchmarks/distilling.py [--space tiny] [--batch 64] [--steps 4] [--rounds 3] [--threads 1] [--device cpu]
 
 Each way takes the same steps with the same images from the same initial weights; the losses of the last step are compared, so
 that a way that is fast because it does something else would show. The ways:
@@ -10,8 +10,8 @@ that a way that is fast because it does something else would show. The ways:
     channels last   and with images laid out channels last, the layout that torch's CPU kernels prefer
     stacked         what `search.blockwise.distilling` does: all blocks as grouped convolutions of one module
 
-Rounds of all ways alternate, so that a machine whose speed wanders slows all alike; a line shows medians and the range over
-rounds, in wall time and in processor time, and how many times as fast as usual that is.
+Rounds of all ways alternate after one that warms up, so that a machine whose speed wanders slows all alike; a line shows medians
+and the range over rounds, in wall time and in processor time, and how many times as fast as usual that is.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--space", default="tiny")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=8, help="of each block in each round")
+    parser.add_argument("--steps", type=int, default=4, help="of each block in each round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
@@ -139,14 +139,15 @@ def _print(ways: dict[str, Callable[[], Tensor]], stage: int, count: int, chosen
     walls: dict[str, list[float]] = {name: [] for name in ways}
     cpus: dict[str, list[float]] = {name: [] for name in ways}
     losses: dict[str, Tensor] = {}
-    for _ in range(chosen.rounds):
+    for number in range(chosen.rounds + 1):
         for name, way in ways.items():
             _settle(chosen.device)
             begin, cpu = time.perf_counter(), time.process_time()
             losses[name] = way()
             _settle(chosen.device)
-            walls[name].append(time.perf_counter() - begin)
-            cpus[name].append(time.process_time() - cpu)
+            if number:  # the first round warms up
+                walls[name].append(time.perf_counter() - begin)
+                cpus[name].append(time.process_time() - cpu)
     steps = count * chosen.steps
     print(f"\nstage {stage}: ms for a step of one block")
     print(

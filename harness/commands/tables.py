@@ -164,7 +164,7 @@ def print_table(
         table.add_row(*(_plain(cell) for cell in row))
     console = Console(file=sys.stdout, highlight=False)
     if not console.is_terminal:
-        console = Console(file=sys.stdout, highlight=False, width=160)
+        console = Console(file=sys.stdout, highlight=False, width=200)
     console.print(
         title, style="bold", markup=False, soft_wrap=True
     )  # not the table's title: that folds at its width

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from harness.errors import ConfigError
 from search.training.augment import NONE, Augmentation
-from search.training.recipe import augmentation_from, known_fields
+from search.training.recipe import recipe_fields
 
 LOSSES = ("nsr", "mse")
 
@@ -78,16 +78,7 @@ class DistilRecipe:
         Raises:
             ConfigError: the text is no JSON object, a key is unknown, or a value is out of its range.
         """
-        try:
-            found = json.loads(text)
-        except (ValueError, RecursionError) as e:
-            raise ConfigError(
-                f"distil recipe: the text is not JSON: {e}; write an object such as {{}}"
-            ) from e
-        values = known_fields(cls, found, "distil recipe")
-        if "augmentation" in values:
-            values["augmentation"] = augmentation_from(values["augmentation"], "distil recipe")
-        return cls(**values)
+        return cls(**recipe_fields(cls, text, "distil recipe"))
 
     @property
     def digest(self) -> str:

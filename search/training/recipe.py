@@ -84,14 +84,7 @@ class Recipe:
         Raises:
             ConfigError: the text is no JSON object, a key is unknown, or a value is out of its range.
         """
-        try:
-            found = json.loads(text)
-        except (ValueError, RecursionError) as e:
-            raise ConfigError(f"recipe: the text is not JSON: {e}; write an object such as {{}}") from e
-        values = known_fields(cls, found, "recipe")
-        if "augmentation" in values:
-            values["augmentation"] = augmentation_from(values["augmentation"], "recipe")
-        return cls(**values)
+        return cls(**recipe_fields(cls, text, "recipe"))
 
     @property
     def digest(self) -> str:
@@ -100,6 +93,22 @@ class Recipe:
 
     def _refuse(self, name: str, remedy: str) -> None:
         raise ConfigError(f"recipe: {name} = {getattr(self, name)!r}; {remedy}")
+
+
+def recipe_fields(cls: type[Any], text: str, what: str) -> dict[str, Any]:
+    """Return the fields that a recipe's JSON text names, its augmentation made; `what` names the recipe in messages.
+
+    Raises:
+        ConfigError: the text is no JSON object, a key is unknown, or the augmentation cannot be used.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise ConfigError(f"{what}: the text is not JSON: {e}; write an object such as {{}}") from e
+    values = known_fields(cls, found, what)
+    if "augmentation" in values:
+        values["augmentation"] = augmentation_from(values["augmentation"], what)
+    return values
 
 
 def augmentation_from(found: object, what: str) -> Augmentation:

@@ -41,7 +41,7 @@ def test_networks_of_every_block_answer_stacked_as_they_do_alone() -> None:
         for network in (stacked, *alone):
             network.train(mode)
         wanted = torch.stack([network(images) for network in alone], 1)
-        torch.testing.assert_close(stacked(images), wanted, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(stacked(images), wanted, rtol=1e-6, atol=1e-7)
 
 
 def test_networks_trained_stacked_become_what_each_becomes_alone() -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.commands.option_groups import takes
+from harness.commands.workers import Workers
 from harness.errors import ConfigError
 
 METHOD = "blockwise"
@@ -82,6 +83,9 @@ class Blockwise:
         int,
         _option("--job-threads", "threads of each training; the last bits of results depend on it.", min=1),
     ] = 1
+    ray: Annotated[
+        str, _option("--ray", "train on the Ray cluster of this address, HOST:PORT.", metavar="ADDRESS")
+    ] = ""
     accelerator: Annotated[
         str, _option("--accelerator", "where to train and judge, as torch names it: cpu or cuda.")
     ] = "cpu"
@@ -92,6 +96,11 @@ class Blockwise:
             "a folder that keeps finished trainings: none is done twice. [default: LIBRARY/results]",
         ),
     ] = None
+
+    @property
+    def workers(self) -> Workers:
+        """Who trains."""
+        return Workers(jobs=self.jobs, threads=self.job_threads, ray=self.ray, accelerator=self.accelerator)
 
 
 takes_blockwise = takes(Blockwise, "blockwise")  # gives a command these options

@@ -58,7 +58,6 @@ def prepare(
     from search.blockwise.searching import Plan
     from search.training.guide import Guide
     from search.training.tasks import load_task
-    from search.work.local_pool import LocalPool
     from search.work.results import Results
 
     config = library.config
@@ -86,7 +85,7 @@ def prepare(
         seed=seed,
         device=own.accelerator,
         results=Results(folder=own.results or folder / "results"),
-        runner=LocalPool(processes=own.jobs, threads_each=own.job_threads, device=own.accelerator),
+        runner=own.workers.runner(),
         say=say,
     )
 

@@ -24,6 +24,7 @@ import exporters
 from harness.campaign import Options, Outcome
 from harness.commands import blockwise_models, blockwise_rounds
 from harness.commands.blockwise_costs import block_latencies, costs_of
+from harness.commands.blockwise_options import Blockwise
 from harness.commands.blockwise_repeat import commands
 from harness.commands.blockwise_work import Setting
 from harness.commands.latency_costs import LatencySource
@@ -32,6 +33,8 @@ from harness.store import Store
 from search.blockwise import iterating
 from search.blockwise.library import BlockLibrary
 from search.training.trained import Trained
+from search.work.local_pool import LocalPool
+from search.work.ray_cluster import RayCluster
 from space import TINY, Architecture
 from space.segments import Segment
 
@@ -140,6 +143,21 @@ def test_accuracies_of_another_task_are_refused(library: Path, store: Path, tmp_
 
 def test_more_rounds_without_fine_tuning_are_refused(library: Path, store: Path) -> None:
     refused(search(store, library, "--rounds", "2"), "the next teacher is a network that was fine-tuned")
+
+
+def test_jobs_threads_accelerator_and_cluster_train_its_finalists() -> None:
+    local = Blockwise(jobs=3, job_threads=2, accelerator="cuda").workers.runner()
+    assert local == LocalPool(processes=3, threads_each=2, device="cuda")
+    cluster = Blockwise(ray="head:6379", job_threads=2, accelerator="cuda").workers.runner()
+    assert cluster == RayCluster(address="head:6379", threads_each=2, device="cuda")
+
+
+def test_an_address_that_is_no_cluster_s_is_refused_before_anything_is_signed(
+    library: Path, store: Path
+) -> None:
+    done = search(store, library, "--max-latency", LIMIT, "--ray", "nowhere")
+    refused(done, "Ray: address 'nowhere'")
+    assert "signing" not in done.stderr
 
 
 def test_an_output_that_is_there_is_left_alone(library: Path, store: Path, tmp_path: Path) -> None:

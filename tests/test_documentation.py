@@ -15,10 +15,16 @@ from harness.devices import parse_devices
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+DOCUMENTS = {
+    path.relative_to(ROOT): path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+}
+GUIDES = "\n".join(
+    text for path, text in DOCUMENTS.items() if path.name not in ("design.md", "interfaces.md")
+)
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", GUIDES, re.MULTILINE | re.DOTALL)
 COMMANDS = [
     line for kind, block in BLOCKS if not kind for line in block.splitlines() if line.startswith("harness ")
-] + re.findall(r"`(harness \w+[^`]*)`", README)
+] + re.findall(r"`(harness \w+[^`]*)`", GUIDES)
 
 
 def run(*argv: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -33,7 +39,7 @@ def run(*argv: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_every_device_in_the_readme_is_valid() -> None:
+def test_every_device_in_the_guides_is_valid() -> None:
     tables = [block for kind, block in BLOCKS if kind == "toml"]
     devices = parse_devices("\n".join(tables))
     assert set(devices) == {"local", "pixel", "pi4", "desktop-gpu"}
@@ -47,7 +53,7 @@ def command_of(line: str) -> str:
 
 
 @pytest.mark.parametrize("command", sorted({command_of(c) for c in COMMANDS}))
-def test_every_option_of_a_command_in_the_readme_exists(command: str) -> None:
+def test_every_option_of_a_command_in_the_guides_exists(command: str) -> None:
     done = run("-m", "harness.commands.app", *command.split(), "--help", COLUMNS="200")
     assert done.returncode == 0
     named = {
@@ -68,17 +74,23 @@ def test_every_option_of_measure_in_the_readme_table_exists() -> None:
     assert {word for word in named if word not in done.stdout} == set()
 
 
-def test_the_readme_links_to_files_that_exist() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith(("http", "#"))]
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_documents_link_to_files_and_headings_that_exist(document: Path) -> None:
+    text = DOCUMENTS[document]
+    headings = {title.lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith("http")]
+    assert [link for link in links if link.startswith("#") and link[1:] not in headings] == []
+    files = [link for link in links if not link.startswith("#")]
+    assert [link for link in files if not (ROOT / document.parent / link).exists()] == []
 
 
-def test_the_readme_links_to_headings_of_its_own() -> None:
-    headings = {title.lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", README, re.MULTILINE)}
-    links = re.findall(r"\]\(#([^)]+)\)", README)
-    assert links
-    assert set(links) - headings == set()
+def test_every_benchmark_is_shown_with_its_command() -> None:
+    names = {path.name for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text()}
+    names.remove("peers.py")  # what fidelity.py runs beside the agent
+    assert len(names) >= 10
+    assert {
+        name for name in names if f"benchmarks/{name}" not in DOCUMENTS[Path("docs/performance.md")]
+    } == set()
 
 
 def test_the_first_example_prints_facts_of_a_network() -> None:

@@ -5,12 +5,14 @@ Importing this package loads neither torch nor any data file.
 
 from space.architecture import Architecture
 from space.block import Block
-from space.config import BLOX, MINI, TINY, SpaceConfig
+from space.config import BLOX, DEEP, MINI, TINY, SpaceConfig
+from space.enumerable import check_enumerable, is_enumerable
 from space.errors import ArchitectureError
 from space.spaces import SPACES, find_space
 
 __all__ = [
     "BLOX",
+    "DEEP",
     "MINI",
     "SPACES",
     "TINY",
@@ -18,5 +20,7 @@ __all__ = [
     "ArchitectureError",
     "Block",
     "SpaceConfig",
+    "check_enumerable",
     "find_space",
+    "is_enumerable",
 ]

@@ -1,4 +1,4 @@
-"""The configuration of a search space: Blox, and two miniatures of it for training on a CPU."""
+"""The configuration of a search space: Blox, and three miniatures of it for training on a CPU."""
 
 from __future__ import annotations
 
@@ -95,3 +95,9 @@ MINI = SpaceConfig(name="mini", ops=("conv", "mbconv", "bconv"), widths=(8, 16),
 
 # The same networks on images of 8 x 8 pixels, a quarter of the work: for studies that train hundreds of them on a CPU.
 TINY = SpaceConfig(name="tiny", ops=("conv", "mbconv", "bconv"), widths=(8, 16), image_size=8, classes=10)
+
+# Small networks of five stages: 45 ** 5 = 184,528,125, which nothing lists. What is said of all of them is said by sums over
+# their blocks. Images of 32 x 32 pixels are the smallest that five reductions halve to one pixel.
+DEEP = SpaceConfig(
+    name="deep", ops=("conv", "mbconv", "bconv"), widths=(4, 8, 16, 32, 64), image_size=32, classes=10
+)

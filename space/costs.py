@@ -23,6 +23,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from space.config import BLOX, SpaceConfig
+from space.enumerable import check_enumerable
 from space.errors import ArchitectureError, did_you_mean
 
 if TYPE_CHECKING:
@@ -129,18 +130,29 @@ def network_cost(config: SpaceConfig, index: int) -> Cost:
 
 
 def all_params(config: SpaceConfig = BLOX) -> NDArray[np.int64]:
-    """Return the parameters of all networks in canonical order, shape (len(config),), int64."""
+    """Return the parameters of all networks in canonical order, shape (len(config),), int64.
+
+    Raises:
+        ArchitectureError: the space cannot be enumerated.
+    """
     return _all(config, lambda cost: cost.params)
 
 
 def all_macs(config: SpaceConfig = BLOX) -> NDArray[np.int64]:
-    """Return the MACs for one image of all networks in canonical order, shape (len(config),), int64."""
+    """Return the MACs for one image of all networks in canonical order, shape (len(config),), int64.
+
+    Raises:
+        ArchitectureError: the space cannot be enumerated.
+    """
     return _all(config, lambda cost: cost.macs)
 
 
 def _all(config: SpaceConfig, of: Callable[[Cost], int]) -> NDArray[np.int64]:
     import numpy as np
 
+    check_enumerable(
+        config, "costs of all networks", "sum `fixed_cost` and `block_costs`, or ask one network"
+    )
     total = np.array([of(fixed_cost(config))], dtype=np.int64)
     for costs in block_costs(config):  # later stages change more slowly: they go before the earlier ones
         stage = np.array([of(cost) for cost in costs], dtype=np.int64)

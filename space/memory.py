@@ -127,15 +127,20 @@ def fixed_peak(config: SpaceConfig) -> int:
 
 
 def all_memory(config: SpaceConfig = BLOX) -> NDArray[np.int64]:
-    """Return parameters and peak of feature maps of all networks in canonical order, in bytes: (len(config),), int64."""
+    """Return parameters and peak of feature maps of all networks in canonical order, in bytes: (len(config),), int64.
+
+    Raises:
+        ArchitectureError: the space cannot be enumerated.
+    """
     import numpy as np
 
+    params = all_params(config)
     peaks = reduce(
         lambda total, stage: np.maximum(stage[:, None], total[None, :]).ravel(),
         (np.array(stage, dtype=np.int64) for stage in block_peaks(config)),
         np.array([fixed_peak(config)], dtype=np.int64),
     )
-    return FLOAT_BYTES * all_params(config) + peaks
+    return FLOAT_BYTES * params + peaks
 
 
 def _cell(block: Block, width: int, pixels: int) -> _Steps:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from space.architecture import Architecture
 from space.config import BLOX, SpaceConfig
+from space.enumerable import check_enumerable
 from space.errors import ArchitectureError, did_you_mean, shown
 
 _MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -106,11 +107,7 @@ def _select(part: str, config: SpaceConfig) -> Iterable[Architecture]:
 
 
 def _all(config: SpaceConfig) -> list[Architecture]:
-    if len(config) > _MAX_LISTED:
-        raise ArchitectureError(
-            f"selection 'all': the {len(config)} networks of space {config.name!r} are too many to list; "
-            "write sample:N for a part of them"
-        )
+    check_enumerable(config, "selection 'all'", "write sample:N for a part of them")
     slowest_first = product(config.blocks, repeat=config.stages)  # the last stage changes slowest
     return [Architecture(blocks=blocks[::-1], config=config) for blocks in slowest_first]
 

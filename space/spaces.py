@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from space.config import BLOX, MINI, TINY, SpaceConfig
+from space.config import BLOX, DEEP, MINI, TINY, SpaceConfig
 from space.errors import ArchitectureError, did_you_mean, shown
 
-SPACES: Mapping[str, SpaceConfig] = MappingProxyType({config.name: config for config in (BLOX, MINI, TINY)})
+SPACES: Mapping[str, SpaceConfig] = MappingProxyType(
+    {config.name: config for config in (BLOX, MINI, TINY, DEEP)}
+)
 
 
 def find_space(name: str) -> SpaceConfig:

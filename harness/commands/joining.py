@@ -14,6 +14,7 @@ from harness.commands.latency_costs import (
     stored_latency,
 )
 from harness.commands.latency_files import file_latency, latency_files
+from harness.commands.sources import translated_errors
 from harness.errors import ConfigError
 from harness.records import Configuration
 from harness.store import Store
@@ -50,6 +51,7 @@ def join(
     """
     from search.constraints import PROPERTIES
     from search.table import Table
+    from space import check_enumerable
 
     files = latency_files(latencies.files)
     chosen = {
@@ -58,6 +60,12 @@ def join(
         if name not in PROPERTIES and name not in files
     }
     config = _space(list(chosen.values()))
+    with translated_errors():
+        check_enumerable(
+            config,
+            "a table of accuracies and costs",
+            "search it with --method blockwise, or measure networks by name",
+        )
     found = load(accuracies, config)
     costs: dict[str, Cost] = {}
     behind: dict[str, Behind] = {}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.campaign import Options, Outcome
     from harness.commands.until import Target
     from harness.devices import Device
-    from space import Architecture
+    from space import Architecture, SpaceConfig
     from space.segments import Segment
 
 DEFAULT_MODELS = "sample:20"
@@ -148,6 +148,8 @@ def measure(
     from harness.commands.sources import ExportedModels, named_space, select_models
 
     config = named_space(space)
+    if target is not None:
+        _check_target(config)
     selected = [] if target else select_models(models or [DEFAULT_MODELS], config)
     store = Store(store_url or default_url())
     try:
@@ -235,3 +237,12 @@ def _until(text: str, chosen: list[Device], models: list[str] | None) -> Target 
     if len(chosen) > 1:
         raise ConfigError("--until works on one device at a time: name one --device")
     return target
+
+
+def _check_target(config: SpaceConfig) -> None:
+    """Raise ConfigError when the space has too many networks for a predictor of each."""
+    from harness.commands.sources import translated_errors
+    from space import check_enumerable
+
+    with translated_errors():
+        check_enumerable(config, "--until", "choose networks with --models, e.g. design:1")

@@ -45,7 +45,9 @@ PriorId = Annotated[
         help="Id of another configuration, of any device: its prediction helps where few networks are measured, from 10 on.",
     ),
 ]
-SpaceName = Annotated[str, typer.Option("--space", help="Search space of the networks: blox, mini or tiny.")]
+SpaceName = Annotated[
+    str, typer.Option("--space", help="Search space of the networks: blox, mini, tiny or deep.")
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 AccuracyPaths = Annotated[
     list[str] | None,

@@ -70,13 +70,32 @@ class SpaceTable:
 
 
 def load_measured(store: Store, configuration: Configuration, *, coverage: float = COVERAGE) -> Measured:
-    """Return the networks measured on a configuration, with intervals of this coverage.
+    """Return the networks measured on a configuration, with intervals of this coverage, to predict all others of the space.
 
-    Raises: ConfigError when there is none, or the space is not known here.
+    Raises: ConfigError when there is none, or the space is not known here or has too many networks to predict each.
+    """
+    from harness.commands.sources import translated_errors
+    from space import check_enumerable
+
+    config = space_of(configuration)
+    with translated_errors():
+        check_enumerable(
+            config,
+            "latencies of a whole space",
+            "see 'harness results' for what is measured, and search it with --method blockwise",
+        )
+    return measured_networks(store, configuration, config, coverage=coverage)
+
+
+def measured_networks(
+    store: Store, configuration: Configuration, config: SpaceConfig, *, coverage: float = COVERAGE
+) -> Measured:
+    """Return what `load_measured` does, of a space of any size.
+
+    Raises: ConfigError when no network is measured.
     """
     import numpy as np
 
-    config = space_of(configuration)
     reference = store.reference_latency(configuration)
     rows = latencies(store, configuration, coverage=coverage)
     if reference is None or not rows:
@@ -90,7 +109,7 @@ def load_measured(store: Store, configuration: Configuration, *, coverage: float
         raise ConfigError(f"device {configuration.device!r}, {configuration.runtime}: {why}")
     from space import Architecture
 
-    indices = np.array([Architecture.from_hash(row.graph_hash, config).index for row in rows], dtype=np.int64)
+    indices = np.array([Architecture.parse(row.architecture, config).index for row in rows], dtype=np.int64)
     return Measured(
         configuration=configuration,
         config=config,

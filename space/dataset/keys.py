@@ -25,7 +25,7 @@ def check_space(config: SpaceConfig) -> None:
     Raises:
         DatasetError: the space has too many networks.
     """
-    if not tables.has_table(config) and len(config) > _MAX_NETWORKS:
+    if not _is_hashed_whole(config):
         raise DatasetError(
             f"the {len(config)} networks of space {config.name!r} are too many to join by hash; "
             f"use a space of at most {_MAX_NETWORKS}"
@@ -70,8 +70,18 @@ def indices_of(digests: NDArray[np.uint8], config: SpaceConfig) -> NDArray[np.in
 
 
 def digests_at(indices: NDArray[np.int64], config: SpaceConfig) -> NDArray[np.uint8]:
-    """Return the digests of the networks at these places of the canonical order: (rows,) -> (rows, 16)."""
-    check_space(config)
+    """Return the digests of the networks at these places of the canonical order: (rows,) -> (rows, 16).
+
+    Of a space too large to hash whole they are computed one by one.
+
+    Raises:
+        DatasetError: they are too many for that.
+    """
+    if not _is_hashed_whole(config):
+        if len(indices) > _MAX_NETWORKS:
+            check_space(config)
+        joined = "".join(tables.hash_at(config, index) for index in indices.tolist())
+        return np.frombuffer(bytes.fromhex(joined), np.uint8).reshape(-1, DIGEST_BYTES)
     content = tables.digests(len(config.ops), config.stages)
     digests: NDArray[np.uint8] = np.frombuffer(content, np.uint8).reshape(-1, DIGEST_BYTES)[indices]
     return digests
@@ -81,6 +91,10 @@ def texts_of(digests: NDArray[np.uint8]) -> NDArray[np.str_]:
     """Return digests, (rows, 16), as hexadecimal text: (rows,) of 32 characters."""
     text = digests.tobytes().hex().encode("utf-32-le")
     return np.frombuffer(text, f"<U{2 * DIGEST_BYTES}")
+
+
+def _is_hashed_whole(config: SpaceConfig) -> bool:
+    return tables.has_table(config) or len(config) <= _MAX_NETWORKS
 
 
 @lru_cache(maxsize=8)

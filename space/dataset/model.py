@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from space.config import BLOX, SpaceConfig
 from space.dataset.columns import Column, as_column, as_numbers
 from space.dataset.errors import DatasetError
-from space.dataset.keys import check_space, digests_at, texts_of
+from space.dataset.keys import digests_at, texts_of
 from space.dataset.schema import check_extra, kinds_of
 from space.errors import did_you_mean, shown
 
@@ -95,7 +95,6 @@ def bench_dataset(
 
 
 def _checked_indices(values: object, config: SpaceConfig) -> NDArray[np.int64]:
-    check_space(config)
     found = as_numbers("indices", values, "iu", 1)
     if not found.size:
         raise DatasetError("holds no row; a data file names at least one network by its index or hash")

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from space import BLOX, MINI, SPACES, TINY, Architecture, ArchitectureError, find_space
+from space import BLOX, DEEP, MINI, SPACES, TINY, Architecture, ArchitectureError, find_space
 
 
 def test_a_space_is_found_by_its_name() -> None:
-    assert dict(SPACES) == {"blox": BLOX, "mini": MINI, "tiny": TINY}
-    assert [find_space(name) for name in SPACES] == [BLOX, MINI, TINY]
+    assert dict(SPACES) == {"blox": BLOX, "mini": MINI, "tiny": TINY, "deep": DEEP}
+    assert [find_space(name) for name in SPACES] == [BLOX, MINI, TINY, DEEP]
 
 
 def test_a_name_that_no_space_has_is_refused_with_the_nearest() -> None:
     with pytest.raises(
         ArchitectureError,
-        match=r"space 'tyni' is not known; did you mean 'tiny'\? \(known: blox, mini, tiny\)",
+        match=r"space 'tyni' is not known; did you mean 'tiny'\? \(known: blox, mini, tiny, deep\)",
     ):
         find_space("tyni")
 

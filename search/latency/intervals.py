@@ -35,3 +35,15 @@ def cv_plus(
     low = np.partition(spread - reach, rank - 1, axis=0)[rank - 1]
     high = np.partition(spread + reach, count - rank, axis=0)[count - rank]
     return np.maximum(low, 0.0), high  # a latency is positive
+
+
+def margin(scores: FloatArray, coverage: float) -> float:
+    """Return the share of a prediction by which its interval reaches to either side, from `scores` (measured,) as in `cv_plus`.
+
+    The same for all networks, so that the far end of a sum is a sum as well: the ceil((1 - alpha) (n + 1))-th smallest score, as
+    in the jackknife (Barber et al. 2021, section 1.2), which knows nothing of how predictors without a fold differ at the
+    network. Infinite where there are too few scores for the coverage.
+    """
+    count = len(scores)
+    rank = int(np.floor((1 - coverage) * (count + 1) + 1e-9))
+    return float(np.sort(scores)[count - rank]) if rank >= 1 else float("inf")

@@ -25,6 +25,20 @@ def parts_sum(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> FloatAr
     Raises:
         ConfigError: a part is absent, is no segment of the space, or its ratio is not finite and above 0.
     """
+    table, constant = parts_by_block(parts, config)
+    digits = block_digits(config, np.arange(len(config)))
+    total: FloatArray = np.full(len(config), constant)
+    for stage in range(config.stages):
+        total += table[stage, digits[:, stage]]
+    return total
+
+
+def parts_by_block(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> tuple[FloatArray, float]:
+    """Return the ratio of each cell, (stages, B), and the sum of those that all networks share: stem, reductions, head.
+
+    Raises:
+        ConfigError: as `parts_sum`.
+    """
     known = _known(parts, config)
     stages = range(config.stages)
     fixed = [Segment(kind="stem", config=config), Segment(kind="head", config=config)]
@@ -39,12 +53,7 @@ def parts_sum(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> FloatAr
             f"{len(absent)} of {len(needed)} parts of space {config.name!r} are not measured, "
             f"such as {', '.join(absent[:SHOWN])}; measure every segment of the space first"
         )
-    table = np.array([[known[cell] for cell in row] for row in cells])  # (stages, B)
-    digits = block_digits(config, np.arange(len(config)))
-    total: FloatArray = np.full(len(config), sum(known[segment] for segment in fixed))
-    for stage in stages:
-        total += table[stage, digits[:, stage]]
-    return total
+    return np.array([[known[cell] for cell in row] for row in cells]), sum(known[one] for one in fixed)
 
 
 def cell_excess(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> dict[tuple[int, Block], float]:

@@ -33,6 +33,18 @@ class Linear:
         return total if self.guess is None else total + self.slope * self.guess[indices]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Guess:
+    """A guess of each network's ratio: its `values` (n,) at the measured ones, and its moments over the whole space.
+
+    `spread` is the standard deviation, 0 where the guess is the same of all networks.
+    """
+
+    values: FloatArray
+    mean: float
+    spread: float
+
+
 def fit_ridge(
     config: SpaceConfig,
     tables: FloatArray,
@@ -46,26 +58,38 @@ def fit_ridge(
     `tables`: features of each block, (B, columns) for all stages or (stages, B, columns); wider columns are shrunk less.
     `guess` (len(config),): a column that is not shrunk, so that the rest explains what a line through it leaves.
     """
+    known = None
+    if guess is not None:
+        spread = 0.0 if np.ptp(guess) == 0 else float(guess.std())
+        known = Guess(values=guess[indices], mean=float(guess.mean()), spread=spread)
+    constant, blocks, slope = fit_blocks(config, tables, indices, ratios, penalties, known)
+    return Linear(config=config, constant=constant, blocks=blocks, slope=slope, guess=guess)
+
+
+def fit_blocks(
+    config: SpaceConfig,
+    tables: FloatArray,
+    indices: IndexArray,
+    ratios: FloatArray,
+    penalties: FloatArray,
+    guess: Guess | None,
+) -> tuple[float, FloatArray, float]:
+    """Return what `fit_ridge` fits, of a space of any size: a constant, what blocks add (stages, B), the guess's slope."""
     from sklearn.linear_model import RidgeCV
 
     tables = np.broadcast_to(tables, (config.stages, *tables.shape[-2:]))
     digits = block_digits(config, indices)
     columns = [rows_of(tables[stage], digits[:, [stage]]) for stage in range(config.stages)]
-    width = 0.0 if guess is None or np.ptp(guess) == 0 else FREE / float(guess.std())
+    width = 0.0 if guess is None or guess.spread == 0 else FREE / guess.spread
     if guess is not None:
-        columns.append(width * (guess[indices, None] - guess.mean()))
+        columns.append(width * (guess.values[:, None] - guess.mean))
     weights = ratios**-2.0
     # Penalties are for weights of mean 1: then they do not depend on the ratios' level.
     model = RidgeCV(alphas=penalties).fit(np.hstack(columns), ratios, sample_weight=weights / weights.mean())
     slopes = model.coef_[: config.stages * tables.shape[-1]].reshape(config.stages, -1, 1)
     slope = 0.0 if guess is None else width * float(model.coef_[-1])
-    return Linear(
-        config=config,
-        constant=float(model.intercept_) - (0.0 if guess is None else slope * float(guess.mean())),
-        blocks=(tables @ slopes)[..., 0],
-        slope=slope,
-        guess=guess,
-    )
+    constant = float(model.intercept_) - (0.0 if guess is None else slope * guess.mean)
+    return constant, (tables @ slopes)[..., 0], slope
 
 
 def fit_line(x: FloatArray, ratios: FloatArray) -> tuple[float, float]:

@@ -178,13 +178,17 @@ def _corrected(training: Training, guess: FloatArray) -> Predictor:
     """
     config = training.known.config
     table = standardised(block_features(config))
-    effects = stage_effects(config, guess)  # (stages, B)
+    widths = guess_widths(table, stage_effects(config, guess))
+    return fit_ridge(config, table * widths[:, None, :], training.indices, training.ratios, PENALTIES, guess)
+
+
+def guess_widths(table: FloatArray, effects: FloatArray) -> FloatArray:
+    """Return how wide features of blocks (B, columns) are beside a guess of `effects` (stages, B): (stages, columns)."""
     sizes = np.stack(
         [np.linalg.lstsq(table, effect, rcond=None)[0] for effect in effects]
     )  # (stages, columns)
     typical = np.sqrt(np.mean(sizes**2))
-    widths = np.hypot(sizes / typical, 1.0) if typical > 0 else np.ones_like(sizes)
-    return fit_ridge(config, table * widths[:, None, :], training.indices, training.ratios, PENALTIES, guess)
+    return np.hypot(sizes / typical, 1.0) if typical > 0 else np.ones_like(sizes)
 
 
 def _present(array: FloatArray | None) -> FloatArray:

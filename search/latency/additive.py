@@ -1,0 +1,121 @@
+"""The ladder's rungs that are sums over blocks, for spaces too large to predict network by network.
+
+All of `search.latency.rungs` but `transfer` and `boosted` are such sums, and are fitted here to the same numbers without an
+array over the space: what a line or a ridge needs to know of the space, means and deviations, are sums over stages, too.
+They are judged and chosen as `search.latency.ladder` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from search.latency.features import FloatArray, block_features, standardised
+from search.latency.intervals import margin
+from search.latency.judging import Errors
+from search.latency.ladder import fit_ladder
+from search.latency.parts import parts_by_block
+from search.latency.ridge import Guess, Linear, fit_blocks, fit_line
+from search.latency.rungs import PENALTIES, RUNGS, Predictor, Rung, Training, guess_widths
+from space import BLOX, SpaceConfig
+from space.costs import block_costs, fixed_cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Additive:
+    """A latency predictor that is a sum: `constant` and what the block of each stage adds, `blocks` (stages, B), in ratios.
+
+    `chosen` is the rung, `errors` its cross-validated errors, `scores` (measured,) the relative ones.
+    """
+
+    config: SpaceConfig
+    chosen: str
+    constant: float
+    blocks: FloatArray
+    errors: Errors
+    scores: FloatArray
+
+    def margin(self, coverage: float) -> float:
+        """Return the share of a prediction by which its interval of this coverage reaches to either side; see `intervals`."""
+        return margin(self.scores, coverage)
+
+
+def fit_additive(
+    indices: ArrayLike,
+    ratios: ArrayLike,
+    *,
+    config: SpaceConfig = BLOX,
+    parts: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> Additive:
+    """Judge the rungs that are sums on measured networks (n,) and their ratios (n,), choose one, fit it on all.
+
+    `parts`: the ratio of every segment, by its text, as in `search.latency.parts`; without it rungs that need it are left out.
+
+    Raises:
+        ConfigError: as `fit_ladder` and `parts_by_block`.
+    """
+    ladder = fit_ladder(indices, ratios, config=config, seed=seed, rungs=additive_rungs(config, parts))
+    point = ladder.point
+    assert isinstance(point, Linear) and point.guess is None  # each rung below returns such a sum
+    return Additive(
+        config=config,
+        chosen=ladder.chosen,
+        constant=point.constant,
+        blocks=point.blocks,
+        errors=ladder.errors,
+        scores=ladder.scores,
+    )
+
+
+def additive_rungs(config: SpaceConfig, parts: Mapping[str, float] | None = None) -> tuple[Rung, ...]:
+    """Return the rungs of the ladder that are sums, simplest first; those that need the parts only with them."""
+    by_name = {rung.name: rung for rung in RUNGS}
+    fits: dict[str, Callable[[Training], Predictor]] = {"macs": lambda t: _line(t, _macs(config))}
+    if parts is not None:
+        cells = _centred(config, *parts_by_block(parts, config))
+        fits["sum"] = lambda training: cells
+        fits["affine"] = lambda training: _line(training, cells)
+        fits["corrected"] = lambda training: _corrected(training, cells)
+    for name in ("ridge", "pairs"):
+        fits[name] = by_name[name].fit
+    return tuple(
+        Rung(name=rung.name, meaning=rung.meaning, fit=fits[rung.name], min_networks=rung.min_networks)
+        for rung in RUNGS
+        if rung.name in fits
+    )
+
+
+def _macs(config: SpaceConfig) -> Linear:
+    blocks = np.array([[cost.macs for cost in row] for row in block_costs(config)], dtype=np.float64)
+    return _centred(config, blocks, float(fixed_cost(config).macs))
+
+
+def _centred(config: SpaceConfig, blocks: FloatArray, constant: float) -> Linear:
+    """Return the same sum with blocks (stages, B) of mean 0 in each stage: the constant is its mean over the space."""
+    means = blocks.mean(axis=1, keepdims=True)
+    return Linear(config=config, constant=constant + float(means.sum()), blocks=blocks - means)
+
+
+def _line(training: Training, x: Linear) -> Linear:
+    """Fit a line through a sum, which is again a sum."""
+    slope, intercept = fit_line(x(training.indices), training.ratios)
+    return Linear(config=x.config, constant=intercept + slope * x.constant, blocks=slope * x.blocks)
+
+
+def _corrected(training: Training, guess: Linear) -> Linear:
+    """Fit a line through a sum, and what it leaves by a ridge, as the rung `corrected` does."""
+    config, table = guess.config, standardised(block_features(guess.config))
+    known = Guess(
+        values=guess(training.indices),
+        mean=guess.constant,
+        spread=float(np.sqrt((guess.blocks**2).mean(axis=1).sum())),
+    )
+    tables = table * guess_widths(table, guess.blocks)[:, None, :]
+    constant, blocks, slope = fit_blocks(config, tables, training.indices, training.ratios, PENALTIES, known)
+    return Linear(
+        config=config, constant=constant + slope * guess.constant, blocks=blocks + slope * guess.blocks
+    )

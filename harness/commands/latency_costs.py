@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from harness.commands.stored import (
     configuration_id,
     fitting_configurations,
@@ -19,6 +21,7 @@ from harness.records import Configuration
 from harness.store import Store
 
 if TYPE_CHECKING:
+    from harness.commands.kept_latencies import SpaceLatencies
     from search.latency.ladder import Ladder
     from search.table import Cost
 
@@ -107,12 +110,79 @@ def find_configuration(store: Store, subject: str, latencies: LatencySource) -> 
 def stored_latency(
     store: Store, name: str, configuration: Configuration, latencies: LatencySource
 ) -> tuple[Cost, Behind]:
-    """Return the latencies of all networks: measured where they are, predicted elsewhere if enough are measured."""
+    """Return the latencies of all networks: measured where they are, predicted elsewhere if enough are measured.
+
+    What was computed before of the same is taken from the cache folder: see `latency_keys`.
+    """
+    from search.table import Cost
+
+    found = _known(store, configuration, latencies)
+    behind = Behind(
+        origin=f"{configuration.device}, {short_description(configuration)} [{configuration_id(configuration)}]",
+        configuration=configuration,
+        **found.about,
+    )
+    cost = Cost(
+        name=name,
+        unit="ms",
+        title=f"latency on {configuration.device}, {configuration.runtime}",
+        values=found.values,
+        low=found.low,
+        high=found.high,
+        coverage=latencies.coverage,
+        measured=found.measured,
+        grades=found.grades,
+    )
+    return cost, behind
+
+
+def latency_folder() -> Path:
+    """Return the folder of kept latencies, beside that of exported fragments."""
+    from harness.commands.sources import cache_folder
+
+    return cache_folder().parent / "latencies"
+
+
+def _known(store: Store, configuration: Configuration, latencies: LatencySource) -> SpaceLatencies:
+    """Return a configuration's latencies, kept or computed."""
+    from harness.commands.kept_latencies import keep_latencies, kept_latencies
+    from harness.commands.latency_keys import latency_key
+    from harness.commands.prediction import space_of
+
+    def key() -> str:
+        return latency_key(
+            store, configuration, coverage=latencies.coverage, measured_only=latencies.measured_only
+        )
+
+    folder, before = latency_folder(), key()
+    found = kept_latencies(folder, before, len(space_of(configuration)))
+    if found is not None:
+        return found
+    found = computed_latencies(store, configuration, latencies)
+    if key() == before:  # else a campaign has stored more meanwhile, and it is not known what of it was read
+        try:
+            keep_latencies(folder, before, found)
+        except OSError as error:
+            typer.echo(
+                f"{folder}: cannot be written: {error.strerror or error}; the predictor is fitted anew each time",
+                err=True,
+            )
+    return found
+
+
+def computed_latencies(
+    store: Store, configuration: Configuration, latencies: LatencySource
+) -> SpaceLatencies:
+    """Return a configuration's latencies from its sessions, whatever is kept.
+
+    Raises: ConfigError when no network is measured.
+    """
     import numpy as np
 
+    from harness.commands.kept_latencies import SpaceLatencies
     from harness.commands.prediction import fit, load_measured, load_segments
     from search.latency.rungs import FEWEST
-    from search.table import NOT_MEASURED, Cost
+    from search.table import NOT_MEASURED
 
     measured = load_measured(store, configuration, coverage=latencies.coverage)
     count = len(measured.config)
@@ -130,26 +200,19 @@ def stored_latency(
         low[index], high[index] = row.interval_ms or (np.nan, np.nan)
     given = [row.grade for row in measured.rows]
     last = store.sessions(configuration, [measured.rows[0].graph_hash])[-1]
-    behind = Behind(
-        origin=f"{configuration.device}, {short_description(configuration)} [{configuration_id(configuration)}]",
-        configuration=configuration,
-        measured=len(given),
-        predicted=count - len(given) if ladder is not None else 0,
-        grades={grade: given.count(grade) for grade in "ABCD"},
-        predictor=None if ladder is None else ladder.chosen,
-        error=None if ladder is None else ladder.errors.mape,
-        conditions=last.conditions_before,
-        measured_utc=max(row.measured_utc for row in measured.rows),
-    )
-    cost = Cost(
-        name=name,
-        unit="ms",
-        title=f"latency on {configuration.device}, {configuration.runtime}",
+    return SpaceLatencies(
         values=values,
         low=low,
         high=high,
-        coverage=latencies.coverage,
         measured=is_measured,
         grades=grades,
+        about={
+            "measured": len(given),
+            "predicted": count - len(given) if ladder is not None else 0,
+            "grades": {grade: given.count(grade) for grade in "ABCD"},
+            "predictor": None if ladder is None else ladder.chosen,
+            "error": None if ladder is None else ladder.errors.mape,
+            "conditions": last.conditions_before,
+            "measured_utc": max(row.measured_utc for row in measured.rows),
+        },
     )
-    return cost, behind

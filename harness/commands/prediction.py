@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from harness.commands.stored import configuration_id, measure_command
 from harness.errors import ConfigError
 from harness.latencies import Latency, latencies
-from harness.records import Configuration
-from harness.stats import COVERAGE
+from harness.records import Configuration, SessionRecord
+from harness.stats import COVERAGE, session_ratios
 from harness.store import Store
 
 if TYPE_CHECKING:
@@ -122,8 +122,20 @@ def measured_networks(
 
 def load_segments(store: Store, configuration: Configuration) -> dict[str, float]:
     """Return the measured ratio of each segment of the space, by its text; empty when none is measured."""
-    rows = latencies(store, configuration, purpose="segment")
-    return {row.architecture: row.estimate.ratio for row in rows}
+    import numpy as np
+
+    if store.reference_latency(configuration) is None:
+        return {}
+    sessions: dict[str, list[SessionRecord]] = {}
+    for session in store.sessions(configuration, purpose="segment"):
+        sessions.setdefault(session.architecture, []).append(session)
+    ratios = {}
+    for architecture, found in sessions.items():
+        if len({session.model_digest for session in found}) > 1:
+            raise ValueError(f"segment {architecture}: sessions of different models are never merged")
+        # The ratio of `harness.stats.estimate`, without the interval and the findings that take most of its time.
+        ratios[architecture] = float(np.median([np.median(session_ratios(session)) for session in found]))
+    return ratios
 
 
 def check_enough(measured: Measured) -> None:

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from harness.errors import StoreError
 from harness.records import Configuration, Failure, ReferenceLatency, SessionRecord
+from harness.store.digests import sessions_digest
 from harness.store.raw import pack_raw, unpack_raw
 from harness.store.tables import CAMPAIGNS, CONFIGURATIONS, FAILURES, REFERENCE_LATENCIES, SESSIONS
 
@@ -163,6 +164,11 @@ class Store:
                 for row in connection.execute(query).mappings()
             ]
         return sorted(found, key=lambda session: (session.started_utc, session.session_id))
+
+    def sessions_digest(self, configuration: Configuration, purposes: Sequence[str] = ("network",)) -> str:
+        """Return a digest of all that is stored of a configuration's sessions of these purposes; equal ones, equal sessions."""
+        with self._begin() as connection:
+            return sessions_digest(connection, configuration.digest, purposes)
 
     def reference_latency(self, configuration: Configuration) -> ReferenceLatency | None:
         """Return the reference latency of a configuration that was measured last, None when it never was."""

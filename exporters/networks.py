@@ -19,6 +19,7 @@ from exporters.fragments import GLUE, Fragment, fragments_of
 from exporters.weights import Checkpoint, Weights, checkpoint_digest
 from space import Architecture, SpaceConfig
 from space.networks import build_head, build_network, build_op, build_reduction, build_stem
+from space.state_notes import noted_architecture
 
 _MIN_MAGNITUDE = 1e-6  # no zero and no denormal among random weights: either may run at another speed
 _SHOWN_KEYS = 4
@@ -163,6 +164,7 @@ def _checkpoint_state(checkpoint: Checkpoint) -> Mapping[str, Tensor]:
         raise ConversionError(
             f"checkpoint {path} is no state_dict; write torch.save(network.state_dict(), path)"
         )
+    _check_note(checkpoint, state)
     expected = build_network(checkpoint.architecture).state_dict()
     faults = [
         f"{word} {', '.join(keys[:_SHOWN_KEYS])}{f' and {len(keys) - _SHOWN_KEYS} more' * (len(keys) > _SHOWN_KEYS)}"
@@ -190,3 +192,17 @@ def _checkpoint_state(checkpoint: Checkpoint) -> Mapping[str, Tensor]:
             "name the architecture that it was trained as"
         )
     return state
+
+
+def _check_note(checkpoint: Checkpoint, state: object) -> None:
+    """Refuse weights that say they are another network's, whose shapes may be the same."""
+    noted, wanted = noted_architecture(state), checkpoint.architecture
+    if noted is None or (noted.config, str(noted)) == (wanted.config, str(wanted)):
+        return
+    of, to = (f"{one} of space {one.config.name!r}" for one in (noted, wanted))
+    if noted.config.name == wanted.config.name and noted.config != wanted.config:
+        of, to = f"{of} as it was ({noted.config})", f"{to} as it is now"
+    raise ConversionError(
+        f"checkpoint {checkpoint.path} holds the weights of {of}, not of {to}; "
+        "name the architecture and the space that it was trained as"
+    )

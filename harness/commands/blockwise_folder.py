@@ -64,7 +64,7 @@ def _write_files(folder: Path, answer: Answer, cache_dir: Path) -> None:
     from search.training.trained_files import save_trained
 
     student, library = answer.student, answer.searched.library
-    write_weights(folder / "weights.pt", student.weights)
+    write_weights(folder / "weights.pt", student.weights, student.architecture)
     if student.trained is not None and student.is_tuned:
         save_trained(folder / "network.harness", student.trained)
     answer.searched.signatures.save(folder / "signatures.json")

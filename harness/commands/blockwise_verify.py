@@ -43,7 +43,7 @@ def verify_students(
     finished = []
     for number, student in enumerate(students):
         path = work / f"student-{number}.pt"
-        digest = write_weights(path, student.weights)
+        digest = write_weights(path, student.weights, student.architecture)
         finished.append(Finished(architecture=student.architecture, path=path, digest=digest))
     configurations = {
         name: behind.configuration

@@ -16,6 +16,7 @@ from search.training.images import Task
 from search.training.sealed import content_digest
 from space import Architecture
 from space.networks import build_network
+from space.state_notes import with_note
 from space.whole_files import write_whole
 
 
@@ -32,14 +33,15 @@ def judge_on(task: Task, device: str = "cpu") -> Callable[[Architecture, State, 
     return judge_network
 
 
-def write_weights(path: Path, weights: State) -> str:
+def write_weights(path: Path, weights: State, architecture: Architecture) -> str:
     """Write a state dict that `harness export --checkpoint` reads, and return the content digest of the weights.
 
     Raises:
         ConfigError: the file cannot be written.
     """
     buffer = io.BytesIO()
-    torch.save({name: tensor.cpu() for name, tensor in weights.items()}, buffer)
+    state = {name: tensor.cpu() for name, tensor in weights.items()}
+    torch.save(with_note(state, architecture), buffer)
     try:
         write_whole(path, buffer.getvalue())
     except OSError as e:

@@ -1,4 +1,4 @@
-"""Weights as plain torch files, for other tools: the state dict alone, as `torch.save` writes it."""
+"""Weights as plain torch files, for other tools: the state dict alone, as `torch.save` writes it, with a note of its network."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 
 from harness.errors import ConfigError
 from search.training.trained import Trained
+from space.state_notes import with_note
 from space.whole_files import write_whole
 
 
@@ -19,7 +20,7 @@ def write_state(path: Path, trained: Trained) -> None:
         ConfigError: the file cannot be written.
     """
     buffer = io.BytesIO()
-    torch.save(dict(trained.weights), buffer)
+    torch.save(with_note(trained.weights, trained.architecture), buffer)
     try:
         if path.is_file() and path.read_bytes() == buffer.getvalue():
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from exporter_checks import random_image, run_model
 from exporters import ConversionError, Format, FragmentLibrary, Weights, link
 from exporters import weights as weights_module
 from exporters.networks import torch_network
-from space import MINI, Architecture
+from space import MINI, TINY, Architecture
 from space.networks import build_network
+from space.state_notes import with_note
 
 ARCHITECTURE = Architecture.parse("conv-mbconv+in/bconv", MINI)
 
@@ -109,6 +111,41 @@ def test_a_checkpoint_that_does_not_fit_is_refused_with_the_reason(
     weights = Weights.from_checkpoint(checkpoint(tmp_path, change), ARCHITECTURE)
     with pytest.raises(ConversionError, match=complaint):
         torch_network(ARCHITECTURE, weights)
+
+
+def test_weights_that_say_they_are_of_another_space_or_wiring_are_refused(tmp_path: Path) -> None:
+    """The shapes are the same in each: nothing but the note tells them apart."""
+    path, state = tmp_path / "trained.pt", trained_network().state_dict()
+    for text, config, complaint in (
+        (
+            str(ARCHITECTURE),
+            TINY,
+            r"holds the weights of conv-mbconv\+in/bconv of space 'tiny', not of .* of space 'mini'",
+        ),
+        (
+            "conv-mbconv/bconv",
+            MINI,
+            r"holds the weights of conv-mbconv/bconv of space 'mini', not of conv-mbconv\+in/",
+        ),
+        (
+            str(ARCHITECTURE),
+            replace(MINI, image_size=32),
+            r"'mini' as it was \(.*image_size=32.*\), not of .* as it is now",
+        ),
+    ):
+        torch.save(with_note(state, Architecture.parse(text, config)), path)
+        with pytest.raises(ConversionError, match=complaint) as refusal:
+            torch_network(ARCHITECTURE, Weights.from_checkpoint(path, ARCHITECTURE))
+        assert "name the architecture and the space that it was trained as" in str(refusal.value)
+
+
+def test_weights_that_say_they_are_of_this_network_are_taken(tmp_path: Path) -> None:
+    image = torch.from_numpy(random_image(MINI))
+    torch.save(with_note(trained_network().state_dict(), ARCHITECTURE), tmp_path / "trained.pt")
+    found = torch_network(
+        ARCHITECTURE, Weights.from_checkpoint(tmp_path / "trained.pt", ARCHITECTURE), folded=False
+    )
+    assert torch.equal(found(image), trained_network()(image))
 
 
 def test_a_refusal_reaches_whoever_opens_a_library(tmp_path: Path) -> None:

@@ -102,6 +102,23 @@ def test_weights_are_state_dicts_of_the_network(first: tuple[Path, Done]) -> Non
     network.load_state_dict(torch.load(first[0] / "weights-0/bconv.conv.pt", weights_only=True))
 
 
+def test_weights_of_one_space_are_not_exported_as_a_network_of_another(
+    tmp_path: Path, first: tuple[Path, Done]
+) -> None:
+    weights = str(first[0] / "weights-0/bconv.conv.pt")
+    done = run(
+        "sqlite://", "export", "bconv/conv", "--space", "mini", "--checkpoint", weights, "--format", "onnx",
+        "--output", str(tmp_path / "network.onnx"),
+    )  # fmt: skip
+    assert done.status == 4 and list(tmp_path.iterdir()) == []
+    for part in (
+        weights,
+        "bconv/conv of space 'tiny', not of bconv/conv of space 'mini'",
+        "name the architecture",
+    ):
+        assert part in done.stderr
+
+
 def test_jobs_threads_accelerator_and_cluster_reach_the_runner() -> None:
     assert Workers(jobs=3, threads=2, accelerator="cuda").runner() == LocalPool(
         processes=3, threads_each=2, device="cuda"

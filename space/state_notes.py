@@ -1,0 +1,41 @@
+"""State dicts that say of which network they are: of two spaces, or of two wirings, weights can have the same shapes.
+
+The note is an attribute of the `OrderedDict` itself, as torch's own `_metadata` is: `torch.save` keeps it, `torch.load` gives it
+back with `weights_only`, and to every other tool the file is a state dict as any other.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TypeVar
+
+from space.architecture import Architecture
+from space.config import SpaceConfig
+from space.errors import ArchitectureError
+
+Value = TypeVar("Value")
+_NAME = "harness_network"
+
+
+def with_note(state: Mapping[str, Value], architecture: Architecture) -> OrderedDict[str, Value]:
+    """Return a state dict with a note that it is of an architecture."""
+    noted = OrderedDict(state)
+    setattr(noted, _NAME, {"space": _plain(architecture.config), "architecture": str(architecture)})
+    return noted
+
+
+def noted_architecture(state: object) -> Architecture | None:
+    """Return the architecture that a state dict says it is of; None where it says nothing, or nothing of this version."""
+    note = getattr(state, _NAME, None)
+    if not isinstance(note, dict):
+        return None
+    try:
+        return Architecture.parse(note["architecture"], SpaceConfig(**note["space"]))
+    except (ArchitectureError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _plain(config: SpaceConfig) -> dict[str, object]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}

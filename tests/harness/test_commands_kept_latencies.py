@@ -254,7 +254,6 @@ FAULTS: dict[str, Callable[[bytes], bytes]] = {
     "no head": without_a_head,
     "arrays too short": shorter,
     "something else": lambda whole: b"\x80\x04K\x01." * 100,
-    "longer than any": lambda whole: whole + bytes(2 << 20),
 }
 
 
@@ -269,6 +268,13 @@ def test_a_file_that_is_damaged_or_foreign_is_written_anew(store: Store, folder:
     assert kept_latencies.kept_latencies(folder, path.stem, len(TINY)) is None
     assert same(answer(store, source), right)
     assert path.read_bytes() == whole
+
+
+def test_a_file_longer_than_any_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_latencies(tmp_path, "k", some(1))
+    (tmp_path / "k.latencies").open("ab").truncate(1 << 33)  # 8 GB, without taking the room
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} is read"))
+    assert kept_latencies.kept_latencies(tmp_path, "k", 4000) is None
 
 
 def test_without_a_folder_to_write_to_the_answer_is_the_same_and_a_line_says_why(

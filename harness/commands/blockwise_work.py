@@ -70,12 +70,12 @@ def signatures_of(library: BlockLibrary, setting: Setting) -> Signatures:
 def fine_tuner(library: BlockLibrary, setting: Setting) -> FineTune:
     """Return what fine-tunes networks from the library's weights, as units of work: what is done already is not done again."""
     from search.training.trained_files import trained_from
-    from search.work.running import run_units
 
     def tune(architectures: Sequence[Architecture]) -> list[Trained]:
         units = finetune_units(library, architectures, setting)
         setting.say(f"fine-tuning {len(units)} networks for {setting.recipe.epochs} epochs each")
-        done = run_units(units, setting.results, setting.runner, setting.say)
+        named = [(str(one), unit) for one, unit in zip(architectures, units, strict=True)]
+        done = _run(named, setting.recipe.epochs, "fine-tuning", setting)
         return [
             trained_from(setting.results.get(done[unit.key]), str(setting.results.path_of(done[unit.key])))
             for unit in units
@@ -88,7 +88,6 @@ def distilled(teacher: Trained, like: BlockLibrary, setting: Setting) -> BlockLi
     """Return the library of a new teacher, distilled as the blocks of another library were."""
     from harness.commands.distill import stage_units
     from search.blockwise.library import BlockLibrary, stage_from
-    from search.work.running import run_units
 
     units = [
         unit
@@ -96,7 +95,9 @@ def distilled(teacher: Trained, like: BlockLibrary, setting: Setting) -> BlockLi
         for unit in stage_units(teacher, setting.task, [place], like.stage(place).recipe, setting.results)
     ]
     setting.say(f"distilling {len(units)} stages of {teacher.architecture}")
-    done = run_units(units, setting.results, setting.runner, setting.say)
+    named = [(f"stage {place}", unit) for place, unit in enumerate(units)]
+    epochs = max(like.stage(place).recipe.epochs for place in range(like.config.stages))
+    done = _run(named, epochs, f"distilling {teacher.architecture}", setting)
     stages = tuple(stage_from(setting.results.get(done[unit.key])) for unit in units)
     return BlockLibrary(teacher=teacher, stages=stages)
 
@@ -185,3 +186,12 @@ def known_accuracies(folder: Path, library: BlockLibrary) -> Known:
         raise ConfigError(f"--trained {folder}: {error}") from error
     indices = np.flatnonzero(~np.isnan(found.values))
     return Known(indices=indices, accuracies=found.values[indices], origin=found.origin)
+
+
+def _run(units: Sequence[tuple[str, Unit]], epochs: int, title: str, setting: Setting) -> dict[str, str]:
+    """Run units, each with its name, and return the digest of each result by the unit's key."""
+    from harness.commands.training_view import run_shown
+
+    return run_shown(
+        units, epochs, setting.results, setting.runner, quiet=False, title=title, line=setting.say
+    )

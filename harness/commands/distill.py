@@ -66,11 +66,11 @@ def distill(
     All blocks of a stage learn at once, from features that the teacher computes once. 'harness search --method blockwise
     --library FOLDER' then puts networks together from them without training.
     """
+    from harness.commands.training_view import run_shown
     from search.blockwise.library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
     from search.training.tasks import load_task
     from search.training.trained_files import load_trained, save_trained, trained_digest
     from search.work.results import Results
-    from search.work.running import run_units
 
     trained = load_teacher(teacher, network)
     recipe = choose_recipe(typed)
@@ -97,7 +97,15 @@ def distill(
             typer.echo(text, err=True)
 
     units = stage_units(trained, images, stages, recipe, results)
-    done = run_units(units, results, runner, say)
+    done = run_shown(
+        [(f"stage {place}", unit) for place, unit in zip(stages, units, strict=True)],
+        recipe.epochs,
+        results,
+        runner,
+        quiet=quiet,
+        title=f"distilling {trained.architecture}",
+        line=say,
+    )
     save_trained(output / TEACHER, trained)
     made = [stage_from(results.get(done[unit.key])) for unit in units]
     for one in made:

@@ -287,6 +287,7 @@ def test_each_round_s_winner_teaches_the_next_and_the_same_command_trains_nothin
     assert 0 < first["flops"] < done.json["rounds"]["flops"]
     assert done.json["accuracy"]["fine_tuned"] is not None
     assert "all 2 rounds are done" in done.stderr
+    assert f"\n{first['winner']}: epoch 1 of 1, " in done.stderr and "finetune " not in done.stderr
     units = sorted(path.name for path in (own / "results" / "units").iterdir())
     assert len(units) == 2, "a fine-tuning in each round"
     kept = [path.stat().st_mtime_ns for path in (own / "results" / "units").iterdir()]

@@ -1,11 +1,18 @@
-"""What tests of several packages share: the folder of exported fragments, filled once in a test session."""
+"""What all tests share: Ctrl-C that works, and the folder of exported fragments, filled once in a test session."""
 
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C: a shell starts what it runs in the background deaf to it, and programs that tests start inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -68,7 +68,7 @@ def test_samples_come_once_a_second_while_the_worker_runs(agent, tmp_path, model
         assert sample["load_1m"] >= 0
         assert sample["throttled"] == session["conditions_before"]["throttled"] == 0x50000
     slices_ns = [event["at_ns"] for event in events if event["event"] == "slice"]
-    assert slices_ns[0] < samples[-1]["at_ns"] < slices_ns[-1]  # one clock
+    assert any(slices_ns[0] < sample["at_ns"] < slices_ns[-1] for sample in samples)  # one clock
 
 
 def test_the_supervisor_stays_off_the_measured_core_and_returns(client, models):

@@ -69,9 +69,12 @@ class Student:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Found:
-    """A search's candidates and students, each best first by validation images; `allowed` networks were within the limits."""
+    """A search's candidates and students, each best first by validation images.
 
-    allowed: int
+    `allowed` networks were within the limits; None where nobody counted them.
+    """
+
+    allowed: int | None
     candidates: tuple[Candidate, ...]
     students: tuple[Student, ...]
 

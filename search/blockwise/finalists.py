@@ -7,19 +7,17 @@ wanted, D is lowered by one and the rule goes on, down to 1, at which any other 
 arXiv:2107.10624) collects about 100 solutions of its integer programme in this way, each limited in what it has in common with
 those before.
 
-`from_scores` looks at every network of a space that can be enumerated, `from_programme` at none: there a finalist is one
-integer programme, in which "at least D stages away from that one" is a limit on a sum like any other.
+`from_scores` looks at every network of a space that can be enumerated, `from_list` at those it is given, and
+`search.blockwise.finalists_programme` at those that come first in a space of any size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from search.latency.features import FloatArray, IndexArray, block_digits
-from search.programme import Limit, Solution, solve
 from search.table import BoolArray
 from space import SpaceConfig
 
@@ -64,14 +62,29 @@ def from_scores(
     """
     if scores.shape != (len(config),) or allowed.shape != scores.shape:
         raise ValueError(f"scores {scores.shape}, allowed {allowed.shape}: give one a network, {len(config)}")
-    reach = _checked(config, count, distance)
-    candidates = np.flatnonzero(allowed & ~np.isnan(scores))
-    left = candidates[np.argsort(-scores[candidates], kind="stable")]
-    digits = block_digits(config, left)
-    chosen: list[int] = []  # places in `left`
+    reach = _checked(config.stages, count, distance)
+    left = np.flatnonzero(allowed & ~np.isnan(scores))
+    return from_list(block_digits(config, left), scores[left], count, distance=reach)
+
+
+def from_list(
+    digits: IndexArray, scores: FloatArray, count: int, *, distance: int = DISTANCE, least: int = 1
+) -> Finalists:
+    """Choose up to `count` of the networks with these blocks, `digits` (n, stages), by their scores (n,), higher first.
+
+    Of equal scores the earlier in the list comes first. The distance is lowered to `least` at most.
+
+    Raises:
+        ValueError: count or distance is below 1.
+    """
+    stages = digits.shape[1]
+    reach = _checked(stages, count, distance)
+    order = np.argsort(-scores, kind="stable")
+    digits, scores = digits[order], scores[order]
+    chosen: list[int] = []
     distances: list[int] = []
-    nearest = np.full(len(left), config.stages, dtype=np.int64)  # stages, to the nearest finalist so far
-    while len(chosen) < count and reach:
+    nearest = np.full(len(digits), stages, dtype=np.int64)  # stages, to the nearest finalist so far
+    while len(chosen) < count and reach >= least:
         free = np.flatnonzero(nearest >= reach)
         if not len(free):
             reach -= 1
@@ -81,60 +94,12 @@ def from_scores(
         distances.append(reach)
         nearest = np.minimum(nearest, (digits != digits[best]).sum(axis=1))
     return Finalists(
-        digits=digits[chosen], scores=scores[left[chosen]], distances=np.array(distances, dtype=np.int64)
+        digits=digits[chosen], scores=scores[chosen], distances=np.array(distances, dtype=np.int64)
     )
 
 
-def from_programme(
-    effects: FloatArray,
-    limits: Sequence[Limit],
-    count: int,
-    *,
-    distance: int = DISTANCE,
-    time_limit_s: float = 60.0,
-) -> Finalists:
-    """Choose up to `count` networks by sums of `effects` (stages, B) within limits, by one programme each.
-
-    Of sums that the solver holds equal (`search.programme.TIE`) any comes first, and the same one in every call. `time_limit_s`
-    is for each programme.
-
-    Raises:
-        ValueError: as `solve`, or count or distance is below 1.
-        HarnessError: a programme was not solved, or not in time.
-    """
-    stages = len(effects)
-    if count < 1 or distance < 1:
-        raise ValueError(f"{count} finalists at distance {distance}: give at least 1 of each")
-    reach = min(distance, stages)
-    found: list[Solution] = []
-    distances: list[int] = []
-    while len(found) < count and reach:
-        apart = [
-            Limit(name=f"overlap with {s.blocks}", costs=_at(effects.shape, s), upper=stages - reach)
-            for s in found
-        ]
-        best = solve(effects, [*limits, *apart], 1, time_limit_s=time_limit_s)
-        if not best:
-            reach -= 1
-            continue
-        found += best
-        distances.append(reach)
-    return Finalists(
-        digits=np.array([s.blocks for s in found], dtype=np.int64).reshape(-1, stages),
-        scores=np.array([s.score for s in found], dtype=np.float64),
-        distances=np.array(distances, dtype=np.int64),
-    )
-
-
-def _checked(config: SpaceConfig, count: int, distance: int) -> int:
+def _checked(stages: int, count: int, distance: int) -> int:
     """Return the distance to begin with."""
     if count < 1 or distance < 1:
         raise ValueError(f"{count} finalists at distance {distance}: give at least 1 of each")
-    return min(distance, config.stages)
-
-
-def _at(shape: tuple[int, ...], solution: Solution) -> FloatArray:
-    """Return 1 at the solution's blocks and 0 elsewhere, (stages, B): its sum counts the blocks in common."""
-    costs = np.zeros(shape)
-    costs[np.arange(shape[0]), list(solution.blocks)] = 1.0
-    return costs
+    return min(distance, stages)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from harness.errors import ConfigError
-from search.answers import nearest
+from search.answers import Nearest, nearest
 from search.blockwise.candidates import Candidate, Found, State, Student, quality
 from search.blockwise.finalists import DISTANCE, Finalists, from_scores
 from search.constraints import Constraint, allowed, amount_text
@@ -114,7 +114,8 @@ def choose(
     """
     mask = allowed(table, constraints, confident=confident)
     if not mask.any():
-        raise ConfigError(_none_within(table, constraints, confident))
+        closest = nearest(table, constraints, confident=confident)
+        raise ConfigError(none_within(table.config, constraints, closest, confident=confident))
     found = from_scores(table.config, table.accuracy.values, mask, plan.finalists, distance=plan.distance)
     return found, int(mask.sum())
 
@@ -181,7 +182,7 @@ def search_blockwise(
 ) -> Found:
     """Return the candidates, students and answer of a table that can be enumerated.
 
-    Where a space cannot be, take `finalists.from_programme` in place of `choose`, then `rescore` and `teach`.
+    Where a space cannot be, take `search.blockwise.by_programme.choose` in place of `choose`, then `rescore` and `teach`.
 
     Raises:
         ConfigError: no network is within the limits; the nearest one is named.
@@ -192,15 +193,17 @@ def search_blockwise(
     return Found(allowed=count, candidates=tuple(candidates), students=tuple(students))
 
 
-def _none_within(table: Table, constraints: Sequence[Constraint], confident: bool) -> str:
+def none_within(
+    config: SpaceConfig, constraints: Sequence[Constraint], closest: Nearest | None, *, confident: bool
+) -> str:
+    """Say that no network is within the limits, and what the nearest takes; None where not all of it is known of any."""
     limits = ", ".join(map(str, constraints))
     manner = ", with the far ends of intervals" if confident else ""
-    closest = nearest(table, constraints, confident=confident)
     if closest is None:
         return f"no network is within {limits}{manner}: of none is all of it known; measure more networks"
     takes = " and ".join(
         f"{s.constraint.subject} {amount_text(s.value, s.constraint.unit, digits=4)}, {s.excess:.1%} beyond {s.constraint}"
         for s in closest.shortfalls
     )
-    name = Architecture.from_index(closest.index, table.config)
+    name = Architecture.from_index(closest.index, config)
     return f"no network is within {limits}{manner}; the nearest is {name}: it takes {takes}"

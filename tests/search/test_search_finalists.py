@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search.blockwise.finalists import Finalists, from_programme, from_scores
+from search.blockwise import finalists_programme
+from search.blockwise.finalists import Finalists, from_list, from_scores
+from search.blockwise.finalists_programme import from_programme
 from search.latency.features import FloatArray, block_digits
 from search.programme import Limit
 from search.table import BoolArray
@@ -117,6 +119,50 @@ def test_programmes_find_finalists_where_networks_cannot_be_listed() -> None:
     for place, one in enumerate(found.digits):
         assert limit.total(one.tolist()) <= 11.0
         assert all((one != other).sum() >= 4 for other in found.digits[:place])
+
+
+@pytest.mark.parametrize("walks", [finalists_programme.WALKS, (1,), (4, 9)])
+@pytest.mark.parametrize("distance", [1, 2, 3])
+def test_programmes_find_them_beside_networks_of_which_more_is_known(
+    walks: tuple[int, ...], distance: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finalists_programme, "WALKS", walks)
+    random = np.random.default_rng(3)
+    effects = random.normal(size=(THREE.stages, len(THREE.blocks)))
+    costs = random.uniform(1, 2, size=effects.shape)
+    stages, digits = np.arange(THREE.stages), block_digits(THREE, np.arange(len(THREE)))
+    scores, total = effects[stages, digits].sum(axis=1), costs[stages, digits].sum(axis=1)
+    limit = float(np.quantile(total, 0.4))
+    known = random.choice(len(THREE), 60, replace=False)
+    may = random.random(60) < 0.5
+    within = total <= limit
+    within[known] = may
+    listed = from_scores(THREE, scores, within, 15, distance=distance)
+    planned = from_programme(
+        effects,
+        [Limit(name="latency", costs=costs, upper=limit)],
+        15,
+        distance=distance,
+        listed=digits[known],
+        allowed=may,
+    )
+    assert told(planned, THREE) == told(listed, THREE)
+    assert set(planned.indices(THREE)) & set(known[may].tolist()), "some are among those known"
+
+
+def test_where_all_networks_within_the_limits_are_found_programmes_end() -> None:
+    effects = np.random.default_rng(0).normal(size=(2, 4))
+    costs = np.arange(4.0) + np.zeros((2, 1))
+    found = from_programme(effects, [Limit(name="latency", costs=costs, upper=2.0)], 99, distance=2)
+    assert sorted(found.digits.sum(axis=1).tolist()) == [0, 1, 1, 2, 2, 2]
+
+
+def test_a_list_is_chosen_from_down_to_the_distance_that_is_asked_for() -> None:
+    digits = np.array([[0, 0], [0, 1], [1, 1], [2, 1]])
+    scores = np.array([1.0, 4.0, 3.0, 2.0])
+    assert from_list(digits, scores, 4, distance=2).digits.tolist() == [[0, 1], [1, 1], [2, 1], [0, 0]]
+    only = from_list(digits, scores, 4, distance=2, least=2)
+    assert (only.digits.tolist(), only.scores.tolist()) == ([[0, 1]], [4.0])
 
 
 def test_limits_that_nothing_meets_leave_no_finalist() -> None:

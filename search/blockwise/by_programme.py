@@ -1,0 +1,147 @@
+"""Finalists within limits in a space that nothing lists: by integer programmes over sums of scores and costs.
+
+    finalists = choose(config, scores, costs, constraints, 20)
+    finalists = ranked(config, choose(..., POOL), fitted.predict, 20)     # where predictions are no sums
+
+Scores are sums of what blocks add, as `sum` and `linear` predict them; for predictors that are no sums LANA's way (Molchanov et
+al. 2021, arXiv:2107.10624, about 100 solutions of its programme) gives a pool of diverse networks by a sum, which is then ranked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from harness.errors import ConfigError
+from search.amounts import Amount, Summed, decisive, digits_of, limits_on, meets
+from search.answers import Nearest, Shortfall
+from search.blockwise.finalists import DISTANCE, Finalists, from_list
+from search.blockwise.finalists_programme import from_programme
+from search.blockwise.searching import none_within
+from search.constraints import Constraint
+from search.latency.features import FloatArray, IndexArray
+from search.programme import Limit, index_of
+from search.programme_nearest import nearest_choice
+from space import SpaceConfig
+
+POOL = 100  # networks that a predictor which is no sum ranks
+
+
+def choose(
+    config: SpaceConfig,
+    scores: FloatArray,
+    costs: Mapping[str, Summed],
+    constraints: Sequence[Constraint],
+    count: int,
+    *,
+    distance: int = DISTANCE,
+    confident: bool = False,
+) -> Finalists:
+    """Choose up to `count` networks by sums of scores (stages, B), higher first, NaN where a block is not to be chosen.
+
+    What a network was measured to cost counts in place of its sum. `confident`: far ends of intervals meet the limits.
+    Raises: ConfigError when no network is within the limits, with the nearest one and what it takes; or as `limits_on`.
+    """
+    limits = limits_of(costs, constraints, confident=confident)
+    is_open = np.isfinite(scores)
+    if not is_open.any(axis=1).all():
+        stage = int(np.argmin(is_open.any(axis=1)))
+        raise ConfigError(
+            f"no block of stage {stage} of space {config.name!r} has a score; distil and sign the blocks of that stage"
+        )
+    kept = [] if is_open.all() else [Limit(name="blocks without a score", costs=1.0 - is_open, upper=0.0)]
+    known = measured(config, costs, constraints)
+    listed = np.array([digits_of(config, index) for index in known], dtype=np.int64).reshape(
+        -1, config.stages
+    )
+    may = np.array(
+        [
+            is_open[np.arange(config.stages), row].all()
+            and all(meets(costs[c.subject].at(index), c, confident=confident) for c in constraints)
+            for index, row in zip(known, listed, strict=True)
+        ],
+        dtype=np.bool_,
+    )
+    lowest = np.nanmin(np.where(is_open, scores, np.nan), axis=1, keepdims=True)
+    filled = np.where(is_open, scores, lowest)  # any number: a limit keeps these blocks out
+    found = from_programme(filled, [*limits, *kept], count, distance=distance, listed=listed, allowed=may)
+    if not len(found):
+        closest = nearest(config, costs, constraints, kept=kept, confident=confident)
+        raise ConfigError(none_within(config, constraints, closest, confident=confident))
+    return found
+
+
+def ranked(
+    config: SpaceConfig,
+    pool: Finalists,
+    predict: Callable[[IndexArray], FloatArray],
+    count: int,
+    *,
+    distance: int = DISTANCE,
+) -> Finalists:
+    """Choose up to `count` networks of a pool by their predictions."""
+    values = predict(np.array(pool.indices(config), dtype=np.int64))
+    return from_list(pool.digits, values, count, distance=distance)
+
+
+def limits_of(
+    costs: Mapping[str, Summed], constraints: Sequence[Constraint], *, confident: bool
+) -> list[Limit]:
+    """Return the limits on sums that constraints are; see `search.amounts.limits_on`."""
+    return [limit for one in constraints for limit in limits_on(costs[one.subject], one, confident=confident)]
+
+
+def measured(
+    config: SpaceConfig, costs: Mapping[str, Summed], constraints: Sequence[Constraint]
+) -> list[int]:
+    """Return the networks of which more than sums is known in what is limited, in canonical order."""
+    return sorted({index for one in constraints for index in costs[one.subject].known})
+
+
+def nearest(
+    config: SpaceConfig,
+    costs: Mapping[str, Summed],
+    constraints: Sequence[Constraint],
+    *,
+    kept: Sequence[Limit] = (),
+    confident: bool = False,
+) -> Nearest | None:
+    """Return the network whose worst excess over any limit is smallest; None where of none all is known."""
+    if not constraints:
+        return None
+    known = measured(config, costs, constraints)
+    digits = {index: digits_of(config, index) for index in known}
+    limits = limits_of(costs, constraints, confident=confident)
+    found = nearest_choice(limits, kept=kept, excluded=frozenset(digits.values()))
+    rest = [index for index in known if all(_holds(one, digits[index]) for one in kept)]
+    best: Nearest | None = None
+    for index in [*([] if found is None else [index_of(config, found)]), *rest]:
+        amounts = [costs[one.subject].at(index) for one in constraints]
+        one = _missed(index, amounts, constraints, confident)
+        if one is not None and (best is None or _worst(one) < _worst(best)):
+            best = one
+    return best
+
+
+def _missed(
+    index: int, amounts: Sequence[Amount], constraints: Sequence[Constraint], confident: bool
+) -> Nearest | None:
+    """Return by how much a network misses which limits; None where one cannot be told."""
+    values = [decisive(one, c, confident=confident) for one, c in zip(amounts, constraints, strict=True)]
+    if not np.isfinite(values).all():
+        return None
+    lacking = tuple(
+        Shortfall(constraint=constraint, value=value)
+        for constraint, value in zip(constraints, values, strict=True)
+        if not constraint.holds(np.array([value]))[0]
+    )
+    return Nearest(index=index, shortfalls=lacking)
+
+
+def _worst(one: Nearest) -> float:
+    return max((shortfall.excess for shortfall in one.shortfalls), default=float("-inf"))
+
+
+def _holds(limit: Limit, digits: Sequence[int]) -> bool:
+    return limit.lower <= limit.total(digits) <= limit.upper

@@ -1,0 +1,136 @@
+"""Finalists of a space that nothing lists, by sums over blocks: what `finalists.from_scores` chooses, by integer programmes.
+
+One programme gives networks best first, one after the other (`search.programme.in_order`), and the greedy rule takes from them.
+That is quick while few networks lie between two finalists: within D - 1 stages of one there are at most some hundreds for D of 2.
+Where they are too many to walk through, each finalist is a programme of its own, in which "at least D stages away from that one"
+is a limit on a sum like any other. Networks of which more is known than sums tell, such as a measured latency, are looked at one
+by one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from search.blockwise.finalists import DISTANCE, Finalists, from_list
+from search.latency.features import FloatArray, IndexArray
+from search.programme import Limit, in_order, solve
+from search.programme_solver import Blocks
+from search.table import BoolArray
+
+WALKS = (
+    300,
+    3_000,
+    30_000,
+)  # networks looked at, best first, before each finalist has a programme of its own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice:
+    """A network by its blocks, and its sum."""
+
+    blocks: Blocks
+    score: float
+
+
+def from_programme(
+    effects: FloatArray,
+    limits: Sequence[Limit],
+    count: int,
+    *,
+    distance: int = DISTANCE,
+    listed: IndexArray | None = None,
+    allowed: BoolArray | None = None,
+    time_limit_s: float = 60.0,
+) -> Finalists:
+    """Choose up to `count` networks by sums of `effects` (stages, B) within limits.
+
+    The limits are not for the networks with the blocks `listed` (n, stages): of those `allowed` (n,) says which may be chosen,
+    by the same sums. Of sums that the solver holds equal (`search.programme.TIE`) any comes first, and the same one in every
+    call. `time_limit_s` is for each programme.
+
+    Raises:
+        ValueError: as `solve`, or count or distance is below 1.
+        HarnessError: a programme was not solved, or not in time.
+    """
+    known = [] if listed is None else [tuple(row) for row in listed.tolist()]
+    apart = [
+        _Choice(blocks=row, score=_sum(effects, row))
+        for place, row in enumerate(known)
+        if allowed is None or allowed[place]
+    ]
+    reach = max(1, min(distance, len(effects)))
+    order = in_order(effects, limits, excluded=known, time_limit_s=time_limit_s)
+    walked: list[_Choice] = []
+    for most in WALKS:
+        walked += (_Choice(blocks=one.blocks, score=one.score) for one in islice(order, most - len(walked)))
+        is_all = len(walked) < most
+        # Of what lies behind the last one walked to, nothing may be taken yet.
+        some = [*walked, *(one for one in apart if is_all or one.score >= walked[-1].score)]
+        found = from_list(
+            np.array([one.blocks for one in some], dtype=np.int64).reshape(-1, len(effects)),
+            np.array([one.score for one in some]),
+            count,
+            distance=distance,
+            least=1 if is_all else reach,
+        )
+        if is_all or len(found) == count:
+            return found
+    return _one_by_one(effects, limits, count, reach, found, apart, known, time_limit_s)
+
+
+def _one_by_one(
+    effects: FloatArray,
+    limits: Sequence[Limit],
+    count: int,
+    reach: int,
+    begun: Finalists,
+    apart: Sequence[_Choice],
+    known: Sequence[Blocks],
+    time_limit_s: float,
+) -> Finalists:
+    """Go on from finalists at distance `reach`, each by a programme of its own."""
+    stages = len(effects)
+    free = sorted(apart, key=lambda one: -one.score)
+    found = [tuple(row) for row in begun.digits.tolist()]
+    scores, distances = begun.scores.tolist(), begun.distances.tolist()
+    while len(found) < count and reach:
+        away = [
+            Limit(name=f"overlap with {blocks}", costs=_at(effects.shape, blocks), upper=stages - reach)
+            for blocks in found
+        ]
+        best: list[_Choice] = [one for one in free if _is_away(one.blocks, found, reach)][:1]
+        for one in solve(effects, [*limits, *away], 1, excluded=known, time_limit_s=time_limit_s):
+            best.append(_Choice(blocks=one.blocks, score=one.score))
+        if not best:
+            reach -= 1
+            continue
+        chosen = max(best, key=lambda one: one.score)
+        found.append(chosen.blocks)
+        scores.append(chosen.score)
+        distances.append(reach)
+    return Finalists(
+        digits=np.array(found, dtype=np.int64).reshape(-1, stages),
+        scores=np.array(scores, dtype=np.float64),
+        distances=np.array(distances, dtype=np.int64),
+    )
+
+
+def _sum(effects: FloatArray, blocks: Blocks) -> float:
+    """Return a correctly rounded sum, as the programme's solutions have it."""
+    return math.fsum(float(row[block]) for row, block in zip(effects, blocks, strict=True))
+
+
+def _is_away(blocks: Blocks, found: Sequence[Blocks], reach: int) -> bool:
+    return all(sum(a != b for a, b in zip(blocks, other, strict=True)) >= reach for other in found)
+
+
+def _at(shape: tuple[int, ...], blocks: Blocks) -> FloatArray:
+    """Return 1 at a network's blocks and 0 elsewhere, (stages, B): its sum counts the blocks in common."""
+    costs = np.zeros(shape)
+    costs[np.arange(shape[0]), list(blocks)] = 1.0
+    return costs

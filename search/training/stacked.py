@@ -235,8 +235,9 @@ def _stacked_norm(members: Sequence[nn.BatchNorm2d]) -> nn.BatchNorm2d:
     state: dict[str, Any] = {}
     for name, tensor in first.state_dict().items():
         state[name] = torch.cat([one.state_dict()[name] for one in members]) if tensor.ndim else tensor
+    norm.to(first.weight.device, first.weight.dtype)  # first, or weights of double precision would be rounded
     norm.load_state_dict(state)
-    return norm.to(first.weight.device, first.weight.dtype)
+    return norm
 
 
 def _bias(layer: nn.Conv2d | nn.Linear) -> Tensor:

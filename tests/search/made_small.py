@@ -1,0 +1,69 @@
+"""A space, images and a teacher so small that a distillation takes a moment: nothing is trained, all is drawn from a seed."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+
+from search.training.augment import NONE
+from search.training.history import Epoch, Figures
+from search.training.images import Images, Task
+from search.training.recipe import Recipe
+from search.training.trained import Trained
+from space import Architecture, SpaceConfig
+from space.networks import build_network
+
+SMALL = SpaceConfig(name="small", ops=("conv", "mbconv"), widths=(4, 8), image_size=8, classes=4)
+BLOCKS = {str(block): block for block in SMALL.blocks}
+TEACHER = "conv-mbconv/mbconv"
+
+
+@cache
+def small_task(seed: int = 0, counts: tuple[int, int, int] = (40, 21, 17)) -> Task:
+    """Return a task of noise: synthetic train, val and test images with classes at random."""
+    random = np.random.default_rng(seed)
+
+    def some(count: int) -> Images:
+        return Images(
+            images=random.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8),
+            labels=random.integers(0, SMALL.classes, count),
+        )
+
+    train, val, test = map(some, counts)
+    return Task(
+        name="synthetic noise",
+        train=train,
+        val=val,
+        test=test,
+        classes=SMALL.classes,
+        mean=(0.5, 0.4, 0.3),
+        std=(0.2, 0.3, 0.25),
+        synthetic=True,
+        origin="drawn by a test",
+        source="synthetic noise",
+    )
+
+
+@cache
+def small_teacher(text: str = TEACHER, seed: int = 0, config: SpaceConfig = SMALL) -> Trained:
+    """Return a network of drawn weights as if it were trained; its running means are those of images drawn too."""
+    architecture = Architecture.parse(text, config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build_network(architecture)
+        for _ in range(20):
+            network(torch.randn(16, 3, config.image_size, config.image_size))
+    figures = Figures(images=2, loss=1.0, first=1, among_five=2)
+    epoch = Epoch(number=1, rate=0.1, train=figures, val=figures, train_ns=1, val_ns=1)
+    return Trained(
+        architecture=architecture,
+        task="synthetic noise",
+        synthetic=True,
+        recipe=Recipe(epochs=1, augmentation=NONE),
+        history=(epoch,),
+        test=figures,
+        weights=network.state_dict(),
+        environment={},
+    )

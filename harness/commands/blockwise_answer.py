@@ -70,6 +70,8 @@ def answer_document(answer: Answer) -> dict[str, Any]:
             for one in setting.constraints
         ],
         "networks_within_limits": searched.found.allowed,
+        "finalists_chosen_by": searched.choice.chosen,
+        "pool": pool_document(searched),
         "latencies": {name: str(behind) for name, behind in setting.costs.behind.items()},
         "predictor": predictor_document(searched, setting),
         "candidates": candidate_documents(searched, task.synthetic),
@@ -127,19 +129,15 @@ def student_document(answer: Answer, student: Student) -> dict[str, Any]:
 
 def costs_document(answer: Answer, student: Student) -> dict[str, Any]:
     """Return what a student costs; the latency of the finished model itself where it was measured."""
-    costs, index = answer.searched.table.costs, student.architecture.index
     found: dict[str, Any] = {}
-    for name, cost in costs.items():
-        one: dict[str, Any] = {"value": _number(cost.values[index]), "unit": cost.unit}
-        if cost.low is not None and cost.high is not None:
-            one |= {
-                "low": _number(cost.low[index]),
-                "high": _number(cost.high[index]),
-                "coverage": cost.coverage,
-            }
-        if cost.measured is not None and cost.grades is not None:
-            one["grade"] = str(cost.grades[index]) or None
-            one["source"] = "measured with random weights" if cost.measured[index] else "predicted"
+    for name, cost in answer.setting.costs.amounts.items():
+        amount = cost.at(student.architecture.index)
+        one: dict[str, Any] = {"value": _number(amount.value), "unit": cost.unit}
+        if cost.coverage is not None:
+            one |= {"low": _number(amount.low), "high": _number(amount.high), "coverage": cost.coverage}
+        if cost.is_latency:
+            one["grade"] = amount.grade or None
+            one["source"] = "measured with random weights" if amount.is_measured else "predicted"
         row = (answer.measured or {}).get(name, {}).get(str(student.architecture))
         if row is not None:
             low, high = row.interval_ms or (None, None)
@@ -163,7 +161,7 @@ def candidate_documents(searched: Searched, synthetic: bool) -> list[dict[str, A
     """Return the finalists, best first by their library's weights, with what was predicted of them."""
     candidates = searched.found.candidates
     intervals = prediction_intervals(searched.fitted, [one.architecture.index for one in candidates])
-    key = _word(synthetic) + searched.table.accuracy.metric
+    key = _word(synthetic) + searched.choice.metric
     percent = "_percent" if searched.fitted.in_percent else ""
     return [
         {
@@ -176,6 +174,12 @@ def candidate_documents(searched: Searched, synthetic: bool) -> list[dict[str, A
         }
         for one, (low, high) in zip(candidates, intervals, strict=True)
     ]
+
+
+def pool_document(searched: Searched) -> dict[str, Any] | None:
+    """Return the pool that the predictor ranked, None where it ranked all networks or is a sum itself."""
+    choice = searched.choice
+    return {"networks": choice.pool, "best_by_sum_of": choice.pool_by} if choice.pool else None
 
 
 def predictor_document(searched: Searched, setting: Setting) -> dict[str, Any]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from search.amounts import Priced
     from search.table import Cost
     from space import SpaceConfig
 
@@ -42,6 +43,13 @@ class SpaceCosts:
     behind: Mapping[str, Behind]
     blocks: Mapping[str, NDArray[np.float64]]
     sources: Mapping[str, str]
+
+    @property
+    def amounts(self) -> Mapping[str, Priced]:
+        """The costs, to be asked for single networks."""
+        from search.amounts import Listed
+
+        return {name: Listed(cost=cost) for name, cost in self.costs.items()}
 
 
 def costs_of(

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.commands.blockwise_choice import Choice, choose
 from harness.commands.blockwise_work import Setting, distilling_cost, fine_tuner, signatures_of, tuning_cost
 
 if TYPE_CHECKING:
@@ -18,11 +18,7 @@ if TYPE_CHECKING:
     from search.blockwise.library import BlockLibrary
     from search.blockwise.predictors_report import Report
     from search.blockwise.signatures import Signatures
-    from search.table import Table
-    from space import SpaceConfig
 
-PREDICTED = "predicted_val_top1"
-SCORE = "minus_loss_change_sum"  # of a predictor that was given no accuracies
 SHOWN_COVERAGE = 0.90
 
 
@@ -37,7 +33,7 @@ class Searched:
     signatures: Signatures
     fitted: Fitted
     report: Report | None
-    table: Table
+    choice: Choice
     found: Found
     flops: float
 
@@ -49,9 +45,9 @@ def search_round(library: BlockLibrary, setting: Setting) -> Searched:
     """
     from search.blockwise.plugged import judge_on
     from search.blockwise.predictors import evaluate, fit
-    from search.blockwise.searching import predicted_table, search_blockwise
+    from search.blockwise.searching import search_blockwise
 
-    say, config = setting.say, library.config
+    say = setting.say
     signatures = signatures_of(library, setting).with_columns(setting.costs.blocks)
     signatures = replace(signatures, notes={**signatures.notes, **setting.costs.sources})
     known = setting.known
@@ -63,26 +59,19 @@ def search_round(library: BlockLibrary, setting: Setting) -> Searched:
         seed=setting.seed,
     )
     report = evaluate(fitted, seed=setting.seed) if known is not None else None
-    table = predicted_table(
-        config,
-        lambda indices: predictions(fitted, indices, config),
-        setting.costs.costs,
-        metric=PREDICTED if fitted.in_percent else SCORE,
-        origin=(f"{setting.predictor} of signatures",),
-        synthetic=setting.task.synthetic,
-    )
+    choice = choose(fitted, signatures, setting)
 
     def told(candidate: Candidate) -> None:
         say(f"{candidate.architecture}: {candidate.plugged.top1:.2f} % with the library's weights")
 
     found = search_blockwise(
-        table,
-        setting.constraints,
+        library.config,
+        choice.finalists,
         library,
         setting.plan,
         judge_on(setting.task, setting.device),
         fine_tuner(library, setting),
-        confident=setting.confident,
+        allowed=choice.allowed,
         on_candidate=told,
     )
     flops = distilling_cost(library.teacher, library, setting.task) + sum(
@@ -95,21 +84,10 @@ def search_round(library: BlockLibrary, setting: Setting) -> Searched:
         signatures=signatures,
         fitted=fitted,
         report=report,
-        table=table,
+        choice=choice,
         found=found,
         flops=flops,
     )
-
-
-def predictions(fitted: Fitted, indices: NDArray[np.int64], config: SpaceConfig) -> NDArray[np.float64]:
-    """Return the predictions of networks (n,), NaN where the signature of a block is unknown."""
-    from search.latency.features import block_digits
-
-    values = np.full(len(indices), np.nan)
-    known = fitted.features.known[np.arange(config.stages), block_digits(config, indices)].all(axis=1)
-    if known.any():
-        values[known] = fitted.predict(indices[known])
-    return values
 
 
 def prediction_intervals(fitted: Fitted, indices: Sequence[int]) -> list[tuple[float | None, float | None]]:

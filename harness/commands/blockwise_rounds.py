@@ -48,9 +48,11 @@ def search_again(library: BlockLibrary, setting: Setting, budget: Budget) -> tup
 
 def most(teacher: Trained, like: BlockLibrary, setting: Setting) -> float:
     """Return the operations that a round with a teacher takes at most: as if it fine-tuned the largest networks."""
-    from space.costs import all_macs
+    from search.programme import index_of
+    from space.costs import block_costs
 
-    largest = int(all_macs(like.config).argmax())
+    dearest = [max(range(len(row)), key=lambda block: row[block].macs) for row in block_costs(like.config)]
+    largest = index_of(like.config, dearest)
     tuning = setting.plan.fine_tune * tuning_cost(teacher, largest, setting)
     return distilling_cost(teacher, like, setting.task) + tuning
 

@@ -7,15 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.commands.blockwise_choice import check_limits
 from harness.commands.blockwise_costs import SpaceCosts, costs_of
 from harness.commands.blockwise_options import Blockwise
 from harness.commands.blockwise_work import Setting, known_accuracies
 from harness.commands.selection import Selection, check_intervals
+from harness.commands.summed_costs import SummedCosts, summed_costs
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
     from search.blockwise.library import BlockLibrary
-    from search.blockwise.searching import Plan
     from search.training.recipe import Recipe
 
 
@@ -59,17 +60,22 @@ def prepare(
     from search.training.guide import Guide
     from search.training.tasks import load_task
     from search.work.results import Results
+    from space import is_enumerable
 
     config = library.config
     store = open_store(store_url)
+    costs: SpaceCosts | SummedCosts
     try:
-        costs = costs_of(store, config, selection.costs, selection.latencies, say)
+        if is_enumerable(config):
+            costs = costs_of(store, config, selection.costs, selection.latencies, say)
+        else:
+            costs = summed_costs(store, config, selection.costs, selection.latencies, say)
     finally:
         store.close()
-    if selection.confident:
+    if selection.confident and isinstance(costs, SpaceCosts):
         check_intervals(selection, costs.costs, costs.behind)
     plan = Plan(finalists=own.finalists, fine_tune=own.fine_tune, distance=own.distance)
-    _check_limits(selection, library, costs, plan)
+    check_limits(selection, config, costs, plan)
     known = None if own.trained is None else known_accuracies(own.trained, library)
     guide = Guide(library.teacher)
     return Setting(
@@ -108,20 +114,3 @@ def fine_tune_recipe(own: Blockwise, seed: int, library: BlockLibrary) -> Recipe
         raise ConfigError(f"--fine-tune-recipe {path}: cannot be read: {error}") from error
     except ConfigError as error:
         raise ConfigError(f"--fine-tune-recipe {path}: {error}") from error
-
-
-def _check_limits(selection: Selection, library: BlockLibrary, costs: SpaceCosts, plan: Plan) -> None:
-    """Raise ConfigError when no network of the space is within the limits, whatever its accuracy."""
-    import numpy as np
-
-    from search.blockwise.searching import choose, predicted_table
-
-    table = predicted_table(
-        library.config,
-        lambda indices: np.zeros(len(indices)),
-        costs.costs,
-        metric="none",
-        origin=(),
-        synthetic=False,
-    )
-    choose(table, selection.constraints, plan, confident=selection.confident)

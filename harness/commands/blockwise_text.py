@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import typer
 
 from harness.commands.blockwise_answer import costs_document
@@ -31,10 +30,7 @@ def print_blockwise(answer: Answer) -> None:
     typer.echo(
         f"predictor {searched.fitted.name} of {', '.join(searched.fitted.features.columns)}: {_judged(answer)}"
     )
-    limits = ", ".join(map(str, setting.constraints)) or "no limit"
-    unknown = int(np.isnan(searched.table.accuracy.values).sum())
-    rest = f"; {unknown:,} have a block that was not distilled, and cannot be found" if unknown else ""
-    typer.echo(f"{found.allowed:,} of {len(library.config):,} networks are within {limits}{rest}")
+    typer.echo(_chosen(answer))
     score = f"{word}predicted %" if searched.fitted.in_percent else f"{word}score"
     rows = [
         [str(one.architecture), f"{one.predicted:.3f}", f"{one.plugged.top1:.2f}", str(one.distance)]
@@ -43,7 +39,7 @@ def print_blockwise(answer: Answer) -> None:
     title = f"finalists with the library's weights, {len(rows)} of {len(found.candidates)}"
     print_table(title, ["network", score, f"{word}val %", "stages apart"], rows, right=[1, 2, 3])
     columns = ["network", f"{word}val % before", "after", f"{word}test % before", "after"]
-    for name, cost in searched.table.costs.items():
+    for name, cost in setting.costs.amounts.items():
         columns += [f"{name}{' ms' if cost.unit == 'ms' else ''}", "interval", "of"]
     print_table("students", columns, [_student(answer, one) for one in found.students], right=[1, 2, 3, 4])
     kept = (
@@ -58,6 +54,27 @@ def print_blockwise(answer: Answer) -> None:
         f"answer: {answer.student.architecture}, {kept}: {word}val {answer.student.val.top1:.2f} %, {word}test "
         f"{answer.student.test.top1:.2f} %{verdict}"
     )
+
+
+def _chosen(answer: Answer) -> str:
+    """Say of how many networks the finalists were chosen, and how."""
+    searched, choice = answer.searched, answer.searched.choice
+    networks = f"{len(searched.library.config):,} networks"
+    limits = ", ".join(map(str, answer.setting.constraints)) or "no limit"
+    rest = (
+        f"; {choice.unknown:,} have a block that was not distilled, and cannot be found"
+        if choice.unknown
+        else ""
+    )
+    if choice.allowed is not None:
+        return f"{choice.allowed:,} of {networks} are within {limits}{rest}"
+    way = f"{networks}, none listed: the finalists within {limits} are an integer programme's"
+    if choice.pool:
+        way = (
+            f"{networks}, none listed: an integer programme gave the {choice.pool} best within {limits} by the sum of "
+            f"{choice.pool_by}; {searched.fitted.name} is no sum, and ranked these alone"
+        )
+    return way + rest
 
 
 def _judged(answer: Answer) -> str:

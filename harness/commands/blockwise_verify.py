@@ -93,9 +93,9 @@ def is_within(student: Student, measured: dict[str, dict[str, Latency]], setting
 def _report(student: Student, measured: dict[str, dict[str, Latency]], setting: Setting) -> None:
     parts = []
     for name, rows in measured.items():
-        row, cost = rows.get(str(student.architecture)), setting.costs.costs[name]
+        row = rows.get(str(student.architecture))
         if row is not None:
-            before = cost.values[student.architecture.index]
+            before = setting.costs.amounts[name].at(student.architecture.index).value
             parts.append(
                 f"{name} {row.latency_ms:.3f} ms, {before:.3f} before ({row.latency_ms / before - 1:+.1%})"
             )

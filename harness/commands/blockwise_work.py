@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from harness.commands.blockwise_costs import SpaceCosts
 from harness.commands.library_signatures import signed
+from harness.commands.summed_costs import SummedCosts
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from search.work.results import Results
     from search.work.running import Runner
     from search.work.unit import Unit
-    from space import Architecture
+    from space import Architecture, SpaceConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,7 +45,7 @@ class Setting:
     """What all rounds of a search have in common; `recipe` is that of fine-tuning, `device` as torch names it."""
 
     task: Task
-    costs: SpaceCosts
+    costs: SpaceCosts | SummedCosts
     constraints: tuple[Constraint, ...]
     confident: bool
     plan: Plan
@@ -171,15 +172,21 @@ def known_accuracies(folder: Path, library: BlockLibrary) -> Known:
     """
     from harness.commands.trained_networks import stored_units
     from search.work.results import Results
+    from space import is_enumerable
     from space.accuracies import load_accuracies
     from space.dataset import DatasetError
 
-    for unit in stored_units(Results(folder=folder)):
+    units = stored_units(Results(folder=folder))
+    for unit in units:
         if unit.config["task"] != library.teacher.source:
             raise ConfigError(
                 f"--trained {folder}: its networks were trained on {unit.config['task']!r}, the library's teacher on "
                 f"{library.teacher.source!r}; give trainings on the same images"
             )
+    if not is_enumerable(
+        library.config
+    ):  # published files name networks by hashes, which cannot be looked up there
+        return _accuracies_of(folder, units, library.config)
     try:
         found = load_accuracies([folder], metric="val_top1", config=library.config)
     except DatasetError as error:
@@ -194,4 +201,32 @@ def _run(units: Sequence[tuple[str, Unit]], epochs: int, title: str, setting: Se
 
     return run_shown(
         units, epochs, setting.results, setting.runner, quiet=False, title=title, line=setting.say
+    )
+
+
+def _accuracies_of(folder: Path, units: Sequence[Unit], config: SpaceConfig) -> Known:
+    """Return the accuracies that finished trainings themselves tell, as `space.accuracies` reads them: means over seeds.
+
+    Raises: ConfigError when none of this space has finished.
+    """
+    from search.training.trained_files import trained_from
+    from search.work.results import Results
+
+    results = Results(folder=folder)
+    by_index: dict[int, list[float]] = {}
+    for unit in units:
+        if digest := results.result_of(unit):
+            trained = trained_from(results.get(digest), str(results.path_of(digest)))
+            if trained.architecture.config == config:
+                by_index.setdefault(trained.architecture.index, []).append(round(trained.best.val.top1, 3))
+    if not by_index:
+        raise ConfigError(
+            f"--trained {folder}: holds no finished training of space {config.name!r}; name a folder of 'harness train --space "
+            f"{config.name}'"
+        )
+    indices = sorted(by_index)
+    return Known(
+        indices=np.array(indices, dtype=np.int64),
+        accuracies=np.array([np.mean(by_index[index]) for index in indices]),
+        origin=(str(folder),),
     )

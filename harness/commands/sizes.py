@@ -17,6 +17,22 @@ if TYPE_CHECKING:
 def file_sizes(model_format: Format, cache_dir: Path, config: SpaceConfig) -> NDArray[np.float64]:
     """Return the bytes of every network's model file in canonical order, (len(config),).
 
+    Raises: ExportError when the fragments cannot be exported.
+    """
+    import numpy as np
+
+    blocks, constant = sizes_by_block(model_format, cache_dir, config)
+    sizes = np.array([constant])
+    for added in blocks:  # later stages change more slowly: they go before the earlier ones
+        sizes = (added[:, None] + sizes[None, :]).ravel()
+    return sizes
+
+
+def sizes_by_block(
+    model_format: Format, cache_dir: Path, config: SpaceConfig
+) -> tuple[NDArray[np.float64], float]:
+    """Return the bytes that each block adds to a model file in each stage, (stages, B), and a constant.
+
     A file is a skeleton and parts, and what a stage adds to either hardly depends on the other stages: so the sizes are those of
     one network and, for each stage, what each of its blocks adds there. For ONNX that is exact; in TFLite files padding differs
     by up to 128 bytes, 0.002 %. Exports the fragments that the cache lacks.
@@ -43,9 +59,8 @@ def file_sizes(model_format: Format, cache_dir: Path, config: SpaceConfig) -> ND
                 total += -total % recipe.alignment + part_sizes[digest]
             return total
 
-        count = len(config.blocks)
-        sizes = np.array([size(0)])
-        for stage in range(config.stages):  # later stages change more slowly: they go before the earlier ones
-            added = np.array([size(block * count**stage) for block in range(count)]) - size(0)
-            sizes = (added[:, None] + sizes[None, :]).ravel()
-    return sizes.astype(np.float64)
+        count, first = len(config.blocks), size(0)
+        added = [
+            [size(block * count**stage) - first for block in range(count)] for stage in range(config.stages)
+        ]
+    return np.array(added, dtype=np.float64), float(first)

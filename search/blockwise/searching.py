@@ -1,7 +1,8 @@
 """From predictions to a trained network: finalists, re-scored with their library's weights, the best of them fine-tuned.
 
     table = predicted_table(config, fitted.predict, costs, name="predicted val_top1", origin=("linear",))
-    found = search_blockwise(table, constraints, library, plan, judge, fine_tune)
+    finalists, allowed = choose(table, constraints, plan)     # of a space that is not enumerated: `by_programme.choose`
+    found = search_blockwise(config, finalists, library, plan, judge, fine_tune)
     found.best.architecture, found.best.val.top1, found.best.test.top1
 
 In four steps, each dearer a network than the one before and shown fewer of them (LANA, Molchanov et al. 2021,
@@ -170,27 +171,20 @@ def teach(
 
 
 def search_blockwise(
-    table: Table,
-    constraints: Sequence[Constraint],
+    config: SpaceConfig,
+    finalists: Finalists,
     library: Library,
     plan: Plan,
     judge: Judge,
     fine_tune: FineTune,
     *,
-    confident: bool = False,
+    allowed: int | None = None,
     on_candidate: Callable[[Candidate], None] = lambda candidate: None,
 ) -> Found:
-    """Return the candidates, students and answer of a table that can be enumerated.
-
-    Where a space cannot be, take `search.blockwise.by_programme.choose` in place of `choose`, then `rescore` and `teach`.
-
-    Raises:
-        ConfigError: no network is within the limits; the nearest one is named.
-    """
-    finalists, count = choose(table, constraints, plan, confident=confident)
-    candidates = rescore(table.config, finalists, library, judge, on_candidate)
+    """Return the candidates, students and answer of finalists; `allowed` networks are within the limits, if anyone counted."""
+    candidates = rescore(config, finalists, library, judge, on_candidate)
     students = teach(candidates, library, plan, judge, fine_tune)
-    return Found(allowed=count, candidates=tuple(candidates), students=tuple(students))
+    return Found(allowed=allowed, candidates=tuple(candidates), students=tuple(students))
 
 
 def none_within(

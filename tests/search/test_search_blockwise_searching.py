@@ -11,7 +11,7 @@ import pytest
 
 from harness.errors import ConfigError
 from search.blockwise.candidates import State
-from search.blockwise.searching import Plan, predicted_table, search_blockwise
+from search.blockwise.searching import Plan, choose, predicted_table, search_blockwise
 from search.constraints import parse_constraint
 from search.table import Cost, Table
 from search.training.history import Figures
@@ -79,9 +79,8 @@ def table(predicted: np.ndarray[Any, Any] | None = None) -> Table:
 
 
 def search(world: World, plan: Plan, limit: str = "pixel<2ms", predicted: Any = None) -> Any:
-    return search_blockwise(
-        table(predicted), [parse_constraint(limit)], world, plan, world.judge, world.fine_tune
-    )
+    finalists, allowed = choose(table(predicted), [parse_constraint(limit)], plan)
+    return search_blockwise(SPACE, finalists, world, plan, world.judge, world.fine_tune, allowed=allowed)
 
 
 def test_each_step_sees_only_the_best_of_the_step_before() -> None:

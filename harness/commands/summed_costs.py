@@ -1,0 +1,203 @@
+"""Costs of a space that nothing lists, as sums over blocks: latencies from the store, and the rest by arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.commands.latency_costs import Behind, LatencySource
+from harness.commands.stored import configuration_id, measure_command, short_description
+from harness.errors import ConfigError
+from harness.records import Configuration
+from harness.store import Store
+
+if TYPE_CHECKING:
+    from exporters import Format
+    from search.amounts import Priced, Summed, Total
+    from search.latency.additive import Additive
+    from space import SpaceConfig
+
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SummedCosts:
+    """What `blockwise_costs.SpaceCosts` holds, of a space of any size."""
+
+    costs: Mapping[str, Summed]
+    behind: Mapping[str, Behind]
+    blocks: Mapping[str, NDArray[np.float64]]
+    sources: Mapping[str, str]
+
+    @property
+    def amounts(self) -> Mapping[str, Priced]:
+        """The costs, to be asked for single networks."""
+        return self.costs
+
+
+def summed_costs(
+    store: Store,
+    config: SpaceConfig,
+    subjects: Sequence[str],
+    latencies: LatencySource,
+    say: Callable[[str], None],
+) -> SummedCosts:
+    """Return costs as sums over blocks: names of `search.constraints.PROPERTIES`, else devices of the store.
+
+    Raises: ConfigError, naming a device without enough measurements of the space and what to type, or what cannot be a sum.
+    """
+    from harness.commands.blockwise_costs import configuration_in
+    from search.blockwise.signatures import LATENCY
+    from search.constraints import PROPERTIES
+
+    if latencies.files:
+        raise ConfigError(
+            f"--latencies: a file names networks by hashes, and those of the {len(config)} networks of space {config.name!r} "
+            "cannot be looked up; measure with --store, and leave it out"
+        )
+    if latencies.measured_only:
+        raise ConfigError(
+            f"--measured-only: of the {len(config)} networks of space {config.name!r} hardly any is measured; leave it out: "
+            "measured latencies count where they are"
+        )
+    costs: dict[str, Summed] = {}
+    behind: dict[str, Behind] = {}
+    blocks, sources = {}, {}
+    for name in dict.fromkeys(subjects):
+        if name in PROPERTIES:
+            costs[name] = property_sums(name, config, say)
+            continue
+        configuration = configuration_in(store, name, latencies, config)
+        found = latency_sums(store, name, configuration, config, latencies.coverage)
+        costs[name], behind[name], blocks[LATENCY + name], sources[LATENCY + name] = found
+        if np.isinf(costs[name].margin):
+            say(
+                f"{name}: {behind[name].measured} measured networks are too few for intervals of {latencies.coverage:.0%}: "
+                f"predicted latencies have no upper bound there; measure more: {measure_command(configuration)} --models design:1"
+            )
+    return SummedCosts(costs=costs, behind=behind, blocks=blocks, sources=sources)
+
+
+def property_sums(name: str, config: SpaceConfig, say: Callable[[str], None]) -> Summed:
+    """Return what `joining.property_cost` does, as sums: of one for each stage and one more the largest, where it is memory."""
+    from search.amounts import Summed
+    from search.constraints import PROPERTIES
+
+    totals: list[Total]
+    if name in ("params", "macs"):
+        title = "parameters" if name == "params" else "multiply-accumulates of one image"
+        totals = [_counted(name, config)]
+    elif name == "memory":
+        title, totals = "weights and feature maps, by arithmetic", _memory(config)
+    else:
+        from harness.commands.sizes import sizes_by_block
+        from harness.commands.sources import cache_folder
+        from search.amounts import Total
+
+        model_format: Format = "onnx" if name == "onnx-size" else "tflite"
+        say(f"{name}: what each block adds to a file")
+        blocks, constant = sizes_by_block(model_format, cache_folder(), config)
+        title, totals = f"bytes of the {model_format} file", [Total(blocks=blocks, constant=constant)]
+    return Summed(name=name, unit=PROPERTIES[name], title=title, config=config, totals=tuple(totals))
+
+
+def latency_sums(
+    store: Store, name: str, configuration: Configuration, config: SpaceConfig, coverage: float
+) -> tuple[Summed, Behind, NDArray[np.float64], str]:
+    """Return a configuration's latencies in ms, what stands behind them, and the latency of each block with where it is from.
+
+    Raises: ConfigError when too few networks are measured for a predictor.
+    """
+    from harness.commands.prediction import check_enough, load_segments, measured_networks
+    from search.amounts import Amount, Summed, Total
+    from search.latency.additive import fit_additive
+    from space.segments import all_segments
+
+    measured = measured_networks(store, configuration, config, coverage=coverage)
+    check_enough(measured)
+    segments = load_segments(store, configuration)
+    parts = segments if len(segments) == len(all_segments(config)) else None
+    fitted = fit_additive(measured.indices, measured.ratios, config=config, parts=parts)
+    known = {}
+    for index, row in zip(measured.indices.tolist(), measured.rows, strict=True):
+        low, high = row.interval_ms or (np.nan, np.nan)
+        known[index] = Amount(value=row.latency_ms, low=low, high=high, grade=row.grade, is_measured=True)
+    cost = Summed(
+        name=name,
+        unit="ms",
+        title=f"latency on {configuration.device}, {configuration.runtime}",
+        config=config,
+        totals=(
+            Total(
+                blocks=fitted.blocks * measured.reference_ms,
+                constant=fitted.constant * measured.reference_ms,
+            ),
+        ),
+        margin=fitted.margin(coverage),
+        coverage=coverage,
+        known=known,
+    )
+    given = [row.grade for row in measured.rows]
+    last = store.sessions(configuration, [measured.rows[0].graph_hash])[-1]
+    behind = Behind(
+        origin=f"{configuration.device}, {short_description(configuration)} [{configuration_id(configuration)}]",
+        configuration=configuration,
+        measured=len(given),
+        predicted=len(config) - len(given),
+        grades={grade: given.count(grade) for grade in "ABCD"},
+        predictor=fitted.chosen,
+        error=fitted.errors.mape,
+        conditions=last.conditions_before,
+        measured_utc=max(row.measured_utc for row in measured.rows),
+    )
+    return cost, behind, *_block_latencies(fitted, parts, config, measured.reference_ms)
+
+
+def _block_latencies(
+    fitted: Additive, parts: Mapping[str, float] | None, config: SpaceConfig, reference_ms: float
+) -> tuple[NDArray[np.float64], str]:
+    """Return the latency of each block with the reduction after it, (stages, B) in ms, as `blockwise_costs.block_latencies`."""
+    from search.latency.parts import parts_by_block
+    from space.segments import Segment
+
+    if parts is None:
+        added = fitted.blocks - fitted.blocks.min(axis=1, keepdims=True)
+        return (
+            added * reference_ms,
+            f"what each block adds in the predictor {fitted.chosen}, over each stage's fastest block",
+        )
+    cells, _ = parts_by_block(parts, config)
+    reductions = [
+        parts[str(Segment(kind="reduction", stage=stage, config=config))] for stage in range(config.stages)
+    ]
+    whole: NDArray[np.float64] = (cells + np.array(reductions)[:, None]) * reference_ms
+    return whole, "segments measured as models of their own"
+
+
+def _counted(name: str, config: SpaceConfig) -> Total:
+    from search.amounts import Total
+    from space.costs import block_costs, fixed_cost
+
+    blocks = np.array(
+        [[getattr(cost, name) for cost in row] for row in block_costs(config)], dtype=np.float64
+    )
+    return Total(blocks=blocks, constant=float(getattr(fixed_cost(config), name)))
+
+
+def _memory(config: SpaceConfig) -> list[Total]:
+    """Return the sums whose largest is a network's memory: its weights, and the peak of one stage or of what all share."""
+    from search.amounts import Total
+    from space.memory import block_peaks, fixed_peak
+
+    params = _counted("params", config)
+    weights, constant = FLOAT_BYTES * params.blocks, FLOAT_BYTES * params.constant
+    totals = [Total(blocks=weights, constant=constant + fixed_peak(config))]
+    for stage, peaks in enumerate(block_peaks(config)):
+        blocks = weights.copy()
+        blocks[stage] += peaks
+        totals.append(Total(blocks=blocks, constant=constant))
+    return totals

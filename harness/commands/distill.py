@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from harness.commands.distil_recipes import Typed, choose_recipe, takes_recipe
@@ -182,6 +181,8 @@ def _document(library: BlockLibrary, task: Task, signatures: Signatures) -> dict
 
 
 def _print(library: BlockLibrary, task: Task, signatures: Signatures) -> None:
+    import numpy as np
+
     from harness.commands.tables import print_table
 
     synthetic = " synthetic" if task.synthetic else ""

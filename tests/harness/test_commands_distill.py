@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,10 @@ def test_a_library_is_of_one_teacher(library: Path, trained: Path, tmp_path: Pat
     assert found.status == 2 and "library of another teacher" in found.stderr
     found = run("distill", str(tmp_path / "nowhere"), "--output", str(tmp_path / "lib"))
     assert found.status == 2 and "nowhere" in found.stderr
+
+
+def test_the_command_line_starts_without_numpy() -> None:
+    """It takes longer than all else that `harness --help` and `harness devices` need."""
+    code = "import sys, harness.commands.app; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,13 +164,11 @@ def test_what_is_asked_for_and_what_it_is_a_ratio_to_are_in_the_key(store: Store
 
 
 def test_a_session_that_was_altered_under_its_old_name_is_seen(store: Store, tmp_path: Path) -> None:
-    import sqlite3
-
+    first, *_, last = (one.session_id for one in store.sessions(HERE))
     key = key_of(store)
-    with sqlite3.connect(tmp_path / "store.sqlite") as database:
+    with closing(sqlite3.connect(tmp_path / "store.sqlite")) as database, database:
         database.execute(
-            "update sessions set raw = (select raw from sessions where purpose = 'network' order by id desc limit 1) "
-            "where id = (select id from sessions where purpose = 'network' order by id limit 1)"
+            "update sessions set raw = (select raw from sessions where id = ?) where id = ?", (last, first)
         )
     assert key_of(store) != key
 

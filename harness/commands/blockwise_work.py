@@ -98,7 +98,7 @@ def distilled(teacher: Trained, like: BlockLibrary, setting: Setting) -> BlockLi
     setting.say(f"distilling {len(units)} stages of {teacher.architecture}")
     named = [(f"stage {place}", unit) for place, unit in enumerate(units)]
     epochs = max(like.stage(place).recipe.epochs for place in range(like.config.stages))
-    done = _run(named, epochs, f"distilling {teacher.architecture}", setting)
+    done = _run(named, epochs, "distilling", setting)
     stages = tuple(stage_from(setting.results.get(done[unit.key])) for unit in units)
     return BlockLibrary(teacher=teacher, stages=stages)
 

@@ -102,7 +102,7 @@ def distill(
         results,
         runner,
         quiet=quiet,
-        title=f"distilling {trained.architecture}",
+        title="distilling",
         line=say,
     )
     save_trained(output / TEACHER, trained)

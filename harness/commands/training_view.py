@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from search.work.unit import Unit
 
 PLAIN_SECONDS = 10  # between lines that tell of an epoch: a log of thousands of networks stays readable
+_BAR = 24
+_FIXED = (
+    _BAR + len("epochs") + len("left") + 2 * len("0:00:00") + 8
+)  # columns that the bar and its words take
+_FEWEST = 12  # columns of a description: fewer say nothing
 # The blocks of a stage are distilled in groups, one after the other, if memory holds no more at once.
 _EPOCH = re.compile(
     r"(?:blocks (?P<first>[0-9]+) to (?P<last>[0-9]+) of (?P<blocks>[0-9]+), )?epoch (?P<epoch>[0-9]+) of (?P<epochs>[0-9]+)"
@@ -57,7 +62,7 @@ class TrainingView:
         self._told_at = -float(PLAIN_SECONDS)
         self._progress = Progress(
             TextColumn("{task.fields[title]}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=_BAR),
             MofNCompleteColumn(),
             TextColumn("epochs"),
             TimeElapsedColumn(),
@@ -68,7 +73,10 @@ class TrainingView:
             disable=quiet or self._plain,
             speed_estimate_period=600.0,
         )
-        self._task = self._progress.add_task("", total=len(names) * epochs, title=title)
+        total = len(names) * epochs
+        self._task = self._progress.add_task("", total=total, title=title)
+        # Where a line is too long, rich takes from all its columns, and the bar goes first.
+        self._room = self._console.width - _FIXED - len(title) - len(f"{total}/{total}")
 
     def __enter__(self) -> TrainingView:
         self._progress.start()
@@ -94,7 +102,7 @@ class TrainingView:
             return
         number = self._epochs * _share(epoch)
         self._count(unit[1], number)
-        self._progress.update(self._task, description=named)
+        self._progress.update(self._task, description=self._cut(named))
         now = time.monotonic()
         if self._plain and (number == self._epochs or now - self._told_at >= PLAIN_SECONDS):
             self._told_at = now
@@ -109,6 +117,11 @@ class TrainingView:
     def _count(self, key: str, epochs: Fraction | int) -> None:
         self._done[key[:12]] = epochs
         self._progress.update(self._task, completed=float(sum(self._done.values())))
+
+    def _cut(self, text: str) -> str:
+        if len(text) <= self._room:
+            return text
+        return f"{text[: self._room - 1]}…" if self._room >= _FEWEST else ""
 
     def _say(self, text: str) -> None:
         if self._quiet:

@@ -53,6 +53,20 @@ def test_a_terminal_has_one_bar_over_the_epochs_of_all_units(
     assert lines == [] and any("conv/conv is done in 2.0 s, 1 of 2 units" in line for line in above)
 
 
+@pytest.mark.parametrize(
+    ("columns", "end"), [(80, "0:00:00 left -:--:--"), (100, "left -:--:-- stage 1, blocks 1 to 15 of 45,…")]
+)
+def test_a_narrow_terminal_cuts_the_text_and_keeps_the_bar(
+    columns: int, end: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_a_terminal(monkeypatch)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with TrainingView(NAMES, 4, quiet=False, title="distilling") as view:
+        view.tell(told_of_b(1, 15, 2))
+    last = shown(capsys.readouterr().err).splitlines()[-1]
+    assert re.match("distilling [━╸╺]{24} 1/8 epochs ", last) and last.rstrip().endswith(end)
+
+
 def test_every_epoch_counts_as_one_whatever_their_number(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,7 +1,9 @@
 """Out of memory: torch's errors of it told apart from others, and the batch that would fit, by trying.
 
 What a step needs depends on the layers, on how torch computes each and on what else fills the memory, so nothing is worked
-out: steps of half as many images are tried until one passes.
+out: steps of half as many images are tried until one passes. What ends the process cannot be told: the system's killer; or
+oneDNN, which does not look whether a kernel that it compiles has got memory for its code, and crashes (torch 2.13, near a limit
+on a process's address space).
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ import harness.store
 from harness.errors import StoreError
 from harness.latencies import latencies
 from harness.records import ReferenceLatency, SessionRecord
-from harness.store import Store, default_url
+from harness.store import VERSION, Store, default_url
 from harness.store.raw import MAX_BYTES, pack_raw, unpack_raw
 from harness.store.tables import METADATA
 
@@ -243,7 +243,13 @@ def test_a_reference_and_its_session_are_stored_together_or_not_at_all(store: St
 
 def test_a_store_is_made_with_its_folder_and_writes_ahead(store: Store, path: Path) -> None:
     assert rows(path, "pragma journal_mode") == [("wal",)]
-    assert rows(path, "select version_num from alembic_version") == [("0002",)]
+    assert rows(path, "select version_num from alembic_version") == [(VERSION,)]
+
+
+def test_a_store_of_the_present_version_opens_without_importing_alembic(store: Store, path: Path) -> None:
+    script = f"import sys; from harness.store import Store; Store({str(path)!r}).close(); print('alembic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_the_migrations_make_the_tables_that_the_code_uses(store: Store, path: Path) -> None:

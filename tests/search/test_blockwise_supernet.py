@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from made_small import small_task, small_teacher
 
 from harness.errors import HarnessError
 from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.features import Features
-from search.blockwise.supernet import Supernet, additive_scores, judge_paths, supernet_scores
+from search.blockwise.features import Features, teacher_features
+from search.blockwise.supernet import Supernet, additive_scores, judge_paths, supernet_scores, train_supernet
+from search.training.augment import Augmentation
 from space import TINY, SpaceConfig
 from space.networks import Stage
 
@@ -114,3 +117,75 @@ def test_a_loss_that_is_not_finite_is_refused() -> None:
     broken = as_features(train.inputs, torch.full_like(train.targets, float("inf")))
     with pytest.raises(HarnessError, match="supernet of stage 1: the loss of epoch 1 is"):
         supernet_scores(SMALL, STAGE, broken, train, replace(RECIPE, loss="mse"))
+
+
+def test_a_supernet_takes_the_steps_of_a_plain_loop_over_views() -> None:
+    recipe = DistilRecipe(epochs=3, batch=16, learning_rate=0.02, weight_decay=0.3, views=2, seed=4)
+    both, held_out = features(80), features(21, 1)  # two views of 40: two batches and a rest each
+    told: list[tuple[int, float]] = []
+    found = supernet_scores(SMALL, STAGE, both, held_out, recipe, on_epoch=lambda *of: told.append(of))
+    orders, paths = (torch.Generator().manual_seed(seed) for seed in (8, 9))
+    torch.manual_seed(4)
+    network = Supernet(SMALL, STAGE)
+    adam = torch.optim.Adam(network.parameters(), weight_decay=0.3)
+    means, taken = [], 0
+    for view in (0, 1, 0):
+        losses = []
+        for rows in torch.randperm(40, generator=orders).split(16):
+            adam.param_groups[0]["lr"] = 0.02 * (1 + math.cos(math.pi * taken / 9)) / 2
+            block = SMALL.blocks[int(torch.randint(21, (), generator=paths))]
+            wrong = network(both.inputs[40 * view + rows], block) - both.targets[40 * view + rows]
+            loss = (wrong.square().mean((0, 2, 3)) / both.variance).mean()
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            losses.append(loss.item())
+            taken += 1
+        means.append(sum(losses) / 3)
+    assert [number for number, _ in told] == [1, 2, 3]
+    np.testing.assert_allclose([loss for _, loss in told], means, rtol=1e-3)
+    with torch.no_grad():  # 21 images in batches of 16 are one, of all
+        wrong = network(held_out.inputs, SMALL.blocks[3]) - held_out.targets
+    wanted = (wrong.square().mean((0, 2, 3)) / both.variance).mean()
+    assert found[3] == pytest.approx(float(wanted), rel=0.01)
+
+
+def test_paths_are_judged_in_even_batches_of_which_every_image_counts_alike() -> None:
+    network, held_out = Supernet(SMALL, STAGE), features(21, 1)
+    before = {name: parameter.grad for name, parameter in network.named_parameters()}
+    (found,) = judge_paths(network, SMALL.blocks[5:6], held_out, torch.full((16, 1, 1), 2.0), batch=8)
+    total = 0.0
+    network.train()
+    for low, high in ((0, 7), (7, 14), (14, 21)):
+        with torch.no_grad():
+            wrong = network(held_out.inputs[low:high], SMALL.blocks[5]) - held_out.targets[low:high]
+        total += 2 * float(wrong.square().mean()) * (high - low)
+    assert found == pytest.approx(total / 21, rel=1e-5)
+    # Batches of unlike size: 20 in three are of 6, 7 and 7.
+    fewer = as_features(held_out.inputs[:20], held_out.targets[:20])
+    (uneven,) = judge_paths(network, SMALL.blocks[5:6], fewer, torch.ones(16, 1, 1), batch=7)
+    with torch.no_grad():
+        parts = [
+            ((network(fewer.inputs[a:b], SMALL.blocks[5]) - fewer.targets[a:b]).square().mean(), b - a)
+            for a, b in ((0, 6), (6, 13), (13, 20))
+        ]
+    assert uneven == pytest.approx(sum(float(error) * size for error, size in parts) / 20, rel=1e-5)
+    assert {name: parameter.grad for name, parameter in network.named_parameters()} == before  # none
+    few = as_features(held_out.inputs[:3], held_out.targets[:3])
+    assert judge_paths(network, SMALL.blocks[5:6], few, torch.ones(16, 1, 1), batch=16).shape == (1,)
+
+
+def test_a_supernet_learns_the_teachers_stage_on_the_recipes_views_and_is_judged_on_validation_images() -> (
+    None
+):
+    teacher, task = small_teacher(), small_task()
+    recipe = DistilRecipe(
+        epochs=2, batch=20, views=2, augmentation=Augmentation(rand_ops=0, cutout=0), seed=6, loss="mse"
+    )
+    found = train_supernet(teacher, task, 1, recipe)
+    with (
+        teacher_features(teacher, task, 1, views=2, augmentation=recipe.augmentation, seed=6) as learned,
+        teacher_features(teacher, task, 1, "val") as held_out,
+    ):
+        wanted = supernet_scores(teacher.architecture.config, 1, learned, held_out, recipe)
+    assert found.tolist() == wanted.tolist() and len(set(found)) > 10

@@ -183,9 +183,8 @@ def known_accuracies(folder: Path, library: BlockLibrary) -> Known:
                 f"--trained {folder}: its networks were trained on {unit.config['task']!r}, the library's teacher on "
                 f"{library.teacher.source!r}; give trainings on the same images"
             )
-    if not is_enumerable(
-        library.config
-    ):  # published files name networks by hashes, which cannot be looked up there
+    if not is_enumerable(library.config):
+        # Published files name networks by hashes, which nobody can look up there.
         return _accuracies_of(folder, units, library.config)
     try:
         found = load_accuracies([folder], metric="val_top1", config=library.config)

@@ -66,7 +66,10 @@ def from_programme(
     reach = max(1, min(distance, len(effects)))
     order = in_order(effects, limits, excluded=known, time_limit_s=time_limit_s)
     walked: list[_Choice] = []
-    for most in WALKS:
+    found = from_list(np.zeros((0, len(effects)), dtype=np.int64), np.zeros(0), count, distance=distance)
+    # Where all sums are equal, none comes first: a walk would go on from one cut to the next.
+    walks = (count, *(most for most in WALKS if most > count)) if np.ptp(effects, axis=1).any() else ()
+    for most in walks:
         walked += (_Choice(blocks=one.blocks, score=one.score) for one in islice(order, most - len(walked)))
         is_all = len(walked) < most
         # Of what lies behind the last one walked to, nothing may be taken yet.

@@ -30,7 +30,7 @@ REFERENCE_NS = 5_000_000
 MANY = CONFIGURATION  # 60 networks with two sessions, and all segments
 FEW = replace(CONFIGURATION, threads=4, cores=(0, 1, 2, 3))  # 12 networks with two sessions
 OP_COSTS = {"conv": 0.31, "mbconv": 0.12, "bconv": 0.19}  # of the reference
-STAGES = (1.3, 1.0, 0.8)
+STAGES = (1.3, 1.0, 0.8, 0.6, 0.5)
 WIRING = {"+in": 0.004, "+out": 0.007}
 FIXED = 0.02  # stem, reductions and head, each
 

@@ -150,6 +150,16 @@ def test_programmes_find_them_beside_networks_of_which_more_is_known(
     assert set(planned.indices(THREE)) & set(known[may].tolist()), "some are among those known"
 
 
+def test_where_no_network_is_better_than_another_finalists_are_within_limits_and_apart() -> None:
+    costs = np.random.default_rng(2).uniform(1, 2, (5, 45))
+    limit = Limit(name="latency", costs=costs, upper=6.0)
+    found = from_programme(np.zeros((5, 45)), [limit], 4, distance=3)
+    assert found.distances.tolist() == [3] * 4
+    for place, one in enumerate(found.digits):
+        assert limit.total(one.tolist()) <= 6
+        assert all((one != other).sum() >= 3 for other in found.digits[:place])
+
+
 def test_where_all_networks_within_the_limits_are_found_programmes_end() -> None:
     effects = np.random.default_rng(0).normal(size=(2, 4))
     costs = np.arange(4.0) + np.zeros((2, 1))

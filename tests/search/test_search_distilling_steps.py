@@ -19,6 +19,7 @@ from search.blockwise.distil_recipe import DistilRecipe
 from search.blockwise.distilling import _seed, distil_stage, fresh_stage, together_for
 from search.blockwise.features import teacher_features
 from search.blockwise.library import StageLibrary
+from search.blockwise.unfinished import NAME, Progress
 from search.training.augment import Augmentation
 from search.training.trained import Trained, trained_digest
 from space import BLOX, Block, SpaceConfig
@@ -200,6 +201,39 @@ def test_a_stopped_distillation_goes_on_with_its_own_inputs_alone(tmp_path: Path
     ):
         with pytest.raises(ConfigError, match=f"is of another distillation: {what}"):
             distil_stage(**{**usual, **changes}, folder=tmp_path)
+
+
+def test_a_group_after_the_one_that_was_stopped_begins_anew(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(QUICK, epochs=2)
+    usual: dict[str, Any] = {"recipe": recipe, "blocks": TWO, "together": 1}
+
+    def stop(*_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distil_stage(small_teacher(), small_task(), 1, folder=tmp_path, on_epoch=stop, **usual)
+    told: list[tuple[int, int, int]] = []
+    found = distil_stage(
+        small_teacher(), small_task(), 1, folder=tmp_path, on_epoch=lambda *of: told.append(of), **usual
+    )
+    assert told == [(0, 1, 2), (1, 1, 1), (1, 1, 2)]
+    whole = distil_stage(small_teacher(), small_task(), 1, **usual)
+    assert found.history.tolist() == whole.history.tolist() and found.nsr.tolist() == whole.nsr.tolist()
+
+
+def test_what_is_done_is_on_disk_at_once_and_of_one_identity(tmp_path: Path) -> None:
+    progress = Progress(tmp_path, {"stage": "0"})
+    progress.finish(0, {"mse": [1.0]})
+    progress.finish(4, {"mse": [2.0]})
+    again = Progress(tmp_path, {"stage": "0"})
+    assert again.done == {0: {"mse": [1.0]}, 4: {"mse": [2.0]}} and again.unfinished is None
+    with pytest.raises(ConfigError, match="is of another distillation: teacher is None in it, and abc now"):
+        Progress(tmp_path, {"stage": "0", "teacher": "abc"})
+    (tmp_path / NAME).write_bytes((tmp_path / NAME).read_bytes()[:-9])
+    with pytest.raises(ConfigError, match="remove it to distil from the start"):
+        Progress(tmp_path, {"stage": "0"})
+    again.remove()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_features_larger_than_what_memory_may_hold_lie_in_files_of_just_their_size(

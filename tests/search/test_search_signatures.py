@@ -72,6 +72,7 @@ def test_a_device_s_latencies_are_added_without_touching_the_rest() -> None:
     assert "latency:desk" not in first.columns
     assert set(second.columns) == {*first.columns, "latency:desk"}
     assert second.columns["nsr"].tobytes() == first.columns["nsr"].tobytes()
+    assert (second.with_columns({"nsr": np.ones(SHAPE)}).column("nsr") == 1).all()  # in place of the former
 
 
 def test_an_unknown_column_is_refused_with_the_nearest_name() -> None:

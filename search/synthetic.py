@@ -27,7 +27,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from search.latency.features import block_digits
-from space import BLOX, Block, SpaceConfig
+from space import BLOX, Block, SpaceConfig, check_enumerable
 from space.accuracies import SYNTHETIC, Accuracies
 
 FloatArray = NDArray[np.float64]
@@ -60,6 +60,7 @@ def synthetic_accuracies(
         raise ValueError(
             f"{trainings} trainings and a missing share of {missing}; give at least 1, and 0 to 1"
         )
+    check_enumerable(config, "synthetic accuracies", "take a space of fewer stages")
     landscape = (_mixed if rule == "mixed" else _weakest)(config, np.random.default_rng((seed, 0)))
     spread = float(landscape.std())
     scaled = (landscape - landscape.mean()) / (spread if spread > 0 else 1.0)

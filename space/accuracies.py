@@ -8,6 +8,8 @@ from os import PathLike
 from typing import TYPE_CHECKING, TypeAlias
 
 from space.config import BLOX, SpaceConfig
+from space.enumerable import check_enumerable
+from space.errors import ArchitectureError
 from space.places import Named, place_of
 
 if TYPE_CHECKING:
@@ -85,5 +87,10 @@ def load_accuracies(
             names the file, the value and the remedy.
     """
     from space.accuracy_files import read_accuracies  # numpy and YAML are needed only here
+    from space.dataset.errors import DatasetError
 
+    try:
+        check_enumerable(config, "accuracies of a whole space", "read trainings with space.accuracy_files")
+    except ArchitectureError as error:
+        raise DatasetError(str(error)) from error
     return read_accuracies(paths, metric, epoch, seeds, allow_pickle, config, architecture_column)

@@ -28,7 +28,7 @@ from search.constraints import Constraint, allowed, amount_text
 from search.latency.features import FloatArray, IndexArray
 from search.table import Cost, Table
 from search.training.history import Figures
-from space import Architecture, SpaceConfig
+from space import Architecture, SpaceConfig, check_enumerable
 from space.accuracies import Accuracies
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def predicted_table(
     Raises:
         ConfigError: no network at all has a prediction.
     """
+    check_enumerable(config, metric, "choose by programmes: search.blockwise.by_programme")
     values = np.asarray(predict(np.arange(len(config))), dtype=np.float64)
     if np.isnan(values).all():
         raise ConfigError(

@@ -13,7 +13,7 @@ import numpy as np
 from harness.errors import ConfigError
 from search.latency.features import FloatArray, block_digits
 from search.latency.judging import check_ratios
-from space import BLOX, ArchitectureError, Block, SpaceConfig
+from space import BLOX, ArchitectureError, Block, SpaceConfig, check_enumerable
 from space.segments import Segment
 
 SHOWN = 3  # absent parts that a message names
@@ -25,6 +25,7 @@ def parts_sum(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> FloatAr
     Raises:
         ConfigError: a part is absent, is no segment of the space, or its ratio is not finite and above 0.
     """
+    check_enumerable(config, "sums of parts", "take `parts_by_block`")
     table, constant = parts_by_block(parts, config)
     digits = block_digits(config, np.arange(len(config)))
     total: FloatArray = np.full(len(config), constant)

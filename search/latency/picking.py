@@ -16,7 +16,7 @@ from search.latency.features import (
     standardised,
 )
 from search.latency.ladder import Ladder, check_indices
-from space import BLOX, SpaceConfig
+from space import BLOX, SpaceConfig, check_enumerable
 
 CANDIDATES = 30_000  # networks looked at; of a larger space a sample, for the fold predictors may be slow
 PENALTY = 1.0  # keeps the leverage finite while fewer networks are measured than there are features
@@ -44,6 +44,7 @@ def next_networks(
         raise ConfigError(
             f"the ladder is of space {ladder.known.config.name!r} and not of {config.name!r}; give its space"
         )
+    check_enumerable(config, "networks to measure next", "measure a design, e.g. --models design:1")
     candidates = np.setdiff1d(np.arange(len(config)), measured)
     if not 1 <= count <= len(candidates):
         raise ConfigError(

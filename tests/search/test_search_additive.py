@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from harness.errors import ConfigError
+from search.blockwise.searching import predicted_table
 from search.latency.additive import additive_rungs, fit_additive
 from search.latency.features import FloatArray, block_digits, block_features, standardised
 from search.latency.intervals import margin
 from search.latency.parts import parts_sum
 from search.latency.rungs import RUNGS, Known, Training
-from space import DEEP, MINI, SpaceConfig
+from search.synthetic import synthetic_accuracies
+from space import DEEP, MINI, ArchitectureError, SpaceConfig
 from space.segments import all_segments
 
 SUMS = ("macs", "sum", "affine", "ridge", "corrected", "pairs")
@@ -107,3 +111,19 @@ def test_networks_are_measured_within_the_margin_as_often_as_it_says() -> None:
         errors = np.abs(ratios[60:] / predicted - 1)
         inside, count = inside + int((errors <= fitted.margin(0.9)).sum()), count + len(errors)
     assert 0.85 < inside / count < 0.97  # 480 networks: the standard error is 1.4 points
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: parts_sum(made_parts(DEEP), DEEP),
+        lambda: synthetic_accuracies(DEEP),
+        lambda: predicted_table(
+            DEEP, lambda indices: indices, {}, metric="made up", origin=(), synthetic=True
+        ),
+    ],
+    ids=["parts_sum", "synthetic_accuracies", "predicted_table"],
+)
+def test_what_would_need_an_array_over_such_a_space_is_refused(ask: Callable[[], object]) -> None:
+    with pytest.raises(ArchitectureError, match="184528125 networks of space 'deep' are too many to list"):
+        ask()

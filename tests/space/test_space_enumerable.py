@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from space import DEEP, SPACES, TINY, Architecture, ArchitectureError, is_enumerable
+from space.accuracies import load_accuracies
 from space.costs import all_macs, all_params
 from space.dataset import DatasetError, bench_dataset, keys, read_dataset, write_dataset
 from space.dataset.keys import digests_at, indices_of
@@ -42,6 +43,11 @@ def test_samples_and_designs_of_deep_are_drawn_without_listing_it() -> None:
 def test_costs_of_all_its_networks_are_refused(ask: Callable[..., object]) -> None:
     with pytest.raises(ArchitectureError, match="184528125 networks of space 'deep' are too many to list"):
         ask(DEEP)
+
+
+def test_accuracies_of_all_its_networks_are_refused_before_a_file_is_read() -> None:
+    with pytest.raises(DatasetError, match="accuracies of a whole space: the 184528125 networks"):
+        load_accuracies("nowhere.csv", config=DEEP)
 
 
 def test_all_its_networks_and_a_hash_are_refused_with_what_to_write_instead() -> None:

@@ -71,7 +71,9 @@ def test_times_are_a_networks_equal_share() -> None:
     assert [(epoch.train_ns, epoch.val_ns) for epoch in found[1].history] == [(50, 150), (350, 450)]
 
 
-def test_a_stopped_training_knows_the_best_weights_of_epochs_before(tmp_path: Path) -> None:
+def test_a_stopped_training_knows_the_best_weights_of_epochs_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     falling = dataclasses.replace(RECIPE, epochs=3, learning_rate=1.0, weight_decay=0, seed=2)
     whole = train_together(BOTH, small_task(), falling)
     first, second = (one.best.number for one in whole)
@@ -84,12 +86,21 @@ def test_a_stopped_training_knows_the_best_weights_of_epochs_before(tmp_path: Pa
     with pytest.raises(KeyboardInterrupt):
         train_together(BOTH, small_task(), falling, tmp_path, on_epoch=stop)
     with pytest.raises(ConfigError, match="another training: architecture"):
-        train_together(BOTH[::-1], small_task(), falling, tmp_path)
+        train_together([BOTH[0], BOTH[0]], small_task(), falling, tmp_path)
     resumed = train_together(BOTH, small_task(), falling, tmp_path)
     for one, other in zip(resumed, whole, strict=True):
         assert one.history == other.history and one.test == other.test
         assert all(torch.equal(tensor, other.weights[name]) for name, tensor in one.weights.items())
         assert one.environment == other.environment
+        network = build_network(one.architecture)
+        network.load_state_dict(dict(one.weights))
+        for images, figures in ((small_task().val, one.best.val), (small_task().test, one.test)):
+            assert judge(network, images, small_task()).loss == pytest.approx(figures.loss, rel=1e-4)
+    real = together.environment_of
+    monkeypatch.setattr(together, "environment_of", lambda place: {**real(place), "torch_version": "0.1"})
+    (elsewhere, _) = train_together(BOTH, small_task(), falling, tmp_path)
+    assert elsewhere.environment != resumed[0].environment
+    assert "0.1" in elsewhere.environment["torch_version"] != "0.1"  # both are told
 
 
 def test_networks_learn_together_even_where_the_caller_wants_no_gradients() -> None:
@@ -156,6 +167,12 @@ def test_stacked_layers_keep_what_the_members_were_made_with() -> None:
     for layer in (nn.Conv2d(2, 2, 1, bias=False), nn.Linear(2, 2, bias=False)):
         with pytest.raises(TypeError, match="has no bias; layers of a space have one"):
             stack([layer, layer])
+    pair = [nn.Sequential(nn.Conv2d(3, 2, 1), nn.Conv2d(2, 3, 1)) for _ in range(2)]
+    images = torch.randn(2, 3, 4, 4)
+    wanted = torch.cat(
+        [one(images) for one in pair], 1
+    )  # of one input: what comes behind is each member's own
+    torch.testing.assert_close(stack(pair, shared_input=True)(images), wanted)
     network = build_network(BOTH[0])
     StackedNetworks([network, network])
     assert list(network.state_dict()) == list(

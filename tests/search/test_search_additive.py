@@ -119,7 +119,7 @@ def test_networks_are_measured_within_the_margin_as_often_as_it_says() -> None:
         lambda: parts_sum(made_parts(DEEP), DEEP),
         lambda: synthetic_accuracies(DEEP),
         lambda: predicted_table(
-            DEEP, lambda indices: indices, {}, metric="made up", origin=(), synthetic=True
+            DEEP, lambda indices: indices.astype(np.float64), {}, metric="made up", origin=(), synthetic=True
         ),
     ],
     ids=["parts_sum", "synthetic_accuracies", "predicted_table"],

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from search.blockwise.candidates import Student
 
 CANDIDATES = 10  # shown
+_SOURCES = {
+    "measured with the weights of this answer": "this model, measured",
+    "measured with random weights": "random weights, measured",
+}
 
 
 def print_blockwise(answer: Answer) -> None:
@@ -40,7 +44,7 @@ def print_blockwise(answer: Answer) -> None:
     print_table(title, ["network", score, f"{word}val %", "stages apart"], rows, right=[1, 2, 3])
     columns = ["network", f"{word}val % before", "after", f"{word}test % before", "after"]
     for name, cost in setting.costs.amounts.items():
-        columns += [f"{name}{' ms' if cost.unit == 'ms' else ''}", "interval", "of"]
+        columns += [f"{name} ms", "interval", "of"] if cost.is_latency else [name]
     print_table("students", columns, [_student(answer, one) for one in found.students], right=[1, 2, 3, 4])
     kept = (
         "fine-tuned"
@@ -89,6 +93,8 @@ def _judged(answer: Answer) -> str:
 
 
 def _student(answer: Answer, student: Student) -> list[str]:
+    from search.constraints import amount_text
+
     trained = student.trained
     cells = [
         str(student.architecture),
@@ -97,10 +103,13 @@ def _student(answer: Answer, student: Student) -> list[str]:
         f"{student.plugged_test.top1:.2f}",
         "-" if trained is None else f"{trained.test.top1:.2f}",
     ]
-    for one in costs_document(answer, student).values():
+    for name, one in costs_document(answer, student).items():
         value, low, high = one["value"], one.get("low"), one.get("high")
+        if not answer.setting.costs.amounts[name].is_latency:
+            cells.append("unknown" if value is None else amount_text(value, one["unit"], digits=4))
+            continue
         cells.append("unknown" if value is None else f"{value:.4g}")
         cells.append("" if low is None or high is None else f"{low:.3f} .. {high:.3f}")
         grade = f", grade {one['grade']}" if one.get("grade") else ""
-        cells.append(f"{one.get('source', 'arithmetic')}{grade}")
+        cells.append(f"{_SOURCES.get(one['source'], one['source'])}{grade}")
     return cells

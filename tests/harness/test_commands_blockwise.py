@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,19 @@ def test_every_accuracy_on_made_up_images_says_so(answered: Done, library: Path,
     lines = search(store, library, "--max-latency", LIMIT).stdout
     assert "synthetic val" in lines
     assert "synthetic validation images" in lines
+
+
+def test_the_table_says_what_each_student_costs_with_units(library: Path, store: Path) -> None:
+    done = search(
+        store, library, "--max-latency", LIMIT, "--constraint", "params<1M", "--constraint", "memory<9MB"
+    )
+    assert done.status == 0, done.stderr
+    table = done.stdout[done.stdout.index("students") :]
+    assert re.search(r"made-up ms +interval +of +params +memory *\n", table)
+    network, *cells = re.split(r"  +", table.splitlines()[2].strip())
+    assert cells[-2] == f"{Architecture.parse(network, TINY).params / 1e3:.4g}k"
+    assert re.fullmatch(r"[\d.]+KB", cells[-1])
+    assert cells[-3].startswith("random weights, measured, grade ")
 
 
 def test_the_answer_holds_what_repeats_it(answered: Done, library: Path) -> None:

@@ -8,21 +8,12 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-import numpy as np
-import torch
+from made_library import made_stage, made_teacher
 from made_space import MANY, add_sessions, calibrate, new_store
 
 from harness.records import Configuration
-from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.library import BlockLibrary, StageLibrary, save_library
-from search.training.augment import NONE
-from search.training.epochs import judge
-from search.training.history import Epoch
-from search.training.recipe import Recipe
-from search.training.tasks import load_task
-from search.training.trained import Trained, trained_digest
-from space import DEEP, Architecture, SpaceConfig
-from space.networks import Stage, build_network
+from search.blockwise.library import BlockLibrary, save_library
+from space import DEEP, SpaceConfig
 from space.sampling import select_models
 from space.segments import all_segments
 
@@ -34,42 +25,8 @@ NETWORKS = tuple(product(BLOCKS, repeat=DEEP.stages))  # all that the library ca
 
 def write_deep_library(folder: Path) -> Path:
     """Write a library of the same few blocks in every stage."""
-    architecture, task = Architecture.parse("/".join(["conv"] * DEEP.stages), DEEP), load_task(SOURCE, DEEP)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = build_network(architecture)
-        weights = [tuple(Stage(block, width).state_dict() for block in BLOCKS) for width in DEEP.widths]
-    val, test = judge(network, task.val, task), judge(network, task.test, task)
-    teacher = Trained(
-        architecture=architecture,
-        task=task.name,
-        synthetic=task.synthetic,
-        recipe=Recipe(epochs=1, batch=20, learning_rate=0.02, augmentation=NONE, seed=0),
-        history=(Epoch(number=1, rate=0.02, train=val, val=val, train_ns=1, val_ns=1),),
-        test=test,
-        weights=network.state_dict(),
-        environment={"made": "by a test"},
-        source=task.source,
-    )
-    ones = np.ones(len(BLOCKS))
-    stages = tuple(
-        StageLibrary(
-            config=DEEP,
-            teacher=trained_digest(teacher),
-            task=teacher.task,
-            source=teacher.source,
-            stage=stage,
-            recipe=DistilRecipe(epochs=1, batch=20),
-            blocks=BLOCKS,
-            weights=weights[stage],
-            history=ones[None],
-            mse=ones,
-            nsr=ones,
-            seconds=1.0,
-            environment={"made": "by a test"},
-        )
-        for stage in range(DEEP.stages)
-    )
+    teacher = made_teacher("/".join(["conv"] * DEEP.stages), config=DEEP, source=SOURCE)
+    stages = tuple(made_stage(teacher, stage, BLOCKS) for stage in range(DEEP.stages))
     save_library(folder, BlockLibrary(teacher=teacher, stages=stages))
     return folder
 

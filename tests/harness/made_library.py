@@ -23,7 +23,7 @@ from search.training.recipe import Recipe
 from search.training.records import write_trainings
 from search.training.tasks import load_task
 from search.training.trained import Trained, trained_digest
-from space import TINY, Architecture
+from space import TINY, Architecture, Block, SpaceConfig
 from space.networks import Stage, build_network
 from space.segments import all_segments
 
@@ -33,9 +33,11 @@ BLOCKS = tuple(block for block in TINY.blocks if "bconv" not in (block.op0, bloc
 DEVICE = replace(MANY, space="tiny")
 
 
-def made_teacher(name: str = "conv/conv", seed: int = 0) -> Trained:
+def made_teacher(
+    name: str = "conv/conv", seed: int = 0, *, config: SpaceConfig = TINY, source: str = SOURCE
+) -> Trained:
     """Return a teacher of random weights with honest figures of what they are worth."""
-    architecture, task = Architecture.parse(name, TINY), load_task(SOURCE, TINY)
+    architecture, task = Architecture.parse(name, config), load_task(source, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build_network(architecture)
@@ -53,20 +55,21 @@ def made_teacher(name: str = "conv/conv", seed: int = 0) -> Trained:
     )
 
 
-def made_stage(teacher: Trained, stage: int) -> StageLibrary:
+def made_stage(teacher: Trained, stage: int, blocks: Sequence[Block] = BLOCKS) -> StageLibrary:
     """Return a stage of random blocks, said to be distilled for an epoch."""
+    config = teacher.architecture.config
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stage)
-        weights = tuple(Stage(block, TINY.widths[stage]).state_dict() for block in BLOCKS)
-    ones = np.ones(len(BLOCKS))
+        weights = tuple(Stage(block, config.widths[stage]).state_dict() for block in blocks)
+    ones = np.ones(len(blocks))
     return StageLibrary(
-        config=TINY,
+        config=config,
         teacher=trained_digest(teacher),
         task=teacher.task,
         source=teacher.source,
         stage=stage,
         recipe=DistilRecipe(epochs=1, batch=20),
-        blocks=BLOCKS,
+        blocks=tuple(blocks),
         weights=weights,
         history=ones[None],
         mse=ones,

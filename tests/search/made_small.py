@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
 
+from search.blockwise.distil_recipe import DistilRecipe
+from search.blockwise.distilling import fresh_stage
+from search.blockwise.library import StageLibrary
 from search.training.augment import NONE
 from search.training.history import Epoch, Figures
 from search.training.images import Images, Task
 from search.training.recipe import Recipe
-from search.training.trained import Trained
+from search.training.trained import Trained, trained_digest
 from space import Architecture, SpaceConfig
 from space.networks import build_network
 
 SMALL = SpaceConfig(name="small", ops=("conv", "mbconv"), widths=(4, 8), image_size=8, classes=4)
 BLOCKS = {str(block): block for block in SMALL.blocks}
 TEACHER = "conv-mbconv/mbconv"
+RECIPE = DistilRecipe(epochs=1, batch=20)
+TEXTS = ("mbconv", "conv-conv+out", "conv")  # not in canonical order
 
 
 @cache
@@ -46,6 +53,12 @@ def small_task(seed: int = 0, counts: tuple[int, int, int] = (40, 21, 17)) -> Ta
     )
 
 
+def pixels(images: np.ndarray) -> torch.Tensor:
+    """Return images as the task normalises them, (n, 3, 8, 8)."""
+    scaled = (images / 255 - small_task().mean) / small_task().std
+    return torch.tensor(scaled, dtype=torch.float32).permute(0, 3, 1, 2)
+
+
 @cache
 def small_teacher(text: str = TEACHER, seed: int = 0, config: SpaceConfig = SMALL) -> Trained:
     """Return a network of drawn weights as if it were trained; its running means are those of images drawn too."""
@@ -67,3 +80,26 @@ def small_teacher(text: str = TEACHER, seed: int = 0, config: SpaceConfig = SMAL
         weights=network.state_dict(),
         environment={},
     )
+
+
+def drawn_stage(stage: int, texts: tuple[str, ...] = TEXTS, **changes: Any) -> StageLibrary:
+    """Return blocks of fresh weights as if they were distilled."""
+    blocks = tuple(BLOCKS[text] for text in texts)
+    found = StageLibrary(
+        config=SMALL,
+        teacher=trained_digest(small_teacher()),
+        task="synthetic noise",
+        source="synthetic noise",
+        stage=stage,
+        recipe=RECIPE,
+        blocks=blocks,
+        weights=tuple(
+            fresh_stage(RECIPE, stage, block, SMALL.widths[stage]).state_dict() for block in blocks
+        ),
+        history=np.full((1, len(blocks)), 0.5),
+        mse=np.arange(1.0, 1 + len(blocks)),
+        nsr=np.arange(10.0, 10 + len(blocks)),
+        seconds=1.0,
+        environment={"threads": "1"},
+    )
+    return dataclasses.replace(found, **changes)

@@ -48,6 +48,8 @@ def test_every_path_computes_what_the_block_with_these_weights_computes() -> Non
         stage.cell.op1.load_state_dict(network.last[block.op1].state_dict())
         stage.reduction.load_state_dict(network.reduction.state_dict())
         assert torch.equal(network(x, block), stage(x)), str(block)
+    first, last = (dict(ops.named_parameters()) for ops in (network.first, network.last))
+    assert first.keys() == last.keys() and all(first[name] is not last[name] for name in first)
 
 
 def test_training_lowers_the_error_on_held_out_features() -> None:

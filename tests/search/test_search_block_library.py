@@ -9,15 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from made_small import BLOCKS, SMALL, small_task, small_teacher
+from made_small import BLOCKS, RECIPE, SMALL, TEXTS, drawn_stage, pixels, small_task, small_teacher
 from torch.nn.functional import cross_entropy
 
 from harness.errors import ConfigError
-from search.blockwise import features as features_module
 from search.blockwise import signing
-from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.distilling import distil_stage, fresh_stage
-from search.blockwise.features import teacher_features, teacher_network
+from search.blockwise.features import teacher_features
 from search.blockwise.library import (
     BlockLibrary,
     StageLibrary,
@@ -26,41 +23,13 @@ from search.blockwise.library import (
     stage_content,
     stage_from,
 )
-from search.blockwise.packing import pack, unpack
 from search.blockwise.plugged import judge_on, write_weights
 from search.blockwise.signing import block_sizes, sign
 from search.blockwise.stage_errors import judge_stages, stacked_stages
-from search.training.augment import Augmentation
 from search.training.sealed import content_digest
 from search.training.trained import trained_digest
 from space import Architecture
 from space.networks import Stage, build_network
-
-RECIPE = DistilRecipe(epochs=1, batch=20)
-TEXTS = ("mbconv", "conv-conv+out", "conv")  # not in canonical order
-
-
-def drawn_stage(stage: int, texts: tuple[str, ...] = TEXTS, **changes: Any) -> StageLibrary:
-    """Return blocks of fresh weights as if they were distilled."""
-    blocks = tuple(BLOCKS[text] for text in texts)
-    found = StageLibrary(
-        config=SMALL,
-        teacher=trained_digest(small_teacher()),
-        task="synthetic noise",
-        source="synthetic noise",
-        stage=stage,
-        recipe=RECIPE,
-        blocks=blocks,
-        weights=tuple(
-            fresh_stage(RECIPE, stage, block, SMALL.widths[stage]).state_dict() for block in blocks
-        ),
-        history=np.full((1, len(blocks)), 0.5),
-        mse=np.arange(1.0, 1 + len(blocks)),
-        nsr=np.arange(10.0, 10 + len(blocks)),
-        seconds=1.0,
-        environment={"threads": "1"},
-    )
-    return dataclasses.replace(found, **changes)
 
 
 def library_of(*stages: StageLibrary | None) -> BlockLibrary:
@@ -71,10 +40,8 @@ def classed(weights: Any, architecture: Architecture, images: np.ndarray) -> tor
     """Return a network's logits in evaluation mode."""
     network = build_network(architecture)
     network.load_state_dict(dict(weights))
-    task = small_task()
-    scaled = torch.tensor((images / 255 - task.mean) / task.std, dtype=torch.float32).permute(0, 3, 1, 2)
     with torch.no_grad():
-        return network.eval()(scaled)
+        return network.eval()(pixels(images))
 
 
 def test_an_assembled_network_has_each_stages_own_blocks_and_the_teachers_ends() -> None:
@@ -170,34 +137,6 @@ def test_a_stage_reads_back_whole_and_a_damaged_one_is_refused(tmp_path: Path) -
         load_library(tmp_path)
 
 
-def test_packed_weights_of_another_length_type_or_layer_are_refused() -> None:
-    block = BLOCKS["conv-mbconv"]
-    state = Stage(block, 4).state_dict()
-    turned = pack(dict(reversed(state.items())), block, 4)  # the order is the block's, not the dictionary's
-    packed = pack(state, block, 4)
-    assert all(torch.equal(turned[name], packed[name]) for name in packed)
-    assert packed["values"].dtype == torch.float32 and packed["counts"].dtype == torch.int64
-    marked = {**packed, "counts": torch.arange(len(packed["counts"]))}
-    counts = [int(tensor) for name, tensor in unpack(marked, block, 4).items() if not tensor.ndim]
-    assert counts == list(range(len(counts))) and len(counts) > 3
-    for changes, told in (
-        ({"values": packed["values"][1:]}, "values are torch.float32"),
-        ({"values": packed["values"].double()}, "values are torch.float64"),
-        ({"counts": packed["counts"][1:]}, "counts are torch.int64"),
-        ({"counts": packed["counts"].float()}, "counts are torch.float32"),
-        ({"values": None}, "values are not there"),
-    ):
-        with pytest.raises(ConfigError, match=f"^block conv-mbconv: its {told}"):
-            unpack({**packed, **changes}, block, 4)
-    for wrong, told in (
-        ({**state, "more": torch.zeros(1)}, r"more is \(1,\) in the weights, not there in the block"),
-        ({**state, "reduction.shallow.0.bias": torch.zeros(7)}, r"bias is \(7,\) in the weights, \(8,\)"),
-        ({name: state[name] for name in list(state)[1:]}, "is not there in the weights"),
-    ):
-        with pytest.raises(ConfigError, match=rf"^block conv-mbconv of width 4: .*{told}"):
-            pack(wrong, block, 4)
-
-
 def test_signatures_are_those_of_each_block_in_the_teachers_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signing, "BATCH", 8)  # 21 images: two batches and a rest
     monkeypatch.setattr(signing, "together_for", lambda *of: 2)  # three blocks: two, then one
@@ -239,18 +178,6 @@ def test_signatures_are_those_of_each_block_in_the_teachers_place(monkeypatch: p
     assert told == [1]
 
 
-def test_features_for_signatures_lie_on_disk_where_memory_may_not_hold_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    sizes: list[int] = []
-    real = features_module._file_of
-    monkeypatch.setattr(
-        features_module, "_file_of", lambda size, folder: sizes.append(size) or real(size, folder)
-    )
-    sign(library_of(drawn_stage(0), None), small_task(), memory_bytes=0)
-    assert sizes == [21 * 4 * (4 * 8 * 8 + 8 * 4 * 4)]
-
-
 def test_sizes_of_a_block_are_the_difference_that_it_makes_to_a_network() -> None:
     sizes = block_sizes(SMALL)
     for place in (0, 1):
@@ -287,47 +214,6 @@ def test_judging_stages_weighs_images_alike_and_uses_running_means() -> None:
             wrong = (alone.eval()(features.inputs) - features.targets).square().mean((0, 2, 3))
     assert whole[0][1] == pytest.approx(float(wrong.mean()), rel=1e-5)
     assert whole[1][1] == pytest.approx(float((wrong / features.variance).mean()), rel=1e-5)
-
-
-def test_features_of_more_images_than_the_teacher_sees_at_once_have_their_true_variance(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(features_module, "BATCH", 16)  # 40 images: two batches and a rest
-    before = torch.get_rng_state()
-    with torch.enable_grad(), teacher_features(small_teacher(), small_task(), 0, views=2) as found:
-        network = teacher_network(small_teacher())
-        with torch.no_grad():
-            wanted = network.stages[0](found.inputs)
-        torch.testing.assert_close(found.targets, wanted, rtol=1e-4, atol=1e-5)
-        assert not found.targets.requires_grad and torch.equal(found.inputs[:40], found.inputs[40:])
-        variance = wanted.double().var((0, 2, 3), correction=0)
-        torch.testing.assert_close(found.variance.double(), variance, rtol=1e-4, atol=1e-9)
-    assert torch.equal(torch.get_rng_state(), before)
-    varied = Augmentation(rand_ops=0, cutout=0)
-    some = []
-    for seed in (0, 1, 0):
-        with teacher_features(small_teacher(), small_task(), 0, augmentation=varied, seed=seed) as one:
-            some.append(one.inputs.clone())
-    assert torch.equal(some[0], some[2]) and not torch.equal(some[0], some[1])
-
-
-def test_a_channel_that_hardly_varies_is_given_a_small_part_of_the_mean_variance() -> None:
-    def variance(values: list[list[float]]) -> list[float]:
-        return features_module._variance(torch.tensor(values)[:, None, None, :]).tolist()  # (n, 1, 1, c)
-
-    assert variance([[0.0, 5.0], [2.0, 5.0]]) == pytest.approx([1.0, 5e-7])  # half of 1, one millionth of it
-    tiny = float(torch.finfo(torch.float32).tiny)
-    assert variance([[3.0, 5.0], [3.0, 5.0]]) == pytest.approx([tiny, tiny], rel=1e-6)
-    assert variance([[0.1], [0.1], [0.1]])[0] > 0  # rounding below zero is none
-
-
-def test_a_stage_that_the_space_lacks_and_images_that_do_not_fit_are_refused() -> None:
-    for stage in (-1, 2):
-        with pytest.raises(ConfigError, match=f"no stage {stage}; its stages are 0 to 1"):
-            distil_stage(small_teacher(), small_task(), stage, RECIPE)
-    fewer = dataclasses.replace(SMALL, classes=3)
-    with pytest.raises(ConfigError, match="classes"):
-        distil_stage(small_teacher(config=fewer), small_task(), 0, RECIPE)
 
 
 def test_a_plugged_network_is_judged_on_the_split_that_is_named(tmp_path: Path) -> None:

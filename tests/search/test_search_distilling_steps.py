@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from made_small import BLOCKS, SMALL, small_task, small_teacher
+from made_small import BLOCKS, SMALL, pixels, small_task, small_teacher
 
 from harness.errors import ConfigError, HarnessError
 from search.blockwise import distilling
-from search.blockwise import features as features_module
 from search.blockwise.distil_recipe import DistilRecipe
 from search.blockwise.distilling import _seed, distil_stage, fresh_stage, together_for
 from search.blockwise.features import teacher_features
 from search.blockwise.library import StageLibrary
-from search.blockwise.unfinished import NAME, Progress
 from search.training.augment import Augmentation
 from search.training.trained import Trained, trained_digest
 from space import BLOX, Block, SpaceConfig
@@ -34,11 +32,6 @@ TWO = [BLOCKS["mbconv"], BLOCKS["conv-conv+out"]]
 
 
 DEEP = SpaceConfig(name="deep", ops=("conv",), widths=(2, 4, 8), image_size=8, classes=4)  # ends at one pixel
-
-
-def pixels(images: np.ndarray) -> torch.Tensor:
-    scaled = (images / 255 - small_task().mean) / small_task().std
-    return torch.tensor(scaled, dtype=torch.float32).permute(0, 3, 1, 2)
 
 
 def answered(teacher: Trained, stage: int, images: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -162,9 +155,10 @@ def test_initial_weights_are_the_recipes_stages_and_blocks_own_and_leave_torchs_
         recipe = dataclasses.replace(QUICK, seed=seed)
         return fresh_stage(recipe, stage, BLOCKS[text], 4).state_dict()["reduction.shallow.0.weight"]
 
-    some = [drawn(*of) for of in ((0, 0, "conv"), (1, 0, "conv"), (0, 1, "conv"), (0, 0, "mbconv"))]
+    some = [drawn(*of) for of in ((0, 0, "conv"), (1, 0, "conv"), (0, 1, "conv"), (0, 0, "conv-conv"))]
+    some.append(drawn(0, 0, "conv-conv+in"))  # of the same layers
     assert torch.equal(some[0], drawn(0, 0, "conv"))
-    assert len({tuple(one.flatten().tolist()) for one in some}) == 4
+    assert len({tuple(one.flatten().tolist()) for one in some}) == 5
     distil_stage(small_teacher(), small_task(), 0, QUICK, TWO[:1])
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -221,42 +215,6 @@ def test_a_group_after_the_one_that_was_stopped_begins_anew(tmp_path: Path) -> N
     assert found.history.tolist() == whole.history.tolist() and found.nsr.tolist() == whole.nsr.tolist()
 
 
-def test_what_is_done_is_on_disk_at_once_and_of_one_identity(tmp_path: Path) -> None:
-    progress = Progress(tmp_path, {"stage": "0"})
-    progress.finish(0, {"mse": [1.0]})
-    progress.finish(4, {"mse": [2.0]})
-    again = Progress(tmp_path, {"stage": "0"})
-    assert again.done == {0: {"mse": [1.0]}, 4: {"mse": [2.0]}} and again.unfinished is None
-    with pytest.raises(ConfigError, match="is of another distillation: teacher is None in it, and abc now"):
-        Progress(tmp_path, {"stage": "0", "teacher": "abc"})
-    (tmp_path / NAME).write_bytes((tmp_path / NAME).read_bytes()[:-9])
-    with pytest.raises(ConfigError, match="remove it to distil from the start"):
-        Progress(tmp_path, {"stage": "0"})
-    again.remove()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_features_larger_than_what_memory_may_hold_lie_in_files_of_just_their_size(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    sizes: list[int] = []
-    real = features_module._file_of
-
-    def spy(size_bytes: int, folder: Path | None) -> Any:
-        sizes.append(size_bytes)
-        return real(size_bytes, tmp_path)
-
-    monkeypatch.setattr(features_module, "_file_of", spy)
-    a_view = 4 * (
-        4 * 8 * 8 + 8 * 4 * 4
-    )  # bytes of an image: 4 channels of 8 px, then 8 of 4 px, 4 bytes a number
-    recipe = dataclasses.replace(QUICK, epochs=2, views=2)
-    for limit, wanted in ((0, [80, 21]), (21 * a_view, [80]), (80 * a_view - 1, [80]), (80 * a_view, [])):
-        sizes.clear()
-        distil_stage(small_teacher(), small_task(), 0, recipe, TWO[:1], memory_bytes=limit)
-        assert sizes == [images * a_view for images in wanted]
-
-
 def test_as_many_blocks_learn_together_as_two_gibibytes_hold() -> None:
     # 2^31 bytes over 4 bytes x 300 maps x width x pixels x batch
     assert [together_for(BLOX, stage, 16) for stage in (0, 1, 2)] == [3, 6, 13]
@@ -291,43 +249,3 @@ def test_a_batch_of_one_image_is_refused_only_where_batchnorm_has_one_pixel_of_i
         1,
         6,
     )
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"batch": 1}, "batch = 1; give a whole number of at least 2"),
-        ({"epochs": True}, "epochs = True; give a whole number"),
-        ({"seed": 2**63}, "seed = 9223372036854775808"),
-        ({"learning_rate": math.nan}, "learning_rate = nan; give a finite number"),
-        ({"weight_decay": math.inf}, "weight_decay = inf; give a finite number"),
-        ({"weight_decay": -0.1}, "weight_decay = -0.1; give 0 or more"),
-        ({"keep_own": 1}, "keep_own = 1; give true or false"),
-        ({"augmentation": "none"}, "augmentation = 'none'; give an Augmentation"),
-    ],
-)
-def test_a_recipes_value_out_of_range_is_named(changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=f"^distil recipe: {told}"):
-        dataclasses.replace(QUICK, **changes)
-
-
-def test_a_recipes_digest_names_all_of_it_and_nothing_else() -> None:
-    assert (
-        dataclasses.replace(QUICK, weight_decay=1).digest
-        == dataclasses.replace(QUICK, weight_decay=1.0).digest
-    )
-    others: dict[str, Any] = {
-        "epochs": 2,
-        "batch": 16,
-        "learning_rate": 0.02,
-        "weight_decay": 0.1,
-        "loss": "mse",
-        "views": 1,
-        "augmentation": VARIED,
-        "keep_own": True,
-        "seed": 1,
-    }
-    assert others.keys() == {item.name for item in dataclasses.fields(DistilRecipe)}
-    changed = {dataclasses.replace(QUICK, **{name: value}).digest for name, value in others.items()}
-    assert len({QUICK.digest, *changed}) == 9  # 1 view is what there is
-    assert list(map(RECIPE.rate_at, (0, 0.25, 0.5, 1))) == pytest.approx([0.02, 0.0170711, 0.01, 0], abs=1e-7)

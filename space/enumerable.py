@@ -24,5 +24,5 @@ def check_enumerable(config: SpaceConfig, what: str, remedy: str) -> None:
     """
     if not is_enumerable(config):
         raise ArchitectureError(
-            f"{what}: the {len(config)} networks of space {config.name!r} are too many to list; {remedy}"
+            f"{what}: the {len(config):,} networks of space {config.name!r} are too many to list; {remedy}"
         )

@@ -61,7 +61,7 @@ def summed_costs(
         )
     if latencies.measured_only:
         raise ConfigError(
-            f"--measured-only: of the {len(config)} networks of space {config.name!r} hardly any is measured; leave it out: "
+            f"--measured-only: of the {len(config):,} networks of space {config.name!r} hardly any is measured; leave it out: "
             "measured latencies count where they are"
         )
     costs: dict[str, Summed] = {}

@@ -144,7 +144,7 @@ def test_limits_that_nothing_meets_name_the_nearest_before_any_block_is_signed(
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        (["--measured-only"], ["--measured-only: of the 184528125 networks of space 'deep' hardly any"]),
+        (["--measured-only"], ["--measured-only: of the 184,528,125 networks of space 'deep' hardly any"]),
         (["--constraint", "memory>1MB"], ["memory>1MB", "is a maximum", "leave the limit out"]),
         (["--constraint", "params<1k"], ["no network is within", "params", "beyond params<1k"]),
     ],
@@ -199,7 +199,7 @@ def test_segments_measured_on_their_own_make_the_latencies(tmp_path: Path) -> No
 def test_what_needs_every_network_of_the_space_is_refused_with_what_to_do_instead(
     store: Path, command: tuple[str, ...]
 ) -> None:
-    refused(run(store, *command), "184528125 networks of space 'deep' are too many to list; ")
+    refused(run(store, *command), "184,528,125 networks of space 'deep' are too many to list; ")
 
 
 # --- tiny, made to be too large -------------------------------------------------------------------

@@ -125,5 +125,5 @@ def test_networks_are_measured_within_the_margin_as_often_as_it_says() -> None:
     ids=["parts_sum", "synthetic_accuracies", "predicted_table"],
 )
 def test_what_would_need_an_array_over_such_a_space_is_refused(ask: Callable[[], object]) -> None:
-    with pytest.raises(ArchitectureError, match="184528125 networks of space 'deep' are too many to list"):
+    with pytest.raises(ArchitectureError, match="184,528,125 networks of space 'deep' are too many to list"):
         ask()

@@ -102,6 +102,10 @@ def test_the_guided_loss_is_the_formula_on_a_case_worked_by_hand() -> None:
     for weight in (0.25, 1.0):
         wanted = (1 - weight) * hard + weight * 4 * soft
         assert float(guided_loss(student, taught, labels, weight, 2.0)) == pytest.approx(wanted, rel=1e-6)
+    # Smoothing by 0.1 gives each of two classes 0.05 of the label; what the teacher says is as soft as it is.
+    smooth = 0.95 * hard - 0.05 * math.log(9 / 10)
+    found = float(guided_loss(student, taught, labels, 0.25, 2.0, smoothing=0.1))
+    assert found == pytest.approx(0.75 * smooth + soft, rel=1e-6)
     # A mean over images: with a second image, on which the two agree, the soft part halves.
     both = torch.cat([student, taught]), torch.cat([taught, taught])
     halved = float(guided_loss(*both, torch.tensor([1, 0]), 1.0, 2.0))
@@ -190,6 +194,8 @@ def test_weights_and_teachers_that_do_not_fit_are_refused_by_what_differs(
     wide = {**former.weights, "head.linear.bias": torch.zeros(7)}
     wider = dataclasses.replace(TINY, name="wider", widths=(8,))
     foreign = dataclasses.replace(teacher, architecture=Architecture.parse("conv", wider))
+    rich = dataclasses.replace(TINY, classes=7)
+    richer = dataclasses.replace(teacher, architecture=Architecture.parse("conv", rich))
     hollow = dataclasses.replace(teacher, weights={})
     for how, message in (
         ({"start": Start(teacher.weights, "it")}, "start 'it': the weights are not those of mbconv"),
@@ -198,6 +204,10 @@ def test_weights_and_teachers_that_do_not_fit_are_refused_by_what_differs(
             {"guide": Guide(foreign)},
             r"teacher conv is of another space .*: name wider and tiny; widths \(8,\) and \(4,\); "
             "take a teacher of space 'tiny'",
+        ),
+        (
+            {"guide": Guide(richer)},
+            "teacher conv is of another space than the student: classes 7 and 6; take",
         ),
         ({"guide": Guide(hollow)}, "guide: teacher conv: the weights are not those of conv"),
     ):

@@ -23,12 +23,12 @@ from search.training.trained_files import trained_content, trained_digest, train
 from search.work.distillations import run_distillation, run_finetuning
 from search.work.kinds import Context
 from search.work.trainings import plain_space
-from space import Architecture, SpaceConfig
+from space import SpaceConfig
 
 SOURCE = "synthetic:0:10/5/5"
 DISTIL = DistilRecipe(epochs=2, batch=20, seed=3)
 TUNE = Recipe(epochs=2, batch=20, learning_rate=1e-9, weight_decay=0)  # weights stay
-STUDENT = Architecture.parse("conv+mbconv/conv", SMALL)
+STUDENT = small_teacher().architecture  # of other weights
 
 
 class Stopped(Exception):
@@ -96,7 +96,7 @@ def test_a_fine_tuning_begins_with_the_librarys_blocks_has_the_teacher_and_goes_
     with pytest.raises(Stopped):
         run_finetuning(config, inputs(*ALL), context([], tmp_path, most=1))
     found = trained_from(run_finetuning(config, inputs(*ALL), context(told, tmp_path)), "it")
-    assert len(told) == 1 and told[0].startswith("conv+mbconv/conv: epoch 2 of 2, ")
+    assert len(told) == 1 and told[0].startswith("conv-mbconv/mbconv: epoch 2 of 2, ")
     library = BlockLibrary(teacher=small_teacher(), stages=stages())
     assert found.start == f"library {library.digest}"
     assert found.guide == {"teacher": trained_digest(small_teacher()), "weight": "0.25", "temperature": "4.0"}

@@ -41,12 +41,12 @@ def test_samples_and_designs_of_deep_are_drawn_without_listing_it() -> None:
 
 @pytest.mark.parametrize("ask", [all_params, all_macs, all_memory], ids=lambda ask: str(ask.__name__))
 def test_costs_of_all_its_networks_are_refused(ask: Callable[..., object]) -> None:
-    with pytest.raises(ArchitectureError, match="184528125 networks of space 'deep' are too many to list"):
+    with pytest.raises(ArchitectureError, match="184,528,125 networks of space 'deep' are too many to list"):
         ask(DEEP)
 
 
 def test_accuracies_of_all_its_networks_are_refused_before_a_file_is_read() -> None:
-    with pytest.raises(DatasetError, match="accuracies of a whole space: the 184528125 networks"):
+    with pytest.raises(DatasetError, match="accuracies of a whole space: the 184,528,125 networks"):
         load_accuracies("nowhere.csv", config=DEEP)
 
 

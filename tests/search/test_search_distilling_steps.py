@@ -29,8 +29,6 @@ RECIPE = DistilRecipe(
 )
 QUICK = DistilRecipe(epochs=1, batch=20)
 TWO = [BLOCKS["mbconv"], BLOCKS["conv-conv+out"]]
-
-
 DEEP = SpaceConfig(name="deep", ops=("conv",), widths=(2, 4, 8), image_size=8, classes=4)  # ends at one pixel
 
 

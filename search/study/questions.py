@@ -224,9 +224,10 @@ def can_one_iterate(
         return Answer(number=6)
     runs, rounds = ranked.shape
     gain = mean_of(tested[:, -1] - tested[:, 0])
-    proven = runs > 1 and gain.low > 0
     start, end = mean_of(tested[:, 0]), mean_of(tested[:, -1])
-    told = "yes" if proven else "not told from no gain" if runs > 1 else "one run decides nothing"
+    told = "yes" if gain.low > 0 else "no, it loses" if gain.high < 0 else "not told from no gain"
+    if runs == 1:
+        told = "one run decides nothing"
     sentence = (
         f"{told}: from random teachers of {start} % test, {rounds} round{'s' if rounds > 1 else ''} lead to networks of {end} %, "
         f"{_signed(gain)} points more, over {runs} run{'s' if runs > 1 else ''}"

@@ -54,9 +54,9 @@ def run(
 def test_the_whole_run_fails_exactly_when_one_of_its_parts_does(tmp_path, harness, rest, pause):
     finished = run(tmp_path, harness=harness, rest=rest, pause=pause)
     assert finished.returncode == (1 if harness or rest else 0), finished.stderr
-    assert (
-        f"with {harness} on tests/harness, with {rest} on all other tests" in finished.stderr
-    ) == bool(harness or rest)
+    assert (f"with {harness} on tests/harness, with {rest} on all other tests" in finished.stderr) == bool(
+        harness or rest
+    )
     assert "harness: " in finished.stdout
     assert "the rest: " in finished.stdout
 

@@ -51,11 +51,11 @@ class StudySettings:
     tuning: Recipe = FINE_TUNING
     guide: Mapping[str, Any] = field(default_factory=lambda: {"weight": 0.5, "temperature": 4.0})
     tuned: int = 12
-    tuned_epochs: tuple[int, ...] = (1, 2, 4)
+    tuned_epochs: tuple[int, ...] = (1, 2, 4, 12)
     seeds: int = 10
     budget: int = 40
     first: int = 10
-    libraries: int = 3
+    libraries: int = 10
     iterations: int = 3
     rounds: int = 2
     rescored: int = 30

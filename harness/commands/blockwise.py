@@ -127,7 +127,8 @@ def settle(
 
 def _check(own: Blockwise, request: Request) -> Path:
     """Check what can be without reading anything; return the library's folder."""
-    from search.blockwise.predictors import PREDICTORS
+    from search.blockwise.predictors import PREDICTORS, SUM
+    from search.blockwise.signatures import COLUMNS
 
     if own.library is None:
         raise ConfigError(
@@ -140,7 +141,18 @@ def _check(own: Blockwise, request: Request) -> Path:
             f"--predictor {own.predictor!r} is unknown{did_you_mean(own.predictor, PREDICTORS)} "
             f"(known: {', '.join(PREDICTORS)})"
         )
-    if own.predictor not in ("", "sum") and own.trained is None:
+    columns = own.signature or []
+    for name in columns:
+        if name not in COLUMNS:
+            raise ConfigError(
+                f"--signature {name!r} is unknown{did_you_mean(name, COLUMNS)} (known: {', '.join(COLUMNS)})"
+            )
+    is_sum = (own.predictor or (SUM if own.trained is None else "")) == SUM
+    if len(set(columns)) < len(columns) or (is_sum and len(columns) > 1):
+        raise ConfigError(
+            f"--signature {', '.join(columns)}: name each once, and one alone for --predictor {SUM}"
+        )
+    if own.predictor not in ("", SUM) and own.trained is None:
         raise ConfigError(
             f"--predictor {own.predictor} is fitted to accuracies: name some with --trained, or take --predictor sum"
         )

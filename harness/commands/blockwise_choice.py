@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from space import SpaceConfig
 
 PREDICTED = "predicted_val_top1"
-SCORE = "minus_loss_change_sum"  # of a predictor that was given no accuracies
 ENUMERATED = "enumeration"
 PROGRAMME = "integer programme"
 
@@ -139,7 +138,7 @@ def _by_programme(fitted: Fitted, signatures: Signatures, setting: Setting, cost
         # The programme's sums leave the constant out.
         finalists = replace(finalists, scores=_predict(fitted, config)(_indices(finalists, config)))
     else:
-        plain = fit(SUM, signatures)
+        plain = fit(SUM, signatures, setting.columns[:1] if setting.columns else None)
         sums = additive(plain)
         assert sums is not None
         scores = np.where(fitted.features.known, sums[0], np.nan)
@@ -166,4 +165,9 @@ def _indices(finalists: Finalists, config: SpaceConfig) -> NDArray[np.int64]:
 
 
 def _metric(fitted: Fitted) -> str:
-    return PREDICTED if fitted.in_percent else SCORE
+    """Return the name of predictions; without accuracies they are sums of a signature, higher being better."""
+    from search.blockwise.predictors_features import HIGHER_IS_BETTER
+
+    column = fitted.features.columns[0]
+    score = f"{column}_sum" if column in HIGHER_IS_BETTER else f"minus_{column}_sum"
+    return PREDICTED if fitted.in_percent else score

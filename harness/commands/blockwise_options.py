@@ -39,6 +39,14 @@ class Blockwise:
             "sum, linear, second-order or gcn; all but sum are fitted to --trained. [default: linear with --trained, else sum]",
         ),
     ] = ""
+    signature: Annotated[
+        list[str] | None,
+        _option(
+            "--signature",
+            "what the predictor reads of each block, repeatable: mse, nsr, loss_change, accuracy_change, agreement, params, "
+            "macs; sum takes one. [default: loss_change for sum, nsr and loss_change for the others]",
+        ),
+    ] = None
     trained: Annotated[
         Path | None,
         _option(

@@ -54,6 +54,7 @@ def search_round(library: BlockLibrary, setting: Setting) -> Searched:
     fitted = fit(
         setting.predictor,
         signatures,
+        setting.columns,
         indices=np.array([], dtype=np.int64) if known is None else known.indices,
         accuracies=None if known is None else known.accuracies,
         seed=setting.seed,

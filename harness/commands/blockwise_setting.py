@@ -85,6 +85,7 @@ def prepare(
         confident=selection.confident,
         plan=plan,
         predictor=own.predictor or ("sum" if known is None else "linear"),
+        columns=tuple(own.signature) if own.signature else None,
         known=known,
         recipe=fine_tune_recipe(own, seed, library),
         guide={"weight": guide.weight, "temperature": guide.temperature},

@@ -42,7 +42,10 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Setting:
-    """What all rounds of a search have in common; `recipe` is that of fine-tuning, `device` as torch names it."""
+    """What all rounds of a search have in common; `recipe` is that of fine-tuning, `device` as torch names it.
+
+    `columns` are the signatures that the predictor reads, None for those that it reads by itself.
+    """
 
     task: Task
     costs: SpaceCosts | SummedCosts
@@ -50,6 +53,7 @@ class Setting:
     confident: bool
     plan: Plan
     predictor: str
+    columns: tuple[str, ...] | None
     known: Known | None
     recipe: Recipe
     guide: Mapping[str, float]

@@ -33,6 +33,7 @@ from harness.devices import Device
 from harness.store import Store
 from search.blockwise import iterating
 from search.blockwise.library import BlockLibrary
+from search.blockwise.signatures import Signatures
 from search.training.trained import Trained
 from search.work.local_pool import LocalPool
 from search.work.ray_cluster import RayCluster
@@ -195,6 +196,40 @@ def test_every_accuracy_on_made_up_images_says_so(answered: Done, library: Path,
     lines = search(store, library, "--max-latency", LIMIT).stdout
     assert "synthetic val" in lines
     assert "synthetic validation images" in lines
+
+
+@pytest.mark.parametrize(
+    ("signature", "key", "sign"),
+    [("nsr", "synthetic_minus_nsr_sum", -1), ("agreement", "synthetic_agreement_sum", 1)],
+)
+def test_another_signature_ranks_the_networks_by_its_own_sum(
+    library: Path, store: Path, signature: str, key: str, sign: int
+) -> None:
+    done = search(store, library, "--max-latency", "1s", "--signature", signature, "--json")
+    assert done.status == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["predictor"]["columns"] == [signature]
+    path = next((library / "results").glob("signatures-*.json"))
+    table = sign * Signatures.load(path).column(signature)
+    for one in found["candidates"]:
+        blocks = Architecture.parse(one["architecture"], TINY).blocks
+        total = sum(table[stage, TINY.blocks.index(block)] for stage, block in enumerate(blocks))
+        assert one[key] == pytest.approx(total)
+    assert max(one[key] for one in found["candidates"]) == pytest.approx(np.nanmax(table, axis=1).sum())
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (("--signature", "nrs"), "--signature 'nrs' is unknown; did you mean 'nsr'? (known: mse, nsr,"),
+        (("--signature", "nsr", "--signature", "mse"), "name each once, and one alone for --predictor sum"),
+        (("--predictor", "gcn", "--signature", "nsr", "--signature", "nsr"), "name each once"),
+    ],
+)
+def test_a_signature_that_is_none_or_too_many_are_refused_before_anything_is_read(
+    store: Path, tmp_path: Path, typed: tuple[str, ...], message: str
+) -> None:
+    refused(search(store, tmp_path / "nowhere", "--max-latency", LIMIT, *typed), message)
 
 
 def test_the_table_says_what_each_student_costs_with_units(library: Path, store: Path) -> None:

@@ -25,8 +25,8 @@ import torch
 from machine import describe_machine
 from torch import Tensor
 
+from search.blockwise.apart import fresh_stage
 from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.distilling import fresh_stage
 from search.blockwise.features import teacher_features, teacher_network
 from search.blockwise.stage_errors import errors
 from search.training.augment import normalise

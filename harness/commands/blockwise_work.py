@@ -140,20 +140,21 @@ def finetune_units(
 
 def distilling_cost(teacher: Trained, like: BlockLibrary, task: Task) -> float:
     """Return the operations that distilling a teacher takes as another library was; see `search.study.costs`."""
-    from search.study.costs import distilling_flops
+    from search.blockwise.shared import CALIBRATION_IMAGES
+    from search.study.costs import calibration_flops, distilling_flops, supernet_flops
 
-    return math.fsum(
-        distilling_flops(
-            like.config,
-            teacher.architecture.index,
-            one.stage,
-            len(task.train),
-            one.recipe.epochs,
-            one.recipe.views,
+    images, flops = len(task.train), []
+    for one in like.stages:
+        if one is None:
+            continue
+        cost = supernet_flops if one.recipe.shared else distilling_flops
+        recipe = one.recipe
+        flops.append(
+            cost(like.config, teacher.architecture.index, one.stage, images, recipe.epochs, recipe.views)
         )
-        for one in like.stages
-        if one is not None
-    )
+        if recipe.shared:
+            flops.append(calibration_flops(like.config, one.stage, min(images, CALIBRATION_IMAGES)))
+    return math.fsum(flops)
 
 
 def tuning_cost(teacher: Trained, index: int, setting: Setting) -> float:

@@ -55,6 +55,14 @@ class Typed:
             "--keep-own/--train-own", help="Take the teacher's own blocks with the teacher's weights."
         ),
     ] = None
+    shared: Annotated[
+        bool | None,
+        typer.Option(
+            "--shared/--apart",
+            help="Equal ops in equal places of a stage's blocks share weights (a supernet a stage): a step trains one random "
+            "block, a fraction of the work; give it more epochs. [default: each block has its own]",
+        ),
+    ] = None
     seed: Annotated[
         int | None,
         typer.Option("--seed", min=0, help="Seed of weights and of the order of images. [default: 0]"),

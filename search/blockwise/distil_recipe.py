@@ -23,8 +23,9 @@ class DistilRecipe:
     channels ("nsr", noise to signal; DONNA, arXiv:2012.08859). Adam (arXiv:1412.6980) takes a step for each `batch` of
     images at a `learning_rate` that falls to 0 along half a cosine over all steps. The teacher's features are those of `views`
     passes over the training images, each with `augmentation`; an epoch is one of them, in turn. `keep_own` takes the teacher's
-    own block with the teacher's weights, which no other block of the stage can match. `seed` decides the initial weights, the
-    order of images and the augmentation.
+    own block with the teacher's weights, which no other block of the stage can match. `shared`: equal ops in equal places of
+    a stage's blocks have one set of weights, and a step trains one random block (`search.blockwise.shared`). `seed` decides the
+    initial weights, the order of images, the paths taken and the augmentation.
 
     Raises:
         ConfigError: a value is out of its range.
@@ -38,6 +39,7 @@ class DistilRecipe:
     views: int = 1
     augmentation: Augmentation = field(default_factory=lambda: NONE)
     keep_own: bool = False
+    shared: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -56,8 +58,9 @@ class DistilRecipe:
             self._refuse("weight_decay", "give 0 or more")
         if self.loss not in LOSSES:
             self._refuse("loss", f"choose one of {', '.join(LOSSES)}")
-        if type(self.keep_own) is not bool:
-            self._refuse("keep_own", "give true or false")
+        for name in ("keep_own", "shared"):
+            if type(getattr(self, name)) is not bool:
+                self._refuse(name, "give true or false")
         if not isinstance(self.augmentation, Augmentation):
             self._refuse("augmentation", "give an Augmentation")
         if self.views > self.epochs:

@@ -13,8 +13,6 @@ Shapes at the line ends are (batch, channels, height, width); N blocks are train
 
 from __future__ import annotations
 
-import hashlib
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,25 +21,22 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Generator, Tensor
 
-from harness.errors import ConfigError, HarnessError
+from harness.errors import ConfigError
+from search.blockwise.apart import apart_weights, seed_of
 from search.blockwise.distil_recipe import DistilRecipe
 from search.blockwise.features import MEMORY_BYTES, Features, check_stage, teacher_features
 from search.blockwise.library import StageLibrary
-from search.blockwise.stage_errors import errors, judge_stages, loaded_stages
+from search.blockwise.shared import shared_weights
+from search.blockwise.stage_errors import judge_stages, loaded_stages
 from search.blockwise.unfinished import Progress
 from search.training.environment import environment_of
 from search.training.images import Task
-from search.training.memory import within_memory
-from search.training.stacked import StackedStages, repeated
 from search.training.trained import Trained, trained_digest
 from space import Block, SpaceConfig
-from space.networks import Stage
 
 ACTIVATION_BYTES = 2 << 30  # about what the feature maps of all blocks trained at once may take
 _MAPS = 300  # feature maps of a stage's width that a block keeps for its gradients, at most: by count of bconv's layers
-_CHECK_EVERY = 32  # steps
 
 FloatArray = NDArray[np.float64]
 
@@ -75,6 +70,7 @@ def distil_stage(
     _check_batches(config, task, recipe)
     begin = time.perf_counter()
     at_once = together or together_for(config, stage, recipe.batch)
+    group_size = len(chosen) if recipe.shared else at_once
     progress = Progress(folder, _identity(teacher, task, stage, recipe, chosen, at_once))
     with (
         torch.inference_mode(False),
@@ -85,16 +81,16 @@ def distil_stage(
             stage,
             views=recipe.views,
             augmentation=recipe.augmentation,
-            seed=_seed(recipe, "views", stage),
+            seed=seed_of(recipe, "views", stage),
             memory_bytes=memory_bytes,
             device=device,
         ) as learned,
         teacher_features(teacher, task, stage, "val", memory_bytes=memory_bytes, device=device) as held_out,
     ):
-        for first in range(0, len(chosen), at_once):
+        for first in range(0, len(chosen), group_size):
             if first in progress.done:
                 continue
-            group = chosen[first : first + at_once]
+            group = chosen[first : first + group_size]
             own = teacher.architecture.blocks[stage] if recipe.keep_own else None
 
             def told(epoch: int, first: int = first, count: int = len(group)) -> None:
@@ -103,7 +99,9 @@ def distil_stage(
 
             progress.finish(
                 first,
-                _distil_group(teacher, stage, recipe, group, own, learned, held_out, device, progress, told),
+                _distil_group(
+                    teacher, stage, recipe, group, own, at_once, learned, held_out, device, progress, told
+                ),
             )
     results = [progress.done[first] for first in sorted(progress.done)]
     progress.remove()
@@ -136,63 +134,22 @@ def _distil_group(
     recipe: DistilRecipe,
     group: Sequence[Block],
     own: Block | None,
+    at_once: int,
     learned: Features,
     held_out: Features,
     device: str,
     progress: Progress,
     told: Callable[[int], None],
 ) -> dict[str, Any]:
-    """Train the blocks of a group at once and return their weights, history and held-out errors."""
-    width = teacher.architecture.config.widths[stage]
-    network = StackedStages([fresh_stage(recipe, stage, block, width) for block in group])
-    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.Adam(
-        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
-    history: list[list[float]] = []
-    if former := progress.unfinished:
-        network.load_state_dict(former["network"])
-        optimizer.load_state_dict(former["optimizer"])
-        history = former["history"]
-    count = len(learned) // recipe.views
-
-    def step(rows: Tensor) -> Tensor:
-        inputs, targets = learned.inputs[rows].to(device), learned.targets[rows].to(device)
-        found = errors(network(repeated(inputs, len(group))), targets, learned.variance.to(device))
-        losses = found[1] if recipe.loss == "nsr" else found[0]  # (N,)
-        optimizer.zero_grad()
-        losses.sum().backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        return losses.detach()
-
-    def epoch_of(number: int) -> list[float]:
-        network.train()
-        order = torch.randperm(
-            count, generator=Generator().manual_seed(_seed(recipe, "order", stage, number))
+    """Train the blocks of a group and return their weights, history and held-out errors."""
+    config = teacher.architecture.config
+    width = config.widths[stage]
+    if recipe.shared:
+        weights, history = shared_weights(
+            config, stage, recipe, group, at_once, learned, device, progress, told
         )
-        order += count * ((number - 1) % recipe.views)  # the next view of every image
-        parts = torch.split(order, recipe.batch)
-        total, pending = torch.zeros(len(group), dtype=torch.float64), []
-        for place, rows in enumerate(parts):
-            for group_ in optimizer.param_groups:
-                group_["lr"] = recipe.rate_at((number - 1 + place / len(parts)) / recipe.epochs)
-            pending.append(step(rows) * (len(rows) / count))
-            if len(pending) == _CHECK_EVERY or place == len(parts) - 1:
-                total += torch.stack(pending).cpu().double().sum(0)
-                pending = []
-                _check_finite(total, group, stage, number)
-        losses: list[float] = total.tolist()
-        return losses
-
-    def all_epochs() -> None:
-        for number in range(len(history) + 1, recipe.epochs + 1):
-            history.append(epoch_of(number))
-            progress.keep(network, optimizer, history)
-            told(number)
-
-    what = f"distilling {len(group)} blocks of stage {stage} at once"
-    within_memory(all_epochs, lambda images: step(torch.arange(images)), recipe.batch, what)
-    weights = network.unstacked()
+    else:
+        weights, history = apart_weights(stage, width, recipe, group, learned, device, progress, told)
     if own is not None and own in group:
         prefix = f"stages.{stage}."
         weights[group.index(own)] = {
@@ -200,29 +157,22 @@ def _distil_group(
             for name, tensor in teacher.weights.items()
             if name.startswith(prefix)
         }
-        network = loaded_stages(weights, group, width, device)
-    mse, nsr = judge_stages(network, held_out, recipe.batch, device)
+    parts = [range(len(group))[first : first + at_once] for first in range(0, len(group), at_once)]
+    judged = [
+        judge_stages(
+            loaded_stages([weights[i] for i in part], [group[i] for i in part], width, device),
+            held_out,
+            recipe.batch,
+            device,
+        )
+        for part in parts
+    ]
     return {
         "weights": [{name: tensor.cpu() for name, tensor in state.items()} for state in weights],
         "history": history,
-        "mse": mse.tolist(),
-        "nsr": nsr.tolist(),
+        "mse": [value for mse, _ in judged for value in mse.tolist()],
+        "nsr": [value for _, nsr in judged for value in nsr.tolist()],
     }
-
-
-# --- what it starts from --------------------------------------------------------------------------
-
-
-def fresh_stage(recipe: DistilRecipe, stage: int, block: Block, width: int) -> Stage:
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(_seed(recipe, "weights", stage, str(block)))
-        return Stage(block, width)
-
-
-def _seed(recipe: DistilRecipe, *purpose: object) -> int:
-    """Return a seed of 63 bits for a purpose: of the recipe's seed and nothing else of it."""
-    text = " ".join(map(str, (recipe.seed, *purpose)))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def _chosen(config: SpaceConfig, blocks: Sequence[Block] | None) -> list[Block]:
@@ -245,15 +195,6 @@ def _check_batches(config: SpaceConfig, task: Task, recipe: DistilRecipe) -> Non
             f"distil recipe: batch = {recipe.batch} leaves a batch of one of {len(task.train)} images, and the last BatchNorm of "
             f"space {config.name!r}, at 1 x 1 pixel, has no variance of one value; choose another batch"
         )
-
-
-def _check_finite(losses: Tensor, blocks: Sequence[Block], stage: int, number: int) -> None:
-    for block, loss in zip(blocks, losses.tolist(), strict=True):
-        if not math.isfinite(loss):
-            raise HarnessError(
-                f"distilling block {block} of stage {stage}: the loss of epoch {number} is {loss}; give the recipe a lower "
-                "learning_rate"
-            )
 
 
 def _identity(

@@ -24,6 +24,8 @@ from torch import Generator, Tensor, nn
 from harness.errors import HarnessError
 from search.blockwise.distil_recipe import DistilRecipe
 from search.blockwise.features import Features, teacher_features
+from search.blockwise.unfinished import Progress
+from search.training.memory import within_memory
 from space import Block, SpaceConfig
 from space.networks import Reduction, build_op
 
@@ -106,6 +108,29 @@ def supernet_scores(
     Raises:
         HarnessError: a loss is not finite.
     """
+    network, _ = learned_supernet(config, stage, config.blocks, train, recipe, device, on_epoch=on_epoch)
+    scale = _channel_scale(train, recipe.loss, device)
+    return judge_paths(network, config.blocks, held_out, scale, max(recipe.batch, 2))
+
+
+def learned_supernet(
+    config: SpaceConfig,
+    stage: int,
+    blocks: Sequence[Block],
+    train: Features,
+    recipe: DistilRecipe,
+    device: str = "cpu",
+    *,
+    progress: Progress | None = None,
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> tuple[Supernet, list[float]]:
+    """Train a stage's supernet, each step along the path of one of `blocks`; return it and the mean loss of each epoch.
+
+    `progress` keeps what is reached after every epoch, and what it holds is gone on from.
+
+    Raises:
+        HarnessError: a loss is not finite, or memory ran out; the message names a batch that fits.
+    """
     orders, paths = (Generator().manual_seed(2 * recipe.seed + purpose) for purpose in (0, 1))
     scale = _channel_scale(train, recipe.loss, device)
     with torch.inference_mode(False), torch.enable_grad():
@@ -115,30 +140,47 @@ def supernet_scores(
         optimizer = torch.optim.Adam(
             network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
+        history: list[float] = []
+        if progress and (former := progress.unfinished):
+            network.load_state_dict(former["network"])
+            optimizer.load_state_dict(former["optimizer"])
+            history = [mean for (mean,) in former["history"]]
         count = len(train) // recipe.views
-        steps, step = recipe.epochs * math.ceil(count / recipe.batch), 0
-        for epoch in range(1, recipe.epochs + 1):
-            losses = []
-            begin = (epoch - 1) % recipe.views * count
-            for rows in torch.split(begin + torch.randperm(count, generator=orders), recipe.batch):
-                for group in optimizer.param_groups:
-                    group["lr"] = recipe.rate_at(step / steps)
-                block = config.blocks[int(torch.randint(len(config.blocks), (), generator=paths))]
-                answers = network(train.inputs[rows].to(device), block)
-                error = _error(answers, train.targets[rows].to(device), scale)
-                optimizer.zero_grad()
-                error.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                losses.append(error.detach())
-                step += 1
-            mean = float(torch.stack(losses).mean())
-            if not math.isfinite(mean):
-                raise HarnessError(
-                    f"supernet of stage {stage}: the loss of epoch {epoch} is {mean}; give a lower learning_rate"
-                )
-            if on_epoch:
-                on_epoch(epoch, mean)
-    return judge_paths(network, config.blocks, held_out, scale, max(recipe.batch, 2))
+        parts = math.ceil(count / recipe.batch)
+
+        def step(rows: Tensor, block: Block) -> Tensor:
+            answers = network(train.inputs[rows].to(device), block)
+            error = _error(answers, train.targets[rows].to(device), scale)
+            optimizer.zero_grad()
+            error.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            return error.detach()
+
+        def all_epochs() -> None:
+            for epoch in range(1, recipe.epochs + 1):
+                order = torch.randperm(count, generator=orders) + (epoch - 1) % recipe.views * count
+                drawn = [int(torch.randint(len(blocks), (), generator=paths)) for _ in range(parts)]
+                if epoch <= len(history):
+                    continue  # done before; the numbers drawn for it are out of the way
+                losses = []
+                for place, rows in enumerate(torch.split(order, recipe.batch)):
+                    for group in optimizer.param_groups:
+                        group["lr"] = recipe.rate_at(((epoch - 1) * parts + place) / (recipe.epochs * parts))
+                    losses.append(step(rows, blocks[drawn[place]]))
+                mean = float(torch.stack(losses).mean())
+                if not math.isfinite(mean):
+                    raise HarnessError(
+                        f"supernet of stage {stage}: the loss of epoch {epoch} is {mean}; give a lower learning_rate"
+                    )
+                history.append(mean)
+                if progress:
+                    progress.keep(network, optimizer, [[one] for one in history])
+                if on_epoch:
+                    on_epoch(epoch, mean)
+
+        what = f"training the supernet of stage {stage}"
+        within_memory(all_epochs, lambda images: step(torch.arange(images), blocks[-1]), recipe.batch, what)
+    return network, history
 
 
 @torch.no_grad()

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from harness.errors import ConfigError
 from search.training.sealed import read_sealed, write_sealed
-from search.training.stacked import StackedStages
 
 NAME = "distilling.harness"  # in a folder
 KIND = "unfinished distillation"
@@ -46,7 +46,7 @@ class Progress:
         """The state of the group in work after its last whole epoch: `network`, `optimizer` and `history`; None if none is."""
         return self._state
 
-    def keep(self, network: StackedStages, optimizer: torch.optim.Adam, history: list[list[float]]) -> None:
+    def keep(self, network: nn.Module, optimizer: torch.optim.Adam, history: list[list[float]]) -> None:
         if self._path is not None:
             self._write(
                 {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "history": history}

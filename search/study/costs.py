@@ -96,6 +96,11 @@ def supernet_flops(
     return learned + forward_flops(teacher_macs(config, teacher, stage + 1), images * views)
 
 
+def calibration_flops(config: SpaceConfig, stage: int, images: int) -> float:
+    """Return the operations of passing images through every block of a stage, as BatchNorm's statistics of paths take."""
+    return forward_flops(sum(stage_macs(config, stage)), images)
+
+
 def plugging_flops(config: SpaceConfig, teacher: int, images: int) -> float:
     """Return the operations of judging the teacher with each block of each stage plugged in: a forward pass for each.
 

@@ -12,10 +12,13 @@ import torch
 from made_space import Done
 from made_space import run as run_command
 
+from harness.commands.blockwise_work import distilling_cost
 from harness.commands.teachers import load_teacher
 from harness.errors import ConfigError
 from search.blockwise.library import load_library
+from search.training.tasks import load_task
 from search.training.trained_files import save_trained
+from space import TINY
 
 TASK = "synthetic:0:4/2/2"
 FAST = ("--epochs", "1", "--batch", "20")
@@ -65,6 +68,24 @@ def test_a_library_holds_every_block_of_every_stage_and_says_synthetic(library: 
     assert document["digest"] == found.digest and block["block"] == str(found.config.blocks[44])
     assert block["synthetic_nsr"] == pytest.approx(found.stages[1].nsr[44])
     assert block["params"] > 0 and "nsr" not in block
+
+
+def test_blocks_may_share_weights_at_a_part_of_the_cost(trained: Path, library: Path, tmp_path: Path) -> None:
+    done = run(
+        "distill", str(trained), "--network", "conv/conv", "--output", str(tmp_path), "--shared", *FAST
+    )
+    assert done.status == 0, done.stderr
+    shared, apart = load_library(tmp_path), load_library(library)
+    assert all(one.recipe.shared and len(one.blocks) == 45 for one in shared.stages if one)
+    name = "reduction.shallow.0.weight"  # one reduction for all blocks of a stage
+    assert all(
+        torch.equal(state[name], shared.stage(0).weights[0][name]) for state in shared.stage(0).weights
+    )
+    assert not torch.equal(apart.stage(0).weights[0][name], apart.stage(0).weights[1][name])
+    task = load_task(TASK, TINY)
+    part = distilling_cost(shared.teacher, shared, task) / distilling_cost(apart.teacher, apart, task)
+    calibrated = 1 / 3  # a forward pass of every block, where apart each has a step for every image
+    assert calibrated < part < calibrated + 0.1
 
 
 def test_one_stage_can_be_distilled_alone_and_the_other_later(trained: Path, tmp_path: Path) -> None:

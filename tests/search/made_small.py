@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from search.blockwise.apart import fresh_stage
 from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.distilling import fresh_stage
 from search.blockwise.library import StageLibrary
 from search.training.augment import NONE
 from search.training.history import Epoch, Figures

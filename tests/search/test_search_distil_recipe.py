@@ -48,11 +48,12 @@ def test_a_recipes_digest_names_all_of_it_and_nothing_else() -> None:
         "views": 2,
         "augmentation": Augmentation(rand_ops=0, cutout=0),
         "keep_own": True,
+        "shared": True,
         "seed": 1,
     }
     assert others.keys() == {item.name for item in dataclasses.fields(DistilRecipe)}
     changed = {dataclasses.replace(TWICE, **{name: value}).digest for name, value in others.items()}
-    assert len({TWICE.digest, *changed}) == 10
+    assert len({TWICE.digest, *changed}) == 11
     assert list(json.loads(TWICE.to_json())) == sorted(others)
 
 

@@ -13,9 +13,10 @@ import torch
 from made_small import BLOCKS, SMALL, pixels, small_task, small_teacher
 
 from harness.errors import ConfigError, HarnessError
-from search.blockwise import distilling
+from search.blockwise import apart
+from search.blockwise.apart import fresh_stage, seed_of
 from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.distilling import _seed, distil_stage, fresh_stage, together_for
+from search.blockwise.distilling import distil_stage, together_for
 from search.blockwise.features import teacher_features
 from search.blockwise.library import StageLibrary
 from search.training.augment import Augmentation
@@ -61,7 +62,7 @@ def plainly(
         stage,
         views=recipe.views,
         augmentation=recipe.augmentation,
-        seed=_seed(recipe, "views", stage),
+        seed=seed_of(recipe, "views", stage),
     ) as found:
         inputs, targets = found.inputs.split(40), found.targets.split(40)  # by view
     variance = torch.cat(targets).var((0, 2, 3), correction=0)
@@ -71,7 +72,7 @@ def plainly(
     for number in range(recipe.epochs):
         view = number % recipe.views
         order = torch.randperm(
-            40, generator=torch.Generator().manual_seed(_seed(recipe, "order", stage, number + 1))
+            40, generator=torch.Generator().manual_seed(seed_of(recipe, "order", stage, number + 1))
         )
         total = 0.0
         for rows in (order[:16], order[16:32], order[32:]):
@@ -95,7 +96,7 @@ def plainly(
 def test_blocks_learn_together_what_a_plain_loop_teaches_each(
     loss: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distilling, "_CHECK_EVERY", 2)  # of three batches an epoch
+    monkeypatch.setattr(apart, "_CHECK_EVERY", 2)  # of three batches an epoch
     recipe, teacher = dataclasses.replace(RECIPE, loss=loss), small_teacher()
     found = distil_stage(teacher, small_task(), 1, recipe, TWO)
     for place, block in enumerate(TWO):
@@ -220,14 +221,14 @@ def test_as_many_blocks_learn_together_as_two_gibibytes_hold() -> None:
 
 
 def test_memory_that_runs_out_names_the_blocks_and_a_batch_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = distilling.repeated
+    real = apart.repeated
 
     def small(x: torch.Tensor, count: int) -> torch.Tensor:
         if len(x) > 5:
             raise MemoryError
         return real(x, count)
 
-    monkeypatch.setattr(distilling, "repeated", small)
+    monkeypatch.setattr(apart, "repeated", small)
     with pytest.raises(
         HarnessError,
         match=r"^distilling 2 blocks of stage 1 at once: .* with a batch of 20 images .* a batch of 5 fits",

@@ -11,10 +11,9 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from harness.errors import HarnessError
 from search.latency.features import FloatArray
 from search.programme import Limit
-from search.programme_solver import WHOLE, Blocks
+from search.programme_solver import Blocks, least_choice, ones_at
 
 
 def nearest_choice(
@@ -47,48 +46,15 @@ def nearest_choice(
             if math.isfinite(bound):
                 rows.append(np.append(sign * limit.costs.ravel(), 0.0))
                 highest.append(sign * (bound - limit.constant))
+    worst = np.append(np.zeros(math.prod(shape)), 1.0)  # t, the last variable
     cut = 0
     while True:
-        blocks = _solved(shape, rows, highest, time_limit_s)
+        blocks = least_choice(
+            worst, np.array(rows), np.array(highest), shape, "the nearest network", time_limit_s
+        )
         if blocks is None or blocks not in excluded:
             return blocks
         cut += 1
         assert cut <= len(excluded)  # each is cut off once
-        rows.append(np.append(_at(shape, blocks).ravel(), 0.0))
+        rows.append(np.append(ones_at(shape, blocks).ravel(), 0.0))
         highest.append(len(blocks) - 1)
-
-
-def _solved(
-    shape: tuple[int, ...], rows: Sequence[FloatArray], highest: Sequence[float], time_limit_s: float
-) -> Blocks | None:
-    """Return the choice of the least t, the last variable; None where rows cannot be met."""
-    from scipy.optimize import Bounds, LinearConstraint, milp
-
-    stages, count = shape
-    size = stages * count
-    one_each = np.hstack([np.kron(np.eye(stages), np.ones(count)), np.zeros((stages, 1))])
-    result = milp(
-        np.append(np.zeros(size), 1.0),
-        integrality=np.append(np.ones(size), 0.0),
-        bounds=Bounds(np.append(np.zeros(size), -np.inf), np.append(np.ones(size), np.inf)),
-        constraints=[
-            LinearConstraint(one_each, 1, 1),
-            LinearConstraint(np.array(rows), -np.inf, np.array(highest)),
-        ],
-        options={"time_limit": time_limit_s, "mip_rel_gap": 0.0},
-    )
-    if result.status == 2:
-        return None
-    if result.status != 0:
-        raise HarnessError(f"the nearest network was not found: {result.message}; allow it more time")
-    chosen = np.reshape(result.x[:-1], shape)
-    blocks = chosen.argmax(axis=1)
-    if abs(chosen - np.eye(count)[blocks]).max() > WHOLE:
-        raise HarnessError("the nearest network was not found: the solver chose parts of blocks")
-    return tuple(blocks.tolist())
-
-
-def _at(shape: tuple[int, ...], blocks: Blocks) -> FloatArray:
-    found = np.zeros(shape)
-    found[np.arange(shape[0]), list(blocks)] = 1.0
-    return found

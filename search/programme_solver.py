@@ -46,7 +46,7 @@ def by_cuts(
         HarnessError: a programme was not solved, or not in time.
     """
     shape = scaled.objective.shape
-    cuts = [_at(shape, blocks) for blocks in excluded]
+    cuts = [ones_at(shape, blocks) for blocks in excluded]
     left_s = time_limit_s
     while True:
         begin = time.perf_counter()
@@ -55,31 +55,50 @@ def by_cuts(
         if blocks is None:
             return
         cut = broken(blocks)
-        cuts.append(_at(shape, blocks) if cut is None else cut)
+        cuts.append(ones_at(shape, blocks) if cut is None else cut)
         if cut is None:
             yield blocks
 
 
-def _solved(scaled: Scaled, cuts: Sequence[FloatArray], left_s: float) -> Blocks | None:
-    """Return the best choice that no cut excludes, or None when there is none."""
+def ones_at(shape: tuple[int, ...], blocks: Blocks) -> FloatArray:
+    """Return 1 at a choice's blocks and 0 elsewhere, (stages, B): its sum counts the blocks in common."""
+    found = np.zeros(shape)
+    found[np.arange(shape[0]), list(blocks)] = 1.0
+    return found
+
+
+def least_choice(
+    objective: FloatArray,
+    rows: FloatArray,
+    highest: FloatArray,
+    shape: tuple[int, ...],
+    what: str,
+    left_s: float,
+) -> Blocks | None:
+    """Return the choice of one block a stage that makes `objective` (n,) least under `rows` (m, n), or None when there is none.
+
+    The first stages * B of the n variables are the choice, of `shape` (stages, B); what comes after them is any number.
+
+    Raises:
+        HarnessError: `what` was not found, or not in time.
+    """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
-    stages, count = scaled.objective.shape
-    constraints = [LinearConstraint(np.kron(np.eye(stages), np.ones(count)), 1, 1)]  # one block a stage
-    if len(scaled.rows):
-        constraints.append(
-            LinearConstraint(scaled.rows.reshape(len(scaled.rows), -1), -np.inf, scaled.highest)
-        )
-    if cuts:
-        constraints.append(LinearConstraint(np.reshape(cuts, (len(cuts), -1)), -np.inf, stages - 1))
+    stages, count = shape
+    free = objective.size - stages * count
+    one_each = np.hstack([np.kron(np.eye(stages), np.ones(count)), np.zeros((stages, free))])
+    constraints = [LinearConstraint(one_each, 1, 1)]
+    if len(rows):
+        constraints.append(LinearConstraint(rows, -np.inf, highest))
+    is_choice = np.arange(objective.size) < stages * count
     # Presolve may find "unbounded or infeasible", which scipy tells as status 4; without it the solver finds out which.
     for presolve in (True, False):
         if left_s <= 0:
-            raise HarnessError("the integer programme was not solved in time; allow it more")
+            raise HarnessError(f"{what} was not found in time; allow it more")
         result = milp(
-            scaled.objective.ravel(),
-            integrality=np.ones(scaled.objective.size),
-            bounds=Bounds(0, 1),
+            objective,
+            integrality=is_choice.astype(float),
+            bounds=Bounds(np.where(is_choice, 0.0, -np.inf), np.where(is_choice, 1.0, np.inf)),
             constraints=constraints,
             options={"time_limit": left_s, "mip_rel_gap": 0.0, "presolve": presolve},
         )
@@ -88,15 +107,19 @@ def _solved(scaled: Scaled, cuts: Sequence[FloatArray], left_s: float) -> Blocks
     if result.status == 2:
         return None
     if result.status != 0:
-        raise HarnessError(f"the integer programme was not solved: {result.message}; allow it more time")
-    chosen = np.reshape(result.x, (stages, count))
+        raise HarnessError(f"{what} was not found: {result.message}; allow it more time")
+    chosen = np.reshape(result.x[is_choice], shape)
     blocks = chosen.argmax(axis=1)
     if abs(chosen - np.eye(count)[blocks]).max() > WHOLE:
-        raise HarnessError("the integer programme was not solved: the solver chose parts of blocks")
+        raise HarnessError(f"{what} was not found: the solver chose parts of blocks")
     return tuple(blocks.tolist())
 
 
-def _at(shape: tuple[int, ...], blocks: Blocks) -> FloatArray:
-    cut = np.zeros(shape)
-    cut[np.arange(shape[0]), list(blocks)] = 1.0
-    return cut
+def _solved(scaled: Scaled, cuts: Sequence[FloatArray], left_s: float) -> Blocks | None:
+    """Return the best choice that no cut excludes, or None when there is none."""
+    shape = scaled.objective.shape
+    rows = np.reshape([*scaled.rows, *cuts], (-1, scaled.objective.size))
+    highest = np.append(scaled.highest, np.full(len(cuts), shape[0] - 1.0))
+    return least_choice(
+        scaled.objective.ravel(), rows, highest, shape, "the integer programme's best choice", left_s
+    )

@@ -19,7 +19,7 @@ import numpy as np
 from search.blockwise.finalists import DISTANCE, Finalists, from_list
 from search.latency.features import FloatArray, IndexArray
 from search.programme import Limit, in_order, solve
-from search.programme_solver import Blocks
+from search.programme_solver import Blocks, ones_at
 from search.table import BoolArray
 
 WALKS = (
@@ -103,7 +103,7 @@ def _one_by_one(
     scores, distances = begun.scores.tolist(), begun.distances.tolist()
     while len(found) < count and reach:
         away = [
-            Limit(name=f"overlap with {blocks}", costs=_at(effects.shape, blocks), upper=stages - reach)
+            Limit(name=f"overlap with {blocks}", costs=ones_at(effects.shape, blocks), upper=stages - reach)
             for blocks in found
         ]
         best: list[_Choice] = [one for one in free if _is_away(one.blocks, found, reach)][:1]
@@ -130,10 +130,3 @@ def _sum(effects: FloatArray, blocks: Blocks) -> float:
 
 def _is_away(blocks: Blocks, found: Sequence[Blocks], reach: int) -> bool:
     return all(sum(a != b for a, b in zip(blocks, other, strict=True)) >= reach for other in found)
-
-
-def _at(shape: tuple[int, ...], blocks: Blocks) -> FloatArray:
-    """Return 1 at a network's blocks and 0 elsewhere, (stages, B): its sum counts the blocks in common."""
-    costs = np.zeros(shape)
-    costs[np.arange(shape[0]), list(blocks)] = 1.0
-    return costs

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
+import scipy.optimize
 
 from search.programme import Limit
 from search.programme_nearest import nearest_choice
@@ -60,3 +62,20 @@ def test_there_is_none_where_nothing_can_be_kept_or_a_bound_is_unknown() -> None
     assert nearest_choice(limits, kept=[nothing]) is None
     unknown = Limit(name="unknown", costs=np.ones((STAGES, BLOCKS)), upper=-np.inf)
     assert nearest_choice([unknown]) is None
+
+
+def test_a_presolve_that_cannot_tell_unbounded_from_infeasible_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, found = scipy.optimize.milp, nearest_choice(made_limits(0))
+    presolved: list[bool] = []
+
+    def milp(*given: Any, options: dict[str, Any], **more: Any) -> Any:
+        presolved.append(options["presolve"])
+        if options["presolve"]:
+            return scipy.optimize.OptimizeResult(status=4, message="infeasible or unbounded", x=None)
+        return real(*given, options=options, **more)
+
+    monkeypatch.setattr(scipy.optimize, "milp", milp)
+    assert nearest_choice(made_limits(0)) == found
+    assert presolved == [True, False]

@@ -31,9 +31,13 @@ def test_a_search_ends_with_networks_that_were_measured_within_the_limit(
     arguments = ("search", "-a", "synthetic", "-c", limit, "--top", "3", "--json")
     thought = run(store, *arguments)
     assert thought.status == 0, thought.stderr
-    done = run(store, *arguments, "--verify", "2")
-    assert done.status == 0, done.stderr
-    answer = done.json
+    # In a noisy minute the five rounds of a command may not settle: the same command goes on, and knows more.
+    for _ in range(4):
+        done = run(store, *arguments, "--verify", "2")
+        assert done.status == 0, done.stderr
+        answer = done.json
+        if {row["index"] for row in answer["networks"]} <= set(answer["verified"]):
+            break
     assert 0 < answer["networks_within_limits"] < 91_125
     found = answer["networks"]
     assert found

@@ -55,7 +55,10 @@ def print_answer(
 def _verdict(answer: Answer, verified: frozenset[int], ranked: IndexArray) -> str:
     """Say what the finalists' measurements mean for the answer."""
     if not verified.intersection(answer.ranked.tolist()):
-        return f"none of the {len(verified)} networks measured now is within the limits; unverified ones:"
+        return (
+            f"none of the {len(verified)} networks measured now is within the limits: the same command again goes on; "
+            "unverified ones:"
+        )
     above = answer.ranked.tolist().index(int(ranked[0]))
     text = f"{len(ranked)} of {len(verified)} networks measured now are within the limits"
     if above:

@@ -75,7 +75,7 @@ def join(
         elif name in files:
             costs[name], behind[name] = file_latency(files[name], name, config)
         else:
-            say(f"{name}: predicting the latency of every network from those measured")
+            say(f"{name}: latencies of every network, measured or predicted")
             costs[name], behind[name] = stored_latency(store, name, chosen[name], latencies)
     table = Table(config=config, accuracy=found[0], costs=costs, shown=tuple(found[1:]))
     return Joined(table=table, behind=behind, notes=tuple(notes_on(table, behind)))

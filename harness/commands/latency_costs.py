@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -22,6 +22,7 @@ from harness.store import Store
 
 if TYPE_CHECKING:
     from harness.commands.kept_latencies import SpaceLatencies
+    from harness.commands.prediction import Measured
     from search.latency.ladder import Ladder
     from search.table import Cost
 
@@ -117,11 +118,7 @@ def stored_latency(
     from search.table import Cost
 
     found = _known(store, configuration, latencies)
-    behind = Behind(
-        origin=f"{configuration.device}, {short_description(configuration)} [{configuration_id(configuration)}]",
-        configuration=configuration,
-        **found.about,
-    )
+    behind = behind_of(configuration, found.about)
     cost = Cost(
         name=name,
         unit="ms",
@@ -134,6 +131,24 @@ def stored_latency(
         grades=found.grades,
     )
     return cost, behind
+
+
+def behind_of(configuration: Configuration, about: Mapping[str, Any]) -> Behind:
+    """Return what stands behind a configuration's latencies; `about` holds the fields of `kept_latencies.ABOUT`."""
+    origin = f"{configuration.device}, {short_description(configuration)} [{configuration_id(configuration)}]"
+    return Behind(origin=origin, configuration=configuration, **about)
+
+
+def facts_of(store: Store, configuration: Configuration, measured: Measured) -> dict[str, Any]:
+    """Return how many networks are measured with which grade, when last, and in which conditions a session of one began."""
+    given = [row.grade for row in measured.rows]
+    last = store.sessions(configuration, [measured.rows[0].graph_hash])[-1]
+    return {
+        "measured": len(given),
+        "grades": {grade: given.count(grade) for grade in "ABCD"},
+        "conditions": last.conditions_before,
+        "measured_utc": max(row.measured_utc for row in measured.rows),
+    }
 
 
 def latency_folder() -> Path:
@@ -198,21 +213,16 @@ def computed_latencies(
     for index, row in zip(measured.indices.tolist(), measured.rows, strict=True):
         is_measured[index], grades[index], values[index] = True, row.grade, row.latency_ms
         low[index], high[index] = row.interval_ms or (np.nan, np.nan)
-    given = [row.grade for row in measured.rows]
-    last = store.sessions(configuration, [measured.rows[0].graph_hash])[-1]
     return SpaceLatencies(
         values=values,
         low=low,
         high=high,
         measured=is_measured,
         grades=grades,
-        about={
-            "measured": len(given),
-            "predicted": count - len(given) if ladder is not None else 0,
-            "grades": {grade: given.count(grade) for grade in "ABCD"},
+        about=facts_of(store, configuration, measured)
+        | {
+            "predicted": 0 if ladder is None else count - len(measured.rows),
             "predictor": None if ladder is None else ladder.chosen,
             "error": None if ladder is None else ladder.errors.mape,
-            "conditions": last.conditions_before,
-            "measured_utc": max(row.measured_utc for row in measured.rows),
         },
     )

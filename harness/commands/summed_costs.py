@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.commands.latency_costs import Behind, LatencySource
-from harness.commands.stored import configuration_id, measure_command, short_description
+from harness.commands.latency_costs import Behind, LatencySource, behind_of, facts_of
+from harness.commands.stored import measure_command
 from harness.errors import ConfigError
 from harness.records import Configuration
 from harness.store import Store
@@ -56,7 +56,7 @@ def summed_costs(
 
     if latencies.files:
         raise ConfigError(
-            f"--latencies: a file names networks by hashes, and those of the {len(config)} networks of space {config.name!r} "
+            f"--latencies: a file names networks by hashes, and those of the {len(config):,} networks of space {config.name!r} "
             "cannot be looked up; measure with --store, and leave it out"
         )
     if latencies.measured_only:
@@ -141,19 +141,12 @@ def latency_sums(
         coverage=coverage,
         known=known,
     )
-    given = [row.grade for row in measured.rows]
-    last = store.sessions(configuration, [measured.rows[0].graph_hash])[-1]
-    behind = Behind(
-        origin=f"{configuration.device}, {short_description(configuration)} [{configuration_id(configuration)}]",
-        configuration=configuration,
-        measured=len(given),
-        predicted=len(config) - len(given),
-        grades={grade: given.count(grade) for grade in "ABCD"},
-        predictor=fitted.chosen,
-        error=fitted.errors.mape,
-        conditions=last.conditions_before,
-        measured_utc=max(row.measured_utc for row in measured.rows),
-    )
+    about = facts_of(store, configuration, measured) | {
+        "predicted": len(config) - len(measured.rows),
+        "predictor": fitted.chosen,
+        "error": fitted.errors.mape,
+    }
+    behind = behind_of(configuration, about)
     return cost, behind, *_block_latencies(fitted, parts, config, measured.reference_ms)
 
 

@@ -38,6 +38,10 @@ def test_a_search_ends_with_networks_that_were_measured_within_the_limit(
         answer = done.json
         if {row["index"] for row in answer["networks"]} <= set(answer["verified"]):
             break
+        assert {row["local_source"] for row in answer["networks"]} == {"predicted"}, (
+            "nothing passes for measured"
+        )
+        assert "beyond the limits, dropped" in done.stderr
     assert 0 < answer["networks_within_limits"] < 91_125
     found = answer["networks"]
     assert found

@@ -175,6 +175,7 @@ class Agent:
         with self._cache.hold(job.parts()):
             gpus = uses_gpu(str(job.options.get("provider", "")))
             before = self._probes.conditions(cores, gpus)
+            self._writer.write({"event": "conditions", "conditions": before, "type": "event", "id": request_id})
             message = job.worker_message(cores, self._cache.parts_dir)
             session = self._supervise(message, job.silence_s, before, request_id)
             after = self._probes.conditions(cores, gpus)

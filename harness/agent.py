@@ -172,6 +172,10 @@ class AgentClient:
         """Return the device's present conditions."""
         return dict(self._field(self._ask("probe"), "conditions", dict))
 
+    def quiet(self, cores: Sequence[int], threads: int, request: str) -> dict[str, Any]:
+        """Ask which `threads` of some cores are the quietest now; empty `cores`: of the fastest like ones."""
+        return self._ask("quiet", cores=list(cores) or None, threads=threads, request=request)
+
     def evict(self, max_bytes: int) -> dict[str, Any]:
         """Shrink the device's cache of parts to `max_bytes`, least recently used first."""
         self.forget_parts()

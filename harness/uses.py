@@ -91,17 +91,23 @@ def decide_uses(
     return uses
 
 
-def changes(session: SessionRecord, summary: Mapping[str, Any]) -> str:
+def changes(session: SessionRecord, measured: Mapping[str, Any]) -> str:
     """Say what a session ran with instead of its configuration: a reboot or an upgrade may change it."""
-    configuration, runtime = session.configuration, summary.get("runtime")
+    configuration, runtime = session.configuration, measured.get("runtime")
     found = runtime if isinstance(runtime, Mapping) else {}
     pairs = [
         ("version", version_name(found), configuration.runtime_version),
         ("provider", found.get("provider"), configuration.provider),
-        ("cores", summary.get("cores"), list(configuration.cores)),
+        ("clock tier", clock_tier(session.conditions_before, _cores(measured)), configuration.clock_tier),
     ]
-    for conditions in (session.conditions_before, session.conditions_after):
-        pairs.append(("clock tier", clock_tier(conditions, configuration.cores), configuration.clock_tier))
+    if not set(_cores(measured)) <= set(configuration.cores):
+        pairs.append(("cores", _cores(measured), list(configuration.cores)))
     return ", ".join(
         dict.fromkeys(f"{name} {now!r}, not {then!r}" for name, now, then in pairs if now != then)
     )
+
+
+def _cores(measured: Mapping[str, Any]) -> list[int]:
+    """Return the cores that a worker says it ran on."""
+    cores = measured.get("cores")
+    return [core for core in cores if type(core) is int] if isinstance(cores, list) else []

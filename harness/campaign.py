@@ -20,12 +20,12 @@ from typing import Any, Protocol
 
 from harness.devices import Device
 from harness.errors import DeviceError, HarnessError, StoreError
+from harness.estimates.estimate import quiet_latency_ns, reference_latency_ns
 from harness.gates import Gate
 from harness.levels import CALIBRATION, SCREEN, Level
 from harness.link import Link
 from harness.measuring import Measuring, Unit, now_utc
 from harness.records import Failure, ReferenceLatency, SessionRecord
-from harness.stats import quiet_latency_ns, reference_latency_ns
 from harness.store import Store
 from harness.transports import Transport, open_transport
 from harness.uses import ModelSource, Use, decide_uses

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from harness.estimates.estimate import Estimate, estimate, reference_latency_ns, session_ratios
+from harness.estimates.series import drift_of, tukey, two_modes
 from harness.records import ReferenceLatency, SessionRecord
-from harness.series import drift_of, tukey, two_modes
-from harness.stats import Estimate, estimate, reference_latency_ns, session_ratios
 from harness.throttling import marked_slices, throttle_signs
 
 Kind = Literal[

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from device_agents import PROTOCOL
-from device_agents.cores import available_cores, choose_cores, find_clusters
+from device_agents.cores import available_cores, choose_cores, find_clusters, find_siblings
 from device_agents.device_lock import DeviceLock
 from device_agents.discovery import discover_runtimes
 from device_agents.fields import Fields
@@ -131,6 +131,9 @@ class Agent:
             "platform": self._probes.platform(),
             "cores": cores,
             "clusters": find_clusters(cores, self._filesystem),
+            "siblings": {
+                str(core): list(group) for core, group in find_siblings(cores, self._filesystem).items()
+            },
             "runtimes": runtimes,
             "broken": broken,
             "limits": {
@@ -191,7 +194,9 @@ class Agent:
         return dict(profile, conditions_before=conditions)
 
     def _choose_cores(self, job: Job | ProfileJob) -> list[int]:
-        return choose_cores(job.cores, job.threads, find_clusters(available_cores(), self._filesystem))
+        cores = available_cores()
+        clusters = find_clusters(cores, self._filesystem)
+        return choose_cores(job.cores, job.threads, clusters, find_siblings(cores, self._filesystem), {})
 
     def _supervise(
         self, message: dict[str, Any], silence_s: float, conditions: dict[str, Any], request_id: Any

@@ -10,7 +10,9 @@ from typing import Any
 DISTURBED_SHARE = 0.01  # of a run's time: more waiting than that, and the run is no sample
 COLD_GAP_NS = 20000  # another program that had the core for longer than a tick's work has had the caches, too
 LONG_RUN_NS = 50000000  # hardly a run as long as that stays undisturbed on a busy core: it is corrected
-BASELINE_SHARE = 0.02  # of a run: a pool that waits for more than that on a free machine is not free of others
+BASELINE_SHARE = (
+    0.02  # of a run: a pool that waits for more than that on a free machine is not free of others
+)
 
 
 class CleanRuns:

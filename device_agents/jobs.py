@@ -178,14 +178,14 @@ def parse_options(job: Fields, runtime: str) -> dict[str, Any]:
     return fields.values
 
 
-def parse_cores(job: Fields) -> tuple[int, ...] | None:
+def parse_cores(fields: Fields) -> tuple[int, ...] | None:
     """Read a list of core numbers, or None. Raises: Refusal."""
-    value = job.values.get("cores")
+    value = fields.values.get("cores")
     if value is None:
         return None
     is_cores = isinstance(value, list) and 0 < len(value) <= CORES_LIMIT
     if not is_cores or not all(type(core) is int and 0 <= core < CORES_LIMIT for core in value):
-        raise refuse(job.name + ".cores", value, "null or a list of core numbers")
+        raise refuse(fields.name + ".cores", value, "null or a list of core numbers")
     return tuple(sorted(set(value)))
 
 

@@ -11,7 +11,10 @@ import os
 from time import perf_counter_ns
 from typing import Any, Callable
 
+from device_agents.quota import ThrottledTime
+
 SCHEDSTAT_BYTES = 96
+NS_PER_US = 1000
 
 
 class RunDelay:
@@ -20,9 +23,18 @@ class RunDelay:
     `source`: `schedstat`, `cpu-time`, or empty where nothing is told.
     """
 
-    def __init__(self, is_one_thread: bool, task_dir: str = "/proc/self/task") -> None:
-        """is_one_thread: the calling thread computes all, and never waits for another or for a GPU."""
+    def __init__(
+        self,
+        is_one_thread: bool,
+        throttled: ThrottledTime | None = None,
+        task_dir: str = "/proc/self/task",
+    ) -> None:
+        """is_one_thread: the calling thread computes all, and never waits for another or for a GPU.
+
+        throttled: what a CPU quota takes away, asked where several threads compute.
+        """
         self._task_dir = task_dir
+        self._throttled = None if is_one_thread else throttled
         self._files: dict[str, int] = {}
         self._last: dict[str, int] = {}
         self._cpu_ns = thread_clock() if is_one_thread else None
@@ -60,6 +72,8 @@ class RunDelay:
             except (OSError, ValueError, IndexError):  # the thread has ended: its account stays what it was
                 pass
             waited_ns += self._last.get(name, 0)
+        if self._throttled is not None:
+            waited_ns += NS_PER_US * (self._throttled.read() or 0)
         return waited_ns, perf_counter_ns() - self._cpu_ns() if self._cpu_ns is not None else 0
 
     @staticmethod

@@ -19,6 +19,7 @@ from device_agents.frames import FrameReader, FrameWriter
 from device_agents.jobs import Plan, Recipe
 from device_agents.models import assemble
 from device_agents.nvidia import uses_gpu
+from device_agents.quota import ThrottledTime, read_quota
 from device_agents.refusal import Refusal
 from device_agents.run_delay import RunDelay, read_steal_s
 from device_agents.runtimes import RUNTIMES
@@ -32,7 +33,11 @@ PULSE_NS = 1000000000
 FLUSH_NS = 500000000
 NS_PER_S = 1000000000
 PR_SET_PDEATHSIG = 1
-ENDS_JOB = ("part-missing", "part-damaged", "runtime-missing")  # of which the networks that follow would die as well
+ENDS_JOB = (
+    "part-missing",
+    "part-damaged",
+    "runtime-missing",
+)  # of which the networks that follow would die as well
 
 
 def serve_job(frames_fd: int) -> None:
@@ -140,7 +145,7 @@ class Session:
         self._parts: dict[str, bytes] = {}  # read and verified once, some 60 % of any model
         self._reference = self._load("reference", job["reference"])
         is_cpu = not uses_gpu(str(job["options"].get("provider", "")))
-        self._delay = RunDelay(job["threads"] == 1 and is_cpu)
+        self._delay = RunDelay(job["threads"] == 1 and is_cpu, ThrottledTime() if read_quota() else None)
         self._stopwatch = Stopwatch(self._delay)
         self._warm_reference = Warming(self._reference.run, self._plan, self._stopwatch)
 
@@ -163,7 +168,11 @@ class Session:
         reporter.enter("warm-up", number)
         gc.collect()
         gc.disable()
-        steal_s, waited_ns, loop_start_ns = read_steal_s(self._message["cores"]), self._delay.read()[0], perf_counter_ns()
+        steal_s, waited_ns, loop_start_ns = (
+            read_steal_s(self._message["cores"]),
+            self._delay.read()[0],
+            perf_counter_ns(),
+        )
         warm_network = Warming(network.run, plan, self._stopwatch)
         warm_up(self._warm_reference, warm_network, plan, perf_counter_ns, reporter.pulse)
         warm = {"network": warm_network, "reference": self._warm_reference}
@@ -225,11 +234,18 @@ class Session:
         try:
             runtime.find()
         except ModuleNotFoundError as error:
-            raise Refusal("runtime-missing", "%s is not installed here: %s" % (job["runtime"], error)) from error
+            raise Refusal(
+                "runtime-missing", "%s is not installed here: %s" % (job["runtime"], error)
+            ) from error
         start_ns = perf_counter_ns()
         loaded: Loaded = runtime.load(model, job["threads"], job["options"])
         load_ns = perf_counter_ns() - start_ns
-        event = {"event": "loaded", "which": which, "load_ns": load_ns, "first_run_ns": sample_ns(loaded.run, 1)}
+        event = {
+            "event": "loaded",
+            "which": which,
+            "load_ns": load_ns,
+            "first_run_ns": sample_ns(loaded.run, 1),
+        }
         self._reporter.send(event if number is None else dict(event, network=number))
         return loaded
 

@@ -21,7 +21,7 @@ from harness.frames import FrameStream
 from harness.models import Assembly
 from harness.transports import Channel, Transport
 
-PROTOCOL = 2
+PROTOCOL = 3
 START_TIMEOUT_S = 60.0
 HELLO_TIMEOUT_S = 150.0  # importing a large runtime on a small board takes long
 ANSWER_TIMEOUT_S = 60.0

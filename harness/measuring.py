@@ -86,9 +86,7 @@ class Measuring:
             again: list[Unit] = []
             is_hot = False
 
-            def judge(
-                unit: Unit, result: Result, attempt: int = attempt, again: list[Unit] = again
-            ) -> None:
+            def judge(unit: Unit, result: Result, attempt: int = attempt, again: list[Unit] = again) -> None:
                 nonlocal is_hot
                 trouble = "" if isinstance(result, Failure) else setback(result)
                 if not trouble or attempt >= self._redos:
@@ -227,7 +225,10 @@ class Measuring:
             result = builder.add(event)
             if isinstance(result, Refused):
                 unit = units[result.network]
-                take(unit, self.failure(unit, result.kind, f"device {use.configuration.device!r}: {result.message}"))
+                take(
+                    unit,
+                    self.failure(unit, result.kind, f"device {use.configuration.device!r}: {result.message}"),
+                )
             elif result is not None:
                 unit = units[event["network"]]
                 changed = changes(result, event)

@@ -10,7 +10,7 @@ from harness.conditions import clock_tier, hardware_name
 from harness.devices import Device, Format
 from harness.models import Model
 from harness.records import Configuration, SessionRecord
-from harness.selection import RuntimeUse, choose_cores, choose_runtimes, version_name
+from harness.selection import RuntimeUse, allowed_cores, choose_runtimes, version_name
 
 
 class ModelSource(Protocol):
@@ -66,7 +66,7 @@ def decide_uses(
     Raises: ConfigError when the request does not fit the device.
     """
     runtimes = choose_runtimes(device, hello, request.runtimes, request.formats)
-    cores = choose_cores(device, hello, request.threads, request.cores)
+    cores, threads = allowed_cores(device, hello, request.threads, request.cores)
     uses = []
     for runtime in runtimes:
         say(f"preparing {runtime.format} models")
@@ -79,7 +79,7 @@ def decide_uses(
             provider=runtime.provider,
             format=runtime.format,
             precision=reference.precision,
-            threads=len(cores),
+            threads=threads,
             cores=cores,
             space=reference.space,
             weights=reference.weights,

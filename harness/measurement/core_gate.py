@@ -83,7 +83,9 @@ class CoreGate:
         self._patience_s = PATIENCE_S
         self._has_begun = False
 
-    def wait(self, probe: Callable[[], QuietCores], request: CoreRequest) -> tuple[QuietCores, dict[str, Any]]:
+    def wait(
+        self, probe: Callable[[], QuietCores], request: CoreRequest
+    ) -> tuple[QuietCores, dict[str, Any]]:
         """Return the cores to take, and for the record how they were found.
 
         Raises: DeviceError when none is free before the campaign's first session, within half a minute.
@@ -91,7 +93,9 @@ class CoreGate:
         waited_s = 0.0
         quiet = probe()
         while is_busy(quiet) and waited_s < self._patience_s and not self._cancel.is_set():
-            self._say(f"{self._trouble(quiet, request)}; waiting for it, {self._patience_s - waited_s:.0f} s more")
+            self._say(
+                f"{self._trouble(quiet, request)}; waiting for it, {self._patience_s - waited_s:.0f} s more"
+            )
             if self._cancel.wait(POLL_S):
                 break
             waited_s += POLL_S
@@ -125,4 +129,3 @@ def is_busy(quiet: QuietCores) -> bool:
     if quiet.quota_cores is not None and quiet.quota_cores < len(quiet.cores):
         return False
     return quiet.waited is not None and quiet.waited > FREE_SHARE
-

@@ -31,12 +31,8 @@ class CleanRuns:
 
     def ratio(self, times: dict[str, Any]) -> float | None:
         """Return a slice's ratio; None without a clean run of both. Slices are given in the order in which they ran."""
-        kinds = (
-            ["reference"] * len(times["reference_before_ns"])
-            + ["switch"]
-            + ["network"] * len(times["network_ns"])
-            + ["reference"] * len(times["reference_after_ns"])
-        )
+        first = len(times["reference_before_ns"])
+        last = first + 1 + len(times["network_ns"])
         runs_ns = [
             *times["reference_before_ns"],
             times["after_switch_ns"],
@@ -44,19 +40,19 @@ class CleanRuns:
             *times["reference_after_ns"],
         ]
         nothing = [0] * len(runs_ns)
-        clean: dict[str, list[float]] = {"network": [], "reference": [], "switch": []}
-        corrected: dict[str, list[float]] = {"network": [], "reference": [], "switch": []}
-        for kind, run_ns, delay_ns, gap_ns in zip(
-            kinds, runs_ns, times.get("delays_ns") or nothing, times.get("gaps_ns") or nothing
-        ):
-            own = "reference" if kind == "reference" else "network"
-            delay_ns = max(0, delay_ns - self._baseline_ns[own])
+        delays_ns, gaps_ns = times.get("delays_ns") or nothing, times.get("gaps_ns") or nothing
+        clean: dict[str, list[float]] = {"network": [], "reference": []}
+        corrected: dict[str, list[float]] = {"network": [], "reference": []}
+        for place, run_ns in enumerate(runs_ns):
+            which = "network" if first <= place < last else "reference"
+            delay_ns = max(0, delays_ns[place] - self._baseline_ns[which])
             is_disturbed = delay_ns > DISTURBED_SHARE * run_ns
-            is_cold = self._was_disturbed or gap_ns > COLD_GAP_NS
-            if not is_disturbed and not is_cold:
-                clean[kind].append(run_ns / self._loops[own])
-            elif run_ns - delay_ns >= LONG_RUN_NS:
-                corrected[kind].append((run_ns - delay_ns) / self._loops[own])
+            is_cold = self._was_disturbed or gaps_ns[place] > COLD_GAP_NS
+            if place != first:  # the first run after the switch finds the other model's caches
+                if not is_disturbed and not is_cold:
+                    clean[which].append(run_ns / self._loops[which])
+                elif run_ns - delay_ns >= LONG_RUN_NS:
+                    corrected[which].append((run_ns - delay_ns) / self._loops[which])
             self._was_disturbed = is_disturbed
         network = clean["network"] or corrected["network"]
         reference = clean["reference"] or corrected["reference"]

@@ -8,8 +8,9 @@ the time that a CPU quota took; of several threads it says nothing, since they w
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from time import perf_counter_ns
-from typing import Any, Callable
+from typing import Callable
 
 from device_agents.quota import ThrottledTime
 
@@ -48,7 +49,7 @@ class RunDelay:
     def find_threads(self) -> None:
         """Take in the threads that were started since: each model may have a pool of its own."""
         try:
-            names = os.listdir(self._task_dir)
+            names = [task.name for task in os.scandir(self._task_dir)]
         except OSError:
             return
         for name in names:
@@ -103,8 +104,7 @@ def read_steal_s(cores: list[int], path: str = "/proc/stat") -> float | None:
     """
     wanted = {"cpu%d" % core for core in cores}
     try:
-        with open(path) as file:
-            rows: list[Any] = [line.split() for line in file if line.startswith("cpu")]
+        rows = [line.split() for line in Path(path).read_text().splitlines() if line.startswith("cpu")]
         ticks = [int(row[8]) for row in rows if row[0] in wanted]
         return sum(ticks) / os.sysconf("SC_CLK_TCK") if ticks else None
     except (OSError, ValueError, IndexError, AttributeError):

@@ -48,7 +48,7 @@ def serve_job(frames_fd: int) -> None:
         return
     message = frame[0]
     end_with_parent(message["parent"])
-    process = {"pinned": pin(message["cores"])}
+    process: dict[str, Any] = {"pinned": pin(message["cores"])}
     request = request_core(message["job"].get("request", ""))
     if request:
         process["request"] = request

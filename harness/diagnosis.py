@@ -99,7 +99,8 @@ def _conditions(device: Device, hello: Mapping[str, Any], conditions: Mapping[st
     except ConfigError as error:
         return [Check(status="FAIL", name="cores", found=str(error))]
     clusters = " + ".join(",".join(map(str, cluster)) for cluster in hello.get("clusters", []))
-    found = f"{conditions.get('cpu_model', 'unknown CPU')}; clusters {clusters}; would run on {threads} of {','.join(map(str, cores))}"
+    chosen = f"would run on {threads} of {','.join(map(str, cores))}"
+    found = f"{conditions.get('cpu_model', 'unknown CPU')}; clusters {clusters}; {chosen}"
     checks.append(Check(status="ok", name="cores", found=found))
     tier = clock_tier(conditions, cores)
     governors = sorted(set(map(str, conditions.get("governors", {}).values())))

@@ -55,7 +55,7 @@ def choose_runtimes(
 def allowed_cores(
     device: Device, hello: Mapping[str, Any], threads: int | None, cores: Sequence[int]
 ) -> tuple[tuple[int, ...], int]:
-    """Return the cores that a session may take and how many it takes, one a thread: of those named, else of the fastest like ones.
+    """Return the cores that a session may take, those named or the fastest like ones, and how many it takes, one a thread.
 
     Which of them it takes is decided before each session, by how busy they are.
     Raises: ConfigError when the device has no such cores or too few of one kind.

@@ -95,7 +95,7 @@ def changes(session: SessionRecord, measured: Mapping[str, Any]) -> str:
     """Say what a session ran with instead of its configuration: a reboot or an upgrade may change it."""
     configuration, runtime = session.configuration, measured.get("runtime")
     found = runtime if isinstance(runtime, Mapping) else {}
-    pairs = [
+    pairs: list[tuple[str, object, object]] = [
         ("version", version_name(found), configuration.runtime_version),
         ("provider", found.get("provider"), configuration.provider),
         ("clock tier", clock_tier(session.conditions_before, _cores(measured)), configuration.clock_tier),

@@ -201,13 +201,14 @@ class _Run:
                 outcome.campaign_id, outcome.device, now_utc(), asdict(self._options) | {"networks": networks}
             )
             self._say("asking for the core")
+            cores, threads = use.configuration.cores, use.configuration.threads
             self._measuring = Measuring(
                 link=self._link,
                 campaign_id=outcome.campaign_id,
                 silence_s=self._options.silence_s,
                 gate=Gate(self._conditions),
                 core_gate=CoreGate(outcome.device, self._say, self._cancel),
-                request=CoreRequest.of(self._link.client.permissions()),
+                request=CoreRequest.of(self._link.client.permissions(_owner(), cores, threads)),
                 keep=self._store.add_session,
                 say=self._say,
                 cancel=self._cancel,

@@ -34,7 +34,7 @@ class CoreRequest:
     def of(cls, answer: Mapping[str, Any]) -> CoreRequest:
         """Return the request that fits an agent's answer to `permissions`. Raises: LinkError."""
         try:
-            grants = [dict(grant) for grant in answer["requests"]]
+            grants = [dict(grant) for grant in answer["grants"]]
             best = next((str(grant["method"]) for grant in grants if grant["verified"] is True), "")
             refusals = tuple(f"{grant['method']}: {grant['reason']}" for grant in grants if grant["reason"])
         except (KeyError, TypeError, ValueError) as error:

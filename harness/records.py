@@ -135,6 +135,11 @@ class SessionRecord:
     process: str = ""
     scheduling: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def cores(self) -> tuple[int, ...]:
+        """Return the cores that the session ran on; of a record of before, all that it might have."""
+        return tuple(self.scheduling.get("cores", self.configuration.cores))
+
     def __post_init__(self) -> None:
         if self.purpose not in PURPOSES:
             raise ValueError(f"purpose = {self.purpose!r}: one of {', '.join(PURPOSES)}")

@@ -107,7 +107,7 @@ def _throttled(sessions: Sequence[SessionRecord]) -> Finding | None:
 
 def _signs(session: SessionRecord) -> list[str]:
     """Return the signs of throttling around a session and in the samples within."""
-    cores = session.configuration.cores if session.configuration.clock_tier == "A" else ()
+    cores = session.cores if session.configuration.clock_tier == "A" else ()
     around = [
         *throttle_signs(session.conditions_before, cores),
         *throttle_signs(session.conditions_after, cores),

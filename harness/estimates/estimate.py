@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
-from math import ceil, log2
+from math import ceil, exp, hypot, log, log2
 from statistics import fmean, median, stdev
 
 import numpy as np
@@ -29,7 +29,6 @@ COVERAGE = 0.95  # of an interval, if nothing else is asked for
 BOOTSTRAP_DRAWS = 2000
 P90_SAMPLES = 64  # fewer do not carry a 90th percentile
 P99_SAMPLES = 662  # nor a 99th
-QUIET_WINDOW_SLICES = 8
 SCATTER_DF = 8  # fewer degrees of freedom are no pool: t is 2.3 there, and 1.96 of a scatter that is known
 PRIOR_DF = 30  # the pool's weight in a network's own scatter, in processes; networks do not all scatter alike
 SMOOTHING = 0.9  # of a pool's shape, by Silverman's rule of thumb
@@ -48,7 +47,8 @@ class Estimate:
     """A ratio to the reference from so many sessions, in so many processes, and their clean slices; no unit.
 
     `interval`: of 95 %, or what was asked for, low and high; None below 6 slices, which carry none. `between_cv`: the relative
-    standard deviation of the processes' medians; None for one process. `named`: the processes by name, where all have one, and
+    standard deviation of the processes' medians; None for one process. `is_pooled`: the scatter of other networks is in the
+    interval. `named`: the processes by name, where all have one, and
     `apart` the interval without what all networks of a process share: what counts between networks of the same processes.
     """
 
@@ -58,6 +58,7 @@ class Estimate:
     slices: int
     between_cv: float | None = None
     processes: int = 1
+    is_pooled: bool = False
     named: frozenset[str] = frozenset()
     apart: tuple[float, float] | None = None
 
@@ -66,8 +67,8 @@ class Estimate:
 class Scatter:
     """How processes that measure one network scatter on a configuration, pooled over networks with two and more.
 
-    `sd`: the relative standard deviation between processes, less what their slices' noise accounts for; `shared_sd` the part of it
-    that all networks of a process have in common. `df`: of the pool, in effect: processes less networks, and less where many
+    `sd`: the relative standard deviation between processes, less what their slices' noise accounts for; `shared_sd` the part of
+    it that all networks of a process have in common. `df`: of the pool, in effect: processes less networks, and less where many
     networks share few processes. `deviations`: of the logarithms of medians (noise included) from their network's mean, each
     inflated by sqrt(k / (k - 1)) for k processes; at most 1,000, quantiles of them if there were more.
     """
@@ -120,15 +121,15 @@ def estimate(
 ) -> Estimate:
     """Combine sessions of one network: the median of the processes' medians, with a hierarchical bootstrap interval.
 
-    Sessions that were contended are left out if there are others. Each draw makes processes anew, slices within them too (Davison
-    & Hinkley 1997, section 3.8), and takes their median. With the configuration's `scatter` a process deviates as the pool does,
-    scaled by a moderated standard deviation, itself drawn as uncertain as its degrees of freedom make it: so one process has an
-    honest interval, too. Without it the medians deviate as Student's t, and the interval is never narrower than their slices
-    allow; that of one process speaks of its slices alone. Below 6 slices (of 95 %) there is none in any case: a pool does not tell
-    how the few slices scatter. What slices cannot show (harness.estimates.clean) widens it. `coverage` is the probability that the
-    interval is meant to hold the ratio with.
-    Raises: ValueError without sessions or without a clean slice, or when their configurations differ, or for a coverage that is no
-    probability.
+    Sessions that were contended are left out if there are others. Each draw makes processes anew, slices within them too
+    (Davison & Hinkley 1997, section 3.8), and takes their median. With the configuration's `scatter` a process deviates as the
+    pool does, scaled by a moderated standard deviation, itself drawn as uncertain as its degrees of freedom make it: so one
+    process has an honest interval, too. Without it the medians deviate as Student's t, and the interval is never narrower than
+    their slices allow; that of one process speaks of its slices alone. Below 6 slices (of 95 %) there is none in any case: a
+    pool does not tell how the few slices scatter. What slices cannot show (harness.estimates.clean) widens it. `coverage` is
+    the probability that the interval is meant to hold the ratio with.
+    Raises: ValueError without sessions or without a clean slice, or when their configurations differ, or for a coverage that is
+    no probability.
     """
     if not 0 < coverage < 1:
         raise ValueError(f"coverage {coverage}: give a share between 0 and 1, such as {COVERAGE}")
@@ -154,6 +155,7 @@ def estimate(
         slices=slices,
         between_cv=stdev(medians) / fmean(medians) if len(medians) > 1 else None,
         processes=len(units),
+        is_pooled=scatter is not None,
         named=frozenset(names) if all(names) else frozenset(),
         apart=apart,
     )
@@ -216,20 +218,18 @@ def wall_time(sessions: Sequence[SessionRecord]) -> WallTime:
     )
 
 
-def quiet_latency_ns(session: SessionRecord) -> float:
-    """Return the reference's latency in the quietest window of a session in which it was timed against itself, in ns.
+def half_width(value: float, interval: tuple[float, float]) -> float:
+    """Return half the width of a value's interval, relative to it."""
+    return (interval[1] - interval[0]) / 2 / value
 
-    Of every window of 8 slices, the median of the slices' fastest runs; of these, the smallest.
+
+def combined_interval(value: float, interval: tuple[float, float], reach: float) -> tuple[float, float]:
+    """Return the interval of a value times a factor near 1 that is uncertain by `reach`, relative, at the same coverage.
+
+    In logarithms the two add as variances, each side apart.
     """
-    fastest = [
-        min(
-            min(piece.network_ns) / session.network_loops,
-            min(piece.reference_before_ns + piece.reference_after_ns) / session.reference_loops,
-        )
-        for piece in session.slices
-    ]
-    width = min(QUIET_WINDOW_SLICES, len(fastest))
-    return float(min(median(fastest[i : i + width]) for i in range(len(fastest) - width + 1)))
+    below, above = hypot(log(value / interval[0]), reach), hypot(log(interval[1] / value), reach)
+    return value * exp(-below), value * exp(above)
 
 
 def reference_latency_ns(session: SessionRecord) -> float:

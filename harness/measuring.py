@@ -90,8 +90,8 @@ class Measuring:
                 nonlocal is_hot
                 trouble = "" if isinstance(result, Failure) else setback(result)
                 if not trouble or attempt >= self._redos:
-                    if not trouble and not isinstance(result, Failure):
-                        self._redos = REDOS_A_UNIT
+                    if not isinstance(result, Failure):  # in vain: once each, until one is seen untroubled
+                        self._redos = 0 if trouble else REDOS_A_UNIT
                     take(unit, result)
                     return
                 assert isinstance(result, SessionRecord)
@@ -108,8 +108,6 @@ class Measuring:
             elif again:
                 self.say(f"{_counted(again)} disturbed by another program; again")
             attempt += 1
-            if attempt > REDOS_A_UNIT and again:
-                self._redos = 0  # in vain: each unit is measured once, until one is seen untroubled
             units = again
 
     def distrust(self) -> None:

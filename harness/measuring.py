@@ -159,7 +159,10 @@ class Measuring:
                     done(left[0], self.failure(left[0], "link-lost", str(error)))
             except BadResult as error:
                 done(left[0], self.failure(left[0], "bad-result", str(error)))
+                self.link.reopen(self.say, self.cancel)  # its worker is still at the job
             except AgentError as error:
+                if not left:  # its worker died after all was told
+                    break
                 remedy = self._remedy(error.kind)
                 if remedy is None or resends >= RESENDS_A_UNIT:
                     remedy = None
@@ -233,6 +236,8 @@ class Measuring:
                 take(unit, self._changed(unit, changed) if changed else result)
 
         summary = client.run(job, on_event)
+        if builder.done == 0:
+            raise LinkError("the agent broke the protocol: it ended a job without a word of any network")
         conditions = summary.get("conditions_after")
         self._conditions = conditions if isinstance(conditions, Mapping) else None
 

@@ -90,8 +90,8 @@ class Measuring:
                 nonlocal is_hot
                 trouble = "" if isinstance(result, Failure) else setback(result)
                 if not trouble or attempt >= self._redos:
-                    if not trouble and not isinstance(result, Failure):
-                        self._redos = REDOS_A_UNIT
+                    if not isinstance(result, Failure):  # in vain: once each, until one is seen untroubled
+                        self._redos = 0 if trouble else REDOS_A_UNIT
                     take(unit, result)
                     return
                 assert isinstance(result, SessionRecord)
@@ -108,8 +108,6 @@ class Measuring:
             elif again:
                 self.say(f"{_counted(again)} disturbed by another program; again")
             attempt += 1
-            if attempt > REDOS_A_UNIT and again:
-                self._redos = 0  # in vain: each unit is measured once, until one is seen untroubled
             units = again
 
     def distrust(self) -> None:
@@ -161,7 +159,10 @@ class Measuring:
                     done(left[0], self.failure(left[0], "link-lost", str(error)))
             except BadResult as error:
                 done(left[0], self.failure(left[0], "bad-result", str(error)))
+                self.link.reopen(self.say, self.cancel)  # its worker is still at the job
             except AgentError as error:
+                if not left:  # its worker died after all was told
+                    break
                 remedy = self._remedy(error.kind)
                 if remedy is None or resends >= RESENDS_A_UNIT:
                     remedy = None
@@ -235,6 +236,8 @@ class Measuring:
                 take(unit, self._changed(unit, changed) if changed else result)
 
         summary = client.run(job, on_event)
+        if builder.done == 0:
+            raise LinkError("the agent broke the protocol: it ended a job without a word of any network")
         conditions = summary.get("conditions_after")
         self._conditions = conditions if isinstance(conditions, Mapping) else None
 

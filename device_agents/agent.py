@@ -176,7 +176,7 @@ class Agent:
         return {"conditions": self._probes.conditions(available_cores())}
 
     def _quiet(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
-        """Find the quietest cores; where a way of asking is given, what they wait with it counts."""
+        """Find the quietest cores, and where they are busy, what a process that asks for them still waits."""
         threads = fields.integer("threads", 1, CORES_LIMIT)
         request = fields.choice("request", ("", *METHODS))
         allowed = parse_cores(fields)
@@ -185,12 +185,9 @@ class Agent:
         usable = cores if allowed is None else [core for core in cores if core in allowed]
         waited = probe_cores(usable, None)
         chosen = choose_cores(allowed, threads, clusters, siblings, waited)
+        answer: dict[str, Any] = {"cores": chosen, "waited": told(waited)}
         if request and any((waited[core] or 0.0) > QUIET_SHARE for core in chosen):
-            waited.update(probe_cores(chosen, request))
-        answer: dict[str, Any] = {
-            "cores": chosen,
-            "waited": {str(core): share for core, share in waited.items() if share is not None},
-        }
+            answer["waited_asking"] = told(probe_cores(chosen, request))
         quota = read_quota(self._filesystem)
         return answer if quota is None else dict(answer, quota_cores=quota.cores)
 
@@ -274,3 +271,8 @@ class Agent:
             if refusal.kind == "part-damaged":
                 self._cache.remove(refusal.details["digest"])
             raise
+
+
+def told(waited: dict[int, float | None]) -> dict[str, float]:
+    """Return the shares that are known, by core."""
+    return {str(core): share for core, share in waited.items() if share is not None}

@@ -67,6 +67,9 @@ class Observer(Protocol):
     def state(self, device: str, text: str) -> None:
         """Say what the campaign is doing now."""
 
+    def tell(self, device: str, text: str) -> None:
+        """Say what a person is to know, and keep it in sight."""
+
     def begin(self, device: str, units: int) -> None:
         """Say how many sessions are to be measured, beside those that were said before."""
 
@@ -207,7 +210,7 @@ class _Run:
                 campaign_id=outcome.campaign_id,
                 silence_s=self._options.silence_s,
                 gate=Gate(self._conditions),
-                core_gate=CoreGate(outcome.device, self._say, self._cancel),
+                core_gate=CoreGate(outcome.device, self._say, self._tell, self._cancel),
                 request=CoreRequest.of(self._link.client.permissions(_owner(), cores, threads)),
                 keep=self._store.add_session,
                 say=self._say,
@@ -273,6 +276,9 @@ class _Run:
         is_far = expected_ns and abs(reference_latency_ns(session) / expected_ns - 1) > SENTINEL_SHARE
         if is_far and self._measuring is not None:
             self._measuring.distrust()  # the ratio stands; the next session waits if a gate says why
+
+    def _tell(self, text: str) -> None:
+        self._observer.tell(self._outcome.device, text)
 
     def _say(self, text: str) -> None:
         self._observer.state(self._outcome.device, text)

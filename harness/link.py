@@ -61,9 +61,7 @@ class Link:
             except AgentError as error:
                 if error.kind != "busy":
                     raise
-                raise DeviceError(
-                    f"{error}; wait for it or stop it, two campaigns would disturb each other"
-                ) from error
+                raise DeviceError(str(error)) from error
 
     def reopen(self, say: Callable[[str], None], cancel: threading.Event) -> None:
         """Connect anew after the link broke: at once, then after growing waits, until `cancel` is set.

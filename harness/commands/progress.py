@@ -90,6 +90,10 @@ class ProgressView:
         if text.split()[0] in PLAIN_STATES or "reconnecting" in text:
             self._line(f"{device}: {text}")
 
+    def tell(self, device: str, text: str) -> None:
+        """Print what a person is to know of a device above the bars."""
+        self.say(f"{device}: {text}")
+
     def begin(self, device: str, units: int) -> None:
         """Show how many sessions a device is to measure, beside those that it was to measure before."""
         if not units:

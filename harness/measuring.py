@@ -205,9 +205,10 @@ class Measuring:
                 "process": process,
             }
 
-        builder = SessionBuilder(
-            len(units), identity, now_utc, scheduling={**quiet.scheduling, "probe": found}
-        )
+        known: dict[str, Any] = {"probe": found}
+        if quiet.quota_cores is not None:
+            known["quota_cores"] = quiet.quota_cores
+        builder = SessionBuilder(len(units), identity, now_utc, scheduling=known)
         job = {
             "networks": [network.recipe() for network in networks],
             "reference": reference.recipe(),

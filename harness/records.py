@@ -171,10 +171,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceLatency:
-    """The reference network's latency on a configuration in quiet windows; makes latencies of ratios.
+    """The reference network's latency on a configuration when the device is quiet; makes latencies of ratios.
 
-    From `sessions` calibration sessions, of which `session_id` is the quietest; `spread` is the relative standard deviation
-    between them, None from a single one.
+    Pooled from `sessions` sessions, the last at `measured_utc`; `sd`: its relative standard deviation, None where nothing is
+    known of it. Older versions kept that of calibration sessions, of which `session_id` was the quietest and `spread` the
+    relative standard deviation between them, None from a single one.
     """
 
     configuration: Configuration
@@ -183,7 +184,10 @@ class ReferenceLatency:
     measured_utc: str
     sessions: int = 1
     spread: float | None = None
+    sd: float | None = None
 
     def __post_init__(self) -> None:
         if not self.latency_ns > 0:
             raise ValueError(f"latency_ns = {self.latency_ns}: must be positive")
+        if self.sd is not None and not self.sd >= 0:
+            raise ValueError(f"sd = {self.sd}: must not be negative")

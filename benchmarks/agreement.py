@@ -14,7 +14,7 @@ import sys
 import numpy as np
 from scipy.stats import spearmanr
 
-from harness.latencies import Latency, latencies
+from harness.estimates.latency import Latency, latencies
 from harness.store import Store
 
 

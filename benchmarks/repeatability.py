@@ -22,9 +22,9 @@ from machine import describe_machine
 from scipy.stats import spearmanr
 
 from harness.campaign import Options
+from harness.estimates.estimate import session_ratios, wall_time
 from harness.levels import LEVELS
 from harness.records import SessionRecord
-from harness.stats import session_ratios, wall_time
 from harness.store import Store
 
 TARGETS = "targets for the paired ratio: Spearman >= 0.98, median CV <= 1 %"

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, Callable
 
 from device_agents import PROTOCOL
-from device_agents.cores import available_cores, choose_cores, find_clusters
+from device_agents.core_probe import probe_cores
+from device_agents.core_request import METHODS
+from device_agents.cores import QUIET_SHARE, available_cores, choose_cores, find_clusters, find_siblings
 from device_agents.device_lock import DeviceLock
 from device_agents.discovery import discover_runtimes
 from device_agents.fields import Fields
@@ -19,10 +21,11 @@ from device_agents.frames import (
     FrameReader,
     FrameWriter,
 )
-from device_agents.jobs import Job, ProfileJob, parse_job, parse_profile_job
+from device_agents.jobs import CORES_LIMIT, Job, ProfileJob, parse_cores, parse_job, parse_profile_job
 from device_agents.nvidia import uses_gpu
 from device_agents.parts_cache import PartsCache, free_bytes
 from device_agents.probes import Probes
+from device_agents.quota import read_quota
 from device_agents.refusal import Refusal
 from device_agents.sampler import PERIOD_S, SHARED_PERIOD_S, Sampler
 from device_agents.supervision import ClientGone, Supervision
@@ -60,6 +63,7 @@ class Agent:
             "missing": self._missing,
             "put": self._put,
             "probe": self._probe,
+            "quiet": self._quiet,
             "run": self._run,
             "profile": self._profile,
             "evict": self._evict,
@@ -131,6 +135,9 @@ class Agent:
             "platform": self._probes.platform(),
             "cores": cores,
             "clusters": find_clusters(cores, self._filesystem),
+            "siblings": {
+                str(core): list(group) for core, group in find_siblings(cores, self._filesystem).items()
+            },
             "runtimes": runtimes,
             "broken": broken,
             "limits": {
@@ -162,6 +169,25 @@ class Agent:
     def _probe(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         return {"conditions": self._probes.conditions(available_cores())}
 
+    def _quiet(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+        """Find the quietest cores; where a way of asking is given, what they wait with it counts."""
+        threads = fields.integer("threads", 1, CORES_LIMIT)
+        request = fields.choice("request", ("", *METHODS))
+        allowed = parse_cores(fields)
+        cores = available_cores()
+        clusters, siblings = find_clusters(cores, self._filesystem), find_siblings(cores, self._filesystem)
+        usable = cores if allowed is None else [core for core in cores if core in allowed]
+        waited = probe_cores(usable, None)
+        chosen = choose_cores(allowed, threads, clusters, siblings, waited)
+        if request and any((waited[core] or 0.0) > QUIET_SHARE for core in chosen):
+            waited.update(probe_cores(chosen, request))
+        answer: dict[str, Any] = {
+            "cores": chosen,
+            "waited": {str(core): share for core, share in waited.items() if share is not None},
+        }
+        quota = read_quota(self._filesystem)
+        return answer if quota is None else dict(answer, quota_cores=quota.cores)
+
     def _evict(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         removed_bytes, kept_bytes = self._cache.evict(fields.integer("max_bytes", 0, 1 << 60))
         return {"removed_bytes": removed_bytes, "kept_bytes": kept_bytes}
@@ -175,6 +201,9 @@ class Agent:
         with self._cache.hold(job.parts()):
             gpus = uses_gpu(str(job.options.get("provider", "")))
             before = self._probes.conditions(cores, gpus)
+            self._writer.write(
+                {"event": "conditions", "conditions": before, "type": "event", "id": request_id}
+            )
             message = job.worker_message(cores, self._cache.parts_dir)
             session = self._supervise(message, job.silence_s, before, request_id)
             after = self._probes.conditions(cores, gpus)
@@ -190,7 +219,9 @@ class Agent:
         return dict(profile, conditions_before=conditions)
 
     def _choose_cores(self, job: Job | ProfileJob) -> list[int]:
-        return choose_cores(job.cores, job.threads, find_clusters(available_cores(), self._filesystem))
+        cores = available_cores()
+        clusters = find_clusters(cores, self._filesystem)
+        return choose_cores(job.cores, job.threads, clusters, find_siblings(cores, self._filesystem), {})
 
     def _supervise(
         self, message: dict[str, Any], silence_s: float, conditions: dict[str, Any], request_id: Any

@@ -10,6 +10,9 @@ from typing import Iterator
 from device_agents.facts import parse_cpu_parts
 from device_agents.refusal import Refusal
 
+LIKE_SHARE = 0.9  # highest frequencies of AMD's and Turbo Boost Max 3.0 cores differ by a few %, of unlike cores by more
+QUIET_SHARE = 0.02  # a probe of 100 ms on a free core waits for less: kernel threads, interrupts
+
 
 def available_cores() -> list[int]:
     """Return the cores that this process may run on."""
@@ -36,23 +39,68 @@ def kept_on(cores: list[int]) -> Iterator[None]:
 
 
 def find_clusters(cores: list[int], filesystem: Path) -> list[list[int]]:
-    """Return groups of like cores, fastest first: by highest frequency, else by the model of the core.
+    """Return groups of like cores, fastest first: of one model, highest frequencies within a tenth of their fastest's.
 
-    Where neither is told, all cores are one cluster. filesystem: what holds `sys` and `proc`.
+    Where frequencies are not told of all, the model alone counts; where neither is, all cores are one cluster.
+    filesystem: what holds `sys` and `proc`.
     """
     frequencies = {core: read_max_freq_khz(core, filesystem) for core in cores}
-    if all(frequencies.values()):
-        return group(frequencies, reverse=True)
+    if not all(frequencies.values()):
+        frequencies = dict.fromkeys(cores, 0)
+    models = find_models(cores, filesystem)
+    clusters: list[list[int]] = []
+    # of one frequency the higher model first: the later and, within one chip, the larger core
+    for core in sorted(cores, key=lambda core: (-frequencies[core], -models[core], core)):
+        for cluster in clusters:
+            fastest = cluster[0]
+            if models[core] == models[fastest] and frequencies[core] >= LIKE_SHARE * frequencies[fastest]:
+                cluster.append(core)
+                break
+        else:
+            clusters.append([core])
+    return [sorted(cluster) for cluster in clusters]
+
+
+def find_models(cores: list[int], filesystem: Path) -> dict[int, int]:
+    """Return a number of each core's model, 0 where the system tells none: arm's CPU part; of Intel's hybrids 1 or 2."""
     try:
-        parts = parse_cpu_parts((filesystem / "proc/cpuinfo").read_text(errors="replace"))
+        models = parse_cpu_parts((filesystem / "proc/cpuinfo").read_text(errors="replace"))
     except (OSError, ValueError):
-        parts = {}
-    # the higher part number is the later and, within one chip, the larger core
-    return group({core: parts.get(core, 0) for core in cores}, reverse=True)
+        models = {}
+    for model, name in ((1, "cpu_atom"), (2, "cpu_core")):
+        try:
+            text = (filesystem / "sys/devices" / name / "cpus").read_text()
+            models.update(dict.fromkeys(parse_core_list(text), model))
+        except (OSError, ValueError):
+            continue
+    return {core: models.get(core, 0) for core in cores}
 
 
-def choose_cores(wanted: tuple[int, ...] | None, threads: int, clusters: list[list[int]]) -> list[int]:
-    """Return the cores of a job; by default `threads` of the fastest cluster that has so many, from its high end.
+def find_siblings(cores: list[int], filesystem: Path) -> dict[int, tuple[int, ...]]:
+    """Return {core: the hardware threads of its physical core, itself included}; itself alone where that is not told."""
+    siblings: dict[int, tuple[int, ...]] = {}
+    for core in cores:
+        path = filesystem / ("sys/devices/system/cpu/cpu%d/topology/thread_siblings_list" % core)
+        try:
+            told = parse_core_list(path.read_text())
+        except (OSError, ValueError):
+            told = []
+        siblings[core] = tuple(sorted({core, *told}))
+    return siblings
+
+
+def choose_cores(
+    wanted: tuple[int, ...] | None,
+    threads: int,
+    clusters: list[list[int]],
+    siblings: dict[int, tuple[int, ...]],
+    waited: dict[int, float | None],
+) -> list[int]:
+    """Return the cores of a session, one a thread, each on a physical core of its own.
+
+    The quietest of those wanted, or of the fastest cluster that has so many; of equally quiet ones the high end. Two
+    hardware threads of one core are taken only of wanted ones, when these leave nothing else. waited: the share of the
+    time that a probe of the core waited; unknown comes after all known.
 
     Raises: Refusal (`bad-request`) when there are not so many, or a wanted one is not there.
     """
@@ -68,10 +116,18 @@ def choose_cores(wanted: tuple[int, ...] | None, threads: int, clusters: list[li
                 "bad-request",
                 "run: job.threads is %d on %d core(s); name as many cores" % (threads, len(wanted)),
             )
-        return list(wanted)
+        return quietest(list(wanted), threads, siblings, waited)
     for cluster in clusters:
-        if len(cluster) >= threads:
-            return cluster[-threads:]
+        if len({siblings.get(core, (core,)) for core in cluster}) >= threads:
+            return quietest(cluster, threads, siblings, waited)
+    if any(len(cluster) >= threads for cluster in clusters):
+        shared = sorted(group for group in set(siblings.values()) if len(group) > 1)
+        raise Refusal(
+            "bad-request",
+            "run: job.threads is %d, but no cluster of like cores has so many physical ones (clusters %s; hardware "
+            "threads of one core: %s), and two threads on one core disturb each other; ask for fewer, or name the cores"
+            % (threads, clusters, ", ".join("+".join(map(str, group)) for group in shared)),
+        )
     raise Refusal(
         "bad-request",
         "run: job.threads is %d, but no cluster of like cores has so many: %s; ask for fewer, or name the cores"
@@ -79,11 +135,40 @@ def choose_cores(wanted: tuple[int, ...] | None, threads: int, clusters: list[li
     )
 
 
-def group(keys: dict[int, int], reverse: bool) -> list[list[int]]:
-    """Return the cores by equal key, in the order of the keys."""
-    return [
-        [core for core in keys if keys[core] == key] for key in sorted(set(keys.values()), reverse=reverse)
-    ]
+def quietest(
+    cores: list[int], count: int, siblings: dict[int, tuple[int, ...]], waited: dict[int, float | None]
+) -> list[int]:
+    """Return `count` of the cores, by preference on physical cores of their own, then quiet, then of the high end."""
+    ordered = sorted(cores, key=lambda core: (*busyness(core, siblings, waited), -core))
+    firsts: dict[tuple[int, ...], int] = {}
+    for core in ordered:
+        firsts.setdefault(siblings.get(core, (core,)), core)
+    chosen = list(firsts.values())
+    chosen += [core for core in ordered if core not in chosen]
+    return sorted(chosen[:count])
+
+
+def busyness(
+    core: int, siblings: dict[int, tuple[int, ...]], waited: dict[int, float | None]
+) -> tuple[bool, float]:
+    """Return (whether it is not known, by how much above quiet a core is busy): it or a sibling of its."""
+    told = [waited.get(one) for one in siblings.get(core, (core,))]
+    shares = [share for share in told if share is not None]
+    busiest = max(shares, default=0.0)
+    return waited.get(core) is None, busiest if busiest > QUIET_SHARE else 0.0
+
+
+def parse_core_list(text: str) -> list[int]:
+    """Return the cores of a list such as `0-3,8`. Raises: ValueError.
+
+    Source: https://docs.kernel.org/admin-guide/cputopology.html
+    """
+    cores: list[int] = []
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        if part:
+            cores.extend(range(int(first), int(last or first) + 1))
+    return cores
 
 
 def read_max_freq_khz(core: int, filesystem: Path) -> int:

@@ -1,4 +1,4 @@
-"""A job: which network to time beside which reference, how, and until when."""
+"""A job: which networks to time beside which reference, how, and until when."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from device_agents.core_request import METHODS
 from device_agents.fields import Fields, refuse
 from device_agents.refusal import Refusal
 from device_agents.runtimes import FORMATS, PROFILED, RUNTIMES
 
 RECIPE_PARTS_LIMIT = 256
+NETWORKS_LIMIT = 256
 CORES_LIMIT = 4096
 RUNS_LIMIT = 1000  # of a profile: each writes some 60 KB
 
@@ -34,6 +36,7 @@ class Plan:
     warmup_min_runs: int = 30  # androidx.benchmark
     warmup_min_s: float = 0.25
     warmup_max_s: float = 8.0
+    warmup_stable_runs: int = 40
     min_slices: int = 12
     max_s: float = 15.0  # screening; 150 for finalists
     half_width: float = 0.005
@@ -42,9 +45,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Job:
-    """One session's work."""
+    """One worker's work: the networks are timed one after another. request: how the core is asked for, empty for not."""
 
-    network: Recipe
+    networks: tuple[Recipe, ...]
     reference: Recipe
     runtime: str
     options: dict[str, Any]
@@ -52,10 +55,12 @@ class Job:
     cores: tuple[int, ...] | None
     plan: Plan
     silence_s: float
+    request: str
 
     def parts(self) -> tuple[str, ...]:
         """Return the digests of all parts, each once."""
-        return tuple(dict.fromkeys(self.reference.parts + self.network.parts))
+        recipes = (self.reference, *self.networks)
+        return tuple(dict.fromkeys(digest for recipe in recipes for digest in recipe.parts))
 
     def worker_message(self, cores: list[int], parts_dir: Path) -> dict[str, Any]:
         """Return what the worker is told: the job, the cores chosen, where the parts lie, whose child it is."""
@@ -88,12 +93,12 @@ class ProfileJob:
 def parse_job(values: Any) -> Job:
     """Read and check a job. Raises: Refusal (`bad-request`, `runtime-missing`)."""
     fields = Fields("run: job", values).only(
-        "network", "reference", "runtime", "options", "threads", "cores", "plan", "silence_s"
+        "networks", "reference", "runtime", "options", "threads", "cores", "plan", "silence_s", "request"
     )
     runtime = parse_runtime(fields)
     values = fields.values
     return Job(
-        network=parse_recipe(fields.object("network"), runtime),
+        networks=parse_networks(fields, runtime),
         reference=parse_recipe(fields.object("reference"), runtime),
         runtime=runtime,
         options=parse_options(fields, runtime),
@@ -101,6 +106,18 @@ def parse_job(values: Any) -> Job:
         cores=parse_cores(fields),
         plan=parse_plan(Fields("run: job.plan", values.get("plan") or {})),
         silence_s=fields.number("silence_s", 0.5, 3600, 60),
+        request=fields.choice("request", ("", *METHODS)) if "request" in values else "",
+    )
+
+
+def parse_networks(job: Fields, runtime: str) -> tuple[Recipe, ...]:
+    """Read and check the recipes of the networks. Raises: Refusal."""
+    recipes = job.values.get("networks")
+    if not isinstance(recipes, list) or not 0 < len(recipes) <= NETWORKS_LIMIT:
+        raise refuse(job.name + ".networks", recipes, "a list of 1 to %d recipes" % NETWORKS_LIMIT)
+    return tuple(
+        parse_recipe(Fields("%s.networks[%d]" % (job.name, number), recipe), runtime)
+        for number, recipe in enumerate(recipes)
     )
 
 
@@ -161,14 +178,14 @@ def parse_options(job: Fields, runtime: str) -> dict[str, Any]:
     return fields.values
 
 
-def parse_cores(job: Fields) -> tuple[int, ...] | None:
+def parse_cores(fields: Fields) -> tuple[int, ...] | None:
     """Read a list of core numbers, or None. Raises: Refusal."""
-    value = job.values.get("cores")
+    value = fields.values.get("cores")
     if value is None:
         return None
     is_cores = isinstance(value, list) and 0 < len(value) <= CORES_LIMIT
     if not is_cores or not all(type(core) is int and 0 <= core < CORES_LIMIT for core in value):
-        raise refuse(job.name + ".cores", value, "null or a list of core numbers")
+        raise refuse(fields.name + ".cores", value, "null or a list of core numbers")
     return tuple(sorted(set(value)))
 
 
@@ -182,6 +199,7 @@ def parse_plan(fields: Fields) -> Plan:
         warmup_min_runs=fields.integer("warmup_min_runs", 1, 100000, default.warmup_min_runs),
         warmup_min_s=fields.number("warmup_min_s", 0, 3600, default.warmup_min_s),
         warmup_max_s=fields.number("warmup_max_s", 0, 3600, default.warmup_max_s),
+        warmup_stable_runs=fields.integer("warmup_stable_runs", 1, 100000, default.warmup_stable_runs),
         min_slices=fields.integer("min_slices", 1, 100000, default.min_slices),
         max_s=fields.number("max_s", 0.01, 86400, default.max_s),
         half_width=fields.number("half_width", 0, 1, default.half_width),

@@ -19,9 +19,10 @@ from typing import Any, Callable, Iterable
 from device_agents.jobs import Plan, Recipe
 from device_agents.models import assemble
 from device_agents.refusal import Refusal
+from device_agents.run_delay import RunDelay
 from device_agents.runtimes import PROFILED, RUNTIMES
 from device_agents.runtimes.loaded import NodeTime
-from device_agents.sampling import sample_ns
+from device_agents.sampling import Stopwatch, sample_ns
 from device_agents.warmup import Warming
 
 TURN_RUNS = 5
@@ -54,7 +55,7 @@ def profile_network(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
     reporter.enter("warm-up")
     gc.collect()
     gc.disable()
-    warming = Warming(plain.run, PLAN)
+    warming = Warming(plain.run, PLAN, Stopwatch(RunDelay(job["threads"] == 1)))
     start_ns = perf_counter_ns()
     while not warming.is_warm:
         warming.take_turn(TURN_RUNS, start_ns, perf_counter_ns, reporter.pulse)

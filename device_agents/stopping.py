@@ -1,4 +1,4 @@
-"""When a session has enough slices: precision reached, no more to gain, or the cap.
+"""When a session has enough slices: precision reached, no more to gain, the cap, or a core that others hold.
 
 The interval of the median of the slices' ratios is by order statistics: with n independent values, the k-th
 smallest and the k-th largest enclose the median unless fewer than k values fall on one side, which has the
@@ -17,6 +17,7 @@ Z_95 = 1.959964
 EXACT_COUNT = 200
 PLATEAU_FACTOR = 4
 PLATEAU_SHARE = 0.95
+CONTENDED_SHARE = 0.25  # of the slices: when no more of them are clean, what is clean was picked by the other program's turns
 
 
 class StopRule:
@@ -25,11 +26,15 @@ class StopRule:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._ratios: list[float] = []
+        self._taken = 0
         self._checkpoint = PLATEAU_FACTOR * plan.min_slices
         self._half_widths: dict[int, float] = {}
 
-    def add(self, ratio: float, elapsed_s: float) -> str | None:
-        """Return `precision`, `plateau` or `cap` when the slice just taken was the last, else None.
+    def add(self, ratio: float | None, elapsed_s: float) -> str | None:
+        """Return `precision`, `plateau`, `contended` or `cap` when the slice just taken was the last, else None.
+
+        ratio: None of a slice without a clean run of both; such slices count only towards `contended`: after
+        `min_slices` of any kind not even a quarter is clean.
 
         Precision: at least `min_slices`, and the interval's half-width is at most `half_width` of the median.
         Plateau: looked for at 4, 8, 16, ... times `min_slices`. Twice the slices should make the interval
@@ -37,8 +42,12 @@ class StopRule:
         state moves) and another session tells more than a longer one.
         Cap: `max_s` is over, however few slices that were.
         """
-        insort(self._ratios, ratio)
+        self._taken += 1
+        if ratio is not None:
+            insort(self._ratios, ratio)
         count = len(self._ratios)
+        if self._taken >= self._plan.min_slices and count < CONTENDED_SHARE * self._taken:
+            return "contended"
         half_width = relative_half_width(self._ratios)
         if half_width is not None:
             if count >= self._plan.min_slices and half_width <= self._plan.half_width:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import selectors
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Callable
 
@@ -19,7 +21,11 @@ from device_agents.sampler import Sampler
 
 HEARTBEAT_S = 2.0
 STDERR_TAIL_BYTES = 4096
-PASSED_ON = ("loaded", "warm", "slice")
+PASSED_ON = ("loaded", "warm", "slice", "measured", "refused")
+PIPE_BYTES = (
+    1 << 20
+)  # an unprivileged process may make a pipe hold so much; a job of many networks needs a part of it
+F_SETPIPE_SZ = 1031  # linux/fcntl.h; Python names it from 3.10 on
 
 
 class ClientGone(Exception):
@@ -48,6 +54,7 @@ class Supervision:
         self._sampler = sampler
         self._own_cores = own_cores
         self._phase = "start"
+        self._network: int | None = None
         self._stderr = bytearray()
         self._outcome: dict[str, Any] | None = None
 
@@ -64,22 +71,26 @@ class Supervision:
             self._await_end(process)
         except Refusal as refusal:
             end_group(process)
-            raise self._with_stderr(refusal) from None
+            raise self._with_context(refusal) from None
         finally:
             end_group(process)
             self._sampler.close()
         if self._outcome is None:
-            raise self._with_stderr(self._death(process.returncode, oom_kills))
+            raise self._with_context(self._death(process.returncode, oom_kills))
         if "failure" in self._outcome:
             failure = dict(self._outcome["failure"])
             failure.pop("type")
-            raise self._with_stderr(Refusal(**failure))
+            raise self._with_context(Refusal(**failure))
         return dict(self._outcome["answer"], elapsed_s=time.monotonic() - start_s)
 
     def _send(self, process: subprocess.Popen[bytes], message: dict[str, Any]) -> None:
         assert process.stdin is not None
+        frame = memoryview(encode_frame(message))
+        with suppress(OSError):  # not on Linux, or refused: then the write waits until the worker reads
+            fcntl.fcntl(process.stdin.fileno(), F_SETPIPE_SZ, PIPE_BYTES)
         try:
-            os.write(process.stdin.fileno(), encode_frame(message))  # less than a pipe holds: never waits
+            while frame:
+                frame = frame[os.write(process.stdin.fileno(), frame) :]
         except BrokenPipeError:
             pass  # it died at once; its end tells how
 
@@ -134,7 +145,7 @@ class Supervision:
     def _take_event(self, header: dict[str, Any]) -> None:
         event = header.get("event")
         if event == "phase":
-            self._phase = header["phase"]
+            self._phase, self._network = header["phase"], header.get("network")
         elif event in PASSED_ON:
             self._emit(header)
         elif event != "pulse":
@@ -191,8 +202,10 @@ class Supervision:
                 message += "; when memory runs out the kernel ends a process like this"
         return Refusal("worker-killed", message, signal=name, phase=self._phase)
 
-    def _with_stderr(self, refusal: Refusal) -> Refusal:
-        """Add the end of what the worker printed."""
+    def _with_context(self, refusal: Refusal) -> Refusal:
+        """Add which network it was, and the end of what the worker printed."""
+        if self._network is not None:
+            refusal.details["network"] = self._network
         text = bytes(self._stderr).decode("utf-8", "replace").strip()
         if text:
             refusal.details["stderr"] = text

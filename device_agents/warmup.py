@@ -15,12 +15,11 @@ from __future__ import annotations
 from typing import Callable
 
 from device_agents.jobs import Plan
-from device_agents.sampling import sample_ns
+from device_agents.sampling import Stopwatch
 
 FAST = 0.1
 SLOW = 0.005
 TOLERANCE = 0.04
-STABLE_RUNS = 40
 SLOW_RUN_NS = 200000000
 SLOW_RUNS = 5
 FILTER_RUNS = 3
@@ -57,7 +56,7 @@ class Convergence:
         if elapsed_s >= self._plan.warmup_max_s:
             return self._runs >= SLOW_RUNS
         enough = self._runs >= self._plan.warmup_min_runs and elapsed_s >= self._plan.warmup_min_s
-        return enough and self._stable_runs >= STABLE_RUNS
+        return enough and self._stable_runs >= self._plan.warmup_stable_runs
 
 
 class Warming:
@@ -66,12 +65,14 @@ class Warming:
     The loops rise until a sample is at least `min_sample_ns` long; the shorter ones before are not kept.
     """
 
-    def __init__(self, run: Callable[[], object], plan: Plan) -> None:
+    def __init__(self, run: Callable[[], object], plan: Plan, stopwatch: Stopwatch) -> None:
         self.samples_ns: list[int] = []
+        self.delays_ns: list[int] = []
         self.loops = 1
         self.is_warm = False
         self._run = run
         self._plan = plan
+        self._stopwatch = stopwatch
         self._convergence = Convergence(plan)
 
     def take_turn(
@@ -81,7 +82,7 @@ class Warming:
         for _ in range(count):
             if self.is_warm:
                 return
-            taken_ns = sample_ns(self._run, self.loops)
+            taken_ns, delay_ns, _ = self._stopwatch.sample(self._run, self.loops)
             now_ns = clock_ns()
             pulse(now_ns)
             shortest_ns = self._plan.min_sample_ns
@@ -89,23 +90,23 @@ class Warming:
                 # a tenth over, so that a network that grows a little faster when warm still fills a sample
                 self.loops = max(self.loops + 1, int(1.1 * self.loops * shortest_ns / max(taken_ns, 1)) + 1)
                 self.samples_ns.clear()
+                self.delays_ns.clear()
                 self._convergence = Convergence(self._plan)
                 continue
             self.samples_ns.append(taken_ns)
+            self.delays_ns.append(delay_ns)
             self.is_warm = self._convergence.add(taken_ns, (now_ns - start_ns) / NS_PER_S)
 
 
 def warm_up(
-    reference: Callable[[], object],
-    network: Callable[[], object],
+    reference: Warming,
+    network: Warming,
     plan: Plan,
     clock_ns: Callable[[], int],
     pulse: Callable[[int], None],
-) -> tuple[Warming, Warming]:
-    """Run both, in turns as long as in a slice, until both are warm; return (reference, network)."""
+) -> None:
+    """Run both, in turns as long as in a slice, until both are warm; a reference that is warm already runs no more."""
     start_ns = clock_ns()
-    first, second = Warming(reference, plan), Warming(network, plan)
-    while not (first.is_warm and second.is_warm):
-        first.take_turn(2 * plan.reference_runs, start_ns, clock_ns, pulse)
-        second.take_turn(plan.network_runs, start_ns, clock_ns, pulse)
-    return first, second
+    while not (reference.is_warm and network.is_warm):
+        reference.take_turn(2 * plan.reference_runs, start_ns, clock_ns, pulse)
+        network.take_turn(plan.network_runs, start_ns, clock_ns, pulse)

@@ -1,4 +1,4 @@
-"""One session in a process of its own: load reference and network, warm up, time slices, answer, exit."""
+"""One worker process: load the reference, then each network: load, warm up, time slices, tell; answer, exit."""
 
 from __future__ import annotations
 
@@ -7,27 +7,37 @@ import os
 import signal
 import sys
 import threading
+from collections import Counter
 from math import isfinite
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-from device_agents.facts import parse_waited_ns
+from device_agents.clean import CleanRuns, baseline_ns
+from device_agents.core_request import ask
 from device_agents.frames import FrameReader, FrameWriter
 from device_agents.jobs import Plan, Recipe
 from device_agents.models import assemble
+from device_agents.nvidia import uses_gpu
+from device_agents.quota import ThrottledTime, read_quota
 from device_agents.refusal import Refusal
+from device_agents.run_delay import RunDelay, read_steal_s
 from device_agents.runtimes import RUNTIMES
 from device_agents.runtimes.loaded import Loaded
-from device_agents.sampling import sample_ns, sample_slice, slice_ratio
+from device_agents.sampling import Stopwatch, sample_ns, sample_slice
 from device_agents.stopping import StopRule
-from device_agents.warmup import warm_up
+from device_agents.warmup import Warming, warm_up
 
 MESSAGE_CHARACTERS = 2000
 PULSE_NS = 1000000000
 FLUSH_NS = 500000000
 NS_PER_S = 1000000000
 PR_SET_PDEATHSIG = 1
+ENDS_JOB = (
+    "part-missing",
+    "part-damaged",
+    "runtime-missing",
+)  # of which the networks that follow would die as well
 
 
 def serve_job(frames_fd: int) -> None:
@@ -37,18 +47,21 @@ def serve_job(frames_fd: int) -> None:
     if frame is None:
         return
     message = frame[0]
-    pinned = pin(message["cores"])
     end_with_parent(message["parent"])
+    process: dict[str, Any] = {"pinned": pin(message["cores"])}
+    request = request_core(message["job"].get("request", ""))
+    if request:
+        process["request"] = request
+    message["process"] = process
     reporter = Reporter(FrameWriter(frames_fd))
     try:
         answer = do_task(message, reporter)
     except Refusal as refusal:
         reporter.send({"failure": refusal.header()})
     except Exception as error:  # noqa: BLE001 - whatever a runtime raises becomes the session's failure
-        text = ("%s: %s" % (type(error).__name__, error))[:MESSAGE_CHARACTERS]
-        reporter.send({"failure": Refusal("worker-error", text).header()})
+        reporter.send({"failure": worker_error(error).header()})
     else:
-        reporter.send({"answer": dict(answer, pinned=pinned)})
+        reporter.send({"answer": dict(answer, **process)})
     sys.stderr.flush()
     os._exit(0)  # taking a runtime down costs time and can crash; the answer is out
 
@@ -69,9 +82,9 @@ class Reporter:
         self._writer.write(header)
         self._sent_ns = perf_counter_ns()
 
-    def enter(self, phase: str) -> None:
-        """Say what comes next."""
-        self.send({"event": "phase", "phase": phase})
+    def enter(self, phase: str, network: int | None = None) -> None:
+        """Say what comes next, and with which of the job's networks."""
+        self.send({"event": "phase", "phase": phase, "network": network})
 
     def add_slice(self, header: dict[str, Any]) -> None:
         """Send with the others, at most half a second from now."""
@@ -95,107 +108,162 @@ def do_task(message: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
 
 
 def do_job(message: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
-    """Do one job; return what the worker knows of the session."""
-    job = message["job"]
-    plan = Plan(**job["plan"])
-    reporter.enter("load")
-    shared: dict[str, bytes] = {}  # read and verified once, some 60 % of either model
-    reference = load("reference", message, reporter, shared)
-    network = load("network", message, reporter, shared)
-    shared.clear()
-    output = network.output()
-    if not all(map(isfinite, output)):
-        raise Refusal(
-            "worker-error",
-            "the network's output on the fixed input is not finite: %s; its weights are broken" % output,
-        )
+    """Do one job: time its networks one after another, each told as soon as it is done; return what holds for all.
 
-    reporter.enter("warm-up")
-    gc.collect()
-    gc.disable()
-    waited_before_ns = read_waited_ns()
-    loop_start_ns = perf_counter_ns()
-    warm_reference, warm_network = warm_up(reference.run, network.run, plan, perf_counter_ns, reporter.pulse)
-    reporter.send(
-        {
-            "event": "warm",
-            "network_ns": warm_network.samples_ns,
-            "reference_ns": warm_reference.samples_ns,
-            "network_loops": warm_network.loops,
-            "reference_loops": warm_reference.loops,
-        }
-    )
-    reporter.enter("slices")
-    count, stop = time_slices(network, reference, plan, warm_network.loops, warm_reference.loops, reporter)
-    loop_s = (perf_counter_ns() - loop_start_ns) / NS_PER_S
-    waited_ns = read_waited_ns()
-    session = {
-        "runtime": network.runtime,
-        "threads": job["threads"],
-        "cores": message["cores"],
-        "slices": count,
-        "stop": stop,
-        "loop_s": loop_s,
-        "output": output,
-    }
-    if waited_ns is not None and waited_before_ns is not None:
-        session["waited_s"] = max(0, waited_ns - waited_before_ns) / NS_PER_S
-    return session
-
-
-def time_slices(
-    network: Loaded,
-    reference: Loaded,
-    plan: Plan,
-    network_loops: int,
-    reference_loops: int,
-    reporter: Reporter,
-) -> tuple[int, str]:
-    """Time slices until the stop rule is met; return how many and why it stopped."""
-    rule = StopRule(plan)
-    start_ns = perf_counter_ns()
-    index = 0
-    while True:
-        times = sample_slice(network.run, reference.run, plan, network_loops, reference_loops, reporter.pulse)
-        reporter.add_slice(dict(times, event="slice", index=index))
-        index += 1
-        ratio = slice_ratio(times, network_loops, reference_loops)
-        stop = rule.add(ratio, (perf_counter_ns() - start_ns) / NS_PER_S)
-        if stop is not None:
-            return index, stop
-
-
-def load(which: str, message: dict[str, Any], reporter: Reporter, shared: dict[str, bytes]) -> Loaded:
-    """Assemble and load a model and run it once. Raises: Refusal, and what the runtime raises.
-
-    shared: takes in, for the models that are loaded after, the parts that they have in common with this one.
+    A network that the runtime refuses is told as refused, and the next one follows; a core that others hold ends the job early.
     """
     job = message["job"]
-    runtime = RUNTIMES[job["runtime"]]
-    common = set(job["reference"]["parts"]) & set(job["network"]["parts"])
-    model = assemble(Recipe(**job[which]), Path(message["parts_dir"]), shared, common)
-    try:
-        runtime.find()
-    except ModuleNotFoundError as error:
-        raise Refusal("runtime-missing", "%s is not installed here: %s" % (job["runtime"], error)) from error
-    start_ns = perf_counter_ns()
-    loaded: Loaded = runtime.load(model, job["threads"], job["options"])
-    load_ns = perf_counter_ns() - start_ns
-    first_run_ns = sample_ns(loaded.run, 1)
-    reporter.send({"event": "loaded", "which": which, "load_ns": load_ns, "first_run_ns": first_run_ns})
-    return loaded
+    reporter.enter("load")
+    session = Session(message, reporter)
+    measured = 0
+    for number in range(len(job["networks"])):
+        try:
+            stop = session.measure(number)
+        except Refusal as refusal:
+            if refusal.kind in ENDS_JOB:
+                raise
+            reporter.send({"event": "refused", "network": number, "failure": refusal.header()})
+        except Exception as error:  # noqa: BLE001 - whatever a runtime raises is that network's failure
+            reporter.send({"event": "refused", "network": number, "failure": worker_error(error).header()})
+        else:
+            measured += 1
+            if stop == "contended":
+                break
+    return {"threads": job["threads"], "cores": message["cores"], "measured": measured}
 
 
-def read_waited_ns() -> int | None:
-    """Return how long this process's threads were ready but had no core; None where the system does not tell."""
+class Session:
+    """The networks of a job beside one reference, in one process: parts and the warm reference serve them all."""
+
+    def __init__(self, message: dict[str, Any], reporter: Reporter) -> None:
+        self._message, self._reporter = message, reporter
+        self._job = job = message["job"]
+        self._plan = Plan(**job["plan"])
+        recipes = [job["reference"], *job["networks"]]
+        counts = Counter(digest for recipe in recipes for digest in set(recipe["parts"]))
+        self._common = {digest for digest, count in counts.items() if count > 1}
+        self._parts: dict[str, bytes] = {}  # read and verified once, some 60 % of any model
+        self._reference = self._load("reference", job["reference"])
+        is_cpu = not uses_gpu(str(job["options"].get("provider", "")))
+        self._delay = RunDelay(job["threads"] == 1 and is_cpu, ThrottledTime() if read_quota() else None)
+        self._stopwatch = Stopwatch(self._delay)
+        self._warm_reference = Warming(self._reference.run, self._plan, self._stopwatch)
+
+    def measure(self, number: int) -> str:
+        """Load, warm up and time one network, tell what came of it, and return why its slices ended.
+
+        Raises: Refusal, and what the runtime raises.
+        """
+        reporter, plan = self._reporter, self._plan
+        start_ns = perf_counter_ns()
+        reporter.enter("load", number)
+        network = self._load("network", self._job["networks"][number], number)
+        output = network.output()
+        if not all(map(isfinite, output)):
+            raise Refusal(
+                "worker-error",
+                "the network's output on the fixed input is not finite: %s; its weights are broken" % output,
+            )
+        self._delay.find_threads()
+        reporter.enter("warm-up", number)
+        gc.collect()
+        gc.disable()
+        steal_s, waited_ns, loop_start_ns = (
+            read_steal_s(self._message["cores"]),
+            self._delay.read()[0],
+            perf_counter_ns(),
+        )
+        warm_network = Warming(network.run, plan, self._stopwatch)
+        warm_up(self._warm_reference, warm_network, plan, perf_counter_ns, reporter.pulse)
+        warm = {"network": warm_network, "reference": self._warm_reference}
+        event: dict[str, Any] = {"event": "warm", "network": number}
+        for which, warming in warm.items():
+            event[which + "_ns"], event[which + "_loops"] = warming.samples_ns, warming.loops
+        reporter.send(event)
+        baselines = {
+            which: baseline_ns(warming.delays_ns, min(warming.samples_ns)) for which, warming in warm.items()
+        }
+        reporter.enter("slices", number)
+        clean = CleanRuns(
+            warm_network.loops, self._warm_reference.loops, baselines["network"], baselines["reference"]
+        )
+        count, stop = self._time_slices(network, clean, number)
+        now_ns = perf_counter_ns()
+        measured = {
+            "event": "measured",
+            "network": number,
+            "slices": count,
+            "stop": stop,
+            "loop_s": (now_ns - loop_start_ns) / NS_PER_S,
+            "elapsed_s": (now_ns - start_ns) / NS_PER_S,
+            "output": output,
+            "runtime": network.runtime,
+            "cores": self._message["cores"],
+            "delay_source": self._delay.source,
+            "baseline_ns": baselines,
+        }
+        if self._delay.source == "schedstat":
+            measured["waited_s"] = max(0, self._delay.read()[0] - waited_ns) / NS_PER_S
+        stolen_s = read_steal_s(self._message["cores"])
+        if steal_s is not None and stolen_s is not None:
+            measured["steal_s"] = max(0.0, stolen_s - steal_s)
+        reporter.send(dict(measured, **self._message["process"]))
+        return stop
+
+    def _time_slices(self, network: Loaded, clean: CleanRuns, number: int) -> tuple[int, str]:
+        """Time slices until the stop rule is met; return how many and why it stopped."""
+        rule = StopRule(self._plan)
+        loops = clean.network_loops, clean.reference_loops
+        start_ns = perf_counter_ns()
+        index = 0
+        while True:
+            times = sample_slice(
+                network.run, self._reference.run, self._plan, *loops, self._reporter.pulse, self._stopwatch
+            )
+            self._reporter.add_slice(dict(times, event="slice", network=number, index=index))
+            index += 1
+            stop = rule.add(clean.ratio(times), (perf_counter_ns() - start_ns) / NS_PER_S)
+            if stop is not None:
+                return index, stop
+
+    def _load(self, which: str, recipe: dict[str, Any], number: int | None = None) -> Loaded:
+        """Assemble and load a model and run it once. Raises: Refusal, and what the runtime raises."""
+        job = self._job
+        runtime = RUNTIMES[job["runtime"]]
+        model = assemble(Recipe(**recipe), Path(self._message["parts_dir"]), self._parts, self._common)
+        try:
+            runtime.find()
+        except ModuleNotFoundError as error:
+            raise Refusal(
+                "runtime-missing", "%s is not installed here: %s" % (job["runtime"], error)
+            ) from error
+        start_ns = perf_counter_ns()
+        loaded: Loaded = runtime.load(model, job["threads"], job["options"])
+        load_ns = perf_counter_ns() - start_ns
+        event = {
+            "event": "loaded",
+            "which": which,
+            "load_ns": load_ns,
+            "first_run_ns": sample_ns(loaded.run, 1),
+        }
+        self._reporter.send(event if number is None else dict(event, network=number))
+        return loaded
+
+
+def worker_error(error: Exception) -> Refusal:
+    """Return what a runtime raised as a refusal."""
+    return Refusal("worker-error", ("%s: %s" % (type(error).__name__, error))[:MESSAGE_CHARACTERS])
+
+
+def request_core(method: str) -> dict[str, Any]:
+    """Ask for the core before the runtime makes its threads; return what came of it, for the record."""
+    if not method:
+        return {}
     try:
-        tasks = [
-            parse_waited_ns((task / "schedstat").read_text()) for task in Path("/proc/self/task").iterdir()
-        ]
-    except (OSError, ValueError):
-        return None
-    told = [waited_ns for waited_ns in tasks if waited_ns is not None]
-    return sum(told) if told else None
+        ask(method)
+    except OSError as error:
+        return {"method": method, "granted": False, "reason": str(error)}
+    return {"method": method, "granted": True}
 
 
 def pin(cores: list[int]) -> bool:

@@ -16,9 +16,9 @@ from pathlib import Path
 from harness.campaign import Options, run_campaign
 from harness.commands.sources import ExportedModels
 from harness.devices import LocalDevice
-from harness.latencies import latencies
+from harness.estimates.estimate import session_ratios
+from harness.estimates.latency import latencies
 from harness.levels import QUICK
-from harness.stats import session_ratios
 from harness.store import Store
 from space import Architecture
 

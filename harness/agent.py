@@ -21,7 +21,7 @@ from harness.frames import FrameStream
 from harness.models import Assembly
 from harness.transports import Channel, Transport
 
-PROTOCOL = 2
+PROTOCOL = 3
 START_TIMEOUT_S = 60.0
 HELLO_TIMEOUT_S = 150.0  # importing a large runtime on a small board takes long
 ANSWER_TIMEOUT_S = 60.0
@@ -171,6 +171,10 @@ class AgentClient:
     def probe(self) -> dict[str, Any]:
         """Return the device's present conditions."""
         return dict(self._field(self._ask("probe"), "conditions", dict))
+
+    def quiet(self, cores: Sequence[int], threads: int, request: str) -> dict[str, Any]:
+        """Ask which `threads` of some cores are the quietest now; empty `cores`: of the fastest like ones."""
+        return self._ask("quiet", cores=list(cores) or None, threads=threads, request=request)
 
     def evict(self, max_bytes: int) -> dict[str, Any]:
         """Shrink the device's cache of parts to `max_bytes`, least recently used first."""

@@ -10,7 +10,7 @@ from harness.conditions import clock_tier
 from harness.devices import Device, SshDevice
 from harness.errors import ConfigError, DeviceError
 from harness.link import Link
-from harness.selection import choose_cores, choose_runtimes
+from harness.selection import allowed_cores, choose_runtimes
 from harness.throttling import throttle_signs
 from harness.transports import open_transport
 
@@ -95,11 +95,12 @@ def _space(hello: Mapping[str, Any]) -> Check:
 def _conditions(device: Device, hello: Mapping[str, Any], conditions: Mapping[str, Any]) -> list[Check]:
     checks = []
     try:
-        cores = choose_cores(device, hello, None, ())
+        cores, threads = allowed_cores(device, hello, None, ())
     except ConfigError as error:
         return [Check(status="FAIL", name="cores", found=str(error))]
     clusters = " + ".join(",".join(map(str, cluster)) for cluster in hello.get("clusters", []))
-    found = f"{conditions.get('cpu_model', 'unknown CPU')}; clusters {clusters}; would run on {','.join(map(str, cores))}"
+    chosen = f"would run on {threads} of {','.join(map(str, cores))}"
+    found = f"{conditions.get('cpu_model', 'unknown CPU')}; clusters {clusters}; {chosen}"
     checks.append(Check(status="ok", name="cores", found=found))
     tier = clock_tier(conditions, cores)
     governors = sorted(set(map(str, conditions.get("governors", {}).values())))

@@ -7,6 +7,7 @@ HarnessError          exit 1    caught by the command line, which catches nothin
   DeviceError         exit 3    unreachable, host key, timeout, agent, runtime missing
     LinkError         exit 3    the connection broke; a campaign reconnects before it gives up
     AgentError        exit 3    the agent answered with an error (`kind` is the protocol's word for it)
+    BadResult         exit 3    the agent answered with times that cannot be
   ExportError         exit 4    a model could not be made
 ```
 
@@ -56,6 +57,10 @@ class AgentError(DeviceError):
         super().__init__(message)
         self.kind = kind
         self.details = details or {}
+
+
+class BadResult(DeviceError):
+    """Report times that a device cannot have measured; the network they are of fails, and nothing of them is stored."""
 
 
 class ExportError(HarnessError):

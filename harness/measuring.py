@@ -1,21 +1,23 @@
-"""One measurement on a device, through closed gates, throttling, lost links and damaged parts, to a session or a failure."""
+"""Networks in one worker on a device, through closed gates, throttling, contention, lost links and damaged parts."""
 
 from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from harness.errors import AgentError, HarnessError, LinkError
+from harness.errors import AgentError, BadResult, HarnessError, LinkError
+from harness.estimates.clean import is_contended
 from harness.gates import Gate
 from harness.levels import Plan
 from harness.link import Link
+from harness.measurement.core_gate import CoreGate, CoreRequest, QuietCores
 from harness.models import Model
 from harness.records import Failure, SessionRecord
-from harness.sessions import SessionBuilder
+from harness.sessions import Refused, SessionBuilder
 from harness.throttling import marked_slices
 from harness.uses import Use, changes
 
@@ -47,17 +49,24 @@ class Unit:
     purpose: str
 
 
+Result = SessionRecord | Failure
+Take = Callable[[Unit, Result], None]
+
+
 @dataclass(slots=True, kw_only=True)
 class Measuring:
     """The measuring end of one campaign.
 
-    `gate` is what each session passes; `keep` stores a session that was throttled and is measured again; `say` tells people.
+    `gate` and `core_gate` are what each worker passes; `keep` stores a session that was throttled or contended and is measured
+    again; `say` tells people.
     """
 
     link: Link
     campaign_id: str
     silence_s: float
     gate: Gate
+    core_gate: CoreGate
+    request: CoreRequest
     keep: Callable[[SessionRecord], None]
     say: Callable[[str], None]
     cancel: threading.Event
@@ -65,29 +74,43 @@ class Measuring:
     _redos: int = REDOS_A_UNIT
     _conditions: Mapping[str, Any] | None = None  # the latest known, None when they are too old to trust
 
-    def measure(self, unit: Unit, plan: Plan) -> SessionRecord | Failure:
-        """Measure a unit; a throttled session is measured again, twice at most, then kept as it is: its slices are marked.
+    def measure(self, units: Sequence[Unit], plan: Plan, take: Take) -> None:
+        """Measure units of one use in one worker, and hand each result on as it comes.
 
-        Raises: Cancelled; DeviceError when the device cannot be reached again.
+        A unit that was throttled or contended is measured again with its like, twice at most, then kept as it is: its raw
+        times say so.
+        Raises: Cancelled; DeviceError when the device cannot be reached again, or its cores are never free.
         """
         attempt = 0
-        while True:
-            session = self._attempt(unit, plan, attempt)
-            if isinstance(session, Failure):
-                return session
-            marked = sum(marked_slices(session))
-            if not marked:
-                self._redos = REDOS_A_UNIT
-                return session
-            if attempt >= self._redos:
-                self._redos = 0  # in vain: each unit is measured once, until one is seen unthrottled
-                return session
-            self.keep(replace(session, purpose="throttled"))
-            self.redone += 1
-            self.say(f"throttled in {marked} of {len(session.slices)} slices; again in {REDO_AFTER_S:.0f} s")
-            self.cancel.wait(REDO_AFTER_S)
-            self.distrust()
+        while units:
+            again: list[Unit] = []
+            is_hot = False
+
+            def judge(unit: Unit, result: Result, attempt: int = attempt, again: list[Unit] = again) -> None:
+                nonlocal is_hot
+                trouble = "" if isinstance(result, Failure) else setback(result)
+                if not trouble or attempt >= self._redos:
+                    if not trouble and not isinstance(result, Failure):
+                        self._redos = REDOS_A_UNIT
+                    take(unit, result)
+                    return
+                assert isinstance(result, SessionRecord)
+                self.keep(replace(result, purpose=trouble))
+                self.redone += 1
+                again.append(unit)
+                is_hot = is_hot or trouble == "throttled"
+
+            self._attempt(units, plan, attempt, judge)
+            if again and is_hot:
+                self.say(f"{_counted(again)} throttled; again in {REDO_AFTER_S:.0f} s")
+                self.cancel.wait(REDO_AFTER_S)
+                self.distrust()
+            elif again:
+                self.say(f"{_counted(again)} disturbed by another program; again")
             attempt += 1
+            if attempt > REDOS_A_UNIT and again:
+                self._redos = 0  # in vain: each unit is measured once, until one is seen untroubled
+            units = again
 
     def distrust(self) -> None:
         """Ask the device anew for its conditions before the next session."""
@@ -105,18 +128,26 @@ class Measuring:
             time_utc=now_utc(),
         )
 
-    def _attempt(self, unit: Unit, plan: Plan, attempt: int) -> SessionRecord | Failure:
-        """Measure a unit once, through reconnections and damaged parts."""
+    def _attempt(self, units: Sequence[Unit], plan: Plan, attempt: int, take: Take) -> None:
+        """Measure units once, through reconnections, damaged parts and workers that die: each costs the unit at fault alone."""
+        left = list(units)
         losses = resends = 0
         remedy: Callable[[], object] | None = None
-        while True:
+
+        def done(unit: Unit, result: Result) -> None:
+            nonlocal losses, resends
+            left.remove(unit)
+            losses = resends = 0
+            take(unit, result)
+
+        while left:
             if self.cancel.is_set():
                 raise Cancelled()
             try:
                 if remedy is not None:  # here, since the link may break in it, too
                     remedy()
                     remedy = None
-                return self._session(unit, plan, attempt)
+                self._run_worker(tuple(left), plan, attempt, done)
             except LinkError as error:
                 losses += 1
                 self.distrust()
@@ -127,12 +158,16 @@ class Measuring:
                 if self.cancel.is_set():
                     raise Cancelled() from error
                 if losses >= LINK_LOSSES_A_UNIT:
-                    return self.failure(unit, "link-lost", str(error))
+                    done(left[0], self.failure(left[0], "link-lost", str(error)))
+            except BadResult as error:
+                done(left[0], self.failure(left[0], "bad-result", str(error)))
             except AgentError as error:
                 remedy = self._remedy(error.kind)
                 if remedy is None or resends >= RESENDS_A_UNIT:
-                    return self.failure(unit, error.kind, str(error))
-                resends += 1
+                    remedy = None
+                    done(left[0], self.failure(left[0], error.kind, str(error)))
+                else:
+                    resends += 1
 
     def _remedy(self, kind: str) -> Callable[[], object] | None:
         """Return what to do on an error of the agent's before the same is tried again, None when nothing helps."""
@@ -142,53 +177,79 @@ class Measuring:
             return lambda: self.link.client.evict(0)
         return None
 
-    def _session(self, unit: Unit, plan: Plan, attempt: int) -> SessionRecord | Failure:
-        use, model, client = unit.use, unit.model, self.link.client
-        network, reference = model.assemble(), use.reference.assemble()
-        client.send_models([reference, network])
+    def _run_worker(self, units: Sequence[Unit], plan: Plan, attempt: int, take: Take) -> None:
+        """Measure units of one use in a fresh worker, in their order; units that it did not come to are left."""
+        use, client = units[0].use, self.link.client
+        networks, reference = [unit.model.assemble() for unit in units], use.reference.assemble()
+        client.send_models([reference, *networks])
         gate = self._pass_gates(use)
+        quiet, found = self.core_gate.wait(lambda: self._probe_cores(use), self.request)
         if self.cancel.is_set():
             raise Cancelled()
-        builder = SessionBuilder(started_utc=now_utc())
+        process = str(uuid.uuid4())
+
+        def identity(number: int) -> dict[str, Any]:
+            model = units[number].model
+            return {
+                "session_id": str(uuid.uuid4()),
+                "campaign_id": self.campaign_id,
+                "configuration": use.configuration,
+                "architecture": model.architecture,
+                "graph_hash": model.graph_hash,
+                "model_digest": networks[number].digest,
+                "agent_digest": self.link.agent_digest,
+                "plan": asdict(plan),
+                "purpose": units[number].purpose,
+                "gate": gate | {"attempt": attempt},
+                "process": process,
+            }
+
+        builder = SessionBuilder(
+            len(units), identity, now_utc, scheduling={**quiet.scheduling, "probe": found}
+        )
         job = {
-            "network": network.recipe(),
+            "networks": [network.recipe() for network in networks],
             "reference": reference.recipe(),
             "runtime": use.runtime.name,
             "options": use.runtime.options,
             "threads": use.configuration.threads,
-            "cores": list(use.configuration.cores) or None,
+            "cores": list(quiet.cores),
             "plan": asdict(plan),
             "silence_s": self.silence_s,
+            "request": self.request.method,
         }
 
         def on_event(event: Mapping[str, Any]) -> None:
             if self.cancel.is_set():
                 raise Cancelled()
-            builder.add(event)
+            result = builder.add(event)
+            if isinstance(result, Refused):
+                unit = units[result.network]
+                take(
+                    unit,
+                    self.failure(unit, result.kind, f"device {use.configuration.device!r}: {result.message}"),
+                )
+            elif result is not None:
+                unit = units[event["network"]]
+                changed = changes(result, event)
+                take(unit, self._changed(unit, changed) if changed else result)
 
         summary = client.run(job, on_event)
-        session = builder.build(
-            summary,
-            session_id=str(uuid.uuid4()),
-            campaign_id=self.campaign_id,
-            configuration=use.configuration,
-            architecture=model.architecture,
-            graph_hash=model.graph_hash,
-            model_digest=network.digest,
-            agent_digest=self.link.agent_digest,
-            plan=asdict(plan),
-            purpose=unit.purpose,
-            gate=gate | {"attempt": attempt},
+        conditions = summary.get("conditions_after")
+        self._conditions = conditions if isinstance(conditions, Mapping) else None
+
+    def _changed(self, unit: Unit, changed: str) -> Failure:
+        message = (
+            f"device {unit.use.configuration.device!r}: measured with {changed} as when the campaign began; such times are "
+            "not merged: set it back, or give the same command again to measure as it is now"
         )
-        self._conditions = session.conditions_after
-        changed = changes(session, summary)
-        if changed:
-            message = (
-                f"device {use.configuration.device!r}: measured with {changed} as when the campaign began; such times are "
-                "not merged: set it back, or give the same command again to measure as it is now"
-            )
-            return self.failure(unit, "conditions-changed", message)
-        return session
+        return self.failure(unit, "conditions-changed", message)
+
+    def _probe_cores(self, use: Use) -> QuietCores:
+        """Ask the device which of the cores that this use may take are the quietest now."""
+        configuration = use.configuration
+        answer = self.link.client.quiet(configuration.cores, configuration.threads, self.request.method)
+        return QuietCores.of(answer, configuration.threads)
 
     def _pass_gates(self, use: Use) -> dict[str, Any]:
         """Wait until the device is fit for this use; return what the wait was like."""
@@ -201,6 +262,17 @@ class Measuring:
         if known is None or (has_gpu and "gpus" not in known):  # a CPU session before this one asked no GPU
             known = client.probe()
         return self.gate.wait(heeded(known), lambda: heeded(client.probe()), self.say, self.cancel)
+
+
+def setback(session: SessionRecord) -> str:
+    """Return the purpose of a session that is to be measured again, `throttled` or `contended`; empty where all is well."""
+    if any(marked_slices(session)):
+        return "throttled"
+    return "contended" if is_contended(session) else ""
+
+
+def _counted(units: Sequence[Unit]) -> str:
+    return "1 session was" if len(units) == 1 else f"{len(units)} sessions were"
 
 
 def now_utc() -> str:

@@ -17,7 +17,7 @@ from harness.devices import Device
 from harness.errors import LinkError
 from harness.link import Link
 from harness.models import Assembly
-from harness.selection import choose_cores, choose_runtimes
+from harness.selection import allowed_cores, choose_runtimes
 from harness.transports import Transport, open_transport
 
 OUTSIDE = "outside nodes"
@@ -118,12 +118,12 @@ def take_profile(
         say("connecting")
         link.open()
         (use,) = choose_runtimes(device, link.hello, [runtime], [])
-        chosen = choose_cores(device, link.hello, threads, cores)
+        allowed, count = allowed_cores(device, link.hello, threads, cores)
         say("sending the model")
         link.client.send_models([model])
         say(f"profiling {runs} runs")
         job = {"network": model.recipe(), "runtime": use.name, "options": use.options}
-        answer = link.client.profile(job | {"threads": len(chosen), "cores": list(chosen), "runs": runs})
+        answer = link.client.profile(job | {"threads": count, "cores": list(allowed), "runs": runs})
         return read_profile(answer)
     finally:
         link.close()

@@ -13,9 +13,9 @@ from typing import Any
 
 STOP_REASONS = ("precision", "plateau", "cap")
 # What a session is for. A network's and a segment's sessions make estimates; a trained network's make those of the one model
-# that has its weights; the reference against itself makes the reference latency; a throttled session was measured again,
-# and is kept for whoever wants to look.
-PURPOSES = ("network", "segment", "trained", "calibration", "throttled")
+# that has its weights; the reference against itself makes the reference latency; a throttled or a contended session was
+# measured again, and is kept for whoever wants to look.
+PURPOSES = ("network", "segment", "trained", "calibration", "throttled", "contended")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +58,8 @@ class Slice:
 
     `after_switch_ns` is the network's first run in the slice, which finds the reference's data in the caches. `at_ns` is the
     device's monotonic clock at the start, the same clock as in the session's samples; None in records of before.
+    `delays_ns`: how long the threads that compute waited for a core within each run, in the order of `runs_ns`, and `gaps_ns`
+    how long between that run and the one before it; both empty where the system does not tell.
     """
 
     reference_before_ns: tuple[int, ...]
@@ -65,21 +67,38 @@ class Slice:
     network_ns: tuple[int, ...]
     reference_after_ns: tuple[int, ...]
     at_ns: int | None = None
+    delays_ns: tuple[int, ...] = ()
+    gaps_ns: tuple[int, ...] = ()
+
+    @property
+    def runs_ns(self) -> tuple[int, ...]:
+        """Return the times of all runs in the order in which they ran."""
+        return (*self.reference_before_ns, self.after_switch_ns, *self.network_ns, *self.reference_after_ns)
 
     def __post_init__(self) -> None:
-        times = (*self.reference_before_ns, self.after_switch_ns, *self.network_ns, *self.reference_after_ns)
+        times = self.runs_ns
         if not self.network_ns or not self.reference_before_ns + self.reference_after_ns:
             raise ValueError("a slice needs runs of the network and of the reference")
         if not all(type(time_ns) is int and 0 < time_ns < 1 << 63 for time_ns in times):
             raise ValueError(f"a slice holds positive 64-bit integers of nanoseconds, not {times}")
         if self.at_ns is not None and (type(self.at_ns) is not int or not 0 <= self.at_ns < 1 << 63):
             raise ValueError(f"at_ns = {self.at_ns!r}: a time of the device's monotonic clock in ns")
+        for name, waits in (("delays_ns", self.delays_ns), ("gaps_ns", self.gaps_ns)):
+            if waits and len(waits) != len(times):
+                raise ValueError(f"{name} holds {len(waits)} waits for {len(times)} runs")
+            if not all(type(wait_ns) is int and 0 <= wait_ns < 1 << 63 for wait_ns in waits):
+                raise ValueError(f"{name} holds 64-bit integers of nanoseconds from 0 on, not {waits}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRecord:
-    """What one fresh worker process measured of one network, raw.
+    """What one worker process measured of one network, raw.
 
+    `process` names the worker process: sessions of one process share what differs from process to process; empty where the
+    process measured nothing else. `scheduling` holds what is known of the measured cores: `delay_source` (`schedstat`,
+    `cpu-time`, or empty: not known), `baseline_ns` (what pool threads wait in a run of network and reference on a free
+    machine), `cores` (those that the session ran on), `request` (how the core was asked for), `probe` (what a pinned probe
+    waited just before), `quota_cores`, `steal_s`; empty in records of before.
     `samples` are conditions taken once a second beside the run, each with `at_ns`; `gate` says how long the session waited for
     the device to be fit (`waited_s`), what was still against it when it began (`closed`), and which attempt it is (`attempt`).
     A segment (`purpose`) has its text and key where a network has architecture and graph hash; a trained network has the key
@@ -113,12 +132,21 @@ class SessionRecord:
     purpose: str = "network"
     samples: tuple[dict[str, Any], ...] = ()
     gate: dict[str, Any] = field(default_factory=dict)
+    process: str = ""
+    scheduling: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def cores(self) -> tuple[int, ...]:
+        """Return the cores that the session ran on; of a record of before, all that it might have."""
+        return tuple(self.scheduling.get("cores", self.configuration.cores))
 
     def __post_init__(self) -> None:
         if self.purpose not in PURPOSES:
             raise ValueError(f"purpose = {self.purpose!r}: one of {', '.join(PURPOSES)}")
         if not self.slices:
             raise ValueError("a session without a slice is a Failure")
+        if not isinstance(self.process, str):
+            raise ValueError(f"process = {self.process!r}: a text")
         if self.network_loops < 1 or self.reference_loops < 1:
             raise ValueError("loops are at least 1")
         if self.stop not in STOP_REASONS:

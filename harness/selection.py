@@ -52,11 +52,12 @@ def choose_runtimes(
     return uses
 
 
-def choose_cores(
+def allowed_cores(
     device: Device, hello: Mapping[str, Any], threads: int | None, cores: Sequence[int]
-) -> tuple[int, ...]:
-    """Return the cores to run on, as many as threads: the first of those named, else of the fastest cluster's high end.
+) -> tuple[tuple[int, ...], int]:
+    """Return the cores that a session may take, those named or the fastest like ones, and how many it takes, one a thread.
 
+    Which of them it takes is decided before each session, by how busy they are.
     Raises: ConfigError when the device has no such cores or too few of one kind.
     """
     usable = {int(core) for core in hello["cores"]}
@@ -74,14 +75,14 @@ def choose_cores(
                 f"device {device.name!r}: {count} threads on {len(named)} named cores {_list(named)}; threads that share "
                 "a core are noise: name more cores or fewer threads"
             )
-        return tuple(named[:count])
+        return tuple(named), count
     cluster = [int(core) for core in hello["clusters"][0]] if hello.get("clusters") else sorted(usable)
     if count > len(cluster):
         raise ConfigError(
             f"device {device.name!r}: {count} threads, but its fastest cluster has {len(cluster)} cores {_list(cluster)}; "
             "use fewer threads, or name cores with --cores"
         )
-    return tuple(sorted(cluster)[-count:])
+    return tuple(sorted(cluster)), count
 
 
 def version_name(runtime: Mapping[str, Any]) -> str:

@@ -73,7 +73,7 @@ def marked_slices(session: SessionRecord) -> tuple[bool, ...]:
     A a measured core below 95 % of its locked clock counts as throttled. Without samples, or without times, nothing is marked.
     """
     configuration = session.configuration
-    measured = configuration.cores if configuration.clock_tier == "A" else ()
+    measured = session.cores if configuration.clock_tier == "A" else ()
     locked_khz = _locked_khz(session.conditions_before, measured)
     samples = sorted(
         (_integer(sample["at_ns"]), bool(_sample_signs(sample, locked_khz)))

@@ -10,7 +10,7 @@ from harness.conditions import clock_tier, hardware_name
 from harness.devices import Device, Format
 from harness.models import Model
 from harness.records import Configuration, SessionRecord
-from harness.selection import RuntimeUse, choose_cores, choose_runtimes, version_name
+from harness.selection import RuntimeUse, allowed_cores, choose_runtimes, version_name
 
 
 class ModelSource(Protocol):
@@ -66,7 +66,7 @@ def decide_uses(
     Raises: ConfigError when the request does not fit the device.
     """
     runtimes = choose_runtimes(device, hello, request.runtimes, request.formats)
-    cores = choose_cores(device, hello, request.threads, request.cores)
+    cores, threads = allowed_cores(device, hello, request.threads, request.cores)
     uses = []
     for runtime in runtimes:
         say(f"preparing {runtime.format} models")
@@ -79,7 +79,7 @@ def decide_uses(
             provider=runtime.provider,
             format=runtime.format,
             precision=reference.precision,
-            threads=len(cores),
+            threads=threads,
             cores=cores,
             space=reference.space,
             weights=reference.weights,
@@ -91,17 +91,23 @@ def decide_uses(
     return uses
 
 
-def changes(session: SessionRecord, summary: Mapping[str, Any]) -> str:
+def changes(session: SessionRecord, measured: Mapping[str, Any]) -> str:
     """Say what a session ran with instead of its configuration: a reboot or an upgrade may change it."""
-    configuration, runtime = session.configuration, summary.get("runtime")
+    configuration, runtime = session.configuration, measured.get("runtime")
     found = runtime if isinstance(runtime, Mapping) else {}
-    pairs = [
+    pairs: list[tuple[str, object, object]] = [
         ("version", version_name(found), configuration.runtime_version),
         ("provider", found.get("provider"), configuration.provider),
-        ("cores", summary.get("cores"), list(configuration.cores)),
+        ("clock tier", clock_tier(session.conditions_before, _cores(measured)), configuration.clock_tier),
     ]
-    for conditions in (session.conditions_before, session.conditions_after):
-        pairs.append(("clock tier", clock_tier(conditions, configuration.cores), configuration.clock_tier))
+    if not set(_cores(measured)) <= set(configuration.cores):
+        pairs.append(("cores", _cores(measured), list(configuration.cores)))
     return ", ".join(
         dict.fromkeys(f"{name} {now!r}, not {then!r}" for name, now, then in pairs if now != then)
     )
+
+
+def _cores(measured: Mapping[str, Any]) -> list[int]:
+    """Return the cores that a worker says it ran on."""
+    cores = measured.get("cores")
+    return [core for core in cores if type(core) is int] if isinstance(cores, list) else []

@@ -21,7 +21,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "exporters": ("space",),
     "device_agents": (),
     "harness": ("device_agents.archive",),
-    "search": ("space", "harness.records", "harness.stats", "harness.store", "harness.errors"),
+    "search": ("space", "harness.records", "harness.estimates.estimate", "harness.store", "harness.errors"),
 }
 # The agent is built of the standard library and one runtime, imported by the module of that runtime alone.
 AGENT_RUNTIMES = {
@@ -188,7 +188,7 @@ def test_importing_the_rooms_sets_up_no_logging_and_starts_no_thread() -> None:
 
 def test_a_door_that_is_closed_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     planted = {
-        "space.planted": "import harness.stats",
+        "space.planted": "import harness.estimates.estimate",
         "exporters.planted": "def f():\n    from device_agents import frames",
         "harness.planted": "from space import Architecture",
         "harness.second": "from device_agents.worker import main",
@@ -197,7 +197,7 @@ def test_a_door_that_is_closed_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         "device_agents.planted": "from harness import errors",
     }
     allowed = {
-        "search.third": "from harness import stats\nfrom harness.store import Store\nimport harness.records",
+        "search.third": "from harness.estimates import estimate\nfrom harness.store import Store\nimport harness.records",
         "harness.third": "from device_agents.archive import build_archive\nfrom device_agents import archive",
         "exporters.third": "from space import Architecture\nfrom . import recipe\nfrom .recipe import link",
         "harness.commands.third": "import space, search, exporters\nfrom harness import store",

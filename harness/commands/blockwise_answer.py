@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from harness.commands.blockwise_round import Searched
     from harness.commands.blockwise_work import Setting
-    from harness.latencies import Latency
+    from harness.estimates.latency import Latency
     from search.blockwise.candidates import Student
     from search.blockwise.iterating import Iterated
     from search.training.history import Figures

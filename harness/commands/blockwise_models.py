@@ -17,7 +17,7 @@ from harness.records import Configuration
 
 if TYPE_CHECKING:
     from exporters import Format
-    from harness.latencies import Latency
+    from harness.estimates.latency import Latency
     from space import Architecture, SpaceConfig
 
 PURPOSE = (
@@ -93,7 +93,7 @@ def measure_finished(
     """
     from harness.commands.progress import ProgressView
     from harness.devices import load_devices, select_device
-    from harness.latencies import latencies
+    from harness.estimates.latency import latencies
     from harness.store import Store, default_url
 
     if not configurations:

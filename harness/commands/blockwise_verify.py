@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.commands.blockwise import Request
     from harness.commands.blockwise_work import Setting
     from harness.commands.selection import Selection
-    from harness.latencies import Latency
+    from harness.estimates.latency import Latency
     from search.blockwise.candidates import Student
 
 

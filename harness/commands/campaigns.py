@@ -74,7 +74,7 @@ def finish_until(outcome: Outcome, store: Store, json_output: bool) -> None:
 def finish(outcomes: list[Outcome], store: Store, json_output: bool) -> None:
     """Print the table and what did not work; exit with the status that says so."""
     from harness.commands.tables import print_latencies
-    from harness.latencies import latencies
+    from harness.estimates.latency import latencies
 
     rows = []
     for outcome in outcomes:

@@ -17,8 +17,8 @@ from harness.commands.options import (
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
-    from harness.comparison import Comparison
-    from harness.latencies import Latency
+    from harness.estimates.comparison import Comparison
+    from harness.estimates.latency import Latency
     from harness.records import Configuration
     from space import Architecture, SpaceConfig
 
@@ -41,8 +41,8 @@ def compare(
     from harness.commands.sources import in_spaces
     from harness.commands.stored import fitting_configurations, measure_command, open_store
     from harness.commands.tables import describe, print_json
-    from harness.comparison import compare as compare_estimates
-    from harness.latencies import latencies
+    from harness.estimates.comparison import compare as compare_estimates
+    from harness.estimates.latency import latencies
 
     pairs = in_spaces(lambda config: _two(first, second, config))
     found: list[tuple[Latency, Latency, Comparison]] = []

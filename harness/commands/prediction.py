@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from harness.commands.stored import configuration_id, measure_command
 from harness.errors import ConfigError
-from harness.latencies import Latency, latencies
+from harness.estimates.estimate import COVERAGE, session_ratios
+from harness.estimates.latency import Latency, latencies
 from harness.records import Configuration, SessionRecord
-from harness.stats import COVERAGE, session_ratios
 from harness.store import Store
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def load_segments(store: Store, configuration: Configuration) -> dict[str, float
     for architecture, found in sessions.items():
         if len({session.model_digest for session in found}) > 1:
             raise ValueError(f"segment {architecture}: sessions of different models are never merged")
-        # The ratio of `harness.stats.estimate`, without the interval and the findings that take most of its time.
+        # The ratio of `harness.estimates.estimate.estimate`, without the interval and the findings that take most of its time.
         ratios[architecture] = float(np.median([np.median(session_ratios(session)) for session in found]))
     return ratios
 

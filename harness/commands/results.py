@@ -32,7 +32,7 @@ def results(
     from harness.commands.sources import in_spaces, select_architectures
     from harness.commands.stored import open_store, select_configurations
     from harness.commands.tables import check_one_format, print_failures, print_latencies
-    from harness.latencies import latencies
+    from harness.estimates.latency import latencies
 
     check_one_format(csv_output, json_output)
     wanted = None

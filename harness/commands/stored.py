@@ -158,7 +158,9 @@ def measure_command(configuration: Configuration) -> str:
     c = configuration
     provider = short_provider(c.provider)
     runtime = c.runtime if provider in ("cpu", "xnnpack") else f"{c.runtime}:{provider}"
-    cores = f"--cores {','.join(map(str, c.cores))}" if c.cores else f"--threads {c.threads}"
+    cores = f"--cores {','.join(map(str, c.cores))}" if c.cores else ""
+    if c.threads != len(c.cores):
+        cores = f"{cores} --threads {c.threads}".strip()
     space = "" if c.space == USUAL_SPACE else f" --space {c.space}"
     return f"harness measure --device {c.device} --runtime {runtime} {cores}{space}"
 

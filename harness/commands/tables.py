@@ -18,8 +18,8 @@ from rich.table import Table
 from harness.commands.files import write_whole
 from harness.commands.stored import USUAL_SPACE, configuration_id
 from harness.errors import ConfigError
-from harness.findings import Finding
-from harness.latencies import Latency, to_json
+from harness.estimates.findings import Finding
+from harness.estimates.latency import Latency, to_json
 from harness.records import Configuration, Failure
 
 LATENCY_COLUMNS = (

@@ -137,7 +137,7 @@ def _check_reachable(
     The error of a perfect predictor against the mean of two sessions is half the mean difference between the two, if
     sessions scatter independently: var((a + b) / 2) is a quarter of var(a - b).
     """
-    from harness.latencies import latencies
+    from harness.estimates.latency import latencies
 
     rows = latencies(store, configuration, [judge.graph_hash for judge in judges])
     pairs = [row.session_medians[:2] for row in rows if len(row.session_medians) > 1]

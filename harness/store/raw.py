@@ -1,7 +1,7 @@
-"""The raw samples of a session as one blob: zlib of JSON, version 2.
+"""The raw samples of a session as one blob: zlib of JSON, version 3.
 
 JSON rather than a pickle: reading a store never runs code, and any tool can read it (`zlib-flate`, `jq`).
-Version 1 knew no times of slices, no samples and no gate.
+Version 1 knew no times of slices, no samples and no gate; version 2 no waits of runs and nothing of the measured cores.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.records import SessionRecord, Slice
 
-VERSION = 2
+VERSION = 3
 MAX_BYTES = 1 << 26  # of one session, uncompressed
 
 _PLAIN = (
@@ -30,6 +30,8 @@ _PLAIN = (
     "plan",
     "samples",
     "gate",
+    "process",
+    "scheduling",
 )
 _TUPLES = ("warmup_network_ns", "warmup_reference_ns", "output", "samples")
 
@@ -38,7 +40,15 @@ def pack_raw(session: SessionRecord) -> bytes:
     """Return the session's raw samples and conditions as a blob."""
     document: dict[str, Any] = {"version": VERSION} | {name: getattr(session, name) for name in _PLAIN}
     document["slices"] = [
-        [s.reference_before_ns, s.after_switch_ns, s.network_ns, s.reference_after_ns, s.at_ns]
+        [
+            s.reference_before_ns,
+            s.after_switch_ns,
+            s.network_ns,
+            s.reference_after_ns,
+            s.at_ns,
+            s.delays_ns,
+            s.gaps_ns,
+        ]
         for s in session.slices
     ]
     return zlib.compress(json.dumps(document, separators=(",", ":")).encode(), 6)
@@ -56,14 +66,20 @@ def unpack_raw(blob: bytes) -> dict[str, Any]:
             raise ValueError("the blob is cut off or too large")
         document = json.loads(text)
         version = document.pop("version")
+        if version not in (1, 2, VERSION):
+            raise ValueError("the blob is of another version")
         if version == 1:
             document |= {
                 "samples": [],
                 "gate": {},
                 "slices": [[*piece, None] for piece in document["slices"]],
             }
-        elif version != VERSION:
-            raise ValueError("the blob is of another version")
+        if version < VERSION:
+            document |= {
+                "process": "",
+                "scheduling": {},
+                "slices": [[*piece, [], []] for piece in document["slices"]],
+            }
         if set(document) != {*_PLAIN, "slices"}:
             raise ValueError(f"the blob holds other fields than a session has: {sorted(document)}")
         for name in _TUPLES:
@@ -75,8 +91,10 @@ def unpack_raw(blob: bytes) -> dict[str, Any]:
                 network_ns=tuple(network),
                 reference_after_ns=tuple(after),
                 at_ns=at_ns,
+                delays_ns=tuple(delays),
+                gaps_ns=tuple(gaps),
             )
-            for before, after_switch, network, after, at_ns in document["slices"]
+            for before, after_switch, network, after, at_ns, delays, gaps in document["slices"]
         )
     except (zlib.error, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"the blob is damaged: {error}") from error

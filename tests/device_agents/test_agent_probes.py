@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from device_agents import facts
-from device_agents.cores import choose_cores, find_clusters
+from device_agents.cores import find_clusters
 from device_agents.probes import Probes
 from device_agents.readings import Absent, run_with_deadline
-from device_agents.refusal import Refusal
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -140,25 +139,3 @@ def test_a_command_that_is_not_there_is_absent(tmp_path):
         run_with_deadline(["no-such-command-anywhere"])
     with pytest.raises(subprocess.CalledProcessError):
         run_with_deadline(["false"])
-
-
-class TestChoiceOfCores:
-    clusters = ((6, 7), (4, 5), (0, 1, 2, 3))
-
-    def test_takes_the_fastest_cluster_from_its_high_end(self):
-        assert choose_cores(None, 1, [list(cluster) for cluster in self.clusters]) == [7]
-        assert choose_cores(None, 2, [list(cluster) for cluster in self.clusters]) == [6, 7]
-
-    def test_takes_one_cluster_that_is_large_enough_rather_than_unlike_cores(self):
-        assert choose_cores(None, 3, [list(cluster) for cluster in self.clusters]) == [1, 2, 3]
-
-    def test_takes_the_cores_that_are_named(self):
-        assert choose_cores((0, 4), 2, [list(cluster) for cluster in self.clusters]) == [0, 4]
-
-    @pytest.mark.parametrize(
-        ("wanted", "threads", "word"), [(None, 5, "5"), ((9,), 1, "9"), ((0,), 2, "threads")]
-    )
-    def test_refuses_what_cannot_be(self, wanted, threads, word):
-        with pytest.raises(Refusal, match=word) as caught:
-            choose_cores(wanted, threads, [list(cluster) for cluster in self.clusters])
-        assert caught.value.kind == "bad-request"

@@ -12,7 +12,7 @@ import pytest
 from made_space import MANY, add_sessions, calibrate, networks, new_store, refused, run, stored
 
 from harness import __version__
-from harness.latencies import latencies
+from harness.estimates.latency import latencies
 from harness.store import Store
 from space import BLOX, Architecture
 from space.dataset import read_dataset

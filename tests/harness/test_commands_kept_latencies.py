@@ -20,7 +20,7 @@ from harness.commands import kept_latencies, latency_costs, latency_keys, predic
 from harness.commands.kept_latencies import SpaceLatencies, keep_latencies
 from harness.commands.latency_costs import LatencySource, computed_latencies, stored_latency
 from harness.commands.latency_keys import ROOT, latency_key, source_digest, source_files
-from harness.latencies import latencies
+from harness.estimates.latency import latencies
 from harness.store import Store
 from space import TINY
 from space.sampling import select_models

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from made_space import FEW, MANY, Done, networks, refused, run, stored
 
-from harness.latencies import latencies
+from harness.estimates.latency import latencies
 from harness.store import Store
 from search.synthetic import synthetic_accuracies
 from space import BLOX, Architecture

@@ -28,7 +28,7 @@ from harness.commands.sources import (
 from harness.commands.stored import measure_command
 from harness.devices import Device, LocalDevice
 from harness.errors import ConfigError
-from harness.latencies import latencies
+from harness.estimates.latency import latencies
 from harness.store import Store
 from space import BLOX, MINI, SPACES, TINY, Architecture, SpaceConfig
 from space.networks import build_network

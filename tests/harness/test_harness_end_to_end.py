@@ -19,12 +19,12 @@ from harness.campaign import Options, Outcome, run_campaign
 from harness.commands.sources import REFERENCE, ExportedModels, select_architectures, select_models
 from harness.devices import Device, LocalDevice
 from harness.errors import ConfigError, DeviceError
-from harness.latencies import latencies, to_json
+from harness.estimates.estimate import session_ratios
+from harness.estimates.latency import latencies, to_json
 from harness.levels import Level, Plan
 from harness.link import Link
 from harness.measuring import Cancelled
 from harness.models import Model
-from harness.stats import session_ratios
 from harness.store import Store
 from harness.transports.local import LocalTransport
 

@@ -10,8 +10,8 @@ import pytest
 from scripted_link import COOL, HOT, Run, ScriptedLink, StubEvent, run_scripted
 
 from harness.errors import LinkError
+from harness.estimates.latency import latencies
 from harness.gates import PATIENCE_S, POLL_S, Gate
-from harness.latencies import latencies
 from harness.measuring import Cancelled
 from harness.store import Store
 

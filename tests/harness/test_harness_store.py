@@ -27,7 +27,7 @@ from made_records import CAMPAIGN, CONFIGURATION, SESSIONS, graph_hash, make_fai
 
 import harness.store
 from harness.errors import StoreError
-from harness.latencies import latencies
+from harness.estimates.latency import latencies
 from harness.records import ReferenceLatency, SessionRecord
 from harness.store import VERSION, Store, default_url
 from harness.store.raw import MAX_BYTES, pack_raw, unpack_raw
@@ -168,7 +168,7 @@ def test_latencies_are_ratios_times_the_reference_latency_fastest_first(store: S
 
 
 def test_latencies_are_read_in_batches_of_networks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.latencies.NETWORKS_AT_ONCE", 2)
+    monkeypatch.setattr("harness.estimates.latency.NETWORKS_AT_ONCE", 2)
     sizes = []
     read = store.sessions
     monkeypatch.setattr(
@@ -281,7 +281,8 @@ def test_a_store_of_the_first_schema_is_migrated_with_its_calibrations_told_apar
     insert(path, "configurations", values)
     for session in (network, calibration):
         document = json.loads(zlib.decompress(pack_raw(session)))
-        del document["samples"], document["gate"]
+        for later in ("samples", "gate", "process", "scheduling"):
+            del document[later]
         document |= {"version": 1, "slices": [piece[:4] for piece in document["slices"]]}
         names = (
             "graph_hash",
@@ -431,13 +432,13 @@ def test_a_store_names_itself_by_its_url(path: Path) -> None:
 DAMAGE = {
     "no bytes": b"",
     "no zlib": b"garbage",
-    "cut off": zlib.compress(b'{"version": 2}' * 50)[:-8],
+    "cut off": zlib.compress(b'{"version": 3}' * 50)[:-8],
     "no JSON": zlib.compress(b"{"),
     "no text": zlib.compress(b"\xff\xfe"),
     "a list": zlib.compress(b"[]"),
     "a number": zlib.compress(b"1"),
     "another version": zlib.compress(
-        json.dumps(json.loads(zlib.decompress(pack_raw(make_session()))) | {"version": 3}).encode()
+        json.dumps(json.loads(zlib.decompress(pack_raw(make_session()))) | {"version": 4}).encode()
     ),
     "no version": zlib.compress(b"{}"),
     "no fields": zlib.compress(b'{"version": 1}'),
@@ -465,7 +466,7 @@ def test_a_blob_that_lacks_a_field_or_garbles_it_is_refused(store: Store, path: 
     document = json.loads(zlib.decompress(pack_raw(make_session())))
     lacking = {key: value for key, value in document.items() if key != field}
     carried = field.startswith(
-        ("conditions", "plan", "gate", "load", "first_run", "reference_load", "reference_first")
+        ("conditions", "plan", "gate", "load", "first_run", "reference_load", "reference_first", "scheduling")
     )
     for damaged in (lacking,) if carried else (lacking, document | {field: None}):
         change(path, "update sessions set raw = ?", zlib.compress(json.dumps(damaged).encode()))

@@ -13,7 +13,7 @@ from made_space import MANY, Done, refused, run, stored
 
 from harness.commands.report.conditions import repeatability
 from harness.commands.stored import configuration_id
-from harness.latencies import latencies
+from harness.estimates.latency import latencies
 from harness.store import Store
 from search.synthetic import synthetic_accuracies
 from space import BLOX

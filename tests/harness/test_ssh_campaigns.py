@@ -13,7 +13,7 @@ from harness.agent import AgentClient, deploy
 from harness.campaign import Options
 from harness.devices import SshDevice
 from harness.errors import AgentError
-from harness.latencies import latencies
+from harness.estimates.latency import latencies
 from harness.store import Store
 from harness.transports.ssh import SshTransport
 

@@ -57,7 +57,7 @@ def repeatability(store: Store, configuration: Configuration) -> Errors | None:
     """Return how well the first two sessions of a network agree, over the networks that have two; None without ten of them."""
     from statistics import median
 
-    from harness.stats import session_ratios
+    from harness.estimates.estimate import session_ratios
     from search.latency.judging import repeatability as judge
 
     ratios: dict[str, list[float]] = {}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau, theilslopes
 
-from harness.series import Drift, Outliers, dip, drift_of, tukey, two_modes
+from harness.estimates.series import Drift, Outliers, dip, drift_of, tukey, two_modes
 
 Noise = Callable[[np.random.Generator, int], npt.NDArray[np.float64]]
 

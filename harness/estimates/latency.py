@@ -6,9 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 
-from harness.findings import Finding, check_network, grade
-from harness.records import Configuration, ReferenceLatency, SessionRecord
-from harness.stats import (
+from harness.estimates.estimate import (
     COVERAGE,
     Estimate,
     Scatter,
@@ -18,6 +16,8 @@ from harness.stats import (
     session_ratios,
     wall_time,
 )
+from harness.estimates.findings import Finding, check_network, grade
+from harness.records import Configuration, ReferenceLatency, SessionRecord
 from harness.store import Store
 
 NETWORKS_AT_ONCE = 200  # whose raw times are in memory

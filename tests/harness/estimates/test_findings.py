@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from made_records import CONFIGURATION, SESSIONS, make_session, make_slice
 
-from harness.findings import KINDS, NOTES, THROTTLES, Finding, check_network, grade
+from harness.estimates.estimate import Estimate, estimate
+from harness.estimates.findings import KINDS, NOTES, THROTTLES, Finding, check_network, grade
 from harness.records import ReferenceLatency, SessionRecord
-from harness.stats import Estimate, estimate
 
 REFERENCE_NS = 10_000_000
 REFERENCE = ReferenceLatency(

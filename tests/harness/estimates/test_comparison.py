@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_records import CONFIGURATION
 
-from harness.comparison import compare
-from harness.stats import Estimate
+from harness.estimates.comparison import compare
+from harness.estimates.estimate import Estimate
 
 MIRROR = {"faster": "slower", "slower": "faster", "tie": "tie"}
 

@@ -12,8 +12,15 @@ from hypothesis import strategies as st
 from made_records import CONFIGURATION, SESSIONS, SLICES, make_session, make_slice
 from scipy.stats import bootstrap
 
+from harness.estimates.estimate import (
+    Estimate,
+    estimate,
+    quiet_latency_ns,
+    session_ratios,
+    slice_ratio,
+    wall_time,
+)
 from harness.records import SessionRecord, Slice
-from harness.stats import Estimate, estimate, quiet_latency_ns, session_ratios, slice_ratio, wall_time
 
 
 def interval_of(result: Estimate) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from made_records import CAMPAIGN, CONFIGURATION, graph_hash, make_session, make_slice
 
-from harness.latencies import latencies, to_json
+from harness.estimates.latency import latencies, to_json
 from harness.records import Configuration, ReferenceLatency, SessionRecord
 from harness.store import Store
 

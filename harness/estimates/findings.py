@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from harness.estimates.estimate import Estimate, estimate, reference_latency_ns, session_ratios
+from harness.estimates.series import drift_of, tukey, two_modes
 from harness.records import ReferenceLatency, SessionRecord
-from harness.series import drift_of, tukey, two_modes
-from harness.stats import Estimate, estimate, reference_latency_ns, session_ratios
 from harness.throttling import marked_slices, throttle_signs
 
 Kind = Literal[
@@ -107,7 +107,7 @@ def _throttled(sessions: Sequence[SessionRecord]) -> Finding | None:
 
 def _signs(session: SessionRecord) -> list[str]:
     """Return the signs of throttling around a session and in the samples within."""
-    cores = session.configuration.cores if session.configuration.clock_tier == "A" else ()
+    cores = session.cores if session.configuration.clock_tier == "A" else ()
     around = [
         *throttle_signs(session.conditions_before, cores),
         *throttle_signs(session.conditions_after, cores),

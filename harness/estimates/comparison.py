@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from math import exp, hypot, log
 from typing import Literal
 
+from harness.estimates.estimate import Estimate
 from harness.records import Configuration
-from harness.stats import Estimate
 
 Verdict = Literal["faster", "slower", "tie"]
 

@@ -11,8 +11,8 @@ import pytest
 from made_records import CONFIGURATION, make_session, make_slice
 from scipy.stats import t as student
 
+from harness.estimates.estimate import Scatter, estimate, scatter_of
 from harness.records import SessionRecord
-from harness.stats import Scatter, estimate, scatter_of
 
 SESSION_SD = 0.007
 SLICE_SD = 0.02

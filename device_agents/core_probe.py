@@ -1,0 +1,132 @@
+"""How busy cores are now: what share of a short time a process pinned to each waits for it.
+
+Load averages say nothing of one core. Every process here is in a session of its own, as the worker is, because the
+system shares a core between sessions before it shares it between their processes.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
+
+from device_agents.core_request import ask, sweep_groups
+from device_agents.facts import parse_waited_ns
+from device_agents.forked import READY, REFUSED, Forked
+
+SECONDS = 0.1  # some 30 turns of two programs that share a core
+SLACK_S = 3.0  # a child that has not answered so much later got no turn at all
+
+COMPETITION_S = 10.0  # the latest end of a competitor; a check of all methods takes under a second
+
+
+def probe_cores(cores: list[int], request: str | None, seconds: float = SECONDS) -> dict[int, float | None]:
+    """Return the share of the time, 0 to 1, that a process on each core waited; all cores at once.
+
+    request: how the core is asked for meanwhile, one of core_request.METHODS. None: the system tells neither run delay
+    nor CPU time, or refused to pin the process or what was asked for, or the core went away.
+    """
+    return {core: waited for core, (waited, _) in probe_each(cores, request, seconds).items()}
+
+
+def probe_each(
+    cores: list[int], request: str | None, seconds: float = SECONDS
+) -> dict[int, tuple[float | None, str]]:
+    """Return {core: (share waited or None, why it is None or '')}."""
+    children: dict[int, Forked] = {}
+    found: dict[int, tuple[float | None, str]] = {}
+    try:
+        with ExitStack() as stack:
+            for core in cores:
+                try:
+                    child = Forked(
+                        partial(settle, core, request), partial(spin, core, seconds), seconds + SLACK_S
+                    )
+                except OSError as error:
+                    found[core] = (None, "no process could be started: %s" % error)
+                    continue
+                stack.callback(child.end)
+                children[core] = child
+            said = {core: child.await_ready() for core, child in children.items()}
+            for core, child in children.items():
+                if said[core] == READY:
+                    child.go()
+            time.sleep(seconds)  # a parent that reads meanwhile would itself make them wait
+            for core, child in children.items():
+                answer = child.await_answer() if said[core] == READY else said[core]
+                found[core] = read_answer(answer)
+    finally:
+        if request == "cgroup":
+            sweep_groups()
+    return found
+
+
+def read_answer(answer: str | None) -> tuple[float | None, str]:
+    """Return (share waited or None, why not): of a child that got no turn in the whole time it is 1."""
+    if answer is None:
+        return 1.0, ""
+    if answer.startswith(REFUSED):
+        return None, answer[len(REFUSED) :]
+    try:
+        return float(answer), ""
+    except ValueError:
+        return None, answer or "the probing process was ended"
+
+
+def settle(core: int, request: str | None) -> None:
+    """Pin this process and ask for the core. Raises: OSError."""
+    pin(core)
+    if request is not None:
+        ask(request)
+
+
+def pin(core: int) -> None:
+    """Pin this process to a core. Raises: OSError."""
+    try:
+        os.sched_setaffinity(0, {core})
+    except AttributeError as error:  # not on macOS
+        raise OSError("this system pins no process") from error
+
+
+def spin(core: int, seconds: float) -> str:
+    """Keep the core busy; return the share of the time that this process waited for it, or why that is not known."""
+    delay_before_ns = read_delay_ns()
+    start_ns, cpu_start_ns = time.perf_counter_ns(), time.thread_time_ns()
+    end_ns = start_ns + int(seconds * 1e9)
+    while time.perf_counter_ns() < end_ns:
+        pass
+    wall_ns = time.perf_counter_ns() - start_ns
+    waits_ns = [wall_ns - (time.thread_time_ns() - cpu_start_ns)]  # where a hypervisor tells, stolen time too
+    delay_ns = read_delay_ns()
+    if delay_ns is not None and delay_before_ns is not None:
+        waits_ns.append(delay_ns - delay_before_ns)
+    if os.sched_getaffinity(0) != {core}:
+        return "the core went away meanwhile"
+    return "%.6f" % min(1.0, max(0.0, max(waits_ns) / wall_ns))
+
+
+def read_delay_ns() -> int | None:
+    """Return how long this process, of one thread, was ready but had no core; None where the system does not tell."""
+    with suppress(OSError, ValueError):
+        return parse_waited_ns(Path("/proc/self/schedstat").read_text())
+    return None
+
+
+def compete(core: int) -> Forked:
+    """Start a process that keeps a core busy until it is ended, or its parent is gone. Raises: OSError."""
+    parent = os.getpid()
+
+    def spin_on() -> str:
+        while os.getppid() == parent:
+            pass
+        return ""
+
+    child = Forked(partial(pin, core), spin_on, COMPETITION_S)
+    said = child.await_ready()
+    if said != READY:
+        child.end()
+        raise OSError((said or "").replace(REFUSED, "") or "no process could be pinned to core %d" % core)
+    child.go()
+    return child

@@ -120,6 +120,7 @@ def comparison_document(
         "coverage": selection.latencies.coverage if selection.confident else None,
         "latencies": {name: str(behind) for name, behind in joined.behind.items()},
         "notes": list(joined.notes),
+        "doubtful": {name: behind.doubtful.to_json() for name, behind in joined.behind.items()},
         "networks": found.networks,
         "networks_within_limits": found.allowed,
         "best": network_document(table, found.best),

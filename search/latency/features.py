@@ -31,6 +31,11 @@ def block_features(config: SpaceConfig) -> FloatArray:
     return np.array(rows)
 
 
+def op_columns(config: SpaceConfig) -> FloatArray:
+    """Return those of `block_features` that count ops by slot, shape (B, 2 * ops)."""
+    return block_features(config)[:, : 2 * len(config.ops)]
+
+
 def pair_features(config: SpaceConfig) -> FloatArray:
     """Return the products of a block's features that can differ from 0, shape (B, ops**2 + 6 * ops).
 

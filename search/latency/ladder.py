@@ -28,7 +28,7 @@ BoolArray = NDArray[np.bool_]
 
 CHUNK = 8192  # networks predicted at once: at 400 measured ones, 26 MB an array
 REPEATS = 4  # of the folds, each dealt anew: halves what the deal alone adds to the difference of two rungs
-TOLD = 1.0  # standard errors
+TOLD = 0.25  # standard errors: benchmarks/rungs.py
 FAR = 1.5  # an interval so many times as wide as of nine in ten networks held out is of a network far from them
 USUAL = 0.9  # the share of networks held out whose leverage is usual
 SOFT = 0.01  # keeps weights finite where a feature was hardly measured
@@ -64,7 +64,8 @@ class Ladder:
 
     `fold_of` (n,): the fold of each measured network; `scores` (n,): |measured - predicted| / predicted by the predictor that did
     not see it, as it would be of a network of leverage 0 measured with the usual precision. `usual_leverage`: what nine in
-    ten networks held out do not exceed. `knows_ops`: whether the rung was told what each op costs.
+    ten networks held out do not exceed. `knows_ops`: whether the rung was told what each op costs. `each_error`: of every rung
+    judged, the relative error of each measured network held out, (n,).
     """
 
     reports: tuple[RungReport, ...]
@@ -78,6 +79,7 @@ class Ladder:
     scores: FloatArray
     usual_leverage: float
     knows_ops: bool
+    each_error: Mapping[str, FloatArray]
 
     @property
     def errors(self) -> Errors:
@@ -243,10 +245,7 @@ def _climb(ladder: dict[str, Rung], everything: Training, sds: FloatArray) -> La
             continue
         fitted[name] = _fit_folds(rung, everything, fold_of)
         predictions = [_held_out(fitted[name], places, fold_of)]
-        if rung.fitted_often:
-            predictions += [
-                _held_out(_fit_folds(rung, everything, other), places, other) for other in dealt[1:]
-            ]
+        predictions += [_held_out(_fit_folds(rung, everything, other), places, other) for other in dealt[1:]]
         seen = [_discounted(held_out, measured, sds) for held_out in predictions]
         found = judge(np.concatenate(predictions), np.concatenate(seen))
         reports.append(RungReport(name=name, errors=replace(found, count=len(places))))
@@ -271,6 +270,7 @@ def _climb(ladder: dict[str, Rung], everything: Training, sds: FloatArray) -> La
         scores=_scores(held_out, measured, sds, leverage),
         usual_leverage=float(np.quantile(leverage, USUAL)),
         knows_ops=ladder[chosen].needs is not None,
+        each_error=errors,
     )
 
 

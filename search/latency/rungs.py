@@ -7,17 +7,16 @@ space what costs no measurement of it: its blocks, its MACs, the sum of its part
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from search.latency.features import FloatArray, IndexArray, block_digits, stage_effects, structured
+from search.latency.features import FloatArray, IndexArray, block_digits, stage_effects
 from search.latency.ridge import Fitted, Guess, fit_corrected, fit_line, fit_parts
 from space import BLOX, SpaceConfig
 from space.costs import all_macs
 
 FEWEST = 10  # networks; CV+ intervals at 90 % need 9
-TREES = 120
 NO_REST = 1e-9  # of a guess: below, it is a sum over stages but for rounding
 
 
@@ -49,17 +48,13 @@ class Training:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
-    """One predictor: `needs` names the field of `Known` that it cannot do without, `min_networks` how many measured ones.
-
-    `fitted_often`: quick enough to be judged on several deals of the folds.
-    """
+    """One predictor: `needs` names the field of `Known` that it cannot do without, `min_networks` how many measured ones."""
 
     name: str
     meaning: str
     fit: Callable[[Training], Fitted]
     needs: str | None = None
     min_networks: int = FEWEST
-    fitted_often: bool = True
 
 
 def fit_macs(training: Training) -> Fitted:
@@ -92,6 +87,13 @@ def fit_pairs(training: Training) -> Fitted:
     )
 
 
+def fit_borders(training: Training) -> Fitted:
+    """Fit the same and the products of ops on either side of each reduction."""
+    return fit_parts(
+        training.known.config, training.indices, training.ratios, training.weights, with_borders=True
+    )
+
+
 def fit_sum_corrected(training: Training) -> Fitted:
     """Fit a line through the sum of parts, corrected by a shrunk ridge."""
     return _corrected(training, _present(training.known.parts_sum))
@@ -100,39 +102,6 @@ def fit_sum_corrected(training: Training) -> Fitted:
 def fit_transfer(training: Training) -> Fitted:
     """Fit a line through another configuration's prediction, corrected by a shrunk ridge."""
     return _corrected(training, _present(training.known.prior))
-
-
-def fit_boosted(training: Training) -> Fitted:
-    """Fit boosted trees on what a ridge leaves: what depends on more than one stage. With parts, `corrected` is that ridge.
-
-    Friedman 2002, "Stochastic gradient boosting". Of scikit-learn's two kinds the older one, which predicts the whole space
-    about six times as fast.
-    """
-    from sklearn.ensemble import GradientBoostingRegressor
-
-    known = training.known
-    base = (fit_structured if known.parts_sum is None else fit_sum_corrected)(training)
-
-    def columns(indices: IndexArray, before: FloatArray) -> FloatArray:
-        extra = [] if known.parts_sum is None else [known.parts_sum[indices] / before]
-        return np.column_stack([structured(known.config, indices), *extra])
-
-    before = base(training.indices)
-    trees = GradientBoostingRegressor(
-        n_estimators=TREES,
-        learning_rate=0.08,
-        max_depth=3,
-        min_samples_leaf=5,
-        subsample=0.7,
-        random_state=training.seed,
-    ).fit(columns(training.indices, before), training.ratios / before - 1, sample_weight=training.weights)
-
-    def predict(indices: IndexArray) -> FloatArray:
-        before = base(indices)
-        corrected: FloatArray = before * (1 + trees.predict(columns(indices, before)))
-        return corrected
-
-    return replace(base, point=predict)
 
 
 RUNGS: tuple[Rung, ...] = (
@@ -149,14 +118,8 @@ RUNGS: tuple[Rung, ...] = (
         fit=fit_transfer,
         needs="prior",
     ),
-    Rung(name="pairs", meaning="the same with products within each stage", fit=fit_pairs, min_networks=90),
-    Rung(
-        name="boosted",
-        meaning="ridge, its residual by boosted trees",
-        fit=fit_boosted,
-        min_networks=180,
-        fitted_often=False,
-    ),
+    Rung(name="pairs", meaning="the same with products within each stage", fit=fit_pairs, min_networks=45),
+    Rung(name="borders", meaning="the same with products across stages", fit=fit_borders, min_networks=45),
 )
 
 

@@ -121,7 +121,7 @@ def latency_sums(
     check_enough(measured)
     segments = load_segments(store, configuration)
     parts = segments if len(segments) == len(all_segments(config)) else None
-    fitted = fit_additive(measured.indices, measured.ratios, config=config, parts=parts)
+    fitted = fit_additive(measured.indices, measured.ratios, sds=measured.sds, config=config, parts=parts)
     known = {}
     for index, row in zip(measured.indices.tolist(), measured.rows, strict=True):
         low, high = row.interval_ms or (np.nan, np.nan)

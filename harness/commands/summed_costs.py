@@ -122,7 +122,7 @@ def latency_sums(
     check_enough(measured)
     segments, apart = graded_segments(store, configuration, doubtful=doubtful)
     parts = segments if len(segments) == len(all_segments(config)) else None
-    fitted = fit_additive(measured.indices, measured.ratios, config=config, parts=parts)
+    fitted = fit_additive(measured.indices, measured.ratios, sds=measured.sds, config=config, parts=parts)
     known = {}
     for index, row in zip(measured.indices.tolist(), measured.rows, strict=True):
         low, high = row.interval_ms or (np.nan, np.nan)

@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-STOP_REASONS = ("precision", "plateau", "cap")
+STOP_REASONS = ("precision", "plateau", "contended", "cap")
 # What a session is for. A network's and a segment's sessions make estimates; a trained network's make those of the one model
 # that has its weights; the reference against itself makes the reference latency; a throttled or a contended session was
 # measured again, and is kept for whoever wants to look.

@@ -42,6 +42,7 @@ def answer_document(
         "costs": {name: {"unit": cost.unit, "title": cost.title} for name, cost in table.costs.items()},
         "latencies": {name: str(behind) for name, behind in joined.behind.items()},
         "notes": list(joined.notes),
+        "doubtful": {name: behind.doubtful.to_json() for name, behind in joined.behind.items()},
         "constraints": [
             {
                 "constraint": str(standing.constraint),

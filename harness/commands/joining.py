@@ -73,7 +73,7 @@ def join(
         if name in PROPERTIES:
             costs[name] = property_cost(name, config, say)
         elif name in files:
-            costs[name], behind[name] = file_latency(files[name], name, config)
+            costs[name], behind[name] = file_latency(files[name], name, config, doubtful=latencies.doubtful)
         else:
             say(f"{name}: latencies of every network, measured or predicted")
             costs[name], behind[name] = stored_latency(store, name, chosen[name], latencies)
@@ -116,6 +116,15 @@ def property_cost(name: str, config: SpaceConfig, say: Callable[[str], None]) ->
     return Cost(name=name, unit=PROPERTIES[name], title=title, values=values)
 
 
+def doubt_note(behind: Behind) -> str:
+    """Return what of a device's latencies has grade D, and what to do about it where it was left out."""
+    from harness.commands.prediction import doubt_text
+
+    if behind.configuration is not None:
+        return doubt_text(behind.doubtful, behind.configuration)
+    return f"{behind.doubtful}" + ("" if behind.doubtful.taken else "; take them in with --doubtful")
+
+
 def notes_on(table: Table, behind: Mapping[str, Behind]) -> list[str]:
     """Return what is missing or doubtful in a table; nothing of it is left out in silence."""
     import numpy as np
@@ -133,7 +142,7 @@ def notes_on(table: Table, behind: Mapping[str, Behind]) -> list[str]:
                 f"{name}: {unknown:,} of {count:,} networks have no latency, measured or predicted; they meet no constraint on it"
             )
         if one.doubtful:
-            notes.append(f"{name}: {one.doubtful:,} of {one.measured:,} measured networks have grade D")
+            notes.append(f"{name}: {doubt_note(one)}")
         if cost.high is None:
             notes.append(f"{name}: {one.origin} has no intervals beside it (no sidecar .json)")
         bare = 0 if cost.high is None else int((np.isnan(cost.high) & ~np.isnan(cost.values)).sum())

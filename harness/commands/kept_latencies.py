@@ -24,7 +24,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_FILES = 64  # 2.4 MB each where the space is Blox; beyond, what was not used for longest goes
-ABOUT = frozenset(("measured", "predicted", "grades", "predictor", "error", "conditions", "measured_utc"))
+ABOUT = frozenset(
+    (
+        "measured",
+        "predicted",
+        "grades",
+        "predictor",
+        "error",
+        "conditions",
+        "measured_utc",
+        "doubtful",
+        "repeatability",
+    )
+)
 _KIND = b"harness latencies 1\n"
 _DIGEST_CHARACTERS = 64
 _HEAD_BYTES = 1 << 20  # of JSON at most

@@ -15,6 +15,7 @@ from harness.commands.options import (
     PriorId,
     RuntimeName,
     StoreOption,
+    TakeDoubtful,
     ThreadCount,
 )
 from harness.errors import ConfigError
@@ -43,6 +44,7 @@ def predict(
     csv_output: Annotated[
         bool, typer.Option("--csv", help="Print the whole table, or --models, as CSV on standard output.")
     ] = False,
+    doubtful: TakeDoubtful = False,
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
 ) -> None:
@@ -67,9 +69,13 @@ def predict(
         )
         config = space_of(configuration)
         chosen = [a.index for a in select_architectures(models, config)] if models else None
-        table = predict_space(store, configuration, prior_configuration(store, prior, configuration))
+        table = predict_space(
+            store, configuration, prior_configuration(store, prior, configuration), doubtful=doubtful
+        )
     finally:
         store.close()
+    for note in doubts(table):
+        typer.echo(f"note: {note}", err=True)
     rows = space_rows(table, chosen) if csv_output or output is not None or chosen is not None else []
     documents = [row.to_json() for row in rows]
     if csv_output:
@@ -86,6 +92,16 @@ def predict(
         typer.echo("the whole table: --csv, or --output FILE.csv", err=True)
 
 
+def doubts(table: SpaceTable) -> list[str]:
+    """Return what of grade D was left out or taken in, and what to do about it, in a sentence each."""
+    from harness.commands.prediction import doubt_text
+
+    found = [doubt_text(table.doubtful, table.measured.configuration)] if table.doubtful else []
+    if table.prior is not None and table.prior_doubtful:
+        found.append(f"prior: {doubt_text(table.prior_doubtful, table.prior)}")
+    return found
+
+
 def summary(table: SpaceTable) -> dict[str, object]:
     """Return what was fitted, on what and how well, as plain values; errors are shares."""
     from dataclasses import asdict
@@ -97,6 +113,8 @@ def summary(table: SpaceTable) -> dict[str, object]:
         "measured_networks": len(measured.indices),
         "measured_segments": table.segments,
         "prior": None if table.prior is None else table.prior.digest,
+        "doubtful": table.doubtful.to_json(),
+        "prior_doubtful": None if table.prior is None else table.prior_doubtful.to_json(),
         "rungs": [asdict(report) for report in table.ladder.reports],
         "chosen": table.ladder.chosen,
         "held_out": None if held_out is None else asdict(held_out),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.commands.stored import configuration_id, measure_command
 from harness.errors import ConfigError
-from harness.estimates.estimate import COVERAGE, session_ratios
+from harness.estimates.doubtful import Doubtful, set_apart
+from harness.estimates.estimate import COVERAGE
 from harness.estimates.latency import Latency, latencies
-from harness.records import Configuration, SessionRecord
+from harness.records import Configuration
 from harness.store import Store
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ HOLD_OUT_FROM = 40  # measured networks; of fewer, all are needed to fit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What is stored of a configuration's networks, in the order of `indices`."""
+    """What is stored of a configuration's networks, in the order of `indices`; `doubtful` are those of grade D."""
 
     configuration: Configuration
     config: SpaceConfig
@@ -35,6 +36,7 @@ class Measured:
     indices: NDArray[np.int64]
     ratios: NDArray[np.float64]
     rows: tuple[Latency, ...]
+    doubtful: Doubtful = field(default_factory=Doubtful)
 
     def ceiling(self) -> Errors | None:
         """Return how well two sessions of a network agree, over the networks that have two; None without ten of them."""
@@ -58,7 +60,10 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpaceTable:
-    """Latencies of all networks of a space on one configuration: `prediction` in ratios, `measured` where there is better."""
+    """Latencies of all networks of a space on one configuration: `prediction` in ratios, `measured` where there is better.
+
+    `doubtful`: networks and segments of grade D, the prior's apart.
+    """
 
     measured: Measured
     ladder: Ladder
@@ -67,11 +72,16 @@ class SpaceTable:
     ceiling: Errors | None
     segments: int
     prior: Configuration | None
+    doubtful: Doubtful
+    prior_doubtful: Doubtful
 
 
-def load_measured(store: Store, configuration: Configuration, *, coverage: float = COVERAGE) -> Measured:
+def load_measured(
+    store: Store, configuration: Configuration, *, coverage: float = COVERAGE, doubtful: bool = False
+) -> Measured:
     """Return the networks measured on a configuration, with intervals of this coverage, to predict all others of the space.
 
+    Those of grade D are left out, unless `doubtful`.
     Raises: ConfigError when there is none, or the space is not known here or has too many networks to predict each.
     """
     from harness.commands.sources import translated_errors
@@ -84,20 +94,31 @@ def load_measured(store: Store, configuration: Configuration, *, coverage: float
             "latencies of a whole space",
             "see 'harness results' for what is measured, and search it with --method blockwise",
         )
-    return measured_networks(store, configuration, config, coverage=coverage)
+    return measured_networks(store, configuration, config, coverage=coverage, doubtful=doubtful)
 
 
 def measured_networks(
-    store: Store, configuration: Configuration, config: SpaceConfig, *, coverage: float = COVERAGE
+    store: Store,
+    configuration: Configuration,
+    config: SpaceConfig,
+    *,
+    coverage: float = COVERAGE,
+    doubtful: bool = False,
 ) -> Measured:
     """Return what `load_measured` does, of a space of any size.
 
-    Raises: ConfigError when no network is measured.
+    Raises: ConfigError when no network is measured, or none well enough.
     """
     import numpy as np
 
     reference = store.reference_latency(configuration)
     rows = latencies(store, configuration, coverage=coverage)
+    trusted, apart = set_apart(rows, take=doubtful)
+    if rows and not trusted:
+        raise ConfigError(
+            f"device {configuration.device!r}, {configuration.runtime}: nothing measured is good enough: "
+            f"{doubt_text(apart, configuration)}"
+        )
     if reference is None or not rows:
         failures = [f for f in store.failures() if f.configuration == configuration]
         why = (
@@ -109,33 +130,38 @@ def measured_networks(
         raise ConfigError(f"device {configuration.device!r}, {configuration.runtime}: {why}")
     from space import Architecture
 
-    indices = np.array([Architecture.parse(row.architecture, config).index for row in rows], dtype=np.int64)
+    indices = np.array(
+        [Architecture.parse(row.architecture, config).index for row in trusted], dtype=np.int64
+    )
     return Measured(
         configuration=configuration,
         config=config,
         reference_ms=reference.latency_ns / 1e6,
         indices=indices,
-        ratios=np.array([row.estimate.ratio for row in rows]),
-        rows=tuple(rows),
+        ratios=np.array([row.estimate.ratio for row in trusted]),
+        rows=tuple(trusted),
+        doubtful=apart,
     )
 
 
-def load_segments(store: Store, configuration: Configuration) -> dict[str, float]:
-    """Return the measured ratio of each segment of the space, by its text; empty when none is measured."""
-    import numpy as np
+def doubt_text(apart: Doubtful, configuration: Configuration) -> str:
+    """Return what of a configuration has grade D, and where it was left out what to type."""
+    if apart.taken:
+        return str(apart)
+    return f"{apart}; measure again ({measure_command(configuration)} --fresh --models ...), or take them in with --doubtful"
 
-    if store.reference_latency(configuration) is None:
-        return {}
-    sessions: dict[str, list[SessionRecord]] = {}
-    for session in store.sessions(configuration, purpose="segment"):
-        sessions.setdefault(session.architecture, []).append(session)
-    ratios = {}
-    for architecture, found in sessions.items():
-        if len({session.model_digest for session in found}) > 1:
-            raise ValueError(f"segment {architecture}: sessions of different models are never merged")
-        # The ratio of `harness.estimates.estimate.estimate`, without the interval and the findings that take most of its time.
-        ratios[architecture] = float(np.median([np.median(session_ratios(session)) for session in found]))
-    return ratios
+
+def load_segments(store: Store, configuration: Configuration) -> dict[str, float]:
+    """Return the measured ratio of each segment of the space, by its text; empty when none is measured better than grade D."""
+    return graded_segments(store, configuration)[0]
+
+
+def graded_segments(
+    store: Store, configuration: Configuration, *, doubtful: bool = False
+) -> tuple[dict[str, float], Doubtful]:
+    """Return what `load_segments` does, with segments of grade D where `doubtful` says so, and what has that grade."""
+    rows, apart = set_apart(latencies(store, configuration, purpose="segment"), take=doubtful)
+    return {row.architecture: row.estimate.ratio for row in rows}, apart
 
 
 def check_enough(measured: Measured) -> None:
@@ -143,9 +169,10 @@ def check_enough(measured: Measured) -> None:
     from search.latency.rungs import FEWEST
 
     if len(measured.indices) < FEWEST:
+        apart = f" ({doubt_text(measured.doubtful, measured.configuration)})" if measured.doubtful else ""
         raise ConfigError(
             f"device {measured.configuration.device!r}: {_networks(len(measured.indices))} measured under "
-            f"{configuration_id(measured.configuration)}, too few to fit a predictor, which needs {FEWEST}; measure more: "
+            f"{configuration_id(measured.configuration)}, too few to fit a predictor, which needs {FEWEST}{apart}; measure more: "
             f"{measure_command(measured.configuration)} --models design:1"
         )
 
@@ -180,26 +207,34 @@ def fit(
 
 
 def predict_space(
-    store: Store, configuration: Configuration, prior: Configuration | None = None, *, seed: int = 0
+    store: Store,
+    configuration: Configuration,
+    prior: Configuration | None = None,
+    *,
+    seed: int = 0,
+    doubtful: bool = False,
 ) -> SpaceTable:
     """Fit the ladder on what is stored of a configuration and predict the whole space with the best rung.
 
-    `prior`: another configuration whose own prediction serves as this one's prior. Raises: ConfigError when too little is stored.
+    `prior`: another configuration whose own prediction serves as this one's prior. `doubtful`: with networks and segments of
+    grade D. Raises: ConfigError when too little is stored.
     """
     import numpy as np
 
-    measured = load_measured(store, configuration)
+    measured = load_measured(store, configuration, doubtful=doubtful)
     check_enough(measured)
     everywhere = np.arange(len(measured.config))
-    guess = None
+    guess, prior_apart = None, Doubtful()
     if prior is not None:
         if prior.space != configuration.space:
             raise ConfigError(
                 f"prior {prior.device!r} is of space {prior.space!r}, not {configuration.space!r}; name another"
             )
-        other = fit(load_measured(store, prior), segments=load_segments(store, prior), seed=seed)
-        guess = other.predict(everywhere).ratios
-    segments = load_segments(store, configuration)
+        others = load_measured(store, prior, doubtful=doubtful)
+        parts, prior_apart = graded_segments(store, prior, doubtful=doubtful)
+        prior_apart = others.doubtful + prior_apart
+        guess = fit(others, segments=parts, seed=seed).predict(everywhere).ratios
+    segments, apart_segments = graded_segments(store, configuration, doubtful=doubtful)
     ladder = fit(measured, segments=segments, prior=guess, seed=seed)
     held_out, count = None, len(measured.indices)
     if count >= HOLD_OUT_FROM:
@@ -216,6 +251,8 @@ def predict_space(
         ceiling=measured.ceiling(),
         segments=len(segments),
         prior=prior,
+        doubtful=measured.doubtful + apart_segments,
+        prior_doubtful=prior_apart,
     )
 
 

@@ -22,6 +22,7 @@ from harness.commands.options import (
     Metric,
     RuntimeName,
     SearchDevices,
+    TakeDoubtful,
     ThreadCount,
     TrainingSeeds,
 )
@@ -50,6 +51,7 @@ class Typed:
     allow_pickle: AllowPickle = False
     latencies: LatencyFiles = None
     measured_only: MeasuredOnly = False
+    doubtful: TakeDoubtful = False
     runtime: RuntimeName = ""
     threads: ThreadCount = None
 
@@ -143,6 +145,7 @@ def select(typed: Typed, costs: Sequence[str] = ()) -> Selection:
             runtime=typed.runtime,
             threads=typed.threads,
             measured_only=typed.measured_only,
+            doubtful=typed.doubtful,
             coverage=SHOWN_COVERAGE if typed.confidence is None else typed.confidence,
             files=tuple(typed.latencies or ()),
         ),

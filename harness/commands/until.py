@@ -98,8 +98,8 @@ def measure_until(
         if fitted == before:
             raise Unreachable(
                 f"device {configuration.device!r}: nothing more was measured under this configuration in the last round: its "
-                "networks failed, or runtime, cores or clocks changed meanwhile; see 'harness results --failures' and run "
-                "the same command again"
+                "networks failed or have grade D, or runtime, cores or clocks changed meanwhile; see 'harness results' with and "
+                "without --failures, and run the same command again"
             )
         before = fitted
         low, high = held_out.mape_interval
@@ -137,13 +137,15 @@ def _check_reachable(
     The error of a perfect predictor against the mean of two sessions is half the mean difference between the two, if
     sessions scatter independently: var((a + b) / 2) is a quarter of var(a - b).
     """
+    from harness.estimates.doubtful import set_apart
     from harness.estimates.latency import latencies
 
-    rows = latencies(store, configuration, [judge.graph_hash for judge in judges])
+    rows, apart = set_apart(latencies(store, configuration, [judge.graph_hash for judge in judges]))
     pairs = [row.session_medians[:2] for row in rows if len(row.session_medians) > 1]
     if not pairs:
+        told = f" and well enough ({apart})" if apart else ""
         raise Unreachable(
-            f"device {configuration.device!r}: none of the networks to judge by was measured twice; "
+            f"device {configuration.device!r}: none of the networks to judge by was measured twice{told}; "
             f"see 'harness results --device {configuration.device} --failures'"
         )
     differences = [abs(first - second) / second for first, second in pairs]

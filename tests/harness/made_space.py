@@ -61,12 +61,17 @@ def add_sessions(
     sessions: int = 1,
     scatter: float = 0.004,
     twist: float = 0.0,
+    factor: float = 1.0,
     seed: int = 0,
+    **changes: Any,
 ) -> None:
-    """Store made-up sessions. Shares: sessions of a network scatter by `scatter`, it leaves the rule by up to `twist`."""
+    """Store made-up sessions. Shares: sessions of a network scatter by `scatter`, it leaves the rule by up to `twist`.
+
+    All ratios are `factor` times too large; `changes` replace fields of the sessions.
+    """
     rng = np.random.default_rng(seed)
     for number, (item, turn) in enumerate((item, turn) for turn in range(sessions) for item in items):
-        ratio = true_ratio(item, configuration) * np.exp(rng.normal(0, scatter))
+        ratio = factor * true_ratio(item, configuration) * np.exp(rng.normal(0, scatter))
         if isinstance(item, Architecture):
             ratio *= 1 + twist * sin(item.index)
         count = int(rng.integers(12, 15))
@@ -86,6 +91,7 @@ def add_sessions(
                 model_digest=(item.key if isinstance(item, Segment) else item.graph_hash) * 2,
                 started_utc=f"2024-05-{1 + turn:02d}T00:{number // 60 % 60:02d}:{number % 60:02d}.000+00:00",
                 purpose="segment" if is_segment else "network",
+                **changes,
             )
         )
 

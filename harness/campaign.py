@@ -34,7 +34,7 @@ from harness.uses import ModelSource, Use, use_of
 
 CONSECUTIVE_FAILURES = 5  # so many in a row are the device's fault, not the networks'
 FEWEST_WORKERS = 3  # to tell what differs from process to process
-BRIDGES = 3  # networks that all workers of a round measure
+BRIDGES = 4  # networks that all workers of a round measure: in three of them they tell how sessions scatter
 SENTINEL_SHARE = 0.3  # the reference so far off its latency: the device is asked anew how it is
 
 

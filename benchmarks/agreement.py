@@ -5,7 +5,7 @@
     python benchmarks/agreement.py FOLDER               # compares all that FOLDER holds
 
 Call the first two at different hours, on a machine as it is. For every pair of stores and each runtime: Spearman's rank
-correlation and the median difference of the predicted ratios of all networks, the median difference of milliseconds, and the share
+correlation and median difference of the predicted ratios of all networks, the median difference of milliseconds, and the share
 of the second table's milliseconds inside the first one's 90 % intervals. Of all stores: the differences of their
 reference latencies over the uncertainties that they state, whose standard deviation is 1 where these are honest.
 """
@@ -27,6 +27,7 @@ from harness.commands.prediction import SpaceTable, predict_space
 from harness.levels import QUICK
 from harness.records import Configuration, ReferenceLatency
 from harness.store import Store
+from search.latency.intervals import COVERAGE
 
 TABLE, SMALL = "design:2@1", "sample:12@5"
 RUNTIMES = ("onnxruntime", "tflite")
@@ -77,24 +78,21 @@ def compared(first: SpaceTable, second: SpaceTable) -> str:
     a, b = first.prediction, second.prediction
     logs = np.log(b.ratios / a.ratios)
     factor = float(np.median(logs))
-    a_ms, b_ms = first.measured.reference_ms, second.measured.reference_ms
-    off_ms = np.abs(b.ratios * b_ms / (a.ratios * a_ms) - 1)
-    sd = first.measured.reference_sd or 0.0
-    reach = 1.645 * sd
-    low, high = a.low * a_ms, a.high * a_ms
-    low_ms = a.ratios * a_ms * np.exp(-np.hypot(np.log(a.ratios * a_ms / low), reach))
-    high_ms = a.ratios * a_ms * np.exp(np.hypot(np.log(high / (a.ratios * a_ms)), reach))
-    inside = ((low_ms <= b.ratios * b_ms) & (b.ratios * b_ms <= high_ms)).mean()
-    rank = spearmanr(a.ratios, b.ratios).statistic
-    return (
-        f"{rank:9.4f}{np.median(np.abs(logs - factor)):8.2%}{factor:8.2%}{np.median(off_ms):7.2%}{inside:13.0%}"
+    (ours_ms, low_ms, high_ms), (theirs_ms, _, _) = (
+        table.measured.milliseconds(table.prediction, COVERAGE) for table in (first, second)
     )
+    off_ms = np.abs(theirs_ms / ours_ms - 1)
+    inside = ((low_ms <= theirs_ms) & (theirs_ms <= high_ms)).mean()
+    rank = spearmanr(a.ratios, b.ratios).statistic
+    return f"{rank:9.4f}{np.median(np.abs(logs - factor)):8.2%}{factor:8.2%}{np.median(off_ms):7.2%}{inside:13.0%}"
 
 
 def print_references(references: dict[str, ReferenceLatency]) -> None:
     """Print reference latencies, and how their differences compare with what they state of themselves."""
     for name, one in references.items():
-        print(f"  {name:<36}{one.latency_ns / 1e6:8.4f} ms +- {one.sd or float('nan'):.2%}, {one.sessions} sessions")
+        print(
+            f"  {name:<36}{one.latency_ns / 1e6:8.4f} ms +- {one.sd or float('nan'):.2%}, {one.sessions} sessions"
+        )
     scores = [
         np.log(b.latency_ns / a.latency_ns) / np.hypot(a.sd, b.sd)
         for a, b in combinations(references.values(), 2)

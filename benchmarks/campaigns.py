@@ -36,7 +36,12 @@ class Silent:
 
 
 def run(
-    selection: Sequence[str], store: Store, options: Options, device: Device | None = None, *, seed: int | None = 0
+    selection: Sequence[str],
+    store: Store,
+    options: Options,
+    device: Device | None = None,
+    *,
+    seed: int | None = 0,
 ) -> Outcome:
     """Measure what the store lacks of a selection on a device, by default this machine; exit when that failed.
 

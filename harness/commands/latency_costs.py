@@ -228,8 +228,7 @@ def computed_latencies(
         ladder = fit(measured, segments=segments)
         prediction = ladder.predict(np.arange(count), coverage=latencies.coverage)
         supported = prediction.supported.copy()
-        for column, ratios in ((values, prediction.ratios), (low, prediction.low), (high, prediction.high)):
-            column[:] = ratios * measured.reference_ms
+        values, low, high = measured.milliseconds(prediction, latencies.coverage)
     is_measured = np.zeros(count, dtype=np.bool_)
     grades = np.full(count, NOT_MEASURED, dtype="<U1")
     for index, row in zip(measured.indices.tolist(), measured.rows, strict=True):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from search.latency.features import FloatArray
     from search.latency.judging import Errors
     from search.latency.ladder import Ladder, Prediction
     from space import SpaceConfig
@@ -48,6 +49,25 @@ class Measured:
     rows: tuple[Latency, ...]
     doubtful: Doubtful = field(default_factory=Doubtful)
     reference_sd: float = 0.0
+
+    def reference_reach(self, coverage: float) -> float:
+        """Return how far the reference latency may be off with this probability, relative: in every millisecond alike."""
+        from statistics import NormalDist
+
+        return self.reference_sd * NormalDist().inv_cdf((1 + coverage) / 2)
+
+    def milliseconds(
+        self, prediction: Prediction, coverage: float
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return predicted latencies with intervals of this coverage, each (n,): the reference's uncertainty is in them."""
+        import numpy as np
+
+        reach, ratios = self.reference_reach(coverage), prediction.ratios
+        with np.errstate(divide="ignore"):
+            below = np.hypot(np.log(ratios / prediction.low), reach)
+            above = np.hypot(np.log(prediction.high / ratios), reach)
+        values = ratios * self.reference_ms
+        return values, values * np.exp(-below), values * np.exp(above)
 
     def ceiling(self) -> Errors | None:
         """Return how well two sessions of a network agree, over the networks that have two; None without ten of them."""

@@ -48,11 +48,7 @@ def space_rows(table: SpaceTable, indices: Sequence[int] | None = None) -> list[
 
     measured, prediction = table.measured, table.prediction
     known = {row.index: row for row in measured_rows(measured)}
-    latency_ms, low_ms, high_ms = (
-        (values * measured.reference_ms).tolist()
-        for values in (prediction.ratios, prediction.low, prediction.high)
-    )
-
+    latency_ms, low_ms, high_ms = (values.tolist() for values in measured.milliseconds(prediction, COVERAGE))
     supported = prediction.supported.tolist()
 
     def row(index: int) -> SpaceRow:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import hypot
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -138,7 +139,7 @@ def latency_sums(
                 constant=fitted.constant * measured.reference_ms,
             ),
         ),
-        margin=fitted.margin(coverage),
+        margin=hypot(fitted.margin(coverage), measured.reference_reach(coverage)),
         coverage=coverage,
         known=known,
     )

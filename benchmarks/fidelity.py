@@ -35,7 +35,7 @@ from typing import Any
 
 from machine import describe_machine
 from peers import PEERS, Task
-from turns import find_worker, take_turns
+from turns import find_worker, take_turns, waited_ns
 
 from device_agents.clean import DISTURBED_SHARE
 from device_agents.stopping import median_interval_rank
@@ -52,7 +52,8 @@ RUNNING_S = 1.0  # what the peer times, of its own
 STARTS_S = 1.5  # the peer's load and warm-up, which fall into its turns
 WARM_UP_S = 1.0
 FEWEST_RUNS = 100
-ATTEMPTS = 3
+WAITED_SHARE = 0.05  # of the peer's time: it tells its median alone, which few disturbed runs do not move
+ATTEMPTS = 5
 NEVER = 100_000  # slices: the agent's sessions end by the clock
 TARGET = 0.02
 
@@ -137,16 +138,18 @@ class Bench:
     def pair(self, way: Way) -> Pair:
         """Run both at once, one of them stopped at any time; the agent's slices beside the peer's time count.
 
-        A pair is taken again when other programs left the agent few clean runs.
+        A pair is taken again when other programs held the core: the peer waited for it, or the agent has few clean runs.
         """
         for _ in range(ATTEMPTS):
             process = self._peer.start(self._task)
-            window_ns: list[int] = []
+            window: list[
+                tuple[int, int]
+            ] = []  # its begin and its end: the time, and what the peer has waited until then
 
-            def alternate(peer: int = process.pid, window_ns: list[int] = window_ns) -> None:
-                window_ns.append(perf_counter_ns())
+            def alternate(peer: int = process.pid, window: list[tuple[int, int]] = window) -> None:
+                window.append((perf_counter_ns(), waited_ns(peer)))
                 take_turns(peer, find_worker())
-                window_ns.append(perf_counter_ns())
+                window.append((perf_counter_ns(), waited_ns(peer)))
 
             thread = threading.Thread(target=alternate)
             try:
@@ -155,10 +158,11 @@ class Bench:
                 os.kill(process.pid, signal.SIGCONT)
             thread.join()
             peer_ns = self._peer.finish(process, self._task)
-            begin_ns, end_ns = window_ns
+            (begin_ns, waited_before_ns), (end_ns, waited_after_ns) = window
+            is_clean = waited_after_ns - waited_before_ns <= WAITED_SHARE * (end_ns - begin_ns) / 2
             beside = [event for event in events if begin_ns <= event.get("at_ns", begin_ns) <= end_ns]
             agent = timed(beside, way)
-            if len(agent.runs_ns) >= FEWEST_RUNS:
+            if is_clean and len(agent.runs_ns) >= FEWEST_RUNS:
                 return Pair(agent=agent, peer_ns=peer_ns)
         sys.exit(f"{self._network}: other programs held core {self._task.core} {ATTEMPTS} times; stop them")
 

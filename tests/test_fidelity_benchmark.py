@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from fidelity import SETTLED, USUAL, Pair, clean_runs, timed
 from peers import single_stream_median_ns
-from turns import is_alive, state, take_turns
+from turns import is_alive, state, take_turns, waited_ns
 
 SUMMARY = """
 90.0th percentile latency (ns) : 12203759
@@ -93,3 +95,17 @@ def test_a_process_that_is_gone_has_a_state_too() -> None:
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()
     assert state(done.pid) == "X" and not is_alive(done.pid)
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="the kernel keeps no account of waits")
+def test_what_a_process_waited_for_a_core_is_known_also_when_it_has_ended() -> None:
+    core = min(os.sched_getaffinity(0))
+    with (
+        subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE) as first,
+        subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE) as second,
+    ):
+        for process in (first, second):
+            os.sched_setaffinity(process.pid, {core})
+        while state(first.pid) != "Z":
+            time.sleep(0.02)
+        assert waited_ns(first.pid) > 1e8  # of 0.6 s on the core, beside another that wants as much

@@ -5,8 +5,8 @@
 Made-up devices, nothing measured: each op costs what it likes in each stage, pairs of ops within a block or across a reduction
 take or save some percent, and a measured ratio has noise of 0.7 %. Every rung is fitted on the same measured networks
 and judged on 2,000 random ones without noise; the regret of a rule is the error of the rung that it chooses over
-the least error of any rung, less 1. Rules: the one up to 4f57e14 (the simplest within one standard error of the best mean, one deal
-of the folds) and paired differences over four deals at several levels, with and without weights for the space.
+the least error of any rung, less 1. Rules: the one up to 4f57e14 (the simplest within one standard error of the best mean, one
+deal of the folds) and paired differences over four deals at several levels, with and without weights for the space.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ IndexArray = NDArray[np.int64]
 NOISE = 0.007
 JUDGES = 2_000
 LEVELS = (0.0, 0.25, 0.5, 1.0, 1.65)
-DEVICES: Mapping[str, tuple[float, float, float]] = {  # interactions within a block and across stages; scatter of stages
+DEVICES: Mapping[
+    str, tuple[float, float, float]
+] = {  # interactions within a block and across stages; scatter of stages
     "additive": (0.0, 0.0, 0.1),
     "pairs 2 %": (0.02, 0.0, 0.1),
     "pairs 5 %": (0.05, 0.0, 0.4),
@@ -68,7 +70,9 @@ def made_space(within: float, across: float, scatter: float, seed: int) -> tuple
     borders = _unit(rng.normal(size=(2, 9)))
     factor = sum(borders[stage, 3 * ends[:, stage] + begins[:, stage + 1]] for stage in range(2))
     total: FloatArray = (0.25 + blocks[np.arange(3), digits].sum(axis=1)) * np.exp(across * factor / 2**0.5)
-    alone = 1.05 * blocks * np.exp(rng.normal(0, 0.02, blocks.shape))  # each part with an overhead and noise of its own
+    alone = (
+        1.05 * blocks * np.exp(rng.normal(0, 0.02, blocks.shape))
+    )  # each part with an overhead and noise of its own
     parts: FloatArray = 0.3 + alone[np.arange(3), digits].sum(axis=1)
     return total, parts
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from space import Architecture, SpaceConfig
 
 DESIGN = "design:1@1"
-JUDGES = "sample:24@20"  # drawn by one seed, so that the next campaign judges by the same networks
+JUDGES = "sample:24@20"  # the first of `prediction.JUDGES`: the next campaign judges by the same networks
 JUDGE_SESSIONS = 2
 ROUND = 15
 MOST_NETWORKS = 360
@@ -172,7 +172,7 @@ def _judge(
     measured = load_measured(store, configuration)
     apart: NDArray[np.bool_] = np.isin(measured.indices, [judge.index for judge in judges])
     ladder = fit(measured, ~apart, segments=load_segments(store, configuration))
-    held_out = judge_on(ladder, measured.indices[apart], measured.ratios[apart])
+    held_out = judge_on(ladder, measured.indices[apart], measured.ratios[apart], random=True)
     picked = next_networks(
         ladder, measured.indices, ROUND, np.random.default_rng(rng.getrandbits(32)), measured.config
     )

@@ -19,8 +19,8 @@ from harness.estimates.estimate import estimate, half_width
 from harness.estimates.findings import check_network, grade
 from harness.records import SessionRecord, Slice
 
-REFERENCE_MS = 3.0
-TURN_MS = (2.8, 4.0)  # of either thread: 3 ms, and up to a tick more
+REFERENCE_MS = 3.3
+TURN_MS = (2.7, 3.2)  # of either thread
 REFILL_MS = 0.15  # what cold caches cost after each turn of the other
 NOISE = 0.01  # of a run, to the slow side
 PROCESS_SD = 0.004

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import platform
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable
 
 from device_agents import PROTOCOL
+from device_agents.core_grants import verify
 from device_agents.core_probe import probe_cores
-from device_agents.core_request import METHODS
+from device_agents.core_request import METHODS, sweep_groups
 from device_agents.cores import QUIET_SHARE, available_cores, choose_cores, find_clusters, find_siblings
 from device_agents.device_lock import DeviceLock
 from device_agents.discovery import discover_runtimes
@@ -22,10 +25,11 @@ from device_agents.frames import (
     FrameWriter,
 )
 from device_agents.jobs import CORES_LIMIT, Job, ProfileJob, parse_cores, parse_job, parse_profile_job
+from device_agents.machine_lock import MachineLock, user_name
 from device_agents.nvidia import uses_gpu
 from device_agents.parts_cache import PartsCache, free_bytes
 from device_agents.probes import Probes
-from device_agents.quota import read_quota
+from device_agents.quota import read_quota, withheld_cores
 from device_agents.refusal import Refusal
 from device_agents.sampler import PERIOD_S, SHARED_PERIOD_S, Sampler
 from device_agents.supervision import ClientGone, Supervision
@@ -55,7 +59,7 @@ class Agent:
         self._reader = reader
         self._writer = writer
         self._filesystem = filesystem
-        self._lock = DeviceLock(root)
+        self._lock = DeviceLock(root, MachineLock(filesystem))
         self._probes = Probes(filesystem)
         self._verbs: dict[str, Callable[[Fields, bytes, Any], dict[str, Any]]] = {
             "hello": self._hello,
@@ -64,6 +68,7 @@ class Agent:
             "put": self._put,
             "probe": self._probe,
             "quiet": self._quiet,
+            "permissions": self._permissions,
             "run": self._run,
             "profile": self._profile,
             "evict": self._evict,
@@ -151,7 +156,8 @@ class Agent:
 
     def _take_lock(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         self._lock.take(fields.text("owner"))
-        return {}
+        sweep_groups()
+        return {"machine_lock": self._lock.machine_lock}
 
     def _missing(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         return {"missing": self._cache.missing(fields.digests("digests", DIGESTS_LIMIT))}
@@ -170,7 +176,7 @@ class Agent:
         return {"conditions": self._probes.conditions(available_cores())}
 
     def _quiet(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
-        """Find the quietest cores; where a way of asking is given, what they wait with it counts."""
+        """Find the quietest cores, and where they are busy, what a process that asks for them still waits."""
         threads = fields.integer("threads", 1, CORES_LIMIT)
         request = fields.choice("request", ("", *METHODS))
         allowed = parse_cores(fields)
@@ -179,14 +185,34 @@ class Agent:
         usable = cores if allowed is None else [core for core in cores if core in allowed]
         waited = probe_cores(usable, None)
         chosen = choose_cores(allowed, threads, clusters, siblings, waited)
+        answer: dict[str, Any] = {"cores": chosen, "waited": told(waited)}
         if request and any((waited[core] or 0.0) > QUIET_SHARE for core in chosen):
-            waited.update(probe_cores(chosen, request))
-        answer: dict[str, Any] = {
-            "cores": chosen,
-            "waited": {str(core): share for core, share in waited.items() if share is not None},
-        }
+            answer["waited_asking"] = told(probe_cores(chosen, request))
         quota = read_quota(self._filesystem)
         return answer if quota is None else dict(answer, quota_cores=quota.cores)
+
+    def _permissions(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+        available = available_cores()
+        clusters = find_clusters(available, self._filesystem)
+        siblings = find_siblings(available, self._filesystem)
+        wanted = parse_cores(fields)
+        threads = fields.integer("threads", 1, CORES_LIMIT, len(wanted or (0,)))
+        cores = choose_cores(wanted, threads, clusters, siblings, {})
+        with self._lock.held(fields.text("owner")):  # what is tried here would disturb a campaign
+            waited = probe_cores(available, None)
+            grants = verify(cores, self._filesystem)
+            machine_lock = self._lock.machine_lock
+        quota = read_quota(self._filesystem)
+        return {
+            "user": user_name(os.getuid()),
+            "cores": cores,
+            "waited": {str(core): share for core, share in waited.items()},
+            "grants": [asdict(grant) for grant in grants],
+            "quota": asdict(quota) if quota is not None else None,
+            "withheld": withheld_cores(self._filesystem),
+            "siblings": {str(core): list(group) for core, group in siblings.items()},
+            "machine_lock": machine_lock,
+        }
 
     def _evict(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         removed_bytes, kept_bytes = self._cache.evict(fields.integer("max_bytes", 0, 1 << 60))
@@ -245,3 +271,8 @@ class Agent:
             if refusal.kind == "part-damaged":
                 self._cache.remove(refusal.details["digest"])
             raise
+
+
+def told(waited: dict[int, float | None]) -> dict[str, float]:
+    """Return the shares that are known, by core."""
+    return {str(core): share for core, share in waited.items() if share is not None}

@@ -1,4 +1,4 @@
-"""The lock that keeps two campaigns off one device: held by a process, released by its end."""
+"""The locks that keep two campaigns off one device: held by a process, released by its end at the latest."""
 
 from __future__ import annotations
 
@@ -6,22 +6,31 @@ import fcntl
 import json
 import os
 import time
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Iterator
 
+from device_agents.machine_lock import MachineLock
 from device_agents.refusal import Refusal
 
 NOTE_BYTES = 1 << 16
 
 
 class DeviceLock:
-    """The file `lock` under the agent's root."""
+    """The file `lock` under the agent's root, which tells of its owner, and then the machine's lock."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, machine: MachineLock) -> None:
         self._path = root / "lock"
+        self._machine = machine
         self._fd = -1
 
+    @property
+    def machine_lock(self) -> str:
+        """Return `held`, or why the machine's lock is not."""
+        return self._machine.state
+
     def take(self, owner: str) -> None:
-        """Hold the device for `owner` until this process ends. Raises: Refusal (`busy`), OSError."""
+        """Hold the device for `owner` until `release` or the end of this process. Raises: Refusal (`busy`), OSError."""
         if self._fd < 0:
             fd = os.open(str(self._path), os.O_RDWR | os.O_CREAT, 0o600)
             try:
@@ -35,6 +44,30 @@ class DeviceLock:
         note_text = json.dumps({"owner": owner, "pid": os.getpid(), "since_utc": since})
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, note_text.encode("utf-8"), 0)
+        try:
+            self._machine.take()
+        except Refusal:
+            self.release()  # who waits for the machine keeps nobody off the folder
+            raise
+
+    def release(self) -> None:
+        """Let both locks go."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        self._machine.release()
+
+    @contextmanager
+    def held(self, owner: str) -> Iterator[None]:
+        """Hold the device for a while, unless this agent does so anyway. Raises: Refusal (`busy`), OSError."""
+        if self._fd >= 0:
+            yield
+            return
+        self.take(owner)
+        try:
+            yield
+        finally:
+            self.release()
 
 
 def read_note(fd: int) -> dict[str, object]:

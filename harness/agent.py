@@ -153,16 +153,15 @@ class AgentClient:
             self._field(answer, name, list)
         return answer
 
-    def lock(self, owner: str, *, wait_s: float = 10.0) -> None:
-        """Take the device for this campaign until the agent ends.
+    def lock(self, owner: str, *, wait_s: float = 10.0) -> str:
+        """Take the device for this campaign until the agent ends; return the state of the machine's lock, `held` or why not.
 
         Raises: AgentError `busy` that names the owner when another campaign holds it for longer than `wait_s`.
         """
         deadline = time.monotonic() + wait_s
         while True:
             try:
-                self._ask("lock", owner=owner)
-                return
+                return str(self._field(self._ask("lock", owner=owner), "machine_lock", str))
             except AgentError as error:
                 if error.kind != "busy" or time.monotonic() > deadline:
                     raise
@@ -175,6 +174,16 @@ class AgentClient:
     def quiet(self, cores: Sequence[int], threads: int, request: str) -> dict[str, Any]:
         """Ask which `threads` of some cores are the quietest now; empty `cores`: of the fastest like ones."""
         return self._ask("quiet", cores=list(cores) or None, threads=threads, request=request)
+
+    def permissions(self, owner: str, cores: Sequence[int], threads: int) -> dict[str, Any]:
+        """Return how `threads` of some cores may be asked for, tried for a second, and what else limits them.
+
+        Raises: AgentError `busy` when a campaign holds the device, which the trial would disturb.
+        """
+        answer = self._ask("permissions", owner=owner, cores=list(cores), threads=threads)
+        for name, kind in (("grants", list), ("waited", dict), ("siblings", dict), ("withheld", list)):
+            self._field(answer, name, kind)
+        return answer
 
     def evict(self, max_bytes: int) -> dict[str, Any]:
         """Shrink the device's cache of parts to `max_bytes`, least recently used first."""

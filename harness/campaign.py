@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -22,18 +22,19 @@ from harness.devices import Device
 from harness.errors import DeviceError, HarnessError, StoreError
 from harness.estimates.estimate import reference_latency_ns
 from harness.gates import Gate
-from harness.levels import CALIBRATION, SCREEN, Level
+from harness.levels import CALIBRATION, QUICK, SCREEN, Level, Plan
 from harness.link import Link
 from harness.measurement.core_gate import CoreGate, CoreRequest
 from harness.measuring import Measuring, Result, Unit, now_utc
 from harness.records import Failure, SessionRecord
+from harness.selection import allowed_cores, choose_runtimes
 from harness.store import Store
 from harness.transports import Transport, open_transport
-from harness.uses import ModelSource, Use, decide_uses
+from harness.uses import ModelSource, Use, use_of
 
 CONSECUTIVE_FAILURES = 5  # so many in a row are the device's fault, not the networks'
 FEWEST_WORKERS = 3  # to tell what differs from process to process
-BRIDGES = 3  # networks that all workers of a round measure
+BRIDGES = 4  # networks that all workers of a round measure: in three of them they tell how sessions scatter
 SENTINEL_SHARE = 0.3  # the reference so far off its latency: the device is asked anew how it is
 
 
@@ -66,8 +67,11 @@ class Observer(Protocol):
     def state(self, device: str, text: str) -> None:
         """Say what the campaign is doing now."""
 
+    def tell(self, device: str, text: str) -> None:
+        """Say what a person is to know, and keep it in sight."""
+
     def begin(self, device: str, units: int) -> None:
-        """Say how many sessions are to be measured."""
+        """Say how many sessions are to be measured, beside those that were said before."""
 
     def advance(self, device: str, text: str) -> None:
         """Say that one session ended, well or not, and how."""
@@ -115,23 +119,16 @@ def run_campaign(
     try:
         observer.state(device.name, "connecting")
         link.open()
+        runtimes = choose_runtimes(device, link.hello, options.runtimes, options.formats)
+        allowed = allowed_cores(device, link.hello, options.threads, options.cores)
         conditions = link.client.probe()
-        outcome.uses = decide_uses(
-            device, link.hello, conditions, source, options, lambda text: observer.state(device.name, text)
-        )
-        rounds = plan_rounds(outcome.uses, options, store, rng)
-        wanted = sum(len(use.models) for use in outcome.uses) * options.sessions_each
-        lacking = sum(len({id(unit) for batch in one.batches for unit in batch}) for one in rounds)
-        outcome.reused = wanted - lacking
-        if rounds or options.recalibrate:
-            outcome.campaign_id = str(uuid.uuid4())
-            networks = sorted({model.graph_hash for use in outcome.uses for model in use.models})
-            store.start_campaign(
-                outcome.campaign_id, device.name, now_utc(), asdict(options) | {"networks": networks}
-            )
-            observer.state(device.name, "asking for the core")
-            request = CoreRequest.of(link.client.permissions())
-            _Run(link, store, observer, outcome, options, cancel, conditions, request).measure(rounds)
+
+        def uses() -> Iterator[Use]:
+            for runtime in runtimes:
+                observer.state(device.name, f"preparing {runtime.format} models")
+                yield use_of(device, link.hello, conditions, source, runtime, allowed)
+
+        _Run(link, store, observer, outcome, options, rng, cancel, conditions).measure(uses())
     finally:
         link.close()
         outcome.elapsed_s = time.monotonic() - started
@@ -149,62 +146,95 @@ class _Run:
         observer: Observer,
         outcome: Outcome,
         options: Options,
+        rng: random.Random,
         cancel: threading.Event,
         conditions: Mapping[str, Any],
-        request: CoreRequest,
     ) -> None:
-        self._store, self._observer = store, observer
-        self._outcome, self._options = outcome, options
-        self._measuring = Measuring(
-            link=link,
-            campaign_id=outcome.campaign_id,
-            silence_s=options.silence_s,
-            gate=Gate(conditions),
-            core_gate=CoreGate(outcome.device, self._say, cancel),
-            request=request,
-            keep=store.add_session,
-            say=self._say,
-            cancel=cancel,
-        )
+        self._link, self._store, self._observer = link, store, observer
+        self._outcome, self._options, self._rng = outcome, options, rng
+        self._cancel, self._conditions = cancel, conditions
+        self._measuring: Measuring | None = None
         self._failed_in_a_row = 0
         self._references_ns: dict[str, float] = {}  # by configuration, as the campaign first knew them
 
-    def measure(self, rounds: Sequence[Round]) -> None:
-        """Measure every unit, round by round; note in the outcome what came of it."""
+    def measure(self, uses: Iterable[Use]) -> None:
+        """Measure what each use lacks: a first round of each as soon as its models are there, then the others in turns."""
         outcome = self._outcome
+        pending: list[list[Round]] = []
         try:
-            if self._options.recalibrate:
-                self._recalibrate()
-            self._observer.begin(outcome.device, sum(len(batch) for one in rounds for batch in one.batches))
-            for number, one in enumerate(rounds):
-                for batch in one.batches:
-                    self._measuring.measure(batch, self._options.level.plan, self._take)
-                left = sum(
-                    len(batch)
-                    for later in rounds[number + 1 :]
-                    for batch in later.batches
-                    if later.use is one.use
-                )
-                self._observer.refine(outcome.device, one.use, left)
+            for use in uses:
+                outcome.uses.append(use)
+                rounds = self._plan(use)
+                if self._options.recalibrate:
+                    self._recalibrate(use)
+                self._measure_next(rounds)
+                pending.append(rounds)
+            while any(pending):
+                for rounds in pending:
+                    self._measure_next(rounds)
             ending = "complete" if not outcome.failures else f"complete with {len(outcome.failures)} failures"
         except HarnessError as error:
+            if not outcome.campaign_id:
+                raise
             outcome.error = error
             ending = f"stopped: {error}"
+        if self._measuring is None:
+            return
         outcome.redone = self._measuring.redone
         try:
             self._store.finish_campaign(outcome.campaign_id, now_utc(), ending)
         except StoreError as error:
             outcome.error = outcome.error or error
 
-    def _recalibrate(self) -> None:
+    def _plan(self, use: Use) -> list[Round]:
+        """Return the rounds that a use lacks, and note what is there already."""
+        rounds = plan_rounds(use, self._options, self._store, self._rng)
+        lacking = sum(len({id(unit) for batch in one.batches for unit in batch}) for one in rounds)
+        self._outcome.reused += len(use.models) * self._options.sessions_each - lacking
+        self._observer.begin(self._outcome.device, sum(one.sessions for one in rounds))
+        return rounds
+
+    def _start(self, use: Use) -> Measuring:
+        """Begin the campaign in the store, and ask how to get the core, the first time that something is to be measured."""
+        if self._measuring is None:
+            outcome = self._outcome
+            outcome.campaign_id = str(uuid.uuid4())
+            networks = sorted({model.graph_hash for model in use.models})
+            self._store.start_campaign(
+                outcome.campaign_id, outcome.device, now_utc(), asdict(self._options) | {"networks": networks}
+            )
+            self._say("asking for the core")
+            cores, threads = use.configuration.cores, use.configuration.threads
+            self._measuring = Measuring(
+                link=self._link,
+                campaign_id=outcome.campaign_id,
+                silence_s=self._options.silence_s,
+                gate=Gate(self._conditions),
+                core_gate=CoreGate(outcome.device, self._say, self._tell, self._cancel),
+                request=CoreRequest.of(self._link.client.permissions(_owner(), cores, threads)),
+                keep=self._store.add_session,
+                say=self._say,
+                cancel=self._cancel,
+            )
+        return self._measuring
+
+    def _measure_next(self, rounds: list[Round]) -> None:
+        """Take the next round, if there is one, measure it, and tell how many sessions of its use are still to come."""
+        if not rounds:
+            return
+        one = rounds.pop(0)
+        measuring = self._start(one.use)
+        for batch in one.batches:
+            measuring.measure(batch, one.plan, self._take)
+        self._observer.refine(self._outcome.device, one.use, sum(later.sessions for later in rounds))
+
+    def _recalibrate(self, use: Use) -> None:
         """Measure the reference against itself: from now on, only what is measured later tells its latency."""
-        for use in self._outcome.uses:
-            self._store.start_recalibration(use.configuration, now_utc())
-            for number in range(CALIBRATION.sessions):
-                self._say(f"calibrating {use.configuration.runtime}, {number + 1} of {CALIBRATION.sessions}")
-                self._measuring.measure(
-                    [Unit(use, use.reference, "calibration")], CALIBRATION.plan, self._keep
-                )
+        measuring = self._start(use)
+        self._store.start_recalibration(use.configuration, now_utc())
+        for number in range(CALIBRATION.sessions):
+            self._say(f"calibrating {use.configuration.runtime}, {number + 1} of {CALIBRATION.sessions}")
+            measuring.measure([Unit(use, use.reference, "calibration")], CALIBRATION.plan, self._keep)
 
     def _keep(self, unit: Unit, result: Result) -> None:
         """Store what was measured or failed. Raises: DeviceError when everything fails."""
@@ -243,8 +273,12 @@ class _Run:
             reference = self._store.reference_latency(use.configuration)
             self._references_ns[use.configuration.digest] = reference.latency_ns if reference else 0.0
         expected_ns = self._references_ns[use.configuration.digest]
-        if expected_ns and abs(reference_latency_ns(session) / expected_ns - 1) > SENTINEL_SHARE:
+        is_far = expected_ns and abs(reference_latency_ns(session) / expected_ns - 1) > SENTINEL_SHARE
+        if is_far and self._measuring is not None:
             self._measuring.distrust()  # the ratio stands; the next session waits if a gate says why
+
+    def _tell(self, text: str) -> None:
+        self._observer.tell(self._outcome.device, text)
 
     def _say(self, text: str) -> None:
         self._observer.state(self._outcome.device, text)
@@ -255,18 +289,26 @@ class Round:
     """A session more of each network of a use that lacks one: batches, each for one worker."""
 
     use: Use
+    plan: Plan
     batches: tuple[tuple[Unit, ...], ...]
 
+    @property
+    def sessions(self) -> int:
+        """Return how many sessions are to be measured."""
+        return sum(map(len, self.batches))
 
-def plan_rounds(uses: Sequence[Use], options: Options, store: Store, rng: random.Random) -> list[Round]:
-    """Return what the store lacks: rounds of sessions, one use after the other, each in random order across networks."""
+
+def plan_rounds(use: Use, options: Options, store: Store, rng: random.Random) -> list[Round]:
+    """Return what the store lacks of a use: rounds of sessions, each in random order across networks.
+
+    The first of several rounds is a quick one, so that every network soon has a number to show.
+    """
     rounds = []
-    lacking = [_lacking(use, options, store) for use in uses]
-    for number in range(options.sessions_each):
-        for use, rows in zip(uses, lacking, strict=True):
-            if units := list(rows[number]):
-                rng.shuffle(units)
-                rounds.append(Round(use=use, batches=batches(units, options.level.at_once)))
+    for number, units in enumerate(_lacking(use, options, store)):
+        level = QUICK if number == 0 and options.level.has_quick_start else options.level
+        if units:
+            rng.shuffle(units)
+            rounds.append(Round(use=use, plan=level.plan, batches=batches(units, level.at_once)))
     return rounds
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.conditions import clock_tier
 from harness.devices import Device, SshDevice
-from harness.errors import ConfigError, DeviceError
+from harness.errors import AgentError, ConfigError, DeviceError
 from harness.link import Link
 from harness.selection import allowed_cores, choose_runtimes
 from harness.throttling import throttle_signs
@@ -17,6 +17,10 @@ from harness.transports import open_transport
 FREE_BYTES = 200 << 20  # both formats' weights, a model being assembled, and room
 HOT_C = 70.0
 BUSY_SHARE = 0.5
+WAITED_SHARE = (
+    0.05  # of a probe's time: a session that waits more for its core loses a good part of its slices
+)
+OWNER = "harness doctor"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +39,7 @@ class Check:
 
 def diagnose(device: Device) -> list[Check]:
     """Check a device step by step; the first step that fails ends the list."""
-    link = Link(device, open_transport(device), owner="harness doctor")
+    link = Link(device, open_transport(device), owner=OWNER)
     checks: list[Check] = []
     try:
         try:
@@ -52,7 +56,9 @@ def diagnose(device: Device) -> list[Check]:
         checks.append(Check(status="ok", name="agent", found=f"{deployment.path} answers"))
         checks += _runtimes(device, link.hello)
         checks.append(_space(link.hello))
-        checks += _conditions(device, link.hello, link.client.probe())
+        conditions = link.client.probe()
+        checks += _conditions(device, link.hello, conditions)
+        checks += _permissions(device, link, "android" in conditions)
     except (DeviceError, ConfigError) as error:
         checks.append(Check(status="FAIL", name="agent", found=str(error)))
     finally:
@@ -134,6 +140,108 @@ def _conditions(device: Device, hello: Mapping[str, Any], conditions: Mapping[st
         remedy = "check power supply and cooling; a campaign waits until this is gone, 5 minutes at most"
         checks.append(Check(status="warn", name="throttled", found=sign, remedy=remedy))
     return checks
+
+
+def _permissions(device: Device, link: Link, is_phone: bool) -> list[Check]:
+    """Check how the core can be asked for and what else limits it; a device in use is left in peace."""
+    try:
+        cores, threads = allowed_cores(device, link.hello, None, ())
+        answer = link.client.permissions(OWNER, cores, threads)
+    except ConfigError:
+        return []  # said already, of the cores
+    except AgentError as error:
+        if error.kind != "busy":
+            raise
+        remedy = "ask again once it has ended: trying how the core can be asked for would disturb it"
+        return [Check(status="warn", name="core request", found=str(error), remedy=remedy)]
+    return [
+        *_grants(answer["grants"], str(answer.get("user", "USER")), is_phone),
+        _busy_cores(answer["waited"], link.hello),
+        *_limits(answer),
+        _machine_lock(str(answer.get("machine_lock"))),
+    ]
+
+
+def _grants(grants: list[Mapping[str, Any]], user: str, is_phone: bool) -> list[Check]:
+    """Say what each way of asking does; where none helps, what permits those that could."""
+    helped = any(grant["verified"] for grant in grants)
+    checks = []
+    for grant in grants:
+        waits = f"waits {_percent(grant['waited_after'])} beside a busy program, {_percent(grant['waited_before'])} unasked"
+        if grant["verified"]:
+            found = f"permitted and works: {waits}"
+        elif grant["granted"]:
+            found = f"{grant['reason']}: {waits}"
+        else:
+            found = f"refused: {grant['reason']}"
+        is_open = not helped and not grant["granted"]
+        remedy = _permit(str(grant["method"]), user, is_phone) if is_open else ""
+        status = "ok" if helped else "warn"
+        checks.append(Check(status=status, name=f"core: {grant['method']}", found=found, remedy=remedy))
+    return checks
+
+
+def _permit(method: str, user: str, is_phone: bool) -> str:
+    """Return the lines that permit a way of asking, where there are any."""
+    if is_phone:
+        return ""  # Android grants apps what it grants them
+    item = {"realtime": "rtprio 10", "autogroup": "nice -20"}.get(method)
+    if item is None:
+        return ""
+    if user == "root":
+        return "a container refuses even root: start it with --cap-add SYS_NICE"
+    unit = {"realtime": "LimitRTPRIO=10", "autogroup": "LimitNICE=-20"}[method]
+    line = f"echo '{user} - {item}' | sudo tee -a /etc/security/limits.conf"
+    return f"{line}; log in anew (under systemd without PAM: {unit} in the unit's [Service])"
+
+
+def _busy_cores(waited: Mapping[str, Any], hello: Mapping[str, Any]) -> Check:
+    """Say how long a process waits for each of the fastest like cores now."""
+    cores = [str(core) for core in (hello.get("clusters") or [hello["cores"]])[0]]
+    found = ", ".join(f"core {core} {_percent(waited.get(core))}" for core in cores)
+    shares = [share for core in cores if (share := waited.get(core)) is not None]
+    if not shares:
+        return Check(status="warn", name="waiting", found="the device does not tell how busy each core is")
+    is_busy = min(shares) > WAITED_SHARE
+    return Check(
+        status="warn" if is_busy else "ok",
+        name="waiting",
+        found=f"a process waits for {found}",
+        remedy="no fast core is free: stop what else runs (top shows it)" if is_busy else "",
+    )
+
+
+def _limits(answer: Mapping[str, Any]) -> list[Check]:
+    checks = []
+    quota = answer.get("quota")
+    if quota is not None:
+        found = f"{quota['cores']:.2g} cores' time, set for control group {quota['group']}"
+        remedy = "a quota stops a program in mid-run: raise it (docker run --cpus, systemd CPUQuota=)"
+        checks.append(Check(status="warn", name="quota", found=found, remedy=remedy))
+    else:
+        checks.append(Check(status="ok", name="quota", found="none"))
+    withheld = answer["withheld"]
+    if withheld:
+        found = (
+            f"cores {','.join(map(str, withheld))} may not be used: a cpuset or an affinity withholds them"
+        )
+        checks.append(Check(status="ok", name="cpuset", found=found))
+    threads = sorted({tuple(group) for group in answer["siblings"].values() if len(group) > 1})
+    found = ", ".join("+".join(map(str, group)) for group in threads)
+    found = f"{found} are one core each; a session takes one of each" if found else "none; each core is one"
+    return [*checks, Check(status="ok", name="hyperthreads", found=found)]
+
+
+def _machine_lock(state: str) -> Check:
+    if state == "held":
+        found = "works: one campaign at a time, whatever account or name"
+        return Check(status="ok", name="machine lock", found=found)
+    remedy = "measure with one account and folder at a time"
+    return Check(status="warn", name="machine lock", found=state, remedy=remedy)
+
+
+def _percent(share: float | None) -> str:
+    return "an unknown time" if share is None else f"{100 * share:.0f} %"
 
 
 def _lock_clocks(conditions: Mapping[str, Any]) -> str:

@@ -23,12 +23,16 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """A level of precision: `sessions` a network, each timed by `plan`, at most `at_once` networks in one worker process."""
+    """A level of precision: `sessions` a network, each timed by `plan`, at most `at_once` networks in one worker process.
+
+    `has_quick_start`: the first session of each is a quick one.
+    """
 
     name: str
     sessions: int
     plan: Plan
     at_once: int = 1
+    has_quick_start: bool = False
 
 
 # Many networks seen briefly fit a predictor better than few seen long; ranking takes three processes; finalists five.
@@ -47,7 +51,7 @@ QUICK = Level(
     ),
     at_once=40,
 )
-SCREEN = Level(name="screen", sessions=3, plan=Plan())
+SCREEN = Level(name="screen", sessions=3, plan=Plan(), has_quick_start=True)
 FINAL = Level(name="final", sessions=5, plan=Plan(max_s=150.0))
 LEVELS = {level.name: level for level in (QUICK, SCREEN, FINAL)}
 

@@ -16,7 +16,10 @@ RECONNECT_WAITS_S = (1.0, 5.0, 15.0, 60.0)  # a board that reboots is back withi
 
 
 class Link:
-    """Transport, deployed agent and its client, held for one campaign; the device stays locked while it is open."""
+    """Transport, deployed agent and its client, held for one campaign; the device stays locked while it is open.
+
+    `machine_lock` is `held`, or says why the machine's lock, which keeps other accounts and folders away, is not.
+    """
 
     def __init__(self, device: Device, transport: Transport, *, owner: str) -> None:
         self._device, self._transport, self._owner = device, transport, owner
@@ -24,6 +27,7 @@ class Link:
         self._sent_bytes = 0
         self.deployment: Deployment | None = None
         self.hello: dict[str, Any] = {}
+        self.machine_lock = ""
 
     @property
     def client(self) -> AgentClient:
@@ -57,9 +61,7 @@ class Link:
             except AgentError as error:
                 if error.kind != "busy":
                     raise
-                raise DeviceError(
-                    f"{error}; wait for it or stop it, two campaigns would disturb each other"
-                ) from error
+                raise DeviceError(str(error)) from error
 
     def reopen(self, say: Callable[[str], None], cancel: threading.Event) -> None:
         """Connect anew after the link broke: at once, then after growing waits, until `cancel` is set.
@@ -86,12 +88,12 @@ class Link:
     def _lock(self) -> None:
         """Take the device's lock; end an agent of this very link that has not noticed that its connection broke."""
         try:
-            self.client.lock(self._owner, wait_s=0.0)
+            self.machine_lock = self.client.lock(self._owner, wait_s=0.0)
         except AgentError as error:
             pid = error.details.get("pid")
             if error.details.get("owner") == self._owner and type(pid) is int and pid > 1:
                 self._transport.run([default_python(self._device), "-c", _END, str(pid)])
-            self.client.lock(self._owner)
+            self.machine_lock = self.client.lock(self._owner)
 
     def close(self) -> None:
         """End the agent and the connection."""

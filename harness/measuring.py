@@ -73,6 +73,7 @@ class Measuring:
     redone: int = 0
     _redos: int = REDOS_A_UNIT
     _conditions: Mapping[str, Any] | None = None  # the latest known, None when they are too old to trust
+    _is_distrusted: bool = False  # said so while a worker ran, whose end does not undo it
 
     def measure(self, units: Sequence[Unit], plan: Plan, take: Take) -> None:
         """Measure units of one use in one worker, and hand each result on as it comes.
@@ -90,8 +91,8 @@ class Measuring:
                 nonlocal is_hot
                 trouble = "" if isinstance(result, Failure) else setback(result)
                 if not trouble or attempt >= self._redos:
-                    if not trouble and not isinstance(result, Failure):
-                        self._redos = REDOS_A_UNIT
+                    if not isinstance(result, Failure):  # in vain: once each, until one is seen untroubled
+                        self._redos = 0 if trouble else REDOS_A_UNIT
                     take(unit, result)
                     return
                 assert isinstance(result, SessionRecord)
@@ -108,13 +109,12 @@ class Measuring:
             elif again:
                 self.say(f"{_counted(again)} disturbed by another program; again")
             attempt += 1
-            if attempt > REDOS_A_UNIT and again:
-                self._redos = 0  # in vain: each unit is measured once, until one is seen untroubled
             units = again
 
     def distrust(self) -> None:
-        """Ask the device anew for its conditions before the next session."""
+        """Ask the device anew for its conditions before the next worker."""
         self._conditions = None
+        self._is_distrusted = True
 
     def failure(self, unit: Unit, kind: str, message: str) -> Failure:
         """Return a failure of a unit, now."""
@@ -161,7 +161,10 @@ class Measuring:
                     done(left[0], self.failure(left[0], "link-lost", str(error)))
             except BadResult as error:
                 done(left[0], self.failure(left[0], "bad-result", str(error)))
+                self.link.reopen(self.say, self.cancel)  # its worker is still at the job
             except AgentError as error:
+                if not left:  # its worker died after all was told
+                    break
                 remedy = self._remedy(error.kind)
                 if remedy is None or resends >= RESENDS_A_UNIT:
                     remedy = None
@@ -204,9 +207,10 @@ class Measuring:
                 "process": process,
             }
 
-        builder = SessionBuilder(
-            len(units), identity, now_utc, scheduling={**quiet.scheduling, "probe": found}
-        )
+        known: dict[str, Any] = {"probe": found}
+        if quiet.quota_cores is not None:
+            known["quota_cores"] = quiet.quota_cores
+        builder = SessionBuilder(len(units), identity, now_utc, scheduling=known)
         job = {
             "networks": [network.recipe() for network in networks],
             "reference": reference.recipe(),
@@ -234,9 +238,13 @@ class Measuring:
                 changed = changes(result, event)
                 take(unit, self._changed(unit, changed) if changed else result)
 
+        self._is_distrusted = False
         summary = client.run(job, on_event)
+        if builder.done == 0:
+            raise LinkError("the agent broke the protocol: it ended a job without a word of any network")
         conditions = summary.get("conditions_after")
-        self._conditions = conditions if isinstance(conditions, Mapping) else None
+        is_known = isinstance(conditions, Mapping) and not self._is_distrusted
+        self._conditions = conditions if is_known else None
 
     def _changed(self, unit: Unit, changed: str) -> Failure:
         message = (

@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-STOP_REASONS = ("precision", "plateau", "cap")
+STOP_REASONS = ("precision", "plateau", "contended", "cap")
 # What a session is for. A network's and a segment's sessions make estimates; a trained network's make those of the one model
 # that has its weights; the reference against itself makes the reference latency; a throttled or a contended session was
 # measured again, and is kept for whoever wants to look.
@@ -171,10 +171,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceLatency:
-    """The reference network's latency on a configuration in quiet windows; makes latencies of ratios.
+    """The reference network's latency on a configuration when the device is quiet; makes latencies of ratios.
 
-    From `sessions` calibration sessions, of which `session_id` is the quietest; `spread` is the relative standard deviation
-    between them, None from a single one.
+    Pooled from `sessions` sessions, the last at `measured_utc`; `sd`: its relative standard deviation, None where nothing is
+    known of it. Older versions kept that of calibration sessions, of which `session_id` was the quietest and `spread` the
+    relative standard deviation between them, None from a single one.
     """
 
     configuration: Configuration
@@ -183,7 +184,10 @@ class ReferenceLatency:
     measured_utc: str
     sessions: int = 1
     spread: float | None = None
+    sd: float | None = None
 
     def __post_init__(self) -> None:
         if not self.latency_ns > 0:
             raise ValueError(f"latency_ns = {self.latency_ns}: must be positive")
+        if self.sd is not None and not self.sd >= 0:
+            raise ValueError(f"sd = {self.sd}: must not be negative")

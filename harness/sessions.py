@@ -13,12 +13,13 @@ from harness.records import STOP_REASONS, SessionRecord, Slice
 
 MAX_SLICES = 100_000
 MAX_SAMPLES = 10_000
+MAX_CORES = 4096
 CLOCK_TOLERANCE_NS = 1_000_000  # between two readings of one clock, beside each other
 CLOCKS_TOLERANCE_S = 2.0  # between the device's clock and this machine's, and events that arrive in bursts
 CLOCKS_SHARE = 0.05
 _ENVELOPE = ("type", "event", "id")
 _WORKER = ("pinned", "waited_s")  # what the worker knows of its own conditions
-_SCHEDULING = ("delay_source", "baseline_ns", "steal_s", "cores", "request")
+_SCHEDULING = ("delay_source", "baseline_ns", "steal_s", "request")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +52,16 @@ class SessionBuilder:
         self._conditions: dict[str, Any] = {}
         self._reference: Mapping[str, Any] | None = None
         self._started_s, self._loops_s = clock_s(), 0.0
-        self._begin()
+        self._begin(0)
 
-    def _begin(self) -> None:
-        """Forget the network before."""
-        self._number: int | None = None
+    @property
+    def done(self) -> int:
+        """Return of how many networks it is known what came of them."""
+        return self._number
+
+    def _begin(self, number: int) -> None:
+        """Turn to a network of the job and forget the one before."""
+        self._number = number
         self._started_utc = self._now_utc()
         self._loaded: Mapping[str, Any] | None = None
         self._warm: Mapping[str, Any] | None = None
@@ -83,11 +89,9 @@ class SessionBuilder:
         return None
 
     def _check_number(self, number: Any) -> None:
-        if type(number) is not int or not 0 <= number < self._networks:
-            raise ValueError(f"network {number!r} of {self._networks}")
-        if self._number is not None and number != self._number:
-            raise ValueError(f"network {number} while {self._number} is measured")
-        self._number = number
+        """Check that networks come in the order of the job, each once."""
+        if type(number) is not int or number != self._number or number >= self._networks:
+            raise ValueError(f"network {number!r} where {self._number} of {self._networks} is due")
 
     def _add_of_network(self, kind: str, event: Mapping[str, Any]) -> SessionRecord | Refused | None:
         if kind == "loaded":
@@ -101,11 +105,11 @@ class SessionBuilder:
             refused = Refused(
                 network=event["network"], kind=str(failure["kind"]), message=str(failure["message"])
             )
-            self._begin()
+            self._begin(self._number + 1)
             return refused
         else:
             record = self._build(event)
-            self._begin()
+            self._begin(self._number + 1)
             return record
         return None
 
@@ -159,7 +163,9 @@ class SessionBuilder:
             conditions_after={k: measured[k] for k in _WORKER if k in measured},
             output=tuple(float(value) for value in measured["output"]),
             samples=tuple(self._samples),
-            scheduling=self._scheduling | {k: measured[k] for k in _SCHEDULING if k in measured},
+            scheduling=self._scheduling
+            | {"cores": _cores(measured["cores"])}
+            | {k: measured[k] for k in _SCHEDULING if k in measured},
             **self._identity(measured["network"]),
         )
 
@@ -194,6 +200,12 @@ def _positive(value: Any) -> int:
     if type(value) is not int or not 0 < value < 1 << 63:
         raise ValueError(f"{value!r} where a positive 64-bit integer belongs")
     return value
+
+
+def _cores(value: Any) -> list[int]:
+    if not isinstance(value, list) or not all(type(core) is int and 0 <= core < MAX_CORES for core in value):
+        raise ValueError(f"cores {value!r} where a list of core numbers belongs")
+    return list(value)
 
 
 def _seconds(value: Any) -> float:

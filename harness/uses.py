@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,7 +10,7 @@ from harness.conditions import clock_tier, hardware_name
 from harness.devices import Device, Format
 from harness.models import Model
 from harness.records import Configuration, SessionRecord
-from harness.selection import RuntimeUse, allowed_cores, choose_runtimes, version_name
+from harness.selection import RuntimeUse, version_name
 
 
 class ModelSource(Protocol):
@@ -23,26 +23,6 @@ class ModelSource(Protocol):
         """Return the reference network that every slice alternates with."""
 
 
-class Request(Protocol):
-    """What the user asked for; empty or None leaves the choice to devices.toml, then to the device."""
-
-    @property
-    def runtimes(self) -> tuple[str, ...]:
-        """Return the runtimes asked for, as `name[:provider]`."""
-
-    @property
-    def formats(self) -> tuple[str, ...]:
-        """Return the model formats asked for."""
-
-    @property
-    def threads(self) -> int | None:
-        """Return the number of threads asked for."""
-
-    @property
-    def cores(self) -> tuple[int, ...]:
-        """Return the cores asked for."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
     """A runtime in use on the device, with the models that it runs."""
@@ -53,42 +33,37 @@ class Use:
     reference: Model
 
 
-def decide_uses(
+def use_of(
     device: Device,
     hello: Mapping[str, Any],
     conditions: Mapping[str, Any],
     source: ModelSource,
-    request: Request,
-    say: Callable[[str], None],
-) -> list[Use]:
-    """Decide what will run: runtimes, cores, models and the configuration that each measurement belongs to.
+    runtime: RuntimeUse,
+    allowed: tuple[tuple[int, ...], int],
+) -> Use:
+    """Return what will run in a runtime: models, and the configuration that each measurement belongs to.
 
-    Raises: ConfigError when the request does not fit the device.
+    allowed: the cores that sessions may take, and how many they take. The models are exported here unless they are cached.
     """
-    runtimes = choose_runtimes(device, hello, request.runtimes, request.formats)
-    cores, threads = allowed_cores(device, hello, request.threads, request.cores)
-    uses = []
-    for runtime in runtimes:
-        say(f"preparing {runtime.format} models")
-        reference = source.reference(runtime.format)
-        configuration = Configuration(
-            device=device.name,
-            hardware=hardware_name(hello, conditions),
-            runtime=runtime.name,
-            runtime_version=runtime.version,
-            provider=runtime.provider,
-            format=runtime.format,
-            precision=reference.precision,
-            threads=threads,
-            cores=cores,
-            space=reference.space,
-            weights=reference.weights,
-            reference=reference.graph_hash,
-            clock_tier=clock_tier(conditions, cores),
-        )
-        models = tuple(source.models(runtime.format))
-        uses.append(Use(configuration=configuration, runtime=runtime, models=models, reference=reference))
-    return uses
+    cores, threads = allowed
+    reference = source.reference(runtime.format)
+    configuration = Configuration(
+        device=device.name,
+        hardware=hardware_name(hello, conditions),
+        runtime=runtime.name,
+        runtime_version=runtime.version,
+        provider=runtime.provider,
+        format=runtime.format,
+        precision=reference.precision,
+        threads=threads,
+        cores=cores,
+        space=reference.space,
+        weights=reference.weights,
+        reference=reference.graph_hash,
+        clock_tier=clock_tier(conditions, cores),
+    )
+    models = tuple(source.models(runtime.format))
+    return Use(configuration=configuration, runtime=runtime, models=models, reference=reference)
 
 
 def changes(session: SessionRecord, measured: Mapping[str, Any]) -> str:

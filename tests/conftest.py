@@ -10,7 +10,11 @@ import pytest
 
 
 def pytest_configure() -> None:
-    """Heed Ctrl-C: a shell starts what it runs in the background deaf to it, and programs that tests start inherit that."""
+    """Let other test processes, and campaigns, of this machine be; and heed Ctrl-C.
+
+    A shell starts what it runs in the background deaf to Ctrl-C, and programs that tests start inherit that.
+    """
+    os.environ["HARNESS_LOCK_NAME"] = f"tests-{os.getpid()}"  # agents that tests start inherit it
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -16,13 +17,17 @@ from harness.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.console import RenderableType
+
     from harness.campaign import Options, Outcome
     from harness.commands.until import Target
     from harness.devices import Device
+    from harness.uses import Use
     from space import Architecture, SpaceConfig
     from space.segments import Segment
 
 DEFAULT_MODELS = "sample:20"
+LINES_BESIDE = 8  # of a terminal: title, bars and the prompt, beside the first numbers
 
 
 class ModelFormat(StrEnum):
@@ -146,6 +151,8 @@ def measure(
     from harness.commands.campaigns import finish, finish_until, run_all
     from harness.commands.progress import ProgressView
     from harness.commands.sources import ExportedModels, named_space, select_models
+    from harness.commands.tables import first_numbers
+    from harness.estimates.latency import latencies
 
     config = named_space(space)
     if target is not None:
@@ -153,7 +160,13 @@ def measure(
     selected = [] if target else select_models(models or [DEFAULT_MODELS], config)
     store = Store(store_url or default_url())
     try:
-        with ProgressView(quiet=json_output and not sys.stderr.isatty()) as view:
+
+        def show(use: Use) -> RenderableType:
+            networks = [model.graph_hash for model in use.models if model.purpose == "network"]
+            rows = latencies(store, use.configuration, networks)
+            return first_numbers(rows, shutil.get_terminal_size().lines - LINES_BESIDE)
+
+        with ProgressView(quiet=json_output and not sys.stderr.isatty(), first_numbers=show) as view:
 
             def run(networks: Sequence[Architecture | Segment], request: Options) -> list[Outcome]:
                 source = ExportedModels(networks, progress=view.export, config=config)

@@ -5,40 +5,64 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from harness.uses import Use
 
 PLAIN_EVERY = (
     10  # lines for a log file: the first, each tenth and the last session; of look-ups each tenth part
 )
+PLAIN_STATES = ("connecting", "preparing", "calibrating", "attempt", "waiting")
 PLAIN_SECONDS = 30  # and so often while a tenth part takes long
+
+
+class _Bars(Progress):
+    """Bars below tables of what is measured so far."""
+
+    def __init__(self, *columns: ProgressColumn, **options: Any) -> None:
+        self.tables: dict[str, RenderableType] = {}
+        super().__init__(*columns, **options)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Return the tables, the latest alone where not all fit, then the bars."""
+        yield from list(self.tables.values())[-1:]
+        yield self.make_tasks_table(self.tasks)
 
 
 class ProgressView:
     """One bar a device and one a format that is exported; an Observer of campaigns, safe in threads."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, first_numbers: Callable[[Use], RenderableType] | None = None) -> None:
+        """first_numbers: returns what is measured so far of a use, as a table that fits beside the bars."""
+        self._first_numbers = first_numbers
         self._console = Console(stderr=True)
         self._quiet = quiet
         self._plain = not self._console.is_terminal
         self._lock = threading.Lock()
+        self._told: set[str] = set()
         self._tasks: dict[str, TaskID] = {}
         self._last: dict[str, str] = {}
         self._counts: dict[str, list[int]] = {}
         self._shown: dict[
             str, tuple[int, float]
         ] = {}  # by name: the last tenth part that a line told of, and when
-        self._progress = Progress(
+        self._progress = _Bars(
             TextColumn("{task.fields[name]}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
@@ -63,15 +87,21 @@ class ProgressView:
     def state(self, device: str, text: str) -> None:
         """Show what a device's campaign is doing now."""
         self._progress.update(self._task(device), description=text)
-        if text.split()[0] in ("connecting", "preparing", "calibrating", "attempt") or "reconnecting" in text:
+        if text.split()[0] in PLAIN_STATES or "reconnecting" in text:
             self._line(f"{device}: {text}")
 
+    def tell(self, device: str, text: str) -> None:
+        """Print what a person is to know of a device above the bars."""
+        self.say(f"{device}: {text}")
+
     def begin(self, device: str, units: int) -> None:
-        """Show how many sessions a device is to measure."""
-        self._counts[device] = [0, units]
-        task = self._task(device)
-        self._progress.reset(task, total=units)
-        self._line(f"{device}: {units} sessions to measure")
+        """Show how many sessions a device is to measure, beside those that it was to measure before."""
+        if not units:
+            return
+        done, before = self._counts.get(device, (0, 0))
+        self._counts[device] = [done, before + units]
+        self._progress.update(self._task(device), total=before + units)
+        self._line(f"{device}: {before + units} sessions to measure")
 
     def advance(self, device: str, text: str) -> None:
         """Show that a session ended; `text` says how if it failed."""
@@ -82,6 +112,20 @@ class ProgressView:
             self.say(f"{device}: {text}")
         if count[0] in (1, count[1]) or count[0] % PLAIN_EVERY == 0:
             self._line(f"{device}: {count[0]} of {count[1]} sessions")
+
+    def refine(self, device: str, use: Use, left: int) -> None:
+        """Show what is measured so far of a use, of which `left` sessions are still to come."""
+        if self._quiet or self._first_numbers is None or not left:
+            return
+        table = self._first_numbers(use)
+        title = f"{device}, {use.configuration.runtime}: first numbers, {left} sessions will refine them"
+        if self._plain:
+            if title.split(",")[1] not in self._told:  # a log file holds the first table, and the last
+                self._told.add(title.split(",")[1])
+                self._console.print(title, markup=False, highlight=False, soft_wrap=True)
+                self._console.print(table)
+        else:
+            self._progress.tables[use.configuration.runtime] = Group(Text(title, style="bold"), table)
 
     def export(self, model_format: str, done: int, total: int, name: str) -> None:
         """Show how far the export of a format's fragments is."""

@@ -91,6 +91,21 @@ def print_latencies(rows: Sequence[Latency], *, json_output: bool = False, csv_o
     _print_findings(rows)
 
 
+def first_numbers(rows: Sequence[Latency], height: int) -> Table:
+    """Return latencies as a table of at most `height` lines that fits 80 columns: the fastest, each with half-width and grade."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("network", no_wrap=True, overflow="ellipsis")
+    for title in ("ms", "+-", "grade"):
+        table.add_column(title, justify="right", no_wrap=True)
+    shown = rows[: max(1, height - 2)]
+    for row in shown:
+        name, latency_ms, _, half, grade, *_ = _cells(row)
+        table.add_row(_plain(name), latency_ms, half, grade)
+    if len(shown) < len(rows):
+        table.add_row(f"... and {len(rows) - len(shown)} slower ones", "", "", "")
+    return table
+
+
 def _print_findings(rows: Sequence[Latency]) -> None:
     """Say on standard error what speaks against the rows, each kind of finding once, with an example and the remedy."""
     kinds: dict[str, list[tuple[Latency, Finding]]] = {}
@@ -177,11 +192,17 @@ def describe(configuration: Configuration) -> str:
     identifier = configuration_id(c)
     provider = "" if c.provider == "CPUExecutionProvider" else f" ({c.provider})"
     threads = "1 thread" if c.threads == 1 else f"{c.threads} threads"
-    cores = f" on core{'s' if len(c.cores) > 1 else ''} {','.join(map(str, c.cores))}" if c.cores else ""
+    cores = f" on {_cores(c)}" if c.cores else ""
     runtime = f"{c.runtime} {c.runtime_version}{provider}"
     space = "" if c.space == USUAL_SPACE else f" space {c.space},"
     what = f"{c.hardware}, {runtime}, {c.precision}, {threads}{cores}, clock tier {c.clock_tier}"
     return f"{c.device}:{space} {what} [{identifier}]"
+
+
+def _cores(c: Configuration) -> str:
+    """Return the cores that sessions run on, or of which each takes the quietest."""
+    names = f"core{'s' if len(c.cores) > 1 else ''} {','.join(map(str, c.cores))}"
+    return names if len(c.cores) == c.threads else f"the quietest of {names}"
 
 
 def check_one_format(csv_output: bool, json_output: bool) -> None:

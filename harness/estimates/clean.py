@@ -8,8 +8,10 @@ run before it did not either: else another program had the caches. The agent fol
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import comb
+from operator import truediv
 from statistics import fmean, median
 from typing import Any
 
@@ -25,8 +27,8 @@ LONG_RUN_NS = (
 # What a foreign turn costs in cold caches afterwards, as a share of its length: at turns of 3 ms the least CPU times of
 # networks of 3 ms were 5 to 10 % above those on a free core (docs/performance.md).
 REFILL_SHARE = 0.1
-# The fastest of few runs is slower than the fastest of all (of one: by 3 %). Where runs are missing the two are compared by as many
-# of each; of one run each, that left up to 0.9 % in quiet sessions thinned out at random, of two up to 0.5 %.
+# The fastest of few runs is slower than the fastest of all (of one: by 3 %). Where runs are missing the two are compared by as
+# many of each; of one run each, that left up to 0.9 % in quiet sessions thinned out at random, of two up to 0.5 %.
 FEW_RUNS_DOUBT = 0.01
 FEWEST_SLICES = 6  # of fewer values not even the extremes enclose the median with 95 %: 1 - 2 * 0.5**5 = 94 %
 MIN_SLICES = 12  # where a session's plan does not say
@@ -39,6 +41,8 @@ FREE_SHARE = 0.005  # so little waiting over a whole session disturbs one run in
 # their time is memory. Below 2 % it is the probes' own noise.
 MEMORY_SHARE = 0.3
 MEMORY_NOISE = 0.02
+CACHED = 64  # sessions: those of a network are looked at together, and of a long one the runs take a megabyte
+MEMORY_WRONG = 0.1  # beyond, the ratio is no better than C
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,67 +76,23 @@ class Contention:
     slices: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """One run: its time, what it waited beyond the baseline, and whether it is a sample."""
-
-    time_ns: int
-    excess_ns: float = 0
-    clean: bool = True
-
-    @property
-    def own_ns(self) -> float:
-        return self.time_ns - self.excess_ns
-
-    @property
-    def sample_ns(self) -> float:
-        return self.time_ns if self.clean else self.own_ns
-
-
 def clean_slices(session: SessionRecord) -> tuple[CleanSlice, ...]:
     """Return the slices of a session that are samples, in the order measured.
 
     A session that does not know what its runs waited keeps all. Long runs are corrected for their waits where too few slices are
     clean without.
     """
-    pairs = list(enumerate(_runs(session)))
-    clean = {i: [[run for run in side if run.clean] for side in pair] for i, pair in pairs}
-    found = [
-        _clean_slice(session, i, *clean[i], whole=clean[i] == list(pair))
-        for i, pair in pairs
-        if all(clean[i])
-    ]
-    if len(found) < _enough(session):
-        lost = [(i, pair) for i, pair in pairs if not all(clean[i])]
-        found += [
-            _clean_slice(
-                session, i, *(few or side for few, side in zip(clean[i], pair, strict=True)), corrected=True
-            )
-            for i, pair in lost
-            if all(few or _is_long(side) for few, side in zip(clean[i], pair, strict=True))
-        ]
-    return tuple(sorted(found, key=lambda piece: piece.index))
+    return _seen(_Same(session))[0]
+
+
+def contention(session: SessionRecord) -> Contention:
+    """Return what a session knows of other programs on its cores."""
+    return _seen(_Same(session))[1]
 
 
 def is_known(session: SessionRecord) -> bool:
     """Tell whether a session holds what each of its runs waited."""
     return bool(session.scheduling.get("delay_source")) and all(piece.delays_ns for piece in session.slices)
-
-
-def contention(session: SessionRecord) -> Contention:
-    """Return what a session knows of other programs on its cores."""
-    known, waited_share, disturbed_share = is_known(session), waited_share_of(session), 0.0
-    if known:
-        runs = [run for pair in _runs(session) for side in pair for run in side]
-        waited_share = sum(run.excess_ns for run in runs) / sum(run.time_ns for run in runs)
-        disturbed_share = fmean(_is_disturbed(run.time_ns, run.excess_ns) for run in runs)
-    return Contention(
-        known=known,
-        disturbed_share=disturbed_share,
-        waited_share=waited_share,
-        clean_slices=len(clean_slices(session)),
-        slices=len(session.slices),
-    )
 
 
 def is_contended(session: SessionRecord) -> bool:
@@ -145,8 +105,7 @@ def is_contended(session: SessionRecord) -> bool:
         return True
     if not is_known(session):
         return (waited_share_of(session) or 0.0) > WAITED_SHARE
-    count = len(clean_slices(session))
-    return count < min(_enough(session), len(session.slices))
+    return len(clean_slices(session)) < min(_enough(session), len(session.slices))
 
 
 def is_seen_free(session: SessionRecord) -> bool:
@@ -203,64 +162,151 @@ def _enough(session: SessionRecord) -> int:
     return max(FEWEST_SLICES, min(int(planned), (len(session.slices) + 1) // 2))
 
 
-def _runs(session: SessionRecord) -> Iterator[tuple[list[_Run], list[_Run]]]:
-    """Yield the runs of each slice that may be samples, of network and reference."""
+class _Same:
+    """A session as the key of a cache: what it says of itself is asked for many times, and it cannot be hashed by value."""
+
+    __slots__ = ("session",)
+
+    def __init__(self, session: SessionRecord) -> None:
+        self.session = session
+
+    def __hash__(self) -> int:
+        return id(self.session)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.session is other.session
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The runs of the network or of the reference in one slice: times, waits beyond the baseline, which are clean; per run."""
+
+    times_ns: Sequence[int]
+    excess_ns: Sequence[float] = ()
+    clean: Sequence[bool] = ()
+
+    @property
+    def clean_ns(self) -> Sequence[float]:
+        return [ns for ns, clean in zip(self.times_ns, self.clean, strict=True) if clean]
+
+    @property
+    def own_ns(self) -> Sequence[float]:
+        return [ns - excess for ns, excess in zip(self.times_ns, self.excess_ns, strict=True)]
+
+    @property
+    def is_long(self) -> bool:
+        return min(self.own_ns) >= LONG_RUN_NS
+
+
+@lru_cache(maxsize=CACHED)
+def _seen(key: _Same) -> tuple[tuple[CleanSlice, ...], Contention]:
+    """Return the clean slices of a session and what it knows of other programs."""
+    session = key.session
     if not is_known(session):
-        for piece in session.slices:
-            reference_ns = (*piece.reference_before_ns, *piece.reference_after_ns)
-            yield [_Run(ns) for ns in piece.network_ns], [_Run(ns) for ns in reference_ns]
-        return
+        whole = tuple(
+            _whole_slice(
+                session, index, piece.network_ns, (*piece.reference_before_ns, *piece.reference_after_ns)
+            )
+            for index, piece in enumerate(session.slices)
+        )
+        return whole, Contention(
+            known=False,
+            disturbed_share=0.0,
+            waited_share=waited_share_of(session),
+            clean_slices=len(whole),
+            slices=len(whole),
+        )
+    sides = list(_sides(session))
+    found = [
+        _whole_slice(session, index, network.times_ns, reference.times_ns)
+        if all(network.clean) and all(reference.clean)
+        else _reduced_slice(session, index, network.clean_ns, reference.clean_ns)
+        for index, (network, reference) in enumerate(sides)
+        if any(network.clean) and any(reference.clean)
+    ]
+    if len(found) < _enough(session):
+        found += [
+            _corrected_slice(session, index, *both)
+            for index, both in enumerate(sides)
+            if not all(any(side.clean) for side in both)
+            and all(any(side.clean) or side.is_long for side in both)
+        ]
+        found.sort(key=lambda piece: piece.index)
+    every = [side for both in sides for side in both]
+    times_ns = [ns for side in every for ns in side.times_ns]
+    excess_ns = [ns for side in every for ns in side.excess_ns]
+    return tuple(found), Contention(
+        known=True,
+        disturbed_share=fmean(map(_is_disturbed, times_ns, excess_ns)),
+        waited_share=sum(excess_ns) / sum(times_ns),
+        clean_slices=len(found),
+        slices=len(session.slices),
+    )
+
+
+def _sides(session: SessionRecord) -> Iterator[tuple[_Side, _Side]]:
+    """Yield the runs of each slice that may be samples, of network and reference."""
     base_ns = _baseline(session)
     is_cold = False  # the warm-up went before
     for piece in session.slices:
         begin = len(piece.reference_before_ns)
         end = begin + 1 + len(piece.network_ns)
-        runs = []
-        gaps_ns = piece.gaps_ns or (0,) * len(piece.delays_ns)
+        times_ns, excesses_ns, clean = piece.runs_ns, [], []
+        gaps_ns = piece.gaps_ns or (0,) * len(times_ns)
         for place, (time_ns, delay_ns, gap_ns) in enumerate(
-            zip(piece.runs_ns, piece.delays_ns, gaps_ns, strict=True)
+            zip(times_ns, piece.delays_ns, gaps_ns, strict=True)
         ):
-            excess_ns = min(max(delay_ns - base_ns[begin <= place < end], 0), time_ns - 1)
-            is_cold = is_cold or gap_ns > COLD_GAP_NS
+            excess_ns = min(max(delay_ns - base_ns[begin <= place < end], 0.0), time_ns - 1)
             is_disturbed = _is_disturbed(time_ns, excess_ns)
-            runs.append(_Run(time_ns, excess_ns, not is_cold and not is_disturbed))
+            excesses_ns.append(excess_ns)
+            clean.append(not (is_disturbed or is_cold or gap_ns > COLD_GAP_NS))
             is_cold = is_disturbed
-        yield runs[begin + 1 : end], runs[:begin] + runs[end:]
+        network, before, after = slice(begin + 1, end), slice(begin), slice(end, None)
+        yield (
+            _Side(times_ns[network], excesses_ns[network], clean[network]),
+            _Side(
+                times_ns[before] + times_ns[after],
+                excesses_ns[before] + excesses_ns[after],
+                clean[before] + clean[after],
+            ),
+        )
 
 
-def _clean_slice(
-    session: SessionRecord,
-    index: int,
-    network: Sequence[_Run],
-    reference: Sequence[_Run],
-    *,
-    whole: bool = False,
-    corrected: bool = False,
+def _whole_slice(
+    session: SessionRecord, index: int, network_ns: Sequence[int], reference_ns: Sequence[int]
 ) -> CleanSlice:
-    """Return a slice from the runs that count; `whole`: none is missing."""
-    network_ns = sorted(run.sample_ns / session.network_loops for run in network)
-    reference_ns = sorted(run.sample_ns / session.reference_loops for run in reference)
-    count = min(len(network_ns), len(reference_ns))
-    doubt = 0.0
-    if whole:
-        ratio = network_ns[0] / reference_ns[0]
-    else:
-        ratio = _least_of(network_ns, count) / _least_of(reference_ns, count)
-        doubt = FEW_RUNS_DOUBT if count == 1 else 0.0
-    if corrected:
-        shares = [
-            median(0.0 if run.clean else run.excess_ns / run.own_ns for run in side)
-            for side in (network, reference)
-        ]
-        doubt += REFILL_SHARE * sum(shares)
+    """Return a slice of which every run is clean: the fastest of each."""
+    fastest_ns = min(network_ns) / session.network_loops, min(reference_ns) / session.reference_loops
     return CleanSlice(
         index=index,
-        ratio=ratio,
-        network_ns=network_ns[0],
-        reference_ns=reference_ns[0],
-        corrected=corrected,
-        doubt=doubt,
+        ratio=fastest_ns[0] / fastest_ns[1],
+        network_ns=fastest_ns[0],
+        reference_ns=fastest_ns[1],
     )
+
+
+def _reduced_slice(
+    session: SessionRecord, index: int, network_ns: Sequence[float], reference_ns: Sequence[float]
+) -> CleanSlice:
+    """Return a slice of which some runs are clean: as many of each are compared."""
+    network, reference = sorted(network_ns), sorted(reference_ns)
+    count = min(len(network), len(reference))
+    loops = session.reference_loops / session.network_loops
+    return CleanSlice(
+        index=index,
+        ratio=_least_of(network, count) / _least_of(reference, count) * loops,
+        network_ns=network[0] / session.network_loops,
+        reference_ns=reference[0] / session.reference_loops,
+        doubt=FEW_RUNS_DOUBT if count == 1 else 0.0,
+    )
+
+
+def _corrected_slice(session: SessionRecord, index: int, network: _Side, reference: _Side) -> CleanSlice:
+    """Return a slice in which network or reference, long runs, are never clean: those less what they waited."""
+    lost = [side for side in (network, reference) if not any(side.clean)]
+    piece = _reduced_slice(session, index, *(side.clean_ns or side.own_ns for side in (network, reference)))
+    shares = [median(map(truediv, side.excess_ns, side.own_ns)) for side in lost]
+    return replace(piece, corrected=True, doubt=piece.doubt + REFILL_SHARE * sum(shares))
 
 
 def _least_of(ordered: Sequence[float], count: int) -> float:
@@ -275,10 +321,6 @@ def _least_of(ordered: Sequence[float], count: int) -> float:
 
 def _is_disturbed(time_ns: int, excess_ns: float) -> bool:
     return excess_ns > DISTURBED_SHARE * time_ns
-
-
-def _is_long(side: Sequence[_Run]) -> bool:
-    return min(run.own_ns for run in side) >= LONG_RUN_NS
 
 
 def _baseline(session: SessionRecord) -> tuple[float, float]:

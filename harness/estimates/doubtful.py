@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.estimates.findings import NOTES
 from harness.estimates.latency import Latency
 
 DOUBTFUL = "D"
@@ -84,7 +83,7 @@ def set_apart(rows: Sequence[Latency], *, take: bool = False) -> tuple[list[Late
 
 
 def _kinds(row: Latency) -> set[str]:
-    return {finding.kind for finding in row.findings if finding.kind not in NOTES} or {_NO_FINDING}
+    return {finding.kind for finding in row.findings if finding.cap == DOUBTFUL} or {_NO_FINDING}
 
 
 def _counted(count: int, one: str) -> str:

@@ -1,35 +1,37 @@
 """Latency statistics: pure functions of raw samples.
 
-The estimate that ranks and compares is paired: in each slice, the fastest run of the network over the fastest run of the
-reference; over slices, the median. The speed of a machine that drifts over seconds cancels in it.
+The estimate that ranks and compares is paired: in each slice, the fastest clean run of the network over the fastest clean run of
+the reference; over slices, the median. The speed of a machine that drifts over seconds cancels in it, and runs in which another
+program had the core are no samples (harness.estimates.clean).
 
-Sessions of one network scatter by more than their slices tell, and three to five of them tell poorly by how much. So the
-scatter is pooled over the networks of a configuration, and a network's own is moderated by it (Smyth 2004).
+Processes that measure one network scatter by more than their slices tell, and three to five of them tell poorly by how much. So
+the scatter is pooled over the networks of a configuration, and a network's own is moderated by it (Smyth 2004). Sessions of one
+process share what differs from process to process: they are one value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import ceil, log2
+from itertools import chain
+from math import ceil, exp, hypot, log, log2
 from statistics import fmean, median, stdev
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.records import SessionRecord, Slice
+from harness.estimates.clean import FEWEST_SLICES, clean_slices, doubt_of, usable_sessions
+from harness.records import SessionRecord
 
 COVERAGE = 0.95  # of an interval, if nothing else is asked for
 BOOTSTRAP_DRAWS = 2000
-INTERVAL_SLICES = (
-    6  # of fewer values, not even the extremes enclose the median with 95 %: 1 - 2 * 0.5**5 = 94 %
-)
 P90_SAMPLES = 64  # fewer do not carry a 90th percentile
 P99_SAMPLES = 662  # nor a 99th
-QUIET_WINDOW_SLICES = 8
 SCATTER_DF = 8  # fewer degrees of freedom are no pool: t is 2.3 there, and 1.96 of a scatter that is known
-PRIOR_DF = 10  # the pool's weight in a network's own scatter, in sessions; networks do not all scatter alike
+PRIOR_DF = 30  # the pool's weight in a network's own scatter, in processes; networks do not all scatter alike
+SMOOTHING = 0.9  # of a pool's shape, by Silverman's rule of thumb
 POOL_SIZE = 1000  # so many deviations carry the shape of a scatter
 SCATTER_DRAWS = 200  # for a slice noise that is then averaged over all sessions
 STUDENT_DRAWS = (
@@ -42,10 +44,12 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A ratio to the reference from so many sessions and slices; no unit.
+    """A ratio to the reference from so many sessions, in so many processes, and their clean slices; no unit.
 
     `interval`: of 95 %, or what was asked for, low and high; None below 6 slices, which carry none. `between_cv`: the relative
-    standard deviation of the sessions' medians; None for one session.
+    standard deviation of the processes' medians; None for one process. `is_pooled`: the scatter of other networks is in the
+    interval. `named`: the processes by name, where all have one, and
+    `apart` the interval without what all networks of a process share: what counts between networks of the same processes.
     """
 
     ratio: float
@@ -53,24 +57,36 @@ class Estimate:
     sessions: int
     slices: int
     between_cv: float | None = None
+    processes: int = 1
+    is_pooled: bool = False
+    named: frozenset[str] = frozenset()
+    apart: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scatter:
-    """How sessions of one network scatter on a configuration, pooled over its networks with two sessions and more.
+    """How processes that measure one network scatter on a configuration, pooled over networks with two and more.
 
-    `sd`: the relative standard deviation between sessions, less what their slices' noise accounts for. `df`: sessions less
-    networks. `deviations`: of the logarithms of session medians (noise included) from their network's mean, each inflated by
-    sqrt(k / (k - 1)) for k sessions; at most 1,000, quantiles of them if there were more.
+    `sd`: the relative standard deviation between processes, less what their slices' noise accounts for; `shared_sd` the part of
+    it that all networks of a process have in common. `df`: of the pool, in effect: processes less networks, and less where many
+    networks share few processes. `deviations`: of the logarithms of medians (noise included) from their network's mean, each
+    inflated by sqrt(k / (k - 1)) for k processes; at most 1,000, quantiles of them if there were more.
     """
 
     sd: float
-    df: int
+    df: float
     deviations: tuple[float, ...]
+    shared_sd: float = 0.0
+
+    @property
+    def apart(self) -> Scatter:
+        """Return the scatter without what all networks of a process share."""
+        sd = max(self.sd**2 - self.shared_sd**2, 0.0) ** 0.5
+        return Scatter(sd=sd, df=self.df, deviations=self.deviations)
 
     def __post_init__(self) -> None:
-        if not self.sd >= 0:
-            raise ValueError(f"sd = {self.sd}: must not be negative")
+        if not 0 <= self.shared_sd <= self.sd:
+            raise ValueError(f"sd = {self.sd}, shared_sd = {self.shared_sd}: the part is from 0 to the whole")
         if self.df < 1 or not self.deviations:
             raise ValueError(f"df = {self.df}, {len(self.deviations)} deviations: no scatter without any")
 
@@ -85,15 +101,15 @@ class WallTime:
     samples: int
 
 
-def slice_ratio(piece: Slice, network_loops: int, reference_loops: int) -> float:
-    """Return the fastest run of the network over the fastest run of the reference within one slice."""
-    reference_ns = min(piece.reference_before_ns + piece.reference_after_ns) / reference_loops
-    return min(piece.network_ns) / network_loops / reference_ns
-
-
 def session_ratios(session: SessionRecord) -> tuple[float, ...]:
-    """Return the ratio of each slice of a session, in the order measured."""
-    return tuple(slice_ratio(s, session.network_loops, session.reference_loops) for s in session.slices)
+    """Return the ratio of each clean slice of a session, in the order measured."""
+    return tuple(piece.ratio for piece in clean_slices(session))
+
+
+def ratio_of(sessions: Sequence[SessionRecord]) -> float | None:
+    """Return the ratio of `estimate` without the interval, which takes most of its time; None where no slice is clean."""
+    units = _units(sessions)
+    return float(np.median([np.median(values) for values in units])) if units else None
 
 
 def estimate(
@@ -103,64 +119,87 @@ def estimate(
     coverage: float = COVERAGE,
     seed: int = 0,
 ) -> Estimate:
-    """Combine sessions of one network: the median of session medians, with a hierarchical bootstrap interval.
+    """Combine sessions of one network: the median of the processes' medians, with a hierarchical bootstrap interval.
 
-    Each draw makes sessions anew, slices within them too (Davison & Hinkley 1997, section 3.8), and takes their median. With
-    the configuration's `scatter` a session deviates as the pool does, scaled by a moderated standard deviation, itself drawn as
-    uncertain as its degrees of freedom make it: so one session has an honest interval, too. Without it the sessions' medians
-    deviate as Student's t, and the interval is never narrower than their slices allow; that of one session speaks of its slices
-    alone. Below 6 slices (of 95 %) there is none in any case: a pool does not tell how the few slices scatter. `coverage` is the
-    probability that the interval is meant to hold the ratio with.
-    Raises: ValueError without sessions, or when their configurations differ, or for a coverage that is no probability.
+    Sessions that were contended are left out if there are others. Each draw makes processes anew, slices within them too
+    (Davison & Hinkley 1997, section 3.8), and takes their median. With the configuration's `scatter` a process deviates as the
+    pool does, scaled by a moderated standard deviation, itself drawn as uncertain as its degrees of freedom make it: so one
+    process has an honest interval, too. Without it the medians deviate as Student's t, and the interval is never narrower than
+    their slices allow; that of one process speaks of its slices alone. Below 6 slices (of 95 %) there is none in any case: a
+    pool does not tell how the few slices scatter. What slices cannot show (harness.estimates.clean) widens it. `coverage` is
+    the probability that the interval is meant to hold the ratio with.
+    Raises: ValueError without sessions or without a clean slice, or when their configurations differ, or for a coverage that is
+    no probability.
     """
     if not 0 < coverage < 1:
         raise ValueError(f"coverage {coverage}: give a share between 0 and 1, such as {COVERAGE}")
-    if not sessions:
-        raise ValueError("no session to estimate from")
-    ratios = _ratios(sessions)
-    medians = [float(np.median(values)) for values in ratios]
-    slices = sum(len(values) for values in ratios)
-    interval = None
-    if slices >= (INTERVAL_SLICES if coverage == COVERAGE else _fewest_slices(coverage)):
-        interval = _interval(ratios, np.array(medians), scatter, coverage, np.random.default_rng(seed))
+    used = usable_sessions(sessions)
+    units = _units(used)
+    if not units:
+        raise ValueError(f"no session to estimate from: {len(sessions)} sessions, none with a clean slice")
+    medians = [float(np.median(values)) for values in units]
+    ratio = float(np.median(medians))
+    slices = sum(len(values) for values in units)
+    interval = apart = None
+    if slices >= (FEWEST_SLICES if coverage == COVERAGE else _fewest_slices(coverage)):
+        doubt = fmean(doubt_of(session) for session in used)
+        interval = _widened(_interval(units, scatter, coverage, seed), doubt)
+        apart = interval
+        if scatter is not None and scatter.shared_sd > 0:
+            apart = _widened(_interval(units, scatter.apart, coverage, seed), doubt)
+    names = [session.process for session in used]
     return Estimate(
-        ratio=float(np.median(medians)),
+        ratio=ratio,
         interval=interval,
-        sessions=len(sessions),
+        sessions=len(used),
         slices=slices,
         between_cv=stdev(medians) / fmean(medians) if len(medians) > 1 else None,
+        processes=len(units),
+        is_pooled=scatter is not None,
+        named=frozenset(names) if all(names) else frozenset(),
+        apart=apart,
     )
 
 
 def scatter_of(groups: Iterable[Sequence[SessionRecord]]) -> Scatter | None:
-    """Pool the scatter between sessions over networks, a group the sessions of one; None below 8 degrees of freedom.
+    """Pool the scatter between processes over networks, a group the sessions of one; None below 8 degrees of freedom.
 
-    Groups of one session add nothing.
+    Groups of one process add nothing. Where networks were measured in the same processes, a process may shift all its networks
+    alike: that part is set apart by a fit of networks and processes (two-way analysis of variance), and as few processes tell
+    poorly of it, the pool's degrees of freedom are fewer (Satterthwaite 1946).
     Raises: ValueError when the sessions of a group differ in network, or groups in configuration.
     """
     rng = np.random.default_rng(0)
     deviations: list[float] = []
     noises: list[float] = []
-    df = 0
+    networks: list[dict[str, float]] = []
     configurations = set()
     for sessions in groups:
-        count = len(sessions)
+        units = _by_process(sessions)
+        count = len(units)
         if count < 2:
             continue
-        ratios = _ratios(sessions)
         configurations.add(sessions[0].configuration)
-        logs = np.log([np.median(values) for values in ratios])
+        logs = np.log([np.median(values) for values in units.values()])
         deviations += ((logs - logs.mean()) * np.sqrt(count / (count - 1))).tolist()
-        noises += [float(np.log(_resampled_medians(values, SCATTER_DRAWS, rng)).var()) for values in ratios]
-        df += count - 1
+        noises += [float(np.log(_resampled_medians(v, SCATTER_DRAWS, rng)).var()) for v in units.values()]
+        networks.append(dict(zip(units, logs.tolist(), strict=True)))
     if len(configurations) > 1:
         raise ValueError("sessions of different configurations have no scatter in common")
+    df = len(deviations) - len(networks)
     if df < SCATTER_DF:
         return None
-    variance = float(np.mean(np.square(deviations))) - fmean(noises)
+    total = float(np.mean(np.square(deviations)))
+    shared, effective_df = _shared_variance(networks, total, df)
+    variance = max(total - fmean(noises), 0.0)
     if len(deviations) > POOL_SIZE:
         deviations = np.quantile(deviations, (np.arange(POOL_SIZE) + 0.5) / POOL_SIZE).tolist()
-    return Scatter(sd=max(variance, 0.0) ** 0.5, df=df, deviations=tuple(deviations))
+    return Scatter(
+        sd=variance**0.5,
+        df=effective_df,
+        deviations=tuple(deviations),
+        shared_sd=min(shared, variance) ** 0.5,
+    )
 
 
 def wall_time(sessions: Sequence[SessionRecord]) -> WallTime:
@@ -179,50 +218,95 @@ def wall_time(sessions: Sequence[SessionRecord]) -> WallTime:
     )
 
 
-def quiet_latency_ns(session: SessionRecord) -> float:
-    """Return the reference's latency in the quietest window of a session in which it was timed against itself, in ns.
+def half_width(value: float, interval: tuple[float, float]) -> float:
+    """Return half the width of a value's interval, relative to it."""
+    return (interval[1] - interval[0]) / 2 / value
 
-    Of every window of 8 slices, the median of the slices' fastest runs; of these, the smallest.
+
+def combined_interval(value: float, interval: tuple[float, float], reach: float) -> tuple[float, float]:
+    """Return the interval of a value times a factor near 1 that is uncertain by `reach`, relative, at the same coverage.
+
+    In logarithms the two add as variances, each side apart.
     """
-    fastest = [
-        min(
-            min(piece.network_ns) / session.network_loops,
-            min(piece.reference_before_ns + piece.reference_after_ns) / session.reference_loops,
-        )
-        for piece in session.slices
-    ]
-    width = min(QUIET_WINDOW_SLICES, len(fastest))
-    return float(min(median(fastest[i : i + width]) for i in range(len(fastest) - width + 1)))
+    below, above = hypot(log(value / interval[0]), reach), hypot(log(interval[1] / value), reach)
+    return value * exp(-below), value * exp(above)
 
 
 def reference_latency_ns(session: SessionRecord) -> float:
     """Return the reference's latency as the session saw it, in ns: the median over slices of its fastest run."""
+    clean = clean_slices(session)
+    if clean:
+        return median(piece.reference_ns for piece in clean)
     return median(
         min(piece.reference_before_ns + piece.reference_after_ns) / session.reference_loops
         for piece in session.slices
     )
 
 
-def _ratios(sessions: Sequence[SessionRecord]) -> list[Values]:
-    """Return each session's slice ratios. Raises: ValueError when the sessions are not of one network and configuration."""
+def _units(sessions: Sequence[SessionRecord]) -> list[Values]:
+    """Return the slice ratios of each process that measured a network."""
+    return list(_by_process(usable_sessions(sessions)).values())
+
+
+def _by_process(sessions: Sequence[SessionRecord]) -> dict[str, Values]:
+    """Return the slice ratios of each process, by its name or by that of its only session.
+
+    Raises: ValueError when the sessions are not of one network and configuration.
+    """
     if len({s.configuration for s in sessions}) > 1 or len({s.model_digest for s in sessions}) > 1:
         raise ValueError("sessions of different configurations or models are never merged")
-    return [np.array(session_ratios(session)) for session in sessions]
+    found: dict[str, list[tuple[float, ...]]] = {}
+    for place, session in enumerate(sessions):
+        if ratios := session_ratios(session):
+            found.setdefault(session.process or f"{session.session_id} {place}", []).append(ratios)
+    return {name: np.array(list(chain(*ratios))) for name, ratios in found.items()}
+
+
+def _shared_variance(networks: Sequence[Mapping[str, float]], total: float, df: int) -> tuple[float, float]:
+    """Return how much of the variance between processes all networks of a process share, and the total's degrees of freedom.
+
+    networks: of each, the logarithm of its median by process.
+    """
+    counts = Counter(chain(*networks))
+    rows = [
+        (number, process, log)
+        for number, logs in enumerate(networks)
+        for process, log in logs.items()
+        if counts[process] > 1
+    ]
+    if not rows:
+        return 0.0, df
+    names = list(dict.fromkeys(process for _, process, _ in rows))
+    design = np.zeros((len(rows), len(networks) + len(names)))
+    for row, (number, process, _) in enumerate(rows):
+        design[row, [number, len(networks) + names.index(process)]] = 1
+    logs = np.array([log for *_, log in rows])
+    solution, _, rank, _ = np.linalg.lstsq(design, logs)
+    shared_df = int(rank) - len({number for number, *_ in rows})
+    own_df = len(rows) - int(rank)
+    if shared_df < 1:
+        return 0.0, df
+    own = float(np.square(logs - design @ solution).sum()) / own_df if own_df else 0.0
+    shared = max(total - own, 0.0)
+    variance = shared**2 / shared_df + (own**2 / own_df if own_df else 0.0)
+    return shared, min(max((shared + own) ** 2 / variance, 1.0), df) if variance else df
+
+
+def _widened(interval: tuple[float, float], doubt: float) -> tuple[float, float]:
+    return interval[0] / (1 + doubt), interval[1] * (1 + doubt)
 
 
 def _interval(
-    ratios: Sequence[Values],
-    medians: Values,
-    scatter: Scatter | None,
-    coverage: float,
-    rng: np.random.Generator,
+    ratios: Sequence[Values], scatter: Scatter | None, coverage: float, seed: int
 ) -> tuple[float, float]:
-    """Return the interval of the median of session medians."""
+    """Return the interval of the median of the processes' medians."""
+    rng = np.random.default_rng(seed)
+    medians = np.array([np.median(values) for values in ratios])
     count, centre = len(ratios), float(np.median(medians))
     draws = np.stack(
         [_resampled_medians(values, BOOTSTRAP_DRAWS, rng) for values in ratios]
-    )  # (session, draw)
-    noise = float(np.log(draws).var(axis=1).mean())  # of a session's median, from its slices
+    )  # (process, draw)
+    noise = float(np.log(draws).var(axis=1).mean())  # of a process's median, from its slices
     draws *= (centre / medians)[:, None]
     own = float(np.log(medians).var(ddof=1)) if count > 1 else 0.0
     if scatter is not None:
@@ -230,15 +314,26 @@ def _interval(
         df = prior_df + count - 1
         moderated = (prior_df * (scatter.sd**2 + noise) + (count - 1) * own) / df  # Smyth 2004, section 3
         beyond = np.maximum(moderated * df / rng.chisquare(df, BOOTSTRAP_DRAWS) - noise, 0.0)
-        pool = np.array(scatter.deviations)
-        pool /= np.sqrt(np.square(pool).mean()) or 1.0
-        shape = rng.choice(pool, draws.shape) * rng.choice((-1.0, 1.0), draws.shape)
+        shape = _shapes(scatter, draws.shape, rng)
         draws *= np.exp(np.clip(np.sqrt(beyond) * shape, -LARGEST_DEVIATION, LARGEST_DEVIATION))
     low, high = np.quantile(np.median(draws, axis=0), ((1 - coverage) / 2, (1 + coverage) / 2))
     if scatter is None and count > 1:
         factor = float(np.exp(min(own**0.5 * _student_median(count, coverage), LARGEST_DEVIATION)))
         low, high = min(low, centre / factor), max(high, centre * factor)
     return min(float(low), centre), max(float(high), centre)
+
+
+def _shapes(scatter: Scatter, size: tuple[int, ...], rng: np.random.Generator) -> Values:
+    """Return deviations of the pool's shape and a standard deviation of 1, either way.
+
+    A small pool has no tails: its values are smeared by a normal kernel (Silverman 1986, equation 3.31) and shrunk back.
+    """
+    pool = np.array(scatter.deviations)
+    pool /= np.sqrt(np.square(pool).mean()) or 1.0
+    width = SMOOTHING * len(pool) ** -0.2
+    values = rng.choice(pool, size) * rng.choice((-1.0, 1.0), size) + width * rng.standard_normal(size)
+    smooth: Values = values / np.sqrt(1 + width**2)
+    return smooth
 
 
 def _fewest_slices(coverage: float) -> int:
@@ -252,10 +347,8 @@ def _student_median(count: int, coverage: float) -> float:
 
     Of two it is Student's t over the square root of 2; beyond, the median scatters more than the mean of which t speaks.
     """
-    rng = np.random.default_rng(0)
-    draws = STUDENT_DRAWS // count
-    medians = np.abs(np.median(rng.standard_normal((count, draws)), axis=0))
-    return float(np.quantile(medians * np.sqrt((count - 1) / rng.chisquare(count - 1, draws)), coverage))
+    values = np.random.default_rng(0).standard_normal((count, STUDENT_DRAWS // count))
+    return float(np.quantile(np.abs(np.median(values, axis=0)) / values.std(axis=0, ddof=1), coverage))
 
 
 def _resampled_medians(values: Values, draws: int, rng: np.random.Generator) -> Values:

@@ -1,16 +1,28 @@
-"""Doubts about a measured network, each with its remedy, and the grade that they and the scatter between sessions leave.
+"""Doubts about a measured network, each with its remedy, and the grade that they and the interval leave.
 
-`NOTES` inform and leave the grade alone: that there is one session already caps it, and medians do not bend to outliers. All
-other kinds are doubts, which no A has; those of `THROTTLES` make a D. The file is long because it is flat: a function a kind.
+The grade follows from the interval that is printed beside it; each finding caps it. Notes inform and leave it alone; doubts leave
+no A; what may be wrong beyond any interval makes a D. The file is long because it is flat: a function a kind.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from harness.estimates.estimate import Estimate, estimate, reference_latency_ns, session_ratios
+from harness.estimates.clean import (
+    MEMORY_WRONG,
+    STEAL_SHARE,
+    contention,
+    is_contended,
+    is_known,
+    is_seen_free,
+    number,
+    shared_caches_doubt,
+    steal_share,
+    usable_sessions,
+)
+from harness.estimates.estimate import Estimate, estimate, half_width, reference_latency_ns, session_ratios
 from harness.estimates.series import drift_of, tukey, two_modes
 from harness.records import ReferenceLatency, SessionRecord
 from harness.throttling import marked_slices, throttle_signs
@@ -18,6 +30,13 @@ from harness.throttling import marked_slices, throttle_signs
 Kind = Literal[
     "throttled",
     "hot",
+    "contended",
+    "contention-unknown",
+    "steal",
+    "quota",
+    "waited",
+    "shared-caches",
+    "core-moved",
     "reference-drift",
     "one-session",
     "imprecise",
@@ -25,33 +44,33 @@ Kind = Literal[
     "two-modes",
     "drift",
     "outliers",
-    "waited",
     "unpinned",
     "battery",
 ]
 Grade = Literal["A", "B", "C", "D"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-NOTES: frozenset[Kind] = frozenset({"one-session", "outliers"})
-THROTTLES: frozenset[Kind] = frozenset({"throttled", "hot"})
 
-REFERENCE_SHARE = 0.03  # the sentinel: the reference so far off its stored latency
+REFERENCE_SHARE = 0.03  # the sentinel: the reference so far off its latency
+PAIRED_SHARE = 0.3  # up to here paired timing was shown to cancel what slows reference and network alike
 MODES_APART = 0.01  # modes nearer to each other than that are within what an interval allows
 DRIFT_SHARE = 0.01  # within one session; and
 DRIFT_P = 0.001  # so seldom chance: neighbouring slices are not quite independent
 SEVERE_SHARE = 0.1  # of all slices
 WAITED_SHARE = 0.02  # of the time that a session timed
-GRADE_CVS: dict[Grade, float] = {"A": 0.01, "B": 0.03, "C": 0.1}  # between sessions, at most
+GRADE_HALF_WIDTHS: dict[Grade, float] = {"A": 0.01, "B": 0.03, "C": 0.1}  # of the 95 % interval, at most
 
 _FRESH = "measure again with --fresh"
+_ALONE = "stop what else runs on the device, or name other cores with --cores"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A doubt or a note: what was found, with its value, and what a person can do about it."""
+    """A doubt or a note: what was found, with its value, and what a person can do about it; `cap`: the best grade it leaves."""
 
     kind: Kind
     message: str
     remedy: str
+    cap: Grade = "B"
 
 
 def check_network(
@@ -59,37 +78,41 @@ def check_network(
 ) -> list[Finding]:
     """Return what is to be said against one network's estimate from these sessions; at most one finding of each cause.
 
-    Without the stored reference latency its drift is not judged.
+    Only the sessions that make the estimate are judged. Without the reference latency its drift is not.
     """
+    used = usable_sessions(sessions)
     found = [
-        _throttled(sessions),
-        _hot(sessions),
-        *(_reference_drift(sessions, reference) if reference is not None else ()),
+        _throttled(used),
+        _hot(used),
+        _contended(used, len(sessions)),
+        _contention_unknown(used),
+        _steal(used),
+        _quota(used),
+        _waited(used),
+        _shared_caches(used),
+        _core_moved(used),
+        *(_reference_drift(used, reference) if reference is not None else ()),
         _one_session(summary),
         _few_slices(summary),
-        _imprecise(sessions),
-        _two_modes(sessions),
-        _drift(sessions),
-        _outliers(sessions),
-        _waited(sessions),
-        _unpinned(sessions),
-        _battery(sessions),
+        _imprecise(used),
+        _two_modes(used),
+        _drift(used),
+        _outliers(used),
+        _unpinned(used),
+        _battery(used),
     ]
     return [finding for finding in found if finding is not None]
 
 
-def grade(summary: Estimate, findings: Sequence[Finding]) -> Grade:
-    """Return the grade: A up to 1 % between sessions and without a doubt, B up to 3 %, C up to 10 %, else D.
+def grade(width: float | None, findings: Sequence[Finding]) -> Grade:
+    """Return the grade: A for an interval within 1 % of the value, B within 3 %, C within 10 %, else D; no better than any cap.
 
-    D with any sign of throttling; C at best for one session, or without an interval.
+    width: half that of the 95 % interval printed beside the grade, relative to the value; None where there is none: D.
     """
-    kinds = {finding.kind for finding in findings}
-    cv = summary.between_cv
-    if kinds & THROTTLES or (cv is not None and cv > GRADE_CVS["C"]):
-        return "D"
-    if cv is None or cv > GRADE_CVS["B"] or summary.interval is None:
-        return "C"
-    return "B" if cv > GRADE_CVS["A"] or kinds - NOTES else "A"
+    by_width: Grade = "D"
+    if width is not None:
+        by_width = next((letter for letter, most in GRADE_HALF_WIDTHS.items() if width <= most), "D")
+    return max(by_width, *(finding.cap for finding in findings), key="ABCD".index)
 
 
 def _throttled(sessions: Sequence[SessionRecord]) -> Finding | None:
@@ -102,6 +125,7 @@ def _throttled(sessions: Sequence[SessionRecord]) -> Finding | None:
         kind="throttled",
         message=f"throttled in {marked} of {slices} slices" + (f" ({'; '.join(signs)})" if signs else ""),
         remedy=f"cool the device, check its power supply, lower its clock, then {_FRESH}",
+        cap="D",
     )
 
 
@@ -126,6 +150,123 @@ def _hot(sessions: Sequence[SessionRecord]) -> Finding | None:
         message=f"{_of(hot, sessions)} began after {waited_s:.0f} s of waiting although the device was not fit: "
         f"{'; '.join(reasons)}",
         remedy=f"let the device cool or give it a fan, then {_FRESH}",
+        cap="D",
+    )
+
+
+def _contended(used: Sequence[SessionRecord], total: int) -> Finding | None:
+    """The sessions that other programs left too little: of those that make the estimate, or left out beside better ones."""
+    contended = [s for s in used if is_contended(s) and steal_share(s) <= STEAL_SHARE]
+    remedy = f"{_ALONE}; 'harness doctor' says how harness gets ahead of it; then {_FRESH}"
+    if not contended:
+        left_out = total - len(used)
+        message = f"{left_out} of {total} sessions were contended and are left out"
+        return Finding(kind="contended", message=message, remedy=remedy, cap="A") if left_out else None
+    worst = min(map(contention, contended), key=lambda one: one.clean_slices / one.slices)
+    waited = "" if worst.waited_share is None else f", threads waited {worst.waited_share:.0%} of the time"
+    clean = (
+        f"{worst.clean_slices} of {worst.slices} slices are clean"
+        if worst.known
+        else "runs are not told apart"
+    )
+    return Finding(
+        kind="contended",
+        message=f"another program had the core in {_of(contended, used)}: {clean}{waited}",
+        remedy=remedy,
+        cap="D",
+    )
+
+
+def _contention_unknown(sessions: Sequence[SessionRecord]) -> Finding | None:
+    unknown = [session for session in sessions if not is_known(session)]
+    if not unknown:
+        return None
+    message = f"what each run waited for a core is not known in {_of(unknown, sessions)}"
+    is_free = all(is_seen_free(session) for session in unknown)
+    return Finding(
+        kind="contention-unknown",
+        message=f"{message}; as a whole they waited next to nothing" if is_free else message,
+        remedy=f"{_FRESH}; where the system does not tell, see that nothing else runs",
+        cap="B" if is_free else "C",
+    )
+
+
+def _steal(sessions: Sequence[SessionRecord]) -> Finding | None:
+    stolen = [share for session in sessions if (share := steal_share(session)) > STEAL_SHARE]
+    if not stolen:
+        return None
+    return Finding(
+        kind="steal",
+        message=f"the host gave the measured cores to other virtual machines for up to {max(stolen):.1%} of the time in "
+        f"{_of(stolen, sessions)}",
+        remedy=f"wait for a quieter hour or rent cores of your own, then {_FRESH}",
+        cap="D",
+    )
+
+
+def _quota(sessions: Sequence[SessionRecord]) -> Finding | None:
+    short = [quota for session in sessions if (quota := _quota_of(session)) < session.configuration.threads]
+    if not short:
+        return None
+    threads = sessions[0].configuration.threads
+    return Finding(
+        kind="quota",
+        message=f"a CPU quota of {min(short):.3g} cores for {threads} thread{'s' if threads > 1 else ''} in "
+        f"{_of(short, sessions)}: what the threads waited is the quota's, not another program's",
+        remedy="raise the quota (docker --cpus, CPUQuota= of systemd, cpu.max) to the threads and one more",
+    )
+
+
+def _quota_of(session: SessionRecord) -> float:
+    quota = number(session.scheduling.get("quota_cores"))
+    return float("inf") if quota is None else quota
+
+
+def _waited(sessions: Sequence[SessionRecord]) -> Finding | None:
+    """Sessions in which another program took a share of the core, whose runs are left out; not what a quota took."""
+    shares = [
+        share
+        for session in sessions
+        if _quota_of(session) >= session.configuration.threads
+        and (share := contention(session).waited_share) is not None
+    ]
+    long = [share for share in shares if share > WAITED_SHARE]
+    if not long:
+        return None
+    return Finding(
+        kind="waited",
+        message=f"threads waited for a core for up to {max(long):.1%} of the time in {_of(long, sessions)}: another program "
+        "runs on the measured cores",
+        remedy=f"{_ALONE}; then {_FRESH}",
+    )
+
+
+def _shared_caches(sessions: Sequence[SessionRecord]) -> Finding | None:
+    """What programs on other cores do to caches and bandwidth, where a memory probe beside the slices knows it."""
+    slowed = [session for session in sessions if shared_caches_doubt(session) > 0]
+    if not slowed:
+        return None
+    slowdown = max(number(session.scheduling.get("memory_slowdown")) or 0.0 for session in slowed)
+    doubt = max(shared_caches_doubt(session) for session in slowed)
+    return Finding(
+        kind="shared-caches",
+        message=f"memory was up to {slowdown:.0%} slower than alone in {_of(slowed, sessions)}: programs on other cores may have "
+        f"moved the ratio by {doubt:.1%}, and its interval is wider by that",
+        remedy=f"stop what else runs on the device, then {_FRESH}",
+        cap="C" if slowdown > MEMORY_WRONG else "B",
+    )
+
+
+def _core_moved(sessions: Sequence[SessionRecord]) -> Finding | None:
+    moved = [session for session in sessions if not set(session.cores) <= set(session.configuration.cores)]
+    if not moved:
+        return None
+    elsewhere = sorted({core for session in moved for core in session.cores})
+    named = ",".join(map(str, sessions[0].configuration.cores))
+    return Finding(
+        kind="core-moved",
+        message=f"{_of(moved, sessions)} ran on core {','.join(map(str, elsewhere))}, not on {named}: the system took cores away",
+        remedy="name cores that stay, with --cores; 'harness doctor' lists them",
     )
 
 
@@ -139,28 +280,45 @@ def _reference_drift(sessions: Sequence[SessionRecord], reference: ReferenceLate
         found.append(
             Finding(
                 kind="reference-drift",
-                message=f"the reference ran up to {max(slower):.1%} slower than its stored latency in {_of(slower, sessions)}; "
-                "ratios stay valid, wall times do not speak of a quiet device",
+                message=f"the reference ran up to {max(slower):.1%} slower than when quiet in {_of(slower, sessions)}; "
+                f"{_what_pairing_does(max(slower))}; wall times do not speak of a quiet device",
                 remedy=f"stop what else runs on the device and let it cool, then {_FRESH}",
+                cap=_drift_cap(max(slower)),
             )
         )
     if faster:
         found.append(
             Finding(
                 kind="reference-drift",
-                message=f"the reference ran up to {-min(faster):.1%} faster than its stored latency in {_of(faster, sessions)}; "
-                "ratios stay valid, the stored latency is not the device's best",
+                message=f"the reference ran up to {-min(faster):.1%} faster than its latency in {_of(faster, sessions)}; "
+                f"{_what_pairing_does(-min(faster))}; that latency is not the device's best",
                 remedy="harness measure --recalibrate",
+                cap=_drift_cap(-min(faster)),
             )
         )
     return found
 
 
+def _what_pairing_does(share: float) -> str:
+    if share < PAIRED_SHARE:
+        return f"paired timing cancels this, shown up to {PAIRED_SHARE:.0%} in docs/performance.md"
+    return f"that paired timing cancels so much was never shown (up to {PAIRED_SHARE:.0%} it was)"
+
+
+def _drift_cap(share: float) -> Grade:
+    return "A" if share < PAIRED_SHARE else "C"
+
+
 def _one_session(summary: Estimate) -> Finding | None:
-    if summary.sessions > 1:
+    if summary.processes > 1:
         return None
-    message = "1 session: how this network scatters from process to process is unknown"
-    return Finding(kind="one-session", message=message, remedy="harness measure --level screen")
+    known = "taken from other networks" if summary.is_pooled else "unknown"
+    return Finding(
+        kind="one-session",
+        message=f"measured in 1 process: how this network scatters from process to process is {known}",
+        remedy="harness measure --level screen",
+        cap="A" if summary.is_pooled else "C",
+    )
 
 
 def _few_slices(summary: Estimate) -> Finding | None:
@@ -168,7 +326,10 @@ def _few_slices(summary: Estimate) -> Finding | None:
         return None
     message = f"{summary.slices} slices carry no interval"
     return Finding(
-        kind="few-slices", message=message, remedy="harness measure --level final, whose sessions last longer"
+        kind="few-slices",
+        message=message,
+        remedy="harness measure --level final, whose sessions last longer",
+        cap="D",
     )
 
 
@@ -177,13 +338,16 @@ def _imprecise(sessions: Sequence[SessionRecord]) -> Finding | None:
     worst, planned, stops = 0.0, 0.0, []
     for session in sessions:
         aim = session.plan.get("half_width")
-        interval = None if session.stop == "precision" else estimate([session]).interval
-        if interval is None or not isinstance(aim, float | int):
+        if session.stop == "precision" or not isinstance(aim, float | int):
             continue
-        half_width = (interval[1] - interval[0]) / (interval[0] + interval[1])
-        if half_width > aim:
+        summary = estimate([session])
+        interval = summary.interval
+        if interval is None:
+            continue
+        width = half_width(summary.ratio, interval)
+        if width > aim:
             stops.append(session.stop)
-            worst, planned = max((worst, planned), (half_width, float(aim)))
+            worst, planned = max((worst, planned), (width, float(aim)))
     if not stops:
         return None
     return Finding(
@@ -230,23 +394,7 @@ def _outliers(sessions: Sequence[SessionRecord]) -> Finding | None:
         kind="outliers",
         message=f"{severe} of {slices} slices are severe outliers (beyond 3 interquartile ranges); medians do not bend to them",
         remedy="stop what else runs on the device",
-    )
-
-
-def _waited(sessions: Sequence[SessionRecord]) -> Finding | None:
-    shares = [
-        waited_s / session.loop_s
-        for session in sessions
-        if (waited_s := _number(session.conditions_after.get("waited_s"))) is not None and session.loop_s > 0
-    ]
-    long = [share for share in shares if share > WAITED_SHARE]
-    if not long:
-        return None
-    return Finding(
-        kind="waited",
-        message=f"threads waited for a core for up to {max(long):.1%} of the time in {_of(long, sessions)}: another program "
-        "runs on the measured cores",
-        remedy=f"stop that program or name other cores with --cores, then {_FRESH}",
+        cap="A",
     )
 
 
@@ -279,7 +427,3 @@ def _battery(sessions: Sequence[SessionRecord]) -> Finding | None:
 
 def _of(some: Sequence[object], sessions: Sequence[SessionRecord]) -> str:
     return f"{len(some)} of {len(sessions)} session{'s' if len(sessions) > 1 else ''}"
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

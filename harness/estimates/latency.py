@@ -1,17 +1,20 @@
-"""Latencies as a person reads them: estimates of stored sessions times the stored reference latency."""
+"""Latencies as a person reads them: estimates of stored sessions times the reference latency, each with its uncertainty."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import median
+from statistics import NormalDist, median
 
+from harness.estimates.clean import usable_sessions
 from harness.estimates.estimate import (
     COVERAGE,
     Estimate,
     Scatter,
     WallTime,
+    combined_interval,
     estimate,
+    half_width,
     scatter_of,
     session_ratios,
     wall_time,
@@ -28,8 +31,10 @@ SCATTER_NETWORKS = 200  # are enough to tell how sessions of a configuration sca
 class Latency:
     """One network on one configuration.
 
-    `latency_ms` with its interval, of 95 % if nothing else was asked for (None below 6 slices), and its grade, A to D, with what
-    speaks against it; wall times are what a user feels. `session_medians` are the ratios of each session alone, oldest first.
+    `latency_ms` with its interval, of 95 % if nothing else was asked for (None below 6 slices), and its grade, A to D, with
+    what speaks against it; the interval holds the uncertainty of the reference latency, too, which that of the `estimate`, a
+    ratio, does not have. Wall times are what a user feels. `session_medians` are the ratios of each session alone, oldest
+    first.
     """
 
     configuration: Configuration
@@ -56,7 +61,7 @@ def latencies(
 ) -> list[Latency]:
     """Return what is stored of a configuration, fastest first; nothing while its reference latency is missing.
 
-    `coverage`: the probability that the intervals are meant to hold with.
+    A network of which no slice is clean has no latency. `coverage`: the probability that the intervals are meant to hold with.
     """
     reference = store.reference_latency(configuration)
     if reference is None:
@@ -71,7 +76,9 @@ def latencies(
         by_network: dict[str, list[SessionRecord]] = {}
         for session in store.sessions(configuration, batch, purpose=purpose):
             by_network.setdefault(session.graph_hash, []).append(session)
-        rows += [_latency(one, reference, scatter, coverage) for one in by_network.values()]
+        rows += [
+            _latency(one, reference, scatter, coverage) for one in by_network.values() if usable_sessions(one)
+        ]
     return sorted(rows, key=lambda row: row.latency_ms)
 
 
@@ -135,22 +142,35 @@ def _latency(
 ) -> Latency:
     summary = estimate(sessions, scatter)
     findings = check_network(sessions, summary, reference)
-    reference_ms = reference.latency_ns / 1e6
     # Findings and grades speak of the 95 % interval, whatever is shown.
-    interval = (
-        summary.interval if coverage == COVERAGE else estimate(sessions, scatter, coverage=coverage).interval
-    )
+    graded_ms = _interval_ms(summary, reference, COVERAGE)
+    interval_ms = graded_ms
+    if coverage != COVERAGE:
+        interval_ms = _interval_ms(estimate(sessions, scatter, coverage=coverage), reference, coverage)
+    latency_ms = summary.ratio * reference.latency_ns / 1e6
     return Latency(
         configuration=reference.configuration,
         architecture=sessions[0].architecture,
         graph_hash=sessions[0].graph_hash,
-        latency_ms=summary.ratio * reference_ms,
-        interval_ms=interval and (interval[0] * reference_ms, interval[1] * reference_ms),
-        grade=grade(summary, findings),
+        latency_ms=latency_ms,
+        interval_ms=interval_ms,
+        grade=grade(None if graded_ms is None else half_width(latency_ms, graded_ms), findings),
         findings=tuple(findings),
         estimate=summary,
-        session_medians=tuple(median(session_ratios(session)) for session in sessions),
+        session_medians=tuple(median(ratios) for session in sessions if (ratios := session_ratios(session))),
         wall=wall_time(sessions),
         first_run_ms=min(session.first_run_ns for session in sessions) / 1e6,
         measured_utc=sessions[-1].started_utc,
     )
+
+
+def _interval_ms(
+    summary: Estimate, reference: ReferenceLatency, coverage: float
+) -> tuple[float, float] | None:
+    """Return the interval in ms, with the reference's own uncertainty."""
+    if summary.interval is None:
+        return None
+    reach = NormalDist().inv_cdf((1 + coverage) / 2) * (reference.sd or 0.0)
+    low, high = combined_interval(summary.ratio, summary.interval, reach)
+    reference_ms = reference.latency_ns / 1e6
+    return low * reference_ms, high * reference_ms

@@ -7,6 +7,7 @@ tells what share of it the process waited; the quietest cores are taken.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,7 @@ class CoreRequest:
     def of(cls, answer: Mapping[str, Any]) -> CoreRequest:
         """Return the request that fits an agent's answer to `permissions`. Raises: LinkError."""
         try:
-            grants = [dict(grant) for grant in answer["requests"]]
+            grants = [dict(grant) for grant in answer["grants"]]
             best = next((str(grant["method"]) for grant in grants if grant["verified"] is True), "")
             refusals = tuple(f"{grant['method']}: {grant['reason']}" for grant in grants if grant["reason"])
         except (KeyError, TypeError, ValueError) as error:
@@ -44,42 +45,59 @@ class CoreRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuietCores:
-    """The cores that a worker takes: the quietest of those allowed, and what their probe waited, a share (None: not known)."""
+    """The cores that a worker takes, the quietest of those allowed, and what probes of them waited.
+
+    `taken`: the share of the time that other programs take from a process that asks for nothing; `waited`: that which a process
+    waits that asks as the worker does. None: not known.
+    """
 
     cores: tuple[int, ...]
+    taken: float | None
     waited: float | None
-    quota_cores: float | None
-    scheduling: Mapping[str, Any]
+    quota_cores: float | None = None
 
     @classmethod
     def of(cls, answer: Mapping[str, Any], threads: int) -> QuietCores:
         """Check an agent's answer to `quiet`. Raises: LinkError."""
         try:
-            cores = tuple(answer["cores"])
-            shares = [answer["waited"].get(str(core)) for core in cores]
-            quota = answer.get("quota_cores")
+            cores, quota = tuple(answer["cores"]), answer.get("quota_cores")
             if len(cores) != threads or not all(type(core) is int and core >= 0 for core in cores):
                 raise ValueError(f"cores {cores} for {threads} threads")
-            if not all(share is None or 0 <= float(share) <= 1 for share in shares):
-                raise ValueError(f"shares of time {shares}")
             if quota is not None and not 0 < float(quota) < 1e6:
                 raise ValueError(f"a quota of {quota!r} cores")
+            taken = _most(answer["waited"], cores)
+            asking = _most(answer["waited_asking"], cores) if "waited_asking" in answer else taken
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise LinkError(f"the agent broke the protocol in its answer to quiet: {error}") from error
-        known = [float(share) for share in shares if share is not None]
         return cls(
-            cores=cores,
-            waited=max(known) if known else None,
-            quota_cores=None if quota is None else float(quota),
-            scheduling={} if quota is None else {"quota_cores": float(quota)},
+            cores=cores, taken=taken, waited=asking, quota_cores=None if quota is None else float(quota)
         )
 
 
-class CoreGate:
-    """Wait for a free core, patiently at first; a campaign whose cores never get free is refused before it begins."""
+def _most(shares: Mapping[str, Any], cores: tuple[int, ...]) -> float | None:
+    """Return the largest share of the cores; None where none is known. Raises: ValueError."""
+    known = [float(shares[str(core)]) for core in cores if str(core) in shares]
+    if not all(0 <= share <= 1 for share in known):
+        raise ValueError(f"shares of time {known}")
+    return max(known, default=None)
 
-    def __init__(self, device: str, say: Callable[[str], None], cancel: threading.Event) -> None:
-        self._device, self._say, self._cancel = device, say, cancel
+
+class CoreGate:
+    """Wait for a free core, patiently at first; a campaign whose cores never get free is refused before it begins.
+
+    `say` tells of the wait as it goes on; `tell` what a person is to know in any case.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        say: Callable[[str], None],
+        tell: Callable[[str], None],
+        cancel: threading.Event,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock_s = clock_s
+        self._device, self._say, self._tell, self._cancel = device, say, tell, cancel
         self._patience_s = PATIENCE_S
         self._has_begun = False
 
@@ -90,38 +108,57 @@ class CoreGate:
 
         Raises: DeviceError when none is free before the campaign's first session, within half a minute.
         """
+        started_s = self._clock_s()
         waited_s = 0.0
         quiet = probe()
+        if not self._has_begun and (quiet.taken or 0.0) > FREE_SHARE:
+            self._tell(self._situation(quiet, request))
         while is_busy(quiet) and waited_s < self._patience_s and not self._cancel.is_set():
-            self._say(
-                f"{self._trouble(quiet, request)}; waiting for it, {self._patience_s - waited_s:.0f} s more"
-            )
+            self._say("waiting for a free core")
             if self._cancel.wait(POLL_S):
                 break
-            waited_s += POLL_S
             quiet = probe()
-        if self._has_begun or not is_busy(quiet):
-            self._patience_s = max(0.0, self._patience_s - waited_s) if self._has_begun else PATIENCE_S
-        elif (quiet.waited or 0.0) > HOPELESS_SHARE and not self._cancel.is_set():
+            waited_s = self._clock_s() - started_s
+        if self._has_begun:
+            self._patience_s = max(0.0, self._patience_s - waited_s)
+        elif is_busy(quiet) and (quiet.waited or 0.0) > HOPELESS_SHARE and not self._cancel.is_set():
             raise DeviceError(
-                f"device {self._device!r}: {self._trouble(quiet, request)}, and did not stop for {waited_s:.0f} s; "
-                f"{self._remedy(request)}"
+                f"device {self._device!r}: {_trouble(quiet)}, and did not stop for {waited_s:.0f} s; {self._remedy(request)}"
             )
         self._has_begun = True
-        found: dict[str, Any] = {"cores": list(quiet.cores), "waited": quiet.waited, "waited_s": waited_s}
+        found = {
+            "cores": list(quiet.cores),
+            "taken": quiet.taken,
+            "waited": quiet.waited,
+            "waited_s": waited_s,
+        }
         return quiet, found
 
-    def _trouble(self, quiet: QuietCores, request: CoreRequest) -> str:
-        cores = ",".join(map(str, quiet.cores))
-        name = f"core {cores} is" if len(quiet.cores) == 1 else f"cores {cores} are"
-        asked = f" although {request.method} scheduling was asked for" if request.method else ""
-        return f"{name} busy: another program takes {quiet.waited:.0%} of the time{asked}"
+    def _situation(self, quiet: QuietCores, request: CoreRequest) -> str:
+        """Return how busy the cores are, what that means, and what to do."""
+        if is_busy(quiet):
+            return f"{_trouble(quiet)}: waiting for it, {PATIENCE_S:.0f} s at most; {self._remedy(request)}"
+        if quiet.quota_cores is not None and quiet.quota_cores < len(quiet.cores):
+            return (
+                f"a CPU quota of {quiet.quota_cores:g} cores holds harness back for {quiet.taken:.0%} of the time; runs "
+                "that it interrupts do not count, so that this takes longer: lift the quota"
+            )
+        return (
+            f"{_trouble(quiet)}, but yields to {request.method} scheduling, which was asked for (then {quiet.waited:.0%}); "
+            "what still gets in between does not count"
+        )
 
     def _remedy(self, request: CoreRequest) -> str:
         others = "stop that program, or name free cores with --cores"
         if request.method:
             return others
         return f"{others}; 'harness doctor --device {self._device}' says what lets harness get ahead of it"
+
+
+def _trouble(quiet: QuietCores) -> str:
+    cores = ",".join(map(str, quiet.cores))
+    name = f"core {cores} is" if len(quiet.cores) == 1 else f"cores {cores} are"
+    return f"{name} busy: another program takes {quiet.taken or quiet.waited:.0%} of the time"
 
 
 def is_busy(quiet: QuietCores) -> bool:

@@ -17,13 +17,27 @@ from typing import Any
 import sqlalchemy as sa
 
 from harness.errors import StoreError
+from harness.estimates.reference import Level, calibration_sd, pool_reference, reference_level_ns
 from harness.records import Configuration, Failure, ReferenceLatency, SessionRecord
 from harness.store.digests import sessions_digest
 from harness.store.raw import pack_raw, unpack_raw
-from harness.store.tables import CAMPAIGNS, CONFIGURATIONS, FAILURES, REFERENCE_LATENCIES, SESSIONS
+from harness.store.tables import (
+    CAMPAIGNS,
+    CONFIGURATIONS,
+    FAILURES,
+    RECALIBRATIONS,
+    REFERENCE_LATENCIES,
+    SESSIONS,
+)
 
-VERSION = "0002"  # of the schema: the newest of migrations/versions
+VERSION = "0003"  # of the schema: the newest of migrations/versions
 BUSY_TIMEOUT_S = 30.0
+LEVEL_PURPOSES = (
+    "network",
+    "segment",
+    "trained",
+    "calibration",
+)  # of sessions that tell the reference's latency
 _HASHES_A_QUERY = 500  # below every database's limit of bound parameters
 _SCHEMA_LOCK = 0x6861726E  # "harn": any number that all harnesses share
 
@@ -96,15 +110,13 @@ class Store:
         with self._begin() as connection:
             _insert_session(connection, session)
 
-    def add_reference(self, reference: ReferenceLatency, sessions: Sequence[SessionRecord]) -> None:
-        """Keep a reference latency with the sessions that it comes from; from now on it is the configuration's."""
+    def start_recalibration(self, configuration: Configuration, started_utc: str) -> None:
+        """Note that a configuration's reference latency is measured anew: only sessions from now on tell it."""
         with self._begin() as connection:
-            configuration_id = 0
-            for session in sessions:
-                configuration_id = _insert_session(connection, session)
-            values = {key: value for key, value in _shallow(reference).items() if key != "configuration"}
             connection.execute(
-                REFERENCE_LATENCIES.insert().values(configuration_id=configuration_id, **values)
+                RECALIBRATIONS.insert().values(
+                    configuration_id=_configuration_id(connection, configuration), started_utc=started_utc
+                )
             )
 
     def add_failure(self, failure: Failure) -> None:
@@ -171,8 +183,50 @@ class Store:
         with self._begin() as connection:
             return sessions_digest(connection, configuration.digest, purposes)
 
+    def reference_levels(self, configuration: Configuration) -> list[Level]:
+        """Return the reference's level in each session of a configuration since it was last recalibrated, oldest first.
+
+        While nothing has been measured since, those of before count.
+        """
+        query = (
+            sa.select(SESSIONS.c.reference_ns, SESSIONS.c.started_utc, SESSIONS.c.process)
+            .join(CONFIGURATIONS)
+            .where(CONFIGURATIONS.c.digest == configuration.digest)
+            .where(SESSIONS.c.purpose.in_(LEVEL_PURPOSES))
+            .where(SESSIONS.c.reference_ns.is_not(None))
+            .order_by(SESSIONS.c.started_utc)
+        )
+        marks = (
+            sa.select(RECALIBRATIONS.c.started_utc)
+            .join(CONFIGURATIONS)
+            .where(CONFIGURATIONS.c.digest == configuration.digest)
+            .order_by(RECALIBRATIONS.c.started_utc.desc())
+        )
+        with self._begin() as connection:
+            rows = connection.execute(query).all()
+            starts = [row[0] for row in connection.execute(marks)]
+        levels = [Level(latency_ns=row[0], started_utc=row[1], process=row[2] or "") for row in rows]
+        for start in starts:
+            if later := [level for level in levels if level.started_utc >= start]:
+                return later
+        return levels
+
     def reference_latency(self, configuration: Configuration) -> ReferenceLatency | None:
-        """Return the reference latency of a configuration that was measured last, None when it never was."""
+        """Return the reference latency of a configuration, pooled from its sessions; None where none was measured.
+
+        Of a store that older versions wrote, and nothing since: the one that they measured last.
+        """
+        levels = self.reference_levels(configuration)
+        if levels:
+            latency_ns, sd = pool_reference(levels)
+            return ReferenceLatency(
+                configuration=configuration,
+                latency_ns=latency_ns,
+                session_id="",
+                measured_utc=levels[-1].started_utc,
+                sessions=len(levels),
+                sd=sd,
+            )
         query = (
             sa.select(REFERENCE_LATENCIES)
             .join(CONFIGURATIONS)
@@ -184,8 +238,12 @@ class Store:
             row = connection.execute(query).mappings().one_or_none()
         if row is None:
             return None
-        names = [name for name in ReferenceLatency.__slots__ if name != "configuration"]
-        return ReferenceLatency(configuration=configuration, **{name: row[name] for name in names})
+        names = ("latency_ns", "session_id", "measured_utc", "sessions", "spread")
+        return ReferenceLatency(
+            configuration=configuration,
+            sd=calibration_sd(row["spread"], row["sessions"]),
+            **{name: row[name] for name in names},
+        )
 
     def failures(self, device: str | None = None, campaign_id: str | None = None) -> list[Failure]:
         """Return failures, oldest first; of one device, one campaign, or all."""
@@ -300,16 +358,19 @@ def _configuration_id(connection: sa.Connection, configuration: Configuration) -
     return int(connection.execute(query).scalar_one())
 
 
-def _insert_session(connection: sa.Connection, session: SessionRecord) -> int:
+def _insert_session(connection: sa.Connection, session: SessionRecord) -> None:
     configuration_id = _configuration_id(connection, session.configuration)
     columns = {column.name for column in SESSIONS.columns}
     values = {key: value for key, value in _shallow(session).items() if key in columns}
     connection.execute(
         SESSIONS.insert().values(
-            id=session.session_id, configuration_id=configuration_id, raw=pack_raw(session), **values
+            id=session.session_id,
+            configuration_id=configuration_id,
+            raw=pack_raw(session),
+            reference_ns=reference_level_ns(session),
+            **values,
         )
     )
-    return configuration_id
 
 
 def _shallow(record: Any) -> dict[str, Any]:

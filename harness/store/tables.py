@@ -53,18 +53,29 @@ SESSIONS = sa.Table(
     sa.Column("agent_digest", sa.String(64)),
     sa.Column("purpose", sa.Text),
     sa.Column("raw", sa.LargeBinary),  # zlib of JSON: harness.store.raw
+    # What pools the reference's latency without reading raw samples; NULL in rows of before schema 0003.
+    sa.Column("reference_ns", sa.Float),
+    sa.Column("process", sa.Text),
 )
 
 REFERENCE_LATENCIES = sa.Table(
     "reference_latencies",
     METADATA,
-    sa.Column("id", sa.Integer, primary_key=True),  # the last one of a configuration is in use
+    sa.Column("id", sa.Integer, primary_key=True),  # of versions before schema 0003: the last one is in use
     sa.Column("configuration_id", sa.Integer, sa.ForeignKey("configurations.id")),
     sa.Column("latency_ns", sa.Float),
     sa.Column("session_id", sa.String(36), sa.ForeignKey("sessions.id")),
     sa.Column("measured_utc", sa.Text),
     sa.Column("sessions", sa.Integer),
     sa.Column("spread", sa.Float),
+)
+
+RECALIBRATIONS = sa.Table(
+    "recalibrations",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("configuration_id", sa.Integer, sa.ForeignKey("configurations.id")),
+    sa.Column("started_utc", sa.Text),
 )
 
 FAILURES = sa.Table(

@@ -82,10 +82,10 @@ def test_a_probe_leaves_the_agent_where_and_what_it_was():
     def state():
         return os.sched_getaffinity(0), os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)
 
-    before = state(), os.getsid(0), len(os.listdir("/proc/self/fd"))
+    before = state(), os.getsid(0), len(list(Path("/proc/self/fd").iterdir()))
     for request in (None, "realtime", "autogroup", "nice"):
         probe_cores([CORE], request, 0.01)
-    assert (state(), os.getsid(0), len(os.listdir("/proc/self/fd"))) == before
+    assert (state(), os.getsid(0), len(list(Path("/proc/self/fd").iterdir()))) == before
 
 
 def test_a_child_that_gets_no_turn_is_the_busiest_of_all(monkeypatch):

@@ -20,7 +20,7 @@ import numpy as np
 from made_records import CAMPAIGN, CONFIGURATION, make_session, make_slice
 
 from harness.commands.app import main
-from harness.records import Configuration, ReferenceLatency
+from harness.records import Configuration
 from harness.store import Store
 from space import Architecture
 from space.sampling import select_models
@@ -97,17 +97,9 @@ def add_sessions(
 
 
 def calibrate(store: Store, configuration: Configuration) -> None:
-    """Store a made-up reference latency of 5 ms."""
-    session = make_session(number=2, purpose="calibration", configuration=configuration)
-    store.add_reference(
-        ReferenceLatency(
-            configuration=configuration,
-            latency_ns=REFERENCE_NS,
-            session_id=session.session_id,
-            measured_utc=session.started_utc,
-        ),
-        [session],
-    )
+    """Store a made-up session of the reference against itself, of 5 ms."""
+    slices = [make_slice([REFERENCE_NS] * 5, [REFERENCE_NS] * 2, [REFERENCE_NS] * 2)] * 12
+    store.add_session(make_session(slices, number=2, purpose="calibration", configuration=configuration))
 
 
 def new_store(path: Path) -> Store:

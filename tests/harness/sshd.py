@@ -81,6 +81,7 @@ def start_sshd(
         "LogLevel VERBOSE",
         f'AuthorizedKeysFile "{folder / "authorized_keys"}"',
         *(f'HostKey "{folder / f"host_{kind}"}"' for kind in host_key_kinds),
+        f"SetEnv HARNESS_LOCK_NAME=tests-{os.getpid()}-{port}",  # a machine of its own
         *settings,
     ]
     (folder / "sshd_config").write_text("\n".join(lines) + "\n")

@@ -313,6 +313,7 @@ def some(seed: int) -> SpaceLatencies:
         low=values - 1,
         high=values + 1,
         measured=values < 0.5,
+        supported=values < 0.9,
         grades=np.where(values < 0.5, "B", ""),
         about=dict.fromkeys(kept_latencies.ABOUT, seed),
     )

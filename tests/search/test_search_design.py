@@ -36,7 +36,9 @@ def test_the_mean_variance_is_the_mean_of_every_networks_own() -> None:
         variance.measure(index)
         assert before - variance.mean == pytest.approx(gain / (1 + leverage), rel=1e-5)
     twice = mean_variance(MINI, np.array([3, 11]), np.array([2.0, 1.0]))
-    assert variance.mean == pytest.approx(twice, rel=1e-5), "measured twice is measured with twice the precision"
+    assert variance.mean == pytest.approx(twice, rel=1e-5), (
+        "measured twice is measured with twice the precision"
+    )
 
 
 def test_a_space_too_large_to_list_has_designs_too_and_too_many_networks_are_refused() -> None:

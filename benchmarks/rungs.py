@@ -5,8 +5,8 @@
 Made-up devices, nothing measured: each op costs what it likes in each stage, pairs of ops within a block or across a reduction
 take or save some percent, and a measured ratio has noise of 0.7 %. Every rung is fitted on the same measured networks
 and judged on 2,000 random ones without noise; the regret of a rule is the error of the rung that it chooses over
-the least error of any rung, less 1. Rules: the one up to 4f57e14 (the simplest within one standard error of the best mean, one deal
-of the folds) and paired differences over four deals at several levels, with and without weights for the space.
+the least error of any rung, less 1. Rules: the one up to 4f57e14 (the simplest within one standard error of the best mean, one
+deal of the folds) and paired differences over four deals at several levels, with and without weights for the space.
 """
 
 from __future__ import annotations
@@ -19,18 +19,20 @@ from machine import describe_machine
 from numpy.typing import NDArray
 
 from search.latency import ladder as ladders
+from search.latency.design import least_variance_design
 from search.latency.features import block_digits, block_features, pair_features, standardised
 from search.latency.ladder import fit_ladder, space_weights
 from search.latency.rungs import RUNGS
 from space import BLOX
-from space.sampling import select_models
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
 NOISE = 0.007
 JUDGES = 2_000
 LEVELS = (0.0, 0.25, 0.5, 1.0, 1.65)
-DEVICES: Mapping[str, tuple[float, float, float]] = {  # interactions within a block and across stages; scatter of stages
+DEVICES: Mapping[
+    str, tuple[float, float, float]
+] = {  # interactions within a block and across stages; scatter of stages
     "additive": (0.0, 0.0, 0.1),
     "pairs 2 %": (0.02, 0.0, 0.1),
     "pairs 5 %": (0.05, 0.0, 0.4),
@@ -47,7 +49,7 @@ def main() -> None:
     print(describe_machine())
     names = ["one standard error", *(f"paired {level:g}" for level in LEVELS), "paired 0.5, weights"]
     print(f"{'device':<12}{'networks':>9}  " + "".join(f"{name:>20}" for name in names) + "   least error")
-    for count in (45, 90, 200):
+    for count in (45, 90):
         for device, sizes in DEVICES.items():
             regrets, least = zip(*(_regrets(sizes, count, seed) for seed in range(draws)), strict=True)
             cells = "".join(f"{value:20.1%}" for value in np.mean(regrets, axis=0))
@@ -68,7 +70,9 @@ def made_space(within: float, across: float, scatter: float, seed: int) -> tuple
     borders = _unit(rng.normal(size=(2, 9)))
     factor = sum(borders[stage, 3 * ends[:, stage] + begins[:, stage + 1]] for stage in range(2))
     total: FloatArray = (0.25 + blocks[np.arange(3), digits].sum(axis=1)) * np.exp(across * factor / 2**0.5)
-    alone = 1.05 * blocks * np.exp(rng.normal(0, 0.02, blocks.shape))  # each part with an overhead and noise of its own
+    alone = (
+        1.05 * blocks * np.exp(rng.normal(0, 0.02, blocks.shape))
+    )  # each part with an overhead and noise of its own
     parts: FloatArray = 0.3 + alone[np.arange(3), digits].sum(axis=1)
     return total, parts
 
@@ -80,8 +84,7 @@ def _unit(values: FloatArray) -> FloatArray:
 def _regrets(sizes: tuple[float, float, float], count: int, seed: int) -> tuple[list[float], float]:
     """Return each rule's regret on one device, and the least error of any rung."""
     (truth, parts), rng = made_space(*sizes, seed), np.random.default_rng((seed, 1))
-    order = [a.index for a in select_models(f"design:5@{seed}", BLOX)]
-    measured = np.array(order[:count])
+    measured = least_variance_design(BLOX, count, seed)
     ratios = truth[measured] * np.exp(rng.normal(0, NOISE, count))
     sums = parts if seed % 2 else None  # half of the users measure the segments, too
     everything = _with(4, lambda: fit_ladder(measured, ratios, parts_sum=sums))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.commands.accuracies import AccuracySource, load
@@ -81,6 +81,13 @@ def join(
     return Joined(table=table, behind=behind, notes=tuple(notes_on(table, behind)))
 
 
+def with_far_networks(joined: Joined) -> Joined:
+    """Return the same with networks that are unlike any measured one, for a search that measures what it recommends."""
+    costs = {name: replace(cost, supported=None) for name, cost in joined.table.costs.items()}
+    table = replace(joined.table, costs=costs)
+    return Joined(table=table, behind=joined.behind, notes=tuple(notes_on(table, joined.behind)))
+
+
 def _space(configurations: Sequence[Configuration]) -> SpaceConfig:
     from harness.commands.prediction import space_of
     from space import BLOX
@@ -129,6 +136,8 @@ def notes_on(table: Table, behind: Mapping[str, Behind]) -> list[str]:
     """Return what is missing or doubtful in a table; nothing of it is left out in silence."""
     import numpy as np
 
+    from space import Architecture
+
     count, accuracy = len(table.config), table.accuracy
     missing = int(np.isnan(accuracy.values).sum())
     notes = []
@@ -140,6 +149,11 @@ def notes_on(table: Table, behind: Mapping[str, Behind]) -> list[str]:
         if unknown := int(np.isnan(cost.values).sum()):
             notes.append(
                 f"{name}: {unknown:,} of {count:,} networks have no latency, measured or predicted; they meet no constraint on it"
+            )
+        if cost.supported is not None and (far := np.flatnonzero(~cost.supported).tolist()):
+            notes.append(
+                f"{name}: {len(far):,} of {count:,} networks are unlike any that was measured, such as "
+                f"{Architecture.from_index(far[0], table.config)}: left out; --verify takes them in and measures the best"
             )
         if one.doubtful:
             notes.append(f"{name}: {doubt_note(one)}")

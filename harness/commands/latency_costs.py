@@ -130,6 +130,7 @@ def stored_latency(
         high=found.high,
         coverage=latencies.coverage,
         measured=found.measured,
+        supported=found.supported,
         grades=found.grades,
     )
     return cost, behind
@@ -219,24 +220,27 @@ def computed_latencies(
     measured = load_measured(store, configuration, coverage=latencies.coverage, doubtful=latencies.doubtful)
     count = len(measured.config)
     values, low, high = (np.full(count, np.nan) for _ in range(3))
+    supported = np.ones(count, dtype=np.bool_)
     ladder: Ladder | None = None
     apart_segments = Doubtful()
     if not latencies.measured_only and len(measured.indices) >= FEWEST:
         segments, apart_segments = graded_segments(store, configuration, doubtful=latencies.doubtful)
         ladder = fit(measured, segments=segments)
         prediction = ladder.predict(np.arange(count), coverage=latencies.coverage)
-        for column, ratios in ((values, prediction.ratios), (low, prediction.low), (high, prediction.high)):
-            column[:] = ratios * measured.reference_ms
+        supported = prediction.supported.copy()
+        values, low, high = measured.milliseconds(prediction, latencies.coverage)
     is_measured = np.zeros(count, dtype=np.bool_)
     grades = np.full(count, NOT_MEASURED, dtype="<U1")
     for index, row in zip(measured.indices.tolist(), measured.rows, strict=True):
         is_measured[index], grades[index], values[index] = True, row.grade, row.latency_ms
         low[index], high[index] = row.interval_ms or (np.nan, np.nan)
+    supported |= is_measured
     return SpaceLatencies(
         values=values,
         low=low,
         high=high,
         measured=is_measured,
+        supported=supported,
         grades=grades,
         about=facts_of(store, configuration, measured, apart_segments)
         | {

@@ -18,25 +18,56 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from search.latency.features import FloatArray
     from search.latency.judging import Errors
     from search.latency.ladder import Ladder, Prediction
     from space import SpaceConfig
 
 HOLD_OUT_SHARE = 0.2
 HOLD_OUT_FROM = 40  # measured networks; of fewer, all are needed to fit
+JUDGES = "sample:300@20"  # random networks whose beginning campaigns measure to judge by, kept apart from the fit that they judge
+JUDGES_FROM = 20  # of fewer, a share of all measured networks judges
+JUDGES_MEASURED = (
+    0.8  # of the beginning of that sample: some fail, but mostly others tell nothing of random networks
+)
+UNKNOWN_SD = 0.1  # of a ratio without an interval, relative: measured in too few slices to tell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What is stored of a configuration's networks, in the order of `indices`; `doubtful` are those of grade D."""
+    """What is stored of a configuration's networks, in the order of `indices`; `doubtful` are those of grade D.
+
+    `sds`: the relative standard deviation of each ratio, by its own interval. `reference_sd`: that of the reference latency.
+    """
 
     configuration: Configuration
     config: SpaceConfig
     reference_ms: float
     indices: NDArray[np.int64]
     ratios: NDArray[np.float64]
+    sds: NDArray[np.float64]
     rows: tuple[Latency, ...]
     doubtful: Doubtful = field(default_factory=Doubtful)
+    reference_sd: float = 0.0
+
+    def reference_reach(self, coverage: float) -> float:
+        """Return how far the reference latency may be off with this probability, relative: in every millisecond alike."""
+        from statistics import NormalDist
+
+        return self.reference_sd * NormalDist().inv_cdf((1 + coverage) / 2)
+
+    def milliseconds(
+        self, prediction: Prediction, coverage: float
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return predicted latencies with intervals of this coverage, each (n,): the reference's uncertainty is in them."""
+        import numpy as np
+
+        reach, ratios = self.reference_reach(coverage), prediction.ratios
+        with np.errstate(divide="ignore"):
+            below = np.hypot(np.log(ratios / prediction.low), reach)
+            above = np.hypot(np.log(prediction.high / ratios), reach)
+        values = ratios * self.reference_ms
+        return values, values * np.exp(-below), values * np.exp(above)
 
     def ceiling(self) -> Errors | None:
         """Return how well two sessions of a network agree, over the networks that have two; None without ten of them."""
@@ -51,11 +82,15 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
-    """How the chosen predictor did on networks that it was fitted without: `coverage` is the share inside its 90 % intervals."""
+    """How the chosen predictor did on networks that it was fitted without: `coverage` is the share inside its 90 % intervals.
+
+    `random`: whether they are a random sample of the space, and not of what somebody chose to measure.
+    """
 
     errors: Errors
     mape_interval: tuple[float, float]
     coverage: float
+    random: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,8 +174,10 @@ def measured_networks(
         reference_ms=reference.latency_ns / 1e6,
         indices=indices,
         ratios=np.array([row.estimate.ratio for row in trusted]),
+        sds=np.array([_relative_sd(row, coverage) for row in trusted]),
         rows=tuple(trusted),
         doubtful=apart,
+        reference_sd=reference.sd or 0.0,
     )
 
 
@@ -149,6 +186,30 @@ def doubt_text(apart: Doubtful, configuration: Configuration) -> str:
     if apart.taken:
         return str(apart)
     return f"{apart}; measure again ({measure_command(configuration)} --fresh --models ...), or take them in with --doubtful"
+
+
+def _relative_sd(row: Latency, coverage: float) -> float:
+    from statistics import NormalDist
+
+    if row.estimate.interval is None:
+        return UNKNOWN_SD
+    low, high = row.estimate.interval
+    return (high - low) / 2 / NormalDist().inv_cdf((1 + coverage) / 2) / row.estimate.ratio
+
+
+def judges_among(measured: Measured) -> NDArray[np.bool_]:
+    """Return which measured networks are judges, bool (n,): those of `JUDGES` as far as nearly all are measured."""
+    import numpy as np
+
+    from space.sampling import select_models
+
+    kind, _, rest = JUDGES.partition(":")
+    count, _, seed = rest.partition("@")
+    text = f"{kind}:{min(int(count), len(measured.config))}@{seed}"
+    drawn = np.array([architecture.index for architecture in select_models(text, measured.config)])
+    shares = np.isin(drawn, measured.indices).cumsum() / np.arange(1, len(drawn) + 1)
+    enough = np.flatnonzero(shares >= JUDGES_MEASURED)
+    return np.isin(measured.indices, drawn[: enough[-1] + 1 if len(enough) else 0])
 
 
 def load_segments(store: Store, configuration: Configuration) -> dict[str, float]:
@@ -199,6 +260,7 @@ def fit(
     return fit_ladder(
         measured.indices if places is None else measured.indices[places],
         measured.ratios if places is None else measured.ratios[places],
+        sds=measured.sds if places is None else measured.sds[places],
         config=config,
         parts_sum=parts_sum(segments, config) if complete else None,
         prior=prior,
@@ -221,6 +283,8 @@ def predict_space(
     """
     import numpy as np
 
+    from search.latency.rungs import FEWEST
+
     measured = load_measured(store, configuration, doubtful=doubtful)
     check_enough(measured)
     everywhere = np.arange(len(measured.config))
@@ -237,12 +301,14 @@ def predict_space(
     segments, apart_segments = graded_segments(store, configuration, doubtful=doubtful)
     ladder = fit(measured, segments=segments, prior=guess, seed=seed)
     held_out, count = None, len(measured.indices)
-    if count >= HOLD_OUT_FROM:
-        apart = np.isin(
-            np.arange(count), np.random.default_rng(seed).permutation(count)[: round(HOLD_OUT_SHARE * count)]
-        )
+    apart = judges_among(measured)
+    is_random = apart.sum() >= JUDGES_FROM and (~apart).sum() >= FEWEST
+    if not is_random:
+        drawn = np.random.default_rng(seed).permutation(count)[: round(HOLD_OUT_SHARE * count)]
+        apart = np.isin(np.arange(count), drawn)
+    if is_random or count >= HOLD_OUT_FROM:
         rest = fit(measured, ~apart, segments=segments, prior=guess, seed=seed)
-        held_out = judge_on(rest, measured.indices[apart], measured.ratios[apart])
+        held_out = judge_on(rest, measured.indices[apart], measured.ratios[apart], random=is_random)
     return SpaceTable(
         measured=measured,
         ladder=ladder,
@@ -256,8 +322,10 @@ def predict_space(
     )
 
 
-def judge_on(ladder: Ladder, indices: NDArray[np.int64], ratios: NDArray[np.float64]) -> HeldOut:
-    """Judge a ladder on networks that it was fitted without."""
+def judge_on(
+    ladder: Ladder, indices: NDArray[np.int64], ratios: NDArray[np.float64], *, random: bool
+) -> HeldOut:
+    """Judge a ladder on networks that it was fitted without, a `random` sample of the space or not."""
     from search.latency.judging import judge, mape_interval
 
     found = ladder.predict(indices)
@@ -266,6 +334,7 @@ def judge_on(ladder: Ladder, indices: NDArray[np.int64], ratios: NDArray[np.floa
         errors=judge(found.ratios, ratios),
         mape_interval=mape_interval(found.ratios, ratios),
         coverage=float(inside.mean()),
+        random=random,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import hypot
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -122,7 +123,7 @@ def latency_sums(
     check_enough(measured)
     segments, apart = graded_segments(store, configuration, doubtful=doubtful)
     parts = segments if len(segments) == len(all_segments(config)) else None
-    fitted = fit_additive(measured.indices, measured.ratios, config=config, parts=parts)
+    fitted = fit_additive(measured.indices, measured.ratios, sds=measured.sds, config=config, parts=parts)
     known = {}
     for index, row in zip(measured.indices.tolist(), measured.rows, strict=True):
         low, high = row.interval_ms or (np.nan, np.nan)
@@ -138,7 +139,7 @@ def latency_sums(
                 constant=fitted.constant * measured.reference_ms,
             ),
         ),
-        margin=fitted.margin(coverage),
+        margin=hypot(fitted.margin(coverage), measured.reference_reach(coverage)),
         coverage=coverage,
         known=known,
     )

@@ -1,6 +1,6 @@
 """The ladder's rungs that are sums over blocks, for spaces too large to predict network by network.
 
-All of `search.latency.rungs` but `transfer` and `boosted` are such sums, and are fitted here to the same numbers without an
+All of `search.latency.rungs` but `transfer` and `borders` are such sums, and are fitted here to the same numbers without an
 array over the space: what a line or a ridge needs to know of the space, means and deviations, are sums over stages, too.
 They are judged and chosen as `search.latency.ladder` does.
 """
@@ -23,12 +23,15 @@ from search.latency.rungs import RUNGS, Rung, Training, line, origin_of
 from space import BLOX, SpaceConfig
 from space.costs import block_costs, fixed_cost
 
+SAMPLE = 2_000  # networks of the space that stand for all
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Additive:
     """A latency predictor that is a sum: `constant` and what the block of each stage adds, `blocks` (stages, B), in ratios.
 
-    `chosen` is the rung, `errors` its cross-validated errors, `scores` (measured,) the relative ones.
+    `chosen` is the rung, `errors` its cross-validated errors, `scores` (measured,) the relative ones as of a network of mean
+    leverage.
     """
 
     config: SpaceConfig
@@ -48,26 +51,31 @@ def fit_additive(
     ratios: ArrayLike,
     *,
     config: SpaceConfig = BLOX,
+    sds: ArrayLike | None = None,
     parts: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> Additive:
     """Judge the rungs that are sums on measured networks (n,) and their ratios (n,), choose one, fit it on all.
 
-    `parts`: the ratio of every segment, by its text, as in `search.latency.parts`; without it rungs that need it are left out.
+    `sds` (n,): as for `fit_ladder`. `parts`: the ratio of every segment, by its text, as in `search.latency.parts`; without it
+    rungs that need it are left out.
 
     Raises:
         ConfigError: as `fit_ladder` and `parts_by_block`.
     """
-    ladder = fit_ladder(indices, ratios, config=config, seed=seed, rungs=additive_rungs(config, parts))
+    ladder = fit_ladder(
+        indices, ratios, sds=sds, config=config, seed=seed, rungs=additive_rungs(config, parts)
+    )
     point = ladder.point.point
     assert isinstance(point, Linear) and point.guess is None  # each rung below returns such a sum
+    places = np.random.default_rng(seed).integers(len(config), size=SAMPLE)  # for the mean leverage
     return Additive(
         config=config,
         chosen=ladder.chosen,
         constant=point.constant,
         blocks=point.blocks,
         errors=ladder.errors,
-        scores=ladder.scores,
+        scores=ladder.scores * np.sqrt(1 + ladder.point.leverage(places).mean()),
     )
 
 

@@ -1,8 +1,8 @@
 """Which networks to measure so that the predictions of the whole space vary least: designs, and what to measure next.
 
-The criterion is the mean variance of all predictions (I-optimality: Fedorov 1972, Theory of Optimal Experiments; Jones & Goos 2012,
-"I-optimal versus D-optimal split-plot designs"), of the linear model of `search.latency.ridge` with products of features within
-each block, and with what that model expects of a device before anything is measured.
+The criterion is the mean variance of all predictions (I-optimality: Fedorov 1972, Theory of Optimal Experiments; Jones & Goos
+2012, "I-optimal versus D-optimal split-plot designs"), of the linear model of `search.latency.ridge` with products of features
+within each block, and with what that model expects of a device before anything is measured.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ class Variance:
 def least_variance_design(config: SpaceConfig = BLOX, count: int = 90, seed: int = 0) -> IndexArray:
     """Return `count` networks to measure, indices of shape (count,), so that predictions of the whole space vary least.
 
-    Chosen one after the other, each the one that lowers the mean variance most: so any first part is a design as well. The seed decides
-    between networks that are alike.
+    Chosen one after the other, each the one that lowers the mean variance most: so any first part is a design as well. The seed
+    decides between networks that are alike.
 
     Raises:
         ConfigError: the count is below 1 or more than the space has networks.
@@ -111,7 +111,8 @@ def least_variance_design(config: SpaceConfig = BLOX, count: int = 90, seed: int
 
 
 def mean_variance(config: SpaceConfig, indices: IndexArray, weights: FloatArray | None = None) -> float:
-    """Return the mean variance of all predictions of a space after networks (n,) were measured, each once or with `weights` (n,)."""
+    """Return the mean variance of all predictions of a space after networks (n,) were measured, each once or with `weights`
+    (n,)."""
     variance = Variance(config, indices[:0])
     for place, index in enumerate(indices.tolist()):
         variance.measure(index, 1.0 if weights is None else float(weights[place]))
@@ -133,7 +134,9 @@ def _prior_covariance(config: SpaceConfig, width: int) -> FloatArray:
     columns = 2 * len(config.ops) + 3
     main = 1 + config.stages * columns
     known, shared = square[:main, :main], square[:main, main:]
-    precision = known - shared @ np.linalg.solve(square[main:, main:], shared.T)  # the mean costs integrated out
+    precision = known - shared @ np.linalg.solve(
+        square[main:, main:], shared.T
+    )  # the mean costs integrated out
     precision[0, 0] = CONSTANT / EXPECTED
     covariance = np.eye(1 + config.stages * width) / EXPECTED
     stages = np.arange(config.stages)[:, None] * width

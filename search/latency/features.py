@@ -57,7 +57,9 @@ def border_features(config: SpaceConfig) -> FloatArray:
     """
     ops, blocks = config.ops, config.blocks
     ends = np.array([[float(op == block.op1) for op in ops] for block in blocks])
-    begins = np.array([[float(op in (block.ops if not block.prev else block.ops[:1])) for op in ops] for block in blocks])
+    begins = np.array(
+        [[float(op in (block.ops if not block.prev else block.ops[:1])) for op in ops] for block in blocks]
+    )
     products = (ends[:, None, :, None] * begins[None, :, None, :]).reshape(len(blocks) ** 2, -1)
     return standardised(products).reshape(len(blocks), len(blocks), -1)
 

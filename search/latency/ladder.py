@@ -29,7 +29,9 @@ BoolArray = NDArray[np.bool_]
 CHUNK = 8192  # networks predicted at once: at 400 measured ones, 26 MB an array
 REPEATS = 4  # of the folds, each dealt anew: halves what the deal alone adds to the difference of two rungs
 TOLD = 0.25  # standard errors: benchmarks/rungs.py
-FAR = 1.5  # an interval so many times as wide as of nine in ten networks held out is of a network far from them
+FAR = (
+    1.5  # an interval so many times as wide as of nine in ten networks held out is of a network far from them
+)
 USUAL = 0.9  # the share of networks held out whose leverage is usual
 SOFT = 0.01  # keeps weights finite where a feature was hardly measured
 LEAST_WEIGHT = 0.1
@@ -128,8 +130,8 @@ class Ladder:
         seen = rows_of(table, block_digits(self.known.config, self.indices)).any(axis=0)
         unseen = np.where(seen, 0.0, 1.0).reshape(self.known.config.stages, -1) @ table.T  # (stages, B)
         digits = block_digits(self.known.config, indices)
-        count = unseen[np.arange(self.known.config.stages), digits].sum(axis=1)
-        return near & (count == 0)
+        near &= unseen[np.arange(self.known.config.stages), digits].sum(axis=1) == 0
+        return near
 
 
 def fit_ladder(
@@ -146,9 +148,10 @@ def fit_ladder(
     """Judge every rung on the same folds, choose one, fit it on all measured networks.
 
     `indices` and `ratios` (n,): measured networks and their latency over the reference network's. `sds` (n,): the relative
-    standard deviation of each ratio; see `noise` for what it changes. `parts_sum` and `prior` (len(config),): see `Known`; rungs that
-    need one are skipped without it. Chosen is the rung of least mean absolute percentage error as expected of the whole space, or a
-    simpler one where the difference between the two, on the same networks, is within its own noise: see `choose`.
+    standard deviation of each ratio; see `noise` for what it changes. `parts_sum` and `prior` (len(config),): see `Known`;
+    rungs that need one are skipped without it. Chosen is the rung of least mean absolute percentage error as expected of the
+    whole space, or a simpler one where the difference between the two, on the same networks, is within its own noise: see
+    `choose`.
 
     Raises:
         ConfigError: too few networks, a network twice or not in the space, a ratio not finite and above 0,
@@ -164,9 +167,7 @@ def fit_ladder(
         prior=_whole("prior", prior, config),
     )
     ladder = {rung.name: rung for rung in (RUNGS if rungs is None else rungs)}
-    training = Training(
-        known=known, indices=places, ratios=measured, weights=np.ones(len(places)), seed=seed
-    )
+    training = Training(known=known, indices=places, ratios=measured, weights=np.ones(len(places)), seed=seed)
     deviations = check_sds(sds, len(places))
     with threadpool_limits(
         limits=1
@@ -193,8 +194,8 @@ def choose(errors: Mapping[str, FloatArray], weights: FloatArray) -> str:
 def space_weights(config: SpaceConfig, indices: IndexArray) -> FloatArray:
     """Return weights (n,) with which measured networks stand for the whole space, none negative, of mean 1.
 
-    The calibration estimator (Deville & Sarndal 1992): the weights nearest to equal ones with which each feature is as frequent as
-    in the space. A random sample or a Latin square needs none; a design or picks do.
+    The calibration estimator (Deville & Sarndal 1992): the weights nearest to equal ones with which each feature is as frequent
+    as in the space. A random sample or a Latin square needs none; a design or picks do.
     """
     rows = rows_of(block_features(config), block_digits(config, indices))
     goal = np.tile(block_features(config).mean(axis=0), config.stages)
@@ -278,9 +279,7 @@ def _discounted(held_out: FloatArray, measured: FloatArray, sds: FloatArray) -> 
     return discounted(held_out, measured, model_sd(measured / held_out - 1, sds), sds)
 
 
-def _scores(
-    held_out: FloatArray, measured: FloatArray, sds: FloatArray, leverage: FloatArray
-) -> FloatArray:
+def _scores(held_out: FloatArray, measured: FloatArray, sds: FloatArray, leverage: FloatArray) -> FloatArray:
     """Return |measured - predicted| / predicted, as of a network of leverage 0 and usual precision."""
     errors = measured / held_out - 1
     model = model_sd(errors, sds, leverage)

@@ -39,8 +39,8 @@ def check_sds(sds: ArrayLike | None, count: int) -> FloatArray:
 def model_sd(errors: FloatArray, sds: FloatArray, leverage: FloatArray | None = None) -> float:
     """Return the predictor's own relative standard deviation, from held-out relative errors (n,) and `sds` (n,).
 
-    That at which the median of |error| over its expected deviation is a normal's; 0 where the measurements explain all. `leverage`
-    (n,): see `expected_sds`. The median, so that a few bad errors do not make all weights equal.
+    That at which the median of |error| over its expected deviation is a normal's; 0 where the measurements explain all.
+    `leverage` (n,): see `expected_sds`. The median, so that a few bad errors do not make all weights equal.
     """
     low, high = 0.0, float(np.abs(errors).max()) / MEDIAN
     if np.median(_standardised(errors, expected_sds(0.0, sds, leverage))) <= MEDIAN:
@@ -68,8 +68,9 @@ def fit_weights(model: float, sds: FloatArray) -> FloatArray:
     variance = model**2 + sds**2
     if not np.any(variance):
         return np.ones(len(sds))
-    weights = 1 / np.maximum(variance, variance.max() * 1e-6)
-    return weights / weights.mean()
+    weights: FloatArray = 1 / np.maximum(variance, variance.max() * 1e-6)
+    weights /= weights.mean()
+    return weights
 
 
 def discounted(held_out: FloatArray, measured: FloatArray, model: float, sds: FloatArray) -> FloatArray:

@@ -52,11 +52,12 @@ def allocate(
     new_sd: float,
     again_only: bool = False,
 ) -> IndexArray:
-    """Return which `count` networks to measure next, shape (count,): ones of the ladder again, or new ones; the most useful first.
+    """Return which `count` networks to measure next, shape (count,): ones of the ladder again, or new ones; the most useful
+    first.
 
     `sds` (n,): the relative standard deviation of each ratio that the ladder was fitted on; `new_sd`: what one more
-    measurement of any network has. Measuring again only helps as far as the measurement and not the model is what is uncertain, whose
-    own part is taken from the ladder's scores. `again_only`: no new ones. No network comes twice.
+    measurement of any network has. Measuring again only helps as far as the measurement and not the model is what is uncertain,
+    whose own part is taken from the ladder's scores. `again_only`: no new ones. No network comes twice.
 
     Raises:
         ConfigError: deviations are not one for each network or not above 0, or there are fewer networks than the count.

@@ -1,9 +1,9 @@
 """Linear predictors over stages and blocks: what parts cost is not negative, and relative errors are small.
 
-Columns are raw features, 0 or 1 in each stage, so that a coefficient is the time of a part: an op in a slot, a sum of feature maps, the
-block's input kept until a later op reads it. None of these can save time on its own, so they are fitted as not negative, and
-so is the constant: stem, reductions and head. What can save time is two parts together, as when a runtime fuses an op with the
-sum after it: products of features have either sign.
+Columns are raw features, 0 or 1 in each stage, so that a coefficient is the time of a part: an op in a slot, a sum of feature
+maps, the block's input kept until a later op reads it. None of these can save time on its own, so they are fitted as not
+negative, and so is the constant: stem, reductions and head. What can save time is two parts together, as when a runtime fuses
+an op with the sum after it: products of features have either sign.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ JITTER = 1e-9  # of the mean diagonal: where features say the same, any split be
 class Linear:
     """Predict a ratio as `constant`, what the block of each stage adds, and `slope` times a guess, but never below `floor`.
 
-    `blocks` has shape (stages, B), `guess` (len(config),); without a guess it is None. `borders` (stages - 1, B, B): what the blocks
-    of a stage and of the next add together, if anything.
+    `blocks` has shape (stages, B), `guess` (len(config),); without a guess it is None. `borders` (stages - 1, B, B): what the
+    blocks of a stage and of the next add together, if anything.
     """
 
     config: SpaceConfig
@@ -108,7 +108,8 @@ class Guess:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Solved:
-    """A regression's coefficients `theta` (k,), their `covariance` (k, k) for noise of 1, and those of its random effects (m,)."""
+    """A regression's coefficients `theta` (k,), their `covariance` (k, k) for noise of 1, and those of its random effects
+    (m,)."""
 
     theta: FloatArray
     covariance: FloatArray
@@ -171,8 +172,8 @@ def fit_corrected(
 ) -> Fitted:
     """Fit a line through a guess, and by a shrunk ridge what parts cost more or less than it says, but never less than nothing.
 
-    Two configurations differ in what an op costs by some share of the cost. So a feature may differ by as much as its effect within
-    the guess, but no less than by the typical one: a device may find dear what costs another nothing.
+    Two configurations differ in what an op costs by some share of the cost. So a feature may differ by as much as its effect
+    within the guess, but no less than by the typical one: a device may find dear what costs another nothing.
     """
     table, stages = block_features(config), np.arange(config.stages)
     sizes = feature_sizes(table, guess.blocks)  # (stages, F)
@@ -186,9 +187,7 @@ def fit_corrected(
         return np.hstack([feature_rows(config, places), beside[:, None]])
 
     level = float(np.exp(np.log(ratios).mean()))
-    solved = solve(
-        (level / ratios)[:, None] * columns(indices), weights, guess_penalty(config, table, sizes)
-    )
+    solved = solve((level / ratios)[:, None] * columns(indices), weights, guess_penalty(config, table, sizes))
     constant, slope = level * solved.theta[0], level * solved.theta[-1]
     slopes = level * solved.theta[1:-1].reshape(config.stages, -1)
     point = Linear(
@@ -255,9 +254,9 @@ def solve(
 ) -> Solved:
     """Fit theta >= 0 so that columns (n, k) @ theta come to 1, with a share of |penalty @ theta|**2 that the data call for.
 
-    `weights` (n,); `products` (n, m): columns of coefficients of either sign that are shrunk as penalties of 1 each are. The share
-    is that of most restricted likelihood, the penalty read as what is expected of theta before anything is measured (Patterson &
-    Thompson 1971, Biometrika 58; MacKay 1992, "Bayesian interpolation"): from 10 to 45 networks it erred less than
+    `weights` (n,); `products` (n, m): columns of coefficients of either sign that are shrunk as penalties of 1 each are. The
+    share is that of most restricted likelihood, the penalty read as what is expected of theta before anything is measured
+    (Patterson & Thompson 1971, Biometrika 58; MacKay 1992, "Bayesian interpolation"): from 10 to 45 networks it erred less than
     leave-one-out, whose best share follows single bad measurements. The likelihood leaves out that theta is not negative.
     """
     from scipy.optimize import nnls
@@ -269,7 +268,9 @@ def solve(
         spectrum, turn = np.linalg.eigh(effects @ effects.T)
         spectrum, rows, targets = np.maximum(spectrum, 0.0), turn.T @ rows, turn.T @ targets
     square, expected = penalty.T @ penalty, int(np.linalg.matrix_rank(penalty))
-    unexpected = columns.shape[1] - expected  # coefficients of which nothing is expected, such as the constant
+    unexpected = (
+        columns.shape[1] - expected
+    )  # coefficients of which nothing is expected, such as the constant
     best, found = np.inf, None
     for strength in PENALTIES:
         noise = 1 + spectrum / strength  # (n,)
@@ -301,8 +302,8 @@ def fit_line(
 ) -> tuple[float, float]:
     """Return slope and intercept of the line through (x, ratios), each (n,), with the least squared relative errors.
 
-    The slope is not negative, and with `from_zero` nor is the intercept. `weights` (n,): of the relative errors. Where x is constant
-    the slope is 0.
+    The slope is not negative, and with `from_zero` nor is the intercept. `weights` (n,): of the relative errors. Where x is
+    constant the slope is 0.
     """
     weights = ratios**-2.0 * (1.0 if weights is None else weights)
     centre = np.average(x, weights=weights)

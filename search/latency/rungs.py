@@ -110,7 +110,10 @@ RUNGS: tuple[Rung, ...] = (
     Rung(name="affine", meaning="a line through the sum of parts", fit=fit_affine, needs="parts_sum"),
     Rung(name="ridge", meaning="what each op and wiring costs, by stage", fit=fit_structured),
     Rung(
-        name="corrected", meaning="affine, corrected by a shrunk ridge", fit=fit_sum_corrected, needs="parts_sum"
+        name="corrected",
+        meaning="affine, corrected by a shrunk ridge",
+        fit=fit_sum_corrected,
+        needs="parts_sum",
     ),
     Rung(
         name="transfer",
@@ -128,10 +131,11 @@ def line(training: Training, x: Callable[[IndexArray], FloatArray], origin: floa
     seen, ratios = x(training.indices) - origin, training.ratios
     slope, intercept = fit_line(seen, ratios, training.weights, from_zero=True)
     rows = np.column_stack([seen, np.ones(len(seen))]) * (np.sqrt(training.weights) / ratios)[:, None]
+    covariance = np.asarray(np.linalg.pinv(rows.T @ rows), dtype=np.float64)
     return Fitted(
         point=lambda places: intercept + slope * (x(places) - origin),
         columns=lambda places: np.column_stack([x(places) - origin, np.ones(len(places))]),
-        covariance=np.linalg.pinv(rows.T @ rows),
+        covariance=covariance,
     )
 
 

@@ -98,7 +98,11 @@ class ScriptedLink:
         self.jobs: list[dict[str, Any]] = []
         self.asked_quiet: list[tuple[tuple[int, ...], int, str]] = []  # cores, threads, request
         self.probed = self.reopened = self.evicted = self.asked_permissions = 0
+        self.forgotten = 0
         self.clock_s = 0.0
+        self.run_error: Exception | None = None  # what ends a job after all was told
+        self.is_mute = False  # jobs end well and tell nothing
+        self.order: list[int] | None = None  # the numbers that the next job's networks are given
         self.evict_errors: list[Exception] = []
         self.send_errors: list[Exception] = []
         self.on_reopen: Callable[[], None] = lambda: None
@@ -140,7 +144,8 @@ class ScriptedLink:
         return 0
 
     def forget_parts(self) -> None:
-        """Do nothing."""
+        """Count."""
+        self.forgotten += 1
 
     def evict(self, max_bytes: int) -> dict[str, Any]:
         """Count, or fail as the script says."""
@@ -173,7 +178,8 @@ class ScriptedLink:
         on_event({"event": "loaded", "which": "reference", "load_ns": 1, "first_run_ns": 1})
         measured = 0
         run = Run()
-        for number, network in enumerate(job["networks"]):
+        order, self.order = self.order or range(len(job["networks"])), None
+        for number, network in [] if self.is_mute else zip(order, job["networks"], strict=False):
             run = self._runs.pop(0) if len(self._runs) > 1 else self._runs[0]
             self.ran.append(network["parts"][0])
             run.before()
@@ -188,6 +194,8 @@ class ScriptedLink:
             measured += 1
             if run.is_contended:
                 break
+        if self.run_error is not None:
+            raise self.run_error
         return {"measured": measured, "cores": job["cores"], "conditions_after": dict(run.after)}
 
     def _events(self, run: Run, job: Mapping[str, Any], number: int) -> list[dict[str, Any]]:

@@ -1,49 +1,107 @@
-"""How well two campaigns agree on the networks that both measured: the paired ratio against plain wall medians.
+"""How far two fresh stores agree: whole tables of predicted latencies, and the reference latencies that make milliseconds.
 
-    harness measure --store first.sqlite; harness measure --store second.sqlite
-    python benchmarks/agreement.py first.sqlite second.sqlite
+    python benchmarks/agreement.py FOLDER --measure     # a fresh store of both runtimes, 90 networks each: some 3 minutes
+    python benchmarks/agreement.py FOLDER --calibrate   # a small one, 12 networks each: tells of the reference alone
+    python benchmarks/agreement.py FOLDER               # compares all that FOLDER holds
 
-Prints, for each runtime, Spearman's rank correlation and the median difference of either estimate between the stores.
+Call the first two at different hours, on a machine as it is. For every pair of stores and each runtime: Spearman's rank
+correlation and median difference of the predicted ratios of all networks, the median difference of milliseconds, and the share
+of the second table's milliseconds inside the first one's 90 % intervals. Of all stores: the differences of their
+reference latencies over the uncertainties that they state, whose standard deviation is 1 where these are honest.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
+import time
+from itertools import combinations
+from pathlib import Path
 
 import numpy as np
+from campaigns import run
+from machine import describe_machine
 from scipy.stats import spearmanr
 
-from harness.estimates.latency import Latency, latencies
+from harness.campaign import Options
+from harness.commands.prediction import SpaceTable, predict_space
+from harness.levels import QUICK
+from harness.records import Configuration, ReferenceLatency
 from harness.store import Store
+from search.latency.intervals import COVERAGE
+
+TABLE, SMALL = "design:2@1", "sample:12@5"
+RUNTIMES = ("onnxruntime", "tflite")
+TARGETS = (
+    "targets: ratios Spearman >= 0.99 and within 0.7 % in the median, milliseconds within 1 % in the median; standardised "
+    "differences\nof at least 20 pairs of reference latencies with a standard deviation of 1 +- 0.25"
+)
 
 
 def main() -> None:
-    """Compare two stores and print the table."""
+    """Measure a store, or compare those that are there."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("stores", nargs=2)
-    first, second = (rows_by_network(url) for url in parser.parse_args().stores)
-    runtimes = sorted({key[0] for key in first.keys() & second.keys()})
-    if not runtimes:
-        sys.exit("the stores have no network in common")
-    print(f"{'runtime':<14}{'networks':>9}{'estimate':>14}{'Spearman':>10}{'median difference':>19}")
-    for runtime in runtimes:
-        keys = sorted(key for key in first.keys() & second.keys() if key[0] == runtime)
-        pairs = [(first[key], second[key]) for key in keys]
-        ratios = np.array([(a.estimate.ratio, b.estimate.ratio) for a, b in pairs])
-        walls_ms = np.array([(a.wall.median_ms, b.wall.median_ms) for a, b in pairs])
-        for name, values in (("paired ratio", ratios), ("wall median", walls_ms)):
-            rank = spearmanr(values[:, 0], values[:, 1]).statistic
-            difference = np.median(np.abs(values[:, 0] / values[:, 1] - 1))
-            print(f"{runtime:<14}{len(keys):>9}{name:>14}{rank:>10.3f}{difference:>18.1%}")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--measure", action="store_true", help="add a fresh store with whole tables")
+    parser.add_argument("--calibrate", action="store_true", help="add a small store, for the reference alone")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    if arguments.measure or arguments.calibrate:
+        kind, selection = ("table", TABLE) if arguments.measure else ("small", SMALL)
+        path = arguments.folder / f"{time.strftime('%m%d-%H%M%S')}-{kind}.sqlite"
+        store = Store(str(path))
+        for runtime in RUNTIMES:
+            outcome = run([selection], store, Options(runtimes=(runtime,), level=QUICK), seed=None)
+            print(f"{path.name}: {runtime}, {outcome.measured} sessions in {outcome.elapsed_s:.0f} s")
+        store.close()
+        return
+    print(describe_machine())
+    stores = {path.stem: Store(str(path)) for path in sorted(arguments.folder.glob("*.sqlite"))}
+    for runtime in RUNTIMES:
+        known = {name: one for name, store in stores.items() if (one := configuration_of(store, runtime))}
+        tables = {name: predict_space(stores[name], known[name]) for name in known if name.endswith("-table")}
+        print(f"\n{runtime}: {len(known)} stores")
+        print(f"{'whole tables':<38}{'Spearman':>9}{'ratios':>8}{'factor':>8}{'ms':>7}{'inside 90 %':>13}")
+        for first, second in combinations(tables, 2):
+            print(f"{first + ' / ' + second:<38}{compared(tables[first], tables[second])}")
+        references = {name: stores[name].reference_latency(known[name]) for name in known}
+        print_references({name: one for name, one in references.items() if one is not None})
+    print(f"\n{TARGETS}")
 
 
-def rows_by_network(url: str) -> dict[tuple[str, str], Latency]:
-    """Return what a store holds, by runtime and graph hash."""
-    store = Store(url)
-    rows = [row for configuration in store.configurations() for row in latencies(store, configuration)]
-    store.close()
-    return {(row.configuration.runtime, row.graph_hash): row for row in rows}
+def configuration_of(store: Store, runtime: str) -> Configuration | None:
+    """Return the configuration of a runtime in a store that holds one of each."""
+    return next((one for one in store.configurations() if one.runtime == runtime), None)
+
+
+def compared(first: SpaceTable, second: SpaceTable) -> str:
+    """Return how two tables agree: ranks, ratios after their common factor, that factor, milliseconds, intervals."""
+    a, b = first.prediction, second.prediction
+    logs = np.log(b.ratios / a.ratios)
+    factor = float(np.median(logs))
+    (ours_ms, low_ms, high_ms), (theirs_ms, _, _) = (
+        table.measured.milliseconds(table.prediction, COVERAGE) for table in (first, second)
+    )
+    off_ms = np.abs(theirs_ms / ours_ms - 1)
+    inside = ((low_ms <= theirs_ms) & (theirs_ms <= high_ms)).mean()
+    rank = spearmanr(a.ratios, b.ratios).statistic
+    return f"{rank:9.4f}{np.median(np.abs(logs - factor)):8.2%}{factor:8.2%}{np.median(off_ms):7.2%}{inside:13.0%}"
+
+
+def print_references(references: dict[str, ReferenceLatency]) -> None:
+    """Print reference latencies, and how their differences compare with what they state of themselves."""
+    for name, one in references.items():
+        print(
+            f"  {name:<36}{one.latency_ns / 1e6:8.4f} ms +- {one.sd or float('nan'):.2%}, {one.sessions} sessions"
+        )
+    scores = [
+        np.log(b.latency_ns / a.latency_ns) / np.hypot(a.sd, b.sd)
+        for a, b in combinations(references.values(), 2)
+        if a.sd and b.sd
+    ]
+    if scores:
+        # of pairs the mean is 0 by symmetry: which store stands first means nothing
+        spread = float(np.sqrt(np.mean(np.square(scores))))
+        print(f"  standardised differences of {len(scores)} pairs: standard deviation {spread:.2f}")
 
 
 if __name__ == "__main__":

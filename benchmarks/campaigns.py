@@ -13,6 +13,7 @@ from harness.commands.sources import ExportedModels, select_models
 from harness.devices import Device, Format, LocalDevice
 from harness.errors import HarnessError
 from harness.store import Store
+from harness.uses import Use
 
 
 class Silent:
@@ -21,15 +22,26 @@ class Silent:
     def state(self, device: str, text: str) -> None:
         """Show nothing."""
 
+    def tell(self, device: str, text: str) -> None:
+        """Show nothing."""
+
     def begin(self, device: str, units: int) -> None:
         """Show nothing."""
 
     def advance(self, device: str, text: str) -> None:
         """Show nothing."""
 
+    def refine(self, device: str, use: Use, left: int) -> None:
+        """Show nothing."""
+
 
 def run(
-    selection: Sequence[str], store: Store, options: Options, device: Device | None = None, *, seed: int = 0
+    selection: Sequence[str],
+    store: Store,
+    options: Options,
+    device: Device | None = None,
+    *,
+    seed: int | None = 0,
 ) -> Outcome:
     """Measure what the store lacks of a selection on a device, by default this machine; exit when that failed.
 

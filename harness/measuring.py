@@ -73,6 +73,7 @@ class Measuring:
     redone: int = 0
     _redos: int = REDOS_A_UNIT
     _conditions: Mapping[str, Any] | None = None  # the latest known, None when they are too old to trust
+    _is_distrusted: bool = False  # said so while a worker ran, whose end does not undo it
 
     def measure(self, units: Sequence[Unit], plan: Plan, take: Take) -> None:
         """Measure units of one use in one worker, and hand each result on as it comes.
@@ -111,8 +112,9 @@ class Measuring:
             units = again
 
     def distrust(self) -> None:
-        """Ask the device anew for its conditions before the next session."""
+        """Ask the device anew for its conditions before the next worker."""
         self._conditions = None
+        self._is_distrusted = True
 
     def failure(self, unit: Unit, kind: str, message: str) -> Failure:
         """Return a failure of a unit, now."""
@@ -236,11 +238,13 @@ class Measuring:
                 changed = changes(result, event)
                 take(unit, self._changed(unit, changed) if changed else result)
 
+        self._is_distrusted = False
         summary = client.run(job, on_event)
         if builder.done == 0:
             raise LinkError("the agent broke the protocol: it ended a job without a word of any network")
         conditions = summary.get("conditions_after")
-        self._conditions = conditions if isinstance(conditions, Mapping) else None
+        is_known = isinstance(conditions, Mapping) and not self._is_distrusted
+        self._conditions = conditions if is_known else None
 
     def _changed(self, unit: Unit, changed: str) -> Failure:
         message = (

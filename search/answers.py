@@ -115,7 +115,7 @@ def nearest(table: Table, constraints: Sequence[Constraint], *, confident: bool 
         ]
         worst = np.max(np.stack(excess), axis=0)  # NaN where one is unknown
     accuracy = table.accuracy.values
-    known = np.flatnonzero(np.isfinite(worst) & ~np.isnan(accuracy))
+    known = np.flatnonzero(np.isfinite(worst) & ~np.isnan(accuracy) & table.supported)
     if not len(known):
         return None
     index = int(known[np.lexsort((-accuracy[known], worst[known]))[0]])

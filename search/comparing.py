@@ -30,6 +30,7 @@ from search.regrets import Compared, Run, compared, regret
 from search.table import Table
 
 POOL = 100  # random networks that a proxy chooses from
+RANDOM = "random"
 
 # Told of method, seed, and the look-ups made in all; a run that is done counts in full.
 Progress = Callable[[str, int, int], None]
@@ -53,6 +54,27 @@ class Comparison:
     budget: int
     seeds: tuple[int, ...]
     methods: tuple[Compared, ...]
+
+    @property
+    def random_look_ups(self) -> dict[str, int]:
+        """How many first look-ups a method has in common with random search in every run: until then it is random search.
+
+        Of the methods that have some, where random search is among them.
+        """
+        random = next((one.runs for one in self.methods if one.method == RANDOM), ())
+        shared = {
+            one.method: min(map(_in_common, one.runs, random))
+            for one in self.methods
+            if random and one.method != RANDOM
+        }
+        return {method: count for method, count in shared.items() if count}
+
+
+def _in_common(run: Run, other: Run) -> int:
+    """Return how many first look-ups two runs have in common."""
+    count = min(len(run.trace.indices), len(other.trace.indices))
+    same = run.trace.indices[:count] == other.trace.indices[:count]
+    return count if same.all() else int(np.argmin(same))
 
 
 def compare(

@@ -137,12 +137,12 @@ def bound(constraint: Constraint, cost: Cost, confident: bool) -> NDArray[np.flo
 
 
 def allowed(table: Table, constraints: Sequence[Constraint], *, confident: bool = False) -> BoolArray:
-    """Return which networks have an accuracy and meet every constraint, bool (networks,).
+    """Return which networks have an accuracy, supported costs and meet every constraint, bool (networks,).
 
     `confident`: the far end of each interval must meet it, not the estimate alone.
     Raises: ConfigError when the table has no such cost.
     """
-    found = ~np.isnan(table.accuracy.values)
+    found = ~np.isnan(table.accuracy.values) & table.supported
     for constraint in constraints:
         found &= constraint.holds(bound(constraint, table.cost(constraint.subject), confident))
     return found

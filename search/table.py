@@ -25,7 +25,8 @@ class Cost:
     `low` and `high`, the same shape, are an interval that holds the cost with probability `coverage`, NaN where a network was
     measured in too few slices to have one; all three are None where the cost is exact. Of latencies `measured`, bool
     (len(config),), says which were measured and not predicted, and `grades` are A to D, empty where predicted; None for other
-    costs. `title` says in one line what it is and where it was measured. `synthetic`: made up, to be shown with this word only.
+    costs. `supported`, bool (len(config),): measured, or predicted from networks like it; None: all are. `title` says in one
+    line what it is and where it was measured. `synthetic`: made up, to be shown with this word only.
     """
 
     name: str
@@ -36,11 +37,12 @@ class Cost:
     high: FloatArray | None = None
     coverage: float | None = None
     measured: BoolArray | None = None
+    supported: BoolArray | None = None
     grades: NDArray[np.str_] | None = None
     synthetic: bool = False
 
     def __post_init__(self) -> None:
-        for part in (self.low, self.high, self.measured, self.grades):
+        for part in (self.low, self.high, self.measured, self.supported, self.grades):
             if part is not None and part.shape != self.values.shape:
                 raise ValueError(f"cost {self.name}: shape {part.shape} beside values of {self.values.shape}")
         if (self.low is None) != (self.high is None) or (self.low is None) != (self.coverage is None):
@@ -66,6 +68,15 @@ class Table:
         for cost in self.costs.values():
             if cost.values.shape != (len(self.config),):
                 raise ValueError(f"cost {cost.name}: {cost.values.shape} for {len(self.config)} networks")
+
+    @property
+    def supported(self) -> BoolArray:
+        """Which networks have only costs that are measured, or predicted from networks like them; bool (networks,)."""
+        found = np.ones(len(self.config), dtype=np.bool_)
+        for cost in self.costs.values():
+            if cost.supported is not None:
+                found &= cost.supported
+        return found
 
     def cost(self, name: str) -> Cost:
         """Return a cost by its name.

@@ -139,7 +139,7 @@ def _naming(files: Collection[Path]) -> Iterator[None]:
     try:
         yield
     except DatasetError as error:
-        raise DatasetError(f"{', '.join(map(str, files))}: {error}") from error
+        raise type(error)(f"{', '.join(map(str, files))}: {error}") from error
 
 
 def _check_seeds(wanted: Sequence[int], parts: Collection[Part]) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from space.accuracies import Accuracies
 from space.config import BLOX, SpaceConfig
-from space.dataset.errors import DatasetError
+from space.dataset.errors import DatasetError, MissingMetric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,7 +45,7 @@ def mean_over_seeds(measured: Measured, wanted: tuple[int, ...] = ()) -> Accurac
         notes.append(f"{missing} of {len(values)} rows have no {measured.metric}: they count as missing")
     indices, values = indices[there], values[there]
     if not len(values):
-        raise DatasetError(
+        raise MissingMetric(
             f"{', '.join(measured.origin)}: no network has a {measured.metric}; check the column"
         )
     size = len(measured.config)
@@ -79,7 +79,7 @@ def _chosen(measured: Measured, wanted: tuple[int, ...]) -> tuple[NDArray[np.boo
     known = np.unique(measured.seeds).tolist()
     for seed in wanted:
         if seed not in known:
-            raise DatasetError(
+            raise MissingMetric(
                 f"{names}: no {measured.metric} of seed {seed}; there are those of {', '.join(map(str, known))}"
             )
     seeds = tuple(sorted(set(wanted))) or tuple(known)

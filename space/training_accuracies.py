@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from space.dataset import Dataset, DatasetError
 from space.dataset.columns import Column
+from space.dataset.errors import MissingMetric
 from space.dataset.schema import SCHEMAS
 from space.epochs import BEST, at_epoch, best_epochs, check_epoch, lengths, padded
 from space.errors import did_you_mean, shown
-from space.own.table import FIRST_CHOICES
+from space.own.metric import FIRST_CHOICES
 from space.seed_means import Measured
 from space.trainings import TRAINING, Trainings
 
@@ -48,7 +49,7 @@ def choose_metric(metric: str, columns: Iterable[str]) -> str:
         hint = did_you_mean(metric, accuracies)
         if metric in _KINDS:
             hint = "; it may stand in the other part of the published files: name blox-base-SEED and blox-ext-SEED"
-        raise DatasetError(f"no metric {shown(metric)} in the files{hint} (there are: {listed})")
+        raise MissingMetric(f"no metric {shown(metric)} in the files{hint} (there are: {listed})")
     return metric
 
 
@@ -84,7 +85,7 @@ def measure(trainings: Trainings, metric: str, epoch: str, seeds: tuple[int, ...
         if holder is None:
             if seeds:
                 known = ", ".join(map(str, trainings.seeds))
-                raise DatasetError(f"there is no {metric} of seed {seed}; there are seeds {known}")
+                raise MissingMetric(f"there is no {metric} of seed {seed}; there are seeds {known}")
             notes.append(f"seed {seed} has no {metric} and is left out")
             continue
         file, _ = holder
@@ -112,7 +113,7 @@ def _at(trainings: Trainings, file: Dataset, metric: str, epoch: str, seed: int)
     if epoch == BEST:
         holder = trainings.column_of(_VALIDATION, seed)
         if holder is None:
-            raise DatasetError(
+            raise MissingMetric(
                 f"seed {seed}: the best epoch is that of the best {_VALIDATION}, which no file holds; "
                 "name blox-base-SEED, too, or choose the epoch 'last'"
             )

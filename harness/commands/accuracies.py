@@ -45,6 +45,7 @@ def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
         return [_synthetic(source, config)]
     from space.accuracies import load_accuracies
     from space.dataset import DatasetError
+    from space.dataset.errors import MissingMetric
 
     def read(metric: str) -> Accuracies:
         return load_accuracies(
@@ -59,7 +60,7 @@ def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
     try:
         found = [read(source.metric)]
         if found[0].metric.startswith(("val_", "train_")):
-            with contextlib.suppress(DatasetError):  # these files have none
+            with contextlib.suppress(MissingMetric):  # these files have none
                 found.append(read(f"test_{found[0].metric.partition('_')[2]}"))
     except DatasetError as error:
         raise ConfigError(str(error)) from error

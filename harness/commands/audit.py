@@ -10,6 +10,7 @@ from harness.commands.options import (
     JsonFlag,
     RuntimeName,
     StoreOption,
+    TakeDoubtful,
     ThreadCount,
 )
 from harness.errors import ConfigError
@@ -20,6 +21,7 @@ def audit(
     runtime: RuntimeName = "",
     threads: ThreadCount = None,
     identifier: ConfigurationId = "",
+    doubtful: TakeDoubtful = False,
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
 ) -> None:
@@ -29,7 +31,7 @@ def audit(
     """
     from dataclasses import asdict
 
-    from harness.commands.prediction import check_enough, load_measured, load_segments
+    from harness.commands.prediction import check_enough, doubt_text, graded_segments, load_measured
     from harness.commands.stored import measure_command, one_configuration, open_store
     from harness.commands.tables import describe, print_json
     from search.latency.audit import audit as audit_sums
@@ -41,16 +43,20 @@ def audit(
         configuration = one_configuration(
             store, device=device, runtime=runtime, threads=threads, identifier=identifier
         )
-        measured = load_measured(store, configuration)
+        measured = load_measured(store, configuration, doubtful=doubtful)
         check_enough(measured)
-        segments = load_segments(store, configuration)
+        segments, apart = graded_segments(store, configuration, doubtful=doubtful)
     finally:
         store.close()
     wanted = [str(segment) for segment in all_segments(measured.config)]
     missing = [text for text in wanted if text not in segments]
+    told = measured.doubtful + apart
+    if told:
+        typer.echo(f"note: {doubt_text(told, configuration)}", err=True)
     if missing:
+        well = " well enough" if apart else ""
         raise ConfigError(
-            f"device {configuration.device!r}: {len(missing)} of {len(wanted)} segments are not measured "
+            f"device {configuration.device!r}: {len(missing)} of {len(wanted)} segments are not measured{well} "
             f"(e.g. {missing[0]}); measure them: {measure_command(configuration)} --models segments --level quick"
         )
     ceiling = measured.ceiling()
@@ -62,7 +68,7 @@ def audit(
         ceiling=None if ceiling is None else ceiling.mape,
     )
     if json_output:
-        print_json(asdict(found))
+        print_json(asdict(found) | {"doubtful": told.to_json()})
         return
     typer.echo(describe(configuration))
     typer.echo(render(found))

@@ -73,6 +73,7 @@ def answer_document(answer: Answer) -> dict[str, Any]:
         "finalists_chosen_by": searched.choice.chosen,
         "pool": pool_document(searched),
         "latencies": {name: str(behind) for name, behind in setting.costs.behind.items()},
+        "doubtful": {name: behind.doubtful.to_json() for name, behind in setting.costs.behind.items()},
         "predictor": predictor_document(searched, setting),
         "candidates": candidate_documents(searched, task.synthetic),
         "students": [student_document(answer, one) for one in searched.found.students],

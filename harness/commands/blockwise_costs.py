@@ -75,12 +75,12 @@ def costs_of(
             costs[name] = property_cost(name, config, say)
             continue
         if name in files:
-            costs[name], behind[name] = file_latency(files[name], name, config)
+            costs[name], behind[name] = file_latency(files[name], name, config, doubtful=latencies.doubtful)
         else:
             configuration = configuration_in(store, name, latencies, config)
             costs[name], behind[name] = stored_latency(store, name, configuration, latencies)
         blocks[LATENCY + name], sources[LATENCY + name] = block_latencies(
-            store, behind[name].configuration, costs[name], config
+            store, behind[name].configuration, costs[name], config, doubtful=latencies.doubtful
         )
     return SpaceCosts(costs=costs, behind=behind, blocks=blocks, sources=sources)
 
@@ -124,7 +124,12 @@ def configuration_in(
 
 
 def block_latencies(
-    store: Store, configuration: Configuration | None, cost: Cost, config: SpaceConfig
+    store: Store,
+    configuration: Configuration | None,
+    cost: Cost,
+    config: SpaceConfig,
+    *,
+    doubtful: bool = False,
 ) -> tuple[NDArray[np.float64], str]:
     """Return the latency of each block with the reduction after it, (stages, B) in ms, and where it is from.
 
@@ -133,15 +138,16 @@ def block_latencies(
     """
     import numpy as np
 
-    from harness.commands.prediction import load_segments
+    from harness.commands.prediction import graded_segments
     from search.latency.features import block_digits
     from search.programme import additive_part
     from space.segments import Segment
 
-    count = 0
+    count, apart = 0, ""
     if configuration is not None:
         reference = store.reference_latency(configuration)
-        ratios = load_segments(store, configuration)
+        ratios, told = graded_segments(store, configuration, doubtful=doubtful)
+        apart = f", {told}" if told and not told.taken else ""
         stages = range(config.stages)
         cells = [
             [str(Segment(kind="cell", stage=stage, block=block, config=config)) for block in config.blocks]
@@ -158,7 +164,7 @@ def block_latencies(
     digits = block_digits(config, np.flatnonzero(np.isfinite(cost.values)))
     for stage in range(config.stages):  # a block that only networks of unknown latency hold has no effect
         effects[stage, np.setdiff1d(np.arange(len(config.blocks)), digits[:, stage])] = np.nan
-    part = f" ({count} of its segments are measured; 'harness measure --models segments' measures all)"
+    part = f" ({count} of its segments are measured{apart}; 'harness measure --models segments' measures all)"
     return (
         effects - np.nanmin(effects, axis=1, keepdims=True),
         f"the additive part of the networks' latencies, over each stage's fastest block{part}",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from harness.commands.blockwise_answer import costs_document
+from harness.commands.joining import doubt_note
 from harness.commands.tables import print_table
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def print_blockwise(answer: Answer) -> None:
     )
     for name, behind in setting.costs.behind.items():
         typer.echo(f"{name}: {behind}")
+        if behind.doubtful:
+            typer.echo(f"note: {name}: {doubt_note(behind)}")
     typer.echo(
         f"predictor {searched.fitted.name} of {', '.join(searched.fitted.features.columns)}: {_judged(answer)}"
     )

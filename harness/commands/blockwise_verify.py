@@ -61,6 +61,7 @@ def verify_students(
         coverage=selection.latencies.coverage,
         quiet=request.json_output and not sys.stderr.isatty(),
     )
+    rows = {name: _trusted(name, by_key, selection, setting) for name, by_key in rows.items()}
     measured = {device: {names[key]: row for key, row in by_key.items()} for device, by_key in rows.items()}
     for student in students:
         _report(student, measured, setting)
@@ -68,6 +69,18 @@ def verify_students(
         if is_within(student, measured, setting):
             return Verdict(student=student, measured=measured, within=True, status=status)
     return Verdict(student=students[0], measured=measured, within=False, status=status)
+
+
+def _trusted(
+    name: str, rows: dict[str, Latency], selection: Selection, setting: Setting
+) -> dict[str, Latency]:
+    """Return a device's rows without those of grade D, which are told, unless the user takes them in."""
+    from harness.estimates.doubtful import set_apart
+
+    kept, apart = set_apart(list(rows.values()), take=selection.latencies.doubtful)
+    if apart:
+        setting.say(f"{name}: {apart}")
+    return {row.graph_hash: row for row in kept}
 
 
 def is_within(student: Student, measured: dict[str, dict[str, Latency]], setting: Setting) -> bool:

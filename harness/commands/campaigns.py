@@ -55,12 +55,14 @@ def run_all(
 
 def finish_until(outcome: Outcome, store: Store, json_output: bool) -> None:
     """Print what the predictor is worth now; exit with the status of the last campaign."""
-    from harness.commands.predict import print_report, summary
+    from harness.commands.predict import doubts, print_report, summary
     from harness.commands.prediction import predict_space
     from harness.commands.tables import print_json
 
     if outcome.uses and outcome.error is None:
         table = predict_space(store, outcome.uses[0].configuration)
+        for note in doubts(table):
+            typer.echo(f"note: {note}", err=True)
         if json_output:
             print_json(summary(table))
         else:

@@ -47,6 +47,11 @@ def print_comparison(joined: Joined, found: Comparison, scored: Scoring | None) 
         typer.echo(
             f"proxies: {scored.pool:,} random networks scored on {scored.images} images of {scored.origin}"
         )
+    if found.random_look_ups:
+        each = ", ".join(f"{method} {count}" for method, count in found.random_look_ups.items())
+        typer.echo(
+            f"not comparable with random search until they choose, after as many random networks: {each}"
+        )
     word = "synthetic " if accuracy.synthetic else ""
     counts = shown_look_ups(found.budget)
     seeds = f"{len(found.seeds)} seeds" if len(found.seeds) > 1 else "1 seed"
@@ -115,12 +120,14 @@ def comparison_document(
         "coverage": selection.latencies.coverage if selection.confident else None,
         "latencies": {name: str(behind) for name, behind in joined.behind.items()},
         "notes": list(joined.notes),
+        "doubtful": {name: behind.doubtful.to_json() for name, behind in joined.behind.items()},
         "networks": found.networks,
         "networks_within_limits": found.allowed,
         "best": network_document(table, found.best),
         "budget": found.budget,
         "seeds": list(found.seeds),
         "proxies": None if scored is None else asdict(scored),
+        "random_look_ups": found.random_look_ups,
         "methods": [of_method(one) for one in found.methods],
     }
 

@@ -18,6 +18,7 @@ from harness.commands.options import (
     PriorId,
     RuntimeName,
     StoreOption,
+    TakeDoubtful,
     ThreadCount,
 )
 from harness.errors import ConfigError
@@ -74,6 +75,7 @@ def write(
     measured_only: Annotated[
         bool, typer.Option("--measured-only", help="Leave out networks that were only predicted.")
     ] = False,
+    doubtful: TakeDoubtful = False,
     store_url: StoreOption = "",
 ) -> None:
     """Write blox-bench-NAME.{blox,csv,pickle}: latency in seconds of every network, and a sidecar that says how it was got.
@@ -81,7 +83,7 @@ def write(
     The sidecar, blox-bench-NAME.json, holds for each row its interval, grade, and whether it was measured or predicted,
     and the conditions and versions of the measurement.
     """
-    from harness.commands.prediction import load_measured, predict_space
+    from harness.commands.prediction import doubt_text, load_measured, predict_space
     from harness.commands.rows import measured_rows, space_rows
     from harness.commands.stored import one_configuration, open_store, prior_configuration
     from space.dataset import DatasetError, bench_dataset, write_dataset
@@ -103,14 +105,19 @@ def write(
                 f"device name {name!r} cannot be published: letters, digits and dashes alone; give one with --name"
             )
         if measured_only:
-            measured, table = load_measured(store, configuration), None
+            measured, table = load_measured(store, configuration, doubtful=doubtful), None
             rows = measured_rows(measured)
         else:
-            table = predict_space(store, configuration, prior_configuration(store, prior, configuration))
+            table = predict_space(
+                store, configuration, prior_configuration(store, prior, configuration), doubtful=doubtful
+            )
             measured, rows = table.measured, space_rows(table)
+        apart = measured.doubtful if table is None else table.doubtful
         conditions = store.sessions(configuration, [measured.rows[0].graph_hash])[-1]
     finally:
         store.close()
+    if apart:
+        typer.echo(f"note: {doubt_text(apart, configuration)}", err=True)
     try:
         latencies_s = [row.latency_ms / 1e3 for row in rows]
         data = bench_dataset(name, [row.index for row in rows], latencies_s, measured.config)
@@ -123,6 +130,7 @@ def write(
     sidecar = _sidecar(name, measured, table, rows) | {
         "conditions": conditions.conditions_before,
         "agent": conditions.agent_digest,
+        "doubtful": apart.to_json(),
     }
     path = folder / f"blox-bench-{name}.json"
     write_whole(path, json.dumps(sidecar, separators=(",", ":")).encode(), ConfigError)

@@ -42,6 +42,7 @@ def answer_document(
         "costs": {name: {"unit": cost.unit, "title": cost.title} for name, cost in table.costs.items()},
         "latencies": {name: str(behind) for name, behind in joined.behind.items()},
         "notes": list(joined.notes),
+        "doubtful": {name: behind.doubtful.to_json() for name, behind in joined.behind.items()},
         "constraints": [
             {
                 "constraint": str(standing.constraint),
@@ -113,6 +114,8 @@ def network_document(table: Table, index: int) -> dict[str, object]:
             row[f"{name}_high_{cost.unit}"] = _number(cost.high[index])
         if cost.measured is not None and cost.grades is not None:
             row[f"{name}_source"] = "measured" if cost.measured[index] else "predicted"
+            if cost.supported is not None and not cost.supported[index]:
+                row[f"{name}_source"] = "predicted, far"
             row[f"{name}_grade"] = str(cost.grades[index]) or "-"
     return row
 

@@ -105,6 +105,8 @@ def none_found(table: Table, answer: Answer) -> str:
     message = (
         f"no network meets {limits}{manner}; the nearest is {name} ({label} {value:.2f} %): it takes {takes}"
     )
+    if far := int((~table.supported).sum()):
+        message += f"; {far:,} networks unlike any measured one are left out: --verify takes them in"
     single = [f"{s.constraint} alone is met by {s.met:,}" for s in answer.standings]
     return message + (f" ({'; '.join(single)})" if len(single) > 1 else "")
 

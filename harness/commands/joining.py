@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.commands.accuracies import AccuracySource, load
@@ -73,12 +73,19 @@ def join(
         if name in PROPERTIES:
             costs[name] = property_cost(name, config, say)
         elif name in files:
-            costs[name], behind[name] = file_latency(files[name], name, config)
+            costs[name], behind[name] = file_latency(files[name], name, config, doubtful=latencies.doubtful)
         else:
             say(f"{name}: latencies of every network, measured or predicted")
             costs[name], behind[name] = stored_latency(store, name, chosen[name], latencies)
     table = Table(config=config, accuracy=found[0], costs=costs, shown=tuple(found[1:]))
     return Joined(table=table, behind=behind, notes=tuple(notes_on(table, behind)))
+
+
+def with_far_networks(joined: Joined) -> Joined:
+    """Return the same with networks that are unlike any measured one, for a search that measures what it recommends."""
+    costs = {name: replace(cost, supported=None) for name, cost in joined.table.costs.items()}
+    table = replace(joined.table, costs=costs)
+    return Joined(table=table, behind=joined.behind, notes=tuple(notes_on(table, joined.behind)))
 
 
 def _space(configurations: Sequence[Configuration]) -> SpaceConfig:
@@ -116,9 +123,20 @@ def property_cost(name: str, config: SpaceConfig, say: Callable[[str], None]) ->
     return Cost(name=name, unit=PROPERTIES[name], title=title, values=values)
 
 
+def doubt_note(behind: Behind) -> str:
+    """Return what of a device's latencies has grade D, and what to do about it where it was left out."""
+    from harness.commands.prediction import doubt_text
+
+    if behind.configuration is not None:
+        return doubt_text(behind.doubtful, behind.configuration)
+    return f"{behind.doubtful}" + ("" if behind.doubtful.taken else "; take them in with --doubtful")
+
+
 def notes_on(table: Table, behind: Mapping[str, Behind]) -> list[str]:
     """Return what is missing or doubtful in a table; nothing of it is left out in silence."""
     import numpy as np
+
+    from space import Architecture
 
     count, accuracy = len(table.config), table.accuracy
     missing = int(np.isnan(accuracy.values).sum())
@@ -132,8 +150,13 @@ def notes_on(table: Table, behind: Mapping[str, Behind]) -> list[str]:
             notes.append(
                 f"{name}: {unknown:,} of {count:,} networks have no latency, measured or predicted; they meet no constraint on it"
             )
+        if cost.supported is not None and (far := np.flatnonzero(~cost.supported).tolist()):
+            notes.append(
+                f"{name}: {len(far):,} of {count:,} networks are unlike any that was measured, such as "
+                f"{Architecture.from_index(far[0], table.config)}: left out; --verify takes them in and measures the best"
+            )
         if one.doubtful:
-            notes.append(f"{name}: {one.doubtful:,} of {one.measured:,} measured networks have grade D")
+            notes.append(f"{name}: {doubt_note(one)}")
         if cost.high is None:
             notes.append(f"{name}: {one.origin} has no intervals beside it (no sidecar .json)")
         bare = 0 if cost.high is None else int((np.isnan(cost.high) & ~np.isnan(cost.values)).sum())

@@ -24,12 +24,31 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_FILES = 64  # 2.4 MB each where the space is Blox; beyond, what was not used for longest goes
-ABOUT = frozenset(("measured", "predicted", "grades", "predictor", "error", "conditions", "measured_utc"))
-_KIND = b"harness latencies 1\n"
+ABOUT = frozenset(
+    (
+        "measured",
+        "predicted",
+        "grades",
+        "predictor",
+        "error",
+        "conditions",
+        "measured_utc",
+        "doubtful",
+        "repeatability",
+    )
+)
+_KIND = b"harness latencies 2\n"
 _DIGEST_CHARACTERS = 64
 _HEAD_BYTES = 1 << 20  # of JSON at most
-_FORMS = {"values": "<f8", "low": "<f8", "high": "<f8", "measured": "|b1", "grades": "|S1"}
-_NETWORK_BYTES = 3 * 8 + 2
+_FORMS = {
+    "values": "<f8",
+    "low": "<f8",
+    "high": "<f8",
+    "measured": "|b1",
+    "supported": "|b1",
+    "grades": "|S1",
+}
+_NETWORK_BYTES = 3 * 8 + 3
 _SUFFIX = ".latencies"
 _ABANDONED_S = 3600.0  # so old, a file half-written is of a process that was killed
 
@@ -45,6 +64,7 @@ class SpaceLatencies:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     measured: NDArray[np.bool_]
+    supported: NDArray[np.bool_]
     grades: NDArray[np.str_]
     about: Mapping[str, Any]
 
@@ -87,6 +107,7 @@ def kept_latencies(folder: Path, key: str, count: int) -> SpaceLatencies | None:
         low=found["low"].astype(np.float64),
         high=found["high"].astype(np.float64),
         measured=found["measured"].astype(np.bool_),
+        supported=found["supported"].astype(np.bool_),
         grades=found["grades"].astype("<U1"),
         about=about,
     )

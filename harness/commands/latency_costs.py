@@ -17,6 +17,7 @@ from harness.commands.stored import (
     short_description,
 )
 from harness.errors import ConfigError
+from harness.estimates.doubtful import Doubtful, doubtful_from_json
 from harness.records import Configuration
 from harness.store import Store
 
@@ -38,12 +39,14 @@ _ID = re.compile("[0-9a-f]{4,64}")
 class LatencySource:
     """Where latencies come from: `files`, blox-bench-DEVICE, and for all other devices the store.
 
-    `runtime` and `threads` narrow every stored device's configurations; `coverage` is what intervals are to hold with.
+    `runtime` and `threads` narrow every stored device's configurations; `coverage` is what intervals are to hold with;
+    `doubtful` takes measurements of grade D in.
     """
 
     runtime: str = ""
     threads: int | None = None
     measured_only: bool = False
+    doubtful: bool = False
     coverage: float = SHOWN_COVERAGE
     files: tuple[Path, ...] = ()
 
@@ -53,7 +56,9 @@ class Behind:
     """What stands behind a device's latencies: where they are from, how many are measured with which grade, how many predicted.
 
     `predictor` is the chosen rung and `error` its cross-validated mean error, a share; None where nothing is predicted.
-    `conditions` are those before the last session of the fastest measured network. A file has no configuration.
+    `conditions` are those before the last session of the fastest measured network. `doubtful` has grade D and is not counted
+    among the measured, unless it was taken in. `repeatability`: the mean difference, a share, between two sessions of the
+    networks that have two, and how many these are; None of fewer than ten. A file has no configuration.
     """
 
     origin: str
@@ -65,11 +70,8 @@ class Behind:
     error: float | None = None
     conditions: Mapping[str, object] = field(default_factory=dict)
     measured_utc: str = ""
-
-    @property
-    def doubtful(self) -> int:
-        """How many measured networks have grade D."""
-        return self.grades.get("D", 0)
+    doubtful: Doubtful = field(default_factory=Doubtful)
+    repeatability: tuple[float, int] | None = None
 
     def __str__(self) -> str:
         grades = ", ".join(f"{count} {grade}" for grade, count in self.grades.items() if count)
@@ -128,6 +130,7 @@ def stored_latency(
         high=found.high,
         coverage=latencies.coverage,
         measured=found.measured,
+        supported=found.supported,
         grades=found.grades,
     )
     return cost, behind
@@ -136,18 +139,29 @@ def stored_latency(
 def behind_of(configuration: Configuration, about: Mapping[str, Any]) -> Behind:
     """Return what stands behind a configuration's latencies; `about` holds the fields of `kept_latencies.ABOUT`."""
     origin = f"{configuration.device}, {short_description(configuration)} [{configuration_id(configuration)}]"
-    return Behind(origin=origin, configuration=configuration, **about)
+    agreement = about["repeatability"]
+    plain = {
+        "doubtful": doubtful_from_json(about["doubtful"]),
+        "repeatability": None if agreement is None else (float(agreement[0]), int(agreement[1])),
+    }
+    return Behind(origin=origin, configuration=configuration, **{**about, **plain})
 
 
-def facts_of(store: Store, configuration: Configuration, measured: Measured) -> dict[str, Any]:
-    """Return how many networks are measured with which grade, when last, and in which conditions a session of one began."""
+def facts_of(
+    store: Store, configuration: Configuration, measured: Measured, segments: Doubtful
+) -> dict[str, Any]:
+    """Return how many networks are measured with which grade, when last, in which conditions a session of one began, how well two
+    agree, and what has grade D, `segments` of that grade with it."""
     given = [row.grade for row in measured.rows]
     last = store.sessions(configuration, [measured.rows[0].graph_hash])[-1]
+    ceiling = measured.ceiling()
     return {
         "measured": len(given),
         "grades": {grade: given.count(grade) for grade in "ABCD"},
         "conditions": last.conditions_before,
         "measured_utc": max(row.measured_utc for row in measured.rows),
+        "doubtful": (measured.doubtful + segments).to_json(),
+        "repeatability": None if ceiling is None else [ceiling.mape, ceiling.count],
     }
 
 
@@ -166,7 +180,11 @@ def _known(store: Store, configuration: Configuration, latencies: LatencySource)
 
     def key() -> str:
         return latency_key(
-            store, configuration, coverage=latencies.coverage, measured_only=latencies.measured_only
+            store,
+            configuration,
+            coverage=latencies.coverage,
+            measured_only=latencies.measured_only,
+            doubtful=latencies.doubtful,
         )
 
     folder, before = latency_folder(), key()
@@ -195,31 +213,36 @@ def computed_latencies(
     import numpy as np
 
     from harness.commands.kept_latencies import SpaceLatencies
-    from harness.commands.prediction import fit, load_measured, load_segments
+    from harness.commands.prediction import fit, graded_segments, load_measured
     from search.latency.rungs import FEWEST
     from search.table import NOT_MEASURED
 
-    measured = load_measured(store, configuration, coverage=latencies.coverage)
+    measured = load_measured(store, configuration, coverage=latencies.coverage, doubtful=latencies.doubtful)
     count = len(measured.config)
     values, low, high = (np.full(count, np.nan) for _ in range(3))
+    supported = np.ones(count, dtype=np.bool_)
     ladder: Ladder | None = None
+    apart_segments = Doubtful()
     if not latencies.measured_only and len(measured.indices) >= FEWEST:
-        ladder = fit(measured, segments=load_segments(store, configuration))
+        segments, apart_segments = graded_segments(store, configuration, doubtful=latencies.doubtful)
+        ladder = fit(measured, segments=segments)
         prediction = ladder.predict(np.arange(count), coverage=latencies.coverage)
-        for column, ratios in ((values, prediction.ratios), (low, prediction.low), (high, prediction.high)):
-            column[:] = ratios * measured.reference_ms
+        supported = prediction.supported.copy()
+        values, low, high = measured.milliseconds(prediction, latencies.coverage)
     is_measured = np.zeros(count, dtype=np.bool_)
     grades = np.full(count, NOT_MEASURED, dtype="<U1")
     for index, row in zip(measured.indices.tolist(), measured.rows, strict=True):
         is_measured[index], grades[index], values[index] = True, row.grade, row.latency_ms
         low[index], high[index] = row.interval_ms or (np.nan, np.nan)
+    supported |= is_measured
     return SpaceLatencies(
         values=values,
         low=low,
         high=high,
         measured=is_measured,
+        supported=supported,
         grades=grades,
-        about=facts_of(store, configuration, measured)
+        about=facts_of(store, configuration, measured, apart_segments)
         | {
             "predicted": 0 if ladder is None else count - len(measured.rows),
             "predictor": None if ladder is None else ladder.chosen,

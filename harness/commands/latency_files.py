@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.commands.latency_costs import Behind
 from harness.errors import ConfigError
+from harness.estimates.doubtful import DOUBTFUL, NAMED, Doubtful
 
 if TYPE_CHECKING:
     from search.table import Cost
@@ -43,14 +44,19 @@ def latency_files(paths: Sequence[Path]) -> dict[str, Path]:
     return files
 
 
-def file_latency(path: Path, name: str, config: SpaceConfig) -> tuple[Cost, Behind]:
+def file_latency(
+    path: Path, name: str, config: SpaceConfig, *, doubtful: bool = False
+) -> tuple[Cost, Behind]:
     """Return the latencies of a blox-bench-DEVICE file, with intervals and grades where its sidecar lies beside it.
+
+    Of networks whose sidecar says grade D there is no latency, unless `doubtful`.
 
     Raises: ConfigError when file or sidecar cannot be used.
     """
     import numpy as np
 
     from search.table import Cost
+    from space import Architecture
     from space.dataset import DatasetError, read_dataset
 
     try:
@@ -69,7 +75,18 @@ def file_latency(path: Path, name: str, config: SpaceConfig) -> tuple[Cost, Behi
         columns[column][data.indices] = [np.nan if v is None else float(v) * 1e3 for v in sidecar[key]]
     is_measured[data.indices] = [source == "measured" for source in sidecar["source"]]
     grades[data.indices] = [grade if grade in "ABCD" else "" for grade in sidecar["grade"]]
-    given = [grade for grade in sidecar["grade"] if grade in "ABCD"]
+    apart = np.flatnonzero(grades == DOUBTFUL)
+    told = Doubtful(
+        networks=len(apart),
+        names=tuple(str(Architecture.from_index(int(index), config)) for index in apart[:NAMED]),
+        why={"as the file says": len(apart)} if len(apart) else {},
+        taken=doubtful and bool(len(apart)),
+    )
+    if not doubtful:
+        is_measured[apart], grades[apart] = False, ""
+        for values in columns.values():
+            values[apart] = np.nan
+    given = grades[is_measured].tolist()
     cost = Cost(
         name=name,
         unit="ms",
@@ -85,8 +102,9 @@ def file_latency(path: Path, name: str, config: SpaceConfig) -> tuple[Cost, Behi
         origin=str(path),
         configuration=None,
         measured=int(is_measured.sum()),
-        predicted=len(data) - int(is_measured.sum()),
+        predicted=sidecar["source"].count("predicted"),
         grades={grade: given.count(grade) for grade in "ABCD"},
+        doubtful=told,
     )
     return cost, behind
 

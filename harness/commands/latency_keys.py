@@ -26,7 +26,14 @@ PACKAGES = ("device_agents", "exporters", "harness", "search", "space")
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def latency_key(store: Store, configuration: Configuration, *, coverage: float, measured_only: bool) -> str:
+def latency_key(
+    store: Store,
+    configuration: Configuration,
+    *,
+    coverage: float,
+    measured_only: bool,
+    doubtful: bool = False,
+) -> str:
     """Return the key of a configuration's latencies as they are stored now, 64 hexadecimal characters."""
     reference = store.reference_latency(configuration)
     facts = {
@@ -35,6 +42,7 @@ def latency_key(store: Store, configuration: Configuration, *, coverage: float, 
         "reference": None if reference is None else asdict(reference),
         "coverage": coverage,
         "measured only": measured_only,
+        "doubtful": doubtful,
         "source": source_digest(),
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "machine": arithmetic(),

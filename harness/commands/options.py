@@ -125,6 +125,9 @@ Confidence = Annotated[
 MeasuredOnly = Annotated[
     bool, typer.Option("--measured-only", help="Consider measured networks alone, no predicted ones.")
 ]
+TakeDoubtful = Annotated[
+    bool, typer.Option("--doubtful", help="Take in measurements of grade D. [default: left out, and counted]")
+]
 ProxyPool = Annotated[
     int, typer.Option("--proxy-pool", min=1, help="Random networks that a zero-cost proxy chooses from.")
 ]

@@ -15,15 +15,17 @@ from harness.commands.options import (
     PriorId,
     RuntimeName,
     StoreOption,
+    TakeDoubtful,
     ThreadCount,
 )
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
-    from harness.commands.prediction import SpaceTable
+    from harness.commands.prediction import HeldOut, SpaceTable
     from search.latency.judging import Errors
 
 SHOWN = 5  # of the fastest and of the slowest networks
+FAR = "predicted, far"  # from all that was measured
 
 
 def predict(
@@ -43,13 +45,14 @@ def predict(
     csv_output: Annotated[
         bool, typer.Option("--csv", help="Print the whole table, or --models, as CSV on standard output.")
     ] = False,
+    doubtful: TakeDoubtful = False,
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
 ) -> None:
     """Predict the latency of every network of the space from those measured on one configuration.
 
     A ladder of predictors is fitted and judged by cross-validation; the best one makes the table. Measured networks keep
-    their measured latency; the others have an interval that a measurement falls into with 90 %.
+    their measured latency; the others have an interval meant to hold a measurement in 90 of 100 cases.
     """
     from harness.commands.prediction import predict_space, space_of
     from harness.commands.rows import COLUMNS, space_rows
@@ -67,9 +70,13 @@ def predict(
         )
         config = space_of(configuration)
         chosen = [a.index for a in select_architectures(models, config)] if models else None
-        table = predict_space(store, configuration, prior_configuration(store, prior, configuration))
+        table = predict_space(
+            store, configuration, prior_configuration(store, prior, configuration), doubtful=doubtful
+        )
     finally:
         store.close()
+    for note in doubts(table):
+        typer.echo(f"note: {note}", err=True)
     rows = space_rows(table, chosen) if csv_output or output is not None or chosen is not None else []
     documents = [row.to_json() for row in rows]
     if csv_output:
@@ -86,9 +93,21 @@ def predict(
         typer.echo("the whole table: --csv, or --output FILE.csv", err=True)
 
 
+def doubts(table: SpaceTable) -> list[str]:
+    """Return what of grade D was left out or taken in, and what to do about it, in a sentence each."""
+    from harness.commands.prediction import doubt_text
+
+    found = [doubt_text(table.doubtful, table.measured.configuration)] if table.doubtful else []
+    if table.prior is not None and table.prior_doubtful:
+        found.append(f"prior: {doubt_text(table.prior_doubtful, table.prior)}")
+    return found
+
+
 def summary(table: SpaceTable) -> dict[str, object]:
     """Return what was fitted, on what and how well, as plain values; errors are shares."""
     from dataclasses import asdict
+
+    from search.latency.intervals import COVERAGE, guaranteed
 
     measured, held_out = table.measured, table.held_out
     return {
@@ -97,17 +116,25 @@ def summary(table: SpaceTable) -> dict[str, object]:
         "measured_networks": len(measured.indices),
         "measured_segments": table.segments,
         "prior": None if table.prior is None else table.prior.digest,
+        "doubtful": table.doubtful.to_json(),
+        "prior_doubtful": None if table.prior is None else table.prior_doubtful.to_json(),
         "rungs": [asdict(report) for report in table.ladder.reports],
         "chosen": table.ladder.chosen,
         "held_out": None if held_out is None else asdict(held_out),
+        "coverage": {"aimed": COVERAGE, "guaranteed": guaranteed(COVERAGE)},
+        "unsupported_networks": int((~table.prediction.supported).sum()),
         "repeatability": None if table.ceiling is None else asdict(table.ceiling),
     }
 
 
 def print_report(table: SpaceTable) -> None:
     """Print how well each rung of the ladder does beside the repeatability of the measurements themselves."""
+    import numpy as np
+
     from harness.commands.tables import describe, print_table
+    from search.latency.intervals import COVERAGE, guaranteed
     from search.latency.rungs import RUNGS
+    from space import Architecture
 
     measured, meanings = table.measured, {rung.name: rung.meaning for rung in RUNGS}
     typer.echo(describe(measured.configuration))
@@ -118,7 +145,7 @@ def print_report(table: SpaceTable) -> None:
             mark = "*" if report.name == table.ladder.chosen else " "
             rows.append([f"{mark} {report.name}: {meanings[report.name]}", *_cells(report.errors)])
     if table.held_out is not None:
-        label = f"  {table.ladder.chosen}, fitted without {table.held_out.errors.count} held-out networks"
+        label = f"  {table.ladder.chosen}, fitted without {_kept_apart(table.held_out)}"
         rows.append([label, *_cells(table.held_out.errors)])
     if table.ceiling is not None:
         label = f"  repeatability: two sessions of {table.ceiling.count} networks"
@@ -129,7 +156,21 @@ def print_report(table: SpaceTable) -> None:
         low, high = table.held_out.mape_interval
         typer.echo(
             f"held out: mean error {table.held_out.errors.mape:.1%}, 95 % interval {low:.1%} to {high:.1%}; "
-            f"{table.held_out.coverage:.0%} inside their 90 % intervals"
+            f"{table.held_out.coverage:.0%} of {_kept_apart(table.held_out)} inside their {COVERAGE:.0%} intervals"
+        )
+    typer.echo(
+        f"{COVERAGE:.0%} intervals are made by CV+, which guarantees {guaranteed(COVERAGE):.0%}, of networks drawn like the "
+        "measured ones: not of a design, of picks, or of a search's winners"
+        + (
+            ""
+            if table.held_out is not None and table.held_out.random
+            else f"; what they hold of random networks: {_judging(table)}"
+        )
+    )
+    if far := np.flatnonzero(~table.prediction.supported).tolist():
+        typer.echo(
+            f"{len(far):,} networks are unlike any measured one, such as {Architecture.from_index(far[0], measured.config)}: "
+            "their intervals are wider, by a guess; measure some of them"
         )
     if table.ceiling is None:
         typer.echo(
@@ -144,6 +185,19 @@ def print_report(table: SpaceTable) -> None:
         typer.echo(f"not fitted: {', '.join(names)}: {remedy}", err=True)
     grades = [row.grade for row in measured.rows]
     typer.echo("grades of the measured networks: " + ", ".join(f"{grades.count(g)} {g}" for g in "ABCD"))
+
+
+def _kept_apart(held_out: HeldOut) -> str:
+    return f"{held_out.errors.count} {'random' if held_out.random else 'of the measured'} networks kept apart"
+
+
+def _judging(table: SpaceTable) -> str:
+    """Return the line that measures a random sample to judge by."""
+    from harness.commands.prediction import JUDGES
+    from harness.commands.stored import measure_command
+
+    seed = JUDGES.partition("@")[2]
+    return f"{measure_command(table.measured.configuration)} --models sample:24@{seed}"
 
 
 def _remedy(skipped: str, table: SpaceTable) -> str:
@@ -187,7 +241,7 @@ def _print_rows(table: SpaceTable, chosen: Sequence[int] | None) -> None:
                 f"{row.latency_ms:.3f}",
                 interval_text(row.low_ms, row.high_ms),
                 f"{row.coverage:.0%}",
-                row.source,
+                row.source if row.supported else FAR,
                 row.grade,
             ]
             for row in space_rows(table, indices)

@@ -3,38 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.commands.stored import configuration_id, measure_command
 from harness.errors import ConfigError
-from harness.estimates.estimate import COVERAGE, session_ratios
+from harness.estimates.doubtful import Doubtful, set_apart
+from harness.estimates.estimate import COVERAGE
 from harness.estimates.latency import Latency, latencies
-from harness.records import Configuration, SessionRecord
+from harness.records import Configuration
 from harness.store import Store
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from search.latency.features import FloatArray
     from search.latency.judging import Errors
     from search.latency.ladder import Ladder, Prediction
     from space import SpaceConfig
 
 HOLD_OUT_SHARE = 0.2
 HOLD_OUT_FROM = 40  # measured networks; of fewer, all are needed to fit
+JUDGES = "sample:300@20"  # random networks whose beginning campaigns measure to judge by, kept apart from the fit that they judge
+JUDGES_FROM = 20  # of fewer, a share of all measured networks judges
+JUDGES_MEASURED = (
+    0.8  # of the beginning of that sample: some fail, but mostly others tell nothing of random networks
+)
+UNKNOWN_SD = 0.1  # of a ratio without an interval, relative: measured in too few slices to tell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What is stored of a configuration's networks, in the order of `indices`."""
+    """What is stored of a configuration's networks, in the order of `indices`; `doubtful` are those of grade D.
+
+    `sds`: the relative standard deviation of each ratio, by its own interval. `reference_sd`: that of the reference latency.
+    """
 
     configuration: Configuration
     config: SpaceConfig
     reference_ms: float
     indices: NDArray[np.int64]
     ratios: NDArray[np.float64]
+    sds: NDArray[np.float64]
     rows: tuple[Latency, ...]
+    doubtful: Doubtful = field(default_factory=Doubtful)
+    reference_sd: float = 0.0
+
+    def reference_reach(self, coverage: float) -> float:
+        """Return how far the reference latency may be off with this probability, relative: in every millisecond alike."""
+        from statistics import NormalDist
+
+        return self.reference_sd * NormalDist().inv_cdf((1 + coverage) / 2)
+
+    def milliseconds(
+        self, prediction: Prediction, coverage: float
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return predicted latencies with intervals of this coverage, each (n,): the reference's uncertainty is in them."""
+        import numpy as np
+
+        reach, ratios = self.reference_reach(coverage), prediction.ratios
+        with np.errstate(divide="ignore"):
+            below = np.hypot(np.log(ratios / prediction.low), reach)
+            above = np.hypot(np.log(prediction.high / ratios), reach)
+        values = ratios * self.reference_ms
+        return values, values * np.exp(-below), values * np.exp(above)
 
     def ceiling(self) -> Errors | None:
         """Return how well two sessions of a network agree, over the networks that have two; None without ten of them."""
@@ -49,16 +82,23 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
-    """How the chosen predictor did on networks that it was fitted without: `coverage` is the share inside its 90 % intervals."""
+    """How the chosen predictor did on networks that it was fitted without: `coverage` is the share inside its 90 % intervals.
+
+    `random`: whether they are a random sample of the space, and not of what somebody chose to measure.
+    """
 
     errors: Errors
     mape_interval: tuple[float, float]
     coverage: float
+    random: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpaceTable:
-    """Latencies of all networks of a space on one configuration: `prediction` in ratios, `measured` where there is better."""
+    """Latencies of all networks of a space on one configuration: `prediction` in ratios, `measured` where there is better.
+
+    `doubtful`: networks and segments of grade D, the prior's apart.
+    """
 
     measured: Measured
     ladder: Ladder
@@ -67,11 +107,16 @@ class SpaceTable:
     ceiling: Errors | None
     segments: int
     prior: Configuration | None
+    doubtful: Doubtful
+    prior_doubtful: Doubtful
 
 
-def load_measured(store: Store, configuration: Configuration, *, coverage: float = COVERAGE) -> Measured:
+def load_measured(
+    store: Store, configuration: Configuration, *, coverage: float = COVERAGE, doubtful: bool = False
+) -> Measured:
     """Return the networks measured on a configuration, with intervals of this coverage, to predict all others of the space.
 
+    Those of grade D are left out, unless `doubtful`.
     Raises: ConfigError when there is none, or the space is not known here or has too many networks to predict each.
     """
     from harness.commands.sources import translated_errors
@@ -84,20 +129,31 @@ def load_measured(store: Store, configuration: Configuration, *, coverage: float
             "latencies of a whole space",
             "see 'harness results' for what is measured, and search it with --method blockwise",
         )
-    return measured_networks(store, configuration, config, coverage=coverage)
+    return measured_networks(store, configuration, config, coverage=coverage, doubtful=doubtful)
 
 
 def measured_networks(
-    store: Store, configuration: Configuration, config: SpaceConfig, *, coverage: float = COVERAGE
+    store: Store,
+    configuration: Configuration,
+    config: SpaceConfig,
+    *,
+    coverage: float = COVERAGE,
+    doubtful: bool = False,
 ) -> Measured:
     """Return what `load_measured` does, of a space of any size.
 
-    Raises: ConfigError when no network is measured.
+    Raises: ConfigError when no network is measured, or none well enough.
     """
     import numpy as np
 
     reference = store.reference_latency(configuration)
     rows = latencies(store, configuration, coverage=coverage)
+    trusted, apart = set_apart(rows, take=doubtful)
+    if rows and not trusted:
+        raise ConfigError(
+            f"device {configuration.device!r}, {configuration.runtime}: nothing measured is good enough: "
+            f"{doubt_text(apart, configuration)}"
+        )
     if reference is None or not rows:
         failures = [f for f in store.failures() if f.configuration == configuration]
         why = (
@@ -109,33 +165,64 @@ def measured_networks(
         raise ConfigError(f"device {configuration.device!r}, {configuration.runtime}: {why}")
     from space import Architecture
 
-    indices = np.array([Architecture.parse(row.architecture, config).index for row in rows], dtype=np.int64)
+    indices = np.array(
+        [Architecture.parse(row.architecture, config).index for row in trusted], dtype=np.int64
+    )
     return Measured(
         configuration=configuration,
         config=config,
         reference_ms=reference.latency_ns / 1e6,
         indices=indices,
-        ratios=np.array([row.estimate.ratio for row in rows]),
-        rows=tuple(rows),
+        ratios=np.array([row.estimate.ratio for row in trusted]),
+        sds=np.array([_relative_sd(row, coverage) for row in trusted]),
+        rows=tuple(trusted),
+        doubtful=apart,
+        reference_sd=reference.sd or 0.0,
     )
 
 
-def load_segments(store: Store, configuration: Configuration) -> dict[str, float]:
-    """Return the measured ratio of each segment of the space, by its text; empty when none is measured."""
+def doubt_text(apart: Doubtful, configuration: Configuration) -> str:
+    """Return what of a configuration has grade D, and where it was left out what to type."""
+    if apart.taken:
+        return str(apart)
+    return f"{apart}; measure again ({measure_command(configuration)} --fresh --models ...), or take them in with --doubtful"
+
+
+def _relative_sd(row: Latency, coverage: float) -> float:
+    from statistics import NormalDist
+
+    if row.estimate.interval is None:
+        return UNKNOWN_SD
+    low, high = row.estimate.interval
+    return (high - low) / 2 / NormalDist().inv_cdf((1 + coverage) / 2) / row.estimate.ratio
+
+
+def judges_among(measured: Measured) -> NDArray[np.bool_]:
+    """Return which measured networks are judges, bool (n,): those of `JUDGES` as far as nearly all are measured."""
     import numpy as np
 
-    if store.reference_latency(configuration) is None:
-        return {}
-    sessions: dict[str, list[SessionRecord]] = {}
-    for session in store.sessions(configuration, purpose="segment"):
-        sessions.setdefault(session.architecture, []).append(session)
-    ratios = {}
-    for architecture, found in sessions.items():
-        if len({session.model_digest for session in found}) > 1:
-            raise ValueError(f"segment {architecture}: sessions of different models are never merged")
-        # The ratio of `harness.estimates.estimate.estimate`, without the interval and the findings that take most of its time.
-        ratios[architecture] = float(np.median([np.median(session_ratios(session)) for session in found]))
-    return ratios
+    from space.sampling import select_models
+
+    kind, _, rest = JUDGES.partition(":")
+    count, _, seed = rest.partition("@")
+    text = f"{kind}:{min(int(count), len(measured.config))}@{seed}"
+    drawn = np.array([architecture.index for architecture in select_models(text, measured.config)])
+    shares = np.isin(drawn, measured.indices).cumsum() / np.arange(1, len(drawn) + 1)
+    enough = np.flatnonzero(shares >= JUDGES_MEASURED)
+    return np.isin(measured.indices, drawn[: enough[-1] + 1 if len(enough) else 0])
+
+
+def load_segments(store: Store, configuration: Configuration) -> dict[str, float]:
+    """Return the measured ratio of each segment of the space, by its text; empty when none is measured better than grade D."""
+    return graded_segments(store, configuration)[0]
+
+
+def graded_segments(
+    store: Store, configuration: Configuration, *, doubtful: bool = False
+) -> tuple[dict[str, float], Doubtful]:
+    """Return what `load_segments` does, with segments of grade D where `doubtful` says so, and what has that grade."""
+    rows, apart = set_apart(latencies(store, configuration, purpose="segment"), take=doubtful)
+    return {row.architecture: row.estimate.ratio for row in rows}, apart
 
 
 def check_enough(measured: Measured) -> None:
@@ -143,9 +230,10 @@ def check_enough(measured: Measured) -> None:
     from search.latency.rungs import FEWEST
 
     if len(measured.indices) < FEWEST:
+        apart = f" ({doubt_text(measured.doubtful, measured.configuration)})" if measured.doubtful else ""
         raise ConfigError(
             f"device {measured.configuration.device!r}: {_networks(len(measured.indices))} measured under "
-            f"{configuration_id(measured.configuration)}, too few to fit a predictor, which needs {FEWEST}; measure more: "
+            f"{configuration_id(measured.configuration)}, too few to fit a predictor, which needs {FEWEST}{apart}; measure more: "
             f"{measure_command(measured.configuration)} --models design:1"
         )
 
@@ -172,6 +260,7 @@ def fit(
     return fit_ladder(
         measured.indices if places is None else measured.indices[places],
         measured.ratios if places is None else measured.ratios[places],
+        sds=measured.sds if places is None else measured.sds[places],
         config=config,
         parts_sum=parts_sum(segments, config) if complete else None,
         prior=prior,
@@ -180,34 +269,46 @@ def fit(
 
 
 def predict_space(
-    store: Store, configuration: Configuration, prior: Configuration | None = None, *, seed: int = 0
+    store: Store,
+    configuration: Configuration,
+    prior: Configuration | None = None,
+    *,
+    seed: int = 0,
+    doubtful: bool = False,
 ) -> SpaceTable:
     """Fit the ladder on what is stored of a configuration and predict the whole space with the best rung.
 
-    `prior`: another configuration whose own prediction serves as this one's prior. Raises: ConfigError when too little is stored.
+    `prior`: another configuration whose own prediction serves as this one's prior. `doubtful`: with networks and segments of
+    grade D. Raises: ConfigError when too little is stored.
     """
     import numpy as np
 
-    measured = load_measured(store, configuration)
+    from search.latency.rungs import FEWEST
+
+    measured = load_measured(store, configuration, doubtful=doubtful)
     check_enough(measured)
     everywhere = np.arange(len(measured.config))
-    guess = None
+    guess, prior_apart = None, Doubtful()
     if prior is not None:
         if prior.space != configuration.space:
             raise ConfigError(
                 f"prior {prior.device!r} is of space {prior.space!r}, not {configuration.space!r}; name another"
             )
-        other = fit(load_measured(store, prior), segments=load_segments(store, prior), seed=seed)
-        guess = other.predict(everywhere).ratios
-    segments = load_segments(store, configuration)
+        others = load_measured(store, prior, doubtful=doubtful)
+        parts, prior_apart = graded_segments(store, prior, doubtful=doubtful)
+        prior_apart = others.doubtful + prior_apart
+        guess = fit(others, segments=parts, seed=seed).predict(everywhere).ratios
+    segments, apart_segments = graded_segments(store, configuration, doubtful=doubtful)
     ladder = fit(measured, segments=segments, prior=guess, seed=seed)
     held_out, count = None, len(measured.indices)
-    if count >= HOLD_OUT_FROM:
-        apart = np.isin(
-            np.arange(count), np.random.default_rng(seed).permutation(count)[: round(HOLD_OUT_SHARE * count)]
-        )
+    apart = judges_among(measured)
+    is_random = apart.sum() >= JUDGES_FROM and (~apart).sum() >= FEWEST
+    if not is_random:
+        drawn = np.random.default_rng(seed).permutation(count)[: round(HOLD_OUT_SHARE * count)]
+        apart = np.isin(np.arange(count), drawn)
+    if is_random or count >= HOLD_OUT_FROM:
         rest = fit(measured, ~apart, segments=segments, prior=guess, seed=seed)
-        held_out = judge_on(rest, measured.indices[apart], measured.ratios[apart])
+        held_out = judge_on(rest, measured.indices[apart], measured.ratios[apart], random=is_random)
     return SpaceTable(
         measured=measured,
         ladder=ladder,
@@ -216,11 +317,15 @@ def predict_space(
         ceiling=measured.ceiling(),
         segments=len(segments),
         prior=prior,
+        doubtful=measured.doubtful + apart_segments,
+        prior_doubtful=prior_apart,
     )
 
 
-def judge_on(ladder: Ladder, indices: NDArray[np.int64], ratios: NDArray[np.float64]) -> HeldOut:
-    """Judge a ladder on networks that it was fitted without."""
+def judge_on(
+    ladder: Ladder, indices: NDArray[np.int64], ratios: NDArray[np.float64], *, random: bool
+) -> HeldOut:
+    """Judge a ladder on networks that it was fitted without, a `random` sample of the space or not."""
     from search.latency.judging import judge, mape_interval
 
     found = ladder.predict(indices)
@@ -229,6 +334,7 @@ def judge_on(ladder: Ladder, indices: NDArray[np.int64], ratios: NDArray[np.floa
         errors=judge(found.ratios, ratios),
         mape_interval=mape_interval(found.ratios, ratios),
         coverage=float(inside.mean()),
+        random=random,
     )
 
 

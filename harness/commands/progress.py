@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PLAIN_EVERY = (
     10  # lines for a log file: the first, each tenth and the last session; of look-ups each tenth part
 )
-PLAIN_STATES = ("connecting", "preparing", "calibrating", "attempt", "core", "cores")
+PLAIN_STATES = ("connecting", "preparing", "calibrating", "attempt", "waiting")
 PLAIN_SECONDS = 30  # and so often while a tenth part takes long
 
 

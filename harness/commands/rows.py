@@ -17,7 +17,8 @@ NOT_GRADED = "-"
 class SpaceRow:
     """One network's latency: `source` is measured or predicted, the interval holds the latency with `coverage`.
 
-    A predicted one's interval is meant for a measurement. No interval: measured in too few slices.
+    A predicted one's interval is meant for a measurement. No interval: measured in too few slices. `supported`: measured
+    itself, or predicted from networks like it.
     """
 
     architecture: str
@@ -30,6 +31,7 @@ class SpaceRow:
     source: str
     grade: str
     sessions: int
+    supported: bool
 
     def to_json(self) -> dict[str, object]:
         """Return the row as plain values."""
@@ -46,10 +48,8 @@ def space_rows(table: SpaceTable, indices: Sequence[int] | None = None) -> list[
 
     measured, prediction = table.measured, table.prediction
     known = {row.index: row for row in measured_rows(measured)}
-    latency_ms, low_ms, high_ms = (
-        (values * measured.reference_ms).tolist()
-        for values in (prediction.ratios, prediction.low, prediction.high)
-    )
+    latency_ms, low_ms, high_ms = (values.tolist() for values in measured.milliseconds(prediction, COVERAGE))
+    supported = prediction.supported.tolist()
 
     def row(index: int) -> SpaceRow:
         architecture = Architecture.from_index(index, measured.config)
@@ -64,6 +64,7 @@ def space_rows(table: SpaceTable, indices: Sequence[int] | None = None) -> list[
             source="predicted",
             grade=NOT_GRADED,
             sessions=0,
+            supported=supported[index],
         )
 
     return [
@@ -86,6 +87,7 @@ def measured_rows(measured: Measured) -> list[SpaceRow]:
             source="measured",
             grade=row.grade,
             sessions=row.estimate.sessions,
+            supported=True,
         )
         for index, row in zip(measured.indices.tolist(), measured.rows, strict=True)
     ]

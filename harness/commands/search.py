@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -119,7 +120,7 @@ def find(
 
     if output is not None and not output.parent.is_dir():
         raise ConfigError(f"{output}: no folder {str(output.parent)!r}; make it first")
-    selection = select(typed, [*(pareto or ()), *(show or ())])
+    selection = replace(select(typed, [*(pareto or ()), *(show or ())]), with_far=verify is not None)
     parse_method(method)
     joined = selection.join(store_url, _say)
     how = Manner(

@@ -22,6 +22,7 @@ from harness.commands.options import (
     Metric,
     RuntimeName,
     SearchDevices,
+    TakeDoubtful,
     ThreadCount,
     TrainingSeeds,
 )
@@ -50,26 +51,31 @@ class Typed:
     allow_pickle: AllowPickle = False
     latencies: LatencyFiles = None
     measured_only: MeasuredOnly = False
+    doubtful: TakeDoubtful = False
     runtime: RuntimeName = ""
     threads: ThreadCount = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """A search as the user typed it: `costs` are the names of all columns to join, those of the constraints among them."""
+    """A search as the user typed it: `costs` are the names of all columns to join, those of the constraints among them.
+
+    `with_far`: whether networks unlike any measured one count, as where the best are measured before the answer is given.
+    """
 
     accuracies: AccuracySource
     latencies: LatencySource
     costs: tuple[str, ...]
     constraints: tuple[Constraint, ...]
     confident: bool
+    with_far: bool = False
 
     def join(self, store_url: str, say: Callable[[str], None]) -> Joined:
         """Open the store and join.
 
         Raises: ConfigError as `joining.join`, or where a confidence is asked for that a latency's intervals do not have.
         """
-        from harness.commands.joining import join
+        from harness.commands.joining import join, with_far_networks
         from harness.commands.stored import open_store
 
         store = open_store(store_url)
@@ -79,7 +85,7 @@ class Selection:
             store.close()
         if self.confident:
             check_intervals(self, joined.table.costs, joined.behind)
-        return joined
+        return with_far_networks(joined) if self.with_far else joined
 
 
 def check_intervals(selection: Selection, costs: Mapping[str, Cost], behind: Mapping[str, Behind]) -> None:
@@ -143,6 +149,7 @@ def select(typed: Typed, costs: Sequence[str] = ()) -> Selection:
             runtime=typed.runtime,
             threads=typed.threads,
             measured_only=typed.measured_only,
+            doubtful=typed.doubtful,
             coverage=SHOWN_COVERAGE if typed.confidence is None else typed.confidence,
             files=tuple(typed.latencies or ()),
         ),

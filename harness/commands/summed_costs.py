@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import hypot
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,7 +73,7 @@ def summed_costs(
             costs[name] = property_sums(name, config, say)
             continue
         configuration = configuration_in(store, name, latencies, config)
-        found = latency_sums(store, name, configuration, config, latencies.coverage)
+        found = latency_sums(store, name, configuration, config, latencies)
         costs[name], behind[name], blocks[LATENCY + name], sources[LATENCY + name] = found
         if np.isinf(costs[name].margin):
             say(
@@ -106,22 +107,23 @@ def property_sums(name: str, config: SpaceConfig, say: Callable[[str], None]) ->
 
 
 def latency_sums(
-    store: Store, name: str, configuration: Configuration, config: SpaceConfig, coverage: float
+    store: Store, name: str, configuration: Configuration, config: SpaceConfig, latencies: LatencySource
 ) -> tuple[Summed, Behind, NDArray[np.float64], str]:
     """Return a configuration's latencies in ms, what stands behind them, and the latency of each block with where it is from.
 
     Raises: ConfigError when too few networks are measured for a predictor.
     """
-    from harness.commands.prediction import check_enough, load_segments, measured_networks
+    from harness.commands.prediction import check_enough, graded_segments, measured_networks
     from search.amounts import Amount, Summed, Total
     from search.latency.additive import fit_additive
     from space.segments import all_segments
 
-    measured = measured_networks(store, configuration, config, coverage=coverage)
+    coverage, doubtful = latencies.coverage, latencies.doubtful
+    measured = measured_networks(store, configuration, config, coverage=coverage, doubtful=doubtful)
     check_enough(measured)
-    segments = load_segments(store, configuration)
+    segments, apart = graded_segments(store, configuration, doubtful=doubtful)
     parts = segments if len(segments) == len(all_segments(config)) else None
-    fitted = fit_additive(measured.indices, measured.ratios, config=config, parts=parts)
+    fitted = fit_additive(measured.indices, measured.ratios, sds=measured.sds, config=config, parts=parts)
     known = {}
     for index, row in zip(measured.indices.tolist(), measured.rows, strict=True):
         low, high = row.interval_ms or (np.nan, np.nan)
@@ -137,11 +139,11 @@ def latency_sums(
                 constant=fitted.constant * measured.reference_ms,
             ),
         ),
-        margin=fitted.margin(coverage),
+        margin=hypot(fitted.margin(coverage), measured.reference_reach(coverage)),
         coverage=coverage,
         known=known,
     )
-    about = facts_of(store, configuration, measured) | {
+    about = facts_of(store, configuration, measured, apart) | {
         "predicted": len(config) - len(measured.rows),
         "predictor": fitted.chosen,
         "error": fitted.errors.mape,

@@ -46,7 +46,7 @@ def verify_finalists(
     """Measure the `count` most accurate networks at level final on every device of the search, and solve again.
 
     A network measured may turn out to be beyond a limit, or the predictor, now knowing more, may bring up others: so this is
-    repeated until the `count` best ones are all measured, five times at most.
+    repeated until the `count` best ones are all measured, five times at most; one that came out with grade D is not tried again.
     Raises: ConfigError when the search has no latency of the store, or a device is not in devices.toml.
     """
     from harness.commands.campaigns import run_all, summarise
@@ -64,8 +64,9 @@ def verify_finalists(
     known = load_devices(devices_file)
     devices = {c.device: select_device(known, c.device) for c in configurations.values()}
     answer, verified, status = solve(joined), frozenset[int](), 0
+    tried = frozenset[int]()  # measured, well or not: what grade D leaves out is not measured for ever
     for _ in range(MAX_ROUNDS):
-        finalists = [i for i in answer.ranked[:count].tolist() if i not in verified]
+        finalists = [i for i in answer.ranked[:count].tolist() if i not in tried]
         if not finalists:
             break
         say(f"measuring {len(finalists)} finalists on {', '.join(configurations)}")
@@ -88,6 +89,7 @@ def verify_finalists(
         before = joined
         joined = selection.join(store_url, lambda text: None)
         answer = solve(joined)
+        tried |= frozenset(finalists)
         verified |= measured_everywhere(joined, configurations, finalists)
         _report(before, joined, answer, finalists, verified, say)
         if status:
@@ -148,6 +150,10 @@ def _report(
     within = set(answer.ranked.tolist())
     for index in finalists:
         if index not in verified:
+            network = Architecture.from_index(index, after.table.config)
+            say(
+                f"{network}: not measured well enough: what failed or has grade D is left out, and its latency predicted"
+            )
             continue
         parts = []
         for name, cost in after.table.costs.items():

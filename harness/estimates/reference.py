@@ -15,7 +15,7 @@ from math import exp, hypot, sqrt
 import numpy as np
 import numpy.typing as npt
 
-from harness.estimates.clean import clean_slices, is_contended
+from harness.estimates.clean import clean_slices
 from harness.records import SessionRecord
 
 # Of slices and of sessions. In 90 sessions of 2.5 minutes, windows of 45 s agreed with the whole to 0.2 % by this quantile (root
@@ -30,7 +30,7 @@ BLOCK_DRAWS = 200
 # What the quiet level does from one visit of a device to another: where memory lies, what else is installed and warm, which host
 # a virtual machine is on. Learned from a store that holds several visits; this stands for some of them before.
 VISIT_GAP_S = 1800.0
-VISIT_SD = 0.005
+VISIT_SD = 0.007
 VISIT_PRIOR = 4  # visits that the default counts for
 # Two calibrations of before, each the quietest of three sessions, differed by 2.4 and 3.4 %.
 CALIBRATION_SD = 0.02
@@ -59,12 +59,10 @@ class Level:
 def reference_level_ns(session: SessionRecord) -> float | None:
     """Return the reference's quiet level in a session, in ns: a low quantile of its fastest clean run in each clean slice.
 
-    None for a session that other programs left too little.
+    None without a clean slice.
     """
     clean = [piece.reference_ns for piece in clean_slices(session)]
-    if not clean or is_contended(session):
-        return None
-    return float(np.quantile(clean, QUIET_SHARE))
+    return float(np.quantile(clean, QUIET_SHARE)) if clean else None
 
 
 def pool_reference(levels: Sequence[Level]) -> tuple[float, float]:

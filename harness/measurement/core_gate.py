@@ -7,6 +7,7 @@ tells what share of it the process waited; the quietest cores are taken.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -88,8 +89,14 @@ class CoreGate:
     """
 
     def __init__(
-        self, device: str, say: Callable[[str], None], tell: Callable[[str], None], cancel: threading.Event
+        self,
+        device: str,
+        say: Callable[[str], None],
+        tell: Callable[[str], None],
+        cancel: threading.Event,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock_s = clock_s
         self._device, self._say, self._tell, self._cancel = device, say, tell, cancel
         self._patience_s = PATIENCE_S
         self._has_begun = False
@@ -101,16 +108,17 @@ class CoreGate:
 
         Raises: DeviceError when none is free before the campaign's first session, within half a minute.
         """
+        started_s = self._clock_s()
         waited_s = 0.0
         quiet = probe()
         if not self._has_begun and (quiet.taken or 0.0) > FREE_SHARE:
             self._tell(self._situation(quiet, request))
         while is_busy(quiet) and waited_s < self._patience_s and not self._cancel.is_set():
-            self._say(f"{_trouble(quiet)}; waiting for it, {self._patience_s - waited_s:.0f} s more")
+            self._say("waiting for a free core")
             if self._cancel.wait(POLL_S):
                 break
-            waited_s += POLL_S
             quiet = probe()
+            waited_s = self._clock_s() - started_s
         if self._has_begun:
             self._patience_s = max(0.0, self._patience_s - waited_s)
         elif is_busy(quiet) and (quiet.waited or 0.0) > HOPELESS_SHARE and not self._cancel.is_set():

@@ -1,6 +1,6 @@
 """The ladder's rungs that are sums over blocks, for spaces too large to predict network by network.
 
-All of `search.latency.rungs` but `transfer` and `boosted` are such sums, and are fitted here to the same numbers without an
+All of `search.latency.rungs` but `transfer` and `borders` are such sums, and are fitted here to the same numbers without an
 array over the space: what a line or a ridge needs to know of the space, means and deviations, are sums over stages, too.
 They are judged and chosen as `search.latency.ladder` does.
 """
@@ -8,27 +8,30 @@ They are judged and chosen as `search.latency.ladder` does.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from search.latency.features import FloatArray, block_features, standardised
+from search.latency.features import FloatArray
 from search.latency.intervals import margin
 from search.latency.judging import Errors
 from search.latency.ladder import fit_ladder
 from search.latency.parts import parts_by_block
-from search.latency.ridge import Guess, Linear, fit_blocks, fit_line
-from search.latency.rungs import PENALTIES, RUNGS, Predictor, Rung, Training, guess_widths
+from search.latency.ridge import Fitted, Guess, Linear, fit_corrected, fit_line
+from search.latency.rungs import RUNGS, Rung, Training, line, origin_of
 from space import BLOX, SpaceConfig
 from space.costs import block_costs, fixed_cost
+
+SAMPLE = 2_000  # networks of the space that stand for all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Additive:
     """A latency predictor that is a sum: `constant` and what the block of each stage adds, `blocks` (stages, B), in ratios.
 
-    `chosen` is the rung, `errors` its cross-validated errors, `scores` (measured,) the relative ones.
+    `chosen` is the rung, `errors` its cross-validated errors, `scores` (measured,) the relative ones as of a network of mean
+    leverage.
     """
 
     config: SpaceConfig
@@ -48,38 +51,47 @@ def fit_additive(
     ratios: ArrayLike,
     *,
     config: SpaceConfig = BLOX,
+    sds: ArrayLike | None = None,
     parts: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> Additive:
     """Judge the rungs that are sums on measured networks (n,) and their ratios (n,), choose one, fit it on all.
 
-    `parts`: the ratio of every segment, by its text, as in `search.latency.parts`; without it rungs that need it are left out.
+    `sds` (n,): as for `fit_ladder`. `parts`: the ratio of every segment, by its text, as in `search.latency.parts`; without it
+    rungs that need it are left out.
 
     Raises:
         ConfigError: as `fit_ladder` and `parts_by_block`.
     """
-    ladder = fit_ladder(indices, ratios, config=config, seed=seed, rungs=additive_rungs(config, parts))
-    point = ladder.point
+    ladder = fit_ladder(
+        indices, ratios, sds=sds, config=config, seed=seed, rungs=additive_rungs(config, parts)
+    )
+    point = ladder.point.point
     assert isinstance(point, Linear) and point.guess is None  # each rung below returns such a sum
+    places = np.random.default_rng(seed).integers(len(config), size=SAMPLE)  # for the mean leverage
     return Additive(
         config=config,
         chosen=ladder.chosen,
         constant=point.constant,
         blocks=point.blocks,
         errors=ladder.errors,
-        scores=ladder.scores,
+        scores=ladder.scores * np.sqrt(1 + ladder.point.leverage(places).mean()),
     )
 
 
 def additive_rungs(config: SpaceConfig, parts: Mapping[str, float] | None = None) -> tuple[Rung, ...]:
     """Return the rungs of the ladder that are sums, simplest first; those that need the parts only with them."""
     by_name = {rung.name: rung for rung in RUNGS}
-    fits: dict[str, Callable[[Training], Predictor]] = {"macs": lambda t: _line(t, _macs(config))}
+    fits: dict[str, Callable[[Training], Fitted]] = {"macs": lambda t: _line(t, _macs(config), 0.0)}
     if parts is not None:
-        cells = _centred(config, *parts_by_block(parts, config))
-        fits["sum"] = lambda training: cells
-        fits["affine"] = lambda training: _line(training, cells)
-        fits["corrected"] = lambda training: _corrected(training, cells)
+        blocks, constant = parts_by_block(parts, config)
+        total = Linear(config=config, constant=constant, blocks=blocks)
+        origin = origin_of(constant + float(blocks.min(axis=1).sum()))
+        fits["sum"] = lambda training: Fitted(point=total)
+        fits["affine"] = lambda training: _line(training, total, origin)
+        fits["corrected"] = lambda t: fit_corrected(
+            config, t.indices, t.ratios, t.weights, Guess(blocks=blocks)
+        )
     for name in ("ridge", "pairs"):
         fits[name] = by_name[name].fit
     return tuple(
@@ -91,31 +103,15 @@ def additive_rungs(config: SpaceConfig, parts: Mapping[str, float] | None = None
 
 def _macs(config: SpaceConfig) -> Linear:
     blocks = np.array([[cost.macs for cost in row] for row in block_costs(config)], dtype=np.float64)
-    return _centred(config, blocks, float(fixed_cost(config).macs))
+    return Linear(config=config, constant=float(fixed_cost(config).macs), blocks=blocks)
 
 
-def _centred(config: SpaceConfig, blocks: FloatArray, constant: float) -> Linear:
-    """Return the same sum with blocks (stages, B) of mean 0 in each stage: the constant is its mean over the space."""
-    means = blocks.mean(axis=1, keepdims=True)
-    return Linear(config=config, constant=constant + float(means.sum()), blocks=blocks - means)
-
-
-def _line(training: Training, x: Linear) -> Linear:
+def _line(training: Training, x: Linear, origin: float) -> Fitted:
     """Fit a line through a sum, which is again a sum."""
-    slope, intercept = fit_line(x(training.indices), training.ratios)
-    return Linear(config=x.config, constant=intercept + slope * x.constant, blocks=slope * x.blocks)
-
-
-def _corrected(training: Training, guess: Linear) -> Linear:
-    """Fit a line through a sum, and what it leaves by a ridge, as the rung `corrected` does."""
-    config, table = guess.config, standardised(block_features(guess.config))
-    known = Guess(
-        values=guess(training.indices),
-        mean=guess.constant,
-        spread=float(np.sqrt((guess.blocks**2).mean(axis=1).sum())),
+    slope, intercept = fit_line(
+        x(training.indices) - origin, training.ratios, training.weights, from_zero=True
     )
-    tables = table * guess_widths(table, guess.blocks)[:, None, :]
-    constant, blocks, slope = fit_blocks(config, tables, training.indices, training.ratios, PENALTIES, known)
-    return Linear(
-        config=config, constant=constant + slope * guess.constant, blocks=blocks + slope * guess.blocks
+    point = Linear(
+        config=x.config, constant=intercept + slope * (x.constant - origin), blocks=slope * x.blocks
     )
+    return replace(line(training, x, origin), point=point)

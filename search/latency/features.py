@@ -31,6 +31,11 @@ def block_features(config: SpaceConfig) -> FloatArray:
     return np.array(rows)
 
 
+def op_columns(config: SpaceConfig) -> FloatArray:
+    """Return those of `block_features` that count ops by slot, shape (B, 2 * ops)."""
+    return block_features(config)[:, : 2 * len(config.ops)]
+
+
 def pair_features(config: SpaceConfig) -> FloatArray:
     """Return the products of a block's features that can differ from 0, shape (B, ops**2 + 6 * ops).
 
@@ -42,6 +47,21 @@ def pair_features(config: SpaceConfig) -> FloatArray:
     pairs = first[:, :, None] * last[:, None, :]  # (B, ops, ops)
     wired = rows[:, : 2 * ops, None] * flags[:, None, :]  # (B, 2 * ops, 3)
     return np.hstack([pairs.reshape(len(rows), -1), wired.reshape(len(rows), -1)])
+
+
+def border_features(config: SpaceConfig) -> FloatArray:
+    """Return what two blocks on either side of a reduction say together, shape (B, B, ops**2), the earlier block first.
+
+    The products of the earlier one's last op and of the later one's first: both ops of a parallel block are its first. Of mean 0
+    and deviation 1 over all pairs.
+    """
+    ops, blocks = config.ops, config.blocks
+    ends = np.array([[float(op == block.op1) for op in ops] for block in blocks])
+    begins = np.array(
+        [[float(op in (block.ops if not block.prev else block.ops[:1])) for op in ops] for block in blocks]
+    )
+    products = (ends[:, None, :, None] * begins[None, :, None, :]).reshape(len(blocks) ** 2, -1)
+    return standardised(products).reshape(len(blocks), len(blocks), -1)
 
 
 def standardised(table: FloatArray) -> FloatArray:

@@ -17,14 +17,19 @@ def folds(count: int, seed: int) -> IndexArray:
 
 
 def cv_plus(
-    predictions: FloatArray, fold_of: IndexArray, scores: FloatArray, coverage: float
+    predictions: FloatArray,
+    fold_of: IndexArray,
+    scores: FloatArray,
+    coverage: float,
+    widths: FloatArray | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Return low and high of the CV+ interval, each (n,), from predictions (folds, n); scores (measured,).
 
     Barber, Candes, Ramdas & Tibshirani 2021, "Predictive inference with the jackknife+", section 3, with residuals relative
-    to the prediction: low is the floor(alpha (n + 1))-th smallest of f_k(x) (1 - R_i), high the
-    ceil((1 - alpha) (n + 1))-th smallest of f_k(x) (1 + R_i), with k = `fold_of`[i], the fold of measured network i, and R_i its
-    score. Too few networks for the coverage give 0 and infinity.
+    to the prediction and in units of how uncertain each is (Lei et al. 2018, "Distribution-free predictive inference for
+    regression", section 5.2): low is the floor(alpha (n + 1))-th smallest of f_k(x) (1 - w(x) R_i), high the
+    ceil((1 - alpha) (n + 1))-th smallest of f_k(x) (1 + w(x) R_i), with k = `fold_of`[i], the fold of measured network i, R_i its
+    score and w(x) from `widths` (n,), 1 where they are left out. Too few networks for the coverage give 0 and infinity.
     """
     count = len(scores)
     rank = int(np.floor((1 - coverage) * (count + 1) + 1e-9))  # 1e-9: 0.1 * 10 is to be 1, not 0.99999
@@ -32,9 +37,20 @@ def cv_plus(
         return np.zeros(predictions.shape[1]), np.full(predictions.shape[1], np.inf)
     spread = predictions[fold_of]  # (measured, n)
     reach = np.abs(spread) * scores[:, None]
+    if widths is not None:
+        reach *= widths
     low = np.partition(spread - reach, rank - 1, axis=0)[rank - 1]
     high = np.partition(spread + reach, count - rank, axis=0)[count - rank]
     return np.maximum(low, 0.0), high  # a latency is positive
+
+
+def guaranteed(coverage: float) -> float:
+    """Return the share of networks that CV+ intervals of this coverage hold whatever the errors are, 1 - 2 alpha.
+
+    Theorem 4 of Barber et al. 2021, but for a term that vanishes with more networks a fold; only of networks drawn like the
+    measured ones. A design, networks picked to learn most, and the best of a search are not.
+    """
+    return max(0.0, 2 * coverage - 1)
 
 
 def margin(scores: FloatArray, coverage: float) -> float:

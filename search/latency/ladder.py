@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from harness.errors import ConfigError
-from search.latency.features import FloatArray, IndexArray
+from search.latency.features import (
+    FloatArray,
+    IndexArray,
+    block_digits,
+    block_features,
+    op_columns,
+    rows_of,
+)
 from search.latency.intervals import COVERAGE, cv_plus, folds
 from search.latency.judging import Errors, check_ratios, judge, relative_errors
-from search.latency.rungs import FEWEST, RUNGS, Known, Predictor, Rung, Training
+from search.latency.noise import check_sds, discounted, expected_sds, fit_weights, model_sd
+from search.latency.ridge import Fitted
+from search.latency.rungs import FEWEST, RUNGS, Known, Rung, Training, fit_structured
 from space import BLOX, SpaceConfig
 
+BoolArray = NDArray[np.bool_]
+
 CHUNK = 8192  # networks predicted at once: at 400 measured ones, 26 MB an array
+REPEATS = 4  # of the folds, each dealt anew: halves what the deal alone adds to the difference of two rungs
+TOLD = 0.25  # standard errors: benchmarks/rungs.py
+FAR = (
+    1.5  # an interval so many times as wide as of nine in ten networks held out is of a network far from them
+)
+USUAL = 0.9  # the share of networks held out whose leverage is usual
+SOFT = 0.01  # keeps weights finite where a feature was hardly measured
+LEAST_WEIGHT = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +48,16 @@ class RungReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Prediction:
-    """Ratios with the interval that a measurement falls into with 90 %, each of shape (n,)."""
+    """Ratios with the interval that a measurement of usual precision is meant to fall into, each of shape (n,).
+
+    `supported`, bool (n,): whether networks like it were measured. Where not, the interval is wider by what the fit does not
+    know, and nothing measured tells whether that is enough.
+    """
 
     ratios: FloatArray
     low: FloatArray
     high: FloatArray
+    supported: BoolArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,7 +65,9 @@ class Ladder:
     """All rungs judged, and the chosen one fitted on all measured networks and without each fold.
 
     `fold_of` (n,): the fold of each measured network; `scores` (n,): |measured - predicted| / predicted by the predictor that did
-    not see it.
+    not see it, as it would be of a network of leverage 0 measured with the usual precision. `usual_leverage`: what nine in
+    ten networks held out do not exceed. `knows_ops`: whether the rung was told what each op costs. `each_error`: of every rung
+    judged, the relative error of each measured network held out, (n,).
     """
 
     reports: tuple[RungReport, ...]
@@ -49,10 +75,13 @@ class Ladder:
     known: Known
     indices: IndexArray
     ratios: FloatArray
-    point: Predictor
-    fold_points: tuple[Predictor, ...]
+    point: Fitted
+    fold_points: tuple[Fitted, ...]
     fold_of: IndexArray
     scores: FloatArray
+    usual_leverage: float
+    knows_ops: bool
+    each_error: Mapping[str, FloatArray]
 
     @property
     def errors(self) -> Errors:
@@ -71,24 +100,45 @@ class Ladder:
         places = check_indices(indices, self.known.config)
         if not 0 < coverage < 1:
             raise ConfigError(f"coverage {coverage}; give a share between 0 and 1, such as {COVERAGE}")
-        ratios, low, high = (np.empty(len(places)) for _ in range(3))
+        ratios, low, high, leverage = (np.empty(len(places)) for _ in range(4))
         for start in range(0, len(places), CHUNK):
             part = slice(start, start + CHUNK)
-            ratios[part] = self.point(places[part])
+            ratios[part], leverage[part] = self.point(places[part]), self.point.leverage(places[part])
             low[part], high[part] = cv_plus(
-                self.fold_predictions(places[part]), self.fold_of, self.scores, coverage
+                self.fold_predictions(places[part]),
+                self.fold_of,
+                self.scores,
+                coverage,
+                np.sqrt(1 + leverage[part]),
             )
-        return Prediction(ratios=ratios, low=np.minimum(low, ratios), high=np.maximum(high, ratios))
+        return Prediction(
+            ratios=ratios,
+            low=np.minimum(low, ratios),
+            high=np.maximum(high, ratios),
+            supported=self._supported(places, leverage),
+        )
 
     def fold_predictions(self, indices: IndexArray) -> FloatArray:
         """Return what the predictor without each fold says of networks (n,), shape (folds, n)."""
         return np.stack([point(indices) for point in self.fold_points])
+
+    def _supported(self, indices: IndexArray, leverage: FloatArray) -> BoolArray:
+        near: BoolArray = 1 + leverage <= FAR**2 * (1 + self.usual_leverage)
+        if self.knows_ops:
+            return near
+        table = op_columns(self.known.config)
+        seen = rows_of(table, block_digits(self.known.config, self.indices)).any(axis=0)
+        unseen = np.where(seen, 0.0, 1.0).reshape(self.known.config.stages, -1) @ table.T  # (stages, B)
+        digits = block_digits(self.known.config, indices)
+        near &= unseen[np.arange(self.known.config.stages), digits].sum(axis=1) == 0
+        return near
 
 
 def fit_ladder(
     indices: ArrayLike,
     ratios: ArrayLike,
     *,
+    sds: ArrayLike | None = None,
     config: SpaceConfig = BLOX,
     parts_sum: ArrayLike | None = None,
     prior: ArrayLike | None = None,
@@ -97,14 +147,15 @@ def fit_ladder(
 ) -> Ladder:
     """Judge every rung on the same folds, choose one, fit it on all measured networks.
 
-    `indices` and `ratios` (n,): measured networks and their latency over the reference network's. `parts_sum` and `prior`
-    (len(config),): see `Known`; rungs that need one are skipped without it. Chosen is the rung with the least mean absolute
-    percentage error, or the simplest that is worse by no more than the standard error of that mean (Breiman et al. 1984,
-    Classification and Regression Trees, section 3.4.3).
+    `indices` and `ratios` (n,): measured networks and their latency over the reference network's. `sds` (n,): the relative
+    standard deviation of each ratio; see `noise` for what it changes. `parts_sum` and `prior` (len(config),): see `Known`;
+    rungs that need one are skipped without it. Chosen is the rung of least mean absolute percentage error as expected of the
+    whole space, or a simpler one where the difference between the two, on the same networks, is within its own noise: see
+    `choose`.
 
     Raises:
         ConfigError: too few networks, a network twice or not in the space, a ratio not finite and above 0,
-            or a known value that is not finite.
+            a deviation that is none, or a known value that is not finite.
     """
     from threadpoolctl import threadpool_limits
 
@@ -116,17 +167,43 @@ def fit_ladder(
         prior=_whole("prior", prior, config),
     )
     ladder = {rung.name: rung for rung in (RUNGS if rungs is None else rungs)}
+    training = Training(known=known, indices=places, ratios=measured, weights=np.ones(len(places)), seed=seed)
+    deviations = check_sds(sds, len(places))
     with threadpool_limits(
         limits=1
     ):  # matrices this small gain nothing: on a busy machine threads wait for each other
-        return _climb(ladder, Training(known=known, indices=places, ratios=measured, seed=seed))
+        return _climb(ladder, _weighed(training, deviations), deviations)
 
 
-def choose(errors: dict[str, FloatArray]) -> str:
-    """Return the simplest rung within one standard error of the best; `errors` (n,) of each, simplest first."""
-    best = min(errors.values(), key=lambda each: float(each.mean()))
-    limit = best.mean() + best.std(ddof=1) / np.sqrt(len(best))
-    return next(name for name, each in errors.items() if each.mean() <= limit)
+def choose(errors: Mapping[str, FloatArray], weights: FloatArray) -> str:
+    """Return the rung of least weighted mean error, or the simplest that is not told from it; `errors` (n,), simplest first.
+
+    Told: the mean of the paired differences exceeds `TOLD` standard errors. Errors of one network by two rungs go together, so
+    this tells far smaller differences than the standard error of either mean.
+    """
+    shares = weights / weights.sum()
+    best = min(errors.values(), key=lambda each: float(shares @ each))
+    for name, each in errors.items():
+        difference = each - best
+        mean = float(shares @ difference)
+        if mean <= TOLD * float(np.sqrt((shares**2) @ (difference - mean) ** 2)):
+            return name
+    raise AssertionError("the best differs from itself by nothing")
+
+
+def space_weights(config: SpaceConfig, indices: IndexArray) -> FloatArray:
+    """Return weights (n,) with which measured networks stand for the whole space, none negative, of mean 1.
+
+    The calibration estimator (Deville & Sarndal 1992): the weights nearest to equal ones with which each feature is as frequent
+    as in the space. A random sample or a Latin square needs none; a design or picks do.
+    """
+    rows = rows_of(block_features(config), block_digits(config, indices))
+    goal = np.tile(block_features(config).mean(axis=0), config.stages)
+    away = rows - goal
+    square = away.T @ away + SOFT * len(rows) * np.eye(len(goal))
+    weights = np.clip(1 - away @ np.linalg.solve(square, away.sum(axis=0)), LEAST_WEIGHT, None)
+    found: FloatArray = weights / weights.mean()
+    return found
 
 
 def check_indices(indices: ArrayLike, config: SpaceConfig) -> IndexArray:
@@ -147,23 +224,41 @@ def check_indices(indices: ArrayLike, config: SpaceConfig) -> IndexArray:
     return places.astype(np.int64)
 
 
-def _climb(ladder: dict[str, Rung], everything: Training) -> Ladder:
+def _weighed(training: Training, sds: FloatArray) -> Training:
+    """Return the same with weights, by the variance of the measurements and that of `fit_structured` about them."""
+    if not sds.any():
+        return training
+    fold_of = folds(len(training.indices), training.seed)
+    rung = next(rung for rung in RUNGS if rung.fit is fit_structured)
+    held_out = _held_out(_fit_folds(rung, training, fold_of), training.indices, fold_of)
+    model = model_sd(training.ratios / held_out - 1, sds)
+    return replace(training, weights=fit_weights(model, sds))
+
+
+def _climb(ladder: dict[str, Rung], everything: Training, sds: FloatArray) -> Ladder:
     known, places, measured = everything.known, everything.indices, everything.ratios
-    fold_of = folds(len(places), everything.seed)
+    dealt = [folds(len(places), everything.seed * REPEATS + repeat) for repeat in range(REPEATS)]
+    fold_of = dealt[0]
     reports, errors, fitted = [], {}, {}
     for name, rung in ladder.items():
         if reason := _reason_to_skip(rung, known, len(places)):
             reports.append(RungReport(name=name, errors=None, skipped=reason))
             continue
         fitted[name] = _fit_folds(rung, everything, fold_of)
-        held_out = _held_out(fitted[name], places, fold_of)
-        reports.append(RungReport(name=name, errors=judge(held_out, measured)))
-        errors[name] = relative_errors(held_out, measured)
+        predictions = [_held_out(fitted[name], places, fold_of)]
+        predictions += [_held_out(_fit_folds(rung, everything, other), places, other) for other in dealt[1:]]
+        seen = [_discounted(held_out, measured, sds) for held_out in predictions]
+        found = judge(np.concatenate(predictions), np.concatenate(seen))
+        reports.append(RungReport(name=name, errors=replace(found, count=len(places))))
+        errors[name] = np.mean(
+            [relative_errors(p, s) for p, s in zip(predictions, seen, strict=True)], axis=0
+        )
     if not errors:
         reasons = "; ".join(f"{report.name}: {report.skipped}" for report in reports) or "none was named"
         raise ConfigError(f"no predictor can be fitted ({reasons}); measure what one of them needs")
-    chosen = choose(errors)
+    chosen = choose(errors, space_weights(known.config, places))
     held_out = _held_out(fitted[chosen], places, fold_of)
+    leverage = _leverage(fitted[chosen], places, fold_of)
     return Ladder(
         reports=tuple(reports),
         chosen=chosen,
@@ -173,8 +268,27 @@ def _climb(ladder: dict[str, Rung], everything: Training) -> Ladder:
         point=ladder[chosen].fit(everything),
         fold_points=fitted[chosen],
         fold_of=fold_of,
-        scores=np.abs(measured - held_out) / np.abs(held_out),
+        scores=_scores(held_out, measured, sds, leverage),
+        usual_leverage=float(np.quantile(leverage, USUAL)),
+        knows_ops=ladder[chosen].needs is not None,
+        each_error=errors,
     )
+
+
+def _discounted(held_out: FloatArray, measured: FloatArray, sds: FloatArray) -> FloatArray:
+    return discounted(held_out, measured, model_sd(measured / held_out - 1, sds), sds)
+
+
+def _scores(held_out: FloatArray, measured: FloatArray, sds: FloatArray, leverage: FloatArray) -> FloatArray:
+    """Return |measured - predicted| / predicted, as of a network of leverage 0 and usual precision."""
+    errors = measured / held_out - 1
+    model = model_sd(errors, sds, leverage)
+    expected = expected_sds(model, sds, leverage)
+    usual = np.sqrt(model**2 + np.median(sds) ** 2)
+    scores: FloatArray = np.abs(errors) * np.divide(
+        usual, expected, out=np.ones_like(errors), where=expected > 0
+    )
+    return scores
 
 
 def _check_measured(indices: IndexArray, ratios: FloatArray, config: SpaceConfig) -> None:
@@ -217,17 +331,29 @@ def _reason_to_skip(rung: Rung, known: Known, count: int) -> str:
     return ""
 
 
-def _fit_folds(rung: Rung, everything: Training, fold_of: IndexArray) -> tuple[Predictor, ...]:
+def _fit_folds(rung: Rung, everything: Training, fold_of: IndexArray) -> tuple[Fitted, ...]:
     fitted = []
     for fold in range(fold_of.max() + 1):
         seen = fold_of != fold
-        part = replace(everything, indices=everything.indices[seen], ratios=everything.ratios[seen])
+        part = replace(
+            everything,
+            indices=everything.indices[seen],
+            ratios=everything.ratios[seen],
+            weights=everything.weights[seen],
+        )
         fitted.append(rung.fit(part))
     return tuple(fitted)
 
 
-def _held_out(fitted: tuple[Predictor, ...], indices: IndexArray, fold_of: IndexArray) -> FloatArray:
+def _held_out(fitted: Sequence[Fitted], indices: IndexArray, fold_of: IndexArray) -> FloatArray:
     predicted: FloatArray = np.empty(len(indices))
     for fold, point in enumerate(fitted):
         predicted[fold_of == fold] = point(indices[fold_of == fold])
     return predicted
+
+
+def _leverage(fitted: Sequence[Fitted], indices: IndexArray, fold_of: IndexArray) -> FloatArray:
+    leverage: FloatArray = np.empty(len(indices))
+    for fold, point in enumerate(fitted):
+        leverage[fold_of == fold] = point.leverage(indices[fold_of == fold])
+    return leverage

@@ -1,4 +1,4 @@
-"""Which networks to measure next: those of which the ladder knows least, and no two for the same reason."""
+"""What to measure next: new networks, or known ones again, whichever makes the predictions of the whole space vary least."""
 
 from __future__ import annotations
 
@@ -7,19 +7,11 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike
 
 from harness.errors import ConfigError
-from search.latency.features import (
-    FloatArray,
-    IndexArray,
-    block_digits,
-    block_features,
-    rows_of,
-    standardised,
-)
+from search.latency.design import Variance, candidates_of
+from search.latency.features import IndexArray
 from search.latency.ladder import Ladder, check_indices
-from space import BLOX, SpaceConfig, check_enumerable
-
-CANDIDATES = 30_000  # networks looked at; of a larger space a sample, for the fold predictors may be slow
-PENALTY = 1.0  # keeps the leverage finite while fewer networks are measured than there are features
+from search.latency.noise import check_sds
+from space import BLOX, SpaceConfig
 
 
 def next_networks(
@@ -29,61 +21,72 @@ def next_networks(
     rng: Generator,
     config: SpaceConfig = BLOX,
 ) -> IndexArray:
-    """Return `count` networks to measure, indices of shape (count,), the most uncertain first.
+    """Return `count` networks that are not measured yet, indices of shape (count,), the most useful first.
 
-    CV+ intervals of a linear predictor are almost equally wide everywhere, so what counts here is the variance of the
-    prediction itself: of the fold predictors among each other (the jackknife's estimate) and, by the residual variance times the
-    leverage x' (X'X + k I)^-1 x, of a linear fit. Picked greedily; each pick lowers the leverage of its like (a D-optimal
-    design: Fedorov 1972, Theory of Optimal Experiments) and by the squared correlation what the folds disagree on.
+    Each is the one that lowers the mean variance of all predictions most, those before it taken as measured: see
+    `search.latency.design`.
 
     Raises:
         ConfigError: the count is below 1 or more than there are networks left, or an index is not in the space.
     """
     measured = check_indices(measured_indices, config)
+    _check_space(ladder, config)
+    left = len(config) - len(np.unique(measured))
+    if not 1 <= count <= left:
+        raise ConfigError(
+            f"{count} networks to pick; give 1 to {left}, the networks of space {config.name!r} "
+            "that are not measured"
+        )
+    variance = Variance(config, candidates_of(config, measured, count, int(rng.integers(2**32))))
+    for index in measured.tolist():
+        variance.measure(index)
+    return variance.pick(np.ones(len(variance.candidates)), count)
+
+
+def allocate(
+    ladder: Ladder,
+    sds: ArrayLike,
+    count: int,
+    rng: Generator,
+    *,
+    new_sd: float,
+    again_only: bool = False,
+) -> IndexArray:
+    """Return which `count` networks to measure next, shape (count,): ones of the ladder again, or new ones; the most useful
+    first.
+
+    `sds` (n,): the relative standard deviation of each ratio that the ladder was fitted on; `new_sd`: what one more
+    measurement of any network has. Measuring again only helps as far as the measurement and not the model is what is uncertain,
+    whose own part is taken from the ladder's scores. `again_only`: no new ones. No network comes twice.
+
+    Raises:
+        ConfigError: deviations are not one for each network or not above 0, or there are fewer networks than the count.
+    """
+    config, known = ladder.known.config, check_sds(sds, len(ladder.indices))
+    if not new_sd > 0 or not np.all(known > 0):
+        raise ConfigError("a standard deviation of 0: nothing is measured exactly; give the ratio's own")
+    usual = float(np.median(known))
+    spread = float(np.median(ladder.scores)) / 0.6745  # of a measurement of usual precision about the model
+    model = max(spread**2 - usual**2, 0.0)
+    again = 1 / known**2 + 1 / new_sd**2  # precisions of the measurement alone add up
+    gained = 1 / (model + 1 / again) - 1 / (model + known**2)
+    candidates = ladder.indices
+    weights = gained
+    if not again_only:
+        new = candidates_of(config, ladder.indices, count, int(rng.integers(2**32)))
+        candidates = np.concatenate([candidates, new])
+        weights = np.concatenate([gained, np.full(len(new), 1 / (model + new_sd**2))])
+    if not 1 <= count <= len(candidates):
+        raise ConfigError(f"{count} networks to measure; give 1 to {len(candidates)}")
+    unit = model + usual**2
+    variance = Variance(config, candidates)
+    for index, sd in zip(ladder.indices.tolist(), known.tolist(), strict=True):
+        variance.measure(index, unit / (model + sd**2))
+    return variance.pick(unit * weights, count)
+
+
+def _check_space(ladder: Ladder, config: SpaceConfig) -> None:
     if ladder.known.config != config:
         raise ConfigError(
             f"the ladder is of space {ladder.known.config.name!r} and not of {config.name!r}; give its space"
         )
-    check_enumerable(config, "networks to measure next", "measure a design, e.g. --models design:1")
-    candidates = np.setdiff1d(np.arange(len(config)), measured)
-    if not 1 <= count <= len(candidates):
-        raise ConfigError(
-            f"{count} networks to pick; give 1 to {len(candidates)}, the networks of space {config.name!r} "
-            "that are not measured"
-        )
-    size = max(CANDIDATES, count) if len(candidates) > CANDIDATES else len(candidates)
-    candidates = rng.permutation(candidates)[:size]  # a random order breaks ties
-    rows, known = design_rows(config, candidates), design_rows(config, measured)
-    inverse = np.linalg.inv(known.T @ known + PENALTY * np.eye(rows.shape[1]))
-    leverage = np.einsum("ij,jk,ik->i", rows, inverse, rows, optimize=True)  # (candidates,)
-    noise, disagreement = np.mean(ladder.scores**2), fold_variance(ladder, candidates)
-    picks: list[int] = []
-    for _ in range(count):
-        width = noise * leverage + disagreement
-        width[picks] = -1.0
-        pick = int(np.argmax(width))
-        shared = rows @ (
-            inverse @ rows[pick]
-        )  # (candidates,): covariance with the pick, in units of the noise
-        disagreement *= np.clip(1 - shared**2 / (leverage * leverage[pick]), 0, 1)
-        inverse -= np.outer(inverse @ rows[pick], inverse @ rows[pick]) / (1 + leverage[pick])
-        leverage = leverage - shared**2 / (1 + leverage[pick])  # Sherman & Morrison 1950
-        picks.append(pick)
-    return candidates[picks]
-
-
-def design_rows(config: SpaceConfig, indices: IndexArray) -> FloatArray:
-    """Return a constant and the standardised features of each network, shape (n, 1 + stages * columns)."""
-    rows = rows_of(standardised(block_features(config)), block_digits(config, indices))
-    return np.hstack([np.ones((len(rows), 1)), rows])
-
-
-def fold_variance(ladder: Ladder, indices: IndexArray) -> FloatArray:
-    """Return the relative variance of each prediction, shape (n,), by the delete-a-group jackknife.
-
-    (K - 1) / K times the sum of squares of the K fold predictors about their mean (Kott 2001).
-    """
-    predicted = ladder.fold_predictions(indices)  # (folds, n)
-    mean, count = predicted.mean(axis=0), len(predicted)
-    variance: FloatArray = (count - 1) * predicted.var(axis=0) / mean**2
-    return variance

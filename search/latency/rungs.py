@@ -8,33 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from search.latency.features import (
-    FloatArray,
-    IndexArray,
-    block_features,
-    pair_features,
-    stage_effects,
-    standardised,
-    structured,
-)
-from search.latency.ridge import fit_line, fit_ridge
+from search.latency.features import FloatArray, IndexArray, block_digits, stage_effects
+from search.latency.ridge import Fitted, Guess, fit_corrected, fit_line, fit_parts
 from space import BLOX, SpaceConfig
 from space.costs import all_macs
 
 FEWEST = 10  # networks; CV+ intervals at 90 % need 9
-PENALTIES = np.logspace(-3, 4, 22)
-PAIR_SCALE = 0.1  # second-order effects are expected to be a tenth of first-order ones
-TREES = 120
-
-
-class Predictor(Protocol):
-    """Predict the ratios of networks, shape (n,), from their indices, shape (n,)."""
-
-    def __call__(self, indices: IndexArray, /) -> FloatArray: ...
+NO_REST = 1e-9  # of a guess: below, it is a sum over stages but for rounding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,11 +34,15 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Training:
-    """Measured networks, indices and ratios of shape (n,), and what is known beside them."""
+    """Measured networks, indices and ratios of shape (n,), and what is known beside them.
+
+    `weights` (n,), of mean 1: what the relative error of each counts for.
+    """
 
     known: Known
     indices: IndexArray
     ratios: FloatArray
+    weights: FloatArray
     seed: int
 
 
@@ -65,93 +52,68 @@ class Rung:
 
     name: str
     meaning: str
-    fit: Callable[[Training], Predictor]
+    fit: Callable[[Training], Fitted]
     needs: str | None = None
     min_networks: int = FEWEST
 
 
-def fit_macs(training: Training) -> Predictor:
-    """Fit a line through MACs."""
-    return _line(training, all_macs(training.known.config).astype(np.float64))
+def fit_macs(training: Training) -> Fitted:
+    """Fit a line through MACs: neither slope nor intercept is below 0."""
+    macs = all_macs(training.known.config).astype(np.float64)
+    return line(training, lambda places: macs[places])
 
 
-def fit_sum(training: Training) -> Predictor:
+def fit_sum(training: Training) -> Fitted:
     """Take the sum of the measured parts as it is."""
     parts_sum = _present(training.known.parts_sum)
-    return lambda indices: parts_sum[indices]
+    return Fitted(point=lambda indices: parts_sum[indices])
 
 
-def fit_affine(training: Training) -> Predictor:
-    """Fit a line through the sum of the measured parts."""
-    return _line(training, _present(training.known.parts_sum))
+def fit_affine(training: Training) -> Fitted:
+    """Fit a line through the sum of the measured parts: see `origin_of` for how low it may begin."""
+    parts_sum = _present(training.known.parts_sum)
+    return line(training, lambda places: parts_sum[places], origin_of(float(parts_sum.min())))
 
 
-def fit_structured(training: Training) -> Predictor:
-    """Fit ridge regression on op counts and wiring of each stage."""
-    config = training.known.config
-    table = standardised(block_features(config))
-    return fit_ridge(config, table, training.indices, training.ratios, PENALTIES)
+def fit_structured(training: Training) -> Fitted:
+    """Fit what each op costs by slot and stage, and the wiring."""
+    return fit_parts(training.known.config, training.indices, training.ratios, training.weights)
 
 
-def fit_pairs(training: Training) -> Predictor:
-    """Fit ridge regression on op counts, wiring and their products within each stage."""
-    config = training.known.config
-    table = np.hstack(
-        [standardised(block_features(config)), PAIR_SCALE * standardised(pair_features(config))]
+def fit_pairs(training: Training) -> Fitted:
+    """Fit the same and the products of two features within each stage."""
+    return fit_parts(
+        training.known.config, training.indices, training.ratios, training.weights, with_pairs=True
     )
-    return fit_ridge(config, table, training.indices, training.ratios, PENALTIES)
 
 
-def fit_corrected(training: Training) -> Predictor:
+def fit_borders(training: Training) -> Fitted:
+    """Fit the same and the products of ops on either side of each reduction."""
+    return fit_parts(
+        training.known.config, training.indices, training.ratios, training.weights, with_borders=True
+    )
+
+
+def fit_sum_corrected(training: Training) -> Fitted:
     """Fit a line through the sum of parts, corrected by a shrunk ridge."""
     return _corrected(training, _present(training.known.parts_sum))
 
 
-def fit_transfer(training: Training) -> Predictor:
+def fit_transfer(training: Training) -> Fitted:
     """Fit a line through another configuration's prediction, corrected by a shrunk ridge."""
     return _corrected(training, _present(training.known.prior))
-
-
-def fit_boosted(training: Training) -> Predictor:
-    """Fit boosted trees on what a ridge leaves: what depends on more than one stage. With parts, `corrected` is that ridge.
-
-    Friedman 2002, "Stochastic gradient boosting". Of scikit-learn's two kinds the older one, which predicts the whole space
-    about six times as fast.
-    """
-    from sklearn.ensemble import GradientBoostingRegressor
-
-    known = training.known
-    base = (fit_structured if known.parts_sum is None else fit_corrected)(training)
-
-    def columns(indices: IndexArray, before: FloatArray) -> FloatArray:
-        extra = [] if known.parts_sum is None else [known.parts_sum[indices] / before]
-        return np.column_stack([structured(known.config, indices), *extra])
-
-    before = base(training.indices)
-    trees = GradientBoostingRegressor(
-        n_estimators=TREES,
-        learning_rate=0.08,
-        max_depth=3,
-        min_samples_leaf=5,
-        subsample=0.7,
-        random_state=training.seed,
-    ).fit(columns(training.indices, before), training.ratios / before - 1)
-
-    def predict(indices: IndexArray) -> FloatArray:
-        before = base(indices)
-        corrected: FloatArray = before * (1 + trees.predict(columns(indices, before)))
-        return corrected
-
-    return predict
 
 
 RUNGS: tuple[Rung, ...] = (
     Rung(name="macs", meaning="a line through MACs", fit=fit_macs),
     Rung(name="sum", meaning="the sum of the measured parts", fit=fit_sum, needs="parts_sum"),
     Rung(name="affine", meaning="a line through the sum of parts", fit=fit_affine, needs="parts_sum"),
-    Rung(name="ridge", meaning="ridge on op counts and wiring of each stage", fit=fit_structured),
+    Rung(name="ridge", meaning="what each op and wiring costs, by stage", fit=fit_structured),
     Rung(
-        name="corrected", meaning="affine, corrected by a shrunk ridge", fit=fit_corrected, needs="parts_sum"
+        name="corrected",
+        meaning="affine, corrected by a shrunk ridge",
+        fit=fit_sum_corrected,
+        needs="parts_sum",
     ),
     Rung(
         name="transfer",
@@ -159,36 +121,43 @@ RUNGS: tuple[Rung, ...] = (
         fit=fit_transfer,
         needs="prior",
     ),
-    Rung(name="pairs", meaning="ridge with products within each stage", fit=fit_pairs, min_networks=90),
-    Rung(name="boosted", meaning="ridge, its residual by boosted trees", fit=fit_boosted, min_networks=90),
+    Rung(name="pairs", meaning="the same with products within each stage", fit=fit_pairs, min_networks=45),
+    Rung(name="borders", meaning="the same with products across stages", fit=fit_borders, min_networks=45),
 )
 
 
-def _line(training: Training, x: FloatArray) -> Predictor:
-    slope, intercept = fit_line(x[training.indices], training.ratios)
-    return lambda indices: intercept + slope * x[indices]
+def line(training: Training, x: Callable[[IndexArray], FloatArray], origin: float = 0.0) -> Fitted:
+    """Fit a line through what `x` says of networks: its slope is not below 0, nor is it itself at `origin`."""
+    seen, ratios = x(training.indices) - origin, training.ratios
+    slope, intercept = fit_line(seen, ratios, training.weights, from_zero=True)
+    rows = np.column_stack([seen, np.ones(len(seen))]) * (np.sqrt(training.weights) / ratios)[:, None]
+    covariance = np.asarray(np.linalg.pinv(rows.T @ rows), dtype=np.float64)
+    return Fitted(
+        point=lambda places: intercept + slope * (x(places) - origin),
+        columns=lambda places: np.column_stack([x(places) - origin, np.ones(len(places))]),
+        covariance=covariance,
+    )
 
 
-def _corrected(training: Training, guess: FloatArray) -> Predictor:
-    """Fit a line through `guess`, shape (len(config),), and what it leaves by ridge, both at once.
+def origin_of(least_sum: float) -> float:
+    """Return the sum of parts at which a network may at the least be predicted to take no time: half the least of the space.
 
-    Two configurations differ in what an op costs by some share of the cost. So each feature is as wide as its effect within the
-    guess, and a ridge shrinks relative differences; but no narrower than the typical one: a device may find dear what
-    costs another nothing.
+    A part measured as a model of its own takes longer than within a network, so the line may begin above 0, but not there where
+    networks are.
     """
+    return least_sum / 2
+
+
+def _corrected(training: Training, values: FloatArray) -> Fitted:
+    """Correct a guess of every network, `values` (len(config),)."""
     config = training.known.config
-    table = standardised(block_features(config))
-    widths = guess_widths(table, stage_effects(config, guess))
-    return fit_ridge(config, table * widths[:, None, :], training.indices, training.ratios, PENALTIES, guess)
-
-
-def guess_widths(table: FloatArray, effects: FloatArray) -> FloatArray:
-    """Return how wide features of blocks (B, columns) are beside a guess of `effects` (stages, B): (stages, columns)."""
-    sizes = np.stack(
-        [np.linalg.lstsq(table, effect, rcond=None)[0] for effect in effects]
-    )  # (stages, columns)
-    typical = np.sqrt(np.mean(sizes**2))
-    return np.hypot(sizes / typical, 1.0) if typical > 0 else np.ones_like(sizes)
+    blocks = stage_effects(config, values)
+    rest = values - values.mean()
+    for stage, digit in enumerate(block_digits(config, np.arange(len(config))).T):
+        rest = rest - blocks[stage, digit]
+    is_sum = np.abs(rest).max() <= NO_REST * np.abs(values).max()
+    guess = Guess(blocks=blocks, rest=None if is_sum else rest)
+    return fit_corrected(config, training.indices, training.ratios, training.weights, guess)
 
 
 def _present(array: FloatArray | None) -> FloatArray:

@@ -16,16 +16,16 @@ TOURNAMENT = 10  # drawn from the pool, with replacement as in the paper; the be
 class Evolution:
     """Ask for mutants of good networks: one stage's block is replaced by another.
 
-    It begins with a pool of random networks, or of those that the warm-up's proxy prefers: `POOL`, but at most half of the
-    budget, so that the other half evolves. A child is drawn evenly from the parent's mutants that are allowed and
+    It begins with a pool of random networks, or of those that the warm-up's proxy prefers: `pool` of them, but at most half of
+    the budget, so that the other half evolves. A child is drawn evenly from the parent's mutants that are allowed and
     were not asked for; a parent that has none is replaced by a random allowed network, so that a search in a corner of
     the space does not stand still.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, *, pool: int = POOL) -> None:
         self._problem = problem
         self._rng = problem.rng()
-        self._size = min(POOL, max(1, problem.budget // 2))
+        self._size = min(pool, max(1, problem.budget // 2))
         self._pool: deque[tuple[int, float]] = deque(maxlen=self._size)  # the oldest falls out first
         self._open = problem.allowed.copy()
 

@@ -17,7 +17,7 @@ from search.methods.contract import FloatArray
 from search.study import works
 from search.study.blocks import Bench, Signed, Teacher
 from search.study.costs import Spent, forward_flops, stage_macs, supernet_flops, training_flops
-from search.study.methods import PLAIN, ordered_search
+from search.study.methods import PLAIN, ordered_search, random_first
 from search.study.questions import CEILING
 from search.study.runs import MethodRuns, StudyRun, run_of
 from search.work.unit import Unit
@@ -36,10 +36,24 @@ class Contenders:
     predictions: dict[str, FloatArray] = field(default_factory=dict)
     blockwise: list[str] = field(default_factory=list)  # the predictions that rest on signatures
 
-    def add(self, name: str, meaning: str, runs: Sequence[StudyRun]) -> None:
-        """Keep a method's runs, if it has any."""
+    def add(
+        self,
+        name: str,
+        meaning: str,
+        runs: Sequence[StudyRun],
+        *,
+        random_first: int = 0,
+        libraries: int | None = None,
+    ) -> None:
+        """Keep a method's runs, if it has any; the rest as in `MethodRuns`."""
         if runs:
-            self.methods[name] = MethodRuns(method=name, meaning=meaning, runs=tuple(runs))
+            self.methods[name] = MethodRuns(
+                method=name,
+                meaning=meaning,
+                runs=tuple(runs),
+                random_first=random_first,
+                libraries=libraries,
+            )
 
 
 def add_plain(bench: Bench, truth_digest: str, found: Contenders) -> None:
@@ -50,7 +64,13 @@ def add_plain(bench: Bench, truth_digest: str, found: Contenders) -> None:
         name: [
             _unit(
                 "plain_search",
-                {"space": truth.config.name, "method": name, "budget": settings.budget, "seed": s},
+                {
+                    "space": truth.config.name,
+                    "method": name,
+                    "budget": settings.budget,
+                    "seed": s,
+                    "random_first": random_first(name, settings.budget),
+                },
                 inputs,
             )
             for s in range(settings.seeds)
@@ -74,7 +94,7 @@ def add_plain(bench: Bench, truth_digest: str, found: Contenders) -> None:
             run_of(truth, seed, content["order"], bench.images, Spent(seconds=bench.workshop.seconds(unit)))
             for seed, (unit, content) in enumerate(zip(units, bench.workshop.contents(units), strict=True))
         ]
-        found.add(name, PLAIN[name], runs)
+        found.add(name, PLAIN[name], runs, random_first=random_first(name, settings.budget))
     found.predictions[CEILING] = truth.val[None]
     found.predictions["parameters"] = all_params(truth.config)[truth.indices][None].astype(np.float64)
     found.predictions["MACs"] = all_macs(truth.config)[truth.indices][None].astype(np.float64)
@@ -185,7 +205,13 @@ def add_signed(bench: Bench, libraries: Sequence[Signed], truth_digest: str, fou
         for seed, (unit, content) in enumerate(zip(row, contents, strict=True)):
             before = libraries[seed % len(libraries)].spent + Spent(seconds=bench.workshop.seconds(unit))
             runs.append(run_of(truth, seed, content["order"], bench.images, before))
-        found.add(names[predictor], meanings[predictor], runs)
+        found.add(
+            names[predictor],
+            meanings[predictor],
+            runs,
+            random_first=settings.first,
+            libraries=min(settings.seeds, len(libraries)),
+        )
 
 
 def add_tuned(bench: Bench, library: Signed, tuned: Sequence[Teacher], found: Contenders) -> None:

@@ -29,7 +29,7 @@ FEWEST_RANKED = (
     10  # networks: of four that happen to be in order every resample is, and an interval would be a point
 )
 FEWEST_RUNS = 3  # fewer than these decide nothing
-BEATS, TIES, LOSES, UNDECIDED = "beats", "ties", "loses", "too few runs"
+BEATS, TIES, LOSES, UNDECIDED, NOT_COMPARABLE = "beats", "ties", "loses", "too few runs", "not comparable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,9 @@ from search.methods.contract import FloatArray, IndexArray, Method, Problem, sea
 from search.methods.loop import Predictor
 from search.study.truth import GroundTruth
 
-ROUND = 8  # networks a round of the loops with a predictor: five rounds in a budget of 40
+# Networks a round of the loops with a predictor, and those that evolution begins with: five rounds in a budget of 40, and less
+# than the cost at which it is said who beats random search, for until then each of them is random search.
+ROUND = 8
 GCN: Mapping[str, Any] = {
     "width": 64,
     "epochs": 100,
@@ -29,7 +31,7 @@ Fit = Callable[[IndexArray, FloatArray], FloatArray]  # networks (n,), accuracie
 # Searches that need no work beforehand, and what they are in words.
 PLAIN = {
     "random": "random order",
-    "evolution": "regularised evolution, one block mutates",
+    "evolution": f"regularised evolution from a pool of {ROUND}, one block mutates",
     "linear": f"rounds of {ROUND} by a second-order ridge on op counts and wiring",
     "gcn": f"rounds of {ROUND} by a graph convolutional network",
 }
@@ -46,6 +48,11 @@ def plain_search(name: str, truth: GroundTruth, budget: int, seed: int) -> Index
     """Return which networks a method of `PLAIN` trained, in order."""
     problem = problem_of(truth, budget, seed)
     return _order(name, _plain(name, problem), problem, truth)
+
+
+def random_first(name: str, budget: int) -> int:
+    """Return how many networks a method of `PLAIN` trains at random before it chooses any; random search never does."""
+    return 0 if name == "random" else min(ROUND, max(1, budget // 2))
 
 
 def ordered_search(scores: FloatArray, truth: GroundTruth, budget: int, seed: int) -> IndexArray:
@@ -120,7 +127,7 @@ def _plain(name: str, problem: Problem) -> Method:
     if name == "random":
         return RandomSearch(problem)
     if name == "evolution":
-        return Evolution(problem)
+        return Evolution(problem, pool=ROUND)
     return PredictorLoop(problem, _predictor(name, problem), size=ROUND)
 
 

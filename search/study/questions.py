@@ -15,7 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.study.effects import block_effects
-from search.study.intervals import Estimate, FloatArray, correlation_of, kendall, mean_of, spearman
+from search.study.intervals import (
+    FEWEST_DRAWN,
+    FEWEST_RUNS,
+    NOT_COMPARABLE,
+    Estimate,
+    FloatArray,
+    correlation_of,
+    kendall,
+    mean_of,
+    spearman,
+)
 from space import SpaceConfig
 
 NOT_ANSWERED = "not answered here"
@@ -60,18 +70,23 @@ class Answer:
 def does_distilling_beat_training(
     tuned: Mapping[int, FloatArray], scratch: FloatArray, epochs: int
 ) -> Answer:
-    """Compare networks fine-tuned from the library, test accuracies (n,) by epochs, with `scratch` (n,) of `epochs`."""
+    """Compare networks fine-tuned from the library, test accuracies (n,) by epochs, with `scratch` (n,) of `epochs`.
+
+    Those are compared that were fine-tuned for as many epochs, else the nearest below, else above.
+    """
     if not tuned:
         return Answer(number=1)
     gains = {count: mean_of(accuracies - scratch) for count, accuracies in tuned.items()}
-    last = max(gains)
+    last = max((count for count in gains if count <= epochs), default=min(gains))
     gain = gains[last]
-    verdict = "yes" if gain.low > 0 else "no, they are worse" if gain.high < 0 else "not told apart"
+    verdict = _told(gain, (last, epochs), "no, they are worse", "not told apart")
     networks = len(scratch)
     sentence = (
         f"{verdict}: {networks} networks assembled from distilled blocks and fine-tuned with their teacher for {last} epochs "
         f"test {_signed(gain)} points against the same networks trained from scratch for {epochs} epochs"
     )
+    if verdict.startswith(NOT_COMPARABLE):
+        sentence += f"; fine-tune for {epochs} as well (tuned_epochs)"
     rows = [
         (
             str(count),
@@ -144,7 +159,8 @@ def do_signatures_find_blocks(
     count = len(config.blocks)
     sentence = (
         f"{'yes, ' + '; '.join(firm) if firm else 'not told from chance'} (Spearman's rho of {', '.join(map(str, seen))} of "
-        f"{count} blocks' signatures with their effects on {len(indices)} networks; each interval over blocks)"
+        f"{count} blocks' signatures with their effects on {len(indices)} networks; each interval over blocks, of "
+        f"{_counted(max(map(len, signatures.values())), 'library', 'libraries')})"
     )
     return Answer(
         number=3,
@@ -165,9 +181,14 @@ def do_they_predict(
     others = {name: pair for name, pair in correlations.items() if name not in own and name != CEILING}
     best = max(own, key=lambda name: own[name][0].value)
     text = f"the best of the blockwise predictors is {best}, Kendall's tau {own[best][0]}"
+    judged = own[best][0].count
     if others:
         other = max(others, key=lambda name: others[name][0].value)
         text += f"; the best of the others is {other}, {others[other][0]}"
+        if others[other][0].count != judged:
+            text += (
+                f" ({NOT_COMPARABLE} closely: judged by {judged} networks and by {others[other][0].count})"
+            )
     return Answer(
         number=4,
         sentence=f"{_whether(own[best][0])}: {text}",
@@ -187,7 +208,12 @@ def how_many_epochs(tuned: Mapping[int, FloatArray]) -> Answer:
     last = counts[-1]
     gains = {count: mean_of(tuned[last] - tuned[count]) for count in counts[:-1]}
     enough = next((count for count in counts[:-1] if gains[count].low <= 0), last)
-    if enough == last:
+    if len(tuned[last]) < FEWEST_DRAWN:
+        sentence = (
+            f"too few networks to tell: over {len(tuned[last])} networks {last} epochs gain {_signed(gains[counts[-2]])} points "
+            f"over {counts[-2]}"
+        )
+    elif enough == last:
         sentence = (
             f"at least {last}: {last} epochs still gain {_signed(gains[counts[-2]])} points over {counts[-2]}"
         )
@@ -212,26 +238,38 @@ def how_many_epochs(tuned: Mapping[int, FloatArray]) -> Answer:
 
 
 def can_one_iterate(
-    tested: FloatArray, from_scratch: FloatArray, ranked: FloatArray, good_teacher: FloatArray | None = None
+    tested: FloatArray,
+    from_scratch: FloatArray,
+    ranked: FloatArray,
+    good_teacher: FloatArray | None = None,
+    *,
+    epochs: tuple[int, int],
 ) -> Answer:
     """Follow iterations from random teachers: `tested` and `from_scratch`, (runs, rounds + 1), and `ranked`, (runs, rounds).
 
     `tested` are the test accuracies of each teacher as it taught, the last one never did; `from_scratch` those of the same
     networks in the ground truth. `ranked`: Kendall's tau of the sum of signatures under each teacher. `good_teacher`: the
-    taus under a good one.
+    taus under a good one. `epochs`: those that a random teacher was trained for from scratch, as was the ground truth, and those
+    that a winner was fine-tuned for.
     """
     if not tested.size or tested.shape[1] < 2:
         return Answer(number=6)
     runs, rounds = ranked.shape
     gain = mean_of(tested[:, -1] - tested[:, 0])
     start, end = mean_of(tested[:, 0]), mean_of(tested[:, -1])
-    told = "yes" if gain.low > 0 else "no, it loses" if gain.high < 0 else "not told from no gain"
-    if runs == 1:
-        told = "one run decides nothing"
+    gain_scratch = mean_of(from_scratch[:, -1] - from_scratch[:, 0])
+    told = _told(gain, (epochs[1], epochs[0]), "no, it loses", "not told from no gain")
+    if runs < FEWEST_RUNS:
+        told = "one run decides nothing" if runs == 1 else "too few runs to tell"
     sentence = (
         f"{told}: from random teachers of {start} % test, {rounds} round{'s' if rounds > 1 else ''} lead to networks of {end} %, "
         f"{_signed(gain)} points more, over {runs} run{'s' if runs > 1 else ''}"
     )
+    if epochs[0] != epochs[1]:
+        sentence += (
+            f"; teachers were trained for {epochs[0]} epochs and winners fine-tuned for {epochs[1]}, and from scratch for "
+            f"{epochs[0]} each the winners gain {_signed(gain_scratch)} points"
+        )
     rows = []
     for number in range(rounds + 1):
         tau = str(_tau(ranked[:, number])) if number < rounds else ""
@@ -249,6 +287,7 @@ def can_one_iterate(
             "scratch_percent": [mean_of(from_scratch[:, n]).to_plain() for n in range(rounds + 1)],
             "kendall": [_tau(ranked[:, n]).to_plain() for n in range(rounds)],
             "gain_points": gain.to_plain(),
+            "gain_from_scratch_points": gain_scratch.to_plain(),
             "runs": runs,
         },
     )
@@ -256,6 +295,25 @@ def can_one_iterate(
 
 def _both(predicted: FloatArray, true: FloatArray) -> tuple[Estimate, Estimate]:
     return correlation_of(kendall, predicted, true), correlation_of(spearman, predicted, true)
+
+
+def _told(gain: Estimate, epochs: tuple[int, int], worse: str, none: str) -> str:
+    """Say whether a gain is one, of networks trained for the first of the `epochs` over others trained for the second.
+
+    Of unlike epochs only this can be said: who had no more of them and is better is better, and who had no fewer and is worse is
+    worse.
+    """
+    if np.isnan(gain.low):
+        return "too few networks to tell"
+    if gain.low > 0 and epochs[0] <= epochs[1]:
+        return "yes"
+    if gain.high < 0 and epochs[0] >= epochs[1]:
+        return worse
+    return none if epochs[0] == epochs[1] else f"{NOT_COMPARABLE}, {epochs[0]} epochs with {epochs[1]}"
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"1 {one}" if count == 1 else f"{count} {several}"
 
 
 def _whether(tau: Estimate) -> str:

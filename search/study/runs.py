@@ -14,7 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.study.costs import Spent, network_flops
-from search.study.intervals import NONE, Estimate, FloatArray, mean_of, verdict
+from search.study.intervals import (
+    FEWEST_RUNS,
+    NONE,
+    NOT_COMPARABLE,
+    UNDECIDED,
+    Estimate,
+    FloatArray,
+    mean_of,
+    verdict,
+)
 from search.study.truth import GroundTruth
 
 
@@ -34,7 +43,11 @@ class StudyRun:
 
     def at_flops(self, budget: float) -> float:
         """Return the regret that so many operations buy; NaN where they buy no network yet."""
-        return self._at(int(np.searchsorted(self.flops, budget * (1 + 1e-9), side="right")))
+        return self._at(self.trained_at(budget))
+
+    def trained_at(self, budget: float) -> int:
+        """Return how many trainings were done when so many operations were spent."""
+        return int(np.searchsorted(self.flops, budget * (1 + 1e-9), side="right"))
 
     def at_networks(self, budget: int) -> float:
         """Return the regret after so many networks were trained; NaN where that is before the first answer."""
@@ -46,11 +59,17 @@ class StudyRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MethodRuns:
-    """All runs of one method, a run a seed, and what it is in words."""
+    """All runs of one method, a run a seed, and what it is in words.
+
+    Each run trains `random_first` networks before it chooses any: until then it is random search. `libraries`: how many
+    there are where runs of several seeds share one, for runs of one library repeat its luck.
+    """
 
     method: str
     meaning: str
     runs: tuple[StudyRun, ...]
+    random_first: int = 0
+    libraries: int | None = None
 
     def at_flops(self, budget: float) -> FloatArray:
         """Return each run's regret at a cost, (runs,); NaN where a run has no answer yet."""
@@ -114,7 +133,16 @@ def standing(method: MethodRuns, baseline: MethodRuns, budget: float) -> Standin
         method=method.method,
         regret=mean_of(regret),
         difference=difference,
-        verdict="the baseline" if method.method == baseline.method else verdict(difference),
+        verdict="the baseline" if method.method == baseline.method else _verdict(method, difference, budget),
         answered=int(np.isfinite(regret).sum()),
         runs=len(method.runs),
     )
+
+
+def _verdict(method: MethodRuns, difference: Estimate, budget: float) -> str:
+    if method.libraries is not None and method.libraries < FEWEST_RUNS:
+        return UNDECIDED
+    told = verdict(difference)
+    if told == UNDECIDED or any(run.trained_at(budget) > method.random_first for run in method.runs):
+        return told
+    return NOT_COMPARABLE

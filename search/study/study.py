@@ -26,7 +26,15 @@ from search.study.contenders import (
     add_tuned,
 )
 from search.study.costs import mean_training_flops
-from search.study.intervals import Estimate, FloatArray, correlation_of, kendall, spearman
+from search.study.intervals import (
+    FEWEST_RUNS,
+    NOT_COMPARABLE,
+    Estimate,
+    FloatArray,
+    correlation_of,
+    kendall,
+    spearman,
+)
 from search.study.iterations import COLUMN, Iterated, followed, iterate_all, run_of_iteration
 from search.study.questions import (
     Answer,
@@ -172,7 +180,14 @@ def _answers(
         do_signatures_find_blocks(truth.config, signatures, truth.indices, truth.test),
         do_they_predict(correlations, blockwise),
         how_many_epochs(tested),
-        can_one_iterate(*followed(truth, iterated), taught) if iterated else Answer(number=6),
+        _iterated(bench, iterated, taught) if iterated else Answer(number=6),
+    )
+
+
+def _iterated(bench: Bench, iterated: Sequence[Iterated], taught: FloatArray) -> Answer:
+    truth = bench.truth
+    return can_one_iterate(
+        *followed(truth, iterated), taught, epochs=(truth.epochs, bench.settings.tuned_epochs[-1])
     )
 
 
@@ -215,6 +230,8 @@ def _notes(bench: Bench, found: Contenders) -> tuple[str, ...]:
         f"Each network was trained for {truth.epochs} epochs; a test accuracy of {len(bench.task.test)} images has a standard "
         f"error of about {error:.1f} points from the images alone, and the best of them is partly lucky.",
         _between(truth),
+        f"A method is '{NOT_COMPARABLE}' with random search as long as it has trained no more than the random networks that it "
+        f"begins with. Fewer than {FEWEST_RUNS} runs, or runs of fewer libraries, are too few to compare.",
         f"Of {judged} comparisons with random search at 95 %, about {0.05 * judged:.1f} would be told apart by chance alone.",
         f"Runs of {settings.seeds} seeds that use signatures take {settings.libraries} libraries in turn, so "
         "that their intervals know less of the luck of a library than of the seed's.",

@@ -151,7 +151,10 @@ def proxy(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Con
 
 
 def plain_search(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
-    """Search by `method` with `seed` and `budget` among the input `truth`: the networks in the `order` of their training."""
+    """Search by `method` with `seed` and `budget` among the input `truth`: the networks in the `order` of their training.
+
+    `random_first`, how many the method trains before it chooses, tells runs of other numbers apart.
+    """
     from search.study.methods import plain_search as search
 
     order = search(config["method"], _truth(config, inputs), config["budget"], config["seed"])

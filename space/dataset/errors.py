@@ -1,4 +1,4 @@
-"""The one error of published data files."""
+"""The error of data files, and its kind where nothing is wrong but that something is not there."""
 
 from __future__ import annotations
 
@@ -8,3 +8,7 @@ class DatasetError(ValueError):
 
     The message names the file, the place in it, the reason and the remedy.
     """
+
+
+class MissingMetric(DatasetError):
+    """Say that files are whole, and hold no accuracy of the name or seeds that were asked for."""

@@ -70,8 +70,10 @@ def parquet_source(content: bytes) -> Source:
 
     def numbers(title: str) -> NDArray[np.float64]:
         if not is_numeric(title):
+            first = next(((row, cell) for row, cell in enumerate(cells(title), 1) if cell is not None), None)
+            example = f" (row {first[0]}: {shown(str(first[1]))})" if first else ""
             raise DatasetError(
-                f"column {shown(title)} holds {schema.field(title).type} and no numbers; write numbers"
+                f"column {shown(title)} holds {schema.field(title).type} and no numbers{example}; write numbers"
             )
         try:
             values = column(title).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)

@@ -6,7 +6,6 @@ accuracy in percent. A column `seed` tells several trainings of a network apart.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
@@ -20,6 +19,7 @@ from space.config import BLOX, SpaceConfig
 from space.dataset.errors import DatasetError
 from space.errors import ArchitectureError, did_you_mean, shown
 from space.own.csv_source import csv_source
+from space.own.metric import metric_of
 from space.own.parquet_source import parquet_source
 from space.own.source import Source
 from space.places import place_of
@@ -39,11 +39,6 @@ ARCHITECTURE_COLUMNS = (
     "vector",
 )
 SEED_COLUMN = "seed"
-FIRST_CHOICES = (
-    "val_top1",
-    "test_top1",
-)  # test accuracies last: who searches on them chooses by luck on the test images
-_LOSS = re.compile(r"(^|[^a-z])loss($|[^a-z])")
 _MAX_SEED = 2**32 - 1
 
 
@@ -53,8 +48,8 @@ def read_own_table(
     """Read the accuracies of one column of a user's table, `.csv` in UTF-8 or `.parquet`.
 
     `metric` names the column; empty: `val_top1` where there is one, else `test_top1`, else the only column of numbers beside
-    the architectures and seeds. `architecture_column` names the column of networks; empty: the first of
-    `ARCHITECTURE_COLUMNS` that there is.
+    the architectures and seeds, unless its title is that of a cost (`space.own.metric`). `architecture_column` names the
+    column of networks; empty: the first of `ARCHITECTURE_COLUMNS` that there is.
 
     Raises:
         DatasetError: the file is damaged or too large, a column is missing or of another kind, a row names no network of the
@@ -71,7 +66,7 @@ def read_own_table(
             config=config,
         )
     except DatasetError as error:
-        raise DatasetError(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {error}") from error
 
 
 def measured_of(
@@ -95,7 +90,7 @@ def measured_of(
     if not source.rows:
         raise DatasetError("holds no row after its titles; it was cut, or is empty: write it again")
     networks = _architecture_column(source, architecture_column)
-    metric = _metric(source, metric, [title for title in named if title not in (networks, SEED_COLUMN)])
+    metric = metric_of(source, metric, [title for title in named if title not in (networks, SEED_COLUMN)])
     values = _percent(metric, source.numbers(metric))
     seeds = _seeds(source) if SEED_COLUMN in source.titles else None
     indices = _places(networks, source.cells(networks), config)
@@ -143,30 +138,6 @@ def _architecture_column(source: Source, wanted: str) -> str:
         f"no column is named as one of architectures ({', '.join(ARCHITECTURE_COLUMNS)}); the first row must hold titles, "
         f"and holds {shown(list(source.titles))}: name the column that holds the networks"
     )
-
-
-def _metric(source: Source, wanted: str, others: Sequence[str]) -> str:
-    """Return the title of the accuracies' column."""
-    if wanted:
-        if wanted not in others:
-            raise DatasetError(f"there is no accuracy {shown(wanted)}{_instead(wanted, others)}")
-        if _LOSS.search(wanted.lower()):
-            raise DatasetError(
-                f"column {shown(wanted)} is a loss and no accuracy; choose a column of percent"
-            )
-        return wanted
-    for name in FIRST_CHOICES:
-        if name in others:
-            return name
-    numeric = [name for name in others if not _LOSS.search(name.lower()) and source.is_numeric(name)]
-    if len(numeric) != 1:
-        found = (
-            f"{len(numeric)} columns hold numbers ({_listed(numeric)})"
-            if numeric
-            else "no column holds numbers"
-        )
-        raise DatasetError(f"{found} beside the networks; name the one of accuracies as metric")
-    return numeric[0]
 
 
 def _percent(metric: str, values: NDArray[np.float64]) -> NDArray[np.float64]:

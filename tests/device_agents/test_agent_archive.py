@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from agent_client import Client, sha256
-from agent_jobs import QUICK_PLAN
+from agent_jobs import SURE_PLAN, measured
 
 import device_agents
 from device_agents.archive import build_archive
@@ -119,7 +119,7 @@ def test_says_its_version(agent):
     done = subprocess.run(
         [sys.executable, str(agent), "--version"], capture_output=True, text=True, check=True
     )
-    assert done.stdout == f"harness-agent 2 {agent.stem}\n"
+    assert done.stdout == f"harness-agent 3 {agent.stem}\n"
 
 
 def test_runs_on_each_python_of_this_machine(agent, tmp_path):
@@ -137,7 +137,7 @@ def test_runs_on_each_python_of_this_machine(agent, tmp_path):
         # this interpreter's packages are not for another, so a stand-in shows that a whole session runs there
         environment = {**os.environ, "PYTHONPATH": str(packages)}
         with Client(agent, tmp_path / "root", python=python, env=environment) as client:
-            answer = client.ask("hello", protocol=2, harness="test")
+            answer = client.ask("hello", protocol=3, harness="test")
             assert [runtime["version"] for runtime in answer["runtimes"] if runtime["name"] == "tflite"] == [
                 "0"
             ]
@@ -145,9 +145,10 @@ def test_runs_on_each_python_of_this_machine(agent, tmp_path):
             assert client.ask("missing", digests=[part])["missing"] == []
             assert "time_utc" in client.ask("probe")["conditions"]
             recipe = {"format": "tflite", "alignment": 1, "parts": [part]}
-            job = {"network": recipe, "reference": recipe, "runtime": "tflite", "threads": 1}
-            _, session = client.run({**job, "plan": QUICK_PLAN, "silence_s": 60})
-            assert session["type"] == "result", json.dumps(session)
-            assert session["slices"] >= 12 and session["output"] == [0.5] * 8
+            job = {"networks": [recipe, recipe], "reference": recipe, "runtime": "tflite", "threads": 1}
+            events, answer = client.run({**job, "plan": SURE_PLAN, "silence_s": 60})
+            assert (answer["type"], answer["measured"]) == ("result", 2), json.dumps(answer)
+            for number in range(2):
+                assert measured(events, number)["output"] == [0.5] * 8
             assert client.ask("evict", max_bytes=0)["removed_bytes"] == 4
             assert client.end() == 0

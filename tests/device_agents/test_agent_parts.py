@@ -167,7 +167,7 @@ class TestEviction:
             first.await_event("started")
             answer = second.ask("evict", max_bytes=0)
             assert answer["removed_bytes"] == len(b"idle") and answer["kept_bytes"] > 0
-            held = job["network"]["parts"] + job["reference"]["parts"]
+            held = job["networks"][0]["parts"] + job["reference"]["parts"]
             assert second.ask("missing", digests=[*held, idle])["missing"] == [idle]
 
     def test_lets_go_of_what_a_finished_job_held(self, client, models):

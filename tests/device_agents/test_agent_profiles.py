@@ -18,9 +18,10 @@ NODE = ("s0.x", "Conv", "CPUExecutionProvider", 2000)
 def send_profile(client, models, runtime="onnxruntime", /, **changes):
     """Put the parts of a profile's job; return the job."""
     job = send_job(client, models, runtime)
+    (network,) = job.pop("networks")
     for key in ("reference", "plan"):
         del job[key]
-    return {**job, "runs": 12, **changes}
+    return {**job, "network": network, "runs": 12, **changes}
 
 
 def profile(client, job):

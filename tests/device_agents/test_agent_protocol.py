@@ -16,8 +16,8 @@ from agent_client import Client, frame, sha256
 
 
 def test_hello_tells_what_the_device_is(client, agent, tmp_path):
-    answer = client.ask("hello", protocol=2, harness="0.1.0")
-    assert answer["type"] == "result" and answer["protocol"] == 2
+    answer = client.ask("hello", protocol=3, harness="0.1.0")
+    assert answer["type"] == "result" and answer["protocol"] == 3
     assert answer["agent"] == sha256(Path(agent).read_bytes()) == Path(agent).stem
     assert answer["python"] == ".".join(map(str, sys.version_info[:3]))
     assert {"system", "release", "machine"} <= set(answer["platform"])
@@ -37,7 +37,7 @@ def test_hello_tells_what_the_device_is(client, agent, tmp_path):
 
 def test_another_protocol_is_refused_with_both_numbers(client):
     answer = client.ask("hello", protocol=7, harness="9")
-    assert answer["kind"] == "protocol" and "2" in answer["message"] and "7" in answer["message"]
+    assert answer["kind"] == "protocol" and "3" in answer["message"] and "7" in answer["message"]
 
 
 @pytest.mark.parametrize(

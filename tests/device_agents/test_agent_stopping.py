@@ -9,7 +9,6 @@ from math import comb
 import pytest
 
 from device_agents.jobs import Plan
-from device_agents.sampling import slice_ratio
 from device_agents.stopping import StopRule, median, median_interval_rank, relative_half_width
 
 
@@ -113,11 +112,26 @@ def test_the_interval_is_quick_enough_to_stand_between_slices():
     assert quickest_s < each_anew_s / 1.5
 
 
-def test_the_ratio_of_a_slice_is_of_the_shortest_samples_per_loop():
-    times = {
-        "reference_before_ns": [2000, 1500],
-        "after_switch_ns": 1,
-        "network_ns": [9000, 8000],
-        "reference_after_ns": [1000, 1600],
-    }
-    assert slice_ratio(times, network_loops=2, reference_loops=5) == (8000 / 2) / (1000 / 5)
+def test_slices_without_a_clean_run_count_for_nothing_but_contention():
+    rule = StopRule(Plan(min_slices=12))
+    ratios = [1.5, None, None, None] * 11 + [1.5]  # a quarter is clean: just enough to go on
+    assert [rule.add(ratio, 0.0) for ratio in ratios] == [None] * 44 + ["precision"]
+
+
+@pytest.mark.parametrize(("clean", "stop"), [(0, "contended"), (2, "contended"), (3, None)])
+def test_a_core_that_others_hold_ends_a_session_after_its_least_slices(clean, stop):
+    rule = StopRule(Plan(min_slices=12))
+    ratios = [1.5] * clean + [None] * (12 - clean)
+    assert [rule.add(ratio, 0.0) for ratio in ratios] == [None] * 11 + [stop]
+
+
+def test_a_core_that_others_take_later_ends_a_session_too():
+    rule = StopRule(Plan(min_slices=4, half_width=0))
+    for step in range(10):
+        assert rule.add(1.0 + 0.01 * step, 0.0) is None
+    stops = [rule.add(None, 0.0) for _ in range(31)]
+    assert stops == [None] * 30 + ["contended"]
+
+
+def test_the_cap_ends_what_has_no_clean_slice_before_its_least():
+    assert StopRule(Plan(min_slices=12, max_s=15)).add(None, 15.0) == "cap"

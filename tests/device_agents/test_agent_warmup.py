@@ -7,8 +7,9 @@ import random
 import pytest
 
 from device_agents.jobs import Plan
-from device_agents.sampling import sample_slice
-from device_agents.warmup import Convergence, warm_up
+from device_agents.run_delay import RunDelay
+from device_agents.sampling import Stopwatch, sample_slice
+from device_agents.warmup import Convergence, Warming, warm_up
 
 MS = 1000000
 
@@ -83,9 +84,19 @@ class Clockwork:
 
         return run
 
+    def warming(self, name, run_ns, plan):
+        return Warming(self.network(name, run_ns), plan, uninformed())
+
     def warm_up(self, reference_ns, network_ns, plan=None):
-        reference, network = self.network("r", reference_ns), self.network("n", network_ns)
-        return warm_up(reference, network, plan or Plan(), self.clock_ns, lambda now_ns: None)
+        plan = plan or Plan()
+        reference, network = self.warming("r", reference_ns, plan), self.warming("n", network_ns, plan)
+        warm_up(reference, network, plan, self.clock_ns, lambda now_ns: None)
+        return reference, network
+
+
+def uninformed():
+    """Return a stopwatch of a system that tells nothing of waits."""
+    return Stopwatch(RunDelay(is_one_thread=False, task_dir="/no such folder"))
 
 
 @pytest.fixture
@@ -131,17 +142,60 @@ def test_slow_ones_end_within_a_turn(clockwork):
     assert (len(reference.samples_ns), len(network.samples_ns)) == (5, 5)
 
 
-def test_a_slice_alternates_and_keeps_the_first_run_after_the_switch_apart(monkeypatch):
+def test_a_reference_that_is_warm_from_the_network_before_runs_no_more(clockwork):
+    plan = Plan()
+    reference, _ = clockwork.warm_up(10 * MS, 10 * MS, plan)
+    samples_ns, loops = list(reference.samples_ns), reference.loops
+    clockwork.order.clear()
+    network = clockwork.warming("m", 20 * MS, plan)
+    warm_up(reference, network, plan, clockwork.clock_ns, lambda now_ns: None)
+    assert set(clockwork.order) == {"m"} and len(network.samples_ns) == 40
+    assert (reference.samples_ns, reference.loops) == (samples_ns, loops)
+
+
+def test_a_quick_plan_warms_a_network_up_in_a_dozen_runs(clockwork):
+    plan = Plan(warmup_min_runs=10, warmup_min_s=0.03, warmup_max_s=1.0, warmup_stable_runs=8)
+    _, network = clockwork.warm_up(10 * MS, 10 * MS, plan)
+    assert len(network.samples_ns) == 10
+
+
+def test_what_warm_up_runs_waited_is_kept_beside_them_and_forgotten_with_them(clockwork):
+    class Waits:
+        source = "schedstat"
+
+        def __init__(self):
+            self.waited_ns = 0
+
+        def read(self):
+            self.waited_ns += 500
+            return self.waited_ns, 0
+
+    grows_faster = clockwork.network("n", lambda now_ns: MS // 2 if now_ns > 50 * MS else MS)
+    warming = Warming(grows_faster, Plan(), Stopwatch(Waits()))
+    warm_up(warming, warming, Plan(), clockwork.clock_ns, lambda now_ns: None)
+    assert warming.loops == 3 and len(warming.samples_ns) == len(warming.delays_ns)
+    assert set(warming.delays_ns) == {500}
+
+
+@pytest.mark.parametrize("is_informed", [True, False])
+def test_a_slice_alternates_and_keeps_the_first_run_after_the_switch_apart(monkeypatch, is_informed):
     from device_agents import sampling
 
     order = []
     clock = iter(range(0, 10**9, 1000))
     monkeypatch.setattr(sampling, "perf_counter_ns", lambda: next(clock))
     pulses = []
+    stopwatch = uninformed()
+    if is_informed:
+        stopwatch = Stopwatch(RunDelay(is_one_thread=True))
     times = sample_slice(
-        lambda: order.append("n"), lambda: order.append("r"), Plan(), 1, 2, pulse=pulses.append
+        lambda: order.append("n"), lambda: order.append("r"), Plan(), 1, 2, pulses.append, stopwatch
     )
     assert "".join(order) == "rrrr" + "nnnnnn" + "rrrr"
     assert len(times["network_ns"]) == 5 and times["after_switch_ns"] == 1000
     assert len(times["reference_before_ns"]) == len(times["reference_after_ns"]) == 2
     assert len(pulses) == 10
+    if is_informed:
+        assert len(times["delays_ns"]) == len(times["gaps_ns"]) == 10
+    else:
+        assert "delays_ns" not in times and "gaps_ns" not in times

@@ -38,12 +38,15 @@ def graph_hash(number: int) -> str:
 def make_slice(
     network_ns: Sequence[int], before_ns: Sequence[int], after_ns: Sequence[int], after_switch_ns: int = 1
 ) -> Slice:
-    """Return a slice of these times."""
+    """Return a slice of these times, in which nobody waited."""
+    nothing = (0,) * (len(before_ns) + 1 + len(network_ns) + len(after_ns))
     return Slice(
         reference_before_ns=tuple(before_ns),
         after_switch_ns=after_switch_ns,
         network_ns=tuple(network_ns),
         reference_after_ns=tuple(after_ns),
+        delays_ns=nothing,
+        gaps_ns=nothing,
     )
 
 
@@ -80,8 +83,15 @@ def make_session(
         output=(0.25, -1.5),
         agent_digest="a" * 64,
         plan={"min_slices": 12, "half_width": 0.005},
+        scheduling={"delay_source": "schedstat"},
     )
     return replace(session, **changes)
+
+
+def without_waits(session: SessionRecord) -> SessionRecord:
+    """Return a session as records of before have it, or systems that do not tell: what its runs waited is not known."""
+    slices = [replace(piece, delays_ns=(), gaps_ns=()) for piece in session.slices]
+    return replace(session, slices=tuple(slices), scheduling={})
 
 
 def make_failure(*, configuration: Configuration = CONFIGURATION, number: int = 1, **changes: Any) -> Failure:

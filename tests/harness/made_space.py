@@ -20,7 +20,7 @@ import numpy as np
 from made_records import CAMPAIGN, CONFIGURATION, make_session, make_slice
 
 from harness.commands.app import main
-from harness.records import Configuration, ReferenceLatency
+from harness.records import Configuration
 from harness.store import Store
 from space import Architecture
 from space.sampling import select_models
@@ -61,12 +61,17 @@ def add_sessions(
     sessions: int = 1,
     scatter: float = 0.004,
     twist: float = 0.0,
+    factor: float = 1.0,
     seed: int = 0,
+    **changes: Any,
 ) -> None:
-    """Store made-up sessions. Shares: sessions of a network scatter by `scatter`, it leaves the rule by up to `twist`."""
+    """Store made-up sessions. Shares: sessions of a network scatter by `scatter`, it leaves the rule by up to `twist`.
+
+    All ratios are `factor` times too large; `changes` replace fields of the sessions.
+    """
     rng = np.random.default_rng(seed)
     for number, (item, turn) in enumerate((item, turn) for turn in range(sessions) for item in items):
-        ratio = true_ratio(item, configuration) * np.exp(rng.normal(0, scatter))
+        ratio = factor * true_ratio(item, configuration) * np.exp(rng.normal(0, scatter))
         if isinstance(item, Architecture):
             ratio *= 1 + twist * sin(item.index)
         count = int(rng.integers(12, 15))
@@ -86,22 +91,15 @@ def add_sessions(
                 model_digest=(item.key if isinstance(item, Segment) else item.graph_hash) * 2,
                 started_utc=f"2024-05-{1 + turn:02d}T00:{number // 60 % 60:02d}:{number % 60:02d}.000+00:00",
                 purpose="segment" if is_segment else "network",
+                **changes,
             )
         )
 
 
 def calibrate(store: Store, configuration: Configuration) -> None:
-    """Store a made-up reference latency of 5 ms."""
-    session = make_session(number=2, purpose="calibration", configuration=configuration)
-    store.add_reference(
-        ReferenceLatency(
-            configuration=configuration,
-            latency_ns=REFERENCE_NS,
-            session_id=session.session_id,
-            measured_utc=session.started_utc,
-        ),
-        [session],
-    )
+    """Store a made-up session of the reference against itself, of 5 ms."""
+    slices = [make_slice([REFERENCE_NS] * 5, [REFERENCE_NS] * 2, [REFERENCE_NS] * 2)] * 12
+    store.add_session(make_session(slices, number=2, purpose="calibration", configuration=configuration))
 
 
 def new_store(path: Path) -> Store:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_space import FEW, MANY, networks, refused, run, stored
+from made_space import FEW, MANY, Done, networks, refused, run, stored
 
 from harness.estimates.latency import latencies
 from harness.store import Store
@@ -228,6 +228,33 @@ def test_own_accuracies_are_a_table_and_synthetic_where_their_name_says_so(
         assert any("have no" in note and f"{len(BLOX) - 2:,}" in note for note in done.json["notes"])
         text = run(store, "search", "-a", str(path), "-c", "params<4M").stdout
         assert ("synthetic top1 %" in text) == name.startswith("synthetic")
+
+
+def search_on(store: Path, folder: Path, text: str, *more: str) -> Done:
+    path = folder / "mine.csv"
+    path.write_text(text)
+    return run(store, "search", "-a", str(path), "-c", "params<4M", *more)
+
+
+def test_a_bad_cell_is_refused_and_no_cost_is_maximised_instead(store: Path, tmp_path: Path) -> None:
+    table = "architecture,acc,size_mb\n0,61.5,1.5\n1,63.0%,2.5\n"
+    refused(search_on(store, tmp_path, table), "row 2: acc = '63.0%' is not a number", "size_mb", "--metric")
+    refused(search_on(store, tmp_path, table, "--metric", "acc"), "row 2: acc = '63.0%' is not a number")
+    latencies = "architecture,latency_ms\n0,61.5\n1,63.0\n"
+    for more in ((), ("--metric", "latency_ms")):
+        refused(search_on(store, tmp_path, latencies, *more), "'latency_ms' is a time and no accuracy")
+
+
+def test_a_bad_cell_of_the_test_accuracy_beside_is_refused_and_its_absence_is_not(
+    store: Path, tmp_path: Path
+) -> None:
+    refused(
+        search_on(store, tmp_path, "architecture,val_top1,test_top1\n0,61.5,60\n1,62.5,6o\n"),
+        "row 2: test_top1 = '6o' is not a number",
+    )
+    for text in ("architecture,val_top1\n0,61.5\n", "architecture,val_top1,test_top1\n0,61.5,\n"):
+        done = search_on(store, tmp_path, text)
+        assert done.status == 0, done.stderr
 
 
 BAD = [

@@ -61,6 +61,8 @@ def test_people_read_what_was_searched_and_a_row_a_method(table: Done) -> None:
     text = table.stdout
     assert re.search(rf"^within {re.escape(LIMIT)}: [0-9,]+ of 91,125 networks$", text, re.MULTILINE)
     assert re.search(r"^the most accurate of them: \S+, synthetic_top1 [0-9.]+ %$", text, re.MULTILINE)
+    until = "not comparable with random search until they choose, after as many random networks: evolution 10"
+    assert until in lines
     heads = next(line for line in lines if line.startswith("method"))
     assert (
         re.sub(" +", " ", heads).strip() == "method at 5 at 10 at 20 95 % interval to 0.1 (runs) best seconds"
@@ -75,6 +77,7 @@ def test_table_json_and_file_tell_the_same(table: Done, written: Done, folder: P
     document = written.json
     saved = json.loads((folder / "regret.json").read_text())
     assert saved == document
+    assert document["random_look_ups"] == {"evolution": 10}
     rows = [line.split() for line in table.stdout.splitlines()[-len(METHODS_ASKED) :]]
     for row, method in zip(rows, document["methods"], strict=True):
         at = method["synthetic_regret_points"]["at"]

@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_records import CAMPAIGN, CONFIGURATION, make_failure, make_session
+from made_records import CAMPAIGN, make_failure, make_session, make_slice
 
 from harness import __version__
 from harness.devices import devices_schema
-from harness.records import ReferenceLatency
 from harness.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -166,17 +165,7 @@ def fill(path: Path) -> None:
     """Store one measured network and one failure."""
     store = Store(str(path))
     store.start_campaign(CAMPAIGN, "made-up", "2024", {})
-    session, calibration = make_session(number=1), make_session(number=2, purpose="calibration")
-    store.add_session(session)
-    store.add_reference(
-        ReferenceLatency(
-            configuration=CONFIGURATION,
-            latency_ns=3e6,
-            session_id=calibration.session_id,
-            measured_utc=calibration.started_utc,
-        ),
-        [calibration],
-    )
+    store.add_session(make_session([make_slice([6_000_000], [3_000_000], [3_000_000])], number=1))
     store.add_failure(make_failure(number=3))
     store.close()
 

@@ -1,13 +1,16 @@
-"""What the doctor says of a device's conditions: each remedy is one that this device can follow."""
+"""What the doctor says of a device: each remedy is one that this device can follow."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.devices import SshDevice
-from harness.diagnosis import _conditions
+from device_agents.machine_lock import MachineLock
+from harness.devices import LocalDevice, SshDevice
+from harness.diagnosis import _busy_cores, _conditions, _grants, _limits, _machine_lock, diagnose
 
 HELLO: dict[str, Any] = {"cores": [0, 1], "clusters": [[0, 1]]}
 
@@ -43,3 +46,109 @@ def test_a_device_that_holds_itself_back_now_is_warned_of(conditions: dict[str, 
     found = [check for check in checks if check.name == "throttled"]
     assert [check.found for check in found] == ([says] if says else [])
     assert all(check.status == "warn" and check.remedy for check in found)
+
+
+def grant(method: str, **changes: Any) -> dict[str, Any]:
+    """Return a way of asking that is permitted and works, but for the changes."""
+    found = {"granted": True, "waited_before": 0.5, "waited_after": 0.01, "verified": True, "reason": ""}
+    return {"method": method, **found, **changes}
+
+
+def refused(method: str, reason: str = "Operation not permitted") -> dict[str, Any]:
+    """Return a way of asking that the system refuses."""
+    return grant(method, granted=False, verified=False, waited_after=None, reason=reason)
+
+
+USELESS = grant("nice", verified=False, waited_after=0.5, reason="granted, without effect")
+
+
+def test_a_way_that_works_is_told_with_the_waiting_before_and_after_and_asks_for_nothing() -> None:
+    checks = _grants([refused("realtime"), grant("autogroup"), USELESS], "ada", is_phone=False)
+    assert [(check.status, check.remedy) for check in checks] == [("ok", "")] * 3
+    assert checks[0].found == "refused: Operation not permitted"
+    assert checks[1].found == "permitted and works: waits 1 % beside a busy program, 50 % unasked"
+    assert "without effect" in checks[2].found
+    assert all(len(check.found) <= 80 for check in checks)
+
+
+def test_where_no_way_works_the_lines_that_permit_one_are_whole_and_name_the_account() -> None:
+    checks = {
+        check.name: check
+        for check in _grants(
+            [refused("realtime"), refused("autogroup"), refused("cgroup"), USELESS], "ada", False
+        )
+    }
+    assert {check.status for check in checks.values()} == {"warn"}
+    assert "'ada - rtprio 10' | sudo tee -a /etc/security/limits.conf" in checks["core: realtime"].remedy
+    assert "LimitRTPRIO=10" in checks["core: realtime"].remedy
+    assert "'ada - nice -20'" in checks["core: autogroup"].remedy
+    assert "LimitNICE=-20" in checks["core: autogroup"].remedy
+    assert checks["core: nice"].remedy == "", "it is granted and does not help"
+    assert not any("setcap" in check.remedy for check in checks.values())
+
+
+def test_a_phone_is_told_what_it_granted_and_a_container_what_starts_it() -> None:
+    ways = [
+        refused("realtime"),
+        grant("nice", verified=False, reason="helps against programs of its group alone"),
+    ]
+    phone = _grants(ways, "u0_a123", is_phone=True)
+    assert [check.remedy for check in phone] == ["", ""]
+    assert "helps against programs of its group alone: waits 1 %" in phone[1].found
+    assert "--cap-add SYS_NICE" in _grants(ways, "root", is_phone=False)[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("waited", "status", "says"),
+    [
+        ({"0": 0.4, "1": 0.01}, "ok", "core 0 40 %, core 1 1 %"),
+        ({"0": 0.4, "1": 0.3}, "warn", "core 0 40 %, core 1 30 %"),
+        ({"0": None, "1": 0.0}, "ok", "core 0 an unknown time, core 1 0 %"),
+        ({"0": None, "1": None}, "warn", "does not tell"),
+    ],
+)
+def test_the_waiting_for_each_fast_core_is_told(waited: dict[str, Any], status: str, says: str) -> None:
+    check = _busy_cores(waited | {"2": 1.0}, {"cores": [0, 1, 2], "clusters": [[0, 1], [2]]})
+    assert check.status == status
+    assert says in check.found
+    assert "core 2" not in check.found
+    assert bool(check.remedy) == ("%" in says and status == "warn")
+
+
+def test_a_quota_withheld_cores_and_hardware_threads_are_told() -> None:
+    nothing: dict[str, Any] = {"quota": None, "withheld": [], "siblings": {"0": [0], "1": [1]}}
+    assert [(c.status, c.name, c.found) for c in _limits(nothing)] == [
+        ("ok", "quota", "none"),
+        ("ok", "hyperthreads", "none; each core is one"),
+    ]
+    quota = {"cores": 0.3, "group": "/sys/fs/cgroup/job"}
+    siblings = {"0": [0, 4], "4": [0, 4], "1": [1, 5]}
+    checks = {c.name: c for c in _limits({"quota": quota, "withheld": [5, 6], "siblings": siblings})}
+    assert checks["quota"].status == "warn"
+    assert "0.3 cores' time" in checks["quota"].found and "/sys/fs/cgroup/job" in checks["quota"].found
+    assert "docker run --cpus" in checks["quota"].remedy
+    assert "cores 5,6 may not be used" in checks["cpuset"].found
+    assert "0+4, 1+5" in checks["hyperthreads"].found
+    assert all(len(check.found) <= 80 for check in checks.values())
+
+
+def test_a_lock_that_is_not_to_be_had_is_a_warning() -> None:
+    assert _machine_lock("held").status == "ok"
+    check = _machine_lock("not available: in a network namespace of its own")
+    assert (check.status, check.found) == ("warn", "not available: in a network namespace of its own")
+    assert check.remedy
+
+
+def test_the_doctor_tries_a_free_device_and_leaves_one_in_use_in_peace(tmp_path: Path) -> None:
+    device = LocalDevice(name="local", root=str(tmp_path / "root"))
+    names = {check.name for check in diagnose(device)}
+    assert {"core: realtime", "core: nice", "waiting", "quota", "hyperthreads", "machine lock"} <= names
+    holder = MachineLock()
+    holder.take()
+    try:
+        checks = {check.name: check for check in diagnose(device)}
+    finally:
+        holder.release()
+    assert not any(name.startswith("core: ") for name in checks)
+    assert checks["core request"].status == "warn"
+    assert f"process {os.getpid()}" in checks["core request"].found

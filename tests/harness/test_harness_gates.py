@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_link import COOL, HOT, Run, ScriptedLink, StubEvent, run_scripted
+from scripted_link import COOL, HOT, Run, ScriptedLink, ScriptedSource, StubEvent, run_scripted
 
 from harness.errors import LinkError
 from harness.estimates.latency import latencies
@@ -86,7 +86,7 @@ def test_a_wait_that_is_cancelled_asks_the_device_no_more() -> None:
 
 
 def test_a_session_behind_a_gate_that_never_opened_is_hot_and_graded_d(store: Store) -> None:
-    hot = ScriptedLink(probes=[COOL, COOL, HOT], runs=[Run(), Run(), Run(after=HOT)])
+    hot = ScriptedLink(probes=[COOL, HOT])
     outcome = run_scripted(hot, store)
     assert (outcome.measured, outcome.failures, outcome.error) == (1, [], None)
     configuration = outcome.uses[0].configuration
@@ -104,7 +104,7 @@ def test_a_session_behind_a_gate_that_never_opened_is_hot_and_graded_d(store: St
 
 
 def test_a_session_behind_a_gate_that_opened_is_not_hot(store: Store) -> None:
-    link = ScriptedLink(probes=[COOL, COOL, HOT, COOL], runs=[Run(), Run(), Run(after=HOT)])
+    link = ScriptedLink(probes=[COOL, HOT, HOT, COOL])
     outcome = run_scripted(link, store)
     configuration = outcome.uses[0].configuration
     (session,) = store.sessions(configuration)
@@ -133,14 +133,12 @@ def test_a_session_on_the_gpu_asks_for_it_where_what_is_known_holds_none(store: 
     link = ScriptedLink(
         [Run(after=COOL)], probes=[COOL | {"gpus": [{"reasons": 0}]}], provider="CUDAExecutionProvider"
     )
-    outcome = run_scripted(link, store)
-    assert (outcome.measured, link.probed) == (1, 5), "the start, three calibrations and a network"
+    outcome = run_scripted(link, store, ScriptedSource(networks=(1, 2)))
+    assert (outcome.measured, link.probed) == (2, 3), "the start, and each network"
 
 
 def test_a_link_that_breaks_while_a_gate_is_closed_is_opened_again_and_the_gate_heeded(store: Store) -> None:
-    link = ScriptedLink(
-        probes=[COOL, COOL, LinkError("gone"), HOT, COOL], runs=[Run(), Run(), Run(after=HOT), Run()]
-    )
+    link = ScriptedLink(probes=[COOL, HOT, LinkError("gone"), HOT, COOL])
     outcome = run_scripted(link, store)
     assert (outcome.measured, outcome.failures, outcome.error, link.reopened) == (1, [], None, 1)
     (session,) = store.sessions(outcome.uses[0].configuration)
@@ -149,10 +147,10 @@ def test_a_link_that_breaks_while_a_gate_is_closed_is_opened_again_and_the_gate_
 
 def test_a_campaign_cancelled_at_a_closed_gate_ends_at_once_and_loses_nothing(store: Store) -> None:
     cancel = StubEvent(lambda _: cancel.set())
-    link = ScriptedLink(probes=[COOL, COOL, HOT], runs=[Run(), Run(), Run(), Run(after=HOT), Run()])
+    link = ScriptedLink(probes=[COOL, COOL, HOT], runs=[Run(after=HOT), Run()])
     outcome = run_scripted(link, store, sessions=2, cancel=cancel)
     assert isinstance(outcome.error, Cancelled)
-    assert (outcome.measured, len(link.ran), cancel.waits_s, link.probed) == (1, 4, [5.0], 2)
+    assert (outcome.measured, len(link.ran), cancel.waits_s, link.probed) == (1, 1, [5.0], 2)
     configuration = outcome.uses[0].configuration
     assert len(store.sessions(configuration)) == 1
     again = run_scripted(ScriptedLink(), store, sessions=2)

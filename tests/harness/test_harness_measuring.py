@@ -1,4 +1,4 @@
-"""Sessions measured again after throttling, calibration, order and purposes, on devices that follow a script."""
+"""Sessions measured again, workers of many networks and what goes wrong in them, order: on devices that follow a script."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from harness.records import Configuration, SessionRecord
 from harness.store import Store
 
 CALIBRATED = [Run(ratio=1.0)] * CALIBRATIONS
+LOST = Run(error=LinkError("gone"))
 THROTTLED = Run(is_throttled=True, ratio=9.0)
 
 
@@ -43,7 +44,7 @@ def configuration_of(outcome: Outcome) -> Configuration:
 
 def by_purpose(store: Store, outcome: Outcome) -> dict[str, list[SessionRecord]]:
     """Return the stored sessions of each purpose that has some."""
-    purposes = ("network", "segment", "calibration", "throttled")
+    purposes = ("network", "segment", "calibration", "throttled", "contended")
     found = {p: store.sessions(configuration_of(outcome), purpose=p) for p in purposes}
     return {purpose: sessions for purpose, sessions in found.items() if sessions}
 
@@ -54,12 +55,12 @@ def counts(store: Store, outcome: Outcome) -> dict[str, int]:
 
 def test_a_throttled_session_is_measured_again_and_kept_apart(store: Store) -> None:
     cancel, observer = StubEvent(), Silent()
-    link = ScriptedLink([*CALIBRATED, THROTTLED, Run()])
+    link = ScriptedLink([THROTTLED, Run()])
     outcome = run_scripted(link, store, cancel=cancel, observer=observer)
     assert (outcome.measured, outcome.redone, outcome.failures, outcome.error) == (1, 1, [], None)
     assert cancel.waits_s == [REDO_AFTER_S] == [90.0]
-    assert "throttled in 8 of 8 slices; again in 90 s" in observer.said
-    assert counts(store, outcome) == {"network": 1, "calibration": 3, "throttled": 1}
+    assert "1 session was throttled; again in 90 s" in observer.said
+    assert counts(store, outcome) == {"network": 1, "throttled": 1}
     found = by_purpose(store, outcome)
     assert [s.gate["attempt"] for s in (*found["throttled"], *found["network"])] == [0, 1]
     (row,) = latencies(store, configuration_of(outcome))
@@ -72,10 +73,10 @@ def test_a_throttled_session_is_measured_again_and_kept_apart(store: Store) -> N
 
 
 def test_conditions_are_asked_anew_after_a_throttled_session(store: Store) -> None:
-    hot_once = ScriptedLink([*CALIBRATED, THROTTLED, Run()])
-    plain = ScriptedLink([*CALIBRATED, Run(), Run()])
+    hot_once = ScriptedLink([THROTTLED, Run()])
+    plain = ScriptedLink([Run(), Run()])
     run_scripted(hot_once, store)
-    run_scripted(plain, store, fresh=True, recalibrate=True)
+    run_scripted(plain, store, fresh=True)
     assert hot_once.probed == plain.probed + 1
 
 
@@ -83,15 +84,11 @@ def test_a_device_that_always_throttles_is_tried_three_times_and_the_last_is_kep
     store: Store,
 ) -> None:
     cancel = StubEvent()
-    outcome = run_scripted(ScriptedLink([*CALIBRATED, THROTTLED]), store, cancel=cancel)
+    outcome = run_scripted(ScriptedLink([THROTTLED]), store, cancel=cancel)
     assert (outcome.measured, outcome.redone, outcome.failures, outcome.error) == (1, 2, [], None)
     assert cancel.waits_s == [90.0, 90.0]
     found = by_purpose(store, outcome)
-    assert {purpose: len(sessions) for purpose, sessions in found.items()} == {
-        "network": 1,
-        "calibration": 3,
-        "throttled": 2,
-    }
+    assert counts(store, outcome) == {"network": 1, "throttled": 2}
     assert found["network"][0].gate["attempt"] == 2
     (row,) = latencies(store, configuration_of(outcome))
     assert (row.grade, row.estimate.sessions) == ("D", 1)
@@ -100,7 +97,7 @@ def test_a_device_that_always_throttles_is_tried_three_times_and_the_last_is_kep
 
 def test_measuring_again_in_vain_is_not_repeated_until_a_session_is_unthrottled(store: Store) -> None:
     cancel = StubEvent()
-    runs = [*CALIBRATED, THROTTLED, THROTTLED, THROTTLED, THROTTLED, Run(), THROTTLED, Run()]
+    runs = [THROTTLED, THROTTLED, THROTTLED, THROTTLED, Run(), THROTTLED, Run()]
     outcome = run_scripted(ScriptedLink(runs), store, sessions=4, cancel=cancel)
     assert (outcome.measured, outcome.redone, cancel.waits_s) == (4, 3, [90.0] * 3)
     attempts = [session.gate["attempt"] for session in by_purpose(store, outcome)["network"]]
@@ -109,7 +106,7 @@ def test_measuring_again_in_vain_is_not_repeated_until_a_session_is_unthrottled(
 
 def test_a_throttled_calibration_is_measured_again_too_and_makes_no_reference(store: Store) -> None:
     slow = Run(ratio=1.0, reference_ns=1_000_000, is_throttled=True)  # nonsense: it must not be the quietest
-    outcome = run_scripted(ScriptedLink([slow, *CALIBRATED, Run()]), store)
+    outcome = run_scripted(ScriptedLink([slow, *CALIBRATED, Run()]), store, recalibrate=True)
     assert counts(store, outcome) == {"network": 1, "calibration": 3, "throttled": 1}
     reference = store.reference_latency(configuration_of(outcome))
     assert reference is not None
@@ -119,17 +116,17 @@ def test_a_throttled_calibration_is_measured_again_too_and_makes_no_reference(st
 
 def test_a_wait_before_measuring_again_that_is_cancelled_ends_at_once_and_loses_nothing(store: Store) -> None:
     cancel = StubEvent(lambda _: cancel.set())
-    link = ScriptedLink([*CALIBRATED, Run(), THROTTLED, Run()])
+    link = ScriptedLink([Run(), THROTTLED, Run()])
     outcome = run_scripted(link, store, sessions=2, cancel=cancel)
     assert isinstance(outcome.error, Cancelled)
-    assert (outcome.measured, outcome.redone, len(link.ran), cancel.waits_s) == (1, 1, 5, [90.0])
-    assert counts(store, outcome) == {"network": 1, "calibration": 3, "throttled": 1}
+    assert (outcome.measured, outcome.redone, len(link.ran), cancel.waits_s) == (1, 1, 2, [90.0])
+    assert counts(store, outcome) == {"network": 1, "throttled": 1}
     again = run_scripted(ScriptedLink(), store, sessions=2)
     assert (again.measured, again.reused) == (1, 1)
 
 
 def test_a_link_lost_in_a_wait_is_opened_again_and_the_session_measured(store: Store) -> None:
-    link = ScriptedLink([*CALIBRATED, THROTTLED, Run()], probes=[COOL, COOL, LinkError("gone"), COOL])
+    link = ScriptedLink([THROTTLED, Run()], probes=[COOL, COOL, LinkError("gone"), COOL])
     outcome = run_scripted(link, store)
     assert (outcome.measured, outcome.redone, outcome.failures, outcome.error) == (1, 1, [], None)
     assert link.reopened == 1
@@ -137,8 +134,7 @@ def test_a_link_lost_in_a_wait_is_opened_again_and_the_session_measured(store: S
 
 def test_a_campaign_cancelled_while_it_reconnects_leaves_no_failure(store: Store) -> None:
     cancel = StubEvent()
-    lost = Run(error=LinkError("gone"))
-    link = ScriptedLink([*CALIBRATED, lost, lost, Run()])
+    link = ScriptedLink([LOST, LOST, Run()])
     link.on_reopen = lambda: cancel.set() if link.reopened == 2 else None
     outcome = run_scripted(link, store, cancel=cancel)
     assert isinstance(outcome.error, Cancelled)
@@ -146,17 +142,14 @@ def test_a_campaign_cancelled_while_it_reconnects_leaves_no_failure(store: Store
 
 
 def test_a_link_lost_twice_is_a_failure_and_the_campaign_goes_on(store: Store) -> None:
-    lost = Run(error=LinkError("gone"))
-    outcome = run_scripted(
-        ScriptedLink([*CALIBRATED, lost, lost, Run()]), store, ScriptedSource(networks=(1, 2))
-    )
+    outcome = run_scripted(ScriptedLink([LOST, LOST, Run()]), store, ScriptedSource(networks=(1, 2)))
     assert (outcome.measured, [failure.kind for failure in outcome.failures]) == (1, ["link-lost"])
     assert outcome.error is None
 
 
 def test_a_link_lost_while_the_full_disk_is_cleared_is_opened_again(store: Store) -> None:
     full = AgentError("disk-full", "no space left")
-    link = ScriptedLink([*CALIBRATED, Run()])
+    link = ScriptedLink()
     link.send_errors, link.evict_errors = [full, full], [LinkError("gone")]
     outcome = run_scripted(link, store)
     assert (outcome.measured, outcome.failures, outcome.error) == (1, [], None)
@@ -174,86 +167,70 @@ def test_an_agent_that_cannot_clear_its_disk_is_a_failure_and_no_end(store: Stor
     assert [failure.kind for failure in outcome.failures] == ["agent-error"]
 
 
-def test_a_reference_far_off_has_the_conditions_asked_before_the_next_session(store: Store) -> None:
-    source = ScriptedSource(networks=(1, 2))
-    steady = ScriptedLink([*CALIBRATED, Run(reference_ns=12_900_000), Run()])
+def test_a_reference_far_off_has_the_conditions_asked_before_the_next_session(
+    store: Store, tmp_path: Path
+) -> None:
+    source = ScriptedSource(networks=(1, 2, 3))
+    steady = ScriptedLink([Run(), Run(reference_ns=12_900_000), Run()])
     outcome = run_scripted(steady, store, source)
-    off = ScriptedLink([*CALIBRATED, Run(reference_ns=13_200_000), Run()])
-    assert run_scripted(off, store, source, fresh=True, recalibrate=True).measured == outcome.measured == 2
+    off = ScriptedLink([Run(), Run(reference_ns=13_200_000), Run()])
+    other = Store(str(tmp_path / "other.sqlite"))
+    assert run_scripted(off, other, source).measured == outcome.measured == 3
+    other.close()
     assert off.probed == steady.probed + 1
 
 
-def test_the_quietest_calibration_is_the_reference_latency_and_the_spread_is_kept(store: Store) -> None:
-    levels_ns = (11_000_000, 10_000_000, 12_000_000)
-    runs = [Run(ratio=1.0, reference_ns=ns) for ns in levels_ns]
-    outcome = run_scripted(ScriptedLink([*runs, Run()]), store)
+def test_every_session_tells_the_reference_and_nothing_is_calibrated_unasked(store: Store) -> None:
+    outcome = run_scripted(ScriptedLink(), store)
+    assert counts(store, outcome) == {"network": 1}
     reference = store.reference_latency(configuration_of(outcome))
     assert reference is not None
-    assert reference.latency_ns == pytest.approx(10_000_000, rel=1e-4)
-    assert (reference.sessions, reference.spread) == (3, pytest.approx(1 / 11, rel=1e-3))
-    quietest = by_purpose(store, outcome)["calibration"]
-    assert reference.session_id in {session.session_id for session in quietest}
+    assert reference.latency_ns == pytest.approx(10_000_000, rel=1e-3)
     (row,) = latencies(store, configuration_of(outcome))
     assert row.latency_ms == pytest.approx(20.0, rel=1e-3)
 
 
-def test_recalibrating_replaces_the_latency_in_use_and_keeps_the_former(store: Store, tmp_path: Path) -> None:
-    first = run_scripted(ScriptedLink([*CALIBRATED, Run()]), store)
-    quiet = [Run(ratio=1.0, reference_ns=8_000_000)] * CALIBRATIONS
-    link = ScriptedLink(quiet)
+def test_recalibrating_replaces_the_latency_in_use_and_keeps_the_sessions(store: Store) -> None:
+    first = run_scripted(ScriptedLink([Run()]), store)
+    link = ScriptedLink([Run(ratio=1.0, reference_ns=8_000_000)] * CALIBRATIONS)
     again = run_scripted(link, store, recalibrate=True)
     assert (again.measured, again.reused, again.error, len(link.ran)) == (0, 1, None, 3)
     reference = store.reference_latency(configuration_of(again))
     assert reference is not None
     assert reference.latency_ns == pytest.approx(8_000_000, rel=1e-3)
     assert latencies(store, configuration_of(again))[0].latency_ms == pytest.approx(16.0, rel=1e-3)
-    assert counts(store, first) == {"network": 1, "calibration": 6}
-    assert stored_references(tmp_path / "store.sqlite") == [
-        pytest.approx(10_000_000, rel=1e-3),
-        pytest.approx(8_000_000, rel=1e-3),
-    ]
-
-
-def stored_references(path: Path) -> list[float]:
-    import sqlite3
-
-    connection = sqlite3.connect(path)
-    try:
-        return [
-            row[0] for row in connection.execute("select latency_ns from reference_latencies order by id")
-        ]
-    finally:
-        connection.close()
+    assert counts(store, first) == {"network": 1, "calibration": 3}
 
 
 def test_calibrations_never_count_as_sessions_of_the_reference_network(store: Store) -> None:
-    first = run_scripted(ScriptedLink(), store)
+    first = run_scripted(ScriptedLink(), store, recalibrate=True)
     assert graph_hash(0) not in store.session_counts(configuration_of(first))
     as_network = run_scripted(ScriptedLink(), store, ScriptedSource(networks=(0,)))
     assert (as_network.measured, as_network.reused) == (1, 0)
     assert store.session_counts(configuration_of(first)) == {graph_hash(0): 1, graph_hash(1): 1}
 
 
-def test_a_calibration_that_ends_early_leaves_no_half_reference(store: Store) -> None:
-    class Killed(BaseException):
-        """Stands for a harness that is gone."""
+class Killed(BaseException):
+    """Stands for a harness that is gone."""
 
-    def die() -> None:
-        raise Killed
 
+def die() -> None:
+    raise Killed
+
+
+def test_each_calibration_that_was_measured_is_kept_when_the_harness_dies(store: Store) -> None:
     with pytest.raises(Killed):
-        run_scripted(ScriptedLink([Run(ratio=1.0), Run(ratio=1.0, before=die)]), store)
-    assert store.configurations() == []
-    failed = run_scripted(
-        ScriptedLink([Run(ratio=1.0), Run(error=AgentError("worker-killed", "killed"))]), store
-    )
-    assert failed.error is not None
-    assert store.reference_latency(configuration_of(failed)) is None
-    assert counts(store, failed) == {}
-    link = ScriptedLink([*CALIBRATED, Run()])
-    outcome = run_scripted(link, store)
-    assert (outcome.measured, len(link.ran)) == (1, 4)
-    assert counts(store, outcome) == {"network": 1, "calibration": 3}
+        run_scripted(ScriptedLink([Run(ratio=1.0), Run(before=die)]), store, recalibrate=True)
+    (configuration,) = store.configurations()
+    assert len(store.sessions(configuration, purpose="calibration")) == 1
+
+
+def test_a_calibration_that_fails_is_a_failure_and_the_networks_are_measured(store: Store) -> None:
+    killed = Run(error=AgentError("worker-killed", "killed"))
+    outcome = run_scripted(ScriptedLink([Run(ratio=1.0), killed, Run()]), store, recalibrate=True)
+    assert (outcome.measured, outcome.error) == (1, None)
+    assert [failure.kind for failure in outcome.failures] == ["worker-killed"]
+    assert counts(store, outcome) == {"network": 1, "calibration": 2}
 
 
 def two_runtimes(runs: Sequence[Run]) -> ScriptedLink:
@@ -266,8 +243,8 @@ def test_recalibrating_one_runtime_of_two_is_no_failure_of_the_device(store: Sto
     run_scripted(two_runtimes([Run(ratio=1.0)]), store)
     broken = Run(error=AgentError("worker-killed", "killed"))
     outcome = run_scripted(two_runtimes([*CALIBRATED, broken]), store, recalibrate=True)
-    assert (outcome.error, len(outcome.failures), outcome.reused) == (None, 1, 2)
-    assert store.reference_latency(outcome.uses[1].configuration) is not None, "the former stays in use"
+    assert (outcome.error, len(outcome.failures), outcome.reused) == (None, CALIBRATIONS, 2)
+    assert {failure.configuration.runtime for failure in outcome.failures} == {"tflite"}
 
 
 def test_the_order_is_random_across_networks_in_each_round_and_rounds_stay_apart(store: Store) -> None:
@@ -275,12 +252,12 @@ def test_the_order_is_random_across_networks_in_each_round_and_rounds_stay_apart
     link = ScriptedLink()
     outcome = run_scripted(link, store, ScriptedSource(networks=networks), sessions=3)
     assert outcome.measured == 36
-    rounds = [link.ran[CALIBRATIONS + 12 * i :][:12] for i in range(3)]
+    rounds = [link.ran[12 * i :][:12] for i in range(3)]
     assert all(len(set(one)) == 12 for one in rounds), "each round has each network once"
     assert len({tuple(one) for one in (*rounds, sorted(rounds[0]))}) == 4, "each in an order of its own"
     other = ScriptedLink()
     run_scripted(other, store, ScriptedSource(networks=networks), sessions=3, fresh=True, seed=1)
-    assert other.ran != link.ran[CALIBRATIONS:]
+    assert other.ran != link.ran
 
 
 def test_a_resumed_campaign_measures_what_is_missing_of_each_round(store: Store) -> None:

@@ -23,11 +23,21 @@ import sqlalchemy as sa
 from alembic.config import Config
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_records import CAMPAIGN, CONFIGURATION, SESSIONS, graph_hash, make_failure, make_session, make_slice
+from made_records import (
+    CAMPAIGN,
+    CONFIGURATION,
+    SESSIONS,
+    graph_hash,
+    make_failure,
+    make_session,
+    make_slice,
+    without_waits,
+)
 
 import harness.store
 from harness.errors import StoreError
 from harness.estimates.latency import latencies
+from harness.estimates.reference import CALIBRATION_SD
 from harness.records import ReferenceLatency, SessionRecord
 from harness.store import VERSION, Store, default_url
 from harness.store.raw import MAX_BYTES, pack_raw, unpack_raw
@@ -69,13 +79,11 @@ def change(path: Path, statement: str, *values: object) -> None:
     connection.close()
 
 
-def reference_of(session: SessionRecord, latency_ns: float = 1e6) -> ReferenceLatency:
-    return ReferenceLatency(
-        configuration=session.configuration,
-        latency_ns=latency_ns,
-        session_id=session.session_id,
-        measured_utc=session.started_utc,
-    )
+def session_at(reference_ns: int, number: int = 1, minute: int = 0, **changes: Any) -> SessionRecord:
+    """Return a session whose reference ran at a steady level and its network twice as long."""
+    slices = [make_slice([2 * reference_ns], [reference_ns], [reference_ns])] * 6
+    utc = f"2024-05-01T00:{minute:02d}:00.000+00:00"
+    return make_session(slices, number=number, started_utc=utc, **changes)
 
 
 @settings(deadline=None, max_examples=15)
@@ -96,16 +104,16 @@ def test_every_session_comes_back_as_it_was(made: list[SessionRecord]) -> None:
 
 def test_what_was_stored_is_there_after_opening_again(store: Store, path: Path) -> None:
     session, failure = make_session(number=1), make_failure(number=2)
-    calibration = make_session(number=3)
     store.add_session(session)
     store.add_failure(failure)
-    store.add_reference(reference_of(calibration, 1234.5), [calibration])
+    reference = store.reference_latency(CONFIGURATION)
     store.finish_campaign(CAMPAIGN, "2024-05-01T01:00:00.000+00:00", "complete with 1 failures")
     store.close()
     again = Store(str(path))
     assert again.sessions(CONFIGURATION, [graph_hash(1)]) == [session]
     assert again.failures() == [failure]
-    assert again.reference_latency(CONFIGURATION) == reference_of(calibration, 1234.5)
+    assert reference is not None
+    assert again.reference_latency(CONFIGURATION) == reference
     assert again.configurations() == [CONFIGURATION]
     again.close()
     assert rows(path, "select id, device, finished_utc, outcome, request from campaigns") == [
@@ -125,8 +133,7 @@ def test_sessions_are_counted_by_network_and_configuration(store: Store) -> None
 
 
 def test_a_calibration_does_not_count_as_a_measurement_of_the_reference_network(store: Store) -> None:
-    calibration = make_session(number=5, purpose="calibration")
-    store.add_reference(reference_of(calibration), [calibration])
+    store.add_session(make_session(number=5, purpose="calibration"))
     assert store.session_counts(CONFIGURATION) == {}
     assert store.session_counts(CONFIGURATION, "calibration") == {graph_hash(5): 1}
     assert latencies(store, CONFIGURATION) == []
@@ -135,35 +142,71 @@ def test_a_calibration_does_not_count_as_a_measurement_of_the_reference_network(
     assert [row.graph_hash for row in latencies(store, CONFIGURATION)] == [graph_hash(5)]
 
 
-def test_a_new_reference_latency_replaces_the_old_and_keeps_both_sessions(store: Store) -> None:
-    first, second = make_session(number=5), make_session(number=5)
+def test_every_session_tells_the_level_of_the_reference_but_those_set_apart(store: Store) -> None:
+    assert store.reference_levels(CONFIGURATION) == []
     assert store.reference_latency(CONFIGURATION) is None
-    store.add_reference(reference_of(first, 100.0), [first])
-    store.add_reference(reference_of(second, 90.0), [second])
-    other = make_session(number=5, configuration=replace(CONFIGURATION, threads=1))
-    store.add_reference(reference_of(other, 50.0), [other])
-    assert store.reference_latency(CONFIGURATION) == reference_of(second, 90.0)
-    assert {session.session_id for session in store.sessions(CONFIGURATION)} == {
-        first.session_id,
-        second.session_id,
-    }
+    purposes = ("network", "segment", "trained", "calibration", "throttled", "contended")
+    for minute, purpose in enumerate(purposes):
+        store.add_session(
+            session_at(1000 + minute, minute=minute, purpose=purpose, process=f"worker {minute}")
+        )
+    store.add_session(session_at(5, configuration=replace(CONFIGURATION, threads=1)))
+    levels = store.reference_levels(CONFIGURATION)
+    assert [(level.latency_ns, level.process) for level in levels] == [
+        (1000 + minute, f"worker {minute}") for minute in range(4)
+    ]
+    assert [level.started_utc[14:16] for level in levels] == ["00", "01", "02", "03"]
+
+
+def test_the_reference_latency_is_pooled_and_knows_how_uncertain_it_is(store: Store) -> None:
+    for minute in range(20):
+        store.add_session(session_at(3_000_000 if minute % 2 else 3_300_000, minute=minute))
+    reference = store.reference_latency(CONFIGURATION)
+    assert reference is not None
+    assert reference.latency_ns == pytest.approx(3_000_000)
+    assert (reference.sessions, reference.measured_utc) == (20, "2024-05-01T00:19:00.000+00:00")
+    assert reference.sd is not None
+    assert 0.001 < reference.sd < 0.02
+
+
+def test_a_session_without_a_clean_slice_tells_no_level(store: Store) -> None:
+    whole = session_at(1000)
+    waited = [replace(piece, delays_ns=(900,) * len(piece.runs_ns)) for piece in whole.slices]
+    store.add_session(replace(whole, slices=tuple(waited)))
+    assert store.reference_levels(CONFIGURATION) == []
+    assert latencies(store, CONFIGURATION) == []
+
+
+def test_after_a_recalibration_only_later_sessions_tell_the_reference_latency(store: Store) -> None:
+    other = replace(CONFIGURATION, threads=1)
+    for configuration in (CONFIGURATION, other):
+        store.add_session(session_at(1000, minute=1, configuration=configuration))
+    store.start_recalibration(CONFIGURATION, "2024-05-01T00:02:00.000+00:00")
+    assert [level.latency_ns for level in store.reference_levels(CONFIGURATION)] == [1000], (
+        "none is later yet"
+    )
+    store.add_session(session_at(1100, minute=3, purpose="calibration"))
+    store.add_session(session_at(1200, minute=4))
+    assert [level.latency_ns for level in store.reference_levels(CONFIGURATION)] == [1100, 1200]
+    assert [level.latency_ns for level in store.reference_levels(other)] == [1000]
+    store.start_recalibration(CONFIGURATION, "2024-05-01T00:05:00.000+00:00")
+    assert [level.latency_ns for level in store.reference_levels(CONFIGURATION)] == [1100, 1200]
+    assert len(store.sessions(CONFIGURATION)) == 2, "all are kept"
 
 
 def test_latencies_are_ratios_times_the_reference_latency_fastest_first(store: Store) -> None:
     def timed(number: int, ratio: int) -> SessionRecord:
-        return make_session([make_slice([ratio * 1000], [1000], [1000])] * 6, number=number)
+        return make_session([make_slice([ratio * 3_000_000], [3_000_000], [3_000_000])] * 6, number=number)
 
-    calibration = replace(timed(9, 1), purpose="calibration")
     for session in (timed(1, 4), timed(2, 2), timed(2, 2)):
         store.add_session(session)
-    assert latencies(store, CONFIGURATION) == [], "without a reference latency there is no latency"
-    store.add_reference(reference_of(calibration, 3e6), [calibration])
     found = latencies(store, CONFIGURATION)
-    assert [(row.architecture, row.latency_ms, row.estimate.sessions) for row in found] == [
-        ("network 2", 6.0, 2),
-        ("network 1", 12.0, 1),
+    assert [(row.architecture, row.estimate.sessions) for row in found] == [
+        ("network 2", 2),
+        ("network 1", 1),
     ]
-    assert [row.interval_ms for row in found] == [(6.0, 6.0), (12.0, 12.0)]
+    assert [row.latency_ms for row in found] == pytest.approx([6.0, 12.0])
+    assert [row.estimate.interval for row in found] == [(2.0, 2.0), (4.0, 4.0)]
     assert [row.architecture for row in latencies(store, CONFIGURATION, [graph_hash(1)])] == ["network 1"]
 
 
@@ -176,8 +219,6 @@ def test_latencies_are_read_in_batches_of_networks(store: Store, monkeypatch: py
         "sessions",
         lambda configuration, hashes, purpose: sizes.append(len(hashes)) or read(configuration, hashes),
     )
-    calibration = make_session([make_slice([1000], [1000], [1000])] * 6, number=9, purpose="calibration")
-    store.add_reference(reference_of(calibration, 3e6), [calibration])
     for number in (5, 1, 4, 2, 3):
         store.add_session(make_session([make_slice([number * 1000], [1000], [1000])] * 6, number=number))
     found = latencies(store, CONFIGURATION)
@@ -229,15 +270,6 @@ def test_a_session_is_never_stored_twice(store: Store) -> None:
     assert store.sessions(CONFIGURATION) == [session]
 
 
-def test_a_reference_and_its_session_are_stored_together_or_not_at_all(store: Store, path: Path) -> None:
-    session = make_session()
-    bad = replace(reference_of(session), session_id="another")
-    with pytest.raises(StoreError):
-        store.add_reference(bad, [session])
-    assert rows(path, "select count(*) from sessions") == [(0,)]
-    assert store.reference_latency(CONFIGURATION) is None
-
-
 # What is opened
 
 
@@ -271,7 +303,7 @@ def test_a_store_of_the_first_schema_is_migrated_with_its_calibrations_told_apar
         config.attributes["connection"] = connection
         alembic.command.upgrade(config, "0001")
     engine.dispose()
-    network, calibration = make_session(number=1), make_session(number=5)
+    network, calibration = (without_waits(make_session(number=number)) for number in (1, 5))
     change(
         path,
         "insert into campaigns (id, device, started_utc, request) values (?, 'made-up', '2024', '{}')",
@@ -313,13 +345,23 @@ def test_a_store_of_the_first_schema_is_migrated_with_its_calibrations_told_apar
     assert store.sessions(CONFIGURATION, purpose="calibration") == [
         replace(calibration, purpose="calibration")
     ]
-    assert store.reference_latency(CONFIGURATION) == ReferenceLatency(
-        configuration=CONFIGURATION, latency_ns=5e6, session_id=calibration.session_id, measured_utc="2024"
+    assert store.reference_levels(CONFIGURATION) == []
+    stored = store.reference_latency(CONFIGURATION)
+    assert stored == ReferenceLatency(
+        configuration=CONFIGURATION,
+        latency_ns=5e6,
+        session_id=calibration.session_id,
+        measured_utc="2024",
+        sd=CALIBRATION_SD,
     )
-    newer = make_session(number=5, purpose="calibration")
-    store.add_reference(replace(reference_of(newer, 4e6), sessions=3, spread=0.01), [newer])
+    insert(path, "reference_latencies", old | {"latency_ns": 4e6, "sessions": 3, "spread": 0.09})
     latest = store.reference_latency(CONFIGURATION)
-    assert latest is not None and (latest.latency_ns, latest.sessions, latest.spread) == (4e6, 3, 0.01)
+    assert latest is not None
+    assert (latest.latency_ns, latest.sessions, latest.spread) == (4e6, 3, 0.09)
+    assert latest.sd == pytest.approx(0.09 / 3**0.5), "worse than old calibrations usually are"
+    store.add_session(session_at(3_000_000))
+    pooled = store.reference_latency(CONFIGURATION)
+    assert pooled is not None and pooled.latency_ns == pytest.approx(3e6), "from now on sessions tell"
     store.close()
 
 
@@ -652,15 +694,14 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def test_postgresql_keeps_what_sqlite_keeps(postgres_url: str) -> None:
     store = open_store(postgres_url)
-    session, calibration, failure = make_session(number=1), make_session(number=2), make_failure(number=3)
+    session, failure = make_session(number=1), make_failure(number=3)
     store.add_session(session)
     store.add_failure(failure)
-    for latency_ns in (100.0, 90.0):
-        calibration = make_session(number=2)
-        store.add_reference(reference_of(calibration, latency_ns), [calibration])
+    store.start_recalibration(CONFIGURATION, "2024-05-01T00:02:00.000+00:00")
+    store.add_session(session_at(90, number=2, minute=3))
     assert store.sessions(CONFIGURATION, [graph_hash(1)]) == [session]
     assert store.session_counts(CONFIGURATION)[graph_hash(1)] == 1
-    assert store.reference_latency(CONFIGURATION) == reference_of(calibration, 90.0)
+    assert [level.latency_ns for level in store.reference_levels(CONFIGURATION)] == [90]
     assert store.failures() == [failure]
     run_together(start_writers(postgres_url, 2, 10))
     assert len(store.failures()) == 21

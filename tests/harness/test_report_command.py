@@ -11,7 +11,7 @@ import pytest
 from made_report import decode, payload_of
 from made_space import MANY, Done, refused, run, stored
 
-from harness.commands.report.conditions import repeatability
+from harness.commands.prediction import load_measured
 from harness.commands.stored import configuration_id
 from harness.estimates.latency import latencies
 from harness.store import Store
@@ -84,7 +84,7 @@ def test_the_conditions_are_those_of_the_configuration(found: tuple[Done, Any, P
     assert lines["configuration"] == configuration_id(MANY)
     assert lines["networks"].startswith(f"{NETWORKS} measured, {len(BLOX) - NETWORKS:,} predicted by ")
     opened = Store(str(store))
-    agreement = repeatability(opened, MANY)
+    agreement = load_measured(opened, MANY).ceiling()
     opened.close()
     assert agreement is not None and agreement.count == NETWORKS
     assert (

@@ -136,6 +136,12 @@ def test_a_seed_gives_every_method_the_same_first_networks() -> None:
     evolution, programme = ([run.trace.indices[:20].tolist() for run in one.runs] for one in found.methods)
     assert evolution == programme, "both begin with half of the budget at random"
     assert evolution[0] != evolution[1]
+
+
+def test_how_long_a_method_is_random_search_is_told() -> None:
+    found = compare(table(), [], ["evolution", "random", "linear"], [3, 4], 40)
+    assert found.random_look_ups == {"evolution": 20, "linear": 20}
+    assert compare(table(), [], ["evolution"], [3], 40).random_look_ups == {}, "there is nothing beside it"
     assert [run.trace.seed for run in found.methods[0].runs] == [3, 4]
 
 

@@ -37,7 +37,7 @@ def test_what_was_not_run_is_not_answered() -> None:
         do_signatures_find_blocks(TINY, {}, INDICES, np.zeros(len(INDICES))),
         do_they_predict({}, []),
         how_many_epochs({4: SCRATCH}),
-        can_one_iterate(np.empty((0, 0)), np.empty((0, 0)), np.empty((0, 0))),
+        can_one_iterate(np.empty((0, 0)), np.empty((0, 0)), np.empty((0, 0)), epochs=(4, 4)),
     )
     assert [one.sentence for one in nothing] == [NOT_ANSWERED] * 6
     assert [one.number for one in nothing] == [1, 2, 3, 4, 5, 6]
@@ -50,11 +50,37 @@ def test_what_was_not_run_is_not_answered() -> None:
 )
 def test_distilling_beats_training_where_the_paired_gain_says_so(gain: float, start: str) -> None:
     made = {4: SCRATCH + gain - 3, 8: SCRATCH + gain + np.resize([-1.0, 1.0], 24)}
-    answer = does_distilling_beat_training(made, SCRATCH, 14)
+    answer = does_distilling_beat_training(made, SCRATCH, 8)
     assert answer.sentence.startswith(start)
     assert "24 networks" in answer.sentence and "for 8 epochs" in answer.sentence
-    assert [row[0] for row in answer.rows] == ["4", "8", "from scratch, 14"]
+    assert [row[0] for row in answer.rows] == ["4", "8", "from scratch, 8"]
     assert answer.figures["gain_points"]["8"]["value"] == pytest.approx(gain)
+
+
+@pytest.mark.parametrize(
+    ("gain", "tuned_for", "scratch_for", "start"),
+    [
+        (-5.0, 2, 12, "not comparable, 2 epochs with 12:"),
+        (0.0, 2, 12, "not comparable, 2 epochs with 12:"),
+        (2.0, 2, 12, "yes:"),  # better with less
+        (2.0, 24, 12, "not comparable, 24 epochs with 12:"),
+        (0.0, 24, 12, "not comparable, 24 epochs with 12:"),
+        (-2.0, 24, 12, "no, they are worse:"),  # worse with more
+    ],
+)
+def test_networks_trained_for_unlike_epochs_are_compared_only_where_that_makes_no_difference(
+    gain: float, tuned_for: int, scratch_for: int, start: str
+) -> None:
+    made = {tuned_for: SCRATCH + gain + np.resize([-1.0, 1.0], 24)}
+    sentence = does_distilling_beat_training(made, SCRATCH, scratch_for).sentence
+    assert sentence.startswith(start)
+    assert ("fine-tune for 12 as well (tuned_epochs)" in sentence) == start.startswith("not comparable")
+
+
+def test_the_comparison_is_that_of_equal_epochs_where_there_is_one() -> None:
+    made = {2: SCRATCH - 9, 12: SCRATCH + np.resize([1.0, 3.0], 24), 40: SCRATCH + 9}
+    sentence = does_distilling_beat_training(made, SCRATCH, 12).sentence
+    assert sentence.startswith("yes:") and "for 12 epochs test +2.00" in sentence
 
 
 def test_fine_tuned_accuracy_follows_or_does_not() -> None:
@@ -102,7 +128,7 @@ def test_signatures_that_are_the_effects_are_found_good_and_noise_is_not() -> No
     answer = do_signatures_find_blocks(
         TINY, {"nsr": np.stack([effect, effect]), "mse": noise}, INDICES, accuracies_of(effect)
     )
-    assert answer.sentence.startswith("yes, nsr in stage 0: 0.")
+    assert answer.sentence.startswith("yes, nsr in stage 0: 0.") and "of 2 libraries" in answer.sentence
     assert "nsr in stage 1" in answer.sentence and "mse" not in answer.sentence
     assert [row[0] for row in answer.rows] == ["nsr", "mse"]
     alone = do_signatures_find_blocks(TINY, {"mse": noise}, INDICES, accuracies_of(effect))
@@ -121,7 +147,12 @@ def test_the_best_blockwise_predictor_is_named_beside_the_best_other() -> None:
     answer = do_they_predict(pair, ["sum of nsr", "sum of mse"])
     assert answer.sentence.startswith("yes: the best of the blockwise predictors is sum of nsr")
     assert "the best of the others is MACs" in answer.sentence
-    assert len(answer.rows) == 3
+    assert len(answer.rows) == 3 and "not comparable" not in answer.sentence
+    fewer = np.where(np.arange(24) < 8, np.nan, SCRATCH)
+    pair["linear, 8 trained"] = (correlation_of(kendall, fewer, SCRATCH), pair["MACs"][1])
+    told = do_they_predict(pair, ["sum of nsr", "sum of mse"]).sentence
+    assert "the best of the others is linear, 8 trained" in told
+    assert "not comparable closely: judged by 24 networks and by 16" in told
 
 
 def test_epochs_are_enough_once_more_gain_nothing_that_can_be_told() -> None:
@@ -135,18 +166,35 @@ def test_epochs_are_enough_once_more_gain_nothing_that_can_be_told() -> None:
     assert how_many_epochs(made).sentence.startswith("4: 8 epochs gain")
     rising = {count: SCRATCH + count + noise.normal(0, 0.1, 24) for count in (1, 2, 4)}
     assert how_many_epochs(rising).sentence.startswith("at least 4: 4 epochs still gain +1.9")
+    few = {count: values[:4] for count, values in made.items()}
+    assert how_many_epochs(few).sentence.startswith("too few networks to tell: over 4 networks 8 epochs gain")
 
 
 def test_iteration_is_judged_by_the_gain_of_its_last_winner() -> None:
     tested = np.array([[50.0, 55, 60], [48, 56, 61], [52, 57, 59]])
     ranked = np.array([[0.1, 0.3], [0.2, 0.4], [0.0, 0.5]])
-    answer = can_one_iterate(tested, tested + 1, ranked, np.array([0.6]))
+    same = {"epochs": (4, 4)}
+    answer = can_one_iterate(tested, tested + 1, ranked, np.array([0.6]), **same)
     assert answer.sentence.startswith("yes: from random teachers of 50.00")
     assert "2 rounds" in answer.sentence and "over 3 runs" in answer.sentence
     assert answer.rows[-1][0] == "largest network as teacher"
-    one = can_one_iterate(tested[:1], tested[:1], ranked[:1])
+    one = can_one_iterate(tested[:1], tested[:1], ranked[:1], **same)
     assert one.sentence.startswith("one run decides nothing")
-    worse = can_one_iterate(tested[:, ::-1], tested, ranked)
+    two = can_one_iterate(tested[:2], tested[:2], ranked[:2], **same)
+    assert two.sentence.startswith("too few runs to tell")
+    worse = can_one_iterate(tested[:, ::-1], tested, ranked, **same)
     assert worse.sentence.startswith("no, it loses")
-    either = can_one_iterate(tested - [[0.0, 0.0, 9.0], [0.0, 0.0, 14.0], [0.0, 0.0, 5.0]], tested, ranked)
+    either = can_one_iterate(
+        tested - [[0.0, 0.0, 9.0], [0.0, 0.0, 14.0], [0.0, 0.0, 5.0]], tested, ranked, **same
+    )
     assert either.sentence.startswith("not told from no gain")
+
+
+def test_winners_fine_tuned_for_fewer_epochs_than_their_teachers_are_not_comparable_with_them() -> None:
+    tested = np.array([[50.0, 45], [48, 46], [52, 47]])
+    from_scratch = np.array([[50.0, 53], [48, 51], [52, 54]])
+    answer = can_one_iterate(tested, from_scratch, np.zeros((3, 1)), epochs=(12, 2))
+    assert answer.sentence.startswith("not comparable, 2 epochs with 12:")
+    assert "from scratch for 12 each the winners gain +2.67" in answer.sentence
+    better = can_one_iterate(tested + np.array([0.0, 20.0]), from_scratch, np.zeros((3, 1)), epochs=(12, 2))
+    assert better.sentence.startswith("yes:")

@@ -11,9 +11,17 @@ from made_truth import EPOCHS, made_truth, write_truth
 
 from harness.errors import ConfigError
 from search.study.costs import Spent, network_flops
-from search.study.intervals import BEATS, TIES
-from search.study.methods import PLAIN, fitted_scores, fitted_search, ordered_search, plain_search
+from search.study.intervals import BEATS, NOT_COMPARABLE, TIES, UNDECIDED
+from search.study.methods import (
+    PLAIN,
+    fitted_scores,
+    fitted_search,
+    ordered_search,
+    plain_search,
+    random_first,
+)
 from search.study.runs import MethodRuns, price_of_choosing, regrets, run_of, standing
+from search.study.settings import QUICK, StudySettings
 from search.study.truth import GroundTruth, load_truth
 from space import TINY
 from space.dataset import read_dataset, write_dataset
@@ -175,3 +183,39 @@ def test_a_method_beats_random_search_only_where_their_paired_difference_says_so
     missing = standing(late, random, 5 * each)
     assert (missing.answered, missing.runs) == (0, 8)
     assert np.isnan(missing.regret.value)
+
+
+def random_runs_of(truth: GroundTruth, name: str, count: int = 20) -> MethodRuns:
+    runs = [
+        run_of(truth, seed, plain_search(name, truth, count, seed).tolist(), IMAGES, Spent())
+        for seed in range(5)
+    ]
+    return MethodRuns(method=name, meaning="", runs=tuple(runs), random_first=random_first(name, count))
+
+
+def test_evolution_chooses_before_the_cost_at_which_it_is_judged(truth: GroundTruth) -> None:
+    random, evolution = (plain_search(name, truth, 20, 0) for name in ("random", "evolution"))
+    first = random_first("evolution", 20)
+    assert first == 8 < min(StudySettings().decisive, QUICK.decisive)
+    assert (evolution[:first] == random[:first]).all()
+    assert (evolution[first:10] != random[first:10]).any()
+
+
+def test_a_method_that_is_random_so_far_is_not_comparable_with_random_search(truth: GroundTruth) -> None:
+    baseline, evolution = random_runs_of(truth, "random"), random_runs_of(truth, "evolution")
+    first = evolution.random_first
+    until = max(float(run.flops[first - 1]) for run in evolution.runs)
+    early = min(float(run.flops[first - 1]) for run in evolution.runs)
+    at_first = standing(evolution, baseline, early)
+    assert at_first.verdict == NOT_COMPARABLE and at_first.difference.value == 0
+    assert standing(evolution, baseline, 2 * until).verdict != NOT_COMPARABLE
+    assert standing(random_runs_of(truth, "random"), baseline, early).verdict == "the baseline"
+
+
+def test_runs_of_too_few_libraries_decide_nothing_however_many_seeds(truth: GroundTruth) -> None:
+    baseline, seer = runs_of(truth, "random", None, Spent()), runs_of(truth, "seer", truth.test, Spent())
+    cost = 10 * float(baseline.runs[0].flops[0])
+    assert standing(seer, baseline, cost).verdict == BEATS
+    for libraries, verdict in ((1, UNDECIDED), (2, UNDECIDED), (3, BEATS)):
+        shared = dataclasses.replace(seer, libraries=libraries)
+        assert standing(shared, baseline, cost).verdict == verdict

@@ -102,6 +102,7 @@ def test_all_six_questions_are_answered_from_what_was_run(found: Study) -> None:
     assert [answer.number for answer in found.answers] == [1, 2, 3, 4, 5, 6]
     assert all(answer.sentence != NOT_ANSWERED and answer.rows for answer in found.answers)
     assert "one run decides nothing" in found.answers[5].sentence
+    assert "too few networks to tell" in found.answers[4].sentence
 
 
 def test_every_table_says_of_which_networks_it_speaks(found: Study) -> None:

@@ -128,6 +128,61 @@ def test_the_only_column_of_numbers_beside_networks_seeds_and_losses_is_the_accu
     assert "no column holds numbers beside the networks" in refusal(path)
 
 
+@pytest.mark.parametrize("bad", ["63.0%", "63,0", "6x3", "inf"])
+@pytest.mark.parametrize("beside", ["size_mb", "score"])
+def test_a_bad_cell_never_changes_which_column_is_taken(bad: str, beside: str, tmp_path: Path) -> None:
+    text = f'architecture,acc,{beside}\n0,61.5,1.5\n1,"{bad}",2.5\n'
+    message = refusal(csv_file(tmp_path, text))
+    assert f"row 2: acc = '{bad}' is not a number; correct it" in message
+    assert f"2 columns hold numbers (acc, {beside}) beside the networks" in message and "--metric" in message
+    alone = refusal(csv_file(tmp_path, f'architecture,acc\n0,61.5\n1,"{bad}"\n'))
+    assert alone.startswith(f"row 2: acc = '{bad}' is not a number")
+
+
+@pytest.mark.parametrize("cells", [["63.0%", "64.0%"], ["", ""], ["a", "b"]])
+def test_a_column_that_says_accuracy_is_one_whatever_its_cells_hold(
+    cells: list[str], suffix: str, tmp_path: Path
+) -> None:
+    path = table(tmp_path, suffix, {"architecture": ["0", "1"], "val_acc": cells, "score": [1.5, 2.5]})
+    assert "2 columns hold numbers (val_acc, score)" in refusal(path)
+    path = table(tmp_path, suffix, {"architecture": ["0", "1"], "val_acc": cells, "note": ["x", "y"]})
+    assert "val_acc" in refusal(path)
+
+
+def test_text_like_numbers_in_parquet_is_refused_with_its_row(tmp_path: Path) -> None:
+    columns: dict[str, list[object]] = {"arch": ["0", "1"], "good": [None, "63.0%"], "score": [1.5, 2.5]}
+    message = refusal(table(tmp_path, ".parquet", columns))
+    assert "column 'good' holds string and no numbers (row 2: '63.0%'); write numbers" in message
+    assert "2 columns hold numbers (good, score)" in message
+
+
+COSTS = {
+    "a time": ["latency_ms", "latencyMs", "Latency", "train_time_s", "runtime", "ms", "pixel_us", "epochs"],
+    "a size": ["size_mb", "sizeMB", "memory", "peak_bytes", "model_kb"],
+    "a count of parameters": ["params", "n_params", "Parameters"],
+    "a count of operations": ["macs", "MACs", "MFLOPs", "flops"],
+    "an error": ["error", "top1_error", "err", "MSE", "val_acc_error"],
+    "a loss": ["val_loss", "testLoss"],
+    "an energy": ["energy_mj", "power_w"],
+}
+
+
+@pytest.mark.parametrize(("what", "title"), [(what, title) for what, some in COSTS.items() for title in some])
+def test_a_cost_is_never_taken_for_an_accuracy(what: str, title: str, suffix: str, tmp_path: Path) -> None:
+    path = table(tmp_path, suffix, {"architecture": ["0", "1"], title: [3.5, 4.5]})
+    asked = refusal(path, metric=title)
+    assert f"column {title!r} is {what} and no accuracy, by its title" in asked and "--metric" in asked
+    assert refusal(path) == asked or (what == "a loss" and "no column holds numbers" in refusal(path))
+
+
+@pytest.mark.parametrize(
+    "title", ["acc", "top1", "top1_epoch_12", "val_acc_s", "testAccuracy", "mine", "score", "mAP", "F1", "7"]
+)
+def test_other_titles_are_no_costs(title: str, suffix: str, tmp_path: Path) -> None:
+    path = table(tmp_path, suffix, {"architecture": ["0", "1"], title: [63.5, 64.5]})
+    assert load_accuracies(path).at(0) == load_accuracies(path, metric=title).at(0) == 63.5
+
+
 def test_rows_of_several_seeds_are_averaged(suffix: str, tmp_path: Path) -> None:
     columns: dict[str, list[object]] = {"index": [1, 2, 1], "seed": [0, 0, 7], "acc": [60.0, 50.0, 62.0]}
     path = table(tmp_path, suffix, columns)

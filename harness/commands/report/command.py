@@ -59,6 +59,7 @@ def report(
         "--allow-pickle": typed.allow_pickle,
         "--latencies": typed.latencies,
         "--measured-only": typed.measured_only,
+        "--doubtful": typed.doubtful,
         "--runtime": typed.runtime,
         "--threads": typed.threads,
         "--store": "" if "://" in store_url else store_url,  # a password may stand in a URL
@@ -139,19 +140,10 @@ def _report(
     from datetime import UTC, datetime
 
     from harness import __version__
-    from harness.commands.report.conditions import command_line, condition_lines, repeatability
+    from harness.commands.report.conditions import command_line, condition_lines
     from harness.commands.report.payload import Report
-    from harness.commands.stored import open_store
 
-    conditions = {}
-    store = open_store(store_url)
-    try:
-        for name, behind in joined.behind.items():
-            configuration = behind.configuration
-            agreement = None if configuration is None else repeatability(store, configuration)
-            conditions[name] = condition_lines(behind, agreement)
-    finally:
-        store.close()
+    conditions = {name: condition_lines(behind) for name, behind in joined.behind.items()}
     table = joined.table
     place = f" on {', '.join(conditions)}" if conditions else ""
     return Report(

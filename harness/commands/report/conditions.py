@@ -11,10 +11,7 @@ from harness.selection import short_provider
 if TYPE_CHECKING:
     from harness.commands.latency_costs import Behind
     from harness.records import Configuration
-    from harness.store import Store
-    from search.latency.judging import Errors
 
-FEWEST_TWICE = 10  # networks with two sessions, to say how well sessions agree
 CLOCK_TIERS = {
     "A": "A: clocks locked",
     "B": "B: governor performance",
@@ -22,11 +19,8 @@ CLOCK_TIERS = {
 }
 
 
-def condition_lines(behind: Behind, repeatability: Errors | None) -> list[tuple[str, str]]:
-    """Return label and text of each condition that is known; what is not known has no line.
-
-    `repeatability`: how well two sessions of the same networks agree.
-    """
+def condition_lines(behind: Behind) -> list[tuple[str, str]]:
+    """Return label and text of each condition that is known; what is not known has no line."""
     lines: list[tuple[str, str]] = []
     if behind.configuration is None:
         lines.append(("file", behind.origin))
@@ -37,37 +31,18 @@ def condition_lines(behind: Behind, repeatability: Errors | None) -> list[tuple[
         lines.append(
             ("error of predictions", f"{behind.error:.1%} on average, of networks that were not fitted on")
         )
-    if repeatability is not None:
-        lines.append(
-            (
-                "repeatability",
-                f"{repeatability.mape:.1%} on average between two sessions of {repeatability.count:,} networks",
-            )
-        )
+    if behind.repeatability is not None:
+        error, count = behind.repeatability
+        lines.append(("repeatability", f"{error:.1%} on average between two sessions of {count:,} networks"))
     if any(behind.grades.values()):
         lines.append(
             ("grades", ", ".join(f"{count:,} {grade}" for grade, count in behind.grades.items() if count))
         )
+    if behind.doubtful:
+        lines.append(("grade D", str(behind.doubtful)))
     if behind.measured_utc:
         lines.append(("last measured", _minute(behind.measured_utc)))
     return lines
-
-
-def repeatability(store: Store, configuration: Configuration) -> Errors | None:
-    """Return how well the first two sessions of a network agree, over the networks that have two; None without ten of them."""
-    from statistics import median
-
-    from harness.estimates.estimate import session_ratios
-    from search.latency.judging import repeatability as judge
-
-    ratios: dict[str, list[float]] = {}
-    for session in store.sessions(configuration):
-        ratios.setdefault(session.graph_hash, []).append(median(session_ratios(session)))
-    twice = [found[:2] for found in ratios.values() if len(found) > 1]
-    if len(twice) < FEWEST_TWICE:
-        return None
-    first, second = zip(*twice, strict=True)
-    return judge(first, second)
 
 
 def _configuration(configuration: Configuration, conditions: Mapping[str, Any]) -> list[tuple[str, str]]:

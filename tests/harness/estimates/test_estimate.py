@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from statistics import median
 
 import numpy as np
 import pytest
@@ -14,10 +13,11 @@ from scipy.stats import bootstrap
 
 from harness.estimates.estimate import (
     Estimate,
+    combined_interval,
     estimate,
-    quiet_latency_ns,
+    half_width,
+    ratio_of,
     session_ratios,
-    slice_ratio,
     wall_time,
 )
 from harness.records import SessionRecord, Slice
@@ -33,19 +33,6 @@ def session_of(ratios: list[float] | np.ndarray, reference_ns: int = 10_000_000)
     return make_session(
         [make_slice([round(r * reference_ns)] * 5, [reference_ns] * 2, [reference_ns] * 2) for r in ratios]
     )
-
-
-def test_a_slice_ratio_is_fastest_over_fastest_and_counts_loops() -> None:
-    piece = make_slice([700, 600, 900], [250, 200], [300, 210], after_switch_ns=1)
-    assert slice_ratio(piece, 1, 1) == 3.0
-    assert slice_ratio(piece, 2, 1) == 1.5
-    assert slice_ratio(piece, 1, 4) == 12.0
-    assert slice_ratio(make_slice([600], [250], [200]), 1, 1) == 3.0
-    assert slice_ratio(make_slice([600], [200], []), 1, 1) == 3.0
-
-
-def test_the_first_run_after_the_switch_is_left_out() -> None:
-    assert slice_ratio(make_slice([600], [200], [200], after_switch_ns=10), 1, 1) == 3.0
 
 
 def test_session_ratios_keep_the_order() -> None:
@@ -135,7 +122,6 @@ def test_any_session_has_a_finite_estimate_within_its_interval_and_its_slices(se
         assert min(ratios) <= low <= result.ratio <= high <= max(ratios)
         assert np.isfinite(result.interval).all()
     assert wall_time([session]).median_ms > 0
-    assert quiet_latency_ns(session) > 0
 
 
 def test_the_interval_of_one_session_is_scipys() -> None:
@@ -203,25 +189,48 @@ def test_wall_time_divides_by_the_loops_of_each_session() -> None:
         wall_time([])
 
 
-def test_the_quiet_latency_is_the_lowest_window_of_eight_slices() -> None:
-    slow, fast = 30, 20
-    levels = [slow] * 10 + [fast] * 8 + [slow] * 10
-    session = make_session(
-        [make_slice([level * 4], [level + 5], [level + 9]) for level in levels], network_loops=4
-    )
-    assert quiet_latency_ns(session) == fast
-    lone = make_session([make_slice([level], [level], [level]) for level in [30] * 8 + [5] + [30] * 8])
-    assert quiet_latency_ns(lone) == 30, "one lucky slice is no quiet window"
+def waiting(session: SessionRecord, share: float, places: slice = slice(None)) -> SessionRecord:
+    """Return a session in some of whose slices every run waited for a share of its time."""
+    slices = list(session.slices)
+    for place in range(len(slices))[places]:
+        delays_ns = tuple(int(share * ns) for ns in slices[place].runs_ns)
+        slices[place] = replace(slices[place], delays_ns=delays_ns)
+    return replace(session, slices=tuple(slices))
 
 
-def test_the_quiet_latency_takes_the_faster_of_the_two_sides_with_their_loops() -> None:
-    session = make_session([make_slice([100], [90], [500])], network_loops=4, reference_loops=3)
-    assert quiet_latency_ns(session) == 25
-    session = make_session([make_slice([1000], [90], [60])], network_loops=4, reference_loops=3)
-    assert quiet_latency_ns(session) == 20
+def test_only_clean_slices_enter_an_estimate() -> None:
+    session = waiting(session_of([2.0] * 12 + [9.0] * 10), 0.02, slice(12, None))
+    result = estimate([session])
+    assert (result.ratio, result.slices) == (2.0, 12)
+    assert ratio_of([session]) == 2.0
 
 
-def test_the_quiet_latency_of_a_short_session_is_the_median_of_its_slices() -> None:
-    levels = [7, 9, 8]
-    session = make_session([make_slice([level], [level], [level]) for level in levels])
-    assert quiet_latency_ns(session) == median(levels)
+def test_sessions_without_a_clean_slice_are_not_used() -> None:
+    lost, good = waiting(session_of([9.0] * 12), 0.5), session_of([2.0] * 12)
+    assert estimate([lost, good, good]).ratio == 2.0
+    assert (estimate([lost, good]).sessions, estimate([lost, good]).slices) == (1, 12)
+    assert ratio_of([lost]) is None
+    with pytest.raises(ValueError, match="1 sessions, none with a clean slice"):
+        estimate([lost])
+
+
+def test_sessions_of_one_process_are_one_value() -> None:
+    pair = [session_of([1.9] * 12), session_of([2.1] * 12)]
+    apart = estimate(pair)
+    same = estimate([replace(session, process="worker 1") for session in pair])
+    assert (apart.processes, same.processes, same.sessions, same.slices) == (2, 1, 2, 24)
+    assert apart.between_cv is not None
+    assert same.between_cv is None
+    mixed = estimate([replace(pair[0], process="worker 1"), replace(pair[1], process="worker 2")])
+    assert (mixed.processes, mixed.interval) == (2, apart.interval)
+
+
+def test_a_half_width_is_relative_to_its_value() -> None:
+    assert half_width(2.0, (1.9, 2.2)) == pytest.approx(0.075)
+
+
+def test_an_uncertain_factor_widens_an_interval_as_variances_add() -> None:
+    low, high = combined_interval(2.0, (2.0 / 1.03, 2.0 * 1.04), 0.04)
+    assert np.log(2.0 / low) == pytest.approx(np.hypot(np.log(1.03), 0.04))
+    assert np.log(high / 2.0) == pytest.approx(np.hypot(np.log(1.04), 0.04))
+    assert combined_interval(2.0, (1.9, 2.2), 0.0) == pytest.approx((1.9, 2.2))

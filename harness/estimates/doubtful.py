@@ -1,0 +1,90 @@
+"""Measurements of grade D: kept out of every answer that is computed from latencies, unless asked for, and never in silence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from harness.estimates.latency import Latency
+
+DOUBTFUL = "D"
+NAMED = 3  # of the rows left out; the rest are counted
+_NO_FINDING = "imprecise"  # graded by the scatter or the interval alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubtful:
+    """What has grade D: how many networks and segments, and the names of the first `NAMED`.
+
+    `why`: how many of them each kind of finding speaks against. `taken`: they were taken in all the same, for the user asked.
+    """
+
+    networks: int = 0
+    segments: int = 0
+    names: tuple[str, ...] = ()
+    why: Mapping[str, int] = field(default_factory=dict)
+    taken: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.networks or self.segments)
+
+    def __add__(self, other: Doubtful) -> Doubtful:
+        """Return both together."""
+        return Doubtful(
+            networks=self.networks + other.networks,
+            segments=self.segments + other.segments,
+            names=(self.names + other.names)[:NAMED],
+            why=dict(Counter(self.why) + Counter(other.why)),
+            taken=self.taken or other.taken,
+        )
+
+    def __str__(self) -> str:
+        """Return how many, whether they are in, which and why: `3 networks of grade D left out: a, b, c (waited 3)`."""
+        parts = [_counted(self.networks, "network"), _counted(self.segments, "segment")]
+        more = self.networks + self.segments - len(self.names)
+        named = ", ".join(self.names) + (f" and {more:,} more" if more else "")
+        why = ", ".join(f"{kind} {count:,}" for kind, count in self.why.items())
+        way = "taken in" if self.taken else "left out"
+        return f"{' and '.join(filter(None, parts))} of grade D {way}: {named} ({why})"
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as plain values."""
+        return {
+            "networks": self.networks,
+            "segments": self.segments,
+            "names": list(self.names),
+            "why": dict(self.why),
+            "taken": self.taken,
+        }
+
+
+def doubtful_from_json(found: Mapping[str, object]) -> Doubtful:
+    """Return what `Doubtful.to_json` made plain. Raises: TypeError for anything else."""
+    names = found["names"]
+    if not isinstance(names, list):
+        raise TypeError(f"names {names!r}: no list")
+    return Doubtful(**{**found, "names": tuple(names)})  # type: ignore[arg-type]
+
+
+def set_apart(rows: Sequence[Latency], *, take: bool = False) -> tuple[list[Latency], Doubtful]:
+    """Return the rows that an answer may be computed from, in their order, and what has grade D; `take`: that, too."""
+    doubtful = [row for row in rows if row.grade == DOUBTFUL]
+    segments = sum(row.architecture.startswith("segment:") for row in doubtful)
+    why = Counter(kind for row in doubtful for kind in _kinds(row))
+    told = Doubtful(
+        networks=len(doubtful) - segments,
+        segments=segments,
+        names=tuple(row.architecture for row in doubtful[:NAMED]),
+        why=dict(why.most_common()),
+        taken=take and bool(doubtful),
+    )
+    return [row for row in rows if take or row.grade != DOUBTFUL], told
+
+
+def _kinds(row: Latency) -> set[str]:
+    return {finding.kind for finding in row.findings if finding.cap == DOUBTFUL} or {_NO_FINDING}
+
+
+def _counted(count: int, one: str) -> str:
+    return f"{count:,} {one}{'s' if count > 1 else ''}" if count else ""

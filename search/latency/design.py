@@ -1,0 +1,156 @@
+"""Which networks to measure so that the predictions of the whole space vary least: designs, and what to measure next.
+
+The criterion is the mean variance of all predictions (I-optimality: Fedorov 1972, Theory of Optimal Experiments; Jones & Goos
+2012, "I-optimal versus D-optimal split-plot designs"), of the linear model of `search.latency.ridge` with products of features
+within each block, and with what that model expects of a device before anything is measured.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.random import PCG64, Generator
+
+from harness.errors import ConfigError
+from search.latency.features import (
+    FloatArray,
+    IndexArray,
+    block_digits,
+    block_features,
+    pair_features,
+    standardised,
+)
+from search.latency.ridge import PAIRS, op_penalty
+from space import BLOX, SpaceConfig
+
+CANDIDATES = 100_000  # networks looked at; of a larger space a sample
+EXPECTED = 0.1  # the penalty that designs are made for: of 20 to 90 networks on a CPU it is 1 to 3, elsewhere ops differ more
+CONSTANT = 1e-3  # of the constant, of which hardly anything is expected
+
+
+class Variance:
+    """How much predictions of candidate networks vary after what was measured, in units of one measurement's variance.
+
+    `leverage` (n,): of each candidate's own prediction. `gain` (n,): by how much measuring it once lowers the mean variance over
+    the whole space, times 1 + leverage.
+    """
+
+    def __init__(self, config: SpaceConfig, candidates: IndexArray) -> None:
+        table = np.hstack([block_features(config), PAIRS * standardised(pair_features(config))])
+        self.config, self.candidates = config, candidates
+        self._table, self._digits = table, block_digits(config, candidates)
+        self._covariance = _prior_covariance(config, table.shape[1])
+        self._moments = _moments(table, config.stages)
+        self.leverage = self._squares(self._covariance)
+        self.gain = self._squares(self._covariance @ self._moments @ self._covariance)
+
+    @property
+    def mean(self) -> float:
+        """The mean variance of all predictions of the space."""
+        return float(np.sum(self._covariance * self._moments))
+
+    def measure(self, index: int, weight: float = 1.0) -> None:
+        """Take a network as measured, once more if it was before, with `weight` times the usual precision (1 / variance)."""
+        (digits,) = block_digits(self.config, np.array([index]))
+        row = np.concatenate([[1.0], *(self._table[digit] for digit in digits)])
+        reach = self._covariance @ row
+        carried = self._covariance @ (self._moments @ reach)
+        share = weight / (1 + weight * float(row @ reach))
+        shared, lowered = self._sums(reach), self._sums(carried)  # (n,)
+        mean = float(reach @ self._moments @ reach)
+        self._covariance -= share * np.outer(reach, reach)  # Sherman & Morrison 1950
+        self.leverage = self.leverage - share * shared**2
+        self.gain = self.gain - 2 * share * shared * lowered + share**2 * mean * shared**2
+
+    def pick(self, weights: FloatArray, count: int) -> IndexArray:
+        """Return `count` candidates, indices of shape (count,), each the best when those before it are measured, none twice.
+
+        `weights` (n,): the precision that measuring each adds.
+        """
+        left, places = weights.copy(), []
+        for _ in range(count):
+            place = int(np.argmax(left * self.gain / (1 + left * self.leverage)))
+            self.measure(int(self.candidates[place]), float(left[place]))
+            left[place] = 0.0
+            places.append(place)
+        return self.candidates[places]
+
+    def _sums(self, vector: FloatArray) -> FloatArray:
+        """Return vector @ row of each candidate, (n,)."""
+        total: FloatArray = np.full(len(self._digits), vector[0])
+        for stage, part in enumerate(vector[1:].reshape(self.config.stages, -1)):
+            total += (self._table @ part)[self._digits[:, stage]]
+        return total
+
+    def _squares(self, matrix: FloatArray) -> FloatArray:
+        """Return row @ matrix @ row of each candidate, (n,): a sum over pairs of stages."""
+        stages, width = self.config.stages, self._table.shape[1]
+        total = self._sums(np.concatenate([[matrix[0, 0]], 2 * matrix[0, 1:]]))
+        for one in range(stages):
+            for other in range(stages):
+                part = matrix[1 + one * width :, 1 + other * width :][:width, :width]
+                by_blocks = self._table @ part @ self._table.T  # (B, B)
+                total += by_blocks[self._digits[:, one], self._digits[:, other]]
+        return total
+
+
+def least_variance_design(config: SpaceConfig = BLOX, count: int = 90, seed: int = 0) -> IndexArray:
+    """Return `count` networks to measure, indices of shape (count,), so that predictions of the whole space vary least.
+
+    Chosen one after the other, each the one that lowers the mean variance most: so any first part is a design as well. The seed
+    decides between networks that are alike.
+
+    Raises:
+        ConfigError: the count is below 1 or more than the space has networks.
+    """
+    if not 1 <= count <= len(config):
+        raise ConfigError(
+            f"{count} networks to measure; give 1 to {len(config)}, the networks of space {config.name!r}"
+        )
+    variance = Variance(config, candidates_of(config, np.zeros(0, dtype=np.int64), count, seed))
+    return variance.pick(np.ones(len(variance.candidates)), count)
+
+
+def mean_variance(config: SpaceConfig, indices: IndexArray, weights: FloatArray | None = None) -> float:
+    """Return the mean variance of all predictions of a space after networks (n,) were measured, each once or with `weights`
+    (n,)."""
+    variance = Variance(config, indices[:0])
+    for place, index in enumerate(indices.tolist()):
+        variance.measure(index, 1.0 if weights is None else float(weights[place]))
+    return variance.mean
+
+
+def candidates_of(config: SpaceConfig, without: IndexArray, count: int, seed: int) -> IndexArray:
+    """Return networks to choose from, in an order drawn by the seed: all but `without`, or of a large space at least `count`."""
+    generator = Generator(PCG64(seed))
+    if len(config) <= CANDIDATES:
+        return generator.permutation(np.setdiff1d(np.arange(len(config)), without))
+    drawn = np.unique(generator.integers(len(config), size=CANDIDATES + count + len(without)))
+    return generator.permutation(np.setdiff1d(drawn, without))
+
+
+def _prior_covariance(config: SpaceConfig, width: int) -> FloatArray:
+    """Return what is expected of the coefficients before anything is measured, (1 + stages * width,) squared."""
+    square = op_penalty(config).T @ op_penalty(config)
+    columns = 2 * len(config.ops) + 3
+    main = 1 + config.stages * columns
+    known, shared = square[:main, :main], square[:main, main:]
+    precision = known - shared @ np.linalg.solve(
+        square[main:, main:], shared.T
+    )  # the mean costs integrated out
+    precision[0, 0] = CONSTANT / EXPECTED
+    covariance = np.eye(1 + config.stages * width) / EXPECTED
+    stages = np.arange(config.stages)[:, None] * width
+    place = np.concatenate([[0], (1 + stages + np.arange(columns)).ravel()])
+    covariance[np.ix_(place, place)] = np.linalg.inv(precision) / EXPECTED
+    return covariance
+
+
+def _moments(table: FloatArray, stages: int) -> FloatArray:
+    """Return the mean over the space of row times row, (1 + stages * F,) squared: stages are independent of each other."""
+    mean = np.concatenate([[1.0], np.tile(table.mean(axis=0), stages)])
+    moments = np.outer(mean, mean)
+    width = table.shape[1]
+    for stage in range(stages):
+        part = slice(1 + stage * width, 1 + (stage + 1) * width)
+        moments[part, part] = table.T @ table / len(table)
+    return moments

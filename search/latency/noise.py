@@ -1,0 +1,94 @@
+"""What of an error is the predictor's and what the measurement's that it is judged by.
+
+A measured ratio comes with a standard deviation of its own. A network measured badly may neither draw the fit to itself, nor
+count as the predictor's error, nor widen all intervals.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from harness.errors import ConfigError
+from search.latency.features import FloatArray
+
+MEDIAN = 0.6745  # of the absolute value of a standard normal
+HALVINGS = 40
+
+
+def check_sds(sds: ArrayLike | None, count: int) -> FloatArray:
+    """Return relative standard deviations of `count` measured ratios, shape (count,); zeros where none are given.
+
+    Raises:
+        ConfigError: there is not one for each, or one is negative or not finite.
+    """
+    if sds is None:
+        return np.zeros(count)
+    found = np.asarray(sds, dtype=np.float64)
+    if found.shape != (count,):
+        raise ConfigError(
+            f"{count} networks with standard deviations of shape {found.shape}; give one for each"
+        )
+    if bad := np.flatnonzero(~(np.isfinite(found) & (found >= 0))).tolist():
+        raise ConfigError(
+            f"standard deviation {found[bad[0]]} at place {bad[0]}; give a share of the ratio, 0 or more"
+        )
+    return found
+
+
+def model_sd(errors: FloatArray, sds: FloatArray, leverage: FloatArray | None = None) -> float:
+    """Return the predictor's own relative standard deviation, from held-out relative errors (n,) and `sds` (n,).
+
+    That at which the median of |error| over its expected deviation is a normal's; 0 where the measurements explain all.
+    `leverage` (n,): see `expected_sds`. The median, so that a few bad errors do not make all weights equal.
+    """
+    low, high = 0.0, float(np.abs(errors).max()) / MEDIAN
+    if np.median(_standardised(errors, expected_sds(0.0, sds, leverage))) <= MEDIAN:
+        return 0.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        is_more = np.median(_standardised(errors, expected_sds(middle, sds, leverage))) > MEDIAN
+        low, high = (middle, high) if is_more else (low, middle)
+    return high
+
+
+def expected_sds(model: float, sds: FloatArray, leverage: FloatArray | None = None) -> FloatArray:
+    """Return the deviation expected of each held-out error, shape (n,): the model's, the measurement's, and the fit's own.
+
+    The last is the `leverage` (n,) times the variance of a typical measurement about the model.
+    """
+    variance: FloatArray = model**2 + sds**2
+    if leverage is not None:
+        variance = variance + leverage * (model**2 + np.median(sds) ** 2)
+    return np.sqrt(variance)
+
+
+def fit_weights(model: float, sds: FloatArray) -> FloatArray:
+    """Return what each measured network counts for in a fit, shape (n,), of mean 1; equal where nothing is known."""
+    variance = model**2 + sds**2
+    if not np.any(variance):
+        return np.ones(len(sds))
+    weights: FloatArray = 1 / np.maximum(variance, variance.max() * 1e-6)
+    weights /= weights.mean()
+    return weights
+
+
+def discounted(held_out: FloatArray, measured: FloatArray, model: float, sds: FloatArray) -> FloatArray:
+    """Return measured ratios (n,) moved towards what was predicted, where they are less precise than the typical one.
+
+    By as much as brings the expected error to that of a network measured as precisely as the median one: what is left is fit
+    to judge the predictor by.
+    """
+    usual = np.sqrt(model**2 + np.median(sds) ** 2)
+    expected = expected_sds(model, sds)
+    share = np.minimum(1.0, np.divide(usual, expected, out=np.ones_like(sds), where=expected > 0))
+    found: FloatArray = held_out + share * (measured - held_out)
+    return found
+
+
+def _standardised(errors: FloatArray, expected: FloatArray) -> FloatArray:
+    """Return |errors| in their expected deviations; infinite where none is expected and there is one."""
+    found: FloatArray = np.divide(
+        np.abs(errors), expected, out=np.where(errors == 0, 0.0, np.inf), where=expected > 0
+    )
+    return found

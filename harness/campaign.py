@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from harness.devices import Device
-from harness.errors import DeviceError, HarnessError, StoreError
+from harness.errors import ConfigError, DeviceError, HarnessError, StoreError
 from harness.estimates.estimate import reference_latency_ns
 from harness.gates import Gate
 from harness.levels import CALIBRATION, QUICK, SCREEN, Level, Plan
@@ -43,6 +43,7 @@ class Options:
     """What the user asked for; empty or None leaves the choice to devices.toml, then to the device.
 
     `sessions` None: as many as the level has. `fresh` measures anew what is stored, `recalibrate` the reference latency.
+    `one_runtime` refuses a request that more than one runtime fits.
     """
 
     runtimes: tuple[str, ...] = ()
@@ -53,6 +54,7 @@ class Options:
     sessions: int | None = None
     fresh: bool = False
     recalibrate: bool = False
+    one_runtime: bool = False
     silence_s: float = 60.0
 
     @property
@@ -120,6 +122,11 @@ def run_campaign(
         observer.state(device.name, "connecting")
         link.open()
         runtimes = choose_runtimes(device, link.hello, options.runtimes, options.formats)
+        if options.one_runtime and len(runtimes) > 1:
+            names = ", ".join(runtime.name for runtime in runtimes)
+            raise ConfigError(
+                f"--until works on one runtime at a time, and device {device.name!r} would run {names}; name one with --runtime"
+            )
         allowed = allowed_cores(device, link.hello, options.threads, options.cores)
         conditions = link.client.probe()
 

@@ -1,8 +1,8 @@
 """`harness measure --until mape=2%`: measure until the predictor of the whole space is shown to be that good.
 
-The networks: a Latin-square design of 45 in which each cell of each stage stands once, and in the same campaign 24 random
-networks, measured twice, which no predictor is fitted on until the end: they judge it, and they tell how well two
-measurements agree. Then, round by round, the networks about which the predictor knows least.
+The networks: a design of 45 from which the predictions of the whole space vary least; then, in other processes, 24 random ones
+which no predictor is fitted on until the end: they judge it. Then, round by round, the networks that lower the variance of all
+predictions most.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import pi, sqrt
 from typing import TYPE_CHECKING
 
 from harness.errors import ConfigError, HarnessError
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
     from harness.store import Store
     from space import Architecture, SpaceConfig
 
-DESIGN = "design:1@1"
+DESIGN = 45
 JUDGES = "sample:24@20"  # the first of `prediction.JUDGES`: the next campaign judges by the same networks
-JUDGE_SESSIONS = 2
 ROUND = 15
 MOST_NETWORKS = 360
 
@@ -74,21 +74,24 @@ def measure_until(
     ConfigError when the device runs more than one configuration. A campaign that was stopped ends this, too.
     """
     from harness.commands.sources import select_architectures
+    from search.latency.design import least_variance_design
+    from space import BLOX, Architecture
 
-    design, judges = (select_architectures([text], config) for text in (DESIGN, JUDGES))
-    design = [architecture for architecture in design if architecture not in judges]
-    later = replace(options, recalibrate=False)  # once is enough
-    outcome = measure([], later)  # connects, and decides what would run
+    space = config or BLOX
+    judges = select_architectures([JUDGES], space)
+    indices = least_variance_design(space, min(DESIGN, len(space)))
+    design = [one for one in (Architecture.from_index(int(i), space) for i in indices) if one not in judges]
+    options = replace(options, one_runtime=True)
+    say(
+        f"measuring {len(design)} networks for the first table, then {len(judges)} random ones to judge it by"
+    )
+    outcome = measure(design, options)
     if outcome.error is not None:
         return outcome
-    configuration = _configuration(outcome)
-    each = max(JUDGE_SESSIONS, options.sessions_each)
-    say(
-        f"measuring a design of {len(design)} networks and {len(judges)} to judge by, those in {each} sessions each"
-    )
-    outcome = measure([*judges, *design], options)  # in one campaign: both are to see the same device
-    if outcome.error is None:
-        outcome = measure(judges, replace(later, sessions=each))
+    (use,) = outcome.uses
+    configuration, later = use.configuration, replace(options, recalibrate=False)  # once is enough
+    say(_first_table(store, configuration, judges))
+    outcome = measure(judges, later)  # in other processes than what they judge
     if outcome.error is not None:
         return outcome
     noise = _check_reachable(target, store, configuration, judges)
@@ -120,13 +123,22 @@ def measure_until(
     return outcome
 
 
-def _configuration(outcome: Outcome) -> Configuration:
-    if len(outcome.uses) != 1:
-        names = ", ".join(use.configuration.runtime for use in outcome.uses) or "none"
-        raise ConfigError(
-            f"--until works on one runtime at a time, and device {outcome.device!r} would run {names}; name one with --runtime"
-        )
-    return outcome.uses[0].configuration
+def _first_table(store: Store, configuration: Configuration, judges: Sequence[Architecture]) -> str:
+    """Return what is known of the whole space after the design alone."""
+    import numpy as np
+
+    from harness.commands.prediction import fit, load_measured, load_segments
+    from search.latency.rungs import FEWEST
+
+    measured = load_measured(store, configuration)
+    apart = np.isin(measured.indices, [judge.index for judge in judges])
+    if (~apart).sum() < FEWEST:
+        return "too few networks are measured yet for a table of the space"
+    errors = fit(measured, ~apart, segments=load_segments(store, configuration)).errors
+    return (
+        f"first table of all {len(measured.config):,} networks, from {errors.count}: error {errors.mape:.1%} by "
+        "cross-validation; what follows checks and refines it"
+    )
 
 
 def _check_reachable(
@@ -134,27 +146,25 @@ def _check_reachable(
 ) -> float:
     """Refuse a target below what the judges' own noise lets anyone see; return that noise, a share.
 
-    The error of a perfect predictor against the mean of two sessions is half the mean difference between the two, if
-    sessions scatter independently: var((a + b) / 2) is a quarter of var(a - b).
+    It is the mean error that an exact predictor would show: of a normal deviation, sqrt(2 / pi) of the standard deviation.
     """
-    from harness.estimates.doubtful import set_apart
-    from harness.estimates.latency import latencies
+    import numpy as np
 
-    rows, apart = set_apart(latencies(store, configuration, [judge.graph_hash for judge in judges]))
-    pairs = [row.session_medians[:2] for row in rows if len(row.session_medians) > 1]
-    if not pairs:
-        told = f" and well enough ({apart})" if apart else ""
+    from harness.commands.prediction import load_measured
+
+    measured = load_measured(store, configuration)
+    sds = measured.sds[np.isin(measured.indices, [judge.index for judge in judges])]
+    if not len(sds):
         raise Unreachable(
-            f"device {configuration.device!r}: none of the networks to judge by was measured twice{told}; "
-            f"see 'harness results --device {configuration.device} --failures'"
+            f"device {configuration.device!r}: none of the networks to judge by was measured well enough; "
+            f"see 'harness results --device {configuration.device}', with and without --failures"
         )
-    differences = [abs(first - second) / second for first, second in pairs]
-    noise = sum(differences) / len(differences) / 2
+    noise = float(np.mean(sds)) * sqrt(2 / pi)
     if noise > target.mape:
         raise Unreachable(
-            f"device {configuration.device!r}: an error of {target.mape:.2%} cannot be shown: two sessions of a network differ "
-            f"by {2 * noise:.2%} on average, so that even a perfect predictor would seem {noise:.2%} off; quiet the device, "
-            f"measure at --level final, or ask for more than {noise:.2%}"
+            f"device {configuration.device!r}: an error of {target.mape:.2%} cannot be shown: a measurement here is uncertain by "
+            f"{np.mean(sds):.2%} (1 standard deviation), so that even a perfect predictor would seem {noise:.2%} off; quiet the "
+            f"device, measure at --level final, or ask for more than {noise:.2%}"
         )
     return noise
 

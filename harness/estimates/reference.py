@@ -30,7 +30,7 @@ BLOCK_DRAWS = 200
 # What the quiet level does from one visit of a device to another: where memory lies, what else is installed and warm, which host
 # a virtual machine is on. Learned from a store that holds several visits; this stands for some of them before.
 VISIT_GAP_S = 1800.0
-VISIT_SD = 0.005
+VISIT_SD = 0.007
 VISIT_PRIOR = 4  # visits that the default counts for
 # Two calibrations of before, each the quietest of three sessions, differed by 2.4 and 3.4 %.
 CALIBRATION_SD = 0.02

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -57,19 +58,22 @@ def test_a_core_that_another_program_keeps_busy_is_waited_for():
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
-def test_a_busy_core_is_told_from_its_neighbour():
+def test_a_program_that_is_busy_on_one_core_makes_only_that_one_waited_for():
     other = min(os.sched_getaffinity(0))
-    for _ in range(20):  # other programs of the machine may be busy on the neighbour for a while
-        competitors = [compete(CORE), compete(CORE)]
+
+    def waited_beside_competitors(core):
+        competitors = [compete(core), compete(core)]
         try:
-            waited = probe_cores([other, CORE], None)
+            return probe_cores([CORE, other], None)[CORE]
         finally:
             for competitor in competitors:
                 competitor.end()
-        if waited[other] < waited[CORE] / 2:
-            break
+
+    for _ in range(20):  # other programs of the machine may be busy too, for a while
+        if waited_beside_competitors(CORE) > waited_beside_competitors(other) + 0.15:
+            return
         time.sleep(0.3)
-    assert waited[other] < waited[CORE] / 2
+    pytest.fail("the competitors do not show, or show on the other core")
 
 
 def test_of_a_core_that_is_not_there_nothing_is_known_and_why_is_told():
@@ -151,7 +155,7 @@ def test_a_child_holds_none_of_its_parents_files():
     try:
         assert child.await_ready() == READY
         os.close(writing)
-        assert os.read(reading, 1) == b""  # would wait for the child's copy
+        assert select.select([reading], [], [], PATIENCE_S / 4)[0], "the child has it open"
     finally:
         child.end()
         os.close(reading)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from agent_client import process_exists
 
 from device_agents import core_request
 from device_agents.control_groups import find_cpu_groups
@@ -127,10 +128,20 @@ def test_the_group_of_a_process_that_was_killed_is_removed_and_that_of_a_live_on
     assert not group.exists()
 
 
+def test_a_group_that_its_process_is_about_to_enter_is_kept():
+    ask_in_child("cgroup").end()
+    group = find_cpu_groups().mount / (GROUP % os.getpid())
+    group.mkdir()
+    sweep_groups()
+    assert group.exists()
+    group.rmdir()
+
+
 def test_a_probe_that_asked_for_a_group_leaves_none():
     ask_in_child("cgroup").end()
     assert probe_each([CORE], "cgroup", 0.01)[CORE][1] == ""
-    assert list(find_cpu_groups().mount.glob("harness-*")) == []
+    groups = find_cpu_groups().mount.glob("harness-*")
+    assert all(process_exists(int(group.name.split("-")[1])) for group in groups), "of other agents alone"
 
 
 def test_a_group_keeps_the_process_on_its_core():

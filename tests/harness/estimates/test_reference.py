@@ -1,0 +1,121 @@
+"""The reference's latency pooled from made-up levels: quiet most of the time, slowed in bursts, unlike between visits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from made_records import make_session, make_slice
+
+from harness.estimates.reference import (
+    BLOCK_SD,
+    CALIBRATION_SD,
+    VISIT_SD,
+    Level,
+    calibration_sd,
+    pool_reference,
+    reference_level_ns,
+)
+
+QUIET_NS = 2.4e6
+BEGIN = datetime(2024, 5, 1, tzinfo=UTC)
+
+
+def level(at_s: float, latency_ns: float = QUIET_NS) -> Level:
+    return Level(latency_ns=latency_ns, started_utc=(BEGIN + timedelta(seconds=at_s)).isoformat())
+
+
+def visit(rng: np.random.Generator, begin_s: float = 0.0, lasts_s: float = 90.0) -> list[Level]:
+    """Return levels of a campaign, a session each 1.5 s: other work slows some half of it by up to 10 %, for 5 to 15 s each time.
+
+    The quiet level is the visit's own.
+    """
+    own = rng.normal(0, VISIT_SD)
+    levels, until, slowed = [], -1.0, 0.0
+    for at_s in np.arange(0, lasts_s, 1.5):
+        if at_s > until:
+            until = at_s + rng.uniform(5, 15)
+            slowed = rng.uniform(0.02, 0.1) if rng.random() < 0.5 else 0.0
+        log = own + slowed + abs(rng.normal(0, 0.004))
+        levels.append(level(begin_s + at_s, QUIET_NS * np.exp(log)))
+    return levels
+
+
+def test_the_level_of_a_session_is_a_low_quantile_of_its_fastest_clean_runs() -> None:
+    slices = [make_slice([1000], [2 * ns, 3 * ns], [2 * ns + 1, 5 * ns]) for ns in range(100, 111)]
+    assert reference_level_ns(make_session(slices)) == pytest.approx(202)
+    assert reference_level_ns(make_session(slices, reference_loops=2)) == pytest.approx(101)
+
+
+def test_a_session_without_a_clean_slice_has_no_level() -> None:
+    piece = make_slice([1000], [1000], [1000])
+    assert reference_level_ns(make_session([replace(piece, delays_ns=(500,) * 4)])) is None
+
+
+def test_bursts_of_other_work_do_not_raise_the_pooled_level() -> None:
+    levels = [level(at_s, QUIET_NS * (1.1 if at_s % 40 < 20 else 1.0)) for at_s in range(100)]
+    latency_ns, _ = pool_reference(levels)
+    assert latency_ns == pytest.approx(QUIET_NS)
+
+
+def test_a_short_campaign_knows_less_of_the_quiet_level_than_a_long_one() -> None:
+    sds = [pool_reference([level(at_s) for at_s in range(0, lasts_s, 2)])[1] for lasts_s in (8, 28, 200)]
+    assert sds == pytest.approx([np.hypot(BLOCK_SD / blocks, VISIT_SD) for blocks in (1, 3, 20)])
+
+
+def test_unrest_between_blocks_shows() -> None:
+    rng = np.random.default_rng(1)
+    steady = [level(at_s) for at_s in range(0, 200, 2)]
+    restless = [level(at_s, QUIET_NS * np.exp(0.1 * rng.random())) for at_s in range(0, 200, 10)]
+    assert pool_reference(restless)[1] > 1.3 * pool_reference(steady)[1]
+
+
+def test_several_visits_that_agree_leave_less_doubt_and_those_that_differ_more() -> None:
+    def sd(levels_ns: list[float]) -> float:
+        return pool_reference(
+            [level(3600 * n + s, ns) for n, ns in enumerate(levels_ns) for s in range(0, 60, 2)]
+        )[1]
+
+    one, agreeing, unlike = (
+        sd([QUIET_NS]),
+        sd([QUIET_NS] * 6),
+        sd([QUIET_NS * (1 + 0.02 * n) for n in range(6)]),
+    )
+    assert agreeing < one / 2
+    assert unlike > 1.5 * agreeing
+
+
+def test_a_visit_that_was_busy_all_along_does_not_ruin_the_others() -> None:
+    quiet = [level(3600 * n + s) for n in range(3) for s in range(0, 60, 2)]
+    busy = [level(4 * 3600 + s, 3 * QUIET_NS) for s in range(0, 60, 2)]
+    latency_ns, sd = pool_reference(quiet + busy)
+    assert latency_ns == pytest.approx(QUIET_NS)
+    assert sd < 2 * pool_reference(quiet)[1]
+
+
+def test_levels_in_any_order_pool_alike_and_unreadable_times_do_no_harm() -> None:
+    levels = visit(np.random.default_rng(2))
+    assert pool_reference(levels) == pool_reference(levels[::-1])
+    assert pool_reference([Level(latency_ns=5.0, started_utc="yesterday")]) == (
+        pytest.approx(5.0),
+        pytest.approx(np.hypot(BLOCK_SD, VISIT_SD)),
+    )
+    with pytest.raises(ValueError, match="no session tells"):
+        pool_reference([])
+
+
+@pytest.mark.parametrize("lasts_s", [45.0, 150.0])
+def test_two_fresh_stores_differ_by_as_much_as_they_say(lasts_s: float) -> None:
+    rng = np.random.default_rng(3)
+    pooled = [pool_reference(visit(rng, lasts_s=lasts_s)) for _ in range(300)]
+    logs, sds = np.log([ns for ns, _ in pooled]), np.array([sd for _, sd in pooled])
+    differences = (logs[::2] - logs[1::2]) / np.hypot(sds[::2], sds[1::2])
+    assert 0.75 <= differences.std() <= 1.25
+    assert np.median(np.abs(logs[::2] - logs[1::2])) < 0.01
+
+
+def test_a_calibration_of_before_is_as_uncertain_as_such_calibrations_showed() -> None:
+    assert calibration_sd(None, 1) == calibration_sd(0.01, 3) == CALIBRATION_SD
+    assert calibration_sd(0.06, 4) == pytest.approx(0.03)

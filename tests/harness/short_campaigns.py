@@ -11,14 +11,16 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import harness.campaign
+import pytest
+
 from harness.campaign import Options, Outcome, run_campaign
 from harness.commands.sources import ExportedModels, select_architectures
 from harness.devices import Device
 from harness.levels import Level, Plan
+from harness.measurement import core_gate
 from harness.store import Store
 from harness.transports import Transport, open_transport
-from harness.uses import ModelSource
+from harness.uses import ModelSource, Use
 
 SHORT_PLAN = Plan(
     min_slices=3, max_s=0.5, half_width=0.5, warmup_min_runs=3, warmup_min_s=0.0, warmup_max_s=0.1
@@ -42,6 +44,12 @@ class Watcher:
         if self._on_state is not None:
             self._on_state(text)
 
+    def tell(self, device: str, text: str) -> None:
+        self.states.append(f"told {text}")
+
+    def refine(self, device: str, use: Use, left: int) -> None:
+        self.states.append(f"refine {left}")
+
     def begin(self, device: str, units: int) -> None:
         self.states.append(f"begin {units}")
 
@@ -64,10 +72,9 @@ def measure(
     observer: Watcher | None = None,
     connect: Callable[[Device], Transport] = open_transport,
 ) -> Outcome:
-    """Run a campaign with a short calibration, in an order that is always the same."""
-    long = harness.campaign.CALIBRATION
-    harness.campaign.CALIBRATION = SHORT
-    try:
+    """Run a campaign in an order that is always the same, on cores that count as free however busy this machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(core_gate, "FREE_SHARE", 1.0)
         return run_campaign(
             device,
             models(tuple(networks)),
@@ -78,8 +85,6 @@ def measure(
             cancel=threading.Event(),
             connect=connect,
         )
-    finally:
-        harness.campaign.CALIBRATION = long
 
 
 def processes(*words: str) -> list[int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from exporters import FragmentLibrary
-from harness import campaign, uses
+from harness import uses
 from harness.agent import AgentClient
 from harness.campaign import Options, Outcome, run_campaign
 from harness.commands.sources import REFERENCE, ExportedModels, select_architectures, select_models
@@ -23,10 +23,12 @@ from harness.estimates.estimate import session_ratios
 from harness.estimates.latency import latencies, to_json
 from harness.levels import Level, Plan
 from harness.link import Link
+from harness.measurement import core_gate
 from harness.measuring import Cancelled
 from harness.models import Model
 from harness.store import Store
 from harness.transports.local import LocalTransport
+from harness.uses import Use
 
 SHORT_PLAN = Plan(min_slices=3, max_s=0.5, warmup_min_runs=3, warmup_min_s=0.05, warmup_max_s=0.3)
 SHORT = Level(name="short", sessions=1, plan=SHORT_PLAN)
@@ -45,8 +47,14 @@ class Notes:
     def state(self, device: str, text: str) -> None:
         self.said.append(text)
 
+    def tell(self, device: str, text: str) -> None:
+        self.said.append(text)
+
+    def refine(self, device: str, use: Use, left: int) -> None:
+        self.said.append(f"{use.configuration.runtime}: {left} left")
+
     def begin(self, device: str, units: int) -> None:
-        self.units = units
+        self.units += units
 
     def advance(self, device: str, text: str) -> None:
         self.advanced += 1
@@ -54,8 +62,9 @@ class Notes:
 
 
 @pytest.fixture(autouse=True)
-def short_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(campaign, "CALIBRATION", SHORT)
+def any_core_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy this machine is, no campaign waits for a core."""
+    monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -292,22 +301,41 @@ def test_a_runtime_that_refuses_the_reference_leaves_the_other_runtimes_alone(
         device, networks(SMALL, kind=BadReference), store, notes=notes, runtimes=RUNTIMES, sessions=2
     )
     assert (outcome.measured, outcome.error) == (2, None)
-    assert (notes.units, notes.advanced) == (2, 2)
-    (failure,) = outcome.failures
-    assert (failure.configuration.runtime, failure.architecture) == ("onnxruntime", REFERENCE)
-    assert store.failures() == [failure]
+    assert (notes.units, notes.advanced) == (4, 4)
+    assert [failure.configuration.runtime for failure in outcome.failures] == ["onnxruntime"] * 2
+    assert {failure.kind for failure in outcome.failures} == {"worker-error"}
+    assert store.failures() == outcome.failures
     onnxruntime, tflite = (store.session_counts(use.configuration) for use in outcome.uses)
     assert (list(onnxruntime.values()), list(tflite.values())) == ([], [2])
 
 
-def test_a_device_whose_every_runtime_refuses_the_reference_is_given_up_with_the_reason(
+def test_a_device_whose_every_network_fails_is_given_up_with_the_reason(
     device: LocalDevice, networks: Callable[..., ExportedModels], store: Store
 ) -> None:
-    outcome = measure(device, networks(SMALL, kind=BadReference), store, runtimes=("onnxruntime",))
-    assert (outcome.measured, len(outcome.failures)) == (0, 1)
+    bad = networks(SMALL, LARGE, kind=BadReference)
+    outcome = measure(device, bad, store, runtimes=("onnxruntime",), sessions=4)
+    assert (outcome.measured, len(outcome.failures)) == (0, 5)
     assert isinstance(outcome.error, DeviceError)
-    for part in ("device 'local'", "reference network", "onnxruntime", "harness doctor --device local"):
+    for part in ("device 'local'", "5 networks failed in a row", "harness doctor --device local"):
         assert part in str(outcome.error)
+
+
+def test_many_networks_of_one_worker_are_what_they_are_alone(
+    device: LocalDevice, networks: Callable[..., ExportedModels], store: Store
+) -> None:
+    source = networks(SMALL, LARGE, REFERENCE, kind=ExportedModels)
+    outcome = measure(device, source, store, runtimes=RUNTIMES, level=replace(SHORT, at_once=40))
+    assert (outcome.measured, outcome.failures, outcome.error) == (6, [], None)
+    first, second = ({s.architecture: s for s in store.sessions(use.configuration)} for use in outcome.uses)
+    assert len(first) == len(second) == 3
+    for architecture, session in first.items():
+        assert session.output == pytest.approx(second[architecture].output, rel=1e-3, abs=1e-4)
+    for sessions in (first, second):
+        assert len({session.output for session in sessions.values()}) == 3
+        for session in sessions.values():
+            assert session.scheduling["probe"]["cores"] == list(session.cores)
+            assert set(session.cores) <= set(session.configuration.cores)
+            assert session.scheduling["delay_source"] in ("schedstat", "cpu-time", "")
 
 
 def test_a_session_under_other_conditions_than_its_configuration_is_a_failure(

@@ -1,15 +1,19 @@
-"""The agent's plain wall medians against the field's own tools, on the same model files, in the same run.
+"""The agent's plain wall medians against the field's own tools, on the same model files, in the same seconds.
 
-    pip install 'harness[benchmarks]'; python benchmarks/fidelity.py [--networks 3] [--pairs 10] [--format onnx]
+    pip install 'harness[benchmarks]'; python benchmarks/fidelity.py [--networks 2] [--pairs 10] [--format onnx] [--core 1]
 
-ONNX: MLPerf LoadGen's single stream over ONNX Runtime. TFLite: the benchmark that ai-edge-litert ships. Each side reports its
-own median over a fresh process on the same core, with 1 thread, a fixed input and a warm-up; ours is of the runs of a
-session, those just after a switch to the reference left out. A machine's speed drifts, so each pair is taken twice: one
-after the other, and in the same seconds, where both take turns of 0.3 s on the core, stopped and continued by signals.
+ONNX: MLPerf LoadGen's single stream over ONNX Runtime. TFLite: the benchmark that ai-edge-litert ships. Each pair is a fresh
+process of either side, on the same core with 1 thread and, where the system permits it, in the realtime class; they take turns
+of 0.3 s, stopped and continued by signals, so that a drift of the machine meets both.
 
-What still differs: our runs alternate with the reference network, 6 at a time. LoadGen adds its bookkeeping and a call from
-C++ to Python to each query. ai-edge-litert's benchmark runs LiteRT's CompiledModel, the agent the interpreter, both over
-XNNPACK; it prints hundredths of a millisecond. Warm-ups are 50 runs there, and until the times converge, at most 1 s, here.
+The tools run one model again and again. The agent alternates two, and the first few runs after a switch find the other's
+weights in the caches. So there are two kinds of pairs, in alternation: *usual*, with the slices of a session (2 runs of the
+reference, 6 of the network of which the first is kept apart, 2 of the reference), and *settled*, with 48 runs of the network in
+a slice, of which those from the 13th on count: like with like. What the switch adds to the first six is printed apart.
+
+What still differs: LoadGen adds some 2 us of its own to each query. ai-edge-litert's benchmark runs LiteRT's CompiledModel, the
+agent the interpreter, both over XNNPACK; it prints hundredths of a millisecond, and its load falls into its turns. The same
+model differs by 1 to 2 % from one process to the next, by where its memory lies, so that a single pair tells little.
 """
 
 from __future__ import annotations
@@ -17,140 +21,211 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import secrets
 import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import median
 from time import perf_counter_ns, sleep
+from typing import Any
 
-from campaigns import run
 from machine import describe_machine
 from peers import PEERS, Task
-from turns import find_worker, take_turns
+from turns import find_worker, take_turns, waited_ns
 
+from device_agents.clean import DISTURBED_SHARE
 from device_agents.stopping import median_interval_rank
 from exporters import FORMATS, Format, FragmentLibrary, link
-from harness.campaign import Options
-from harness.commands.sources import cache_folder
+from harness.commands.sources import ExportedModels, cache_folder
+from harness.devices import LocalDevice
 from harness.levels import SCREEN
-from harness.records import SessionRecord, Slice
-from harness.store import Store
+from harness.link import Link
+from harness.transports import open_transport
 from space import Architecture
 from space.sampling import select_models
 
-RUNNING_S = 2.0  # what either side times in one turn
-WARM_UP_S = 1.0  # at most; in a session that is stopped every other moment it would not converge
-LEAD_S = 1.0  # the agent is timing for so long when the peer begins
-ATTEMPTS = 3
-NEVER = 100_000  # slices: sessions end by the clock, so that both sides time equally long
-TARGET = 0.03
+RUNNING_S = 1.0  # what the peer times, of its own
+STARTS_S = 1.5  # the peer's load and warm-up, which fall into its turns
+WARM_UP_S = 1.0
+FEWEST_RUNS = 100
+WAITED_SHARE = 0.1  # of the peer's time: the kernel keeps 5 % for ordinary programs, in stalls so long that few runs have one
+ATTEMPTS = 12
+PAUSE_S = 10.0
+NEVER = 100_000  # slices: the agent's sessions end by the clock
+TARGET = 0.02
+
+Event = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How the agent alternates: runs of the network in a slice, and how many after the switch do not count."""
+
+    name: str
+    network_runs: int
+    left_out: int
+
+
+USUAL = Way(name="usual", network_runs=SCREEN.plan.network_runs, left_out=1)
+SETTLED = Way(name="settled", network_runs=48, left_out=12)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """What one session of the agent timed, in ns: the runs that count, and those just after a switch by their place."""
+
+    runs_ns: tuple[float, ...]
+    after_switch_ns: tuple[tuple[float, ...], ...]
+
+    @property
+    def median_ns(self) -> float:
+        """Return the median of the runs that count."""
+        return median(self.runs_ns)
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Return how long the 1st, 2nd ... run after a switch takes, in units of the runs that count."""
+        return tuple(median(place) / self.median_ns for place in self.after_switch_ns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """Medians of the agent and of a peer on one model, in ns; `after_switch_ns` of the agent's runs after the reference."""
+    """The agent and a peer on one model in the same seconds."""
 
-    agent_ns: float
+    agent: Timed
     peer_ns: float
-    after_switch_ns: float
+
+    @property
+    def ratio(self) -> float:
+        """Return the agent's median in units of the peer's."""
+        return self.agent.median_ns / self.peer_ns
 
 
 class Bench:
-    """One network on both sides."""
+    """One network on both sides, on one core. `agent` is an open link."""
 
-    def __init__(self, network: Architecture, model_format: Format, store: Store, folder: Path) -> None:
-        self._network, self._format, self._store = str(network), model_format, store
-        self._peer = PEERS[model_format]
-        library = FragmentLibrary.open(model_format, cache_dir=cache_folder())
-        model = folder / f"{network.index}.{model_format}"
-        model.write_bytes(link(library.recipe(network), library.part))  # the bytes that the agent assembles
-        trial = self._session(RUNNING_S)
-        timed_s = (trial.slices[-1].at_ns - trial.slices[0].at_ns) / 1e9  # type: ignore[operator]
-        self._start_s = trial.elapsed_s - timed_s  # the worker's start, loads and warm-up
-        self._task = Task(
-            model=model,
-            folder=folder,
-            core=trial.configuration.cores[0],
-            running_s=RUNNING_S,
-            clock_s=RUNNING_S,
-            expected_ns=median(runs_ns(trial, trial.slices)),
+    def __init__(
+        self, network: Architecture, model_format: Format, agent: Link, folder: Path, core: int
+    ) -> None:
+        self._network, self._agent, self._peer = str(network), agent, PEERS[model_format]
+        source = ExportedModels([network], progress=lambda *_: None)
+        reference, model = (
+            source.reference(model_format).assemble(),
+            source.models(model_format)[0].assemble(),
         )
+        agent.client.send_models([reference, model])
+        self._job = {
+            "networks": [model.recipe()],
+            "reference": reference.recipe(),
+            "runtime": self._peer.runtime,
+            "options": {},
+            "threads": 1,
+            "cores": [core],
+            "request": "realtime",
+        }
+        library = FragmentLibrary.open(model_format, cache_dir=cache_folder())
+        path = folder / f"{network.index}.{model_format}"
+        path.write_bytes(link(library.recipe(network), library.part))  # the bytes that the agent assembles
+        self._task = Task(
+            model=path, folder=folder, core=core, running_s=RUNNING_S, clock_s=2 * RUNNING_S, expected_ns=1e6
+        )
+        alone = timed(self._session(USUAL, RUNNING_S, begin=lambda: None), USUAL)
+        self._task = replace(self._task, expected_ns=alone.median_ns)
 
-    def one_after_the_other(self, agent_first: bool) -> Pair:
-        """Run a session of the agent and the peer, each alone."""
-        session = self._session(RUNNING_S) if agent_first else None
-        process = self._peer.start(self._task)
-        os.kill(process.pid, signal.SIGCONT)
-        peer_ns = self._peer.finish(process, self._task)
-        session = session or self._session(RUNNING_S)
-        return to_pair(session, session.slices, peer_ns)
-
-    def in_the_same_seconds(self) -> Pair:
+    def pair(self, way: Way) -> Pair:
         """Run both at once, one of them stopped at any time; the agent's slices beside the peer's time count.
 
-        A pair is taken again when the agent began so late that few of its slices do.
+        A pair is taken again when other programs held the core: the peer waited for it, or the agent has few clean runs.
         """
         for _ in range(ATTEMPTS):
-            task = replace(self._task, clock_s=2 * RUNNING_S)
-            process = self._peer.start(task)
-            window_ns: list[int] = []
-            thread = threading.Thread(target=self._alternate, args=(process.pid, window_ns))
-            thread.start()
-            session = self._session(LEAD_S + 3 * RUNNING_S)
+            process = self._peer.start(self._task)
+            window: list[
+                tuple[int, int]
+            ] = []  # its begin and its end: the time, and what the peer has waited until then
+
+            def alternate(peer: int = process.pid, window: list[tuple[int, int]] = window) -> None:
+                window.append((perf_counter_ns(), waited_ns(peer)))
+                take_turns(peer, find_worker())
+                window.append((perf_counter_ns(), waited_ns(peer)))
+
+            thread = threading.Thread(target=alternate)
+            try:
+                events = self._session(way, 2 * (RUNNING_S + STARTS_S), begin=thread.start)
+            finally:
+                os.kill(process.pid, signal.SIGCONT)
             thread.join()
-            peer_ns = self._peer.finish(process, task)
-            begin_ns, end_ns = window_ns
-            slices = [piece for piece in session.slices if begin_ns <= (piece.at_ns or 0) <= end_ns]
-            if len(slices) >= SCREEN.plan.min_slices // 2:
-                return to_pair(session, slices, peer_ns)
-        sys.exit(
-            f"{self._network}: agent and {self._peer.name} were never timed in the same seconds; use a quieter machine"
-        )
+            peer_ns = self._peer.finish(process, self._task)
+            (begin_ns, waited_before_ns), (end_ns, waited_after_ns) = window
+            is_clean = waited_after_ns - waited_before_ns <= WAITED_SHARE * (end_ns - begin_ns) / 2
+            beside = [event for event in events if begin_ns <= event.get("at_ns", begin_ns) <= end_ns]
+            agent = timed(beside, way)
+            if is_clean and len(agent.runs_ns) >= FEWEST_RUNS:
+                return Pair(agent=agent, peer_ns=peer_ns)
+            sleep(PAUSE_S)
+        sys.exit(f"{self._network}: other programs held core {self._task.core} {ATTEMPTS} times; stop them")
 
-    def _alternate(self, peer: int, window_ns: list[int]) -> None:
-        """Let the worker of a session get to its slices, then peer and worker take turns; note from when to when."""
-        worker = find_worker()
-        sleep(self._start_s + LEAD_S)
-        window_ns.append(perf_counter_ns())
-        take_turns(peer, worker)
-        window_ns.append(perf_counter_ns())
+    def _session(self, way: Way, max_s: float, begin: Callable[[], None]) -> list[Event]:
+        """Let the agent time the network for `max_s` in a fresh worker; `begin` is called when both networks are warm."""
+        events: list[Event] = []
 
-    def _session(self, max_s: float) -> SessionRecord:
-        """Measure one more session of the network, `max_s` by the clock."""
-        plan = replace(SCREEN.plan, max_s=max_s, min_slices=NEVER, warmup_max_s=WARM_UP_S)
-        options = Options(
-            formats=(self._format,), threads=1, level=replace(SCREEN, sessions=1, plan=plan), fresh=True
-        )
-        outcome = run([self._network], self._store, options)
-        (use,) = outcome.uses
-        sessions = self._store.sessions(use.configuration, [model.graph_hash for model in use.models])
-        return [session for session in sessions if session.campaign_id == outcome.campaign_id][-1]
+        def on_event(event: Event) -> None:
+            events.append(event)
+            if event["event"] == "warm":
+                begin()
 
-
-def to_pair(session: SessionRecord, slices: Sequence[Slice], peer_ns: float) -> Pair:
-    """Return the medians of some slices beside the peer's."""
-    return Pair(
-        agent_ns=median(runs_ns(session, slices)),
-        peer_ns=peer_ns,
-        after_switch_ns=median(piece.after_switch_ns / session.network_loops for piece in slices),
-    )
+        plan = {
+            "network_runs": way.network_runs,
+            "warmup_max_s": WARM_UP_S,
+            "min_slices": NEVER,
+            "max_s": max_s,
+        }
+        self._agent.client.run(self._job | {"plan": plan, "silence_s": 60.0}, on_event)
+        return events
 
 
-def runs_ns(session: SessionRecord, slices: Sequence[Slice]) -> list[float]:
-    """Return the time of each run of the network but the first of each slice."""
-    return [ns / session.network_loops for piece in slices for ns in piece.network_ns]
+def timed(events: Sequence[Event], way: Way) -> Timed:
+    """Return the clean runs of the network in a worker's events."""
+    counted: list[float] = []
+    places: list[list[float]] = [[] for _ in range(SCREEN.plan.network_runs)]
+    loops = 1
+    for event in events:
+        loops = event.get("network_loops", loops)
+        for place, run_ns in clean_runs(event) if event["event"] == "slice" else ():
+            if place >= way.left_out:
+                counted.append(run_ns / loops)
+            if place < len(places):
+                places[place].append(run_ns / loops)
+    return Timed(runs_ns=tuple(counted), after_switch_ns=tuple(map(tuple, places)))
+
+
+def clean_runs(piece: Event) -> list[tuple[int, int]]:
+    """Return place after the switch and time in ns of each run of the network in a slice.
+
+    Without those that waited for the core (or were stopped) for 1 % of their time, and those just after one.
+    """
+    runs_ns = [piece["after_switch_ns"], *piece["network_ns"]]
+    first = len(piece["reference_before_ns"])
+    delays_ns = piece.get("delays_ns", [0] * (first + len(runs_ns)))[first:]
+    disturbed = [
+        delay_ns > DISTURBED_SHARE * run_ns for run_ns, delay_ns in zip(runs_ns, delays_ns, strict=False)
+    ]
+    before = [False, *disturbed]
+    return [
+        (place, run_ns) for place, run_ns in enumerate(runs_ns) if not disturbed[place] and not before[place]
+    ]
 
 
 def main() -> None:
     """Compare the formats and print their tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--networks", type=int, default=3)
+    parser.add_argument("--networks", type=int, default=2)
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--format", choices=FORMATS, action="append", dest="formats")
+    parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
     arguments = parser.parse_args()
     formats: list[Format] = arguments.formats or list(FORMATS)
     for peer in (PEERS[model_format] for model_format in formats):
@@ -158,56 +233,62 @@ def main() -> None:
             sys.exit(f"{peer.name} is not installed; pip install 'harness[benchmarks]'")
     networks = select_models(f"sample:{arguments.networks}@11")
     print(describe_machine())
-    for model_format in formats:
-        with tempfile.TemporaryDirectory() as name:
-            compare(networks, model_format, arguments.pairs, Path(name))
-    print(
-        f"\n+-: relative standard deviation between a side's turns; target: ratios within {TARGET:.0%} of 1"
-    )
+    device = LocalDevice(name="local")
+    agent = Link(device, open_transport(device), owner=f"benchmarks/fidelity ({secrets.token_hex(4)})")
+    agent.open()
+    try:
+        for model_format in formats:
+            with tempfile.TemporaryDirectory() as name:
+                compare(networks, model_format, arguments.pairs, agent, Path(name), arguments.core)
+    finally:
+        agent.close()
+    print(f"\ntarget: the ratios of all networks within {TARGET:.0%} of 1")
 
 
-def compare(networks: Sequence[Architecture], model_format: Format, count: int, folder: Path) -> None:
-    """Take pairs, who begins alternating, and print the table of a format."""
-    store = Store(str(folder / "fidelity.sqlite"))
-    everything: dict[str, list[Pair]] = {"in turns": [], "same seconds": []}
+def compare(
+    networks: Sequence[Architecture], model_format: Format, count: int, agent: Link, folder: Path, core: int
+) -> None:
+    """Take pairs of each network and way in turn, and print the table of a format."""
+    benches = {network: Bench(network, model_format, agent, folder, core) for network in networks}
+    pairs: dict[tuple[Way, Architecture], list[Pair]] = {
+        (way, network): [] for way in (USUAL, SETTLED) for network in networks
+    }
+    for _ in range(count):
+        for (way, network), taken in pairs.items():
+            taken.append(benches[network].pair(way))
     title = f"{model_format}: agent / {PEERS[model_format].name}"
-    columns = (
-        f"{'pairs':<14}{'ratio':>7}{'95 % interval':>17}{'agent ms':>10}{'+-':>7}{'peer ms':>9}{'+-':>7}"
+    print(
+        f"\n{title:<54}{'slices':<9}{'pairs':>5}{'ratio':>7}{'95 % interval':>17}{'agent ms':>10}{'peer ms':>9}"
     )
-    print(f"\n{title:<54}{columns}")
-    for network in networks:
-        bench = Bench(network, model_format, store, folder)
-        pairs: dict[str, list[Pair]] = {how: [] for how in everything}
-        for number in range(count):
-            pairs["in turns"].append(bench.one_after_the_other(number % 2 == 0))
-            pairs["same seconds"].append(bench.in_the_same_seconds())
-        for how, taken in pairs.items():
-            everything[how] += taken
-            print(row(str(network), how, taken) + sides(taken), flush=True)
-    for how, taken in everything.items():
-        print(row(f"all {len(networks)} networks", how, taken))
-    switches = [pair.after_switch_ns / pair.agent_ns for taken in everything.values() for pair in taken]
-    print(f"{'our run after a switch / the runs that follow':<54}{'all':<14}{median(switches):>7.3f}")
-    store.close()
+    for (way, network), taken in pairs.items():
+        print(row(str(network), way, taken))
+    for way in (USUAL, SETTLED):
+        print(
+            row(
+                f"all {len(networks)} networks",
+                way,
+                [pair for network in networks for pair in pairs[way, network]],
+            )
+        )
+    settled = [pair for network in networks for pair in pairs[SETTLED, network]]
+    places = [median(shares) for shares in zip(*(pair.agent.shares for pair in settled), strict=True)]
+    each = ", ".join(f"{place:.3f}" for place in places)
+    print(f"run 1, 2 ... {len(places)} after a switch / settled runs of the same process: {each}", flush=True)
 
 
-def row(label: str, how: str, pairs: Sequence[Pair]) -> str:
-    """Return a line of the table: the median ratio and its 95 % interval by order statistics, the extremes below 6 pairs."""
-    ratios = sorted(pair.agent_ns / pair.peer_ns for pair in pairs)
+def row(label: str, way: Way, pairs: Sequence[Pair]) -> str:
+    """Return a line of the table: the median ratio with its 95 % interval by order statistics, and either side's median.
+
+    Below 6 pairs the interval is from the least to the greatest.
+    """
+    ratios = sorted(pair.ratio for pair in pairs)
     rank = median_interval_rank(len(ratios)) or 1
     interval = f"{ratios[rank - 1]:.3f} to {ratios[-rank]:.3f}"
-    return f"{label:<54}{how:<14}{median(ratios):>7.3f}{interval:>17}"
-
-
-def sides(pairs: Sequence[Pair]) -> str:
-    """Return the rest of a line: the median of each side's turns in ms, and how much they differ between turns."""
-    agent_ns, peer_ns = [pair.agent_ns for pair in pairs], [pair.peer_ns for pair in pairs]
-    return f"{median(agent_ns) / 1e6:>10.2f}{spread(agent_ns):>7.1%}{median(peer_ns) / 1e6:>9.2f}{spread(peer_ns):>7.1%}"
-
-
-def spread(values: Sequence[float]) -> float:
-    """Return the relative standard deviation, 0 of a single value."""
-    return stdev(values) / mean(values) if len(values) > 1 else 0.0
+    sides = median(pair.agent.median_ns for pair in pairs), median(pair.peer_ns for pair in pairs)
+    figures = (
+        f"{len(ratios):>5}{median(ratios):>7.3f}{interval:>17}{sides[0] / 1e6:>10.2f}{sides[1] / 1e6:>9.2f}"
+    )
+    return f"{label:<54}{way.name:<9}{figures}"
 
 
 if __name__ == "__main__":

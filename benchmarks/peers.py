@@ -22,12 +22,17 @@ from exporters import Format
 
 WARM_UP_RUNS = 50
 
+ON_CORE = """
+import contextlib, os, signal, sys
+os.sched_setaffinity(0, {int(sys.argv.pop(1))})
+with contextlib.suppress(PermissionError):
+    os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(10))
+"""  # as the agent asks for the core
+
 SINGLE_STREAM = """
-import os, signal, sys
 import numpy, onnxruntime, mlperf_loadgen as loadgen
 model, folder = sys.argv[1:3]
-core, seconds, expected_ns, warm_up = map(float, sys.argv[3:])
-os.sched_setaffinity(0, {int(core)})
+seconds, expected_ns, warm_up = map(float, sys.argv[3:])
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = options.inter_op_num_threads = 1
 options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
@@ -57,9 +62,8 @@ loadgen.StartTestWithLogSettings(sut, library, settings, log)
 """
 
 LITERT_BENCHMARK = """
-import os, runpy, signal, sys
+import runpy
 import ai_edge_litert.compiled_model, ml_dtypes, numpy
-os.sched_setaffinity(0, {int(sys.argv.pop(1))})
 os.kill(os.getpid(), signal.SIGSTOP)
 runpy.run_module("ai_edge_litert.tools.benchmark_litert_model", run_name="__main__")
 """
@@ -79,17 +83,22 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """Another tool: the package that it is in, its command line after Python's name, and how to read its median in ns."""
+    """Another tool: the package that it is in, the agent's runtime that it is beside, its program and how to read its median.
+
+    `arguments` are the program's, after the core; `read_median_ns` reads what the tool wrote into the folder.
+    """
 
     name: str
     package: str
-    argv: Callable[[Task], list[str]]
+    runtime: str
+    program: str
+    arguments: Callable[[Task], list[str]]
     read_median_ns: Callable[[Path], float]
 
     def start(self, task: Task) -> subprocess.Popen[str]:
         """Start the tool and return when it has stopped itself, ready, or has ended."""
         process = subprocess.Popen(
-            [sys.executable, *self.argv(task)],
+            [sys.executable, "-c", ON_CORE + self.program, str(task.core), *self.arguments(task)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -107,10 +116,10 @@ class Peer:
         return self.read_median_ns(task.folder)
 
 
-def single_stream_argv(task: Task) -> list[str]:
-    """Start LoadGen; its duration is by the clock, time in which it is stopped included."""
-    numbers = (task.core, task.clock_s, task.expected_ns, WARM_UP_RUNS)
-    return ["-c", SINGLE_STREAM, str(task.model), str(task.folder), *map(str, numbers)]
+def single_stream_arguments(task: Task) -> list[str]:
+    """Return LoadGen's; its duration is by the clock, time in which it is stopped included."""
+    numbers = (task.clock_s, task.expected_ns, WARM_UP_RUNS)
+    return [str(task.model), str(task.folder), *map(str, numbers)]
 
 
 def single_stream_median_ns(folder: Path) -> float:
@@ -122,8 +131,8 @@ def single_stream_median_ns(folder: Path) -> float:
     return float(found[1])
 
 
-def litert_argv(task: Task) -> list[str]:
-    """Start ai-edge-litert's benchmark; it counts runs."""
+def litert_arguments(task: Task) -> list[str]:
+    """Return those of ai-edge-litert's benchmark; it counts runs."""
     options = {
         "model": task.model,
         "num_runs": max(20, round(task.running_s * 1e9 / task.expected_ns)),
@@ -131,7 +140,7 @@ def litert_argv(task: Task) -> list[str]:
         "num_threads": 1,
         "result_json": task.folder / "litert.json",
     }
-    return ["-c", LITERT_BENCHMARK, str(task.core), *(f"--{key}={value}" for key, value in options.items())]
+    return [f"--{key}={value}" for key, value in options.items()]
 
 
 def litert_median_ns(folder: Path) -> float:
@@ -143,13 +152,17 @@ PEERS: dict[Format, Peer] = {
     "onnx": Peer(
         name="LoadGen",
         package="mlperf_loadgen",
-        argv=single_stream_argv,
+        runtime="onnxruntime",
+        program=SINGLE_STREAM,
+        arguments=single_stream_arguments,
         read_median_ns=single_stream_median_ns,
     ),
     "tflite": Peer(
         name="ai-edge-litert",
         package="ai_edge_litert",
-        argv=litert_argv,
+        runtime="tflite",
+        program=LITERT_BENCHMARK,
+        arguments=litert_arguments,
         read_median_ns=litert_median_ns,
     ),
 }

@@ -19,11 +19,11 @@ from machine import describe_machine
 from numpy.typing import NDArray
 
 from search.latency import ladder as ladders
+from search.latency.design import least_variance_design
 from search.latency.features import block_digits, block_features, pair_features, standardised
 from search.latency.ladder import fit_ladder, space_weights
 from search.latency.rungs import RUNGS
 from space import BLOX
-from space.sampling import select_models
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
@@ -49,7 +49,7 @@ def main() -> None:
     print(describe_machine())
     names = ["one standard error", *(f"paired {level:g}" for level in LEVELS), "paired 0.5, weights"]
     print(f"{'device':<12}{'networks':>9}  " + "".join(f"{name:>20}" for name in names) + "   least error")
-    for count in (45, 90, 200):
+    for count in (45, 90):
         for device, sizes in DEVICES.items():
             regrets, least = zip(*(_regrets(sizes, count, seed) for seed in range(draws)), strict=True)
             cells = "".join(f"{value:20.1%}" for value in np.mean(regrets, axis=0))
@@ -84,8 +84,7 @@ def _unit(values: FloatArray) -> FloatArray:
 def _regrets(sizes: tuple[float, float, float], count: int, seed: int) -> tuple[list[float], float]:
     """Return each rule's regret on one device, and the least error of any rung."""
     (truth, parts), rng = made_space(*sizes, seed), np.random.default_rng((seed, 1))
-    order = [a.index for a in select_models(f"design:5@{seed}", BLOX)]
-    measured = np.array(order[:count])
+    measured = least_variance_design(BLOX, count, seed)
     ratios = truth[measured] * np.exp(rng.normal(0, NOISE, count))
     sums = parts if seed % 2 else None  # half of the users measure the segments, too
     everything = _with(4, lambda: fit_ladder(measured, ratios, parts_sum=sums))

@@ -44,6 +44,11 @@ def find_worker(timeout_s: float = 60.0) -> int:
     raise TimeoutError(f"no worker of the agent appeared in {timeout_s:g} s")
 
 
+def waited_ns(pid: int) -> int:
+    """Return how long a process's first thread was ready but had no core so far, also of one that has just ended."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1])
+
+
 def is_worker(pid: int) -> bool:
     """Tell whether a process is the agent in its role of a worker."""
     try:

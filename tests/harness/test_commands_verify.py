@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_space import MANY, Done, add_sessions, refused, run, stored
@@ -29,6 +30,7 @@ class Bench:
         self.asked: list[list[Architecture]] = []
         self.options: list[Options] = []
         self.error: DeviceError | None = None
+        self.changes: dict[str, Any] = {}  # of the sessions
 
     def run_all(
         self,
@@ -42,7 +44,14 @@ class Bench:
         self.asked.append(source)
         self.options.append(options)
         if self.error is None:
-            add_sessions(store, source, sessions=options.sessions_each, twist=self.twist, scatter=0.002)
+            add_sessions(
+                store,
+                source,
+                sessions=options.sessions_each,
+                twist=self.twist,
+                scatter=0.002,
+                **self.changes,
+            )
         return [Outcome(device="made-up", error=self.error)]
 
 
@@ -128,6 +137,24 @@ def test_a_device_that_fails_leaves_the_unverified_answer_and_its_exit_status(
     assert "no route to host" in done.stderr
     assert done.json["verified"] == []
     assert len(bench.asked) == 1, "it is not tried again and again"
+
+
+def test_finalists_measured_with_grade_d_are_not_verified_and_not_measured_for_ever(
+    store: Path, bench: Bench
+) -> None:
+    bench.changes = {"gate": {"closed": ["made-up heat"], "waited_s": 300.0}}
+    done = verify(store)
+    assert (done.status, done.json["verified"], len(bench.asked)) == (0, [], 1)
+    assert done.stderr.count("not measured well enough") == 3
+    assert done.json["doubtful"]["made-up"]["networks"] == 3
+    assert {row["made-up_source"] for row in done.json["networks"][:3]} == {"predicted"}
+
+
+def test_they_are_verified_where_grade_d_is_taken_in(store: Path, bench: Bench) -> None:
+    bench.changes = {"gate": {"closed": ["made-up heat"], "waited_s": 300.0}}
+    done = verify(store, "--doubtful")
+    assert done.status == 0, done.stderr
+    assert {network.index for network in bench.asked[0]} <= set(done.json["verified"])
 
 
 def test_devices_take_their_turns_at_once_and_one_device_after_itself() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from harness.errors import ConfigError
 from search.blockwise.searching import predicted_table
 from search.latency.additive import additive_rungs, fit_additive
-from search.latency.features import FloatArray, block_digits, block_features, standardised
+from search.latency.features import FloatArray, block_digits, block_features
 from search.latency.intervals import margin
 from search.latency.parts import parts_sum
 from search.latency.rungs import RUNGS, Known, Training
@@ -30,9 +31,11 @@ def made_parts(config: SpaceConfig, seed: int = 0) -> dict[str, float]:
 def made_ratios(config: SpaceConfig, indices: FloatArray, noise: float, seed: int = 0) -> FloatArray:
     """Return made-up ratios: a sum over the blocks' features in each stage, and noise as a share."""
     random = np.random.default_rng((seed, 1))
-    slopes = random.normal(0, 0.05, (config.stages, block_features(config).shape[1]))
-    effects = slopes @ standardised(block_features(config)).T
-    sums = 2 + effects[np.arange(config.stages), block_digits(config, indices)].sum(axis=1)
+    ops = len(config.ops)
+    op = random.uniform(0.05, 0.15, ops) * np.exp(random.normal(0, 0.2, (config.stages, ops)))
+    slopes = np.hstack([op, op, random.uniform(0, 0.01, (config.stages, 3))])
+    effects = slopes @ block_features(config).T
+    sums = 0.5 + effects[np.arange(config.stages), block_digits(config, indices)].sum(axis=1)
     found: FloatArray = sums * (1 + random.normal(0, noise, len(indices)))
     return found
 
@@ -44,13 +47,13 @@ def drawn(config: SpaceConfig, count: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("name", SUMS)
 def test_each_rung_that_is_a_sum_predicts_what_the_ladder_s_own_rung_does(name: str) -> None:
     indices, parts = drawn(MINI, 120), made_parts(MINI)
-    ratios = made_ratios(MINI, indices, 0.02)
     known = Known(config=MINI, parts_sum=parts_sum(parts, MINI))
+    ratios = made_ratios(MINI, indices, 0.02) + known.parts_sum[indices]
     everywhere = np.arange(len(MINI))
-    training = Training(known=known, indices=indices, ratios=ratios, seed=0)
+    training = Training(known=known, indices=indices, ratios=ratios, weights=np.ones(120), seed=0)
     listed = next(rung for rung in RUNGS if rung.name == name).fit(training)(everywhere)
     (rung,) = [rung for rung in additive_rungs(MINI, parts) if rung.name == name]
-    summed = rung.fit(Training(known=Known(config=MINI), indices=indices, ratios=ratios, seed=0))
+    summed = rung.fit(replace(training, known=Known(config=MINI)))
     assert summed(everywhere) == pytest.approx(listed, rel=1e-9)
     assert np.ptp(listed) > 0
 

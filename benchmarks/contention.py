@@ -191,7 +191,7 @@ class Bench:
         return self._told[key]
 
     def _run(self, case: Case, device: str, right: str, runtime: str, threads: int) -> Told:
-        account = None if right == RIGHT else NOBODY
+        account = NOBODY if right == WITHOUT and os.getuid() == 0 else None
         cores, watch, told = Cores.here(threads), Watch(), Told()
         options = Options(
             runtimes=(runtime,),
@@ -455,10 +455,11 @@ def _verdict(is_met: bool, text: str) -> str:
     return f"{'met' if is_met else 'MISSED':<6}{text}"
 
 
-def print_table(bench: Bench, letters: Sequence[str], runtime: str, threads: int) -> list[Result]:
+def print_table(
+    bench: Bench, letters: Sequence[str], rights: Sequence[str], runtime: str, threads: int
+) -> list[Result]:
     """Measure the cases of one runtime and number of threads, print their table and return them."""
-    cores, refusal = Cores.here(threads), surroundings.account_refusal()
-    rights = [RIGHT, WITHOUT] if not refusal else [RIGHT if os.getuid() == 0 else WITHOUT]
+    cores = Cores.here(threads)
     lacking = {letter: CASES[letter].lacks(cores) for letter in letters}
     chosen = [(letter, right) for letter in letters for right in rights if not lacking[letter]]
     told = {one: bench.measure(*one, runtime, threads) for one in chosen}
@@ -486,9 +487,20 @@ def print_table(bench: Bench, letters: Sequence[str], runtime: str, threads: int
         for letter, reason in lacking.items():
             if reason:
                 print(f"{letter} {CASES[letter].title}: not run: {reason}")
-    if refusal:
-        print(f"the other right: not run: {refusal}")
     return results
+
+
+def rights_here(wanted: Sequence[str]) -> list[str]:
+    """Return which of the rights can be had here, and say why the others cannot.
+
+    An account other than root's has what it has.
+    """
+    refusal = surroundings.account_refusal()
+    if not refusal:
+        return list(wanted)
+    own = RIGHT if os.getuid() == 0 else WITHOUT
+    print("\n".join(f"{right} the right: not run: {refusal}" for right in wanted if right != own))
+    return [own]
 
 
 def main() -> None:
@@ -497,6 +509,7 @@ def main() -> None:
     parser.add_argument("--case", choices=list(CASES), action="append", dest="cases")
     parser.add_argument("--runtime", choices=list(RUNTIMES), action="append", dest="runtimes")
     parser.add_argument("--threads", type=int, action="append")
+    parser.add_argument("--right", choices=[RIGHT, WITHOUT], action="append", dest="rights")
     parser.add_argument("--sessions", type=int, default=2, help="sessions a network [default: 2]")
     parser.add_argument(
         "--random", type=int, default=16, help="random networks beside the four [default: 16]"
@@ -508,6 +521,7 @@ def main() -> None:
     letters = [letter for letter in CASES if letter in wanted]
     runtimes = arguments.runtimes or list(RUNTIMES)
     print(describe_machine())
+    rights = rights_here(arguments.rights or [RIGHT, WITHOUT])
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         folder.chmod(0o711)  # other accounts reach their folders in it
@@ -520,7 +534,7 @@ def main() -> None:
         for runtime in runtimes:
             for threads in arguments.threads or [1, 2]:
                 results.append(
-                    (f"{runtime}, {threads} thread(s)", print_table(bench, letters, runtime, threads))
+                    (f"{runtime}, {threads} thread(s)", print_table(bench, letters, rights, runtime, threads))
                 )
         bench.store.close()
     for name, found in results:

@@ -75,7 +75,7 @@ def allowed_cores(
                 f"device {device.name!r}: {count} threads on {len(named)} named cores {_list(named)}; threads that share "
                 "a core are noise: name more cores or fewer threads"
             )
-        return tuple(named), count
+        return tuple(sorted(named)), count
     cluster = [int(core) for core in hello["clusters"][0]] if hello.get("clusters") else sorted(usable)
     if count > len(cluster):
         raise ConfigError(

@@ -302,7 +302,7 @@ def predict_space(
     ladder = fit(measured, segments=segments, prior=guess, seed=seed)
     held_out, count = None, len(measured.indices)
     apart = judges_among(measured)
-    is_random = apart.sum() >= JUDGES_FROM and (~apart).sum() >= FEWEST
+    is_random = bool(apart.sum() >= JUDGES_FROM and (~apart).sum() >= FEWEST)
     if not is_random:
         drawn = np.random.default_rng(seed).permutation(count)[: round(HOLD_OUT_SHARE * count)]
         apart = np.isin(np.arange(count), drawn)

@@ -75,7 +75,9 @@ class QuietCores:
 
 
 def _most(shares: Mapping[str, Any], cores: tuple[int, ...]) -> float | None:
-    """Return the largest share of the cores; None where none is known. Raises: ValueError."""
+    """Return the largest share of the cores; None where none is known. Raises: ValueError, TypeError."""
+    if not isinstance(shares, Mapping):
+        raise TypeError(f"shares of time {shares!r}")
     known = [float(shares[str(core)]) for core in cores if str(core) in shares]
     if not all(0 <= share <= 1 for share in known):
         raise ValueError(f"shares of time {known}")

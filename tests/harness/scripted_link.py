@@ -18,6 +18,7 @@ from harness import campaign
 from harness.campaign import Options, Outcome
 from harness.devices import LocalDevice
 from harness.levels import Level, Plan
+from harness.measurement.core_gate import CoreGate
 from harness.models import Assembly, Model
 from harness.sessions import SessionBuilder
 from harness.store import Store
@@ -50,12 +51,16 @@ class Run:
 
 
 class StubEvent(threading.Event):
-    """A cancel whose waits are noted and take no time; `on_wait` may set it."""
+    """A cancel whose waits are noted and take no time but that of a clock of its own; `on_wait` may set it."""
 
     def __init__(self, on_wait: Callable[[float], None] = lambda _: None) -> None:
         super().__init__()
         self._on_wait = on_wait
         self.waits_s: list[float] = []
+
+    def clock_s(self) -> float:
+        """Return for how long was waited so far."""
+        return sum(self.waits_s)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Do not wait."""
@@ -315,7 +320,7 @@ def run_scripted(
     store: Store,
     source: ScriptedSource | None = None,
     *,
-    cancel: threading.Event | None = None,
+    cancel: StubEvent | None = None,
     observer: Silent | None = None,
     seed: int = 0,
     at_once: int = 1,
@@ -323,8 +328,10 @@ def run_scripted(
 ) -> Outcome:
     """Run a whole campaign over a scripted link, one session a network and one network a worker unless told otherwise."""
     level = Level(name="made-up", sessions=1, plan=PLAN, at_once=at_once)
+    cancel = cancel or StubEvent()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(campaign, "Link", lambda *_, **__: link)
+        patch.setattr(CoreGate.__init__, "__defaults__", (cancel.clock_s,))
         patch.setitem(SessionBuilder.__init__.__kwdefaults__, "clock_s", lambda: link.clock_s)
         patch.setattr(campaign, "CALIBRATION", Level(name="made-up", sessions=CALIBRATIONS, plan=PLAN))
         return campaign.run_campaign(
@@ -334,6 +341,6 @@ def run_scripted(
             store,
             observer or Silent(),
             rng=random.Random(seed),
-            cancel=cancel or StubEvent(),
+            cancel=cancel,
             connect=lambda _: None,  # type: ignore[arg-type, return-value]
         )

@@ -200,7 +200,7 @@ def test_a_changed_line_of_the_predictor_is_seen(
         there.write_bytes(path.read_bytes())
     assert source_digest(copy) == source_digest()
     rungs = copy / "search/latency/rungs.py"
-    rungs.write_text(rungs.read_text("utf-8").replace("TREES = 120", "TREES = 121"), "utf-8")
+    rungs.write_text(rungs.read_text("utf-8").replace("FEWEST = 10", "FEWEST = 11"), "utf-8")
     source_digest.cache_clear()
     changed = source_digest(copy)
     assert changed != source_digest()
@@ -242,7 +242,7 @@ def without_a_head(whole: bytes) -> bytes:
 
 
 def sealed(payload: bytes) -> bytes:
-    return b"harness latencies 1\n" + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload
+    return b"harness latencies 2\n" + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload
 
 
 def shorter(whole: bytes) -> bytes:
@@ -253,7 +253,7 @@ FAULTS: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda whole: b"",
     "cut off": lambda whole: whole[: len(whole) // 2],
     "a flipped bit": flipped,
-    "another version": lambda whole: whole.replace(b" 1\n", b" 2\n", 1),
+    "another version": lambda whole: whole.replace(b" 2\n", b" 1\n", 1),
     "another key's": of_another_key,
     "other fields": of_other_fields,
     "no head": without_a_head,

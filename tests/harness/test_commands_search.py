@@ -11,7 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_space import FEW, MANY, Done, networks, refused, run, stored
+from made_space import (
+    FEW,
+    MANY,
+    Done,
+    add_sessions,
+    calibrate,
+    networks,
+    new_store,
+    refused,
+    run,
+    stored,
+)
 
 from harness.estimates.latency import latencies
 from harness.store import Store
@@ -300,3 +311,23 @@ def test_a_configurations_id_stands_for_its_device(store: Path) -> None:
     done = run(store, *SEARCH, "-c", f"{FEW.digest[:8]}<99ms", "--measured-only", "--json")
     assert done.status == 0, done.stderr
     assert done.json["networks_within_limits"] == len(networks(12))
+
+
+def test_a_network_unlike_any_measured_one_is_counted_named_and_not_recommended(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    one_sided = new_store(path)
+    calibrate(one_sided, MANY)
+    add_sessions(one_sided, [a for a in networks(120) if "bconv" not in str(a.blocks[2])][:40], sessions=2)
+    one_sided.close()
+    far = sum("bconv" in str(block) for block in BLOX.blocks) * len(BLOX.blocks) ** 2
+    done = run(path, *SEARCH, "-d", "made-up", "--max-latency", "99ms", "--top", "2000", "--json")
+    assert done.status == 0, done.stderr
+    found = [Architecture.from_index(row["index"]) for row in done.json["networks"]]
+    assert len(found) == 2000 and not any("bconv" in str(network.blocks[2]) for network in found)
+    assert done.json["networks_within_limits"] <= len(BLOX) - far
+    (note,) = (note for note in done.json["notes"] if "unlike any that was measured" in note)
+    assert "left out; --verify takes them in and measures the best" in note
+    said = run(path, "predict", "-d", "made-up", "-m", "bconv/bconv/bconv", "-m", "conv/conv/conv").stdout
+    assert "networks are unlike any measured one, such as" in said
+    (row,) = (line for line in said.splitlines() if line.startswith("bconv/bconv/bconv"))
+    assert "predicted, far" in row

@@ -14,7 +14,7 @@ from harness.commands.measure import parse_cores
 from harness.conditions import clock_tier, hardware_name
 from harness.devices import LocalDevice, SshDevice
 from harness.errors import ConfigError, did_you_mean
-from harness.selection import RuntimeUse, choose_cores, choose_runtimes
+from harness.selection import RuntimeUse, allowed_cores, choose_runtimes
 
 HELLO: dict[str, Any] = {
     "runtimes": [
@@ -151,37 +151,38 @@ def test_on_this_machine_the_line_to_install_names_the_python_that_is_used() -> 
         choose_runtimes(LOCAL, only("onnxruntime"), ("tflite",), ())
 
 
-def test_without_named_cores_the_high_end_of_the_fastest_cluster_is_used() -> None:
-    assert choose_cores(LOCAL, HELLO, None, ()) == (5,)
-    assert choose_cores(LOCAL, HELLO, 2, ()) == (4, 5)
-    assert choose_cores(LocalDevice(name="local", threads=2), HELLO, None, ()) == (4, 5)
-    assert choose_cores(LOCAL, HELLO | {"clusters": []}, 3, ()) == (3, 4, 5)
+def test_without_named_cores_a_session_may_take_any_of_the_fastest_cluster() -> None:
+    assert allowed_cores(LOCAL, HELLO, None, ()) == ((4, 5), 1)
+    assert allowed_cores(LOCAL, HELLO, 2, ()) == ((4, 5), 2)
+    assert allowed_cores(LocalDevice(name="local", threads=2), HELLO, None, ()) == ((4, 5), 2)
+    assert allowed_cores(LOCAL, HELLO | {"clusters": []}, 3, ()) == ((0, 1, 2, 3, 4, 5), 3)
 
 
-def test_named_cores_are_used_as_many_as_threads() -> None:
+def test_named_cores_are_those_that_a_session_may_take_and_it_takes_one_a_thread() -> None:
     device = LocalDevice(name="local", cores=(2, 3), threads=2)
-    assert choose_cores(device, HELLO, None, ()) == (2, 3)
-    assert choose_cores(device, HELLO, 1, ()) == (2,)
-    assert choose_cores(device, HELLO, None, (0, 1)) == (0, 1)
-    assert choose_cores(LOCAL, HELLO, 2, (5, 0, 1)) == (5, 0)
+    assert allowed_cores(device, HELLO, None, ()) == ((2, 3), 2)
+    assert allowed_cores(device, HELLO, 1, ()) == ((2, 3), 1)
+    assert allowed_cores(device, HELLO, None, (0, 1)) == ((0, 1), 2)
+    assert allowed_cores(LOCAL, HELLO, 2, (5, 0, 1)) == ((0, 1, 5), 2)
+    assert allowed_cores(LocalDevice(name="local", cores=(2, 3)), HELLO, None, ()) == ((2, 3), 2)
 
 
 def test_too_many_threads_are_refused() -> None:
     with pytest.raises(
         ConfigError, match="'local': 3 threads, but its fastest cluster has 2 cores 4,5; use fewer"
     ):
-        choose_cores(LOCAL, HELLO, 3, ())
+        allowed_cores(LOCAL, HELLO, 3, ())
     with pytest.raises(
         ConfigError, match=r"3 threads on 2 named cores 0,1; .*name more cores or fewer threads"
     ):
-        choose_cores(LOCAL, HELLO, 3, (0, 1))
+        allowed_cores(LOCAL, HELLO, 3, (0, 1))
 
 
 def test_a_core_that_is_not_there_is_refused() -> None:
     with pytest.raises(
         ConfigError, match=r"core 9 is not usable \(usable: 0,1,2,3,4,5\); name others with --cores"
     ):
-        choose_cores(LOCAL, HELLO, None, (0, 9))
+        allowed_cores(LOCAL, HELLO, None, (0, 9))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from made_tables import made_accuracies, made_cost, made_table
 
 from search.answers import answer, nearest, ties
 from search.constraints import parse_constraint
+from space import MINI
 
 
 @given(
@@ -24,6 +26,17 @@ def test_the_answer_is_what_a_plain_sort_gives(rows: list[tuple[float, int]], li
     expected = sorted((-a, c, index) for index, (a, c) in enumerate(rows) if not math.isnan(a) and c <= limit)
     assert found.ranked.tolist() == [index for _, _, index in expected]
     assert found.without_accuracy == len(table.config) - sum(not math.isnan(a) for a, _ in rows)
+
+
+def test_networks_unlike_any_that_was_measured_are_neither_found_nor_named_as_the_nearest() -> None:
+    supported = np.ones(len(MINI), dtype=np.bool_)
+    supported[1] = False
+    table = made_table([60.0, 70.0, 65.0], replace(made_cost("pixel", [1.0, 0.04, 2.0]), supported=supported))
+    assert answer(table, [parse_constraint("pixel<9ms")]).ranked.tolist() == [2, 0]
+    closest = nearest(table, [parse_constraint("pixel<0.03ms")])
+    assert closest is not None and closest.index == 0
+    trusting = replace(table, costs={"pixel": replace(table.costs["pixel"], supported=None)})
+    assert answer(trusting, [parse_constraint("pixel<9ms")]).ranked.tolist() == [1, 2, 0]
 
 
 def test_networks_tie_where_their_intervals_over_trainings_overlap() -> None:

@@ -314,7 +314,9 @@ def test_a_network_with_an_op_that_was_never_measured_there_is_far_from_all_meas
     ladder = fit_ladder(places, measured(truth, places, 0), rungs=rungs(name))
     found = ladder.predict(EVERY)
     assert not found.supported[last].any()
-    assert found.supported[~last].mean() > 0.95
+    assert (
+        found.supported[~last].mean() > 0.9
+    )  # not those with an op alone in a stage where none was measured
     if name == "ridge":
         width = (found.high - found.low) / found.ratios
         assert width[last].mean() > 1.5 * width[~last].mean()

@@ -8,6 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 DISTURBED_SHARE = 0.01  # of a run's time: more waiting than that, and the run is no sample
+COLD_RUNS = (
+    2  # after a switch: TFLite's first two take 8 to 15 % longer than settled ones, ONNX Runtime's 3 to 8 %
+)
 COLD_GAP_NS = 20000  # another program that had the core for longer than a tick's work has had the caches, too
 LONG_RUN_NS = 50000000  # hardly a run as long as that stays undisturbed on a busy core: it is corrected
 BASELINE_SHARE = (
@@ -33,6 +36,7 @@ class CleanRuns:
         """Return a slice's ratio; None without a clean run of both. Slices are given in the order in which they ran."""
         first = len(times["reference_before_ns"])
         last = first + 1 + len(times["network_ns"])
+        places = warm_places(first, len(times["network_ns"]), len(times["reference_after_ns"]))
         runs_ns = [
             *times["reference_before_ns"],
             times["after_switch_ns"],
@@ -48,7 +52,7 @@ class CleanRuns:
             delay_ns = max(0, delays_ns[place] - self._baseline_ns[which])
             is_disturbed = delay_ns > DISTURBED_SHARE * run_ns
             is_cold = self._was_disturbed or gaps_ns[place] > COLD_GAP_NS
-            if place != first:  # the first run after the switch finds the other model's caches
+            if place in places:
                 if not is_disturbed and not is_cold:
                     clean[which].append(run_ns / self._loops[which])
                 elif run_ns - delay_ns >= LONG_RUN_NS:
@@ -57,6 +61,20 @@ class CleanRuns:
         network = clean["network"] or corrected["network"]
         reference = clean["reference"] or corrected["reference"]
         return min(network) / min(reference) if network and reference else None
+
+
+def warm_places(before: int, network: int, after: int) -> set[int]:
+    """Return the places of a slice's runs at which a model has its own caches again, from the third run after a switch on.
+
+    The reference's first runs of a slice follow the last ones of the slice before. Slices too short for any have all places
+    but that of the switch.
+    """
+    end = before + 1 + network
+    places = set(range(before))
+    if before + after <= COLD_RUNS:
+        places.update(range(end, end + after))
+    first = before + COLD_RUNS if network >= COLD_RUNS else before + 1
+    return places | set(range(first, end))
 
 
 def baseline_ns(delays_ns: list[int], run_ns: int) -> int:

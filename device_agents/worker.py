@@ -133,7 +133,7 @@ def do_job(message: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
 
 
 class Session:
-    """The networks of a job beside one reference, in one process: parts and the warm reference serve them all."""
+    """The networks of a job in one process, which starts the runtime and reads the parts once for all of them."""
 
     def __init__(self, message: dict[str, Any], reporter: Reporter) -> None:
         self._message, self._reporter = message, reporter
@@ -143,21 +143,22 @@ class Session:
         counts = Counter(digest for recipe in recipes for digest in set(recipe["parts"]))
         self._common = {digest for digest, count in counts.items() if count > 1}
         self._parts: dict[str, bytes] = {}  # read and verified once, some 60 % of any model
-        self._reference = self._load("reference", job["reference"])
         is_cpu = not uses_gpu(str(job["options"].get("provider", "")))
         self._is_one_thread = job["threads"] == 1 and is_cpu
         self._delay = RunDelay(self._is_one_thread, ThrottledTime() if read_quota() else None)
         self._stopwatch = Stopwatch(self._delay)
-        self._warm_reference = Warming(self._reference.run, self._plan, self._stopwatch)
 
     def measure(self, number: int) -> str:
-        """Load, warm up and time one network, tell what came of it, and return why its slices ended.
+        """Load, warm up and time one network beside the reference, tell what came of it, and return why its slices ended.
 
+        The reference is loaded anew each time: where a model comes to lie in memory moves its time by some percent (TFLite), which
+        would shift all networks of a worker alike, and no scatter among them would show it.
         Raises: Refusal, and what the runtime raises.
         """
         reporter, plan = self._reporter, self._plan
         start_ns = perf_counter_ns()
         reporter.enter("load", number)
+        reference = self._load("reference", self._job["reference"])
         network = self._load("network", self._job["networks"][number], number)
         output = network.output()
         if not all(map(isfinite, output)):
@@ -175,8 +176,9 @@ class Session:
             perf_counter_ns(),
         )
         warm_network = Warming(network.run, plan, self._stopwatch)
-        warm_up(self._warm_reference, warm_network, plan, perf_counter_ns, reporter.pulse)
-        warm = {"network": warm_network, "reference": self._warm_reference}
+        warm_reference = Warming(reference.run, plan, self._stopwatch)
+        warm_up(warm_reference, warm_network, plan, perf_counter_ns, reporter.pulse)
+        warm = {"network": warm_network, "reference": warm_reference}
         event: dict[str, Any] = {"event": "warm", "network": number}
         for which, warming in warm.items():
             event[which + "_ns"], event[which + "_loops"] = warming.samples_ns, warming.loops
@@ -184,9 +186,9 @@ class Session:
         baselines = {which: self._baseline_ns(warming) for which, warming in warm.items()}
         reporter.enter("slices", number)
         clean = CleanRuns(
-            warm_network.loops, self._warm_reference.loops, baselines["network"], baselines["reference"]
+            warm_network.loops, warm_reference.loops, baselines["network"], baselines["reference"]
         )
-        count, stop = self._time_slices(network, clean, number)
+        count, stop = self._time_slices(network, reference, clean, number)
         now_ns = perf_counter_ns()
         measured = {
             "event": "measured",
@@ -209,15 +211,21 @@ class Session:
         reporter.send(dict(measured, **self._message["process"]))
         return stop
 
-    def _time_slices(self, network: Loaded, clean: CleanRuns, number: int) -> tuple[int, str]:
+    def _time_slices(
+        self, network: Loaded, reference: Loaded, clean: CleanRuns, number: int
+    ) -> tuple[int, str]:
         """Time slices until the stop rule is met; return how many and why it stopped."""
         rule = StopRule(self._plan)
         loops = clean.network_loops, clean.reference_loops
+        for _ in range(
+            self._plan.reference_runs
+        ):  # as at a slice's end, so that the first one is like the others
+            self._stopwatch.sample(reference.run, clean.reference_loops)
         start_ns = perf_counter_ns()
         index = 0
         while True:
             times = sample_slice(
-                network.run, self._reference.run, self._plan, *loops, self._reporter.pulse, self._stopwatch
+                network.run, reference.run, self._plan, *loops, self._reporter.pulse, self._stopwatch
             )
             self._reporter.add_slice(dict(times, event="slice", network=number, index=index))
             index += 1

@@ -1,22 +1,29 @@
-"""The whole space from 45 and from 90 measured networks, judged on 80 others; the time from nothing to the table; transfer.
+"""From nothing to a table of the whole space: how long, how good, and against an earlier version in the same run.
 
-    python benchmarks/whole_space.py [--format onnx] [--store FILE] [--no-segments]
+    python benchmarks/whole_space.py [--runtime onnxruntime] [--against 4f57e14] [--busy] [--judges 225] [--store FOLDER]
 
-On this machine, with fragments in the cache, for each format:
-1. 90 networks (two Latin-square rounds), one quick session each, from an empty store to the table of all networks, timed;
-2. 80 random networks, one session each, and the segments, for the rungs that need the sum of parts;
-3. one campaign over the 170 networks in random order, one session each: from these the predictors are fitted and judged, so
-   that both sides saw the same machine; with the former sessions they tell the repeatability.
-Errors are against the mean of the two sessions of a held-out network, coverage is of the single ones of step 3. With two
-formats, the first one's coefficients are the prior of the second's: 10 networks, drawn 20 times. With `--store` a second call
-goes on where the first stood; what was timed by then is not printed again.
+For each runtime, with fragments in the cache:
+1. `harness measure --until mape=2%` from an empty store and `harness predict --output` of the table, timed as a user would; with
+   `--against`, the same two commands of that commit, before and after it in the same run.
+2. Random judges, each measured once in processes of their own, in the same store but after the table was written: errors of the
+   table against them, and how many lie inside its 90 % intervals. They carry the noise of one quick session each,
+   which stands beside: the same figures between two sessions of some of them.
+3. With `--busy`, step 1 once more while another program, in a session of its own, spins on the measured core.
+With two runtimes, the first one's table is the prior of the second's: 10 networks, drawn 20 times.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import os
+import re
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,149 +32,200 @@ from campaigns import run
 from machine import describe_machine
 
 from harness.campaign import Options
-from harness.commands.prediction import Measured, load_measured, load_segments
+from harness.commands.prediction import Measured, load_measured
 from harness.levels import QUICK
 from harness.store import Store
-from search.latency.audit import audit, parts_sum, render
 from search.latency.judging import Errors, judge, repeatability
 from search.latency.ladder import fit_ladder
 from search.latency.rungs import RUNGS
 from space.sampling import select_models
 
-DESIGN, HELD_OUT = "design:2@1", "sample:80@101"
+ROOT = Path(__file__).resolve().parents[1]
+JUDGES_SEED = 101
+TWICE = 40  # judges measured a second time
 TRANSFER_NETWORKS, TRANSFER_DRAWS = 10, 20
-SPLITS = 20
-HEADER = f"{'':<34}{'mean':>7}{'median':>8}{'in 5 %':>8}{'in 10 %':>9}{'Spearman':>10}{'Kendall':>9}{'coverage':>10}"
+HEADER = (
+    f"{'':<36}{'mean':>7}{'median':>8}{'in 5 %':>8}{'in 10 %':>9}{'Spearman':>10}{'Kendall':>9}{'inside':>8}"
+)
+TARGETS = (
+    "targets: <= 90 s (onnxruntime), <= 120 s (tflite) on a free machine, >= 2.2 times as fast as 4f57e14; median error <= 1 %,\n"
+    "in 5 % >= 98 %, Spearman >= 0.99, 90 +- 4 % inside; busy: the same errors in at most twice the time; transfer: >= 0.95"
+)
+Table = dict[str, tuple[float, float, float]]
 
 
 def main() -> None:
     """Measure, predict, judge and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--format", choices=["onnx", "tflite"], action="append", dest="formats")
-    parser.add_argument("--store", help="keep what is measured in this file")
-    parser.add_argument("--no-segments", action="store_true", help="leave out the sum of parts")
+    parser.add_argument("--runtime", choices=["onnxruntime", "tflite"], action="append", dest="runtimes")
+    parser.add_argument("--against", help="a commit whose same commands are timed beside")
+    parser.add_argument(
+        "--busy", action="store_true", help="once more beside a busy program on the measured core"
+    )
+    parser.add_argument(
+        "--core", type=int, default=max(os.sched_getaffinity(0)), help="the measured core of --busy"
+    )
+    parser.add_argument("--judges", type=int, default=225)
+    parser.add_argument("--store", type=Path, help="keep the stores in this folder")
     arguments = parser.parse_args()
     print(describe_machine())
-    tables = []
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store(arguments.store or str(Path(folder) / "whole-space.sqlite"))
-        for model_format in arguments.formats or ["onnx", "tflite"]:
-            tables.append(_one_format(store, model_format, with_segments=not arguments.no_segments))
-        store.close()
-    for prior, target in pairwise(tables):
-        _transfer(prior, target)
+    measured = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.store or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for runtime in arguments.runtimes or ["onnxruntime", "tflite"]:
+            print(f"\n{runtime}", flush=True)
+            olds_s = []
+            if arguments.against:
+                olds_s.append(from_nothing(folder, runtime, "before", commit=arguments.against)[0])
+            elapsed_s, table = from_nothing(folder, runtime, "table")
+            if arguments.against:
+                olds_s.append(from_nothing(folder, runtime, "after", commit=arguments.against)[0])
+                print(f"as fast as {arguments.against}: {np.mean(olds_s) / elapsed_s:.1f} times")
+            store = Store(str(folder / f"{runtime}-table.sqlite"))
+            truth = judged(store, runtime, arguments.judges)
+            print(HEADER)
+            print_errors("the table against random judges", table, truth)
+            if arguments.busy:
+                with busy(arguments.core):
+                    busy_s, beside = from_nothing(folder, runtime, "busy", "--cores", str(arguments.core))
+                print_errors("the table made beside a busy program", beside, truth)
+                print(f"beside a busy program it took {busy_s / elapsed_s:.2f} times as long")
+            measured.append(truth)
+            store.close()
+    for prior, target in pairwise(measured):
+        transfer(prior, target)
+    print(f"\n{TARGETS}")
+
+
+def from_nothing(
+    folder: Path, runtime: str, name: str, *arguments: str, commit: str | None = None
+) -> tuple[float, Table]:
+    """Run the commands from an empty store; return how long they took in s, and {network: latency, low, high in ms}."""
+    store, output = folder / f"{runtime}-{name}.sqlite", folder / f"{runtime}-{name}.csv"
+    store.unlink(missing_ok=True)
+    with checked_out(commit) as root:
+        environment = os.environ | {"PYTHONPATH": str(root), "HARNESS_STORE": str(store)}
+        harness = [
+            sys.executable,
+            "-c",
+            "import sys; from harness.commands.app import main; sys.exit(main())",
+        ]
+        start_s = time.perf_counter()
+        measure = [*harness, "measure", "--runtime", runtime, "--until", "mape=2%", *arguments]
+        done = subprocess.run(measure, env=environment, cwd=folder, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"harness measure ended with {done.returncode}: {done.stderr}")
+        subprocess.run(
+            [*harness, "predict", "--runtime", runtime, "--output", str(output)],
+            env=environment,
+            cwd=folder,
+            capture_output=True,
+            check=True,
+        )
+        elapsed_s = time.perf_counter() - start_s
+    fitted = re.search(r"(\d+) networks: held-out", done.stderr)
     print(
-        "\ntargets on held-out networks: from 45 median <= 2 %, in 5 % >= 95 %, Spearman >= 0.98; from 90 median <= 1 %,"
-        "\nin 5 % >= 98 %, Spearman >= 0.99; coverage 90 +- 4 %; from nothing to the table from 90 <= 5 minutes; transfer "
-        "Spearman >= 0.95"
+        f"{commit or 'this version'}: from nothing to the table in {elapsed_s:.0f} s, "
+        f"{fitted[1] if fitted else '?'} networks fitted{', ' + ' '.join(arguments) if arguments else ''}",
+        flush=True,
     )
+    with output.open(newline="") as file:
+        rows = {
+            row["architecture"]: (float(row["latency_ms"]), float(row["low_ms"]), float(row["high_ms"]))
+            for row in csv.DictReader(file)
+        }
+    return elapsed_s, rows
 
 
-def _one_format(store: Store, model_format: str, *, with_segments: bool) -> Measured:
-    options = Options(formats=(model_format,), level=QUICK)
-    start = time.perf_counter()
-    design = run([DESIGN], store, options)
-    (use,) = design.uses
-    configuration = use.configuration
-    measured = load_measured(store, configuration)
-    ladder = fit_ladder(measured.indices, measured.ratios)
-    everything = ladder.predict(np.arange(len(measured.config)))
-    elapsed_s = time.perf_counter() - start
-    print(f"\n{configuration.runtime} {configuration.runtime_version}")
-    if design.measured:
-        print(
-            f"{design.measured} sessions measured and {len(everything.ratios):,} networks predicted in {elapsed_s:.0f} s "
-            f"({design.elapsed_s:.0f} s measuring, {design.loop_s:.0f} s in timing loops)"
+@contextmanager
+def checked_out(commit: str | None) -> Iterator[Path]:
+    """Yield the root of this version, or of a commit checked out beside it meanwhile."""
+    if commit is None:
+        yield ROOT
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "checkout"
+        subprocess.run(
+            ["git", "-C", str(ROOT), "worktree", "add", "--detach", str(root), commit],
+            check=True,
+            capture_output=True,
         )
-    run([HELD_OUT], store, options)
-    if with_segments:
-        segments = run(["segments"], store, options)
-        if segments.measured:
-            print(f"{segments.measured} segments measured in {segments.elapsed_s:.0f} s")
-    run([DESIGN, HELD_OUT], store, Options(formats=(model_format,), level=QUICK, sessions=2), seed=1)
-    measured = load_measured(store, configuration)
-    parts = load_segments(store, configuration)
-    sums = parts_sum(parts, measured.config) if with_segments else None
-    held_out = {a.index for a in select_models(HELD_OUT)}
-    apart = np.isin(measured.indices, list(held_out))
-    indices, truth = measured.indices[apart], measured.ratios[apart]
-    firsts, lasts = (_sessions(measured, place) for place in (0, -1))
-    last_of = dict(zip(measured.indices.tolist(), lasts.tolist(), strict=True))
-    firsts, lasts = firsts[apart], lasts[apart]
-    order = [a.index for a in select_models(DESIGN)]
-    print(HEADER)
-    print(f"{'repeatability, two sessions':<34}{_cells(repeatability(firsts, lasts))}")
-    for count in (45, 90):
-        chosen = [index for index in order[:count] if index not in held_out]
-        ratios = np.array([last_of[index] for index in chosen])
-        ladder = fit_ladder(np.array(chosen), ratios, parts_sum=sums)
-        print(f"from {len(chosen)} networks")
-        for rung in RUNGS:
-            report = next(r for r in ladder.reports if r.name == rung.name)
-            if report.errors is None:
-                continue
-            alone = fit_ladder(np.array(chosen), ratios, parts_sum=sums, rungs=[rung])
-            predicted = alone.predict(indices)
-            inside = ((predicted.low <= lasts) & (lasts <= predicted.high)).mean()
-            mark = "*" if rung.name == ladder.chosen else " "
-            cells = _cells(judge(predicted.ratios, truth))
-            print(f" {mark} {rung.name:<31}{cells}{inside:10.1%}")
-        shares = _coverages(measured.indices, _sessions(measured, -1), count, ladder.chosen, sums)
-        print(f"   {ladder.chosen}, coverage over {SPLITS} random splits of all{np.mean(shares):46.1%}")
-    print("* chosen by cross-validation; errors against all sessions of a network, coverage of single ones")
-    if with_segments:
-        print(
-            render(audit(parts, measured.indices, measured.ratios, ceiling=repeatability(firsts, lasts).mape))
-        )
-    return measured
+        try:
+            yield root
+        finally:
+            subprocess.run(["git", "-C", str(ROOT), "worktree", "remove", "--force", str(root)], check=True)
 
 
-def _coverages(
-    indices: np.ndarray, ratios: np.ndarray, count: int, name: str, sums: np.ndarray | None
-) -> list[float]:
-    """Return the share of networks inside their intervals for random splits into `count` fitted and the rest judged.
-
-    One split of 80 judges tells a coverage of 90 % to 3.4 points only.
-    """
-    rung = next(rung for rung in RUNGS if rung.name == name)
-    rng, shares = np.random.default_rng(0), []
-    for _ in range(SPLITS):
-        fitted, judged = np.split(rng.permutation(len(indices)), [count])
-        ladder = fit_ladder(indices[fitted], ratios[fitted], parts_sum=sums, rungs=[rung])
-        found = ladder.predict(indices[judged])
-        shares.append(float(((found.low <= ratios[judged]) & (ratios[judged] <= found.high)).mean()))
-    return shares
+@contextmanager
+def busy(core: int) -> Iterator[None]:
+    """Keep a core busy by a program in a session of its own."""
+    spin = f"import os; os.sched_setaffinity(0, {{{core}}})\nwhile True: pass"
+    process = subprocess.Popen([sys.executable, "-c", spin], start_new_session=True)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
-def _transfer(prior: Measured, target: Measured) -> None:
+def judged(store: Store, runtime: str, count: int) -> Measured:
+    """Measure random judges in processes of their own, some of them twice; return all that the store then holds."""
+    options = Options(runtimes=(runtime,), level=QUICK)
+    outcome = run([f"sample:{count}@{JUDGES_SEED}"], store, options)
+    run(
+        [f"sample:{TWICE}@{JUDGES_SEED}"],
+        store,
+        Options(runtimes=(runtime,), level=QUICK, sessions=2),
+        seed=1,
+    )
+    print(f"{outcome.measured} sessions of judges in {outcome.elapsed_s:.0f} s", flush=True)
+    return load_measured(store, outcome.uses[0].configuration)
+
+
+def print_errors(title: str, table: Table, truth: Measured) -> None:
+    """Print how far a table is from the judges, after one common factor of the two reference latencies, and how they repeat."""
+    judges = {a.index for a in select_models(f"sample:{len(truth.indices)}@{JUDGES_SEED}", truth.config)}
+    rows = [row for index, row in zip(truth.indices.tolist(), truth.rows, strict=True) if index in judges]
+    measured = np.array([row.session_medians[0] for row in rows]) * truth.reference_ms
+    predicted, low, high = np.array([table[row.architecture] for row in rows]).T
+    factor = float(np.median(measured / predicted))
+    inside = ((low * factor <= measured) & (measured <= high * factor)).mean()
+    print(
+        f"{title:<36}{_cells(judge(predicted * factor, measured))}{inside:8.1%}  (common factor {factor:.4f})"
+    )
+    twice = [row.session_medians[:2] for row in rows if len(row.session_medians) > 1]
+    first, second = zip(*twice, strict=True)
+    print(f"{'two sessions of ' + str(len(twice)) + ' judges':<36}{_cells(repeatability(first, second))}")
+
+
+def transfer(prior: Measured, target: Measured) -> None:
     """Judge 10 networks of a configuration with another's prediction as prior, beside the same networks without."""
     names = [measured.configuration.runtime for measured in (prior, target)]
     print(f"\n{names[0]} as prior of {names[1]}, {TRANSFER_NETWORKS} networks, {TRANSFER_DRAWS} draws")
-    print(f"{'':<34}{'Spearman, median':>18}{'worst':>8}{'median error, median':>22}{'worst':>8}")
-    held_out = [a.index for a in select_models(HELD_OUT)]
-    apart = np.isin(target.indices, held_out)
-    source = ~np.isin(prior.indices, held_out)
-    whole = (
-        fit_ladder(prior.indices[source], prior.ratios[source]).predict(np.arange(len(prior.config))).ratios
-    )
-    rng, lasts = np.random.default_rng(0), _sessions(target, -1)
+    print(f"{'':<36}{'Spearman, median':>18}{'worst':>8}{'median error, median':>22}{'worst':>8}")
+    everywhere = np.arange(len(prior.config))
+    whole = fit_ladder(prior.indices, prior.ratios, sds=prior.sds).predict(everywhere).ratios
+    rng = np.random.default_rng(0)
     found: dict[str, list[Errors]] = {"transfer": [], "ridge": []}
     for _ in range(TRANSFER_DRAWS):
-        picked = rng.choice(np.flatnonzero(~apart), TRANSFER_NETWORKS, replace=False)
+        order = rng.permutation(len(target.indices))
+        picked, apart = order[:TRANSFER_NETWORKS], order[TRANSFER_NETWORKS:]
         for name in found:
             rung = next(rung for rung in RUNGS if rung.name == name)
-            ladder = fit_ladder(target.indices[picked], lasts[picked], prior=whole, rungs=[rung])
+            ladder = fit_ladder(
+                target.indices[picked],
+                target.ratios[picked],
+                sds=target.sds[picked],
+                prior=whole,
+                rungs=[rung],
+            )
             predicted = ladder.predict(target.indices[apart])
             found[name].append(judge(predicted.ratios, target.ratios[apart]))
     for name, errors in found.items():
         ranks = [error.spearman or 0.0 for error in errors]
         off = [error.median_ape for error in errors]
-        print(f"{name:<34}{np.median(ranks):18.3f}{min(ranks):8.3f}{np.median(off):22.2%}{max(off):8.2%}")
-
-
-def _sessions(measured: Measured, place: int) -> np.ndarray:
-    """Return the ratio of one session of each network: the first (0) or the last (-1)."""
-    return np.array([row.session_medians[place] for row in measured.rows])
+        print(f"{name:<36}{np.median(ranks):18.3f}{min(ranks):8.3f}{np.median(off):22.2%}{max(off):8.2%}")
 
 
 def _cells(errors: Errors) -> str:

@@ -145,7 +145,8 @@ class Session:
         self._parts: dict[str, bytes] = {}  # read and verified once, some 60 % of any model
         self._reference = self._load("reference", job["reference"])
         is_cpu = not uses_gpu(str(job["options"].get("provider", "")))
-        self._delay = RunDelay(job["threads"] == 1 and is_cpu, ThrottledTime() if read_quota() else None)
+        self._is_one_thread = job["threads"] == 1 and is_cpu
+        self._delay = RunDelay(self._is_one_thread, ThrottledTime() if read_quota() else None)
         self._stopwatch = Stopwatch(self._delay)
         self._warm_reference = Warming(self._reference.run, self._plan, self._stopwatch)
 
@@ -180,9 +181,7 @@ class Session:
         for which, warming in warm.items():
             event[which + "_ns"], event[which + "_loops"] = warming.samples_ns, warming.loops
         reporter.send(event)
-        baselines = {
-            which: baseline_ns(warming.delays_ns, min(warming.samples_ns)) for which, warming in warm.items()
-        }
+        baselines = {which: self._baseline_ns(warming) for which, warming in warm.items()}
         reporter.enter("slices", number)
         clean = CleanRuns(
             warm_network.loops, self._warm_reference.loops, baselines["network"], baselines["reference"]
@@ -225,6 +224,10 @@ class Session:
             stop = rule.add(clean.ratio(times), (perf_counter_ns() - start_ns) / NS_PER_S)
             if stop is not None:
                 return index, stop
+
+    def _baseline_ns(self, warming: Warming) -> int:
+        """Return what a run's threads wait on a free machine; one thread waits for nothing, however busy the warm-up was."""
+        return 0 if self._is_one_thread else baseline_ns(warming.delays_ns, min(warming.samples_ns))
 
     def _load(self, which: str, recipe: dict[str, Any], number: int | None = None) -> Loaded:
         """Assemble and load a model and run it once. Raises: Refusal, and what the runtime raises."""

@@ -35,7 +35,7 @@ def compare(
 ) -> None:
     """Say for each configuration of a device whether network A is faster than B, slower, or a tie.
 
-    Two networks are ordered only when their 95 % intervals are apart.
+    Two networks are ordered when the 95 % interval of their ratio leaves out 1.
     """
     from harness.commands.prediction import space_of
     from harness.commands.sources import in_spaces
@@ -142,7 +142,12 @@ def _print(a: Latency, b: Latency, result: Comparison) -> None:
     columns = ["network", "latency ms", "95 % interval", "grade", "sessions"]
     print_table(describe(a.configuration), columns, cells)
     if result.verdict == "tie" or result.interval is None:
-        typer.echo(f"tie: {result.reason}; A / B is {result.ratio:.4f}")
+        ends = (
+            ""
+            if result.interval is None
+            else f", {result.interval[0]:.4f} to {result.interval[1]:.4f} with 95 %"
+        )
+        typer.echo(f"tie: {result.reason}; A / B is {result.ratio:.4f}{ends}")
         line = f"{measure_command(a.configuration)} --level final --models {a.architecture},{b.architecture}"
         typer.echo(f"more sessions narrow the intervals: {line}", err=True)
         return

@@ -29,7 +29,9 @@ COVERAGE = 0.95  # of an interval, if nothing else is asked for
 BOOTSTRAP_DRAWS = 2000
 P90_SAMPLES = 64  # fewer do not carry a 90th percentile
 P99_SAMPLES = 662  # nor a 99th
-SCATTER_DF = 8  # fewer degrees of freedom are no pool: t is 2.3 there, and 1.96 of a scatter that is known
+SCATTER_DF = (
+    4  # fewer degrees of freedom are no pool: t is 2.8 there; three networks in three processes have 6
+)
 PRIOR_DF = 25  # the pool's weight in a network's own scatter, in processes; networks do not all scatter alike
 SMOOTHING = 0.9  # of a pool's shape, by Silverman's rule of thumb
 POOL_SIZE = 1000  # so many deviations carry the shape of a scatter
@@ -162,7 +164,7 @@ def estimate(
 
 
 def scatter_of(groups: Iterable[Sequence[SessionRecord]]) -> Scatter | None:
-    """Pool the scatter between processes over networks, a group the sessions of one; None below 8 degrees of freedom.
+    """Pool the scatter between processes over networks, a group the sessions of one; None below 4 degrees of freedom.
 
     Groups of one process add nothing. Where networks were measured in the same processes, a process may shift all its networks
     alike: that part is set apart by a fit of networks and processes (two-way analysis of variance), and as few processes tell

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from math import exp, hypot, sqrt
+from math import hypot, log, sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -75,8 +75,8 @@ def pool_reference(levels: Sequence[Level]) -> tuple[float, float]:
     if not levels:
         raise ValueError("no session tells the reference's latency")
     ordered = sorted(levels, key=lambda level: level.time_s)
-    logs = np.log([level.latency_ns for level in ordered])
-    pooled = _quiet(logs)
+    times_ns = np.array([level.latency_ns for level in ordered])
+    pooled_ns, logs = _quiet(times_ns), np.log(times_ns)
     visits = _cut([level.time_s for level in ordered])
     blocks = [logs[block] for visit in visits for block in visit]
     rng = np.random.default_rng(0)
@@ -85,8 +85,8 @@ def pool_reference(levels: Sequence[Level]) -> tuple[float, float]:
         for _ in range(BLOCK_DRAWS)
     ]
     within = max(float(np.std(draws)), BLOCK_SD / len(blocks))
-    between = _visit_sd([_quiet(logs[np.concatenate(visit)]) - pooled for visit in visits])
-    return exp(pooled), hypot(within, between / sqrt(len(visits)))
+    between = _visit_sd([_quiet(logs[np.concatenate(visit)]) - log(pooled_ns) for visit in visits])
+    return pooled_ns, hypot(within, between / sqrt(len(visits)))
 
 
 def calibration_sd(spread: float | None, sessions: int) -> float:
@@ -94,8 +94,8 @@ def calibration_sd(spread: float | None, sessions: int) -> float:
     return max((spread or 0.0) / sqrt(sessions), CALIBRATION_SD)
 
 
-def _quiet(logs: Values) -> float:
-    return float(np.quantile(logs, QUIET_SHARE))
+def _quiet(values: Values) -> float:
+    return float(np.quantile(values, QUIET_SHARE))
 
 
 def _cut(times_s: Sequence[float]) -> list[list[Places]]:

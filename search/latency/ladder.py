@@ -30,7 +30,7 @@ CHUNK = 8192  # networks predicted at once: at 400 measured ones, 26 MB an array
 REPEATS = 4  # of the folds, each dealt anew: halves what the deal alone adds to the difference of two rungs
 TOLD = 0.25  # standard errors: benchmarks/rungs.py
 FAR = (
-    1.5  # an interval so many times as wide as of nine in ten networks held out is of a network far from them
+    1.5  # times the width of intervals of nine in ten networks held out: beyond, nothing like it was measured
 )
 USUAL = 0.9  # the share of networks held out whose leverage is usual
 SOFT = 0.01  # keeps weights finite where a feature was hardly measured

@@ -162,6 +162,8 @@ def test_a_core_that_others_hold_ends_the_job_after_the_network_that_saw_it(clie
     stops = [event["stop"] for event in named(events, "measured")]
     assert stops[-1] == "contended" and "contended" not in stops[:-1]
     assert answer["measured"] == len(stops)
+    for event in named(events, "measured"):
+        assert event["baseline_ns"] == {"network": 0, "reference": 0}, "one thread waits for others alone"
 
 
 @pytest.mark.parametrize("request_", ["realtime", "nice"])

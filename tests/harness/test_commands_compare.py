@@ -61,7 +61,7 @@ def test_people_read_a_table_and_a_sentence(store: Path) -> None:
     assert "more time" in back.stdout
 
 
-def test_networks_whose_intervals_overlap_tie_and_the_next_step_is_named(store: Path) -> None:
+def test_networks_whose_ratio_may_be_1_tie_and_the_next_step_is_named(store: Path) -> None:
     a, b = (Architecture.parse(text) for text in ("conv-mbconv/conv/conv", "mbconv-conv/conv/conv"))
     assert true_ratio(a) == true_ratio(b)
     opened = Store(str(store))
@@ -69,7 +69,8 @@ def test_networks_whose_intervals_overlap_tie_and_the_next_step_is_named(store: 
     opened.close()
     done = run(store, "compare", str(a), str(b), "-d", "made-up", "-t", "2")
     assert done.status == 0
-    assert "tie: their 95 % intervals overlap; A / B is " in done.stdout
+    assert "tie: the 95 % interval of their ratio holds 1; A / B is " in done.stdout
+    assert " with 95 %" in done.stdout
     assert f"--level final --models {a},{b}" in done.stderr
 
 

@@ -228,14 +228,14 @@ def test_deviations_are_from_the_networks_mean_and_inflated() -> None:
     assert scatter.df == 8
 
 
-def test_a_pool_needs_eight_degrees_of_freedom_and_lone_sessions_add_none() -> None:
+def test_a_pool_needs_four_degrees_of_freedom_and_lone_sessions_add_none() -> None:
     rng = np.random.default_rng(10)
     lone = [network(rng, 1, "normal") for _ in range(50)]
-    triples = [network(rng, 3, "normal") for _ in range(4)]
-    assert scatter_of([*lone, *triples[:3]]) is None
+    triples = [network(rng, 3, "normal") for _ in range(2)]
+    assert scatter_of([*lone, *triples[:1]]) is None
     scatter = scatter_of([*lone, *triples])
     assert scatter is not None
-    assert (scatter.df, len(scatter.deviations)) == (8, 12)
+    assert (scatter.df, len(scatter.deviations)) == (4, 6)
     assert scatter_of([]) is None
 
 
@@ -286,3 +286,64 @@ def test_a_scatter_that_none_could_have_is_refused() -> None:
     for changes in ({"sd": -0.1}, {"sd": float("nan")}, {"df": 0}, {"deviations": ()}):
         with pytest.raises(ValueError, match=r"^(sd|df) ="):
             Scatter(**({"sd": 0.01, "df": 8, "deviations": (0.01,)} | changes))
+
+
+def grouped(
+    rng: np.random.Generator, networks: int, shared_sd: float, own_sd: float
+) -> tuple[list[list[SessionRecord]], npt.NDArray[np.float64]]:
+    """Return the sessions of networks that three worker processes measured, and what each process does to all of them."""
+    effects = rng.normal(0, shared_sd, 3)
+    return [
+        [
+            replace(
+                session_of(TRUTH * np.exp(effect + rng.normal(0, own_sd) + rng.normal(0, SLICE_SD, 25))),
+                process=f"worker {number}",
+            )
+            for number, effect in enumerate(effects)
+        ]
+        for _ in range(networks)
+    ], effects
+
+
+def test_what_networks_of_a_process_share_is_told_apart_and_few_processes_tell_poorly_of_it() -> None:
+    rng = np.random.default_rng(13)
+    found = [scatter_of(grouped(rng, 20, 0.01, 0.004)[0]) for _ in range(60)]
+    assert None not in found
+    pools = [one for one in found if one is not None]
+    rms = {name: np.sqrt(np.mean([getattr(one, name) ** 2 for one in pools])) for name in ("sd", "shared_sd")}
+    assert rms["shared_sd"] == pytest.approx(0.01, rel=0.2)
+    assert np.sqrt(np.mean([one.apart.sd**2 for one in pools])) == pytest.approx(0.004, rel=0.25)
+    assert np.median([one.df for one in pools]) < 6, "of 40 that networks less processes would make"
+    alone = [
+        scatter_of([[replace(s, process="") for s in group] for group in grouped(rng, 20, 0.01, 0.004)[0]])
+    ]
+    assert alone[0] is not None
+    assert (alone[0].df, alone[0].shared_sd) == (40, 0)
+
+
+@pytest.mark.parametrize("shared_sd", [0.0, 0.005])
+def test_three_networks_in_three_processes_make_an_honest_interval_for_a_fourth(shared_sd: float) -> None:
+    rng = np.random.default_rng(14)
+    hits = 0
+    for number in range(250):
+        groups, effects = grouped(rng, 3, shared_sd, 0.004)
+        scatter = scatter_of(groups)
+        assert scatter is not None
+        slices = rng.normal(0, SLICE_SD, 25)
+        one = session_of(TRUTH * np.exp(effects[0] + rng.normal(0, 0.004) + slices))
+        result = estimate([one], scatter, seed=number)
+        assert result.interval is not None
+        hits += result.interval[0] <= TRUTH <= result.interval[1]
+    assert 0.92 <= hits / 250 <= 0.99
+
+
+def test_between_networks_of_the_same_processes_the_interval_is_narrower() -> None:
+    rng = np.random.default_rng(15)
+    scatter = scatter_of(grouped(rng, 20, 0.02, 0.002)[0])
+    one = replace(network(rng, 1, "normal")[0], process="worker 0")
+    result = estimate([one], scatter)
+    assert result.named == {"worker 0"}
+    assert result.interval is not None
+    assert result.apart is not None
+    assert result.interval[0] < result.apart[0] < result.apart[1] < result.interval[1]
+    assert estimate([replace(one, process="")], scatter).named == frozenset()

@@ -36,10 +36,11 @@ NETWORK = "conv/conv/conv"
 SHORT = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background of a shell inherits it ignored
-import harness.campaign as campaign
 from harness import levels
+from harness.measurement import core_gate
 plan = levels.Plan(min_slices=3, max_s=0.3, warmup_min_runs=3, warmup_min_s=0.05, warmup_max_s=0.2)
-campaign.CALIBRATION = levels.LEVELS["screen"] = levels.Level(name="short", sessions=1, plan=plan)
+levels.LEVELS["screen"] = levels.Level(name="short", sessions=1, plan=plan)
+core_gate.FREE_SHARE = 1.0  # however busy this machine is
 from harness.commands.app import main
 main()
 """

@@ -95,6 +95,9 @@ class User:
             "HOME": str(self.home),
             "HARNESS_STORE": str(self.store),
             "HARNESS_CACHE": str(self.home / "cache"),
+            "HARNESS_LOCK_NAME": os.environ[
+                "HARNESS_LOCK_NAME"
+            ],  # tests and campaigns beside these are let be
             "COLUMNS": "80",
         }
         return kept | own | changes

@@ -413,6 +413,7 @@ class Bench:
 
     def __init__(self, *factors: float) -> None:
         self.factors, self.options = factors, [Options()]
+        self.gate: dict[str, Any] = {"closed": [], "waited_s": 0.0}  # of the sessions
 
     def run_all(
         self,
@@ -424,11 +425,13 @@ class Bench:
         ((_, options),) = chosen
         self.options.append(options)
         for number, (one, factor) in enumerate(zip(source._finished, self.factors, strict=False)):
-            add_finished(store, one, factor, number)
+            add_finished(store, one, factor, number, gate=self.gate)
         return [Outcome(device="made-up")]
 
 
-def add_finished(store: Store, one: blockwise_models.Finished, factor: float, number: int) -> None:
+def add_finished(
+    store: Store, one: blockwise_models.Finished, factor: float, number: int, **changes: Any
+) -> None:
     """Store made-up sessions of a finished network under its own key."""
     kept = store.add_session
 
@@ -447,6 +450,7 @@ def add_finished(store: Store, one: blockwise_models.Finished, factor: float, nu
         sessions=2,
         twist=(factor - 1) / np.sin(one.architecture.index),
         seed=number,
+        **changes,
     )
 
 
@@ -514,6 +518,20 @@ def test_where_no_finished_network_is_within_the_limits_the_answer_says_so_and_t
     assert done.status == 1
     assert done.json["within_limits"] is False
     assert "none of the networks measured is within the limits" in done.stderr
+
+
+@pytest.mark.usefixtures("teach")
+def test_a_finished_network_measured_with_grade_d_is_not_verified_unless_that_is_taken_in(
+    own_store: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(1.0, 1.0)
+    bench.gate = {"closed": ["made-up heat"], "waited_s": 300.0}
+    done = verify(own_store, library, bench, monkeypatch)
+    assert (done.status, done.json["within_limits"]) == (1, False)
+    assert "made-up: 2 networks of grade D left out" in done.stderr
+    taken = verify(own_store, library, Bench(), monkeypatch, "--doubtful")
+    assert taken.json["costs"]["made-up"]["grade"] == "D", "those of before are stored"
+    assert "made-up: 2 networks of grade D taken in" in taken.stderr
 
 
 @pytest.mark.usefixtures("teach")

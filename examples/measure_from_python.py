@@ -20,6 +20,7 @@ from harness.estimates.estimate import session_ratios
 from harness.estimates.latency import latencies
 from harness.levels import QUICK
 from harness.store import Store
+from harness.uses import Use
 from space import Architecture
 
 
@@ -30,6 +31,10 @@ class Lines:
         """Print what it does now."""
         print(f"  {device}: {text}")
 
+    def tell(self, device: str, text: str) -> None:
+        """Print what a person is to know, such as that a core is busy."""
+        print(f"  {device}: {text}")
+
     def begin(self, device: str, units: int) -> None:
         """Print how many sessions there are."""
         print(f"  {device}: {units} sessions")
@@ -38,6 +43,10 @@ class Lines:
         """Print how a session failed, if it did."""
         if text:
             print(f"  {device}: {text}")
+
+    def refine(self, device: str, use: Use, left: int) -> None:
+        """Print that every network of a runtime has a session more."""
+        print(f"  {device}: {use.configuration.runtime}, {left} sessions left")
 
 
 def main(texts: list[str]) -> None:

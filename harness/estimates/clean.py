@@ -21,6 +21,9 @@ DISTURBED_SHARE = 0.01  # of a run's time: a longer wait shows in the ratio
 # A wait between two runs, after which the caches are another program's: a kernel thread is done within some microseconds, and in
 # 20 us a program reads some 200 KB, a small part of the second-level cache.
 COLD_GAP_NS = 20_000
+# After a switch of models caches fill over several runs: the first and second take 8 to 15 % longer than the fastest (TFLite) or
+# 3 to 8 % (ONNX Runtime). In whole slices they are never the fastest; where a disturbance leaves no others, ratios are too low.
+COLD_RUNS = 2
 LONG_RUN_NS = (
     50_000_000  # runs that no turn of a scheduler (3 to 30 ms) holds: among busy programs none stays clean
 )
@@ -261,15 +264,21 @@ def _sides(session: SessionRecord) -> Iterator[tuple[_Side, _Side]]:
             excesses_ns.append(excess_ns)
             clean.append(not (is_disturbed or is_cold or gap_ns > COLD_GAP_NS))
             is_cold = is_disturbed
-        network, before, after = slice(begin + 1, end), slice(begin), slice(end, None)
-        yield (
-            _Side(times_ns[network], excesses_ns[network], clean[network]),
-            _Side(
-                times_ns[before] + times_ns[after],
-                excesses_ns[before] + excesses_ns[after],
-                clean[before] + clean[after],
-            ),
+        yield tuple(  # type: ignore[misc]
+            _Side(*([values[place] for place in places] for values in (times_ns, excesses_ns, clean)))
+            for places in _warm_places(begin, end, len(times_ns))
         )
+
+
+def _warm_places(begin: int, end: int, count: int) -> tuple[list[int], list[int]]:
+    """Return the places of a slice's runs that may be samples, of network and reference: from the third after a switch on.
+
+    The reference's first runs of a slice follow the last ones of the slice before. Slices too short for any have all places
+    but that of the switch.
+    """
+    network = list(range(begin + COLD_RUNS if end - begin > COLD_RUNS else begin + 1, end))
+    before, after = list(range(begin)), list(range(end, count))
+    return network, before if len(before) + len(after) > COLD_RUNS else before + after
 
 
 def _whole_slice(

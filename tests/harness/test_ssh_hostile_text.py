@@ -16,7 +16,7 @@ from harness.agent import AgentClient, deploy
 from harness.devices import parse_devices
 from harness.diagnosis import diagnose
 from harness.errors import ConfigError, DeviceError
-from harness.selection import choose_cores
+from harness.selection import allowed_cores
 from harness.store import Store
 from harness.transports import open_transport
 from harness.transports.ssh import SshTransport
@@ -155,7 +155,7 @@ def test_hostile_cores_never_reach_the_device() -> None:
             parse_devices(f'[devices.board]\ntransport = "ssh"\naddress = "x"\ncores = {text}\n')
     device = parse_devices('[devices.board]\ntransport = "local"\ncores = [4000]\n')["board"]
     with pytest.raises(ConfigError, match="core 4000 is not usable"):
-        choose_cores(device, {"cores": [0, 1], "clusters": [[0, 1]]}, None, ())
+        allowed_cores(device, {"cores": [0, 1], "clusters": [[0, 1]]}, None, ())
 
 
 def test_doctor_survives_hostile_text(server: Sshd, marker: Path) -> None:

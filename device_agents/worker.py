@@ -151,7 +151,7 @@ class Session:
     def measure(self, number: int) -> str:
         """Load, warm up and time one network beside the reference, tell what came of it, and return why its slices ended.
 
-        The reference is loaded anew each time: where a model comes to lie in memory moves its time by some percent (TFLite), which
+        The reference is loaded anew each time: where a model comes to lie in memory moves its time by some percent, which
         would shift all networks of a worker alike, and no scatter among them would show it.
         Raises: Refusal, and what the runtime raises.
         """

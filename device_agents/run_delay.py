@@ -124,7 +124,7 @@ class CoreTimes:
         shares = []
         for core in self._ticks:
             if core not in cores and self._knows(since, core):
-                passed = [now - then for now, then in zip(self._ticks[core], since._ticks[core])]
+                passed = [self._ticks[core][place] - since._ticks[core][place] for place in range(8)]
                 if sum(passed) > 0:
                     shares.append(1 - (passed[3] + passed[4]) / sum(passed))
         return min(1.0, max(0.0, *shares)) if shares else None

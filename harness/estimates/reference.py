@@ -74,7 +74,7 @@ def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> 
     """Return how far programs on other cores may have moved a session's ratio, relative: caches and bandwidth are shared.
 
     A reference that runs slower than when quiet while another core is busy may do so for want of caches, which the network needs
-    less or more of: then the ratio moves by up to as much. Where no other core is busy it is the machine's clock, which both share.
+    less or more of: then the ratio moves by up to as much. Where no other core is busy it is the machine's clock, common to both.
     """
     busy, level_ns = number(session.scheduling.get("others_busy")) or 0.0, reference_level_ns(session)
     if busy <= OTHERS_SHARE or level_ns is None:

@@ -36,7 +36,7 @@ class CleanRuns:
         """Return a slice's ratio; None without a clean run of both. Slices are given in the order in which they ran."""
         first = len(times["reference_before_ns"])
         last = first + 1 + len(times["network_ns"])
-        places = warm_places(first, len(times["network_ns"]), len(times["reference_after_ns"]))
+        places = warm_places(times)
         runs_ns = [
             *times["reference_before_ns"],
             times["after_switch_ns"],
@@ -63,18 +63,21 @@ class CleanRuns:
         return min(network) / min(reference) if network and reference else None
 
 
-def warm_places(before: int, network: int, after: int) -> set[int]:
+def warm_places(times: dict[str, Any]) -> set[int]:
     """Return the places of a slice's runs at which a model has its own caches again, from the third run after a switch on.
 
-    The reference's first runs of a slice follow the last ones of the slice before. Slices too short for any have all places
-    but that of the switch.
+    The reference's first runs of a slice follow the last ones of the slice before. Slices too short for any, and long runs, which
+    fill the caches at their beginning, have all places but that of the switch.
     """
-    end = before + 1 + network
-    places = set(range(before))
-    if before + after <= COLD_RUNS:
-        places.update(range(end, end + after))
-    first = before + COLD_RUNS if network >= COLD_RUNS else before + 1
-    return places | set(range(first, end))
+    before_ns, network_ns = times["reference_before_ns"], times["network_ns"]
+    begin = len(before_ns)
+    end = begin + 1 + len(network_ns)
+    count = end + len(times["reference_after_ns"])
+    is_cut = end - begin > COLD_RUNS and min(network_ns) < LONG_RUN_NS
+    places = {*range(begin), *range(begin + (COLD_RUNS if is_cut else 1), end)}
+    if begin + count - end <= COLD_RUNS or min(before_ns) >= LONG_RUN_NS:
+        places.update(range(end, count))
+    return places
 
 
 def baseline_ns(delays_ns: list[int], run_ns: int) -> int:

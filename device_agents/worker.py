@@ -21,7 +21,7 @@ from device_agents.models import assemble
 from device_agents.nvidia import uses_gpu
 from device_agents.quota import ThrottledTime, read_quota
 from device_agents.refusal import Refusal
-from device_agents.run_delay import RunDelay, read_steal_s
+from device_agents.run_delay import CoreTimes, RunDelay
 from device_agents.runtimes import RUNTIMES
 from device_agents.runtimes.loaded import Loaded
 from device_agents.sampling import Stopwatch, sample_ns, sample_slice
@@ -151,7 +151,7 @@ class Session:
     def measure(self, number: int) -> str:
         """Load, warm up and time one network beside the reference, tell what came of it, and return why its slices ended.
 
-        The reference is loaded anew each time: where a model comes to lie in memory moves its time by some percent (TFLite), which
+        The reference is loaded anew each time: where a model comes to lie in memory moves its time by some percent, which
         would shift all networks of a worker alike, and no scatter among them would show it.
         Raises: Refusal, and what the runtime raises.
         """
@@ -170,11 +170,7 @@ class Session:
         reporter.enter("warm-up", number)
         gc.collect()
         gc.disable()
-        steal_s, waited_ns, loop_start_ns = (
-            read_steal_s(self._message["cores"]),
-            self._delay.read()[0],
-            perf_counter_ns(),
-        )
+        times, waited_ns, loop_start_ns = CoreTimes(), self._delay.read()[0], perf_counter_ns()
         warm_network = Warming(network.run, plan, self._stopwatch)
         warm_reference = Warming(reference.run, plan, self._stopwatch)
         warm_up(warm_reference, warm_network, plan, perf_counter_ns, reporter.pulse)
@@ -205,9 +201,9 @@ class Session:
         }
         if self._delay.source == "schedstat":
             measured["waited_s"] = max(0, self._delay.read()[0] - waited_ns) / NS_PER_S
-        stolen_s = read_steal_s(self._message["cores"])
-        if steal_s is not None and stolen_s is not None:
-            measured["steal_s"] = max(0.0, stolen_s - steal_s)
+        cores, now = self._message["cores"], CoreTimes()
+        told = {"steal_s": now.stolen_s(times, cores), "others_busy": now.others_busy(times, cores)}
+        measured.update({key: value for key, value in told.items() if value is not None})
         reporter.send(dict(measured, **self._message["process"]))
         return stop
 

@@ -19,7 +19,7 @@ CLOCKS_TOLERANCE_S = 2.0  # between the device's clock and this machine's, and e
 CLOCKS_SHARE = 0.05
 _ENVELOPE = ("type", "event", "id")
 _WORKER = ("pinned", "waited_s")  # what the worker knows of its own conditions
-_SCHEDULING = ("delay_source", "baseline_ns", "steal_s", "request")
+_SCHEDULING = ("delay_source", "baseline_ns", "steal_s", "others_busy", "request")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from operator import truediv
 from statistics import fmean, median
 from typing import Any
 
-from harness.records import SessionRecord
+from harness.records import SessionRecord, Slice
 
 DISTURBED_SHARE = 0.01  # of a run's time: a longer wait shows in the ratio
 # A wait between two runs, after which the caches are another program's: a kernel thread is done within some microseconds, and in
@@ -40,12 +40,7 @@ STEAL_SHARE = 0.02  # of the session's time: what a hypervisor takes shows in no
 # three; turns of 3 ms beside runs of 3 ms begin to matter well below that.
 WAITED_SHARE = 0.1
 FREE_SHARE = 0.005  # so little waiting over a whole session disturbs one run in a hundred at most
-# A memory-bound probe that slows by 10 % against a compute-bound one moves ratios by up to 3 %: networks differ in how much of
-# their time is memory. Below 2 % it is the probes' own noise.
-MEMORY_SHARE = 0.3
-MEMORY_NOISE = 0.02
 CACHED = 64  # sessions: those of a network are looked at together, and of a long one the runs take a megabyte
-MEMORY_WRONG = 0.1  # beyond, the ratio is no better than C
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,17 +124,7 @@ def usable_sessions(sessions: Sequence[SessionRecord]) -> list[SessionRecord]:
 
 def doubt_of(session: SessionRecord) -> float:
     """Return how far a session's ratio may be off, relative, by what its slices' scatter cannot show."""
-    return fmean([piece.doubt for piece in clean_slices(session)] or [0.0]) + shared_caches_doubt(session)
-
-
-def shared_caches_doubt(session: SessionRecord) -> float:
-    """Return how far programs on other cores may have moved a session's ratio, relative: caches and bandwidth are shared.
-
-    By `memory_slowdown` of its scheduling: how much a memory-bound probe slowed against a compute-bound one beside the slices,
-    median over the session; 0 where there was no probe.
-    """
-    slowdown = number(session.scheduling.get("memory_slowdown")) or 0.0
-    return MEMORY_SHARE * slowdown if slowdown > MEMORY_NOISE else 0.0
+    return fmean([piece.doubt for piece in clean_slices(session)] or [0.0])
 
 
 def steal_share(session: SessionRecord) -> float:
@@ -264,21 +249,32 @@ def _sides(session: SessionRecord) -> Iterator[tuple[_Side, _Side]]:
             excesses_ns.append(excess_ns)
             clean.append(not (is_disturbed or is_cold or gap_ns > COLD_GAP_NS))
             is_cold = is_disturbed
-        yield tuple(  # type: ignore[misc]
-            _Side(*([values[place] for place in places] for values in (times_ns, excesses_ns, clean)))
-            for places in _warm_places(begin, end, len(times_ns))
+        network, reference = (
+            _Side(
+                [times_ns[place] for place in places],
+                [excesses_ns[place] for place in places],
+                [clean[place] for place in places],
+            )
+            for places in _warm_places(piece)
         )
+        yield network, reference
 
 
-def _warm_places(begin: int, end: int, count: int) -> tuple[list[int], list[int]]:
+def _warm_places(piece: Slice) -> tuple[list[int], list[int]]:
     """Return the places of a slice's runs that may be samples, of network and reference: from the third after a switch on.
 
-    The reference's first runs of a slice follow the last ones of the slice before. Slices too short for any have all places
-    but that of the switch.
+    The reference's first runs of a slice follow the last ones of the slice before. Slices too short for any, and long runs, which
+    fill the caches at their beginning, have all places but that of the switch.
     """
-    network = list(range(begin + COLD_RUNS if end - begin > COLD_RUNS else begin + 1, end))
-    before, after = list(range(begin)), list(range(end, count))
-    return network, before if len(before) + len(after) > COLD_RUNS else before + after
+    begin = len(piece.reference_before_ns)
+    end = begin + 1 + len(piece.network_ns)
+    network, before = list(range(begin + 1, end)), list(range(begin))
+    after = list(range(end, len(piece.runs_ns)))
+    if end - begin > COLD_RUNS and min(piece.network_ns) < LONG_RUN_NS:
+        network = network[COLD_RUNS - 1 :]
+    if len(before) + len(after) > COLD_RUNS and min(piece.reference_before_ns) < LONG_RUN_NS:
+        return network, before
+    return network, before + after
 
 
 def _whole_slice(

@@ -75,7 +75,7 @@ def warm_places(times: dict[str, Any]) -> set[int]:
     count = end + len(times["reference_after_ns"])
     is_cut = end - begin > COLD_RUNS and min(network_ns) < LONG_RUN_NS
     places = {*range(begin), *range(begin + (COLD_RUNS if is_cut else 1), end)}
-    if begin + count - end <= COLD_RUNS or min(before_ns) >= LONG_RUN_NS:
+    if not before_ns or begin + count - end <= COLD_RUNS or min(before_ns) >= LONG_RUN_NS:
         places.update(range(end, count))
     return places
 

@@ -206,9 +206,13 @@ def _seen(key: _Same) -> tuple[tuple[CleanSlice, ...], Contention]:
         )
     sides = list(_sides(session))
     found = [
-        _whole_slice(session, index, network.times_ns, reference.times_ns)
-        if all(network.clean) and all(reference.clean)
-        else _reduced_slice(session, index, network.clean_ns, reference.clean_ns)
+        _clean_slice(
+            session,
+            index,
+            network.clean_ns,
+            reference.clean_ns,
+            is_whole=all(network.clean) and all(reference.clean),
+        )
         for index, (network, reference) in enumerate(sides)
         if any(network.clean) and any(reference.clean)
     ]
@@ -272,7 +276,7 @@ def _warm_places(piece: Slice) -> tuple[list[int], list[int]]:
     after = list(range(end, len(piece.runs_ns)))
     if end - begin > COLD_RUNS and min(piece.network_ns) < LONG_RUN_NS:
         network = network[COLD_RUNS - 1 :]
-    if len(before) + len(after) > COLD_RUNS and min(piece.reference_before_ns) < LONG_RUN_NS:
+    if before and len(before) + len(after) > COLD_RUNS and min(piece.reference_before_ns) < LONG_RUN_NS:
         return network, before
     return network, before + after
 
@@ -280,7 +284,7 @@ def _warm_places(piece: Slice) -> tuple[list[int], list[int]]:
 def _whole_slice(
     session: SessionRecord, index: int, network_ns: Sequence[int], reference_ns: Sequence[int]
 ) -> CleanSlice:
-    """Return a slice of which every run is clean: the fastest of each."""
+    """Return a slice of which nobody knows what its runs waited: the fastest of each."""
     fastest_ns = min(network_ns) / session.network_loops, min(reference_ns) / session.reference_loops
     return CleanSlice(
         index=index,
@@ -290,10 +294,18 @@ def _whole_slice(
     )
 
 
-def _reduced_slice(
-    session: SessionRecord, index: int, network_ns: Sequence[float], reference_ns: Sequence[float]
+def _clean_slice(
+    session: SessionRecord,
+    index: int,
+    network_ns: Sequence[float],
+    reference_ns: Sequence[float],
+    *,
+    is_whole: bool = False,
 ) -> CleanSlice:
-    """Return a slice of which some runs are clean: as many of each are compared."""
+    """Return a slice by its clean, warm runs: as many of each are compared.
+
+    The fastest of four is faster than the fastest of two, by 0.1 % where runs scatter by 1 %. A whole slice lost none.
+    """
     network, reference = sorted(network_ns), sorted(reference_ns)
     count = min(len(network), len(reference))
     loops = session.reference_loops / session.network_loops
@@ -302,14 +314,14 @@ def _reduced_slice(
         ratio=_least_of(network, count) / _least_of(reference, count) * loops,
         network_ns=network[0] / session.network_loops,
         reference_ns=reference[0] / session.reference_loops,
-        doubt=FEW_RUNS_DOUBT if count == 1 else 0.0,
+        doubt=FEW_RUNS_DOUBT if count == 1 and not is_whole else 0.0,
     )
 
 
 def _corrected_slice(session: SessionRecord, index: int, network: _Side, reference: _Side) -> CleanSlice:
     """Return a slice in which network or reference, long runs, are never clean: those less what they waited."""
     lost = [side for side in (network, reference) if not any(side.clean)]
-    piece = _reduced_slice(session, index, *(side.clean_ns or side.own_ns for side in (network, reference)))
+    piece = _clean_slice(session, index, *(side.clean_ns or side.own_ns for side in (network, reference)))
     shares = [median(map(truediv, side.excess_ns, side.own_ns)) for side in lost]
     return replace(piece, corrected=True, doubt=piece.doubt + REFILL_SHARE * sum(shares))
 

@@ -1,7 +1,8 @@
 """Made-up sessions of two threads that take turns on one core: the estimate holds, or the session says that it was contended.
 
 The other thread runs whenever it is its turn, for some 3 ms (the slice of Linux's EEVDF scheduler); when the measured one is
-back, its caches are cold. Speed drifts, runs scatter to the slow side, processes differ.
+back, its caches are cold. So are those of the first two runs after a switch of models. Speed drifts, runs scatter to the slow
+side, processes differ.
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ TURN_MS = (2.7, 3.2)  # of either thread
 REFILL_MS = 0.15  # what cold caches cost after each turn of the other
 NOISE = 0.01  # of a run, to the slow side
 PROCESS_SD = 0.004
+COLD_SHARES = ((0.08, 0.15), (0.05, 0.10))  # how much longer the first and second run after a switch take (TFLite)
+COLD_WORK_MS = REFERENCE_MS  # a longer run has filled the caches by then
+IS_NETWORK = (False, False, *(True,) * 6, False, False)  # the runs of a slice; it begins with the last slice's model
+AFTER_SWITCH = (2, 3, 0, 1, 2, 3, 4, 5, 0, 1)
+SLICES = 20
+LONG_SESSION = 60  # slices: among other programs a session goes on until it has enough clean ones, or to its cap
 MIN_SAMPLE_MS = 1.0
 
 Busy = Callable[[float], bool]  # whether the other program wants the core, by the time in ms
@@ -60,7 +67,7 @@ class Core:
         return foreign
 
 
-def session(rng: np.random.Generator, network_ms: float, busy: Busy, slices: int = 20) -> SessionRecord:
+def session(rng: np.random.Generator, network_ms: float, busy: Busy, slices: int = SLICES) -> SessionRecord:
     """Return a session of a network beside the reference on such a core."""
     core = Core(rng, busy)
     loops = {True: max(1, round(MIN_SAMPLE_MS / network_ms)), False: 1}
@@ -68,10 +75,13 @@ def session(rng: np.random.Generator, network_ms: float, busy: Busy, slices: int
     phase, pieces = rng.uniform(0, 7), []
     for _ in range(slices):
         runs, delays, gaps = [], [], []
-        for is_network in (False, False, *(True,) * 6, False, False):
+        for is_network, after_switch in zip(IS_NETWORK, AFTER_SWITCH, strict=True):
             gap = core.run(0.005)[1]
             speed = 1 + 0.1 * np.sin(core.now / 3000 + phase)
-            taken, waited = core.run(own_ms[is_network] * speed * (1 + rng.exponential(NOISE)))
+            own = own_ms[is_network]
+            if after_switch < len(COLD_SHARES):
+                own += rng.uniform(*COLD_SHARES[after_switch]) * min(own, COLD_WORK_MS)
+            taken, waited = core.run(own * speed * (1 + rng.exponential(NOISE)))
             runs.append(round(taken * 1e6))
             delays.append(round(waited * 1e6))
             gaps.append(round(gap * 1e6))
@@ -116,9 +126,9 @@ class Told:
     slices: int
 
 
-def told(rng: np.random.Generator, network_ms: float, busy: Busy) -> Told | None:
+def told(rng: np.random.Generator, network_ms: float, busy: Busy, slices: int = SLICES) -> Told | None:
     """Return what three sessions tell of a network; None where none has a clean slice."""
-    sessions = [session(rng, network_ms, busy) for _ in range(3)]
+    sessions = [session(rng, network_ms, busy, slices) for _ in range(3)]
     if not any(clean_slices(one) for one in sessions):
         return None
     summary, truth = estimate(sessions), network_ms / REFERENCE_MS

@@ -25,12 +25,23 @@ TURN_MS = (2.7, 3.2)  # of either thread
 REFILL_MS = 0.15  # what cold caches cost after each turn of the other
 NOISE = 0.01  # of a run, to the slow side
 PROCESS_SD = 0.004
-COLD_SHARES = ((0.08, 0.15), (0.05, 0.10))  # how much longer the first and second run after a switch take (TFLite)
+COLD_SHARES = (
+    (0.08, 0.15),
+    (0.05, 0.10),
+)  # how much longer the first and second run after a switch take (TFLite)
 COLD_WORK_MS = REFERENCE_MS  # a longer run has filled the caches by then
-IS_NETWORK = (False, False, *(True,) * 6, False, False)  # the runs of a slice; it begins with the last slice's model
+IS_NETWORK = (
+    False,
+    False,
+    *(True,) * 6,
+    False,
+    False,
+)  # the runs of a slice; it begins with the last slice's model
 AFTER_SWITCH = (2, 3, 0, 1, 2, 3, 4, 5, 0, 1)
 SLICES = 20
-LONG_SESSION = 60  # slices: among other programs a session goes on until it has enough clean ones, or to its cap
+LONG_SESSION = (
+    60  # slices: among other programs a session goes on until it has enough clean ones, or to its cap
+)
 MIN_SAMPLE_MS = 1.0
 
 Busy = Callable[[float], bool]  # whether the other program wants the core, by the time in ms

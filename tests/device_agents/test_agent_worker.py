@@ -1,0 +1,79 @@
+"""What a worker loads, reads and runs for its networks, seen from within: over a runtime that only counts."""
+
+from __future__ import annotations
+
+import gc
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from device_agents import models, worker
+from device_agents.runtimes.loaded import Loaded
+
+REFERENCE, SHARED, OWN = b"r", b"s", b"o"
+PLAN = {"warmup_min_runs": 1, "warmup_max_s": 0.0, "min_sample_ns": 1, "max_s": 0.0}
+SLICE = ["reference"] * 2 + ["network"] * 6 + ["reference"] * 2
+
+
+class Told:
+    """Takes the reporter's place, and notes phases among the runs."""
+
+    def __init__(self, runs):
+        self.runs, self.events = runs, []
+
+    def enter(self, phase, network=None):
+        self.runs.append((phase, network))
+
+    def send(self, header):
+        self.events.append(header)
+
+    add_slice = send
+
+    def pulse(self, now_ns):
+        pass
+
+
+@pytest.fixture
+def work(monkeypatch, tmp_path):
+    """Do a job of two networks; return phases and runs as they came, the parts read, and what was told."""
+    runs, read = [], []
+
+    def load(model, threads, options):
+        name = "reference" if model.startswith(REFERENCE) else "network"
+
+        def run():
+            runs.append(name)
+            time.sleep(0.0002)
+
+        return Loaded(run, lambda: [1.0], {"name": "counting"})
+
+    def read_part(parts_dir, digest):
+        read.append(digest)
+        return digest.encode()
+
+    monkeypatch.setitem(worker.RUNTIMES, "counting", SimpleNamespace(find=lambda: None, load=load))
+    monkeypatch.setattr(models, "load_part", read_part)
+    recipes = [
+        {"format": "onnx", "alignment": 1, "parts": [part.decode() for part in parts]}
+        for parts in ((REFERENCE, SHARED), (OWN, SHARED), (OWN * 2, SHARED))
+    ]
+    job = {"reference": recipes[0], "networks": recipes[1:], "runtime": "counting", "threads": 1}
+    job.update(plan=PLAN, options={})
+    told = Told(runs)
+    worker.do_job({"job": job, "cores": [0], "parts_dir": str(tmp_path), "process": {}}, told)
+    yield runs, read, told.events
+    gc.enable()  # a worker's own garbage collection ends with it
+
+
+def test_the_first_slice_follows_runs_of_the_reference_as_every_other_does(work):
+    runs, _, told = work
+    for network in range(2):
+        begin = runs.index(("slices", network)) + 1
+        assert runs[begin : begin + 12] == ["reference"] * 2 + SLICE
+        assert sum(event["event"] == "slice" and event["network"] == network for event in told) == 1
+
+
+def test_parts_that_several_models_share_and_those_of_the_reference_are_read_once(work):
+    _, read, _ = work
+    assert sorted(read) == ["o", "oo", "r", "s"]

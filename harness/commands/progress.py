@@ -20,6 +20,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ PLAIN_EVERY = (
 )
 PLAIN_STATES = ("connecting", "preparing", "calibrating", "attempt", "waiting")
 PLAIN_SECONDS = 30  # and so often while a tenth part takes long
+
+
+# The column that gives way on a narrow terminal: counts and times stay whole.
+_LAST = Column(ratio=1, no_wrap=True, overflow="ellipsis")
 
 
 class _Bars(Progress):
@@ -69,8 +74,9 @@ class ProgressView:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=False),
-            TextColumn("{task.description}", markup=False),
+            TextColumn("{task.description}", markup=False, table_column=_LAST),
             console=self._console,
+            expand=True,
             disable=quiet or self._plain,
             speed_estimate_period=600.0,  # sessions differ in length: a steady estimate of the time left
         )

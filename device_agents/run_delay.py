@@ -97,15 +97,37 @@ def thread_clock() -> Callable[[], int] | None:
     return time.thread_time_ns
 
 
-def read_steal_s(cores: list[int], path: str = "/proc/stat") -> float | None:
-    """Return for how long the host of this virtual machine took some cores away; None where it is not told.
+class CoreTimes:
+    """The accounts of all cores at one moment: what a hypervisor stole, and how busy cores were since.
 
-    Source: https://docs.kernel.org/filesystems/proc.html (the 8th number of a `cpuN` line, in ticks).
+    Source: https://docs.kernel.org/filesystems/proc.html (a `cpuN` line in ticks: user, nice, system, idle, iowait, irq, softirq,
+    steal).
     """
-    wanted = {"cpu%d" % core for core in cores}
-    try:
-        rows = [line.split() for line in Path(path).read_text().splitlines() if line.startswith("cpu")]
-        ticks = [int(row[8]) for row in rows if row[0] in wanted]
-        return sum(ticks) / os.sysconf("SC_CLK_TCK") if ticks else None
-    except (OSError, ValueError, IndexError, AttributeError):
-        return None
+
+    def __init__(self, path: str = "/proc/stat") -> None:
+        self._ticks: dict[int, list[int]] = {}
+        try:
+            for line in Path(path).read_text().splitlines():
+                name, *ticks = line.split()
+                if name.startswith("cpu") and name != "cpu":
+                    self._ticks[int(name[3:])] = [int(word) for word in ticks[:8]]
+        except (OSError, ValueError):  # hidden from apps on some phones
+            self._ticks = {}
+
+    def stolen_s(self, since: CoreTimes, cores: list[int]) -> float | None:
+        """Return for how long the host of this virtual machine took some cores away; None where it is not told."""
+        ticks = [self._ticks[core][7] - since._ticks[core][7] for core in cores if self._knows(since, core)]
+        return max(0, sum(ticks)) / os.sysconf("SC_CLK_TCK") if ticks else None
+
+    def others_busy(self, since: CoreTimes, cores: list[int]) -> float | None:
+        """Return the share of the time that the busiest of the other cores ran something; None where it is not told."""
+        shares = []
+        for core in self._ticks:
+            if core not in cores and self._knows(since, core):
+                passed = [self._ticks[core][place] - since._ticks[core][place] for place in range(8)]
+                if sum(passed) > 0:
+                    shares.append(1 - (passed[3] + passed[4]) / sum(passed))
+        return min(1.0, max(0.0, *shares)) if shares else None
+
+    def _knows(self, since: CoreTimes, core: int) -> bool:
+        return len(self._ticks.get(core, ())) == len(since._ticks.get(core, ())) == 8

@@ -1,4 +1,4 @@
-"""One worker process: load the reference, then each network: load, warm up, time slices, tell; answer, exit."""
+"""One worker process: of each network, load the reference and it, warm up, time slices, tell; answer, exit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from device_agents.models import assemble
 from device_agents.nvidia import uses_gpu
 from device_agents.quota import ThrottledTime, read_quota
 from device_agents.refusal import Refusal
-from device_agents.run_delay import RunDelay, read_steal_s
+from device_agents.run_delay import CoreTimes, RunDelay
 from device_agents.runtimes import RUNTIMES
 from device_agents.runtimes.loaded import Loaded
 from device_agents.sampling import Stopwatch, sample_ns, sample_slice
@@ -110,26 +110,31 @@ def do_task(message: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
 def do_job(message: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     """Do one job: time its networks one after another, each told as soon as it is done; return what holds for all.
 
-    A network that the runtime refuses is told as refused, and the next one follows; a core that others hold ends the job early.
+    A network that the runtime refuses is told as refused, and the next one follows; a core that others hold ends the job early,
+    and so does a reference that the runtime refuses.
     """
     job = message["job"]
-    reporter.enter("load")
     session = Session(message, reporter)
     measured = 0
     for number in range(len(job["networks"])):
-        try:
-            stop = session.measure(number)
-        except Refusal as refusal:
-            if refusal.kind in ENDS_JOB:
-                raise
-            reporter.send({"event": "refused", "network": number, "failure": refusal.header()})
-        except Exception as error:  # noqa: BLE001 - whatever a runtime raises is that network's failure
-            reporter.send({"event": "refused", "network": number, "failure": worker_error(error).header()})
-        else:
-            measured += 1
-            if stop == "contended":
-                break
+        stop = attempt(session, number, session.load_reference(), reporter)
+        measured += stop is not None
+        if stop == "contended":
+            break
     return {"threads": job["threads"], "cores": message["cores"], "measured": measured}
+
+
+def attempt(session: Session, number: int, reference: Loaded, reporter: Reporter) -> str | None:
+    """Measure a network; return why its slices ended, None where it is told as refused. Raises: Refusal that ends the job."""
+    try:
+        return session.measure(number, reference)
+    except Refusal as refusal:
+        if refusal.kind in ENDS_JOB:
+            raise
+        reporter.send({"event": "refused", "network": number, "failure": refusal.header()})
+    except Exception as error:  # noqa: BLE001 - whatever a runtime raises is that network's failure
+        reporter.send({"event": "refused", "network": number, "failure": worker_error(error).header()})
+    return None
 
 
 class Session:
@@ -139,7 +144,8 @@ class Session:
         self._message, self._reporter = message, reporter
         self._job = job = message["job"]
         self._plan = Plan(**job["plan"])
-        recipes = [job["reference"], *job["networks"]]
+        networks = job["networks"]
+        recipes = [job["reference"]] * len(networks) + networks  # as often as they are loaded
         counts = Counter(digest for recipe in recipes for digest in set(recipe["parts"]))
         self._common = {digest for digest, count in counts.items() if count > 1}
         self._parts: dict[str, bytes] = {}  # read and verified once, some 60 % of any model
@@ -148,17 +154,23 @@ class Session:
         self._delay = RunDelay(self._is_one_thread, ThrottledTime() if read_quota() else None)
         self._stopwatch = Stopwatch(self._delay)
 
-    def measure(self, number: int) -> str:
+    def load_reference(self) -> Loaded:
+        """Load the reference; it is no network's fault if that fails. Raises: Refusal, and what the runtime raises.
+
+        It is loaded anew beside each network: where a model comes to lie in memory moves its time by some percent (TFLite), which
+        would shift all networks of a worker alike, and no scatter among them would show it.
+        """
+        self._reporter.enter("load")
+        return self._load("reference", self._job["reference"])
+
+    def measure(self, number: int, reference: Loaded) -> str:
         """Load, warm up and time one network beside the reference, tell what came of it, and return why its slices ended.
 
-        The reference is loaded anew each time: where a model comes to lie in memory moves its time by some percent (TFLite), which
-        would shift all networks of a worker alike, and no scatter among them would show it.
         Raises: Refusal, and what the runtime raises.
         """
         reporter, plan = self._reporter, self._plan
         start_ns = perf_counter_ns()
         reporter.enter("load", number)
-        reference = self._load("reference", self._job["reference"])
         network = self._load("network", self._job["networks"][number], number)
         output = network.output()
         if not all(map(isfinite, output)):
@@ -170,11 +182,7 @@ class Session:
         reporter.enter("warm-up", number)
         gc.collect()
         gc.disable()
-        steal_s, waited_ns, loop_start_ns = (
-            read_steal_s(self._message["cores"]),
-            self._delay.read()[0],
-            perf_counter_ns(),
-        )
+        times, waited_ns, loop_start_ns = CoreTimes(), self._delay.read()[0], perf_counter_ns()
         warm_network = Warming(network.run, plan, self._stopwatch)
         warm_reference = Warming(reference.run, plan, self._stopwatch)
         warm_up(warm_reference, warm_network, plan, perf_counter_ns, reporter.pulse)
@@ -205,9 +213,9 @@ class Session:
         }
         if self._delay.source == "schedstat":
             measured["waited_s"] = max(0, self._delay.read()[0] - waited_ns) / NS_PER_S
-        stolen_s = read_steal_s(self._message["cores"])
-        if steal_s is not None and stolen_s is not None:
-            measured["steal_s"] = max(0.0, stolen_s - steal_s)
+        cores, now = self._message["cores"], CoreTimes()
+        told = {"steal_s": now.stolen_s(times, cores), "others_busy": now.others_busy(times, cores)}
+        measured.update({key: value for key, value in told.items() if value is not None})
         reporter.send(dict(measured, **self._message["process"]))
         return stop
 
@@ -217,10 +225,9 @@ class Session:
         """Time slices until the stop rule is met; return how many and why it stopped."""
         rule = StopRule(self._plan)
         loops = clean.network_loops, clean.reference_loops
-        for _ in range(
-            self._plan.reference_runs
-        ):  # as at a slice's end, so that the first one is like the others
+        for _ in range(self._plan.reference_runs):  # as at a slice's end: the first one is like the others
             self._stopwatch.sample(reference.run, clean.reference_loops)
+            self._reporter.pulse(perf_counter_ns())
         start_ns = perf_counter_ns()
         index = 0
         while True:

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from harness.devices import Device
-from harness.errors import ConfigError, DeviceError, HarnessError, StoreError
+from harness.errors import ConfigError, DeviceError, HarnessError, LinkError, StoreError
 from harness.estimates.estimate import reference_latency_ns
 from harness.gates import Gate
 from harness.levels import CALIBRATION, QUICK, SCREEN, Level, Plan
@@ -218,12 +218,20 @@ class _Run:
                 silence_s=self._options.silence_s,
                 gate=Gate(self._conditions),
                 core_gate=CoreGate(outcome.device, self._say, self._tell, self._cancel),
-                request=CoreRequest.of(self._link.client.permissions(_owner(), cores, threads)),
+                request=self._ask_for(cores, threads),
                 keep=self._store.add_session,
                 say=self._say,
                 cancel=self._cancel,
             )
         return self._measuring
+
+    def _ask_for(self, cores: tuple[int, ...], threads: int) -> CoreRequest:
+        """Ask how cores may be asked for; a link that breaks meanwhile is opened again. Raises: DeviceError."""
+        try:
+            return CoreRequest.of(self._link.client.permissions(_owner(), cores, threads))
+        except LinkError:
+            self._link.reopen(self._say, self._cancel)
+            return CoreRequest.of(self._link.client.permissions(_owner(), cores, threads))
 
     def _measure_next(self, rounds: list[Round]) -> None:
         """Take the next round, if there is one, measure it, and tell how many sessions of its use are still to come."""
@@ -231,8 +239,14 @@ class _Run:
             return
         one = rounds.pop(0)
         measuring = self._start(one.use)
-        for batch in one.batches:
-            measuring.measure(batch, one.plan, self._take)
+        self._failed_in_a_row = 0
+        try:
+            for batch in one.batches:
+                measuring.measure(batch, one.plan, self._take)
+        except GivenUp as error:
+            self._outcome.error = self._outcome.error or error
+            rounds.clear()
+            return
         self._observer.refine(self._outcome.device, one.use, sum(later.sessions for later in rounds))
 
     def _recalibrate(self, use: Use) -> None:
@@ -244,16 +258,17 @@ class _Run:
             measuring.measure([Unit(use, use.reference, "calibration")], CALIBRATION.plan, self._keep)
 
     def _keep(self, unit: Unit, result: Result) -> None:
-        """Store what was measured or failed. Raises: DeviceError when everything fails."""
+        """Store what was measured or failed. Raises: GivenUp when everything fails."""
         if isinstance(result, Failure):
             self._store.add_failure(result)
             self._outcome.failures.append(result)
             self._failed_in_a_row += 1
             if self._failed_in_a_row >= CONSECUTIVE_FAILURES:
                 name = self._outcome.device
-                raise DeviceError(
-                    f"device {name!r}: {CONSECUTIVE_FAILURES} networks failed in a row, the last with: "
-                    f"{result.message}; see 'harness doctor --device {name}'"
+                raise GivenUp(
+                    f"device {name!r}: {CONSECUTIVE_FAILURES} networks failed in a row in "
+                    f"{unit.use.configuration.runtime}, the last with: {result.message}; "
+                    f"see 'harness doctor --device {name}'"
                 )
             return
         self._store.add_session(result)
@@ -289,6 +304,10 @@ class _Run:
 
     def _say(self, text: str) -> None:
         self._observer.state(self._outcome.device, text)
+
+
+class GivenUp(DeviceError):
+    """Report a runtime of a device in which everything fails; what else the campaign measures goes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """A level of precision: `sessions` a network, each timed by `plan`, at most `at_once` networks in one worker process.
+    """A level of precision: `sessions` a network, each timed by `plan`, at most some `at_once` networks in one worker process.
 
     `has_quick_start`: the first session of each is a quick one.
     """

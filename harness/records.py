@@ -98,7 +98,7 @@ class SessionRecord:
     process measured nothing else. `scheduling` holds what is known of the measured cores: `delay_source` (`schedstat`,
     `cpu-time`, or empty: not known), `baseline_ns` (what pool threads wait in a run of network and reference on a free
     machine), `cores` (those that the session ran on), `request` (how the core was asked for), `probe` (what a pinned probe
-    waited just before), `quota_cores`, `steal_s`; empty in records of before.
+    waited just before), `quota_cores`, `steal_s`, `others_busy` (of the busiest other core); empty in records of before.
     `samples` are conditions taken once a second beside the run, each with `at_ns`; `gate` says how long the session waited for
     the device to be fit (`waited_s`), what was still against it when it began (`closed`), and which attempt it is (`attempt`).
     A segment (`purpose`) has its text and key where a network has architecture and graph hash; a trained network has the key

@@ -19,7 +19,7 @@ CLOCKS_TOLERANCE_S = 2.0  # between the device's clock and this machine's, and e
 CLOCKS_SHARE = 0.05
 _ENVELOPE = ("type", "event", "id")
 _WORKER = ("pinned", "waited_s")  # what the worker knows of its own conditions
-_SCHEDULING = ("delay_source", "baseline_ns", "steal_s", "request")
+_SCHEDULING = ("delay_source", "baseline_ns", "steal_s", "others_busy", "request")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,6 @@ class SessionBuilder:
         self._networks, self._identity, self._now_utc, self._clock_s = networks, identity, now_utc, clock_s
         self._scheduling = dict(scheduling)
         self._conditions: dict[str, Any] = {}
-        self._reference: Mapping[str, Any] | None = None
         self._started_s, self._loops_s = clock_s(), 0.0
         self._begin(0)
 
@@ -63,6 +62,7 @@ class SessionBuilder:
         """Turn to a network of the job and forget the one before."""
         self._number = number
         self._started_utc = self._now_utc()
+        self._reference: Mapping[str, Any] | None = None
         self._loaded: Mapping[str, Any] | None = None
         self._warm: Mapping[str, Any] | None = None
         self._slices: list[Slice] = []

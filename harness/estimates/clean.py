@@ -40,12 +40,7 @@ STEAL_SHARE = 0.02  # of the session's time: what a hypervisor takes shows in no
 # three; turns of 3 ms beside runs of 3 ms begin to matter well below that.
 WAITED_SHARE = 0.1
 FREE_SHARE = 0.005  # so little waiting over a whole session disturbs one run in a hundred at most
-# A memory-bound probe that slows by 10 % against a compute-bound one moves ratios by up to 3 %: networks differ in how much of
-# their time is memory. Below 2 % it is the probes' own noise.
-MEMORY_SHARE = 0.3
-MEMORY_NOISE = 0.02
 CACHED = 64  # sessions: those of a network are looked at together, and of a long one the runs take a megabyte
-MEMORY_WRONG = 0.1  # beyond, the ratio is no better than C
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,17 +124,7 @@ def usable_sessions(sessions: Sequence[SessionRecord]) -> list[SessionRecord]:
 
 def doubt_of(session: SessionRecord) -> float:
     """Return how far a session's ratio may be off, relative, by what its slices' scatter cannot show."""
-    return fmean([piece.doubt for piece in clean_slices(session)] or [0.0]) + shared_caches_doubt(session)
-
-
-def shared_caches_doubt(session: SessionRecord) -> float:
-    """Return how far programs on other cores may have moved a session's ratio, relative: caches and bandwidth are shared.
-
-    By `memory_slowdown` of its scheduling: how much a memory-bound probe slowed against a compute-bound one beside the slices,
-    median over the session; 0 where there was no probe.
-    """
-    slowdown = number(session.scheduling.get("memory_slowdown")) or 0.0
-    return MEMORY_SHARE * slowdown if slowdown > MEMORY_NOISE else 0.0
+    return fmean([piece.doubt for piece in clean_slices(session)] or [0.0])
 
 
 def steal_share(session: SessionRecord) -> float:

@@ -11,18 +11,17 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from harness.estimates.clean import (
-    MEMORY_WRONG,
     STEAL_SHARE,
     contention,
     is_contended,
     is_known,
     is_seen_free,
     number,
-    shared_caches_doubt,
     steal_share,
     usable_sessions,
 )
 from harness.estimates.estimate import Estimate, estimate, half_width, reference_latency_ns, session_ratios
+from harness.estimates.reference import reference_level_ns, shared_caches_doubt
 from harness.estimates.series import drift_of, tukey, two_modes
 from harness.records import ReferenceLatency, SessionRecord
 from harness.throttling import marked_slices, throttle_signs
@@ -89,7 +88,7 @@ def check_network(
         _steal(used),
         _quota(used),
         _waited(used),
-        _shared_caches(used),
+        _shared_caches(used, reference) if reference is not None else None,
         _core_moved(used),
         *(_reference_drift(used, reference) if reference is not None else ()),
         _one_session(summary),
@@ -241,19 +240,21 @@ def _waited(sessions: Sequence[SessionRecord]) -> Finding | None:
     )
 
 
-def _shared_caches(sessions: Sequence[SessionRecord]) -> Finding | None:
-    """What programs on other cores do to caches and bandwidth, where a memory probe beside the slices knows it."""
-    slowed = [session for session in sessions if shared_caches_doubt(session) > 0]
-    if not slowed:
+def _shared_caches(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -> Finding | None:
+    """What programs on other cores do to caches and bandwidth."""
+    doubts = {session.session_id: shared_caches_doubt(session, reference) for session in sessions}
+    moved = [session for session in sessions if doubts[session.session_id] > 0]
+    if not moved:
         return None
-    slowdown = max(number(session.scheduling.get("memory_slowdown")) or 0.0 for session in slowed)
-    doubt = max(shared_caches_doubt(session) for session in slowed)
+    busy = max(number(session.scheduling.get("others_busy")) or 0.0 for session in moved)
+    slower = max((reference_level_ns(session) or 0.0) / reference.latency_ns - 1 for session in moved)
+    doubt = max(doubts.values())
     return Finding(
         kind="shared-caches",
-        message=f"memory was up to {slowdown:.0%} slower than alone in {_of(slowed, sessions)}: programs on other cores may have "
-        f"moved the ratio by {doubt:.1%}, and its interval is wider by that",
+        message=f"other cores were up to {busy:.0%} busy while the reference ran {slower:.1%} slower than when quiet, in "
+        f"{_of(moved, sessions)}: shared caches may have moved the ratio by {doubt:.1%}, and its interval is wider by that",
         remedy=f"stop what else runs on the device, then {_FRESH}",
-        cap="C" if slowdown > MEMORY_WRONG else "B",
+        cap="C" if doubt > GRADE_HALF_WIDTHS["B"] else "B",
     )
 
 

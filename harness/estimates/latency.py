@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from statistics import NormalDist, median
+from dataclasses import asdict, dataclass, replace
+from statistics import NormalDist, fmean, median
 
 from harness.estimates.clean import usable_sessions
 from harness.estimates.estimate import (
@@ -20,6 +20,7 @@ from harness.estimates.estimate import (
     wall_time,
 )
 from harness.estimates.findings import Finding, check_network, grade
+from harness.estimates.reference import shared_caches_doubt
 from harness.records import Configuration, ReferenceLatency, SessionRecord
 from harness.store import Store
 
@@ -140,13 +141,21 @@ def _scatter(
 def _latency(
     sessions: list[SessionRecord], reference: ReferenceLatency, scatter: Scatter | None, coverage: float
 ) -> Latency:
-    summary = estimate(sessions, scatter)
+    doubt = fmean(shared_caches_doubt(session, reference) for session in usable_sessions(sessions))
+
+    def of(coverage: float) -> Estimate:
+        found = estimate(sessions, scatter, coverage=coverage)
+        if found.interval is None or not doubt:
+            return found
+        return replace(found, interval=combined_interval(found.ratio, found.interval, doubt))
+
+    summary = of(COVERAGE)
     findings = check_network(sessions, summary, reference)
     # Findings and grades speak of the 95 % interval, whatever is shown.
     graded_ms = _interval_ms(summary, reference, COVERAGE)
     interval_ms = graded_ms
     if coverage != COVERAGE:
-        interval_ms = _interval_ms(estimate(sessions, scatter, coverage=coverage), reference, coverage)
+        interval_ms = _interval_ms(of(coverage), reference, coverage)
     latency_ms = summary.ratio * reference.latency_ns / 1e6
     return Latency(
         configuration=reference.configuration,

@@ -15,8 +15,8 @@ from math import hypot, log, sqrt
 import numpy as np
 import numpy.typing as npt
 
-from harness.estimates.clean import clean_slices
-from harness.records import SessionRecord
+from harness.estimates.clean import clean_slices, number
+from harness.records import ReferenceLatency, SessionRecord
 
 # Of slices and of sessions. In 90 sessions of 2.5 minutes, windows of 45 s agreed with the whole to 0.2 % by this quantile (root
 # mean square), to 0.7 % by the quartile and to 2 % and more by medians.
@@ -34,6 +34,11 @@ VISIT_SD = 0.007
 VISIT_PRIOR = 4  # visits that the default counts for
 # Two calibrations of before, each the quietest of three sessions, differed by 2.4 and 3.4 %.
 CALIBRATION_SD = 0.02
+OTHERS_SHARE = 0.2  # of the time of another core: less are the daemons of a quiet machine, and harness itself
+QUIET_NOISE = 0.03  # levels of quiet sessions differ by so much
+# TFLite beside programs on the other core: while the reference took 3 to 13 % longer than when quiet, a network that was not
+# slowed at all moved by 0.83 of that; in ONNX Runtime ratios moved by a quarter of it.
+MOVED_SHARE = 0.8
 
 Values = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
@@ -63,6 +68,18 @@ def reference_level_ns(session: SessionRecord) -> float | None:
     """
     clean = [piece.reference_ns for piece in clean_slices(session)]
     return float(np.quantile(clean, QUIET_SHARE)) if clean else None
+
+
+def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> float:
+    """Return how far programs on other cores may have moved a session's ratio, relative: caches and bandwidth are shared.
+
+    A reference that runs slower than when quiet while another core is busy may do so for want of caches, which the network needs
+    less or more of: then the ratio moves by up to as much. Where no other core is busy it is the machine's clock, common to both.
+    """
+    busy, level_ns = number(session.scheduling.get("others_busy")) or 0.0, reference_level_ns(session)
+    if busy <= OTHERS_SHARE or level_ns is None:
+        return 0.0
+    return MOVED_SHARE * max(0.0, level_ns / reference.latency_ns - 1 - QUIET_NOISE)
 
 
 def pool_reference(levels: Sequence[Level]) -> tuple[float, float]:

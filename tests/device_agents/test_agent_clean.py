@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from device_agents.clean import CleanRuns, baseline_ns
+from device_agents.clean import CleanRuns, baseline_ns, warm_places
 
 MS = 1000000
-# Places of a slice's runs: two of the reference, the first after the switch, three of the network, two of the reference.
-SWITCH, NETWORK, AFTER = 2, 3, 6
+# Places of a slice's runs: two of the reference, two cold ones of the network, three warm ones, two cold ones of the reference.
+SWITCH, COLD, NETWORK, AFTER, RUNS = 2, 3, 4, 7, 9
 
 
-def a_slice(delays_ns=None, gaps_ns=None, network_ns=(3 * MS, 3 * MS, 3 * MS), reference_ns=2 * MS):
-    """Return a slice of eight runs; delays and gaps by place, the others 0."""
+def a_slice(
+    delays_ns=None, gaps_ns=None, network_ns=(3 * MS, 3 * MS, 3 * MS), reference_ns=2 * MS, cold_ns=MS
+):
+    """Return a slice of nine runs; delays and gaps by place, the others 0. Cold runs are short, so that none counts unseen."""
     times = {
         "reference_before_ns": [reference_ns] * 2,
-        "after_switch_ns": 9 * MS,
-        "network_ns": list(network_ns),
-        "reference_after_ns": [reference_ns] * 2,
+        "after_switch_ns": cold_ns,
+        "network_ns": [cold_ns, *network_ns],
+        "reference_after_ns": [cold_ns] * 2,
     }
     for name, told in (("delays_ns", delays_ns), ("gaps_ns", gaps_ns)):
         if told is not None:
-            times[name] = [told.get(place, 0) for place in range(8)]
+            times[name] = [told.get(place, 0) for place in range(RUNS)]
     return times
 
 
@@ -27,15 +29,35 @@ def ratio(*args, **kwargs):
     return CleanRuns(1, 1, 0, 0).ratio(a_slice(*args, **kwargs))
 
 
-def test_the_ratio_of_a_slice_is_of_the_shortest_runs_per_loop_and_the_first_after_the_switch_is_none():
-    times = {
-        "reference_before_ns": [2000, 1500],
-        "after_switch_ns": 1,
-        "network_ns": [9000, 8000],
-        "reference_after_ns": [1000, 1600],
-    }
+def short_slice(before, network, after):
+    """Return a slice of these runs, in which the first after the switch is the shortest."""
+    times = {"reference_before_ns": before, "network_ns": network, "reference_after_ns": after}
+    return {**times, "after_switch_ns": 1}
+
+
+def test_the_ratio_of_a_slice_is_of_the_shortest_warm_runs_per_loop():
+    times = short_slice([2000, 1500], [7000, 9000, 8000], [1000, 1600])
     clean = CleanRuns(network_loops=2, reference_loops=5, network_baseline_ns=0, reference_baseline_ns=0)
-    assert clean.ratio(times) == (8000 / 2) / (1000 / 5)
+    assert clean.ratio(times) == (8000 / 2) / (1500 / 5)
+
+
+def test_runs_count_from_the_third_after_a_switch_on():
+    assert warm_places(short_slice([2, 2], [3] * 5, [2, 2])) == {0, 1, 4, 5, 6, 7}
+    assert warm_places(short_slice([2, 2], [3, 3], [2, 2])) == {0, 1, 4}
+    assert ratio({0: MS}, {}) is None, (
+        "of the reference, the runs before the switch follow those after the last one"
+    )
+
+
+def test_where_a_slice_has_no_third_run_after_a_switch_all_count_but_that_of_the_switch():
+    assert warm_places(short_slice([2], [3, 3, 3], [2])) == {0, 3, 4, 5}
+    assert warm_places(short_slice([2, 2], [3], [2, 2])) == {0, 1, 3}
+
+
+def test_runs_so_long_that_they_begin_cold_anyway_count_from_the_second_after_the_switch_on():
+    long = [50 * MS] * 2
+    assert warm_places(short_slice(long, [3, 3, 3], long)) == {0, 1, 4, 5, 6, 7}
+    assert warm_places(short_slice([2, 2], [50 * MS] * 3, [2, 2])) == {0, 1, 3, 4, 5}
 
 
 def test_a_run_that_waited_more_than_a_hundredth_of_its_time_is_no_sample_and_neither_is_the_next():
@@ -44,7 +66,8 @@ def test_a_run_that_waited_more_than_a_hundredth_of_its_time_is_no_sample_and_ne
     assert ratio({NETWORK: share}, {}, networks) == 1.0
     assert ratio({NETWORK: share + 1}, {}, networks) == 2.0, "the second of the network is cold"
     assert ratio({NETWORK: MS, NETWORK + 1: MS}, {}, networks) is None
-    assert ratio({SWITCH: MS}, {}, networks) == 1.5, "the first of the network follows a disturbed run"
+    assert ratio({COLD: MS}, {}, networks) == 1.5, "the first warm one follows a disturbed run"
+    assert ratio({SWITCH: MS}, {}, networks) == 1.0
 
 
 def test_what_was_waited_between_two_runs_makes_the_later_one_cold():
@@ -55,33 +78,34 @@ def test_what_was_waited_between_two_runs_makes_the_later_one_cold():
 
 
 def test_a_slice_without_a_clean_run_of_the_reference_is_none():
-    assert ratio(dict.fromkeys((0, 1, 6, 7), MS), {}) is None
-    assert ratio(dict.fromkeys((0, 1, 6), MS), {}) is None, "the last one follows a disturbed one"
-    assert ratio({0: MS, 1: MS}, {}) == 1.5
+    assert ratio({0: MS, 1: MS}, {}) is None
+    assert ratio({0: MS}, {}) is None, "the second one follows a disturbed one"
+    assert ratio({1: MS}, {}) == 1.5
+    assert ratio(dict.fromkeys(range(AFTER, RUNS), MS), {}) == 1.5
 
 
 def test_a_disturbed_run_at_the_end_of_a_slice_makes_the_next_slice_begin_cold():
     clean = CleanRuns(1, 1, 0, 0)
-    disturbed_but_the_first = dict.fromkeys((1, 6, 7), MS)
+    disturbed_but_the_first = dict.fromkeys((1, *range(AFTER, RUNS)), MS)
     assert clean.ratio(a_slice(disturbed_but_the_first, {})) == 1.5
     assert clean.ratio(a_slice(disturbed_but_the_first, {})) is None
 
 
 def test_what_pool_threads_wait_among_themselves_is_no_disturbance():
-    waits = dict.fromkeys(range(8), 100000)
+    waits = dict.fromkeys(range(RUNS), 100000)
     assert ratio(waits, {}) is None
     assert CleanRuns(1, 1, 100000, 100000).ratio(a_slice(waits, {})) == 1.5
     assert CleanRuns(1, 1, 100000, 0).ratio(a_slice(waits, {})) is None
 
 
 def test_runs_of_which_hardly_one_stays_clean_are_corrected_for_what_they_waited():
-    long = {"network_ns": (90 * MS, 80 * MS, 85 * MS), "reference_ns": 60 * MS}
-    waits = {place: 20 * MS for place in (NETWORK, NETWORK + 1, NETWORK + 2)}
+    long = {"network_ns": (90 * MS, 80 * MS, 85 * MS), "reference_ns": 60 * MS, "cold_ns": 95 * MS}
+    waits = dict.fromkeys(range(COLD, AFTER), 20 * MS)
     assert ratio(waits, {}, **long) == (80 - 20) / 60
-    short = {"network_ns": (69 * MS, 69 * MS, 69 * MS), "reference_ns": 60 * MS}
+    short = {"network_ns": (69 * MS, 69 * MS, 69 * MS), "reference_ns": 60 * MS, "cold_ns": 69 * MS}
     assert ratio(waits, {}, **short) is None, "49 ms of its own"
-    clean_one = {NETWORK: 20 * MS, NETWORK + 1: 20 * MS}
     assert ratio({NETWORK: 20 * MS}, {}, **long) == 85 / 60, "a clean run comes first, however long"
+    clean_one = dict.fromkeys((COLD, NETWORK, NETWORK + 1), 20 * MS)
     assert ratio(clean_one, {}, **long) == (80 - 20) / 60
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from device_agents import run_delay
 from device_agents.core_probe import compete
-from device_agents.run_delay import RunDelay, read_steal_s, thread_clock
+from device_agents.run_delay import CoreTimes, RunDelay, thread_clock
 from device_agents.sampling import Stopwatch
 
 HAS_SCHEDSTAT = Path("/proc/self/schedstat").exists()
@@ -194,28 +194,47 @@ def test_runs_beside_a_busy_program_wait_and_those_of_a_sleeping_core_do_not_mat
     assert found["share"] > 0.25, "it is a half where nothing else runs"
 
 
-STAT = """cpu  9 9 9 9 9 9 9 9 9 9
-cpu0 1 0 1 100 0 0 0 50 0 0
-cpu1 1 0 1 100 0 0 0 200 0 0
-cpu10 1 0 1 100 0 0 0 7 0 0
-intr 99
-"""
+def core_times(folder, text):
+    path = folder / "stat"
+    path.write_text(text)
+    return CoreTimes(str(path))
 
 
-def test_steal_is_that_of_the_named_cores(tmp_path):
-    path = tmp_path / "stat"
-    path.write_text(STAT)
+def line(core, user=0, idle=0, iowait=0, steal=0):
+    return f"cpu{core} {user} 0 0 {idle} {iowait} 0 0 {steal} 0 0\n"
+
+
+def test_steal_is_that_of_the_named_cores_since_then(tmp_path):
+    then = core_times(
+        tmp_path, "cpu 9 9 9 9 9 9 9 9\n" + line(0, steal=50) + line(1, steal=200) + line(10, steal=7)
+    )
+    now = core_times(
+        tmp_path, "cpu 9 9 9 9 9 9 9 9\n" + line(0, steal=53) + line(1, steal=240) + line(10, steal=7)
+    )
     ticks_a_s = os.sysconf("SC_CLK_TCK")
-    assert read_steal_s([1], str(path)) == 200 / ticks_a_s
-    assert read_steal_s([0, 1], str(path)) == 250 / ticks_a_s
-    assert read_steal_s([10], str(path)) == 7 / ticks_a_s
+    assert now.stolen_s(then, [1]) == 40 / ticks_a_s
+    assert now.stolen_s(then, [0, 1]) == 43 / ticks_a_s
+    assert now.stolen_s(then, [10]) == 0
+
+
+def test_the_busiest_of_the_other_cores_counts_and_waiting_for_a_disk_is_idle(tmp_path):
+    then = core_times(tmp_path, line(0) + line(1) + line(2))
+    now = core_times(
+        tmp_path, line(0, user=100) + line(1, user=30, idle=60, iowait=10) + line(2, user=5, idle=95)
+    )
+    assert now.others_busy(then, [0]) == pytest.approx(0.3)
+    assert now.others_busy(then, [0, 1]) == pytest.approx(0.05)
+    assert now.others_busy(then, [1]) == 1.0
+    assert now.others_busy(then, [0, 1, 2]) is None
+    assert now.others_busy(now, [0]) is None, "no time has passed"
 
 
 @pytest.mark.parametrize(
     "text", ["", "cpu0 1 0 1 100\n", "cpu0 1 0 1 1 0 0 0 many\n", "cpu1 1 0 1 1 0 0 0 5\n"]
 )
-def test_steal_that_is_not_told_is_none(tmp_path, text):
-    path = tmp_path / "stat"
-    assert read_steal_s([0], str(path)) is None
-    path.write_text(text)
-    assert read_steal_s([0], str(path)) is None
+def test_what_is_not_told_of_the_cores_is_none(tmp_path, text):
+    absent, whole = CoreTimes(str(tmp_path / "absent")), core_times(tmp_path, line(0) + line(2))
+    for told in (absent, core_times(tmp_path, text)):
+        assert told.stolen_s(told, [0]) is None
+        assert told.stolen_s(whole, [0]) is None
+        assert told.others_busy(whole, [2]) is None

@@ -105,9 +105,10 @@ class TestEachRuntime:
         job = send_job(client, models, runtime)
         job["reference"] = recipe(job, [client.put(b"no model at all")])
         events, answer = client.run(job)
-        assert answer["kind"] == "worker-error" and "network" not in answer
-        assert len(answer["message"]) <= 2000
-        assert named(events, "measured", "refused") == []
+        assert (answer["type"], answer["measured"]) == ("result", 0), answer
+        (refused,) = named(events, "refused")
+        assert refused["network"] == 0 and refused["failure"]["kind"] == "worker-error"
+        assert len(refused["failure"]["message"]) <= 2000
         assert client.run(send_job(client, models, runtime))[1]["type"] == "result"
 
     def test_takes_one_thread_per_core_named(self, client, models, runtime):
@@ -329,9 +330,12 @@ class TestOddRuntimePackages:
             "raise RuntimeError('x' * 5000)\n"
         )
         client = odd_client("onnxruntime", text)
-        _, answer = client.run(send_job(client, models, "onnxruntime"))
-        assert answer["kind"] == "worker-error" and len(answer["message"]) <= 2000, answer
-        assert answer["stderr"].startswith("raw") and "on the way down" in answer["stderr"]
+        events, answer = client.run(send_job(client, models, "onnxruntime"))
+        assert (answer["type"], answer["measured"]) == ("result", 0), answer
+        (refused,) = named(events, "refused")
+        assert refused["failure"]["kind"] == "worker-error"
+        assert refused["failure"]["message"].startswith("RuntimeError: xxx")
+        assert len(refused["failure"]["message"]) <= 2000
 
     def test_one_that_leaves_without_a_word_is_an_error_with_its_status(self, odd_client, models):
         client = odd_client("onnxruntime", "import os\nos._exit(7)")

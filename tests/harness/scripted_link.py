@@ -180,7 +180,6 @@ class ScriptedLink:
         self.jobs.append(job)
         on_event({"event": "conditions", "conditions": COOL})
         on_event({"event": "started", "pid": 7})
-        on_event({"event": "loaded", "which": "reference", "load_ns": 1, "first_run_ns": 1})
         measured = 0
         run = Run()
         order, self.order = self.order or range(len(job["networks"])), None
@@ -194,6 +193,7 @@ class ScriptedLink:
                 failure = {"type": "error", "kind": "worker-error", "message": run.refusal}
                 on_event({"event": "refused", "network": number, "failure": failure})
                 continue
+            on_event({"event": "loaded", "which": "reference", "load_ns": 1, "first_run_ns": 1})
             for event in self._events(run, job, number):
                 on_event(event)
             measured += 1

@@ -105,8 +105,8 @@ REFUSED: Event = {
 
 
 def of_network(number: int) -> list[Event]:
-    """Return the events of a network of a job, the first of which are those of the reference."""
-    return [event | {"network": number} for event in EVENTS if "network" in event]
+    """Return the events of a later network of a job: the reference, loaded anew, and its own."""
+    return [EVENTS[2], *(event | {"network": number} for event in EVENTS if "network" in event)]
 
 
 class Clock:
@@ -184,10 +184,11 @@ def test_each_network_becomes_a_record_as_soon_as_it_is_measured() -> None:
     assert isinstance(first, SessionRecord) and first.session_id == "s0"
     assert under_way.add(REFUSED) == Refused(network=1, kind="worker-error", message="no such op")
     assert under_way.done == 2
-    *before, last = (under_way.add(event) for event in of_network(2))
+    anew = EVENTS[2] | {"load_ns": 99}
+    *before, last = (under_way.add(event) for event in [anew, *of_network(2)[1:]])
     assert before == [None] * len(before)
     assert isinstance(last, SessionRecord) and last.session_id == "s2"
-    assert last.reference_load_ns == 11, "the reference was loaded once"
+    assert (first.reference_load_ns, last.reference_load_ns) == (11, 99), "the reference was loaded anew"
     assert last.samples == (), "the sample was taken beside the first network"
     assert len(last.slices) == 2 and under_way.done == 3
 
@@ -197,6 +198,14 @@ def test_a_network_that_is_refused_in_the_middle_leaves_nothing_to_the_next() ->
     refused, record = results([*begun, *of_network(1)], networks=2)
     assert isinstance(refused, Refused) and isinstance(record, SessionRecord)
     assert len(record.slices) == 2 and record.samples == ()
+
+
+def test_the_reference_of_the_network_before_is_none_of_the_next() -> None:
+    under_way = builder(2)
+    for event in [*EVENTS, *of_network(1)[1:-1]]:
+        under_way.add(event)
+    with pytest.raises(LinkError, match="before it and the reference are loaded"):
+        under_way.add(MEASURED | {"network": 1})
 
 
 @pytest.mark.parametrize("missing", [2, 3, 5, 7, 8])

@@ -4,7 +4,7 @@
 
 For each runtime, with fragments in the cache:
 1. `harness measure --until mape=2%` from an empty store and `harness predict --output` of the table, timed as a user would; with
-   `--against`, the same two commands of that commit, before and after it in the same run.
+   `--against`, the same two commands of that commit in the same run.
 2. Random judges, each measured once in processes of their own, in the same store but after the table was written: errors of the
    table against them, and how many lie inside its 90 % intervals. They carry the noise of one quick session each,
    which stands beside: the same figures between two sessions of some of them.
@@ -32,7 +32,7 @@ from campaigns import run
 from machine import describe_machine
 
 from harness.campaign import Options
-from harness.commands.prediction import Measured, load_measured
+from harness.commands.prediction import Measured, SpaceTable, load_measured, predict_space
 from harness.levels import QUICK
 from harness.store import Store
 from search.latency.judging import Errors, judge, repeatability
@@ -75,17 +75,18 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for runtime in arguments.runtimes or ["onnxruntime", "tflite"]:
             print(f"\n{runtime}", flush=True)
-            olds_s = []
+            before_s = 0.0
             if arguments.against:
-                olds_s.append(from_nothing(folder, runtime, "before", commit=arguments.against)[0])
+                before_s, _ = from_nothing(folder, runtime, "before", commit=arguments.against)
             elapsed_s, table = from_nothing(folder, runtime, "table")
             if arguments.against:
-                olds_s.append(from_nothing(folder, runtime, "after", commit=arguments.against)[0])
-                print(f"as fast as {arguments.against}: {np.mean(olds_s) / elapsed_s:.1f} times")
+                print(f"as fast as {arguments.against}: {before_s / elapsed_s:.1f} times")
             store = Store(str(folder / f"{runtime}-table.sqlite"))
+            space = predict_space(store, store.configurations()[0])
             truth = judged(store, runtime, arguments.judges)
             print(HEADER)
             print_errors("the table against random judges", table, truth)
+            print(f"inside the 90 % intervals of their ratios: {inside(space, truth):.1%}")
             if arguments.busy:
                 with busy(arguments.core):
                     busy_s, beside = from_nothing(folder, runtime, "busy", "--cores", str(arguments.core))
@@ -185,7 +186,7 @@ def judged(store: Store, runtime: str, count: int) -> Measured:
 
 def print_errors(title: str, table: Table, truth: Measured) -> None:
     """Print how far a table is from the judges, after one common factor of the two reference latencies, and how they repeat."""
-    judges = {a.index for a in select_models(f"sample:{len(truth.indices)}@{JUDGES_SEED}", truth.config)}
+    judges = judges_of(truth)
     rows = [row for index, row in zip(truth.indices.tolist(), truth.rows, strict=True) if index in judges]
     measured = np.array([row.session_medians[0] for row in rows]) * truth.reference_ms
     predicted, low, high = np.array([table[row.architecture] for row in rows]).T
@@ -197,6 +198,19 @@ def print_errors(title: str, table: Table, truth: Measured) -> None:
     twice = [row.session_medians[:2] for row in rows if len(row.session_medians) > 1]
     first, second = zip(*twice, strict=True)
     print(f"{'two sessions of ' + str(len(twice)) + ' judges':<36}{_cells(repeatability(first, second))}")
+
+
+def judges_of(truth: Measured) -> set[int]:
+    """Return the indices of the judges among all that was measured."""
+    return {a.index for a in select_models(f"sample:{len(truth.indices)}@{JUDGES_SEED}", truth.config)}
+
+
+def inside(space: SpaceTable, truth: Measured) -> float:
+    """Return the share of judges whose ratio lies inside the interval that the table had for it, the reference left out."""
+    judges = judges_of(truth) - set(space.measured.indices.tolist())
+    rows = [(index, row.session_medians[0]) for index, row in zip(truth.indices.tolist(), truth.rows, strict=True)]
+    held = [space.prediction.low[i] <= ratio <= space.prediction.high[i] for i, ratio in rows if i in judges]
+    return float(np.mean(held))
 
 
 def transfer(prior: Measured, target: Measured) -> None:

@@ -47,7 +47,7 @@ QUICK = Level(
         warmup_max_s=1.0,
         warmup_stable_runs=8,
         max_s=2.0,
-        half_width=0.015,
+        half_width=0.02,
     ),
     at_once=40,
 )

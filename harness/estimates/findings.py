@@ -272,8 +272,15 @@ def _core_moved(sessions: Sequence[SessionRecord]) -> Finding | None:
 
 
 def _reference_drift(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -> list[Finding]:
-    """The sentinel: how the device's speed compares with that under which its reference latency was taken."""
-    shares = [reference_latency_ns(session) / reference.latency_ns - 1 for session in sessions]
+    """The sentinel: how the device's speed compares with that under which its reference latency was taken.
+
+    Not of sessions whose caches were shared: `_shared_caches` tells of them, and pairing does not cancel that.
+    """
+    shares = [
+        reference_latency_ns(session) / reference.latency_ns - 1
+        for session in sessions
+        if not shared_caches_doubt(session, reference)
+    ]
     slower = [share for share in shares if share > REFERENCE_SHARE]
     faster = [share for share in shares if share < -REFERENCE_SHARE]
     found = []

@@ -85,7 +85,7 @@ def test_the_sidecar_says_under_what_conditions_and_by_which_versions(sidecar: d
     assert (sidecar["device"], sidecar["harness"], sidecar["version"]) == ("made-up", __version__, 1)
     assert sidecar["configuration"]["id"] == MANY.digest
     assert sidecar["configuration"]["runtime_version"] == "1.0"
-    assert sidecar["reference_s"] == pytest.approx(0.005)
+    assert sidecar["reference_s"] == pytest.approx(0.005, rel=0.002), "pooled from sessions that scatter"
     assert sidecar["conditions"]["governors"] == {"0": "performance"}
     assert sidecar["agent"] == "a" * 64
     assert sidecar["prediction"]["measured_networks"] == 60

@@ -208,7 +208,7 @@ def test_segments_of_grade_d_are_no_segments(bad_segments: Path) -> None:
         ("predict", *DEVICE),
         ("audit", *DEVICE),
         ("search", "-a", "synthetic", *DEVICE),
-        ("search", "compare", "-a", "synthetic", *DEVICE, "--max-latency", "9ms"),
+        ("search", "compare", "-a", "synthetic", *DEVICE, "--max-latency", "12ms"),
         ("report", "-a", "synthetic", *DEVICE, "-o", "{}/page.html"),
         ("dataset", "write", *DEVICE, "-o", "{}"),
         ("dataset", "write", *DEVICE, "-o", "{}", "--measured-only"),

@@ -85,7 +85,9 @@ class Script:
                     seed=len(self.asked),
                 )
             for extra in range(2):  # as a campaign does, too: some networks in each of three workers
-                add_sessions(self.store, networks[:4], scatter=self.scatter, seed=100 + extra)
+                add_sessions(
+                    self.store, networks[:4], scatter=self.scatter, twist=self.twist, seed=100 + extra
+                )
         outcome = Outcome(device="made-up", uses=[use(MANY)])
         if self.error is not None and len(self.asked) == self.last:
             outcome.error = self.error

@@ -26,21 +26,14 @@ TURN_MS = (2.7, 3.2)  # of either thread
 REFILL_MS = 0.15  # what cold caches cost after each turn of the other
 NOISE = 0.01  # of a run, to the slow side
 PROCESS_SD = 0.004
-COLD_SHARES = (
-    (0.08, 0.15),
-    (0.05, 0.10),
-)  # how much longer the first and second run after a switch take (TFLite)
+# How much longer the first and second run after a switch take (TFLite).
+COLD_SHARES = ((0.08, 0.15), (0.05, 0.10))
 COLD_WORK_MS = REFERENCE_MS  # a longer run has filled the caches by then
-IS_NETWORK = (
-    False,
-    False,
-    *(True,) * 6,
-    False,
-    False,
-)  # the runs of a slice; it begins with the last slice's model
+# The runs of a slice, which begins with the model of the last one's end.
+IS_NETWORK = (False, False, *(True,) * 6, False, False)
 AFTER_SWITCH = (2, 3, 0, 1, 2, 3, 4, 5, 0, 1)
 SLICES = 20
-LONG_SESSION = 40  # slices: among other programs a session goes on until it has enough clean ones, or to its cap
+LONG_SESSION = 60  # slices: beside a busy program a session goes on until it has enough clean ones
 MIN_SAMPLE_MS = 1.0
 
 Busy = Callable[[float], bool]  # whether the other program wants the core, by the time in ms
@@ -210,7 +203,9 @@ def test_runs_right_after_a_switch_would_make_ratios_too_low_beside_a_busy_progr
 ) -> None:
     def found() -> list[Told]:
         rng = np.random.default_rng(7)
-        every = [told(rng, network_ms, often, LONG_SESSION) for network_ms in networks_ms(rng, 60, longest=40)]
+        every = [
+            told(rng, network_ms, often, LONG_SESSION) for network_ms in networks_ms(rng, 60, longest=40)
+        ]
         return [one for one in every if one and one.letter != "D"]
 
     kept = found()
@@ -226,10 +221,10 @@ def test_runs_right_after_a_switch_would_make_ratios_too_low_beside_a_busy_progr
 @pytest.mark.parametrize("busy", [now_and_then, often])
 def test_a_network_of_60_ms_is_corrected_where_none_of_its_runs_is_clean(busy: Busy) -> None:
     rng = np.random.default_rng(5)
-    one = session(rng, 60.0, busy, LONG_SESSION)
+    one = session(rng, 60.0, busy, 40)
     assert not is_contended(one)
     assert any(piece.corrected for piece in clean_slices(one)) == (busy is often)
-    found = [told(rng, 60.0, busy, LONG_SESSION) for _ in range(20)]
+    found = [told(rng, 60.0, busy, 40) for _ in range(20)]
     assert None not in found
     assert np.mean([one.covered for one in found if one]) >= 0.9
     assert not any(one and one.letter in "AB" and abs(one.error) > 0.03 for one in found)

@@ -13,6 +13,7 @@ from made_records import CONFIGURATION, SESSIONS, make_session, make_slice, with
 
 from harness.estimates.estimate import estimate, scatter_of
 from harness.estimates.findings import KINDS, Finding, check_network, grade
+from harness.estimates.reference import shared_caches_doubt
 from harness.records import ReferenceLatency, SessionRecord
 
 REFERENCE_NS = 10_000_000
@@ -66,9 +67,9 @@ def waiting(session: SessionRecord, share: float, every: int = 1) -> SessionReco
     return replace(session, slices=tuple(slices))
 
 
-def scheduled(**known: Any) -> SessionRecord:
+def scheduled(*, reference_ns: int = REFERENCE_NS, **known: Any) -> SessionRecord:
     """Return a session of which this is known, too, of its cores."""
-    return session_of(scheduling={"delay_source": "schedstat"} | known)
+    return session_of(reference_ns=reference_ns, scheduling={"delay_source": "schedstat"} | known)
 
 
 THROTTLED_SAMPLE = {"at_ns": 0, "throttled": 0x5}
@@ -83,7 +84,10 @@ CASES: dict[str, tuple[Callable[[], SessionRecord], list[str]]] = {
     ),
     "contention-unknown": (lambda: without_waits(session_of()), ["1 of 2 sessions"]),
     "quota": (lambda: scheduled(quota_cores=0.5), ["0.5 cores for 2 threads", "not another program's"]),
-    "shared-caches": (lambda: scheduled(memory_slowdown=0.08), ["8% slower", "2.4%"]),
+    "shared-caches": (
+        lambda: scheduled(others_busy=0.4, reference_ns=10_400_000),
+        ["40% busy", "4.0% slower", "by 0.8%", "1 of 2 sessions"],
+    ),
     "core-moved": (lambda: scheduled(cores=[6, 7]), ["core 6,7, not on 4,5"]),
     "reference-drift": (lambda: session_of(reference_ns=11_000_000), ["10.0% slower", "shown up to 30%"]),
     "imprecise": (
@@ -135,7 +139,8 @@ def test_every_kind_has_its_case() -> None:
         waiting(session_of(), 0.5, every=40),
         session_of(loop_s=2.0, scheduling={"delay_source": "schedstat", "steal_s": 0.039}),
         scheduled(quota_cores=2.0),
-        scheduled(memory_slowdown=0.019),
+        scheduled(others_busy=0.9, reference_ns=10_290_000),
+        scheduled(others_busy=0.2, reference_ns=10_290_000),
         scheduled(cores=[4]),
         session_of(conditions_after={"pinned": True}),
         session_of(conditions_before={"battery": {"status": "Charging"}}),
@@ -240,15 +245,21 @@ def test_what_a_quota_takes_is_not_called_another_program() -> None:
 
 
 @pytest.mark.parametrize(
-    ("slowdown", "cap", "doubt"), [(0.05, "B", 0.015), (0.1, "B", 0.03), (0.2, "C", 0.06)]
+    ("busy", "slower", "cap", "doubt"),
+    [(0.21, 0.05, "B", 0.016), (0.9, 0.06, "B", 0.024), (0.9, 0.10, "C", 0.056)],
 )
-def test_slow_memory_widens_the_interval_and_leaves_no_a(slowdown: float, cap: str, doubt: float) -> None:
-    slow, quiet = scheduled(memory_slowdown=slowdown), session_of()
-    (found,) = findings_of(slow, slow)
-    assert (found.kind, found.cap) == ("shared-caches", cap)
-    (low, high), (narrow_low, narrow_high) = estimate([slow]).interval, estimate([quiet]).interval  # type: ignore[misc]
-    assert low == pytest.approx(narrow_low / (1 + doubt))
-    assert high == pytest.approx(narrow_high * (1 + doubt))
+def test_a_reference_that_is_slow_beside_busy_cores_is_doubted_in_proportion(
+    busy: float, slower: float, cap: str, doubt: float
+) -> None:
+    slow = scheduled(others_busy=busy, reference_ns=round(REFERENCE_NS * (1 + slower)))
+    found = {finding.kind: finding for finding in findings_of(slow, slow)}
+    assert found["shared-caches"].cap == cap
+    assert shared_caches_doubt(slow, REFERENCE) == pytest.approx(doubt)
+
+
+def test_a_reference_that_is_slow_beside_idle_cores_is_the_clock_of_both() -> None:
+    for others in ({"others_busy": 0.2}, {}):
+        assert shared_caches_doubt(scheduled(**others, reference_ns=REFERENCE_NS * 2), REFERENCE) == 0
 
 
 def test_a_drift_beyond_what_was_shown_is_never_said_to_cancel() -> None:

@@ -208,7 +208,9 @@ def judges_of(truth: Measured) -> set[int]:
 def inside(space: SpaceTable, truth: Measured) -> float:
     """Return the share of judges whose ratio lies inside the interval that the table had for it, the reference left out."""
     judges = judges_of(truth) - set(space.measured.indices.tolist())
-    rows = [(index, row.session_medians[0]) for index, row in zip(truth.indices.tolist(), truth.rows, strict=True)]
+    rows = [
+        (index, row.session_medians[0]) for index, row in zip(truth.indices.tolist(), truth.rows, strict=True)
+    ]
     held = [space.prediction.low[i] <= ratio <= space.prediction.high[i] for i, ratio in rows if i in judges]
     return float(np.mean(held))
 

@@ -51,7 +51,7 @@ QUICK = Level(
     ),
     at_once=40,
 )
-# Processes differ by 0.5 to 1.2 %: a session that knows its own ratio to 1 % tells as much of three as one that knows it to 0.5 %.
+# Processes differ by 0.5 to 1.2 %: of three, sessions that know their own ratio to 1 % tell as much as longer ones.
 SCREEN = Level(name="screen", sessions=3, plan=Plan(half_width=0.01, max_s=6.0), has_quick_start=True)
 FINAL = Level(name="final", sessions=5, plan=Plan(max_s=150.0))
 LEVELS = {level.name: level for level in (QUICK, SCREEN, FINAL)}

@@ -30,8 +30,13 @@ BLOCK_DRAWS = 200
 # What the quiet level does from one visit of a device to another: where memory lies, what else is installed and warm, which host
 # a virtual machine is on. Learned from a store that holds several visits; this stands for some of them before.
 VISIT_GAP_S = 1800.0
-VISIT_SD = 0.007
 VISIT_PRIOR = 4  # visits that the default counts for
+# The default: a device that is restless within a visit differs between visits, too. A virtual machine whose blocks scattered by 2
+# to 5.5 % had quiet levels that differed by 1.5 (ONNX Runtime) and 2.2 % (TFLite) within two hours: about half as much.
+VISIT_SHARE = 0.5
+VISIT_SD = 0.005  # at least
+UNKNOWN_SD = 0.02  # of a visit too short to show how restless the device is
+FEWEST_BLOCKS = 3
 # Two calibrations of before, each the quietest of three sessions, differed by 2.4 and 3.4 %.
 CALIBRATION_SD = 0.02
 OTHERS_SHARE = 0.2  # of the time of another core: less are the daemons of a quiet machine, and harness itself
@@ -102,7 +107,8 @@ def pool_reference(levels: Sequence[Level]) -> tuple[float, float]:
         for _ in range(BLOCK_DRAWS)
     ]
     within = max(float(np.std(draws)), BLOCK_SD / len(blocks))
-    between = _visit_sd([_quiet(logs[np.concatenate(visit)]) - log(pooled_ns) for visit in visits])
+    deviations = [_quiet(logs[np.concatenate(visit)]) - log(pooled_ns) for visit in visits]
+    between = _visit_sd(deviations, _restlessness([[logs[block] for block in visit] for visit in visits]))
     return pooled_ns, hypot(within, between / sqrt(len(visits)))
 
 
@@ -125,8 +131,19 @@ def _cut(times_s: Sequence[float]) -> list[list[Places]]:
     ]
 
 
-def _visit_sd(deviations: Sequence[float]) -> float:
+def _restlessness(visits: Sequence[Sequence[Values]]) -> float:
+    """Return what visits are expected to differ by, from how the blocks of each differ, given as logarithms of levels."""
+    known = [
+        np.array([np.median(block) for block in visit]) for visit in visits if len(visit) >= FEWEST_BLOCKS
+    ]
+    if not known:
+        return UNKNOWN_SD
+    squares = sum(float(np.square(each - each.mean()).sum()) for each in known)
+    return max(VISIT_SHARE * sqrt(squares / sum(len(each) - 1 for each in known)), VISIT_SD)
+
+
+def _visit_sd(deviations: Sequence[float], default: float) -> float:
     """Return the standard deviation of visits, moderated by the default; a visit that was busy all along counts as far off."""
     df = len(deviations) - 1
-    squares = [min(abs(one), 3 * VISIT_SD) ** 2 for one in deviations] if df else []
-    return sqrt((VISIT_PRIOR * VISIT_SD**2 + sum(squares)) / (VISIT_PRIOR + df))
+    squares = [min(abs(one), 3 * default) ** 2 for one in deviations] if df else []
+    return sqrt((VISIT_PRIOR * default**2 + sum(squares)) / (VISIT_PRIOR + df))

@@ -185,9 +185,9 @@ class _Run:
                 raise
             outcome.error = error
             ending = f"stopped: {error}"
-        if self._measuring is None:
+        if not outcome.campaign_id:
             return
-        outcome.redone = self._measuring.redone
+        outcome.redone = self._measuring.redone if self._measuring is not None else 0
         try:
             self._store.finish_campaign(outcome.campaign_id, now_utc(), ending)
         except StoreError as error:

@@ -12,12 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from harness.errors import StoreError
-from harness.estimates.reference import Level, calibration_sd, pool_reference, reference_level_ns
 from harness.records import Configuration, Failure, ReferenceLatency, SessionRecord
 from harness.store.digests import sessions_digest
 from harness.store.raw import pack_raw, unpack_raw
@@ -29,6 +28,9 @@ from harness.store.tables import (
     REFERENCE_LATENCIES,
     SESSIONS,
 )
+
+if TYPE_CHECKING:
+    from harness.estimates.reference import Level
 
 VERSION = "0003"  # of the schema: the newest of migrations/versions
 BUSY_TIMEOUT_S = 30.0
@@ -205,6 +207,8 @@ class Store:
         with self._begin() as connection:
             rows = connection.execute(query).all()
             starts = [row[0] for row in connection.execute(marks)]
+        from harness.estimates.reference import Level  # late: it loads numpy
+
         levels = [Level(latency_ns=row[0], started_utc=row[1], process=row[2] or "") for row in rows]
         for start in starts:
             if later := [level for level in levels if level.started_utc >= start]:
@@ -216,6 +220,8 @@ class Store:
 
         Of a store that older versions wrote, and nothing since: the one that they measured last.
         """
+        from harness.estimates.reference import calibration_sd, pool_reference  # late: it loads numpy
+
         levels = self.reference_levels(configuration)
         if levels:
             latency_ns, sd = pool_reference(levels)
@@ -360,6 +366,8 @@ def _configuration_id(connection: sa.Connection, configuration: Configuration) -
 
 def _insert_session(connection: sa.Connection, session: SessionRecord) -> None:
     configuration_id = _configuration_id(connection, session.configuration)
+    from harness.estimates.reference import reference_level_ns  # late: it loads numpy
+
     columns = {column.name for column in SESSIONS.columns}
     values = {key: value for key, value in _shallow(session).items() if key in columns}
     connection.execute(

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from harness.estimates.latency import Latency
+if TYPE_CHECKING:
+    from harness.estimates.latency import Latency
+
 
 DOUBTFUL = "D"
 NAMED = 3  # of the rows left out; the rest are counted

@@ -275,19 +275,17 @@ class _Run:
         self._failed_in_a_row = 0
 
     def _take(self, unit: Unit, result: Result) -> None:
-        """Store a result, count it and tell of it."""
+        """Store a result, then count it and tell of it: what is not stored was not measured."""
         name = self._outcome.device
-        text = ""
-        if isinstance(result, Failure):
-            text = f"failed: {result.message}"
-        else:
-            self._outcome.measured += 1
-            self._outcome.loop_s += result.loop_s
-        self._observer.advance(name, text)
-        self._observer.state(name, f"{unit.use.configuration.runtime} {unit.model.architecture}")
         self._keep(unit, result)
-        if isinstance(result, SessionRecord):
-            self._watch_reference(unit.use, result)
+        if isinstance(result, Failure):
+            self._observer.advance(name, f"failed: {result.message}")
+            return
+        self._outcome.measured += 1
+        self._outcome.loop_s += result.loop_s
+        self._observer.advance(name, "")
+        self._observer.state(name, f"{unit.use.configuration.runtime} {unit.model.architecture}")
+        self._watch_reference(unit.use, result)
 
     def _watch_reference(self, use: Use, session: SessionRecord) -> None:
         """Look anew at the device when the reference runs far off its latency."""

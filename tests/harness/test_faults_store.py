@@ -22,7 +22,7 @@ from harness.store import Store
 
 @dataclass(frozen=True)
 class Ground:
-    """A device that holds agent and weights, and a store that holds its calibration."""
+    """A device that holds agent and weights, and a store that holds a session of it."""
 
     device: LocalDevice
     store: Path
@@ -39,7 +39,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
 
 
 def before_second(action: Callable[[], object]) -> Watcher:
-    """Return an observer that acts when the second network is about to be measured."""
+    """Return an observer that acts when the first network is stored and the second is being measured."""
     watcher = Watcher()
 
     def on_state(text: str) -> None:
@@ -75,7 +75,7 @@ def test_a_store_that_another_program_holds_ends_the_campaign_with_its_remedy(
     assert (outcome.error.exit_status, outcome.measured) == (2, 1)
     other.execute("rollback")
     other.close()
-    assert_whole(path, 3)
+    assert_whole(path, 2)
     store.close()
 
 
@@ -88,7 +88,7 @@ def test_a_full_disk_ends_the_campaign_and_nothing_is_half_written(ground: Groun
         assert "disk full" in str(outcome.error)
         assert outcome.measured == 1
         disk.free()
-        assert_whole(path, 3)
+        assert_whole(path, 2)
         outcome = measure(ground.device, store)
         assert (outcome.measured, outcome.reused, outcome.error) == (1, 1, None)
         store.close()

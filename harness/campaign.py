@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
@@ -161,7 +162,7 @@ class _Run:
         self._outcome, self._options, self._rng = outcome, options, rng
         self._cancel, self._conditions = cancel, conditions
         self._measuring: Measuring | None = None
-        self._failed_in_a_row = 0
+        self._failed_in_a_row: Counter[str] = Counter()  # by configuration
         self._references_ns: dict[str, float] = {}  # by configuration, as the campaign first knew them
 
     def measure(self, uses: Iterable[Use]) -> None:
@@ -239,7 +240,6 @@ class _Run:
             return
         one = rounds.pop(0)
         measuring = self._start(one.use)
-        self._failed_in_a_row = 0
         try:
             for batch in one.batches:
                 measuring.measure(batch, one.plan, self._take)
@@ -259,11 +259,12 @@ class _Run:
 
     def _keep(self, unit: Unit, result: Result) -> None:
         """Store what was measured or failed. Raises: GivenUp when everything fails."""
+        key = unit.use.configuration.digest
         if isinstance(result, Failure):
             self._store.add_failure(result)
             self._outcome.failures.append(result)
-            self._failed_in_a_row += 1
-            if self._failed_in_a_row >= CONSECUTIVE_FAILURES:
+            self._failed_in_a_row[key] += 1
+            if self._failed_in_a_row[key] >= CONSECUTIVE_FAILURES:
                 name = self._outcome.device
                 raise GivenUp(
                     f"device {name!r}: {CONSECUTIVE_FAILURES} networks failed in a row in "
@@ -272,7 +273,7 @@ class _Run:
                 )
             return
         self._store.add_session(result)
-        self._failed_in_a_row = 0
+        self._failed_in_a_row[key] = 0
 
     def _take(self, unit: Unit, result: Result) -> None:
         """Store a result, then count it and tell of it: what is not stored was not measured."""

@@ -51,8 +51,13 @@ QUICK = Level(
     ),
     at_once=40,
 )
-# Processes differ by 0.5 to 1.2 %: of three, sessions that know their own ratio to 1 % tell as much as longer ones.
-SCREEN = Level(name="screen", sessions=3, plan=Plan(half_width=0.01, max_s=6.0), has_quick_start=True)
+# Processes differ by 0.5 to 1.2 %: three that know their own ratio to 1.5 % tell about as much as three longer ones.
+SCREEN = Level(
+    name="screen",
+    sessions=3,
+    plan=Plan(warmup_max_s=2.0, half_width=0.015, max_s=3.0),
+    has_quick_start=True,
+)
 FINAL = Level(name="final", sessions=5, plan=Plan(max_s=150.0))
 LEVELS = {level.name: level for level in (QUICK, SCREEN, FINAL)}
 

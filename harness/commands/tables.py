@@ -115,8 +115,9 @@ def _print_findings(rows: Sequence[Latency]) -> None:
     for kind, found in sorted(kinds.items(), key=lambda item: -len(item[1])):
         row, finding = found[0]
         networks = "network" if len(rows) == 1 else "networks"
+        count = len({id(row) for row, _ in found})  # one may be slower here and faster there
         typer.echo(
-            f"{kind}: {len(found)} of {len(rows)} {networks}, e.g. {row.architecture}: {finding.message}; "
+            f"{kind}: {count} of {len(rows)} {networks}, e.g. {row.architecture}: {finding.message}; "
             f"{finding.remedy}",
             err=True,
         )

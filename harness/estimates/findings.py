@@ -50,7 +50,9 @@ Grade = Literal["A", "B", "C", "D"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 REFERENCE_SHARE = 0.03  # the sentinel: the reference so far off its latency
-PAIRED_SHARE = 0.3  # up to here paired timing was shown to cancel what slows reference and network alike
+# Pairing cancels what slows reference and network alike. In ONNX Runtime ratios moved by a quarter of what the reference slowed,
+# at most: 2.5 % at a tenth, which B still allows. In TFLite they moved by more, so beyond a tenth nothing is better than C.
+PAIRED_SHARE = 0.1
 MODES_APART = 0.01  # modes nearer to each other than that are within what an interval allows
 DRIFT_SHARE = 0.01  # within one session; and
 DRIFT_P = 0.001  # so seldom chance: neighbouring slices are not quite independent
@@ -310,12 +312,12 @@ def _reference_drift(sessions: Sequence[SessionRecord], reference: ReferenceLate
 
 def _what_pairing_does(share: float) -> str:
     if share < PAIRED_SHARE:
-        return f"paired timing cancels this, shown up to {PAIRED_SHARE:.0%} in docs/performance.md"
-    return f"that paired timing cancels so much was never shown (up to {PAIRED_SHARE:.0%} it was)"
+        return "paired timing cancels what slows both alike, not what slows one of them more"
+    return f"over {PAIRED_SHARE:.0%}, ratios were seen to move by several percent"
 
 
 def _drift_cap(share: float) -> Grade:
-    return "A" if share < PAIRED_SHARE else "C"
+    return "B" if share <= PAIRED_SHARE else "C"
 
 
 def _one_session(summary: Estimate) -> Finding | None:

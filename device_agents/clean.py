@@ -31,12 +31,27 @@ class CleanRuns:
         self._loops = {"network": network_loops, "reference": reference_loops}
         self._baseline_ns = {"network": network_baseline_ns, "reference": reference_baseline_ns}
         self._was_disturbed = False
+        self._pending: Runs | None = None
 
-    def ratio(self, times: dict[str, Any]) -> float | None:
-        """Return a slice's ratio; None without a clean run of both. Slices are given in the order in which they ran."""
+    def add(self, times: dict[str, Any]) -> float | None:
+        """Take the next slice and return the ratio of the one before it: the reference's runs after its network begin this one.
+
+        None of the first slice, and where the slice before lacks a clean run of either model.
+        """
+        runs, pending = self._runs(times), self._pending
+        self._pending = runs
+        if pending is None:
+            return None
+        if pending.ends_cold and runs.ends_cold:
+            pending.reference.extend(runs.reference[:1])
+        network, reference = mean_fastest(pending.network), mean_fastest(pending.reference)
+        return network / reference if network and reference else None
+
+    def _runs(self, times: dict[str, Any]) -> Runs:
+        """Return the runs of a slice that may be samples, in ns a loop."""
         first = len(times["reference_before_ns"])
         last = first + 1 + len(times["network_ns"])
-        places = warm_places(times)
+        network, reference = warm_places(times)
         runs_ns = [
             *times["reference_before_ns"],
             times["after_switch_ns"],
@@ -45,39 +60,65 @@ class CleanRuns:
         ]
         nothing = [0] * len(runs_ns)
         delays_ns, gaps_ns = times.get("delays_ns") or nothing, times.get("gaps_ns") or nothing
-        clean: dict[str, list[float]] = {"network": [], "reference": []}
-        corrected: dict[str, list[float]] = {"network": [], "reference": []}
+        clean: dict[int, float] = {}
+        corrected: dict[int, float] = {}
         for place, run_ns in enumerate(runs_ns):
             which = "network" if first <= place < last else "reference"
             delay_ns = max(0, delays_ns[place] - self._baseline_ns[which])
             is_disturbed = delay_ns > DISTURBED_SHARE * run_ns
-            is_cold = self._was_disturbed or gaps_ns[place] > COLD_GAP_NS
-            if place in places:
-                if not is_disturbed and not is_cold:
-                    clean[which].append(run_ns / self._loops[which])
-                elif run_ns - delay_ns >= LONG_RUN_NS:
-                    corrected[which].append((run_ns - delay_ns) / self._loops[which])
+            if not is_disturbed and not self._was_disturbed and gaps_ns[place] <= COLD_GAP_NS:
+                clean[place] = run_ns / self._loops[which]
+            elif run_ns - delay_ns >= LONG_RUN_NS:
+                corrected[place] = (run_ns - delay_ns) / self._loops[which]
             self._was_disturbed = is_disturbed
-        network = clean["network"] or corrected["network"]
-        reference = clean["reference"] or corrected["reference"]
-        return min(network) / min(reference) if network and reference else None
+        return Runs(pick(network, clean, corrected), pick(reference, clean, corrected), ends_cold(times))
 
 
-def warm_places(times: dict[str, Any]) -> set[int]:
+class Runs:
+    """The runs of a slice that are samples, in ns a loop: the network's in two halves, the reference's on each side of it."""
+
+    def __init__(self, network: list[list[float]], reference: list[list[float]], ends_cold: bool) -> None:
+        self.network, self.reference, self.ends_cold = network, reference, ends_cold
+
+
+def pick(
+    groups: tuple[range, range], clean: dict[int, float], corrected: dict[int, float]
+) -> list[list[float]]:
+    """Return the runs at the places of each group: the clean ones, or where no group has any, those that were corrected."""
+    found = [
+        [runs[place] for place in places if place in runs] for runs in (clean, corrected) for places in groups
+    ]
+    return found[:2] if any(found[:2]) else found[2:]
+
+
+def mean_fastest(groups: list[list[float]]) -> float:
+    """Return the mean over groups of the fastest run in each; 0 without a run."""
+    fastest = [min(group) for group in groups if group]
+    return sum(fastest) / len(fastest) if fastest else 0.0
+
+
+def ends_cold(times: dict[str, Any]) -> bool:
+    """Tell whether only the reference's runs before the network are warm in a slice: those after it follow the switch."""
+    before_ns = times["reference_before_ns"]
+    count = len(before_ns) + len(times["reference_after_ns"])
+    return bool(before_ns) and count > COLD_RUNS and min(before_ns) < LONG_RUN_NS
+
+
+def warm_places(times: dict[str, Any]) -> tuple[tuple[range, range], tuple[range, range]]:
     """Return the places of a slice's runs at which a model has its own caches again, from the third run after a switch on.
 
-    The reference's first runs of a slice follow the last ones of the slice before. Slices too short for any, and long runs, which
-    fill the caches at their beginning, have all places but that of the switch.
+    Of the network in two halves, and of the reference before and after it. The reference's first runs of a slice follow the last
+    ones of the slice before. Slices too short for any, and long runs, which fill the caches at their beginning, have all places
+    but that of the switch.
     """
-    before_ns, network_ns = times["reference_before_ns"], times["network_ns"]
-    begin = len(before_ns)
+    network_ns = times["network_ns"]
+    begin = len(times["reference_before_ns"])
     end = begin + 1 + len(network_ns)
-    count = end + len(times["reference_after_ns"])
     is_cut = end - begin > COLD_RUNS and min(network_ns) < LONG_RUN_NS
-    places = {*range(begin), *range(begin + (COLD_RUNS if is_cut else 1), end)}
-    if not before_ns or begin + count - end <= COLD_RUNS or min(before_ns) >= LONG_RUN_NS:
-        places.update(range(end, count))
-    return places
+    network = range(begin + (COLD_RUNS if is_cut else 1), end)
+    half = len(network) // 2
+    after = 0 if ends_cold(times) else len(times["reference_after_ns"])
+    return (network[:half], network[half:]), (range(begin), range(end, end + after))
 
 
 def baseline_ns(delays_ns: list[int], run_ns: int) -> int:

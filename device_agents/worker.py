@@ -236,7 +236,11 @@ class Session:
             )
             self._reporter.add_slice(dict(times, event="slice", network=number, index=index))
             index += 1
-            stop = rule.add(clean.ratio(times), (perf_counter_ns() - start_ns) / NS_PER_S)
+            ratio, elapsed_s = clean.add(times), (perf_counter_ns() - start_ns) / NS_PER_S
+            if index > 1:
+                stop = rule.add(ratio, elapsed_s)
+            else:  # a slice's ratio is known with the next one
+                stop = "cap" if elapsed_s >= self._plan.max_s else None
             if stop is not None:
                 return index, stop
 

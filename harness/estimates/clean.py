@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from math import comb
 from operator import truediv
 from statistics import fmean, median
@@ -166,12 +167,12 @@ class _Same:
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
-    """The runs of the network or of the reference in one slice: times, waits beyond the baseline, which are clean; per run."""
+class _Runs:
+    """Some runs of one model in a row that may be samples: times, waits beyond the baseline, which are clean; per run."""
 
-    times_ns: Sequence[int]
-    excess_ns: Sequence[float] = ()
-    clean: Sequence[bool] = ()
+    times_ns: Sequence[float]
+    excess_ns: Sequence[float]
+    clean: Sequence[bool]
 
     @property
     def clean_ns(self) -> Sequence[float]:
@@ -181,151 +182,161 @@ class _Side:
     def own_ns(self) -> Sequence[float]:
         return [ns - excess for ns, excess in zip(self.times_ns, self.excess_ns, strict=True)]
 
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """The runs of network or reference in one slice: the network's in two halves, the reference's on either side of it."""
+
+    groups: Sequence[_Runs]
+
+    @property
+    def is_clean(self) -> bool:
+        return any(any(group.clean) for group in self.groups)
+
     @property
     def is_long(self) -> bool:
-        return min(self.own_ns) >= LONG_RUN_NS
+        return min(min(group.own_ns) for group in self.groups) >= LONG_RUN_NS
+
+    def own(self) -> _Model:
+        """Return the same runs less what they waited, as if clean."""
+        return _Model([_Runs(g.own_ns, g.excess_ns, [True] * len(g.clean)) for g in self.groups])
 
 
 @lru_cache(maxsize=CACHED)
 def _seen(key: _Same) -> tuple[tuple[CleanSlice, ...], Contention]:
     """Return the clean slices of a session and what it knows of other programs."""
     session = key.session
-    if not is_known(session):
-        whole = tuple(
-            _whole_slice(
-                session, index, piece.network_ns, (*piece.reference_before_ns, *piece.reference_after_ns)
-            )
-            for index, piece in enumerate(session.slices)
-        )
-        return whole, Contention(
-            known=False,
-            disturbed_share=0.0,
-            waited_share=waited_share_of(session),
-            clean_slices=len(whole),
-            slices=len(whole),
-        )
-    sides = list(_sides(session))
+    models = list(_models(session))
+    every = [group for both in models for model in both for group in model.groups]
+    models = _bracketed(session, models)
     found = [
-        _clean_slice(
-            session,
-            index,
-            network.clean_ns,
-            reference.clean_ns,
-            is_whole=all(network.clean) and all(reference.clean),
-        )
-        for index, (network, reference) in enumerate(sides)
-        if any(network.clean) and any(reference.clean)
+        _clean_slice(session, index, *both)
+        for index, both in enumerate(models)
+        if all(model.is_clean for model in both)
     ]
     if len(found) < _enough(session):
         found += [
             _corrected_slice(session, index, *both)
-            for index, both in enumerate(sides)
-            if not all(any(side.clean) for side in both)
-            and all(any(side.clean) or side.is_long for side in both)
+            for index, both in enumerate(models)
+            if not all(model.is_clean for model in both)
+            and all(model.is_clean or model.is_long for model in both)
         ]
         found.sort(key=lambda piece: piece.index)
-    every = [side for both in sides for side in both]
-    times_ns = [ns for side in every for ns in side.times_ns]
-    excess_ns = [ns for side in every for ns in side.excess_ns]
+    times_ns = [ns for group in every for ns in group.times_ns]
+    excess_ns = [ns for group in every for ns in group.excess_ns]
+    known = is_known(session)
     return tuple(found), Contention(
-        known=True,
+        known=known,
         disturbed_share=fmean(map(_is_disturbed, times_ns, excess_ns)),
-        waited_share=sum(excess_ns) / sum(times_ns),
+        waited_share=sum(excess_ns) / sum(times_ns) if known else waited_share_of(session),
         clean_slices=len(found),
         slices=len(session.slices),
     )
 
 
-def _sides(session: SessionRecord) -> Iterator[tuple[_Side, _Side]]:
-    """Yield the runs of each slice that may be samples, of network and reference."""
-    base_ns = _baseline(session)
+def _models(session: SessionRecord) -> Iterator[tuple[_Model, _Model]]:
+    """Yield of each slice the network's and the reference's runs that may be samples; all clean where a session does not know."""
+    known, base_ns = is_known(session), _baseline(session)
     is_cold = False  # the warm-up went before
     for piece in session.slices:
         begin = len(piece.reference_before_ns)
         end = begin + 1 + len(piece.network_ns)
         times_ns, excesses_ns, clean = piece.runs_ns, [], []
-        gaps_ns = piece.gaps_ns or (0,) * len(times_ns)
-        for place, (time_ns, delay_ns, gap_ns) in enumerate(
-            zip(times_ns, piece.delays_ns, gaps_ns, strict=True)
-        ):
+        nothing = (0,) * len(times_ns)
+        delays_ns, gaps_ns = (piece.delays_ns, piece.gaps_ns or nothing) if known else (nothing, nothing)
+        for place, (time_ns, delay_ns, gap_ns) in enumerate(zip(times_ns, delays_ns, gaps_ns, strict=True)):
             excess_ns = min(max(delay_ns - base_ns[begin <= place < end], 0.0), time_ns - 1)
             is_disturbed = _is_disturbed(time_ns, excess_ns)
             excesses_ns.append(excess_ns)
             clean.append(not (is_disturbed or is_cold or gap_ns > COLD_GAP_NS))
             is_cold = is_disturbed
         network, reference = (
-            _Side(
-                [times_ns[place] for place in places],
-                [excesses_ns[place] for place in places],
-                [clean[place] for place in places],
+            _Model(
+                [
+                    _Runs(
+                        [times_ns[place] for place in places],
+                        [excesses_ns[place] for place in places],
+                        [clean[place] for place in places],
+                    )
+                    for places in groups
+                    if places
+                ]
             )
-            for places in _warm_places(piece)
+            for groups in _warm_places(piece)
         )
         yield network, reference
 
 
-def _warm_places(piece: Slice) -> tuple[list[int], list[int]]:
-    """Return the places of a slice's runs that may be samples, of network and reference: from the third after a switch on.
+def _bracketed(
+    session: SessionRecord, models: Sequence[tuple[_Model, _Model]]
+) -> list[tuple[_Model, _Model]]:
+    """Return the same with the reference's runs on both sides of the network: those after it are the first of the next slice.
 
-    The reference's first runs of a slice follow the last ones of the slice before. Slices too short for any, and long runs, which
-    fill the caches at their beginning, have all places but that of the switch.
+    The last slice has those before alone. What the machine's speed does within a slice cancels so, too: in 754 sessions of
+    both runtimes on a shared machine slices scattered by 2.4 % so, by 3.1 % beside the runs before alone.
+    """
+    found = []
+    for index, (network, reference) in enumerate(models):
+        if all(map(_ends_cold, session.slices[index : index + 2])) and index + 1 < len(models):
+            reference = _Model([*reference.groups, *models[index + 1][1].groups])
+        found.append((network, reference))
+    return found
+
+
+def _ends_cold(piece: Slice) -> bool:
+    """Tell whether only the reference's runs before the network are warm in a slice: those after it follow the switch."""
+    before, after = piece.reference_before_ns, piece.reference_after_ns
+    return bool(before) and len(before) + len(after) > COLD_RUNS and min(before) < LONG_RUN_NS
+
+
+def _warm_places(piece: Slice) -> tuple[tuple[range, range], tuple[range, range]]:
+    """Return the places of a slice's runs that may be samples, of the network in two halves and of the reference on each side.
+
+    From the third after a switch on; the reference's first runs of a slice follow the last ones of the slice before. Slices too
+    short for any, and long runs, which fill the caches at their beginning, have all places but that of the switch.
     """
     begin = len(piece.reference_before_ns)
     end = begin + 1 + len(piece.network_ns)
-    network, before = list(range(begin + 1, end)), list(range(begin))
-    after = list(range(end, len(piece.runs_ns)))
+    network, before = range(begin + 1, end), range(begin)
     if end - begin > COLD_RUNS and min(piece.network_ns) < LONG_RUN_NS:
         network = network[COLD_RUNS - 1 :]
-    if before and len(before) + len(after) > COLD_RUNS and min(piece.reference_before_ns) < LONG_RUN_NS:
-        return network, before
-    return network, before + after
+    half = len(network) // 2
+    after = range(end, end if _ends_cold(piece) else len(piece.runs_ns))
+    return (network[:half], network[half:]), (before, after)
 
 
-def _whole_slice(
-    session: SessionRecord, index: int, network_ns: Sequence[int], reference_ns: Sequence[int]
-) -> CleanSlice:
-    """Return a slice of which nobody knows what its runs waited: the fastest of each."""
-    fastest_ns = min(network_ns) / session.network_loops, min(reference_ns) / session.reference_loops
-    return CleanSlice(
-        index=index,
-        ratio=fastest_ns[0] / fastest_ns[1],
-        network_ns=fastest_ns[0],
-        reference_ns=fastest_ns[1],
-    )
+def _clean_slice(session: SessionRecord, index: int, network: _Model, reference: _Model) -> CleanSlice:
+    """Return a slice by its clean, warm runs: the mean over the network's halves beside that over the reference's sides.
 
-
-def _clean_slice(
-    session: SessionRecord,
-    index: int,
-    network_ns: Sequence[float],
-    reference_ns: Sequence[float],
-    *,
-    is_whole: bool = False,
-) -> CleanSlice:
-    """Return a slice by its clean, warm runs: as many of each are compared, of a whole slice those nearest to the switch.
-
-    The fastest of four is faster than the fastest of two, and scatters less: both move the median over slices.
+    Of each the fastest run, of as many everywhere, for the fastest of few is slower; halves and sides that have fewer do not
+    count, so that two of each are compared wherever there are.
     """
-    count = min(len(network_ns), len(reference_ns))
-    loops = session.reference_loops / session.network_loops
-    if is_whole:
-        ratio = min(network_ns[:count]) / min(reference_ns[-count:]) * loops
-    else:
-        ratio = _least_of(sorted(network_ns), count) / _least_of(sorted(reference_ns), count) * loops
+    both = [[sorted(group.clean_ns) for group in model.groups] for model in (network, reference)]
+    count, full = (
+        min(max(map(len, groups)) for groups in some)
+        for some in (both, [[group.times_ns for group in model.groups] for model in (network, reference)])
+    )
+    network_ns, reference_ns = (
+        fmean(_least_of(group, count) for group in groups if len(group) >= count) for groups in both
+    )
     return CleanSlice(
         index=index,
-        ratio=ratio,
-        network_ns=min(network_ns) / session.network_loops,
-        reference_ns=min(reference_ns) / session.reference_loops,
-        doubt=FEW_RUNS_DOUBT if count == 1 and not is_whole else 0.0,
+        ratio=network_ns / reference_ns * (session.reference_loops / session.network_loops),
+        network_ns=min(chain(*both[0])) / session.network_loops,
+        reference_ns=min(chain(*both[1])) / session.reference_loops,
+        doubt=FEW_RUNS_DOUBT if count == 1 < full else 0.0,
     )
 
 
-def _corrected_slice(session: SessionRecord, index: int, network: _Side, reference: _Side) -> CleanSlice:
+def _corrected_slice(session: SessionRecord, index: int, network: _Model, reference: _Model) -> CleanSlice:
     """Return a slice in which network or reference, long runs, are never clean: those less what they waited."""
-    lost = [side for side in (network, reference) if not any(side.clean)]
-    piece = _clean_slice(session, index, *(side.clean_ns or side.own_ns for side in (network, reference)))
-    shares = [median(map(truediv, side.excess_ns, side.own_ns)) for side in lost]
+    models = (network, reference)
+    piece = _clean_slice(session, index, *(model if model.is_clean else model.own() for model in models))
+    shares = [
+        median(chain(*(map(truediv, group.excess_ns, group.own_ns) for group in model.groups)))
+        for model in models
+        if not model.is_clean
+    ]
     return replace(piece, corrected=True, doubt=piece.doubt + REFILL_SHARE * sum(shares))
 
 
@@ -339,7 +350,7 @@ def _least_of(ordered: Sequence[float], count: int) -> float:
     )
 
 
-def _is_disturbed(time_ns: int, excess_ns: float) -> bool:
+def _is_disturbed(time_ns: float, excess_ns: float) -> bool:
     return excess_ns > DISTURBED_SHARE * time_ns
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from made_records import CONFIGURATION, SESSIONS, SLICES, make_session, make_slice
 from scipy.stats import bootstrap
 
+from harness.estimates.clean import clean_slices
 from harness.estimates.estimate import (
     Estimate,
     combined_interval,
@@ -21,6 +22,8 @@ from harness.estimates.estimate import (
     wall_time,
 )
 from harness.records import SessionRecord, Slice
+
+MS = 1_000_000
 
 
 def interval_of(result: Estimate) -> tuple[float, float]:
@@ -71,32 +74,29 @@ def test_the_interval_is_the_same_each_time_and_moves_with_the_seed() -> None:
     assert any(estimate(sessions, seed=seed) != estimate(sessions) for seed in range(1, 5))
 
 
-@given(
-    slices=st.lists(SLICES, min_size=1, max_size=6),
-    factors=st.lists(st.integers(1, 50), min_size=6, max_size=6),
-)
-@settings(deadline=None, max_examples=40)
-def test_drift_that_slows_network_and_reference_alike_cancels(
-    slices: list[Slice], factors: list[int]
-) -> None:
-    def short(times_ns: tuple[int, ...]) -> list[int]:  # no long run, not even 50 times slower
-        return [ns % 990_000 + 1 for ns in times_ns]
+def slowed(piece: Slice, factor: int) -> Slice:
+    def times(times_ns: tuple[int, ...]) -> list[int]:  # no long run, not even 50 times slower
+        return [(ns % 990_000 + 1) * factor for ns in times_ns]
 
-    steady = [
-        make_slice(short(s.network_ns), short(s.reference_before_ns), short(s.reference_after_ns))
-        for s in slices
-    ]
-    drifting = [
-        make_slice(
-            [ns * factor for ns in s.network_ns],
-            [ns * factor for ns in s.reference_before_ns],
-            [ns * factor for ns in s.reference_after_ns],
-        )
-        for s, factor in zip(steady, factors, strict=False)
-    ]
-    one, other = estimate([make_session(steady)]), estimate([make_session(drifting)])
+    return make_slice(
+        times(piece.network_ns), times(piece.reference_before_ns), times(piece.reference_after_ns)
+    )
+
+
+@given(slices=st.lists(SLICES, min_size=1, max_size=6), factor=st.integers(1, 50))
+@settings(deadline=None, max_examples=40)
+def test_what_slows_network_and_reference_alike_cancels(slices: list[Slice], factor: int) -> None:
+    one, other = (estimate([make_session([slowed(piece, by) for piece in slices])]) for by in (1, factor))
     assert other.ratio == pytest.approx(one.ratio)
     assert other.interval == (one.interval and pytest.approx(one.interval))
+
+
+def test_a_step_between_two_slices_moves_the_one_before_it_alone() -> None:
+    steps = [1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2]
+    slices = [make_slice([2 * MS * by] * 5, [MS * by] * 2, [MS * by] * 2) for by in steps]
+    ratios = [piece.ratio for piece in clean_slices(make_session(slices))]
+    assert [index for index, ratio in enumerate(ratios) if ratio != 2] == [5]
+    assert estimate([make_session(slices)]).ratio == 2
 
 
 def test_sessions_of_different_configurations_are_never_merged() -> None:

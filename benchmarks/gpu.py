@@ -27,8 +27,8 @@ from gpu_checks import CHECKS, NotThere
 
 ROOT = Path(__file__).parents[1]
 MOST_S = 470.0
-USUAL = {"spaces": ["tiny", "blox"], "images": 1024, "epoch_images": 25_600, "networks": 12} | {
-    "steps": 4,
+USUAL = {"spaces": ["tiny", "blox"], "images": 1024, "epoch_images": 6_400, "networks": 12} | {
+    "steps": 2,
     "blocks": 0,
 }
 TINY = {"spaces": ["tiny"], "images": 128, "epoch_images": 256, "networks": 3, "steps": 1, "blocks": 3}
@@ -46,7 +46,7 @@ def main() -> None:
     for name, value in (TINY if chosen.tiny else USUAL).items():
         setattr(chosen, name, value)
     if chosen.check:
-        chosen.output.write_text(json.dumps(outcome_of(chosen)))
+        save_outcome(chosen)
         return
     sys.exit(run_all(chosen))
 
@@ -98,7 +98,10 @@ def run_one(name: str, chosen: argparse.Namespace, limit_s: float) -> dict[str, 
             return found | {"seconds": time.monotonic() - begin}
         return failed("failed", f"ended with {process.returncode}: {said[-1500:]}", time.monotonic() - begin)
     except subprocess.TimeoutExpired:
-        return failed("hung", f"did not end within {limit_s:.0f} s", time.monotonic() - begin)
+        end_group(process)
+        hung = failed("hung", f"did not end within {limit_s:.0f} s", time.monotonic() - begin)
+        part: dict[str, Any] = json.loads(output.read_text()) if output.exists() else {}
+        return hung | {key: part[key] for key in ("figures", "lines") if key in part}
     finally:
         end_group(process)
         output.unlink(missing_ok=True)
@@ -111,6 +114,18 @@ def end_group(process: subprocess.Popen[str]) -> None:
     except ProcessLookupError:
         return
     process.wait()
+
+
+def save_outcome(chosen: argparse.Namespace) -> None:
+    """Do a check in this process and keep what it found, what it has so far, too."""
+
+    def keep(outcome: dict[str, Any]) -> None:
+        new = chosen.output.with_suffix(".new")
+        new.write_text(json.dumps(outcome))
+        new.replace(chosen.output)
+
+    chosen.keep = lambda found: keep(asdict(found))
+    keep(outcome_of(chosen))
 
 
 def outcome_of(chosen: argparse.Namespace) -> dict[str, Any]:

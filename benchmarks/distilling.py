@@ -3,12 +3,13 @@
     python benchmarks/distilling.py [--space tiny] [--batch 64] [--steps 4] [--rounds 3] [--threads 1] [--device cpu]
 
 Each way takes the same steps with the same images from the same initial weights; the losses of the last step are compared, so
-that a way that is fast because it does something else would show. The ways:
+that a way that is fast because it does something else would show. Making the blocks, and stacking them, is not timed. The ways:
 
     as usual        a loop over blocks, each with the teacher's features computed anew in every step: plain PyTorch
     cached          the same with the teacher's features computed once for all blocks
     channels last   and with images laid out channels last, the layout that torch's CPU kernels prefer
     stacked         what `search.blockwise.distilling` does: all blocks as grouped convolutions of one module
+    stacked, mixed  the same in bfloat16 where autocast allows it, on an accelerator alone; no recipe of distilling has that
 
 Rounds of all ways alternate after one that warms up, so that a machine whose speed wanders slows all alike; a line shows medians
 and the range over rounds, in wall time and in processor time, and how many times as fast as usual that is.
@@ -19,7 +20,10 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from machine import describe_machine
@@ -40,6 +44,7 @@ from space import Architecture, find_space
 from space.networks import Stage, build_network
 
 RECIPE = DistilRecipe(epochs=1)
+Way = Callable[[], Callable[[], Tensor]]
 SAME = 0.02  # of the loss: rounding grows with the steps
 
 
@@ -57,7 +62,7 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     config = find_space(chosen.space)
     task = load_task(f"synthetic:0:{-(-chosen.batch * chosen.steps // config.classes)}/2/2", config)
-    teacher = _teacher(task, chosen.space)
+    teacher = untrained_teacher(task, chosen.space)
     blocks = config.blocks[: chosen.blocks or None]
     print(describe_machine())
     print(
@@ -65,10 +70,16 @@ def main() -> None:
         f"{chosen.batch} synthetic images, {chosen.threads} threads, {chosen.device}"
     )
     for stage in range(config.stages):
-        _compare(teacher, task, stage, chosen)
+        with ways_of(teacher, task, stage, chosen) as ways:
+            _print(time_ways(ways, chosen.rounds, chosen.device), stage, len(blocks) * chosen.steps)
 
 
-def _compare(teacher: Trained, task: Task, stage: int, chosen: argparse.Namespace) -> None:
+@contextmanager
+def ways_of(teacher: Trained, task: Task, stage: int, chosen: argparse.Namespace) -> Iterator[dict[str, Way]]:
+    """Give the ways by name; each makes its blocks and returns what takes the steps and gives the last losses.
+
+    `chosen` has batch, steps, blocks and device.
+    """
     config = teacher.architecture.config
     blocks, device = config.blocks[: chosen.blocks or None], chosen.device
     network = teacher_network(teacher, device)
@@ -115,55 +126,87 @@ def _compare(teacher: Trained, task: Task, stage: int, chosen: argparse.Namespac
                 losses.append(loss.detach())
             return torch.stack(losses)
 
-        def stacked(stages: list[Stage]) -> Tensor:
-            whole = StackedStages(stages).to(device, memory_format=torch.channels_last).train()
+        def stacked(whole: StackedStages, mixed: bool = False) -> Tensor:
             optimizer = torch.optim.Adam(whole.parameters(), lr=RECIPE.learning_rate)
             for inputs, targets in batches(torch.channels_last):
-                losses = errors(whole(repeated(inputs, len(stages))), targets, variance)[1]
+                with torch.autocast(inputs.device.type, torch.bfloat16, enabled=mixed):
+                    answers = whole(repeated(inputs, len(blocks)))
+                losses = errors(answers.float(), targets, variance)[1]
                 optimizer.zero_grad()
                 losses.sum().backward()
                 optimizer.step()
             return losses.detach()
 
         plain, last = batches(torch.contiguous_format), batches(torch.channels_last)
-        ways: dict[str, Callable[[], Tensor]] = {
-            "as usual": lambda: alone(fresh(False), lambda step: seen(step * chosen.batch)),
-            "cached": lambda: alone(fresh(False), lambda step: plain[step]),
-            "channels last": lambda: alone(fresh(True), lambda step: last[step]),
-            "stacked": lambda: stacked(fresh(True)),
+
+        def whole() -> StackedStages:
+            return StackedStages(fresh(True)).to(device, memory_format=torch.channels_last).train()
+
+        ways: dict[str, Way] = {
+            "as usual": lambda: partial(alone, fresh(False), lambda step: seen(step * chosen.batch)),
+            "cached": lambda: partial(alone, fresh(False), lambda step: plain[step]),
+            "channels last": lambda: partial(alone, fresh(True), lambda step: last[step]),
+            "stacked": lambda: partial(stacked, whole()),
         }
-        _print(ways, stage, len(blocks), chosen)
+        if device != "cpu":
+            ways["stacked, mixed"] = lambda: partial(stacked, whole(), mixed=True)
+        yield ways
 
 
-def _print(ways: dict[str, Callable[[], Tensor]], stage: int, count: int, chosen: argparse.Namespace) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """A way's seconds a round, in wall time and in processor time, beside those of the usual way, and how its losses differ."""
+
+    walls: list[float]
+    cpus: list[float]
+    faster: float  # median over rounds of the usual way's wall time over its own
+    lighter: float  # the same of processor time
+    off: float  # the losses' median distance to the usual way's, relative
+
+
+def time_ways(ways: dict[str, Way], rounds: int, device: str) -> dict[str, Timed]:
+    """Take rounds of all ways in turn, after one that warms up."""
     walls: dict[str, list[float]] = {name: [] for name in ways}
     cpus: dict[str, list[float]] = {name: [] for name in ways}
     losses: dict[str, Tensor] = {}
-    for number in range(chosen.rounds + 1):
+    for number in range(rounds + 1):
         for name, way in ways.items():
-            _settle(chosen.device)
+            steps = way()
+            _settle(device)
             begin, cpu = time.perf_counter(), time.process_time()
-            losses[name] = way()
-            _settle(chosen.device)
+            losses[name] = steps()
+            _settle(device)
             if number:  # the first round warms up
                 walls[name].append(time.perf_counter() - begin)
                 cpus[name].append(time.process_time() - cpu)
-    steps = count * chosen.steps
+    usual = "as usual"
+
+    def faster(found: dict[str, list[float]], name: str) -> float:
+        return statistics.median(one / other for one, other in zip(found[usual], found[name], strict=True))
+
+    return {
+        name: Timed(
+            walls=walls[name],
+            cpus=cpus[name],
+            faster=faster(walls, name),
+            lighter=faster(cpus, name),
+            off=float(((losses[name] - losses[usual]).abs() / losses[usual]).median()),
+        )
+        for name in ways
+    }
+
+
+def _print(timed: dict[str, Timed], stage: int, steps: int) -> None:
     print(f"\nstage {stage}: ms for a step of one block")
     print(
         f"{'way':15s} {'wall':>8s} {'range':>17s} {'cpu':>8s} {'wall ratio':>11s} {'cpu ratio':>10s}  losses"
     )
-    for name, found in walls.items():
-        each = [1e3 * seconds / steps for seconds in found]
-        faster, lighter = (
-            statistics.median(one / other for one, other in zip(usual, found, strict=True))
-            for usual, found in ((walls["as usual"], found), (cpus["as usual"], cpus[name]))
-        )
-        off = float(((losses[name] - losses["as usual"]).abs() / losses["as usual"]).median())
+    for name, found in timed.items():
+        each = [1e3 * seconds / steps for seconds in found.walls]
         print(
             f"{name:15s} {statistics.median(each):8.2f} {f'{min(each):.2f} .. {max(each):.2f}':>17s} "
-            f"{1e3 * statistics.median(cpus[name]) / steps:8.2f} {faster:10.2f}x {lighter:9.2f}x  "
-            f"{'the same' if off < SAME else f'{off:.0%} off'}"
+            f"{1e3 * statistics.median(found.cpus) / steps:8.2f} {found.faster:10.2f}x {found.lighter:9.2f}x  "
+            f"{'the same' if found.off < SAME else f'{found.off:.0%} off'}"
         )
 
 
@@ -172,7 +215,7 @@ def _settle(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def _teacher(task: Task, space: str) -> Trained:
+def untrained_teacher(task: Task, space: str) -> Trained:
     """Return an untrained teacher: what is timed does not depend on its weights."""
     config = find_space(space)
     architecture = Architecture(blocks=(config.blocks[4],) * config.stages, config=config)

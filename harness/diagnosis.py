@@ -125,6 +125,7 @@ def _conditions(device: Device, hello: Mapping[str, Any], conditions: Mapping[st
                 remedy="let it cool down first" if is_hot else "",
             )
         )
+    checks += [Check(status="ok", name="gpu", found=_gpu_text(gpu)) for gpu in conditions.get("gpus", [])]
     load = conditions.get("load_1m")
     if load is not None:
         is_busy = float(load) > BUSY_SHARE * len(hello["cores"])
@@ -140,6 +141,18 @@ def _conditions(device: Device, hello: Mapping[str, Any], conditions: Mapping[st
         remedy = "check power supply and cooling; a campaign waits until this is gone, 5 minutes at most"
         checks.append(Check(status="warn", name="throttled", found=sign, remedy=remedy))
     return checks
+
+
+def _gpu_text(gpu: Mapping[str, Any]) -> str:
+    """Say what a GPU is and how it stands, as far as it tells."""
+    told = {
+        "temp_c": "{:.0f} C",
+        "clock_mhz": "clock {:.0f} MHz now",
+        "max_clock_mhz": "{:.0f} MHz at most",
+        "power_w": "{:.0f} W",
+    }
+    values = [text.format(gpu[key]) for key, text in told.items() if key in gpu]
+    return ", ".join([f"{gpu.get('index', '?')}: {gpu.get('name', 'no name told')}", *values])
 
 
 def _permissions(device: Device, link: Link, is_phone: bool) -> list[Check]:
@@ -198,7 +211,10 @@ def _permit(method: str, user: str, is_phone: bool) -> str:
 def _busy_cores(waited: Mapping[str, Any], hello: Mapping[str, Any]) -> Check:
     """Say how long a process waits for each of the fastest like cores now."""
     cores = [str(core) for core in (hello.get("clusters") or [hello["cores"]])[0]]
-    found = ", ".join(f"core {core} {_percent(waited.get(core))}" for core in cores)
+    alike: dict[str, list[str]] = {}  # a machine of many cores has few shares
+    for core in cores:
+        alike.setdefault(_percent(waited.get(core)), []).append(core)
+    found = ", ".join(f"core {','.join(same)} {share}" for share, same in alike.items())
     shares = [share for core in cores if (share := waited.get(core)) is not None]
     if not shares:
         return Check(status="warn", name="waiting", found="the device does not tell how busy each core is")

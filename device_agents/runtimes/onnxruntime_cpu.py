@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from device_agents.nvidia import uses_gpu
 from device_agents.refusal import Refusal
 from device_agents.runtimes.loaded import Loaded, first_values, fixed_input
 
@@ -12,6 +13,8 @@ FORMATS = ("onnx",)
 PACKAGES = ("onnxruntime",)
 OPTIONS = {"provider": str, "allow_spinning": bool}
 DEFAULT_PROVIDER = "CPUExecutionProvider"
+ALL_NODES = "session.disable_cpu_ep_fallback"  # onnxruntime_session_options_config_keys.h, from 1.16 on
+MESSAGE_CHARACTERS = 2000
 
 DTYPES = {
     "tensor(float)": "float32",
@@ -68,14 +71,38 @@ def open_session(
     if provider not in available:
         message = "onnxruntime has no provider %r here; it has: %s" % (provider, ", ".join(available))
         raise Refusal("runtime-missing", message)
-    session = onnxruntime.InferenceSession(model, session_options, providers=[provider])
-    if session.get_providers()[0] != provider:  # it falls back silently when a provider's library fails
-        message = "onnxruntime could not start %s and fell back to %s" % (
-            provider,
-            session.get_providers()[0],
-        )
-        raise Refusal("runtime-missing", message)
+    if uses_gpu(provider) and hasattr(onnxruntime, "preload_dlls"):  # from 1.21 on
+        onnxruntime.preload_dlls()  # CUDA and cuDNN as packages: no loader finds those by itself
+    if provider == DEFAULT_PROVIDER:
+        session = onnxruntime.InferenceSession(model, session_options, providers=[provider])
+    else:
+        session = open_accelerated(onnxruntime, model, session_options, provider)
     return session, {"name": NAME, "package": package, "version": version, "provider": provider}
+
+
+def open_accelerated(onnxruntime: Any, model: bytes, session_options: Any, provider: str) -> Any:
+    """Return a session of which the provider runs every node: left to itself, onnxruntime has the CPU run the others in silence.
+
+    Raises: Refusal when the provider does not start or leaves nodes out, and what the runtime raises.
+    """
+    refused = None
+    session_options.add_session_config_entry(ALL_NODES, "1")
+    try:
+        session = onnxruntime.InferenceSession(model, session_options, providers=[provider])
+    except Exception as error:  # noqa: BLE001 - a second session tells why
+        refused = error
+        session_options.add_session_config_entry(ALL_NODES, "0")
+        session = onnxruntime.InferenceSession(model, session_options, providers=[provider])
+    found = session.get_providers()[0]
+    if found != provider:  # a library of the provider's own did not load
+        message = "onnxruntime could not start %s and fell back to %s" % (provider, found)
+        if uses_gpu(provider):
+            message += "; install there what it needs: pip install 'onnxruntime-gpu[cuda,cudnn]'"
+        raise Refusal("runtime-missing", message) from refused
+    if refused is not None:
+        message = "%s does not run all nodes of this network, and the CPU would run the others: %s"
+        raise Refusal("worker-error", (message % (provider, refused))[:MESSAGE_CHARACTERS]) from refused
+    return session
 
 
 def bind(session: Any, runtime: dict[str, str]) -> Loaded:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from agent_client import Client, frame, process_exists, sha256
 from agent_jobs import QUICK_PLAN, measured, named, recipe, send_job
@@ -121,6 +122,16 @@ def test_both_runtimes_give_one_output_for_the_same_weights(client, models):
     outputs = [measured(client.run(send_job(client, models, runtime))[0])["output"] for runtime in models]
     assert np.abs(outputs[0]).max() > 1e-3
     np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-3, atol=1e-5)
+
+
+def test_a_provider_that_leaves_nodes_to_the_cpu_is_refused(client, models):
+    provider = "AzureExecutionProvider"  # in the packages for processors; it runs no node of a network
+    if provider not in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has no provider beside the CPU's")
+    events, answer = client.run(send_job(client, models, "onnxruntime", options={"provider": provider}))
+    assert not named(events, "slice"), "the CPU's times under another provider's name"
+    assert answer["kind"] == "worker-error" and "network" not in answer, answer
+    assert "AzureExecutionProvider does not run all nodes" in answer["message"]
 
 
 def test_tflite_without_xnnpack_is_another_provider(client, models):

@@ -48,6 +48,25 @@ def test_a_device_that_holds_itself_back_now_is_warned_of(conditions: dict[str, 
     assert all(check.status == "warn" and check.remedy for check in found)
 
 
+H100 = {"index": 0, "name": "NVIDIA H100 80GB HBM3", "reasons": 0x1, "temp_c": 33.0, "clock_mhz": 345}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "says"),
+    [
+        ([], []),
+        (
+            [H100 | {"max_clock_mhz": 1980, "power_w": 71.39}],
+            ["0: NVIDIA H100 80GB HBM3, 33 C, clock 345 MHz now, 1980 MHz at most, 71 W"],
+        ),
+        ([H100, {"index": 1}], ["0: NVIDIA H100 80GB HBM3, 33 C, clock 345 MHz now", "1: no name told"]),
+    ],
+)
+def test_each_gpu_is_told_with_what_it_tells_of_itself(gpus: list[dict[str, Any]], says: list[str]) -> None:
+    checks = _conditions(SshDevice(name="a", address="a"), HELLO, {"gpus": gpus})
+    assert [check.found for check in checks if check.name == "gpu"] == says
+
+
 def grant(method: str, **changes: Any) -> dict[str, Any]:
     """Return a way of asking that is permitted and works, but for the changes."""
     found = {"granted": True, "waited_before": 0.5, "waited_after": 0.01, "verified": True, "reason": ""}
@@ -103,6 +122,7 @@ def test_a_phone_is_told_what_it_granted_and_a_container_what_starts_it() -> Non
     [
         ({"0": 0.4, "1": 0.01}, "ok", "core 0 40 %, core 1 1 %"),
         ({"0": 0.4, "1": 0.3}, "warn", "core 0 40 %, core 1 30 %"),
+        ({"0": 0.0, "1": 0.0}, "ok", "waits for core 0,1 0 %"),
         ({"0": None, "1": 0.0}, "ok", "core 0 an unknown time, core 1 0 %"),
         ({"0": None, "1": None}, "warn", "does not tell"),
     ],

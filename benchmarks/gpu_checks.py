@@ -1,0 +1,593 @@
+"""The checks that `benchmarks/gpu.py` runs, each in a process of its own, and what each found.
+
+A check returns figures for programs, lines for people, and faults: figures that are not as they should be. A long one
+hands over what it has so far to `chosen.keep`, for the case that its time ends. What a machine lacks is told by raising
+`NotThere`. The tolerances are below; TF32, which torch and ONNX Runtime take for
+convolutions unasked, rounds inputs to 11 bits, so that one layer differs by some 3e-4.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+
+NETWORKS = {"tiny": "conv/mbconv-bconv+out", "blox": "conv/mbconv-bconv+out/conv+conv"}
+FORWARD_FP32, FORWARD_MIXED = 3e-3, 3e-2  # |y - y'| / |y| of the logits
+LOSS_FP32, LOSS_MIXED = 0.01, 0.03  # relative, of each epoch
+OUTPUT = 1e-2  # |y - y'| / |y| of a provider's outputs: TF32 through some 30 layers
+AUGMENTED = 0.0  # share of values that may differ: randomness and arithmetic are exact on every device
+BATCH = 64  # images of a step of distilling
+SPEARMAN, DIFFERENCE = 0.98, 0.02  # of the paired ratios of two campaigns
+
+
+class NotThere(Exception):
+    """What a check needs is not on this machine; the message says what."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a check found: `figures` to keep, `lines` to print, `faults` that should not be."""
+
+    figures: dict[str, Any] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+def check_machine(chosen: argparse.Namespace) -> Found:
+    """Say what machine this is, with the GPUs as the agent's own probe reads them."""
+    from device_agents.facts import parse_gpus
+    from device_agents.nvidia import ask_gpus
+    from device_agents.readings import Absent
+
+    def run(command: list[str]) -> str:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=15).stdout
+
+    try:
+        gpus = parse_gpus(ask_gpus(run)[1])
+        driver = run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]).split()[0]
+    except (Absent, OSError, subprocess.SubprocessError):
+        gpus, driver = [], ""
+    figures = {
+        "processor": processor_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: version_of(name) for name in ("torch", "onnxruntime", "onnxruntime-gpu", "numpy")},
+        "driver": driver,
+        "gpus": gpus,
+    }
+    names = ", ".join(str(gpu["name"]) for gpu in gpus) or "no NVIDIA GPU"
+    lines = [f"{names}, driver {driver or 'none'}; {figures['processor']}, {figures['cores']} cores"]
+    faults = [] if gpus or chosen.device == "cpu" else ["nvidia-smi told of no GPU that the agent can read"]
+    return Found(figures=figures, lines=lines, faults=faults)
+
+
+def check_agreement(chosen: argparse.Namespace) -> Found:
+    """Compare the device's numbers with the processor's: augmentation, logits, and the losses of two epochs."""
+    import torch
+
+    from search.training.augment import Augmentation, augment
+    from search.training.recipe import Recipe
+    from search.training.tasks import load_task
+    from search.training.training import fresh_network, train
+    from space import Architecture, find_space
+
+    figures: dict[str, Any] = {}
+    faults: list[str] = []
+    lines: list[str] = []
+    for space in chosen.spaces:
+        config = find_space(space)
+        architecture = Architecture.parse(NETWORKS[space], config)
+        each = -(-min(chosen.images, 512) // config.classes)
+        task = load_task(f"synthetic:0:{each}/4/4", config)
+        pixels = torch.tensor(task.train.images[:256]).permute(0, 3, 1, 2)
+        seen = [
+            augment(
+                pixels.to(device), Augmentation(), task.mean, task.std, torch.Generator().manual_seed(0)
+            ).cpu()
+            for device in ("cpu", chosen.device)
+        ]
+        turned = float((seen[0] - seen[1]).abs().gt(1e-5).float().mean())
+        network = fresh_network(architecture, Recipe()).eval()
+        with torch.no_grad():
+            there = fresh_network(architecture, Recipe()).eval().to(chosen.device)
+            exact = network.double()(seen[0].double())
+            near = there(seen[0].to(chosen.device)).cpu().double()
+            with torch.autocast(chosen.device, torch.bfloat16):
+                mixed = there(seen[0].to(chosen.device)).float().cpu().double()
+        forward = float((near - exact).norm() / exact.norm())
+        forward_mixed = float((mixed - exact).norm() / exact.norm())
+        recipe = Recipe(epochs=2, batch=64)
+        runs = {
+            "processor": train(architecture, task, recipe),
+            "device": train(architecture, task, recipe, device=chosen.device),
+            "mixed": train(architecture, task, replace(recipe, mixed_precision=True), device=chosen.device),
+        }
+        losses = {name: [epoch.train.loss for epoch in one.history] for name, one in runs.items()}
+        off, off_mixed = (
+            max(abs(a / b - 1) for a, b in zip(losses[name], losses["processor"], strict=True))
+            for name in ("device", "mixed")
+        )
+        figures[space] = {
+            "augmented_values_that_differ": turned,
+            "logits": {"fp32": forward, "mixed": forward_mixed},
+            "losses": losses,
+            "loss": {"fp32": off, "mixed": off_mixed},
+        }
+        for what, value, most in (
+            ("share of augmented values that differ", turned, AUGMENTED),
+            ("logits in single precision", forward, FORWARD_FP32),
+            ("logits in mixed precision", forward_mixed, FORWARD_MIXED),
+            ("losses in single precision", off, LOSS_FP32),
+            ("losses in mixed precision", off_mixed, LOSS_MIXED),
+        ):
+            if not value <= most:
+                faults.append(f"{space}: {what}: {value:.2g}, more than {most:g}")
+        lines.append(
+            f"{space:6} logits off by {forward:.1e} (mixed {forward_mixed:.1e}), "
+            f"losses by {off:.2%} (mixed {off_mixed:.2%}), {turned:.2%} of augmented values"
+        )
+    return Found(figures=figures, lines=lines, faults=faults)
+
+
+def check_training(chosen: argparse.Namespace) -> Found:
+    """Time `train` in both precisions against a plain loop, bare steps and the processor; and networks together."""
+    import torch
+    import training
+
+    from search.training.recipe import Recipe
+    from search.training.together import train_together
+    from search.training.training import train
+    from space import Architecture, find_space
+    from space.sampling import select_models
+
+    found = Found()
+    workers = min(16, os.cpu_count() or 1) if chosen.device != "cpu" else 0
+    torch.set_num_threads(os.cpu_count() or 1)
+    for space in chosen.spaces:
+        config = find_space(space)
+        architecture = Architecture.parse(NETWORKS[space], config)
+        task = training.random_task(config, chosen.epoch_images)
+        few = training.random_task(config, chosen.images)
+        figures = found.figures[space] = {
+            "network": str(architecture),
+            "images": len(task.train),
+            "train": {},
+            "loader_processes": workers,
+        }
+        batch = min(256, len(few.train))
+        usual = Recipe(epochs=2, batch=batch, channels_last=True)
+        figures["augmentation_ms_a_batch"] = 1e3 * augmentation_s(task, batch, chosen.device)
+        figures["plain_loop_images_per_s"] = training.plain_rate(
+            architecture, task, usual, chosen.device, workers, time.perf_counter_ns
+        )
+        processor = train(architecture, few, usual)
+        figures["processor_images_per_s"] = last_rate(processor, few)
+        found.lines.append(
+            f"{space:6} plain loop {figures['plain_loop_images_per_s']:.0f} images/s, {workers} loader processes; processor "
+            f"{figures['processor_images_per_s']:.0f}; augmenting a batch takes {figures['augmentation_ms_a_batch']:.1f} ms"
+        )
+        chosen.keep(found)
+        for name, changes in LAYOUTS.items():
+            recipe = replace(usual, **changes)
+            with training.utilisation(chosen.device) as shares:
+                trained = train(architecture, task, recipe, device=chosen.device)
+            figures["train"][name] = {
+                "images_per_s": last_rate(trained, task),
+                "bare_images_per_s": bare_rate(architecture, task, recipe, chosen.device),
+                "gpu_busy_percent": statistics.mean(shares) if shares else None,
+                "last_loss": trained.history[-1].train.loss,
+            }
+            found.lines.append(training_line(space, name, figures))
+            chosen.keep(found)
+        if space != "tiny":
+            continue
+        networks = select_models(f"sample:{training.TOGETHER}@0", config)
+        for name, changes in {"single": {}, "mixed": {"mixed_precision": True}}.items():
+            recipe = replace(usual, **changes)
+            alone = [train(one, few, recipe, device=chosen.device) for one in networks[:3]]
+            together = train_together(networks, few, recipe, device=chosen.device)[0]
+            each = statistics.harmonic_mean([last_rate(one, few) for one in alone])
+            figures[f"together_{name}"] = {
+                "alone_images_per_s": each,
+                "together_images_per_s": last_rate(together, few),
+            }
+            found.lines.append(
+                f"{space:6} {len(networks)} networks together, {name} precision: {last_rate(together, few):.0f} images/s, "
+                f"{last_rate(together, few) / each:.2f} x one after another"
+            )
+            chosen.keep(found)
+    return found
+
+
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "channels first": {"channels_last": False},
+    "channels first, mixed": {"channels_last": False, "mixed_precision": True},
+    "channels last": {},
+    "channels last, mixed": {"mixed_precision": True},
+}
+
+
+def training_line(space: str, name: str, found: dict[str, Any]) -> str:
+    """Return a layout's figures of training as a line."""
+    row = found["train"][name]
+    rate, busy = row["images_per_s"], row["gpu_busy_percent"]
+    return (
+        f"{space:6} {name:22} {rate:9.0f} images/s  {rate / found['plain_loop_images_per_s']:5.2f} x plain loop  "
+        f"{rate / row['bare_images_per_s']:5.2f} x bare steps  {rate / found['processor_images_per_s']:6.1f} x processor  "
+        f"GPU busy {'unknown' if busy is None else f'{busy:.0f} %'}"
+    )
+
+
+def last_rate(trained: Any, task: Any) -> float:
+    """Return the images per second of a training's last epoch."""
+    return float(len(task.train) / trained.history[-1].train_ns * 1e9)
+
+
+def augmentation_s(task: Any, batch: int, device: str) -> float:
+    """Return the seconds that augmenting one batch takes."""
+    import torch
+
+    from search.training.augment import Augmentation, augment
+
+    pixels = torch.tensor(task.train.images[:batch], device=device).permute(0, 3, 1, 2)
+    noise = torch.Generator().manual_seed(0)
+    taken = []
+    for _ in range(8):
+        begin = time.perf_counter()
+        augment(pixels, Augmentation(), task.mean, task.std, noise)
+        if device != "cpu":
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - begin)
+    return statistics.median(taken)
+
+
+def bare_rate(architecture: Any, task: Any, recipe: Any, device: str, seconds: float = 1.0) -> float:
+    """Return the images per second of nothing but steps of plain torch on one batch that lies on the device."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from search.training.training import fresh_network
+
+    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    network = fresh_network(architecture, recipe).to(device).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+    size, channels = task.shape[0], task.shape[2]
+    images = torch.randn(recipe.batch, channels, size, size, device=device).contiguous(memory_format=layout)
+    labels = torch.randint(task.classes, (recipe.batch,), device=device)
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.mixed_precision):
+                logits = network(images)
+            loss = cross_entropy(logits.float(), labels)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    steps(10 if device != "cpu" else 1)
+    count, begin = 0, time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        steps(10 if device != "cpu" else 1)
+        count += 10 if device != "cpu" else 1
+    return count * recipe.batch / (time.perf_counter() - begin)
+
+
+def check_distilling(chosen: argparse.Namespace) -> Found:
+    """Time the ways of distilling a stage on the device, and distil the same blocks there and on the processor."""
+    import distilling
+    import torch
+    import training
+
+    from search.blockwise.distil_recipe import DistilRecipe
+    from search.blockwise.distilling import together_for
+    from search.training.tasks import load_task
+    from space import find_space
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    recipe = DistilRecipe(epochs=4, batch=BATCH)
+    found = Found(figures={"ways": {}, "stages": {}})
+    for space in chosen.spaces:
+        config = find_space(space)
+        most = len(config.blocks) if together_for(config, 0, BATCH) > 1 else 4  # all, or what fits in memory
+        blocks = config.blocks[: chosen.blocks or most]
+        asked = argparse.Namespace(batch=BATCH, steps=chosen.steps, blocks=len(blocks), device=chosen.device)
+        task = load_task(f"synthetic:0:{-(-BATCH * chosen.steps // config.classes)}/2/2", config)
+        teacher = distilling.untrained_teacher(task, space)
+        with distilling.ways_of(teacher, task, 0, asked) as ways:
+            timed = distilling.time_ways(ways, 1, chosen.device)
+        each = {name: 1e3 * one.walls[0] / chosen.steps / len(blocks) for name, one in timed.items()}
+        found.figures["ways"][space] = {
+            name: {
+                "ms_a_step_of_a_block": each[name],
+                "times_as_fast_as_usual": one.faster,
+                "losses_off": one.off,
+            }
+            for name, one in timed.items()
+        }
+        found.lines.append(
+            f"{space:6} stage 0: a step of one of {len(blocks)} blocks takes, in ms: "
+            + ", ".join(f"{name} {value:.2f}" for name, value in each.items())
+        )
+        if not timed["stacked"].off <= distilling.SAME:
+            found.faults.append(
+                f"{space} stage 0: stacked losses are off the usual ones by {timed['stacked'].off:.2%}"
+            )
+        chosen.keep(found)
+        images = -(-min(chosen.images, 512) // config.classes)
+        task = load_task(f"synthetic:0:{images}/4/4", config)
+        with training.utilisation(chosen.device) as shares:
+            there, device_s = distilled(teacher, task, recipe, blocks, chosen.device)
+        few = blocks[:2]
+        here, processor_s = distilled(teacher, task, recipe, few, "cpu")
+        off = float(abs(there.history[0, : len(few)] / here.history[0] - 1).max())
+        steps = -(-len(task.train) // BATCH)
+        at_once = min(len(blocks), together_for(config, 0, BATCH))
+        busy = statistics.mean(shares) if shares else None
+        one = found.figures["stages"][space] = {
+            "blocks": len(blocks),
+            "images": len(task.train),
+            "epochs": recipe.epochs,
+            "device_s": there.seconds,
+            "device_ms_a_step_of_a_block": 1e3 * device_s / steps / at_once,
+            "processor_ms_a_step_of_a_block": 1e3 * processor_s / steps / len(few),
+            "first_epoch_off": off,
+            "gpu_busy_percent": busy,
+        }
+        faster = one["processor_ms_a_step_of_a_block"] / one["device_ms_a_step_of_a_block"]
+        found.lines.append(
+            f"{space:6} stage 0: `distill` of {len(blocks)} blocks takes {one['device_ms_a_step_of_a_block']:.2f} ms for a step "
+            f"of a block, {faster:.1f} x as fast as on the processor; "
+            f"GPU busy {'unknown' if busy is None else f'{busy:.0f} %'}; first epoch off by {off:.2%}"
+        )
+        if not off <= LOSS_MIXED or not all(map(math.isfinite, there.nsr.tolist())):
+            found.faults.append(
+                f"{space} stage 0: losses of the first epoch are off the processor's by {off:.2%}"
+            )
+        chosen.keep(found)
+    return found
+
+
+def distilled(teacher: Any, task: Any, recipe: Any, blocks: Sequence[Any], device: str) -> tuple[Any, float]:
+    """Distil blocks of the first stage; return them, and the median seconds of an epoch after the first of its group."""
+    from search.blockwise.distilling import distil_stage
+
+    ends: list[tuple[int, float]] = []
+
+    def ended(first: int, _count: int, _epoch: int) -> None:
+        ends.append((first, time.perf_counter()))
+
+    library = distil_stage(teacher, task, 0, recipe, blocks, device=device, on_epoch=ended)
+    taken = [later - earlier for (one, earlier), (other, later) in pairwise(ends) if one == other]
+    return library, statistics.median(taken)
+
+
+def check_doctor(chosen: argparse.Namespace) -> Found:
+    """Run `harness doctor` on this machine."""
+    done = harness(["doctor", "--json"], 60)
+    (checks,) = json.loads(done.stdout).values()
+    lines = [f"{one['status']:4} {one['name']}: {one['found']}" for one in checks]
+    faults = [line for line, one in zip(lines, checks, strict=True) if one["status"] == "FAIL"]
+    return Found(figures={"checks": checks}, lines=lines, faults=faults)
+
+
+def check_measuring(chosen: argparse.Namespace) -> Found:
+    """Measure random networks in two campaigns with empty stores on the processor."""
+    return campaigns(chosen, "onnxruntime:cpu", chosen.networks)
+
+
+def check_measuring_cuda(chosen: argparse.Namespace) -> Found:
+    """Measure random networks in two campaigns on the GPU; compare outputs and see which provider ran the nodes."""
+    import onnxruntime
+
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        raise NotThere("onnxruntime has no CUDA provider here; pip install 'onnxruntime-gpu[cuda,cudnn]'")
+    found = campaigns(chosen, "onnxruntime:cuda", chosen.networks)
+    outputs = provider_outputs(["CPUExecutionProvider", "CUDAExecutionProvider"])
+    off = max(math.dist(one, other) / math.hypot(*one) for one, other in zip(*outputs.values(), strict=True))
+    done = harness(["profile", NETWORKS["blox"], "--runtime", "onnxruntime:cuda", "--json"], 60)
+    nodes = counted(node["provider"] for node in json.loads(done.stdout)["nodes"])
+    faults = list(found.faults)
+    if not off <= OUTPUT:
+        faults.append(f"outputs are {off:.2g} off the processor's, more than {OUTPUT:g}")
+    if set(nodes) != {"CUDAExecutionProvider"}:
+        faults.append(f"nodes ran elsewhere: {nodes}")
+    lines = [*found.lines, f"outputs off by {off:.1e}; nodes run by {nodes}"]
+    return Found(figures=found.figures | {"outputs_off": off, "nodes": nodes}, lines=lines, faults=faults)
+
+
+def provider_outputs(providers: Sequence[str]) -> dict[str, list[list[float]]]:
+    """Return the first output values of some networks under each provider, each on the agent's fixed input."""
+    from device_agents.runtimes import onnxruntime_cpu
+    from harness.commands.sources import ExportedModels, select_models
+
+    models = ExportedModels(select_models(["sample:4@11"]), progress=lambda *_: None).models("onnx")
+    outputs: dict[str, list[list[float]]] = {provider: [] for provider in providers}
+    for model in models:
+        assembly = model.assemble()
+        data = joined(assembly)
+        for provider in providers:
+            loaded = onnxruntime_cpu.load(data, 1, {"provider": provider})
+            loaded.run()
+            outputs[provider].append(loaded.output())
+    return outputs
+
+
+def campaigns(chosen: argparse.Namespace, runtime: str, networks: int) -> Found:
+    """Measure the same random networks twice, each time into an empty store, and compare ratios and plain wall times."""
+    from scipy.stats import spearmanr
+
+    rows: list[dict[str, dict[str, Any]]] = []
+    seconds: list[float] = []
+    notes: list[str] = []
+    scheduling: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number in (1, 2):
+            store = f"sqlite:///{folder}/{number}.sqlite"
+            begin = time.perf_counter()
+            done = harness(
+                [
+                    *(
+                        "measure",
+                        "--runtime",
+                        runtime,
+                        "--models",
+                        f"sample:{networks}@11",
+                        "--level",
+                        "quick",
+                    ),
+                    *("--seed", str(number), "--store", store, "--json"),
+                ],
+                150,
+            )
+            seconds.append(time.perf_counter() - begin)
+            notes.append(done.stderr[-2000:])
+            rows.append({row["graph_hash"]: row for row in json.loads(done.stdout)})
+            scheduling.append(sessions_of(store))
+    first, second = rows
+    if len(first) < networks or set(first) != set(second):
+        raise RuntimeError(f"{len(first)} and {len(second)} of {networks} networks were measured: {notes}")
+
+    def agreement(key: str) -> dict[str, float]:
+        pairs = [(first[name][key], second[name][key]) for name in first]
+        apart = [abs(b / a - 1) for a, b in pairs]
+        rank = float(spearmanr([a for a, _ in pairs], [b for _, b in pairs]).statistic)
+        return {"spearman": rank, "median_difference": statistics.median(apart), "most": max(apart)}
+
+    every = [row for each in rows for row in each.values()]
+    figures = {
+        "networks": networks,
+        "seconds": seconds,
+        "ratio": agreement("ratio"),
+        "latency_ms": agreement("latency_ms"),
+        "wall_median_ms": agreement("wall_median_ms"),
+        "latencies_ms": [sorted(row["latency_ms"] for row in each.values()) for each in rows],
+        "ratios": [[row["ratio"] for row in each.values()] for each in rows],
+        "wall_over_latency": statistics.median(row["wall_median_ms"] / row["latency_ms"] for row in every),
+        "grades": counted(row["grade"] for row in every),
+        "findings": counted(finding["kind"] for row in every for finding in row["findings"]),
+        "runtime_version": every[0]["runtime_version"],
+        "provider": every[0]["provider"],
+        "sessions": scheduling,
+        "said": notes,
+    }
+    ratio, wall = figures["ratio"], figures["wall_median_ms"]
+    lines = [
+        f"{networks} networks twice in {seconds[0]:.0f} and {seconds[1]:.0f} s: ratios agree at Spearman "
+        f"{ratio['spearman']:.3f}, {ratio['median_difference']:.2%} apart (median), {ratio['most']:.2%} at most; "
+        f"plain wall medians {wall['spearman']:.3f}, {wall['median_difference']:.2%}, {wall['most']:.2%}",
+        f"latencies {figures['latencies_ms'][0][0]:.3f} to {figures['latencies_ms'][0][-1]:.3f} ms; grades "
+        f"{figures['grades']}; findings {figures['findings']}",
+    ]
+    faults = []
+    if not ratio["spearman"] >= SPEARMAN:
+        faults.append(f"ratios of two campaigns agree at Spearman {ratio['spearman']:.3f}, below {SPEARMAN}")
+    if not ratio["median_difference"] <= DIFFERENCE:
+        faults.append(f"ratios of two campaigns are {ratio['median_difference']:.2%} apart")
+    return Found(figures=figures, lines=lines, faults=faults)
+
+
+def sessions_of(store_url: str) -> dict[str, Any]:
+    """Return what the sessions of a store tell of their cores, stops, and the GPU's samples."""
+    from harness.store import Store
+
+    store = Store(store_url)
+    try:
+        sessions = [s for c in store.configurations() for s in store.sessions(c)]
+        throttled = [s for c in store.configurations() for s in store.sessions(c, purpose="throttled")]
+    finally:
+        store.close()
+    samples = [
+        sample
+        for session in [*sessions, *throttled]
+        for sample in session.samples
+        for sample in session.samples
+    ]
+    clocks = [sample["gpu_clock_mhz"] for sample in samples if "gpu_clock_mhz" in sample]
+    return {
+        "count": len(sessions),
+        "throttled": len(throttled),
+        "cores": sorted({core for session in sessions for core in session.cores}),
+        "requests": counted(json.dumps(session.scheduling.get("request")) for session in sessions),
+        "delay_sources": counted(session.scheduling.get("delay_source") for session in sessions),
+        "stops": counted(session.stop for session in sessions),
+        "slices": statistics.median(len(session.slices) for session in sessions),
+        "gpu_clock_mhz": [min(clocks), max(clocks)] if clocks else None,
+        "gpu_reasons": sorted({sample["gpu_reasons"] for sample in samples if "gpu_reasons" in sample}),
+        "load_ms": statistics.median(session.load_ns for session in sessions) / 1e6,
+        "first_run_ms": statistics.median(session.first_run_ns for session in sessions) / 1e6,
+    }
+
+
+def counted(values: Iterable[Any]) -> dict[str, int]:
+    """Return how often each value is there."""
+    return {str(value): count for value, count in Counter(values).items()}
+
+
+def harness(arguments: Sequence[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
+    """Run the command `harness`. Raises: RuntimeError with what it said, when it fails."""
+    command = [sys.executable, "-m", "harness.commands.app", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(
+            f"harness {' '.join(arguments)} ended with {done.returncode}: {done.stderr[-1500:]}"
+        )
+    return done
+
+
+def joined(assembly: Any) -> bytes:
+    """Return the bytes of an exported model, as a device joins them."""
+    from exporters import Recipe, link
+
+    recipe = Recipe(
+        format=assembly.format,
+        alignment=assembly.alignment,
+        skeleton=assembly.skeleton,
+        parts=assembly.parts,
+        dictionary=assembly.dictionary,
+    )
+    return link(recipe, assembly.read_part)
+
+
+def processor_name() -> str:
+    """Return the processor's name."""
+    from machine import describe_machine
+
+    return describe_machine().split(",")[0]
+
+
+def version_of(package: str) -> str:
+    """Return a package's version, empty where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+Check = Callable[[argparse.Namespace], Found]
+CHECKS: dict[str, tuple[Check, float]] = {
+    "machine": (check_machine, 30.0),
+    "doctor": (check_doctor, 30.0),
+    "agreement": (check_agreement, 60.0),
+    "training": (check_training, 110.0),
+    "distilling": (check_distilling, 80.0),
+    "measuring-cuda": (check_measuring_cuda, 120.0),
+    "measuring": (check_measuring, 110.0),
+}
+"""Name -> the check and the most seconds that it may take, in the order in which they run."""

@@ -30,7 +30,8 @@ from harness.measuring import Measuring, Result, Unit, now_utc
 from harness.records import Failure, SessionRecord
 from harness.selection import allowed_cores, choose_runtimes
 from harness.store import Store
-from harness.transports import Transport, open_transport
+from harness.transports import open_transport
+from harness.transports.contract import Transport
 from harness.uses import ModelSource, Use, use_of
 
 CONSECUTIVE_FAILURES = 5  # so many in a row are the device's fault, not the networks'

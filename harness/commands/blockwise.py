@@ -104,7 +104,13 @@ def settle(
     student, measured, within, status = searched.found.best, None, True, 0
     if request.verify is not None:
         verdict = verify_students(
-            searched.found.students[: request.verify], setting, selection, request, work
+            searched.found.students[: request.verify],
+            setting,
+            selection,
+            work,
+            devices_file=request.devices_file,
+            store_url=request.store_url,
+            quiet=request.json_output and not sys.stderr.isatty(),
         )
         student, measured, within, status = (
             verdict.student,

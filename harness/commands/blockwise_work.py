@@ -178,7 +178,7 @@ def known_accuracies(folder: Path, library: BlockLibrary) -> Known:
     from harness.commands.trained_networks import stored_units
     from search.work.results import Results
     from space import is_enumerable
-    from space.accuracies import load_accuracies
+    from space.accuracy_files import load_accuracies
     from space.dataset import DatasetError
 
     units = stored_units(Results(folder=folder))

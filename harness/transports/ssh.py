@@ -24,7 +24,7 @@ import paramiko
 
 from harness.devices import SshDevice
 from harness.errors import ConfigError, DeviceError, LinkError
-from harness.transports import MAX_OUTPUT_BYTES, CompletedCommand
+from harness.transports.contract import MAX_OUTPUT_BYTES, CompletedCommand
 from harness.transports.tail import Tail
 
 CONNECT_TIMEOUT_S = 15.0

@@ -29,6 +29,7 @@ from pathlib import Path
 
 from harness.errors import ConfigError, HarnessError
 from search.work.processes import ready, start, stop
+from search.work.ray_driver import Order, drive
 from search.work.results import Results
 from search.work.running import Done, Failed, Tell
 from search.work.unit import Unit
@@ -36,18 +37,6 @@ from search.work.unit import Unit
 LOG = "ray.log"
 _ADDRESS = re.compile(r"auto|(?P<host>[^\s:/]+):(?P<port>[0-9]{1,5})")
 _REACH_S = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """Hold what the process that talks to Ray is told."""
-
-    address: str
-    threads: int
-    device: str
-    retries: int
-    patience_s: float
-    code: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +95,6 @@ class RayCluster:
             patience_s=self.patience_s,
             code=code,
         )
-        from search.work.ray_driver import drive
-
         log = results.folder / LOG
         driver = start(drive, order, list(units), results.folder, log)
         left = {unit.key: unit for unit in units}
@@ -153,7 +140,7 @@ class RayCluster:
 
 def _own_packages() -> list[Path]:
     """Return the folders of this project's packages that units need."""
-    import harness
+    import harness.errors
     import search
     import space
 

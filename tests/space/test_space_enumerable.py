@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from space import DEEP, SPACES, TINY, Architecture, ArchitectureError, is_enumerable
-from space.accuracies import load_accuracies
+from space.accuracy_files import load_accuracies
 from space.costs import all_macs, all_params
 from space.dataset import DatasetError, bench_dataset, keys, read_dataset, write_dataset
 from space.dataset.keys import digests_at, indices_of

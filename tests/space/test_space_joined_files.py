@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from space import MINI
-from space.accuracies import load_accuracies
+from space.accuracy_files import load_accuracies
 from space.dataset import Dataset, DatasetError
 from space.seed_means import mean_over_seeds
 from space.training_accuracies import measure

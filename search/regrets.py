@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.methods.contract import FloatArray, Trace
+from search.methods.contract import Trace
+from space.indexing import FloatArray
 
 COVERAGE = 0.95  # of the intervals over seeds
 THRESHOLDS = (0.5, 0.1, 0.0)  # points of regret that are counted down to

@@ -10,13 +10,13 @@ from typing import TypeAlias
 
 from space.accuracies import Accuracies
 from space.config import BLOX, SpaceConfig
-from space.dataset import DatasetError, read_dataset
+from space.dataset import read_dataset
 from space.dataset.files import read_header
 from space.dataset.header import Header
 from space.dataset.schema import kinds_of
 from space.enumerable import check_enumerable
 from space.epochs import BEST, check_epoch
-from space.errors import ArchitectureError
+from space.errors import DatasetError
 from space.own import read_own_table
 from space.seed_means import mean_over_seeds
 from space.training_accuracies import choose_metric, columns_for, measure
@@ -51,11 +51,9 @@ def load_accuracies(
     Raises:
         DatasetError: the files are damaged, are not what was asked for, or do not fit each other; the message
             names the file, the value and the remedy.
+        ArchitectureError: the space cannot be enumerated.
     """
-    try:
-        check_enumerable(config, "accuracies of a whole space", "read trainings with read_trainings")
-    except ArchitectureError as error:
-        raise DatasetError(str(error)) from error
+    check_enumerable(config, "accuracies of a whole space", "read trainings with read_trainings")
     check_epoch(epoch)
     files = _files(paths, allow_pickle)
     own = [path for path in files if not _is_published(path)]
@@ -104,8 +102,6 @@ def _files(paths: Paths, allow_pickle: bool) -> list[Path]:
         try:
             files += _in_folder(path, allow_pickle) if path.is_dir() else [path]
         except (OSError, ValueError) as error:
-            if isinstance(error, DatasetError):
-                raise
             raise DatasetError(f"{path}: cannot be read: {error}; check the path") from error
     return files
 

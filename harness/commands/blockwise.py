@@ -16,7 +16,7 @@ from harness.commands.blockwise_options import METHOD, Blockwise
 from harness.commands.blockwise_setting import load_whole_library, prepare
 from harness.commands.blockwise_work import Setting
 from harness.commands.selection import Selection, Typed, select
-from harness.errors import ConfigError, did_you_mean
+from space.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from harness.commands.blockwise_answer import Answer

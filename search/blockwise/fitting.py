@@ -14,11 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.errors import ConfigError
 from search.blockwise.predictors_features import Features
 from search.blockwise.predictors_linear import Model
-from search.blockwise.signatures import FloatArray
-from search.latency.features import IndexArray
+from space.errors import ConfigError
+from space.indexing import FloatArray, IndexArray
 
 FEWEST = 3  # networks with accuracies; of fewer no model can be made without one and judged
 COVERAGE = 0.90

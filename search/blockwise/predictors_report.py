@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import ConfigError
 from search.blockwise.fitting import Fitted
-from search.blockwise.signatures import FloatArray
-from search.latency.features import IndexArray
+from space.errors import ConfigError
+from space.indexing import FloatArray, IndexArray
 
 COVERAGE = 0.95
 DRAWS = 2000

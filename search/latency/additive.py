@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from search.latency.features import FloatArray
 from search.latency.intervals import margin
 from search.latency.judging import Errors
 from search.latency.ladder import fit_ladder
@@ -22,6 +21,7 @@ from search.latency.ridge import Fitted, Guess, Linear, fit_corrected, fit_line
 from search.latency.rungs import RUNGS, Rung, Training, line, origin_of
 from space import BLOX, SpaceConfig
 from space.costs import block_costs, fixed_cost
+from space.indexing import FloatArray
 
 SAMPLE = 2_000  # networks of the space that stand for all
 

@@ -12,13 +12,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from search.latency.features import FloatArray
 from search.latency.judging import Errors
 from search.latency.ladder import check_indices, fit_ladder
 from search.latency.parts import cell_excess, parts_sum
 from search.latency.ridge import fit_line
 from search.latency.rungs import RUNGS
 from space import BLOX, Architecture, Block, SpaceConfig
+from space.indexing import FloatArray
 
 __all__ = ["Audit", "Effect", "audit", "judge_additivity", "parts_sum", "render"]
 

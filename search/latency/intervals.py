@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.latency.features import FloatArray, IndexArray
+from space.indexing import FloatArray, IndexArray
 
 FOLDS = 10
 COVERAGE = 0.90

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.errors import ConfigError
+from space.errors import ConfigError
 
 BOOTSTRAP_DRAWS = 2000
 DRAWN_AT_ONCE = 1_000_000  # numbers, so that memory stays bounded

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from space.indexing import FloatArray
+
 Statistic = Callable[
     [FloatArray, FloatArray, FloatArray], FloatArray
 ]  # x (n,), y (n,), counts (k, n) -> (k,)

@@ -20,13 +20,13 @@ from search.study.intervals import (
     FEWEST_RUNS,
     NOT_COMPARABLE,
     Estimate,
-    FloatArray,
     correlation_of,
     kendall,
     mean_of,
     spearman,
 )
 from space import SpaceConfig
+from space.indexing import FloatArray
 
 NOT_ANSWERED = "not answered here"
 CEILING = (

@@ -14,17 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.study.costs import Spent, network_flops
-from search.study.intervals import (
-    FEWEST_RUNS,
-    NONE,
-    NOT_COMPARABLE,
-    UNDECIDED,
-    Estimate,
-    FloatArray,
-    mean_of,
-    verdict,
-)
+from search.study.intervals import FEWEST_RUNS, NONE, NOT_COMPARABLE, UNDECIDED, Estimate, mean_of, verdict
 from search.study.truth import GroundTruth
+from space.indexing import FloatArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

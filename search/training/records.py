@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import ConfigError
 from search.training.history import Figures
-from space.dataset import Dataset, DatasetError, write_dataset
+from space.dataset import Dataset, write_dataset
 from space.dataset.custom_rows import encode
+from space.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from search.training.training import Trained

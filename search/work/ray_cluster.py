@@ -27,12 +27,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from harness.errors import ConfigError, HarnessError
 from search.work.processes import ready, start, stop
 from search.work.ray_driver import Order, drive
 from search.work.results import Results
 from search.work.running import Done, Failed, Tell
 from search.work.unit import Unit
+from space.errors import ConfigError, HarnessError
 
 LOG = "ray.log"
 _ADDRESS = re.compile(r"auto|(?P<host>[^\s:/]+):(?P<port>[0-9]{1,5})")
@@ -140,11 +140,10 @@ class RayCluster:
 
 def _own_packages() -> list[Path]:
     """Return the folders of this project's packages that units need."""
-    import harness.errors
     import search
     import space
 
-    return [Path(next(iter(package.__path__))).absolute() for package in (harness, search, space)]
+    return [Path(next(iter(package.__path__))).absolute() for package in (search, space)]
 
 
 def _gather(paths: Iterable[Path], folder: Path) -> None:

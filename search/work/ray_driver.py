@@ -23,11 +23,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from harness.errors import ConfigError, HarnessError
 from search.work.kinds import Context, find_kind
 from search.work.results import Results, sealed_kind
 from search.work.running import Done, Failed, compute, failed, given_up
 from search.work.unit import Unit
+from space.errors import ConfigError, HarnessError
 
 _TICK_S = 0.5  # how often progress is asked for
 _POST_S = 5.0  # how long what a unit told last may take to arrive

@@ -18,7 +18,6 @@ from small_disk import small_disk
 
 import search.training.training
 from harness.commands.workers import Workers
-from harness.errors import HarnessError
 from search.training.recipe import Recipe
 from search.training.tasks import load_task
 from search.training.training import Trained, train
@@ -28,6 +27,7 @@ from search.work.ray_cluster import RayCluster
 from space import TINY, Architecture
 from space.accuracy_files import load_accuracies
 from space.dataset import read_dataset
+from space.errors import HarnessError
 from space.networks import build_network
 
 NETWORKS = ("conv/conv", "bconv/conv")

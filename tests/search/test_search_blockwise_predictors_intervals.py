@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from made_signatures import by_rule, drawn, made_signatures
 
-from harness.errors import ConfigError
 from search.accuracy.gcn import GcnConfig
 from search.blockwise.fitting import deal, fewest
 from search.blockwise.predictors import fit
-from search.latency.features import FloatArray
 from space import MINI
+from space.errors import ConfigError
+from space.indexing import FloatArray
 
 SIGNATURES = made_signatures()
 TRUTH = by_rule(SIGNATURES, np.array([2.0, 1.0]))

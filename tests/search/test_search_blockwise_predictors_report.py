@@ -9,10 +9,10 @@ import pytest
 from made_signatures import by_rule, drawn, made_signatures
 from scipy.stats import kendalltau, spearmanr
 
-from harness.errors import ConfigError
 from search.blockwise.fitting import Fitted
 from search.blockwise.predictors import Estimate, Report, evaluate, fit
 from space import MINI
+from space.errors import ConfigError
 
 SIGNATURES = made_signatures()
 TRUTH = by_rule(SIGNATURES, np.array([2.0, 1.0]))

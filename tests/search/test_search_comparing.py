@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.errors import ConfigError, HarnessError
 from search.comparing import Comparison, compare, problem_of
 from search.constraints import Constraint, parse_constraint
-from search.methods.contract import FloatArray, IndexArray, Method, Problem, Proxy, Trace
+from search.methods.contract import Method, Problem, Proxy, Trace
 from search.methods.table import METHODS, Known
 from search.regrets import Run, compared, mean_interval, regret, steps
 from search.synthetic import synthetic_accuracies
@@ -21,6 +20,8 @@ from search.table import Cost, Table
 from space import MINI
 from space.accuracies import Accuracies
 from space.costs import all_params
+from space.errors import ConfigError, HarnessError
+from space.indexing import FloatArray, IndexArray
 
 LIMIT = parse_constraint("params<=45k")
 CHEAP = ("random", "evolution")

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from made_truth import EPOCHS, made_truth, write_truth
 
-from harness.errors import ConfigError
 from search.study.costs import Spent, network_flops
 from search.study.intervals import BEATS, NOT_COMPARABLE, TIES, UNDECIDED
 from search.study.methods import (
@@ -25,6 +24,7 @@ from search.study.settings import QUICK, StudySettings
 from search.study.truth import GroundTruth, load_truth
 from space import TINY
 from space.dataset import read_dataset, write_dataset
+from space.errors import ConfigError
 
 IMAGES = 200
 

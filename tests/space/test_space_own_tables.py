@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from space import MINI, Architecture
 from space.accuracy_files import load_accuracies
-from space.dataset import DatasetError
+from space.errors import DatasetError
 from space.own import ARCHITECTURE_COLUMNS
 from space.own.csv_source import csv_source
 from space.own.parquet_source import parquet_source

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from search.statistics import Estimate, correlation_of, kendall, spearman
 from search.study.blocks import Bench, Signed, Teacher, make_teachers, sign_libraries, tune
 from search.study.contenders import (
     SUMS,
@@ -25,7 +26,6 @@ from search.study.contenders import (
     add_tuned,
 )
 from search.study.costs import mean_training_flops
-from search.study.intervals import FEWEST_RUNS, NOT_COMPARABLE, Estimate, correlation_of, kendall, spearman
 from search.study.iterations import COLUMN, Iterated, followed, iterate_all, run_of_iteration
 from search.study.questions import (
     Answer,
@@ -36,7 +36,7 @@ from search.study.questions import (
     does_tuned_follow_scratch,
     how_many_epochs,
 )
-from search.study.runs import MethodRuns, Standing, price_of_choosing, standing
+from search.study.runs import FEWEST_RUNS, NOT_COMPARABLE, MethodRuns, Standing, price_of_choosing, standing
 from search.study.settings import StudySettings
 from search.study.truth import GroundTruth
 from search.study.workshop import Workshop

@@ -11,7 +11,6 @@ import pytest
 from search.blockwise.searching import predicted_table
 from search.latency.additive import additive_rungs, fit_additive
 from search.latency.features import block_features
-from search.latency.intervals import margin
 from search.latency.parts import parts_sum
 from search.latency.rungs import RUNGS, Known, Training
 from search.synthetic import synthetic_accuracies
@@ -95,13 +94,6 @@ def test_too_few_networks_are_refused() -> None:
     indices = drawn(DEEP, 9)
     with pytest.raises(ConfigError, match="9 measured networks are too few"):
         fit_additive(indices, made_ratios(DEEP, indices, 0.0), config=DEEP)
-
-
-def test_a_margin_is_the_score_of_its_rank_and_infinite_where_there_are_too_few() -> None:
-    scores = np.arange(1, 20) / 100  # 19: the fewest for 95 %
-    assert margin(scores, 0.95) == 0.19
-    assert margin(scores, 0.9) == 0.18
-    assert margin(scores[:18], 0.95) == np.inf
 
 
 def test_networks_are_measured_within_the_margin_as_often_as_it_says() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from search.statistics import correlation_of, kendall, spearman
 from search.study.effects import block_effects
-from search.study.intervals import correlation_of, kendall, spearman
 from search.study.questions import (
     NOT_ANSWERED,
     QUESTIONS,

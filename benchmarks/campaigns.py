@@ -11,9 +11,9 @@ from typing import cast
 from harness.campaign import Options, Outcome, run_campaign
 from harness.commands.sources import ExportedModels, select_models
 from harness.devices import Device, Format, LocalDevice
-from harness.errors import HarnessError
 from harness.store import Store
 from harness.uses import Use
+from space.errors import HarnessError
 
 
 class Silent:

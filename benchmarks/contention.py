@@ -33,7 +33,6 @@ from surroundings import ANOTHER, NOBODY, SPIN, STREAM, agent_python, programs
 from harness.campaign import Options, run_campaign
 from harness.commands.sources import ExportedModels, select_models
 from harness.devices import RUNTIMES, LocalDevice
-from harness.errors import HarnessError
 from harness.estimates.comparison import compare
 from harness.estimates.estimate import Estimate, estimate, scatter_of
 from harness.estimates.latency import Latency, latencies
@@ -42,6 +41,7 @@ from harness.measuring import Cancelled
 from harness.records import Configuration, SessionRecord
 from harness.store import Store
 from harness.uses import Use
+from space.errors import HarnessError
 
 FIRST_EVIDENCE = (
     "bconv/bconv/bconv",

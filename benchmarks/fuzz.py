@@ -171,7 +171,7 @@ def fuzz_one(reader: str, arguments: list[str]) -> None:
 
     with atheris.instrument_imports(include=["space"]):
         target = targets()[reader]()  # what it imports is instrumented
-    from space.dataset import DatasetError
+    from space.errors import DatasetError
 
     corpus = Path(arguments[0])
     for place, seed in enumerate(target.seeds):

@@ -22,8 +22,7 @@ from machine import describe_machine
 from scipy.stats import kendalltau
 
 from search.accuracy.gcn import GcnConfig, GcnPredictor
-from search.latency.features import block_digits, block_features, rows_of, standardised
-from search.methods.contract import FloatArray, IndexArray
+from search.latency.features import block_features, rows_of, standardised
 from search.methods.gcn import KNOBS, KNOBS_OF_PAIRS
 from search.methods.linear import SecondOrder
 from search.methods.loop import Predictor
@@ -32,6 +31,7 @@ from search.proxies import load_batch, proxy
 from search.proxies.measures import PROXIES
 from search.synthetic import Rule, synthetic_accuracies
 from space import BLOX
+from space.indexing import FloatArray, IndexArray, block_indices
 
 HELD_OUT = 2_000
 TRAININGS = 400  # of the truth: its noise is then a twentieth of one training's
@@ -46,10 +46,10 @@ class FirstOrder:
         self._table = standardised(block_features(BLOX))
 
     def fit(self, indices: IndexArray, scores: FloatArray) -> None:
-        self._fit = fit_ridge([rows_of(self._table, block_digits(BLOX, indices))], scores)
+        self._fit = fit_ridge([rows_of(self._table, block_indices(BLOX, indices))], scores)
 
     def predict(self, indices: IndexArray) -> FloatArray:
-        return self._fit.constant + rows_of(self._table, block_digits(BLOX, indices)) @ self._fit.slopes
+        return self._fit.constant + rows_of(self._table, block_indices(BLOX, indices)) @ self._fit.slopes
 
 
 def predictors(published: bool, device: str) -> dict[str, Callable[[int], Predictor]]:

@@ -16,17 +16,15 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from machine import describe_machine
-from numpy.typing import NDArray
 
 from search.latency import ladder as ladders
 from search.latency.design import least_variance_design
-from search.latency.features import block_digits, block_features, pair_features, standardised
+from search.latency.features import block_features, pair_features, standardised
 from search.latency.ladder import fit_ladder, space_weights
 from search.latency.rungs import RUNGS
 from space import BLOX
+from space.indexing import FloatArray, block_indices
 
-FloatArray = NDArray[np.float64]
-IndexArray = NDArray[np.int64]
 NOISE = 0.007
 JUDGES = 2_000
 LEVELS = (0.0, 0.25, 0.5, 1.0, 1.65)
@@ -64,7 +62,7 @@ def made_space(within: float, across: float, scatter: float, seed: int) -> tuple
     blocks = features @ block_features(BLOX).T  # (stages, B)
     pairs = standardised(pair_features(BLOX))
     blocks = blocks * np.exp(within * _unit(rng.normal(size=(3, pairs.shape[1])) @ pairs.T))
-    digits = block_digits(BLOX, np.arange(len(BLOX)))
+    digits = block_indices(BLOX, np.arange(len(BLOX)))
     ends = np.array([BLOX.ops.index(block.op1) for block in BLOX.blocks])[digits]
     begins = np.array([BLOX.ops.index(block.op0 or block.op1) for block in BLOX.blocks])[digits]
     borders = _unit(rng.normal(size=(2, 9)))

@@ -23,14 +23,14 @@ from machine import describe_machine
 
 from search.answers import answer, nearest
 from search.constraints import allowed, parse_constraint
-from search.latency.features import block_digits
 from search.methods import METHODS, Problem, run
 from search.pareto import pareto_front
-from search.programme import Limit, index_of, solve
+from search.programme import Limit, solve
 from search.synthetic import synthetic_accuracies
 from search.table import Cost, Table
 from space import BLOX, SpaceConfig
 from space.costs import all_macs, all_params, block_costs, fixed_cost
+from space.indexing import block_indices, index_of
 
 BUDGET = 100
 SEEDS = range(5)
@@ -176,7 +176,7 @@ def list_best(
 
 def programme() -> None:
     """Print the programme's times and compare its answers over Blox with the list's."""
-    macs, digits = all_macs(BLOX), block_digits(BLOX, np.arange(len(BLOX)))
+    macs, digits = all_macs(BLOX), block_indices(BLOX, np.arange(len(BLOX)))
     drawn = {c: [np.random.default_rng(s).normal(size=(c.stages, 45)) for s in SEEDS] for c in (BLOX, EIGHT)}
     solve(drawn[BLOX][0])  # loads scipy
     print(f"{'median of 5 draws of scores':34} {'best: s':>10} {'100 best: s':>12} {'slowest: s':>12}")

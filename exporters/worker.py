@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from exporters.cache import FragmentCache
-from exporters.errors import ConversionError
 from exporters.fragments import Fragment
 from exporters.weights import Checkpoint, Weights
-from space import Architecture, ArchitectureError, SpaceConfig
+from space import Architecture, SpaceConfig
+from space.errors import HarnessError
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def main() -> int:
     try:
         for answer in _serve(request):
             answers.write(json.dumps(answer) + "\n")
-    except (ConversionError, ArchitectureError) as error:
+    except HarnessError as error:
         answers.write(json.dumps({"error": str(error)}) + "\n")
         return 1
     return 0

@@ -19,7 +19,7 @@ from harness.devices import Device, LocalDevice
 from harness.errors import AgentError, DeviceError, LinkError
 from harness.frames import FrameStream
 from harness.models import Assembly
-from harness.transports import Channel, Transport
+from harness.transports.contract import Channel, Transport
 
 PROTOCOL = 3
 START_TIMEOUT_S = 60.0

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from harness.devices import Device
-from harness.errors import ConfigError, DeviceError, HarnessError, LinkError, StoreError
+from harness.errors import DeviceError, LinkError, StoreError
 from harness.estimates.estimate import reference_latency_ns
 from harness.gates import Gate
 from harness.levels import CALIBRATION, QUICK, SCREEN, Level, Plan
@@ -30,8 +30,10 @@ from harness.measuring import Measuring, Result, Unit, now_utc
 from harness.records import Failure, SessionRecord
 from harness.selection import allowed_cores, choose_runtimes
 from harness.store import Store
-from harness.transports import Transport, open_transport
+from harness.transports import open_transport
+from harness.transports.contract import Transport
 from harness.uses import ModelSource, Use, use_of
+from space.errors import ConfigError, HarnessError
 
 CONSECUTIVE_FAILURES = 5  # so many in a row are the device's fault, not the networks'
 FEWEST_WORKERS = 3  # to tell what differs from process to process

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from harness.errors import ConfigError, did_you_mean
+from space.errors import ConfigError, did_you_mean
 
 DEFAULT_FILE = "devices.toml"
 LOCAL = "local"

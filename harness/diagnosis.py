@@ -8,11 +8,12 @@ from typing import Any
 
 from harness.conditions import clock_tier
 from harness.devices import Device, SshDevice
-from harness.errors import AgentError, ConfigError, DeviceError
+from harness.errors import AgentError, DeviceError
 from harness.link import Link
 from harness.selection import allowed_cores, choose_runtimes
 from harness.throttling import throttle_signs
 from harness.transports import open_transport
+from space.errors import ConfigError
 
 FREE_BYTES = 200 << 20  # both formats' weights, a model being assembled, and room
 HOT_C = 70.0

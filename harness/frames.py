@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from harness.errors import LinkError
-from harness.transports import Channel
+from harness.transports.contract import Channel
 
 PREAMBLE = b"HARNESS-AGENT 1\n"
 MAX_PREAMBLE_BYTES = 1 << 16

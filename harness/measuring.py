@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from harness.errors import AgentError, BadResult, HarnessError, LinkError
+from harness.errors import AgentError, BadResult, LinkError
 from harness.estimates.clean import is_contended
 from harness.gates import Gate
 from harness.levels import Plan
@@ -20,6 +20,7 @@ from harness.records import Failure, SessionRecord
 from harness.sessions import Refused, SessionBuilder
 from harness.throttling import marked_slices
 from harness.uses import Use, changes
+from space.errors import HarnessError
 
 LINK_LOSSES_A_UNIT = 2  # a network that takes the device down twice is a failure, not bad luck
 RESENDS_A_UNIT = 2

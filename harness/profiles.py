@@ -18,7 +18,8 @@ from harness.errors import LinkError
 from harness.link import Link
 from harness.models import Assembly
 from harness.selection import allowed_cores, choose_runtimes
-from harness.transports import Transport, open_transport
+from harness.transports import open_transport
+from harness.transports.contract import Transport
 
 OUTSIDE = "outside nodes"
 OTHER = "other"

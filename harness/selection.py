@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.agent import default_python
 from harness.devices import RUNTIMES, Device, Format, parse_runtime
-from harness.errors import ConfigError, did_you_mean
+from space.errors import ConfigError, did_you_mean
 
 _INSTALL = {"onnxruntime": "onnxruntime", "tflite": "ai-edge-litert"}
 

@@ -9,12 +9,12 @@ from typing import Protocol
 
 import numpy as np
 
-from harness.errors import ConfigError
 from search.constraints import Constraint
-from search.latency.features import FloatArray
 from search.programme import Limit
 from search.table import Cost
 from space import SpaceConfig
+from space.errors import ConfigError
+from space.indexing import FloatArray, blocks_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +120,7 @@ class Summed:
         """Return a network's cost: measured where it was, else its sum with the margin to either side."""
         if index in self.known:
             return self.known[index]
-        value = max(total.of(digits_of(self.config, index)) for total in self.totals)
+        value = max(total.of(blocks_of(self.config, index)) for total in self.totals)
         # No latency is below 0, however wide the margin.
         return Amount(value=value, low=value * max(0.0, 1 - self.margin), high=value * (1 + self.margin))
 
@@ -161,15 +161,6 @@ def decisive(amount: Amount, constraint: Constraint, *, confident: bool) -> floa
     if not confident:
         return amount.value
     return amount.high if constraint.is_upper else amount.low
-
-
-def digits_of(config: SpaceConfig, index: int) -> tuple[int, ...]:
-    """Return the number of the block of each stage, first stage first."""
-    found = []
-    for _ in range(config.stages):
-        index, digit = divmod(index, len(config.blocks))
-        found.append(digit)
-    return tuple(found)
 
 
 def _bound(constraint: Constraint, factor: float) -> float:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.constraints import Constraint, allowed, bound
-from search.methods.contract import IndexArray
-from search.table import BoolArray, FloatArray, Table
+from search.table import Table
 from space.accuracies import Accuracies
+from space.indexing import BoolArray, FloatArray, IndexArray
 
 Z = 1.96  # normal: 95 % of a mean over seeds lie within so many of its standard deviations
 

@@ -22,12 +22,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from harness.errors import ConfigError, HarnessError
 from search.constraints import Constraint, allowed, bound
-from search.methods.contract import FloatArray, IndexArray, Problem, Proxy, Trace
+from search.methods.contract import Problem, Proxy, Trace
 from search.methods.table import parse_method, run
 from search.regrets import Compared, Run, compared, regret
 from search.table import Table
+from space.errors import ConfigError, HarnessError
+from space.indexing import FloatArray, IndexArray
 
 POOL = 100  # random networks that a proxy chooses from
 RANDOM = "random"

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import ConfigError, did_you_mean
-from search.table import BoolArray, Cost, Table
+from search.table import Cost, Table
+from space.errors import ConfigError, did_you_mean
+from space.indexing import BoolArray
 
 # What a network costs by itself, and the unit of the numbers. Any other subject is a device's latency, in ms.
 PROPERTIES: Mapping[str, str] = {

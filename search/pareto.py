@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.methods.contract import FloatArray, IndexArray
-from search.table import BoolArray, Table
+from search.table import Table
+from space.indexing import BoolArray, FloatArray, IndexArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -17,11 +17,12 @@ from itertools import islice
 
 import numpy as np
 
-from harness.errors import HarnessError
-from search.latency.features import FloatArray, block_digits, stage_effects
+from search.latency.features import stage_effects
 from search.programme_solver import WIDTH, Blocks, Scaled, by_cuts
 from search.programme_window import Relaxation
 from space import SpaceConfig
+from space.errors import HarnessError
+from space.indexing import FloatArray, block_indices
 
 TIE = 1e-8  # as a share of the widest stage's scores: sums that differ by less are equal to the solver
 STEPS = (0.25, 0.05, 0.01, 0.002)  # by how much of itself the window is widened: the first that can be listed
@@ -122,7 +123,7 @@ def additive_part(config: SpaceConfig, values: FloatArray) -> tuple[FloatArray, 
     from scipy.sparse import csr_array
 
     count = len(config.blocks)
-    columns = block_digits(config, known) + count * np.arange(config.stages)  # (n, stages)
+    columns = block_indices(config, known) + count * np.arange(config.stages)  # (n, stages)
     places = np.arange(0, columns.size + 1, config.stages)
     ones = csr_array(
         (np.ones(columns.size), columns.ravel(), places), shape=(len(known), count * config.stages)
@@ -131,14 +132,6 @@ def additive_part(config: SpaceConfig, values: FloatArray) -> tuple[FloatArray, 
     # A constant may move from stage to stage; of the many solutions lstsq takes the smallest.
     effects = np.linalg.lstsq((ones.T @ ones).toarray(), ones.T @ (values[known] - constant), rcond=None)[0]
     return effects.reshape(config.stages, count), constant
-
-
-def index_of(config: SpaceConfig, blocks: Sequence[int]) -> int:
-    """Return the canonical index of the network with these blocks, first stage first."""
-    index = 0
-    for block in reversed(blocks):
-        index = index * len(config.blocks) + block
-    return index
 
 
 def _scaled(scores: FloatArray, limits: Sequence[Limit]) -> Scaled | None:

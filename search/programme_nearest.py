@@ -11,9 +11,9 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from search.latency.features import FloatArray
 from search.programme import Limit
 from search.programme_solver import Blocks, least_choice, ones_at
+from space.indexing import FloatArray
 
 
 def nearest_choice(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.errors import HarnessError
-from search.latency.features import FloatArray
+from space.errors import HarnessError
+from space.indexing import FloatArray
 
 Blocks = tuple[int, ...]  # the block of each stage, first stage first
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from search.latency.features import FloatArray
+from space.indexing import FloatArray
 
 MOST = 2_000_000  # choices listed at once: some 100 MB
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.methods.contract import FloatArray, Trace
+from search.methods.contract import Trace
+from search.statistics import mean_interval
+from space.indexing import FloatArray
 
 COVERAGE = 0.95  # of the intervals over seeds
 THRESHOLDS = (0.5, 0.1, 0.0)  # points of regret that are counted down to
@@ -67,7 +69,8 @@ class Compared:
 
 def compared(method: str, runs: Sequence[Run]) -> Compared:
     """Return a method's runs with their regrets' mean, interval and how soon they came close."""
-    mean, low, high = mean_interval(np.array([run.regret for run in runs]))
+    mean, low, high = mean_interval(np.array([run.regret for run in runs]), COVERAGE)
+    low = np.maximum(low, 0)  # as no regret is below it
     reached = []
     for threshold in THRESHOLDS:
         counts = [run.look_ups_to(threshold) for run in runs]
@@ -83,25 +86,6 @@ def regret(trace: Trace, best_accuracy: float, budget: int) -> FloatArray:
     """Return a run's regret after each of `budget` look-ups, (budget,), in points; after the trace's end it stays."""
     found = trace.best_so_far
     return best_accuracy - np.concatenate([found, np.full(budget - len(found), found[-1])])
-
-
-def mean_interval(
-    values: FloatArray, coverage: float = COVERAGE
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the mean over runs, (n, m) -> (m,), and the ends of its interval by Student's t, not below 0; NaN for one run.
-
-    Regrets are skewed, and at ten runs no interval keeps its coverage for all shapes. Of the two usual ones the t is wider: the
-    percentile bootstrap of ten values draws from a scatter that is too small by a tenth and with a normal's quantiles. Neither
-    knows what no run met: where all have one value, as at regret 0, the interval is that point.
-    """
-    from scipy.special import stdtrit
-
-    count = len(values)
-    mean = values.mean(axis=0)
-    if count < 2:
-        return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
-    reach = stdtrit(count - 1, (1 + coverage) / 2) * values.std(axis=0, ddof=1) / np.sqrt(count)
-    return mean, np.maximum(mean - reach, 0), mean + reach
 
 
 def steps(*columns: FloatArray) -> list[tuple[int, tuple[float, ...]]]:

@@ -24,13 +24,11 @@ from typing import Literal
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
-from search.latency.features import block_digits
 from space import BLOX, Block, SpaceConfig, check_enumerable
 from space.accuracies import SYNTHETIC, Accuracies
+from space.indexing import FloatArray, block_indices
 
-FloatArray = NDArray[np.float64]
 Rule = Literal["mixed", "weakest"]
 
 SEED_SD = 0.2  # points between two trainings of one network
@@ -101,7 +99,7 @@ def _mixed(config: SpaceConfig, rng: Generator) -> FloatArray:
         for block in config.blocks
     ]
     deep, plain, capacity, attention, mixture = np.array(rows, dtype=np.float64).T  # (blocks,) each
-    digits = block_digits(config, np.arange(len(config)))  # (networks, stages)
+    digits = block_indices(config, np.arange(len(config)))  # (networks, stages)
     share = np.linspace(0.6, 1.4, config.stages) * _jitter(rng, config.stages)
     terms = [
         1 - np.exp(-deep[digits].sum(axis=1) / 30),
@@ -122,7 +120,7 @@ def _weakest(config: SpaceConfig, rng: Generator) -> FloatArray:
     paths = [len(_paths(block)) for block in config.blocks]
     quality = np.log(heaviest) + 0.3 * np.log(paths)  # (blocks,)
     shift = np.log(_jitter(rng, config.stages))  # what is enough in one stage is not in another
-    reached = quality[block_digits(config, np.arange(len(config)))] + shift  # (networks, stages)
+    reached = quality[block_indices(config, np.arange(len(config)))] + shift  # (networks, stages)
     weakest: FloatArray = -np.log(np.exp(-4 * reached).mean(axis=1)) / 4
     return weakest
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import ConfigError, did_you_mean
 from space import SpaceConfig
 from space.accuracies import Accuracies
+from space.errors import ConfigError, did_you_mean
+from space.indexing import BoolArray, FloatArray
 
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 NOT_MEASURED = ""  # the grade of what was predicted
 
 

@@ -1,22 +1,16 @@
-"""Accuracies of the networks of a space: which, of which epoch, over which seeds; and how they are loaded."""
+"""Accuracies of the networks of a space: which metric, of which epoch, over which seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from os import PathLike
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from space.config import BLOX, SpaceConfig
-from space.enumerable import check_enumerable
-from space.errors import ArchitectureError
 from space.places import Named, place_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-Paths: TypeAlias = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 SYNTHETIC = "synthetic"  # the word that marks made-up accuracies wherever they are read or shown
 
@@ -61,36 +55,3 @@ class Accuracies:
         )
         word = "synthetic " if self.synthetic and SYNTHETIC not in self.metric else ""
         return f"{word}{self.metric}{epoch}"
-
-
-def load_accuracies(
-    paths: Paths,
-    *,
-    metric: str = "",
-    epoch: str = "best",
-    seeds: tuple[int, ...] = (),
-    allow_pickle: bool = False,
-    config: SpaceConfig = BLOX,
-    architecture_column: str = "",
-) -> Accuracies:
-    """Read one accuracy for each network of a space, the mean over its seeds.
-
-    `paths` are published files of trainings, folders that hold them (of a file in several formats `.blox` is read, else
-    `.csv`, else `.pickle`), or one table of a user's own (`space.own.table`). `metric` is a column; empty: `val_top1` where
-    there is one, else `test_top1`, else the only one. Who searches on test accuracies chooses by luck on the test
-    images: hence the order. `epoch` is `best`, that of the best validation accuracy, `last`, or a number from 1; it is for
-    columns with a value an epoch. `seeds`: all that there are. A `.pickle` file is read only where `allow_pickle` is set.
-    `architecture_column` names an own table's column of networks.
-
-    Raises:
-        DatasetError: the files are damaged, are not what was asked for, or do not fit each other; the message
-            names the file, the value and the remedy.
-    """
-    from space.accuracy_files import read_accuracies  # numpy and YAML are needed only here
-    from space.dataset.errors import DatasetError
-
-    try:
-        check_enumerable(config, "accuracies of a whole space", "read trainings with space.accuracy_files")
-    except ArchitectureError as error:
-        raise DatasetError(str(error)) from error
-    return read_accuracies(paths, metric, epoch, seeds, allow_pickle, config, architecture_column)

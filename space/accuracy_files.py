@@ -6,34 +6,54 @@ import contextlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import TypeAlias
 
-from space.accuracies import Accuracies, Paths
+from space.accuracies import Accuracies
 from space.config import BLOX, SpaceConfig
-from space.dataset import DatasetError, read_dataset
+from space.dataset import read_dataset
 from space.dataset.files import read_header
 from space.dataset.header import Header
 from space.dataset.schema import kinds_of
+from space.enumerable import check_enumerable
 from space.epochs import BEST, check_epoch
+from space.errors import DatasetError
 from space.own import read_own_table
 from space.seed_means import mean_over_seeds
 from space.training_accuracies import choose_metric, columns_for, measure
 from space.trainings import Part, Trainings, check_parts
+
+Paths: TypeAlias = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 _SUFFIXES = (".blox", ".csv", ".pickle")  # of published files, the first found counts
 _NAMES = ("blox-base-*", "blox-ext-*")
 _HEADER_BEGIN = b"---\n"
 
 
-def read_accuracies(
+def load_accuracies(
     paths: Paths,
-    metric: str,
-    epoch: str,
-    seeds: tuple[int, ...],
-    allow_pickle: bool,
-    config: SpaceConfig,
-    architecture_column: str,
+    *,
+    metric: str = "",
+    epoch: str = "best",
+    seeds: tuple[int, ...] = (),
+    allow_pickle: bool = False,
+    config: SpaceConfig = BLOX,
+    architecture_column: str = "",
 ) -> Accuracies:
-    """Do what `space.accuracies.load_accuracies` tells."""
+    """Read one accuracy for each network of a space, the mean over its seeds.
+
+    `paths` are published files of trainings, folders that hold them (of a file in several formats `.blox` is read, else
+    `.csv`, else `.pickle`), or one table of a user's own (`space.own.table`). `metric` is a column; empty: `val_top1` where
+    there is one, else `test_top1`, else the only one. Who searches on test accuracies chooses by luck on the test
+    images: hence the order. `epoch` is `best`, that of the best validation accuracy, `last`, or a number from 1; it is for
+    columns with a value an epoch. `seeds`: all that there are. A `.pickle` file is read only where `allow_pickle` is set.
+    `architecture_column` names an own table's column of networks.
+
+    Raises:
+        DatasetError: the files are damaged, are not what was asked for, or do not fit each other; the message
+            names the file, the value and the remedy.
+        ArchitectureError: the space cannot be enumerated.
+    """
+    check_enumerable(config, "accuracies of a whole space", "read trainings with read_trainings")
     check_epoch(epoch)
     files = _files(paths, allow_pickle)
     own = [path for path in files if not _is_published(path)]
@@ -82,8 +102,6 @@ def _files(paths: Paths, allow_pickle: bool) -> list[Path]:
         try:
             files += _in_folder(path, allow_pickle) if path.is_dir() else [path]
         except (OSError, ValueError) as error:
-            if isinstance(error, DatasetError):
-                raise
             raise DatasetError(f"{path}: cannot be read: {error}; check the path") from error
     return files
 

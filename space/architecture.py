@@ -10,6 +10,7 @@ from space import costs, tables, vectors
 from space.block import Block, block_table
 from space.config import BLOX, SpaceConfig
 from space.errors import ArchitectureError, did_you_mean, shown
+from space.indexing import blocks_of, index_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -35,7 +36,7 @@ class Architecture:
                 f"architecture of {len(self.blocks)} blocks: space {self.config.name!r} has "
                 f"{self.config.stages} stages; give one block for each"
             )
-        place, index = 1, 0
+        indices = []
         for stage, block in enumerate(self.blocks):
             i = table.by_block.get(block)
             if i is None:
@@ -46,9 +47,8 @@ class Architecture:
             if table.blocks[i] is not block:  # share one object for each block; turn parallel twins round
                 blocks = (*self.blocks[:stage], table.blocks[i], *self.blocks[stage + 1 :])
                 object.__setattr__(self, "blocks", blocks)
-            index += i * place
-            place *= len(table.blocks)
-        object.__setattr__(self, "index", index)
+            indices.append(i)
+        object.__setattr__(self, "index", index_of(self.config, indices))
 
     def __hash__(self) -> int:
         return hash((self.index, self.config.name))
@@ -97,17 +97,13 @@ class Architecture:
         Raises:
             ArchitectureError: the index is out of range.
         """
-        rest = as_index(index)
-        if not 0 <= rest < len(config):
+        index = as_index(index)
+        if not 0 <= index < len(config):
             raise ArchitectureError(
                 f"index {index}: space {config.name!r} has {len(config)} networks; "
                 f"give 0 to {len(config) - 1}"
             )
-        all_blocks, blocks = config.blocks, []
-        for _ in config.widths:
-            rest, i = divmod(rest, len(all_blocks))
-            blocks.append(all_blocks[i])
-        return cls(blocks=tuple(blocks), config=config)
+        return cls(blocks=tuple(config.blocks[i] for i in blocks_of(config, index)), config=config)
 
     @classmethod
     def from_vector(cls, vector: object, config: SpaceConfig = BLOX) -> Architecture:

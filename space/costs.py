@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from space.config import BLOX, SpaceConfig
 from space.enumerable import check_enumerable
 from space.errors import ArchitectureError, did_you_mean
+from space.indexing import blocks_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,10 +123,9 @@ def block_costs(config: SpaceConfig) -> tuple[tuple[Cost, ...], ...]:
 
 def network_cost(config: SpaceConfig, index: int) -> Cost:
     """Count the network at this place of the canonical order."""
-    total, count = fixed_cost(config), len(config.blocks)
-    for costs in block_costs(config):
-        index, i = divmod(index, count)
-        total += costs[i]
+    total = fixed_cost(config)
+    for costs, block in zip(block_costs(config), blocks_of(config, index), strict=True):
+        total += costs[block]
     return total
 
 

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from space.dataset.columns import Column
-from space.dataset.errors import DatasetError
-from space.errors import shown
+from space.errors import DatasetError, shown
 
 BEST, LAST = "best", "last"
 _NUMBER = re.compile(r"[1-9][0-9]{0,5}")

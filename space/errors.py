@@ -1,4 +1,18 @@
-"""The one error of this package, and how its messages name a value and suggest a remedy."""
+"""What can go wrong, and the exit status that says so; each package keeps its own kinds beside its code.
+
+```
+HarnessError            exit 1    caught by the command line, which catches nothing broader
+  ConfigError           exit 2    devices.toml, the command line, a bad file
+    ArchitectureError   exit 2    no network, block or space is meant by what was given
+    DatasetError        exit 2    a data file cannot be read or written, or is not what it claims to be
+      MissingMetric     exit 2    the files are whole, and lack the accuracy or seeds asked for
+    StoreError          exit 2    the store cannot be opened or was written by a newer version (harness.errors)
+  DeviceError           exit 3    unreachable, host key, timeout, agent, runtime missing (harness.errors)
+  ConversionError       exit 4    a model could not be made (exporters.errors)
+```
+
+A message names the thing, the value and the remedy. Foreign errors are translated where they enter.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +22,31 @@ from collections.abc import Iterable
 _SHOWN_CHARACTERS = 120
 
 
-class ArchitectureError(ValueError):
-    """Say that a text, vector, index, hash, selection or configuration is not in a search space.
+class HarnessError(Exception):
+    """A failure that the user can act on."""
 
-    The message names the thing, its value, the reason and the remedy.
+    exit_status = 1
+
+
+class ConfigError(HarnessError):
+    """Bad input: devices.toml, the command line, an argument or a file."""
+
+    exit_status = 2
+
+
+class ArchitectureError(ConfigError):
+    """A text, vector, index, hash, selection or configuration that is not in a search space."""
+
+
+class DatasetError(ConfigError):
+    """A data file that cannot be read or written, or whose content is not what it claims to be.
+
+    The message names the file, the place in it, the reason and the remedy.
     """
+
+
+class MissingMetric(DatasetError):
+    """Whole files without an accuracy of the name or the seeds that were asked for."""
 
 
 def shown(value: object) -> str:

@@ -13,6 +13,7 @@ from space.architecture import Architecture
 from space.block import block_table
 from space.config import BLOX, SpaceConfig
 from space.errors import ArchitectureError, shown
+from space.indexing import index_of
 
 # An architecture, its index, or as text: graph hash, index, blocks, vector in JSON; or the nested vector itself.
 Named: TypeAlias = Architecture | int | str | Sequence[object]
@@ -58,15 +59,9 @@ def _place_of_text(text: str, config: SpaceConfig) -> int:
     by_text = block_table(config.ops).by_text
     names = text.split("/")
     if len(names) == config.stages:
-        place, step = 0, 1
-        for name in names:
-            block = by_text.get(name)
-            if block is None:
-                break
-            place += block * step
-            step *= len(config.blocks)
-        else:
-            return place
+        blocks = [by_text.get(name, -1) for name in names]
+        if min(blocks) >= 0:
+            return index_of(config, blocks)
     text = text.strip()
     if _INDEX.fullmatch(text):
         if (place := int(text)) >= len(config):
@@ -80,7 +75,7 @@ def _place_of_text(text: str, config: SpaceConfig) -> int:
         stages = text.translate(_SPACES)[1:-1].replace("]],[[", "]] [[").split(" ")
         blocks = [known.get(stage, -1) for stage in stages]
         if len(blocks) == config.stages and min(blocks) >= 0 and text.endswith("]"):
-            return sum(block * len(config.blocks) ** stage for stage, block in enumerate(blocks))
+            return index_of(config, blocks)
     return Architecture.parse(text, config).index
 
 

@@ -23,6 +23,7 @@ from space.architecture import Architecture
 from space.config import BLOX, SpaceConfig
 from space.enumerable import check_enumerable
 from space.errors import ArchitectureError, did_you_mean, shown
+from space.indexing import index_of
 
 _MAX_FILE_BYTES = 64 * 1024 * 1024
 _MAX_LISTED = 5_000_000  # networks that one selection may hold in memory
@@ -149,10 +150,10 @@ def _design(rounds: int, seed: int, config: SpaceConfig) -> Iterator[int]:
             rest, digit = divmod(rest, base)
             shifts.append(stage * a + digit)
         for column in range(base):
-            blocks = (
+            blocks = [
                 shuffle[(column + shift) % base] for shuffle, shift in zip(shuffles, shifts, strict=True)
-            )
-            yield sum(block * base**stage for stage, block in enumerate(blocks))
+            ]
+            yield index_of(config, blocks)
 
 
 _KINDS: dict[str, Callable[[int, int, SpaceConfig], Iterable[int]]] = {"sample": _sample, "design": _design}

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from space.accuracies import Accuracies
 from space.config import BLOX, SpaceConfig
-from space.dataset.errors import DatasetError, MissingMetric
+from space.errors import DatasetError, MissingMetric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

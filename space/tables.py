@@ -15,6 +15,7 @@ from pathlib import Path
 from space.block import block_table
 from space.config import SpaceConfig
 from space.errors import ArchitectureError, shown
+from space.indexing import blocks_of
 
 TABLE_PATH = Path(__file__).with_name("blox_hashes.bin")
 TABLE_OPS, TABLE_STAGES = 3, 3
@@ -31,11 +32,8 @@ def hash_at(config: SpaceConfig, index: int) -> str:
         return digests(len(config.ops), config.stages)[start : start + _DIGEST_BYTES].hex()
     from space.graphhash import network_hash  # numpy is needed only without the table
 
-    raw, blocks = block_table(config.ops).raw, []
-    for _ in config.widths:
-        index, i = divmod(index, len(raw))
-        blocks.append(raw[i])
-    return network_hash(blocks, len(config.ops))
+    raw = block_table(config.ops).raw
+    return network_hash([raw[i] for i in blocks_of(config, index)], len(config.ops))
 
 
 def index_of(config: SpaceConfig, hex_digest: str) -> int:

@@ -7,12 +7,11 @@ from collections.abc import Collection, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from space.dataset import Dataset, DatasetError
+from space.dataset import Dataset
 from space.dataset.columns import Column
-from space.dataset.errors import MissingMetric
 from space.dataset.schema import SCHEMAS
 from space.epochs import BEST, at_epoch, best_epochs, check_epoch, lengths, padded
-from space.errors import did_you_mean, shown
+from space.errors import DatasetError, MissingMetric, did_you_mean, shown
 from space.own.metric import FIRST_CHOICES
 from space.seed_means import Measured
 from space.trainings import TRAINING, Trainings

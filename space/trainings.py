@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from space.accuracies import SYNTHETIC
 from space.config import BLOX, SpaceConfig
-from space.dataset import Dataset, DatasetError
+from space.dataset import Dataset
+from space.errors import DatasetError
 from space.places import Named, place_of
 
 TRAINING = "training"

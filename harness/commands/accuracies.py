@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.errors import ConfigError
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from space import SpaceConfig
@@ -43,9 +43,8 @@ def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
         )
     if any(SYNTHETIC_SOURCE.fullmatch(path) for path in source.paths):
         return [_synthetic(source, config)]
-    from space.accuracies import load_accuracies
-    from space.dataset import DatasetError
-    from space.dataset.errors import MissingMetric
+    from space.accuracy_files import load_accuracies
+    from space.errors import MissingMetric
 
     def read(metric: str) -> Accuracies:
         return load_accuracies(
@@ -57,13 +56,10 @@ def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
             config=config,
         )
 
-    try:
-        found = [read(source.metric)]
-        if found[0].metric.startswith(("val_", "train_")):
-            with contextlib.suppress(MissingMetric):  # these files have none
-                found.append(read(f"test_{found[0].metric.partition('_')[2]}"))
-    except DatasetError as error:
-        raise ConfigError(str(error)) from error
+    found = [read(source.metric)]
+    if found[0].metric.startswith(("val_", "train_")):
+        with contextlib.suppress(MissingMetric):  # these files have none
+            found.append(read(f"test_{found[0].metric.partition('_')[2]}"))
     if source.noise_sd is not None:
         found[0] = replace(found[0], seed_sd=source.noise_sd)
     return found

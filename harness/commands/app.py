@@ -28,7 +28,7 @@ from harness.commands.results import results
 from harness.commands.search import search
 from harness.commands.study import study
 from harness.commands.train import train
-from harness.errors import HarnessError
+from space.errors import HarnessError
 
 app = typer.Typer(
     name="harness",

@@ -13,7 +13,7 @@ from harness.commands.options import (
     TakeDoubtful,
     ThreadCount,
 )
-from harness.errors import ConfigError
+from space.errors import ConfigError
 
 
 def audit(

@@ -16,7 +16,7 @@ from harness.commands.blockwise_options import METHOD, Blockwise
 from harness.commands.blockwise_setting import load_whole_library, prepare
 from harness.commands.blockwise_work import Setting
 from harness.commands.selection import Selection, Typed, select
-from harness.errors import ConfigError, did_you_mean
+from space.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from harness.commands.blockwise_answer import Answer
@@ -104,7 +104,13 @@ def settle(
     student, measured, within, status = searched.found.best, None, True, 0
     if request.verify is not None:
         verdict = verify_students(
-            searched.found.students[: request.verify], setting, selection, request, work
+            searched.found.students[: request.verify],
+            setting,
+            selection,
+            work,
+            devices_file=request.devices_file,
+            store_url=request.store_url,
+            quiet=request.json_output and not sys.stderr.isatty(),
         )
         student, measured, within, status = (
             verdict.student,

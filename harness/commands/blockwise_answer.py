@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.commands.blockwise_repeat import commands, recipe_documents, versions
@@ -190,7 +190,7 @@ def predictor_document(searched: Searched, setting: Setting) -> dict[str, Any]:
         "columns": list(searched.fitted.features.columns),
         "fitted_to": 0 if setting.known is None else len(setting.known.indices),
         "origin": [] if setting.known is None else list(setting.known.origin),
-        "leave_out": None if searched.report is None else asdict(searched.report),
+        "leave_out": None if searched.report is None else searched.report.to_plain(),
     }
 
 

@@ -103,10 +103,10 @@ def check_limits(
 
 def predictions(fitted: Fitted, indices: NDArray[np.int64], config: SpaceConfig) -> NDArray[np.float64]:
     """Return the predictions of networks (n,), NaN where the signature of a block is unknown."""
-    from search.latency.features import block_digits
+    from space.indexing import block_indices
 
     values = np.full(len(indices), np.nan)
-    known = fitted.features.known[np.arange(config.stages), block_digits(config, indices)].all(axis=1)
+    known = fitted.features.known[np.arange(config.stages), block_indices(config, indices)].all(axis=1)
     if known.any():
         values[known] = fitted.predict(indices[known])
     return values

@@ -16,9 +16,9 @@ from harness.commands.stored import (
     select_configurations,
     short_description,
 )
-from harness.errors import ConfigError
 from harness.records import Configuration
 from harness.store import Store
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,8 +139,8 @@ def block_latencies(
     import numpy as np
 
     from harness.commands.prediction import graded_segments
-    from search.latency.features import block_digits
     from search.programme import additive_part
+    from space.indexing import block_indices
     from space.segments import Segment
 
     count, apart = 0, ""
@@ -161,7 +161,7 @@ def block_latencies(
             table += np.array([ratios[one] for one in reductions])[:, None]
             return table * (reference.latency_ns / 1e6), "segments measured as models of their own"
     effects, _ = additive_part(config, cost.values)
-    digits = block_digits(config, np.flatnonzero(np.isfinite(cost.values)))
+    digits = block_indices(config, np.flatnonzero(np.isfinite(cost.values)))
     for stage in range(config.stages):  # a block that only networks of unknown latency hold has no effect
         effects[stage, np.setdiff1d(np.arange(len(config.blocks)), digits[:, stage])] = np.nan
     part = f" ({count} of its segments are measured{apart}; 'harness measure --models segments' measures all)"

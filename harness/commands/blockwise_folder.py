@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.commands.sources import translated_errors
-from harness.errors import ConfigError
+from space.atomic_files import new_folder
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from exporters import Format
@@ -45,10 +42,10 @@ def write_answer(
 ) -> dict[str, Any]:
     """Write the folder and return the document with the files' digests, as it stands in answer.json.
 
-    `cache_dir` takes the network's exported fragments. Raises: ConfigError when the folder cannot be written, ExportError when
-    a model cannot be made.
+    `cache_dir` takes the network's exported fragments.
+    Raises: ConfigError when the folder cannot be written, ConversionError when a model cannot be made.
     """
-    with _whole_folder(output) as folder:
+    with new_folder(output) as folder:
         _write_files(folder, answer, cache_dir)
         files = {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())
@@ -75,26 +72,7 @@ def _write_files(folder: Path, answer: Answer, cache_dir: Path) -> None:
     }
     for name, text in recipes.items():
         (folder / f"recipe-{name}.json").write_text(text + "\n", "utf-8")
-    with translated_errors():
-        weights = Weights.from_checkpoint(folder / "weights.pt", student.architecture)
-        for model_format in FORMATS:
-            data = standalone(student.architecture, model_format, weights=weights, cache_dir=cache_dir)
-            (folder / f"model.{model_format}").write_bytes(data)
-
-
-@contextmanager
-def _whole_folder(output: Path) -> Iterator[Path]:
-    """Give a folder beside its place, renamed when all of it is written and removed when something fails.
-
-    Raises: ConfigError when it cannot be written.
-    """
-    folder = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    try:
-        shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed and had this number
-        folder.mkdir()
-        yield folder
-        folder.rename(output)
-    except OSError as error:
-        raise ConfigError(f"{output}: cannot be written: {error}; name another folder") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    weights = Weights.from_checkpoint(folder / "weights.pt", student.architecture)
+    for model_format in FORMATS:
+        data = standalone(student.architecture, model_format, weights=weights, cache_dir=cache_dir)
+        (folder / f"model.{model_format}").write_bytes(data)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.commands.campaigns import run_all, summarise
-from harness.commands.sources import ExportedModels, to_model, translated_errors
+from harness.commands.sources import ExportedModels, to_model
 from harness.commands.verify import final_options, turns
-from harness.errors import ConfigError
 from harness.models import Model
 from harness.records import Configuration
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from exporters import Format
@@ -64,14 +64,13 @@ class FinishedModels:
     def _model(self, one: Finished, model_format: Format) -> Model:
         from exporters import FragmentLibrary, Weights
 
-        with translated_errors():
-            library = FragmentLibrary.open(
-                model_format,
-                cache_dir=self._cache_dir,
-                config=one.architecture.config,
-                weights=Weights.from_checkpoint(one.path, one.architecture),
-                progress=lambda done, total, name: self._progress(model_format, done, total, name),
-            )
+        library = FragmentLibrary.open(
+            model_format,
+            cache_dir=self._cache_dir,
+            config=one.architecture.config,
+            weights=Weights.from_checkpoint(one.path, one.architecture),
+            progress=lambda done, total, name: self._progress(model_format, done, total, name),
+        )
         model = to_model(library, one.architecture, f"trained {one.digest}")
         return replace(model, graph_hash=one.key, purpose=PURPOSE)
 

@@ -10,7 +10,7 @@ import typer
 
 from harness.commands.option_groups import takes
 from harness.commands.workers import Workers
-from harness.errors import ConfigError
+from space.errors import ConfigError
 
 METHOD = "blockwise"
 # Of `harness search`, what only the methods that look up accuracies understand.

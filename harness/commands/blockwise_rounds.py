@@ -48,8 +48,8 @@ def search_again(library: BlockLibrary, setting: Setting, budget: Budget) -> tup
 
 def most(teacher: Trained, like: BlockLibrary, setting: Setting) -> float:
     """Return the operations that a round with a teacher takes at most: as if it fine-tuned the largest networks."""
-    from search.programme import index_of
     from space.costs import block_costs
+    from space.indexing import index_of
 
     dearest = [max(range(len(row)), key=lambda block: row[block].macs) for row in block_costs(like.config)]
     largest = index_of(like.config, dearest)

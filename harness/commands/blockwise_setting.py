@@ -13,7 +13,7 @@ from harness.commands.blockwise_options import Blockwise
 from harness.commands.blockwise_work import Setting, known_accuracies
 from harness.commands.selection import Selection, check_intervals
 from harness.commands.summed_costs import SummedCosts, summed_costs
-from harness.errors import ConfigError
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from search.blockwise.library import BlockLibrary

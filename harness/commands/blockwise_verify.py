@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING
 from harness.commands.blockwise_models import Finished, measure_finished
 
 if TYPE_CHECKING:
-    from harness.commands.blockwise import Request
     from harness.commands.blockwise_work import Setting
     from harness.commands.selection import Selection
     from harness.estimates.latency import Latency
@@ -32,7 +30,14 @@ class Verdict:
 
 
 def verify_students(
-    students: Sequence[Student], setting: Setting, selection: Selection, request: Request, work: Path
+    students: Sequence[Student],
+    setting: Setting,
+    selection: Selection,
+    work: Path,
+    *,
+    devices_file: Path | None,
+    store_url: str,
+    quiet: bool,
 ) -> Verdict:
     """Measure students, best first, with their own weights on every device of the store that is searched, at level final.
 
@@ -55,11 +60,11 @@ def verify_students(
     rows, status = measure_finished(
         finished,
         configurations,
-        devices_file=request.devices_file,
-        store_url=request.store_url,
+        devices_file=devices_file,
+        store_url=store_url,
         cache_dir=work / "fragments",
         coverage=selection.latencies.coverage,
-        quiet=request.json_output and not sys.stderr.isatty(),
+        quiet=quiet,
     )
     rows = {name: _trusted(name, by_key, selection, setting) for name, by_key in rows.items()}
     measured = {device: {names[key]: row for key, row in by_key.items()} for device, by_key in rows.items()}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from harness.commands.blockwise_costs import SpaceCosts
 from harness.commands.library_signatures import signed
 from harness.commands.summed_costs import SummedCosts
-from harness.errors import ConfigError
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from search.blockwise.library import BlockLibrary
@@ -178,8 +178,8 @@ def known_accuracies(folder: Path, library: BlockLibrary) -> Known:
     from harness.commands.trained_networks import stored_units
     from search.work.results import Results
     from space import is_enumerable
-    from space.accuracies import load_accuracies
-    from space.dataset import DatasetError
+    from space.accuracy_files import load_accuracies
+    from space.errors import DatasetError
 
     units = stored_units(Results(folder=folder))
     for unit in units:

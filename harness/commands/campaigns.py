@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from harness.errors import HarnessError
+from space.errors import HarnessError
 
 if TYPE_CHECKING:
     from harness.campaign import Options, Outcome

@@ -14,7 +14,7 @@ from harness.commands.options import (
     StoreOption,
     ThreadCount,
 )
-from harness.errors import ConfigError
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from harness.estimates.comparison import Comparison

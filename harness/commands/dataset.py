@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.files import write_whole
 from harness.commands.options import (
     ConfigurationId,
     DeviceName,
@@ -21,7 +20,8 @@ from harness.commands.options import (
     TakeDoubtful,
     ThreadCount,
 )
-from harness.errors import ConfigError
+from space.atomic_files import write_file
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from harness.commands.prediction import Measured, SpaceTable
@@ -86,7 +86,7 @@ def write(
     from harness.commands.prediction import doubt_text, load_measured, predict_space
     from harness.commands.rows import measured_rows, space_rows
     from harness.commands.stored import one_configuration, open_store, prior_configuration
-    from space.dataset import DatasetError, bench_dataset, write_dataset
+    from space.dataset import bench_dataset, write_dataset
 
     if measured_only and prior:
         raise ConfigError(
@@ -118,22 +118,19 @@ def write(
         store.close()
     if apart:
         typer.echo(f"note: {doubt_text(apart, configuration)}", err=True)
-    try:
-        latencies_s = [row.latency_ms / 1e3 for row in rows]
-        data = bench_dataset(name, [row.index for row in rows], latencies_s, measured.config)
-        for file_format in formats or list(FileFormat):
-            path = folder / f"blox-bench-{name}.{file_format.value}"
-            write_dataset(path, data)
-            typer.echo(f"{path}: {len(rows)} networks", err=True)
-    except DatasetError as error:
-        raise ConfigError(str(error)) from error
+    latencies_s = [row.latency_ms / 1e3 for row in rows]
+    data = bench_dataset(name, [row.index for row in rows], latencies_s, measured.config)
+    for file_format in formats or list(FileFormat):
+        path = folder / f"blox-bench-{name}.{file_format.value}"
+        write_dataset(path, data)
+        typer.echo(f"{path}: {len(rows)} networks", err=True)
     sidecar = _sidecar(name, measured, table, rows) | {
         "conditions": conditions.conditions_before,
         "agent": conditions.agent_digest,
         "doubtful": apart.to_json(),
     }
     path = folder / f"blox-bench-{name}.json"
-    write_whole(path, json.dumps(sidecar, separators=(",", ":")).encode(), ConfigError)
+    write_file(path, json.dumps(sidecar, separators=(",", ":")).encode())
     typer.echo(f"{path}: intervals, grades, sources, conditions and versions", err=True)
 
 

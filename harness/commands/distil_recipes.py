@@ -11,7 +11,7 @@ import typer
 
 from harness.commands.option_groups import takes
 from harness.commands.recipes import named_augmentation
-from harness.errors import ConfigError
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from search.blockwise.distil_recipe import DistilRecipe

@@ -15,7 +15,7 @@ from harness.commands.library_signatures import signed
 from harness.commands.options import JsonFlag
 from harness.commands.teachers import load_teacher
 from harness.commands.workers import Workers, takes_workers
-from harness.errors import ConfigError
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

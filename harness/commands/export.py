@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.files import write_whole
 from harness.commands.measure import ModelFormat
 from harness.commands.options import SpaceName
-from harness.errors import ConfigError, ExportError
+from space.atomic_files import write_file
+from space.errors import ConfigError
 
 
 def export(
@@ -27,20 +27,19 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
 ) -> None:
     """Write a stand-alone ONNX or TFLite file of one network."""
-    from harness.commands.sources import cache_folder, named_space, select_architectures, translated_errors
+    from exporters import ConversionError, Weights, standalone
+    from harness.commands.sources import cache_folder, select_architectures
+    from space import find_space
 
-    chosen = select_architectures([architecture], named_space(space))
+    chosen = select_architectures([architecture], find_space(space))
     if len(chosen) != 1:
         raise ConfigError(f"{architecture!r} names {len(chosen)} networks; export takes one")
     if output.exists() and not force:
         raise ConfigError(f"{output}: exists already; name another file or add --force")
     if not output.parent.is_dir():
         raise ConfigError(f"{output}: no folder {str(output.parent)!r}; make it first")
-    with translated_errors():
-        from exporters import Weights, standalone
-
-        weights = Weights.seeded(0) if checkpoint is None else Weights.from_checkpoint(checkpoint, chosen[0])
-        data = standalone(chosen[0], model_format.value, weights=weights, cache_dir=cache_folder())
-    write_whole(output, data, ExportError)
+    weights = Weights.seeded(0) if checkpoint is None else Weights.from_checkpoint(checkpoint, chosen[0])
+    data = standalone(chosen[0], model_format.value, weights=weights, cache_dir=cache_folder())
+    write_file(output, data, error=ConversionError)
     source = "seeded random weights" if checkpoint is None else f"weights of {checkpoint}"
     typer.echo(f"{output}: {chosen[0]} as {model_format.value}, {len(data) / 1e6:.1f} MB, {source}", err=True)

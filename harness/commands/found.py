@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from harness.commands.joining import Joined
     from search.answers import Answer
-    from search.methods.contract import IndexArray, Trace
+    from search.methods.contract import Trace
     from search.pareto import Front
     from search.table import Table
     from space.accuracies import Accuracies
+    from space.indexing import IndexArray
 
 
 def shown(answer: Answer, verified: frozenset[int] | None) -> IndexArray:

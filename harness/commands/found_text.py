@@ -13,10 +13,11 @@ from harness.commands.tables import print_table
 if TYPE_CHECKING:
     from harness.commands.joining import Joined
     from search.answers import Answer, Shortfall
-    from search.methods.contract import IndexArray, Trace
+    from search.methods.contract import Trace
     from search.pareto import Front
     from search.table import Cost, Table
     from space.accuracies import Accuracies
+    from space.indexing import IndexArray
 
 
 def print_answer(

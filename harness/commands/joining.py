@@ -14,10 +14,9 @@ from harness.commands.latency_costs import (
     stored_latency,
 )
 from harness.commands.latency_files import file_latency, latency_files
-from harness.commands.sources import translated_errors
-from harness.errors import ConfigError
 from harness.records import Configuration
 from harness.store import Store
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,12 +59,11 @@ def join(
         if name not in PROPERTIES and name not in files
     }
     config = _space(list(chosen.values()))
-    with translated_errors():
-        check_enumerable(
-            config,
-            "a table of accuracies and costs",
-            "search it with --method blockwise, or measure networks by name",
-        )
+    check_enumerable(
+        config,
+        "a table of accuracies and costs",
+        "search it with --method blockwise, or measure networks by name",
+    )
     found = load(accuracies, config)
     costs: dict[str, Cost] = {}
     behind: dict[str, Behind] = {}

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from space.whole_files import write_whole
+from space.atomic_files import write_whole
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,10 +16,10 @@ from harness.commands.stored import (
     select_configurations,
     short_description,
 )
-from harness.errors import ConfigError
 from harness.estimates.doubtful import Doubtful, doubtful_from_json
 from harness.records import Configuration
 from harness.store import Store
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from harness.commands.kept_latencies import SpaceLatencies
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from search.latency.ladder import Ladder
     from search.table import Cost
 
-FILE_COVERAGE = (
-    0.90  # of a sidecar's intervals: its measured ones hold with 95 %, its predicted ones with 90 %
-)
-MAX_SIDECAR_BYTES = 256 << 20
 SHOWN_COVERAGE = 0.95  # of intervals, where no confidence was asked for
 _ID = re.compile("[0-9a-f]{4,64}")
 

@@ -8,29 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.commands.latency_costs import Behind
-from harness.errors import ConfigError
 from harness.estimates.doubtful import DOUBTFUL, NAMED, Doubtful
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from search.table import Cost
     from space import SpaceConfig
 
-FILE_COVERAGE = (
-    0.90  # of a sidecar's intervals: its measured ones hold with 95 %, its predicted ones with 90 %
-)
+# Of a sidecar's intervals: its measured ones hold with 95 %, its predicted ones with 90 %.
+FILE_COVERAGE = 0.90
 MAX_SIDECAR_BYTES = 256 << 20
 
 
 def latency_files(paths: Sequence[Path]) -> dict[str, Path]:
     """Return the files of latencies by the device that each names. Raises: ConfigError when one cannot be read."""
-    from space.dataset import DatasetError, read_dataset
+    from space.dataset import read_dataset
 
     files: dict[str, Path] = {}
     for path in paths:
-        try:
-            data = read_dataset(path)
-        except DatasetError as error:
-            raise ConfigError(str(error)) from error
+        data = read_dataset(path)
         if data.dataset_type != "benchmarking":
             raise ConfigError(
                 f"--latencies {path}: is a file of type {data.dataset_type!r}, not of latencies; give a blox-bench-DEVICE file"
@@ -57,12 +53,9 @@ def file_latency(
 
     from search.table import Cost
     from space import Architecture
-    from space.dataset import DatasetError, read_dataset
+    from space.dataset import read_dataset
 
-    try:
-        data = read_dataset(path, config=config)
-    except DatasetError as error:
-        raise ConfigError(str(error)) from error
+    data = read_dataset(path, config=config)
     columns = {key: np.full(len(config), np.nan) for key in ("values", "low", "high")}
     columns["values"][data.indices] = data.array("latency") * 1e3
     sidecar = _sidecar(path.with_suffix(".json"), data.hashes.tolist())

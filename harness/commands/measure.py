@@ -12,7 +12,7 @@ import typer
 
 from harness.commands.options import DevicesFile, JsonFlag, SpaceName, StoreOption
 from harness.devices import LOCAL, parse_runtime
-from harness.errors import ConfigError
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,11 +150,12 @@ def measure(
     )
     from harness.commands.campaigns import finish, finish_until, run_all
     from harness.commands.progress import ProgressView
-    from harness.commands.sources import ExportedModels, named_space, select_models
+    from harness.commands.sources import ExportedModels, select_models
     from harness.commands.tables import first_numbers
     from harness.estimates.latency import latencies
+    from space import find_space
 
-    config = named_space(space)
+    config = find_space(space)
     if target is not None:
         _check_target(config)
     selected = [] if target else select_models(models or [DEFAULT_MODELS], config)
@@ -254,8 +255,6 @@ def _until(text: str, chosen: list[Device], models: list[str] | None) -> Target 
 
 def _check_target(config: SpaceConfig) -> None:
     """Raise ConfigError when the space has too many networks for a predictor of each."""
-    from harness.commands.sources import translated_errors
     from space import check_enumerable
 
-    with translated_errors():
-        check_enumerable(config, "--until", "choose networks with --models, e.g. design:1")
+    check_enumerable(config, "--until", "choose networks with --models, e.g. design:1")

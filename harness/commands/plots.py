@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import ConfigError
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -18,7 +18,7 @@ from harness.commands.options import (
     TakeDoubtful,
     ThreadCount,
 )
-from harness.errors import ConfigError
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from harness.commands.prediction import HeldOut, SpaceTable

@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.commands.stored import configuration_id, measure_command
-from harness.errors import ConfigError
 from harness.estimates.doubtful import Doubtful, set_apart
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.latency import Latency, latencies
 from harness.records import Configuration
 from harness.store import Store
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from search.latency.features import FloatArray
     from search.latency.judging import Errors
     from search.latency.ladder import Ladder, Prediction
     from space import SpaceConfig
+    from space.indexing import FloatArray
 
 HOLD_OUT_SHARE = 0.2
 HOLD_OUT_FROM = 40  # measured networks; of fewer, all are needed to fit
@@ -119,16 +119,14 @@ def load_measured(
     Those of grade D are left out, unless `doubtful`.
     Raises: ConfigError when there is none, or the space is not known here or has too many networks to predict each.
     """
-    from harness.commands.sources import translated_errors
     from space import check_enumerable
 
     config = space_of(configuration)
-    with translated_errors():
-        check_enumerable(
-            config,
-            "latencies of a whole space",
-            "see 'harness results' for what is measured, and search it with --method blockwise",
-        )
+    check_enumerable(
+        config,
+        "latencies of a whole space",
+        "see 'harness results' for what is measured, and search it with --method blockwise",
+    )
     return measured_networks(store, configuration, config, coverage=coverage, doubtful=doubtful)
 
 

@@ -12,7 +12,7 @@ import typer
 from harness.commands.measure import parse_cores
 from harness.commands.options import DevicesFile, JsonFlag, SpaceName
 from harness.devices import LOCAL, RUNTIMES, parse_runtime
-from harness.errors import ConfigError
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from harness.models import Assembly
@@ -57,15 +57,16 @@ def profile(
 
     The runtime's own profiler tells; nothing is stored. Latencies to compare are those of 'harness measure'.
     """
-    from harness.commands.sources import named_space, select_architectures
+    from harness.commands.sources import select_architectures
     from harness.commands.tables import print_json
     from harness.devices import load_devices, select_device
     from harness.profiles import take_profile
+    from space import find_space
 
     chosen = select_device(load_devices(devices_file), device)
     _check_runtime(runtime)
     named_cores = parse_cores(cores)
-    networks = select_architectures([architecture], named_space(space))
+    networks = select_architectures([architecture], find_space(space))
     if len(networks) != 1:
         raise ConfigError(f"{architecture!r} names {len(networks)} networks; name one")
 

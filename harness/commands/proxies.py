@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import ConfigError
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from search.comparing import ProxyOf
-    from search.methods.contract import FloatArray, IndexArray, Proxy
+    from search.methods.contract import Proxy
     from search.proxies import Batch
     from space import SpaceConfig
+    from space.indexing import FloatArray, IndexArray
 
 
 def batch_for(methods: Sequence[str], path: Path | None, config: SpaceConfig) -> Batch | None:

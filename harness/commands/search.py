@@ -21,7 +21,7 @@ from harness.commands.proxies import batch_for
 from harness.commands.search_compare import compare
 from harness.commands.selection import Typed, select, takes_selection
 from harness.commands.solving import EXHAUSTIVE, Manner, solve
-from harness.errors import ConfigError
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from harness.commands.joining import Joined

@@ -18,7 +18,7 @@ from harness.commands.options import (
 )
 from harness.commands.proxies import batch_for, proxies_on
 from harness.commands.selection import Typed, select, takes_selection
-from harness.errors import ConfigError, HarnessError
+from space.errors import ConfigError, HarnessError
 
 if TYPE_CHECKING:
     from harness.commands.joining import Joined
@@ -162,9 +162,9 @@ def _compare(
 
 def _write(folder: Path, found: Comparison, document: dict[str, object]) -> None:
     """Write the three files, each whole; all are made before the first is written."""
-    from harness.commands.files import write_whole
     from harness.commands.plots import regret_png
     from harness.commands.regret_page import regret_html
+    from space.atomic_files import write_file
 
     files = {
         "regret.png": regret_png(found),
@@ -176,5 +176,5 @@ def _write(folder: Path, found: Comparison, document: dict[str, object]) -> None
     except OSError as error:
         raise ConfigError(f"--output {folder}: cannot be made: {error}") from error
     for name, data in files.items():
-        write_whole(folder / name, data, ConfigError)
+        write_file(folder / name, data)
         typer.echo(f"{folder / name}: {len(data) / 1e6:.2f} MB", err=True)

@@ -27,7 +27,7 @@ from harness.commands.options import (
     TrainingSeeds,
 )
 from harness.devices import LOCAL
-from harness.errors import ConfigError
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from harness.commands.joining import Joined

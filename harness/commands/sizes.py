@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def file_sizes(model_format: Format, cache_dir: Path, config: SpaceConfig) -> NDArray[np.float64]:
     """Return the bytes of every network's model file in canonical order, (len(config),).
 
-    Raises: ExportError when the fragments cannot be exported.
+    Raises: ConversionError when the fragments cannot be exported.
     """
     import numpy as np
 
@@ -36,31 +36,29 @@ def sizes_by_block(
     A file is a skeleton and parts, and what a stage adds to either hardly depends on the other stages: so the sizes are those of
     one network and, for each stage, what each of its blocks adds there. For ONNX that is exact; in TFLite files padding differs
     by up to 128 bytes, 0.002 %. Exports the fragments that the cache lacks.
-    Raises: ExportError when the fragments cannot be exported.
+    Raises: ConversionError when the fragments cannot be exported.
     """
     import numpy as np
 
     from exporters import FragmentLibrary, Weights
-    from harness.commands.sources import translated_errors
     from space import Architecture
 
-    with translated_errors():
-        library = FragmentLibrary.open(
-            model_format, cache_dir=cache_dir, config=config, weights=Weights.seeded(0)
-        )
-        part_sizes: dict[str, int] = {}
+    library = FragmentLibrary.open(
+        model_format, cache_dir=cache_dir, config=config, weights=Weights.seeded(0)
+    )
+    part_sizes: dict[str, int] = {}
 
-        def size(index: int) -> int:
-            recipe = library.recipe(Architecture.from_index(index, config))
-            total = len(recipe.skeleton)
-            for digest in recipe.parts:
-                if digest not in part_sizes:
-                    part_sizes[digest] = len(library.part(digest))
-                total += -total % recipe.alignment + part_sizes[digest]
-            return total
+    def size(stage: int, block: int) -> int:
+        blocks = [config.blocks[0]] * config.stages
+        blocks[stage] = config.blocks[block]
+        recipe = library.recipe(Architecture(blocks=tuple(blocks), config=config))
+        total = len(recipe.skeleton)
+        for digest in recipe.parts:
+            if digest not in part_sizes:
+                part_sizes[digest] = len(library.part(digest))
+            total += -total % recipe.alignment + part_sizes[digest]
+        return total
 
-        count, first = len(config.blocks), size(0)
-        added = [
-            [size(block * count**stage) - first for block in range(count)] for stage in range(config.stages)
-        ]
+    first, count = size(0, 0), len(config.blocks)
+    added = [[size(stage, block) - first for block in range(count)] for stage in range(config.stages)]
     return np.array(added, dtype=np.float64), float(first)

@@ -1,20 +1,16 @@
-"""Where space, exporters and harness meet: selections become architectures, architectures become models.
-
-Errors of the other rooms are translated here.
-"""
+"""Where space, exporters and harness meet: selections become architectures, architectures become models."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, overload
 
-from harness.errors import ConfigError, ExportError
 from harness.models import Assembly, Model
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from exporters import Format, FragmentLibrary
@@ -27,28 +23,6 @@ PRECISION = "fp32"
 SEGMENTS = "segments"  # as a selection: stem, cells, reductions and head, each as a model of its own
 # The reference of every slice: one network of middling cost that holds all three ops and both kinds of sum.
 REFERENCE = "conv/mbconv-bconv+out/conv+conv"  # of Blox; a space of other stages has as many of its blocks
-
-
-@contextmanager
-def translated_errors() -> Iterator[None]:
-    """Turn errors of space and exporters into the command line's."""
-    from exporters import ConversionError
-    from space import ArchitectureError
-
-    try:
-        yield
-    except ArchitectureError as error:
-        raise ConfigError(str(error)) from error
-    except ConversionError as error:
-        raise ExportError(str(error)) from error
-
-
-def named_space(name: str) -> SpaceConfig:
-    """Return the space of a name. Raises: ConfigError."""
-    with translated_errors():
-        from space import find_space
-
-        return find_space(name)
 
 
 def in_spaces(choose: Callable[[SpaceConfig], Chosen]) -> dict[str, Chosen]:
@@ -73,11 +47,10 @@ def in_spaces(choose: Callable[[SpaceConfig], Chosen]) -> dict[str, Chosen]:
 
 def select_architectures(selections: Sequence[str], config: SpaceConfig | None = None) -> list[Architecture]:
     """Return the architectures of a space, Blox if none is given, that the user named. Raises: ConfigError."""
-    with translated_errors():
-        from space import BLOX
-        from space.sampling import select_models
+    from space import BLOX
+    from space.sampling import select_models
 
-        return select_models(list(selections), config or BLOX)
+    return select_models(list(selections), config or BLOX)
 
 
 def select_models(
@@ -103,8 +76,7 @@ def reference_of(config: SpaceConfig) -> Architecture:
     from space import Architecture
 
     blocks = "/".join(islice(cycle(REFERENCE.split("/")), config.stages))
-    with translated_errors():
-        return Architecture.parse(blocks, config)
+    return Architecture.parse(blocks, config)
 
 
 def cache_folder() -> Path:
@@ -149,7 +121,7 @@ class ExportedModels:
     def _library(self, model_format: Format) -> FragmentLibrary:
         from exporters import FragmentLibrary, Weights
 
-        with self._lock, translated_errors():
+        with self._lock:
             if model_format not in self._libraries:
                 self._libraries[model_format] = FragmentLibrary.open(
                     model_format,
@@ -183,8 +155,7 @@ class _Models(Sequence[Model]):
 
 def _weights_name(library: FragmentLibrary) -> str:
     """Name weights, exported fragments and how they are put together: the name changes when one does."""
-    with translated_errors():
-        reference = library.recipe(reference_of(library.config))
+    reference = library.recipe(reference_of(library.config))
     parts = "\n".join((*library.part_digests, library.dictionary or "", reference.digest))
     return f"{library.weights.identity}, parts {hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
@@ -196,11 +167,10 @@ def to_model(library: FragmentLibrary, architecture: Architecture | Segment, wei
     is_segment = isinstance(architecture, Segment)
 
     def assemble() -> Assembly:
-        with translated_errors():
-            if isinstance(architecture, Segment):
-                recipe = library.segment_recipe(architecture)
-            else:
-                recipe = library.recipe(architecture)
+        if isinstance(architecture, Segment):
+            recipe = library.segment_recipe(architecture)
+        else:
+            recipe = library.recipe(architecture)
         return Assembly(
             format=recipe.format,
             alignment=recipe.alignment,

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 import typer
 
 from harness.devices import LOCAL, parse_runtime
-from harness.errors import ConfigError, did_you_mean
 from harness.records import Configuration
 from harness.selection import short_provider
 from harness.store import Store, default_url
+from space.errors import ConfigError, did_you_mean
 
 ID_CHARACTERS = 8
 USUAL_SPACE = "blox"  # a command is about it where nothing else is said

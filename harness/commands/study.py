@@ -11,7 +11,7 @@ import typer
 
 from harness.commands.options import JsonFlag
 from harness.commands.workers import Workers, takes_workers
-from harness.errors import ConfigError
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from search.study.settings import StudySettings
@@ -122,9 +122,9 @@ def _print(found: Study) -> None:
 
 def _write(folder: Path, found: Study) -> None:
     """Write the report, the document and the figures, each whole; all are made before the first is written."""
-    from harness.commands.files import write_whole
     from harness.commands.study_plots import correlations_png, regret_png
     from search.study.report import to_document, to_markdown
+    from space.atomic_files import write_file
 
     report, document, *figures = FILES
     files = {
@@ -134,5 +134,5 @@ def _write(folder: Path, found: Study) -> None:
         figures[1]: correlations_png(found),
     }
     for name, data in files.items():
-        write_whole(folder / name, data, ConfigError)
+        write_file(folder / name, data)
         typer.echo(f"{folder / name}: {len(data) / 1e3:.0f} kB", err=True)

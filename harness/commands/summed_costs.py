@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from harness.commands.latency_costs import Behind, LatencySource, behind_of, facts_of
 from harness.commands.stored import measure_command
-from harness.errors import ConfigError
 from harness.records import Configuration
 from harness.store import Store
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from exporters import Format

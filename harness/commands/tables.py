@@ -15,12 +15,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from harness.commands.files import write_whole
 from harness.commands.stored import USUAL_SPACE, configuration_id
-from harness.errors import ConfigError
 from harness.estimates.findings import Finding
 from harness.estimates.latency import Latency, to_json
 from harness.records import Configuration, Failure
+from space.atomic_files import write_file
+from space.errors import ConfigError
 
 LATENCY_COLUMNS = (
     "device",
@@ -224,7 +224,7 @@ def write_csv(path: Path, documents: Sequence[Mapping[str, object]], columns: Se
     """
     text = io.StringIO(newline="")
     _write_csv(text, documents, columns)
-    write_whole(path, text.getvalue().encode(), ConfigError)
+    write_file(path, text.getvalue().encode())
 
 
 def _write_csv(file: TextIO, documents: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:

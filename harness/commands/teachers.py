@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import ConfigError, did_you_mean
+from space.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from search.training.trained import Trained

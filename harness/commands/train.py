@@ -12,7 +12,7 @@ import typer
 from harness.commands.options import JsonFlag, SpaceName
 from harness.commands.recipes import Typed, choose_recipe, takes_recipe
 from harness.commands.workers import Workers, takes_workers
-from harness.errors import ConfigError, HarnessError
+from space.errors import ConfigError, HarnessError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,7 @@ def train(
     A training that was stopped goes on after its last whole epoch. The folder then holds the published files of all networks
     trained in it, which 'harness search --accuracies' reads, and weights for 'harness export --checkpoint'.
     """
-    from harness.commands.sources import named_space, select_architectures
+    from harness.commands.sources import select_architectures
     from harness.commands.trained_networks import (
         check_alike,
         collect,
@@ -80,8 +80,9 @@ def train(
     from search.work.running import run_units
     from search.work.trainings_together import KIND as TOGETHER
     from search.work.trainings_together import keep_each
+    from space import find_space
 
-    config = named_space(space)
+    config = find_space(space)
     architectures = select_architectures(networks, config)
     recipe = choose_recipe(task, typed)
     if output.exists() and not output.is_dir():

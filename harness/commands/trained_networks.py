@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import ConfigError
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from search.training.images import Task
@@ -115,7 +115,7 @@ def write_published(folder: Path, finished: Iterable[Finished]) -> tuple[list[Pa
     Raises: ConfigError when one cannot be written.
     """
     from search.training.records import training_datasets, write_trainings
-    from space.dataset import DatasetError, write_dataset
+    from space.dataset import write_dataset
 
     by_seed: dict[int, list[Trained]] = {}
     networks: dict[int, Trained] = {}
@@ -124,18 +124,15 @@ def write_published(folder: Path, finished: Iterable[Finished]) -> tuple[list[Pa
         networks.setdefault(one.trained.architecture.index, one.trained)
     paths: dict[Path, None] = {}
     notes: dict[str, None] = {}
-    try:
-        for trained in by_seed.values():
-            written = write_trainings(folder, trained, replace=True)
-            paths |= dict.fromkeys(written.paths)
-            notes |= dict.fromkeys(written.notes)
-        if len(by_seed) > 1:  # of networks there is one file for all seeds: each set wrote its own
-            recipe = next(iter(networks.values())).recipe
-            alike = [dataclasses.replace(one, recipe=recipe) for one in networks.values()]
-            (path,) = (path for path in paths if path.stem == "blox-info")
-            write_dataset(path, training_datasets(alike)["info"])
-    except DatasetError as error:
-        raise ConfigError(str(error)) from error
+    for trained in by_seed.values():
+        written = write_trainings(folder, trained, replace=True)
+        paths |= dict.fromkeys(written.paths)
+        notes |= dict.fromkeys(written.notes)
+    if len(by_seed) > 1:  # of networks there is one file for all seeds: each set wrote its own
+        recipe = next(iter(networks.values())).recipe
+        alike = [dataclasses.replace(one, recipe=recipe) for one in networks.values()]
+        (path,) = (path for path in paths if path.stem == "blox-info")
+        write_dataset(path, training_datasets(alike)["info"])
     return list(paths), list(notes)
 
 

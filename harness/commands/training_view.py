@@ -20,7 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from harness.errors import HarnessError
+from space.errors import HarnessError
 
 if TYPE_CHECKING:
     from search.work.results import Results

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from math import pi, sqrt
 from typing import TYPE_CHECKING
 
-from harness.errors import ConfigError, HarnessError
+from space.errors import ConfigError, HarnessError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.errors import ConfigError
 from harness.records import Configuration
 from harness.selection import short_provider
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from harness.campaign import Options

@@ -20,10 +20,10 @@ from math import ceil, exp, hypot, log, log2
 from statistics import fmean, median, stdev
 
 import numpy as np
-import numpy.typing as npt
 
 from harness.estimates.clean import FEWEST_SLICES, clean_slices, doubt_of, usable_sessions
 from harness.records import SessionRecord
+from space.indexing import FloatArray
 
 COVERAGE = 0.95  # of an interval, if nothing else is asked for
 BOOTSTRAP_DRAWS = 2000
@@ -40,8 +40,6 @@ STUDENT_DRAWS = (
     1_000_000  # values, drawn once for each number of sessions: two sessions' quantile is then within 1 %
 )
 LARGEST_DEVIATION = 50.0  # of a logarithm: stands for an interval without bounds, and does not overflow
-
-Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,12 +243,12 @@ def reference_latency_ns(session: SessionRecord) -> float:
     )
 
 
-def _units(sessions: Sequence[SessionRecord]) -> list[Values]:
+def _units(sessions: Sequence[SessionRecord]) -> list[FloatArray]:
     """Return the slice ratios of each process that measured a network."""
     return list(_by_process(usable_sessions(sessions)).values())
 
 
-def _by_process(sessions: Sequence[SessionRecord]) -> dict[str, Values]:
+def _by_process(sessions: Sequence[SessionRecord]) -> dict[str, FloatArray]:
     """Return the slice ratios of each process, by its name or by that of its only session.
 
     Raises: ValueError when the sessions are not of one network and configuration.
@@ -299,7 +297,7 @@ def _widened(interval: tuple[float, float], doubt: float) -> tuple[float, float]
 
 
 def _interval(
-    ratios: Sequence[Values], scatter: Scatter | None, coverage: float, seed: int
+    ratios: Sequence[FloatArray], scatter: Scatter | None, coverage: float, seed: int
 ) -> tuple[float, float]:
     """Return the interval of the median of the processes' medians."""
     rng = np.random.default_rng(seed)
@@ -325,7 +323,7 @@ def _interval(
     return min(float(low), centre), max(float(high), centre)
 
 
-def _shapes(scatter: Scatter, size: tuple[int, ...], rng: np.random.Generator) -> Values:
+def _shapes(scatter: Scatter, size: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
     """Return deviations of the pool's shape and a standard deviation of 1, either way.
 
     A small pool has no tails: its values are smeared by a normal kernel (Silverman 1986, equation 3.31) and shrunk back.
@@ -334,7 +332,7 @@ def _shapes(scatter: Scatter, size: tuple[int, ...], rng: np.random.Generator) -
     pool /= np.sqrt(np.square(pool).mean()) or 1.0
     width = SMOOTHING * len(pool) ** -0.2
     values = rng.choice(pool, size) * rng.choice((-1.0, 1.0), size) + width * rng.standard_normal(size)
-    smooth: Values = values / np.sqrt(1 + width**2)
+    smooth: FloatArray = values / np.sqrt(1 + width**2)
     return smooth
 
 
@@ -353,7 +351,7 @@ def _student_median(count: int, coverage: float) -> float:
     return float(np.quantile(np.abs(np.median(values, axis=0)) / values.std(axis=0, ddof=1), coverage))
 
 
-def _resampled_medians(values: Values, draws: int, rng: np.random.Generator) -> Values:
+def _resampled_medians(values: FloatArray, draws: int, rng: np.random.Generator) -> FloatArray:
     """Return so many medians of resampled values without resampling them: the same distribution, much faster.
 
     n draws from n values are the values at n uniform places, so their median is the value at the uniforms' median, whose

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from harness.estimates.clean import clean_slices, number
 from harness.records import ReferenceLatency, SessionRecord
+from space.indexing import FloatArray
 
 # Of slices and of sessions. In 90 sessions of 2.5 minutes, windows of 45 s agreed with the whole to 0.2 % by this quantile (root
 # mean square), to 0.7 % by the quartile and to 2 % and more by medians.
@@ -48,7 +49,6 @@ MOVED_SHARE = 0.8
 # off by up to 5.3 % (docs/performance.md, "Contention"): this is what such a session may be off by.
 NEVER_QUIET_DOUBT = 0.05
 
-Values = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
 
 
@@ -131,7 +131,7 @@ def calibration_sd(spread: float | None, sessions: int) -> float:
     return max((spread or 0.0) / sqrt(sessions), CALIBRATION_SD)
 
 
-def _quiet(values: Values) -> float:
+def _quiet(values: FloatArray) -> float:
     return float(np.quantile(values, QUIET_SHARE))
 
 
@@ -145,7 +145,7 @@ def _cut(times_s: Sequence[float]) -> list[list[Places]]:
     ]
 
 
-def _restlessness(visits: Sequence[Sequence[Values]]) -> float:
+def _restlessness(visits: Sequence[Sequence[FloatArray]]) -> float:
     """Return what visits are expected to differ by, from how the blocks of each differ, given as logarithms of levels."""
     known = [
         np.array([np.median(block) for block in visit]) for visit in visits if len(visit) >= FEWEST_BLOCKS

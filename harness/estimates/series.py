@@ -10,6 +10,8 @@ from math import erfc, sqrt
 import numpy as np
 import numpy.typing as npt
 
+from space.indexing import FloatArray
+
 MILD_FENCE, SEVERE_FENCE = (
     1.5,
     3.0,
@@ -17,8 +19,6 @@ MILD_FENCE, SEVERE_FENCE = (
 MODES_VALUES = 12  # of fewer values every dip may be chance
 DRIFT_VALUES = 8  # the normal approximation of Kendall's score wants as many
 DRIFT_POINTS = 400  # longer series are taken as medians of so many stretches: all pairs are compared
-
-Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ def two_modes(values: Sequence[float]) -> tuple[float, float] | None:
     return float(np.median(ordered[:cut])), float(np.median(ordered[cut:]))
 
 
-def dip(ordered: Values) -> float:
+def dip(ordered: FloatArray) -> float:
     """Return the largest distance of sorted values' distribution function from the nearest unimodal one.
 
     Between the greatest convex minorant and the least concave majorant of the distribution function the modal interval is
@@ -115,7 +115,7 @@ def drift_of(values: Sequence[float]) -> Drift:
     return Drift(change=slope * (count - 1) / float(np.median(series)), p=p)
 
 
-def _hull(ordered: Values, low: int, high: int, sign: int) -> npt.NDArray[np.intp]:
+def _hull(ordered: FloatArray, low: int, high: int, sign: int) -> npt.NDArray[np.intp]:
     """Return the places of the corners of the convex minorant (sign 1) or concave majorant (-1) of the distribution function."""
     corners: list[int] = []
     for place in range(low, high + 1):
@@ -129,7 +129,7 @@ def _hull(ordered: Values, low: int, high: int, sign: int) -> npt.NDArray[np.int
     return np.array(corners)
 
 
-def _bulge(ordered: Values, begin: int, end: int, sign: int) -> float:
+def _bulge(ordered: FloatArray, begin: int, end: int, sign: int) -> float:
     """Return how far the distribution function leaves the hull's edge between two corners."""
     if end - begin <= 1 or ordered[begin] == ordered[end]:
         return 1.0

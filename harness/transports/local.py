@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import final
 
 from harness.errors import DeviceError, LinkError
-from harness.transports import MAX_OUTPUT_BYTES, CompletedCommand
+from harness.transports.contract import MAX_OUTPUT_BYTES, CompletedCommand
 from harness.transports.tail import Tail
 
 _WRITE_BYTES = 1 << 16

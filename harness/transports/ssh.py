@@ -23,9 +23,10 @@ from typing import final
 import paramiko
 
 from harness.devices import SshDevice
-from harness.errors import ConfigError, DeviceError, LinkError
-from harness.transports import MAX_OUTPUT_BYTES, CompletedCommand
+from harness.errors import DeviceError, LinkError
+from harness.transports.contract import MAX_OUTPUT_BYTES, CompletedCommand
 from harness.transports.tail import Tail
+from space.errors import ConfigError
 
 CONNECT_TIMEOUT_S = 15.0
 KEEPALIVE_S = 15

@@ -16,19 +16,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.errors import ConfigError
 from search.accuracy.graphs import BlockGraphs, adjacency, block_graphs, node_features
 from space import BLOX, SpaceConfig
+from space.errors import ConfigError
+from space.indexing import FloatArray, IndexArray
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from search.accuracy.layers import Weights
-
-FloatArray = NDArray[np.float64]
-IndexArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from search.latency.features import block_digits
 from space import Block, SpaceConfig
+from space.indexing import block_indices
 
 Array = NDArray[np.float32]
 
@@ -93,7 +93,7 @@ def feature_count(config: SpaceConfig) -> int:
 def node_features(parts: BlockGraphs, indices: ArrayLike) -> Array:
     """Return what the nodes of networks (n,) are, (n, nodes, features)."""
     config = parts.config
-    digits = block_digits(config, indices)
+    digits = block_indices(config, indices)
     own = feature_count(config)
     features = np.zeros((len(digits), node_count(config), parts.features), dtype=np.float32)
     for kind, place in (("global", GLOBAL), ("input", INPUT), ("output", -1)):
@@ -112,7 +112,7 @@ def node_features(parts: BlockGraphs, indices: ArrayLike) -> Array:
 def readings(parts: BlockGraphs, indices: ArrayLike) -> Array:
     """Return 1 where a node (row) of networks (n,) reads another one (column), (n, nodes, nodes): the data's flow, no more."""
     config = parts.config
-    digits = block_digits(config, indices)
+    digits = block_indices(config, indices)
     count = node_count(config)
     reads = np.zeros((len(digits), count, count), dtype=np.float32)
     for stage in range(config.stages):

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Generator, Tensor
 
-from harness.errors import HarnessError
 from search.blockwise.distil_recipe import DistilRecipe
 from search.blockwise.features import Features
 from search.blockwise.stage_errors import errors
@@ -21,6 +20,7 @@ from search.blockwise.unfinished import Progress
 from search.training.memory import within_memory
 from search.training.stacked import StackedStages, repeated
 from space import Block
+from space.errors import HarnessError
 from space.networks import Stage
 
 _CHECK_EVERY = 32  # steps

@@ -13,17 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from harness.errors import ConfigError
-from search.amounts import Amount, Summed, decisive, digits_of, limits_on, meets
+from search.amounts import Amount, Summed, decisive, limits_on, meets
 from search.answers import Nearest, Shortfall
 from search.blockwise.finalists import DISTANCE, Finalists, from_list
 from search.blockwise.finalists_programme import from_programme
 from search.blockwise.searching import none_within
 from search.constraints import Constraint
-from search.latency.features import FloatArray, IndexArray
-from search.programme import Limit, index_of
+from search.programme import Limit
 from search.programme_nearest import nearest_choice
 from space import SpaceConfig
+from space.errors import ConfigError
+from space.indexing import FloatArray, IndexArray, block_indices, blocks_of, index_of
 
 POOL = 100  # networks that a predictor which is no sum ranks
 
@@ -52,9 +52,7 @@ def choose(
         )
     kept = [] if is_open.all() else [Limit(name="blocks without a score", costs=1.0 - is_open, upper=0.0)]
     known = measured(config, costs, constraints)
-    listed = np.array([digits_of(config, index) for index in known], dtype=np.int64).reshape(
-        -1, config.stages
-    )
+    listed = block_indices(config, known)
     may = np.array(
         [
             is_open[np.arange(config.stages), row].all()
@@ -111,7 +109,7 @@ def nearest(
     if not constraints:
         return None
     known = measured(config, costs, constraints)
-    digits = {index: digits_of(config, index) for index in known}
+    digits = {index: blocks_of(config, index) for index in known}
     limits = limits_of(costs, constraints, confident=confident)
     found = nearest_choice(limits, kept=kept, excluded=frozenset(digits.values()))
     rest = [index for index in known if all(_holds(one, digits[index]) for one in kept)]

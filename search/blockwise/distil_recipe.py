@@ -8,9 +8,9 @@ import json
 import math
 from dataclasses import dataclass, field
 
-from harness.errors import ConfigError
 from search.training.augment import NONE, Augmentation
 from search.training.recipe import recipe_fields
+from space.errors import ConfigError
 
 LOSSES = ("nsr", "mse")
 

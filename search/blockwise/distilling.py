@@ -20,9 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from harness.errors import ConfigError
 from search.blockwise.apart import apart_weights, seed_of
 from search.blockwise.distil_recipe import DistilRecipe
 from search.blockwise.features import MEMORY_BYTES, Features, check_stage, teacher_features
@@ -34,11 +32,10 @@ from search.training.environment import environment_of
 from search.training.images import Task
 from search.training.trained import Trained, trained_digest
 from space import Block, SpaceConfig
+from space.errors import ConfigError
 
 ACTIVATION_BYTES = 2 << 30  # about what the feature maps of all blocks trained at once may take
 _MAPS = 300  # feature maps of a stage's width that a block keeps for its gradients, at most: by count of bconv's layers
-
-FloatArray = NDArray[np.float64]
 
 
 def distil_stage(

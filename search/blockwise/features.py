@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from harness.errors import ConfigError
 from search.training.augment import NONE, Augmentation, augment, normalise
 from search.training.images import Images, Task, check_fit
 from search.training.trained import Trained
+from space.errors import ConfigError
 from space.networks import Network, build_network
 
 MEMORY_BYTES = 2 << 30  # of features held in memory; more goes to a file

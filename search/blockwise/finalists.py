@@ -17,9 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.latency.features import FloatArray, IndexArray, block_digits
-from search.table import BoolArray
 from space import SpaceConfig
+from space.indexing import BoolArray, FloatArray, IndexArray, block_indices, index_of
 
 DISTANCE = 2  # stages: in a space of three, at most one block is shared
 
@@ -41,12 +40,7 @@ class Finalists:
 
     def indices(self, config: SpaceConfig) -> list[int]:
         """Return the networks' canonical indices as whole numbers of any size."""
-        count = len(config.blocks)
-        places = [count**stage for stage in range(config.stages)]
-        return [
-            sum(place * digit for place, digit in zip(places, row, strict=True))
-            for row in self.digits.tolist()
-        ]
+        return [index_of(config, row) for row in self.digits.tolist()]
 
 
 def from_scores(
@@ -64,7 +58,7 @@ def from_scores(
         raise ValueError(f"scores {scores.shape}, allowed {allowed.shape}: give one a network, {len(config)}")
     reach = _checked(config.stages, count, distance)
     left = np.flatnonzero(allowed & ~np.isnan(scores))
-    return from_list(block_digits(config, left), scores[left], count, distance=reach)
+    return from_list(block_indices(config, left), scores[left], count, distance=reach)
 
 
 def from_list(

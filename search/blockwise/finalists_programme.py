@@ -17,10 +17,9 @@ from itertools import islice
 import numpy as np
 
 from search.blockwise.finalists import DISTANCE, Finalists, from_list
-from search.latency.features import FloatArray, IndexArray
 from search.programme import Limit, in_order, solve
 from search.programme_solver import Blocks, ones_at
-from search.table import BoolArray
+from space.indexing import BoolArray, FloatArray, IndexArray
 
 WALKS = (
     300,

@@ -8,17 +8,16 @@ or more (CV+: less about sqrt(2 / n) at worst), and in practice about 1 - alpha,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from harness.errors import ConfigError
 from search.blockwise.predictors_features import Features
 from search.blockwise.predictors_linear import Model
-from search.blockwise.signatures import FloatArray
-from search.latency.features import IndexArray
+from search.statistics import conformal_interval, fewest_scores
+from space.errors import ConfigError
+from space.indexing import FloatArray, IndexArray
 
 FEWEST = 3  # networks with accuracies; of fewer no model can be made without one and judged
 COVERAGE = 0.90
@@ -66,7 +65,7 @@ class Fitted:
     def interval(self, indices: IndexArray, coverage: float = COVERAGE) -> tuple[FloatArray, FloatArray]:
         """Return low and high of each network's prediction interval in percent, each (n,).
 
-        With fewer than `fewest(coverage)` fitted networks they are minus and plus infinity: so few say nothing of so rare errors.
+        With fewer than `fewest_scores(coverage)` fitted networks they are minus and plus infinity.
 
         Raises:
             ConfigError: as `predict`; nothing was fitted, or the coverage is no share.
@@ -76,28 +75,20 @@ class Fitted:
         if not len(self.left_out):
             raise ConfigError(
                 f"predictor {self.name!r} was given no accuracies, so its scores have no interval; fit it "
-                f"to {fewest(coverage)} networks or more of known accuracy"
+                f"to {fewest_scores(coverage)} networks or more of known accuracy"
             )
         indices = np.asarray(indices, dtype=np.int64)
         self.features.check(indices)
         low, high = np.full(len(indices), -np.inf), np.full(len(indices), np.inf)
-        count = len(self.indices)
-        rank = _rank(count, coverage)
-        if rank < 1:
+        if len(self.indices) < fewest_scores(coverage):
             return low, high
         residuals = np.abs(self.errors)[:, None]
-        size = max(1, AT_ONCE // count)
+        size = max(1, AT_ONCE // len(self.indices))
         for begin in range(0, len(indices), size):
             rows = slice(begin, begin + size)
             predicted = np.stack([model(indices[rows]) for model in self.left_out])[self.fold_of]  # (n, rows)
-            low[rows] = np.partition(predicted - residuals, rank - 1, axis=0)[rank - 1]
-            high[rows] = np.partition(predicted + residuals, count - rank, axis=0)[count - rank]
+            low[rows], high[rows] = conformal_interval(predicted, residuals, coverage)
         return low, high
-
-
-def fewest(coverage: float) -> int:
-    """Return how many fitted networks an interval of this coverage needs to be finite: 9 for 0.9, 19 for 0.95."""
-    return math.ceil(1 / (1 - coverage) - 1 - 1e-9)
 
 
 def fitted(
@@ -159,8 +150,8 @@ def check_known(
         )
     if len(indices) < least:
         raise ConfigError(
-            f"predictor {name!r}: {len(indices)} networks of known accuracy; it needs {least} or more, and {fewest(COVERAGE)} "
-            f"or more for intervals of {COVERAGE:.0%}: train or fine-tune more"
+            f"predictor {name!r}: {len(indices)} networks of known accuracy; it needs {least} or more, and "
+            f"{fewest_scores(COVERAGE)} or more for intervals of {COVERAGE:.0%}: train or fine-tune more"
         )
     if not np.isfinite(accuracies).all():
         place = int(np.argmin(np.isfinite(accuracies)))
@@ -175,7 +166,3 @@ def check_known(
             "known: give the mean of its accuracies"
         )
     features.check(indices)
-
-
-def _rank(count: int, coverage: float) -> int:
-    return math.floor((1 - coverage) * (count + 1) + 1e-9)  # 1e-9: 0.1 * 10 is to be 1, not 0.99999

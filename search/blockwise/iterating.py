@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import ConfigError
 from search.training.history import Figures
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from search.training.trained import Trained

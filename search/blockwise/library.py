@@ -14,20 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.errors import ConfigError
 from search.blockwise.distil_recipe import DistilRecipe
 from search.blockwise.packing import pack, unpack
 from search.training.sealed import content_digest, read_sealed, write_sealed
 from search.training.trained import Trained, plain_space, trained_digest
 from search.training.trained_files import load_trained, save_trained
-from space import Architecture, ArchitectureError, Block, SpaceConfig
+from space import Architecture, Block, SpaceConfig
+from space.errors import ConfigError
+from space.indexing import FloatArray
 
 KIND = "distilled stage"
 TEACHER = "teacher.harness"
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -213,7 +212,7 @@ def stage_from(content: Mapping[str, Any], name: str = "distilled stage") -> Sta
             raise ValueError(f"{len(blocks)} blocks have {len(found.mse)} and {len(found.nsr)} losses")
     except KeyError as e:
         raise ConfigError(f"{name}: has no {e}, as a distilled stage does; distil it again") from e
-    except (TypeError, ValueError, AttributeError, ArchitectureError, ConfigError) as e:
+    except (TypeError, ValueError, AttributeError, ConfigError) as e:
         raise ConfigError(f"{name}: is no distilled stage of this version: {e}; distil it again") from e
     return found
 

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.errors import ConfigError
 from space import Block
+from space.errors import ConfigError
 from space.networks import build_op, build_reduction
 
 Shapes = Mapping[str, tuple[int, ...]]

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import torch
 
-from harness.errors import ConfigError
 from search.blockwise.candidates import State
 from search.training.epochs import judge
 from search.training.history import Figures
 from search.training.images import Task
 from search.training.sealed import content_digest
 from space import Architecture
+from space.atomic_files import write_file
 from space.networks import build_network
 from space.state_notes import with_note
-from space.whole_files import write_whole
 
 
 def judge_on(task: Task, device: str = "cpu") -> Callable[[Architecture, State, str], Figures]:
@@ -42,8 +41,5 @@ def write_weights(path: Path, weights: State, architecture: Architecture) -> str
     buffer = io.BytesIO()
     state = {name: tensor.cpu() for name, tensor in weights.items()}
     torch.save(with_note(state, architecture), buffer)
-    try:
-        write_whole(path, buffer.getvalue())
-    except OSError as e:
-        raise ConfigError(f"{path}: weights cannot be written: {e.strerror or e}; check the folder") from e
+    write_file(path, buffer.getvalue())
     return content_digest(dict(weights))

@@ -20,17 +20,17 @@ from types import MappingProxyType
 
 import numpy as np
 
-from harness.errors import ConfigError, did_you_mean
 from search.accuracy.gcn import GcnConfig
 from search.blockwise.fitting import FEWEST, Fitted, Maker, check_known, deal, fitted
 from search.blockwise.predictors_features import Features, features_of
 from search.blockwise.predictors_gcn import KNOBS, fit_gcn
 from search.blockwise.predictors_linear import Model, fit_linear, fit_second_order, fit_sum, raw_sums
-from search.blockwise.predictors_report import Estimate, Report, evaluate
-from search.blockwise.signatures import FloatArray, Signatures
-from search.latency.features import IndexArray
+from search.blockwise.predictors_report import Report, evaluate
+from search.blockwise.signatures import Signatures
+from space.errors import ConfigError, did_you_mean
+from space.indexing import FloatArray, IndexArray
 
-__all__ = ["PREDICTORS", "Estimate", "Fitted", "Report", "SignaturePredictor", "additive", "evaluate", "fit"]
+__all__ = ["PREDICTORS", "Fitted", "Report", "SignaturePredictor", "additive", "evaluate", "fit"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import ConfigError
-from search.blockwise.signatures import LATENCY, FloatArray, Signatures
-from search.latency.features import IndexArray, block_digits
+from search.blockwise.signatures import LATENCY, Signatures
 from space import SpaceConfig
+from space.errors import ConfigError
+from space.indexing import FloatArray, IndexArray, block_indices
 
 HIGHER_IS_BETTER = ("accuracy_change", "agreement")
 POSITIVE = ("mse", "nsr", "params", "macs")  # and latencies: ratios of them say more than differences
@@ -45,7 +45,7 @@ class Features:
             )
         if self.known.all():
             return
-        digits = block_digits(self.config, indices)
+        digits = block_indices(self.config, indices)
         unknown = ~self.known[np.arange(self.config.stages), digits]  # (n, stages)
         if unknown.any():
             row, stage = np.argwhere(unknown)[0].tolist()

@@ -11,10 +11,10 @@ from typing import Protocol
 import numpy as np
 
 from search.blockwise.predictors_features import HIGHER_IS_BETTER, Features
-from search.blockwise.signatures import FloatArray
-from search.latency.features import IndexArray, block_digits, rows_of
+from search.latency.features import rows_of
 from search.methods.ridge import fit_ridge
 from space import SpaceConfig
+from space.indexing import FloatArray, IndexArray, block_indices
 
 # How wide a product is against a feature, and so how little it is shrunk; 0 leaves the products out. The best is found by
 # leave-one-out, as in `search.methods.linear`.
@@ -43,7 +43,7 @@ class Sums:
 
     def __call__(self, indices: IndexArray) -> FloatArray:
         """Return a prediction for each network, (n,)."""
-        digits = block_digits(self.config, indices)
+        digits = block_indices(self.config, indices)
         total: FloatArray = self.constant + self.scores[np.arange(self.config.stages), digits].sum(axis=1)
         return total
 
@@ -67,7 +67,7 @@ class Quadratic:
 
     def __call__(self, indices: IndexArray) -> FloatArray:
         """Return a prediction for each network, (n,)."""
-        rows = _rows(self.table, block_digits(self.config, indices))
+        rows = _rows(self.table, block_indices(self.config, indices))
         total: FloatArray = self.constant + rows @ self.slopes + ((rows @ self.products) * rows).sum(axis=1)
         return total
 
@@ -125,7 +125,7 @@ def _fit(
     for the networks to say; where they do not, the values are taken.
     """
     config = features.config
-    digits = block_digits(config, indices)
+    digits = block_indices(config, indices)
     tables = [features.scaled(logarithms=False), features.scaled(logarithms=True)]
     if (tables[0] == tables[1]).all():
         tables = tables[:1]

@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from harness.errors import ConfigError
 from search.answers import Nearest, nearest
 from search.blockwise.candidates import Candidate, Found, State, Student, quality
 from search.blockwise.finalists import DISTANCE, Finalists, from_scores
 from search.constraints import Constraint, allowed, amount_text
-from search.latency.features import FloatArray, IndexArray
 from search.table import Cost, Table
 from search.training.history import Figures
 from space import Architecture, SpaceConfig, check_enumerable
 from space.accuracies import Accuracies
+from space.errors import ConfigError
+from space.indexing import FloatArray, IndexArray
 
 if TYPE_CHECKING:
     from search.training.trained import Trained

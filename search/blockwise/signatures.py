@@ -13,13 +13,11 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.errors import ConfigError, did_you_mean
 from space import ArchitectureError, SpaceConfig
-from space.whole_files import write_whole
-
-FloatArray = NDArray[np.float64]
+from space.atomic_files import write_file
+from space.errors import ConfigError, did_you_mean
+from space.indexing import FloatArray
 
 FORMAT = "blockwise-signatures"
 VERSION = 1
@@ -148,12 +146,7 @@ class Signatures:
         Raises:
             ConfigError: the file cannot be written.
         """
-        try:
-            write_whole(path, (self.to_json() + "\n").encode())
-        except OSError as e:
-            raise ConfigError(
-                f"{path}: signatures cannot be written: {e.strerror or e}; name another file"
-            ) from e
+        write_file(path, (self.to_json() + "\n").encode())
 
     @classmethod
     def load(cls, path: Path) -> Signatures:

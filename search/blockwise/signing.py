@@ -14,7 +14,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -28,10 +27,9 @@ from search.training.stacked import StackedStages, repeated
 from search.training.trained import trained_digest
 from space import SpaceConfig
 from space.costs import block_costs, reduction_cost
+from space.indexing import FloatArray
 
 BATCH = 128  # images; N times as many in the tail
-
-FloatArray = NDArray[np.float64]
 
 
 def sign(

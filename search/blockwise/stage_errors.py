@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from search.blockwise.features import Features
 from search.blockwise.library import StageLibrary
 from search.training.stacked import StackedStages, repeated
 from space import Block
+from space.indexing import FloatArray
 from space.networks import Stage
-
-FloatArray = NDArray[np.float64]
 
 
 def errors(answers: Tensor, targets: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,19 +21,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
-from harness.errors import HarnessError
 from search.blockwise.distil_recipe import DistilRecipe
 from search.blockwise.features import Features, teacher_features
 from search.blockwise.unfinished import Progress
 from search.training.memory import within_memory
 from space import Block, SpaceConfig
+from space.errors import HarnessError
+from space.indexing import FloatArray
 from space.networks import Reduction, build_op
 
 if TYPE_CHECKING:
     from search.training.images import Task
     from search.training.trained import Trained
-
-FloatArray = NDArray[np.float64]
 
 
 class Supernet(nn.Module):

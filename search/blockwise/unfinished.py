@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness.errors import ConfigError
 from search.training.sealed import read_sealed, write_sealed
+from space.errors import ConfigError
 
 NAME = "distilling.harness"  # in a folder
 KIND = "unfinished distillation"

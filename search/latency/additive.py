@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from search.latency.features import FloatArray
-from search.latency.intervals import margin
 from search.latency.judging import Errors
 from search.latency.ladder import fit_ladder
 from search.latency.parts import parts_by_block
 from search.latency.ridge import Fitted, Guess, Linear, fit_corrected, fit_line
 from search.latency.rungs import RUNGS, Rung, Training, line, origin_of
+from search.statistics import conformal_margin
 from space import BLOX, SpaceConfig
 from space.costs import block_costs, fixed_cost
+from space.indexing import FloatArray
 
 SAMPLE = 2_000  # networks of the space that stand for all
 
@@ -43,7 +43,7 @@ class Additive:
 
     def margin(self, coverage: float) -> float:
         """Return the share of a prediction by which its interval of this coverage reaches to either side; see `intervals`."""
-        return margin(self.scores, coverage)
+        return conformal_margin(self.scores, coverage)
 
 
 def fit_additive(

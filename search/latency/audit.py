@@ -12,13 +12,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from search.latency.features import FloatArray
 from search.latency.judging import Errors
 from search.latency.ladder import check_indices, fit_ladder
 from search.latency.parts import cell_excess, parts_sum
 from search.latency.ridge import fit_line
 from search.latency.rungs import RUNGS
+from search.statistics import mean_interval
 from space import BLOX, Architecture, Block, SpaceConfig
+from space.indexing import FloatArray
 
 __all__ = ["Audit", "Effect", "audit", "judge_additivity", "parts_sum", "render"]
 
@@ -195,17 +196,14 @@ def _cells(excess: Mapping[tuple[int, Block], float]) -> tuple[Effect, ...]:
 
 
 def _effects(stage: int, factor: str, deviations: Iterable[tuple[str, float]]) -> list[Effect]:
-    from scipy.stats import t
-
     levels: dict[str, list[float]] = {}
     for level, deviation in deviations:
         levels.setdefault(level, []).append(deviation)
     effects = []
     for level, values in levels.items():
-        mean, count, interval = float(np.mean(values)), len(values), None
-        if count > 1:
-            half = float(t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
-            interval = (mean - half, mean + half)
+        mean, low, high = (float(one) for one in mean_interval(np.array(values)))
+        count = len(values)
+        interval = (low, high) if count > 1 else None
         effects.append(
             Effect(stage=stage, factor=factor, level=level, count=count, mean=mean, interval=interval)
         )

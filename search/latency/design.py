@@ -10,17 +10,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import PCG64, Generator
 
-from harness.errors import ConfigError
-from search.latency.features import (
-    FloatArray,
-    IndexArray,
-    block_digits,
-    block_features,
-    pair_features,
-    standardised,
-)
+from search.latency.features import block_features, pair_features, standardised
 from search.latency.ridge import PAIRS, op_penalty
 from space import BLOX, SpaceConfig
+from space.errors import ConfigError
+from space.indexing import FloatArray, IndexArray, block_indices
 
 CANDIDATES = 100_000  # networks looked at; of a larger space a sample
 EXPECTED = 0.1  # the penalty that designs are made for: of 20 to 90 networks on a CPU it is 1 to 3, elsewhere ops differ more
@@ -37,7 +31,7 @@ class Variance:
     def __init__(self, config: SpaceConfig, candidates: IndexArray) -> None:
         table = np.hstack([block_features(config), PAIRS * standardised(pair_features(config))])
         self.config, self.candidates = config, candidates
-        self._table, self._digits = table, block_digits(config, candidates)
+        self._table, self._digits = table, block_indices(config, candidates)
         self._covariance = _prior_covariance(config, table.shape[1])
         self._moments = _moments(table, config.stages)
         self.leverage = self._squares(self._covariance)
@@ -50,7 +44,7 @@ class Variance:
 
     def measure(self, index: int, weight: float = 1.0) -> None:
         """Take a network as measured, once more if it was before, with `weight` times the usual precision (1 / variance)."""
-        (digits,) = block_digits(self.config, np.array([index]))
+        (digits,) = block_indices(self.config, np.array([index]))
         row = np.concatenate([[1.0], *(self._table[digit] for digit in digits)])
         reach = self._covariance @ row
         carried = self._covariance @ (self._moments @ reach)

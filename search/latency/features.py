@@ -8,12 +8,10 @@ space is `stages` columns of B contributions.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from space import SpaceConfig
-
-FloatArray = NDArray[np.float64]
-IndexArray = NDArray[np.int64]
+from space.indexing import FloatArray, IndexArray, block_indices
 
 
 def block_features(config: SpaceConfig) -> FloatArray:
@@ -75,16 +73,6 @@ def standardised(table: FloatArray) -> FloatArray:
     return scaled
 
 
-def block_digits(config: SpaceConfig, indices: ArrayLike) -> IndexArray:
-    """Return which block each network has in each stage, shape (n, stages); the first stage changes fastest."""
-    rest = np.asarray(indices, dtype=np.int64)
-    columns = []
-    for _ in config.widths:
-        rest, digit = np.divmod(rest, len(config.blocks))
-        columns.append(digit)
-    return np.stack(columns, axis=1)
-
-
 def rows_of(table: FloatArray, digits: IndexArray) -> FloatArray:
     """Return networks' features, (n, stages * columns), from a table of blocks and the networks' blocks."""
     return table[digits].reshape(len(digits), -1)
@@ -92,7 +80,7 @@ def rows_of(table: FloatArray, digits: IndexArray) -> FloatArray:
 
 def structured(config: SpaceConfig, indices: ArrayLike) -> FloatArray:
     """Return op counts by slot and wiring of each stage, shape (n, stages * (2 * ops + 3)); 27 numbers for Blox."""
-    return rows_of(block_features(config), block_digits(config, indices))
+    return rows_of(block_features(config), block_indices(config, indices))
 
 
 def stage_effects(config: SpaceConfig, values: FloatArray) -> FloatArray:

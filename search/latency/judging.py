@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.errors import ConfigError
-
-BOOTSTRAP_DRAWS = 2000
-DRAWN_AT_ONCE = 1_000_000  # numbers, so that memory stays bounded
+from search.statistics import bootstrap
+from space.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +104,5 @@ def mape_interval(predicted: ArrayLike, measured: ArrayLike, seed: int = 0) -> t
         ConfigError: see `relative_errors`.
     """
     errors = relative_errors(predicted, measured)
-    rng = np.random.default_rng(seed)
-    at_once = max(1, min(BOOTSTRAP_DRAWS, DRAWN_AT_ONCE // len(errors)))
-    means = np.concatenate(
-        [
-            errors[rng.integers(len(errors), size=(at_once, len(errors)))].mean(axis=1)
-            for _ in range(0, BOOTSTRAP_DRAWS, at_once)
-        ]
-    )
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(low), float(high)
+    found = bootstrap(lambda counts: counts @ errors / len(errors), len(errors), seed=seed)
+    return found.low, found.high

@@ -6,25 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from harness.errors import ConfigError
-from search.latency.features import (
-    FloatArray,
-    IndexArray,
-    block_digits,
-    block_features,
-    op_columns,
-    rows_of,
-)
+from search.latency.features import block_features, op_columns, rows_of
 from search.latency.intervals import COVERAGE, cv_plus, folds
 from search.latency.judging import Errors, check_ratios, judge, relative_errors
 from search.latency.noise import check_sds, discounted, expected_sds, fit_weights, model_sd
 from search.latency.ridge import Fitted
 from search.latency.rungs import FEWEST, RUNGS, Known, Rung, Training, fit_structured
 from space import BLOX, SpaceConfig
-
-BoolArray = NDArray[np.bool_]
+from space.errors import ConfigError
+from space.indexing import BoolArray, FloatArray, IndexArray, block_indices
 
 CHUNK = 8192  # networks predicted at once: at 400 measured ones, 26 MB an array
 REPEATS = 4  # of the folds, each dealt anew: halves what the deal alone adds to the difference of two rungs
@@ -127,9 +119,9 @@ class Ladder:
         if self.knows_ops:
             return near
         table = op_columns(self.known.config)
-        seen = rows_of(table, block_digits(self.known.config, self.indices)).any(axis=0)
+        seen = rows_of(table, block_indices(self.known.config, self.indices)).any(axis=0)
         unseen = np.where(seen, 0.0, 1.0).reshape(self.known.config.stages, -1) @ table.T  # (stages, B)
-        digits = block_digits(self.known.config, indices)
+        digits = block_indices(self.known.config, indices)
         near &= unseen[np.arange(self.known.config.stages), digits].sum(axis=1) == 0
         return near
 
@@ -197,7 +189,7 @@ def space_weights(config: SpaceConfig, indices: IndexArray) -> FloatArray:
     The calibration estimator (Deville & Sarndal 1992): the weights nearest to equal ones with which each feature is as frequent
     as in the space. A random sample or a Latin square needs none; a design or picks do.
     """
-    rows = rows_of(block_features(config), block_digits(config, indices))
+    rows = rows_of(block_features(config), block_indices(config, indices))
     goal = np.tile(block_features(config).mean(axis=0), config.stages)
     away = rows - goal
     square = away.T @ away + SOFT * len(rows) * np.eye(len(goal))

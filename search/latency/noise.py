@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from harness.errors import ConfigError
-from search.latency.features import FloatArray
+from space.errors import ConfigError
+from space.indexing import FloatArray
 
 MEDIAN = 0.6745  # of the absolute value of a standard normal
 HALVINGS = 40

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from harness.errors import ConfigError
-from search.latency.features import FloatArray, block_digits
 from search.latency.judging import check_ratios
 from space import BLOX, ArchitectureError, Block, SpaceConfig, check_enumerable
+from space.errors import ConfigError
+from space.indexing import FloatArray, block_indices
 from space.segments import Segment
 
 SHOWN = 3  # absent parts that a message names
@@ -27,7 +27,7 @@ def parts_sum(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> FloatAr
     """
     check_enumerable(config, "sums of parts", "take `parts_by_block`")
     table, constant = parts_by_block(parts, config)
-    digits = block_digits(config, np.arange(len(config)))
+    digits = block_indices(config, np.arange(len(config)))
     total: FloatArray = np.full(len(config), constant)
     for stage in range(config.stages):
         total += table[stage, digits[:, stage]]

@@ -6,12 +6,12 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike
 
-from harness.errors import ConfigError
 from search.latency.design import Variance, candidates_of
-from search.latency.features import IndexArray
 from search.latency.ladder import Ladder, check_indices
 from search.latency.noise import check_sds
 from space import BLOX, SpaceConfig
+from space.errors import ConfigError
+from space.indexing import IndexArray
 
 
 def next_networks(

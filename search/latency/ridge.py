@@ -14,9 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.latency.features import (
-    FloatArray,
-    IndexArray,
-    block_digits,
     block_features,
     border_features,
     pair_features,
@@ -25,6 +22,7 @@ from search.latency.features import (
     structured,
 )
 from space import SpaceConfig
+from space.indexing import FloatArray, IndexArray, block_indices
 
 PENALTIES = np.logspace(-4, 3, 15)
 # How far costs are expected to differ, all as shares of a typical network's latency, up to one factor that is fitted. The same op
@@ -55,7 +53,7 @@ class Linear:
     def __call__(self, indices: IndexArray) -> FloatArray:
         """Return the prediction for each network, shape (n,)."""
         total: FloatArray = np.full(np.shape(indices), self.constant)
-        digits = block_digits(self.config, indices)
+        digits = block_indices(self.config, indices)
         for stage, digit in enumerate(digits.T):
             total += self.blocks[stage, digit]
         if self.borders is not None:
@@ -138,7 +136,7 @@ def fit_parts(
     side of a reduction.
     """
     level = float(np.exp(np.log(ratios).mean()))
-    scale, digits = (level / ratios)[:, None], block_digits(config, indices)
+    scale, digits = (level / ratios)[:, None], block_indices(config, indices)
     penalty, features = op_penalty(config), feature_rows(config, indices)
     count, stages = features.shape[1], config.stages
     columns = np.hstack([features, np.zeros((len(features), penalty.shape[1] - count))])
@@ -181,7 +179,7 @@ def fit_corrected(
     leftover = leftover - leftover.mean(axis=1, keepdims=True)
 
     def columns(places: IndexArray) -> FloatArray:
-        beside = leftover[stages, block_digits(config, places)].sum(axis=1)
+        beside = leftover[stages, block_indices(config, places)].sum(axis=1)
         if guess.rest is not None:
             beside = beside + guess.rest[places]
         return np.hstack([feature_rows(config, places), beside[:, None]])

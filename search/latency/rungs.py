@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.latency.features import FloatArray, IndexArray, block_digits, stage_effects
+from search.latency.features import stage_effects
 from search.latency.ridge import Fitted, Guess, fit_corrected, fit_line, fit_parts
 from space import BLOX, SpaceConfig
 from space.costs import all_macs
+from space.indexing import FloatArray, IndexArray, block_indices
 
 FEWEST = 10  # networks; CV+ intervals at 90 % need 9
 NO_REST = 1e-9  # of a guess: below, it is a sum over stages but for rounding
@@ -153,7 +154,7 @@ def _corrected(training: Training, values: FloatArray) -> Fitted:
     config = training.known.config
     blocks = stage_effects(config, values)
     rest = values - values.mean()
-    for stage, digit in enumerate(block_digits(config, np.arange(len(config))).T):
+    for stage, digit in enumerate(block_indices(config, np.arange(len(config))).T):
         rest = rest - blocks[stage, digit]
     is_sum = np.abs(rest).max() <= NO_REST * np.abs(values).max()
     guess = Guess(blocks=blocks, rest=None if is_sum else rest)

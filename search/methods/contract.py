@@ -9,14 +9,10 @@ from typing import Protocol
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
-from harness.errors import ConfigError
 from space import SpaceConfig
-
-FloatArray = NDArray[np.float64]
-IndexArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+from space.errors import ConfigError
+from space.indexing import BoolArray, FloatArray, IndexArray
 
 Proxy = Callable[[IndexArray], FloatArray]  # networks (n,) -> scores (n,): higher promises more
 LookUp = Callable[[IndexArray], FloatArray]  # networks (n,) -> accuracies (n,), in percent

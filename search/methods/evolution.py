@@ -6,8 +6,8 @@ from collections import deque
 
 import numpy as np
 
-from search.latency.features import block_digits
-from search.methods.contract import FloatArray, IndexArray, Problem
+from search.methods.contract import Problem
+from space.indexing import FloatArray, IndexArray, block_indices, indices_of
 
 POOL = 64  # networks that may become parents
 TOURNAMENT = 10  # drawn from the pool, with replacement as in the paper; the best of them becomes the parent
@@ -52,8 +52,9 @@ class Evolution:
     def _mutants(self, parent: int) -> IndexArray:
         """Return all networks that differ from the parent in one stage, (stages * (B - 1),)."""
         config = self._problem.config
-        count = len(config.blocks)
-        steps = np.arange(count) - block_digits(config, [parent])[0][:, None]  # (stages, B) of block numbers
-        places = count ** np.arange(config.stages)  # what one block number is worth in the index
-        mutants: IndexArray = parent + (steps * places[:, None])[steps != 0]
-        return mutants
+        count, stages = len(config.blocks), np.arange(config.stages)
+        blocks = np.tile(block_indices(config, [parent]), (config.stages, count, 1))
+        blocks[stages, :, stages] = np.arange(count)  # stage by stage, each block there
+        mutants = indices_of(config, blocks).ravel()
+        others: IndexArray = mutants[mutants != parent]
+        return others

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.methods.contract import FloatArray, IndexArray, Problem
+from search.methods.contract import Problem
+from space.indexing import FloatArray, IndexArray
 
 BATCH = 10_000  # networks asked for at once; a search's progress moves so often
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.latency.features import block_digits, block_features, rows_of, standardised
-from search.methods.contract import FloatArray, IndexArray
+from search.latency.features import block_features, rows_of, standardised
 from search.methods.ridge import fit_ridge
 from space import SpaceConfig
+from space.indexing import FloatArray, IndexArray, block_indices
 
 # How wide a product is against a feature, and so how little it is shrunk; 0 leaves the products out. The best is found by
 # leave-one-out: with few networks the 351 products of Blox would drown its 27 features.
@@ -49,4 +49,4 @@ class SecondOrder:
         return predicted
 
     def _rows(self, indices: IndexArray) -> FloatArray:
-        return rows_of(self._table, block_digits(self._config, indices))
+        return rows_of(self._table, block_indices(self._config, indices))

@@ -13,7 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
-from search.methods.contract import FloatArray, IndexArray, Problem
+from search.methods.contract import Problem
+from space.indexing import FloatArray, IndexArray
 
 ROUND = 20  # look-ups a round, as in Blox's use of the method: 5 rounds of 20
 TOP_ROUNDS = 5  # the top to draw from holds at least so many rounds

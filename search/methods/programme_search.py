@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.latency.features import block_digits, block_features, pair_features, rows_of, standardised
-from search.methods.contract import FloatArray, IndexArray, Problem
+from search.latency.features import block_features, pair_features, rows_of, standardised
+from search.methods.contract import Problem
 from search.methods.loop import ROUND
 from search.methods.ridge import fit_ridge
-from search.programme import Limit, additive_part, in_order, index_of
+from search.programme import Limit, additive_part, in_order
 from space import SpaceConfig
+from space.indexing import FloatArray, IndexArray, block_indices, index_of
 
 TRIES = 250 * ROUND  # choices of the programme that are looked through for a round's networks
 LOOSER = 3.0  # deviations: networks that cost less than their blocks do are often the best within a limit
@@ -72,7 +73,7 @@ class ProgrammeSearch:
         config = self._problem.config
         indices = np.concatenate([indices for indices, _ in self._known])
         told = np.concatenate([scores for _, scores in self._known])
-        digits = block_digits(config, indices)
+        digits = block_indices(config, indices)
         fit = fit_ridge([rows_of(table, digits) for table in self._tables], told)
         slopes = fit.slopes.reshape(config.stages, -1)  # (stages, columns)
         scores = slopes @ self._tables[fit.chosen].T
@@ -90,7 +91,7 @@ def _tables(config: SpaceConfig) -> list[FloatArray]:
 def _limit(problem: Problem, name: str) -> Limit:
     config, values = problem.config, problem.costs[name]
     effects, constant = additive_part(config, values)
-    digits = block_digits(config, np.arange(len(config)))
+    digits = block_indices(config, np.arange(len(config)))
     additive = constant + effects[np.arange(config.stages), digits].sum(axis=1)
     # Where an interval's end has to meet the limit, no allowed network's own cost comes near it.
     upper = min(problem.limits[name], float(np.nanmax(values[problem.allowed])))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from search.methods.contract import FloatArray, IndexArray, Problem
+from search.methods.contract import Problem
+from space.indexing import FloatArray, IndexArray
 
 BATCH = 1000  # networks asked for at once; a search's progress moves so often
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from harness.errors import ConfigError
-from search.methods.contract import FloatArray, IndexArray, Problem
+from search.methods.contract import Problem
+from space.errors import ConfigError
+from space.indexing import FloatArray, IndexArray
 
 
 class Ranked:

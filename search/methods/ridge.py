@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.methods.contract import FloatArray
+from space.indexing import FloatArray
 
 PENALTIES = np.logspace(-2, 4, 19)
 FEWEST = 3  # networks; with fewer, leaving one out leaves nothing to compare

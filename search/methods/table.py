@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from harness.errors import ConfigError, did_you_mean
 from search.methods.contract import LookUp, Method, Problem, Trace, search
+from space.errors import ConfigError, did_you_mean
 
 # arXiv:2101.08134; they are computed elsewhere and handed over as the problem's warm-up.
 PROXIES = ("grad_norm", "snip", "grasp", "fisher", "jacob_cov", "synflow")

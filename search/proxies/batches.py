@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import ConfigError
 from space import SpaceConfig
+from space.errors import ConfigError
 
 MAX_BYTES = 1 << 30  # of images and of labels, unpacked
 FEWEST = 2  # images: BatchNorm and correlations need two

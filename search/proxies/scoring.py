@@ -7,10 +7,11 @@ from collections.abc import MutableMapping
 
 import numpy as np
 
-from harness.errors import ConfigError, HarnessError, did_you_mean
-from search.methods.contract import FloatArray, IndexArray, Proxy
+from search.methods.contract import Proxy
 from search.proxies.batches import Batch
 from space import Architecture, SpaceConfig
+from space.errors import ConfigError, HarnessError, did_you_mean
+from space.indexing import FloatArray, IndexArray
 
 
 def proxy(

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from search.blockwise.signatures import Signatures
-from search.methods.contract import FloatArray, IndexArray
 from search.study import works
 from search.study.costs import Spent, distilling_flops, guided_flops, network_flops, plugging_flops
 from search.study.settings import StudySettings
@@ -24,6 +23,7 @@ from search.training.trained_files import trained_from
 from search.work.trainings import training_unit
 from search.work.unit import Unit
 from space import Architecture
+from space.indexing import FloatArray, IndexArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from search.blockwise.supernet import additive_scores
-from search.latency.features import block_digits
-from search.methods.contract import FloatArray
 from search.study import works
 from search.study.blocks import Bench, Signed, Teacher
 from search.study.costs import Spent, forward_flops, stage_macs, supernet_flops, training_flops
@@ -22,6 +20,7 @@ from search.study.questions import CEILING
 from search.study.runs import MethodRuns, StudyRun, run_of
 from search.work.unit import Unit
 from space.costs import all_macs, all_params, network_cost
+from space.indexing import FloatArray, block_indices
 
 SUMS = ("loss_change", "accuracy_change", "agreement", "nsr", "mse")  # signatures whose sums rank
 SIGNED = ("linear", "second-order", "gcn")  # predictors that are fitted on signatures
@@ -144,7 +143,7 @@ def add_supernets(bench: Bench, teachers: Sequence[Teacher], found: Contenders) 
         for seed, teacher in enumerate(teachers)
     ]
     bench.workshop.digests([unit for row in units for unit in row])
-    digits = block_digits(config, truth.indices)
+    digits = block_indices(config, truth.indices)
     rows, runs = [], []
     for seed, (teacher, row) in enumerate(zip(teachers, units, strict=True)):
         contents = bench.workshop.contents(row)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from space import SpaceConfig
 from space.costs import Cost, block_costs, network_cost, reduction_cost, unit_cost
+from space.indexing import blocks_of
 
 OPERATIONS = 2  # of a MAC: a product and a sum
 PASSES = 3  # of a training step, in forward passes
@@ -69,9 +70,7 @@ def stage_macs(config: SpaceConfig, stage: int) -> list[int]:
 def teacher_macs(config: SpaceConfig, teacher: int, stages: int) -> int:
     """Return the MACs of one image in a network's stem and its first `stages` stages."""
     total_cost = unit_cost(config.in_channels, config.widths[0], 3, config.image_size)
-    count = len(config.blocks)
-    for stage in range(stages):
-        teacher, block = divmod(teacher, count)
+    for stage, block in enumerate(blocks_of(config, teacher)[:stages]):
         total_cost += block_costs(config)[stage][block] + _reduction(config, stage)
     return total_cost.macs
 
@@ -106,11 +105,8 @@ def plugging_flops(config: SpaceConfig, teacher: int, images: int) -> float:
 
     The stages before the plugged one are counted once a stage, those from it on for each block.
     """
-    whole, count = network_cost(config, teacher).macs, len(config.blocks)
-    passes = 0.0
-    rest = teacher
-    for stage in range(config.stages):
-        rest, own = divmod(rest, count)
+    whole, passes = network_cost(config, teacher).macs, 0.0
+    for stage, own in enumerate(blocks_of(config, teacher)):
         before = teacher_macs(config, teacher, stage)
         after = whole - before - stage_macs(config, stage)[own]
         passes += before + sum(macs + after for macs in stage_macs(config, stage))

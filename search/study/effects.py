@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from search.latency.features import block_digits
 from search.methods.ridge import fit_ridge
-from search.study.intervals import FloatArray
 from space import SpaceConfig
+from space.indexing import FloatArray, block_indices
 
 
 def block_effects(config: SpaceConfig, indices: NDArray[np.int64], accuracies: FloatArray) -> FloatArray:
@@ -17,7 +16,7 @@ def block_effects(config: SpaceConfig, indices: NDArray[np.int64], accuracies: F
     Least squares on which block is where, with the ridge penalty that leave-one-out prefers: 120 networks see a block of 45 less
     than three times a stage, and plain least squares would answer with their noise.
     """
-    digits = block_digits(config, indices)  # (n, stages)
+    digits = block_indices(config, indices)  # (n, stages)
     count = len(config.blocks)
     design = np.zeros((len(indices), config.stages * count))
     for stage in range(config.stages):

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from search.statistics import correlation_of, kendall
 from search.study.blocks import Bench, Signed, Teacher, make_teachers, sign_libraries, tune
 from search.study.costs import Spent
-from search.study.intervals import FloatArray, correlation_of, kendall
 from search.study.runs import StudyRun, regrets
 from search.study.truth import GroundTruth
+from space.indexing import FloatArray
 
 COLUMN = "loss_change"  # whose sum chooses the winner, as in LANA
 

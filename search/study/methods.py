@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from search.methods.contract import FloatArray, IndexArray, Method, Problem, search
+from search.methods.contract import Method, Problem, search
 from search.methods.loop import Predictor
 from search.study.truth import GroundTruth
+from space.indexing import FloatArray, IndexArray
 
 # Networks a round of the loops with a predictor, and those that evolution begins with: five rounds in a budget of 40, and less
 # than the cost at which it is said who beats random search, for until then each of them is random search.

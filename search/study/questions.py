@@ -14,19 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.statistics import FEWEST_DRAWN, Estimate, correlation_of, kendall, mean_of, spearman
 from search.study.effects import block_effects
-from search.study.intervals import (
-    FEWEST_DRAWN,
-    FEWEST_RUNS,
-    NOT_COMPARABLE,
-    Estimate,
-    FloatArray,
-    correlation_of,
-    kendall,
-    mean_of,
-    spearman,
-)
+from search.study.runs import FEWEST_RUNS, NOT_COMPARABLE
 from space import SpaceConfig
+from space.indexing import FloatArray
 
 NOT_ANSWERED = "not answered here"
 CEILING = (

@@ -13,18 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from search.statistics import NONE, Estimate, mean_of
 from search.study.costs import Spent, network_flops
-from search.study.intervals import (
-    FEWEST_RUNS,
-    NONE,
-    NOT_COMPARABLE,
-    UNDECIDED,
-    Estimate,
-    FloatArray,
-    mean_of,
-    verdict,
-)
 from search.study.truth import GroundTruth
+from space.indexing import FloatArray
+
+FEWEST_RUNS = 3  # fewer than these decide nothing
+BEATS, TIES, LOSES, UNDECIDED, NOT_COMPARABLE = "beats", "ties", "loses", "too few runs", "not comparable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -137,6 +132,15 @@ def standing(method: MethodRuns, baseline: MethodRuns, budget: float) -> Standin
         answered=int(np.isfinite(regret).sum()),
         runs=len(method.runs),
     )
+
+
+def verdict(difference: Estimate) -> str:
+    """Return whether a difference, lower being better, has an interval that excludes 0, and on which side."""
+    if difference.count < FEWEST_RUNS:
+        return UNDECIDED
+    if difference.high < 0:
+        return BEATS
+    return LOSES if difference.low > 0 else TIES
 
 
 def _verdict(method: MethodRuns, difference: Estimate, budget: float) -> str:

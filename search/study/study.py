@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.errors import ConfigError
+from search.statistics import Estimate, correlation_of, kendall, spearman
 from search.study.blocks import Bench, Signed, Teacher, make_teachers, sign_libraries, tune
 from search.study.contenders import (
     SUMS,
@@ -26,15 +26,6 @@ from search.study.contenders import (
     add_tuned,
 )
 from search.study.costs import mean_training_flops
-from search.study.intervals import (
-    FEWEST_RUNS,
-    NOT_COMPARABLE,
-    Estimate,
-    FloatArray,
-    correlation_of,
-    kendall,
-    spearman,
-)
 from search.study.iterations import COLUMN, Iterated, followed, iterate_all, run_of_iteration
 from search.study.questions import (
     Answer,
@@ -45,13 +36,15 @@ from search.study.questions import (
     does_tuned_follow_scratch,
     how_many_epochs,
 )
-from search.study.runs import MethodRuns, Standing, price_of_choosing, standing
+from search.study.runs import FEWEST_RUNS, NOT_COMPARABLE, MethodRuns, Standing, price_of_choosing, standing
 from search.study.settings import StudySettings
 from search.study.truth import GroundTruth
 from search.study.workshop import Workshop
 from search.training.tasks import load_task
 from space import Architecture
 from space.costs import all_macs
+from space.errors import ConfigError
+from space.indexing import FloatArray
 
 BASELINE = "random"
 HIGHER = ("accuracy_change", "agreement")  # of these signatures more is better

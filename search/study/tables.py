@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.study.intervals import Estimate, mean_of
+from search.statistics import Estimate, mean_of
 from search.study.runs import MethodRuns, Standing
 from search.study.study import Study
 

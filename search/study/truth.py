@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import ConfigError
-from search.study.intervals import FloatArray
 from space import SpaceConfig
 from space.accuracies import SYNTHETIC
-from space.dataset import Dataset, DatasetError, read_dataset
+from space.dataset import Dataset, read_dataset
+from space.errors import ConfigError, DatasetError
+from space.indexing import FloatArray
 
 SHIPPED = Path(__file__).parent / "ground_truth"
 FEWEST = 20  # networks: of fewer, methods are told apart by nothing

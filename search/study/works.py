@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import ConfigError
-from search.methods.contract import FloatArray, IndexArray
 from search.study.truth import GroundTruth
 from search.work.kinds import Content, Context
 from space import Architecture, SpaceConfig, find_space
+from space.errors import ConfigError
+from space.indexing import FloatArray, IndexArray
 
 if TYPE_CHECKING:
     from search.blockwise.library import BlockLibrary

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.errors import ConfigError
 from search.training.images import Task
 from search.training.recipe import Recipe
 from search.training.sealed import read_sealed, write_sealed
 from space import Architecture
-from space.whole_files import partials
+from space.atomic_files import partials
+from space.errors import ConfigError
 
 NAME = "checkpoint.harness"
 KIND = "training checkpoint"

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import ConfigError
 from search.training.images import Images, Task, moments
+from space.errors import ConfigError
 
 SIZE = 32
 PIXELS = 3 * SIZE * SIZE

@@ -15,13 +15,13 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from harness.errors import HarnessError
 from search.training.augment import augment, normalise
 from search.training.guide import guided_loss
 from search.training.history import TOP, Figures
 from search.training.images import Images, Task
 from search.training.memory import within_memory
 from search.training.recipe import Recipe
+from space.errors import HarnessError
 
 WEIGHTS, ORDER, AUGMENTATION = range(3)  # purposes of random numbers
 JUDGED = 256  # images judged at once, where nobody says otherwise

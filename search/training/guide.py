@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
-from harness.errors import ConfigError
 from search.training.sealed import content_digest
 from search.training.trained import Trained, check_weights, trained_digest
 from space import Architecture
+from space.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, eq=False)

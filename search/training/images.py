@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import ConfigError
 from space import SpaceConfig
+from space.errors import ConfigError
 
 TOLD = "synthetic"  # the word that a made-up task's name carries
 

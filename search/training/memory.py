@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import torch
 
-from harness.errors import HarnessError
+from space.errors import HarnessError
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""Trained networks as published data files: what `space.load_accuracies` and everyone's readers of Blox read.
+"""Trained networks as published data files: what `load_accuracies` and everyone's readers of Blox read.
 
 Rounding is the published one: accuracies in percent to three decimals, losses to six, whole seconds. A `.blox` file holds
 accuracies as counts of 45,000 training, 5,000 validation and 10,000 test images, and losses below 16.8; other accuracies only fit
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import ConfigError
 from search.training.history import Figures
-from space.dataset import Dataset, DatasetError, write_dataset
+from space.dataset import Dataset, write_dataset
 from space.dataset.custom_rows import encode
+from space.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from search.training.training import Trained

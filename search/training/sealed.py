@@ -8,7 +8,6 @@ them come out, and nothing else is let in.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import pickle
@@ -20,13 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.errors import ConfigError
-from space.whole_files import write_whole
+from space.atomic_files import write_file
+from space.errors import ConfigError
 
 _DIGEST_CHARACTERS = 64
 _LONGEST_HEAD = 80  # bytes: where another kind's name is looked for
 _AGAIN = "make it again"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def seal(kind: str, content: Mapping[str, Any]) -> bytes:
@@ -93,16 +91,7 @@ def write_sealed(path: Path, kind: str, content: Mapping[str, Any]) -> None:
         ConfigError: the file cannot be written, such as on a full disk; a former one stays as it was.
         TypeError: as for `seal`.
     """
-    data = seal(kind, content)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data)
-    except OSError as e:
-        former = "; the former file stays as it was" if path.exists() else ""
-        remedy = "check the folder"
-        if e.errno in _NO_ROOM:
-            remedy = f"the disk is full: free {len(data):,} bytes there, or name another folder"
-        raise ConfigError(f"{path}: cannot be written: {e.strerror or e}; {remedy}{former}") from e
+    write_file(path, seal(kind, content), make_folder=True)
 
 
 def read_sealed(path: Path, kind: str, device: str = "cpu", remedy: str = _AGAIN) -> dict[str, Any]:

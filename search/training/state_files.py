@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from pathlib import Path
 
 import torch
 
-from harness.errors import ConfigError
 from search.training.trained import Trained
+from space.atomic_files import write_file
 from space.state_notes import with_note
-from space.whole_files import write_whole
 
 
 def write_state(path: Path, trained: Trained) -> None:
@@ -21,12 +21,7 @@ def write_state(path: Path, trained: Trained) -> None:
     """
     buffer = io.BytesIO()
     torch.save(with_note(trained.weights, trained.architecture), buffer)
-    try:
+    with contextlib.suppress(OSError):  # what cannot be read is written again
         if path.is_file() and path.read_bytes() == buffer.getvalue():
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, buffer.getvalue())
-    except OSError as e:
-        raise ConfigError(
-            f"{path}: cannot be written: {e.strerror or e}; check the folder and its disk"
-        ) from e
+    write_file(path, buffer.getvalue(), make_folder=True)

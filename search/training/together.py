@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from harness.errors import ConfigError, HarnessError
 from search.training.augment import augment, normalise
 from search.training.checkpoints import Checkpoint, identity_of, load_checkpoint, save_checkpoint
 from search.training.environment import both_environments, environment_of
@@ -33,6 +32,7 @@ from search.training.stacked import StackedNetworks
 from search.training.trained import Trained
 from search.training.training import check_batches, fresh_network, usable_device
 from space import Architecture
+from space.errors import ConfigError, HarnessError
 
 _CHECK_EVERY = 32  # batches
 

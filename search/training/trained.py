@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.errors import ConfigError
 from search.training.history import Epoch, Figures, best_epoch
 from search.training.recipe import Recipe
 from search.training.sealed import content_digest
 from space import Architecture, SpaceConfig
+from space.errors import ConfigError
 from space.networks import build_network
 
 _TOLD = 3  # tensors that a message names

@@ -11,13 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.errors import ConfigError
 from search.training.checkpoints import NAME, read_checkpoint
 from search.training.history import Epoch, Figures
 from search.training.recipe import Recipe
 from search.training.sealed import read_sealed, write_sealed
 from search.training.trained import Trained, check_weights, plain_terms, trained_digest
 from space import Architecture, ArchitectureError, SpaceConfig
+from space.errors import ConfigError
 
 __all__ = ["KIND", "load_trained", "save_trained", "trained_content", "trained_digest", "trained_from"]
 

@@ -22,7 +22,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from harness.errors import ConfigError, HarnessError
 from search.training.checkpoints import Checkpoint, identity_of, load_checkpoint, save_checkpoint
 from search.training.environment import both_environments, environment_of
 from search.training.epochs import (
@@ -41,6 +40,7 @@ from search.training.memory import is_out_of_memory
 from search.training.recipe import Recipe
 from search.training.trained import Trained, plain_terms
 from space import Architecture
+from space.errors import ConfigError, HarnessError
 from space.networks import Network, build_network
 
 __all__ = ["Guide", "Start", "Trained", "judge", "train"]

@@ -12,9 +12,9 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import ConfigError
 from search.work.kinds import Content, Context
 from search.work.trainings import architecture_of, check_images, check_keys, guide_knobs, space_of
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from search.training.history import Epoch

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from harness.errors import ConfigError
 from search.work.processes import Child, ready, start, stop
 from search.work.results import Results
 from search.work.running import Done, Failed, Tell, compute_and_keep, given_up, told_of
 from search.work.unit import Unit
+from space.errors import ConfigError
 
 _MOST = 4096  # processes, or threads of one
 

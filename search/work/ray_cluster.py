@@ -27,27 +27,16 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from harness.errors import ConfigError, HarnessError
 from search.work.processes import ready, start, stop
+from search.work.ray_driver import Order, drive
 from search.work.results import Results
 from search.work.running import Done, Failed, Tell
 from search.work.unit import Unit
+from space.errors import ConfigError, HarnessError
 
 LOG = "ray.log"
 _ADDRESS = re.compile(r"auto|(?P<host>[^\s:/]+):(?P<port>[0-9]{1,5})")
 _REACH_S = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """Hold what the process that talks to Ray is told."""
-
-    address: str
-    threads: int
-    device: str
-    retries: int
-    patience_s: float
-    code: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +95,6 @@ class RayCluster:
             patience_s=self.patience_s,
             code=code,
         )
-        from search.work.ray_driver import drive
-
         log = results.folder / LOG
         driver = start(drive, order, list(units), results.folder, log)
         left = {unit.key: unit for unit in units}
@@ -153,11 +140,10 @@ class RayCluster:
 
 def _own_packages() -> list[Path]:
     """Return the folders of this project's packages that units need."""
-    import harness
     import search
     import space
 
-    return [Path(next(iter(package.__path__))).absolute() for package in (harness, search, space)]
+    return [Path(next(iter(package.__path__))).absolute() for package in (search, space)]
 
 
 def _gather(paths: Iterable[Path], folder: Path) -> None:

@@ -17,19 +17,17 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.errors import ConfigError, HarnessError
 from search.work.kinds import Context, find_kind
 from search.work.results import Results, sealed_kind
 from search.work.running import Done, Failed, compute, failed, given_up
 from search.work.unit import Unit
-
-if TYPE_CHECKING:
-    from search.work.ray_cluster import Order
+from space.errors import ConfigError, HarnessError
 
 _TICK_S = 0.5  # how often progress is asked for
 _POST_S = 5.0  # how long what a unit told last may take to arrive
@@ -38,6 +36,18 @@ _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray warns of a change to come unless it is set
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Configuration of the process that talks to Ray; `code` is the folder of packages that travels to the nodes."""
+
+    address: str
+    threads: int
+    device: str
+    retries: int
+    patience_s: float
+    code: Path
 
 
 def drive(link: Connection, order: Order, units: Sequence[Unit], folder: Path, log: Path) -> None:

@@ -24,10 +24,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.errors import ConfigError
 from search.work.kinds import Content, find_kind
 from search.work.unit import Unit, is_digest
-from space.whole_files import write_whole
+from space.atomic_files import write_file
+from space.errors import ConfigError
 
 _LOCK_POLL_S = 0.5
 _OLD_S = 3600  # a half-written file of this age belongs to nobody
@@ -153,9 +153,7 @@ class Results:
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         path = self._record_path(unit)
-        with _written(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, json.dumps(record, indent=1).encode() + b"\n")
+        write_file(path, json.dumps(record, indent=1).encode() + b"\n", make_folder=True)
         shutil.rmtree(self.scratch_of(unit), ignore_errors=True)
 
     def record_of(self, unit: Unit) -> dict[str, Any]:
@@ -184,9 +182,11 @@ class Results:
             ConfigError: the folder cannot be written.
         """
         path = self.folder / "lock"
-        with _written(path):
+        try:
             self.folder.mkdir(parents=True, exist_ok=True)
             file = path.open("a+", encoding="utf-8")
+        except OSError as e:
+            raise ConfigError(f"{path}: cannot be written: {e.strerror or e}; check the folder") from e
         with file:
             told = False
             while True:
@@ -239,12 +239,3 @@ def sealed_kind(data: bytes | memoryview, name: str) -> str:
     if len(words) < 3 or words[0] != "harness":
         raise ConfigError(f"{name}: is no sealed file: it does not begin as one; {_AGAIN}")
     return " ".join(words[1:-1])
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as e:
-        remedy = "free room on that disk" if e.errno in (errno.ENOSPC, errno.EDQUOT) else "check the folder"
-        raise ConfigError(f"{path}: cannot be written: {e.strerror or e}; {remedy}") from e

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.errors import ConfigError, HarnessError
 from search.work.kinds import Content, Context, load_function
 from search.work.results import Results
 from search.work.unit import Unit
+from space.errors import ConfigError, HarnessError
 
 Tell = Callable[[str], None]
 _TOLD_FAILURES = 5

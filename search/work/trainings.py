@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import ConfigError
 from search.work.kinds import Content, Context
 from search.work.unit import Unit
 from space import SPACES, Architecture, ArchitectureError, SpaceConfig, find_space
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from search.training.history import Epoch

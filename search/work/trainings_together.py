@@ -15,12 +15,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.errors import ConfigError
 from search.work.kinds import Content, Context, find_kind
 from search.work.results import Results
 from search.work.trainings import check_images, check_keys, space_of
 from search.work.unit import Unit
 from space import Architecture, ArchitectureError
+from space.errors import ConfigError
 
 KIND = "train-together"
 _KEYS = ("space", "architectures", "task", "task_sha256", "recipe")

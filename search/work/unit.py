@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.errors import ConfigError
 from search.work.kinds import find_kind
+from space.errors import ConfigError
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TOLD_CHARACTERS = 60  # of a value of the config in a message

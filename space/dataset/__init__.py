@@ -4,8 +4,7 @@ A file is a YAML header and rows in one of three formats, named by its suffix: `
 `.csv`, `.pickle`. Latencies of a device, `blox-bench-DEVICE`, are what this project adds to them.
 """
 
-from space.dataset.errors import DatasetError
 from space.dataset.files import read_dataset, write_dataset
 from space.dataset.model import Dataset, bench_dataset
 
-__all__ = ["Dataset", "DatasetError", "bench_dataset", "read_dataset", "write_dataset"]
+__all__ = ["Dataset", "bench_dataset", "read_dataset", "write_dataset"]

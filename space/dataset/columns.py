@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from space.block import block_table
 from space.config import SpaceConfig
-from space.dataset.errors import DatasetError
 from space.dataset.schema import MAX_LIST, Kind
-from space.errors import shown
+from space.errors import DatasetError, shown
+from space.indexing import indices_of
 
 # One value a row: float64 or int64 (rows,), or a tuple of texts. Vectors of architectures: uint8
 # (rows, stages, 5), the five being op0, op1, prev, inp, sc. Lists: float64 (rows, length), or a tuple of
@@ -143,7 +143,7 @@ def _vectors(name: str, values: object, indices: NDArray[np.int64], config: Spac
     op0, op1, prev, inp, sc = np.moveaxis(np.where(good[:, None, None], found, 0).astype(np.int64), 2, 0)
     blocks = block_codes(config.ops)[((op0 * count + op1) << 3) | (prev << 2) | (inp << 1) | sc]
     good &= (blocks >= 0).all(axis=1)
-    good &= blocks @ len(config.blocks) ** np.arange(config.stages) == indices
+    good &= indices_of(config, blocks) == indices
     bad = np.flatnonzero(~good)
     if bad.size:
         row = int(bad[0])

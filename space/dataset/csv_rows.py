@@ -5,6 +5,7 @@ Numbers are written so that they read back equal.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -16,13 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from space.config import SpaceConfig
-from space.dataset.errors import DatasetError
 from space.dataset.header import Header
 from space.dataset.keys import digests_of
 from space.dataset.model import Dataset
 from space.dataset.nested import flat_vector, nested_rows
 from space.dataset.schema import Kind, kinds_of
-from space.errors import shown
+from space.errors import DatasetError, shown
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,4000}")  # int() refuses more
@@ -101,13 +101,10 @@ def _converted(
 
 
 def _nested(name: str, kind: Kind, text: str, row: int, config: SpaceConfig) -> object:
-    try:
+    with contextlib.suppress(ValueError, OverflowError, RecursionError):
         found = json.loads(text)
         if kind.value == "arch":
             return flat_vector(found, row, name, config)
         if isinstance(found, list) and {type(item) for item in found} <= {int, float}:
             return np.array(found, dtype=np.float64)
-    except (ValueError, OverflowError, RecursionError) as error:
-        if isinstance(error, DatasetError):
-            raise
     raise DatasetError(f"row {row}: {name} = {shown(text)} is not a list of numbers; {_DAMAGED}")

@@ -14,14 +14,14 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from space.atomic_files import write_file
 from space.config import BLOX, SpaceConfig
 from space.dataset import csv_rows, custom_rows, pickle_rows
-from space.dataset.errors import DatasetError
 from space.dataset.header import HEADER_BYTES, Header, header_bytes, parse_header
 from space.dataset.keys import check_space, indices_of
 from space.dataset.model import Dataset
 from space.dataset.schema import kinds_of
-from space.whole_files import write_whole
+from space.errors import DatasetError
 
 _MAX_FILE_BYTES = 1 << 30  # the largest published file, lists of 200 epochs as text, has some 800 MB
 
@@ -131,13 +131,10 @@ def write_dataset(path: str | PathLike[str], dataset: Dataset) -> None:
             format=chosen.name,
             column_types=types,
         )
-        write_whole(path, header_bytes(header, dataset.config) + payload)
+        content = header_bytes(header, dataset.config) + payload
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}") from error
-    except OSError as error:
-        raise DatasetError(
-            f"{path}: cannot be written: {error.strerror}; check that its folder exists and may be written to"
-        ) from error
+    write_file(path, content, error=DatasetError)
 
 
 def _format_of(path: Path) -> _Format:

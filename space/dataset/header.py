@@ -20,9 +20,8 @@ from dataclasses import dataclass, field
 import yaml
 
 from space.config import SpaceConfig
-from space.dataset.errors import DatasetError
 from space.dataset.schema import KEY_COLUMN, WHOLE_NUMBERS, check_extra, kinds_of
-from space.errors import shown
+from space.errors import DatasetError, shown
 
 HEADER_BYTES = 1024  # readers look no further for the header's end
 _EDGE = b"---\n"

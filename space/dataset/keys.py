@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from space import tables
 from space.config import SpaceConfig
-from space.dataset.errors import DatasetError
-from space.errors import shown
+from space.errors import DatasetError, shown
 
 DIGEST_BYTES = 16
 _HEX = re.compile(r"[0-9a-fA-F]*")

@@ -12,10 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from space.config import BLOX, SpaceConfig
 from space.dataset.columns import Column, as_column, as_numbers
-from space.dataset.errors import DatasetError
 from space.dataset.keys import digests_at, texts_of
 from space.dataset.schema import check_extra, kinds_of
-from space.errors import did_you_mean, shown
+from space.errors import DatasetError, did_you_mean, shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -8,9 +8,9 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from space.config import SpaceConfig
-from space.dataset.errors import DatasetError
 from space.dataset.model import Dataset
 from space.dataset.schema import kinds_of
+from space.errors import DatasetError
 
 
 def nested_rows(dataset: Dataset) -> list[list[object]]:

@@ -14,8 +14,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from space.dataset.errors import DatasetError
 from space.dataset.schema import Kind
+from space.errors import DatasetError
 
 FLOAT_UNIT = 1e6  # a float is stored as a whole number of millionths
 _MAX_FLOAT = 2**24 - 1

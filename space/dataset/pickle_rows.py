@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from space.config import SpaceConfig
-from space.dataset.errors import DatasetError
 from space.dataset.header import Header
 from space.dataset.keys import digests_of
 from space.dataset.model import Dataset
 from space.dataset.nested import flat_vector, nested_rows
 from space.dataset.plain_pickle import load_plain
 from space.dataset.schema import MAX_LIST, Kind, kinds_of
+from space.errors import DatasetError
 
 _DAMAGED = "the file is damaged, or was not written by this format's writer: use .csv or .blox"
 _PROTOCOL = 4  # that of the published files

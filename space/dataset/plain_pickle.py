@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from space.dataset.errors import DatasetError
+from space.errors import DatasetError
 
 # A run of floats that ends a list, or a frame that another float or the list's end follows, is read at once
 # and stays one array on the stack; lists of 200 epochs would otherwise take 200 steps each. The quantifier

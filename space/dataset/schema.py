@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from space.config import SpaceConfig
-from space.dataset.errors import DatasetError
-from space.errors import did_you_mean, shown
+from space.errors import DatasetError, did_you_mean, shown
 
 KEY_COLUMN = "model_hash"
 MAX_LIST = 255  # the packed format counts elements, and characters of a text, in one byte

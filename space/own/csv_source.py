@@ -12,8 +12,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from space.dataset.errors import DatasetError
-from space.errors import shown
+from space.errors import DatasetError, shown
 from space.own.source import MAX_ROWS, MAX_TITLES, Source
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")

@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from space.dataset.errors import DatasetError, MissingMetric
-from space.errors import did_you_mean, shown
+from space.errors import DatasetError, MissingMetric, did_you_mean, shown
 from space.own.source import Source
 
 FIRST_CHOICES = (

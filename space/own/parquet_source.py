@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from space.dataset.errors import DatasetError
-from space.errors import shown
+from space.errors import DatasetError, shown
 from space.own.source import MAX_ROWS, MAX_TITLES, Source
 
 _MAX_UNPACKED_BYTES = 1 << 29  # 2 million rows of hashes and accuracies need a fifth of it
@@ -62,7 +61,7 @@ def parquet_source(content: bytes) -> Source:
         try:
             return column(title).to_pylist()  # type: ignore[no-any-return]
         except foreign as error:
-            raise error if isinstance(error, DatasetError) else _damaged(error, title) from error
+            raise _damaged(error, title) from error
 
     def is_numeric(title: str) -> bool:
         kind = schema.field(title).type
@@ -78,7 +77,7 @@ def parquet_source(content: bytes) -> Source:
         try:
             values = column(title).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         except foreign as error:
-            raise error if isinstance(error, DatasetError) else _damaged(error, title) from error
+            raise _damaged(error, title) from error
         return np.array(values, dtype=np.float64)
 
     return Source(titles=titles, rows=rows, cells=cells, numbers=numbers, is_numeric=is_numeric)

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from space.accuracies import SYNTHETIC
 from space.architecture import Architecture
 from space.config import BLOX, SpaceConfig
-from space.dataset.errors import DatasetError
-from space.errors import ArchitectureError, did_you_mean, shown
+from space.errors import ArchitectureError, DatasetError, did_you_mean, shown
 from space.own.csv_source import csv_source
 from space.own.metric import metric_of
 from space.own.parquet_source import parquet_source
@@ -116,8 +115,6 @@ def _content(path: Path) -> bytes:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
-        if isinstance(error, DatasetError):
-            raise
         reason = getattr(error, "strerror", None) or str(error)
         raise DatasetError(f"cannot be read: {reason}; check the path") from error
     if len(content) > MAX_FILE_BYTES:

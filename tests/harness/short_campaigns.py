@@ -19,7 +19,8 @@ from harness.devices import Device
 from harness.levels import Level, Plan
 from harness.measurement import core_gate
 from harness.store import Store
-from harness.transports import Transport, open_transport
+from harness.transports import open_transport
+from harness.transports.contract import Transport
 from harness.uses import ModelSource, Use
 
 SHORT_PLAN = Plan(

@@ -14,11 +14,11 @@ from made_space import run as run_command
 
 from harness.commands.blockwise_work import distilling_cost
 from harness.commands.teachers import load_teacher
-from harness.errors import ConfigError
 from search.blockwise.library import load_library
 from search.training.tasks import load_task
 from search.training.trained_files import save_trained
 from space import TINY
+from space.errors import ConfigError
 
 TASK = "synthetic:0:4/2/2"
 FAST = ("--epochs", "1", "--batch", "20")

@@ -26,11 +26,11 @@ from harness.commands.sources import (
 )
 from harness.commands.stored import measure_command
 from harness.devices import Device, LocalDevice
-from harness.errors import ConfigError
 from harness.estimates.latency import latencies
 from harness.measurement import core_gate
 from harness.store import Store
 from space import BLOX, MINI, SPACES, TINY, Architecture, SpaceConfig
+from space.errors import ConfigError
 from space.networks import build_network
 from space.segments import all_segments
 

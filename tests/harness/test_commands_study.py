@@ -12,8 +12,8 @@ from made_space import Done, refused, run
 
 from harness.commands.study import FILES
 from harness.commands.study_plots import correlations_figure, regret_figure
+from search.statistics import correlation_of, kendall, spearman
 from search.study.costs import Spent
-from search.study.intervals import correlation_of, kendall, spearman
 from search.study.questions import Answer, do_they_predict
 from search.study.runs import MethodRuns, run_of, standing
 from search.study.settings import QUICK, StudySettings

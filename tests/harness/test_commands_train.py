@@ -18,7 +18,6 @@ from small_disk import small_disk
 
 import search.training.training
 from harness.commands.workers import Workers
-from harness.errors import HarnessError
 from search.training.recipe import Recipe
 from search.training.tasks import load_task
 from search.training.training import Trained, train
@@ -26,8 +25,9 @@ from search.training.usual import SHORT, usual_recipe
 from search.work.local_pool import LocalPool
 from search.work.ray_cluster import RayCluster
 from space import TINY, Architecture
-from space.accuracies import load_accuracies
+from space.accuracy_files import load_accuracies
 from space.dataset import read_dataset
+from space.errors import HarnessError
 from space.networks import build_network
 
 NETWORKS = ("conv/conv", "bconv/conv")

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from harness.commands.training_view import TrainingView, run_shown
-from harness.errors import ConfigError, HarnessError
 from search.work.results import Results
 from search.work.running import Done, Failed, Tell
 from search.work.unit import Unit
+from space.errors import ConfigError, HarnessError
 
 A, B = "0123456789ab", "ba9876543210"
 NAMES = {A: "conv/conv", B: "stage 1"}

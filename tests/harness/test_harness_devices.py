@@ -19,7 +19,7 @@ from harness.devices import (
     parse_runtime,
     select_device,
 )
-from harness.errors import ConfigError
+from space.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0000000000000000000000000000000000000000000"

@@ -18,7 +18,7 @@ from harness.agent import AgentClient
 from harness.campaign import Options, Outcome, run_campaign
 from harness.commands.sources import REFERENCE, ExportedModels, select_architectures, select_models
 from harness.devices import Device, LocalDevice
-from harness.errors import ConfigError, DeviceError
+from harness.errors import DeviceError
 from harness.estimates.estimate import session_ratios
 from harness.estimates.latency import latencies, to_json
 from harness.levels import Level, Plan
@@ -29,6 +29,7 @@ from harness.models import Model
 from harness.store import Store
 from harness.transports.local import LocalTransport
 from harness.uses import Use
+from space.errors import ConfigError
 
 SHORT_PLAN = Plan(min_slices=3, max_s=0.5, warmup_min_runs=3, warmup_min_s=0.05, warmup_max_s=0.3)
 SHORT = Level(name="short", sessions=1, plan=SHORT_PLAN)

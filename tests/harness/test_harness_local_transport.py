@@ -12,7 +12,8 @@ from transport_contract import TransportContract, await_end, is_alive
 
 from harness.devices import LocalDevice
 from harness.errors import DeviceError
-from harness.transports import Transport, open_transport
+from harness.transports import open_transport
+from harness.transports.contract import Transport
 from harness.transports.local import LocalTransport
 
 

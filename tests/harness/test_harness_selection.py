@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from harness.commands.measure import parse_cores
 from harness.conditions import clock_tier, hardware_name
 from harness.devices import LocalDevice, SshDevice
-from harness.errors import ConfigError, did_you_mean
 from harness.selection import RuntimeUse, allowed_cores, choose_runtimes
+from space.errors import ConfigError, did_you_mean
 
 HELLO: dict[str, Any] = {
     "runtimes": [

@@ -29,7 +29,6 @@ from harness.commands.plots import (
     ticks_to,
 )
 from harness.commands.regret_page import regret_html
-from harness.errors import ConfigError
 from search.comparing import Comparison, compare
 from search.constraints import parse_constraint
 from search.methods.table import METHODS, PROXIES
@@ -37,6 +36,7 @@ from search.synthetic import synthetic_accuracies
 from search.table import Cost, Table
 from space import MINI
 from space.costs import all_params
+from space.errors import ConfigError
 
 HOSTILE = '</script><b>$x^2$ & "it\'s"<9ms'
 

@@ -15,8 +15,8 @@ from made_report import HOSTILE, Elements, decode, made_report, made_table, payl
 from harness.commands import report
 from harness.commands.report.page import SCRIPTS, build_page
 from harness.commands.report.payload import GRADES, encode
-from harness.errors import ConfigError
 from space import BLOX, MINI, SpaceConfig
+from space.errors import ConfigError
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,12 @@ from sshd import Sshd, start_sshd
 from harness.agent import AgentClient, deploy
 from harness.devices import parse_devices
 from harness.diagnosis import diagnose
-from harness.errors import ConfigError, DeviceError
+from harness.errors import DeviceError
 from harness.selection import allowed_cores
 from harness.store import Store
 from harness.transports import open_transport
 from harness.transports.ssh import SshTransport
+from space.errors import ConfigError
 
 HOME = Path(pwd.getpwuid(os.getuid()).pw_dir)  # where sshd lets a login begin, whatever $HOME is here
 

@@ -17,8 +17,9 @@ from faulty_link import faulty_link, narrow
 from sshd import Sshd, free_port, make_key, start_sshd
 
 from harness.devices import SshDevice, parse_devices
-from harness.errors import ConfigError, DeviceError, LinkError
+from harness.errors import DeviceError, LinkError
 from harness.transports.ssh import SshTransport
+from space.errors import ConfigError
 
 pytestmark = pytest.mark.ssh
 

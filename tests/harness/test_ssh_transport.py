@@ -8,7 +8,8 @@ import pytest
 from sshd import Sshd, start_sshd
 from transport_contract import TransportContract
 
-from harness.transports import Transport, open_transport
+from harness.transports import open_transport
+from harness.transports.contract import Transport
 from harness.transports.ssh import SshTransport
 
 pytestmark = pytest.mark.ssh

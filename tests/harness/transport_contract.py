@@ -10,7 +10,7 @@ import time
 import pytest
 
 from harness.errors import DeviceError, LinkError
-from harness.transports import MAX_OUTPUT_BYTES, Channel, Transport
+from harness.transports.contract import MAX_OUTPUT_BYTES, Channel, Transport
 
 ECHO_ARGUMENTS = "import json, sys; print(json.dumps(sys.argv[1:]))"
 AWKWARD_ARGUMENTS = [

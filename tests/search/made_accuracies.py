@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from search.latency.features import block_digits, block_features
-from search.methods.contract import FloatArray, IndexArray, Problem, Proxy
+from search.latency.features import block_features
+from search.methods.contract import Problem, Proxy
 from space import MINI, SpaceConfig
+from space.indexing import FloatArray, IndexArray, block_indices
 
 
 def block_scores(seed: int, config: SpaceConfig = MINI) -> FloatArray:
@@ -20,7 +21,7 @@ def block_scores(seed: int, config: SpaceConfig = MINI) -> FloatArray:
 
 def additive(seed: int, config: SpaceConfig = MINI) -> FloatArray:
     """Return accuracies, (len(config),), that are sums over the stages."""
-    digits = block_digits(config, np.arange(len(config)))
+    digits = block_indices(config, np.arange(len(config)))
     return 70 + block_scores(seed, config)[np.arange(config.stages), digits].sum(axis=1)
 
 
@@ -28,7 +29,7 @@ def coupled(seed: int, config: SpaceConfig = MINI) -> FloatArray:
     """Return accuracies, (len(config),), where what an op is worth in one stage hangs on the ops of the next."""
     rng = np.random.default_rng((seed, 2))
     columns = block_features(config)[
-        block_digits(config, np.arange(len(config)))
+        block_indices(config, np.arange(len(config)))
     ]  # (networks, stages, columns)
     total = additive(seed, config)
     for stage in range(config.stages - 1):

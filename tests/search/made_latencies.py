@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from search.latency.features import block_digits, block_features
+from search.latency.features import block_features
 from space import BLOX, SpaceConfig
+from space.indexing import block_indices
 from space.sampling import select_models
 from space.segments import all_segments
 
@@ -31,13 +32,13 @@ def cells(cost: Array, config: SpaceConfig = BLOX) -> Array:
 
 def additive(cell: Array, fixed: float = 0.4, config: SpaceConfig = BLOX) -> Array:
     """Return the ratio of each network, shape (len(config),), when a network is the sum of its parts."""
-    digits = block_digits(config, np.arange(len(config)))
+    digits = block_indices(config, np.arange(len(config)))
     return fixed + sum(cell[stage, digits[:, stage]] for stage in range(config.stages))
 
 
 def fused(size: float, config: SpaceConfig = BLOX) -> Array:
     """Return what a device saves or loses where the same op ends one stage and begins the next, shape (len(config),)."""
-    blocks, digits = config.blocks, block_digits(config, np.arange(len(config)))
+    blocks, digits = config.blocks, block_indices(config, np.arange(len(config)))
     ends = np.array([config.ops.index(b.op1) for b in blocks])[digits]
     begins = np.array([config.ops.index(b.op0 or b.op1) for b in blocks])[digits]
     return size * sum((ends[:, s] == begins[:, s + 1]) * 2.0 - 1 for s in range(config.stages - 1))

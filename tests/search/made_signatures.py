@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.blockwise.signatures import FloatArray, Signatures
-from search.latency.features import block_digits
+from search.blockwise.signatures import Signatures
 from space import MINI, SpaceConfig
+from space.indexing import FloatArray, block_indices
 
 
 def made_signatures(seed: int = 0, config: SpaceConfig = MINI) -> Signatures:
@@ -30,7 +30,7 @@ def made_signatures(seed: int = 0, config: SpaceConfig = MINI) -> Signatures:
 def by_rule(signatures: Signatures, weights: FloatArray, *, coupling: float = 0.0) -> FloatArray:
     """Return accuracies, (len(config),): 60, less `weights` (stages,) times the blocks' log NSR, and products of neighbours."""
     config = signatures.config
-    digits = block_digits(config, np.arange(len(config)))
+    digits = block_indices(config, np.arange(len(config)))
     logs = (
         np.log(signatures.column("nsr"))[np.arange(config.stages), digits] + 1.5
     )  # (networks, stages), around 0

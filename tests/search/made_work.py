@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from harness.errors import ConfigError
 from search.work.kinds import Context
+from space.errors import ConfigError
 
 PATIENCE_S = 120.0
 

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_accuracies import coupled, noisy, problem
 
-from search.methods.contract import FloatArray, Problem
+from search.methods.contract import Problem
 from search.methods.table import method, run
 from space import MINI
+from space.indexing import FloatArray
 
 TRUTH = coupled(3)
 PROXY = noisy(TRUTH)

@@ -10,12 +10,12 @@ import pytest
 import torch
 from made_small import small_task, small_teacher
 
-from harness.errors import HarnessError
 from search.blockwise.distil_recipe import DistilRecipe
 from search.blockwise.features import Features, teacher_features
 from search.blockwise.supernet import Supernet, additive_scores, judge_paths, supernet_scores, train_supernet
 from search.training.augment import Augmentation
 from space import TINY, SpaceConfig
+from space.errors import HarnessError
 from space.networks import Stage
 
 SMALL = SpaceConfig(name="small", ops=("conv", "mbconv"), widths=(4, 8), image_size=8, classes=4)  # 21 blocks

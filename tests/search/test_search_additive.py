@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.errors import ConfigError
 from search.blockwise.searching import predicted_table
 from search.latency.additive import additive_rungs, fit_additive
-from search.latency.features import FloatArray, block_digits, block_features
-from search.latency.intervals import margin
+from search.latency.features import block_features
 from search.latency.parts import parts_sum
 from search.latency.rungs import RUNGS, Known, Training
 from search.synthetic import synthetic_accuracies
 from space import DEEP, MINI, ArchitectureError, SpaceConfig
+from space.errors import ConfigError
+from space.indexing import FloatArray, block_indices
 from space.segments import all_segments
 
 SUMS = ("macs", "sum", "affine", "ridge", "corrected", "pairs")
@@ -35,7 +35,7 @@ def made_ratios(config: SpaceConfig, indices: FloatArray, noise: float, seed: in
     op = random.uniform(0.05, 0.15, ops) * np.exp(random.normal(0, 0.2, (config.stages, ops)))
     slopes = np.hstack([op, op, random.uniform(0, 0.01, (config.stages, 3))])
     effects = slopes @ block_features(config).T
-    sums = 0.5 + effects[np.arange(config.stages), block_digits(config, indices)].sum(axis=1)
+    sums = 0.5 + effects[np.arange(config.stages), block_indices(config, indices)].sum(axis=1)
     found: FloatArray = sums * (1 + random.normal(0, noise, len(indices)))
     return found
 
@@ -70,7 +70,7 @@ def test_latencies_of_a_space_that_nobody_lists_are_learned_from_few_networks() 
     assert fitted.blocks.shape == (5, 45)
     others = drawn(DEEP, 200, seed=9)
     truth = made_ratios(DEEP, others, 0.0)
-    digits = block_digits(DEEP, others)
+    digits = block_indices(DEEP, others)
     predicted = fitted.constant + fitted.blocks[np.arange(5), digits].sum(axis=1)
     assert np.abs(predicted / truth - 1).mean() < 0.03
     assert fitted.errors.mape < 0.04
@@ -82,7 +82,7 @@ def test_parts_that_add_up_are_taken_as_they_are() -> None:
         [[parts[f"segment:cell{stage}:{block}"] for block in DEEP.blocks] for stage in range(DEEP.stages)]
     )
     fixed = sum(value for name, value in parts.items() if ":cell" not in name)
-    ratios = fixed + cells[np.arange(5), block_digits(DEEP, indices)].sum(axis=1)
+    ratios = fixed + cells[np.arange(5), block_indices(DEEP, indices)].sum(axis=1)
     fitted = fit_additive(indices, ratios, config=DEEP, parts=parts)
     assert fitted.chosen == "sum"
     assert fitted.constant + fitted.blocks[:, 0].sum() == pytest.approx(fixed + cells[:, 0].sum())
@@ -96,20 +96,13 @@ def test_too_few_networks_are_refused() -> None:
         fit_additive(indices, made_ratios(DEEP, indices, 0.0), config=DEEP)
 
 
-def test_a_margin_is_the_score_of_its_rank_and_infinite_where_there_are_too_few() -> None:
-    scores = np.arange(1, 20) / 100  # 19: the fewest for 95 %
-    assert margin(scores, 0.95) == 0.19
-    assert margin(scores, 0.9) == 0.18
-    assert margin(scores[:18], 0.95) == np.inf
-
-
 def test_networks_are_measured_within_the_margin_as_often_as_it_says() -> None:
     inside, count = 0, 0
     for seed in range(12):
         indices = drawn(DEEP, 100, seed)
         ratios = made_ratios(DEEP, indices, 0.03, seed)
         fitted = fit_additive(indices[:60], ratios[:60], config=DEEP, seed=seed)
-        digits = block_digits(DEEP, indices[60:])
+        digits = block_indices(DEEP, indices[60:])
         predicted = fitted.constant + fitted.blocks[np.arange(5), digits].sum(axis=1)
         errors = np.abs(ratios[60:] / predicted - 1)
         inside, count = inside + int((errors <= fitted.margin(0.9)).sum()), count + len(errors)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from made_latencies import additive, cells, costs, design, fused, measured, parts_of
 
-from harness.errors import ConfigError
 from search.latency.audit import ACROSS, audit, judge_additivity, render
 from search.latency.judging import Errors
 from search.latency.parts import cell_excess, parts_sum
 from space import BLOX, Architecture, Block
+from space.errors import ConfigError
 
 
 def test_the_sum_of_parts_of_each_network_is_that_of_its_segments() -> None:

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 
-from harness.errors import ConfigError
 from search.training import pixel_ops
 from search.training.augment import NONE, OPS, Augmentation, augment, crop, cut_out, flip, rand_augment
+from space.errors import ConfigError
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.5)
 

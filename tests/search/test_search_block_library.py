@@ -12,7 +12,6 @@ import torch
 from made_small import BLOCKS, RECIPE, SMALL, TEXTS, drawn_stage, pixels, small_task, small_teacher
 from torch.nn.functional import cross_entropy
 
-from harness.errors import ConfigError
 from search.blockwise import signing
 from search.blockwise.features import teacher_features
 from search.blockwise.library import (
@@ -29,6 +28,7 @@ from search.blockwise.stage_errors import judge_stages, stacked_stages
 from search.training.sealed import content_digest
 from search.training.trained import trained_digest
 from space import Architecture
+from space.errors import ConfigError
 from space.networks import Stage, build_network
 
 
@@ -236,7 +236,5 @@ def test_a_plugged_network_is_judged_on_the_split_that_is_named(tmp_path: Path) 
     for name, tensor in teacher.weights.items():
         assert torch.equal(found[name], tensor)
     assert digest == content_digest(dict(teacher.weights))
-    with pytest.raises(
-        ConfigError, match=f"^{tmp_path / 'nowhere' / 'w.pt'}: weights cannot be written: No such"
-    ):
+    with pytest.raises(ConfigError, match=f"^{tmp_path / 'nowhere' / 'w.pt'}: cannot be written: No such"):
         write_weights(tmp_path / "nowhere" / "w.pt", teacher.weights, teacher.architecture)

@@ -10,7 +10,6 @@ import pytest
 import torch
 from made_small import BLOCKS, SMALL, drawn_stage, small_task, small_teacher
 
-from harness.errors import ConfigError
 from search.blockwise import features as features_module
 from search.blockwise.distil_recipe import DistilRecipe
 from search.blockwise.distilling import distil_stage
@@ -18,6 +17,7 @@ from search.blockwise.features import teacher_features, teacher_network
 from search.blockwise.library import BlockLibrary
 from search.blockwise.signing import sign
 from search.training.augment import Augmentation
+from space.errors import ConfigError
 
 QUICK = DistilRecipe(epochs=1, batch=20)
 

@@ -12,17 +12,17 @@ from scipy.stats import linregress
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
-from harness.errors import ConfigError
 from search.accuracy.gcn import GcnConfig
 from search.blockwise.predictors import PREDICTORS, Fitted, SignaturePredictor, additive, evaluate, fit
 from search.blockwise.predictors_features import features_of
 from search.blockwise.predictors_linear import fit_linear, fit_second_order
 from search.blockwise.signatures import Signatures
-from search.latency.features import block_digits
 from search.methods.contract import Problem, search
 from search.methods.loop import PredictorLoop
 from search.methods.ridge import PENALTIES
 from space import BLOX, MINI
+from space.errors import ConfigError
+from space.indexing import block_indices
 
 SMALL = GcnConfig(width=16, epochs=8, learning_rate=1e-2, dropout=0.0)
 EVERY = np.arange(len(MINI))
@@ -64,7 +64,7 @@ def test_second_order_terms_predict_products_of_stages_that_a_sum_cannot() -> No
 
 def test_the_sum_ranks_without_accuracies_and_lower_losses_are_better() -> None:
     bare = fit("sum", SIGNATURES)
-    digits = block_digits(MINI, EVERY)
+    digits = block_indices(MINI, EVERY)
     expected = -SIGNATURES.column("loss_change")[[0, 1], digits].sum(axis=1)
     np.testing.assert_allclose(bare.predict(EVERY), expected)
     assert not bare.in_percent
@@ -102,7 +102,7 @@ def test_the_ridge_and_its_leave_out_predictions_are_those_of_sklearn_done_one_b
     found = fit("linear", SIGNATURES, ["loss_change", "accuracy_change"], known, scores)
     table = np.stack([SIGNATURES.column(name) for name in ("loss_change", "accuracy_change")], axis=2)
     table = (table - table.mean(axis=1, keepdims=True)) / table.std(axis=1, keepdims=True)
-    design = table[[0, 1], block_digits(MINI, EVERY)].reshape(len(EVERY), -1)
+    design = table[[0, 1], block_indices(MINI, EVERY)].reshape(len(EVERY), -1)
 
     def by_hand(rows: np.ndarray) -> Ridge:
         x, y = design[known[rows]], scores[rows]
@@ -121,7 +121,7 @@ def test_products_count_as_wide_as_they_were_fitted(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("search.blockwise.predictors_linear.PRODUCT_SCALES", (0.1,))
     features, known = features_of(SIGNATURES, ["accuracy_change"]), drawn(0, 20)
     scores = by_rule(SIGNATURES, WEIGHTS, coupling=1.5)[known]
-    x = features.scaled(logarithms=False)[[0, 1], block_digits(MINI, EVERY), 0]  # (networks, 2)
+    x = features.scaled(logarithms=False)[[0, 1], block_indices(MINI, EVERY), 0]  # (networks, 2)
     design = np.column_stack([x, 0.1 * x[:, 0] ** 2, 0.1 * x[:, 0] * x[:, 1], 0.1 * x[:, 1] ** 2])
     expected = RidgeCV(alphas=PENALTIES).fit(design[known], scores).predict(design)
     np.testing.assert_allclose(fit_second_order(features, known, scores)(EVERY), expected, rtol=1e-9)
@@ -236,7 +236,7 @@ def test_the_additive_scores_add_up_to_the_predictions(name: str) -> None:
     assert parts is not None
     scores, constant = parts
     assert scores.shape == (2, 45)
-    total = constant + scores[[0, 1], block_digits(MINI, EVERY)].sum(axis=1)
+    total = constant + scores[[0, 1], block_indices(MINI, EVERY)].sum(axis=1)
     np.testing.assert_allclose(total, found.predict(EVERY))
 
 
@@ -252,7 +252,7 @@ def test_products_within_a_stage_are_still_a_sum_over_stages() -> None:
     model = dataclasses.replace(model, products=products)
     parts = model.additive()
     assert parts is not None
-    total = parts[1] + parts[0][[0, 1], block_digits(MINI, EVERY)].sum(axis=1)
+    total = parts[1] + parts[0][[0, 1], block_indices(MINI, EVERY)].sum(axis=1)
     np.testing.assert_allclose(total, model(EVERY))
     products[1, 2] = 0.1
     assert model.additive() is None

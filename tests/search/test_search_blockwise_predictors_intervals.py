@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from made_signatures import by_rule, drawn, made_signatures
 
-from harness.errors import ConfigError
 from search.accuracy.gcn import GcnConfig
-from search.blockwise.fitting import deal, fewest
+from search.blockwise.fitting import deal
 from search.blockwise.predictors import fit
-from search.latency.features import FloatArray
+from search.statistics import fewest_scores
 from space import MINI
+from space.errors import ConfigError
+from space.indexing import FloatArray
 
 SIGNATURES = made_signatures()
 TRUTH = by_rule(SIGNATURES, np.array([2.0, 1.0]))
@@ -83,7 +84,7 @@ def test_a_model_that_left_networks_out_never_saw_them() -> None:
 
 
 def test_too_few_networks_give_an_infinite_interval_and_enough_a_finite_one() -> None:
-    assert [fewest(coverage) for coverage in (0.5, 0.8, 0.9, 0.95, 0.99)] == [1, 4, 9, 19, 99]
+    assert [fewest_scores(coverage) for coverage in (0.5, 0.8, 0.9, 0.95, 0.99)] == [1, 4, 9, 19, 99]
     for count, is_finite in ((8, False), (9, True)):
         known = drawn(0, count)
         low, high = fit("sum", SIGNATURES, indices=known, accuracies=TRUTH[known]).interval(EVERY, 0.9)

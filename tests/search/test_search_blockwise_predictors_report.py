@@ -9,10 +9,11 @@ import pytest
 from made_signatures import by_rule, drawn, made_signatures
 from scipy.stats import kendalltau, spearmanr
 
-from harness.errors import ConfigError
 from search.blockwise.fitting import Fitted
-from search.blockwise.predictors import Estimate, Report, evaluate, fit
+from search.blockwise.predictors import Report, evaluate, fit
+from search.statistics import Estimate
 from space import MINI
+from space.errors import ConfigError
 
 SIGNATURES = made_signatures()
 TRUTH = by_rule(SIGNATURES, np.array([2.0, 1.0]))
@@ -90,7 +91,7 @@ def test_equal_seeds_report_equally_and_others_differently() -> None:
 
 def test_memory_stays_bounded_and_the_report_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = evaluate(FITTED)
-    monkeypatch.setattr("search.blockwise.predictors_report._AT_ONCE", 100)
+    monkeypatch.setattr("search.statistics._AT_ONCE", 100)
     parts = evaluate(FITTED)
     for name in ("mae", "rmse", "kendall", "spearman"):
         one, other = (dataclasses.astuple(getattr(report, name)) for report in (whole, parts))

@@ -9,13 +9,13 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from harness.errors import ConfigError
 from search.blockwise.candidates import State
 from search.blockwise.searching import Plan, choose, predicted_table, search_blockwise
 from search.constraints import parse_constraint
 from search.table import Cost, Table
 from search.training.history import Figures
 from space import Architecture, SpaceConfig
+from space.errors import ConfigError
 
 SPACE = SpaceConfig(name="two", ops=("conv", "mbconv"), widths=(4, 8), image_size=8, classes=4)
 LATENCY = 1 + np.arange(len(SPACE)) / 100  # ms

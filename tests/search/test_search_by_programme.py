@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from made_signatures import by_rule, drawn, made_signatures
 
-from harness.errors import ConfigError
 from search.amounts import Amount, Listed, Summed, Total, decisive, limits_on, meets
 from search.answers import nearest as listed_nearest
 from search.blockwise import by_programme
@@ -17,10 +16,11 @@ from search.blockwise.fitting import Fitted
 from search.blockwise.predictors import additive, fit
 from search.blockwise.searching import Plan, choose, predicted_table
 from search.constraints import parse_constraint
-from search.latency.features import FloatArray, block_digits
 from search.table import Cost
 from space import DEEP, TINY, Architecture, SpaceConfig
 from space.costs import all_macs, block_costs, fixed_cost
+from space.errors import ConfigError
+from space.indexing import FloatArray, block_indices
 
 SIGNATURES = made_signatures(config=TINY)
 
@@ -76,7 +76,7 @@ def predictor(name: str) -> Fitted:
     values[1, 3:5] = np.nan
     signatures = SIGNATURES.with_columns({"loss_change": values})
     indices = drawn(0, 40, TINY)
-    indices = indices[~np.isin(block_digits(TINY, indices)[:, 1], (3, 4))]
+    indices = indices[~np.isin(block_indices(TINY, indices)[:, 1], (3, 4))]
     accuracies = by_rule(SIGNATURES, np.array([3.0, 2.0]), coupling=1.0)[indices]
     if name == "sum":
         return fit(name, signatures)
@@ -85,7 +85,7 @@ def predictor(name: str) -> Fitted:
 
 def predictions(fitted: Fitted, indices: np.ndarray) -> FloatArray:
     values = np.full(len(indices), np.nan)
-    known = fitted.features.known[np.arange(TINY.stages), block_digits(TINY, indices)].all(axis=1)
+    known = fitted.features.known[np.arange(TINY.stages), block_indices(TINY, indices)].all(axis=1)
     values[known] = fitted.predict(indices[known])
     return values
 
@@ -134,11 +134,11 @@ def test_some_finalists_are_measured_networks_that_their_sums_would_have_exclude
         index
         for index in cost.known
         if meets(cost.at(index), constraint, confident=False)
-        and cost.totals[0].of(block_digits(TINY, [index])[0].tolist()) > 2.2
+        and cost.totals[0].of(block_indices(TINY, [index])[0].tolist()) > 2.2
     ]
     assert only_measured, "else the test proves nothing"
     scores = np.zeros((TINY.stages, len(TINY.blocks)))
-    scores[np.arange(2), block_digits(TINY, only_measured[:1])[0]] = 1.0
+    scores[np.arange(2), block_indices(TINY, only_measured[:1])[0]] = 1.0
     found = by_programme.choose(TINY, scores, COSTS, [constraint], 1)
     assert found.indices(TINY) == only_measured[:1]
 
@@ -167,7 +167,7 @@ def test_the_nearest_has_no_block_without_a_score() -> None:
     free = nearest(TINY, COSTS, [constraint])
     assert free is not None
     scores = np.zeros((TINY.stages, len(TINY.blocks)))
-    scores[np.arange(2), block_digits(TINY, [free.index])[0]] = np.nan
+    scores[np.arange(2), block_indices(TINY, [free.index])[0]] = np.nan
     with pytest.raises(ConfigError, match="the nearest is") as error:
         by_programme.choose(TINY, scores, COSTS, [constraint], 1)
     text = str(error.value).split("the nearest is ")[1].split(":")[0]
@@ -200,7 +200,7 @@ def test_a_maximum_is_held_below_a_limit_and_cannot_be_held_above_one() -> None:
     totals = tuple(Total(blocks=random.uniform(0, 1, (2, 45)), constant=0.0) for _ in range(3))
     cost = Summed(name="memory", unit="bytes", title="made-up maximum", config=TINY, totals=totals)
     values = column(cost).values
-    digits = block_digits(TINY, np.arange(len(TINY)))
+    digits = block_indices(TINY, np.arange(len(TINY)))
     sums = [total.blocks[np.arange(2), digits].sum(axis=1) for total in totals]
     assert values == pytest.approx(np.max(sums, axis=0))
     within = int((values < 1).sum())

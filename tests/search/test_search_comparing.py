@@ -10,17 +10,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.errors import ConfigError, HarnessError
 from search.comparing import Comparison, compare, problem_of
 from search.constraints import Constraint, parse_constraint
-from search.methods.contract import FloatArray, IndexArray, Method, Problem, Proxy, Trace
+from search.methods.contract import Method, Problem, Proxy, Trace
 from search.methods.table import METHODS, Known
-from search.regrets import Run, compared, mean_interval, regret, steps
+from search.regrets import Run, compared, regret, steps
 from search.synthetic import synthetic_accuracies
 from search.table import Cost, Table
 from space import MINI
 from space.accuracies import Accuracies
 from space.costs import all_params
+from space.errors import ConfigError, HarnessError
+from space.indexing import FloatArray, IndexArray
 
 LIMIT = parse_constraint("params<=45k")
 CHEAP = ("random", "evolution")
@@ -281,28 +282,6 @@ def test_words_of_synthetic_accuracies_and_costs_hold_the_word() -> None:
     found = compare(replace(table(), accuracy=own, costs={"params": made_up}), [LIMIT], ["random"], [0], 2)
     assert found.label == "synthetic top1"
     assert found.limits == ("synthetic params<=45k",)
-
-
-def test_one_seed_has_no_interval_and_equal_runs_have_none_of_width() -> None:
-    mean, low, high = mean_interval(np.array([[2.0, 1.0]]))
-    assert mean.tolist() == [2.0, 1.0]
-    assert np.isnan([low, high]).all()
-    mean, low, high = mean_interval(np.zeros((10, 1)))
-    assert (mean[0], low[0], high[0]) == (0, 0, 0)
-
-
-@pytest.mark.parametrize("draw", ["normal", "skewed"])
-def test_intervals_of_ten_runs_cover_more_than_the_percentile_bootstrap_s(draw: str) -> None:
-    rng = np.random.default_rng(0)
-    count, many = 10, 4000
-    values = rng.normal(3, 1, (count, many)) if draw == "normal" else rng.exponential(3, (count, many))
-    _, low, high = mean_interval(values)
-    covered = float(((low <= 3) & (high >= 3)).mean())
-    resampled = np.stack([values[rng.integers(count, size=count)].mean(axis=0) for _ in range(500)])
-    ends = np.quantile(resampled, [0.025, 0.975], axis=0)
-    bootstrap = float(((ends[0] <= 3) & (ends[1] >= 3)).mean())
-    assert covered > bootstrap + 0.01
-    assert covered == pytest.approx(0.95, abs=0.01) if draw == "normal" else 0.88 < covered < 0.95
 
 
 def test_steps_hold_all_of_a_curve() -> None:

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_tables import made_cost, made_table
 
-from harness.errors import ConfigError
 from search.constraints import (
     UNITS,
     Constraint,
@@ -20,6 +19,7 @@ from search.constraints import (
     parse_amount,
     parse_constraint,
 )
+from space.errors import ConfigError
 
 
 @pytest.mark.parametrize(

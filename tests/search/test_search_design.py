@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from made_latencies import design as latin
 
-from harness.errors import ConfigError
 from search.latency.design import Variance, least_variance_design, mean_variance
 from space import BLOX, DEEP, MINI
+from space.errors import ConfigError
 
 
 def test_any_beginning_of_a_design_is_the_smaller_design_and_the_seed_decides() -> None:

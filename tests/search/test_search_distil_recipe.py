@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from harness.errors import ConfigError
 from search.blockwise.distil_recipe import DistilRecipe
 from search.training.augment import Augmentation
+from space.errors import ConfigError
 
 TWICE = DistilRecipe(epochs=2, batch=20)
 

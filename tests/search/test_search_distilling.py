@@ -12,7 +12,6 @@ import torch
 from made_teachers import TEACHER, few_digits, made_teacher
 from torch.nn.functional import cross_entropy
 
-from harness.errors import ConfigError, HarnessError
 from search.blockwise import features as features_module
 from search.blockwise.distil_recipe import DistilRecipe
 from search.blockwise.distilling import distil_stage
@@ -34,6 +33,7 @@ from search.training.epochs import judge
 from search.training.sealed import content_digest
 from search.training.trained_files import load_trained
 from space import MINI, TINY, Architecture
+from space.errors import ConfigError, HarnessError
 from space.networks import Stage, build_network
 
 BLOCKS = {str(block): block for block in TINY.blocks}

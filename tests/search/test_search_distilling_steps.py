@@ -12,7 +12,6 @@ import pytest
 import torch
 from made_small import BLOCKS, SMALL, pixels, small_task, small_teacher
 
-from harness.errors import ConfigError, HarnessError
 from search.blockwise import apart
 from search.blockwise.apart import fresh_stage, seed_of
 from search.blockwise.distil_recipe import DistilRecipe
@@ -22,6 +21,7 @@ from search.blockwise.library import StageLibrary
 from search.training.augment import Augmentation
 from search.training.trained import Trained, trained_digest
 from space import BLOX, Block, SpaceConfig
+from space.errors import ConfigError, HarnessError
 from space.networks import Stage, build_network
 
 VARIED = Augmentation(rand_ops=0, cutout=0)

@@ -6,15 +6,9 @@ import numpy as np
 import pytest
 from made_latencies import additive
 
-from search.latency.features import (
-    block_digits,
-    block_features,
-    pair_features,
-    stage_effects,
-    standardised,
-    structured,
-)
+from search.latency.features import block_features, pair_features, stage_effects, standardised, structured
 from space import BLOX, MINI, Architecture
+from space.indexing import block_indices
 
 
 # op0 conv, mbconv, bconv | op1 conv, mbconv, bconv | sum-in, sum-out, input used
@@ -58,14 +52,8 @@ def test_every_block_has_features_of_its_own() -> None:
     assert len(np.unique(block_features(BLOX), axis=0)) == 45
 
 
-def test_the_digits_of_an_index_are_the_blocks_of_its_stages() -> None:
-    for index in (0, 44, 45, 2024, 2025, 54321, 91124):
-        blocks = [BLOX.blocks[digit] for digit in block_digits(BLOX, [index])[0]]
-        assert tuple(blocks) == Architecture.from_index(index).blocks
-
-
 def test_standardised_columns_have_mean_0_and_deviation_1_over_the_whole_space() -> None:
-    columns = standardised(pair_features(MINI))[block_digits(MINI, np.arange(len(MINI)))].reshape(
+    columns = standardised(pair_features(MINI))[block_indices(MINI, np.arange(len(MINI)))].reshape(
         len(MINI), -1
     )
     assert np.allclose(columns.mean(axis=0), 0)

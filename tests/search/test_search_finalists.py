@@ -8,10 +8,9 @@ import pytest
 from search.blockwise import finalists_programme
 from search.blockwise.finalists import Finalists, from_list, from_scores
 from search.blockwise.finalists_programme import from_programme
-from search.latency.features import FloatArray, block_digits
 from search.programme import Limit
-from search.table import BoolArray
 from space import SpaceConfig
+from space.indexing import BoolArray, FloatArray, block_indices
 
 ONE_OP = SpaceConfig(name="one-op", ops=("conv",), widths=(4, 8), image_size=8, classes=4)
 TWO = SpaceConfig(name="two", ops=("conv", "mbconv"), widths=(4, 8), image_size=8, classes=4)
@@ -26,7 +25,7 @@ def by_hand(
     config: SpaceConfig, scores: FloatArray, allowed: BoolArray, count: int, distance: int
 ) -> list[tuple[int, int]]:
     """Return (index, distance) of each finalist: the rule as its docstring tells it, network by network."""
-    digits = block_digits(config, np.arange(len(config)))
+    digits = block_indices(config, np.arange(len(config)))
     chosen: list[tuple[int, int]] = []
     while len(chosen) < count and distance:
         best = None
@@ -93,7 +92,7 @@ def test_programmes_find_the_finalists_of_all_networks_listed(config: SpaceConfi
     random = np.random.default_rng(7)
     effects = random.normal(size=(config.stages, len(config.blocks)))
     costs = random.uniform(1, 2, size=effects.shape)
-    stages, digits = np.arange(config.stages), block_digits(config, np.arange(len(config)))
+    stages, digits = np.arange(config.stages), block_indices(config, np.arange(len(config)))
     total = costs[stages, digits].sum(axis=1)
     limit = Limit(name="latency", costs=costs, constant=0.5, upper=float(np.median(total)) + 0.5)
     listed = from_scores(
@@ -130,7 +129,7 @@ def test_programmes_find_them_beside_networks_of_which_more_is_known(
     random = np.random.default_rng(3)
     effects = random.normal(size=(THREE.stages, len(THREE.blocks)))
     costs = random.uniform(1, 2, size=effects.shape)
-    stages, digits = np.arange(THREE.stages), block_digits(THREE, np.arange(len(THREE)))
+    stages, digits = np.arange(THREE.stages), block_indices(THREE, np.arange(len(THREE)))
     scores, total = effects[stages, digits].sum(axis=1), costs[stages, digits].sum(axis=1)
     limit = float(np.quantile(total, 0.4))
     known = random.choice(len(THREE), 60, replace=False)

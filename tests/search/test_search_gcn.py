@@ -9,7 +9,6 @@ import pytest
 import torch
 from scipy.stats import kendalltau
 
-from harness.errors import ConfigError
 from search.accuracy.gcn import GcnConfig, GcnPredictor
 from search.accuracy.graphs import adjacency, block_graphs, node_features
 from search.accuracy.layers import fresh_weights, pair_loss, values
@@ -18,6 +17,7 @@ from search.methods.gcn import KNOBS_OF_PAIRS, gcn, gcn_binary
 from search.methods.linear import SecondOrder
 from search.synthetic import synthetic_accuracies
 from space import BLOX, MINI
+from space.errors import ConfigError
 
 SMALL = GcnConfig(width=16, epochs=10, learning_rate=1e-2)
 SMALL_PAIRS = GcnConfig(width=16, epochs=10, learning_rate=1e-2, pairs=True)

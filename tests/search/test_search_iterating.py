@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from harness.errors import ConfigError
 from search.blockwise.iterating import Budget, Iterated, Round, Turn, iterate, noise_of
 from search.training.history import Figures
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from search.training.trained import Trained

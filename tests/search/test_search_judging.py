@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.errors import ConfigError
 from search.latency.judging import judge, mape_interval, repeatability
+from space.errors import ConfigError
 
 
 def test_errors_of_a_small_case_are_those_worked_out_by_hand() -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from made_latencies import NOISE, additive, cells, costs, design, fused, measured
 
-from harness.errors import ConfigError
 from search.latency.design import least_variance_design
 from search.latency.intervals import cv_plus, folds, guaranteed
 from search.latency.judging import judge
@@ -19,6 +18,7 @@ from search.latency.ridge import Linear, fit_line
 from search.latency.rungs import RUNGS, Known, Rung, Training
 from space import BLOX, MINI
 from space.costs import all_macs
+from space.errors import ConfigError
 
 MEAN_NOISE = NOISE * np.sqrt(2 / np.pi)  # mean absolute error of an exact predictor
 EVERY = np.arange(len(BLOX))

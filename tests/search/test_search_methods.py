@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from made_accuracies import additive, coupled, noisy, problem
 
-from harness.errors import ConfigError
-from search.latency.features import block_digits
-from search.methods.contract import FloatArray, IndexArray, Problem, Trace
+from search.methods.contract import Problem, Trace
 from search.methods.evolution import POOL, Evolution
 from search.methods.linear import SecondOrder
 from search.methods.loop import ROUND, PredictorLoop
 from search.methods.table import METHODS, PROXIES, method, parse_method, run
 from space import BLOX, MINI, SpaceConfig
 from space.costs import all_macs
+from space.errors import ConfigError
+from space.indexing import FloatArray, IndexArray, block_indices
 
 SEEDS = range(5)
 
@@ -162,7 +162,7 @@ def children(budget: int, told: float) -> tuple[IndexArray, IndexArray]:
 
 def changed(config: SpaceConfig, first: int, others: IndexArray) -> IndexArray:
     """Return in how many stages each of `others`, (n,), differs from one network, (n,)."""
-    differ: IndexArray = (block_digits(config, others) != block_digits(config, [first])).sum(axis=1)
+    differ: IndexArray = (block_indices(config, others) != block_indices(config, [first])).sum(axis=1)
     return differ
 
 

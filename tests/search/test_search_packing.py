@@ -6,8 +6,8 @@ import pytest
 import torch
 from made_small import BLOCKS
 
-from harness.errors import ConfigError
 from search.blockwise.packing import pack, unpack
+from space.errors import ConfigError
 from space.networks import Stage
 
 

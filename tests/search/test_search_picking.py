@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from made_latencies import additive, cells, costs, design, measured
 
-from harness.errors import ConfigError
 from search.latency import design as designs
 from search.latency.design import mean_variance
 from search.latency.judging import judge
@@ -14,6 +13,7 @@ from search.latency.ladder import Ladder, fit_ladder
 from search.latency.picking import allocate, next_networks
 from search.latency.rungs import RUNGS
 from space import BLOX, MINI
+from space.errors import ConfigError
 
 EVERY = np.arange(len(BLOX))
 RIDGE = [rung for rung in RUNGS if rung.name == "ridge"]

@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_accuracies import additive, block_scores
 
-from harness.errors import HarnessError
 from search import programme_solver, programme_window
-from search.latency.features import FloatArray, block_digits
-from search.programme import TIE, Limit, Solution, additive_part, in_order, index_of, solve
+from search.programme import TIE, Limit, Solution, additive_part, in_order, solve
 from search.programme_solver import Blocks, Scaled
 from space import BLOX, MINI, Architecture, SpaceConfig
 from space.costs import all_macs, block_costs, fixed_cost
+from space.errors import HarnessError
+from space.indexing import FloatArray, block_indices, index_of
 
 ROOT = Path(__file__).parents[2]
 EIGHT = SpaceConfig(
@@ -146,7 +146,7 @@ def test_in_blox_under_macs_and_milliseconds_it_finds_the_hundred_best_of_the_li
     rng = np.random.default_rng(int(100 * share))
     scores, milliseconds = block_scores(1, BLOX), rng.uniform(0.1, 3, (3, 45))
     limits = [macs_limit(BLOX, share), Limit(name="ms", costs=milliseconds, constant=1.5, upper=6.0)]
-    digits, stage = block_digits(BLOX, np.arange(len(BLOX))), np.arange(3)
+    digits, stage = block_indices(BLOX, np.arange(len(BLOX))), np.arange(3)
     total = scores[stage, digits].sum(axis=1)
     allowed = (all_macs(BLOX) <= limits[0].upper) & (1.5 + milliseconds[stage, digits].sum(axis=1) <= 6.0)
     ranked = np.argsort(-np.where(allowed, total, -np.inf), kind="stable")[:100]
@@ -260,7 +260,7 @@ def test_choices_are_sought_only_as_they_are_asked_for() -> None:
 
 def test_the_additive_part_of_sums_is_the_sums_also_where_some_are_unknown() -> None:
     truth = additive(8)
-    digits, stages = block_digits(MINI, np.arange(len(MINI))), np.arange(MINI.stages)
+    digits, stages = block_indices(MINI, np.arange(len(MINI))), np.arange(MINI.stages)
     holes = np.where(np.random.default_rng(0).random(len(MINI)) < 0.6, np.nan, truth)
     for values in (truth, holes):
         effects, constant = additive_part(MINI, values)
@@ -271,7 +271,7 @@ def test_the_additive_part_is_that_of_least_squares() -> None:
     values = np.random.default_rng(1).normal(size=len(MINI))
     values[::7] = np.nan
     known = np.flatnonzero(np.isfinite(values))
-    digits = block_digits(MINI, np.arange(len(MINI)))
+    digits = block_indices(MINI, np.arange(len(MINI)))
     ones = np.hstack([np.eye(45)[digits[:, stage]] for stage in range(MINI.stages)])
     fitted = ones @ np.linalg.lstsq(ones[known], values[known], rcond=None)[0]
     effects, constant = additive_part(MINI, values)
@@ -283,7 +283,7 @@ def test_the_additive_part_is_that_of_least_squares() -> None:
 @pytest.mark.parametrize("config", [MINI, BLOX])
 def test_the_index_of_blocks_is_the_canonical_one(config: SpaceConfig) -> None:
     for index in (0, 1, 46, len(config) - 1, 1234):
-        assert index_of(config, block_digits(config, [index])[0].tolist()) == index
+        assert index_of(config, block_indices(config, [index])[0].tolist()) == index
 
 
 def test_solving_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 import search.proxies.scoring as scoring
-from harness.errors import ConfigError, HarnessError
 from search.methods.table import PROXIES as NAMES
 from search.proxies import Batch, load_batch, proxy
 from search.proxies.measures import PROXIES, fisher, grad_norm, grasp, jacob_cov, snip, synflow
 from space import MINI, Architecture, SpaceConfig
+from space.errors import ConfigError, HarnessError
 from space.networks import build_network
 
 TINY = SpaceConfig(name="tiny", ops=("conv", "bconv"), widths=(2,), image_size=4, classes=3)

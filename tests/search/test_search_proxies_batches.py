@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import search.proxies.batches as batches
-from harness.errors import ConfigError
 from search.proxies import load_batch
 from space import BLOX, MINI, SpaceConfig
+from space.errors import ConfigError
 
 GREY = SpaceConfig(name="grey", ops=("conv",), widths=(2,), image_size=8, classes=4, in_channels=1)
 

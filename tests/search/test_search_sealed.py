@@ -14,8 +14,8 @@ import pytest
 import torch
 from made_disks import small_disk
 
-from harness.errors import ConfigError
 from search.training.sealed import content_digest, read_sealed, seal, unseal, write_sealed
+from space.errors import ConfigError
 
 __all__ = ["small_disk"]  # a fixture
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from made_small import SMALL, small_task, small_teacher
 
-from harness.errors import ConfigError, HarnessError
 from search.blockwise import shared
 from search.blockwise.distil_recipe import DistilRecipe
 from search.blockwise.distilling import distil_stage
 from search.blockwise.features import teacher_features
 from search.blockwise.library import StageLibrary
 from search.blockwise.supernet import learned_supernet, train_supernet
+from space.errors import ConfigError, HarnessError
 from space.networks import Stage
 
 STAGE = 1

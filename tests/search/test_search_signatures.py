@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.errors import ConfigError
 from search.blockwise.signatures import COLUMNS, Signatures
 from space import MINI, SpaceConfig
+from space.errors import ConfigError
 
 SHAPE = (2, 45)
 

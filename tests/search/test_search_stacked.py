@@ -10,7 +10,6 @@ from made_teachers import few_digits
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from harness.errors import ConfigError, HarnessError
 from search.training.augment import NONE
 from search.training.history import best_epoch
 from search.training.recipe import Recipe
@@ -18,6 +17,7 @@ from search.training.stacked import StackedNetworks, StackedStages, repeated, st
 from search.training.together import train_together
 from search.training.training import train
 from space import MINI, TINY, Architecture
+from space.errors import ConfigError, HarnessError
 from space.networks import Stage, build_network
 
 ALL = [Architecture.from_index(i * 46, TINY) for i in range(45)]  # every block in both stages

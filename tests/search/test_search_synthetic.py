@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from search.latency.features import block_digits, stage_effects
+from search.latency.features import stage_effects
 from search.synthetic import SEED_SD, synthetic_accuracies
 from space import BLOX, MINI, Architecture, SpaceConfig
 from space.costs import all_params
+from space.indexing import block_indices
 
 TWO_OPS = SpaceConfig(name="two", ops=("plain", "conv"), widths=(8, 16), image_size=16, classes=10)
 
@@ -50,7 +51,7 @@ def test_larger_networks_are_mostly_better_with_exceptions(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_they_are_no_sum_over_stages(seed: int) -> None:
     values = synthetic_accuracies(seed=seed).values
-    digits = block_digits(BLOX, np.arange(len(BLOX)))
+    digits = block_indices(BLOX, np.arange(len(BLOX)))
     effects = stage_effects(BLOX, values)
     rest = values - values.mean() - sum(effects[stage, digits[:, stage]] for stage in range(BLOX.stages))
     share = float(rest.var() / values.var())

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.errors import ConfigError
 from search.training import tasks
 from search.training.digits import resize
 from search.training.images import moments
 from search.training.made_images import make_synthetic_task
 from search.training.tasks import Images, Task, check_fit, load_task
 from space import BLOX, MINI, SpaceConfig
+from space.errors import ConfigError
 
 TINY = SpaceConfig(name="tiny", ops=("conv",), widths=(2,), image_size=8, classes=10, in_channels=1)
 WIDE = SpaceConfig(name="wide", ops=("conv",), widths=(2,), image_size=12, classes=700)

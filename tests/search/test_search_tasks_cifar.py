@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.errors import ConfigError
 from search.training import tasks
 from search.training.cifar import CIFAR10, CIFAR100, CifarSet, load_cifar, published_split
 from search.training.images import moments
 from search.training.tasks import load_task
 from space import BLOX, MINI
+from space.errors import ConfigError
 
 # The public sets but for their numbers of records.
 SMALL100 = replace(CIFAR100, records=4, train_records=20, val_records=5)

@@ -10,13 +10,13 @@ import torch
 from made_tasks import NETWORK, PLAIN, RECIPE, TINY, made_task
 from torch.nn.functional import cross_entropy
 
-from harness.errors import ConfigError, HarnessError
 from search.training import epochs, training
 from search.training.history import Epoch, Figures, best_epoch
 from search.training.images import Images
 from search.training.tasks import load_task
 from search.training.training import train
 from space import MINI, Architecture, SpaceConfig
+from space.errors import ConfigError, HarnessError
 from space.networks import build_network
 
 

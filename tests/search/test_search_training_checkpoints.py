@@ -18,7 +18,6 @@ import torch
 from made_disks import small_disk
 from made_tasks import NETWORK, RECIPE, TINY, made_task
 
-from harness.errors import ConfigError
 from search.training import training
 from search.training.checkpoints import NAME, identity_of, load_checkpoint
 from search.training.history import Epoch, Figures
@@ -26,6 +25,7 @@ from search.training.images import Images, Task
 from search.training.recipe import Recipe
 from search.training.training import Trained, train
 from space import Architecture
+from space.errors import ConfigError
 
 __all__ = ["small_disk"]  # a fixture
 

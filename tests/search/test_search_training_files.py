@@ -10,7 +10,6 @@ import pytest
 import torch
 from made_tasks import NETWORK, RECIPE, TINY, made_task
 
-from harness.errors import ConfigError
 from search.training.sealed import seal, unseal
 from search.training.trained_files import (
     KIND,
@@ -22,6 +21,7 @@ from search.training.trained_files import (
 )
 from search.training.training import Trained, train
 from space import Architecture
+from space.errors import ConfigError
 
 SHORT = dataclasses.replace(RECIPE, epochs=2)
 TASK = dataclasses.replace(made_task(train=32, val=10, test=10), source="synthetic:7")

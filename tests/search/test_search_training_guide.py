@@ -12,13 +12,13 @@ import pytest
 import torch
 from made_tasks import NETWORK, RECIPE, TINY, made_task
 
-from harness.errors import ConfigError
 from search.training import epochs, training
 from search.training.guide import guided_loss
 from search.training.history import Figures
 from search.training.trained_files import load_trained, save_trained, trained_digest
 from search.training.training import Guide, Start, Trained, judge, train
 from space import Architecture
+from space.errors import ConfigError
 from space.networks import build_network
 
 SHORT = dataclasses.replace(RECIPE, epochs=2, batch=16)

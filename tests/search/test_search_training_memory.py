@@ -13,10 +13,10 @@ import pytest
 import torch
 from made_tasks import NETWORK, PLAIN, made_task
 
-from harness.errors import HarnessError
 from search.training import training
 from search.training.memory import is_out_of_memory, within_memory
 from search.training.training import judge, train
+from space.errors import HarnessError
 from space.networks import Network, build_network
 
 # A kernel is compiled when a shape is first met. Where memory for its code is refused, oneDNN (of torch 2.13) calls the kernel

@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from harness.errors import ConfigError
 from search.training.augment import Augmentation
 from search.training.recipe import Recipe
+from space.errors import ConfigError
 
 
 def test_the_defaults_are_the_published_ones() -> None:

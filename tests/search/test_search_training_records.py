@@ -11,14 +11,14 @@ import pytest
 import torch
 from made_tasks import NETWORK, RECIPE, TINY, made_task
 
-from harness.errors import ConfigError
 from search.training.history import Epoch, Figures
 from search.training.records import training_datasets, write_trainings
 from search.training.training import Trained, train
 from space import BLOX, MINI, Architecture
-from space.accuracies import load_accuracies
+from space.accuracy_files import load_accuracies
 from space.dataset import Dataset, read_dataset
 from space.dataset.model import Dataset as Rows
+from space.errors import ConfigError
 
 IMAGES = {"train": 45_000, "val": 5_000, "test": 10_000}  # of the published trainings
 

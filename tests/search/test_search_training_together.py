@@ -13,7 +13,6 @@ import torch
 from made_small import SMALL, small_task
 from torch import nn
 
-from harness.errors import ConfigError, HarnessError
 from search.training import together
 from search.training.augment import Augmentation
 from search.training.epochs import judge
@@ -23,6 +22,7 @@ from search.training.stacked import StackedNetworks, stack, unstack
 from search.training.together import train_together
 from search.training.training import train
 from space import Architecture, SpaceConfig
+from space.errors import ConfigError, HarnessError
 from space.networks import build_network
 
 BOTH = [Architecture.parse(text, SMALL) for text in ("conv-mbconv+in/mbconv", "mbconv/conv")]

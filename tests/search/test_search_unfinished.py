@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import ConfigError
 from search.blockwise.unfinished import NAME, Progress
+from space.errors import ConfigError
 
 
 def test_what_is_done_is_on_disk_at_once_and_of_one_identity(tmp_path: Path) -> None:

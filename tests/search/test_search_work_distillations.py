@@ -12,7 +12,6 @@ import pytest
 import torch
 from made_small import SMALL, small_teacher
 
-from harness.errors import ConfigError
 from search.blockwise.distil_recipe import DistilRecipe
 from search.blockwise.distilling import distil_stage
 from search.blockwise.library import BlockLibrary, StageLibrary, stage_content, stage_from
@@ -24,6 +23,7 @@ from search.work.distillations import run_distillation, run_finetuning
 from search.work.kinds import Context
 from search.work.trainings import plain_space
 from space import SpaceConfig
+from space.errors import ConfigError
 
 SOURCE = "synthetic:0:10/5/5"
 DISTIL = DistilRecipe(epochs=2, batch=20, seed=3)

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from work_contract import WorkContract
 
-from harness.errors import ConfigError
 from search.work.local_pool import LocalPool
 from search.work.ray_cluster import RayCluster
 from search.work.ray_driver import _scratch
 from search.work.results import Results
 from search.work.running import Runner, run_units
 from search.work.unit import Unit
+from space.errors import ConfigError
 
 HERE = Path(__file__).parent
 PATIENCE_S = 60.0

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import torch
 
-from harness.errors import ConfigError, HarnessError
 from search.work import kinds
 from search.work.kinds import Kind
 from search.work.local_pool import LocalPool
 from search.work.results import Results
 from search.work.running import run_units
 from search.work.unit import Unit
+from space.errors import ConfigError, HarnessError
 
 HERE = LocalPool()
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import ConfigError
 from search.training.augment import NONE
 from search.training.recipe import Recipe
 from search.training.tasks import load_task
@@ -19,6 +18,7 @@ from search.work.trainings import training_unit
 from search.work.trainings_together import keep_each, together_unit
 from search.work.unit import Unit
 from space import TINY, Architecture
+from space.errors import ConfigError
 
 TASK = load_task("synthetic:0:4/2/2", TINY)
 RECIPE = Recipe(epochs=1, batch=40, augmentation=NONE)  # one step: rounding has no time to grow

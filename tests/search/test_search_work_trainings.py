@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from work_contract import tiny_training
 
-from harness.errors import ConfigError
 from search.training.recipe import Recipe
 from search.training.tasks import load_task
 from search.training.trained_files import trained_digest, trained_from
@@ -18,6 +17,7 @@ from search.work.running import run_units
 from search.work.trainings import plain_space, space_of, training_unit
 from search.work.unit import Unit
 from space import TINY, Architecture, SpaceConfig
+from space.errors import ConfigError
 
 TASK = "synthetic:0:8/4/4"
 OTHER = SpaceConfig(name="other", ops=("conv", "bconv"), widths=(4,), image_size=8, classes=10)

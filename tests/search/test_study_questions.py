@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search.latency.features import block_digits
+from search.statistics import correlation_of, kendall, spearman
 from search.study.effects import block_effects
-from search.study.intervals import correlation_of, kendall, spearman
 from search.study.questions import (
     NOT_ANSWERED,
     QUESTIONS,
@@ -19,6 +18,7 @@ from search.study.questions import (
     how_many_epochs,
 )
 from space import TINY
+from space.indexing import block_indices
 from space.sampling import select_models
 
 RNG = np.random.default_rng(0)
@@ -104,7 +104,7 @@ def effects() -> np.ndarray:
 
 
 def accuracies_of(effect: np.ndarray, noise: float = 0.3) -> np.ndarray:
-    digits = block_digits(TINY, INDICES)
+    digits = block_indices(TINY, INDICES)
     added = effect[np.arange(TINY.stages), digits].sum(axis=1)
     return 60 + added + np.random.default_rng(3).normal(0, noise, len(INDICES))
 
@@ -116,7 +116,7 @@ def test_the_effects_of_blocks_are_found_from_some_networks() -> None:
         seen = np.isfinite(found[stage])
         assert seen.sum() >= 40
         assert np.corrcoef(found[stage][seen], effect[stage][seen])[0, 1] > 0.8
-    digits = block_digits(TINY, INDICES)
+    digits = block_indices(TINY, INDICES)
     without = digits[:, 0] != 7
     again = block_effects(TINY, INDICES[without], accuracies_of(effect)[without])
     assert np.isnan(again[0, 7])

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from made_truth import EPOCHS, made_truth, write_truth
 
-from harness.errors import ConfigError
+from search.statistics import Estimate
 from search.study.costs import Spent, network_flops
-from search.study.intervals import BEATS, NOT_COMPARABLE, TIES, UNDECIDED
 from search.study.methods import (
     PLAIN,
     fitted_scores,
@@ -20,11 +19,24 @@ from search.study.methods import (
     plain_search,
     random_first,
 )
-from search.study.runs import MethodRuns, price_of_choosing, regrets, run_of, standing
+from search.study.runs import (
+    BEATS,
+    LOSES,
+    NOT_COMPARABLE,
+    TIES,
+    UNDECIDED,
+    MethodRuns,
+    price_of_choosing,
+    regrets,
+    run_of,
+    standing,
+    verdict,
+)
 from search.study.settings import QUICK, StudySettings
 from search.study.truth import GroundTruth, load_truth
 from space import TINY
 from space.dataset import read_dataset, write_dataset
+from space.errors import ConfigError
 
 IMAGES = 200
 
@@ -216,6 +228,17 @@ def test_runs_of_too_few_libraries_decide_nothing_however_many_seeds(truth: Grou
     baseline, seer = runs_of(truth, "random", None, Spent()), runs_of(truth, "seer", truth.test, Spent())
     cost = 10 * float(baseline.runs[0].flops[0])
     assert standing(seer, baseline, cost).verdict == BEATS
-    for libraries, verdict in ((1, UNDECIDED), (2, UNDECIDED), (3, BEATS)):
+    for libraries, wanted in ((1, UNDECIDED), (2, UNDECIDED), (3, BEATS)):
         shared = dataclasses.replace(seer, libraries=libraries)
-        assert standing(shared, baseline, cost).verdict == verdict
+        assert standing(shared, baseline, cost).verdict == wanted
+
+
+def test_a_verdict_needs_an_interval_beside_0_and_enough_runs() -> None:
+    def of(low: float, high: float, count: int = 10) -> str:
+        return verdict(Estimate(value=(low + high) / 2, low=low, high=high, count=count))
+
+    assert of(-2, -1) == BEATS
+    assert of(1, 2) == LOSES
+    assert of(-1, 2) == of(-2, 1) == TIES
+    assert of(0, 2) == TIES
+    assert of(-2, -1, count=2) == UNDECIDED

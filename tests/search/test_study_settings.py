@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from harness.errors import ConfigError
 from search.study.settings import QUICK, StudySettings
+from space.errors import ConfigError
 
 
 def test_settings_come_back_from_their_text() -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from made_study import SMALL, with_small_space, write_small_truth
 
-from harness.errors import ConfigError
 from search.study.contenders import SIGNED, SUMS
 from search.study.questions import NOT_ANSWERED
 from search.study.report import to_document, to_markdown
@@ -24,6 +23,7 @@ from search.work.local_pool import LocalPool
 from search.work.results import Results
 from search.work.running import Done, Failed, Tell
 from search.work.unit import Unit
+from space.errors import ConfigError
 
 
 class Idle:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from harness.errors import ConfigError, HarnessError
 from search.training.recipe import Recipe
 from search.training.tasks import load_task
 from search.work.local_pool import LocalPool
@@ -21,6 +20,7 @@ from search.work.running import Runner, run_units
 from search.work.trainings import training_unit
 from search.work.unit import Unit
 from space import TINY, Architecture
+from space.errors import ConfigError, HarnessError
 
 NUMBERS = torch.tensor([0.5, -2.0], dtype=torch.float64)
 

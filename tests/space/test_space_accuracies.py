@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from space import BLOX, MINI, Architecture, ArchitectureError
-from space.accuracies import Accuracies, load_accuracies
-from space.accuracy_files import read_trainings
-from space.dataset import Dataset, DatasetError, read_dataset, write_dataset
+from space.accuracies import Accuracies
+from space.accuracy_files import load_accuracies, read_trainings
+from space.dataset import Dataset, read_dataset, write_dataset
 from space.epochs import at_epoch, best_epochs, padded
+from space.errors import DatasetError
 from space.seed_means import Measured, mean_over_seeds
 from space.trainings import Trainings
 

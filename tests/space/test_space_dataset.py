@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from space import BLOX, MINI, Architecture, SpaceConfig
-from space.dataset import Dataset, DatasetError, bench_dataset, read_dataset, write_dataset
+from space.dataset import Dataset, bench_dataset, read_dataset, write_dataset
+from space.errors import DatasetError
 
 SAMPLES = Path(__file__).parent / "data" / "blox-sample"
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,13 +17,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from space import BLOX, Architecture
-from space.dataset import Dataset, DatasetError, bench_dataset, read_dataset, write_dataset
+from space.dataset import Dataset, bench_dataset, read_dataset, write_dataset
 from space.dataset.csv_rows import decode as decode_csv
 from space.dataset.custom_rows import decode as decode_custom
 from space.dataset.header import Header, parse_header
 from space.dataset.keys import indices_of
 from space.dataset.pickle_rows import decode as decode_pickle
 from space.dataset.plain_pickle import load_plain
+from space.errors import DatasetError
 
 SAMPLES = Path(__file__).parent / "data" / "blox-sample"
 SUFFIXES = (".blox", ".csv", ".pickle")

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from space import DEEP, SPACES, TINY, Architecture, ArchitectureError, is_enumerable
-from space.accuracies import load_accuracies
+from space.accuracy_files import load_accuracies
 from space.costs import all_macs, all_params
-from space.dataset import DatasetError, bench_dataset, keys, read_dataset, write_dataset
+from space.dataset import bench_dataset, keys, read_dataset, write_dataset
 from space.dataset.keys import digests_at, indices_of
+from space.errors import DatasetError
 from space.memory import all_memory
 from space.networks import build_network
 from space.sampling import select_models
@@ -46,7 +47,7 @@ def test_costs_of_all_its_networks_are_refused(ask: Callable[..., object]) -> No
 
 
 def test_accuracies_of_all_its_networks_are_refused_before_a_file_is_read() -> None:
-    with pytest.raises(DatasetError, match="accuracies of a whole space: the 184,528,125 networks"):
+    with pytest.raises(ArchitectureError, match="accuracies of a whole space: the 184,528,125 networks"):
         load_accuracies("nowhere.csv", config=DEEP)
 
 

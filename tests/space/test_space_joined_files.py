@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from space import MINI
-from space.accuracies import load_accuracies
-from space.dataset import Dataset, DatasetError
+from space.accuracy_files import load_accuracies
+from space.dataset import Dataset
+from space.errors import DatasetError
 from space.seed_means import mean_over_seeds
 from space.training_accuracies import measure
 from space.trainings import Trainings

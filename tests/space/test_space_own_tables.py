@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from space import MINI, Architecture
-from space.accuracies import load_accuracies
-from space.dataset import DatasetError
+from space.accuracy_files import load_accuracies
+from space.errors import DatasetError
 from space.own import ARCHITECTURE_COLUMNS
 from space.own.csv_source import csv_source
 from space.own.parquet_source import parquet_source
@@ -375,7 +375,7 @@ def test_without_pyarrow_the_message_says_what_to_install(
 def test_reading_text_loads_no_pyarrow(tmp_path: Path) -> None:
     path = csv_file(tmp_path, "index,acc\n1,50\n")
     code = (
-        "import sys; from space.accuracies import load_accuracies; "
+        "import sys; from space.accuracy_files import load_accuracies; "
         f"load_accuracies({str(path)!r}); print('pyarrow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

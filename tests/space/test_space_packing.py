@@ -7,9 +7,9 @@ import random
 import numpy as np
 import pytest
 
-from space.dataset.errors import DatasetError
 from space.dataset.packing import Packing, pack, unpack
 from space.dataset.schema import Kind
+from space.errors import DatasetError
 
 TRAIN = Kind(value="accuracy", is_list=True, images=45_000)
 LOSS = Kind(value="float", is_list=True)

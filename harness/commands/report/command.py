@@ -11,7 +11,7 @@ from harness.commands.options import (
     StoreOption,
 )
 from harness.commands.selection import Typed, select, takes_selection
-from harness.errors import ConfigError
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,8 +41,8 @@ def report(
     It shows the devices that --device or a limit names, else all that --store and --latencies have. Limits, with < or <=, are
     those that the page opens with. The page is one file that loads nothing from any network.
     """
-    from harness.commands.files import write_whole
     from harness.commands.report.page import build_page
+    from space.atomic_files import write_file
 
     if not output.parent.is_dir():
         raise ConfigError(f"{output}: no folder {str(output.parent)!r}; make it first")
@@ -65,7 +65,7 @@ def report(
         "--store": "" if "://" in store_url else store_url,  # a password may stand in a URL
     }
     page = build_page(_report(selection, joined, limits, options, title, store_url)).encode()
-    write_whole(output, page, ConfigError)
+    write_file(output, page)
     _say(
         f"{output}: {len(joined.table.config):,} networks, {', '.join(joined.table.costs)}, {len(page) / 1e6:.1f} MB"
     )

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 
 from harness.commands.report.payload import Report, build_payload
-from harness.errors import ConfigError
+from space.errors import ConfigError
 
 SCRIPTS = ("data.js", "choice.js", "text.js", "tables.js", "plots.js", "limits.js", "page.js")
 _MARK = re.compile(r"\{\{(\w+)\}\}")

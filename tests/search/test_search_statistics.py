@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from search.study.intervals import (
-    BEATS,
-    LOSES,
-    TIES,
-    UNDECIDED,
-    Estimate,
+from search.statistics import (
+    bootstrap,
+    conformal_interval,
+    conformal_margin,
     correlation_of,
+    fewest_scores,
     kendall,
+    mean_interval,
     mean_of,
     spearman,
-    verdict,
 )
 
 
@@ -103,12 +102,76 @@ def test_values_that_are_missing_are_no_part_of_a_mean() -> None:
     assert math.isnan(mean_of(np.array([math.nan])).value)
 
 
-def test_a_verdict_needs_an_interval_beside_0_and_enough_runs() -> None:
-    def of(low: float, high: float, count: int = 10) -> str:
-        return verdict(Estimate(value=(low + high) / 2, low=low, high=high, count=count))
+def test_one_seed_has_no_interval_and_equal_runs_have_none_of_width() -> None:
+    mean, low, high = mean_interval(np.array([[2.0, 1.0]]))
+    assert mean.tolist() == [2.0, 1.0]
+    assert np.isnan([low, high]).all()
+    mean, low, high = mean_interval(np.zeros((10, 1)))
+    assert (mean[0], low[0], high[0]) == (0, 0, 0)
 
-    assert of(-2, -1) == BEATS
-    assert of(1, 2) == LOSES
-    assert of(-1, 2) == of(-2, 1) == TIES
-    assert of(0, 2) == TIES
-    assert of(-2, -1, count=2) == UNDECIDED
+
+@pytest.mark.parametrize("draw", ["normal", "skewed"])
+def test_intervals_of_ten_runs_cover_more_than_the_percentile_bootstrap_s(draw: str) -> None:
+    rng = np.random.default_rng(0)
+    count, many = 10, 4000
+    values = rng.normal(3, 1, (count, many)) if draw == "normal" else rng.exponential(3, (count, many))
+    _, low, high = mean_interval(values)
+    covered = float(((low <= 3) & (high >= 3)).mean())
+    resampled = np.stack([values[rng.integers(count, size=count)].mean(axis=0) for _ in range(500)])
+    ends = np.quantile(resampled, [0.025, 0.975], axis=0)
+    bootstrap = float(((ends[0] <= 3) & (ends[1] >= 3)).mean())
+    assert covered > bootstrap + 0.01
+    assert covered == pytest.approx(0.95, abs=0.01) if draw == "normal" else 0.88 < covered < 0.95
+
+
+@pytest.mark.parametrize("root", [False, True])
+def test_the_bootstrap_takes_percentiles_of_a_statistic_over_draws_of_networks(root: bool) -> None:
+    values = np.random.default_rng(1).exponential(2, 30)
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        means = counts @ values / len(values)
+        return np.sqrt(means) if root else means
+
+    found = bootstrap(statistic, 30, coverage=0.8, draws=500, seed=3)
+    means = values[np.random.default_rng(3).integers(30, size=(500, 30))].mean(axis=1)
+    low, high = np.quantile(np.sqrt(means) if root else means, (0.1, 0.9))
+    whole = values.mean() ** 0.5 if root else values.mean()
+    assert (found.value, found.low, found.high) == (
+        pytest.approx(whole),
+        pytest.approx(low),
+        pytest.approx(high),
+    )
+    assert found.count == 30
+
+
+def test_draws_without_an_order_are_left_out_of_the_bootstrap() -> None:
+    x, y = (
+        np.array([1.0, 1.0, 1.0, 2.0]),
+        np.array([1.0, 2.0, 3.0, 4.0]),
+    )  # often only the first value is drawn
+    found = bootstrap(lambda counts: kendall(x, y, counts), 4)
+    assert np.isfinite([found.value, found.low, found.high]).all()
+
+
+def test_a_margin_is_the_score_of_its_rank_and_infinite_where_there_are_too_few() -> None:
+    scores = np.arange(1, 20) / 100  # 19: the fewest for 95 %
+    assert conformal_margin(scores, 0.95) == 0.19
+    assert conformal_margin(scores, 0.9) == 0.18
+    assert conformal_margin(scores[:18], 0.95) == np.inf
+
+
+@pytest.mark.parametrize("coverage", [0.5, 0.8, 0.9, 0.95, 0.99])
+def test_a_conformal_interval_is_finite_from_the_fewest_scores_on(coverage: float) -> None:
+    for count, is_finite in ((fewest_scores(coverage), True), (fewest_scores(coverage) - 1, False)):
+        predicted = np.ones((count, 3))
+        low, high = conformal_interval(predicted, np.ones((count, 1)), coverage)
+        assert np.isfinite(low).all() == np.isfinite(high).all() == is_finite
+        assert np.isfinite(conformal_margin(np.ones(count), coverage)) == is_finite
+
+
+def test_a_conformal_interval_is_between_the_predictions_of_its_ranks() -> None:
+    predicted = np.random.default_rng(0).normal(size=(19, 4))  # by 19 models, of 4 networks
+    reach = np.random.default_rng(1).uniform(size=(19, 1))
+    low, high = conformal_interval(predicted, reach, 0.9)  # the second of 19 from either end
+    assert low.tolist() == np.sort(predicted - reach, axis=0)[1].tolist()
+    assert high.tolist() == np.sort(predicted + reach, axis=0)[-2].tolist()

@@ -1,0 +1,252 @@
+"""Means, rank correlations and prediction errors with intervals: Student's t, the bootstrap, and conformal prediction.
+
+Two kinds of luck are told apart. A mean over seeds has the luck of the seeds. A rank correlation has the luck of which networks
+were trained, and where a predictor has a seed, of that too: networks are resampled for all runs alike, and then the runs. A
+resampled network counts as often as it was drawn, pairs of it with itself not at all, which is Kendall's tau-b and Spearman's rho
+of the resample, computed from counts without building it.
+
+Conformal intervals assume nothing of the errors' distribution, only that networks are drawn like those that errors are known of
+(Barber, Candes, Ramdas and Tibshirani 2021, "Predictive inference with the jackknife+", arXiv:1905.02928).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from space.indexing import FloatArray
+
+# x (n,), y (n,), counts (k, n) -> (k,)
+Correlation = Callable[[FloatArray, FloatArray, FloatArray], FloatArray]
+
+COVERAGE = 0.95
+DRAWS = 2000
+FEWEST_DRAWN = 8  # values; of fewer, resampling never leaves the range of what was seen: Student's t does
+# Networks: of four that happen to be in order every resample is, and an interval would be a point.
+FEWEST_RANKED = 10
+_AT_ONCE = 8_000_000  # numbers of one table, so that memory stays bounded
+_SLIP = 1e-9  # 0.1 * 10 is to be 1, not 0.99999
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A number and the ends of its interval, NaN where there is none, from `count` runs or networks."""
+
+    value: float
+    low: float
+    high: float
+    count: int
+
+    def __str__(self) -> str:
+        if math.isnan(self.value):
+            return "none"
+        if math.isnan(self.low):
+            return f"{self.value:.2f} (no interval)"
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+    def to_plain(self) -> dict[str, float | int | None]:
+        """Return it for JSON, None in place of NaN."""
+        ends = {name: getattr(self, name) for name in ("value", "low", "high")}
+        return {
+            **{name: None if math.isnan(end) else end for name, end in ends.items()},
+            "count": self.count,
+        }
+
+
+NONE = Estimate(value=math.nan, low=math.nan, high=math.nan, count=0)
+
+
+# --- means ----------------------------------------------------------------------------------------
+
+
+def mean_interval(
+    values: FloatArray, coverage: float = COVERAGE
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the mean over runs, (n, ...) -> (...), and the ends of its interval by Student's t; NaN for one run.
+
+    At ten runs no interval keeps its coverage for all shapes of distribution. Of the two usual ones the t is wider: the
+    percentile bootstrap of ten values draws from a scatter that is too small by a tenth and with a normal's quantiles. Neither
+    knows what no run met: where all have one value, the interval is that point.
+    """
+    count = len(values)
+    mean: FloatArray = values.mean(axis=0)
+    if count < 2:
+        return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
+    reach = _student(count, coverage) * values.std(axis=0, ddof=1) / np.sqrt(count)
+    return mean, mean - reach, mean + reach
+
+
+def mean_of(values: FloatArray, seed: int = 0, coverage: float = COVERAGE, draws: int = DRAWS) -> Estimate:
+    """Return the mean of values (n,) and its interval; NaNs are left out, one value has no interval.
+
+    The percentile bootstrap, widened as Hesterberg 2015 (arXiv:1411.5279, section 4.3) does: with ten values the plain one is too
+    narrow by a tenth and uses a normal's quantiles. Fewer than `FEWEST_DRAWN` values get Student's t.
+    """
+    values = values[np.isfinite(values)]
+    count = len(values)
+    if not count:
+        return NONE
+    if count < FEWEST_DRAWN:
+        mean, low, high = (float(one) for one in mean_interval(values, coverage))
+        return Estimate(value=mean, low=low, high=high, count=count)
+    from scipy.special import ndtr
+
+    mean = float(values.mean())
+    level = float(ndtr(-_student(count, coverage) * math.sqrt(count / (count - 1))))
+    means = values[np.random.default_rng(seed).integers(0, count, (draws, count))].mean(axis=1)
+    low, high = np.quantile(means, (level, 1 - level))
+    return Estimate(value=mean, low=min(float(low), mean), high=max(float(high), mean), count=count)
+
+
+def _student(count: int, coverage: float) -> float:
+    """Return Student's t of `count` values, two-sided."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(count - 1, (1 + coverage) / 2))
+
+
+# --- the bootstrap over networks ------------------------------------------------------------------
+
+
+def bootstrap(
+    statistic: Callable[[FloatArray], FloatArray],
+    count: int,
+    *,
+    coverage: float = COVERAGE,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Estimate:
+    """Return a statistic of `count` networks with percentiles of bootstrap draws (Efron & Tibshirani 1993, chapter 13).
+
+    `statistic` takes how often each network counts, (k, count), and returns its value for each row, (k,). Draws of which it
+    is NaN are left out.
+    """
+    value = float(statistic(np.ones((1, count)))[0])
+    drawn = np.concatenate([statistic(counts) for counts in _resampled(count, draws, seed)])
+    low, high = np.nanquantile(drawn, ((1 - coverage) / 2, (1 + coverage) / 2))
+    return Estimate(value=value, low=float(low), high=float(high), count=count)
+
+
+def _resampled(count: int, draws: int, seed: int) -> Iterator[FloatArray]:
+    """Yield how often each network is in each draw, (some draws, count), `draws` in all."""
+    rng = np.random.default_rng(seed)
+    at_once = max(1, min(draws, _AT_ONCE // count))
+    for begin in range(0, draws, at_once):
+        some = min(at_once, draws - begin)
+        picks = rng.integers(count, size=(some, count)) + count * np.arange(some)[:, None]
+        yield np.bincount(picks.ravel(), minlength=some * count).reshape(some, count).astype(np.float64)
+
+
+def kendall(x: FloatArray, y: FloatArray, counts: FloatArray) -> FloatArray:
+    """Return Kendall's tau-b of x (n,) and y (n,), each network counted `counts` (k, n) times, for each row: (k,).
+
+    NaN where one side has no order.
+    """
+    of_x, of_y = _signs(x), _signs(y)
+    agreed = ((counts @ (of_x * of_y)) * counts).sum(axis=1)
+    untied = [((counts @ np.abs(of)) * counts).sum(axis=1) for of in (of_x, of_y)]
+    return _ratio(agreed, np.sqrt(untied[0] * untied[1]))
+
+
+def spearman(x: FloatArray, y: FloatArray, counts: FloatArray) -> FloatArray:
+    """Return Spearman's rho of x (n,) and y (n,), each network counted `counts` (k, n) times, for each row: (k,).
+
+    A network's rank, less the mean rank, is half the sum of its signs. NaN where one side has no order.
+    """
+    ranks = [counts @ _signs(values).T for values in (x, y)]  # (k, n): twice the centred mid-ranks
+    product = (counts * ranks[0] * ranks[1]).sum(axis=1)
+    spreads = [(counts * rank**2).sum(axis=1) for rank in ranks]
+    return _ratio(product, np.sqrt(spreads[0] * spreads[1]))
+
+
+def correlation_of(
+    statistic: Correlation,
+    predicted: FloatArray,
+    true: FloatArray,
+    seed: int = 0,
+    coverage: float = COVERAGE,
+    draws: int = DRAWS,
+) -> Estimate:
+    """Return the rank correlation of predictions (runs, n) with the truth (n,): the mean over runs, and its interval.
+
+    A prediction that is NaN is left out, such as of a network that the run was fitted on. None where fewer than three networks
+    are left in each run, or all are tied; without an interval where fewer than `FEWEST_RANKED` are.
+    """
+    predicted = np.atleast_2d(predicted)
+    runs, count = predicted.shape
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(count, np.full(count, 1 / count), draws).astype(np.float64)  # (draws, n)
+    every = np.vstack([np.ones(count), drawn])  # the first is the sample itself
+    found = np.full((runs, draws + 1), np.nan)
+    for run, values in enumerate(predicted):
+        known = np.isfinite(values) & np.isfinite(true)
+        if known.sum() >= 3:
+            found[run] = statistic(values[known], true[known], every[:, known])
+    kept = np.isfinite(found[:, 0])
+    if not kept.any():
+        return NONE
+    judged = int((np.isfinite(predicted[kept]) & np.isfinite(true)).sum(axis=1).max())
+    found = found[kept]
+    if judged < FEWEST_RANKED:
+        return Estimate(value=float(found[:, 0].mean()), low=math.nan, high=math.nan, count=judged)
+    shares = rng.multinomial(len(found), np.full(len(found), 1 / len(found)), draws).T / len(found)
+    means = (found[:, 1:] * shares).sum(axis=0)  # NaN where a resample is all ties: it is left out
+    value = float(found[:, 0].mean())
+    low, high = np.nanquantile(means, ((1 - coverage) / 2, (1 + coverage) / 2))
+    return Estimate(value=value, low=min(float(low), value), high=max(float(high), value), count=judged)
+
+
+def _signs(values: FloatArray) -> FloatArray:
+    """Return -1, 0 or 1 for each pair of values (n,), (n, n)."""
+    signs: FloatArray = np.sign(np.subtract.outer(values, values))
+    return signs
+
+
+def _ratio(above: FloatArray, below: FloatArray) -> FloatArray:
+    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+
+
+# --- conformal prediction -------------------------------------------------------------------------
+
+
+def fewest_scores(coverage: float) -> int:
+    """Return how many networks a conformal interval of this coverage needs to be finite: 9 for 0.9, 19 for 0.95."""
+    return math.ceil(1 / (1 - coverage) - 1 - _SLIP)
+
+
+def conformal_interval(
+    predicted: FloatArray, reach: FloatArray, coverage: float
+) -> tuple[FloatArray, FloatArray]:
+    """Return low and high of the jackknife+, or CV+, interval of each network, (n,) each.
+
+    `predicted` (measured, n): predictions of the models that left each measured network out; `reach`, of a shape that fits it:
+    that network's own error, in the prediction's units. Low is the floor(alpha (m + 1))-th smallest of predicted - reach, high
+    the ceil((1 - alpha) (m + 1))-th smallest of predicted + reach, m being the measured networks (Barber et al. 2021, section 3);
+    infinite where they are too few for the coverage.
+    """
+    count, size = predicted.shape
+    rank = _rank(count, coverage)
+    if rank < 1:
+        return np.full(size, -np.inf), np.full(size, np.inf)
+    low = np.partition(predicted - reach, rank - 1, axis=0)[rank - 1]
+    high = np.partition(predicted + reach, count - rank, axis=0)[count - rank]
+    return low, high
+
+
+def conformal_margin(scores: FloatArray, coverage: float) -> float:
+    """Return the ceil((1 - alpha) (n + 1))-th smallest of `scores` (n,), errors of networks left out.
+
+    Infinite where they are too few for the coverage. One margin for all networks, so that the far end of a sum is a sum as well,
+    as in the jackknife (Barber et al. 2021, section 1.2): it knows nothing of how predictors without a fold differ.
+    """
+    count = len(scores)
+    rank = _rank(count, coverage)
+    return float(np.sort(scores)[count - rank]) if rank >= 1 else math.inf
+
+
+def _rank(count: int, coverage: float) -> int:
+    """Return floor(alpha (count + 1)), the place from either end of sorted scores; 0 where they are too few."""
+    return math.floor((1 - coverage) * (count + 1) + _SLIP)

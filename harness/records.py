@@ -174,8 +174,8 @@ class ReferenceLatency:
     """The reference network's latency on a configuration when the device is quiet; makes latencies of ratios.
 
     Pooled from `sessions` sessions, the last at `measured_utc`; `sd`: its relative standard deviation, None where nothing is
-    known of it. Older versions kept that of calibration sessions, of which `session_id` was the quietest and `spread` the
-    relative standard deviation between them, None from a single one.
+    known of it; `never_quiet`: other cores were busy in every one of them. Older versions kept that of calibration sessions, of
+    which `session_id` was the quietest and `spread` the relative standard deviation between them, None from a single one.
     """
 
     configuration: Configuration
@@ -185,6 +185,7 @@ class ReferenceLatency:
     sessions: int = 1
     spread: float | None = None
     sd: float | None = None
+    never_quiet: bool = False
 
     def __post_init__(self) -> None:
         if not self.latency_ns > 0:

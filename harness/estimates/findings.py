@@ -252,10 +252,14 @@ def _shared_caches(sessions: Sequence[SessionRecord], reference: ReferenceLatenc
     busy = max(number(session.scheduling.get("others_busy")) or 0.0 for session in moved)
     slower = max((reference_level_ns(session) or 0.0) / reference.latency_ns - 1 for session in moved)
     doubt = max(doubts.values())
+    told = f"other cores were up to {busy:.0%} busy"
+    if reference.never_quiet:
+        told += " in every session, so how fast the reference is on a quiet device is unknown"
+    else:
+        told += f" while the reference ran {slower:.1%} slower than when quiet, in {_of(moved, sessions)}"
     return Finding(
         kind="shared-caches",
-        message=f"other cores were up to {busy:.0%} busy while the reference ran {slower:.1%} slower than when quiet, in "
-        f"{_of(moved, sessions)}: shared caches may have moved the ratio by {doubt:.1%}, and its interval is wider by that",
+        message=f"{told}: shared caches may have moved the ratio by {doubt:.1%}, and its interval is wider by that",
         remedy=f"stop what else runs on the device, then {_FRESH}",
         cap="C" if doubt > GRADE_HALF_WIDTHS["B"] else "B",
     )

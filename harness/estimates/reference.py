@@ -44,6 +44,9 @@ QUIET_NOISE = 0.03  # levels of quiet sessions differ by so much
 # TFLite beside programs on the other core: while the reference took 3 to 13 % longer than when quiet, a network that was not
 # slowed at all moved by 0.83 of that; in ONNX Runtime ratios moved by a quarter of it.
 MOVED_SHARE = 0.8
+# Where other cores were busy in every session, nothing tells the quiet level. Beside a program that streams memory ratios were
+# off by up to 5.3 % (docs/performance.md, "Contention"): this is what such a session may be off by.
+NEVER_QUIET_DOUBT = 0.05
 
 Values = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
@@ -51,11 +54,15 @@ Places = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """The reference's quiet level in one session, in ns a run, when the session began and in which worker process."""
+    """The reference's quiet level in one session, in ns a run, when the session began and in which worker process.
+
+    `others_busy`: the share of its time that the busiest other core was busy, None where that is not known.
+    """
 
     latency_ns: float
     started_utc: str
     process: str = ""
+    others_busy: float | None = None
 
     @property
     def time_s(self) -> float:
@@ -80,11 +87,18 @@ def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> 
 
     A reference that runs slower than when quiet while another core is busy may do so for want of caches, which the network needs
     less or more of: then the ratio moves by up to as much. Where no other core is busy it is the machine's clock, common to both.
+    A reference that was never seen beside idle cores has no quiet level to compare with.
     """
     busy, level_ns = number(session.scheduling.get("others_busy")) or 0.0, reference_level_ns(session)
     if busy <= OTHERS_SHARE or level_ns is None:
         return 0.0
-    return MOVED_SHARE * max(0.0, level_ns / reference.latency_ns - 1 - QUIET_NOISE)
+    doubt = MOVED_SHARE * max(0.0, level_ns / reference.latency_ns - 1 - QUIET_NOISE)
+    return max(doubt, NEVER_QUIET_DOUBT) if reference.never_quiet else doubt
+
+
+def were_never_quiet(levels: Sequence[Level]) -> bool:
+    """Tell whether other cores are known to have been busy in every session."""
+    return all(level.others_busy is not None and level.others_busy > OTHERS_SHARE for level in levels)
 
 
 def pool_reference(levels: Sequence[Level]) -> tuple[float, float]:

@@ -32,7 +32,7 @@ from harness.store.tables import (
 if TYPE_CHECKING:
     from harness.estimates.reference import Level
 
-VERSION = "0003"  # of the schema: the newest of migrations/versions
+VERSION = "0004"  # of the schema: the newest of migrations/versions
 BUSY_TIMEOUT_S = 30.0
 LEVEL_PURPOSES = (
     "network",
@@ -191,7 +191,9 @@ class Store:
         While nothing has been measured since, those of before count.
         """
         query = (
-            sa.select(SESSIONS.c.reference_ns, SESSIONS.c.started_utc, SESSIONS.c.process)
+            sa.select(
+                SESSIONS.c.reference_ns, SESSIONS.c.started_utc, SESSIONS.c.process, SESSIONS.c.others_busy
+            )
             .join(CONFIGURATIONS)
             .where(CONFIGURATIONS.c.digest == configuration.digest)
             .where(SESSIONS.c.purpose.in_(LEVEL_PURPOSES))
@@ -209,7 +211,10 @@ class Store:
             starts = [row[0] for row in connection.execute(marks)]
         from harness.estimates.reference import Level  # late: it loads numpy
 
-        levels = [Level(latency_ns=row[0], started_utc=row[1], process=row[2] or "") for row in rows]
+        levels = [
+            Level(latency_ns=row[0], started_utc=row[1], process=row[2] or "", others_busy=row[3])
+            for row in rows
+        ]
         for start in starts:
             if later := [level for level in levels if level.started_utc >= start]:
                 return later
@@ -220,11 +225,11 @@ class Store:
 
         Of a store that older versions wrote, and nothing since: the one that they measured last.
         """
-        from harness.estimates.reference import calibration_sd, pool_reference  # late: it loads numpy
+        from harness.estimates import reference as pooling  # late: it loads numpy
 
         levels = self.reference_levels(configuration)
         if levels:
-            latency_ns, sd = pool_reference(levels)
+            latency_ns, sd = pooling.pool_reference(levels)
             return ReferenceLatency(
                 configuration=configuration,
                 latency_ns=latency_ns,
@@ -232,6 +237,7 @@ class Store:
                 measured_utc=levels[-1].started_utc,
                 sessions=len(levels),
                 sd=sd,
+                never_quiet=pooling.were_never_quiet(levels),
             )
         query = (
             sa.select(REFERENCE_LATENCIES)
@@ -247,7 +253,7 @@ class Store:
         names = ("latency_ns", "session_id", "measured_utc", "sessions", "spread")
         return ReferenceLatency(
             configuration=configuration,
-            sd=calibration_sd(row["spread"], row["sessions"]),
+            sd=pooling.calibration_sd(row["spread"], row["sessions"]),
             **{name: row[name] for name in names},
         )
 
@@ -366,6 +372,7 @@ def _configuration_id(connection: sa.Connection, configuration: Configuration) -
 
 def _insert_session(connection: sa.Connection, session: SessionRecord) -> None:
     configuration_id = _configuration_id(connection, session.configuration)
+    from harness.estimates.clean import number
     from harness.estimates.reference import reference_level_ns  # late: it loads numpy
 
     columns = {column.name for column in SESSIONS.columns}
@@ -376,6 +383,7 @@ def _insert_session(connection: sa.Connection, session: SessionRecord) -> None:
             configuration_id=configuration_id,
             raw=pack_raw(session),
             reference_ns=reference_level_ns(session),
+            others_busy=number(session.scheduling.get("others_busy")),
             **values,
         )
     )

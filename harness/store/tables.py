@@ -56,6 +56,7 @@ SESSIONS = sa.Table(
     # What pools the reference's latency without reading raw samples; NULL in rows of before schema 0003.
     sa.Column("reference_ns", sa.Float),
     sa.Column("process", sa.Text),
+    sa.Column("others_busy", sa.Float),  # NULL where not known, and before schema 0004
 )
 
 REFERENCE_LATENCIES = sa.Table(

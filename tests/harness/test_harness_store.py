@@ -169,6 +169,29 @@ def test_the_reference_latency_is_pooled_and_knows_how_uncertain_it_is(store: St
     assert 0.001 < reference.sd < 0.03
 
 
+def test_the_reference_knows_whether_other_cores_were_ever_idle(store: Store) -> None:
+    def never_quiet() -> bool:
+        reference = store.reference_latency(CONFIGURATION)
+        assert reference is not None
+        return reference.never_quiet
+
+    for minute in range(3):
+        store.add_session(session_at(1000, minute=minute, scheduling={"others_busy": 0.21 + minute / 4}))
+    assert never_quiet()
+    (row,) = [row for row in latencies(store, CONFIGURATION) if row.estimate.interval is not None]
+    assert row.estimate.interval[1] / row.estimate.ratio - 1 > 0.04, "the interval is as wide as the doubt"
+    store.add_session(session_at(1000, minute=4, scheduling={"others_busy": 0.2}))
+    assert not never_quiet()
+
+
+def test_a_session_that_does_not_know_how_busy_other_cores_were_is_taken_for_quiet(store: Store) -> None:
+    store.add_session(session_at(1000, scheduling={"others_busy": 0.9}))
+    store.add_session(session_at(1000, minute=1, scheduling={}))
+    reference = store.reference_latency(CONFIGURATION)
+    assert reference is not None
+    assert not reference.never_quiet
+
+
 def test_a_session_without_a_clean_slice_tells_no_level(store: Store) -> None:
     whole = session_at(1000)
     waited = [replace(piece, delays_ns=(900,) * len(piece.runs_ns)) for piece in whole.slices]

@@ -13,7 +13,7 @@ from made_records import CONFIGURATION, SESSIONS, make_session, make_slice, with
 
 from harness.estimates.estimate import estimate, scatter_of
 from harness.estimates.findings import KINDS, Finding, check_network, grade
-from harness.estimates.reference import shared_caches_doubt
+from harness.estimates.reference import NEVER_QUIET_DOUBT, shared_caches_doubt
 from harness.records import ReferenceLatency, SessionRecord
 
 REFERENCE_NS = 10_000_000
@@ -255,6 +255,23 @@ def test_a_reference_that_is_slow_beside_busy_cores_is_doubted_in_proportion(
     found = {finding.kind: finding for finding in findings_of(slow, slow)}
     assert found["shared-caches"].cap == cap
     assert shared_caches_doubt(slow, REFERENCE) == pytest.approx(doubt)
+
+
+def test_where_other_cores_were_busy_in_every_session_a_ratio_is_doubted_however_fast_the_reference_ran() -> (
+    None
+):
+    never_quiet = replace(REFERENCE, never_quiet=True)
+    even = scheduled(others_busy=0.9)
+    assert shared_caches_doubt(even, REFERENCE) == 0
+    assert shared_caches_doubt(even, never_quiet) == NEVER_QUIET_DOUBT
+    assert shared_caches_doubt(scheduled(others_busy=0.2), never_quiet) == 0, "that one was quiet"
+    slow = scheduled(others_busy=0.9, reference_ns=2 * REFERENCE_NS)
+    assert shared_caches_doubt(slow, never_quiet) == shared_caches_doubt(slow, REFERENCE) > NEVER_QUIET_DOUBT
+    found = {finding.kind: finding for finding in findings_of(even, even, reference=never_quiet)}
+    assert found["shared-caches"].cap == "C"
+    assert "90% busy in every session" in found["shared-caches"].message
+    assert "by 5.0%" in found["shared-caches"].message
+    assert "slower" not in found["shared-caches"].message
 
 
 def test_a_reference_that_is_slow_beside_idle_cores_is_the_clock_of_both() -> None:

@@ -96,6 +96,17 @@ def test_every_command_and_option_that_a_sentence_names_exists(document: Path) -
         assert {word.split("=")[0] for word in words if word.startswith("-")} <= known, f"{document}: {text}"
 
 
+def test_the_python_of_the_page_on_networks_runs() -> None:
+    (block,) = blocks(Path("docs/networks.md"), "python")
+    done = run(
+        "-c",
+        f"from __future__ import annotations\n{block}".replace(
+            "\nArchitecture.from", "\nassert Architecture.from"
+        ),
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def slugs(text: str) -> set[str]:
     """Return the anchors of a document's headings."""
     titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)

@@ -135,6 +135,11 @@ def parse_runtime(text: str) -> tuple[str, str]:
     return runtime, provider
 
 
+def short_provider(provider: str) -> str:
+    """Return a provider's name as people type it: `cuda` for `CUDAExecutionProvider`."""
+    return provider.lower().removesuffix("executionprovider")
+
+
 def load_devices(path: Path | None) -> dict[str, Device]:
     """Read devices.toml into devices by name; `local` is always there.
 

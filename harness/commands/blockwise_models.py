@@ -93,7 +93,7 @@ def measure_finished(
     from harness.commands.progress import ProgressView
     from harness.devices import load_devices, select_device
     from harness.estimates.latency import latencies
-    from harness.store import Store, default_url
+    from harness.store.opening import open_store
 
     if not configurations:
         raise ConfigError(
@@ -101,7 +101,7 @@ def measure_finished(
         )
     known = load_devices(devices_file)
     devices = {c.device: select_device(known, c.device) for c in configurations.values()}
-    store, status = Store(store_url or default_url()), 0
+    store, status = open_store(store_url), 0
     try:
         with ProgressView(quiet=quiet) as view:
             source = FinishedModels(

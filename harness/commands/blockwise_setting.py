@@ -55,7 +55,7 @@ def prepare(
 
     Raises: ConfigError when something does not fit, or no network does.
     """
-    from harness.commands.stored import open_store
+    from harness.commands.options import open_store
     from search.blockwise.searching import Plan
     from search.training.guide import Guide
     from search.training.tasks import load_task

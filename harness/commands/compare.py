@@ -37,12 +37,13 @@ def compare(
 
     Two networks are ordered when the 95 % interval of their ratio leaves out 1.
     """
+    from harness.commands.options import open_store
     from harness.commands.prediction import space_of
     from harness.commands.sources import in_spaces
-    from harness.commands.stored import fitting_configurations, measure_command, open_store
-    from harness.commands.tables import describe, print_json
+    from harness.commands.tables import print_json
     from harness.estimates.comparison import compare as compare_estimates
     from harness.estimates.latency import latencies
+    from harness.store.configurations import describe, fitting_configurations, measure_command
 
     pairs = in_spaces(lambda config: _two(first, second, config))
     found: list[tuple[Latency, Latency, Comparison]] = []
@@ -101,7 +102,7 @@ def _two(first: str, second: str, config: SpaceConfig) -> tuple[Architecture, Ar
 
 
 def _document(a: Latency, b: Latency, result: Comparison) -> dict[str, object]:
-    from harness.commands.stored import configuration_id
+    from harness.store.configurations import configuration_id
 
     return {
         "device": a.configuration.device,
@@ -126,8 +127,8 @@ def _document(a: Latency, b: Latency, result: Comparison) -> dict[str, object]:
 
 
 def _print(a: Latency, b: Latency, result: Comparison) -> None:
-    from harness.commands.stored import measure_command
-    from harness.commands.tables import describe, interval_text, print_table
+    from harness.commands.tables import interval_text, print_table
+    from harness.store.configurations import describe, measure_command
 
     cells = [
         [

@@ -83,9 +83,10 @@ def write(
     The sidecar, blox-bench-NAME.json, holds for each row its interval, grade, and whether it was measured or predicted,
     and the conditions and versions of the measurement.
     """
+    from harness.commands.options import open_store
     from harness.commands.prediction import doubt_text, load_measured, predict_space
     from harness.commands.rows import measured_rows, space_rows
-    from harness.commands.stored import one_configuration, open_store, prior_configuration
+    from harness.store.configurations import one_configuration, prior_configuration
     from space.dataset import bench_dataset, write_dataset
 
     if measured_only and prior:

@@ -10,12 +10,12 @@ from harness.commands.accuracies import AccuracySource, load
 from harness.commands.latency_costs import (
     Behind,
     LatencySource,
-    find_configuration,
     stored_latency,
 )
 from harness.commands.latency_files import file_latency, latency_files
 from harness.records import Configuration
 from harness.store import Store
+from harness.store.configurations import find_configuration
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def join(
 
     files = latency_files(latencies.files)
     chosen = {
-        name: find_configuration(store, name, latencies)
+        name: find_configuration(store, name, runtime=latencies.runtime, threads=latencies.threads)
         for name in dict.fromkeys(subjects)
         if name not in PROPERTIES and name not in files
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,16 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from harness.commands.stored import (
-    configuration_id,
-    fitting_configurations,
-    select_configurations,
-    short_description,
-)
 from harness.estimates.doubtful import Doubtful, doubtful_from_json
 from harness.records import Configuration
 from harness.store import Store
-from space.errors import ConfigError
+from harness.store.configurations import (
+    configuration_id,
+    short_description,
+)
 
 if TYPE_CHECKING:
     from harness.commands.kept_latencies import SpaceLatencies
@@ -28,7 +24,6 @@ if TYPE_CHECKING:
     from search.table import Cost
 
 SHOWN_COVERAGE = 0.95  # of intervals, where no confidence was asked for
-_ID = re.compile("[0-9a-f]{4,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,33 +72,6 @@ class Behind:
         if self.predictor is not None and self.error is not None:
             text += f" by {self.predictor}, mean error {self.error:.1%}"
         return text
-
-
-def find_configuration(store: Store, subject: str, latencies: LatencySource) -> Configuration:
-    device, _, runtime = subject.partition(":")
-    known = {configuration.device for configuration in store.configurations()}
-    if device not in known and not runtime and _ID.fullmatch(device):
-        found = select_configurations(store, identifier=device, option="constraint on")
-    else:
-        found = fitting_configurations(
-            store,
-            device=device,
-            runtime=runtime or latencies.runtime,
-            threads=latencies.threads,
-            identifier="",
-        )
-    if len(found) > 1:
-        listed = "".join(
-            f"\n  {configuration_id(c)}   {c.device}, {short_description(c)}: "
-            f"networks measured: {len(store.session_counts(c))}"
-            for c in found
-        )
-        raise ConfigError(
-            f"device {subject!r} has measurements under {len(found)} configurations, which are never merged; name the runtime "
-            f"('{device}:{found[0].runtime}<8ms', or --runtime), --threads, or an id in place of the device "
-            f"('{configuration_id(found[0])}<8ms'):{listed}"
-        )
-    return found[0]
 
 
 def stored_latency(

@@ -133,7 +133,7 @@ def measure(
     With nothing else, 20 random networks run on this machine, in every runtime that it has, three sessions each.
     """
     from harness.devices import load_devices, select_device
-    from harness.store import Store, default_url
+    from harness.store.opening import open_store
 
     known = load_devices(devices_file)
     chosen = [select_device(known, name) for name in dict.fromkeys(device or [LOCAL])]
@@ -159,7 +159,7 @@ def measure(
     if target is not None:
         _check_target(config)
     selected = [] if target else select_models(models or [DEFAULT_MODELS], config)
-    store = Store(store_url or default_url())
+    store = open_store(store_url)
     try:
 
         def show(use: Use) -> RenderableType:

@@ -54,11 +54,12 @@ def predict(
     A ladder of predictors is fitted and judged by cross-validation; the best one makes the table. Measured networks keep
     their measured latency; the others have an interval meant to hold a measurement in 90 of 100 cases.
     """
+    from harness.commands.options import open_store
     from harness.commands.prediction import predict_space, space_of
     from harness.commands.rows import COLUMNS, space_rows
     from harness.commands.sources import select_architectures
-    from harness.commands.stored import one_configuration, open_store, prior_configuration
     from harness.commands.tables import check_one_format, print_csv, print_json, write_csv
+    from harness.store.configurations import one_configuration, prior_configuration
 
     check_one_format(csv_output, json_output)
     if output is not None and not output.parent.is_dir():
@@ -131,7 +132,8 @@ def print_report(table: SpaceTable) -> None:
     """Print how well each rung of the ladder does beside the repeatability of the measurements themselves."""
     import numpy as np
 
-    from harness.commands.tables import describe, print_table
+    from harness.commands.tables import print_table
+    from harness.store.configurations import describe
     from search.latency.intervals import COVERAGE, guaranteed
     from search.latency.rungs import RUNGS
     from space import Architecture
@@ -194,7 +196,7 @@ def _kept_apart(held_out: HeldOut) -> str:
 def _judging(table: SpaceTable) -> str:
     """Return the line that measures a random sample to judge by."""
     from harness.commands.prediction import JUDGES
-    from harness.commands.stored import measure_command
+    from harness.store.configurations import measure_command
 
     seed = JUDGES.partition("@")[2]
     return f"{measure_command(table.measured.configuration)} --models sample:24@{seed}"
@@ -202,7 +204,7 @@ def _judging(table: SpaceTable) -> str:
 
 def _remedy(skipped: str, table: SpaceTable) -> str:
     """Return why a rung was skipped, in terms of what a person can type."""
-    from harness.commands.stored import measure_command
+    from harness.store.configurations import measure_command
     from space.segments import all_segments
 
     measured = table.measured

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from harness.commands.stored import configuration_id, measure_command
 from harness.estimates.doubtful import Doubtful, set_apart
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.latency import Latency, latencies
 from harness.records import Configuration
 from harness.store import Store
+from harness.store.configurations import configuration_id, measure_command
 from space.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -133,7 +133,7 @@ def _groups(taken: Profile, by: By, architecture: Architecture) -> list[Group]:
 
 def _print(taken: Profile, by: By, architecture: Architecture, device: str) -> None:
     from harness.commands.tables import print_table
-    from harness.selection import short_provider
+    from harness.devices import short_provider
 
     ops = {node.name: node.op for node in taken.nodes}
     rows = [

@@ -76,7 +76,7 @@ class Selection:
         Raises: ConfigError as `joining.join`, or where a confidence is asked for that a latency's intervals do not have.
         """
         from harness.commands.joining import join, with_far_networks
-        from harness.commands.stored import open_store
+        from harness.commands.options import open_store
 
         store = open_store(store_url)
         try:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.commands.latency_costs import Behind, LatencySource, behind_of, facts_of
-from harness.commands.stored import measure_command
 from harness.records import Configuration
 from harness.store import Store
+from harness.store.configurations import find_configuration, measure_command
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ def summed_costs(
 
     Raises: ConfigError, naming a device without enough measurements of the space and what to type, or what cannot be a sum.
     """
-    from harness.commands.blockwise_costs import configuration_in
     from search.blockwise.signatures import LATENCY
     from search.constraints import PROPERTIES
 
@@ -72,7 +71,9 @@ def summed_costs(
         if name in PROPERTIES:
             costs[name] = property_sums(name, config, say)
             continue
-        configuration = configuration_in(store, name, latencies, config)
+        configuration = find_configuration(
+            store, name, runtime=latencies.runtime, threads=latencies.threads, space=config.name
+        )
         found = latency_sums(store, name, configuration, config, latencies)
         costs[name], behind[name], blocks[LATENCY + name], sources[LATENCY + name] = found
         if np.isinf(costs[name].margin):

@@ -15,10 +15,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from harness.commands.stored import USUAL_SPACE, configuration_id
 from harness.estimates.findings import Finding
 from harness.estimates.latency import Latency, to_json
-from harness.records import Configuration, Failure
+from harness.records import Failure
+from harness.store.configurations import describe
 from space.atomic_files import write_file
 from space.errors import ConfigError
 
@@ -185,25 +185,6 @@ def print_table(
         title, style="bold", markup=False, soft_wrap=True
     )  # not the table's title: that folds at its width
     console.print(table)
-
-
-def describe(configuration: Configuration) -> str:
-    """Return a configuration in one line."""
-    c = configuration
-    identifier = configuration_id(c)
-    provider = "" if c.provider == "CPUExecutionProvider" else f" ({c.provider})"
-    threads = "1 thread" if c.threads == 1 else f"{c.threads} threads"
-    cores = f" on {_cores(c)}" if c.cores else ""
-    runtime = f"{c.runtime} {c.runtime_version}{provider}"
-    space = "" if c.space == USUAL_SPACE else f" space {c.space},"
-    what = f"{c.hardware}, {runtime}, {c.precision}, {threads}{cores}, clock tier {c.clock_tier}"
-    return f"{c.device}:{space} {what} [{identifier}]"
-
-
-def _cores(c: Configuration) -> str:
-    """Return the cores that sessions run on, or of which each takes the quietest."""
-    names = f"core{'s' if len(c.cores) > 1 else ''} {','.join(map(str, c.cores))}"
-    return names if len(c.cores) == c.threads else f"the quietest of {names}"
 
 
 def check_one_format(csv_output: bool, json_output: bool) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.devices import short_provider
 from harness.records import Configuration
-from harness.selection import short_provider
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def verify_finalists(
     from harness.commands.progress import ProgressView
     from harness.commands.sources import ExportedModels
     from harness.devices import load_devices, select_device
-    from harness.store import Store, default_url
+    from harness.store.opening import open_store
     from space import Architecture
 
     configurations = {n: b.configuration for n, b in joined.behind.items() if b.configuration is not None}
@@ -71,7 +71,7 @@ def verify_finalists(
             break
         say(f"measuring {len(finalists)} finalists on {', '.join(configurations)}")
         networks = [Architecture.from_index(index, joined.table.config) for index in finalists]
-        store = Store(store_url or default_url())
+        store = open_store(store_url)
         try:
             with ProgressView(quiet=quiet) as view:
                 source = ExportedModels(networks, progress=view.export)

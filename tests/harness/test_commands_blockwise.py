@@ -108,7 +108,7 @@ def test_a_device_measured_in_another_space_names_both_spaces_and_the_command(
     path = tmp_path / "blox.sqlite"
     path.write_bytes(stored(segments=False))
     done = search(path, library, "--max-latency", LIMIT)
-    refused(done, "has measurements of 'blox', the library is of space 'tiny'")
+    refused(done, "has measurements of space 'blox', not of 'tiny'")
     refused(done, "harness measure --device made-up --space tiny --models design:1")
 
 

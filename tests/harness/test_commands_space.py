@@ -24,11 +24,11 @@ from harness.commands.sources import (
     select_architectures,
     select_models,
 )
-from harness.commands.stored import measure_command
 from harness.devices import Device, LocalDevice
 from harness.estimates.latency import latencies
 from harness.measurement import core_gate
 from harness.store import Store
+from harness.store.configurations import measure_command
 from space import BLOX, MINI, SPACES, TINY, Architecture, SpaceConfig
 from space.errors import ConfigError
 from space.networks import build_network

@@ -90,7 +90,8 @@ def _stored_names(selection: Selection, store_url: str) -> list[str]:
     """Return for each stored configuration the shortest name that `harness search` knows it by."""
     from collections import Counter
 
-    from harness.commands.stored import configuration_id, open_store, select_configurations
+    from harness.commands.options import open_store
+    from harness.store.configurations import configuration_id, select_configurations
 
     store = open_store(store_url)
     try:

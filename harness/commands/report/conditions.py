@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.commands.stored import configuration_id
-from harness.selection import short_provider
+from harness.devices import short_provider
+from harness.store.configurations import configuration_id
 
 if TYPE_CHECKING:
     from harness.commands.latency_costs import Behind

@@ -1,45 +1,18 @@
-"""Which of the stored configurations a command is about."""
+"""Stored configurations: how people name them, and which one is meant."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
-import sqlalchemy as sa
-import typer
-
-from harness.devices import LOCAL, parse_runtime
+from harness.devices import LOCAL, parse_runtime, short_provider
 from harness.records import Configuration
-from harness.selection import short_provider
-from harness.store import Store, default_url
+from harness.store import Store
 from space.errors import ConfigError, did_you_mean
 
 ID_CHARACTERS = 8
-USUAL_SPACE = "blox"  # a command is about it where nothing else is said
-STORE_VARIABLE = "HARNESS_STORE"
-
-
-def open_store(url: str) -> Store:
-    """Open a store to read what is there; unlike a campaign this makes no file.
-
-    While the user's own store, or that of $HARNESS_STORE, is not there yet, an empty one in memory stands in for it.
-    Raises: ConfigError when there is no file of the name that was typed; StoreError as `Store`.
-    """
-    path = _sqlite_file(url or default_url())
-    if path is None or path.exists():
-        return Store(url or default_url())
-    if not url:
-        return Store("sqlite://")
-    base, mark, query = url.partition("?")
-    shown = base + mark + re.sub(r"=[^&]*", "=***", query)  # a password may stand there
-    if url != os.environ.get(STORE_VARIABLE):
-        raise ConfigError(
-            f"there is no such store ({shown}); measure first: harness measure --store FILE, or name another with --store"
-        )
-    typer.echo(f"${STORE_VARIABLE}: {shown} is not there yet", err=True)
-    return Store("sqlite://")
+DEFAULT_SPACE = "blox"  # not named in descriptions and command lines
+_ID = re.compile("[0-9a-f]{4,64}")
 
 
 def configuration_id(configuration: Configuration) -> str:
@@ -63,14 +36,9 @@ def select_configurations(
     """
     wanted = [_parse_runtime(text) for text in runtimes]
     known = store.configurations()
-    names = sorted({configuration.device for configuration in known})
+    names = _devices(known)
     for name in devices:
-        if name not in names:
-            stored = f"stored: {', '.join(names)}" if names else "nothing is measured yet"
-            raise ConfigError(
-                f"nothing is stored of device {name!r}{did_you_mean(name, names)} ({stored}); "
-                f"measure it: harness measure --device {name}"
-            )
+        _check_device(name, names)
     found = [c for c in known if c.digest.startswith(identifier.lower())]
     if not found and identifier:
         ids = ", ".join(configuration_id(c) for c in known) or "nothing"
@@ -132,6 +100,39 @@ def one_configuration(
     return found[0]
 
 
+def find_configuration(
+    store: Store, subject: str, *, runtime: str = "", threads: int | None = None, space: str = ""
+) -> Configuration:
+    """Return the one configuration that a subject of limits names: a device, `pixel` or `pixel:tflite`, or an id.
+
+    `runtime` and `threads` narrow the choice of a device's; empty or None leaves it open, as does an empty name of a `space`.
+    Raises: ConfigError when none fits, or several: latencies of different configurations are never merged.
+    """
+    device, _, own_runtime = subject.partition(":")
+    names = _devices(store.configurations())
+    if device not in names and not own_runtime and _ID.fullmatch(device):
+        found = select_configurations(store, identifier=device, option="constraint on")
+    else:
+        _check_device(device, names, space)
+        found = fitting_configurations(
+            store, device=device, runtime=own_runtime or runtime, threads=threads, identifier=""
+        )
+    fitting = [c for c in found if space in ("", c.space)]
+    if not fitting:
+        spaces = ", ".join(sorted({repr(c.space) for c in found}))
+        raise ConfigError(
+            f"device {subject!r} has measurements of space {spaces}, not of {space!r}; measure networks of that: "
+            f"harness measure --device {found[0].device} --space {space} --models design:1"
+        )
+    if len(fitting) > 1:
+        raise ConfigError(
+            f"device {subject!r} has measurements under {len(fitting)} configurations, which are never merged; name the runtime "
+            f"('{device}:{fitting[0].runtime}', or --runtime), --threads, or an id in place of the device "
+            f"('{configuration_id(fitting[0])}'):{_listed(store, fitting)}"
+        )
+    return fitting[0]
+
+
 def prior_configuration(store: Store, identifier: str, configuration: Configuration) -> Configuration | None:
     """Return the configuration that --prior names, None when it is empty.
 
@@ -161,8 +162,21 @@ def measure_command(configuration: Configuration) -> str:
     cores = f"--cores {','.join(map(str, c.cores))}" if c.cores else ""
     if c.threads != len(c.cores):
         cores = f"{cores} --threads {c.threads}".strip()
-    space = "" if c.space == USUAL_SPACE else f" --space {c.space}"
+    space = "" if c.space == DEFAULT_SPACE else f" --space {c.space}"
     return f"harness measure --device {c.device} --runtime {runtime} {cores}{space}"
+
+
+def describe(configuration: Configuration) -> str:
+    """Return a configuration in one line."""
+    c = configuration
+    identifier = configuration_id(c)
+    provider = "" if c.provider == "CPUExecutionProvider" else f" ({c.provider})"
+    threads = "1 thread" if c.threads == 1 else f"{c.threads} threads"
+    cores = f" on {_cores(c)}" if c.cores else ""
+    runtime = f"{c.runtime} {c.runtime_version}{provider}"
+    space = "" if c.space == DEFAULT_SPACE else f" space {c.space},"
+    what = f"{c.hardware}, {runtime}, {c.precision}, {threads}{cores}, clock tier {c.clock_tier}"
+    return f"{c.device}:{space} {what} [{identifier}]"
 
 
 def short_description(configuration: Configuration) -> str:
@@ -170,33 +184,39 @@ def short_description(configuration: Configuration) -> str:
     c = configuration
     cores = ",".join(map(str, c.cores)) or "any"
     provider = short_provider(c.provider)
-    space = "" if c.space == USUAL_SPACE else f"space {c.space}, "
+    space = "" if c.space == DEFAULT_SPACE else f"space {c.space}, "
     return (
         f"{space}{c.runtime} {c.runtime_version} ({provider}), {c.precision}, threads {c.threads}, cores {cores}, "
         f"clock tier {c.clock_tier}, {c.hardware}"
     )
 
 
-def _listed(store: Store, configurations: Sequence[Configuration], option: str) -> str:
+def _cores(c: Configuration) -> str:
+    """Return the cores that sessions run on, or of which each takes the quietest."""
+    names = f"core{'s' if len(c.cores) > 1 else ''} {','.join(map(str, c.cores))}"
+    return names if len(c.cores) == c.threads else f"the quietest of {names}"
+
+
+def _devices(configurations: Sequence[Configuration]) -> list[str]:
+    return sorted({configuration.device for configuration in configurations})
+
+
+def _check_device(name: str, known: Sequence[str], space: str = "") -> None:
+    """Raise ConfigError when nothing is stored of a device, with the line that measures it, in a space if one is named."""
+    if name not in known:
+        stored = f"stored: {', '.join(known)}" if known else "nothing is measured yet"
+        raise ConfigError(
+            f"nothing is stored of device {name!r}{did_you_mean(name, known)} ({stored}); "
+            f"measure it: harness measure --device {name}{f' --space {space}' if space else ''}"
+        )
+
+
+def _listed(store: Store, configurations: Sequence[Configuration], option: str = "") -> str:
     return "".join(
-        f"\n  {option} {configuration_id(c)}   {c.device}, {short_description(c)}: "
+        f"\n  {f'{option} ' if option else ''}{configuration_id(c)}   {c.device}, {short_description(c)}: "
         f"networks measured: {len(store.session_counts(c))}"
         for c in configurations
     )
-
-
-def _sqlite_file(url: str) -> Path | None:
-    """Return the file of a SQLite URL; None where there is none, and for what `Store` will refuse."""
-    if "://" not in url:
-        return Path(url).expanduser()
-    try:
-        parsed = sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError):
-        return None
-    database = parsed.database or ""
-    if parsed.get_backend_name() != "sqlite" or not database or database.startswith((":memory:", "file:")):
-        return None
-    return Path(database).expanduser()
 
 
 def _parse_runtime(text: str) -> tuple[str, str]:

@@ -15,10 +15,10 @@ from typing import Any
 
 from device_agents.archive import build_archive
 from harness import __version__
+from harness.assembly import Assembly
 from harness.devices import Device, LocalDevice
 from harness.errors import AgentError, DeviceError, LinkError
 from harness.frames import FrameStream
-from harness.models import Assembly
 from harness.transports.contract import Channel, Transport
 
 PROTOCOL = 3

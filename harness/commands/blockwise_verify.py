@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.commands.blockwise_models import Finished, measure_finished
+from harness.commands.blockwise_models import measure_finished
+from harness.models.trained import Finished
 
 if TYPE_CHECKING:
     from harness.commands.blockwise_work import Setting

@@ -39,10 +39,10 @@ def compare(
     """
     from harness.commands.options import open_store
     from harness.commands.prediction import space_of
-    from harness.commands.sources import in_spaces
     from harness.commands.tables import print_json
     from harness.estimates.comparison import compare as compare_estimates
     from harness.estimates.latency import latencies
+    from harness.models.names import in_spaces
     from harness.store.configurations import describe, fitting_configurations, measure_command
 
     pairs = in_spaces(lambda config: _two(first, second, config))
@@ -90,7 +90,7 @@ def compare(
 
 def _two(first: str, second: str, config: SpaceConfig) -> tuple[Architecture, Architecture]:
     """Return the two networks of a space. Raises: ConfigError when a text names none or several, or both the same."""
-    from harness.commands.sources import select_architectures
+    from harness.models.names import select_architectures
 
     a, b = (select_architectures([text], config) for text in (first, second))
     for text, named in ((first, a), (second, b)):

@@ -112,8 +112,8 @@ def property_cost(name: str, config: SpaceConfig, say: Callable[[str], None]) ->
     elif name == "memory":
         values, title = all_memory(config).astype(float), "weights and feature maps, by arithmetic"
     else:
-        from harness.commands.sizes import file_sizes
-        from harness.commands.sources import cache_folder
+        from harness.models.exported import cache_folder
+        from harness.models.sizes import file_sizes
 
         model_format: Format = "onnx" if name == "onnx-size" else "tflite"
         say(f"{name}: sizes of all files")

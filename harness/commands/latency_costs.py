@@ -131,7 +131,7 @@ def facts_of(
 
 def latency_folder() -> Path:
     """Return the folder of kept latencies, beside that of exported fragments."""
-    from harness.commands.sources import cache_folder
+    from harness.models.exported import cache_folder
 
     return cache_folder().parent / "latencies"
 

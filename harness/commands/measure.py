@@ -150,9 +150,10 @@ def measure(
     )
     from harness.commands.campaigns import finish, finish_until, run_all
     from harness.commands.progress import ProgressView
-    from harness.commands.sources import ExportedModels, select_models
     from harness.commands.tables import first_numbers
     from harness.estimates.latency import latencies
+    from harness.models.exported import ExportedModels
+    from harness.models.names import select_models
     from space import find_space
 
     config = find_space(space)

@@ -57,8 +57,8 @@ def predict(
     from harness.commands.options import open_store
     from harness.commands.prediction import predict_space, space_of
     from harness.commands.rows import COLUMNS, space_rows
-    from harness.commands.sources import select_architectures
     from harness.commands.tables import check_one_format, print_csv, print_json, write_csv
+    from harness.models.names import select_architectures
     from harness.store.configurations import one_configuration, prior_configuration
 
     check_one_format(csv_output, json_output)

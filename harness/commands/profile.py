@@ -15,7 +15,7 @@ from harness.devices import LOCAL, RUNTIMES, parse_runtime
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
-    from harness.models import Assembly
+    from harness.assembly import Assembly
     from harness.profiles import Group, Profile
     from space import Architecture
 
@@ -57,9 +57,9 @@ def profile(
 
     The runtime's own profiler tells; nothing is stored. Latencies to compare are those of 'harness measure'.
     """
-    from harness.commands.sources import select_architectures
     from harness.commands.tables import print_json
     from harness.devices import load_devices, select_device
+    from harness.models.names import select_architectures
     from harness.profiles import take_profile
     from space import find_space
 
@@ -106,7 +106,7 @@ def _named_model(architecture: Architecture, *, quiet: bool) -> Assembly:
     """Return the model with named nodes, by which the profiler's nodes are known again."""
     from exporters import Recipe, with_node_names
     from harness.commands.progress import ProgressView
-    from harness.commands.sources import ExportedModels
+    from harness.models.exported import ExportedModels
 
     with ProgressView(quiet=quiet) as view:
         model = ExportedModels([architecture], progress=view.export).models(PROFILED_FORMAT)[0].assemble()

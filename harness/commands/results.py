@@ -30,9 +30,9 @@ def results(
 ) -> None:
     """Show stored latencies, fastest first, with 95 % intervals and plain wall times."""
     from harness.commands.options import open_store
-    from harness.commands.sources import in_spaces, select_architectures
     from harness.commands.tables import check_one_format, print_failures, print_latencies
     from harness.estimates.latency import latencies
+    from harness.models.names import in_spaces, select_architectures
     from harness.store.configurations import select_configurations
 
     check_one_format(csv_output, json_output)

@@ -96,8 +96,8 @@ def property_sums(name: str, config: SpaceConfig, say: Callable[[str], None]) ->
     elif name == "memory":
         title, totals = "weights and feature maps, by arithmetic", _memory(config)
     else:
-        from harness.commands.sizes import sizes_by_block
-        from harness.commands.sources import cache_folder
+        from harness.models.exported import cache_folder
+        from harness.models.sizes import sizes_by_block
         from search.amounts import Total
 
         model_format: Format = "onnx" if name == "onnx-size" else "tflite"

@@ -65,7 +65,6 @@ def train(
     A training that was stopped goes on after its last whole epoch. The folder then holds the published files of all networks
     trained in it, which 'harness search --accuracies' reads, and weights for 'harness export --checkpoint'.
     """
-    from harness.commands.sources import select_architectures
     from harness.commands.trained_networks import (
         check_alike,
         collect,
@@ -75,6 +74,7 @@ def train(
         write_published,
     )
     from harness.commands.training_view import TrainingView
+    from harness.models.names import select_architectures
     from search.training.tasks import load_task
     from search.work.results import Results
     from search.work.running import run_units

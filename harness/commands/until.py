@@ -73,7 +73,7 @@ def measure_until(
     Raises: Unreachable when two measurements of the same network differ too much for the target, or after 360 networks;
     ConfigError when the device runs more than one configuration. A campaign that was stopped ends this, too.
     """
-    from harness.commands.sources import select_architectures
+    from harness.models.names import select_architectures
     from search.latency.design import least_variance_design
     from space import BLOX, Architecture
 

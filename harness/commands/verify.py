@@ -51,8 +51,8 @@ def verify_finalists(
     """
     from harness.commands.campaigns import run_all, summarise
     from harness.commands.progress import ProgressView
-    from harness.commands.sources import ExportedModels
     from harness.devices import load_devices, select_device
+    from harness.models.exported import ExportedModels
     from harness.store.opening import open_store
     from space import Architecture
 

@@ -30,6 +30,7 @@ from harness.commands.blockwise_repeat import commands
 from harness.commands.blockwise_work import Setting
 from harness.commands.latency_costs import LatencySource
 from harness.devices import Device
+from harness.models.trained import Finished, FinishedModels
 from harness.store import Store
 from search.blockwise import iterating
 from search.blockwise.library import BlockLibrary
@@ -418,7 +419,7 @@ class Bench:
     def run_all(
         self,
         chosen: Sequence[tuple[Device, Options]],
-        source: blockwise_models.FinishedModels,
+        source: FinishedModels,
         store: Store,
         *rest: object,
     ) -> list[Outcome]:
@@ -429,9 +430,7 @@ class Bench:
         return [Outcome(device="made-up")]
 
 
-def add_finished(
-    store: Store, one: blockwise_models.Finished, factor: float, number: int, **changes: Any
-) -> None:
+def add_finished(store: Store, one: Finished, factor: float, number: int, **changes: Any) -> None:
     """Store made-up sessions of a finished network under its own key."""
     kept = store.add_session
 
@@ -548,7 +547,7 @@ def test_sessions_of_a_finished_network_are_never_merged_with_those_of_random_we
 ) -> None:
     store = Store(str(own_store))
     before = store.session_counts(DEVICE)
-    one = blockwise_models.Finished(
+    one = Finished(
         architecture=Architecture.from_hash(next(iter(before)), TINY), path=Path("x"), digest="d" * 64
     )
     add_finished(store, one, 1.0, 0)

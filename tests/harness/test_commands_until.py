@@ -16,7 +16,7 @@ from harness.commands.prediction import Measured
 from harness.commands.until import DESIGN, ROUND, Unreachable, measure_until, parse_target
 from harness.errors import DeviceError
 from harness.levels import QUICK
-from harness.models import Model
+from harness.measurement.model import Model
 from harness.records import Configuration
 from harness.selection import RuntimeUse
 from harness.store import Store

@@ -1,4 +1,4 @@
-"""What a campaign measures: a model that the device assembles from parts."""
+"""How a device makes a model from parts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assembly:
-    """How the device makes a model: a small skeleton of its own, then parts that many networks share.
+    """Assembly of a model on the device: its own skeleton plus parts shared with other networks.
 
     `parts` are sha256 digests that `read_part` answers; `dictionary` names a part that serves as zlib preset dictionary for
     the skeleton's way; `digest` names the model's bytes.
@@ -36,22 +36,3 @@ class Assembly:
             "alignment": self.alignment,
             "parts": [self.skeleton_digest, *self.parts],
         }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """A network in one format: its text, the graph hash that joins it with accuracies, and how to assemble it.
-
-    A segment of a network (`purpose`) has its key where a network has its graph hash.
-    `weights` names the weights and the exporter that made the parts: equal names mean equal models.
-    `assemble` is called when the model is about to be sent, so that a campaign over a whole space holds no model bytes.
-    """
-
-    architecture: str
-    graph_hash: str
-    format: str
-    precision: str
-    space: str
-    weights: str
-    purpose: str = "network"
-    assemble: Callable[[], Assembly] = field(repr=False, compare=False)

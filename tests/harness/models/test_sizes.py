@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporters import FORMATS, Format, FragmentLibrary, Weights, link
-from harness.commands.sizes import file_sizes
+from harness.models.sizes import file_sizes
 from space import BLOX, Architecture
 
 

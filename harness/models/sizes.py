@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from pathlib import Path
+import numpy as np
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from exporters.recipe import Format
-    from space import SpaceConfig
+from exporters import Format, FragmentLibrary, Weights
+from space import Architecture, SpaceConfig
+from space.indexing import FloatArray
 
 
-def file_sizes(model_format: Format, cache_dir: Path, config: SpaceConfig) -> NDArray[np.float64]:
+def file_sizes(model_format: Format, cache_dir: Path, config: SpaceConfig) -> FloatArray:
     """Return the bytes of every network's model file in canonical order, (len(config),).
 
     Raises: ConversionError when the fragments cannot be exported.
     """
-    import numpy as np
-
     blocks, constant = sizes_by_block(model_format, cache_dir, config)
     sizes = np.array([constant])
     for added in blocks:  # later stages change more slowly: they go before the earlier ones
@@ -28,9 +23,7 @@ def file_sizes(model_format: Format, cache_dir: Path, config: SpaceConfig) -> ND
     return sizes
 
 
-def sizes_by_block(
-    model_format: Format, cache_dir: Path, config: SpaceConfig
-) -> tuple[NDArray[np.float64], float]:
+def sizes_by_block(model_format: Format, cache_dir: Path, config: SpaceConfig) -> tuple[FloatArray, float]:
     """Return the bytes that each block adds to a model file in each stage, (stages, B), and a constant.
 
     A file is a skeleton and parts, and what a stage adds to either hardly depends on the other stages: so the sizes are those of
@@ -38,11 +31,6 @@ def sizes_by_block(
     by up to 128 bytes, 0.002 %. Exports the fragments that the cache lacks.
     Raises: ConversionError when the fragments cannot be exported.
     """
-    import numpy as np
-
-    from exporters import FragmentLibrary, Weights
-    from space import Architecture
-
     library = FragmentLibrary.open(
         model_format, cache_dir=cache_dir, config=config, weights=Weights.seeded(0)
     )

@@ -32,8 +32,8 @@ def audit(
     from dataclasses import asdict
 
     from harness.commands.options import open_store
-    from harness.commands.prediction import check_enough, doubt_text, graded_segments, load_measured
     from harness.commands.tables import print_json
+    from harness.prediction.space_prediction import check_enough, doubt_text, graded_segments, load_measured
     from harness.store.configurations import describe, measure_command, one_configuration
     from search.latency.audit import audit as audit_sums
     from search.latency.audit import render

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.commands.joining import property_cost
-from harness.commands.latency_costs import Behind, LatencySource, stored_latency
-from harness.commands.latency_files import file_latency, latency_files
+from harness.commands.latency_costs import LatencySource, stored_latency
+from harness.prediction.bench_files import file_latency, latency_files
+from harness.prediction.provenance import Provenance
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import find_configuration
@@ -31,7 +32,7 @@ class SpaceCosts:
     """
 
     costs: Mapping[str, Cost]
-    behind: Mapping[str, Behind]
+    behind: Mapping[str, Provenance]
     blocks: Mapping[str, NDArray[np.float64]]
     sources: Mapping[str, str]
 
@@ -59,7 +60,7 @@ def costs_of(
 
     files = latency_files(latencies.files)
     costs: dict[str, Cost] = {}
-    behind: dict[str, Behind] = {}
+    behind: dict[str, Provenance] = {}
     blocks, sources = {}, {}
     for name in dict.fromkeys(subjects):
         if name in PROPERTIES:
@@ -93,7 +94,7 @@ def block_latencies(
     """
     import numpy as np
 
-    from harness.commands.prediction import graded_segments
+    from harness.prediction.space_prediction import graded_segments
     from search.programme import additive_part
     from space.indexing import block_indices
     from space.segments import Segment

@@ -55,9 +55,9 @@ def run_all(
 
 def finish_until(outcome: Outcome, store: Store, json_output: bool) -> None:
     """Print what the predictor is worth now; exit with the status of the last campaign."""
-    from harness.commands.predict import doubts, print_report, summary
-    from harness.commands.prediction import predict_space
+    from harness.commands.predict import doubts, print_report
     from harness.commands.tables import print_json
+    from harness.prediction.space_prediction import predict_space, summary
 
     if outcome.uses and outcome.error is None:
         table = predict_space(store, outcome.uses[0].configuration)

@@ -38,11 +38,11 @@ def compare(
     Two networks are ordered when the 95 % interval of their ratio leaves out 1.
     """
     from harness.commands.options import open_store
-    from harness.commands.prediction import space_of
     from harness.commands.tables import print_json
     from harness.estimates.comparison import compare as compare_estimates
     from harness.estimates.latency import latencies
     from harness.models.names import in_spaces
+    from harness.prediction.space_prediction import space_of
     from harness.store.configurations import describe, fitting_configurations, measure_command
 
     pairs = in_spaces(lambda config: _two(first, second, config))

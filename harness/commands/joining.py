@@ -7,12 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.commands.accuracies import AccuracySource, load
-from harness.commands.latency_costs import (
-    Behind,
-    LatencySource,
-    stored_latency,
-)
-from harness.commands.latency_files import file_latency, latency_files
+from harness.commands.latency_costs import LatencySource, stored_latency
+from harness.prediction.bench_files import file_latency, latency_files
+from harness.prediction.provenance import Provenance
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import find_configuration
@@ -32,7 +29,7 @@ class Joined:
     """The table, what stands behind each latency in it, and what is missing or doubtful, for people."""
 
     table: Table
-    behind: Mapping[str, Behind]
+    behind: Mapping[str, Provenance]
     notes: tuple[str, ...]
 
 
@@ -66,7 +63,7 @@ def join(
     )
     found = load(accuracies, config)
     costs: dict[str, Cost] = {}
-    behind: dict[str, Behind] = {}
+    behind: dict[str, Provenance] = {}
     for name in dict.fromkeys(subjects):
         if name in PROPERTIES:
             costs[name] = property_cost(name, config, say)
@@ -87,7 +84,7 @@ def with_far_networks(joined: Joined) -> Joined:
 
 
 def _space(configurations: Sequence[Configuration]) -> SpaceConfig:
-    from harness.commands.prediction import space_of
+    from harness.prediction.space_prediction import space_of
     from space import BLOX
 
     spaces = {configuration.space: configuration for configuration in configurations}
@@ -121,16 +118,16 @@ def property_cost(name: str, config: SpaceConfig, say: Callable[[str], None]) ->
     return Cost(name=name, unit=PROPERTIES[name], title=title, values=values)
 
 
-def doubt_note(behind: Behind) -> str:
+def doubt_note(behind: Provenance) -> str:
     """Return what of a device's latencies has grade D, and what to do about it where it was left out."""
-    from harness.commands.prediction import doubt_text
+    from harness.prediction.space_prediction import doubt_text
 
     if behind.configuration is not None:
         return doubt_text(behind.doubtful, behind.configuration)
     return f"{behind.doubtful}" + ("" if behind.doubtful.taken else "; take them in with --doubtful")
 
 
-def notes_on(table: Table, behind: Mapping[str, Behind]) -> list[str]:
+def notes_on(table: Table, behind: Mapping[str, Provenance]) -> list[str]:
     """Return what is missing or doubtful in a table; nothing of it is left out in silence."""
     import numpy as np
 

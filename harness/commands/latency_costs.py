@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from harness.estimates.doubtful import Doubtful, doubtful_from_json
+from harness.estimates.doubtful import Doubtful
+from harness.prediction.provenance import Provenance, facts_of, provenance_of
 from harness.records import Configuration
 from harness.store import Store
-from harness.store.configurations import (
-    configuration_id,
-    short_description,
-)
 
 if TYPE_CHECKING:
-    from harness.commands.kept_latencies import SpaceLatencies
-    from harness.commands.prediction import Measured
+    from harness.prediction.cache import SpaceLatencies
     from search.latency.ladder import Ladder
     from search.table import Cost
 
@@ -42,41 +37,9 @@ class LatencySource:
     files: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Behind:
-    """What stands behind a device's latencies: where they are from, how many are measured with which grade, how many predicted.
-
-    `predictor` is the chosen rung and `error` its cross-validated mean error, a share; None where nothing is predicted.
-    `conditions` are those before the last session of the fastest measured network. `doubtful` has grade D and is not counted
-    among the measured, unless it was taken in. `repeatability`: the mean difference, a share, between two sessions of the
-    networks that have two, and how many these are; None of fewer than ten. A file has no configuration.
-    """
-
-    origin: str
-    configuration: Configuration | None
-    measured: int
-    predicted: int
-    grades: Mapping[str, int]
-    predictor: str | None = None
-    error: float | None = None
-    conditions: Mapping[str, object] = field(default_factory=dict)
-    measured_utc: str = ""
-    doubtful: Doubtful = field(default_factory=Doubtful)
-    repeatability: tuple[float, int] | None = None
-
-    def __str__(self) -> str:
-        grades = ", ".join(f"{count} {grade}" for grade, count in self.grades.items() if count)
-        text = f"{self.origin}: {self.measured:,} measured" + (f" ({grades})" if grades else "")
-        if self.predicted:
-            text += f", {self.predicted:,} predicted"
-        if self.predictor is not None and self.error is not None:
-            text += f" by {self.predictor}, mean error {self.error:.1%}"
-        return text
-
-
 def stored_latency(
     store: Store, name: str, configuration: Configuration, latencies: LatencySource
-) -> tuple[Cost, Behind]:
+) -> tuple[Cost, Provenance]:
     """Return the latencies of all networks: measured where they are, predicted elsewhere if enough are measured.
 
     What was computed before of the same is taken from the cache folder: see `latency_keys`.
@@ -84,7 +47,7 @@ def stored_latency(
     from search.table import Cost
 
     found = _known(store, configuration, latencies)
-    behind = behind_of(configuration, found.about)
+    behind = provenance_of(configuration, found.about)
     cost = Cost(
         name=name,
         unit="ms",
@@ -100,35 +63,6 @@ def stored_latency(
     return cost, behind
 
 
-def behind_of(configuration: Configuration, about: Mapping[str, Any]) -> Behind:
-    """Return what stands behind a configuration's latencies; `about` holds the fields of `kept_latencies.ABOUT`."""
-    origin = f"{configuration.device}, {short_description(configuration)} [{configuration_id(configuration)}]"
-    agreement = about["repeatability"]
-    plain = {
-        "doubtful": doubtful_from_json(about["doubtful"]),
-        "repeatability": None if agreement is None else (float(agreement[0]), int(agreement[1])),
-    }
-    return Behind(origin=origin, configuration=configuration, **{**about, **plain})
-
-
-def facts_of(
-    store: Store, configuration: Configuration, measured: Measured, segments: Doubtful
-) -> dict[str, Any]:
-    """Return how many networks are measured with which grade, when last, in which conditions a session of one began, how well two
-    agree, and what has grade D, `segments` of that grade with it."""
-    given = [row.grade for row in measured.rows]
-    last = store.sessions(configuration, [measured.rows[0].graph_hash])[-1]
-    ceiling = measured.ceiling()
-    return {
-        "measured": len(given),
-        "grades": {grade: given.count(grade) for grade in "ABCD"},
-        "conditions": last.conditions_before,
-        "measured_utc": max(row.measured_utc for row in measured.rows),
-        "doubtful": (measured.doubtful + segments).to_json(),
-        "repeatability": None if ceiling is None else [ceiling.mape, ceiling.count],
-    }
-
-
 def latency_folder() -> Path:
     """Return the folder of kept latencies, beside that of exported fragments."""
     from harness.models.exported import cache_folder
@@ -138,9 +72,8 @@ def latency_folder() -> Path:
 
 def _known(store: Store, configuration: Configuration, latencies: LatencySource) -> SpaceLatencies:
     """Return a configuration's latencies, kept or computed."""
-    from harness.commands.kept_latencies import keep_latencies, kept_latencies
-    from harness.commands.latency_keys import latency_key
-    from harness.commands.prediction import space_of
+    from harness.prediction.cache import keep_latencies, kept_latencies, latency_key
+    from harness.prediction.space_prediction import space_of
 
     def key() -> str:
         return latency_key(
@@ -176,8 +109,8 @@ def computed_latencies(
     """
     import numpy as np
 
-    from harness.commands.kept_latencies import SpaceLatencies
-    from harness.commands.prediction import fit, graded_segments, load_measured
+    from harness.prediction.cache import SpaceLatencies
+    from harness.prediction.space_prediction import fit, graded_segments, load_measured
     from search.latency.rungs import FEWEST
     from search.table import NOT_MEASURED
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from harness.campaign import Options, Outcome
-    from harness.commands.until import Target
     from harness.devices import Device
+    from harness.prediction.until import Target
     from harness.uses import Use
     from space import Architecture, SpaceConfig
     from space.segments import Segment
@@ -177,7 +177,7 @@ def measure(
             if target is None:
                 outcomes = run(selected, options)
             else:
-                from harness.commands.until import measure_until
+                from harness.prediction.until import measure_until
 
                 outcomes = [
                     measure_until(
@@ -244,7 +244,7 @@ def _until(text: str, chosen: list[Device], models: list[str] | None) -> Target 
     """Return the target of --until. Raises: ConfigError when it is none, or other options speak against it."""
     if not text:
         return None
-    from harness.commands.until import parse_target
+    from harness.prediction.until import parse_target
 
     target = parse_target(text)
     if models:

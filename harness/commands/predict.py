@@ -21,7 +21,7 @@ from harness.commands.options import (
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
-    from harness.commands.prediction import HeldOut, SpaceTable
+    from harness.prediction.space_prediction import HeldOut, SpaceTable
     from search.latency.judging import Errors
 
 SHOWN = 5  # of the fastest and of the slowest networks
@@ -55,10 +55,10 @@ def predict(
     their measured latency; the others have an interval meant to hold a measurement in 90 of 100 cases.
     """
     from harness.commands.options import open_store
-    from harness.commands.prediction import predict_space, space_of
-    from harness.commands.rows import COLUMNS, space_rows
     from harness.commands.tables import check_one_format, print_csv, print_json, write_csv
     from harness.models.names import select_architectures
+    from harness.prediction.rows import COLUMNS, space_rows
+    from harness.prediction.space_prediction import predict_space, space_of, summary
     from harness.store.configurations import one_configuration, prior_configuration
 
     check_one_format(csv_output, json_output)
@@ -96,36 +96,12 @@ def predict(
 
 def doubts(table: SpaceTable) -> list[str]:
     """Return what of grade D was left out or taken in, and what to do about it, in a sentence each."""
-    from harness.commands.prediction import doubt_text
+    from harness.prediction.space_prediction import doubt_text
 
     found = [doubt_text(table.doubtful, table.measured.configuration)] if table.doubtful else []
     if table.prior is not None and table.prior_doubtful:
         found.append(f"prior: {doubt_text(table.prior_doubtful, table.prior)}")
     return found
-
-
-def summary(table: SpaceTable) -> dict[str, object]:
-    """Return what was fitted, on what and how well, as plain values; errors are shares."""
-    from dataclasses import asdict
-
-    from search.latency.intervals import COVERAGE, guaranteed
-
-    measured, held_out = table.measured, table.held_out
-    return {
-        "configuration": asdict(measured.configuration) | {"id": measured.configuration.digest},
-        "reference_ms": measured.reference_ms,
-        "measured_networks": len(measured.indices),
-        "measured_segments": table.segments,
-        "prior": None if table.prior is None else table.prior.digest,
-        "doubtful": table.doubtful.to_json(),
-        "prior_doubtful": None if table.prior is None else table.prior_doubtful.to_json(),
-        "rungs": [asdict(report) for report in table.ladder.reports],
-        "chosen": table.ladder.chosen,
-        "held_out": None if held_out is None else asdict(held_out),
-        "coverage": {"aimed": COVERAGE, "guaranteed": guaranteed(COVERAGE)},
-        "unsupported_networks": int((~table.prediction.supported).sum()),
-        "repeatability": None if table.ceiling is None else asdict(table.ceiling),
-    }
 
 
 def print_report(table: SpaceTable) -> None:
@@ -195,7 +171,7 @@ def _kept_apart(held_out: HeldOut) -> str:
 
 def _judging(table: SpaceTable) -> str:
     """Return the line that measures a random sample to judge by."""
-    from harness.commands.prediction import JUDGES
+    from harness.prediction.space_prediction import JUDGES
     from harness.store.configurations import measure_command
 
     seed = JUDGES.partition("@")[2]
@@ -228,8 +204,8 @@ def _cells(errors: Errors) -> list[str]:
 
 
 def _print_rows(table: SpaceTable, chosen: Sequence[int] | None) -> None:
-    from harness.commands.rows import space_rows
     from harness.commands.tables import interval_text, print_table
+    from harness.prediction.rows import space_rows
 
     if chosen is None:
         order = table.prediction.ratios.argsort(kind="stable").tolist()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.commands.accuracies import AccuracySource
-from harness.commands.latency_costs import SHOWN_COVERAGE, Behind, LatencySource
+from harness.commands.latency_costs import SHOWN_COVERAGE, LatencySource
 from harness.commands.option_groups import takes
 from harness.commands.options import (
     AccuracyPaths,
@@ -27,6 +27,7 @@ from harness.commands.options import (
     TrainingSeeds,
 )
 from harness.devices import LOCAL
+from harness.prediction.provenance import Provenance
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ class Selection:
         return with_far_networks(joined) if self.with_far else joined
 
 
-def check_intervals(selection: Selection, costs: Mapping[str, Cost], behind: Mapping[str, Behind]) -> None:
+def check_intervals(
+    selection: Selection, costs: Mapping[str, Cost], behind: Mapping[str, Provenance]
+) -> None:
     """Refuse a confidence that the intervals of a limited latency do not have.
 
     Raises: ConfigError.

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.commands.latency_costs import Behind, LatencySource, behind_of, facts_of
+from harness.commands.latency_costs import LatencySource
+from harness.prediction.provenance import Provenance, facts_of, provenance_of
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import find_configuration, measure_command
@@ -30,7 +31,7 @@ class SummedCosts:
     """What `blockwise_costs.SpaceCosts` holds, of a space of any size."""
 
     costs: Mapping[str, Summed]
-    behind: Mapping[str, Behind]
+    behind: Mapping[str, Provenance]
     blocks: Mapping[str, NDArray[np.float64]]
     sources: Mapping[str, str]
 
@@ -65,7 +66,7 @@ def summed_costs(
             "measured latencies count where they are"
         )
     costs: dict[str, Summed] = {}
-    behind: dict[str, Behind] = {}
+    behind: dict[str, Provenance] = {}
     blocks, sources = {}, {}
     for name in dict.fromkeys(subjects):
         if name in PROPERTIES:
@@ -109,12 +110,12 @@ def property_sums(name: str, config: SpaceConfig, say: Callable[[str], None]) ->
 
 def latency_sums(
     store: Store, name: str, configuration: Configuration, config: SpaceConfig, latencies: LatencySource
-) -> tuple[Summed, Behind, NDArray[np.float64], str]:
+) -> tuple[Summed, Provenance, NDArray[np.float64], str]:
     """Return a configuration's latencies in ms, what stands behind them, and the latency of each block with where it is from.
 
     Raises: ConfigError when too few networks are measured for a predictor.
     """
-    from harness.commands.prediction import check_enough, graded_segments, measured_networks
+    from harness.prediction.space_prediction import check_enough, graded_segments, measured_networks
     from search.amounts import Amount, Summed, Total
     from search.latency.additive import fit_additive
     from space.segments import all_segments
@@ -149,7 +150,7 @@ def latency_sums(
         "predictor": fitted.chosen,
         "error": fitted.errors.mape,
     }
-    behind = behind_of(configuration, about)
+    behind = provenance_of(configuration, about)
     return cost, behind, *_block_latencies(fitted, parts, config, measured.reference_ms)
 
 

@@ -75,7 +75,7 @@ def _with_all_costs(selection: Selection, store_url: str) -> Selection:
     """Return a selection with the properties, and with all devices that there are where none was named."""
     from dataclasses import replace
 
-    from harness.commands.latency_files import latency_files
+    from harness.prediction.bench_files import latency_files
     from search.constraints import PROPERTIES
 
     named = [name for name in selection.costs if name not in PROPERTIES]

@@ -9,7 +9,7 @@ from harness.devices import short_provider
 from harness.store.configurations import configuration_id
 
 if TYPE_CHECKING:
-    from harness.commands.latency_costs import Behind
+    from harness.prediction.provenance import Provenance
     from harness.records import Configuration
 
 CLOCK_TIERS = {
@@ -19,7 +19,7 @@ CLOCK_TIERS = {
 }
 
 
-def condition_lines(behind: Behind) -> list[tuple[str, str]]:
+def condition_lines(behind: Provenance) -> list[tuple[str, str]]:
     """Return label and text of each condition that is known; what is not known has no line."""
     lines: list[tuple[str, str]] = []
     if behind.configuration is None:
@@ -73,7 +73,7 @@ def _configuration(configuration: Configuration, conditions: Mapping[str, Any]) 
     return [*lines, ("configuration", configuration_id(c))]
 
 
-def _networks(behind: Behind) -> str:
+def _networks(behind: Provenance) -> str:
     text = f"{behind.measured:,} measured"
     if behind.predicted:
         text += f", {behind.predicted:,} predicted"

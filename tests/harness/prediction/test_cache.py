@@ -16,11 +16,18 @@ import numpy as np
 import pytest
 from made_space import CONFIGURATION, add_sessions, calibrate, new_store, run
 
-from harness.commands import kept_latencies, latency_costs, latency_keys, prediction
-from harness.commands.kept_latencies import SpaceLatencies, keep_latencies
+from harness.commands import latency_costs
 from harness.commands.latency_costs import LatencySource, computed_latencies, stored_latency
-from harness.commands.latency_keys import ROOT, latency_key, source_digest, source_files
 from harness.estimates.latency import latencies
+from harness.prediction import cache, space_prediction
+from harness.prediction.cache import (
+    ROOT,
+    SpaceLatencies,
+    keep_latencies,
+    latency_key,
+    source_digest,
+    source_files,
+)
 from harness.store import Store
 from space import TINY
 from space.sampling import select_models
@@ -103,7 +110,7 @@ def test_kept_latencies_are_the_computed_ones_to_the_last_bit(
     assert np.isnan(computed.values).any() == measured_only
     cold = answer(store, source)
     (path,) = folder.iterdir()
-    kept = kept_latencies.kept_latencies(folder, path.stem, len(TINY))
+    kept = cache.kept_latencies(folder, path.stem, len(TINY))
     assert kept is not None and bits(kept) == bits(computed)
     monkeypatch.setattr(latency_costs, "computed_latencies", no_fit)
     assert same(answer(store, source), cold)
@@ -117,7 +124,7 @@ def test_a_second_command_fits_nothing_and_says_the_same(
     first = run(url, *arguments)
     assert first.status == 0, first.stderr
     assert first.json["networks"]
-    monkeypatch.setattr(prediction, "fit", no_fit)
+    monkeypatch.setattr(space_prediction, "fit", no_fit)
     assert run(url, *arguments) == first
     with pytest.raises(AssertionError, match="a predictor is fitted"):
         run(url, *arguments[:5], "-t", "4", "--json")
@@ -126,9 +133,9 @@ def test_a_second_command_fits_nothing_and_says_the_same(
 def test_segments_have_the_ratios_that_results_show(store: Store) -> None:
     add_sessions(store, all_segments(TINY)[:9], HERE, sessions=3, seed=4, scatter=0.02)
     shown = {row.architecture: row.estimate.ratio for row in latencies(store, HERE, purpose="segment")}
-    assert prediction.load_segments(store, HERE) == shown
+    assert space_prediction.load_segments(store, HERE) == shown
     assert len(shown) == len(all_segments(TINY))
-    assert prediction.load_segments(store, replace(HERE, threads=7)) == {}
+    assert space_prediction.load_segments(store, replace(HERE, threads=7)) == {}
 
 
 # --- the key changes with what the answer depends on ----------------------------------------------
@@ -205,13 +212,13 @@ def test_a_changed_line_of_the_predictor_is_seen(
     changed = source_digest(copy)
     assert changed != source_digest()
     key = key_of(store)
-    monkeypatch.setattr(latency_keys, "source_digest", lambda: changed)
+    monkeypatch.setattr(cache, "source_digest", lambda: changed)
     assert key_of(store) != key
 
 
 def test_no_package_is_left_out_of_the_key() -> None:
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "benchmarks", "examples"}
-    assert packages <= set(latency_keys.PACKAGES)
+    assert packages <= set(cache.PACKAGES)
     names = {path.relative_to(ROOT).as_posix() for path in source_files()}
     assert {
         "search/latency/rungs.py",
@@ -270,7 +277,7 @@ def test_a_file_that_is_damaged_or_foreign_is_written_anew(store: Store, folder:
     whole = path.read_bytes()
     assert sealed(whole.split(b"\n", 2)[2]) == whole
     path.write_bytes(FAULTS[fault](whole))
-    assert kept_latencies.kept_latencies(folder, path.stem, len(TINY)) is None
+    assert cache.kept_latencies(folder, path.stem, len(TINY)) is None
     assert same(answer(store, source), right)
     assert path.read_bytes() == whole
 
@@ -279,7 +286,7 @@ def test_a_file_longer_than_any_is_not_even_read(tmp_path: Path, monkeypatch: py
     keep_latencies(tmp_path, "k", some(1))
     os.truncate(tmp_path / "k.latencies", 1 << 33)  # 8 GB, without taking the room
     monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} is read"))
-    assert kept_latencies.kept_latencies(tmp_path, "k", 4000) is None
+    assert cache.kept_latencies(tmp_path, "k", 4000) is None
 
 
 def test_without_a_folder_to_write_to_the_answer_is_the_same_and_a_line_says_why(
@@ -320,18 +327,18 @@ def some(seed: int) -> SpaceLatencies:
         measured=values < 0.5,
         supported=values < 0.9,
         grades=np.where(values < 0.5, "B", ""),
-        about=dict.fromkeys(kept_latencies.ABOUT, seed),
+        about=dict.fromkeys(cache.ABOUT, seed),
     )
 
 
 def test_the_files_used_least_recently_go_where_there_are_too_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept_latencies, "MOST_FILES", 3)
+    monkeypatch.setattr(cache, "MOST_FILES", 3)
     for number in range(3):
         keep_latencies(tmp_path, f"{number}", some(number))
         os.utime(tmp_path / f"{number}.latencies", (1000 + number, 1000 + number))
-    assert kept_latencies.kept_latencies(tmp_path, "0", 4000) is not None  # used now
+    assert cache.kept_latencies(tmp_path, "0", 4000) is not None  # used now
     young, old = tmp_path / ".1.latencies.ab.partial", tmp_path / ".2.latencies.cd.partial"
     for path in (young, old, tmp_path / "notes.txt"):
         path.touch()
@@ -351,10 +358,10 @@ def test_many_that_keep_and_read_the_same_at_once_never_see_a_part(tmp_path: Pat
 
     def work() -> None:
         for _ in range(15):
-            found = kept_latencies.kept_latencies(tmp_path, "k", 4000)
+            found = cache.kept_latencies(tmp_path, "k", 4000)
             seen.append(found is None or bits(found) == whole)
             keep_latencies(tmp_path, "k", some(1))
-            found = kept_latencies.kept_latencies(tmp_path, "k", 4000)
+            found = cache.kept_latencies(tmp_path, "k", 4000)
             seen.append(found is not None and bits(found) == whole)
 
     threads = [threading.Thread(target=work) for _ in range(4)]

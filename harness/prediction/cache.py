@@ -1,28 +1,44 @@
-"""Latencies of all networks of a space, kept in the cache folder so that the predictor is not fitted anew for each command.
+"""A cache of latencies of whole spaces, so that the predictor is not fitted anew for each command.
 
 A file is a line that names its kind, a line with the SHA-256 of the rest, a line of JSON, and arrays of known length: reading it
 runs no code. What is damaged, cut off or another's counts as absent. Files appear whole under their name, so that several
-processes may keep the same at once; the name is `latency_keys.latency_key`, which changes with all that the content depends on.
+processes may keep the same at once.
+
+The name of a file is its key: equal keys guarantee bit-identical latencies. They are a pure function of what is stored of a
+configuration, of what is asked for, of this program and of the libraries it computes with; nothing of a key has to be raised by
+hand when code changes, since the source itself is part of it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.metadata
 import json
 import os
+import platform
+import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_info
+
+from harness.records import Configuration
+from harness.store import Store
 from space.atomic_files import write_whole
+from space.indexing import BoolArray, FloatArray
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+PURPOSES = ("network", "segment")  # of the sessions that latencies are computed from
+LIBRARIES = ("numpy", "scipy", "scikit-learn")
+# All packages of ours, whole: a list of the modules that matter would have to follow every import.
+PACKAGES = ("device_agents", "exporters", "harness", "search", "space")
+ROOT = Path(__file__).resolve().parents[2]
 MOST_FILES = 64  # 2.4 MB each where the space is Blox; beyond, what was not used for longest goes
 ABOUT = frozenset(
     (
@@ -57,22 +73,20 @@ _ABANDONED_S = 3600.0  # so old, a file half-written is of a process that was ki
 class SpaceLatencies:
     """What a configuration's measurements say of every network: the arrays of a `search.table.Cost`, all of one length (n,).
 
-    `about` has the fields of `latency_costs.Behind` that `ABOUT` names, as plain values.
+    `about` has the fields of `provenance.Provenance` that `ABOUT` names, as plain values.
     """
 
-    values: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    measured: NDArray[np.bool_]
-    supported: NDArray[np.bool_]
+    values: FloatArray
+    low: FloatArray
+    high: FloatArray
+    measured: BoolArray
+    supported: BoolArray
     grades: NDArray[np.str_]
     about: Mapping[str, Any]
 
 
 def kept_latencies(folder: Path, key: str, count: int) -> SpaceLatencies | None:
     """Return what is kept of `count` networks under a key; None where there is nothing whole of this kind and key."""
-    import numpy as np
-
     path = folder / f"{key}{_SUFFIX}"
     try:
         if path.stat().st_size > _HEAD_BYTES + count * _NETWORK_BYTES:
@@ -125,6 +139,58 @@ def keep_latencies(folder: Path, key: str, known: SpaceLatencies) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / f"{key}{_SUFFIX}", _KIND + _digest(payload) + payload)
     _clear(folder)
+
+
+def latency_key(
+    store: Store,
+    configuration: Configuration,
+    *,
+    coverage: float,
+    measured_only: bool,
+    doubtful: bool = False,
+) -> str:
+    """Return the key of a configuration's latencies as they are stored now, 64 hexadecimal characters."""
+    reference = store.reference_latency(configuration)
+    facts = {
+        "configuration": asdict(configuration),
+        "sessions": store.sessions_digest(configuration, PURPOSES),
+        "reference": None if reference is None else asdict(reference),
+        "coverage": coverage,
+        "measured only": measured_only,
+        "doubtful": doubtful,
+        "source": source_digest(),
+        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "machine": arithmetic(),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def source_digest(root: Path = ROOT) -> str:
+    """Return the SHA-256 of this program's source: in it stand the predictors, how one is chosen, and its seed."""
+    hasher = hashlib.sha256()
+    for path in source_files(root):
+        content = path.read_bytes()
+        hasher.update(f"{path.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
+    return hasher.hexdigest()
+
+
+def source_files(root: Path = ROOT) -> Iterator[Path]:
+    """Yield the modules of `PACKAGES`, always in the same order."""
+    for package in PACKAGES:
+        yield from sorted((root / package).rglob("*.py"))
+
+
+@cache
+def arithmetic() -> dict[str, object]:
+    """Return what the last bits of sums depend on beside the libraries: the processor's vectors and the BLAS kernels for it."""
+    kernels = {str(one.get("architecture")) for one in threadpool_info() if one["user_api"] == "blas"}
+    return {
+        "python": sys.version,
+        "machine": platform.machine(),
+        "vectors": np.show_config(mode="dicts")["SIMD Extensions"],
+        "blas": sorted(kernels),  # its version is that of the libraries' wheels
+    }
 
 
 def _digest(payload: bytes | memoryview) -> bytes:

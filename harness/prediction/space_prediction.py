@@ -1,10 +1,12 @@
-"""From a store to a table of every network of the space: what is measured, and what the best predictor says of the rest."""
+"""Latencies of every network of a space: measured where they are stored, by the best predictor elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from statistics import NormalDist
+
+import numpy as np
 
 from harness.estimates.doubtful import Doubtful, set_apart
 from harness.estimates.estimate import COVERAGE
@@ -12,20 +14,22 @@ from harness.estimates.latency import Latency, latencies
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import configuration_id, measure_command
+from search.latency.audit import parts_sum
+from search.latency.intervals import COVERAGE as PREDICTED_COVERAGE
+from search.latency.intervals import guaranteed
+from search.latency.judging import Errors, judge, mape_interval, repeatability
+from search.latency.ladder import Ladder, Prediction, fit_ladder
+from search.latency.rungs import FEWEST
+from space import Architecture, ArchitectureError, SpaceConfig, check_enumerable, find_space
 from space.errors import ConfigError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from search.latency.judging import Errors
-    from search.latency.ladder import Ladder, Prediction
-    from space import SpaceConfig
-    from space.indexing import FloatArray
+from space.indexing import BoolArray, FloatArray, IndexArray
+from space.sampling import select_models
+from space.segments import all_segments
 
 HOLD_OUT_SHARE = 0.2
 HOLD_OUT_FROM = 40  # measured networks; of fewer, all are needed to fit
-JUDGES = "sample:300@20"  # random networks whose beginning campaigns measure to judge by, kept apart from the fit that they judge
+# Random networks whose beginning campaigns measure to judge by, kept apart from the fit that they judge.
+JUDGES = "sample:300@20"
 JUDGES_FROM = 20  # of fewer, a share of all measured networks judges
 JUDGES_MEASURED = (
     0.8  # of the beginning of that sample: some fail, but mostly others tell nothing of random networks
@@ -43,25 +47,21 @@ class Measured:
     configuration: Configuration
     config: SpaceConfig
     reference_ms: float
-    indices: NDArray[np.int64]
-    ratios: NDArray[np.float64]
-    sds: NDArray[np.float64]
+    indices: IndexArray
+    ratios: FloatArray
+    sds: FloatArray
     rows: tuple[Latency, ...]
     doubtful: Doubtful = field(default_factory=Doubtful)
     reference_sd: float = 0.0
 
     def reference_reach(self, coverage: float) -> float:
         """Return how far the reference latency may be off with this probability, relative: in every millisecond alike."""
-        from statistics import NormalDist
-
         return self.reference_sd * NormalDist().inv_cdf((1 + coverage) / 2)
 
     def milliseconds(
         self, prediction: Prediction, coverage: float
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return predicted latencies with intervals of this coverage, each (n,): the reference's uncertainty is in them."""
-        import numpy as np
-
         reach, ratios = self.reference_reach(coverage), prediction.ratios
         with np.errstate(divide="ignore"):
             below = np.hypot(np.log(ratios / prediction.low), reach)
@@ -71,8 +71,6 @@ class Measured:
 
     def ceiling(self) -> Errors | None:
         """Return how well two sessions of a network agree, over the networks that have two; None without ten of them."""
-        from search.latency.judging import repeatability
-
         twice = [row.session_medians[:2] for row in self.rows if len(row.session_medians) > 1]
         if len(twice) < 10:
             return None
@@ -119,8 +117,6 @@ def load_measured(
     Those of grade D are left out, unless `doubtful`.
     Raises: ConfigError when there is none, or the space is not known here or has too many networks to predict each.
     """
-    from space import check_enumerable
-
     config = space_of(configuration)
     check_enumerable(
         config,
@@ -142,8 +138,6 @@ def measured_networks(
 
     Raises: ConfigError when no network is measured, or none well enough.
     """
-    import numpy as np
-
     reference = store.reference_latency(configuration)
     rows = latencies(store, configuration, coverage=coverage)
     trusted, apart = set_apart(rows, take=doubtful)
@@ -161,8 +155,6 @@ def measured_networks(
             else f"no network is measured; begin with: {measure_command(configuration)} --models design:1"
         )
         raise ConfigError(f"device {configuration.device!r}, {configuration.runtime}: {why}")
-    from space import Architecture
-
     indices = np.array(
         [Architecture.parse(row.architecture, config).index for row in trusted], dtype=np.int64
     )
@@ -187,20 +179,14 @@ def doubt_text(apart: Doubtful, configuration: Configuration) -> str:
 
 
 def _relative_sd(row: Latency, coverage: float) -> float:
-    from statistics import NormalDist
-
     if row.estimate.interval is None:
         return UNKNOWN_SD
     low, high = row.estimate.interval
     return (high - low) / 2 / NormalDist().inv_cdf((1 + coverage) / 2) / row.estimate.ratio
 
 
-def judges_among(measured: Measured) -> NDArray[np.bool_]:
+def judges_among(measured: Measured) -> BoolArray:
     """Return which measured networks are judges, bool (n,): those of `JUDGES` as far as nearly all are measured."""
-    import numpy as np
-
-    from space.sampling import select_models
-
     kind, _, rest = JUDGES.partition(":")
     count, _, seed = rest.partition("@")
     text = f"{kind}:{min(int(count), len(measured.config))}@{seed}"
@@ -225,8 +211,6 @@ def graded_segments(
 
 def check_enough(measured: Measured) -> None:
     """Raise ConfigError when fewer networks are measured than a predictor can be fitted to."""
-    from search.latency.rungs import FEWEST
-
     if len(measured.indices) < FEWEST:
         apart = f" ({doubt_text(measured.doubtful, measured.configuration)})" if measured.doubtful else ""
         raise ConfigError(
@@ -238,27 +222,23 @@ def check_enough(measured: Measured) -> None:
 
 def fit(
     measured: Measured,
-    places: NDArray[np.bool_] | None = None,
+    subset: BoolArray | None = None,
     *,
     segments: Mapping[str, float],
-    prior: NDArray[np.float64] | None = None,
+    prior: FloatArray | None = None,
     seed: int = 0,
 ) -> Ladder:
-    """Fit the ladder on measured networks, those at `places` (n,) or all; with the sum of parts if every segment is measured.
+    """Fit the ladder on measured networks, a `subset` (n,) of them or all; with the sum of parts if every segment is measured.
 
     `prior` (len(config),): another configuration's prediction of the space. Raises: ConfigError when there are too few networks.
     """
-    from search.latency.audit import parts_sum
-    from search.latency.ladder import fit_ladder
-    from space.segments import all_segments
-
     check_enough(measured)
     config = measured.config
     complete = len(segments) == len(all_segments(config))
     return fit_ladder(
-        measured.indices if places is None else measured.indices[places],
-        measured.ratios if places is None else measured.ratios[places],
-        sds=measured.sds if places is None else measured.sds[places],
+        measured.indices if subset is None else measured.indices[subset],
+        measured.ratios if subset is None else measured.ratios[subset],
+        sds=measured.sds if subset is None else measured.sds[subset],
         config=config,
         parts_sum=parts_sum(segments, config) if complete else None,
         prior=prior,
@@ -279,10 +259,6 @@ def predict_space(
     `prior`: another configuration whose own prediction serves as this one's prior. `doubtful`: with networks and segments of
     grade D. Raises: ConfigError when too little is stored.
     """
-    import numpy as np
-
-    from search.latency.rungs import FEWEST
-
     measured = load_measured(store, configuration, doubtful=doubtful)
     check_enough(measured)
     everywhere = np.arange(len(measured.config))
@@ -320,12 +296,28 @@ def predict_space(
     )
 
 
-def judge_on(
-    ladder: Ladder, indices: NDArray[np.int64], ratios: NDArray[np.float64], *, random: bool
-) -> HeldOut:
-    """Judge a ladder on networks that it was fitted without, a `random` sample of the space or not."""
-    from search.latency.judging import judge, mape_interval
+def summary(table: SpaceTable) -> dict[str, object]:
+    """Return what was fitted, on what and how well, as plain values; errors are shares."""
+    measured, held_out = table.measured, table.held_out
+    return {
+        "configuration": asdict(measured.configuration) | {"id": measured.configuration.digest},
+        "reference_ms": measured.reference_ms,
+        "measured_networks": len(measured.indices),
+        "measured_segments": table.segments,
+        "prior": None if table.prior is None else table.prior.digest,
+        "doubtful": table.doubtful.to_json(),
+        "prior_doubtful": None if table.prior is None else table.prior_doubtful.to_json(),
+        "rungs": [asdict(report) for report in table.ladder.reports],
+        "chosen": table.ladder.chosen,
+        "held_out": None if held_out is None else asdict(held_out),
+        "coverage": {"aimed": PREDICTED_COVERAGE, "guaranteed": guaranteed(PREDICTED_COVERAGE)},
+        "unsupported_networks": int((~table.prediction.supported).sum()),
+        "repeatability": None if table.ceiling is None else asdict(table.ceiling),
+    }
 
+
+def judge_on(ladder: Ladder, indices: IndexArray, ratios: FloatArray, *, random: bool) -> HeldOut:
+    """Judge a ladder on networks that it was fitted without, a `random` sample of the space or not."""
     found = ladder.predict(indices)
     inside = (found.low <= ratios) & (ratios <= found.high)
     return HeldOut(
@@ -345,8 +337,6 @@ def space_of(configuration: Configuration) -> SpaceConfig:
 
     Raises: ConfigError when it is not known here.
     """
-    from space import ArchitectureError, find_space
-
     try:
         return find_space(configuration.space)
     except ArchitectureError as error:

@@ -12,26 +12,28 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import pi, sqrt
-from typing import TYPE_CHECKING
 
+import numpy as np
+
+from harness.campaign import Options, Outcome
+from harness.models.names import select_architectures
+from harness.prediction.space_prediction import HeldOut, fit, judge_on, load_measured, load_segments
+from harness.records import Configuration
+from harness.store import Store
+from search.latency.design import least_variance_design
+from search.latency.picking import next_networks
+from search.latency.rungs import FEWEST
+from space import BLOX, Architecture, SpaceConfig
 from space.errors import ConfigError, HarnessError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from harness.campaign import Options, Outcome
-    from harness.commands.prediction import HeldOut
-    from harness.records import Configuration
-    from harness.store import Store
-    from space import Architecture, SpaceConfig
+from space.indexing import BoolArray
 
 DESIGN = 45
-JUDGES = "sample:24@20"  # the first of `prediction.JUDGES`: the next campaign judges by the same networks
+# The first of `space_prediction.JUDGES`: the next campaign judges by the same networks.
+JUDGES = "sample:24@20"
 ROUND = 15
 MOST_NETWORKS = 360
 
-Measure = Callable[[Sequence["Architecture"], "Options"], "Outcome"]
+Measure = Callable[[Sequence[Architecture], Options], Outcome]
 
 
 class Unreachable(HarnessError):
@@ -73,10 +75,6 @@ def measure_until(
     Raises: Unreachable when two measurements of the same network differ too much for the target, or after 360 networks;
     ConfigError when the device runs more than one configuration. A campaign that was stopped ends this, too.
     """
-    from harness.models.names import select_architectures
-    from search.latency.design import least_variance_design
-    from space import BLOX, Architecture
-
     space = config or BLOX
     judges = select_architectures([JUDGES], space)
     indices = least_variance_design(space, min(DESIGN, len(space)))
@@ -125,11 +123,6 @@ def measure_until(
 
 def _first_table(store: Store, configuration: Configuration, judges: Sequence[Architecture]) -> str:
     """Return what is known of the whole space after the design alone."""
-    import numpy as np
-
-    from harness.commands.prediction import fit, load_measured, load_segments
-    from search.latency.rungs import FEWEST
-
     measured = load_measured(store, configuration)
     apart = np.isin(measured.indices, [judge.index for judge in judges])
     if (~apart).sum() < FEWEST:
@@ -148,10 +141,6 @@ def _check_reachable(
 
     It is the mean error that an exact predictor would show: of a normal deviation, sqrt(2 / pi) of the standard deviation.
     """
-    import numpy as np
-
-    from harness.commands.prediction import load_measured
-
     measured = load_measured(store, configuration)
     sds = measured.sds[np.isin(measured.indices, [judge.index for judge in judges])]
     if not len(sds):
@@ -173,14 +162,8 @@ def _judge(
     store: Store, configuration: Configuration, judges: Sequence[Architecture], rng: random.Random
 ) -> tuple[HeldOut, int, list[Architecture]]:
     """Fit on all that is stored but the judges; return the errors on them, how many were fitted, and what to measure next."""
-    import numpy as np
-
-    from harness.commands.prediction import fit, judge_on, load_measured, load_segments
-    from search.latency.picking import next_networks
-    from space import Architecture
-
     measured = load_measured(store, configuration)
-    apart: NDArray[np.bool_] = np.isin(measured.indices, [judge.index for judge in judges])
+    apart: BoolArray = np.isin(measured.indices, [judge.index for judge in judges])
     ladder = fit(measured, ~apart, segments=load_segments(store, configuration))
     held_out = judge_on(ladder, measured.indices[apart], measured.ratios[apart], random=True)
     picked = next_networks(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from harness.commands.prediction import Measured, SpaceTable
+from harness.prediction.space_prediction import Measured, SpaceTable
+from search.latency.intervals import COVERAGE
+from space import Architecture
 
 MEASURED_COVERAGE = 0.95  # of a measurement's own interval
 NOT_GRADED = "-"
@@ -43,9 +43,6 @@ COLUMNS = tuple(SpaceRow.__slots__)
 
 def space_rows(table: SpaceTable, indices: Sequence[int] | None = None) -> list[SpaceRow]:
     """Return networks of a table, by default all in canonical order: measured where they are, predicted elsewhere."""
-    from search.latency.intervals import COVERAGE
-    from space import Architecture
-
     measured, prediction = table.measured, table.prediction
     known = {row.index: row for row in measured_rows(measured)}
     latency_ms, low_ms, high_ms = (values.tolist() for values in measured.milliseconds(prediction, COVERAGE))

@@ -11,12 +11,12 @@ import pytest
 from made_space import MANY, add_sessions, calibrate, new_store, refused, run
 
 from harness.campaign import Options, Outcome
-from harness.commands import prediction, until
-from harness.commands.prediction import Measured
-from harness.commands.until import DESIGN, ROUND, Unreachable, measure_until, parse_target
 from harness.errors import DeviceError
 from harness.levels import QUICK
 from harness.measurement.model import Model
+from harness.prediction import until
+from harness.prediction.space_prediction import Measured
+from harness.prediction.until import DESIGN, ROUND, Unreachable, measure_until, parse_target
 from harness.records import Configuration
 from harness.selection import RuntimeUse
 from harness.store import Store
@@ -124,13 +124,13 @@ def test_no_predictor_is_fitted_on_the_networks_that_judge_it(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fitted: list[set[int]] = []
-    fit = prediction.fit
+    fit = until.fit
 
     def watched(measured: Measured, places: Any = None, **known: Any) -> Any:
         fitted.append(set(measured.indices[places].tolist()))
         return fit(measured, places, **known)
 
-    monkeypatch.setattr(prediction, "fit", watched)
+    monkeypatch.setattr(until, "fit", watched)
     script = Script(store)
     script.until("mape=2%")
     assert fitted == [{network.index for network in script.design}] * 2

@@ -21,6 +21,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "harness": ("device_agents.archive", "space.errors", "space.indexing"),
     "search": ("space",),
 }
+# The public names, from any room; no room imports them.
+FRONT_DOOR = "harness"
 # The agent is built of the standard library and one runtime, imported by the module of that runtime alone.
 AGENT_RUNTIMES = {
     "loaded": {"numpy"},
@@ -69,7 +71,7 @@ def room_of(name: str) -> str:
 
 def forbidden_imports(module: str) -> list[str]:
     """Return what a module imports of ours through no door."""
-    own = room_of(module)
+    own = "harness.commands" if module == FRONT_DOOR else room_of(module)
     ours = [name for name in imports(module) if is_within(name, ROOMS)]
     modules = tuple(door for door in DOORS[own] if door not in DOORS)
     return sorted(n for n in ours if room_of(n) not in (own, *DOORS[own]) and not is_within(n, modules))
@@ -104,8 +106,11 @@ def test_the_harness_never_imports_a_runtime_or_a_converter(module: str) -> None
 
 
 def test_the_rooms_form_no_cycle() -> None:
+    inside = [
+        module for module in MODULES if module != FRONT_DOOR
+    ]  # nothing imports that: it is in no cycle of modules
     edges: dict[str, set[str]] = {}
-    for module in MODULES:
+    for module in inside:
         targets = {room_of(name) for name in imports(module) if is_within(name, ROOMS)}
         edges.setdefault(room_of(module), set()).update(targets - {room_of(module)})
     done: set[str] = set()

@@ -57,7 +57,7 @@ def predict(
     from harness.commands.options import open_store
     from harness.commands.tables import check_one_format, print_csv, print_json, write_csv
     from harness.models.names import select_architectures
-    from harness.prediction.rows import COLUMNS, space_rows
+    from harness.prediction.rows import COLUMNS
     from harness.prediction.space_prediction import predict_space, space_of, summary
     from harness.store.configurations import one_configuration, prior_configuration
 
@@ -78,7 +78,7 @@ def predict(
         store.close()
     for note in doubts(table):
         typer.echo(f"note: {note}", err=True)
-    rows = space_rows(table, chosen) if csv_output or output is not None or chosen is not None else []
+    rows = table.rows(chosen) if csv_output or output is not None or chosen is not None else []
     documents = [row.to_json() for row in rows]
     if csv_output:
         print_csv(documents, COLUMNS)
@@ -205,7 +205,6 @@ def _cells(errors: Errors) -> list[str]:
 
 def _print_rows(table: SpaceTable, chosen: Sequence[int] | None) -> None:
     from harness.commands.tables import interval_text, print_table
-    from harness.prediction.rows import space_rows
 
     if chosen is None:
         order = table.prediction.ratios.argsort(kind="stable").tolist()
@@ -222,6 +221,6 @@ def _print_rows(table: SpaceTable, chosen: Sequence[int] | None) -> None:
                 row.source if row.supported else FAR,
                 row.grade,
             ]
-            for row in space_rows(table, indices)
+            for row in table.rows(indices)
         ]
         print_table(title, ["network", "latency ms", "interval", "holds", "source", "grade"], rows)

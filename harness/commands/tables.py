@@ -16,41 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.estimates.findings import Finding
-from harness.estimates.latency import Latency, to_json
+from harness.estimates.latency import LATENCY_COLUMNS, Latency, to_json
 from harness.records import Failure
 from harness.store.configurations import describe
 from space.atomic_files import write_file
 from space.errors import ConfigError
 
-LATENCY_COLUMNS = (
-    "device",
-    "hardware",
-    "runtime",
-    "runtime_version",
-    "provider",
-    "format",
-    "precision",
-    "threads",
-    "cores",
-    "clock_tier",
-    "space",
-    "architecture",
-    "graph_hash",
-    "latency_ms",
-    "low_ms",
-    "high_ms",
-    "grade",
-    "findings",
-    "ratio",
-    "between_cv",
-    "sessions",
-    "slices",
-    "wall_median_ms",
-    "wall_p90_ms",
-    "wall_p99_ms",
-    "first_run_ms",
-    "measured_utc",
-)
 FAILURE_COLUMNS = ("device", "runtime", "architecture", "graph_hash", "kind", "message", "time_utc")
 
 

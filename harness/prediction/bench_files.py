@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from harness import __version__
 from harness.estimates.doubtful import DOUBTFUL, NAMED, Doubtful
 from harness.prediction.provenance import Provenance
-from harness.prediction.rows import SpaceRow, measured_rows, space_rows
+from harness.prediction.rows import SpaceRow
 from harness.prediction.space_prediction import Measured, SpaceTable, load_measured, predict_space, summary
 from harness.records import Configuration, SessionRecord
 from harness.store import Store
+from harness.version import __version__
 from search.table import Cost
 from space import Architecture, SpaceConfig
 from space.atomic_files import write_file
@@ -59,7 +59,7 @@ def bench_table(
     """
     table = None if measured_only else predict_space(store, configuration, prior, doubtful=doubtful)
     measured = load_measured(store, configuration, doubtful=doubtful) if table is None else table.measured
-    rows = measured_rows(measured) if table is None else space_rows(table)
+    rows = measured.space_rows() if table is None else table.rows()
     return BenchTable(
         measured=measured,
         prediction=table,

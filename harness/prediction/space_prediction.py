@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.dataframe import to_frame
 from harness.estimates.doubtful import Doubtful, set_apart
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.latency import Latency, latencies
+from harness.prediction.rows import COLUMNS, MEASURED_COVERAGE, NOT_GRADED, SpaceRow
 from harness.records import Configuration
 from harness.store import Store
-from harness.store.configurations import configuration_id, measure_command
+from harness.store.configurations import (
+    configuration_id,
+    measure_command,
+    one_configuration,
+    prior_configuration,
+)
 from search.latency.audit import parts_sum
 from search.latency.intervals import COVERAGE as PREDICTED_COVERAGE
 from search.latency.intervals import guaranteed
@@ -23,17 +31,19 @@ from search.latency.rungs import FEWEST
 from space import Architecture, ArchitectureError, SpaceConfig, check_enumerable, find_space
 from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, IndexArray
-from space.sampling import select_models
+from space.sampling import parse_model, select_models
 from space.segments import all_segments
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HOLD_OUT_SHARE = 0.2
 HOLD_OUT_FROM = 40  # measured networks; of fewer, all are needed to fit
 # Random networks whose beginning campaigns measure to judge by, kept apart from the fit that they judge.
 JUDGES = "sample:300@20"
 JUDGES_FROM = 20  # of fewer, a share of all measured networks judges
-JUDGES_MEASURED = (
-    0.8  # of the beginning of that sample: some fail, but mostly others tell nothing of random networks
-)
+# Of the beginning of that sample: some fail, but mostly others tell nothing of random networks.
+JUDGES_MEASURED = 0.8
 UNKNOWN_SD = 0.1  # of a ratio without an interval, relative: measured in too few slices to tell
 
 
@@ -77,6 +87,26 @@ class Measured:
         first, second = zip(*twice, strict=True)
         return repeatability(first, second)
 
+    def space_rows(self) -> list[SpaceRow]:
+        """Return the measured networks, in canonical order."""
+        rows = [
+            SpaceRow(
+                architecture=row.architecture,
+                graph_hash=row.graph_hash,
+                index=index,
+                latency_ms=row.latency_ms,
+                low_ms=None if row.interval_ms is None else row.interval_ms[0],
+                high_ms=None if row.interval_ms is None else row.interval_ms[1],
+                coverage=MEASURED_COVERAGE,
+                source="measured",
+                grade=row.grade,
+                sessions=row.estimate.sessions,
+                supported=True,
+            )
+            for index, row in zip(self.indices.tolist(), self.rows, strict=True)
+        ]
+        return sorted(rows, key=lambda row: row.index)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
@@ -107,6 +137,46 @@ class SpaceTable:
     prior: Configuration | None
     doubtful: Doubtful
     prior_doubtful: Doubtful
+
+    def rows(self, indices: Sequence[int] | None = None) -> list[SpaceRow]:
+        """Return networks by canonical index, by default all in canonical order: measured where they are, predicted elsewhere."""
+        measured, prediction = self.measured, self.prediction
+        known = {row.index: row for row in measured.space_rows()}
+        columns = measured.milliseconds(prediction, PREDICTED_COVERAGE)
+        latency_ms, low_ms, high_ms = (values.tolist() for values in columns)
+        supported = prediction.supported.tolist()
+
+        def predicted(index: int) -> SpaceRow:
+            architecture = Architecture.from_index(index, measured.config)
+            return SpaceRow(
+                architecture=str(architecture),
+                graph_hash=architecture.graph_hash,
+                index=index,
+                latency_ms=latency_ms[index],
+                low_ms=low_ms[index],
+                high_ms=high_ms[index],
+                coverage=PREDICTED_COVERAGE,
+                source="predicted",
+                grade=NOT_GRADED,
+                sessions=0,
+                supported=supported[index],
+            )
+
+        everywhere = range(len(measured.config)) if indices is None else indices
+        return [known.get(index) or predicted(index) for index in everywhere]
+
+    def at(self, network: str | Architecture) -> SpaceRow:
+        """Return the row of one network: its text, vector, index or graph hash. Raises: ArchitectureError."""
+        config = self.measured.config
+        found = parse_model(network, config) if isinstance(network, str) else network
+        return self.rows([found.index])[0]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return all networks in canonical order as a DataFrame; columns as of `harness predict --csv`, units in their names.
+
+        Raises: ConfigError when pandas is not installed.
+        """
+        return to_frame([row.to_json() for row in self.rows()], COLUMNS)
 
 
 def load_measured(
@@ -244,6 +314,33 @@ def fit(
         prior=prior,
         seed=seed,
     )
+
+
+def predict(
+    store: Store,
+    *,
+    device: str = "",
+    runtime: str = "",
+    threads: int | None = None,
+    configuration: str = "",
+    prior: str = "",
+    doubtful: bool = False,
+) -> SpaceTable:
+    """Predict the latency of every network of a space from those measured on one configuration of a device.
+
+    device: `local` unless it is given, or a `configuration`'s id; runtime, with or without :PROVIDER, and threads narrow the
+    choice. `prior`: the id of another configuration, whose prediction helps where few networks are measured. `doubtful`: with
+    measurements of grade D. Raises: ConfigError when several configurations fit, or too little is stored.
+
+    >>> table = predict(store, device="made-up", threads=2)
+    >>> row = table.at("conv/conv/conv")
+    >>> row.source, row.low_ms < row.latency_ms < row.high_ms
+    ('predicted', True)
+    """
+    chosen = one_configuration(
+        store, device=device, runtime=runtime, threads=threads, identifier=configuration
+    )
+    return predict_space(store, chosen, prior_configuration(store, prior, chosen), doubtful=doubtful)
 
 
 def predict_space(

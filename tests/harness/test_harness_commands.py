@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 from made_records import CAMPAIGN, make_failure, make_session, make_slice
 
-from harness import __version__
 from harness.devices import devices_schema
 from harness.store import Store
+from harness.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = sorted(

@@ -140,9 +140,9 @@ def _report(
 ) -> Report:
     from datetime import UTC, datetime
 
-    from harness import __version__
     from harness.commands.report.conditions import command_line, condition_lines
     from harness.commands.report.payload import Report
+    from harness.version import __version__
 
     conditions = {name: condition_lines(behind) for name, behind in joined.behind.items()}
     table = joined.table

@@ -89,8 +89,7 @@ def write(
         )
     if not folder.is_dir():
         raise ConfigError(f"--output {folder}: no such folder; make it first")
-    store = open_store(store_url)
-    try:
+    with open_store(store_url) as store:
         configuration = one_configuration(
             store, device=device, runtime=runtime, threads=threads, identifier=identifier
         )
@@ -103,8 +102,6 @@ def write(
             measured_only=measured_only,
             doubtful=doubtful,
         )
-    finally:
-        store.close()
     if table.doubtful:
         typer.echo(f"note: {doubt_text(table.doubtful, configuration)}", err=True)
     paths, sidecar = write_bench_files(folder, name, table, [f.value for f in formats or FileFormat])

@@ -64,8 +64,7 @@ def predict(
     check_one_format(csv_output, json_output)
     if output is not None and not output.parent.is_dir():
         raise ConfigError(f"{output}: no folder {str(output.parent)!r}; make it first")
-    store = open_store(store_url)
-    try:
+    with open_store(store_url) as store:
         configuration = one_configuration(
             store, device=device, runtime=runtime, threads=threads, identifier=identifier
         )
@@ -74,8 +73,6 @@ def predict(
         table = predict_space(
             store, configuration, prior_configuration(store, prior, configuration), doubtful=doubtful
         )
-    finally:
-        store.close()
     for note in doubts(table):
         typer.echo(f"note: {note}", err=True)
     rows = table.rows(chosen) if csv_output or output is not None or chosen is not None else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,30 +35,22 @@ def results(
 
     check_one_format(csv_output, json_output)
     is_plain = not (json_output or csv_output)
-    store = open_store(store_url)
-    try:
+    asked: dict[str, Any] = {
+        "device": device or (),
+        "runtime": runtime or (),
+        "models": models or (),
+        "threads": threads,
+        "configuration": identifier,
+    }
+    with open_store(store_url) as store:
         if failures:
-            found = stored.failures(
-                store,
-                device=device or (),
-                runtime=runtime or (),
-                models=models or (),
-                threads=threads,
-                configuration=identifier,
-            )
+            found = stored.failures(store, **asked)
             if not found and is_plain:
                 typer.echo("no failure is stored that fits", err=True)
             else:
                 print_failures(found, json_output=json_output, csv_output=csv_output)
             return
-        table = stored.results(
-            store,
-            device=device or (),
-            runtime=runtime or (),
-            models=models or (),
-            threads=threads,
-            configuration=identifier,
-        )
+        table = stored.results(store, **asked)
         if not table and is_plain:
             what = (
                 f"nothing is stored that fits ({store.name})"
@@ -68,5 +60,3 @@ def results(
             typer.echo(f"{what}; measure first: harness measure", err=True)
             return
         print_latencies(table, json_output=json_output, csv_output=csv_output)
-    finally:
-        store.close()

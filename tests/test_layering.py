@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from functools import cache
@@ -10,9 +11,13 @@ from pathlib import Path
 import pytest
 from import_graph import ROOMS, ROOT, cycles, floors, graph_of, imported_names, modules, package_of
 
+# Below the commands, from the top.
+ROOMS_OF_HARNESS = ("harness.output", "harness.query", "harness.prediction", "harness.models")
 # What each room may import of ours: rooms, which do not include the rooms inside them, and single modules.
 DOORS: dict[str, tuple[str, ...]] = {
-    "harness.commands": (*ROOMS, "harness.prediction", "harness.models"),
+    "harness.commands": (*ROOMS, *ROOMS_OF_HARNESS),
+    "harness.output": ("space", "exporters", "search", *ROOMS_OF_HARNESS[1:], "harness"),
+    "harness.query": ("space", "search", "harness.prediction", "harness.models", "harness"),
     "harness.prediction": ("space", "search", "harness.models", "harness"),
     "harness.models": ("space", "exporters", "harness"),
     "space": (),
@@ -85,6 +90,21 @@ def test_each_module_imports_only_through_the_doors(module: str) -> None:
 def test_only_the_commands_import_the_commands() -> None:
     outside = [name for name in MODULES if not is_within(name, ("harness.commands",))]
     assert [name for name in outside if any(is_within(i, ("harness.commands",)) for i in imports(name))] == []
+
+
+def test_only_the_commands_know_typer() -> None:
+    users = [name for name in MODULES if "typer" in {i.split(".")[0] for i in imports(name)}]
+    assert [name for name in users if not is_within(name, ("harness.commands",))] == []
+
+
+def test_below_the_commands_only_the_output_prints() -> None:
+    def prints(module: str) -> bool:
+        tree = ast.parse(MODULES[module].read_text("utf-8"))
+        calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        return any(isinstance(call, ast.Name) and call.id == "print" for call in calls)
+
+    rooms = ("harness.commands", "harness.output")
+    assert [name for name in MODULES if not is_within(name, rooms) and prints(name)] == []
 
 
 def test_every_package_is_in_the_table() -> None:

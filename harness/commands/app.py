@@ -22,7 +22,7 @@ from harness.commands.export import export
 from harness.commands.measure import measure
 from harness.commands.predict import predict
 from harness.commands.profile import profile
-from harness.commands.report.command import report
+from harness.commands.report_page import report
 from harness.commands.results import results
 from harness.commands.search import search
 from harness.commands.study import study

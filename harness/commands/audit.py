@@ -31,7 +31,7 @@ def audit(
     from dataclasses import asdict
 
     from harness.commands.options import open_store
-    from harness.commands.tables import print_json
+    from harness.output.tables import print_json
     from harness.prediction.audit import audit_configuration
     from harness.prediction.space_prediction import doubt_text
     from harness.store.configurations import describe, one_configuration

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.commands.joining import property_cost
-from harness.commands.latency_costs import LatencySource, stored_latency
 from harness.prediction.bench_files import file_latency, latency_files
 from harness.prediction.provenance import Provenance
+from harness.query.latencies import LatencySource, stored_latency
+from harness.query.properties import property_cost
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import find_configuration
@@ -72,7 +72,7 @@ def costs_of(
             configuration = find_configuration(
                 store, name, runtime=latencies.runtime, threads=latencies.threads, space=config.name
             )
-            costs[name], behind[name] = stored_latency(store, name, configuration, latencies)
+            costs[name], behind[name] = stored_latency(store, name, configuration, latencies, say)
         blocks[LATENCY + name], sources[LATENCY + name] = block_latencies(
             store, behind[name].configuration, costs[name], config, doubtful=latencies.doubtful
         )

@@ -38,10 +38,11 @@ def compare(
     Two networks are ordered when the 95 % interval of their ratio leaves out 1.
     """
     from harness.commands.options import open_store
-    from harness.commands.tables import print_json
     from harness.estimates.comparison import compare as compare_estimates
     from harness.estimates.latency import latencies
     from harness.models.names import in_spaces
+    from harness.output.latency_comparison import pair_document, print_pair
+    from harness.output.tables import print_json
     from harness.prediction.space_prediction import space_of
     from harness.store.configurations import describe, fitting_configurations, measure_command
 
@@ -80,10 +81,10 @@ def compare(
             f"measure what is missing: {measure_command(configuration)} --models {','.join(missing)}"
         )
     if json_output:
-        print_json([_document(*each) for each in found])
+        print_json([pair_document(*each) for each in found])
     else:
         for each in found:
-            _print(*each)
+            print_pair(*each)
     for configuration, missing in lacking:
         typer.echo(f"{describe(configuration)}: not measured: {', '.join(missing)}", err=True)
 
@@ -99,61 +100,3 @@ def _two(first: str, second: str, config: SpaceConfig) -> tuple[Architecture, Ar
     if a == b:
         raise ConfigError(f"{first!r} and {second!r} are the same network, {a[0]}; name two")
     return a[0], b[0]
-
-
-def _document(a: Latency, b: Latency, result: Comparison) -> dict[str, object]:
-    from harness.store.configurations import configuration_id
-
-    return {
-        "device": a.configuration.device,
-        "configuration": configuration_id(a.configuration),
-        "verdict": result.verdict,
-        "reason": result.reason,
-        "ratio": result.ratio,
-        "low": None if result.interval is None else result.interval[0],
-        "high": None if result.interval is None else result.interval[1],
-        "networks": [
-            {
-                "architecture": row.architecture,
-                "graph_hash": row.graph_hash,
-                "latency_ms": row.latency_ms,
-                "interval_ms": row.interval_ms,
-                "grade": row.grade,
-                "sessions": row.estimate.sessions,
-            }
-            for row in (a, b)
-        ],
-    }
-
-
-def _print(a: Latency, b: Latency, result: Comparison) -> None:
-    from harness.commands.tables import interval_text, print_table
-    from harness.store.configurations import describe, measure_command
-
-    cells = [
-        [
-            f"{letter}: {row.architecture}",
-            f"{row.latency_ms:.3f}",
-            interval_text(*(row.interval_ms or (None, None))),
-            row.grade,
-            str(row.estimate.sessions),
-        ]
-        for letter, row in (("A", a), ("B", b))
-    ]
-    columns = ["network", "latency ms", "95 % interval", "grade", "sessions"]
-    print_table(describe(a.configuration), columns, cells)
-    if result.verdict == "tie" or result.interval is None:
-        ends = (
-            ""
-            if result.interval is None
-            else f", {result.interval[0]:.4f} to {result.interval[1]:.4f} with 95 %"
-        )
-        typer.echo(f"tie: {result.reason}; A / B is {result.ratio:.4f}{ends}")
-        line = f"{measure_command(a.configuration)} --level final --models {a.architecture},{b.architecture}"
-        typer.echo(f"more sessions narrow the intervals: {line}", err=True)
-        return
-    low, high = sorted(abs(1 - end) for end in result.interval)
-    typer.echo(
-        f"A is {result.verdict} than B: A / B is {result.ratio:.4f}; it takes {low:.1%} to {high:.1%} "
-        f"{'less' if result.verdict == 'faster' else 'more'} time, with 95 %"
-    )

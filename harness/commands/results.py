@@ -30,8 +30,8 @@ def results(
 ) -> None:
     """Show stored latencies, fastest first, with 95 % intervals and plain wall times."""
     from harness.commands.options import open_store
-    from harness.commands.tables import check_one_format, print_failures, print_latencies
     from harness.models import results as stored
+    from harness.output.tables import check_one_format, print_failures, print_latencies
 
     check_one_format(csv_output, json_output)
     is_plain = not (json_output or csv_output)

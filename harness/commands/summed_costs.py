@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.commands.latency_costs import LatencySource
 from harness.prediction.provenance import Provenance, facts_of, provenance_of
+from harness.query.latencies import LatencySource
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import find_configuration, measure_command
@@ -86,7 +86,7 @@ def summed_costs(
 
 
 def property_sums(name: str, config: SpaceConfig, say: Callable[[str], None]) -> Summed:
-    """Return what `joining.property_cost` does, as sums: of one for each stage and one more the largest, where it is memory."""
+    """Return what `property_cost` does, as sums: of one for each stage and one more the largest, where it is memory."""
     from search.amounts import Summed
     from search.constraints import PROPERTIES
 

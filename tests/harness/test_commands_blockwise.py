@@ -23,14 +23,15 @@ from made_space import REFERENCE_NS, Done, add_sessions, refused, run, stored, t
 
 import exporters
 from harness.campaign import Options, Outcome
-from harness.commands import blockwise_models, blockwise_rounds
+from harness.commands import blockwise_rounds
 from harness.commands.blockwise_costs import block_latencies, costs_of
 from harness.commands.blockwise_options import Blockwise
 from harness.commands.blockwise_repeat import commands
 from harness.commands.blockwise_work import Setting
-from harness.commands.latency_costs import LatencySource
 from harness.devices import Device
+from harness.measurement import campaigns
 from harness.models.trained import Finished, FinishedModels
+from harness.query.latencies import LatencySource
 from harness.store import Store
 from search.blockwise import iterating
 from search.blockwise.library import BlockLibrary
@@ -477,7 +478,7 @@ def teach(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def verify(store: Path, library: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch, *more: str) -> Done:
-    monkeypatch.setattr(blockwise_models, "run_all", bench.run_all)
+    monkeypatch.setattr(campaigns, "run_all", bench.run_all)
     devices = str(store.parent / "devices.toml")
     return run(
         store,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands.training_view import TrainingView, run_shown
+from harness.output.training_progress import TrainingView, run_shown
 from search.work.results import Results
 from search.work.running import Done, Failed, Tell
 from search.work.unit import Unit

@@ -51,7 +51,7 @@ SERVER = """
 import json, os, sys
 import alembic.command, alembic.runtime.migration, alembic.script, exporters, space.sampling
 import harness.agent, harness.campaign, harness.diagnosis, harness.store
-import harness.commands.progress, harness.models.exported, harness.models.names, harness.commands.tables
+import harness.output.progress, harness.models.exported, harness.output.tables
 from harness.commands.app import main
 for line in sys.stdin:
     request = json.loads(line)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.commands.plots import (
+from harness.output.plots.regret import (
     COLOURS,
     DASHES,
     ceiling_of,
@@ -28,7 +28,7 @@ from harness.commands.plots import (
     style,
     ticks_to,
 )
-from harness.commands.regret_page import regret_html
+from harness.output.plots.regret_page import regret_html
 from search.comparing import Comparison, compare
 from search.constraints import parse_constraint
 from search.methods.table import METHODS, PROXIES

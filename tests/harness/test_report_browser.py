@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from made_report import HOSTILE, made_report, made_table
 
-from harness.commands.report.page import build_page
+from harness.output.report.page import build_page
 from search.answers import answer, nearest, ties
 from search.constraints import Constraint, parse_constraint
 from search.table import Cost, Table

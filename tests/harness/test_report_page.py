@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from made_report import HOSTILE, Elements, decode, made_report, made_table, payload_of
 
-from harness.commands import report
-from harness.commands.report.page import SCRIPTS, build_page
-from harness.commands.report.payload import GRADES, encode
+from harness.output import report
+from harness.output.report.page import SCRIPTS, build_page
+from harness.output.report.payload import GRADES, encode
 from space import BLOX, MINI, SpaceConfig
 from space.errors import ConfigError
 

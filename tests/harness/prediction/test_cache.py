@@ -16,8 +16,6 @@ import numpy as np
 import pytest
 from made_space import CONFIGURATION, add_sessions, calibrate, new_store, run
 
-from harness.commands import latency_costs
-from harness.commands.latency_costs import LatencySource, computed_latencies, stored_latency
 from harness.estimates.latency import latencies
 from harness.prediction import cache, space_prediction
 from harness.prediction.cache import (
@@ -28,6 +26,8 @@ from harness.prediction.cache import (
     source_digest,
     source_files,
 )
+from harness.query import latencies as latency_columns
+from harness.query.latencies import LatencySource, computed_latencies, stored_latency
 from harness.store import Store
 from space import TINY
 from space.sampling import select_models
@@ -112,7 +112,7 @@ def test_kept_latencies_are_the_computed_ones_to_the_last_bit(
     (path,) = folder.iterdir()
     kept = cache.kept_latencies(folder, path.stem, len(TINY))
     assert kept is not None and bits(kept) == bits(computed)
-    monkeypatch.setattr(latency_costs, "computed_latencies", no_fit)
+    monkeypatch.setattr(latency_columns, "computed_latencies", no_fit)
     assert same(answer(store, source), cold)
 
 
@@ -124,7 +124,7 @@ def test_a_second_command_fits_nothing_and_says_the_same(
     first = run(url, *arguments)
     assert first.status == 0, first.stderr
     assert first.json["networks"]
-    monkeypatch.setattr(space_prediction, "fit", no_fit)
+    monkeypatch.setattr(latency_columns, "fit", no_fit)
     assert run(url, *arguments) == first
     with pytest.raises(AssertionError, match="a predictor is fitted"):
         run(url, *arguments[:5], "-t", "4", "--json")
@@ -309,7 +309,7 @@ def test_what_is_stored_while_latencies_are_computed_is_not_kept_under_the_old_n
         more_of_a_network(store)
         return computed_latencies(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(latency_costs, "computed_latencies", slowly)
+    monkeypatch.setattr(latency_columns, "computed_latencies", slowly)
     answer(store, LatencySource(measured_only=True))
     assert not folder.exists()
 

@@ -1,4 +1,4 @@
-"""What a comparison of search methods found, for people and for programs; a synthetic value never stands without the word."""
+"""A comparison of search methods, for people and for programs; a synthetic value never stands without the word."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-import typer
-
-from harness.commands.found import accuracy_document, network_document
-from harness.commands.tables import print_table
+from harness.output.search_document import accuracy_document, network_document
+from harness.output.tables import echo, print_table
 
 if TYPE_CHECKING:
-    from harness.commands.joining import Joined
-    from harness.commands.selection import Selection
+    from harness.query.join import SearchTable
+    from harness.query.query import Query
     from search.comparing import Comparison
     from search.regrets import Compared, Reached, Run
 
@@ -22,36 +20,32 @@ SHOWN_THRESHOLD = 0.1  # points of regret that the table counts look-ups to
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """What zero-cost proxies had: how many images, of what, and of how many random networks they took the best."""
+    """Inputs of zero-cost proxies: the number and origin of images, and the number of random networks scored."""
 
     origin: str
     images: int
     pool: int
 
 
-def print_comparison(joined: Joined, found: Comparison, scored: Scoring | None) -> None:
+def print_comparison(table: SearchTable, found: Comparison, scored: Scoring | None) -> None:
     """Print what was searched, the best of it, and a row a method."""
     from space import Architecture
 
-    accuracy = joined.table.accuracy
-    typer.echo(f"accuracy: {accuracy.label}, from {', '.join(accuracy.origin)}")
-    for name, behind in joined.behind.items():
-        typer.echo(f"{name}: {behind}")
-    for note in joined.notes:
-        typer.echo(f"note: {note}")
+    accuracy = table.table.accuracy
+    echo(f"accuracy: {accuracy.label}, from {', '.join(accuracy.origin)}")
+    for name, provenance in table.provenance.items():
+        echo(f"{name}: {provenance}")
+    for note in table.notes:
+        echo(f"note: {note}")
     within = f"within {' and '.join(found.limits)}" if found.limits else "without limits"
-    typer.echo(f"{within}: {found.allowed:,} of {found.networks:,} networks")
-    best = Architecture.from_index(found.best, joined.table.config)
-    typer.echo(f"the most accurate of them: {best}, {found.label} {found.best_accuracy:.2f} %")
+    echo(f"{within}: {found.allowed:,} of {found.networks:,} networks")
+    best = Architecture.from_index(found.best, table.table.config)
+    echo(f"the most accurate of them: {best}, {found.label} {found.best_accuracy:.2f} %")
     if scored is not None:
-        typer.echo(
-            f"proxies: {scored.pool:,} random networks scored on {scored.images} images of {scored.origin}"
-        )
+        echo(f"proxies: {scored.pool:,} random networks scored on {scored.images} images of {scored.origin}")
     if found.random_look_ups:
         each = ", ".join(f"{method} {count}" for method, count in found.random_look_ups.items())
-        typer.echo(
-            f"not comparable with random search until they choose, after as many random networks: {each}"
-        )
+        echo(f"not comparable with random search until they choose, after as many random networks: {each}")
     word = "synthetic " if accuracy.synthetic else ""
     counts = shown_look_ups(found.budget)
     seeds = f"{len(found.seeds)} seeds" if len(found.seeds) > 1 else "1 seed"
@@ -75,7 +69,7 @@ def print_comparison(joined: Joined, found: Comparison, scored: Scoring | None) 
 
 
 def comparison_document(
-    selection: Selection, joined: Joined, found: Comparison, scored: Scoring | None
+    query: Query, joined: SearchTable, found: Comparison, scored: Scoring | None
 ) -> dict[str, object]:
     """Return a comparison as plain values; the keys of synthetic values hold the word.
 
@@ -116,11 +110,11 @@ def comparison_document(
     return {
         "accuracy": accuracy_document(accuracy),
         "constraints": list(found.limits),
-        "by": "interval" if selection.confident else "estimate",
-        "coverage": selection.latencies.coverage if selection.confident else None,
-        "latencies": {name: str(behind) for name, behind in joined.behind.items()},
+        "by": "interval" if query.confident else "estimate",
+        "coverage": query.latencies.coverage if query.confident else None,
+        "latencies": {name: str(one) for name, one in joined.provenance.items()},
         "notes": list(joined.notes),
-        "doubtful": {name: behind.doubtful.to_json() for name, behind in joined.behind.items()},
+        "doubtful": {name: one.doubtful.to_json() for name, one in joined.provenance.items()},
         "networks": found.networks,
         "networks_within_limits": found.allowed,
         "best": network_document(table, found.best),

@@ -1,4 +1,4 @@
-"""What stood behind a device's latencies, as lines for people."""
+"""Provenance of a device's latencies, as lines for people."""
 
 from __future__ import annotations
 
@@ -19,29 +19,32 @@ CLOCK_TIERS = {
 }
 
 
-def condition_lines(behind: Provenance) -> list[tuple[str, str]]:
+def condition_lines(provenance: Provenance) -> list[tuple[str, str]]:
     """Return label and text of each condition that is known; what is not known has no line."""
     lines: list[tuple[str, str]] = []
-    if behind.configuration is None:
-        lines.append(("file", behind.origin))
+    if provenance.configuration is None:
+        lines.append(("file", provenance.origin))
     else:
-        lines += _configuration(behind.configuration, behind.conditions)
-    lines.append(("networks", _networks(behind)))
-    if behind.error is not None:
+        lines += _configuration(provenance.configuration, provenance.conditions)
+    lines.append(("networks", _networks(provenance)))
+    if provenance.error is not None:
         lines.append(
-            ("error of predictions", f"{behind.error:.1%} on average, of networks that were not fitted on")
+            (
+                "error of predictions",
+                f"{provenance.error:.1%} on average, of networks that were not fitted on",
+            )
         )
-    if behind.repeatability is not None:
-        error, count = behind.repeatability
+    if provenance.repeatability is not None:
+        error, count = provenance.repeatability
         lines.append(("repeatability", f"{error:.1%} on average between two sessions of {count:,} networks"))
-    if any(behind.grades.values()):
+    if any(provenance.grades.values()):
         lines.append(
-            ("grades", ", ".join(f"{count:,} {grade}" for grade, count in behind.grades.items() if count))
+            ("grades", ", ".join(f"{count:,} {grade}" for grade, count in provenance.grades.items() if count))
         )
-    if behind.doubtful:
-        lines.append(("grade D", str(behind.doubtful)))
-    if behind.measured_utc:
-        lines.append(("last measured", _minute(behind.measured_utc)))
+    if provenance.doubtful:
+        lines.append(("grade D", str(provenance.doubtful)))
+    if provenance.measured_utc:
+        lines.append(("last measured", _minute(provenance.measured_utc)))
     return lines
 
 
@@ -73,11 +76,11 @@ def _configuration(configuration: Configuration, conditions: Mapping[str, Any]) 
     return [*lines, ("configuration", configuration_id(c))]
 
 
-def _networks(behind: Provenance) -> str:
-    text = f"{behind.measured:,} measured"
-    if behind.predicted:
-        text += f", {behind.predicted:,} predicted"
-    return f"{text} by {behind.predictor}" if behind.predictor else text
+def _networks(provenance: Provenance) -> str:
+    text = f"{provenance.measured:,} measured"
+    if provenance.predicted:
+        text += f", {provenance.predicted:,} predicted"
+    return f"{text} by {provenance.predictor}" if provenance.predictor else text
 
 
 def _minute(utc: str) -> str:

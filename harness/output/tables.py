@@ -1,4 +1,4 @@
-"""Tables on standard output: aligned for a terminal, JSON or CSV for programs."""
+"""Lines and tables on standard output: aligned for a terminal, JSON or CSV for programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import TextIO
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -25,9 +24,14 @@ from space.errors import ConfigError
 FAILURE_COLUMNS = ("device", "runtime", "architecture", "graph_hash", "kind", "message", "time_utc")
 
 
+def echo(text: str, *, err: bool = False) -> None:
+    """Print a line on standard output, or on standard error."""
+    print(text, file=sys.stderr if err else sys.stdout, flush=True)
+
+
 def print_json(document: object) -> None:
     """Print a JSON document."""
-    typer.echo(json.dumps(document, indent=2))
+    echo(json.dumps(document, indent=2))
 
 
 def print_latencies(rows: Sequence[Latency], *, json_output: bool = False, csv_output: bool = False) -> None:
@@ -87,7 +91,7 @@ def _print_findings(rows: Sequence[Latency]) -> None:
         row, finding = found[0]
         networks = "network" if len(rows) == 1 else "networks"
         count = len({id(row) for row, _ in found})  # one may be slower here and faster there
-        typer.echo(
+        echo(
             f"{kind}: {count} of {len(rows)} {networks}, e.g. {row.architecture}: {finding.message}; "
             f"{finding.remedy}",
             err=True,

@@ -1,4 +1,4 @@
-"""What `harness train` keeps in its folder: finished trainings, the published files of all, the weights of each.
+"""The folder of `harness train`: finished trainings, the published files of all, the weights of each.
 
 FOLDER/units, objects, scratch     `search.work.results`: trainings done, and those under way
 FOLDER/blox-base-SEED.csv ...      `search.training.records`: all that were trained in this folder with the seed
@@ -14,21 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from space.errors import ConfigError
+from search.work.results import Results
+from search.work.unit import Unit
+from space.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from search.training.images import Task
     from search.training.recipe import Recipe
     from search.training.trained import Trained
-    from search.work.results import Results
-    from search.work.unit import Unit
     from space import Architecture
 
 KIND = "train"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
+class FinishedTraining:
     """A finished training without its weights, and the file that holds them."""
 
     trained: Trained
@@ -38,7 +38,6 @@ class Finished:
 def training_units(architectures: Sequence[Architecture], task: Task, recipe: Recipe) -> list[Unit]:
     """Return the unit of each network's training."""
     from search.work.trainings import training_unit
-    from search.work.unit import Unit
 
     first = training_unit(architectures[0], task, recipe)  # hashes the images, which is done once
     return [Unit(kind=KIND, config={**first.config, "architecture": str(one)}) for one in architectures]
@@ -73,7 +72,6 @@ def check_alike(results: Results, unit: Unit) -> None:
 
 def stored_units(results: Results) -> list[Unit]:
     """Return the units of networks trained alone from scratch of which the folder has a record, whole or not."""
-    from search.work.unit import Unit
 
     found = []
     for path in sorted((results.folder / "units").glob("*.json")):
@@ -88,7 +86,7 @@ def stored_units(results: Results) -> list[Unit]:
     return found
 
 
-def collect(results: Results, units: Iterable[Unit]) -> dict[str, Finished]:
+def collect(results: Results, units: Iterable[Unit]) -> dict[str, FinishedTraining]:
     """Return by key those of the units that are done; the weights of each are written where they are not yet.
 
     Raises: ConfigError when a file cannot be written.
@@ -105,11 +103,11 @@ def collect(results: Results, units: Iterable[Unit]) -> dict[str, Finished]:
         path = _weights_path(results.folder, trained)
         write_state(path, trained)
         # Thousands of networks fit in memory without their weights.
-        found[unit.key] = Finished(trained=dataclasses.replace(trained, weights={}), weights=path)
+        found[unit.key] = FinishedTraining(trained=dataclasses.replace(trained, weights={}), weights=path)
     return found
 
 
-def write_published(folder: Path, finished: Iterable[Finished]) -> tuple[list[Path], list[str]]:
+def write_published(folder: Path, finished: Iterable[FinishedTraining]) -> tuple[list[Path], list[str]]:
     """Write the published files of finished trainings, a set for each seed; return their paths and what to say of them.
 
     Raises: ConfigError when one cannot be written.
@@ -136,6 +134,41 @@ def write_published(folder: Path, finished: Iterable[Finished]) -> tuple[list[Pa
     return list(paths), list(notes)
 
 
+def load_teacher(path: Path, network: str = "") -> Trained:
+    """Return a trained network; of a folder of `harness train` the one named, or that of the highest validation accuracy.
+
+    Raises: ConfigError when there is none, or `network` does not name what is there.
+    """
+    from search.training.trained_files import load_trained
+    from space import Architecture, ArchitectureError
+
+    if not (path / "units").is_dir():
+        found = load_trained(path)
+        if network:
+            try:
+                wanted = Architecture.parse(network, found.architecture.config)
+            except ArchitectureError as error:
+                raise ConfigError(f"--network: {error}") from error
+            if wanted != found.architecture:
+                raise ConfigError(f"--network {network}: {path} holds {found.architecture}; leave it out")
+        return found
+    every = _all_of(path)
+    if not every:
+        raise ConfigError(f"{path}: no training has finished there; run 'harness train' to its end")
+    if not network:
+        return max(every, key=lambda one: (one.best.val.first, -one.best.val.loss))
+    named = [one for one in every if str(one.architecture) == network.strip()]
+    if not named:
+        names = sorted({str(one.architecture) for one in every})
+        raise ConfigError(f"--network {network!r} was not trained in {path}{did_you_mean(network, names)}")
+    if len(named) > 1:
+        seeds = ", ".join(str(one.recipe.seed) for one in named)
+        raise ConfigError(
+            f"--network {network!r} was trained with seeds {seeds} in {path}; give its own folder"
+        )
+    return named[0]
+
+
 def _terms(config: Mapping[str, Any]) -> dict[str, str]:
     """Return what trainings of one folder share, aspect by aspect."""
     aspects = {key: config.get(key) for key in ("space", "task", "task_sha256")}
@@ -146,3 +179,14 @@ def _terms(config: Mapping[str, Any]) -> dict[str, str]:
 def _weights_path(folder: Path, trained: Trained) -> Path:
     name = str(trained.architecture).replace("/", ".")
     return folder / f"weights-{trained.recipe.seed}" / f"{name}.pt"
+
+
+def _all_of(folder: Path) -> list[Trained]:
+    from search.training.trained_files import trained_from
+
+    results = Results(folder=folder)
+    found = []
+    for unit in stored_units(results):
+        if digest := results.result_of(unit):
+            found.append(trained_from(results.get(digest), str(results.path_of(digest))))
+    return found

@@ -1,4 +1,4 @@
-"""Accuracies as the commands take them: files by name, or made-up ones by the word `synthetic`."""
+"""Load accuracies from files, or generate `synthetic` ones."""
 
 from __future__ import annotations
 

@@ -13,9 +13,13 @@ import html
 import json
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from importlib.resources import files
 
-from harness.commands.report.payload import Report, build_payload
+from harness.output.report.conditions import condition_lines
+from harness.output.report.payload import Report, build_payload
+from harness.query.join import SearchTable
+from harness.version import __version__
 from space.errors import ConfigError
 
 SCRIPTS = ("data.js", "choice.js", "text.js", "tables.js", "plots.js", "limits.js", "page.js")
@@ -56,6 +60,26 @@ def build_page(report: Report) -> str:
     )
 
 
+def report_of(
+    found: SearchTable, limits: Mapping[str, float], *, confident: bool, title: str, command: str
+) -> Report:
+    """Return the report on a search table, made now; without a `title` one that names space, accuracy and devices."""
+    conditions = {name: condition_lines(provenance) for name, provenance in found.provenance.items()}
+    table = found.table
+    place = f" on {', '.join(conditions)}" if conditions else ""
+    return Report(
+        table=table,
+        title=title or f"{table.config.name}: {table.accuracy.label}{place}",
+        made_utc=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        conditions=conditions,
+        notes=found.notes,
+        versions=[("harness", __version__)],
+        limits=limits,
+        confident=confident,
+        command=command,
+    )
+
+
 def _fill(template: str, parts: Mapping[str, str]) -> str:
     """Put the parts in place of their marks, in one pass: what looks like a mark within a part stays as it is."""
     return _MARK.sub(lambda match: parts[match[1]], template)
@@ -66,7 +90,7 @@ def _megabytes(size_bytes: int) -> str:
 
 
 def _part(name: str) -> str:
-    return files("harness.commands.report").joinpath(name).read_text("utf-8")
+    return files("harness.output.report").joinpath(name).read_text("utf-8")
 
 
 def _plotly() -> tuple[str, str]:

@@ -1,22 +1,25 @@
-"""A device's latencies as a column of the joined table: measured where they are, predicted elsewhere."""
+"""Latencies of every network on a device, as a column of the search table: measured where they are, predicted elsewhere."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import typer
+import numpy as np
 
 from harness.estimates.doubtful import Doubtful
+from harness.models.exported import cache_folder
+from harness.prediction.cache import SpaceLatencies, keep_latencies, kept_latencies, latency_key
 from harness.prediction.provenance import Provenance, facts_of, provenance_of
+from harness.prediction.space_prediction import fit, graded_segments, load_measured, space_of
 from harness.records import Configuration
 from harness.store import Store
-
-if TYPE_CHECKING:
-    from harness.prediction.cache import SpaceLatencies
-    from search.latency.ladder import Ladder
-    from search.table import Cost
+from harness.store.configurations import configuration_id, find_configuration, select_configurations
+from search.latency.ladder import Ladder
+from search.latency.rungs import FEWEST
+from search.table import NOT_MEASURED, Cost
 
 SHOWN_COVERAGE = 0.95  # of intervals, where no confidence was asked for
 
@@ -37,17 +40,44 @@ class LatencySource:
     files: tuple[Path, ...] = ()
 
 
+def find_latency_configuration(store: Store, name: str, latencies: LatencySource) -> Configuration:
+    """Return the stored configuration that a name of latencies means, `pixel`, `pixel:tflite` or an id.
+
+    Raises: ConfigError when none does, or several.
+    """
+    return find_configuration(store, name, runtime=latencies.runtime, threads=latencies.threads)
+
+
+def stored_names(store: Store, latencies: LatencySource) -> list[str]:
+    """Return for each stored configuration with measurements the shortest name that it is found by."""
+    runtimes = [latencies.runtime] if latencies.runtime else []
+    every = select_configurations(store, runtimes=runtimes, threads=latencies.threads)
+    found = [c for c in every if store.session_counts(c)]
+    by_device = Counter(c.device for c in found)
+    by_runtime = Counter((c.device, c.runtime) for c in found)
+    return [
+        c.device
+        if by_device[c.device] == 1
+        else f"{c.device}:{c.runtime}"
+        if by_runtime[c.device, c.runtime] == 1
+        else configuration_id(c)
+        for c in found
+    ]
+
+
 def stored_latency(
-    store: Store, name: str, configuration: Configuration, latencies: LatencySource
+    store: Store,
+    name: str,
+    configuration: Configuration,
+    latencies: LatencySource,
+    log: Callable[[str], None] = lambda text: None,
 ) -> tuple[Cost, Provenance]:
     """Return the latencies of all networks: measured where they are, predicted elsewhere if enough are measured.
 
-    What was computed before of the same is taken from the cache folder: see `latency_keys`.
+    What was computed before of the same is taken from the cache folder: see `harness.prediction.cache`; `log` is told where that
+    cannot be written.
     """
-    from search.table import Cost
-
-    found = _known(store, configuration, latencies)
-    behind = provenance_of(configuration, found.about)
+    found = _known(store, configuration, latencies, log)
     cost = Cost(
         name=name,
         unit="ms",
@@ -60,20 +90,18 @@ def stored_latency(
         supported=found.supported,
         grades=found.grades,
     )
-    return cost, behind
+    return cost, provenance_of(configuration, found.about)
 
 
 def latency_folder() -> Path:
     """Return the folder of kept latencies, beside that of exported fragments."""
-    from harness.models.exported import cache_folder
-
     return cache_folder().parent / "latencies"
 
 
-def _known(store: Store, configuration: Configuration, latencies: LatencySource) -> SpaceLatencies:
+def _known(
+    store: Store, configuration: Configuration, latencies: LatencySource, log: Callable[[str], None]
+) -> SpaceLatencies:
     """Return a configuration's latencies, kept or computed."""
-    from harness.prediction.cache import keep_latencies, kept_latencies, latency_key
-    from harness.prediction.space_prediction import space_of
 
     def key() -> str:
         return latency_key(
@@ -93,9 +121,8 @@ def _known(store: Store, configuration: Configuration, latencies: LatencySource)
         try:
             keep_latencies(folder, before, found)
         except OSError as error:
-            typer.echo(
-                f"{folder}: cannot be written: {error.strerror or error}; the predictor is fitted anew each time",
-                err=True,
+            log(
+                f"{folder}: cannot be written: {error.strerror or error}; the predictor is fitted anew each time"
             )
     return found
 
@@ -107,13 +134,6 @@ def computed_latencies(
 
     Raises: ConfigError when no network is measured.
     """
-    import numpy as np
-
-    from harness.prediction.cache import SpaceLatencies
-    from harness.prediction.space_prediction import fit, graded_segments, load_measured
-    from search.latency.rungs import FEWEST
-    from search.table import NOT_MEASURED
-
     measured = load_measured(store, configuration, coverage=latencies.coverage, doubtful=latencies.doubtful)
     count = len(measured.config)
     values, low, high = (np.full(count, np.nan) for _ in range(3))

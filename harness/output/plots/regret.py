@@ -1,4 +1,4 @@
-"""A comparison of search methods as a figure for paper, and what it shares with the page of `harness.commands.regret_page`.
+"""A comparison of search methods as a figure for paper, and what it shares with the page of `harness.output.plots.regret_page`.
 
 Regrets fall from some points to 0. On a linear axis their end is flat, and on a logarithmic one 0 has no place: the axis is that
 of square roots. A curve is drawn in steps, for a regret holds until the next look-up.

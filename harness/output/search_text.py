@@ -1,18 +1,16 @@
-"""What a search found, as text for people; a synthetic value never stands without the word."""
+"""A search's answer as text for people; a synthetic value never stands without the word."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import typer
-
-from harness.commands.found import shown
-from harness.commands.tables import print_table
+from harness.output.search_document import shown
+from harness.output.tables import echo, print_table
 
 if TYPE_CHECKING:
-    from harness.commands.joining import Joined
-    from search.answers import Answer, Shortfall
+    from harness.query.join import SearchTable
+    from search.answers import Answer
     from search.methods.contract import Trace
     from search.pareto import Front
     from search.table import Cost, Table
@@ -21,15 +19,15 @@ if TYPE_CHECKING:
 
 
 def print_answer(
-    joined: Joined, answer: Answer, trace: Trace | None, verified: frozenset[int] | None, top: int
+    found: SearchTable, answer: Answer, trace: Trace | None, verified: frozenset[int] | None, top: int
 ) -> None:
-    """Print what was joined, who meets the limits, the most accurate networks, and what ties with the first."""
-    table, accuracy = joined.table, joined.table.accuracy
-    typer.echo(f"accuracy: {accuracy.label}, {_provenance(accuracy)}")
-    for name, behind in joined.behind.items():
-        typer.echo(f"{name}: {behind}")
-    for note in joined.notes:
-        typer.echo(f"note: {note}")
+    """Print the table's sources, how many networks meet each limit, the most accurate ones, and the ties with the first."""
+    table, accuracy = found.table, found.table.accuracy
+    echo(f"accuracy: {accuracy.label}, {_provenance(accuracy)}")
+    for name, provenance in found.provenance.items():
+        echo(f"{name}: {provenance}")
+    for note in found.notes:
+        echo(f"note: {note}")
     for standing in answer.standings:
         parts = [f"{standing.met:,} networks meet it"]
         if standing.doubtful:
@@ -37,24 +35,24 @@ def print_answer(
             parts.append(f"{standing.doubtful:,} have the limit within their interval ({way})")
         if standing.unknown:
             parts.append(f"of {standing.unknown:,} it is not known")
-        typer.echo(
+        echo(
             f"{standing.constraint}{_manner(table, standing.constraint.subject, answer)}: {', '.join(parts)}"
         )
     if trace is None:
-        typer.echo(f"{len(answer.ranked):,} networks are within all limits")
+        echo(f"{len(answer.ranked):,} networks are within all limits")
     else:
-        typer.echo(
+        echo(
             f"{trace.method}: looked up {len(trace.indices):,} networks within all limits, seed {trace.seed}"
         )
     ranked = shown(answer, verified)
     if verified is not None:
-        typer.echo(_verdict(answer, verified, ranked))
+        echo(_verdict(answer, verified, ranked))
     _print_networks("most accurate first", table, ranked[:top].tolist(), verified)
     _print_ties(table, ranked)
 
 
 def _verdict(answer: Answer, verified: frozenset[int], ranked: IndexArray) -> str:
-    """Say what the finalists' measurements mean for the answer."""
+    """Return what the finalists' measurements mean for the answer."""
     if not verified.intersection(answer.ranked.tolist()):
         return (
             f"none of the {len(verified)} networks measured now is within the limits: the same command again goes on; "
@@ -82,44 +80,10 @@ def print_front(table: Table, front: Front) -> None:
             for name, value in zip(front.costs, front.reference[1:], strict=True)
         ]
         word = "synthetic " if table.accuracy.synthetic else ""
-        typer.echo(
+        echo(
             f"hypervolume ({word}accuracy): {front.hypervolume:.4f} of the box from the worst of the networks allowed "
             f"({', '.join(worst)}) to the best"
         )
-
-
-def none_found(table: Table, answer: Answer) -> str:
-    """Return why no network meets the constraints: the nearest one and what it would take."""
-    from search.answers import nearest
-    from space import Architecture
-
-    limits = ", ".join(map(str, answer.constraints)) or "no limit"
-    if answer.without_accuracy == len(table.config):
-        return f"no network has an accuracy ({table.accuracy.label}); give other --accuracies"
-    manner = f" with {_coverage(table)} confidence" if answer.confident else ""
-    closest = nearest(table, answer.constraints, confident=answer.confident)
-    if closest is None:
-        return f"no network meets {limits}{manner}: of no network with an accuracy all of it is known; measure more"
-    name = Architecture.from_index(closest.index, table.config)
-    takes = " and ".join(_takes(table, shortfall) for shortfall in closest.shortfalls)
-    label, value = table.accuracy.label, table.accuracy.values[closest.index]
-    message = (
-        f"no network meets {limits}{manner}; the nearest is {name} ({label} {value:.2f} %): it takes {takes}"
-    )
-    if far := int((~table.supported).sum()):
-        message += f"; {far:,} networks unlike any measured one are left out: --verify takes them in"
-    single = [f"{s.constraint} alone is met by {s.met:,}" for s in answer.standings]
-    return message + (f" ({'; '.join(single)})" if len(single) > 1 else "")
-
-
-def _takes(table: Table, shortfall: Shortfall) -> str:
-    cost = table.costs[shortfall.constraint.subject]
-    limit = shortfall.constraint
-    return f"{limit.subject} {_amount(cost, shortfall.value)}, {shortfall.excess:.1%} beyond {limit}"
-
-
-def _coverage(table: Table) -> str:
-    return f"{min(c.coverage for c in table.costs.values() if c.coverage is not None):.0%}"
 
 
 def _manner(table: Table, subject: str, answer: Answer) -> str:
@@ -185,7 +149,7 @@ def _cost_cells(cost: Cost, index: int) -> list[str]:
 
 
 def _print_ties(table: Table, ranked: IndexArray) -> None:
-    """Say which networks cannot be told from the first by accuracy, and which of them is cheapest."""
+    """Print how many networks are statistically tied with the most accurate one, and the fastest of them on each device."""
     from search.answers import ties
     from space import Architecture
 
@@ -204,7 +168,7 @@ def _print_ties(table: Table, ranked: IndexArray) -> None:
         text += (
             f"; the fastest of them on {name} is {Architecture.from_index(fastest, table.config)}, {verdict}"
         )
-    typer.echo(text)
+    echo(text)
 
 
 def _faster(cost: Cost, fastest: int, best: int) -> str:

@@ -1,4 +1,4 @@
-"""A comparison of search methods as a page of its own: the figure of `harness.commands.plots`, to hover over and to zoom."""
+"""A comparison of search methods as a page of its own: the figure of `harness.output.plots.regret`, to hover over and to zoom."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.commands.plots import (
+from harness.output.plots.regret import (
     FAINT,
     GRID,
     INK,

@@ -1,11 +1,11 @@
-"""What a search found, as plain values for JSON and CSV; the keys of synthetic values hold the word."""
+"""A search's answer as plain values for JSON and CSV; the keys of synthetic values hold the word."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.commands.joining import Joined
+    from harness.query.join import SearchTable
     from search.answers import Answer
     from search.methods.contract import Trace
     from search.pareto import Front
@@ -25,7 +25,7 @@ def shown(answer: Answer, verified: frozenset[int] | None) -> IndexArray:
 
 
 def answer_document(
-    joined: Joined,
+    found: SearchTable,
     answer: Answer,
     trace: Trace | None,
     verified: frozenset[int] | None,
@@ -35,15 +35,15 @@ def answer_document(
     """Return the answer as plain values; accuracies in percent, latencies in ms, sizes in bytes."""
     from search.answers import ties
 
-    table, accuracy = joined.table, joined.table.accuracy
+    table, accuracy = found.table, found.table.accuracy
     ranked = shown(answer, verified)
     tied = ties(accuracy, ranked)
     return {
         "accuracy": accuracy_document(accuracy),
         "costs": {name: {"unit": cost.unit, "title": cost.title} for name, cost in table.costs.items()},
-        "latencies": {name: str(behind) for name, behind in joined.behind.items()},
-        "notes": list(joined.notes),
-        "doubtful": {name: behind.doubtful.to_json() for name, behind in joined.behind.items()},
+        "latencies": {name: str(one) for name, one in found.provenance.items()},
+        "notes": list(found.notes),
+        "doubtful": {name: one.doubtful.to_json() for name, one in found.provenance.items()},
         "constraints": [
             {
                 "constraint": str(standing.constraint),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.commands.plots import GRID, INK, LINE, WIDTH, check_libraries, root, spread, ticks_to
+from harness.output.plots.regret import GRID, INK, LINE, WIDTH, check_libraries, root, spread, ticks_to
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

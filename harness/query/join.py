@@ -1,0 +1,128 @@
+"""The table that a search reads: accuracies, properties and latencies of every network of a space, joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from harness.prediction.bench_files import file_latency, latency_files
+from harness.prediction.provenance import Provenance
+from harness.prediction.space_prediction import doubt_text, space_of
+from harness.query.accuracies import AccuracySource, load
+from harness.query.latencies import LatencySource, find_latency_configuration, stored_latency
+from harness.query.properties import property_cost
+from harness.records import Configuration
+from harness.store import Store
+from search.constraints import PROPERTIES
+from search.table import Cost, Table
+from space import BLOX, Architecture, SpaceConfig, check_enumerable
+from space.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SearchTable:
+    """Accuracy and costs of every network, the provenance of each latency by its name, and what is missing or doubtful."""
+
+    table: Table
+    provenance: Mapping[str, Provenance]
+    notes: tuple[str, ...]
+
+
+def build_table(
+    store: Store,
+    accuracies: AccuracySource,
+    costs: Sequence[str],
+    latencies: LatencySource,
+    log: Callable[[str], None] = lambda text: None,
+) -> SearchTable:
+    """Join accuracies with costs: names of `search.constraints.PROPERTIES`, else devices of the store.
+
+    A device is `pixel`, `pixel:tflite`, a configuration's id, or the device that a file of latencies names. `log` is told
+    what takes time. Raises: ConfigError, naming what is missing and what to type.
+    """
+    names = list(dict.fromkeys(costs))
+    files = latency_files(latencies.files)
+    chosen = {
+        name: find_latency_configuration(store, name, latencies)
+        for name in names
+        if name not in PROPERTIES and name not in files
+    }
+    config = _space(list(chosen.values()))
+    check_enumerable(
+        config,
+        "a table of accuracies and costs",
+        "search it with --method blockwise, or measure networks by name",
+    )
+    found = load(accuracies, config)
+    columns: dict[str, Cost] = {}
+    provenance: dict[str, Provenance] = {}
+    for name in names:
+        if name in PROPERTIES:
+            columns[name] = property_cost(name, config, log)
+        elif name in files:
+            columns[name], provenance[name] = file_latency(
+                files[name], name, config, doubtful=latencies.doubtful
+            )
+        else:
+            log(f"{name}: latencies of every network, measured or predicted")
+            columns[name], provenance[name] = stored_latency(store, name, chosen[name], latencies, log)
+    table = Table(config=config, accuracy=found[0], costs=columns, shown=tuple(found[1:]))
+    return SearchTable(table=table, provenance=provenance, notes=tuple(notes_on(table, provenance)))
+
+
+def with_far_networks(found: SearchTable) -> SearchTable:
+    """Return the same with networks that are unlike any measured one, for a search that measures what it recommends."""
+    costs = {name: replace(cost, supported=None) for name, cost in found.table.costs.items()}
+    table = replace(found.table, costs=costs)
+    return replace(found, table=table, notes=tuple(notes_on(table, found.provenance)))
+
+
+def doubt_note(provenance: Provenance) -> str:
+    """Return what of a device's latencies has grade D, and what to do about it where it was left out."""
+    if provenance.configuration is not None:
+        return doubt_text(provenance.doubtful, provenance.configuration)
+    return f"{provenance.doubtful}" + ("" if provenance.doubtful.taken else "; take them in with --doubtful")
+
+
+def notes_on(table: Table, provenance: Mapping[str, Provenance]) -> list[str]:
+    """Return what is missing or doubtful in a table; nothing of it is left out in silence."""
+    count, accuracy = len(table.config), table.accuracy
+    missing = int(np.isnan(accuracy.values).sum())
+    notes = []
+    if missing:
+        notes.append(f"{missing:,} of {count:,} networks have no {accuracy.label} and cannot be found")
+    notes += accuracy.notes
+    for name, one in provenance.items():
+        cost = table.costs[name]
+        if unknown := int(np.isnan(cost.values).sum()):
+            notes.append(
+                f"{name}: {unknown:,} of {count:,} networks have no latency, measured or predicted; they meet no constraint on it"
+            )
+        if cost.supported is not None and (far := np.flatnonzero(~cost.supported).tolist()):
+            notes.append(
+                f"{name}: {len(far):,} of {count:,} networks are unlike any that was measured, such as "
+                f"{Architecture.from_index(far[0], table.config)}: left out; --verify takes them in and measures the best"
+            )
+        if one.doubtful:
+            notes.append(f"{name}: {doubt_note(one)}")
+        if cost.high is None:
+            notes.append(f"{name}: {one.origin} has no intervals beside it (no sidecar .json)")
+        bare = 0 if cost.high is None else int((np.isnan(cost.high) & ~np.isnan(cost.values)).sum())
+        if bare:
+            notes.append(f"{name}: {bare:,} measured networks have too few slices for an interval")
+        if cost.high is not None and np.isinf(cost.high).any():
+            notes.append(
+                f"{name}: {one.measured:,} measured networks are too few for intervals of {cost.coverage:.0%}: predicted "
+                "latencies have no upper bound there; measure more, or ask for less"
+            )
+    return notes
+
+
+def _space(configurations: Sequence[Configuration]) -> SpaceConfig:
+    spaces = {configuration.space: configuration for configuration in configurations}
+    if len(spaces) > 1:
+        named = " and ".join(f"{c.device!r} of {space!r}" for space, c in spaces.items())
+        raise ConfigError(f"devices of different spaces cannot be joined: {named}; name devices of one space")
+    return space_of(configurations[0]) if configurations else BLOX

@@ -21,9 +21,9 @@ from harness.commands.search_compare import compare
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
-    from harness.query.join import SearchTable
-    from search.answers import Answer
-    from search.methods.contract import Trace
+    from collections.abc import Callable
+
+    from harness.query.answer import SearchAnswer
 
 search = typer.Typer(
     name="search",
@@ -114,59 +114,60 @@ def find(
     from harness.commands.options import open_store
     from harness.output.campaigns import print_outcome
     from harness.output.progress import ProgressView
-    from harness.output.search_document import answer_document, network_document
+    from harness.output.search_document import answer_document
     from harness.output.search_text import print_answer, print_front
     from harness.output.tables import print_json, write_csv
-    from harness.query.solve import SearchOptions, batch_for, solve
+    from harness.query.answer import network_row
+    from harness.query.search import search as run
     from harness.query.verify import searched_configurations, searched_devices, verify_finalists
-    from search.constraints import allowed
     from search.methods.table import parse_method
-    from search.pareto import pareto_front
 
     if output is not None and not output.parent.is_dir():
         raise ConfigError(f"{output}: no folder {str(output.parent)!r}; make it first")
     query = options.query([*(pareto or ()), *(show or ())], with_far=verify is not None)
     parse_method(method)
-    verified: frozenset[int] | None = None
     status = 0
     with open_store(store_url) as store:
-        found = query.build_table(store, _log)
-        images = batch_for([method], batch, found.table.config)
-        how = SearchOptions(method=method, budget=budget, seed=seed, pool=pool, batch=images)
 
-        def solve_in(one: SearchTable) -> tuple[Answer, Trace | None]:
-            return solve(one.table, query.constraints, how, confident=query.confident, log=_log)
+        def run_search(log: Callable[[str], None]) -> SearchAnswer:
+            return run(
+                query.build_table(store, log),
+                query.constraints,
+                method=method,
+                budget=budget,
+                seed=seed,
+                confident=query.confident,
+                proxy_pool=pool,
+                proxy_batch=batch,
+                log=_log,
+            )
 
-        answer, trace = solve_in(found)
+        answer = run_search(_log)
         if verify is not None:
-            devices = searched_devices(searched_configurations(found).values(), devices_file)
+            devices = searched_devices(searched_configurations(answer.table).values(), devices_file)
             with ProgressView(quiet=json_output and not sys.stderr.isatty()) as view:
                 done = verify_finalists(
-                    found,
-                    lambda: query.build_table(store),
-                    lambda one: solve_in(one)[0],
+                    answer,
+                    lambda: run_search(lambda text: None),
                     store,
                     devices,
                     view,
                     count=verify,
                     log=_log,
                 )
-            found, answer, verified = done.found, done.answer, done.verified
+            answer = done.answer
             for outcome in done.outcomes:
                 print_outcome(outcome)
             status = max((outcome.exit_status for outcome in done.outcomes), default=0)
-    front = None
-    if pareto:
-        mask = allowed(found.table, query.constraints, confident=query.confident)
-        front = pareto_front(found.table, pareto, mask)
+    front = answer.front(pareto) if pareto else None
     if json_output:
-        print_json(answer_document(found, answer, trace, verified, front, top))
+        print_json(answer_document(answer, front, top))
     else:
-        print_answer(found, answer, trace, verified, top)
+        print_answer(answer, top)
         if front is not None:
-            print_front(found.table, front)
+            print_front(answer.table.table, front)
     if output is not None:
-        rows = [network_document(found.table, index) for index in answer.ranked.tolist()]
+        rows = [network_row(answer.table.table, index) for index in answer.answer.ranked.tolist()]
         write_csv(output, rows, list(rows[0]))
         _log(f"{output}: {len(rows):,} networks")
     if status:

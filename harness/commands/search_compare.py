@@ -62,7 +62,7 @@ def compare(
     from harness.output.plots.regret import check_libraries
     from harness.output.progress import ProgressView
     from harness.output.tables import print_json
-    from harness.query.solve import SearchOptions, batch_for, check_any, check_limits, compare_methods
+    from harness.query.search import batch_for, check_any, check_limits, compare_methods
 
     named = parse_methods(methods or DEFAULT_METHODS)
     if output is not None:
@@ -91,8 +91,10 @@ def compare(
             query.constraints,
             named,
             range(seed, seed + seeds),
-            SearchOptions(budget=budget, pool=pool, batch=images),
+            budget=budget,
             confident=query.confident,
+            pool=pool,
+            batch=images,
             on_progress=on_progress,
             on_score=on_score,
         )

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from harness.output.search_document import accuracy_document, network_document
+from harness.output.search_document import accuracy_document
 from harness.output.tables import echo, print_table
+from harness.query.answer import network_row
 
 if TYPE_CHECKING:
     from harness.query.join import SearchTable
@@ -86,7 +87,7 @@ def comparison_document(
             "look_ups": len(run.trace.indices),
             "seconds": run.trace.seconds,
             "meets_constraints": run.meets,
-            "network": network_document(table, run.trace.best),
+            "network": network_row(table, run.trace.best),
             points: float(run.regret[-1]),
             "improvements": [[count, *values] for count, values in steps(run.regret)],
         }
@@ -117,7 +118,7 @@ def comparison_document(
         "doubtful": {name: one.doubtful.to_json() for name, one in joined.provenance.items()},
         "networks": found.networks,
         "networks_within_limits": found.allowed,
-        "best": network_document(table, found.best),
+        "best": network_row(table, found.best),
         "budget": found.budget,
         "seeds": list(found.seeds),
         "proxies": None if scored is None else asdict(scored),

@@ -1,43 +1,19 @@
-"""The comparison of two networks' latencies, for people and for programs."""
+"""The comparison of two networks' latencies in words."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from harness.output.tables import echo, interval_text, print_table
-from harness.store.configurations import configuration_id, describe, measure_command
+from harness.store.configurations import describe, measure_command
 
 if TYPE_CHECKING:
-    from harness.estimates.comparison import Comparison
-    from harness.estimates.latency import Latency
+    from harness.query.compare import NetworkComparison
 
 
-def pair_document(a: Latency, b: Latency, result: Comparison) -> dict[str, object]:
-    """Return the comparison of two networks on a configuration as plain values."""
-    return {
-        "device": a.configuration.device,
-        "configuration": configuration_id(a.configuration),
-        "verdict": result.verdict,
-        "reason": result.reason,
-        "ratio": result.ratio,
-        "low": None if result.interval is None else result.interval[0],
-        "high": None if result.interval is None else result.interval[1],
-        "networks": [
-            {
-                "architecture": row.architecture,
-                "graph_hash": row.graph_hash,
-                "latency_ms": row.latency_ms,
-                "interval_ms": row.interval_ms,
-                "grade": row.grade,
-                "sessions": row.estimate.sessions,
-            }
-            for row in (a, b)
-        ],
-    }
-
-
-def print_pair(a: Latency, b: Latency, result: Comparison) -> None:
+def print_pair(pair: NetworkComparison) -> None:
     """Print two networks' latencies on a configuration and which is faster; of a tie, what would decide it."""
+    a, b, result = pair.first, pair.second, pair.result
     cells = [
         [
             f"{letter}: {row.architecture}",

@@ -5,28 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.output.search_document import shown
 from harness.output.tables import echo, print_table
 
 if TYPE_CHECKING:
-    from harness.query.join import SearchTable
+    from harness.query.answer import SearchAnswer
     from search.answers import Answer
-    from search.methods.contract import Trace
     from search.pareto import Front
     from search.table import Cost, Table
     from space.accuracies import Accuracies
     from space.indexing import IndexArray
 
 
-def print_answer(
-    found: SearchTable, answer: Answer, trace: Trace | None, verified: frozenset[int] | None, top: int
-) -> None:
+def print_answer(found: SearchAnswer, top: int) -> None:
     """Print the table's sources, how many networks meet each limit, the most accurate ones, and the ties with the first."""
-    table, accuracy = found.table, found.table.accuracy
+    joined, answer, trace, verified = found.table, found.answer, found.trace, found.verified
+    table, accuracy = joined.table, joined.table.accuracy
     echo(f"accuracy: {accuracy.label}, {_provenance(accuracy)}")
-    for name, provenance in found.provenance.items():
+    for name, provenance in joined.provenance.items():
         echo(f"{name}: {provenance}")
-    for note in found.notes:
+    for note in joined.notes:
         echo(f"note: {note}")
     for standing in answer.standings:
         parts = [f"{standing.met:,} networks meet it"]
@@ -44,7 +41,7 @@ def print_answer(
         echo(
             f"{trace.method}: looked up {len(trace.indices):,} networks within all limits, seed {trace.seed}"
         )
-    ranked = shown(answer, verified)
+    ranked = found.indices
     if verified is not None:
         echo(_verdict(answer, verified, ranked))
     _print_networks("most accurate first", table, ranked[:top].tolist(), verified)

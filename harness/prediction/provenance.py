@@ -59,16 +59,23 @@ def provenance_of(configuration: Configuration, about: Mapping[str, Any]) -> Pro
 def facts_of(
     store: Store, configuration: Configuration, measured: Measured, segments: Doubtful
 ) -> dict[str, Any]:
-    """Return how many networks are measured with which grade, when last, in which conditions a session of one began, how well two
-    agree, and what has grade D, `segments` of that grade with it."""
-    given = [row.grade for row in measured.rows]
+    """Return `measured_facts`, and the conditions in which a session of the fastest measured network began.
+
+    `segments`: those of grade D, counted with the networks.
+    """
     last = store.sessions(configuration, [measured.rows[0].graph_hash])[-1]
+    return measured_facts(measured, measured.doubtful + segments) | {"conditions": last.conditions_before}
+
+
+def measured_facts(measured: Measured, doubtful: Doubtful) -> dict[str, Any]:
+    """Return how many networks are measured with which grade, when last, how well two sessions agree, and what has grade D."""
+    given = [row.grade for row in measured.rows]
     ceiling = measured.ceiling()
     return {
         "measured": len(given),
         "grades": {grade: given.count(grade) for grade in "ABCD"},
-        "conditions": last.conditions_before,
+        "conditions": {},
         "measured_utc": max(row.measured_utc for row in measured.rows),
-        "doubtful": (measured.doubtful + segments).to_json(),
+        "doubtful": doubtful.to_json(),
         "repeatability": None if ceiling is None else [ceiling.mape, ceiling.count],
     }

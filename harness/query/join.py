@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from harness.prediction.bench_files import file_latency, latency_files
 from harness.prediction.provenance import Provenance
-from harness.prediction.space_prediction import doubt_text, space_of
+from harness.prediction.space_prediction import SpaceTable, doubt_text, space_of
 from harness.query.accuracies import AccuracySource, load
-from harness.query.latencies import LatencySource, find_latency_configuration, stored_latency
+from harness.query.latencies import (
+    LatencySource,
+    find_latency_configuration,
+    predicted_latency,
+    stored_latency,
+)
 from harness.query.properties import property_cost
 from harness.records import Configuration
 from harness.store import Store
 from search.constraints import PROPERTIES
 from search.table import Cost, Table
 from space import BLOX, Architecture, SpaceConfig, check_enumerable
+from space.accuracies import Accuracies
 from space.errors import ConfigError
 
 
@@ -28,6 +36,46 @@ class SearchTable:
     table: Table
     provenance: Mapping[str, Provenance]
     notes: tuple[str, ...]
+
+
+def join(
+    accuracies: str | Path | Sequence[str | Path] | Accuracies,
+    latencies: Mapping[str, SpaceTable | str | Path] | Sequence[SpaceTable | str | Path] = (),
+    *,
+    costs: Sequence[str] = ("params", "macs", "memory"),
+    metric: str = "",
+    epoch: str = "best",
+) -> SearchTable:
+    """Join accuracies with latencies and other costs of every network of a space, to search in.
+
+    accuracies: files that `harness search --accuracies` takes, "synthetic", or what `space.load_accuracies` returned, of which
+    `metric` and `epoch` are chosen already. latencies: tables of `predict`, or blox-bench files, by the name that limits are to
+    call them; in a sequence they have their devices' names. costs: names of `search.constraints.PROPERTIES`.
+    Raises: ConfigError, naming what is missing or is of another space, and what to do about it.
+
+    >>> table = join("synthetic", costs=["params"])
+    >>> list(table.table.costs), len(table.table.config)
+    (['params'], 91125)
+    """
+    named = latencies if isinstance(latencies, Mapping) else _by_device(latencies)
+    spaces = {table.measured.configuration for table in named.values() if isinstance(table, SpaceTable)}
+    config = _space(list(spaces)) if spaces or not isinstance(accuracies, Accuracies) else accuracies.config
+    if isinstance(accuracies, Accuracies):
+        found = [accuracies]
+    else:
+        paths = [accuracies] if isinstance(accuracies, str | Path) else accuracies
+        source = AccuracySource(paths=tuple(map(str, paths)), metric=metric, epoch=epoch)
+        found = load(source, config)
+    columns: dict[str, Cost] = {}
+    provenance: dict[str, Provenance] = {}
+    for name, one in named.items():
+        columns[name], provenance[name] = (
+            predicted_latency(one, name)
+            if isinstance(one, SpaceTable)
+            else file_latency(Path(one), name, config)
+        )
+    columns |= {name: property_cost(name, config) for name in costs}
+    return _joined(config, found, columns, provenance)
 
 
 def build_table(
@@ -68,8 +116,7 @@ def build_table(
         else:
             log(f"{name}: latencies of every network, measured or predicted")
             columns[name], provenance[name] = stored_latency(store, name, chosen[name], latencies, log)
-    table = Table(config=config, accuracy=found[0], costs=columns, shown=tuple(found[1:]))
-    return SearchTable(table=table, provenance=provenance, notes=tuple(notes_on(table, provenance)))
+    return _joined(config, found, columns, provenance)
 
 
 def with_far_networks(found: SearchTable) -> SearchTable:
@@ -126,3 +173,31 @@ def _space(configurations: Sequence[Configuration]) -> SpaceConfig:
         named = " and ".join(f"{c.device!r} of {space!r}" for space, c in spaces.items())
         raise ConfigError(f"devices of different spaces cannot be joined: {named}; name devices of one space")
     return space_of(configurations[0]) if configurations else BLOX
+
+
+def _joined(
+    config: SpaceConfig,
+    accuracies: Sequence[Accuracies],
+    costs: Mapping[str, Cost],
+    provenance: Mapping[str, Provenance],
+) -> SearchTable:
+    table = Table(config=config, accuracy=accuracies[0], costs=costs, shown=tuple(accuracies[1:]))
+    return SearchTable(table=table, provenance=provenance, notes=tuple(notes_on(table, provenance)))
+
+
+def _by_device(
+    latencies: Sequence[SpaceTable | str | Path],
+) -> dict[str, SpaceTable | str | Path]:
+    """Return latencies by their devices' names, or by device and runtime where a device has several."""
+    named: dict[str, SpaceTable | str | Path] = dict(
+        latency_files([Path(one) for one in latencies if not isinstance(one, SpaceTable)])
+    )
+    tables = [one for one in latencies if isinstance(one, SpaceTable)]
+    devices = Counter(one.measured.configuration.device for one in tables) + Counter(dict.fromkeys(named, 1))
+    for one in tables:
+        c = one.measured.configuration
+        name = c.device if devices[c.device] == 1 else f"{c.device}:{c.runtime}"
+        if name in named:
+            raise ConfigError(f"several latencies of {name!r}; name them: latencies={{'NAME': table, ...}}")
+        named[name] = one
+    return named

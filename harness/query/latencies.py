@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from harness.estimates.doubtful import Doubtful
 from harness.models.exported import cache_folder
 from harness.prediction.cache import SpaceLatencies, keep_latencies, kept_latencies, latency_key
-from harness.prediction.provenance import Provenance, facts_of, provenance_of
-from harness.prediction.space_prediction import fit, graded_segments, load_measured, space_of
+from harness.prediction.provenance import Provenance, facts_of, measured_facts, provenance_of
+from harness.prediction.space_prediction import (
+    Measured,
+    SpaceTable,
+    fit,
+    graded_segments,
+    load_measured,
+    space_of,
+)
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import configuration_id, find_configuration, select_configurations
@@ -78,19 +86,14 @@ def stored_latency(
     cannot be written.
     """
     found = _known(store, configuration, latencies, log)
-    cost = Cost(
-        name=name,
-        unit="ms",
-        title=f"latency on {configuration.device}, {configuration.runtime}",
-        values=found.values,
-        low=found.low,
-        high=found.high,
-        coverage=latencies.coverage,
-        measured=found.measured,
-        supported=found.supported,
-        grades=found.grades,
-    )
-    return cost, provenance_of(configuration, found.about)
+    return _column(name, configuration, found, latencies.coverage)
+
+
+def predicted_latency(table: SpaceTable, name: str) -> tuple[Cost, Provenance]:
+    """Return the latencies of a table of predictions, with 95 % intervals; what conditions they were measured in is not known."""
+    facts = measured_facts(table.measured, table.doubtful)
+    found = _everywhere(table.measured, table.ladder, SHOWN_COVERAGE, facts)
+    return _column(name, table.measured.configuration, found, SHOWN_COVERAGE)
 
 
 def latency_folder() -> Path:
@@ -135,23 +138,37 @@ def computed_latencies(
     Raises: ConfigError when no network is measured.
     """
     measured = load_measured(store, configuration, coverage=latencies.coverage, doubtful=latencies.doubtful)
-    count = len(measured.config)
-    values, low, high = (np.full(count, np.nan) for _ in range(3))
-    supported = np.ones(count, dtype=np.bool_)
     ladder: Ladder | None = None
     apart_segments = Doubtful()
     if not latencies.measured_only and len(measured.indices) >= FEWEST:
         segments, apart_segments = graded_segments(store, configuration, doubtful=latencies.doubtful)
         ladder = fit(measured, segments=segments)
-        prediction = ladder.predict(np.arange(count), coverage=latencies.coverage)
+    facts = facts_of(store, configuration, measured, apart_segments)
+    return _everywhere(measured, ladder, latencies.coverage, facts)
+
+
+def _everywhere(
+    measured: Measured, ladder: Ladder | None, coverage: float, facts: Mapping[str, Any]
+) -> SpaceLatencies:
+    """Return the latency of every network, measured where it is, else the ladder's, NaN without one."""
+    count = len(measured.config)
+    values, low, high = (np.full(count, np.nan) for _ in range(3))
+    supported = np.ones(count, dtype=np.bool_)
+    if ladder is not None:
+        prediction = ladder.predict(np.arange(count), coverage=coverage)
         supported = prediction.supported.copy()
-        values, low, high = measured.milliseconds(prediction, latencies.coverage)
+        values, low, high = measured.milliseconds(prediction, coverage)
     is_measured = np.zeros(count, dtype=np.bool_)
     grades = np.full(count, NOT_MEASURED, dtype="<U1")
     for index, row in zip(measured.indices.tolist(), measured.rows, strict=True):
         is_measured[index], grades[index], values[index] = True, row.grade, row.latency_ms
         low[index], high[index] = row.interval_ms or (np.nan, np.nan)
     supported |= is_measured
+    fitted = {
+        "predicted": 0 if ladder is None else count - len(measured.rows),
+        "predictor": None if ladder is None else ladder.chosen,
+        "error": None if ladder is None else ladder.errors.mape,
+    }
     return SpaceLatencies(
         values=values,
         low=low,
@@ -159,10 +176,23 @@ def computed_latencies(
         measured=is_measured,
         supported=supported,
         grades=grades,
-        about=facts_of(store, configuration, measured, apart_segments)
-        | {
-            "predicted": 0 if ladder is None else count - len(measured.rows),
-            "predictor": None if ladder is None else ladder.chosen,
-            "error": None if ladder is None else ladder.errors.mape,
-        },
+        about={**facts, **fitted},
     )
+
+
+def _column(
+    name: str, configuration: Configuration, found: SpaceLatencies, coverage: float
+) -> tuple[Cost, Provenance]:
+    cost = Cost(
+        name=name,
+        unit="ms",
+        title=f"latency on {configuration.device}, {configuration.runtime}",
+        values=found.values,
+        low=found.low,
+        high=found.high,
+        coverage=coverage,
+        measured=found.measured,
+        supported=found.supported,
+        grades=found.grades,
+    )
+    return cost, provenance_of(configuration, found.about)

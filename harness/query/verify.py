@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -13,10 +13,10 @@ from harness.campaign import Observer, Outcome
 from harness.devices import Device, load_devices, select_device
 from harness.measurement.campaigns import measure_finalists
 from harness.models.exported import ExportedModels
+from harness.query.answer import SearchAnswer
 from harness.query.join import SearchTable
 from harness.records import Configuration
 from harness.store import Store
-from search.answers import Answer
 from space import Architecture
 from space.errors import ConfigError
 
@@ -32,18 +32,15 @@ class ExportObserver(Observer, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Verified:
-    """The answer after measuring: `verified` are the networks measured, by index; `outcomes` those of the campaigns."""
+    """The answer after measuring, which holds what was measured; `outcomes` are those of the campaigns."""
 
-    found: SearchTable
-    answer: Answer
-    verified: frozenset[int]
+    answer: SearchAnswer
     outcomes: tuple[Outcome, ...]
 
 
 def verify_finalists(
-    found: SearchTable,
-    build: Callable[[], SearchTable],
-    solve: Callable[[SearchTable], Answer],
+    answer: SearchAnswer,
+    search_again: Callable[[], SearchAnswer],
     store: Store,
     devices: Mapping[str, Device],
     observer: ExportObserver,
@@ -51,33 +48,32 @@ def verify_finalists(
     count: int,
     log: Callable[[str], None],
 ) -> Verified:
-    """Measure the `count` most accurate networks at level final on every device of the search, and solve again.
+    """Measure the `count` most accurate networks at level final on every device of the search, and search again.
 
     A network measured may turn out to be beyond a limit, or the predictor, now knowing more, may bring up others: so this is
     repeated until the `count` best ones are all measured, five times at most; one that came out with grade D is not tried again.
-    `found` is the search's table, and `build` builds it again from the store; `devices`: see `searched_devices`.
+    `search_again` joins what is stored by then; `devices`: see `searched_devices`.
     """
-    configurations = searched_configurations(found)
-    answer, verified = solve(found), frozenset[int]()
+    configurations = searched_configurations(answer.table)
+    config = answer.table.table.config
+    verified = frozenset[int]()
     outcomes: tuple[Outcome, ...] = ()
     tried = frozenset[int]()  # measured, well or not: what grade D leaves out is not measured for ever
     for _ in range(MAX_ROUNDS):
-        finalists = [i for i in answer.ranked[:count].tolist() if i not in tried]
+        finalists = [i for i in answer.answer.ranked[:count].tolist() if i not in tried]
         if not finalists:
             break
         log(f"measuring {len(finalists)} finalists on {', '.join(configurations)}")
-        networks = [Architecture.from_index(index, found.table.config) for index in finalists]
-        source = ExportedModels(networks, progress=observer.export, config=found.table.config)
+        networks = [Architecture.from_index(index, config) for index in finalists]
+        source = ExportedModels(networks, progress=observer.export, config=config)
         outcomes += tuple(measure_finalists(configurations.values(), devices, source, store, observer))
-        before = found
-        found = build()
-        answer = solve(found)
+        before, answer = answer, search_again()
         tried |= frozenset(finalists)
-        verified |= measured_everywhere(found, configurations, finalists)
-        _report(before, found, answer, finalists, verified, log)
+        verified |= measured_everywhere(answer.table, configurations, finalists)
+        _report(before.table, answer, finalists, verified, log)
         if any(outcome.exit_status for outcome in outcomes):
             break
-    return Verified(found=found, answer=answer, verified=verified, outcomes=outcomes)
+    return Verified(answer=replace(answer, verified=verified), outcomes=outcomes)
 
 
 def searched_configurations(found: SearchTable) -> dict[str, Configuration]:
@@ -115,14 +111,14 @@ def measured_everywhere(
 
 def _report(
     before: SearchTable,
-    after: SearchTable,
-    answer: Answer,
+    answer: SearchAnswer,
     finalists: list[int],
     verified: frozenset[int],
     log: Callable[[str], None],
 ) -> None:
     """Log of each finalist its latencies before, those measured, and whether it is within the limits."""
-    within = set(answer.ranked.tolist())
+    after = answer.table
+    within = set(answer.answer.ranked.tolist())
     for index in finalists:
         if index not in verified:
             network = Architecture.from_index(index, after.table.config)

@@ -1,17 +1,19 @@
-"""A search's answer: of every network, or of those that a method evaluates; and search methods compared."""
+"""Search a table: of every network, or of those that a method evaluates; and compare search methods."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from harness.query.answer import SearchAnswer
+from harness.query.join import SearchTable
 from search.answers import Answer, Shortfall, answer, nearest
 from search.comparing import Comparison, ProxyOf, compare, problem_of
-from search.constraints import Constraint, allowed, amount_text
-from search.methods.contract import Proxy, Trace
+from search.constraints import Constraint, allowed, amount_text, check_contradictions, parse_constraint
+from search.methods.contract import Proxy
 from search.methods.table import parse_method, run
 from search.proxies import Batch, load_batch, proxy
 from search.table import Cost, Table
@@ -26,51 +28,50 @@ OnScore = Callable[[str, int, int], None]
 OnProgress = Callable[[str, int, int], None]  # told of a method, the seed, and the evaluations made in all
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchOptions:
-    """How to search: a method's text, its evaluations and seed, and what a proxy in the text chooses from and scores on."""
-
-    method: str = EXHAUSTIVE
-    budget: int = 100
-    seed: int = 0
-    pool: int = 100
-    batch: Batch | None = None
-
-
-def solve(
-    table: Table,
-    constraints: Sequence[Constraint],
-    options: SearchOptions,
+def search(
+    table: SearchTable,
+    limits: Sequence[str | Constraint] = (),
     *,
+    method: str = EXHAUSTIVE,
+    budget: int = 100,
+    seed: int = 0,
     confident: bool = False,
+    proxy_pool: int = 100,
+    proxy_batch: Path | None = None,
     log: Callable[[str], None] = lambda text: None,
-) -> tuple[Answer, Trace | None]:
-    """Return the answer, of all networks or of those that a method evaluated, and the method's trace.
+) -> SearchAnswer:
+    """Return the networks within the limits, most accurate first: of all networks, or of those that a method evaluates.
 
-    Raises: ConfigError when no network meets the constraints, with the nearest one and what it would take.
+    limits: such as "pixel<8ms" or "params<=3M", on the table's costs; `confident`: the far end of a latency's interval must
+    meet them. method: exhaustive, or one of `harness search compare` that evaluates `budget` accuracies, from a `seed`; one
+    with a zero-cost proxy chooses from `proxy_pool` random networks by the images of a file, `proxy_batch`, or of digits.
+    Raises: ConfigError when no network meets the limits, with the nearest one and what it would take.
+
+    >>> from harness.query.join import join
+    >>> table = join("synthetic")
+    >>> answer = search(table, ["params<=3M"])
+    >>> answer[0]["params"] <= 3e6, len(answer)
+    (True, 56565)
     """
-    found = answer(table, constraints, confident=confident)
+    constraints = [parse_constraint(one) if isinstance(one, str) else one for one in limits]
+    check_contradictions(constraints)
+    _, proxy_name = parse_method(method) if method != EXHAUSTIVE else ("", "")
+    columns = table.table
+    batch = batch_for([method], proxy_batch, columns.config)
+    found = answer(columns, constraints, confident=confident)
     if not len(found.ranked):
-        raise ConfigError(none_found(table, found))
-    if options.method == EXHAUSTIVE:
-        return found, None
-    _, proxy_name = parse_method(options.method)
-    problem = problem_of(
-        table,
-        constraints,
-        budget=options.budget,
-        seed=options.seed,
-        confident=confident,
-        pool=options.pool,
-    )
-    if options.batch is not None:
-        count = min(options.pool, int(problem.allowed.sum()))
-        log(f"{proxy_name}: scoring {count} untrained networks on {options.batch.origin}")
-        make = proxies_on(table.config, options.batch, lambda name, seed, count: None)
-        problem = replace(problem, warm_up=make(proxy_name, options.seed))
-    trace = run(options.method, problem, lambda indices: table.accuracy.values[indices])
+        raise ConfigError(none_found(columns, found))
+    if method == EXHAUSTIVE:
+        return SearchAnswer(table=table, answer=found)
+    problem = problem_of(columns, constraints, budget=budget, seed=seed, confident=confident, pool=proxy_pool)
+    if batch is not None:
+        count = min(proxy_pool, int(problem.allowed.sum()))
+        log(f"{proxy_name}: scoring {count} untrained networks on {batch.origin}")
+        make = proxies_on(columns.config, batch, lambda name, seed, count: None)
+        problem = replace(problem, warm_up=make(proxy_name, seed))
+    trace = run(method, problem, lambda indices: columns.accuracy.values[indices])
     seen = found.ranked[np.isin(found.ranked, trace.indices)]
-    return replace(found, ranked=seen), trace
+    return SearchAnswer(table=table, answer=replace(found, ranked=seen), trace=trace)
 
 
 def compare_methods(
@@ -78,13 +79,15 @@ def compare_methods(
     constraints: Sequence[Constraint],
     methods: Sequence[str],
     seeds: Sequence[int],
-    options: SearchOptions,
     *,
+    budget: int,
     confident: bool = False,
+    pool: int = 100,
+    batch: Batch | None = None,
     on_progress: OnProgress = lambda method, seed, count: None,
     on_score: OnScore = lambda proxy, seed, count: None,
 ) -> Comparison:
-    """Compare methods within the constraints, with the options' budget, pool and batch.
+    """Compare methods within the constraints, a search for each seed, with regret against the exhaustive answer.
 
     Raises: ConfigError when no network meets the constraints, with the nearest one and what it would take.
     """
@@ -94,10 +97,10 @@ def compare_methods(
         constraints,
         methods,
         seeds,
-        options.budget,
+        budget,
         confident=confident,
-        pool=options.pool,
-        proxy_of=None if options.batch is None else proxies_on(table.config, options.batch, on_score),
+        pool=pool,
+        proxy_of=None if batch is None else proxies_on(table.config, batch, on_score),
         on_progress=on_progress,
     )
 

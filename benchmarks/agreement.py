@@ -23,8 +23,8 @@ from machine import describe_machine
 from scipy.stats import spearmanr
 
 from harness.campaign import Options
-from harness.commands.prediction import SpaceTable, predict_space
 from harness.levels import QUICK
+from harness.prediction.space_prediction import SpaceTable, predict_space
 from harness.records import Configuration, ReferenceLatency
 from harness.store import Store
 from search.latency.intervals import COVERAGE

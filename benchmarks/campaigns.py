@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import cast
 
 from harness.campaign import Options, Outcome, run_campaign
-from harness.commands.sources import ExportedModels, select_models
 from harness.devices import Device, Format, LocalDevice
+from harness.models.exported import ExportedModels
+from harness.models.names import select_models
 from harness.store import Store
 from harness.uses import Use
 from space.errors import HarnessError

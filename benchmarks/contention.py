@@ -31,13 +31,14 @@ from machine import describe_machine
 from surroundings import ANOTHER, NOBODY, SPIN, STREAM, agent_python, programs
 
 from harness.campaign import Options, run_campaign
-from harness.commands.sources import ExportedModels, select_models
 from harness.devices import RUNTIMES, LocalDevice
 from harness.estimates.comparison import compare
 from harness.estimates.estimate import Estimate, estimate, scatter_of
 from harness.estimates.latency import Latency, latencies
 from harness.levels import LEVELS
 from harness.measuring import Cancelled
+from harness.models.exported import ExportedModels
+from harness.models.names import select_models
 from harness.records import Configuration, SessionRecord
 from harness.store import Store
 from harness.uses import Use

@@ -415,7 +415,8 @@ def check_measuring_cuda(chosen: argparse.Namespace) -> Found:
 def provider_outputs(providers: Sequence[str]) -> dict[str, list[list[float]]]:
     """Return the first output values of some networks under each provider, each on the agent's fixed input."""
     from device_agents.runtimes import onnxruntime_cpu
-    from harness.commands.sources import ExportedModels, select_models
+    from harness.models.exported import ExportedModels
+    from harness.models.names import select_models
 
     models = ExportedModels(select_models(["sample:4@11"]), progress=lambda *_: None).models("onnx")
     outputs: dict[str, list[list[float]]] = {provider: [] for provider in providers}

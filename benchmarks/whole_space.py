@@ -32,8 +32,8 @@ from campaigns import run
 from machine import describe_machine
 
 from harness.campaign import Options
-from harness.commands.prediction import Measured, SpaceTable, load_measured, predict_space
 from harness.levels import QUICK
+from harness.prediction.space_prediction import Measured, SpaceTable, load_measured, predict_space
 from harness.store import Store
 from search.latency.judging import Errors, judge, repeatability
 from search.latency.ladder import fit_ladder

@@ -25,8 +25,8 @@ from sshd import Sshd, start_sshd
 
 from exporters import FORMATS, Format, FragmentLibrary, link
 from harness.campaign import Options
-from harness.commands.sources import cache_folder
 from harness.levels import Level, Plan
+from harness.models.exported import cache_folder
 from harness.store import Store
 from space import Architecture
 from space.sampling import select_models

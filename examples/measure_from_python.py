@@ -14,11 +14,11 @@ import threading
 from pathlib import Path
 
 from harness.campaign import Options, run_campaign
-from harness.commands.sources import ExportedModels
 from harness.devices import LocalDevice
 from harness.estimates.estimate import session_ratios
 from harness.estimates.latency import latencies
 from harness.levels import QUICK
+from harness.models.exported import ExportedModels
 from harness.store import Store
 from harness.uses import Use
 from space import Architecture

@@ -1,3 +1,3 @@
 """Measure networks on devices: transports, campaigns, records, store and statistics."""
 
-__version__ = "0.1.0"
+from harness.version import __version__ as __version__

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from device_agents.archive import build_archive
-from harness import __version__
+from harness.assembly import Assembly
 from harness.devices import Device, LocalDevice
 from harness.errors import AgentError, DeviceError, LinkError
 from harness.frames import FrameStream
-from harness.models import Assembly
 from harness.transports.contract import Channel, Transport
+from harness.version import __version__
 
 PROTOCOL = 3
 START_TIMEOUT_S = 60.0

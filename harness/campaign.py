@@ -101,6 +101,13 @@ class Outcome:
     elapsed_s: float = 0.0
     error: HarnessError | None = None
 
+    @property
+    def exit_status(self) -> int:
+        """Return the command's exit status: the error's, 3 where only some networks failed, else 0."""
+        if self.error is not None:
+            return self.error.exit_status
+        return 3 if self.failures else 0
+
 
 def run_campaign(
     device: Device,

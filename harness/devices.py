@@ -135,16 +135,23 @@ def parse_runtime(text: str) -> tuple[str, str]:
     return runtime, provider
 
 
-def load_devices(path: Path | None) -> dict[str, Device]:
+def short_provider(provider: str) -> str:
+    """Return a provider's name as people type it: `cuda` for `CUDAExecutionProvider`."""
+    return provider.lower().removesuffix("executionprovider")
+
+
+def load_devices(path: str | Path | None = None) -> dict[str, Device]:
     """Read devices.toml into devices by name; `local` is always there.
 
     With `path` None, `devices.toml` of the working folder is read if it exists.
     Raises: ConfigError naming file, line, key, value and remedy.
+
+    >>> load_devices()["local"].name
+    'local'
     """
-    if path is None:
-        path = Path(DEFAULT_FILE)
-        if not path.exists():
-            return {LOCAL: LocalDevice(name=LOCAL)}
+    if path is None and not Path(DEFAULT_FILE).exists():
+        return {LOCAL: LocalDevice(name=LOCAL)}
+    path = Path(path or DEFAULT_FILE)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)

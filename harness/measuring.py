@@ -15,7 +15,7 @@ from harness.gates import Gate
 from harness.levels import Plan
 from harness.link import Link
 from harness.measurement.core_gate import CoreGate, CoreRequest, QuietCores
-from harness.models import Model
+from harness.measurement.model import Model
 from harness.records import Failure, SessionRecord
 from harness.sessions import Refused, SessionBuilder
 from harness.throttling import marked_slices

@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.assembly import Assembly
 from harness.devices import Device
 from harness.errors import LinkError
 from harness.link import Link
-from harness.models import Assembly
 from harness.selection import allowed_cores, choose_runtimes
 from harness.transports import open_transport
 from harness.transports.contract import Transport

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.agent import default_python
-from harness.devices import RUNTIMES, Device, Format, parse_runtime
+from harness.devices import RUNTIMES, Device, Format, parse_runtime, short_provider
 from space.errors import ConfigError, did_you_mean
 
 _INSTALL = {"onnxruntime": "onnxruntime", "tflite": "ai-edge-litert"}
@@ -89,11 +89,6 @@ def version_name(runtime: Mapping[str, Any]) -> str:
     """Return a runtime's version, after the package's name where that differs: several packages hold a TFLite."""
     name, package, version = (str(runtime.get(key, "")) for key in ("name", "package", "version"))
     return version if package == name else f"{package} {version}"
-
-
-def short_provider(provider: str) -> str:
-    """Return a provider's name as people type it: `cuda` for `CUDAExecutionProvider`."""
-    return provider.lower().removesuffix("executionprovider")
 
 
 def _threads_in_file(device: Device, named: Sequence[int], cores_of_command_line: Sequence[int]) -> int:

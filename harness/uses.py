@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from harness.conditions import clock_tier, hardware_name
 from harness.devices import Device, Format
-from harness.models import Model
+from harness.measurement.model import Model
 from harness.records import Configuration, SessionRecord
 from harness.selection import RuntimeUse, version_name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from functools import cache
@@ -10,15 +11,23 @@ from pathlib import Path
 import pytest
 from import_graph import ROOMS, ROOT, cycles, floors, graph_of, imported_names, modules, package_of
 
-# What each room may import of ours.
+# Below the commands, from the top.
+ROOMS_OF_HARNESS = ("harness.output", "harness.query", "harness.prediction", "harness.models")
+# What each room may import of ours: rooms, which do not include the rooms inside them, and single modules.
 DOORS: dict[str, tuple[str, ...]] = {
-    "harness.commands": ROOMS,
+    "harness.commands": (*ROOMS, *ROOMS_OF_HARNESS),
+    "harness.output": ("space", "exporters", "search", *ROOMS_OF_HARNESS[1:], "harness"),
+    "harness.query": ("space", "search", "harness.prediction", "harness.models", "harness"),
+    "harness.prediction": ("space", "search", "harness.models", "harness"),
+    "harness.models": ("space", "exporters", "harness"),
     "space": (),
     "exporters": ("space",),
     "device_agents": (),
     "harness": ("device_agents.archive", "space.errors", "space.indexing"),
     "search": ("space",),
 }
+# The public names, from any room; no room imports them.
+FRONT_DOOR = "harness"
 # The agent is built of the standard library and one runtime, imported by the module of that runtime alone.
 AGENT_RUNTIMES = {
     "loaded": {"numpy"},
@@ -60,11 +69,17 @@ def is_within(name: str, packages: tuple[str, ...]) -> bool:
     return any(name == package or name.startswith(package + ".") for package in packages)
 
 
+def room_of(name: str) -> str:
+    """Return the innermost room that a module or a name in it is in."""
+    return max((room for room in DOORS if is_within(name, (room,))), key=len)
+
+
 def forbidden_imports(module: str) -> list[str]:
     """Return what a module imports of ours through no door."""
-    own = "harness.commands" if is_within(module, ("harness.commands",)) else module.split(".")[0]
+    own = "harness.commands" if module == FRONT_DOOR else room_of(module)
     ours = [name for name in imports(module) if is_within(name, ROOMS)]
-    return sorted(name for name in ours if not is_within(name, (own, *DOORS[own])))
+    modules = tuple(door for door in DOORS[own] if door not in DOORS)
+    return sorted(n for n in ours if room_of(n) not in (own, *DOORS[own]) and not is_within(n, modules))
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -75,6 +90,21 @@ def test_each_module_imports_only_through_the_doors(module: str) -> None:
 def test_only_the_commands_import_the_commands() -> None:
     outside = [name for name in MODULES if not is_within(name, ("harness.commands",))]
     assert [name for name in outside if any(is_within(i, ("harness.commands",)) for i in imports(name))] == []
+
+
+def test_only_the_commands_know_typer() -> None:
+    users = [name for name in MODULES if "typer" in {i.split(".")[0] for i in imports(name)}]
+    assert [name for name in users if not is_within(name, ("harness.commands",))] == []
+
+
+def test_below_the_commands_only_the_output_prints() -> None:
+    def prints(module: str) -> bool:
+        tree = ast.parse(MODULES[module].read_text("utf-8"))
+        calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        return any(isinstance(call, ast.Name) and call.id == "print" for call in calls)
+
+    rooms = ("harness.commands", "harness.output")
+    assert [name for name in MODULES if not is_within(name, rooms) and prints(name)] == []
 
 
 def test_every_package_is_in_the_table() -> None:
@@ -96,11 +126,11 @@ def test_the_harness_never_imports_a_runtime_or_a_converter(module: str) -> None
 
 
 def test_the_rooms_form_no_cycle() -> None:
-    def room_of(name: str) -> str:
-        return "harness.commands" if is_within(name, ("harness.commands",)) else name.split(".")[0]
-
+    inside = [
+        module for module in MODULES if module != FRONT_DOOR
+    ]  # nothing imports that: it is in no cycle of modules
     edges: dict[str, set[str]] = {}
-    for module in MODULES:
+    for module in inside:
         targets = {room_of(name) for name in imports(module) if is_within(name, ROOMS)}
         edges.setdefault(room_of(module), set()).update(targets - {room_of(module)})
     done: set[str] = set()
@@ -152,6 +182,11 @@ def test_a_door_that_is_closed_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         "space.planted": "import harness.estimates.estimate",
         "exporters.planted": "def f():\n    from device_agents import frames",
         "harness.planted": "from space import Architecture",
+        "harness.store.planted": "from harness.models.names import select_models",
+        "harness.models.planted": "from harness.commands.options import JsonFlag",
+        "harness.models.second": "import search.table",
+        "harness.models.third": "from harness.prediction.rows import space_rows",
+        "harness.prediction.planted": "from exporters import Weights",
         "harness.second": "from device_agents.worker import main",
         "search.planted": "from harness import transports",
         "search.second": "import harness.records",
@@ -160,6 +195,7 @@ def test_a_door_that_is_closed_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     allowed = {
         "search.third": "from space.errors import ConfigError\nfrom search.methods import contract",
         "harness.third": "from device_agents.archive import build_archive\nfrom space import errors",
+        "harness.models.fourth": "from harness.measurement.model import Model\nfrom exporters import Weights",
         "exporters.third": "from space import Architecture\nfrom . import recipe\nfrom .recipe import link",
         "harness.commands.third": "import space, search, exporters\nfrom harness import store",
     }

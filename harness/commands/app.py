@@ -12,7 +12,6 @@ from typing import Annotated
 
 import typer
 
-from harness import __version__
 from harness.commands.audit import audit
 from harness.commands.compare import compare
 from harness.commands.dataset import dataset
@@ -23,11 +22,12 @@ from harness.commands.export import export
 from harness.commands.measure import measure
 from harness.commands.predict import predict
 from harness.commands.profile import profile
-from harness.commands.report.command import report
+from harness.commands.report_page import report
 from harness.commands.results import results
 from harness.commands.search import search
 from harness.commands.study import study
 from harness.commands.train import train
+from harness.version import __version__
 from space.errors import HarnessError
 
 app = typer.Typer(

@@ -13,7 +13,6 @@ from harness.commands.options import (
     TakeDoubtful,
     ThreadCount,
 )
-from space.errors import ConfigError
 
 
 def audit(
@@ -31,44 +30,22 @@ def audit(
     """
     from dataclasses import asdict
 
-    from harness.commands.prediction import check_enough, doubt_text, graded_segments, load_measured
-    from harness.commands.stored import measure_command, one_configuration, open_store
-    from harness.commands.tables import describe, print_json
-    from search.latency.audit import audit as audit_sums
+    from harness.commands.options import open_store
+    from harness.output.tables import print_json
+    from harness.prediction.audit import audit_configuration
+    from harness.prediction.space_prediction import doubt_text
+    from harness.store.configurations import describe, one_configuration
     from search.latency.audit import render
-    from space.segments import all_segments
 
-    store = open_store(store_url)
-    try:
+    with open_store(store_url) as store:
         configuration = one_configuration(
             store, device=device, runtime=runtime, threads=threads, identifier=identifier
         )
-        measured = load_measured(store, configuration, doubtful=doubtful)
-        check_enough(measured)
-        segments, apart = graded_segments(store, configuration, doubtful=doubtful)
-    finally:
-        store.close()
-    wanted = [str(segment) for segment in all_segments(measured.config)]
-    missing = [text for text in wanted if text not in segments]
-    told = measured.doubtful + apart
-    if told:
-        typer.echo(f"note: {doubt_text(told, configuration)}", err=True)
-    if missing:
-        well = " well enough" if apart else ""
-        raise ConfigError(
-            f"device {configuration.device!r}: {len(missing)} of {len(wanted)} segments are not measured{well} "
-            f"(e.g. {missing[0]}); measure them: {measure_command(configuration)} --models segments --level quick"
-        )
-    ceiling = measured.ceiling()
-    found = audit_sums(
-        segments,
-        measured.indices,
-        measured.ratios,
-        config=measured.config,
-        ceiling=None if ceiling is None else ceiling.mape,
-    )
+        found, apart = audit_configuration(store, configuration, doubtful=doubtful)
+    if apart:
+        typer.echo(f"note: {doubt_text(apart, configuration)}", err=True)
     if json_output:
-        print_json(asdict(found) | {"doubtful": told.to_json()})
+        print_json(asdict(found) | {"doubtful": apart.to_json()})
         return
     typer.echo(describe(configuration))
     typer.echo(render(found))

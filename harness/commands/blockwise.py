@@ -15,12 +15,13 @@ from harness.commands.blockwise_folder import check_output, write_answer
 from harness.commands.blockwise_options import METHOD, Blockwise
 from harness.commands.blockwise_setting import load_whole_library, prepare
 from harness.commands.blockwise_work import Setting
-from harness.commands.selection import Selection, Typed, select
+from harness.commands.query_options import QueryOptions
 from space.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from harness.commands.blockwise_answer import Answer
     from harness.commands.blockwise_round import Searched
+    from harness.query.query import Query
     from search.blockwise.iterating import Iterated
     from search.blockwise.library import BlockLibrary
 
@@ -38,23 +39,25 @@ class Request:
     json_output: bool
 
 
-def find_blockwise(typed: Typed, own: Blockwise, request: Request, say: Callable[[str], None]) -> None:
+def find_blockwise(
+    options: QueryOptions, own: Blockwise, request: Request, say: Callable[[str], None]
+) -> None:
     """Search a library, show the answer and write its folder; exit with 1 when no finished network is within the limits.
 
     Raises: ConfigError, before anything is trained, for whatever is missing or does not fit.
     """
     from harness.commands.blockwise_answer import answer_document
     from harness.commands.blockwise_text import print_blockwise
-    from harness.commands.tables import print_json
+    from harness.output.tables import print_json
 
     folder = _check(own, request)
-    selection = select(typed, request.show)
+    query = options.query(request.show)
     library = load_whole_library(folder)
-    setting = prepare(selection, library, own, folder, request.seed, request.store_url, say)
+    setting = prepare(query, library, own, folder, request.seed, request.store_url, say)
     iterated, searched = search_rounds(library, setting, own)
     with tempfile.TemporaryDirectory(prefix="harness-blockwise-") as scratch:
         work = Path(scratch)
-        answer, status = settle(iterated, searched, setting, selection, request, folder, work)
+        answer, status = settle(iterated, searched, setting, query, request, folder, work)
         document = answer_document(answer)
         if request.output is not None:
             document = write_answer(request.output, answer, document, work / "fragments")
@@ -92,7 +95,7 @@ def settle(
     iterated: Iterated | None,
     searched: Searched,
     setting: Setting,
-    selection: Selection,
+    query: Query,
     request: Request,
     folder: Path,
     work: Path,
@@ -100,24 +103,27 @@ def settle(
     """Return the answer, measured where that was asked for, and the exit status of measuring."""
     from harness.commands.blockwise_answer import Answer
     from harness.commands.blockwise_verify import verify_students
+    from harness.commands.options import open_store
+    from harness.output.campaigns import print_outcome
+    from harness.output.progress import ProgressView
 
     student, measured, within, status = searched.found.best, None, True, 0
     if request.verify is not None:
-        verdict = verify_students(
-            searched.found.students[: request.verify],
-            setting,
-            selection,
-            work,
-            devices_file=request.devices_file,
-            store_url=request.store_url,
-            quiet=request.json_output and not sys.stderr.isatty(),
-        )
-        student, measured, within, status = (
-            verdict.student,
-            verdict.measured,
-            verdict.within,
-            verdict.status,
-        )
+        quiet = request.json_output and not sys.stderr.isatty()
+        with open_store(request.store_url) as store, ProgressView(quiet=quiet) as view:
+            verdict = verify_students(
+                searched.found.students[: request.verify],
+                setting,
+                query,
+                work,
+                store,
+                view,
+                devices_file=request.devices_file,
+            )
+        for outcome in verdict.outcomes:
+            print_outcome(outcome)
+        student, measured, within = verdict.student, verdict.measured, verdict.within
+        status = max(outcome.exit_status for outcome in verdict.outcomes)
     answer = Answer(
         setting=setting,
         searched=searched,

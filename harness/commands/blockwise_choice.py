@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.commands.blockwise_work import Setting
-    from harness.commands.selection import Selection
+    from harness.query.query import Query
     from search.blockwise.finalists import Finalists
     from search.blockwise.fitting import Fitted
     from search.blockwise.searching import Plan
@@ -76,9 +76,7 @@ def choose(fitted: Fitted, signatures: Signatures, setting: Setting) -> Choice:
     )
 
 
-def check_limits(
-    selection: Selection, config: SpaceConfig, costs: SpaceCosts | SummedCosts, plan: Plan
-) -> None:
+def check_limits(query: Query, config: SpaceConfig, costs: SpaceCosts | SummedCosts, plan: Plan) -> None:
     """Raise ConfigError when no network of the space is within the limits, whatever its accuracy."""
     from search.blockwise import by_programme
     from search.blockwise.searching import choose as choose_listed
@@ -86,9 +84,7 @@ def check_limits(
 
     if isinstance(costs, SummedCosts):
         nothing = np.zeros((config.stages, len(config.blocks)))
-        by_programme.choose(
-            config, nothing, costs.costs, selection.constraints, 1, confident=selection.confident
-        )
+        by_programme.choose(config, nothing, costs.costs, query.constraints, 1, confident=query.confident)
         return
     table = predicted_table(
         config,
@@ -98,7 +94,7 @@ def check_limits(
         origin=(),
         synthetic=False,
     )
-    choose_listed(table, selection.constraints, plan, confident=selection.confident)
+    choose_listed(table, query.constraints, plan, confident=query.confident)
 
 
 def predictions(fitted: Fitted, indices: NDArray[np.int64], config: SpaceConfig) -> NDArray[np.float64]:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.commands.joining import property_cost
-from harness.commands.latency_costs import Behind, LatencySource, find_configuration, stored_latency
-from harness.commands.latency_files import file_latency, latency_files
-from harness.commands.stored import (
-    configuration_id,
-    measure_command,
-    select_configurations,
-    short_description,
-)
+from harness.prediction.bench_files import file_latency, latency_files
+from harness.prediction.provenance import Provenance
+from harness.query.latencies import LatencySource, stored_latency
+from harness.query.properties import property_cost
 from harness.records import Configuration
 from harness.store import Store
-from space.errors import ConfigError
+from harness.store.configurations import find_configuration
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,8 +21,6 @@ if TYPE_CHECKING:
     from search.amounts import Priced
     from search.table import Cost
     from space import SpaceConfig
-
-_ID = re.compile("[0-9a-f]{4,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,7 +32,7 @@ class SpaceCosts:
     """
 
     costs: Mapping[str, Cost]
-    behind: Mapping[str, Behind]
+    behind: Mapping[str, Provenance]
     blocks: Mapping[str, NDArray[np.float64]]
     sources: Mapping[str, str]
 
@@ -68,7 +60,7 @@ def costs_of(
 
     files = latency_files(latencies.files)
     costs: dict[str, Cost] = {}
-    behind: dict[str, Behind] = {}
+    behind: dict[str, Provenance] = {}
     blocks, sources = {}, {}
     for name in dict.fromkeys(subjects):
         if name in PROPERTIES:
@@ -77,50 +69,14 @@ def costs_of(
         if name in files:
             costs[name], behind[name] = file_latency(files[name], name, config, doubtful=latencies.doubtful)
         else:
-            configuration = configuration_in(store, name, latencies, config)
-            costs[name], behind[name] = stored_latency(store, name, configuration, latencies)
+            configuration = find_configuration(
+                store, name, runtime=latencies.runtime, threads=latencies.threads, space=config.name
+            )
+            costs[name], behind[name] = stored_latency(store, name, configuration, latencies, say)
         blocks[LATENCY + name], sources[LATENCY + name] = block_latencies(
             store, behind[name].configuration, costs[name], config, doubtful=latencies.doubtful
         )
     return SpaceCosts(costs=costs, behind=behind, blocks=blocks, sources=sources)
-
-
-def configuration_in(
-    store: Store, subject: str, latencies: LatencySource, config: SpaceConfig
-) -> Configuration:
-    """Return the one configuration of a device, `pixel`, `pixel:tflite` or an id, with networks of a space.
-
-    Raises: ConfigError when it has none, or several, which are never merged.
-    """
-    device, _, runtime = subject.partition(":")
-    first = f"harness measure --device {device} --space {config.name} --models design:1"
-    known = {configuration.device for configuration in store.configurations()}
-    if device not in known and not runtime and _ID.fullmatch(device):
-        found = [find_configuration(store, subject, latencies)]
-        first = f"{measure_command(found[0])} --models design:1"
-    elif device not in known:
-        listed = f"stored: {', '.join(sorted(known))}" if known else "nothing is measured yet"
-        raise ConfigError(f"nothing is stored of device {device!r} ({listed}); measure it: {first}")
-    else:
-        wanted = runtime or latencies.runtime
-        found = select_configurations(
-            store, devices=[device], runtimes=[wanted] if wanted else [], threads=latencies.threads
-        )
-    fitting = [one for one in found if one.space == config.name]
-    if not fitting:
-        spaces = ", ".join(sorted({repr(one.space) for one in found})) or "no space as asked for"
-        raise ConfigError(
-            f"device {subject!r} has measurements of {spaces}, the library is of space {config.name!r}; measure networks of "
-            f"that: {first}"
-        )
-    if len(fitting) > 1:
-        listed = "".join(f"\n  {configuration_id(c)}   {c.device}, {short_description(c)}" for c in fitting)
-        raise ConfigError(
-            f"device {subject!r} has measurements of space {config.name!r} under {len(fitting)} configurations, which are never "
-            f"merged; name the runtime ('{device}:{fitting[0].runtime}', or --runtime), --threads, or an id in place of the "
-            f"device ('{configuration_id(fitting[0])}'):{listed}"
-        )
-    return fitting[0]
 
 
 def block_latencies(
@@ -138,7 +94,7 @@ def block_latencies(
     """
     import numpy as np
 
-    from harness.commands.prediction import graded_segments
+    from harness.prediction.space_prediction import graded_segments
     from search.programme import additive_part
     from space.indexing import block_indices
     from space.segments import Segment

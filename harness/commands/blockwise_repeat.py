@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import __version__
+from harness.version import __version__
 
 if TYPE_CHECKING:
     from harness.commands.blockwise_work import Setting

@@ -11,8 +11,8 @@ from harness.commands.blockwise_choice import check_limits
 from harness.commands.blockwise_costs import SpaceCosts, costs_of
 from harness.commands.blockwise_options import Blockwise
 from harness.commands.blockwise_work import Setting, known_accuracies
-from harness.commands.selection import Selection, check_intervals
 from harness.commands.summed_costs import SummedCosts, summed_costs
+from harness.query.query import Query, check_intervals
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ FINE_TUNE_RATE = (
 
 
 def prepare(
-    selection: Selection,
+    query: Query,
     library: BlockLibrary,
     own: Blockwise,
     folder: Path,
@@ -55,7 +55,7 @@ def prepare(
 
     Raises: ConfigError when something does not fit, or no network does.
     """
-    from harness.commands.stored import open_store
+    from harness.commands.options import open_store
     from search.blockwise.searching import Plan
     from search.training.guide import Guide
     from search.training.tasks import load_task
@@ -67,22 +67,22 @@ def prepare(
     costs: SpaceCosts | SummedCosts
     try:
         if is_enumerable(config):
-            costs = costs_of(store, config, selection.costs, selection.latencies, say)
+            costs = costs_of(store, config, query.costs, query.latencies, say)
         else:
-            costs = summed_costs(store, config, selection.costs, selection.latencies, say)
+            costs = summed_costs(store, config, query.costs, query.latencies, say)
     finally:
         store.close()
-    if selection.confident and isinstance(costs, SpaceCosts):
-        check_intervals(selection, costs.costs, costs.behind)
+    if query.confident and isinstance(costs, SpaceCosts):
+        check_intervals(query, costs.costs, costs.behind)
     plan = Plan(finalists=own.finalists, fine_tune=own.fine_tune, distance=own.distance)
-    check_limits(selection, config, costs, plan)
+    check_limits(query, config, costs, plan)
     known = None if own.trained is None else known_accuracies(own.trained, library)
     guide = Guide(library.teacher)
     return Setting(
         task=load_task(library.teacher.source, config),
         costs=costs,
-        constraints=selection.constraints,
-        confident=selection.confident,
+        constraints=query.constraints,
+        confident=query.confident,
         plan=plan,
         predictor=own.predictor or ("sum" if known is None else "linear"),
         columns=tuple(own.signature) if own.signature else None,

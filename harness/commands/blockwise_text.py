@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from harness.commands.blockwise_answer import costs_document
-from harness.commands.joining import doubt_note
-from harness.commands.tables import print_table
+from harness.output.tables import print_table
+from harness.query.join import doubt_note
 
 if TYPE_CHECKING:
     from harness.commands.blockwise_answer import Answer

@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.commands.blockwise_models import Finished, measure_finished
+from harness.campaign import Outcome
+from harness.devices import Device
+from harness.estimates.latency import Latency, latencies
+from harness.measurement.campaigns import measure_finalists
+from harness.models.trained import PURPOSE, Finished, FinishedModels
+from harness.query.verify import ExportObserver, searched_devices
+from harness.records import Configuration
+from harness.store import Store
 
 if TYPE_CHECKING:
     from harness.commands.blockwise_work import Setting
-    from harness.commands.selection import Selection
-    from harness.estimates.latency import Latency
+    from harness.query.query import Query
     from search.blockwise.candidates import Student
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Verdict:
-    """The best student that is within the limits as measured, or the best of all where none is; `status` is the campaigns'.
+    """The best student that is within the limits as measured, or the best of all where none is.
 
-    `measured` are latencies by device and network's text.
+    `measured` are latencies by device and network's text, `outcomes` those of the campaigns.
     """
 
     student: Student
     measured: dict[str, dict[str, Latency]]
     within: bool
-    status: int
+    outcomes: tuple[Outcome, ...]
 
 
 def verify_students(
     students: Sequence[Student],
     setting: Setting,
-    selection: Selection,
+    query: Query,
     work: Path,
+    store: Store,
+    observer: ExportObserver,
     *,
     devices_file: Path | None,
-    store_url: str,
-    quiet: bool,
 ) -> Verdict:
     """Measure students, best first, with their own weights on every device of the store that is searched, at level final.
 
@@ -55,34 +61,60 @@ def verify_students(
         for name, behind in setting.costs.behind.items()
         if behind.configuration is not None
     }
+    devices = searched_devices(configurations.values(), devices_file)
     names = {one.key: str(one.architecture) for one in finished}
     setting.say(f"measuring {len(finished)} finished networks on {', '.join(configurations)}")
-    rows, status = measure_finished(
+    rows, outcomes = measure_finished(
         finished,
         configurations,
-        devices_file=devices_file,
-        store_url=store_url,
+        devices,
+        store,
+        observer,
         cache_dir=work / "fragments",
-        coverage=selection.latencies.coverage,
-        quiet=quiet,
+        coverage=query.latencies.coverage,
     )
-    rows = {name: _trusted(name, by_key, selection, setting) for name, by_key in rows.items()}
+    rows = {name: _trusted(name, by_key, query, setting) for name, by_key in rows.items()}
     measured = {device: {names[key]: row for key, row in by_key.items()} for device, by_key in rows.items()}
     for student in students:
         _report(student, measured, setting)
     for student in students:
         if is_within(student, measured, setting):
-            return Verdict(student=student, measured=measured, within=True, status=status)
-    return Verdict(student=students[0], measured=measured, within=False, status=status)
+            return Verdict(student=student, measured=measured, within=True, outcomes=outcomes)
+    return Verdict(student=students[0], measured=measured, within=False, outcomes=outcomes)
 
 
-def _trusted(
-    name: str, rows: dict[str, Latency], selection: Selection, setting: Setting
-) -> dict[str, Latency]:
+def measure_finished(
+    finished: Sequence[Finished],
+    configurations: Mapping[str, Configuration],
+    devices: Mapping[str, Device],
+    store: Store,
+    observer: ExportObserver,
+    *,
+    cache_dir: Path,
+    coverage: float,
+) -> tuple[dict[str, dict[str, Latency]], tuple[Outcome, ...]]:
+    """Measure finished networks under each configuration; return latencies by device and key, and the campaigns' outcomes.
+
+    A network that could not be measured is absent.
+    """
+    source = FinishedModels(finished, finished[0].architecture.config, cache_dir, progress=observer.export)
+    outcomes = measure_finalists(configurations.values(), devices, source, store, observer)
+    keys = [one.key for one in finished]
+    found = {
+        name: {
+            row.graph_hash: row
+            for row in latencies(store, configuration, keys, purpose=PURPOSE, coverage=coverage)
+        }
+        for name, configuration in configurations.items()
+    }
+    return found, tuple(outcomes)
+
+
+def _trusted(name: str, rows: dict[str, Latency], query: Query, setting: Setting) -> dict[str, Latency]:
     """Return a device's rows without those of grade D, which are told, unless the user takes them in."""
     from harness.estimates.doubtful import set_apart
 
-    kept, apart = set_apart(list(rows.values()), take=selection.latencies.doubtful)
+    kept, apart = set_apart(list(rows.values()), take=query.latencies.doubtful)
     if apart:
         setting.say(f"{name}: {apart}")
     return {row.graph_hash: row for row in kept}

@@ -175,8 +175,8 @@ def known_accuracies(folder: Path, library: BlockLibrary) -> Known:
 
     Raises: ConfigError when it holds none, or trainings of another task than the library's.
     """
-    from harness.commands.trained_networks import stored_units
     from search.work.results import Results
+    from search.work.training_folder import stored_units
     from space import is_enumerable
     from space.accuracy_files import load_accuracies
     from space.errors import DatasetError
@@ -201,7 +201,7 @@ def known_accuracies(folder: Path, library: BlockLibrary) -> Known:
 
 def _run(units: Sequence[tuple[str, Unit]], epochs: int, title: str, setting: Setting) -> dict[str, str]:
     """Run units, each with its name, and return the digest of each result by the unit's key."""
-    from harness.commands.training_view import run_shown
+    from harness.output.training_progress import run_shown
 
     return run_shown(
         units, epochs, setting.results, setting.runner, quiet=False, title=title, line=setting.say

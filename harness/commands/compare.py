@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,13 +14,6 @@ from harness.commands.options import (
     StoreOption,
     ThreadCount,
 )
-from space.errors import ConfigError
-
-if TYPE_CHECKING:
-    from harness.estimates.comparison import Comparison
-    from harness.estimates.latency import Latency
-    from harness.records import Configuration
-    from space import Architecture, SpaceConfig
 
 
 def compare(
@@ -37,122 +30,20 @@ def compare(
 
     Two networks are ordered when the 95 % interval of their ratio leaves out 1.
     """
-    from harness.commands.prediction import space_of
-    from harness.commands.sources import in_spaces
-    from harness.commands.stored import fitting_configurations, measure_command, open_store
-    from harness.commands.tables import describe, print_json
-    from harness.estimates.comparison import compare as compare_estimates
-    from harness.estimates.latency import latencies
+    from harness.commands.options import open_store
+    from harness.output.latency_comparison import print_pair
+    from harness.output.tables import print_json
+    from harness.query.compare import compare as compare_networks
+    from harness.store.configurations import describe
 
-    pairs = in_spaces(lambda config: _two(first, second, config))
-    found: list[tuple[Latency, Latency, Comparison]] = []
-    lacking: list[tuple[Configuration, list[str]]] = []
-    store = open_store(store_url)
-    try:
-        fitting = fitting_configurations(
-            store, device=device, runtime=runtime, threads=threads, identifier=identifier
-        )
-        if all(configuration.space not in pairs for configuration in fitting):
-            _two(first, second, space_of(fitting[0]))  # says what is wrong
-        for configuration in fitting:
-            if configuration.space not in pairs:
-                continue
-            pair = pairs[configuration.space]
-            rows = {
-                row.graph_hash: row
-                for row in latencies(store, configuration, [one.graph_hash for one in pair])
-            }
-            if missing := [str(one) for one in pair if one.graph_hash not in rows]:
-                lacking.append((configuration, missing))
-                continue
-            a, b = (rows[one.graph_hash] for one in pair)
-            found.append(
-                (a, b, compare_estimates(a.estimate, b.estimate, [a.configuration, b.configuration]))
-            )
-    finally:
-        store.close()
-    if not found:
-        configuration, missing = lacking[0]
-        raise ConfigError(
-            f"device {configuration.device!r}: not measured under "
-            f"{'this configuration' if len(lacking) == 1 else 'one configuration with the other'}: {', '.join(missing)}; "
-            f"measure what is missing: {measure_command(configuration)} --models {','.join(missing)}"
+    with open_store(store_url) as store:
+        found = compare_networks(
+            store, first, second, device=device, runtime=runtime, threads=threads, configuration=identifier
         )
     if json_output:
-        print_json([_document(*each) for each in found])
+        print_json([pair.to_json() for pair in found])
     else:
-        for each in found:
-            _print(*each)
-    for configuration, missing in lacking:
+        for pair in found:
+            print_pair(pair)
+    for configuration, missing in found.not_measured.items():
         typer.echo(f"{describe(configuration)}: not measured: {', '.join(missing)}", err=True)
-
-
-def _two(first: str, second: str, config: SpaceConfig) -> tuple[Architecture, Architecture]:
-    """Return the two networks of a space. Raises: ConfigError when a text names none or several, or both the same."""
-    from harness.commands.sources import select_architectures
-
-    a, b = (select_architectures([text], config) for text in (first, second))
-    for text, named in ((first, a), (second, b)):
-        if len(named) != 1:
-            raise ConfigError(f"{text!r} names {len(named)} networks; compare takes one and one")
-    if a == b:
-        raise ConfigError(f"{first!r} and {second!r} are the same network, {a[0]}; name two")
-    return a[0], b[0]
-
-
-def _document(a: Latency, b: Latency, result: Comparison) -> dict[str, object]:
-    from harness.commands.stored import configuration_id
-
-    return {
-        "device": a.configuration.device,
-        "configuration": configuration_id(a.configuration),
-        "verdict": result.verdict,
-        "reason": result.reason,
-        "ratio": result.ratio,
-        "low": None if result.interval is None else result.interval[0],
-        "high": None if result.interval is None else result.interval[1],
-        "networks": [
-            {
-                "architecture": row.architecture,
-                "graph_hash": row.graph_hash,
-                "latency_ms": row.latency_ms,
-                "interval_ms": row.interval_ms,
-                "grade": row.grade,
-                "sessions": row.estimate.sessions,
-            }
-            for row in (a, b)
-        ],
-    }
-
-
-def _print(a: Latency, b: Latency, result: Comparison) -> None:
-    from harness.commands.stored import measure_command
-    from harness.commands.tables import describe, interval_text, print_table
-
-    cells = [
-        [
-            f"{letter}: {row.architecture}",
-            f"{row.latency_ms:.3f}",
-            interval_text(*(row.interval_ms or (None, None))),
-            row.grade,
-            str(row.estimate.sessions),
-        ]
-        for letter, row in (("A", a), ("B", b))
-    ]
-    columns = ["network", "latency ms", "95 % interval", "grade", "sessions"]
-    print_table(describe(a.configuration), columns, cells)
-    if result.verdict == "tie" or result.interval is None:
-        ends = (
-            ""
-            if result.interval is None
-            else f", {result.interval[0]:.4f} to {result.interval[1]:.4f} with 95 %"
-        )
-        typer.echo(f"tie: {result.reason}; A / B is {result.ratio:.4f}{ends}")
-        line = f"{measure_command(a.configuration)} --level final --models {a.architecture},{b.architecture}"
-        typer.echo(f"more sessions narrow the intervals: {line}", err=True)
-        return
-    low, high = sorted(abs(1 - end) for end in result.interval)
-    typer.echo(
-        f"A is {result.verdict} than B: A / B is {result.ratio:.4f}; it takes {low:.1%} to {high:.1%} "
-        f"{'less' if result.verdict == 'faster' else 'more'} time, with 95 %"
-    )

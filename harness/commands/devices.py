@@ -17,8 +17,8 @@ def devices(
     json_output: JsonFlag = False,
 ) -> None:
     """List the devices of devices.toml; the device 'local' is always there."""
-    from harness.commands.tables import print_json, print_table
     from harness.devices import SshDevice, devices_schema, load_devices
+    from harness.output.tables import print_json, print_table
 
     if schema:
         print_json(devices_schema())

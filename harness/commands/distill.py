@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -13,7 +12,6 @@ import typer
 from harness.commands.distil_recipes import Typed, choose_recipe, takes_recipe
 from harness.commands.library_signatures import signed
 from harness.commands.options import JsonFlag
-from harness.commands.teachers import load_teacher
 from harness.commands.workers import Workers, takes_workers
 from space.errors import ConfigError
 
@@ -21,15 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from search.blockwise.distil_recipe import DistilRecipe
-    from search.blockwise.library import BlockLibrary
-    from search.blockwise.signatures import Signatures
     from search.training.images import Task
     from search.training.trained import Trained
     from search.work.results import Results
     from search.work.unit import Unit
 
 RESULTS = "results"  # in the library's folder: units of work, done and under way
-SHOWN = 3  # blocks of a stage
 
 
 @takes_workers
@@ -65,11 +60,13 @@ def distill(
     All blocks of a stage learn at once, from features that the teacher computes once. 'harness search --method blockwise
     --library FOLDER' then puts networks together from them without training.
     """
-    from harness.commands.training_view import run_shown
+    from harness.output.distillation_text import library_document, print_library
+    from harness.output.training_progress import run_shown
     from search.blockwise.library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
     from search.training.tasks import load_task
     from search.training.trained_files import load_trained, save_trained, trained_digest
     from search.work.results import Results
+    from search.work.training_folder import load_teacher
 
     trained = load_teacher(teacher, network)
     recipe = choose_recipe(typed)
@@ -113,11 +110,11 @@ def distill(
     library = BlockLibrary(teacher=trained, stages=tuple(made)) if whole else load_library(output)
     signatures = signed(library, images, results.folder, workers.accelerator, say)
     if json_output:
-        from harness.commands.tables import print_json
+        from harness.output.tables import print_json
 
-        print_json(_document(library, images, signatures))
+        print_json(library_document(library, images, signatures))
     else:
-        _print(library, images, signatures)
+        print_library(library, images, signatures)
     missing = f"; stages {', '.join(map(str, library.missing))} are missing" if library.missing else ""
     say(f"{output}: a library of {config.stages - len(library.missing)} stages{missing}")
 
@@ -145,75 +142,3 @@ def stage_units(
         )
         for place in stages
     ]
-
-
-def _document(library: BlockLibrary, task: Task, signatures: Signatures) -> dict[str, object]:
-    """Return plain values; the keys of synthetic values hold the word."""
-    word = "synthetic_" if task.synthetic else ""
-    return {
-        "space": library.config.name,
-        "teacher": str(library.teacher.architecture),
-        "task": {"name": task.name, "source": task.source, "synthetic": task.synthetic},
-        "digest": library.digest,
-        "stages": [
-            None
-            if one is None
-            else {
-                "stage": one.stage,
-                "recipe": dataclasses.asdict(one.recipe),
-                "seconds": one.seconds,
-                "blocks": [
-                    {
-                        "block": str(block),
-                        **{
-                            f"{'' if name in ('params', 'macs') else word}{name}": float(
-                                values[one.stage, column]
-                            )
-                            for name, values in signatures.columns.items()
-                        },
-                    }
-                    for block, column in ((b, library.config.blocks.index(b)) for b in one.blocks)
-                ],
-            }
-            for one in library.stages
-        ],
-    }
-
-
-def _print(library: BlockLibrary, task: Task, signatures: Signatures) -> None:
-    import numpy as np
-
-    from harness.commands.tables import print_table
-
-    synthetic = " synthetic" if task.synthetic else ""
-    config, rows = library.config, []
-    change = signatures.column("loss_change")
-    for one in library.stages:
-        if one is None:
-            continue
-        columns = np.array([config.blocks.index(block) for block in one.blocks])
-        order = columns[np.argsort(change[one.stage, columns], kind="stable")]
-        for column in order[:SHOWN]:
-            rows.append(
-                [
-                    str(one.stage),
-                    str(config.blocks[column]),
-                    *(
-                        f"{signatures.column(name)[one.stage, column]:{form}}"
-                        for name, form in (
-                            ("nsr", ".4f"),
-                            ("loss_change", "+.4f"),
-                            ("accuracy_change", "+.2f"),
-                            ("agreement", ".1f"),
-                        )
-                    ),
-                ]
-            )
-        rest = f"{len(order)} blocks, NSR {np.nanmin(one.nsr):.4f} to {np.nanmax(one.nsr):.4f}, {one.seconds:.0f} s"
-        rows.append([str(one.stage), rest, "", "", "", ""])
-    print_table(
-        f"blocks of {config.name} distilled from {library.teacher.architecture} on {task.name}; the best by loss when plugged "
-        f"into the teacher, on {len(task.val)}{synthetic} validation images",
-        ["stage", "block", "NSR", "loss", "top-1 points", "same class %"],
-        rows,
-    )

@@ -18,9 +18,9 @@ def doctor(
     json_output: JsonFlag = False,
 ) -> None:
     """Reach a device and check login, Python, runtimes, free space, clocks and temperatures."""
-    from harness.commands.tables import print_json
     from harness.devices import load_devices, select_device
     from harness.diagnosis import diagnose
+    from harness.output.tables import print_json
 
     known = load_devices(devices_file)
     chosen = [select_device(known, name) for name in dict.fromkeys(device or [LOCAL])]

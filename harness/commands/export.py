@@ -28,7 +28,8 @@ def export(
 ) -> None:
     """Write a stand-alone ONNX or TFLite file of one network."""
     from exporters import ConversionError, Weights, standalone
-    from harness.commands.sources import cache_folder, select_architectures
+    from harness.models.exported import cache_folder
+    from harness.models.names import select_architectures
     from space import find_space
 
     chosen = select_architectures([architecture], find_space(space))

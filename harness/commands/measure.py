@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -17,17 +16,14 @@ from space.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import RenderableType
-
     from harness.campaign import Options, Outcome
-    from harness.commands.until import Target
     from harness.devices import Device
-    from harness.uses import Use
+    from harness.prediction.until import Target
+    from harness.store import Store
     from space import Architecture, SpaceConfig
     from space.segments import Segment
 
 DEFAULT_MODELS = "sample:20"
-LINES_BESIDE = 8  # of a terminal: title, bars and the prompt, beside the first numbers
 
 
 class ModelFormat(StrEnum):
@@ -133,7 +129,7 @@ def measure(
     With nothing else, 20 random networks run on this machine, in every runtime that it has, three sessions each.
     """
     from harness.devices import load_devices, select_device
-    from harness.store import Store, default_url
+    from harness.store.opening import open_store
 
     known = load_devices(devices_file)
     chosen = [select_device(known, name) for name in dict.fromkeys(device or [LOCAL])]
@@ -148,26 +144,21 @@ def measure(
         fresh,
         recalibrate,
     )
-    from harness.commands.campaigns import finish, finish_until, run_all
-    from harness.commands.progress import ProgressView
-    from harness.commands.sources import ExportedModels, select_models
-    from harness.commands.tables import first_numbers
-    from harness.estimates.latency import latencies
+    from harness.measurement.campaigns import run_all
+    from harness.models.exported import ExportedModels
+    from harness.models.names import select_models
+    from harness.output.campaigns import first_numbers_in, print_campaigns
+    from harness.output.progress import ProgressView
     from space import find_space
 
     config = find_space(space)
     if target is not None:
         _check_target(config)
     selected = [] if target else select_models(models or [DEFAULT_MODELS], config)
-    store = Store(store_url or default_url())
+    store = open_store(store_url)
     try:
-
-        def show(use: Use) -> RenderableType:
-            networks = [model.graph_hash for model in use.models if model.purpose == "network"]
-            rows = latencies(store, use.configuration, networks)
-            return first_numbers(rows, shutil.get_terminal_size().lines - LINES_BESIDE)
-
-        with ProgressView(quiet=json_output and not sys.stderr.isatty(), first_numbers=show) as view:
+        quiet = json_output and not sys.stderr.isatty()
+        with ProgressView(quiet=quiet, first_numbers=first_numbers_in(store)) as view:
 
             def run(networks: Sequence[Architecture | Segment], request: Options) -> list[Outcome]:
                 source = ExportedModels(networks, progress=view.export, config=config)
@@ -176,7 +167,7 @@ def measure(
             if target is None:
                 outcomes = run(selected, options)
             else:
-                from harness.commands.until import measure_until
+                from harness.prediction.until import measure_until
 
                 outcomes = [
                     measure_until(
@@ -184,11 +175,32 @@ def measure(
                     )
                 ]
         if target is None:
-            finish(outcomes, store, json_output)
+            print_campaigns(outcomes, store, json_output=json_output)
         else:
-            finish_until(outcomes[0], store, json_output)
+            _print_until(outcomes[0], store, json_output)
     finally:
         store.close()
+    if status := max(outcome.exit_status for outcome in outcomes):
+        raise typer.Exit(status)
+
+
+def _print_until(outcome: Outcome, store: Store, json_output: bool) -> None:
+    """Print how good the predictor is now, and what the campaign did."""
+    from harness.output.campaigns import print_outcome
+    from harness.output.prediction import doubts, print_report
+    from harness.output.tables import print_json
+    from harness.prediction.space_prediction import predict_space, summary
+
+    if outcome.uses and outcome.error is None:
+        table = predict_space(store, outcome.uses[0].configuration)
+        for note in doubts(table):
+            typer.echo(f"note: {note}", err=True)
+        if json_output:
+            print_json(summary(table))
+        else:
+            print_report(table)
+            typer.echo(f"the whole table: harness predict --device {outcome.device} --csv", err=True)
+    print_outcome(outcome)
 
 
 def parse_cores(text: str) -> tuple[int, ...]:
@@ -243,7 +255,7 @@ def _until(text: str, chosen: list[Device], models: list[str] | None) -> Target 
     """Return the target of --until. Raises: ConfigError when it is none, or other options speak against it."""
     if not text:
         return None
-    from harness.commands.until import parse_target
+    from harness.prediction.until import parse_target
 
     target = parse_target(text)
     if models:

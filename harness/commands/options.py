@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from harness.store import Store
 
 DevicesFile = Annotated[
     Path | None,
@@ -139,3 +142,10 @@ ProxyBatch = Annotated[
         help="Images and labels for proxies to score with, as arrays 'images' and 'labels'. [default: digits]",
     ),
 ]
+
+
+def open_store(url: str) -> Store:
+    """Open the store of --store to read it; say on standard error that the one of $HARNESS_STORE is not there yet."""
+    from harness.store.opening import open_existing
+
+    return open_existing(url, lambda text: typer.echo(text, err=True))

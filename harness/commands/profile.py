@@ -16,12 +16,9 @@ from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from harness.models import Assembly
-    from harness.profiles import Group, Profile
     from space import Architecture
 
 PROFILED_FORMAT: Final = "onnx"
-NS_PER_MS = 1e6
-BUSY_SHARE = 0.2  # outside nodes; a quiet run has some 5 %
 
 
 class By(StrEnum):
@@ -57,9 +54,10 @@ def profile(
 
     The runtime's own profiler tells; nothing is stored. Latencies to compare are those of 'harness measure'.
     """
-    from harness.commands.sources import select_architectures
-    from harness.commands.tables import print_json
     from harness.devices import load_devices, select_device
+    from harness.models.names import select_architectures
+    from harness.output.profile import print_profile, profile_document
+    from harness.output.tables import print_json
     from harness.profiles import take_profile
     from space import find_space
 
@@ -83,11 +81,9 @@ def profile(
         say=say,
     )
     if json_output:
-        groups = {str(way): [dataclasses.asdict(g) for g in _groups(taken, way, networks[0])] for way in By}
-        document = {"architecture": str(networks[0]), "device": chosen.name, **dataclasses.asdict(taken)}
-        print_json(document | {"outside_ns": taken.outside_ns, "by": groups})
+        print_json(profile_document(taken, networks[0], chosen.name))
     else:
-        _print(taken, by, networks[0], chosen.name)
+        print_profile(taken, by, networks[0], chosen.name)
 
 
 def _check_runtime(text: str) -> None:
@@ -105,8 +101,8 @@ def _check_runtime(text: str) -> None:
 def _named_model(architecture: Architecture, *, quiet: bool) -> Assembly:
     """Return the model with named nodes, by which the profiler's nodes are known again."""
     from exporters import Recipe, with_node_names
-    from harness.commands.progress import ProgressView
-    from harness.commands.sources import ExportedModels
+    from harness.models.exported import ExportedModels
+    from harness.output.progress import ProgressView
 
     with ProgressView(quiet=quiet) as view:
         model = ExportedModels([architecture], progress=view.export).models(PROFILED_FORMAT)[0].assemble()
@@ -120,52 +116,3 @@ def _named_model(architecture: Architecture, *, quiet: bool) -> Assembly:
         )
     )
     return dataclasses.replace(model, skeleton=recipe.skeleton, digest=recipe.digest)
-
-
-def _groups(taken: Profile, by: By, architecture: Architecture) -> list[Group]:
-    from exporters import node_fragments
-    from harness.profiles import group_nodes
-
-    if by is By.fragment:
-        return group_nodes(taken, node_fragments([node.name for node in taken.nodes], architecture))
-    return group_nodes(taken, [node.op if by is By.op else node.name for node in taken.nodes])
-
-
-def _print(taken: Profile, by: By, architecture: Architecture, device: str) -> None:
-    from harness.commands.tables import print_table
-    from harness.selection import short_provider
-
-    ops = {node.name: node.op for node in taken.nodes}
-    rows = [
-        [
-            group.name,
-            ops.get(group.name, "") if by is By.node else str(group.nodes or ""),
-            f"{group.time_ns / NS_PER_MS:.3f}",
-            f"{100 * group.share:.1f}",
-        ]
-        for group in _groups(taken, by, architecture)
-    ]
-    count = "" if by is By.node else str(len(taken.nodes))
-    rows.append(["whole run", count, f"{taken.wall_median_ns / NS_PER_MS:.3f}", "100.0"])
-    where = (
-        f"{taken.threads} thread{'s' if taken.threads > 1 else ''} on core {','.join(map(str, taken.cores))}"
-    )
-    print_table(
-        f"{architecture} on {device}: {taken.runtime} {taken.version} {short_provider(taken.provider)}, "
-        f"{where}, the quietest {taken.quiet_runs} of {taken.runs} runs",
-        [str(by), "op" if by is By.node else "nodes", "ms", "%"],
-        rows,
-    )
-    typer.echo(
-        f"{taken.plain_median_ns / NS_PER_MS:.3f} ms without the profiler, which costs {100 * taken.profiler_share:.1f} %",
-        err=True,
-    )
-    outside = taken.outside_ns / taken.wall_median_ns
-    if outside > BUSY_SHARE:
-        typer.echo(
-            f"{100 * outside:.0f} % of the time passed outside nodes: if other processes held the runs up, profile "
-            "again when the device is quiet",
-            err=True,
-        )
-    if short_provider(taken.provider) in ("cuda", "tensorrt"):
-        typer.echo("a node's time is that of its launch: the GPU computes beside the processor", err=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,41 +29,29 @@ def results(
     json_output: JsonFlag = False,
 ) -> None:
     """Show stored latencies, fastest first, with 95 % intervals and plain wall times."""
-    from harness.commands.sources import in_spaces, select_architectures
-    from harness.commands.stored import open_store, select_configurations
-    from harness.commands.tables import check_one_format, print_failures, print_latencies
-    from harness.estimates.latency import latencies
+    from harness.commands.options import open_store
+    from harness.models import results as stored
+    from harness.output.tables import check_one_format, print_failures, print_latencies
 
     check_one_format(csv_output, json_output)
-    wanted = None
-    if models:
-        named = in_spaces(lambda config: select_architectures(models, config))
-        wanted = {space: [one.graph_hash for one in found] for space, found in named.items()}
-    store = open_store(store_url)
-    try:
-        configurations = select_configurations(
-            store, devices=device or [], runtimes=runtime or [], threads=threads, identifier=identifier
-        )
-        if wanted is not None:
-            configurations = [c for c in configurations if c.space in wanted]
+    is_plain = not (json_output or csv_output)
+    asked: dict[str, Any] = {
+        "device": device or (),
+        "runtime": runtime or (),
+        "models": models or (),
+        "threads": threads,
+        "configuration": identifier,
+    }
+    with open_store(store_url) as store:
         if failures:
-            found = [
-                f
-                for f in store.failures()
-                if f.configuration in configurations
-                and (wanted is None or f.graph_hash in wanted[f.configuration.space])
-            ]
-            if not found and not json_output and not csv_output:
+            found = stored.failures(store, **asked)
+            if not found and is_plain:
                 typer.echo("no failure is stored that fits", err=True)
-                return
-            print_failures(found, json_output=json_output, csv_output=csv_output)
+            else:
+                print_failures(found, json_output=json_output, csv_output=csv_output)
             return
-        rows = [
-            row
-            for c in configurations
-            for row in latencies(store, c, None if wanted is None else wanted[c.space])
-        ]
-        if not rows and not json_output and not csv_output:
+        table = stored.results(store, **asked)
+        if not table and is_plain:
             what = (
                 f"nothing is stored that fits ({store.name})"
                 if store.configurations()
@@ -71,6 +59,4 @@ def results(
             )
             typer.echo(f"{what}; measure first: harness measure", err=True)
             return
-        print_latencies(rows, json_output=json_output, csv_output=csv_output)
-    finally:
-        store.close()
+        print_latencies(table, json_output=json_output, csv_output=csv_output)

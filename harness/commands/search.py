@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,18 +16,14 @@ from harness.commands.options import (
     ProxyPool,
     StoreOption,
 )
-from harness.commands.proxies import batch_for
+from harness.commands.query_options import QueryOptions, takes_query
 from harness.commands.search_compare import compare
-from harness.commands.selection import Typed, select, takes_selection
-from harness.commands.solving import EXHAUSTIVE, Manner, solve
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
-    from harness.commands.joining import Joined
-    from harness.commands.selection import Selection
-    from search.answers import Answer
-    from search.methods.contract import Trace
+    from collections.abc import Callable
 
+    from harness.query.answer import SearchAnswer
 
 search = typer.Typer(
     name="search",
@@ -40,11 +35,11 @@ search.command()(compare)
 
 
 @search.callback()
-@takes_selection
+@takes_query
 @takes_blockwise
 def find(
     context: typer.Context,
-    typed: Typed,
+    options: QueryOptions,
     blockwise: Blockwise,
     pareto: Annotated[
         list[str] | None,
@@ -63,7 +58,7 @@ def find(
             help="exhaustive looks at every accuracy; others (see 'harness search compare') at --budget of them; blockwise "
             "needs none: it searches a --library of distilled blocks, fine-tunes and exports.",
         ),
-    ] = EXHAUSTIVE,
+    ] = "exhaustive",
     budget: Annotated[
         int, typer.Option("--budget", min=1, help="Accuracy look-ups of methods that are not exhaustive.")
     ] = 100,
@@ -114,80 +109,72 @@ def find(
             store_url=store_url,
             json_output=json_output,
         )
-        find_blockwise(typed, blockwise, request, _say)
+        find_blockwise(options, blockwise, request, _log)
         return
+    from harness.commands.options import open_store
+    from harness.output.campaigns import print_outcome
+    from harness.output.progress import ProgressView
+    from harness.output.search_document import answer_document
+    from harness.output.search_text import print_answer, print_front
+    from harness.output.tables import print_json, write_csv
+    from harness.query.answer import network_row
+    from harness.query.search import search as run
+    from harness.query.verify import searched_configurations, searched_devices, verify_finalists
     from search.methods.table import parse_method
 
     if output is not None and not output.parent.is_dir():
         raise ConfigError(f"{output}: no folder {str(output.parent)!r}; make it first")
-    selection = replace(select(typed, [*(pareto or ()), *(show or ())]), with_far=verify is not None)
+    query = options.query([*(pareto or ()), *(show or ())], with_far=verify is not None)
     parse_method(method)
-    joined = selection.join(store_url, _say)
-    how = Manner(
-        method=method,
-        budget=budget,
-        seed=seed,
-        pool=pool,
-        batch=batch_for([method], batch, joined.table.config),
-    )
-    answer, trace = solve(selection, joined, how, _say)
-    verified: frozenset[int] | None = None
     status = 0
-    if verify is not None:
-        from harness.commands.verify import verify_finalists
+    with open_store(store_url) as store:
 
-        outcome = verify_finalists(
-            selection,
-            joined,
-            lambda again: solve(selection, again, how, _say)[0],
-            count=verify,
-            devices_file=devices_file,
-            store_url=store_url,
-            quiet=json_output and not sys.stderr.isatty(),
-            say=_say,
-        )
-        joined, answer, verified, status = outcome.joined, outcome.answer, outcome.verified, outcome.status
-    _show(selection, joined, answer, trace, verified, pareto or [], top, json_output)
+        def run_search(log: Callable[[str], None]) -> SearchAnswer:
+            return run(
+                query.build_table(store, log),
+                query.constraints,
+                method=method,
+                budget=budget,
+                seed=seed,
+                confident=query.confident,
+                proxy_pool=pool,
+                proxy_batch=batch,
+                log=_log,
+            )
+
+        answer = run_search(_log)
+        if verify is not None:
+            devices = searched_devices(searched_configurations(answer.table).values(), devices_file)
+            with ProgressView(quiet=json_output and not sys.stderr.isatty()) as view:
+                done = verify_finalists(
+                    answer,
+                    lambda: run_search(lambda text: None),
+                    store,
+                    devices,
+                    view,
+                    count=verify,
+                    log=_log,
+                )
+            answer = done.answer
+            for outcome in done.outcomes:
+                print_outcome(outcome)
+            status = max((outcome.exit_status for outcome in done.outcomes), default=0)
+    front = answer.front(pareto) if pareto else None
+    if json_output:
+        print_json(answer_document(answer, front, top))
+    else:
+        print_answer(answer, top)
+        if front is not None:
+            print_front(answer.table.table, front)
     if output is not None:
-        from harness.commands.found import network_document
-        from harness.commands.tables import write_csv
-
-        rows = [network_document(joined.table, index) for index in answer.ranked.tolist()]
+        rows = [network_row(answer.table.table, index) for index in answer.answer.ranked.tolist()]
         write_csv(output, rows, list(rows[0]))
-        typer.echo(f"{output}: {len(rows):,} networks", err=True)
+        _log(f"{output}: {len(rows):,} networks")
     if status:
         raise typer.Exit(status)
 
 
-def _show(
-    selection: Selection,
-    joined: Joined,
-    answer: Answer,
-    trace: Trace | None,
-    verified: frozenset[int] | None,
-    pareto: list[str],
-    top: int,
-    json_output: bool,
-) -> None:
-    from harness.commands.found import answer_document
-    from harness.commands.found_text import print_answer, print_front
-    from harness.commands.tables import print_json
-    from search.constraints import allowed
-    from search.pareto import pareto_front
-
-    front = None
-    if pareto:
-        mask = allowed(joined.table, selection.constraints, confident=selection.confident)
-        front = pareto_front(joined.table, pareto, mask)
-    if json_output:
-        print_json(answer_document(joined, answer, trace, verified, front, top))
-        return
-    print_answer(joined, answer, trace, verified, top)
-    if front is not None:
-        print_front(joined.table, front)
-
-
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     typer.echo(text, err=True)
 
 

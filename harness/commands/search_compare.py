@@ -16,23 +16,18 @@ from harness.commands.options import (
     ProxyPool,
     StoreOption,
 )
-from harness.commands.proxies import batch_for, proxies_on
-from harness.commands.selection import Typed, select, takes_selection
-from space.errors import ConfigError, HarnessError
+from harness.commands.query_options import QueryOptions, takes_query
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
-    from harness.commands.joining import Joined
-    from harness.commands.progress import ProgressView
-    from harness.commands.selection import Selection
     from search.comparing import Comparison
-    from search.proxies import Batch
 
 DEFAULT_METHODS = ("random", "evolution", "linear", "programme")  # seconds a search, and no torch
 
 
-@takes_selection
+@takes_query
 def compare(
-    typed: Typed,
+    options: QueryOptions,
     methods: Annotated[
         list[str] | None,
         typer.Option(
@@ -62,35 +57,60 @@ def compare(
 
     Regret: how many points the best network found so far lacks of the best of all. Mean over seeds, with its 95 % interval.
     """
-    from harness.commands.compared import Scoring, comparison_document, print_comparison
-    from harness.commands.plots import check_libraries
-    from harness.commands.progress import ProgressView
-    from harness.commands.tables import print_json
+    from harness.commands.options import open_store
+    from harness.output.comparison import Scoring, comparison_document, print_comparison
+    from harness.output.plots.regret import check_libraries
+    from harness.output.progress import ProgressView
+    from harness.output.tables import print_json
+    from harness.query.search import batch_for, check_any, check_limits, compare_methods
 
     named = parse_methods(methods or DEFAULT_METHODS)
     if output is not None:
         check_libraries()
         if output.exists() and not output.is_dir():
             raise ConfigError(f"--output {output}: is a file; name a folder")
-    selection = select(typed)
-    joined = selection.join(store_url, lambda text: typer.echo(text, err=True))
-    _check_some(selection, joined)
-    images = batch_for(named, batch, joined.table.config)
+    query = options.query()
+    with open_store(store_url) as store:
+        table = query.build_table(store, lambda text: typer.echo(text, err=True))
+    check_any(table.table, query.constraints, confident=query.confident)
+    images = batch_for(named, batch, table.table.config)
+    total, done = len(named) * seeds * budget, 0
     with ProgressView(quiet=json_output and not sys.stderr.isatty()) as view:
-        found = _compare(selection, joined, named, range(seed, seed + seeds), budget, pool, images, view)
+
+        def on_progress(method: str, seed: int, count: int) -> None:
+            nonlocal done
+            done = count
+            view.look_ups("compare", done, total, f"{method}, seed {seed}")
+
+        def on_score(proxy: str, seed: int, count: int) -> None:
+            view.look_ups("compare", done, total, f"{proxy}, seed {seed}: {count} networks scored")
+
+        view.look_ups("compare", 0, total, "")
+        found = compare_methods(
+            table.table,
+            query.constraints,
+            named,
+            range(seed, seed + seeds),
+            budget=budget,
+            confident=query.confident,
+            pool=pool,
+            batch=images,
+            on_progress=on_progress,
+            on_score=on_score,
+        )
     scored = None if images is None else Scoring(origin=images.origin, images=len(images.labels), pool=pool)
-    document = comparison_document(selection, joined, found, scored)
+    document = comparison_document(query, table, found, scored)
     if output is not None:
         _write(output, found, document)
     if json_output:
         print_json(document)
     else:
-        print_comparison(joined, found, scored)
+        print_comparison(table, found, scored)
         if output is None:
             typer.echo(
                 "the curves: --output DIR writes regret.png, regret.html and regret.json there", err=True
             )
-    _check_limits(found)
+    check_limits(found)
 
 
 def parse_methods(texts: Sequence[str]) -> list[str]:
@@ -103,67 +123,10 @@ def parse_methods(texts: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(named))
 
 
-def _check_some(selection: Selection, joined: Joined) -> None:
-    """Raise ConfigError when no network meets the constraints, with the nearest one and what it would take."""
-    from harness.commands.found_text import none_found
-    from search.answers import answer
-    from search.constraints import allowed
-
-    if not allowed(joined.table, selection.constraints, confident=selection.confident).any():
-        found = answer(joined.table, selection.constraints, confident=selection.confident)
-        raise ConfigError(none_found(joined.table, found))
-
-
-def _check_limits(found: Comparison) -> None:
-    """Raise HarnessError when a method's answer breaks a limit: it has been shown, and is not to be relied on."""
-    if broken := [
-        f"{one.method}, seed {r.trace.seed}" for one in found.methods for r in one.runs if not r.meets
-    ]:
-        raise HarnessError(
-            f"answers beyond the limits: {'; '.join(broken)}; this is a defect of the method, report it"
-        )
-
-
-def _compare(
-    selection: Selection,
-    joined: Joined,
-    methods: Sequence[str],
-    seeds: Sequence[int],
-    budget: int,
-    pool: int,
-    batch: Batch | None,
-    view: ProgressView,
-) -> Comparison:
-    from search.comparing import compare
-
-    total, done = len(methods) * len(seeds) * budget, 0
-
-    def on_progress(method: str, seed: int, count: int) -> None:
-        nonlocal done
-        done = count
-        view.look_ups("compare", done, total, f"{method}, seed {seed}")
-
-    def on_score(proxy: str, seed: int, count: int) -> None:
-        view.look_ups("compare", done, total, f"{proxy}, seed {seed}: {count} networks scored")
-
-    view.look_ups("compare", 0, total, "")
-    return compare(
-        joined.table,
-        selection.constraints,
-        methods,
-        seeds,
-        budget,
-        confident=selection.confident,
-        pool=pool,
-        proxy_of=None if batch is None else proxies_on(joined.table.config, batch, on_score),
-        on_progress=on_progress,
-    )
-
-
 def _write(folder: Path, found: Comparison, document: dict[str, object]) -> None:
     """Write the three files, each whole; all are made before the first is written."""
-    from harness.commands.plots import regret_png
-    from harness.commands.regret_page import regret_html
+    from harness.output.plots.regret import regret_png
+    from harness.output.plots.regret_page import regret_html
     from space.atomic_files import write_file
 
     files = {

@@ -54,8 +54,9 @@ def study(
     Random search, evolution, predictors, zero-cost proxies, a weight-sharing supernet a stage, DONNA, LANA and blockwise search
     with iteration: regret against cost, rank correlations, each with intervals, and who beats random search.
     """
-    from harness.commands.plots import check_libraries
-    from harness.commands.progress import ProgressView
+    from harness.output.plots.regret import check_libraries
+    from harness.output.progress import ProgressView
+    from harness.output.study_text import print_study
     from search.study.study import run_study
     from search.study.truth import load_truth
     from search.study.workshop import Workshop
@@ -76,12 +77,12 @@ def study(
         found = run_study(settings, truth, workshop)
     _write(output, found)
     if json_output:
-        from harness.commands.tables import print_json
+        from harness.output.tables import print_json
         from search.study.report import to_document
 
         print_json(to_document(found))
     else:
-        _print(found)
+        print_study(found)
 
 
 def _settings(path: Path | None, quick: bool) -> StudySettings:
@@ -99,30 +100,9 @@ def _settings(path: Path | None, quick: bool) -> StudySettings:
         raise ConfigError(f"--settings {path}: {error}") from error
 
 
-def _print(found: Study) -> None:
-    from harness.commands.tables import print_table
-    from search.study.tables import all_tables, verdicts
-
-    for table in all_tables(found):
-        text = (0, 1) if "what it is" in table.columns else (0,)
-        print_table(
-            table.title,
-            table.columns,
-            table.rows,
-            right=[number for number in range(len(table.columns)) if number not in text],
-        )
-        typer.echo("")
-    for line in verdicts(found):
-        typer.echo(line)
-    for answer in found.answers:
-        typer.echo(f"question {answer.number}: {answer.question} {answer.sentence} - {found.truth.label}")
-    for note in found.notes:
-        typer.echo(f"note: {note}")
-
-
 def _write(folder: Path, found: Study) -> None:
     """Write the report, the document and the figures, each whole; all are made before the first is written."""
-    from harness.commands.study_plots import correlations_png, regret_png
+    from harness.output.plots.study import correlations_png, regret_png
     from search.study.report import to_document, to_markdown
     from space.atomic_files import write_file
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.commands.latency_costs import Behind, LatencySource, behind_of, facts_of
-from harness.commands.stored import measure_command
+from harness.prediction.provenance import Provenance, facts_of, provenance_of
+from harness.query.latencies import LatencySource
 from harness.records import Configuration
 from harness.store import Store
+from harness.store.configurations import find_configuration, measure_command
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class SummedCosts:
     """What `blockwise_costs.SpaceCosts` holds, of a space of any size."""
 
     costs: Mapping[str, Summed]
-    behind: Mapping[str, Behind]
+    behind: Mapping[str, Provenance]
     blocks: Mapping[str, NDArray[np.float64]]
     sources: Mapping[str, str]
 
@@ -51,7 +52,6 @@ def summed_costs(
 
     Raises: ConfigError, naming a device without enough measurements of the space and what to type, or what cannot be a sum.
     """
-    from harness.commands.blockwise_costs import configuration_in
     from search.blockwise.signatures import LATENCY
     from search.constraints import PROPERTIES
 
@@ -66,13 +66,15 @@ def summed_costs(
             "measured latencies count where they are"
         )
     costs: dict[str, Summed] = {}
-    behind: dict[str, Behind] = {}
+    behind: dict[str, Provenance] = {}
     blocks, sources = {}, {}
     for name in dict.fromkeys(subjects):
         if name in PROPERTIES:
             costs[name] = property_sums(name, config, say)
             continue
-        configuration = configuration_in(store, name, latencies, config)
+        configuration = find_configuration(
+            store, name, runtime=latencies.runtime, threads=latencies.threads, space=config.name
+        )
         found = latency_sums(store, name, configuration, config, latencies)
         costs[name], behind[name], blocks[LATENCY + name], sources[LATENCY + name] = found
         if np.isinf(costs[name].margin):
@@ -84,7 +86,7 @@ def summed_costs(
 
 
 def property_sums(name: str, config: SpaceConfig, say: Callable[[str], None]) -> Summed:
-    """Return what `joining.property_cost` does, as sums: of one for each stage and one more the largest, where it is memory."""
+    """Return what `property_cost` does, as sums: of one for each stage and one more the largest, where it is memory."""
     from search.amounts import Summed
     from search.constraints import PROPERTIES
 
@@ -95,8 +97,8 @@ def property_sums(name: str, config: SpaceConfig, say: Callable[[str], None]) ->
     elif name == "memory":
         title, totals = "weights and feature maps, by arithmetic", _memory(config)
     else:
-        from harness.commands.sizes import sizes_by_block
-        from harness.commands.sources import cache_folder
+        from harness.models.exported import cache_folder
+        from harness.models.sizes import sizes_by_block
         from search.amounts import Total
 
         model_format: Format = "onnx" if name == "onnx-size" else "tflite"
@@ -108,12 +110,12 @@ def property_sums(name: str, config: SpaceConfig, say: Callable[[str], None]) ->
 
 def latency_sums(
     store: Store, name: str, configuration: Configuration, config: SpaceConfig, latencies: LatencySource
-) -> tuple[Summed, Behind, NDArray[np.float64], str]:
+) -> tuple[Summed, Provenance, NDArray[np.float64], str]:
     """Return a configuration's latencies in ms, what stands behind them, and the latency of each block with where it is from.
 
     Raises: ConfigError when too few networks are measured for a predictor.
     """
-    from harness.commands.prediction import check_enough, graded_segments, measured_networks
+    from harness.prediction.space_prediction import check_enough, graded_segments, measured_networks
     from search.amounts import Amount, Summed, Total
     from search.latency.additive import fit_additive
     from space.segments import all_segments
@@ -148,7 +150,7 @@ def latency_sums(
         "predictor": fitted.chosen,
         "error": fitted.errors.mape,
     }
-    behind = behind_of(configuration, about)
+    behind = provenance_of(configuration, about)
     return cost, behind, *_block_latencies(fitted, parts, config, measured.reference_ms)
 
 

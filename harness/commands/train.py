@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,11 +15,6 @@ from space.errors import ConfigError, HarnessError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from harness.commands.trained_networks import Finished
-    from search.training.images import Task
-    from search.training.recipe import Recipe
-    from search.work.unit import Unit
 
 
 @takes_workers
@@ -65,8 +59,13 @@ def train(
     A training that was stopped goes on after its last whole epoch. The folder then holds the published files of all networks
     trained in it, which 'harness search --accuracies' reads, and weights for 'harness export --checkpoint'.
     """
-    from harness.commands.sources import select_architectures
-    from harness.commands.trained_networks import (
+    from harness.models.names import select_architectures
+    from harness.output.training_progress import TrainingView
+    from harness.output.training_text import counted, print_training, training_document
+    from search.training.tasks import load_task
+    from search.work.results import Results
+    from search.work.running import run_units
+    from search.work.training_folder import (
         check_alike,
         collect,
         grouped,
@@ -74,10 +73,6 @@ def train(
         training_units,
         write_published,
     )
-    from harness.commands.training_view import TrainingView
-    from search.training.tasks import load_task
-    from search.work.results import Results
-    from search.work.running import run_units
     from search.work.trainings_together import KIND as TOGETHER
     from search.work.trainings_together import keep_each
     from space import find_space
@@ -114,88 +109,21 @@ def train(
         paths, notes = write_published(results.folder, finished.values())
     asked = [finished[unit.key] for unit in units if unit.key in finished]
     if json_output:
-        from harness.commands.tables import print_json
+        from harness.output.tables import print_json
 
-        print_json(_document(config.name, images, recipe, asked, units, finished, paths, names))
+        print_json(training_document(config.name, images, recipe, asked, units, finished, paths, names))
     else:
-        _print(images, recipe, asked)
+        print_training(images, recipe, asked)
     for note in notes:
         typer.echo(note, err=True)
     if paths:
         typer.echo(
-            f"{results.folder}: {_counted(len(finished), 'network')} in {', '.join(p.name for p in paths)}",
+            f"{results.folder}: {counted(len(finished), 'network')} in {', '.join(p.name for p in paths)}",
             err=True,
         )
     if error is not None:
         raise error
 
 
-def _document(
-    space: str,
-    task: Task,
-    recipe: Recipe,
-    asked: Sequence[Finished],
-    units: Sequence[Unit],
-    finished: dict[str, Finished],
-    paths: Sequence[Path],
-    names: dict[str, str],
-) -> dict[str, object]:
-    """Return plain values; accuracies are percent."""
-    return {
-        "space": space,
-        "task": {
-            "name": task.name,
-            "source": task.source,
-            "synthetic": task.synthetic,
-            "origin": task.origin,
-        },
-        "recipe": dataclasses.asdict(recipe) | {"digest": recipe.digest},
-        "networks": [
-            {
-                "architecture": str(one.trained.architecture),
-                "graph_hash": one.trained.architecture.graph_hash,
-                "index": one.trained.architecture.index,
-                "best_epoch": one.trained.best.number,
-                "synthetic": one.trained.synthetic,
-                "val_top1": one.trained.best.val.top1,
-                "test_top1": one.trained.test.top1,
-                "train_s": one.trained.train_ns / 1e9,
-                "weights": str(one.weights),
-            }
-            for one in asked
-        ],
-        "not_trained": [names[unit.key[:12]] for unit in units if unit.key not in finished],
-        "files": [str(path) for path in paths],
-    }
-
-
-def _print(task: Task, recipe: Recipe, asked: Sequence[Finished]) -> None:
-    from harness.commands.tables import print_table
-
-    if not asked:
-        return
-    count, config = len(asked), asked[0].trained.architecture.config
-    print_table(
-        f"{_counted(count, 'network')} of {config.name} trained on {task.name}, {_counted(recipe.epochs, 'epoch')}, "
-        f"recipe {recipe.digest[:8]}, seed {recipe.seed}; top-1 in % of {len(task.val)} and {len(task.test)}"
-        f"{' synthetic' if task.synthetic else ''} images",
-        ["network", "best epoch", "val top-1", "test top-1", "seconds"],
-        [
-            [
-                str(one.trained.architecture),
-                str(one.trained.best.number),
-                f"{one.trained.best.val.top1:.2f}",
-                f"{one.trained.test.top1:.2f}",
-                f"{one.trained.train_ns / 1e9:.1f}",
-            ]
-            for one in asked
-        ],
-    )
-
-
 def _told(names: Sequence[str]) -> str:
     return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist, fmean, median
+from typing import TYPE_CHECKING, overload
 
+from harness.dataframe import to_frame
 from harness.estimates.clean import usable_sessions
 from harness.estimates.estimate import (
     COVERAGE,
@@ -21,11 +23,45 @@ from harness.estimates.estimate import (
 )
 from harness.estimates.findings import Finding, check_network, grade
 from harness.estimates.reference import shared_caches_doubt
-from harness.records import Configuration, ReferenceLatency, SessionRecord
+from harness.records import Configuration, Failure, ReferenceLatency, SessionRecord
 from harness.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NETWORKS_AT_ONCE = 200  # whose raw times are in memory
 SCATTER_NETWORKS = 200  # are enough to tell how sessions of a configuration scatter
+
+
+LATENCY_COLUMNS = (
+    "device",
+    "hardware",
+    "runtime",
+    "runtime_version",
+    "provider",
+    "format",
+    "precision",
+    "threads",
+    "cores",
+    "clock_tier",
+    "space",
+    "architecture",
+    "graph_hash",
+    "latency_ms",
+    "low_ms",
+    "high_ms",
+    "grade",
+    "findings",
+    "ratio",
+    "between_cv",
+    "sessions",
+    "slices",
+    "wall_median_ms",
+    "wall_p90_ms",
+    "wall_p99_ms",
+    "first_run_ms",
+    "measured_utc",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +86,33 @@ class Latency:
     wall: WallTime
     first_run_ms: float
     measured_utc: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyTable(Sequence[Latency]):
+    """Measured latencies, a row a network and configuration, and the `failures` of the campaigns that they are from."""
+
+    rows: tuple[Latency, ...]
+    failures: tuple[Failure, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Latency: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Latency, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Latency | tuple[Latency, ...]:
+        return self.rows[index]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the rows as a DataFrame with the columns of `harness results --csv`, units in their names.
+
+        Raises: ConfigError when pandas is not installed.
+        """
+        return to_frame(to_json(self.rows), LATENCY_COLUMNS)
 
 
 def latencies(

@@ -83,6 +83,12 @@ class Store:
         """Return the store's URL without its password, for people."""
         return _hide(self._engine.url.render_as_string(hide_password=True))
 
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()

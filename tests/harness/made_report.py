@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.commands.report.payload import Report
+from harness.output.report.payload import Report
 from search.synthetic import synthetic_accuracies
 from search.table import Cost, Table
 from space import SpaceConfig

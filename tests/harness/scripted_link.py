@@ -15,11 +15,12 @@ import pytest
 from made_records import graph_hash
 
 from harness import campaign
+from harness.assembly import Assembly
 from harness.campaign import Options, Outcome
 from harness.devices import LocalDevice
 from harness.levels import Level, Plan
 from harness.measurement.core_gate import CoreGate
-from harness.models import Assembly, Model
+from harness.measurement.model import Model
 from harness.sessions import SessionBuilder
 from harness.store import Store
 from harness.uses import Use

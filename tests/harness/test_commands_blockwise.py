@@ -23,13 +23,15 @@ from made_space import REFERENCE_NS, Done, add_sessions, refused, run, stored, t
 
 import exporters
 from harness.campaign import Options, Outcome
-from harness.commands import blockwise_models, blockwise_rounds
+from harness.commands import blockwise_rounds
 from harness.commands.blockwise_costs import block_latencies, costs_of
 from harness.commands.blockwise_options import Blockwise
 from harness.commands.blockwise_repeat import commands
 from harness.commands.blockwise_work import Setting
-from harness.commands.latency_costs import LatencySource
 from harness.devices import Device
+from harness.measurement import campaigns
+from harness.models.trained import Finished, FinishedModels
+from harness.query.latencies import LatencySource
 from harness.store import Store
 from search.blockwise import iterating
 from search.blockwise.library import BlockLibrary
@@ -108,7 +110,7 @@ def test_a_device_measured_in_another_space_names_both_spaces_and_the_command(
     path = tmp_path / "blox.sqlite"
     path.write_bytes(stored(segments=False))
     done = search(path, library, "--max-latency", LIMIT)
-    refused(done, "has measurements of 'blox', the library is of space 'tiny'")
+    refused(done, "has measurements of space 'blox', not of 'tiny'")
     refused(done, "harness measure --device made-up --space tiny --models design:1")
 
 
@@ -418,7 +420,7 @@ class Bench:
     def run_all(
         self,
         chosen: Sequence[tuple[Device, Options]],
-        source: blockwise_models.FinishedModels,
+        source: FinishedModels,
         store: Store,
         *rest: object,
     ) -> list[Outcome]:
@@ -429,9 +431,7 @@ class Bench:
         return [Outcome(device="made-up")]
 
 
-def add_finished(
-    store: Store, one: blockwise_models.Finished, factor: float, number: int, **changes: Any
-) -> None:
+def add_finished(store: Store, one: Finished, factor: float, number: int, **changes: Any) -> None:
     """Store made-up sessions of a finished network under its own key."""
     kept = store.add_session
 
@@ -478,7 +478,7 @@ def teach(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def verify(store: Path, library: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch, *more: str) -> Done:
-    monkeypatch.setattr(blockwise_models, "run_all", bench.run_all)
+    monkeypatch.setattr(campaigns, "run_all", bench.run_all)
     devices = str(store.parent / "devices.toml")
     return run(
         store,
@@ -548,7 +548,7 @@ def test_sessions_of_a_finished_network_are_never_merged_with_those_of_random_we
 ) -> None:
     store = Store(str(own_store))
     before = store.session_counts(DEVICE)
-    one = blockwise_models.Finished(
+    one = Finished(
         architecture=Architecture.from_hash(next(iter(before)), TINY), path=Path("x"), digest="d" * 64
     )
     add_finished(store, one, 1.0, 0)

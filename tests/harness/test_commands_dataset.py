@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from made_space import MANY, add_sessions, calibrate, networks, new_store, refused, run, stored
 
-from harness import __version__
 from harness.estimates.latency import latencies
 from harness.store import Store
+from harness.version import __version__
 from space import BLOX, Architecture
 from space.dataset import read_dataset
 

@@ -13,10 +13,10 @@ from made_space import Done
 from made_space import run as run_command
 
 from harness.commands.blockwise_work import distilling_cost
-from harness.commands.teachers import load_teacher
 from search.blockwise.library import load_library
 from search.training.tasks import load_task
 from search.training.trained_files import save_trained
+from search.work.training_folder import load_teacher
 from space import TINY
 from space.errors import ConfigError
 

@@ -12,8 +12,8 @@ import pytest
 from made_report import payload_of
 from made_space import MANY, add_sessions, calibrate, networks, new_store, refused, run
 
-from harness.commands.latency_costs import LatencySource, stored_latency
-from harness.commands.prediction import load_measured, predict_space
+from harness.prediction.space_prediction import load_measured, predict_space
+from harness.query.latencies import LatencySource, stored_latency
 from harness.store import Store
 from space.segments import all_segments
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from made_space import FEW, MANY, Done, networks, run, stored, true_ratio
 
-from harness.commands.rows import COLUMNS
+from harness.prediction.rows import COLUMNS
 from space import BLOX, Architecture
 
 REFERENCE_MS = 5.0

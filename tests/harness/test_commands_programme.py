@@ -16,10 +16,9 @@ from made_space import Done, refused, run
 
 from harness.commands.blockwise_rounds import most
 from harness.commands.blockwise_work import distilling_cost, known_accuracies, tuning_cost
-from harness.commands.joining import property_cost
-from harness.commands.latency_costs import LatencySource
 from harness.commands.summed_costs import property_sums, summed_costs
-from harness.commands.trained_networks import training_units
+from harness.query.latencies import LatencySource
+from harness.query.properties import property_cost
 from harness.store import Store
 from search.accuracy.gcn import GcnConfig
 from search.blockwise.library import load_library
@@ -30,6 +29,7 @@ from search.training.records import write_trainings
 from search.training.tasks import load_task
 from search.training.trained_files import KIND, trained_content
 from search.work.results import Results
+from search.work.training_folder import training_units
 from space import DEEP, TINY, Architecture, enumerable
 from space.costs import all_macs
 from space.networks import build_network

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from made_space import Done, refused, run, stored
 
-from harness.commands import progress
-from harness.commands.progress import ProgressView
 from harness.commands.search_compare import DEFAULT_METHODS, parse_methods
+from harness.output import progress
+from harness.output.progress import ProgressView
 from search.methods.contract import Method, Problem
 from search.methods.table import METHODS, Known
 
@@ -255,7 +255,7 @@ def test_limits_that_no_network_meets_name_the_nearest(store: Path) -> None:
 def test_a_missing_library_is_told_before_the_search(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.commands.plots.LIBRARIES", ("no_such_library",))
+    monkeypatch.setattr("harness.output.plots.regret.LIBRARIES", ("no_such_library",))
     done = compare(store, "--output", str(tmp_path / "new"))
     refused(done, "figures need no_such_library; install it: pip install 'harness[report]'")
     assert not (tmp_path / "new").exists()
@@ -268,7 +268,7 @@ def test_no_file_is_written_when_one_cannot_be_made(
     def broken(comparison: object) -> str:
         raise OSError("planted")
 
-    monkeypatch.setattr("harness.commands.regret_page.regret_html", broken)
+    monkeypatch.setattr("harness.output.plots.regret_page.regret_html", broken)
     few = ("--seeds", "1", "--budget", "2", "--output", str(tmp_path / "new"))
     with pytest.raises(OSError, match="planted"):
         compare(store, *few, methods="random")

@@ -16,23 +16,16 @@ from made_space import FEW, MANY, add_sessions, calibrate, networks, new_store, 
 from short_campaigns import ONNX, Watcher
 
 from harness.campaign import Outcome, run_campaign
-from harness.commands.prediction import load_measured
-from harness.commands.sources import (
-    ExportedModels,
-    in_spaces,
-    reference_of,
-    select_architectures,
-    select_models,
-)
-from harness.commands.stored import measure_command
 from harness.devices import Device, LocalDevice
 from harness.estimates.latency import latencies
 from harness.measurement import core_gate
+from harness.models.exported import ExportedModels
+from harness.models.names import select_architectures
+from harness.prediction.space_prediction import load_measured
 from harness.store import Store
-from space import BLOX, MINI, SPACES, TINY, Architecture, SpaceConfig
-from space.errors import ConfigError
+from harness.store.configurations import measure_command
+from space import MINI, TINY, Architecture, SpaceConfig
 from space.networks import build_network
-from space.segments import all_segments
 
 SMALL = replace(FEW, space="tiny")  # with made-up sessions of 12 networks of the tiny space
 KNOWN, OTHER = (Architecture.from_index(index, TINY) for index in (7, 1000))
@@ -49,30 +42,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         add_sessions(store, some, configuration, sessions=2)
     store.close()
     return path
-
-
-# --- the reference and the selections -------------------------------------------------------------
-
-
-def test_the_reference_has_as_many_of_its_blocks_as_a_space_has_stages() -> None:
-    assert str(reference_of(BLOX)) == "conv/mbconv-bconv+out/conv+conv"
-    assert str(reference_of(TINY)) == str(reference_of(MINI)) == "conv/mbconv-bconv+out"
-    assert reference_of(TINY).config is TINY
-    four = SpaceConfig(name="four", ops=BLOX.ops, widths=(2, 4, 8, 16), image_size=16, classes=10)
-    assert str(reference_of(four)) == "conv/mbconv-bconv+out/conv+conv/conv"
-
-
-def test_selections_name_networks_and_segments_of_the_space_asked_for() -> None:
-    assert {one.config.name for one in select_models(["design:1", "segments"], TINY)} == {"tiny"}
-    assert len(select_models(["segments"], TINY)) == len(all_segments(TINY)) == 94
-    assert len(select_models(["design:1"], TINY)) == 45
-
-
-def test_words_are_read_in_each_space_where_they_name_something() -> None:
-    assert set(in_spaces(lambda config: select_architectures(["conv/conv"], config))) == {"mini", "tiny"}
-    assert set(in_spaces(lambda config: select_architectures(["7"], config))) == set(SPACES)
-    with pytest.raises(ConfigError, match="space 'blox' has 3 stages"):
-        in_spaces(lambda config: select_architectures(["conv"], config))
 
 
 # --- a store with two spaces ----------------------------------------------------------------------

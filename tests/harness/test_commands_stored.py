@@ -10,8 +10,8 @@ import pytest
 from made_records import make_failure
 from made_space import FEW, MANY, add_sessions, calibrate, networks, new_store, refused, run, stored
 
-from harness.commands.stored import measure_command
 from harness.store import Store
+from harness.store.configurations import measure_command
 
 Make = Callable[[int, int], Path]
 A, B = (str(each) for each in networks(2))

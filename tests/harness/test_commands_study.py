@@ -11,7 +11,7 @@ import pytest
 from made_space import Done, refused, run
 
 from harness.commands.study import FILES
-from harness.commands.study_plots import correlations_figure, regret_figure
+from harness.output.plots.study import correlations_figure, regret_figure
 from search.statistics import correlation_of, kendall, spearman
 from search.study.costs import Spent
 from search.study.questions import Answer, do_they_predict
@@ -163,7 +163,7 @@ def test_bad_input_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytes
     refused(study(tmp_path, "--jobs", "0"), "--jobs")
     (tmp_path / "out").write_text("")
     refused(study(tmp_path), "is a file; name a folder")
-    monkeypatch.setattr("harness.commands.plots.LIBRARIES", ("no_such_library",))
+    monkeypatch.setattr("harness.output.plots.regret.LIBRARIES", ("no_such_library",))
     refused(study(tmp_path), "pip install 'harness[report]'")
 
 

@@ -11,10 +11,11 @@ import pytest
 from made_space import MANY, Done, add_sessions, refused, run, stored
 
 from harness.campaign import Options, Outcome
-from harness.commands import campaigns, sources
-from harness.commands.verify import turns
 from harness.devices import Device
 from harness.errors import DeviceError
+from harness.measurement import campaigns
+from harness.measurement.campaigns import turns
+from harness.query import verify as verifying
 from harness.store import Store
 from space import Architecture
 
@@ -84,7 +85,7 @@ def new_store(folder: Path) -> Path:
 
 def installed(monkeypatch: pytest.MonkeyPatch) -> Bench:
     bench = Bench(twist=0.05)
-    monkeypatch.setattr(sources, "ExportedModels", lambda networks, progress: list(networks))
+    monkeypatch.setattr(verifying, "ExportedModels", lambda networks, progress, config: list(networks))
     monkeypatch.setattr(campaigns, "run_all", bench.run_all)
     return bench
 

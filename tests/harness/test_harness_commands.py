@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 from made_records import CAMPAIGN, make_failure, make_session, make_slice
 
-from harness import __version__
 from harness.devices import devices_schema
 from harness.store import Store
+from harness.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = sorted(
@@ -51,7 +51,7 @@ SERVER = """
 import json, os, sys
 import alembic.command, alembic.runtime.migration, alembic.script, exporters, space.sampling
 import harness.agent, harness.campaign, harness.diagnosis, harness.store
-import harness.commands.progress, harness.commands.sources, harness.commands.tables
+import harness.output.progress, harness.models.exported, harness.output.tables
 from harness.commands.app import main
 for line in sys.stdin:
     request = json.loads(line)

@@ -19,10 +19,11 @@ from scripted_link import (
 )
 
 from harness.campaign import Outcome
-from harness.commands.sources import ExportedModels, select_models
 from harness.errors import AgentError, LinkError
 from harness.estimates.latency import latencies
 from harness.measuring import REDO_AFTER_S, Cancelled
+from harness.models.exported import ExportedModels
+from harness.models.names import select_models
 from harness.records import Configuration, SessionRecord
 from harness.store import Store
 

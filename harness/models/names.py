@@ -1,0 +1,52 @@
+"""From what people write, `all`, `sample:20@1`, an architecture, `segments`, to architectures and segments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from space import BLOX, SPACES, Architecture, SpaceConfig, sampling
+from space.errors import ConfigError
+from space.segments import Segment, all_segments
+
+Chosen = TypeVar("Chosen")
+
+SEGMENTS = "segments"  # as a selection: stem, cells, reductions and head, each as a model of its own
+
+
+def in_spaces(choose: Callable[[SpaceConfig], Chosen]) -> dict[str, Chosen]:
+    """Return what is chosen in each known space, by its name: for networks of a store, whose spaces the user does not name.
+
+    A space in which the choice fails is left out.
+    Raises: ConfigError, that of Blox, when it fails in every space.
+    """
+    chosen: dict[str, Chosen] = {}
+    errors = []
+    for config in SPACES.values():
+        try:
+            chosen[config.name] = choose(config)
+        except ConfigError as error:
+            errors.append(error)
+    if not chosen:
+        raise errors[0]
+    return chosen
+
+
+def select_architectures(selections: Sequence[str], config: SpaceConfig | None = None) -> list[Architecture]:
+    """Return the architectures of a space, Blox if none is given, that the user named. Raises: ConfigError."""
+    return sampling.select_models(list(selections), config or BLOX)
+
+
+def select_models(
+    selections: Sequence[str], config: SpaceConfig | None = None
+) -> list[Architecture | Segment]:
+    """Return what the user named to be measured: architectures, and with the word `segments` the space's segments.
+
+    Raises: ConfigError.
+    """
+    words = [word for text in selections for word in text.split(",")]
+    if SEGMENTS not in words:
+        return list(select_architectures(selections, config))
+    rest = [",".join(word for word in text.split(",") if word != SEGMENTS) for text in selections]
+    rest = [text for text in rest if text]
+    return [*(select_architectures(rest, config) if rest else []), *all_segments(config or BLOX)]

@@ -1,0 +1,52 @@
+"""File sizes of all networks of a space as stand-alone models, without making 91,125 files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from exporters import Format, FragmentLibrary, Weights
+from space import Architecture, SpaceConfig
+from space.indexing import FloatArray
+
+
+def file_sizes(model_format: Format, cache_dir: Path, config: SpaceConfig) -> FloatArray:
+    """Return the bytes of every network's model file in canonical order, (len(config),).
+
+    Raises: ConversionError when the fragments cannot be exported.
+    """
+    blocks, constant = sizes_by_block(model_format, cache_dir, config)
+    sizes = np.array([constant])
+    for added in blocks:  # later stages change more slowly: they go before the earlier ones
+        sizes = (added[:, None] + sizes[None, :]).ravel()
+    return sizes
+
+
+def sizes_by_block(model_format: Format, cache_dir: Path, config: SpaceConfig) -> tuple[FloatArray, float]:
+    """Return the bytes that each block adds to a model file in each stage, (stages, B), and a constant.
+
+    A file is a skeleton and parts, and what a stage adds to either hardly depends on the other stages: so the sizes are those of
+    one network and, for each stage, what each of its blocks adds there. For ONNX that is exact; in TFLite files padding differs
+    by up to 128 bytes, 0.002 %. Exports the fragments that the cache lacks.
+    Raises: ConversionError when the fragments cannot be exported.
+    """
+    library = FragmentLibrary.open(
+        model_format, cache_dir=cache_dir, config=config, weights=Weights.seeded(0)
+    )
+    part_sizes: dict[str, int] = {}
+
+    def size(stage: int, block: int) -> int:
+        blocks = [config.blocks[0]] * config.stages
+        blocks[stage] = config.blocks[block]
+        recipe = library.recipe(Architecture(blocks=tuple(blocks), config=config))
+        total = len(recipe.skeleton)
+        for digest in recipe.parts:
+            if digest not in part_sizes:
+                part_sizes[digest] = len(library.part(digest))
+            total += -total % recipe.alignment + part_sizes[digest]
+        return total
+
+    first, count = size(0, 0), len(config.blocks)
+    added = [[size(stage, block) - first for block in range(count)] for stage in range(config.stages)]
+    return np.array(added, dtype=np.float64), float(first)

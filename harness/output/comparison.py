@@ -1,0 +1,167 @@
+"""A comparison of search methods, for people and for programs; a synthetic value never stands without the word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from harness.output.search_document import accuracy_document
+from harness.output.tables import echo, print_table
+from harness.query.answer import network_row
+
+if TYPE_CHECKING:
+    from harness.query.join import SearchTable
+    from harness.query.query import Query
+    from search.comparing import Comparison
+    from search.regrets import Compared, Reached, Run
+
+SHOWN_THRESHOLD = 0.1  # points of regret that the table counts look-ups to
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """Inputs of zero-cost proxies: the number and origin of images, and the number of random networks scored."""
+
+    origin: str
+    images: int
+    pool: int
+
+
+def print_comparison(table: SearchTable, found: Comparison, scored: Scoring | None) -> None:
+    """Print what was searched, the best of it, and a row a method."""
+    from space import Architecture
+
+    accuracy = table.table.accuracy
+    echo(f"accuracy: {accuracy.label}, from {', '.join(accuracy.origin)}")
+    for name, provenance in table.provenance.items():
+        echo(f"{name}: {provenance}")
+    for note in table.notes:
+        echo(f"note: {note}")
+    within = f"within {' and '.join(found.limits)}" if found.limits else "without limits"
+    echo(f"{within}: {found.allowed:,} of {found.networks:,} networks")
+    best = Architecture.from_index(found.best, table.table.config)
+    echo(f"the most accurate of them: {best}, {found.label} {found.best_accuracy:.2f} %")
+    if scored is not None:
+        echo(f"proxies: {scored.pool:,} random networks scored on {scored.images} images of {scored.origin}")
+    if found.random_look_ups:
+        each = ", ".join(f"{method} {count}" for method, count in found.random_look_ups.items())
+        echo(f"not comparable with random search until they choose, after as many random networks: {each}")
+    word = "synthetic " if accuracy.synthetic else ""
+    counts = shown_look_ups(found.budget)
+    seeds = f"{len(found.seeds)} seeds" if len(found.seeds) > 1 else "1 seed"
+    columns = [
+        "method",
+        *(f"at {count}" for count in counts),
+        "95 % interval",
+        f"to {SHOWN_THRESHOLD:g} (runs)",
+        "best",
+        "seconds",
+    ]
+    print_table(
+        f"{word}regret in points of {found.label}, mean over {seeds}, after so many look-ups",
+        columns,
+        [_cells(one, counts) for one in found.methods],
+        right=[
+            *range(1, 1 + len(counts)),
+            len(columns) - 1,
+        ],  # the others may fold where a terminal is narrow
+    )
+
+
+def comparison_document(
+    query: Query, joined: SearchTable, found: Comparison, scored: Scoring | None
+) -> dict[str, object]:
+    """Return a comparison as plain values; the keys of synthetic values hold the word.
+
+    A `curve` has a row [look-ups, mean, low, high] wherever one of the three changes, `improvements` a row [look-ups, regret].
+    """
+    from search.regrets import steps
+
+    table, accuracy = joined.table, joined.table.accuracy
+    points = f"{'synthetic_' if accuracy.synthetic else ''}regret_points"
+
+    def of_run(run: Run) -> dict[str, object]:
+        return {
+            "seed": run.trace.seed,
+            "look_ups": len(run.trace.indices),
+            "seconds": run.trace.seconds,
+            "meets_constraints": run.meets,
+            "network": network_row(table, run.trace.best),
+            points: float(run.regret[-1]),
+            "improvements": [[count, *values] for count, values in steps(run.regret)],
+        }
+
+    def of_method(one: Compared) -> dict[str, object]:
+        curve = [[count, *map(_number, values)] for count, values in steps(one.mean, one.low, one.high)]
+        at = [[count, *map(_number, _ends(one, count))] for count in shown_look_ups(found.budget)]
+        return {
+            "method": one.method,
+            "seconds": one.seconds,
+            "found_best": one.found,
+            "of": len(one.runs),
+            points: {"columns": ["look_ups", "mean", "low", "high"], "at": at, "curve": curve},
+            "reached": [
+                {points: r.threshold, "median_look_ups": _number(r.median), "runs": r.reached}
+                for r in one.reached
+            ],
+            "runs": [of_run(run) for run in one.runs],
+        }
+
+    return {
+        "accuracy": accuracy_document(accuracy),
+        "constraints": list(found.limits),
+        "by": "interval" if query.confident else "estimate",
+        "coverage": query.latencies.coverage if query.confident else None,
+        "latencies": {name: str(one) for name, one in joined.provenance.items()},
+        "notes": list(joined.notes),
+        "doubtful": {name: one.doubtful.to_json() for name, one in joined.provenance.items()},
+        "networks": found.networks,
+        "networks_within_limits": found.allowed,
+        "best": network_row(table, found.best),
+        "budget": found.budget,
+        "seeds": list(found.seeds),
+        "proxies": None if scored is None else asdict(scored),
+        "random_look_ups": found.random_look_ups,
+        "methods": [of_method(one) for one in found.methods],
+    }
+
+
+def shown_look_ups(budget: int) -> list[int]:
+    """Return after how many look-ups regrets are told: a quarter, half and all of the budget."""
+    return sorted({max(1, budget // 4), max(1, budget // 2), budget})
+
+
+def _cells(one: Compared, counts: Sequence[int]) -> list[str]:
+    _, low, high = _ends(one, counts[-1])
+    reached = next(r for r in one.reached if r.threshold == SHOWN_THRESHOLD)
+    return [
+        one.method,
+        *(f"{one.mean[count - 1]:.3f}" for count in counts),
+        _interval_text(low, high),
+        _reached_text(reached, counts[-1]),
+        f"{one.found} of {len(one.runs)}",
+        f"{one.seconds:.2g}",
+    ]
+
+
+def _interval_text(low: float, high: float) -> str:
+    if low != low:
+        return "none of 1 seed"
+    return (
+        f"{low:.3f} .. {high:.3f}" if high else "0 in all runs"
+    )  # which is no interval: see `mean_interval`
+
+
+def _reached_text(reached: Reached, budget: int) -> str:
+    median = f"{reached.median:g}" if reached.median < float("inf") else f"> {budget}"
+    return f"{median} ({reached.reached})"
+
+
+def _ends(one: Compared, count: int) -> tuple[float, float, float]:
+    return float(one.mean[count - 1]), float(one.low[count - 1]), float(one.high[count - 1])
+
+
+def _number(value: float) -> float | None:
+    """Return a number for JSON, None in place of NaN and infinity."""
+    return value if abs(value) < float("inf") else None

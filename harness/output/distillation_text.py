@@ -1,0 +1,86 @@
+"""Distilled blocks, for people and for programs; a synthetic value never stands without the word."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from harness.output.tables import print_table
+
+if TYPE_CHECKING:
+    from search.blockwise.library import BlockLibrary
+    from search.blockwise.signatures import Signatures
+    from search.training.images import Task
+
+SHOWN = 3  # blocks of a stage
+
+
+def library_document(library: BlockLibrary, task: Task, signatures: Signatures) -> dict[str, object]:
+    """Return plain values; the keys of synthetic values hold the word."""
+    word = "synthetic_" if task.synthetic else ""
+    return {
+        "space": library.config.name,
+        "teacher": str(library.teacher.architecture),
+        "task": {"name": task.name, "source": task.source, "synthetic": task.synthetic},
+        "digest": library.digest,
+        "stages": [
+            None
+            if one is None
+            else {
+                "stage": one.stage,
+                "recipe": dataclasses.asdict(one.recipe),
+                "seconds": one.seconds,
+                "blocks": [
+                    {
+                        "block": str(block),
+                        **{
+                            f"{'' if name in ('params', 'macs') else word}{name}": float(
+                                values[one.stage, column]
+                            )
+                            for name, values in signatures.columns.items()
+                        },
+                    }
+                    for block, column in ((b, library.config.blocks.index(b)) for b in one.blocks)
+                ],
+            }
+            for one in library.stages
+        ],
+    }
+
+
+def print_library(library: BlockLibrary, task: Task, signatures: Signatures) -> None:
+    """Print the best blocks of each stage, and how many there are."""
+    import numpy as np
+
+    synthetic = " synthetic" if task.synthetic else ""
+    config, rows = library.config, []
+    change = signatures.column("loss_change")
+    for one in library.stages:
+        if one is None:
+            continue
+        columns = np.array([config.blocks.index(block) for block in one.blocks])
+        order = columns[np.argsort(change[one.stage, columns], kind="stable")]
+        for column in order[:SHOWN]:
+            rows.append(
+                [
+                    str(one.stage),
+                    str(config.blocks[column]),
+                    *(
+                        f"{signatures.column(name)[one.stage, column]:{form}}"
+                        for name, form in (
+                            ("nsr", ".4f"),
+                            ("loss_change", "+.4f"),
+                            ("accuracy_change", "+.2f"),
+                            ("agreement", ".1f"),
+                        )
+                    ),
+                ]
+            )
+        rest = f"{len(order)} blocks, NSR {np.nanmin(one.nsr):.4f} to {np.nanmax(one.nsr):.4f}, {one.seconds:.0f} s"
+        rows.append([str(one.stage), rest, "", "", "", ""])
+    print_table(
+        f"blocks of {config.name} distilled from {library.teacher.architecture} on {task.name}; the best by loss when plugged "
+        f"into the teacher, on {len(task.val)}{synthetic} validation images",
+        ["stage", "block", "NSR", "loss", "top-1 points", "same class %"],
+        rows,
+    )

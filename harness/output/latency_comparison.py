@@ -1,0 +1,43 @@
+"""The comparison of two networks' latencies in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.output.tables import echo, interval_text, print_table
+from harness.store.configurations import describe, measure_command
+
+if TYPE_CHECKING:
+    from harness.query.compare import NetworkComparison
+
+
+def print_pair(pair: NetworkComparison) -> None:
+    """Print two networks' latencies on a configuration and which is faster; of a tie, what would decide it."""
+    a, b, result = pair.first, pair.second, pair.result
+    cells = [
+        [
+            f"{letter}: {row.architecture}",
+            f"{row.latency_ms:.3f}",
+            interval_text(*(row.interval_ms or (None, None))),
+            row.grade,
+            str(row.estimate.sessions),
+        ]
+        for letter, row in (("A", a), ("B", b))
+    ]
+    columns = ["network", "latency ms", "95 % interval", "grade", "sessions"]
+    print_table(describe(a.configuration), columns, cells)
+    if result.verdict == "tie" or result.interval is None:
+        ends = (
+            ""
+            if result.interval is None
+            else f", {result.interval[0]:.4f} to {result.interval[1]:.4f} with 95 %"
+        )
+        echo(f"tie: {result.reason}; A / B is {result.ratio:.4f}{ends}")
+        line = f"{measure_command(a.configuration)} --level final --models {a.architecture},{b.architecture}"
+        echo(f"more sessions narrow the intervals: {line}", err=True)
+        return
+    low, high = sorted(abs(1 - end) for end in result.interval)
+    echo(
+        f"A is {result.verdict} than B: A / B is {result.ratio:.4f}; it takes {low:.1%} to {high:.1%} "
+        f"{'less' if result.verdict == 'faster' else 'more'} time, with 95 %"
+    )

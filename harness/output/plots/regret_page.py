@@ -1,0 +1,147 @@
+"""A comparison of search methods as a page of its own: the figure of `harness.output.plots.regret`, to hover over and to zoom."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness.output.plots.regret import (
+    FAINT,
+    GRID,
+    INK,
+    axis_title,
+    ceiling_of,
+    check_libraries,
+    marks,
+    root,
+    shade,
+    style,
+    subtitle,
+    ticks_to,
+    title,
+)
+
+if TYPE_CHECKING:
+    from search.comparing import Comparison
+    from search.regrets import Compared
+
+# None that sends the data elsewhere, as one of plotly's own set does.
+BUTTONS = [["toImage"], ["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]]
+STYLE = (
+    f"body {{ margin: 1.5rem; font-family: system-ui, sans-serif; background: white; color: {INK} }} "
+    f"h1 {{ font-size: 1.25rem; margin: 0; overflow-wrap: anywhere }} p {{ margin: 0.3rem 0 0; color: {FAINT} }}"
+)
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; form-action 'none'"
+
+
+def regret_html(comparison: Comparison) -> str:
+    """Return the figure as a page of its own that loads nothing.
+
+    Raises: ConfigError when plotly is missing.
+    """
+    check_libraries()
+    import plotly.graph_objects as go
+
+    rows = _common_steps(comparison.methods)
+    bands = [
+        band
+        for one in comparison.methods
+        if len(one.runs) > 1
+        for band in _bands(one, rows, shade(len(comparison.methods)))
+    ]
+    curves = [_curve(one, rows, comparison.label) for one in comparison.methods]  # above all bands
+    ceiling = ceiling_of(comparison)
+    ticks = ticks_to(ceiling)
+    figure = go.Figure([*bands, *curves])
+    axis = {"color": INK, "showline": True, "linecolor": INK, "ticks": "outside", "zeroline": False}
+    figure.update_layout(
+        template="none",
+        xaxis=axis
+        | {
+            "title": {"text": "accuracy look-ups"},
+            "unifiedhovertitle": {"text": "after %{x} look-ups"},
+            "range": [1, max(comparison.budget, 2)],
+            "tickvals": marks(comparison.budget),
+            "showgrid": False,
+        },
+        yaxis=axis
+        | {
+            "title": {"text": html.escape(axis_title(comparison))},
+            "range": [0, float(root(ceiling))],
+            "tickvals": [float(root(tick)) for tick in ticks],
+            "ticktext": [f"{tick:g}" for tick in ticks],
+            "gridcolor": GRID,
+        },
+        hovermode="x unified",
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "itemwidth": 45},
+        font={"family": "system-ui, sans-serif", "size": 14},
+        margin={"l": 75, "r": 20, "t": 60, "b": 60},
+    )
+    body = figure.to_html(
+        full_html=False,
+        include_plotlyjs=True,
+        default_height="80vh",
+        config={"displaylogo": False, "responsive": True, "modeBarButtons": BUTTONS},
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(title(comparison))}</title>\n<style>{STYLE}</style></head>\n"
+        f"<body>\n<h1>{html.escape(title(comparison))}</h1>\n<p>{html.escape(subtitle(comparison))}</p>\n{body}\n"
+        "</body></html>\n"
+    )
+
+
+def _bands(one: Compared, rows: Sequence[int], alpha: float) -> list[dict[str, Any]]:
+    """Return the two edges of a method's interval, the area between them filled."""
+    colour, _ = style(one.method)
+    edge = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": list(rows),
+        "legendgroup": one.method,
+        "showlegend": False,
+        "hoverinfo": "skip",
+        "line": {"width": 0, "shape": "hv", "color": colour},
+    }
+    red, green, blue = (int(colour[k : k + 2], 16) for k in (1, 3, 5))
+    fill = {"fill": "tonexty", "fillcolor": f"rgba({red},{green},{blue},{alpha:.3g})"}
+    return [edge | {"y": _at(one.low, rows)}, edge | {"y": _at(one.high, rows)} | fill]
+
+
+def _curve(one: Compared, rows: Sequence[int], label: str) -> dict[str, Any]:
+    colour, dash = style(one.method)
+    texts = []
+    for k in rows:
+        low, high = one.low[k - 1], one.high[k - 1]
+        texts.append(f"{one.mean[k - 1]:.3f}" + (f" ({low:.3f} .. {high:.3f})" if low == low else ""))
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": one.method,
+        "legendgroup": one.method,
+        "x": list(rows),
+        "y": _at(one.mean, rows),
+        "text": texts,
+        "hovertemplate": f"%{{text}} points of {html.escape(label)}<extra>{html.escape(one.method)}</extra>",
+        "line": {
+            "color": colour,
+            "width": 2.5,
+            "shape": "hv",
+            "dash": ",".join(f"{2.5 * length:g}px" for length in dash) or "solid",
+        },
+    }
+
+
+def _at(values: Any, rows: Sequence[int]) -> list[float]:
+    return [float(root(values[k - 1])) for k in rows]
+
+
+def _common_steps(methods: Sequence[Compared]) -> list[int]:
+    """Return after which look-ups any curve changes, and the last one: all that the curves hold."""
+    from search.regrets import steps
+
+    counts = {count for one in methods for count, _ in steps(one.mean, one.low, one.high)}
+    return sorted(counts | {len(methods[0].mean)})

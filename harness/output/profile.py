@@ -1,0 +1,72 @@
+"""A network's profile, for people and for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from harness.devices import short_provider
+from harness.output.tables import echo, print_table
+from harness.profiles import group_nodes
+
+if TYPE_CHECKING:
+    from harness.profiles import Group, Profile
+    from space import Architecture
+
+BY = ("fragment", "op", "node")  # what a profile's nodes are added up by
+NS_PER_MS = 1e6
+BUSY_SHARE = 0.2  # outside nodes; a quiet run has some 5 %
+
+
+def profile_document(taken: Profile, architecture: Architecture, device: str) -> dict[str, object]:
+    """Return a profile as plain values, its nodes' times added up in each way; times in ns."""
+    groups = {by: [dataclasses.asdict(group) for group in groups_by(taken, by, architecture)] for by in BY}
+    document = {"architecture": str(architecture), "device": device, **dataclasses.asdict(taken)}
+    return document | {"outside_ns": taken.outside_ns, "by": groups}
+
+
+def print_profile(taken: Profile, by: str, architecture: Architecture, device: str) -> None:
+    """Print where the time goes, added up by fragment, op or node, and on standard error what to know of the numbers."""
+    ops = {node.name: node.op for node in taken.nodes}
+    rows = [
+        [
+            group.name,
+            ops.get(group.name, "") if by == "node" else str(group.nodes or ""),
+            f"{group.time_ns / NS_PER_MS:.3f}",
+            f"{100 * group.share:.1f}",
+        ]
+        for group in groups_by(taken, by, architecture)
+    ]
+    count = "" if by == "node" else str(len(taken.nodes))
+    rows.append(["whole run", count, f"{taken.wall_median_ns / NS_PER_MS:.3f}", "100.0"])
+    where = (
+        f"{taken.threads} thread{'s' if taken.threads > 1 else ''} on core {','.join(map(str, taken.cores))}"
+    )
+    print_table(
+        f"{architecture} on {device}: {taken.runtime} {taken.version} {short_provider(taken.provider)}, "
+        f"{where}, the quietest {taken.quiet_runs} of {taken.runs} runs",
+        [by, "op" if by == "node" else "nodes", "ms", "%"],
+        rows,
+    )
+    echo(
+        f"{taken.plain_median_ns / NS_PER_MS:.3f} ms without the profiler, which costs {100 * taken.profiler_share:.1f} %",
+        err=True,
+    )
+    outside = taken.outside_ns / taken.wall_median_ns
+    if outside > BUSY_SHARE:
+        echo(
+            f"{100 * outside:.0f} % of the time passed outside nodes: if other processes held the runs up, profile "
+            "again when the device is quiet",
+            err=True,
+        )
+    if short_provider(taken.provider) in ("cuda", "tensorrt"):
+        echo("a node's time is that of its launch: the GPU computes beside the processor", err=True)
+
+
+def groups_by(taken: Profile, by: str, architecture: Architecture) -> list[Group]:
+    """Return the nodes' times added up by "fragment", "op" or "node"."""
+    from exporters import node_fragments
+
+    if by == "fragment":
+        return group_nodes(taken, node_fragments([node.name for node in taken.nodes], architecture))
+    return group_nodes(taken, [node.op if by == "op" else node.name for node in taken.nodes])

@@ -1,0 +1,107 @@
+"""Provenance of a device's latencies, as lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness.devices import short_provider
+from harness.store.configurations import configuration_id
+
+if TYPE_CHECKING:
+    from harness.prediction.provenance import Provenance
+    from harness.records import Configuration
+
+CLOCK_TIERS = {
+    "A": "A: clocks locked",
+    "B": "B: governor performance",
+    "C": "C: clocks free, or not known to be fixed",
+}
+
+
+def condition_lines(provenance: Provenance) -> list[tuple[str, str]]:
+    """Return label and text of each condition that is known; what is not known has no line."""
+    lines: list[tuple[str, str]] = []
+    if provenance.configuration is None:
+        lines.append(("file", provenance.origin))
+    else:
+        lines += _configuration(provenance.configuration, provenance.conditions)
+    lines.append(("networks", _networks(provenance)))
+    if provenance.error is not None:
+        lines.append(
+            (
+                "error of predictions",
+                f"{provenance.error:.1%} on average, of networks that were not fitted on",
+            )
+        )
+    if provenance.repeatability is not None:
+        error, count = provenance.repeatability
+        lines.append(("repeatability", f"{error:.1%} on average between two sessions of {count:,} networks"))
+    if any(provenance.grades.values()):
+        lines.append(
+            ("grades", ", ".join(f"{count:,} {grade}" for grade, count in provenance.grades.items() if count))
+        )
+    if provenance.doubtful:
+        lines.append(("grade D", str(provenance.doubtful)))
+    if provenance.measured_utc:
+        lines.append(("last measured", _minute(provenance.measured_utc)))
+    return lines
+
+
+def _configuration(configuration: Configuration, conditions: Mapping[str, Any]) -> list[tuple[str, str]]:
+    c = configuration
+    lines = [
+        ("device", c.device),
+        ("hardware", c.hardware),
+        ("runtime", f"{c.runtime} {c.runtime_version}"),
+        ("provider", short_provider(c.provider)),
+        ("precision", c.precision),
+        ("threads", str(c.threads)),
+        ("cores", ", ".join(map(str, c.cores)) or "any"),
+        ("clock tier", CLOCK_TIERS.get(c.clock_tier, c.clock_tier)),
+    ]
+    governors = conditions.get("governors", {})
+    if names := sorted({str(governors[key]) for key in map(str, c.cores) if key in governors}):
+        lines.append(("governor", ", ".join(names)))
+    lines += [
+        (label, str(conditions[key]))
+        for key, label in (
+            ("os", "operating system"),
+            ("android", "Android"),
+            ("board", "board"),
+            ("soc", "SoC"),
+        )
+        if conditions.get(key)
+    ]
+    return [*lines, ("configuration", configuration_id(c))]
+
+
+def _networks(provenance: Provenance) -> str:
+    text = f"{provenance.measured:,} measured"
+    if provenance.predicted:
+        text += f", {provenance.predicted:,} predicted"
+    return f"{text} by {provenance.predictor}" if provenance.predictor else text
+
+
+def _minute(utc: str) -> str:
+    """Return a stored time for people, to the minute; as it stands where it is no ISO 8601."""
+    from datetime import UTC, datetime
+
+    try:
+        return f"{datetime.fromisoformat(utc).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except ValueError:
+        return utc
+
+
+def command_line(words: Sequence[str], options: Mapping[str, object]) -> str:
+    """Return a command line with those of the options that were given; a list's option is repeated, True is a flag."""
+    import shlex
+
+    line = list(words)
+    for name, value in options.items():
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if one is True:
+                line.append(name)
+            elif one not in (None, False, ""):
+                line += [name, str(one)]
+    return shlex.join(line)

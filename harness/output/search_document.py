@@ -1,0 +1,75 @@
+"""A search's answer as plain values for JSON and CSV; the keys of synthetic values hold the word."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.query.answer import network_row
+
+if TYPE_CHECKING:
+    from harness.query.answer import SearchAnswer
+    from search.pareto import Front
+    from space.accuracies import Accuracies
+
+
+def answer_document(found: SearchAnswer, front: Front | None, top: int) -> dict[str, object]:
+    """Return the answer as plain values; accuracies in percent, latencies in ms, sizes in bytes."""
+    from search.answers import ties
+
+    table, accuracy = found.table.table, found.table.table.accuracy
+    answer, trace, verified = found.answer, found.trace, found.verified
+    tied = ties(accuracy, found.indices)
+    return {
+        "accuracy": accuracy_document(accuracy),
+        "costs": {name: {"unit": cost.unit, "title": cost.title} for name, cost in table.costs.items()},
+        "latencies": {name: str(one) for name, one in found.table.provenance.items()},
+        "notes": list(found.table.notes),
+        "doubtful": {name: one.doubtful.to_json() for name, one in found.table.provenance.items()},
+        "constraints": [
+            {
+                "constraint": str(standing.constraint),
+                "limit": standing.constraint.limit,
+                "by": "interval" if answer.confident else "estimate",
+                "met": standing.met,
+                "broken": standing.broken,
+                "unknown": standing.unknown,
+                "doubtful": standing.doubtful,
+            }
+            for standing in answer.standings
+        ],
+        "networks_within_limits": len(answer.ranked),
+        "method": None
+        if trace is None
+        else {
+            "name": trace.method,
+            "seed": trace.seed,
+            "look_ups": len(trace.indices),
+            "seconds": trace.seconds,
+        },
+        "verified": None if verified is None else sorted(verified),
+        "networks": [
+            row | {"ties_with_best": one} for row, one in zip(found[:top], tied[:top].tolist(), strict=True)
+        ],
+        "front": None
+        if front is None
+        else {
+            "costs": list(front.costs),
+            "hypervolume": front.hypervolume,
+            "reference": list(front.reference),
+            "ideal": list(front.ideal),
+            "networks": [network_row(table, index) for index in front.indices.tolist()],
+        },
+    }
+
+
+def accuracy_document(accuracy: Accuracies) -> dict[str, object]:
+    """Return what accuracies are and where they are from, as plain values."""
+    return {
+        "label": accuracy.label,
+        "synthetic": accuracy.synthetic,
+        "metric": accuracy.metric,
+        "epoch": accuracy.epoch,
+        "seeds": list(accuracy.seeds),
+        "seed_sd": accuracy.seed_sd,
+        "origin": list(accuracy.origin),
+    }

@@ -1,0 +1,183 @@
+"""A search's answer as text for people; a synthetic value never stands without the word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.output.tables import echo, print_table
+
+if TYPE_CHECKING:
+    from harness.query.answer import SearchAnswer
+    from search.answers import Answer
+    from search.pareto import Front
+    from search.table import Cost, Table
+    from space.accuracies import Accuracies
+    from space.indexing import IndexArray
+
+
+def print_answer(found: SearchAnswer, top: int) -> None:
+    """Print the table's sources, how many networks meet each limit, the most accurate ones, and the ties with the first."""
+    joined, answer, trace, verified = found.table, found.answer, found.trace, found.verified
+    table, accuracy = joined.table, joined.table.accuracy
+    echo(f"accuracy: {accuracy.label}, {_provenance(accuracy)}")
+    for name, provenance in joined.provenance.items():
+        echo(f"{name}: {provenance}")
+    for note in joined.notes:
+        echo(f"note: {note}")
+    for standing in answer.standings:
+        parts = [f"{standing.met:,} networks meet it"]
+        if standing.doubtful:
+            way = "not counted" if answer.confident else "counted by their estimate"
+            parts.append(f"{standing.doubtful:,} have the limit within their interval ({way})")
+        if standing.unknown:
+            parts.append(f"of {standing.unknown:,} it is not known")
+        echo(
+            f"{standing.constraint}{_manner(table, standing.constraint.subject, answer)}: {', '.join(parts)}"
+        )
+    if trace is None:
+        echo(f"{len(answer.ranked):,} networks are within all limits")
+    else:
+        echo(
+            f"{trace.method}: looked up {len(trace.indices):,} networks within all limits, seed {trace.seed}"
+        )
+    ranked = found.indices
+    if verified is not None:
+        echo(_verdict(answer, verified, ranked))
+    _print_networks("most accurate first", table, ranked[:top].tolist(), verified)
+    _print_ties(table, ranked)
+
+
+def _verdict(answer: Answer, verified: frozenset[int], ranked: IndexArray) -> str:
+    """Return what the finalists' measurements mean for the answer."""
+    if not verified.intersection(answer.ranked.tolist()):
+        return (
+            f"none of the {len(verified)} networks measured now is within the limits: the same command again goes on; "
+            "unverified ones:"
+        )
+    above = answer.ranked.tolist().index(int(ranked[0]))
+    text = f"{len(ranked)} of {len(verified)} networks measured now are within the limits"
+    if above:
+        text += (
+            f"; {above:,} more accurate ones that were not measured are predicted to be within them: the same command again "
+            "goes on"
+        )
+    return text
+
+
+def print_front(table: Table, front: Front) -> None:
+    """Print a Pareto front, cheapest first, and its hypervolume."""
+    names = " and ".join(front.costs)
+    _print_networks(
+        f"Pareto front over {table.accuracy.label} and {names}", table, front.indices.tolist(), None
+    )
+    if len(front.indices):
+        worst = [f"{front.reference[0]:.2f} %"] + [
+            _amount(table.costs[name], value)
+            for name, value in zip(front.costs, front.reference[1:], strict=True)
+        ]
+        word = "synthetic " if table.accuracy.synthetic else ""
+        echo(
+            f"hypervolume ({word}accuracy): {front.hypervolume:.4f} of the box from the worst of the networks allowed "
+            f"({', '.join(worst)}) to the best"
+        )
+
+
+def _manner(table: Table, subject: str, answer: Answer) -> str:
+    cost = table.costs[subject]
+    if cost.coverage is None:
+        return ""
+    return f" for {cost.coverage:.0%} intervals" if answer.confident else " by the estimate"
+
+
+def _provenance(accuracy: Accuracies) -> str:
+    parts = [f"from {', '.join(accuracy.origin)}"]
+    if accuracy.seeds:
+        parts.append(
+            f"training seed{'s' if len(accuracy.seeds) > 1 else ''} {', '.join(map(str, accuracy.seeds))}"
+        )
+    if accuracy.seed_sd is None:
+        parts.append("one training each, so that how much another would differ is not known (--accuracy-sd)")
+    else:
+        parts.append(f"standard deviation between trainings {accuracy.seed_sd:.2f} points")
+    return ", ".join(parts)
+
+
+def _print_networks(
+    title: str, table: Table, indices: Sequence[int], verified: frozenset[int] | None
+) -> None:
+    from search.answers import accuracy_reach
+    from space import Architecture
+
+    columns, right = ["network"], []
+    for accuracies in (table.accuracy, *table.shown):
+        right.append(len(columns))
+        columns.append(f"{accuracies.label} %")
+    for name, cost in table.costs.items():
+        right.append(len(columns))
+        columns.append(f"{'synthetic ' if cost.synthetic else ''}{name}{' ms' if cost.unit == 'ms' else ''}")
+        if cost.low is not None:
+            columns += [f"{cost.coverage:.0%} interval", "grade"]
+    if verified is not None:
+        columns.append("measured now")
+    reach = accuracy_reach(table.accuracy)
+    rows = []
+    for index in indices:
+        cells = [str(Architecture.from_index(index, table.config))]
+        for number, accuracies in enumerate((table.accuracy, *table.shown)):
+            sure = f" +- {reach[index]:.2f}" if not number and reach[index] else ""
+            cells.append(f"{accuracies.values[index]:.2f}{sure}")
+        for cost in table.costs.values():
+            cells += _cost_cells(cost, index)
+        if verified is not None:
+            cells.append("yes" if index in verified else "no")
+        rows.append(cells)
+    print_table(title, columns, rows, right=right)
+
+
+def _cost_cells(cost: Cost, index: int) -> list[str]:
+    value = f"{cost.values[index]:.3f}" if cost.unit == "ms" else _amount(cost, float(cost.values[index]))
+    if cost.low is None or cost.high is None:
+        return [value]
+    low, high = float(cost.low[index]), float(cost.high[index])
+    interval = "none" if low != low else f"{low:.3f} .. {high:.3f}"
+    grade = "" if cost.grades is None else str(cost.grades[index])
+    return [value, interval, grade or "predicted"]
+
+
+def _print_ties(table: Table, ranked: IndexArray) -> None:
+    """Print how many networks are statistically tied with the most accurate one, and the fastest of them on each device."""
+    from search.answers import ties
+    from space import Architecture
+
+    tied = ranked[ties(table.accuracy, ranked)]
+    if len(tied) < 2:
+        return
+    word = "synthetic " if table.accuracy.synthetic else ""
+    known = table.accuracy.seed_sd is not None
+    why = "their 95 % intervals over trainings overlap" if known else "theirs is the same"
+    text = f"{len(tied):,} networks tie in {word}accuracy with the first: {why}"
+    for name, cost in table.costs.items():
+        if cost.unit != "ms":
+            continue
+        fastest = int(tied[cost.values[tied].argmin()])
+        verdict = _faster(cost, fastest, int(ranked[0]))
+        text += (
+            f"; the fastest of them on {name} is {Architecture.from_index(fastest, table.config)}, {verdict}"
+        )
+    echo(text)
+
+
+def _faster(cost: Cost, fastest: int, best: int) -> str:
+    if fastest == best:
+        return "the first itself"
+    took = f"{cost.values[fastest]:.3f} ms against {cost.values[best]:.3f}"
+    if cost.low is None or cost.high is None or cost.high[fastest] < cost.low[best]:
+        return took
+    return f"{took} (a tie: their intervals overlap)"
+
+
+def _amount(cost: Cost, value: float) -> str:
+    from search.constraints import amount_text
+
+    return amount_text(value, cost.unit, digits=4)

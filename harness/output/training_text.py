@@ -1,0 +1,83 @@
+"""Trained networks, for people and for programs; a synthetic value never stands without the word."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.output.tables import print_table
+
+if TYPE_CHECKING:
+    from search.training.images import Task
+    from search.training.recipe import Recipe
+    from search.work.training_folder import FinishedTraining
+    from search.work.unit import Unit
+
+
+def training_document(
+    space: str,
+    task: Task,
+    recipe: Recipe,
+    asked: Sequence[FinishedTraining],
+    units: Sequence[Unit],
+    finished: dict[str, FinishedTraining],
+    paths: Sequence[Path],
+    names: dict[str, str],
+) -> dict[str, object]:
+    """Return plain values; accuracies are percent."""
+    return {
+        "space": space,
+        "task": {
+            "name": task.name,
+            "source": task.source,
+            "synthetic": task.synthetic,
+            "origin": task.origin,
+        },
+        "recipe": dataclasses.asdict(recipe) | {"digest": recipe.digest},
+        "networks": [
+            {
+                "architecture": str(one.trained.architecture),
+                "graph_hash": one.trained.architecture.graph_hash,
+                "index": one.trained.architecture.index,
+                "best_epoch": one.trained.best.number,
+                "synthetic": one.trained.synthetic,
+                "val_top1": one.trained.best.val.top1,
+                "test_top1": one.trained.test.top1,
+                "train_s": one.trained.train_ns / 1e9,
+                "weights": str(one.weights),
+            }
+            for one in asked
+        ],
+        "not_trained": [names[unit.key[:12]] for unit in units if unit.key not in finished],
+        "files": [str(path) for path in paths],
+    }
+
+
+def print_training(task: Task, recipe: Recipe, asked: Sequence[FinishedTraining]) -> None:
+    """Print a row a trained network: its best epoch, its accuracies, and the seconds that training took."""
+    if not asked:
+        return
+    count, config = len(asked), asked[0].trained.architecture.config
+    print_table(
+        f"{counted(count, 'network')} of {config.name} trained on {task.name}, {counted(recipe.epochs, 'epoch')}, "
+        f"recipe {recipe.digest[:8]}, seed {recipe.seed}; top-1 in % of {len(task.val)} and {len(task.test)}"
+        f"{' synthetic' if task.synthetic else ''} images",
+        ["network", "best epoch", "val top-1", "test top-1", "seconds"],
+        [
+            [
+                str(one.trained.architecture),
+                str(one.trained.best.number),
+                f"{one.trained.best.val.top1:.2f}",
+                f"{one.trained.test.top1:.2f}",
+                f"{one.trained.train_ns / 1e9:.1f}",
+            ]
+            for one in asked
+        ],
+    )
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, in the plural but for one."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

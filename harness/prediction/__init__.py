@@ -1,0 +1,1 @@
+"""Latencies of a whole space, from those of the networks that were measured."""

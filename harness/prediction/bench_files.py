@@ -1,0 +1,226 @@
+"""Latencies in the published format, blox-bench-DEVICE, with a sidecar for what it has no room for: written, and read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.estimates.doubtful import DOUBTFUL, NAMED, Doubtful
+from harness.prediction.provenance import Provenance
+from harness.prediction.rows import SpaceRow
+from harness.prediction.space_prediction import Measured, SpaceTable, load_measured, predict_space, summary
+from harness.records import Configuration, SessionRecord
+from harness.store import Store
+from harness.version import __version__
+from search.table import Cost
+from space import Architecture, SpaceConfig
+from space.atomic_files import write_file
+from space.dataset import bench_dataset, read_dataset, write_dataset
+from space.errors import ConfigError
+
+FORMATS = ("blox", "csv", "pickle")
+SIDECAR_VERSION = 1
+# Of a sidecar's intervals: its measured ones hold with 95 %, its predicted ones with 90 %.
+FILE_COVERAGE = 0.90
+MAX_SIDECAR_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchTable:
+    """Latencies of one configuration to be written: `rows` in canonical order, without `prediction` measured ones alone.
+
+    `last_session`: the last of the fastest measured network, for its conditions and agent. `doubtful`: what has grade D.
+    """
+
+    measured: Measured
+    prediction: SpaceTable | None
+    rows: tuple[SpaceRow, ...]
+    doubtful: Doubtful
+    last_session: SessionRecord
+
+
+def bench_table(
+    store: Store,
+    configuration: Configuration,
+    *,
+    prior: Configuration | None = None,
+    measured_only: bool = False,
+    doubtful: bool = False,
+) -> BenchTable:
+    """Return what is stored of a configuration, and unless `measured_only` predictions of all other networks.
+
+    `prior` and `doubtful`: as for `predict_space`. Raises: ConfigError when too little is stored.
+    """
+    table = None if measured_only else predict_space(store, configuration, prior, doubtful=doubtful)
+    measured = load_measured(store, configuration, doubtful=doubtful) if table is None else table.measured
+    rows = measured.space_rows() if table is None else table.rows()
+    return BenchTable(
+        measured=measured,
+        prediction=table,
+        rows=tuple(rows),
+        doubtful=measured.doubtful if table is None else table.doubtful,
+        last_session=store.sessions(configuration, [measured.rows[0].graph_hash])[-1],
+    )
+
+
+def check_device_name(name: str) -> None:
+    """Raise ConfigError when a name of a device cannot be part of a published file's name."""
+    if not re.fullmatch(r"[a-zA-Z0-9-]+", name):
+        raise ConfigError(
+            f"device name {name!r} cannot be published: letters, digits and dashes alone; give one with --name"
+        )
+
+
+def write_bench_files(
+    folder: Path, name: str, table: BenchTable, formats: Sequence[str] = FORMATS
+) -> tuple[list[Path], Path]:
+    """Write blox-bench-NAME.FORMAT, latencies in s, for each of the `formats`, and the sidecar .json; return their paths.
+
+    Raises: ConfigError when a file cannot be written, or the name cannot be published.
+    """
+    check_device_name(name)
+    latencies_s = [row.latency_ms / 1e3 for row in table.rows]
+    data = bench_dataset(name, [row.index for row in table.rows], latencies_s, table.measured.config)
+    paths = [folder / f"blox-bench-{name}.{one}" for one in formats]
+    for path in paths:
+        write_dataset(path, data)
+    sidecar = folder / f"blox-bench-{name}.json"
+    write_file(sidecar, json.dumps(_sidecar(name, table), separators=(",", ":")).encode())
+    return paths, sidecar
+
+
+def latency_files(paths: Sequence[Path]) -> dict[str, Path]:
+    """Return the files of latencies by the device that each names. Raises: ConfigError when one cannot be read."""
+    files: dict[str, Path] = {}
+    for path in paths:
+        data = read_dataset(path)
+        if data.dataset_type != "benchmarking":
+            raise ConfigError(
+                f"--latencies {path}: is a file of type {data.dataset_type!r}, not of latencies; give a blox-bench-DEVICE file"
+            )
+        device = str(data.extra["device"])
+        if device in files:
+            raise ConfigError(
+                f"--latencies {path}: device {device!r} is that of {files[device]} too; give one of them"
+            )
+        files[device] = path
+    return files
+
+
+def file_latency(
+    path: Path, name: str, config: SpaceConfig, *, doubtful: bool = False
+) -> tuple[Cost, Provenance]:
+    """Return the latencies of a blox-bench-DEVICE file, with intervals and grades where its sidecar lies beside it.
+
+    Of networks whose sidecar says grade D there is no latency, unless `doubtful`.
+
+    Raises: ConfigError when file or sidecar cannot be used.
+    """
+    data = read_dataset(path, config=config)
+    columns = {key: np.full(len(config), np.nan) for key in ("values", "low", "high")}
+    columns["values"][data.indices] = data.array("latency") * 1e3
+    sidecar = _read_sidecar(path.with_suffix(".json"), data.hashes.tolist())
+    if sidecar is None:
+        cost = Cost(name=name, unit="ms", title=f"latency by {path.name}", values=columns["values"])
+        return cost, Provenance(
+            origin=str(path), configuration=None, measured=len(data), predicted=0, grades={}
+        )
+    is_measured = np.zeros(len(config), dtype=np.bool_)
+    grades = np.zeros(len(config), dtype="<U1")
+    for key, column in (("low_s", "low"), ("high_s", "high")):
+        columns[column][data.indices] = [np.nan if v is None else float(v) * 1e3 for v in sidecar[key]]
+    is_measured[data.indices] = [source == "measured" for source in sidecar["source"]]
+    grades[data.indices] = [grade if grade in "ABCD" else "" for grade in sidecar["grade"]]
+    apart = np.flatnonzero(grades == DOUBTFUL)
+    told = Doubtful(
+        networks=len(apart),
+        names=tuple(str(Architecture.from_index(int(index), config)) for index in apart[:NAMED]),
+        why={"as the file says": len(apart)} if len(apart) else {},
+        taken=doubtful and bool(len(apart)),
+    )
+    if not doubtful:
+        is_measured[apart], grades[apart] = False, ""
+        for values in columns.values():
+            values[apart] = np.nan
+    given = grades[is_measured].tolist()
+    cost = Cost(
+        name=name,
+        unit="ms",
+        title=f"latency by {path.name}",
+        values=columns["values"],
+        low=columns["low"],
+        high=columns["high"],
+        coverage=FILE_COVERAGE,
+        measured=is_measured,
+        grades=grades,
+    )
+    provenance = Provenance(
+        origin=str(path),
+        configuration=None,
+        measured=int(is_measured.sum()),
+        predicted=sidecar["source"].count("predicted"),
+        grades={grade: given.count(grade) for grade in "ABCD"},
+        doubtful=told,
+    )
+    return cost, provenance
+
+
+def _sidecar(name: str, table: BenchTable) -> dict[str, object]:
+    """Return what the published format has no room for; columns are in the order of the files' rows."""
+    measured, rows = table.measured, table.rows
+    return {
+        "version": SIDECAR_VERSION,
+        "device": name,
+        "harness": __version__,
+        "configuration": asdict(measured.configuration) | {"id": measured.configuration.digest},
+        "reference_s": measured.reference_ms / 1e3,
+        "prediction": None if table.prediction is None else summary(table.prediction),
+        "meaning": {
+            "conditions": "before the last session of the fastest measured network",
+            "low_s, high_s": "95 % interval of a measured latency; 90 % prediction interval of a predicted one",
+            "grade": "A to D of a measured latency, - of a predicted one",
+        },
+        "columns": {
+            "graph_hash": [row.graph_hash for row in rows],
+            "latency_s": [row.latency_ms / 1e3 for row in rows],
+            "low_s": [None if row.low_ms is None else row.low_ms / 1e3 for row in rows],
+            "high_s": [None if row.high_ms is None else row.high_ms / 1e3 for row in rows],
+            "source": [row.source for row in rows],
+            "grade": [row.grade for row in rows],
+            "sessions": [row.sessions for row in rows],
+        },
+        "conditions": table.last_session.conditions_before,
+        "agent": table.last_session.agent_digest,
+        "doubtful": table.doubtful.to_json(),
+    }
+
+
+def _read_sidecar(path: Path, hashes: list[str]) -> dict[str, list[Any]] | None:
+    """Return the columns of a file's sidecar, None where there is none. Raises: ConfigError when it is not of this file."""
+    remedy = "write both anew with 'harness dataset write', or remove the .json"
+    try:
+        if not path.is_file():
+            return None
+        if path.stat().st_size > MAX_SIDECAR_BYTES:
+            raise ConfigError(f"{path}: more than {MAX_SIDECAR_BYTES} bytes; {remedy}")
+        document = json.loads(path.read_bytes())
+        columns = document["columns"]
+        found = {key: columns[key] for key in ("graph_hash", "low_s", "high_s", "source", "grade")}
+        whole = all(isinstance(values, list) and len(values) == len(hashes) for values in found.values())
+        texts = whole and all(isinstance(v, str) for key in ("source", "grade") for v in found[key])
+        numbers = whole and all(
+            v is None or type(v) is float for key in ("low_s", "high_s") for v in found[key]
+        )
+        if not (texts and numbers and found["graph_hash"] == hashes):
+            raise ConfigError(f"{path}: is not the sidecar of the file beside it; {remedy}")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}; {remedy}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ConfigError(f"{path}: is no sidecar of latencies: {error}; {remedy}") from error
+    return found

@@ -1,0 +1,81 @@
+"""Provenance of latencies: where they are from, how many are measured with which grade, how many predicted and how well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.estimates.doubtful import Doubtful, doubtful_from_json
+from harness.prediction.space_prediction import Measured
+from harness.records import Configuration
+from harness.store import Store
+from harness.store.configurations import configuration_id, short_description
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Provenance:
+    """Provenance of a device's latencies: source, number measured per grade, number predicted.
+
+    `predictor` is the chosen rung and `error` its cross-validated mean error, a share; None where nothing is predicted.
+    `conditions` are those before the last session of the fastest measured network. `doubtful` has grade D and is not counted
+    among the measured, unless it was taken in. `repeatability`: the mean difference, a share, between two sessions of the
+    networks that have two, and how many these are; None of fewer than ten. A file has no configuration.
+    """
+
+    origin: str
+    configuration: Configuration | None
+    measured: int
+    predicted: int
+    grades: Mapping[str, int]
+    predictor: str | None = None
+    error: float | None = None
+    conditions: Mapping[str, object] = field(default_factory=dict)
+    measured_utc: str = ""
+    doubtful: Doubtful = field(default_factory=Doubtful)
+    repeatability: tuple[float, int] | None = None
+
+    def __str__(self) -> str:
+        grades = ", ".join(f"{count} {grade}" for grade, count in self.grades.items() if count)
+        text = f"{self.origin}: {self.measured:,} measured" + (f" ({grades})" if grades else "")
+        if self.predicted:
+            text += f", {self.predicted:,} predicted"
+        if self.predictor is not None and self.error is not None:
+            text += f" by {self.predictor}, mean error {self.error:.1%}"
+        return text
+
+
+def provenance_of(configuration: Configuration, about: Mapping[str, Any]) -> Provenance:
+    """Return the provenance of a configuration's latencies; `about` holds the fields of `cache.ABOUT`."""
+    origin = f"{configuration.device}, {short_description(configuration)} [{configuration_id(configuration)}]"
+    agreement = about["repeatability"]
+    plain = {
+        "doubtful": doubtful_from_json(about["doubtful"]),
+        "repeatability": None if agreement is None else (float(agreement[0]), int(agreement[1])),
+    }
+    return Provenance(origin=origin, configuration=configuration, **{**about, **plain})
+
+
+def facts_of(
+    store: Store, configuration: Configuration, measured: Measured, segments: Doubtful
+) -> dict[str, Any]:
+    """Return `measured_facts`, and the conditions in which a session of the fastest measured network began.
+
+    `segments`: those of grade D, counted with the networks.
+    """
+    last = store.sessions(configuration, [measured.rows[0].graph_hash])[-1]
+    return measured_facts(measured, measured.doubtful + segments) | {"conditions": last.conditions_before}
+
+
+def measured_facts(measured: Measured, doubtful: Doubtful) -> dict[str, Any]:
+    """Return how many networks are measured with which grade, when last, how well two sessions agree, and what has grade D."""
+    given = [row.grade for row in measured.rows]
+    ceiling = measured.ceiling()
+    return {
+        "measured": len(given),
+        "grades": {grade: given.count(grade) for grade in "ABCD"},
+        "conditions": {},
+        "measured_utc": max(row.measured_utc for row in measured.rows),
+        "doubtful": doubtful.to_json(),
+        "repeatability": None if ceiling is None else [ceiling.mape, ceiling.count],
+    }

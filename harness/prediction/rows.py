@@ -1,0 +1,41 @@
+"""One row a network: its latency on a configuration, measured or predicted, with interval and grade."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MEASURED_COVERAGE = 0.95  # of a measurement's own interval
+NOT_GRADED = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpaceRow:
+    """One network's latency: `source` is measured or predicted, the interval holds the latency with `coverage`.
+
+    A predicted one's interval is meant for a measurement. No interval: measured in too few slices. `supported`: measured
+    itself, or predicted from networks like it.
+    """
+
+    architecture: str
+    graph_hash: str
+    index: int
+    latency_ms: float
+    low_ms: float | None
+    high_ms: float | None
+    coverage: float
+    source: str
+    grade: str
+    sessions: int
+    supported: bool
+
+    @property
+    def interval_ms(self) -> tuple[float, float] | None:
+        """The interval in ms; None where too few slices were measured to tell."""
+        return None if self.low_ms is None or self.high_ms is None else (self.low_ms, self.high_ms)
+
+    def to_json(self) -> dict[str, object]:
+        """Return the row as plain values."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+COLUMNS = tuple(SpaceRow.__slots__)

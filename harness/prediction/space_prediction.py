@@ -1,0 +1,440 @@
+"""Latencies of every network of a space: measured where they are stored, by the best predictor elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.dataframe import to_frame
+from harness.estimates.doubtful import Doubtful, set_apart
+from harness.estimates.estimate import COVERAGE
+from harness.estimates.latency import Latency, latencies
+from harness.prediction.rows import COLUMNS, MEASURED_COVERAGE, NOT_GRADED, SpaceRow
+from harness.records import Configuration
+from harness.store import Store
+from harness.store.configurations import (
+    configuration_id,
+    measure_command,
+    one_configuration,
+    prior_configuration,
+)
+from search.latency.audit import parts_sum
+from search.latency.intervals import COVERAGE as PREDICTED_COVERAGE
+from search.latency.intervals import guaranteed
+from search.latency.judging import Errors, judge, mape_interval, repeatability
+from search.latency.ladder import Ladder, Prediction, fit_ladder
+from search.latency.rungs import FEWEST
+from space import Architecture, ArchitectureError, SpaceConfig, check_enumerable, find_space
+from space.errors import ConfigError
+from space.indexing import BoolArray, FloatArray, IndexArray
+from space.sampling import parse_model, select_models
+from space.segments import all_segments
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HOLD_OUT_SHARE = 0.2
+HOLD_OUT_FROM = 40  # measured networks; of fewer, all are needed to fit
+# Random networks whose beginning campaigns measure to judge by, kept apart from the fit that they judge.
+JUDGES = "sample:300@20"
+JUDGES_FROM = 20  # of fewer, a share of all measured networks judges
+# Of the beginning of that sample: some fail, but mostly others tell nothing of random networks.
+JUDGES_MEASURED = 0.8
+UNKNOWN_SD = 0.1  # of a ratio without an interval, relative: measured in too few slices to tell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What is stored of a configuration's networks, in the order of `indices`; `doubtful` are those of grade D.
+
+    `sds`: the relative standard deviation of each ratio, by its own interval. `reference_sd`: that of the reference latency.
+    """
+
+    configuration: Configuration
+    config: SpaceConfig
+    reference_ms: float
+    indices: IndexArray
+    ratios: FloatArray
+    sds: FloatArray
+    rows: tuple[Latency, ...]
+    doubtful: Doubtful = field(default_factory=Doubtful)
+    reference_sd: float = 0.0
+
+    def reference_reach(self, coverage: float) -> float:
+        """Return how far the reference latency may be off with this probability, relative: in every millisecond alike."""
+        return self.reference_sd * NormalDist().inv_cdf((1 + coverage) / 2)
+
+    def milliseconds(
+        self, prediction: Prediction, coverage: float
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return predicted latencies with intervals of this coverage, each (n,): the reference's uncertainty is in them."""
+        reach, ratios = self.reference_reach(coverage), prediction.ratios
+        with np.errstate(divide="ignore"):
+            below = np.hypot(np.log(ratios / prediction.low), reach)
+            above = np.hypot(np.log(prediction.high / ratios), reach)
+        values = ratios * self.reference_ms
+        return values, values * np.exp(-below), values * np.exp(above)
+
+    def ceiling(self) -> Errors | None:
+        """Return how well two sessions of a network agree, over the networks that have two; None without ten of them."""
+        twice = [row.session_medians[:2] for row in self.rows if len(row.session_medians) > 1]
+        if len(twice) < 10:
+            return None
+        first, second = zip(*twice, strict=True)
+        return repeatability(first, second)
+
+    def space_rows(self) -> list[SpaceRow]:
+        """Return the measured networks, in canonical order."""
+        rows = [
+            SpaceRow(
+                architecture=row.architecture,
+                graph_hash=row.graph_hash,
+                index=index,
+                latency_ms=row.latency_ms,
+                low_ms=None if row.interval_ms is None else row.interval_ms[0],
+                high_ms=None if row.interval_ms is None else row.interval_ms[1],
+                coverage=MEASURED_COVERAGE,
+                source="measured",
+                grade=row.grade,
+                sessions=row.estimate.sessions,
+                supported=True,
+            )
+            for index, row in zip(self.indices.tolist(), self.rows, strict=True)
+        ]
+        return sorted(rows, key=lambda row: row.index)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """How the chosen predictor did on networks that it was fitted without: `coverage` is the share inside its 90 % intervals.
+
+    `random`: whether they are a random sample of the space, and not of what somebody chose to measure.
+    """
+
+    errors: Errors
+    mape_interval: tuple[float, float]
+    coverage: float
+    random: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpaceTable:
+    """Latencies of all networks of a space on one configuration: `prediction` in ratios, `measured` where there is better.
+
+    `doubtful`: networks and segments of grade D, the prior's apart.
+    """
+
+    measured: Measured
+    ladder: Ladder
+    prediction: Prediction
+    held_out: HeldOut | None
+    ceiling: Errors | None
+    segments: int
+    prior: Configuration | None
+    doubtful: Doubtful
+    prior_doubtful: Doubtful
+
+    def rows(self, indices: Sequence[int] | None = None) -> list[SpaceRow]:
+        """Return networks by canonical index, by default all in canonical order: measured where they are, predicted elsewhere."""
+        measured, prediction = self.measured, self.prediction
+        known = {row.index: row for row in measured.space_rows()}
+        columns = measured.milliseconds(prediction, PREDICTED_COVERAGE)
+        latency_ms, low_ms, high_ms = (values.tolist() for values in columns)
+        supported = prediction.supported.tolist()
+
+        def predicted(index: int) -> SpaceRow:
+            architecture = Architecture.from_index(index, measured.config)
+            return SpaceRow(
+                architecture=str(architecture),
+                graph_hash=architecture.graph_hash,
+                index=index,
+                latency_ms=latency_ms[index],
+                low_ms=low_ms[index],
+                high_ms=high_ms[index],
+                coverage=PREDICTED_COVERAGE,
+                source="predicted",
+                grade=NOT_GRADED,
+                sessions=0,
+                supported=supported[index],
+            )
+
+        everywhere = range(len(measured.config)) if indices is None else indices
+        return [known.get(index) or predicted(index) for index in everywhere]
+
+    def at(self, network: str | Architecture) -> SpaceRow:
+        """Return the row of one network: its text, vector, index or graph hash. Raises: ArchitectureError."""
+        config = self.measured.config
+        found = parse_model(network, config) if isinstance(network, str) else network
+        return self.rows([found.index])[0]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return all networks in canonical order as a DataFrame; columns as of `harness predict --csv`, units in their names.
+
+        Raises: ConfigError when pandas is not installed.
+        """
+        return to_frame([row.to_json() for row in self.rows()], COLUMNS)
+
+
+def load_measured(
+    store: Store, configuration: Configuration, *, coverage: float = COVERAGE, doubtful: bool = False
+) -> Measured:
+    """Return the networks measured on a configuration, with intervals of this coverage, to predict all others of the space.
+
+    Those of grade D are left out, unless `doubtful`.
+    Raises: ConfigError when there is none, or the space is not known here or has too many networks to predict each.
+    """
+    config = space_of(configuration)
+    check_enumerable(
+        config,
+        "latencies of a whole space",
+        "see 'harness results' for what is measured, and search it with --method blockwise",
+    )
+    return measured_networks(store, configuration, config, coverage=coverage, doubtful=doubtful)
+
+
+def measured_networks(
+    store: Store,
+    configuration: Configuration,
+    config: SpaceConfig,
+    *,
+    coverage: float = COVERAGE,
+    doubtful: bool = False,
+) -> Measured:
+    """Return what `load_measured` does, of a space of any size.
+
+    Raises: ConfigError when no network is measured, or none well enough.
+    """
+    reference = store.reference_latency(configuration)
+    rows = latencies(store, configuration, coverage=coverage)
+    trusted, apart = set_apart(rows, take=doubtful)
+    if rows and not trusted:
+        raise ConfigError(
+            f"device {configuration.device!r}, {configuration.runtime}: nothing measured is good enough: "
+            f"{doubt_text(apart, configuration)}"
+        )
+    if reference is None or not rows:
+        failures = [f for f in store.failures() if f.configuration == configuration]
+        why = (
+            f"only failures are stored ({len(failures)}, the last: {failures[-1].message}); "
+            f"see 'harness results --device {configuration.device} --failures'"
+            if failures
+            else f"no network is measured; begin with: {measure_command(configuration)} --models design:1"
+        )
+        raise ConfigError(f"device {configuration.device!r}, {configuration.runtime}: {why}")
+    indices = np.array(
+        [Architecture.parse(row.architecture, config).index for row in trusted], dtype=np.int64
+    )
+    return Measured(
+        configuration=configuration,
+        config=config,
+        reference_ms=reference.latency_ns / 1e6,
+        indices=indices,
+        ratios=np.array([row.estimate.ratio for row in trusted]),
+        sds=np.array([_relative_sd(row, coverage) for row in trusted]),
+        rows=tuple(trusted),
+        doubtful=apart,
+        reference_sd=reference.sd or 0.0,
+    )
+
+
+def doubt_text(apart: Doubtful, configuration: Configuration) -> str:
+    """Return what of a configuration has grade D, and where it was left out what to type."""
+    if apart.taken:
+        return str(apart)
+    return f"{apart}; measure again ({measure_command(configuration)} --fresh --models ...), or take them in with --doubtful"
+
+
+def _relative_sd(row: Latency, coverage: float) -> float:
+    if row.estimate.interval is None:
+        return UNKNOWN_SD
+    low, high = row.estimate.interval
+    return (high - low) / 2 / NormalDist().inv_cdf((1 + coverage) / 2) / row.estimate.ratio
+
+
+def judges_among(measured: Measured) -> BoolArray:
+    """Return which measured networks are judges, bool (n,): those of `JUDGES` as far as nearly all are measured."""
+    kind, _, rest = JUDGES.partition(":")
+    count, _, seed = rest.partition("@")
+    text = f"{kind}:{min(int(count), len(measured.config))}@{seed}"
+    drawn = np.array([architecture.index for architecture in select_models(text, measured.config)])
+    shares = np.isin(drawn, measured.indices).cumsum() / np.arange(1, len(drawn) + 1)
+    enough = np.flatnonzero(shares >= JUDGES_MEASURED)
+    return np.isin(measured.indices, drawn[: enough[-1] + 1 if len(enough) else 0])
+
+
+def load_segments(store: Store, configuration: Configuration) -> dict[str, float]:
+    """Return the measured ratio of each segment of the space, by its text; empty when none is measured better than grade D."""
+    return graded_segments(store, configuration)[0]
+
+
+def graded_segments(
+    store: Store, configuration: Configuration, *, doubtful: bool = False
+) -> tuple[dict[str, float], Doubtful]:
+    """Return what `load_segments` does, with segments of grade D where `doubtful` says so, and what has that grade."""
+    rows, apart = set_apart(latencies(store, configuration, purpose="segment"), take=doubtful)
+    return {row.architecture: row.estimate.ratio for row in rows}, apart
+
+
+def check_enough(measured: Measured) -> None:
+    """Raise ConfigError when fewer networks are measured than a predictor can be fitted to."""
+    if len(measured.indices) < FEWEST:
+        apart = f" ({doubt_text(measured.doubtful, measured.configuration)})" if measured.doubtful else ""
+        raise ConfigError(
+            f"device {measured.configuration.device!r}: {_networks(len(measured.indices))} measured under "
+            f"{configuration_id(measured.configuration)}, too few to fit a predictor, which needs {FEWEST}{apart}; measure more: "
+            f"{measure_command(measured.configuration)} --models design:1"
+        )
+
+
+def fit(
+    measured: Measured,
+    subset: BoolArray | None = None,
+    *,
+    segments: Mapping[str, float],
+    prior: FloatArray | None = None,
+    seed: int = 0,
+) -> Ladder:
+    """Fit the ladder on measured networks, a `subset` (n,) of them or all; with the sum of parts if every segment is measured.
+
+    `prior` (len(config),): another configuration's prediction of the space. Raises: ConfigError when there are too few networks.
+    """
+    check_enough(measured)
+    config = measured.config
+    complete = len(segments) == len(all_segments(config))
+    return fit_ladder(
+        measured.indices if subset is None else measured.indices[subset],
+        measured.ratios if subset is None else measured.ratios[subset],
+        sds=measured.sds if subset is None else measured.sds[subset],
+        config=config,
+        parts_sum=parts_sum(segments, config) if complete else None,
+        prior=prior,
+        seed=seed,
+    )
+
+
+def predict(
+    store: Store,
+    *,
+    device: str = "",
+    runtime: str = "",
+    threads: int | None = None,
+    configuration: str = "",
+    prior: str = "",
+    doubtful: bool = False,
+) -> SpaceTable:
+    """Predict the latency of every network of a space from those measured on one configuration of a device.
+
+    device: `local` unless it is given, or a `configuration`'s id; runtime, with or without :PROVIDER, and threads narrow the
+    choice. `prior`: the id of another configuration, whose prediction helps where few networks are measured. `doubtful`: with
+    measurements of grade D. Raises: ConfigError when several configurations fit, or too little is stored.
+
+    >>> table = predict(store, device="made-up", threads=2)
+    >>> row = table.at("conv/conv/conv")
+    >>> row.source, row.low_ms < row.latency_ms < row.high_ms
+    ('predicted', True)
+    """
+    chosen = one_configuration(
+        store, device=device, runtime=runtime, threads=threads, identifier=configuration
+    )
+    return predict_space(store, chosen, prior_configuration(store, prior, chosen), doubtful=doubtful)
+
+
+def predict_space(
+    store: Store,
+    configuration: Configuration,
+    prior: Configuration | None = None,
+    *,
+    seed: int = 0,
+    doubtful: bool = False,
+) -> SpaceTable:
+    """Fit the ladder on what is stored of a configuration and predict the whole space with the best rung.
+
+    `prior`: another configuration whose own prediction serves as this one's prior. `doubtful`: with networks and segments of
+    grade D. Raises: ConfigError when too little is stored.
+    """
+    measured = load_measured(store, configuration, doubtful=doubtful)
+    check_enough(measured)
+    everywhere = np.arange(len(measured.config))
+    guess, prior_apart = None, Doubtful()
+    if prior is not None:
+        if prior.space != configuration.space:
+            raise ConfigError(
+                f"prior {prior.device!r} is of space {prior.space!r}, not {configuration.space!r}; name another"
+            )
+        others = load_measured(store, prior, doubtful=doubtful)
+        parts, prior_apart = graded_segments(store, prior, doubtful=doubtful)
+        prior_apart = others.doubtful + prior_apart
+        guess = fit(others, segments=parts, seed=seed).predict(everywhere).ratios
+    segments, apart_segments = graded_segments(store, configuration, doubtful=doubtful)
+    ladder = fit(measured, segments=segments, prior=guess, seed=seed)
+    held_out, count = None, len(measured.indices)
+    apart = judges_among(measured)
+    is_random = bool(apart.sum() >= JUDGES_FROM and (~apart).sum() >= FEWEST)
+    if not is_random:
+        drawn = np.random.default_rng(seed).permutation(count)[: round(HOLD_OUT_SHARE * count)]
+        apart = np.isin(np.arange(count), drawn)
+    if is_random or count >= HOLD_OUT_FROM:
+        rest = fit(measured, ~apart, segments=segments, prior=guess, seed=seed)
+        held_out = judge_on(rest, measured.indices[apart], measured.ratios[apart], random=is_random)
+    return SpaceTable(
+        measured=measured,
+        ladder=ladder,
+        prediction=ladder.predict(everywhere),
+        held_out=held_out,
+        ceiling=measured.ceiling(),
+        segments=len(segments),
+        prior=prior,
+        doubtful=measured.doubtful + apart_segments,
+        prior_doubtful=prior_apart,
+    )
+
+
+def summary(table: SpaceTable) -> dict[str, object]:
+    """Return what was fitted, on what and how well, as plain values; errors are shares."""
+    measured, held_out = table.measured, table.held_out
+    return {
+        "configuration": asdict(measured.configuration) | {"id": measured.configuration.digest},
+        "reference_ms": measured.reference_ms,
+        "measured_networks": len(measured.indices),
+        "measured_segments": table.segments,
+        "prior": None if table.prior is None else table.prior.digest,
+        "doubtful": table.doubtful.to_json(),
+        "prior_doubtful": None if table.prior is None else table.prior_doubtful.to_json(),
+        "rungs": [asdict(report) for report in table.ladder.reports],
+        "chosen": table.ladder.chosen,
+        "held_out": None if held_out is None else asdict(held_out),
+        "coverage": {"aimed": PREDICTED_COVERAGE, "guaranteed": guaranteed(PREDICTED_COVERAGE)},
+        "unsupported_networks": int((~table.prediction.supported).sum()),
+        "repeatability": None if table.ceiling is None else asdict(table.ceiling),
+    }
+
+
+def judge_on(ladder: Ladder, indices: IndexArray, ratios: FloatArray, *, random: bool) -> HeldOut:
+    """Judge a ladder on networks that it was fitted without, a `random` sample of the space or not."""
+    found = ladder.predict(indices)
+    inside = (found.low <= ratios) & (ratios <= found.high)
+    return HeldOut(
+        errors=judge(found.ratios, ratios),
+        mape_interval=mape_interval(found.ratios, ratios),
+        coverage=float(inside.mean()),
+        random=random,
+    )
+
+
+def _networks(count: int) -> str:
+    return "1 network is" if count == 1 else f"{count} networks are"
+
+
+def space_of(configuration: Configuration) -> SpaceConfig:
+    """Return the space of a configuration's networks.
+
+    Raises: ConfigError when it is not known here.
+    """
+    try:
+        return find_space(configuration.space)
+    except ArchitectureError as error:
+        raise ConfigError(f"device {configuration.device!r}: {error}") from error

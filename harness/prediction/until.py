@@ -1,0 +1,173 @@
+"""`harness measure --until mape=2%`: measure until the predictor of the whole space is shown to be that good.
+
+The networks: a design of 45 from which the predictions of the whole space vary least; then, in other processes, 24 random ones
+which no predictor is fitted on until the end: they judge it. Then, round by round, the networks that lower the variance of all
+predictions most.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import pi, sqrt
+
+import numpy as np
+
+from harness.campaign import Options, Outcome
+from harness.models.names import select_architectures
+from harness.prediction.space_prediction import HeldOut, fit, judge_on, load_measured, load_segments
+from harness.records import Configuration
+from harness.store import Store
+from search.latency.design import least_variance_design
+from search.latency.picking import next_networks
+from search.latency.rungs import FEWEST
+from space import BLOX, Architecture, SpaceConfig
+from space.errors import ConfigError, HarnessError
+from space.indexing import BoolArray
+
+DESIGN = 45
+# The first of `space_prediction.JUDGES`: the next campaign judges by the same networks.
+JUDGES = "sample:24@20"
+ROUND = 15
+MOST_NETWORKS = 360
+
+Measure = Callable[[Sequence[Architecture], Options], Outcome]
+
+
+class Unreachable(HarnessError):
+    """Report that the wanted error was not shown; everything measured is stored."""
+
+    exit_status = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The mean absolute percentage error that is wanted, as a share."""
+
+    mape: float
+
+
+def parse_target(text: str) -> Target:
+    """Parse `mape=2%`. Raises: ConfigError."""
+    match = re.fullmatch(r"mape=([0-9]+(?:\.[0-9]+)?)%", text.strip())
+    if match is None or not 0 < float(match[1]) < 100:
+        raise ConfigError(
+            f"--until {text!r}: write the mean absolute percentage error that is wanted, e.g. --until mape=2%"
+        )
+    return Target(mape=float(match[1]) / 100)
+
+
+def measure_until(
+    target: Target,
+    options: Options,
+    store: Store,
+    measure: Measure,
+    say: Callable[[str], None],
+    *,
+    config: SpaceConfig | None = None,
+    seed: int = 0,
+) -> Outcome:
+    """Measure networks until the held-out error's 95 % interval lies below the target; return the last campaign's outcome.
+
+    They are of the space `config`; of Blox without.
+    Raises: Unreachable when two measurements of the same network differ too much for the target, or after 360 networks;
+    ConfigError when the device runs more than one configuration. A campaign that was stopped ends this, too.
+    """
+    space = config or BLOX
+    judges = select_architectures([JUDGES], space)
+    indices = least_variance_design(space, min(DESIGN, len(space)))
+    design = [one for one in (Architecture.from_index(int(i), space) for i in indices) if one not in judges]
+    options = replace(options, one_runtime=True)
+    say(
+        f"measuring {len(design)} networks for the first table, then {len(judges)} random ones to judge it by"
+    )
+    outcome = measure(design, options)
+    if outcome.error is not None:
+        return outcome
+    (use,) = outcome.uses
+    configuration, later = use.configuration, replace(options, recalibrate=False)  # once is enough
+    say(_first_table(store, configuration, judges))
+    outcome = measure(judges, later)  # in other processes than what they judge
+    if outcome.error is not None:
+        return outcome
+    noise = _check_reachable(target, store, configuration, judges)
+    rng, before = random.Random(seed), 0
+    while outcome.error is None:
+        held_out, fitted, picked = _judge(store, configuration, judges, rng)
+        if fitted == before:
+            raise Unreachable(
+                f"device {configuration.device!r}: nothing more was measured under this configuration in the last round: its "
+                "networks failed or have grade D, or runtime, cores or clocks changed meanwhile; see 'harness results' with and "
+                "without --failures, and run the same command again"
+            )
+        before = fitted
+        low, high = held_out.mape_interval
+        state = (
+            f"{fitted} networks: held-out error {held_out.errors.mape:.2%} (95 % interval {low:.2%} to {high:.2%}), "
+            f"of which the judges' own noise is up to {noise:.2%}, wanted {target.mape:.2%}"
+        )
+        if high <= target.mape:
+            say(f"{state}: reached")
+            return outcome
+        if fitted >= MOST_NETWORKS:
+            raise Unreachable(
+                f"device {configuration.device!r}: {state}: not reached with {fitted} networks; the predictor does not fit this "
+                "device better: see 'harness predict' and 'harness audit', or allow a larger error"
+            )
+        say(f"{state}: measuring the {len(picked)} networks known least")
+        outcome = measure(picked, later)
+    return outcome
+
+
+def _first_table(store: Store, configuration: Configuration, judges: Sequence[Architecture]) -> str:
+    """Return what is known of the whole space after the design alone."""
+    measured = load_measured(store, configuration)
+    apart = np.isin(measured.indices, [judge.index for judge in judges])
+    if (~apart).sum() < FEWEST:
+        return "too few networks are measured yet for a table of the space"
+    errors = fit(measured, ~apart, segments=load_segments(store, configuration)).errors
+    return (
+        f"first table of all {len(measured.config):,} networks, from {errors.count}: error {errors.mape:.1%} by "
+        "cross-validation; what follows checks and refines it"
+    )
+
+
+def _check_reachable(
+    target: Target, store: Store, configuration: Configuration, judges: Sequence[Architecture]
+) -> float:
+    """Refuse a target below what the judges' own noise lets anyone see; return that noise, a share.
+
+    It is the mean error that an exact predictor would show: of a normal deviation, sqrt(2 / pi) of the standard deviation.
+    """
+    measured = load_measured(store, configuration)
+    sds = measured.sds[np.isin(measured.indices, [judge.index for judge in judges])]
+    if not len(sds):
+        raise Unreachable(
+            f"device {configuration.device!r}: none of the networks to judge by was measured well enough; "
+            f"see 'harness results --device {configuration.device}', with and without --failures"
+        )
+    noise = float(np.mean(sds)) * sqrt(2 / pi)
+    if noise > target.mape:
+        raise Unreachable(
+            f"device {configuration.device!r}: an error of {target.mape:.2%} cannot be shown: a measurement here is uncertain by "
+            f"{np.mean(sds):.2%} (1 standard deviation), so that even a perfect predictor would seem {noise:.2%} off; quiet the "
+            f"device, measure at --level final, or ask for more than {noise:.2%}"
+        )
+    return noise
+
+
+def _judge(
+    store: Store, configuration: Configuration, judges: Sequence[Architecture], rng: random.Random
+) -> tuple[HeldOut, int, list[Architecture]]:
+    """Fit on all that is stored but the judges; return the errors on them, how many were fitted, and what to measure next."""
+    measured = load_measured(store, configuration)
+    apart: BoolArray = np.isin(measured.indices, [judge.index for judge in judges])
+    ladder = fit(measured, ~apart, segments=load_segments(store, configuration))
+    held_out = judge_on(ladder, measured.indices[apart], measured.ratios[apart], random=True)
+    picked = next_networks(
+        ladder, measured.indices, ROUND, np.random.default_rng(rng.getrandbits(32)), measured.config
+    )
+    chosen = [Architecture.from_index(int(index), measured.config) for index in picked]
+    return held_out, int((~apart).sum()), chosen

@@ -1,0 +1,79 @@
+"""Load accuracies from files, or generate `synthetic` ones."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from space.errors import ConfigError
+
+if TYPE_CHECKING:
+    from space import SpaceConfig
+    from space.accuracies import Accuracies
+
+SYNTHETIC_SOURCE = re.compile(r"synthetic(:(?P<seed>[0-9]{1,6}))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccuracySource:
+    """Where accuracies come from: `paths` as for `load_accuracies`, or the word `synthetic`, with a seed after a colon.
+
+    `noise_sd`: the standard deviation between trainings in percent, where the user knows it better than the files.
+    """
+
+    paths: tuple[str, ...]
+    metric: str = ""
+    epoch: str = "best"
+    seeds: tuple[int, ...] = ()
+    allow_pickle: bool = False
+    noise_sd: float | None = None
+
+
+def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
+    """Return the accuracies to search by, and after them the test accuracy of the same trainings where there is one.
+
+    Raises: ConfigError when none was named, or a file cannot be used.
+    """
+    if not source.paths:
+        raise ConfigError(
+            "no accuracies: name files with --accuracies (the published blox-base-0.blox, or a CSV or Parquet table of your own "
+            "with a column of architectures), or write --accuracies synthetic to try a search on made-up ones"
+        )
+    if any(SYNTHETIC_SOURCE.fullmatch(path) for path in source.paths):
+        return [_synthetic(source, config)]
+    from space.accuracy_files import load_accuracies
+    from space.errors import MissingMetric
+
+    def read(metric: str) -> Accuracies:
+        return load_accuracies(
+            source.paths,
+            metric=metric,
+            epoch=source.epoch if metric == source.metric else "best",
+            seeds=source.seeds,
+            allow_pickle=source.allow_pickle,
+            config=config,
+        )
+
+    found = [read(source.metric)]
+    if found[0].metric.startswith(("val_", "train_")):
+        with contextlib.suppress(MissingMetric):  # these files have none
+            found.append(read(f"test_{found[0].metric.partition('_')[2]}"))
+    if source.noise_sd is not None:
+        found[0] = replace(found[0], seed_sd=source.noise_sd)
+    return found
+
+
+def _synthetic(source: AccuracySource, config: SpaceConfig) -> Accuracies:
+    from search.synthetic import synthetic_accuracies
+
+    if len(source.paths) > 1 or source.metric or source.seeds:
+        raise ConfigError(
+            "--accuracies synthetic stands alone: it has one made-up accuracy and no metrics or training seeds; "
+            "leave the rest out, or write synthetic:SEED for another landscape"
+        )
+    match = SYNTHETIC_SOURCE.fullmatch(source.paths[0])
+    seed = int(match["seed"] or 0) if match else 0
+    found = synthetic_accuracies(config, seed)
+    return found if source.noise_sd is None else replace(found, seed_sd=source.noise_sd)

@@ -1,0 +1,151 @@
+"""Two networks compared on every configuration of a device: which is faster, or a tie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, overload
+
+from harness.dataframe import to_frame
+from harness.estimates.comparison import Comparison
+from harness.estimates.comparison import compare as compare_estimates
+from harness.estimates.latency import Latency, latencies
+from harness.models.names import in_spaces, select_architectures
+from harness.prediction.space_prediction import space_of
+from harness.records import Configuration
+from harness.store import Store
+from harness.store.configurations import configuration_id, fitting_configurations, measure_command
+from space import Architecture, SpaceConfig
+from space.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("device", "configuration", "verdict", "reason", "ratio", "low", "high", "first_ms", "second_ms")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkComparison:
+    """The comparison of two networks on one configuration: `result` is that of the first with the second."""
+
+    first: Latency
+    second: Latency
+    result: Comparison
+
+    @property
+    def configuration(self) -> Configuration:
+        """What both were measured on."""
+        return self.first.configuration
+
+    def to_json(self) -> dict[str, object]:
+        """Return the comparison as plain values; `low` and `high` are the ratio's 95 % interval."""
+        result = self.result
+        return {
+            "device": self.configuration.device,
+            "configuration": configuration_id(self.configuration),
+            "verdict": result.verdict,
+            "reason": result.reason,
+            "ratio": result.ratio,
+            "low": None if result.interval is None else result.interval[0],
+            "high": None if result.interval is None else result.interval[1],
+            "networks": [
+                {
+                    "architecture": row.architecture,
+                    "graph_hash": row.graph_hash,
+                    "latency_ms": row.latency_ms,
+                    "interval_ms": row.interval_ms,
+                    "grade": row.grade,
+                    "sessions": row.estimate.sessions,
+                }
+                for row in (self.first, self.second)
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkComparisons(Sequence[NetworkComparison]):
+    """A comparison for each configuration on which both networks are measured.
+
+    `not_measured`: the networks that a configuration lacks, by their texts.
+    """
+
+    rows: tuple[NetworkComparison, ...]
+    not_measured: Mapping[Configuration, tuple[str, ...]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> NetworkComparison: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[NetworkComparison, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> NetworkComparison | tuple[NetworkComparison, ...]:
+        return self.rows[index]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a row a configuration as a DataFrame, latencies in ms. Raises: ConfigError when pandas is not installed."""
+        latency_ms = ({"first_ms": row.first.latency_ms, "second_ms": row.second.latency_ms} for row in self)
+        rows = [row.to_json() | ms for row, ms in zip(self, latency_ms, strict=True)]
+        return to_frame([{name: row[name] for name in COLUMNS} for row in rows], COLUMNS)
+
+
+def compare(
+    store: Store,
+    first: str,
+    second: str,
+    *,
+    device: str = "",
+    runtime: str = "",
+    threads: int | None = None,
+    configuration: str = "",
+) -> NetworkComparisons:
+    """Say for each configuration of a device whether network `first` is faster than `second`, slower, or a tie.
+
+    They are ordered where the 95 % interval of their ratio leaves out 1. A network is an architecture, its graph hash or its
+    index. device: `local` unless it is given, or a `configuration`'s id; runtime and threads narrow the choice.
+    Raises: ConfigError when no configuration has both networks measured, or a text names no network, or several.
+
+    >>> from harness.models.results import results
+    >>> fastest, *_, slowest = results(store, device="made-up")
+    >>> compare(store, fastest.architecture, slowest.architecture, device="made-up")[0].result.verdict
+    'faster'
+    """
+    pairs = in_spaces(lambda config: _two(first, second, config))
+    fitting = fitting_configurations(
+        store, device=device, runtime=runtime, threads=threads, identifier=configuration
+    )
+    if all(one.space not in pairs for one in fitting):
+        _two(first, second, space_of(fitting[0]))  # raises what is wrong
+    found, not_measured = [], {}
+    for one in fitting:
+        if one.space not in pairs:
+            continue
+        pair = pairs[one.space]
+        rows = {row.graph_hash: row for row in latencies(store, one, [n.graph_hash for n in pair])}
+        if missing := tuple(str(network) for network in pair if network.graph_hash not in rows):
+            not_measured[one] = missing
+            continue
+        a, b = (rows[network.graph_hash] for network in pair)
+        result = compare_estimates(a.estimate, b.estimate, [a.configuration, b.configuration])
+        found.append(NetworkComparison(first=a, second=b, result=result))
+    if not found:
+        lacking, missing = next(iter(not_measured.items()))
+        raise ConfigError(
+            f"device {lacking.device!r}: not measured under "
+            f"{'this configuration' if len(not_measured) == 1 else 'one configuration with the other'}: {', '.join(missing)}; "
+            f"measure what is missing: {measure_command(lacking)} --models {','.join(missing)}"
+        )
+    return NetworkComparisons(rows=tuple(found), not_measured=not_measured)
+
+
+def _two(first: str, second: str, config: SpaceConfig) -> tuple[Architecture, Architecture]:
+    """Return the two networks of a space. Raises: ConfigError when a text names none or several, or both the same."""
+    a, b = (select_architectures([text], config) for text in (first, second))
+    for text, named in ((first, a), (second, b)):
+        if len(named) != 1:
+            raise ConfigError(f"{text!r} names {len(named)} networks; compare takes one and one")
+    if a == b:
+        raise ConfigError(f"{first!r} and {second!r} are the same network, {a[0]}; name two")
+    return a[0], b[0]

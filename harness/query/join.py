@@ -1,0 +1,203 @@
+"""The table that a search reads: accuracies, properties and latencies of every network of a space, joined."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from harness.prediction.bench_files import file_latency, latency_files
+from harness.prediction.provenance import Provenance
+from harness.prediction.space_prediction import SpaceTable, doubt_text, space_of
+from harness.query.accuracies import AccuracySource, load
+from harness.query.latencies import (
+    LatencySource,
+    find_latency_configuration,
+    predicted_latency,
+    stored_latency,
+)
+from harness.query.properties import property_cost
+from harness.records import Configuration
+from harness.store import Store
+from search.constraints import PROPERTIES
+from search.table import Cost, Table
+from space import BLOX, Architecture, SpaceConfig, check_enumerable
+from space.accuracies import Accuracies
+from space.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SearchTable:
+    """Accuracy and costs of every network, the provenance of each latency by its name, and what is missing or doubtful."""
+
+    table: Table
+    provenance: Mapping[str, Provenance]
+    notes: tuple[str, ...]
+
+
+def join(
+    accuracies: str | Path | Sequence[str | Path] | Accuracies,
+    latencies: Mapping[str, SpaceTable | str | Path] | Sequence[SpaceTable | str | Path] = (),
+    *,
+    costs: Sequence[str] = ("params", "macs", "memory"),
+    metric: str = "",
+    epoch: str = "best",
+) -> SearchTable:
+    """Join accuracies with latencies and other costs of every network of a space, to search in.
+
+    accuracies: files that `harness search --accuracies` takes, "synthetic", or what `space.load_accuracies` returned, of which
+    `metric` and `epoch` are chosen already. latencies: tables of `predict`, or blox-bench files, by the name that limits are to
+    call them; in a sequence they have their devices' names. costs: names of `search.constraints.PROPERTIES`.
+    Raises: ConfigError, naming what is missing or is of another space, and what to do about it.
+
+    >>> table = join("synthetic", costs=["params"])
+    >>> list(table.table.costs), len(table.table.config)
+    (['params'], 91125)
+    """
+    named = latencies if isinstance(latencies, Mapping) else _by_device(latencies)
+    spaces = {table.measured.configuration for table in named.values() if isinstance(table, SpaceTable)}
+    config = _space(list(spaces)) if spaces or not isinstance(accuracies, Accuracies) else accuracies.config
+    if isinstance(accuracies, Accuracies):
+        found = [accuracies]
+    else:
+        paths = [accuracies] if isinstance(accuracies, str | Path) else accuracies
+        source = AccuracySource(paths=tuple(map(str, paths)), metric=metric, epoch=epoch)
+        found = load(source, config)
+    columns: dict[str, Cost] = {}
+    provenance: dict[str, Provenance] = {}
+    for name, one in named.items():
+        columns[name], provenance[name] = (
+            predicted_latency(one, name)
+            if isinstance(one, SpaceTable)
+            else file_latency(Path(one), name, config)
+        )
+    columns |= {name: property_cost(name, config) for name in costs}
+    return _joined(config, found, columns, provenance)
+
+
+def build_table(
+    store: Store,
+    accuracies: AccuracySource,
+    costs: Sequence[str],
+    latencies: LatencySource,
+    log: Callable[[str], None] = lambda text: None,
+) -> SearchTable:
+    """Join accuracies with costs: names of `search.constraints.PROPERTIES`, else devices of the store.
+
+    A device is `pixel`, `pixel:tflite`, a configuration's id, or the device that a file of latencies names. `log` is told
+    what takes time. Raises: ConfigError, naming what is missing and what to type.
+    """
+    names = list(dict.fromkeys(costs))
+    files = latency_files(latencies.files)
+    chosen = {
+        name: find_latency_configuration(store, name, latencies)
+        for name in names
+        if name not in PROPERTIES and name not in files
+    }
+    config = _space(list(chosen.values()))
+    check_enumerable(
+        config,
+        "a table of accuracies and costs",
+        "search it with --method blockwise, or measure networks by name",
+    )
+    found = load(accuracies, config)
+    columns: dict[str, Cost] = {}
+    provenance: dict[str, Provenance] = {}
+    for name in names:
+        if name in PROPERTIES:
+            columns[name] = property_cost(name, config, log)
+        elif name in files:
+            columns[name], provenance[name] = file_latency(
+                files[name], name, config, doubtful=latencies.doubtful
+            )
+        else:
+            log(f"{name}: latencies of every network, measured or predicted")
+            columns[name], provenance[name] = stored_latency(store, name, chosen[name], latencies, log)
+    return _joined(config, found, columns, provenance)
+
+
+def with_far_networks(found: SearchTable) -> SearchTable:
+    """Return the same with networks that are unlike any measured one, for a search that measures what it recommends."""
+    costs = {name: replace(cost, supported=None) for name, cost in found.table.costs.items()}
+    table = replace(found.table, costs=costs)
+    return replace(found, table=table, notes=tuple(notes_on(table, found.provenance)))
+
+
+def doubt_note(provenance: Provenance) -> str:
+    """Return what of a device's latencies has grade D, and what to do about it where it was left out."""
+    if provenance.configuration is not None:
+        return doubt_text(provenance.doubtful, provenance.configuration)
+    return f"{provenance.doubtful}" + ("" if provenance.doubtful.taken else "; take them in with --doubtful")
+
+
+def notes_on(table: Table, provenance: Mapping[str, Provenance]) -> list[str]:
+    """Return what is missing or doubtful in a table; nothing of it is left out in silence."""
+    count, accuracy = len(table.config), table.accuracy
+    missing = int(np.isnan(accuracy.values).sum())
+    notes = []
+    if missing:
+        notes.append(f"{missing:,} of {count:,} networks have no {accuracy.label} and cannot be found")
+    notes += accuracy.notes
+    for name, one in provenance.items():
+        cost = table.costs[name]
+        if unknown := int(np.isnan(cost.values).sum()):
+            notes.append(
+                f"{name}: {unknown:,} of {count:,} networks have no latency, measured or predicted; they meet no constraint on it"
+            )
+        if cost.supported is not None and (far := np.flatnonzero(~cost.supported).tolist()):
+            notes.append(
+                f"{name}: {len(far):,} of {count:,} networks are unlike any that was measured, such as "
+                f"{Architecture.from_index(far[0], table.config)}: left out; --verify takes them in and measures the best"
+            )
+        if one.doubtful:
+            notes.append(f"{name}: {doubt_note(one)}")
+        if cost.high is None:
+            notes.append(f"{name}: {one.origin} has no intervals beside it (no sidecar .json)")
+        bare = 0 if cost.high is None else int((np.isnan(cost.high) & ~np.isnan(cost.values)).sum())
+        if bare:
+            notes.append(f"{name}: {bare:,} measured networks have too few slices for an interval")
+        if cost.high is not None and np.isinf(cost.high).any():
+            notes.append(
+                f"{name}: {one.measured:,} measured networks are too few for intervals of {cost.coverage:.0%}: predicted "
+                "latencies have no upper bound there; measure more, or ask for less"
+            )
+    return notes
+
+
+def _space(configurations: Sequence[Configuration]) -> SpaceConfig:
+    spaces = {configuration.space: configuration for configuration in configurations}
+    if len(spaces) > 1:
+        named = " and ".join(f"{c.device!r} of {space!r}" for space, c in spaces.items())
+        raise ConfigError(f"devices of different spaces cannot be joined: {named}; name devices of one space")
+    return space_of(configurations[0]) if configurations else BLOX
+
+
+def _joined(
+    config: SpaceConfig,
+    accuracies: Sequence[Accuracies],
+    costs: Mapping[str, Cost],
+    provenance: Mapping[str, Provenance],
+) -> SearchTable:
+    table = Table(config=config, accuracy=accuracies[0], costs=costs, shown=tuple(accuracies[1:]))
+    return SearchTable(table=table, provenance=provenance, notes=tuple(notes_on(table, provenance)))
+
+
+def _by_device(
+    latencies: Sequence[SpaceTable | str | Path],
+) -> dict[str, SpaceTable | str | Path]:
+    """Return latencies by their devices' names, or by device and runtime where a device has several."""
+    named: dict[str, SpaceTable | str | Path] = dict(
+        latency_files([Path(one) for one in latencies if not isinstance(one, SpaceTable)])
+    )
+    tables = [one for one in latencies if isinstance(one, SpaceTable)]
+    devices = Counter(one.measured.configuration.device for one in tables) + Counter(dict.fromkeys(named, 1))
+    for one in tables:
+        c = one.measured.configuration
+        name = c.device if devices[c.device] == 1 else f"{c.device}:{c.runtime}"
+        if name in named:
+            raise ConfigError(f"several latencies of {name!r}; name them: latencies={{'NAME': table, ...}}")
+        named[name] = one
+    return named

@@ -1,0 +1,198 @@
+"""Latencies of every network on a device, as a column of the search table: measured where they are, predicted elsewhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.estimates.doubtful import Doubtful
+from harness.models.exported import cache_folder
+from harness.prediction.cache import SpaceLatencies, keep_latencies, kept_latencies, latency_key
+from harness.prediction.provenance import Provenance, facts_of, measured_facts, provenance_of
+from harness.prediction.space_prediction import (
+    Measured,
+    SpaceTable,
+    fit,
+    graded_segments,
+    load_measured,
+    space_of,
+)
+from harness.records import Configuration
+from harness.store import Store
+from harness.store.configurations import configuration_id, find_configuration, select_configurations
+from search.latency.ladder import Ladder
+from search.latency.rungs import FEWEST
+from search.table import NOT_MEASURED, Cost
+
+SHOWN_COVERAGE = 0.95  # of intervals, where no confidence was asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencySource:
+    """Where latencies come from: `files`, blox-bench-DEVICE, and for all other devices the store.
+
+    `runtime` and `threads` narrow every stored device's configurations; `coverage` is what intervals are to hold with;
+    `doubtful` takes measurements of grade D in.
+    """
+
+    runtime: str = ""
+    threads: int | None = None
+    measured_only: bool = False
+    doubtful: bool = False
+    coverage: float = SHOWN_COVERAGE
+    files: tuple[Path, ...] = ()
+
+
+def find_latency_configuration(store: Store, name: str, latencies: LatencySource) -> Configuration:
+    """Return the stored configuration that a name of latencies means, `pixel`, `pixel:tflite` or an id.
+
+    Raises: ConfigError when none does, or several.
+    """
+    return find_configuration(store, name, runtime=latencies.runtime, threads=latencies.threads)
+
+
+def stored_names(store: Store, latencies: LatencySource) -> list[str]:
+    """Return for each stored configuration with measurements the shortest name that it is found by."""
+    runtimes = [latencies.runtime] if latencies.runtime else []
+    every = select_configurations(store, runtimes=runtimes, threads=latencies.threads)
+    found = [c for c in every if store.session_counts(c)]
+    by_device = Counter(c.device for c in found)
+    by_runtime = Counter((c.device, c.runtime) for c in found)
+    return [
+        c.device
+        if by_device[c.device] == 1
+        else f"{c.device}:{c.runtime}"
+        if by_runtime[c.device, c.runtime] == 1
+        else configuration_id(c)
+        for c in found
+    ]
+
+
+def stored_latency(
+    store: Store,
+    name: str,
+    configuration: Configuration,
+    latencies: LatencySource,
+    log: Callable[[str], None] = lambda text: None,
+) -> tuple[Cost, Provenance]:
+    """Return the latencies of all networks: measured where they are, predicted elsewhere if enough are measured.
+
+    What was computed before of the same is taken from the cache folder: see `harness.prediction.cache`; `log` is told where that
+    cannot be written.
+    """
+    found = _known(store, configuration, latencies, log)
+    return _column(name, configuration, found, latencies.coverage)
+
+
+def predicted_latency(table: SpaceTable, name: str) -> tuple[Cost, Provenance]:
+    """Return the latencies of a table of predictions, with 95 % intervals; what conditions they were measured in is not known."""
+    facts = measured_facts(table.measured, table.doubtful)
+    found = _everywhere(table.measured, table.ladder, SHOWN_COVERAGE, facts)
+    return _column(name, table.measured.configuration, found, SHOWN_COVERAGE)
+
+
+def latency_folder() -> Path:
+    """Return the folder of kept latencies, beside that of exported fragments."""
+    return cache_folder().parent / "latencies"
+
+
+def _known(
+    store: Store, configuration: Configuration, latencies: LatencySource, log: Callable[[str], None]
+) -> SpaceLatencies:
+    """Return a configuration's latencies, kept or computed."""
+
+    def key() -> str:
+        return latency_key(
+            store,
+            configuration,
+            coverage=latencies.coverage,
+            measured_only=latencies.measured_only,
+            doubtful=latencies.doubtful,
+        )
+
+    folder, before = latency_folder(), key()
+    found = kept_latencies(folder, before, len(space_of(configuration)))
+    if found is not None:
+        return found
+    found = computed_latencies(store, configuration, latencies)
+    if key() == before:  # else a campaign has stored more meanwhile, and it is not known what of it was read
+        try:
+            keep_latencies(folder, before, found)
+        except OSError as error:
+            log(
+                f"{folder}: cannot be written: {error.strerror or error}; the predictor is fitted anew each time"
+            )
+    return found
+
+
+def computed_latencies(
+    store: Store, configuration: Configuration, latencies: LatencySource
+) -> SpaceLatencies:
+    """Return a configuration's latencies from its sessions, whatever is kept.
+
+    Raises: ConfigError when no network is measured.
+    """
+    measured = load_measured(store, configuration, coverage=latencies.coverage, doubtful=latencies.doubtful)
+    ladder: Ladder | None = None
+    apart_segments = Doubtful()
+    if not latencies.measured_only and len(measured.indices) >= FEWEST:
+        segments, apart_segments = graded_segments(store, configuration, doubtful=latencies.doubtful)
+        ladder = fit(measured, segments=segments)
+    facts = facts_of(store, configuration, measured, apart_segments)
+    return _everywhere(measured, ladder, latencies.coverage, facts)
+
+
+def _everywhere(
+    measured: Measured, ladder: Ladder | None, coverage: float, facts: Mapping[str, Any]
+) -> SpaceLatencies:
+    """Return the latency of every network, measured where it is, else the ladder's, NaN without one."""
+    count = len(measured.config)
+    values, low, high = (np.full(count, np.nan) for _ in range(3))
+    supported = np.ones(count, dtype=np.bool_)
+    if ladder is not None:
+        prediction = ladder.predict(np.arange(count), coverage=coverage)
+        supported = prediction.supported.copy()
+        values, low, high = measured.milliseconds(prediction, coverage)
+    is_measured = np.zeros(count, dtype=np.bool_)
+    grades = np.full(count, NOT_MEASURED, dtype="<U1")
+    for index, row in zip(measured.indices.tolist(), measured.rows, strict=True):
+        is_measured[index], grades[index], values[index] = True, row.grade, row.latency_ms
+        low[index], high[index] = row.interval_ms or (np.nan, np.nan)
+    supported |= is_measured
+    fitted = {
+        "predicted": 0 if ladder is None else count - len(measured.rows),
+        "predictor": None if ladder is None else ladder.chosen,
+        "error": None if ladder is None else ladder.errors.mape,
+    }
+    return SpaceLatencies(
+        values=values,
+        low=low,
+        high=high,
+        measured=is_measured,
+        supported=supported,
+        grades=grades,
+        about={**facts, **fitted},
+    )
+
+
+def _column(
+    name: str, configuration: Configuration, found: SpaceLatencies, coverage: float
+) -> tuple[Cost, Provenance]:
+    cost = Cost(
+        name=name,
+        unit="ms",
+        title=f"latency on {configuration.device}, {configuration.runtime}",
+        values=found.values,
+        low=found.low,
+        high=found.high,
+        coverage=coverage,
+        measured=found.measured,
+        supported=found.supported,
+        grades=found.grades,
+    )
+    return cost, provenance_of(configuration, found.about)

@@ -1,0 +1,107 @@
+"""A search query: accuracies, devices and limits, read from what people write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from harness.devices import LOCAL
+from harness.prediction.bench_files import latency_files
+from harness.prediction.provenance import Provenance
+from harness.query.accuracies import AccuracySource
+from harness.query.join import SearchTable, build_table, with_far_networks
+from harness.query.latencies import LatencySource, stored_names
+from harness.store import Store
+from search.constraints import (
+    LATENCY_UNIT,
+    PROPERTIES,
+    Constraint,
+    check_contradictions,
+    parse_amount,
+    parse_constraint,
+)
+from search.table import Cost
+from space.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What to search: `costs` are the names of all columns to join, those of the constraints among them.
+
+    `confident`: the far end of each latency's interval must meet the limit. `with_far`: networks unlike any measured one
+    count, as where the best are measured before the answer is given.
+    """
+
+    accuracies: AccuracySource
+    latencies: LatencySource
+    costs: tuple[str, ...]
+    constraints: tuple[Constraint, ...] = ()
+    confident: bool = False
+    with_far: bool = False
+
+    def build_table(self, store: Store, log: Callable[[str], None] = lambda text: None) -> SearchTable:
+        """Join accuracies and costs; `log` is told what takes time.
+
+        Raises: ConfigError as `join.build_table`, or where a confidence is asked for that a latency's intervals do not have.
+        """
+        found = build_table(store, self.accuracies, self.costs, self.latencies, log)
+        if self.confident:
+            check_intervals(self, found.table.costs, found.provenance)
+        return with_far_networks(found) if self.with_far else found
+
+    def with_all_costs(self, store: Store, properties: Sequence[str]) -> Query:
+        """Return the query with further properties, and where it names no device with all of the files and the store."""
+        named = [name for name in self.costs if name not in PROPERTIES]
+        if not named:
+            named = list(latency_files(self.latencies.files))
+            named += [name for name in stored_names(store, self.latencies) if name not in named]
+        own = [name for name in self.costs if name in PROPERTIES]
+        return replace(self, costs=tuple(dict.fromkeys([*named, *own, *properties])))
+
+    def upper_limits(self) -> dict[str, float]:
+        """Return the upper limit of each cost, the tightest of several. Raises: ConfigError for a lower one."""
+        limits: dict[str, float] = {}
+        for limit in self.constraints:
+            if not limit.is_upper:
+                raise ConfigError(
+                    f"--constraint {limit}: the page has upper limits only; leave it out here, or ask 'harness search'"
+                )
+            limits[limit.subject] = min(limit.limit, limits.get(limit.subject, limit.limit))
+        return limits
+
+
+def check_intervals(query: Query, costs: Mapping[str, Cost], provenance: Mapping[str, Provenance]) -> None:
+    """Raise ConfigError where a confidence is asked for that the intervals of a limited latency do not have."""
+    for constraint in query.constraints:
+        cost = costs[constraint.subject]
+        if cost.measured is None and constraint.subject in provenance:
+            raise ConfigError(
+                f"--confidence: the latencies of {constraint.subject!r} have no intervals: leave it out"
+            )
+        if cost.coverage is not None and cost.coverage < query.latencies.coverage:
+            raise ConfigError(
+                f"--confidence {query.latencies.coverage:g}: the intervals of {constraint.subject!r}, from a file, "
+                f"hold with {cost.coverage:g}; give that, or search in the store"
+            )
+
+
+def parse_limits(
+    constraints: Sequence[str], devices: Sequence[str] = (), max_latency: str = ""
+) -> tuple[list[str], tuple[Constraint, ...]]:
+    """Return the devices' names and the limits as constraints, `max_latency` on each device, or without one on `local`.
+
+    Raises: ConfigError for a limit that cannot be read, or limits that contradict each other.
+    """
+    limits = [parse_constraint(text) for text in constraints]
+    named = list(devices)
+    if max_latency:
+        try:
+            limit = parse_amount(max_latency, LATENCY_UNIT)
+        except ConfigError as error:
+            raise ConfigError(f"--max-latency: {error}") from error
+        named = named or [LOCAL]
+        limits = [
+            Constraint(subject=d, relation="<=", limit=limit, unit=LATENCY_UNIT) for d in named
+        ] + limits
+    check_contradictions(limits)
+    return named, tuple(dict.fromkeys(limits))

@@ -1,0 +1,180 @@
+"""Search a table: of every network, or of those that a method evaluates; and compare search methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from harness.query.answer import SearchAnswer
+from harness.query.join import SearchTable
+from search.answers import Answer, Shortfall, answer, nearest
+from search.comparing import Comparison, ProxyOf, compare, problem_of
+from search.constraints import Constraint, allowed, amount_text, check_contradictions, parse_constraint
+from search.methods.contract import Proxy
+from search.methods.table import parse_method, run
+from search.proxies import Batch, load_batch, proxy
+from search.table import Cost, Table
+from space import Architecture, SpaceConfig
+from space.errors import ConfigError, HarnessError
+from space.indexing import FloatArray, IndexArray
+
+EXHAUSTIVE = "exhaustive"
+
+# Told of a proxy's name, the seed, and the networks scored so far.
+OnScore = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]  # told of a method, the seed, and the evaluations made in all
+
+
+def search(
+    table: SearchTable,
+    limits: Sequence[str | Constraint] = (),
+    *,
+    method: str = EXHAUSTIVE,
+    budget: int = 100,
+    seed: int = 0,
+    confident: bool = False,
+    proxy_pool: int = 100,
+    proxy_batch: Path | None = None,
+    log: Callable[[str], None] = lambda text: None,
+) -> SearchAnswer:
+    """Return the networks within the limits, most accurate first: of all networks, or of those that a method evaluates.
+
+    limits: such as "pixel<8ms" or "params<=3M", on the table's costs; `confident`: the far end of a latency's interval must
+    meet them. method: exhaustive, or one of `harness search compare` that evaluates `budget` accuracies, from a `seed`; one
+    with a zero-cost proxy chooses from `proxy_pool` random networks by the images of a file, `proxy_batch`, or of digits.
+    Raises: ConfigError when no network meets the limits, with the nearest one and what it would take.
+
+    >>> from harness.query.join import join
+    >>> table = join("synthetic")
+    >>> answer = search(table, ["params<=3M"])
+    >>> answer[0]["params"] <= 3e6, len(answer)
+    (True, 56565)
+    """
+    constraints = [parse_constraint(one) if isinstance(one, str) else one for one in limits]
+    check_contradictions(constraints)
+    _, proxy_name = parse_method(method) if method != EXHAUSTIVE else ("", "")
+    columns = table.table
+    batch = batch_for([method], proxy_batch, columns.config)
+    found = answer(columns, constraints, confident=confident)
+    if not len(found.ranked):
+        raise ConfigError(none_found(columns, found))
+    if method == EXHAUSTIVE:
+        return SearchAnswer(table=table, answer=found)
+    problem = problem_of(columns, constraints, budget=budget, seed=seed, confident=confident, pool=proxy_pool)
+    if batch is not None:
+        count = min(proxy_pool, int(problem.allowed.sum()))
+        log(f"{proxy_name}: scoring {count} untrained networks on {batch.origin}")
+        make = proxies_on(columns.config, batch, lambda name, seed, count: None)
+        problem = replace(problem, warm_up=make(proxy_name, seed))
+    trace = run(method, problem, lambda indices: columns.accuracy.values[indices])
+    seen = found.ranked[np.isin(found.ranked, trace.indices)]
+    return SearchAnswer(table=table, answer=replace(found, ranked=seen), trace=trace)
+
+
+def compare_methods(
+    table: Table,
+    constraints: Sequence[Constraint],
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    budget: int,
+    confident: bool = False,
+    pool: int = 100,
+    batch: Batch | None = None,
+    on_progress: OnProgress = lambda method, seed, count: None,
+    on_score: OnScore = lambda proxy, seed, count: None,
+) -> Comparison:
+    """Compare methods within the constraints, a search for each seed, with regret against the exhaustive answer.
+
+    Raises: ConfigError when no network meets the constraints, with the nearest one and what it would take.
+    """
+    check_any(table, constraints, confident=confident)
+    return compare(
+        table,
+        constraints,
+        methods,
+        seeds,
+        budget,
+        confident=confident,
+        pool=pool,
+        proxy_of=None if batch is None else proxies_on(table.config, batch, on_score),
+        on_progress=on_progress,
+    )
+
+
+def check_any(table: Table, constraints: Sequence[Constraint], *, confident: bool = False) -> None:
+    """Raise ConfigError when no network meets the constraints, with the nearest one and what it would take."""
+    if not allowed(table, constraints, confident=confident).any():
+        raise ConfigError(none_found(table, answer(table, constraints, confident=confident)))
+
+
+def check_limits(found: Comparison) -> None:
+    """Raise HarnessError when a method's answer breaks a limit: such an answer is not to be relied on."""
+    if broken := [
+        f"{one.method}, seed {r.trace.seed}" for one in found.methods for r in one.runs if not r.meets
+    ]:
+        raise HarnessError(
+            f"answers beyond the limits: {'; '.join(broken)}; this is a defect of the method, report it"
+        )
+
+
+def batch_for(methods: Sequence[str], path: Path | None, config: SpaceConfig) -> Batch | None:
+    """Return the images that proxies score on; None when no method names a proxy.
+
+    Raises: ConfigError when a file was named that no method needs; HarnessError as `load_batch`.
+    """
+    if any(parse_method(text)[1] for text in methods):
+        return load_batch(path or "", config)
+    if path is not None:
+        raise ConfigError(f"--proxy-batch {path}: no method names a proxy; write e.g. evolution+synflow")
+    return None
+
+
+def proxies_on(config: SpaceConfig, batch: Batch, on_score: OnScore) -> ProxyOf:
+    """Return a maker of proxies by name and seed that score on a batch."""
+
+    def proxy_of(name: str, seed: int) -> Proxy:
+        score, count = proxy(name, config, batch, seed), 0
+
+        def scored(indices: IndexArray) -> FloatArray:
+            nonlocal count
+            scores = score(indices)
+            count += len(indices)
+            on_score(name, seed, count)
+            return scores
+
+        return scored
+
+    return proxy_of
+
+
+def none_found(table: Table, found: Answer) -> str:
+    """Return why no network meets the constraints: the nearest one and what it would take."""
+    limits = ", ".join(map(str, found.constraints)) or "no limit"
+    if found.without_accuracy == len(table.config):
+        return f"no network has an accuracy ({table.accuracy.label}); give other --accuracies"
+    confidence = f" with {_coverage(table)} confidence" if found.confident else ""
+    closest = nearest(table, found.constraints, confident=found.confident)
+    if closest is None:
+        return f"no network meets {limits}{confidence}: of no network with an accuracy all of it is known; measure more"
+    name = Architecture.from_index(closest.index, table.config)
+    takes = " and ".join(_takes(table.costs, shortfall) for shortfall in closest.shortfalls)
+    label, value = table.accuracy.label, table.accuracy.values[closest.index]
+    message = f"no network meets {limits}{confidence}; the nearest is {name} ({label} {value:.2f} %): it takes {takes}"
+    if far := int((~table.supported).sum()):
+        message += f"; {far:,} networks unlike any measured one are left out: --verify takes them in"
+    single = [f"{s.constraint} alone is met by {s.met:,}" for s in found.standings]
+    return message + (f" ({'; '.join(single)})" if len(single) > 1 else "")
+
+
+def _takes(costs: Mapping[str, Cost], shortfall: Shortfall) -> str:
+    limit = shortfall.constraint
+    amount = amount_text(shortfall.value, costs[limit.subject].unit, digits=4)
+    return f"{limit.subject} {amount}, {shortfall.excess:.1%} beyond {limit}"
+
+
+def _coverage(table: Table) -> str:
+    return f"{min(c.coverage for c in table.costs.values() if c.coverage is not None):.0%}"

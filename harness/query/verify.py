@@ -1,0 +1,140 @@
+"""Verify a search: measure the finalists on their devices at level final, and answer again from what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from harness.campaign import Observer, Outcome
+from harness.devices import Device, load_devices, select_device
+from harness.measurement.campaigns import measure_finalists
+from harness.models.exported import ExportedModels
+from harness.query.answer import SearchAnswer
+from harness.query.join import SearchTable
+from harness.records import Configuration
+from harness.store import Store
+from space import Architecture
+from space.errors import ConfigError
+
+MAX_ROUNDS = 5  # of K networks each; by then a fair predictor has learned what it had missed
+
+
+class ExportObserver(Observer, Protocol):
+    """An observer of campaigns that is told of their exports, too."""
+
+    def export(self, model_format: str, done: int, total: int, name: str) -> None:
+        """Say that `done` of `total` fragments of a format are exported, `name` the last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Verified:
+    """The answer after measuring, which holds what was measured; `outcomes` are those of the campaigns."""
+
+    answer: SearchAnswer
+    outcomes: tuple[Outcome, ...]
+
+
+def verify_finalists(
+    answer: SearchAnswer,
+    search_again: Callable[[], SearchAnswer],
+    store: Store,
+    devices: Mapping[str, Device],
+    observer: ExportObserver,
+    *,
+    count: int,
+    log: Callable[[str], None],
+) -> Verified:
+    """Measure the `count` most accurate networks at level final on every device of the search, and search again.
+
+    A network measured may turn out to be beyond a limit, or the predictor, now knowing more, may bring up others: so this is
+    repeated until the `count` best ones are all measured, five times at most; one that came out with grade D is not tried again.
+    `search_again` joins what is stored by then; `devices`: see `searched_devices`.
+    """
+    configurations = searched_configurations(answer.table)
+    config = answer.table.table.config
+    verified = frozenset[int]()
+    outcomes: tuple[Outcome, ...] = ()
+    tried = frozenset[int]()  # measured, well or not: what grade D leaves out is not measured for ever
+    for _ in range(MAX_ROUNDS):
+        finalists = [i for i in answer.answer.ranked[:count].tolist() if i not in tried]
+        if not finalists:
+            break
+        log(f"measuring {len(finalists)} finalists on {', '.join(configurations)}")
+        networks = [Architecture.from_index(index, config) for index in finalists]
+        source = ExportedModels(networks, progress=observer.export, config=config)
+        outcomes += tuple(measure_finalists(configurations.values(), devices, source, store, observer))
+        before, answer = answer, search_again()
+        tried |= frozenset(finalists)
+        verified |= measured_everywhere(answer.table, configurations, finalists)
+        _report(before.table, answer, finalists, verified, log)
+        if any(outcome.exit_status for outcome in outcomes):
+            break
+    return Verified(answer=replace(answer, verified=verified), outcomes=outcomes)
+
+
+def searched_configurations(found: SearchTable) -> dict[str, Configuration]:
+    """Return the store's configurations that a search is about, by the name of their cost."""
+    return {
+        name: one.configuration for name, one in found.provenance.items() if one.configuration is not None
+    }
+
+
+def searched_devices(configurations: Iterable[Configuration], devices_file: Path | None) -> dict[str, Device]:
+    """Return the devices of configurations, by name, to measure finalists on.
+
+    Raises: ConfigError when there is none, or one is not in devices.toml.
+    """
+    names = list(dict.fromkeys(c.device for c in configurations))
+    if not names:
+        raise ConfigError(
+            "--verify measures on devices, and no device of the store is searched; name one with --device"
+        )
+    known = load_devices(devices_file)
+    return {name: select_device(known, name) for name in names}
+
+
+def measured_everywhere(
+    found: SearchTable, configurations: Mapping[str, Configuration], indices: list[int]
+) -> frozenset[int]:
+    """Return which networks are measured, not predicted, on all devices of the search."""
+    everywhere = np.ones(len(found.table.config), dtype=np.bool_)
+    for name in configurations:
+        measured = found.table.costs[name].measured
+        if measured is not None:
+            everywhere &= measured
+    return frozenset(index for index in indices if everywhere[index])
+
+
+def _report(
+    before: SearchTable,
+    answer: SearchAnswer,
+    finalists: list[int],
+    verified: frozenset[int],
+    log: Callable[[str], None],
+) -> None:
+    """Log of each finalist its latencies before, those measured, and whether it is within the limits."""
+    after = answer.table
+    within = set(answer.answer.ranked.tolist())
+    for index in finalists:
+        if index not in verified:
+            network = Architecture.from_index(index, after.table.config)
+            log(
+                f"{network}: not measured well enough: what failed or has grade D is left out, and its latency predicted"
+            )
+            continue
+        parts = []
+        for name, cost in after.table.costs.items():
+            earlier = before.table.costs[name]
+            if cost.measured is None or earlier.measured is None:
+                continue
+            said = "measured" if earlier.measured[index] else "predicted"
+            parts.append(
+                f"{name} {cost.values[index]:.3f} ms, {said} {earlier.values[index]:.3f} before "
+                f"({cost.values[index] / earlier.values[index] - 1:+.1%})"
+            )
+        verdict = "within the limits" if index in within else "beyond the limits, dropped"
+        log(f"{Architecture.from_index(index, after.table.config)}: {', '.join(parts)}: {verdict}")

@@ -1,0 +1,64 @@
+"""Opening a store: to measure into it, made if it is not there, or to read what is there."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from harness.store import Store, default_url
+from space.errors import ConfigError
+
+STORE_VARIABLE = "HARNESS_STORE"
+
+
+def open_store(url: str = "") -> Store:
+    """Open a store: a file or a SQLAlchemy URL, else $HARNESS_STORE, else the user's own; a missing file is made.
+
+    Raises: StoreError when it cannot be opened, is no store of harness, or was written by a newer version.
+
+    >>> store = open_store("sqlite://")  # in memory
+    >>> store.configurations()
+    []
+    >>> store.close()
+    """
+    return Store(url or os.environ.get(STORE_VARIABLE, "") or default_url())
+
+
+def open_existing(url: str, on_missing: Callable[[str], None]) -> Store:
+    """Open a store to read what is there; unlike `open_store` this makes no file.
+
+    While the user's own store, or that of $HARNESS_STORE, is not there yet, an empty one in memory is returned in its place;
+    for the latter `on_missing` is given a sentence that says so.
+    Raises: ConfigError when there is no file of the name that was given; StoreError as `open_store`.
+    """
+    path = _sqlite_file(url or default_url())
+    if path is None or path.exists():
+        return Store(url or default_url())
+    if not url:
+        return Store("sqlite://")
+    base, mark, query = url.partition("?")
+    shown = base + mark + re.sub(r"=[^&]*", "=***", query)  # a password may stand there
+    if url != os.environ.get(STORE_VARIABLE):
+        raise ConfigError(
+            f"there is no such store ({shown}); measure first: harness measure --store FILE, or name another with --store"
+        )
+    on_missing(f"${STORE_VARIABLE}: {shown} is not there yet")
+    return Store("sqlite://")
+
+
+def _sqlite_file(url: str) -> Path | None:
+    """Return the file of a SQLite URL; None where there is none, and for what `Store` will refuse."""
+    if "://" not in url:
+        return Path(url).expanduser()
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        return None
+    database = parsed.database or ""
+    if parsed.get_backend_name() != "sqlite" or not database or database.startswith((":memory:", "file:")):
+        return None
+    return Path(database).expanduser()

@@ -1,0 +1,192 @@
+"""The folder of `harness train`: finished trainings, the published files of all, the weights of each.
+
+FOLDER/units, objects, scratch     `search.work.results`: trainings done, and those under way
+FOLDER/blox-base-SEED.csv ...      `search.training.records`: all that were trained in this folder with the seed
+FOLDER/weights-SEED/NETWORK.pt     state dicts of `space.networks.build_network`, which `harness export --checkpoint` reads
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.work.results import Results
+from search.work.unit import Unit
+from space.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from search.training.images import Task
+    from search.training.recipe import Recipe
+    from search.training.trained import Trained
+    from space import Architecture
+
+KIND = "train"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedTraining:
+    """A finished training without its weights, and the file that holds them."""
+
+    trained: Trained
+    weights: Path
+
+
+def training_units(architectures: Sequence[Architecture], task: Task, recipe: Recipe) -> list[Unit]:
+    """Return the unit of each network's training."""
+    from search.work.trainings import training_unit
+
+    first = training_unit(architectures[0], task, recipe)  # hashes the images, which is done once
+    return [Unit(kind=KIND, config={**first.config, "architecture": str(one)}) for one in architectures]
+
+
+def grouped(units: Sequence[Unit], results: Results, together: int) -> list[tuple[Unit, list[Unit]]]:
+    """Return the units to run, each with the trainings that it does: itself, or `together` of those that are not done."""
+    from search.work.trainings_together import together_unit
+
+    if together == 1:
+        return [(unit, [unit]) for unit in units]
+    rest = [unit for unit in units if results.result_of(unit) is None]
+    groups = [rest[at : at + together] for at in range(0, len(rest), together)]
+    return [(together_unit(group), group) for group in groups]
+
+
+def check_alike(results: Results, unit: Unit) -> None:
+    """Refuse a folder that holds trainings of another space, task or recipe than a unit's; seeds may differ.
+
+    Raises: ConfigError. Published files tell one space, task and recipe: they would mix what cannot be compared.
+    """
+    wanted = _terms(unit.config)
+    for other in stored_units(results):
+        found = _terms(other.config)
+        differing = [key for key in sorted({*found, *wanted}) if found.get(key) != wanted.get(key)]
+        if differing:
+            what = "; ".join(f"{key} is {found.get(key)} there, {wanted.get(key)} now" for key in differing)
+            raise ConfigError(
+                f"{results.folder} holds trainings of another kind: {what}; name another --output, or train alike"
+            )
+
+
+def stored_units(results: Results) -> list[Unit]:
+    """Return the units of networks trained alone from scratch of which the folder has a record, whole or not."""
+
+    found = []
+    for path in sorted((results.folder / "units").glob("*.json")):
+        try:
+            record = json.loads(path.read_text("utf-8"))
+            if record["kind"] == KIND and not record["inputs"]:
+                unit = Unit(kind=KIND, config=record["config"])
+                if unit.key == record["key"]:  # else of another version of the training
+                    found.append(unit)
+        except (OSError, ValueError, TypeError, KeyError, ConfigError):
+            continue  # no record: as `Results` does, the unit counts as not done
+    return found
+
+
+def collect(results: Results, units: Iterable[Unit]) -> dict[str, FinishedTraining]:
+    """Return by key those of the units that are done; the weights of each are written where they are not yet.
+
+    Raises: ConfigError when a file cannot be written.
+    """
+    from search.training.state_files import write_state
+    from search.training.trained_files import trained_from
+
+    found = {}
+    for unit in units:
+        digest = results.result_of(unit)
+        if digest is None:
+            continue
+        trained = trained_from(results.get(digest), str(results.path_of(digest)))
+        path = _weights_path(results.folder, trained)
+        write_state(path, trained)
+        # Thousands of networks fit in memory without their weights.
+        found[unit.key] = FinishedTraining(trained=dataclasses.replace(trained, weights={}), weights=path)
+    return found
+
+
+def write_published(folder: Path, finished: Iterable[FinishedTraining]) -> tuple[list[Path], list[str]]:
+    """Write the published files of finished trainings, a set for each seed; return their paths and what to say of them.
+
+    Raises: ConfigError when one cannot be written.
+    """
+    from search.training.records import training_datasets, write_trainings
+    from space.dataset import write_dataset
+
+    by_seed: dict[int, list[Trained]] = {}
+    networks: dict[int, Trained] = {}
+    for one in finished:
+        by_seed.setdefault(one.trained.recipe.seed, []).append(one.trained)
+        networks.setdefault(one.trained.architecture.index, one.trained)
+    paths: dict[Path, None] = {}
+    notes: dict[str, None] = {}
+    for trained in by_seed.values():
+        written = write_trainings(folder, trained, replace=True)
+        paths |= dict.fromkeys(written.paths)
+        notes |= dict.fromkeys(written.notes)
+    if len(by_seed) > 1:  # of networks there is one file for all seeds: each set wrote its own
+        recipe = next(iter(networks.values())).recipe
+        alike = [dataclasses.replace(one, recipe=recipe) for one in networks.values()]
+        (path,) = (path for path in paths if path.stem == "blox-info")
+        write_dataset(path, training_datasets(alike)["info"])
+    return list(paths), list(notes)
+
+
+def load_teacher(path: Path, network: str = "") -> Trained:
+    """Return a trained network; of a folder of `harness train` the one named, or that of the highest validation accuracy.
+
+    Raises: ConfigError when there is none, or `network` does not name what is there.
+    """
+    from search.training.trained_files import load_trained
+    from space import Architecture, ArchitectureError
+
+    if not (path / "units").is_dir():
+        found = load_trained(path)
+        if network:
+            try:
+                wanted = Architecture.parse(network, found.architecture.config)
+            except ArchitectureError as error:
+                raise ConfigError(f"--network: {error}") from error
+            if wanted != found.architecture:
+                raise ConfigError(f"--network {network}: {path} holds {found.architecture}; leave it out")
+        return found
+    every = _all_of(path)
+    if not every:
+        raise ConfigError(f"{path}: no training has finished there; run 'harness train' to its end")
+    if not network:
+        return max(every, key=lambda one: (one.best.val.first, -one.best.val.loss))
+    named = [one for one in every if str(one.architecture) == network.strip()]
+    if not named:
+        names = sorted({str(one.architecture) for one in every})
+        raise ConfigError(f"--network {network!r} was not trained in {path}{did_you_mean(network, names)}")
+    if len(named) > 1:
+        seeds = ", ".join(str(one.recipe.seed) for one in named)
+        raise ConfigError(
+            f"--network {network!r} was trained with seeds {seeds} in {path}; give its own folder"
+        )
+    return named[0]
+
+
+def _terms(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return what trainings of one folder share, aspect by aspect."""
+    aspects = {key: config.get(key) for key in ("space", "task", "task_sha256")}
+    recipe = {f"recipe's {key}": value for key, value in config["recipe"].items() if key != "seed"}
+    return {key: json.dumps(value, sort_keys=True) for key, value in (aspects | recipe).items()}
+
+
+def _weights_path(folder: Path, trained: Trained) -> Path:
+    name = str(trained.architecture).replace("/", ".")
+    return folder / f"weights-{trained.recipe.seed}" / f"{name}.pt"
+
+
+def _all_of(folder: Path) -> list[Trained]:
+    from search.training.trained_files import trained_from
+
+    results = Results(folder=folder)
+    found = []
+    for unit in stored_units(results):
+        if digest := results.result_of(unit):
+            found.append(trained_from(results.get(digest), str(results.path_of(digest))))
+    return found

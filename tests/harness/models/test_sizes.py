@@ -1,0 +1,24 @@
+"""File sizes of the whole space: those of files that are really linked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from exporters import FORMATS, Format, FragmentLibrary, Weights, link
+from harness.models.sizes import file_sizes
+from space import BLOX, Architecture
+
+
+@pytest.mark.parametrize("model_format", FORMATS)
+def test_the_size_of_every_file_is_that_of_the_linked_model(
+    model_format: Format, harness_cache: Path
+) -> None:
+    cache = harness_cache / "fragments"
+    sizes = file_sizes(model_format, cache, BLOX)
+    library = FragmentLibrary.open(model_format, cache_dir=cache, config=BLOX, weights=Weights.seeded(0))
+    slack = 0 if model_format == "onnx" else 128
+    for index in (0, 7, 44, 45, 2137, 45_777, 61_500, 91_124):
+        model = link(library.recipe(Architecture.from_index(index)), library.part)
+        assert abs(len(model) - sizes[index]) <= slack

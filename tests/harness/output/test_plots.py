@@ -1,0 +1,308 @@
+"""Figures of compared search methods: what they show is what was found, labelled, and nothing is cut off."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import sys
+from dataclasses import replace
+from functools import cache
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.output.plots.regret import (
+    COLOURS,
+    DASHES,
+    ceiling_of,
+    check_libraries,
+    marks,
+    regret_figure,
+    regret_png,
+    spread,
+    style,
+    ticks_to,
+)
+from harness.output.plots.regret_page import regret_html
+from search.comparing import Comparison, compare
+from search.constraints import parse_constraint
+from search.methods.table import METHODS, PROXIES
+from search.synthetic import synthetic_accuracies
+from search.table import Cost, Table
+from space import MINI
+from space.costs import all_params
+from space.errors import ConfigError
+
+HOSTILE = '</script><b>$x^2$ & "it\'s"<9ms'
+
+
+@cache
+def found(seeds: int = 3, budget: int = 40) -> Comparison:
+    params = Cost(name="params", unit="", title="parameters", values=all_params(MINI).astype(float))
+    table = Table(config=MINI, accuracy=synthetic_accuracies(MINI), costs={"params": params})
+    return compare(table, [parse_constraint("params<45k")], ["random", "evolution"], range(seeds), budget)
+
+
+def renamed(comparison: Comparison, *names: str) -> Comparison:
+    """Return a comparison of as many methods as there are names, their curves being the first's over and over."""
+    methods = [
+        replace(comparison.methods[number % len(comparison.methods)], method=name)
+        for number, name in enumerate(names)
+    ]
+    return replace(comparison, methods=tuple(methods))
+
+
+def curves(page: str) -> list[dict[str, Any]]:
+    """Return the traces that a page plots."""
+    start = page.index("[", page.rindex("Plotly.newPlot("))
+    data, _ = json.JSONDecoder().raw_decode(page[start:])
+    assert isinstance(data, list)
+    return data
+
+
+class Tags(HTMLParser):
+    """Collect what a page would load, its policy and its text outside of scripts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.policy = ""
+        self.tags: list[str] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        self.tags.append(tag)
+        self.loaded += [value for key, value in attrs if key in ("src", "href") and value]
+        if named.get("http-equiv") == "Content-Security-Policy":
+            self.policy = named.get("content") or ""
+
+    def handle_data(self, data: str) -> None:
+        if not self.tags or self.tags[-1] not in ("script", "style"):
+            self.text += data
+
+
+def test_the_figure_says_what_was_searched_and_that_it_is_synthetic() -> None:
+    figure = regret_figure(found())
+    (axes,) = figure.axes
+    heading = " ".join(text.get_text() for text in figure.texts)
+    assert heading.startswith("Search by synthetic_top1 within params<45k")
+    assert f"{found().allowed:,} of 2,025 networks" in heading
+    assert "mean of 3 searches a method, shaded: its 95 % interval over seeds" in heading
+    assert axes.get_ylabel() == "regret, points of synthetic_top1 (square-root scale)"
+    assert axes.get_xlabel() == "accuracy look-ups"
+    assert b"synthetic_top1" in regret_png(found()), "the file says so, too"
+
+
+def test_the_figure_s_curves_and_shades_are_the_comparison_s() -> None:
+    (axes,) = regret_figure(found()).axes
+    lines = {line.get_label(): line for line in axes.get_lines()}
+    assert [name for name in lines if not name.startswith("_")] == ["random", "evolution"]
+    shades = axes.collections
+    for one, shade in zip(found().methods, shades, strict=True):
+        assert lines[one.method].get_ydata().tolist() == one.mean.tolist()
+        assert lines[one.method].get_xdata().tolist() == list(range(1, 41))
+        assert lines[one.method].get_drawstyle() == "steps-post"
+        corners = shade.get_paths()[0].vertices
+        assert {round(y, 9) for y in corners[:, 1]} == {round(y, 9) for y in [*one.low, *one.high]}
+        held = {(round(x, 9), round(y, 9)) for x, y in corners}
+        assert {(k + 2, round(low, 9)) for k, low in enumerate(one.low[:-1])} <= held, (
+            "until the next look-up"
+        )
+    assert axes.get_ylim()[0] == 0
+    assert axes.get_ylim()[1] > max(one.high.max() for one in found().methods)
+
+
+def test_a_curve_that_another_covers_shows_on_both_sides_of_it() -> None:
+    alike = renamed(found(), "evolution", "evolution+synflow", "programme")
+    alike = replace(alike, methods=(alike.methods[0], replace(alike.methods[2], method="programme")))
+    (axes,) = regret_figure(alike).axes
+    under = [line for line in axes.get_lines() if line.get_linewidth() > 2]
+    assert [line.get_color() for line in under] == [COLOURS["evolution"]]
+    assert under[0].get_ydata().tolist() == alike.methods[0].mean.tolist()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["random"],
+        ["random", "evolution", "linear", "programme", "exhaustive"],
+        [f"{name}+jacob_cov" for name in ("evolution", "linear")] + list(PROXIES) + ["linear", "random"],
+    ],
+)
+@pytest.mark.parametrize(
+    "limits", [(), ("params<45k",), tuple(f"device-{n}:onnxruntime<4.5ms" for n in range(6))]
+)
+def test_nothing_is_cut_off_and_no_name_lies_on_another(names: list[str], limits: tuple[str, ...]) -> None:
+    figure = regret_figure(replace(renamed(found(), *names), limits=limits))
+    (axes,) = figure.axes
+    figure.draw_without_rendering()
+    page = figure.bbox
+    texts = [
+        *figure.texts,
+        *axes.texts,
+        axes.xaxis.label,
+        axes.yaxis.label,
+        *axes.get_xticklabels(),
+        *axes.get_yticklabels(),
+    ]
+    boxes = [text.get_window_extent() for text in texts if text.get_text()]
+    for box in boxes:
+        assert page.x0 <= box.x0 and box.x1 <= page.x1, "wide enough"
+        assert page.y0 <= box.y0 and box.y1 <= page.y1, "high enough"
+    labels = sorted((text.get_window_extent() for text in axes.texts), key=lambda box: box.y0)
+    assert len(labels) == len(names)
+    assert all(below.y1 <= above.y0 + 1 for below, above in itertools.pairwise(labels))
+    above_axes = [text.get_window_extent().y0 for text in figure.texts]
+    assert min(above_axes) >= axes.get_window_extent().y1
+
+
+def test_one_seed_has_no_shade_and_the_figure_says_why() -> None:
+    single = found(1)
+    (axes,) = regret_figure(single).axes
+    assert len(axes.collections) == 0
+    assert len(curves(regret_html(single))) == 2
+    assert "how much another would differ is not known" in Tags(regret_html(single)).text
+
+
+def test_searches_without_any_regret_can_be_drawn() -> None:
+    flat = replace(
+        found(),
+        methods=tuple(
+            replace(one, mean=one.mean * 0, low=one.low * 0, high=one.high * 0) for one in found().methods
+        ),
+    )
+    (axes,) = regret_figure(flat).axes
+    assert axes.get_ylim() == (0, 1)
+    assert all(not line.get_clip_on() for line in axes.get_lines()), "they lie on the axis"
+    assert regret_html(flat)
+    assert regret_html(found(2, 1)) and regret_png(found(2, 1)), "one look-up is a curve, too"
+
+
+def test_figures_leave_the_settings_of_matplotlib_alone_and_open_no_window() -> None:
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        before = dict(matplotlib.rcParams)
+        regret_png(found())
+        assert dict(matplotlib.rcParams) == before
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    assert pyplot is None or not pyplot.get_fignums()
+
+
+def test_equal_comparisons_give_equal_files() -> None:
+    assert regret_png(found()) == regret_png(found())
+
+
+def test_the_page_loads_nothing_and_sends_nothing() -> None:
+    tags = Tags(regret_html(found()))
+    assert tags.loaded == []
+    assert tags.policy.startswith("default-src 'none'")
+    assert "form-action 'none'" in tags.policy
+    page = regret_html(found())
+    buttons = json.loads(re.findall(r'"modeBarButtons": ?(\[\[.*?\]\])', page)[-1])
+    assert [name for group in buttons for name in group] == [
+        "toImage",
+        "zoom2d",
+        "pan2d",
+        "zoomIn2d",
+        "zoomOut2d",
+        "resetScale2d",
+    ]
+
+
+def test_the_page_s_curves_are_the_comparison_s_and_carry_the_word() -> None:
+    page = regret_html(found())
+    assert "Search by synthetic_top1 within params<45k" in Tags(page).text
+    assert "regret, points of synthetic_top1 (square-root scale)" in page[page.rindex("Plotly.newPlot(") :]
+    traces = {trace["name"]: trace for trace in curves(page) if "name" in trace}
+    assert list(traces) == ["random", "evolution"]
+    for one in found().methods:
+        trace = traces[one.method]
+        values = np.full(40, np.nan)
+        values[np.array(trace["x"]) - 1] = np.square(trace["y"])
+        held = np.maximum.accumulate(np.where(np.isnan(values), 0, np.arange(40)))
+        assert values[held] == pytest.approx(one.mean), "between two points the curve is level"
+        assert trace["line"]["shape"] == "hv"
+        assert "synthetic_top1" in trace["hovertemplate"]
+        assert trace["text"][-1] == f"{one.mean[-1]:.3f} ({one.low[-1]:.3f} .. {one.high[-1]:.3f})"
+
+
+def test_hostile_names_do_no_harm() -> None:
+    hostile = replace(found(), label=f"synthetic {HOSTILE}", limits=(HOSTILE,))
+    plain, tags = Tags(regret_html(found())), Tags(regret_html(hostile))
+    assert tags.tags == plain.tags, "no tag comes from a name"
+    assert HOSTILE in tags.text
+    figure = regret_figure(hostile)
+    assert HOSTILE in " ".join(text.get_text() for text in figure.texts)
+    shown = [*figure.texts, *figure.axes[0].texts, figure.axes[0].yaxis.label]
+    assert not any(text.get_parse_math() for text in shown), "a $ is no formula"
+    assert regret_png(hostile).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["matplotlib", "plotly"])
+def test_a_missing_library_is_named_with_the_line_that_installs_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(
+        ConfigError, match=rf"figures need {name}; install it: pip install 'harness\[report\]'"
+    ):
+        check_libraries()
+    with pytest.raises(ConfigError, match=name):
+        regret_png(found())
+    with pytest.raises(ConfigError, match=name):
+        regret_html(found())
+
+
+def test_every_method_and_proxy_has_a_style_of_its_own() -> None:
+    assert set(METHODS) <= set(COLOURS)
+    assert set(PROXIES) == set(DASHES) - {""}
+    assert len(set(COLOURS.values())) == len(COLOURS)
+    assert len(set(DASHES.values())) == len(DASHES)
+    assert style("evolution+synflow") == (COLOURS["evolution"], DASHES["synflow"])
+    assert style("synflow") == (COLOURS["ranked"], DASHES["synflow"])
+    assert style("linear") == (COLOURS["linear"], ())
+
+
+@given(st.lists(st.floats(-0.2, 1), min_size=1, max_size=18))
+def test_labels_keep_their_order_and_their_distance(places: list[float]) -> None:
+    gap = 0.052
+    spaced = spread(places, gap)
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    assert all(spaced[b] - spaced[a] >= gap - 1e-9 for a, b in itertools.pairwise(order))
+    assert min(spaced) >= -1e-9 and max(spaced) <= 1 + 1e-9
+    if len(places) == 1:
+        assert spaced == [max(0.0, places[0])]
+
+
+@given(st.floats(0.0005, 120))
+def test_the_axis_of_regrets_is_labelled_from_0_with_room_between(ceiling: float) -> None:
+    ticks = ticks_to(ceiling)
+    assert ticks[0] == 0
+    assert max(ticks) <= ceiling
+    assert all(np.sqrt(b / ceiling) - np.sqrt(a / ceiling) > 0.05 for a, b in itertools.pairwise(ticks))
+    if ceiling > 0.002:
+        assert len(ticks) >= 2
+
+
+@given(st.integers(1, 91_125))
+def test_the_axis_of_look_ups_is_labelled_from_the_first_within_the_budget(budget: int) -> None:
+    found = marks(budget)
+    assert found[0] == 1
+    assert found[-1] <= budget
+    assert found == sorted(set(found))
+    assert len(found) <= 8
+    assert found[-1] > budget / 2
+
+
+def test_the_axis_ends_above_the_highest_interval() -> None:
+    assert ceiling_of(found()) > max(one.high.max() for one in found().methods)
+    assert ceiling_of(found(1)) > max(one.mean.max() for one in found(1).methods)

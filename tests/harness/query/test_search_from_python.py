@@ -1,0 +1,146 @@
+"""Join, search and compare as functions: the same answers as the commands give, as rows and tables of plain values."""
+
+from __future__ import annotations
+
+import doctest
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_space import networks, run, stored
+
+from harness.prediction.space_prediction import SpaceTable, predict
+from harness.query import compare, join, search
+from harness.query.answer import SearchAnswer
+from harness.store import Store
+from search.constraints import parse_constraint
+from search.synthetic import synthetic_accuracies
+from space import BLOX, TINY
+from space.errors import ConfigError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "store.sqlite"
+    path.write_bytes(stored(segments=False))
+    return path
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    with Store(str(path)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def predicted(tmp_path_factory: pytest.TempPathFactory) -> SpaceTable:
+    path = tmp_path_factory.mktemp("predicted") / "store.sqlite"
+    path.write_bytes(stored(segments=False))
+    with Store(str(path)) as opened:
+        return predict(opened, device="made-up", threads=2)
+
+
+def test_a_search_over_predictions_has_the_rows_of_the_command(path: Path, predicted: SpaceTable) -> None:
+    table = join.join("synthetic", [predicted], costs=["params"])
+    answer = search.search(table, ["made-up<5ms", "params<3M"])
+    limits = ("-c", "made-up<5ms", "-c", "params<3M", "-t", "2")
+    done = run(path, "search", "-a", "synthetic", *limits, "--top", "7", "--json")
+    assert done.status == 0, done.stderr
+    shown = [{k: v for k, v in row.items() if k != "ties_with_best"} for row in done.json["networks"]]
+    assert answer[:7] == shown
+    assert len(answer) == done.json["networks_within_limits"]
+    assert str(answer.best) == shown[0]["architecture"]
+
+
+def test_a_confident_search_lets_the_far_end_of_each_interval_meet_the_limit(predicted: SpaceTable) -> None:
+    table = join.join("synthetic", {"phone": predicted}, costs=[])
+    every = search.search(table, ["phone<5ms"])
+    sure = search.search(table, [parse_constraint("phone<5ms")], confident=True)
+    assert 0 < len(sure) < len(every)
+    assert all(float(str(row["phone_high_ms"])) < 5 for row in sure[:50])
+
+
+def test_a_method_evaluates_as_many_networks_as_its_budget_has() -> None:
+    answer = search.search(join.join("synthetic"), ["params<3M"], method="random", budget=30, seed=1)
+    assert answer.trace is not None
+    assert len(answer) == len(answer.trace.indices) == 30
+    assert answer.best.index == answer[0]["index"]
+
+
+def test_a_front_holds_the_cheapest_and_the_most_accurate_network() -> None:
+    answer = search.search(join.join("synthetic", costs=["params"]), ["params<2M"])
+    front = answer.front(["params"])
+    rows = [answer[:][place] for place in np.flatnonzero(np.isin(answer.indices, front.indices))]
+    assert answer.best.index in front.indices
+    assert min(row["params"] for row in rows) == min(row["params"] for row in answer[:])  # type: ignore[type-var]
+
+
+def test_networks_that_were_measured_after_a_search_alone_are_its_rows() -> None:
+    found = search.search(join.join("synthetic"), ["params<2M"])
+    last = int(found.indices[-1])
+    verified = SearchAnswer(table=found.table, answer=found.answer, verified=frozenset({last}))
+    assert verified.indices.tolist() == [last] and len(verified) == 1
+    nothing = SearchAnswer(table=found.table, answer=found.answer, verified=frozenset({10**6}))
+    assert len(nothing) == len(found)
+
+
+def test_nothing_within_the_limits_is_refused_with_the_nearest_network() -> None:
+    with pytest.raises(
+        ConfigError, match=r"no network meets params<1M; the nearest is .*: it takes params 1\.718M"
+    ):
+        search.search(join.join("synthetic"), ["params<1M"])
+    with pytest.raises(ConfigError, match="no cost 'pixel'"):
+        search.search(join.join("synthetic"), ["pixel<8ms"])
+
+
+def test_accuracies_of_ones_own_choose_the_space() -> None:
+    table = join.join(synthetic_accuracies(TINY, 3), costs=["macs"])
+    assert table.table.config is TINY
+    assert len(search.search(table)) == len(TINY)
+
+
+def test_latencies_of_one_device_twice_are_told_apart_by_names_that_one_gives(predicted: SpaceTable) -> None:
+    with pytest.raises(ConfigError, match="several latencies of 'made-up:onnxruntime'; name them"):
+        join.join("synthetic", [predicted, predicted])
+    table = join.join("synthetic", {"a": predicted, "b": predicted}, costs=[])
+    assert list(table.table.costs) == ["a", "b"]
+
+
+def test_two_networks_are_compared_as_the_command_does(path: Path, store: Store) -> None:
+    first, second = (str(one) for one in networks(2))
+    found = compare.compare(store, first, second, device="made-up")
+    done = run(path, "compare", first, second, "--device", "made-up", "--json")
+    assert done.status == 0, done.stderr
+    assert json.loads(json.dumps([pair.to_json() for pair in found])) == done.json
+    assert len(found) == 2 and not found.not_measured
+
+
+def test_what_one_configuration_lacks_is_told_beside_the_others(store: Store) -> None:
+    first, second = str(networks(1)[0]), str(networks(60)[-1])
+    found = compare.compare(store, first, second, device="made-up")
+    assert len(found) == 1
+    assert list(found.not_measured.values()) == [(second,)]
+
+
+def test_answers_become_data_frames_with_units_in_their_columns(store: Store, predicted: SpaceTable) -> None:
+    pytest.importorskip("pandas")
+    answer = search.search(join.join("synthetic", [predicted]), ["made-up<3ms"])
+    frame = answer.to_pandas()
+    assert len(frame) == len(answer)
+    assert {"made-up_ms", "made-up_low_ms", "made-up_grade", "memory_bytes"} <= set(frame.columns)
+    first, second = (str(one) for one in networks(2))
+    pairs = compare.compare(store, first, second, device="made-up").to_pandas()
+    assert list(pairs.columns) == list(compare.COLUMNS)
+    assert (pairs.first_ms / pairs.second_ms).to_numpy() == pytest.approx(pairs.ratio.to_numpy(), rel=0.05)
+
+
+@pytest.mark.parametrize("module", [join, search, compare])
+def test_the_examples_in_docstrings_hold(module: object, store: Store) -> None:
+    found = doctest.testmod(module, extraglobs={"store": store})  # type: ignore[arg-type]
+    assert found.attempted > 0 and found.failed == 0
+
+
+def test_the_space_of_joined_accuracies_is_blox_where_nothing_says_another() -> None:
+    assert join.join("synthetic", costs=[]).table.config == BLOX

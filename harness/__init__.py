@@ -1,3 +1,65 @@
-"""Measure networks on devices: transports, campaigns, records, store and statistics."""
+"""Measure latencies of neural networks on devices, predict those of a whole search space, and search it within limits.
 
-from harness.version import __version__ as __version__
+    import harness
+
+    device = harness.load_devices("devices.toml")["pixel"]
+    with harness.open_store("lab.sqlite") as store:
+        harness.measure(device, "sample:200@1", store=store, level="quick", log=print)
+        measured = harness.results(store, device="pixel").to_pandas()
+        latency = harness.predict(store, device="pixel", runtime="onnxruntime")
+    print(latency.at("conv/mbconv/bconv-conv").interval_ms)
+    table = harness.join("blox-base-0.blox", [latency])
+    print(harness.search(table, ["pixel<8ms", "params<=3M"]).best)
+
+The command `harness` does the same for the shell. Importing this package loads nothing else: a name's module is imported when
+the name is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from harness.version import __version__
+
+if TYPE_CHECKING:
+    from harness.devices import load_devices
+    from harness.models.measure import measure
+    from harness.models.results import results
+    from harness.prediction.space_prediction import predict
+    from harness.query.compare import compare
+    from harness.query.join import join
+    from harness.query.search import search
+    from harness.store.opening import open_store
+
+__all__ = [
+    "__version__",
+    "compare",
+    "join",
+    "load_devices",
+    "measure",
+    "open_store",
+    "predict",
+    "results",
+    "search",
+]
+
+_MODULES = {
+    "compare": "harness.query.compare",
+    "join": "harness.query.join",
+    "load_devices": "harness.devices",
+    "measure": "harness.models.measure",
+    "open_store": "harness.store.opening",
+    "predict": "harness.prediction.space_prediction",
+    "results": "harness.models.results",
+    "search": "harness.query.search",
+}
+
+
+if not TYPE_CHECKING:  # a checker would take any name for one of these
+
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module 'harness' has no attribute {name!r}")
+        return getattr(import_module(_MODULES[name]), name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

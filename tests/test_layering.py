@@ -46,6 +46,7 @@ HEAVY = (
     "matplotlib",
     "moocore",
     "pyarrow",
+    "pandas",
     "sklearn",
     "scipy",
 )

@@ -15,7 +15,7 @@ from harness.devices import LOCAL, RUNTIMES, parse_runtime
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
-    from harness.models import Assembly
+    from harness.assembly import Assembly
     from space import Architecture
 
 PROFILED_FORMAT: Final = "onnx"

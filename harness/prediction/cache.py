@@ -71,7 +71,7 @@ _ABANDONED_S = 3600.0  # so old, a file half-written is of a process that was ki
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SpaceLatencies:
-    """What a configuration's measurements say of every network: the arrays of a `search.table.Cost`, all of one length (n,).
+    """Latencies of every network of a space on one configuration: the arrays of a `search.table.Cost`, each (n,).
 
     `about` has the fields of `provenance.Provenance` that `ABOUT` names, as plain values.
     """

@@ -49,7 +49,7 @@ UNKNOWN_SD = 0.1  # of a ratio without an interval, relative: measured in too fe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What is stored of a configuration's networks, in the order of `indices`; `doubtful` are those of grade D.
+    """Networks measured on a configuration, in the order of `indices`; `doubtful` are those of grade D.
 
     `sds`: the relative standard deviation of each ratio, by its own interval. `reference_sd`: that of the reference latency.
     """
@@ -110,7 +110,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
-    """How the chosen predictor did on networks that it was fitted without: `coverage` is the share inside its 90 % intervals.
+    """Errors of the chosen predictor on networks that it was fitted without: `coverage` is the share inside its 90 % intervals.
 
     `random`: whether they are a random sample of the space, and not of what somebody chose to measure.
     """

@@ -37,7 +37,7 @@ Measure = Callable[[Sequence[Architecture], Options], Outcome]
 
 
 class Unreachable(HarnessError):
-    """Report that the wanted error was not shown; everything measured is stored."""
+    """The wanted error could not be shown; everything measured is stored."""
 
     exit_status = 3
 

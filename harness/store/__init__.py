@@ -1,4 +1,4 @@
-"""Where records stay: SQLite by default, any SQLAlchemy URL for a lab.
+"""Measurement store: SQLite by default, any SQLAlchemy URL for a lab.
 
 Raw samples go in, statistics are made on demand. Each session is one transaction: a killed harness leaves whole sessions
 or nothing. The schema's version is Alembic's; a store of a newer version is refused, an older one migrated.

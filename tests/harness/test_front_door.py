@@ -1,0 +1,199 @@
+"""`import harness`: what it loads, what it offers, and that its functions answer what the commands print."""
+
+from __future__ import annotations
+
+import csv
+import doctest
+import io
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from made_space import FEW, MANY, networks, run, stored
+
+import harness
+from harness.estimates.latency import LATENCY_COLUMNS, LatencyTable
+from harness.models import measure as measuring
+from harness.models import results as reading
+from harness.prediction import space_prediction
+from harness.prediction.rows import COLUMNS
+from harness.store import Store, opening
+from space import BLOX, Architecture
+from space.errors import ConfigError
+
+LOADED_ON_USE = (
+    "numpy",
+    "sqlalchemy",
+    "pydantic",
+    "typer",
+    "rich",
+    "paramiko",
+    "space",
+    "search",
+    "exporters",
+)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("front") / "store.sqlite"
+    path.write_bytes(stored())
+    return path
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    with harness.open_store(str(path)) as store:
+        yield store
+
+
+# --- importing ------------------------------------------------------------------------------------
+
+
+def test_importing_harness_loads_no_library_and_no_other_package_of_ours() -> None:
+    code = f"import sys, harness; print(*sorted(sys.modules.keys() & set({LOADED_ON_USE!r})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout.split(), done.stderr) == ([], "")
+
+
+def test_every_public_name_is_there_listed_and_documented() -> None:
+    assert set(harness.__all__) <= set(dir(harness))
+    for name in harness.__all__:
+        assert getattr(harness, name).__doc__
+    with pytest.raises(AttributeError, match="no attribute 'mesure'"):
+        harness.mesure  # type: ignore[attr-defined]  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(reading, "results"), (reading, "failures"), (space_prediction, "predict"), (opening, "open_store")],
+)
+def test_the_examples_in_docstrings_run(module: object, name: str, store: Store) -> None:
+    check(module, name, store=store)
+
+
+def test_the_example_of_measuring_runs_on_this_machine(
+    harness_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # a campaign of the user's own locks the device
+    monkeypatch.setenv("HARNESS_CACHE", str(harness_cache))
+    with harness.open_store(str(tmp_path / "own.sqlite")) as own:
+        check(measuring, "measure", store=own, device=harness.load_devices()["local"])
+
+
+def check(module: object, name: str, **known: object) -> None:
+    """Run the examples of a function of a module."""
+    (found,) = doctest.DocTestFinder(recurse=False).find(
+        getattr(module, name), name, globs={name: getattr(module, name)} | known
+    )
+    assert found.examples
+    told = io.StringIO()
+    assert doctest.DocTestRunner().run(found, out=told.write).failed == 0, told.getvalue()
+
+
+# --- opening a store ------------------------------------------------------------------------------
+
+
+def test_a_store_is_made_where_it_is_named_or_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_STORE", str(tmp_path / "lab.sqlite"))
+    for url, made in (("", "lab.sqlite"), (str(tmp_path / "named.sqlite"), "named.sqlite")):
+        with harness.open_store(url) as store:
+            assert store.configurations() == []
+        assert (tmp_path / made).exists()
+
+
+# --- results --------------------------------------------------------------------------------------
+
+
+def test_results_are_those_of_the_command(path: Path, store: Store) -> None:
+    table = harness.results(store)
+    documents = run(path, "results", "--json").json
+    assert [row.graph_hash for row in table] == [document["graph_hash"] for document in documents]
+    assert [row.latency_ms for row in table] == [document["latency_ms"] for document in documents]
+    assert len(table) == 72
+    assert table.failures == ()
+
+
+def test_results_are_narrowed_by_one_or_several_of_each(store: Store) -> None:
+    names = [str(network) for network in networks(3)]
+    few = harness.results(store, device=["made-up"], runtime="onnxruntime", models=names[0], threads=4)
+    assert [(row.architecture, row.configuration) for row in few] == [(names[0], FEW)]
+    several = harness.results(store, models=names, configuration=MANY.digest[:8])
+    assert sorted(row.architecture for row in several) == sorted(names)
+    assert isinstance(several[:2], tuple)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"device": "made-pu"}, "did you mean 'made-up'"),
+        ({"runtime": "onnx"}, "unknown runtime 'onnx'"),
+        ({"models": "sample:x"}, "sample:x"),
+    ],
+)
+def test_what_fits_nothing_is_refused(store: Store, asked: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        harness.results(store, **asked)  # type: ignore[arg-type]
+
+
+# --- predictions ----------------------------------------------------------------------------------
+
+
+def test_predictions_are_those_of_the_command(path: Path, store: Store) -> None:
+    table = harness.predict(store, device="made-up", threads=2)
+    chosen = [networks(1)[0], Architecture.from_index(17)]
+    done = run(path, "predict", "-d", "made-up", "-t", "2", "-m", ",".join(map(str, chosen)), "--csv")
+    printed = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [row["source"] for row in printed] == ["measured", "predicted"]
+    for network, row in zip(chosen, printed, strict=True):
+        found = table.at(network)
+        assert found.latency_ms == float(row["latency_ms"])
+        assert found.interval_ms == (float(row["low_ms"]), float(row["high_ms"]))
+        forms = (str(network), str(network.index), network.graph_hash)
+        assert [table.at(form) for form in forms] == [found] * 3
+
+
+def test_a_prediction_of_several_configurations_is_refused(store: Store) -> None:
+    with pytest.raises(ConfigError, match="2 configurations, which are never merged"):
+        harness.predict(store, device="made-up")
+
+
+# --- from a store to an answer --------------------------------------------------------------------
+
+
+def test_five_lines_go_from_a_store_to_a_network_within_limits(path: Path) -> None:
+    with harness.open_store(str(path)) as store:
+        latency = harness.predict(store, device="made-up", runtime="onnxruntime", threads=2)
+    table = harness.join("synthetic", [latency])
+    best = harness.search(table, ["made-up<5ms", "params<=3M"]).best
+    assert latency.at(best).latency_ms < 5
+    assert best.params <= 3_000_000
+
+
+# --- tables as DataFrames -------------------------------------------------------------------------
+
+
+def test_tables_become_dataframes_with_units_in_their_columns(store: Store) -> None:
+    pytest.importorskip("pandas", reason="pandas is optional")
+    measured = harness.results(store, threads=4)
+    frame = measured.to_pandas()
+    assert tuple(frame.columns) == LATENCY_COLUMNS
+    assert frame["latency_ms"].tolist() == [row.latency_ms for row in measured]
+    assert tuple(LatencyTable(rows=()).to_pandas().columns) == LATENCY_COLUMNS
+    table = harness.predict(store, device="made-up", threads=2)
+    whole = table.to_pandas()
+    assert tuple(whole.columns) == COLUMNS
+    assert whole["index"].tolist() == list(range(len(BLOX)))
+    assert whole["latency_ms"][17] == table.at("17").latency_ms
+
+
+def test_without_pandas_a_dataframe_is_refused_with_what_to_type(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ConfigError, match="pip install pandas"):
+        harness.results(store, threads=4).to_pandas()

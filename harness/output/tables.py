@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -21,6 +22,10 @@ from harness.store.configurations import describe
 from space.atomic_files import write_file
 from space.errors import ConfigError
 
+# What a narrow terminal does without, in this order.
+SPARE_COLUMNS = ("p90 ms", "wall ms", "ratio", "sessions", "95 % interval")
+PAGE_WIDTH = 200  # of a table that goes to a file or a pipe
+LEAST_WIDTH = 10  # to which a column of text is folded
 FAILURE_COLUMNS = ("device", "runtime", "architecture", "graph_hash", "kind", "message", "time_utc")
 
 
@@ -62,6 +67,7 @@ def print_latencies(rows: Sequence[Latency], *, json_output: bool = False, csv_o
                 "sessions",
             ],
             [_cells(row) for row in group],
+            spare=SPARE_COLUMNS,
         )
     _print_findings(rows)
 
@@ -139,27 +145,60 @@ def print_failures(
 
 
 def print_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] | None = None
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[int] | None = None,
+    spare: Sequence[str] = (),
 ) -> None:
-    """Print a table; the columns `right` (default: all but the first) are aligned to the right."""
+    """Print a table; the columns `right` (default: all but the first) are aligned to the right.
+
+    A terminal too narrow for it gets it without columns of `spare`, as many of the first ones as need be, and a line on
+    standard error names them. Where that does not do, the terminal folds the lines; names and numbers are never folded.
+    """
+    aligned = set(range(1, len(columns)) if right is None else right)
+    widths = [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
+    least = [
+        width if number == 0 or number in aligned else min(width, LEAST_WIDTH)
+        for number, width in enumerate(widths)
+    ]
+    console = Console(file=sys.stdout, highlight=False)
+    width = console.width if console.is_terminal else PAGE_WIDTH
+    left_out = _too_many(columns, least, spare, width) if console.is_terminal else []
+    shown = [number for number, column in enumerate(columns) if column not in left_out]
     table = Table(box=None, pad_edge=False)
-    aligned = range(1, len(columns)) if right is None else right
-    for number, column in enumerate(columns):
+    for number in shown:
         table.add_column(
-            column,
+            columns[number],
             justify="right" if number in aligned else "left",
             overflow="fold",
-            no_wrap=number in aligned,
+            no_wrap=number == 0 or number in aligned,
         )
     for row in rows:
-        table.add_row(*(_plain(cell) for cell in row))
-    console = Console(file=sys.stdout, highlight=False)
-    if not console.is_terminal:
-        console = Console(file=sys.stdout, highlight=False, width=200)
+        table.add_row(*(_plain(row[number]) for number in shown))
+    width = max(width, _total(least, shown))
+    console = Console(file=sys.stdout, highlight=False, width=width, height=console.height)
     console.print(
         title, style="bold", markup=False, soft_wrap=True
     )  # not the table's title: that folds at its width
     console.print(table)
+    if left_out:
+        echo(f"a wider terminal or --json also shows: {', '.join(left_out)}", err=True)
+
+
+def _too_many(columns: Sequence[str], least: Sequence[int], spare: Sequence[str], width: int) -> list[str]:
+    """Return the first columns of `spare` without which the others, of widths `least`, fit; all of it where none do."""
+    for count in range(len(spare)):
+        shown = [number for number, column in enumerate(columns) if column not in spare[:count]]
+        if _total(least, shown) <= width:
+            return list(spare[:count])
+    return list(spare)
+
+
+def _total(least: Sequence[int], shown: Sequence[int]) -> int:
+    """Return the width of a table of the columns `shown`, two spaces between them."""
+    return sum(least[number] + 2 for number in shown) - 2
 
 
 def check_one_format(csv_output: bool, json_output: bool) -> None:

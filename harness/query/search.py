@@ -43,8 +43,9 @@ def search(
     """Return the networks within the limits, most accurate first: of all networks, or of those that a method evaluates.
 
     limits: one or several, such as "pixel<8ms" or "params<=3M", on the table's costs; `confident`: the far end of a latency's
-    interval must meet them. method: exhaustive, or one of `harness search compare` that evaluates `budget` accuracies, from a `seed`; one
-    with a zero-cost proxy chooses from `proxy_pool` random networks by the images of a file, `proxy_batch`, or of digits.
+    interval must meet them. method: exhaustive, or one of `harness search compare` that evaluates `budget` accuracies, from a
+    `seed`; one with a zero-cost proxy chooses from `proxy_pool` random networks by the images of a file, `proxy_batch`, or of
+    digits.
     Raises: ConfigError when no network meets the limits, with the nearest one and what it would take.
 
     >>> from harness.query.join import join

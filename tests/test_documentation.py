@@ -1,4 +1,4 @@
-"""What README.md and the examples promise, tried."""
+"""What README.md, the pages of the site and the examples promise; harness/test_documented_commands.py runs their commands."""
 
 from __future__ import annotations
 
@@ -7,24 +7,37 @@ import re
 import shlex
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 
+from harness.commands.app import app
 from harness.devices import parse_devices
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README = Path("README.md")
 DOCUMENTS = {
-    path.relative_to(ROOT): path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+    path.relative_to(ROOT): path.read_text() for path in (ROOT / README, *(ROOT / "docs").rglob("*.md"))
 }
-GUIDES = "\n".join(
-    text for path, text in DOCUMENTS.items() if path.name not in ("design.md", "interfaces.md")
-)
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", GUIDES, re.MULTILINE | re.DOTALL)
-COMMANDS = [
-    line for kind, block in BLOCKS if not kind for line in block.splitlines() if line.startswith("harness ")
-] + re.findall(r"`(harness \w+[^`]*)`", GUIDES)
+BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+MADE = ("commands.md", "index.md")  # pages that are made when the site is built: scripts/docs_pages.py
+
+
+def blocks(document: Path, kind: str) -> list[str]:
+    """Return a document's blocks of a kind, "" for commands and what they print."""
+    return [text for found, text in BLOCK.findall(DOCUMENTS[document]) if found == kind]
+
+
+def commands(document: Path) -> list[list[str]]:
+    """Return the arguments of every `harness` command that a document shows on a line of its own."""
+    lines = [line for block in blocks(document, "") for line in block.splitlines()]
+    found = [
+        shlex.split(line, comments=True) for line in lines if re.match(r"(scripts/)?harness [a-z]", line)
+    ]
+    return [words[1:] for words in found]
 
 
 def run(*argv: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -39,49 +52,121 @@ def run(*argv: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_every_device_in_the_guides_is_valid() -> None:
-    tables = [block for kind, block in BLOCKS if kind == "toml"]
-    devices = parse_devices("\n".join(tables))
-    assert set(devices) == {"local", "pixel", "pi4", "desktop-gpu"}
-    assert all(len(table.strip().splitlines()) <= 6 for table in tables)
+def test_the_readme_has_at_most_150_lines_and_its_output_fits_80_columns() -> None:
+    assert len(DOCUMENTS[README].splitlines()) <= 150
+    assert {
+        line for _, block in BLOCK.findall(DOCUMENTS[README]) for line in block.splitlines() if len(line) > 80
+    } == set()
 
 
-def command_of(line: str) -> str:
-    """Return a line's command with its subcommand, if it has one."""
-    words = line.split()
-    return " ".join(words[1:3]) if words[1] == "dataset" else words[1]
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_every_device_in_a_document_is_valid(document: Path) -> None:
+    for table in blocks(document, "toml"):
+        (device,) = set(parse_devices(table)) - {"local"}
+        assert device in ("pixel", "pi4", "desktop-gpu")
+        assert len(table.strip().splitlines()) <= 6
 
 
-@pytest.mark.parametrize("command", sorted({command_of(c) for c in COMMANDS}))
-def test_every_option_of_a_command_in_the_guides_exists(command: str) -> None:
-    done = run("-m", "harness.commands.app", *command.split(), "--help", COLUMNS="200")
-    assert done.returncode == 0
-    named = {
-        word.split("=")[0]
-        for line in COMMANDS
-        if command_of(line) == command
-        for word in shlex.split(line.replace("|", " ").replace("[", " ").replace("]", " "))
-        if word.startswith("-")
-    }
-    assert {word for word in named if not re.search(rf"(?<!\S){word}(?![\w-])", done.stdout)} == set()
+def idle(command: Any) -> Any:
+    """Return a command that reads its command line as ever and then does nothing, nor do its subcommands."""
+    command.callback = lambda **_: None
+    for subcommand in getattr(command, "commands", {}).values():
+        idle(subcommand)
+    return command
 
 
-def test_every_option_of_measure_in_the_readme_table_exists() -> None:
-    done = run("-m", "harness.commands.app", "measure", "--help", COLUMNS="200")
-    options = set(re.findall(r"^\| (`--[^|]*`) \|", README, re.MULTILINE))
-    named = {word for cell in options for word in re.findall(r"--\w+", cell)}
-    assert len(named) >= 8
-    assert {word for word in named if word not in done.stdout} == set()
+@pytest.mark.parametrize("document", [d for d in DOCUMENTS if commands(d)], ids=str)
+def test_every_command_in_a_document_is_one_that_harness_takes(document: Path) -> None:
+    command = idle(typer.main.get_command(app))
+    for words in commands(document):
+        command.main(words, standalone_mode=False)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_every_command_and_option_that_a_sentence_names_exists(document: Path) -> None:
+    group = typer.main.get_command(app)
+    context = group.context_class(group, info_name="harness")
+    for text in re.findall(r"`(harness [a-z][^`]*)`", DOCUMENTS[document]):
+        command: Any = group
+        words = text.split()[1:]
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        assert command is not group, f"{document}: {text}"
+        known = {name for one in command.get_params(context) for name in (*one.opts, *one.secondary_opts)}
+        assert {word.split("=")[0] for word in words if word.startswith("-")} <= known, f"{document}: {text}"
+
+
+def test_the_python_of_the_page_on_networks_runs() -> None:
+    (block,) = blocks(Path("docs/networks.md"), "python")
+    done = run(
+        "-c",
+        f"from __future__ import annotations\n{block}".replace(
+            "\nArchitecture.from", "\nassert Architecture.from"
+        ),
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def slugs(text: str) -> set[str]:
+    """Return the anchors of a document's headings."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 def test_documents_link_to_files_and_headings_that_exist(document: Path) -> None:
-    text = DOCUMENTS[document]
-    headings = {title.lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+    text = re.sub(BLOCK, "", DOCUMENTS[document])
     links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith("http")]
-    assert [link for link in links if link.startswith("#") and link[1:] not in headings] == []
-    files = [link for link in links if not link.startswith("#")]
-    assert [link for link in files if not (ROOT / document.parent / link).exists()] == []
+    broken = []
+    for link in links:
+        path, _, anchor = link.partition("#")
+        target = ROOT / document if not path else (ROOT / document.parent / path).resolve()
+        if path in MADE:
+            continue
+        if not target.is_file() or (anchor and anchor not in slugs(target.read_text())):
+            broken.append(link)
+    assert broken == []
+
+
+class Loads(HTMLParser):
+    """What a page loads when it is shown: scripts, styles, images, fonts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        loads = {"link": "href", "script": "src", "img": "src", "iframe": "src", "source": "src"}
+        address = values.get(loads.get(tag, "")) or ""
+        if tag != "link" or values.get("rel") != "canonical":
+            self.found.append(address)
+
+
+def test_the_site_is_built_without_a_warning_and_loads_nothing_from_other_hosts(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="mkdocs is absent: pip install 'harness[docs]'")
+    done = run("-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path), NO_MKDOCS_2_WARNING="1")
+    assert done.returncode == 0, done.stderr
+    pages = list(tmp_path.rglob("*.html"))
+    assert {page.relative_to(tmp_path).as_posix() for page in pages} >= {
+        "index.html", "commands.html", "tutorial.html", "interfaces.html", "performance.html",
+    }  # fmt: skip
+    for page in pages:
+        parser = Loads()
+        parser.feed(page.read_text())
+        assert [address for address in parser.found if re.match(r"(https?:)?//", address)] == [], page
+    assert "@import" not in "".join(path.read_text() for path in tmp_path.rglob("*.css"))
+
+
+def test_the_page_of_commands_has_every_command_and_option(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="mkdocs is absent: pip install 'harness[docs]'")
+    done = run("-c", "from scripts.docs_pages import commands; print(commands())")
+    assert done.returncode == 0, done.stderr
+    group: Any = typer.main.get_command(app)
+    for name, command in group.commands.items():
+        assert f"## harness {name}\n" in done.stdout
+        for option in command.get_params(group.context_class(command, info_name=name)):
+            assert option.opts[-1] in done.stdout
 
 
 def test_every_benchmark_is_shown_with_its_command() -> None:

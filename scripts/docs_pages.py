@@ -1,0 +1,72 @@
+"""Pages of the documentation site that are made when it is built: the home page from README.md, the commands from typer."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+EXIT_STATUSES = {
+    "0": "all done",
+    "1": "another error",
+    "2": "bad input (the command line, `devices.toml`, a file); nothing was stored",
+    "3": "a device or a measurement failed; the rest was measured and stored",
+    "4": "a model could not be made",
+    "130": "stopped by Ctrl-C",
+}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the made pages to those of the folder docs/."""
+    for name, text in (("index.md", home()), ("commands.md", commands())):
+        files.append(File.generated(config, name, content=text))
+    return files
+
+
+def home() -> str:
+    """Return README.md with its links into docs/ as links of the site; of others it keeps the text."""
+    text = (ROOT / "README.md").read_text().replace("](docs/", "](")
+    return re.sub(r"\[([^\]]+)\]\((?!http|#)(?![\w/-]+\.(?:md|png))[^)]+\)", r"\1", text)
+
+
+def commands() -> str:
+    """Return the page of all commands with their options, as `--help` has them."""
+    import typer.main
+
+    from harness.commands.app import app
+
+    group = typer.main.get_command(app)
+    context = group.context_class(group, info_name="harness")
+    parts = [
+        "# Commands",
+        "`harness COMMAND --help` prints the same in a terminal. Data goes to standard output, messages to standard error.",
+        "| exit status | meaning |\n|---|---|\n"
+        + "\n".join(f"| {status} | {meaning} |" for status, meaning in EXIT_STATUSES.items()),
+    ]
+    for name, command in sorted(group.commands.items()):
+        parts += _command(command, context.__class__(command, info_name=name, parent=context))
+    return "\n\n".join(parts) + "\n"
+
+
+def _command(command: Any, context: Any) -> list[str]:
+    """Return a command's section, then those of its subcommands."""
+    path = context.command_path
+    usage = " ".join([path, *command.collect_usage_pieces(context)])
+    parts = [f"## {path}", html.escape(command.help, quote=False), f"```text\n{usage}\n```"]
+    records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
+    parts += [
+        f"`{names}`\n:   {_meaning(text)}" for names, text in filter(None, records) if names != "--help"
+    ]
+    for name, subcommand in sorted(getattr(command, "commands", {}).items()):
+        parts += _command(subcommand, context.__class__(subcommand, info_name=name, parent=context))
+    return parts
+
+
+def _meaning(text: str) -> str:
+    """Return an option's help as Markdown that shows every character as it is."""
+    return re.sub(r"([\\`*_\[\]{}|])", r"\\\1", html.escape(text, quote=False))

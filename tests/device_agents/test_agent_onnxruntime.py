@@ -1,10 +1,13 @@
-"""ONNX Runtime's other providers, over a stand-in of its package: no test machine has a GPU."""
+"""ONNX Runtime's other providers, over a stand-in of its package, for no test machine has a GPU; and its pools of threads."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
+from agent_models import onnx_parts
 
 from device_agents.refusal import Refusal
 from device_agents.runtimes import onnxruntime_cpu
@@ -74,3 +77,47 @@ def test_a_provider_that_does_not_start_is_told_from_one_that_leaves_nodes_out(p
     with pytest.raises(Refusal, match=r"could not start CUDA.*'onnxruntime-gpu\[cuda,cudnn\]'") as refused:
         open_session(b"", 1, {"provider": CUDA})
     assert refused.value.kind == "runtime-missing", "no network will run"
+
+
+COUNT_THREADS = """
+import os, sys
+from device_agents.runtimes.onnxruntime_cpu import load
+options = {"allow_spinning": False} if sys.argv[1] == "quiet" else {}
+model, counts = sys.stdin.buffer.read(), []
+load(model, 1, options).run()
+for _ in range(3):
+    loaded = load(model, 3, options)
+    loaded.run()
+    counts.append(len(os.listdir("/proc/self/task")))
+    globals().setdefault("kept", []).append(loaded)
+print(*counts)
+"""
+
+
+def threads_of(how):
+    """Return how many threads a process has after each of three models is loaded on 3 threads."""
+    model = b"".join(onnx_parts(4))
+    told = subprocess.run(
+        [sys.executable, "-c", COUNT_THREADS, how], input=model, capture_output=True, check=True
+    )
+    assert b"ignored" not in told.stderr, "onnxruntime warns of nothing"
+    return [int(count) for count in told.stdout.split()]
+
+
+@pytest.mark.skipif(
+    not hasattr(onnxruntime_cpu.find()[2], "set_global_thread_pool_sizes"), reason="an old onnxruntime"
+)
+def test_models_that_take_turns_compute_on_the_same_threads():
+    assert len(set(threads_of("spinning"))) == 1
+    first, second, third = threads_of("quiet")
+    assert third - second == second - first == 2, "threads that do not spin disturb nobody"
+
+
+def test_a_version_without_a_common_pool_ends_the_spinning_with_each_run(package):
+    onnxruntime_cpu.share_pool.cache_clear()
+    made = []
+    package.module.SessionOptions = lambda: made.append(Options()) or made[-1]
+    open_session(b"", 2, {"provider": "CPUExecutionProvider"})
+    onnxruntime_cpu.share_pool.cache_clear()
+    assert made[0].entries["session.force_spinning_stop"] == "1"
+    assert made[0].intra_op_num_threads == 2

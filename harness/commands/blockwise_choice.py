@@ -15,14 +15,14 @@ from harness.commands.blockwise_costs import SpaceCosts
 from harness.commands.summed_costs import SummedCosts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from harness.commands.blockwise_work import Setting
-    from harness.query.query import Query
     from search.blockwise.finalists import Finalists
     from search.blockwise.fitting import Fitted
     from search.blockwise.searching import Plan
     from search.blockwise.signatures import Signatures
+    from search.constraints import Constraint
     from space import SpaceConfig
 
 PREDICTED = "predicted_val_top1"
@@ -76,7 +76,14 @@ def choose(fitted: Fitted, signatures: Signatures, setting: Setting) -> Choice:
     )
 
 
-def check_limits(query: Query, config: SpaceConfig, costs: SpaceCosts | SummedCosts, plan: Plan) -> None:
+def check_limits(
+    constraints: Sequence[Constraint],
+    config: SpaceConfig,
+    costs: SpaceCosts | SummedCosts,
+    plan: Plan,
+    *,
+    confident: bool,
+) -> None:
     """Raise ConfigError when no network of the space is within the limits, whatever its accuracy."""
     from search.blockwise import by_programme
     from search.blockwise.searching import choose as choose_listed
@@ -84,7 +91,7 @@ def check_limits(query: Query, config: SpaceConfig, costs: SpaceCosts | SummedCo
 
     if isinstance(costs, SummedCosts):
         nothing = np.zeros((config.stages, len(config.blocks)))
-        by_programme.choose(config, nothing, costs.costs, query.constraints, 1, confident=query.confident)
+        by_programme.choose(config, nothing, costs.costs, constraints, 1, confident=confident)
         return
     table = predicted_table(
         config,
@@ -94,7 +101,7 @@ def check_limits(query: Query, config: SpaceConfig, costs: SpaceCosts | SummedCo
         origin=(),
         synthetic=False,
     )
-    choose_listed(table, query.constraints, plan, confident=query.confident)
+    choose_listed(table, constraints, plan, confident=confident)
 
 
 def predictions(fitted: Fitted, indices: NDArray[np.int64], config: SpaceConfig) -> NDArray[np.float64]:

@@ -75,7 +75,7 @@ def prepare(
     if query.confident and isinstance(costs, SpaceCosts):
         check_intervals(query, costs.costs, costs.behind)
     plan = Plan(finalists=own.finalists, fine_tune=own.fine_tune, distance=own.distance)
-    check_limits(query, config, costs, plan)
+    check_limits(query.constraints, config, costs, plan, confident=query.confident)
     known = None if own.trained is None else known_accuracies(own.trained, library)
     guide = Guide(library.teacher)
     return Setting(

@@ -91,8 +91,8 @@ def fine_tuner(library: BlockLibrary, setting: Setting) -> FineTune:
 
 def distilled(teacher: Trained, like: BlockLibrary, setting: Setting) -> BlockLibrary:
     """Return the library of a new teacher, distilled as the blocks of another library were."""
-    from harness.commands.distill import stage_units
     from search.blockwise.library import BlockLibrary, stage_from
+    from search.work.distillations import stage_units
 
     units = [
         unit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,9 +18,6 @@ from harness.commands.options import (
     ThreadCount,
 )
 from space.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 SIDECAR_VERSION = 1
 

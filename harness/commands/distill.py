@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,15 +13,6 @@ from harness.commands.library_signatures import signed
 from harness.commands.options import JsonFlag
 from harness.commands.workers import Workers, takes_workers
 from space.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from search.blockwise.distil_recipe import DistilRecipe
-    from search.training.images import Task
-    from search.training.trained import Trained
-    from search.work.results import Results
-    from search.work.unit import Unit
 
 RESULTS = "results"  # in the library's folder: units of work, done and under way
 
@@ -65,6 +55,7 @@ def distill(
     from search.blockwise.library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
     from search.training.tasks import load_task
     from search.training.trained_files import load_trained, save_trained, trained_digest
+    from search.work.distillations import stage_units
     from search.work.results import Results
     from search.work.training_folder import load_teacher
 
@@ -117,28 +108,3 @@ def distill(
         print_library(library, images, signatures)
     missing = f"; stages {', '.join(map(str, library.missing))} are missing" if library.missing else ""
     say(f"{output}: a library of {config.stages - len(library.missing)} stages{missing}")
-
-
-def stage_units(
-    teacher: Trained, task: Task, stages: Sequence[int], recipe: DistilRecipe, results: Results
-) -> list[Unit]:
-    """Return the unit of each stage's distillation; the teacher is kept as their input."""
-    from search.training.trained_files import KIND, trained_content
-    from search.work.trainings import plain_space
-    from search.work.unit import Unit
-
-    digest = results.add(trained_content(teacher), KIND)
-    return [
-        Unit(
-            kind="distil-stage",
-            config={
-                "space": plain_space(teacher.architecture.config),
-                "task": task.source,
-                "task_sha256": task.images_digest,
-                "stage": place,
-                "recipe": json.loads(recipe.to_json()),
-            },
-            inputs={"teacher": digest},
-        )
-        for place in stages
-    ]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -13,10 +12,6 @@ from harness.commands.measure import parse_cores
 from harness.commands.options import DevicesFile, JsonFlag, SpaceName
 from harness.devices import LOCAL, RUNTIMES, parse_runtime
 from space.errors import ConfigError
-
-if TYPE_CHECKING:
-    from harness.assembly import Assembly
-    from space import Architecture
 
 PROFILED_FORMAT: Final = "onnx"
 
@@ -55,8 +50,10 @@ def profile(
     The runtime's own profiler tells; nothing is stored. Latencies to compare are those of 'harness measure'.
     """
     from harness.devices import load_devices, select_device
+    from harness.models.exported import ExportedModels, with_named_nodes
     from harness.models.names import select_architectures
     from harness.output.profile import print_profile, profile_document
+    from harness.output.progress import ProgressView
     from harness.output.tables import print_json
     from harness.profiles import take_profile
     from space import find_space
@@ -71,9 +68,11 @@ def profile(
     def say(text: str) -> None:
         typer.echo(f"{chosen.name}: {text}", err=True)
 
+    with ProgressView(quiet=json_output and not sys.stderr.isatty()) as view:
+        model = ExportedModels(networks, progress=view.export).models(PROFILED_FORMAT)[0].assemble()
     taken = take_profile(
         chosen,
-        _named_model(networks[0], quiet=json_output and not sys.stderr.isatty()),
+        with_named_nodes(model),
         runtime=runtime,
         threads=threads,
         cores=named_cores,
@@ -96,23 +95,3 @@ def _check_runtime(text: str) -> None:
         raise ConfigError(
             f"--runtime {text!r}: {name} has no profiler that can be reached from Python; use --runtime onnxruntime"
         )
-
-
-def _named_model(architecture: Architecture, *, quiet: bool) -> Assembly:
-    """Return the model with named nodes, by which the profiler's nodes are known again."""
-    from exporters import Recipe, with_node_names
-    from harness.models.exported import ExportedModels
-    from harness.output.progress import ProgressView
-
-    with ProgressView(quiet=quiet) as view:
-        model = ExportedModels([architecture], progress=view.export).models(PROFILED_FORMAT)[0].assemble()
-    recipe = with_node_names(
-        Recipe(
-            format=PROFILED_FORMAT,
-            alignment=model.alignment,
-            skeleton=model.skeleton,
-            parts=model.parts,
-            dictionary=model.dictionary,
-        )
-    )
-    return dataclasses.replace(model, skeleton=recipe.skeleton, digest=recipe.digest)

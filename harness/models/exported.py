@@ -6,13 +6,14 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import overload
 
 import platformdirs
 
-from exporters import Format, FragmentLibrary, Weights
+from exporters import Format, FragmentLibrary, Recipe, Weights, with_node_names
 from harness.assembly import Assembly
 from harness.measurement.model import Model
 from space import BLOX, Architecture, SpaceConfig
@@ -131,3 +132,17 @@ def to_model(library: FragmentLibrary, architecture: Architecture | Segment, wei
         purpose="segment" if is_segment else "network",
         assemble=assemble,
     )
+
+
+def with_named_nodes(assembly: Assembly) -> Assembly:
+    """Return an ONNX model whose nodes have names that tell their fragments, as a profile needs them."""
+    recipe = with_node_names(
+        Recipe(
+            format="onnx",
+            alignment=assembly.alignment,
+            skeleton=assembly.skeleton,
+            parts=assembly.parts,
+            dictionary=assembly.dictionary,
+        )
+    )
+    return replace(assembly, skeleton=recipe.skeleton, digest=recipe.digest)

@@ -118,7 +118,8 @@ def compare(
     )
     if all(one.space not in pairs for one in fitting):
         _two(first, second, space_of(fitting[0]))  # raises what is wrong
-    found, not_measured = [], {}
+    found: list[NetworkComparison] = []
+    not_measured: dict[Configuration, tuple[str, ...]] = {}
     for one in fitting:
         if one.space not in pairs:
             continue

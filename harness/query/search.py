@@ -30,7 +30,7 @@ OnProgress = Callable[[str, int, int], None]  # told of a method, the seed, and 
 
 def search(
     table: SearchTable,
-    limits: Sequence[str | Constraint] = (),
+    limits: str | Constraint | Sequence[str | Constraint] = (),
     *,
     method: str = EXHAUSTIVE,
     budget: int = 100,
@@ -42,9 +42,10 @@ def search(
 ) -> SearchAnswer:
     """Return the networks within the limits, most accurate first: of all networks, or of those that a method evaluates.
 
-    limits: such as "pixel<8ms" or "params<=3M", on the table's costs; `confident`: the far end of a latency's interval must
-    meet them. method: exhaustive, or one of `harness search compare` that evaluates `budget` accuracies, from a `seed`; one
-    with a zero-cost proxy chooses from `proxy_pool` random networks by the images of a file, `proxy_batch`, or of digits.
+    limits: one or several, such as "pixel<8ms" or "params<=3M", on the table's costs; `confident`: the far end of a latency's
+    interval must meet them. method: exhaustive, or one of `harness search compare` that evaluates `budget` accuracies, from a
+    `seed`; one with a zero-cost proxy chooses from `proxy_pool` random networks by the images of a file, `proxy_batch`, or of
+    digits.
     Raises: ConfigError when no network meets the limits, with the nearest one and what it would take.
 
     >>> from harness.query.join import join
@@ -53,9 +54,10 @@ def search(
     >>> answer[0]["params"] <= 3e6, len(answer)
     (True, 56565)
     """
-    constraints = [parse_constraint(one) if isinstance(one, str) else one for one in limits]
+    several = [limits] if isinstance(limits, str | Constraint) else limits
+    constraints = [parse_constraint(one) if isinstance(one, str) else one for one in several]
     check_contradictions(constraints)
-    _, proxy_name = parse_method(method) if method != EXHAUSTIVE else ("", "")
+    _, proxy_name = parse_method(method)
     columns = table.table
     batch = batch_for([method], proxy_batch, columns.config)
     found = answer(columns, constraints, confident=confident)

@@ -9,18 +9,53 @@ assembled from the stages and then learned from the teacher as well. Both may ho
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from search.work.kinds import Content, Context
-from search.work.trainings import architecture_of, check_images, check_keys, guide_knobs, space_of
+from search.work.trainings import (
+    architecture_of,
+    check_images,
+    check_keys,
+    guide_knobs,
+    plain_space,
+    space_of,
+)
+from search.work.unit import Unit
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
+    from search.blockwise.distil_recipe import DistilRecipe
     from search.training.history import Epoch
+    from search.training.images import Task
+    from search.training.trained import Trained
+    from search.work.results import Results
 
 _DISTIL = ("space", "task", "task_sha256", "stage", "recipe")
 _FINETUNE = ("space", "architecture", "task", "task_sha256", "recipe", "guide")
+
+
+def stage_units(
+    teacher: Trained, task: Task, stages: Sequence[int], recipe: DistilRecipe, results: Results
+) -> list[Unit]:
+    """Return the unit of each stage's distillation; the teacher is kept as their input."""
+    from search.training.trained_files import KIND, trained_content
+
+    digest = results.add(trained_content(teacher), KIND)
+    return [
+        Unit(
+            kind="distil-stage",
+            config={
+                "space": plain_space(teacher.architecture.config),
+                "task": task.source,
+                "task_sha256": task.images_digest,
+                "stage": place,
+                "recipe": json.loads(recipe.to_json()),
+            },
+            inputs={"teacher": digest},
+        )
+        for place in stages
+    ]
 
 
 def run_distillation(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:

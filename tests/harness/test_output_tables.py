@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.commands.tables import SPARE_COLUMNS, print_table
+from harness.output.tables import SPARE_COLUMNS, print_table
 
 NETWORK = "mbconv-mbconv+in/mbconv-mbconv+out/bconv-mbconv+out"
 COLUMNS = ["network", "latency ms", "95 % interval", "+-", "grade", "ratio", "wall ms", "p90 ms", "sessions"]

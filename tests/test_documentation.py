@@ -107,6 +107,30 @@ def test_the_python_of_the_page_on_networks_runs() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_every_name_that_a_page_imports_is_there() -> None:
+    text = "\n".join(block for document in DOCUMENTS for block in blocks(document, "python"))
+    imports = re.findall(r"^from ([\w.]+) import (?:\(([^)]+)\)|([^\n]+))", text, re.MULTILINE)
+    names = {
+        (module, name)
+        for module, many, line in imports
+        for name in re.findall(r"\w+", re.sub(r"#.*", "", many or line))
+    }
+    assert len(names) >= 50
+    check = (
+        "import sys, importlib; print([n for n in {} if not hasattr(importlib.import_module(n[0]), n[1])])"
+    )
+    done = run("-c", check.format(sorted(names)))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_every_file_of_the_code_that_a_page_names_is_there(document: Path) -> None:
+    named = set(re.findall(r"`((?:\w+/)+\w+\.\w+|(?:\w+/)+)`", DOCUMENTS[document]))
+    ours = {path for path in named if (ROOT / path.split("/")[0]).is_dir()}
+    assert {path for path in ours if not (ROOT / path).exists()} == set()
+
+
 def slugs(text: str) -> set[str]:
     """Return the anchors of a document's headings."""
     titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)

@@ -294,10 +294,9 @@ def test_a_file_longer_than_any_is_not_even_read(tmp_path: Path, monkeypatch: py
 def test_without_a_folder_to_write_to_the_answer_is_the_same_and_a_line_says_why(
     store: Store, folder: Path
 ) -> None:
-    source = LatencySource(measured_only=True)
+    source, lines = LatencySource(measured_only=True), list[str]()
     folder.parent.mkdir()
     folder.write_text("in the way")
-    lines: list[str] = []
     first = answer(store, source, lines.append)
     assert [line.startswith(f"{folder}: cannot be written: ") for line in lines] == [True]
     folder.unlink()

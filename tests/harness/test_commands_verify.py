@@ -16,6 +16,7 @@ from harness.errors import DeviceError
 from harness.measurement import campaigns
 from harness.measurement.campaigns import turns
 from harness.query import verify as verifying
+from harness.query.verify import MAX_ROUNDS
 from harness.store import Store
 from space import Architecture
 
@@ -145,9 +146,12 @@ def test_finalists_measured_with_grade_d_are_not_verified_and_not_measured_for_e
 ) -> None:
     bench.changes = {"gate": {"closed": ["made-up heat"], "waited_s": 300.0}}
     done = verify(store)
-    assert (done.status, done.json["verified"], len(bench.asked)) == (0, [], 1)
-    assert done.stderr.count("not measured well enough") == 3
-    assert done.json["doubtful"]["made-up"]["networks"] == 3
+    assert (done.status, done.json["verified"]) == (0, [])
+    # Their sessions tell of the reference, too, which may bring up another finalist; but none is measured again.
+    asked = [network.index for networks in bench.asked for network in networks]
+    assert 3 <= len(asked) == len(set(asked)) < 3 * MAX_ROUNDS
+    assert done.stderr.count("not measured well enough") == len(asked)
+    assert done.json["doubtful"]["made-up"]["networks"] == len(asked)
     assert {row["made-up_source"] for row in done.json["networks"][:3]} == {"predicted"}
 
 

@@ -16,6 +16,7 @@ import typer.main
 
 from harness.commands.app import app
 from harness.devices import parse_devices
+from space import Architecture
 
 ROOT = Path(__file__).parents[1]
 README = Path("README.md")
@@ -105,6 +106,18 @@ def test_the_python_of_the_page_on_networks_runs() -> None:
         ),
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_python_of_the_readme_measures_predicts_joins_and_searches(tmp_path: Path) -> None:
+    (block,) = blocks(Path("README.md"), "python")
+    few = block.replace('"design:1@1"', '"sample:12@1"').replace(
+        "])\n    latency", '], level="quick")\n    latency'
+    )
+    assert few.count("sample:12") == few.count("quick") == 1, "45 networks would take minutes"
+    own = {"HARNESS_STORE": str(tmp_path / "store.sqlite"), "HARNESS_LOCK_NAME": tmp_path.name}
+    done = run("-c", few, **own)
+    assert done.returncode == 0, done.stderr
+    assert str(Architecture.parse(done.stdout.splitlines()[-1])) == done.stdout.splitlines()[-1]
 
 
 def test_every_name_that_a_page_imports_is_there() -> None:

@@ -14,7 +14,8 @@ FORMATS = ("onnx",)
 PACKAGES = ("onnxruntime",)
 OPTIONS = {"provider": str, "allow_spinning": bool}
 DEFAULT_PROVIDER = "CPUExecutionProvider"
-ALL_NODES = "session.disable_cpu_ep_fallback"  # onnxruntime_session_options_config_keys.h, from 1.16 on
+ALL_NODES = "session.disable_cpu_ep_fallback"  # onnxruntime_session_options_config_keys.h
+ALL_NODES_SINCE = (1, 16)  # older versions take the entry and do nothing
 NO_SPINNING_ON = "session.force_spinning_stop"  # the same file, from 1.13 on: a run's end is the spinning's
 MESSAGE_CHARACTERS = 2000
 
@@ -77,6 +78,9 @@ def open_session(
     if provider not in available:
         message = "onnxruntime has no provider %r here; it has: %s" % (provider, ", ".join(available))
         raise Refusal("runtime-missing", message)
+    if provider != DEFAULT_PROVIDER and tuple(map(int, version.split(".")[:2])) < ALL_NODES_SINCE:
+        message = "onnxruntime %s may run nodes on the CPU that %s leaves out, and does not say so; install 1.16 or newer"
+        raise Refusal("runtime-missing", message % (version, provider))
     if uses_gpu(provider) and hasattr(onnxruntime, "preload_dlls"):  # from 1.21 on
         onnxruntime.preload_dlls()  # CUDA and cuDNN as packages: no loader finds those by itself
     if provider == DEFAULT_PROVIDER:

@@ -68,6 +68,21 @@ def test_the_cpu_needs_no_library_and_promises_nothing(package):
     assert package.calls == [("session", None)]
 
 
+def test_a_version_that_cannot_promise_every_node_is_refused_for_all_but_the_cpu(package, monkeypatch):
+    for version, is_refused in (("1.15.1", True), ("1.16.0", False), ("2.0.0", False)):
+        monkeypatch.setattr(
+            onnxruntime_cpu, "find", lambda version=version: ("onnxruntime", version, package.module)
+        )
+        open_session(b"", 1, {"provider": "CPUExecutionProvider"})
+        if is_refused:
+            with pytest.raises(
+                Refusal, match="onnxruntime 1.15.1 may run nodes on the CPU that CUDA.* 1.16 or newer"
+            ):
+                open_session(b"", 1, {"provider": CUDA})
+        else:
+            open_session(b"", 1, {"provider": CUDA})
+
+
 def test_a_provider_that_does_not_start_is_told_from_one_that_leaves_nodes_out(package):
     package.runs_all = False
     with pytest.raises(Refusal, match="CUDAExecutionProvider does not run all nodes") as refused:

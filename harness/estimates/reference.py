@@ -48,7 +48,7 @@ QUIET_NOISE = 0.03  # levels of quiet sessions differ by so much
 # slowed at all moved by 0.83 of that; in ONNX Runtime ratios moved by a quarter of it.
 MOVED_SHARE = 0.8
 # Where other cores were busy in every session, nothing tells the quiet level. Beside a program that streams memory ratios were
-# off by up to 5.3 (ONNX Runtime) and 8.7 % (TFLite), beside one that computes by up to 2 to 3 %, and the two cannot be told apart.
+# off by up to 5.3 (ONNX Runtime) and 8.7 % (TFLite), beside one that computes by 2 to 3 %, and the two cannot be told apart.
 # With this doubt 22 of 24 TFLite intervals held beside the first (docs/performance.md, "Contention"), and grade C is the best.
 NEVER_QUIET_DOUBT = 0.05
 

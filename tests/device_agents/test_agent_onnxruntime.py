@@ -76,7 +76,7 @@ def test_a_version_that_cannot_promise_every_node_is_refused_for_all_but_the_cpu
         open_session(b"", 1, {"provider": "CPUExecutionProvider"})
         if is_refused:
             with pytest.raises(
-                Refusal, match="onnxruntime 1.15.1 may run nodes on the CPU that CUDA.* 1.16 or newer"
+                Refusal, match=r"onnxruntime 1\.15\.1 may run nodes on the CPU that CUDA.* 1\.16 or newer"
             ):
                 open_session(b"", 1, {"provider": CUDA})
         else:

@@ -12,11 +12,18 @@ import pytest
 from import_graph import ROOMS, ROOT, cycles, floors, graph_of, imported_names, modules, package_of
 
 # Below the commands, from the top.
-ROOMS_OF_HARNESS = ("harness.output", "harness.query", "harness.prediction", "harness.models")
+ROOMS_OF_HARNESS = (
+    "harness.output",
+    "harness.blockwise",
+    "harness.query",
+    "harness.prediction",
+    "harness.models",
+)
 # What each room may import of ours: rooms, which do not include the rooms inside them, and single modules.
 DOORS: dict[str, tuple[str, ...]] = {
     "harness.commands": (*ROOMS, *ROOMS_OF_HARNESS),
     "harness.output": ("space", "exporters", "search", *ROOMS_OF_HARNESS[1:], "harness"),
+    "harness.blockwise": ("space", "exporters", "search", *ROOMS_OF_HARNESS[2:], "harness"),
     "harness.query": ("space", "search", "harness.prediction", "harness.models", "harness"),
     "harness.prediction": ("space", "search", "harness.models", "harness"),
     "harness.models": ("space", "exporters", "harness"),
@@ -188,6 +195,8 @@ def test_a_door_that_is_closed_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         "harness.models.second": "import search.table",
         "harness.models.third": "from harness.prediction.rows import space_rows",
         "harness.prediction.planted": "from exporters import Weights",
+        "harness.blockwise.planted": "from harness.output.tables import echo",
+        "harness.query.planted": "from harness.blockwise.run import search_library",
         "harness.second": "from device_agents.worker import main",
         "search.planted": "from harness import transports",
         "search.second": "import harness.records",
@@ -197,6 +206,7 @@ def test_a_door_that_is_closed_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         "search.third": "from space.errors import ConfigError\nfrom search.methods import contract",
         "harness.third": "from device_agents.archive import build_archive\nfrom space import errors",
         "harness.models.fourth": "from harness.measurement.model import Model\nfrom exporters import Weights",
+        "harness.blockwise.third": "from harness.query.query import Query\nfrom search.blockwise import rounds",
         "exporters.third": "from space import Architecture\nfrom . import recipe\nfrom .recipe import link",
         "harness.commands.third": "import space, search, exporters\nfrom harness import store",
     }

@@ -12,7 +12,6 @@ import numpy as np
 
 from search.blockwise.signatures import Signatures
 from search.study import works
-from search.study.costs import Spent, distilling_flops, guided_flops, network_flops, plugging_flops
 from search.study.settings import StudySettings
 from search.study.truth import GroundTruth
 from search.study.workshop import Workshop
@@ -20,6 +19,7 @@ from search.training.images import Task
 from search.training.recipe import Recipe
 from search.training.trained import Trained
 from search.training.trained_files import trained_from
+from search.work.flops import Spent, distilling_flops, guided_flops, network_flops, plugging_flops
 from search.work.trainings import training_unit
 from search.work.unit import Unit
 from space import Architecture

@@ -9,9 +9,9 @@ import numpy as np
 
 from search.statistics import correlation_of, kendall
 from search.study.blocks import Bench, Signed, Teacher, make_teachers, sign_libraries, tune
-from search.study.costs import Spent
 from search.study.runs import StudyRun, regrets
 from search.study.truth import GroundTruth
+from search.work.flops import Spent
 from space.indexing import FloatArray
 
 COLUMN = "loss_change"  # whose sum chooses the winner, as in LANA

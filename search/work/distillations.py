@@ -26,10 +26,13 @@ from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from search.blockwise.distil_recipe import DistilRecipe
+    from search.blockwise.library import BlockLibrary
     from search.training.history import Epoch
     from search.training.images import Task
+    from search.training.recipe import Recipe
     from search.training.trained import Trained
     from search.work.results import Results
+    from space import Architecture
 
 _DISTIL = ("space", "task", "task_sha256", "stage", "recipe")
 _FINETUNE = ("space", "architecture", "task", "task_sha256", "recipe", "guide")
@@ -55,6 +58,39 @@ def stage_units(
             inputs={"teacher": digest},
         )
         for place in stages
+    ]
+
+
+def finetune_units(
+    library: BlockLibrary,
+    architectures: Sequence[Architecture],
+    task: Task,
+    recipe: Recipe,
+    guide: Mapping[str, float],
+    results: Results,
+) -> list[Unit]:
+    """Return the unit of each network's fine-tuning; teacher and stages are kept as their inputs."""
+    from search.blockwise.library import KIND as STAGE
+    from search.blockwise.library import stage_content
+    from search.training.trained_files import KIND, trained_content
+
+    inputs = {"teacher": results.add(trained_content(library.teacher), KIND)}
+    for place in range(library.config.stages):
+        inputs[f"stage{place}"] = results.add(stage_content(library.stage(place)), STAGE)
+    return [
+        Unit(
+            kind="finetune",
+            config={
+                "space": plain_space(library.config),
+                "architecture": str(one),
+                "task": task.source,
+                "task_sha256": task.images_digest,
+                "recipe": json.loads(recipe.to_json()),
+                "guide": dict(guide),
+            },
+            inputs=inputs,
+        )
+        for one in architectures
     ]
 
 

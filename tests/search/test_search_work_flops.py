@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from search.study import costs
-from search.study.costs import Spent
+from search.work.flops import Spent
 from space import TINY, Architecture
 
 SMALL, LARGE = Architecture.parse("bconv/bconv", TINY), Architecture.parse("mbconv-mbconv/conv", TINY)

@@ -27,6 +27,7 @@ from space.errors import ConfigError
 if TYPE_CHECKING:
     from search.blockwise.distil_recipe import DistilRecipe
     from search.blockwise.library import BlockLibrary
+    from search.training.guide import Start
     from search.training.history import Epoch
     from search.training.images import Task
     from search.training.recipe import Recipe
@@ -139,21 +140,35 @@ def run_finetuning(config: Mapping[str, Any], inputs: Mapping[str, Content], con
         ConfigError: the config or an input cannot be used, or the task has other images than those of the config.
     """
     from search.blockwise.library import BlockLibrary, stage_from
-    from search.training.guide import Guide, Start
-    from search.training.recipe import Recipe
-    from search.training.tasks import load_task
-    from search.training.trained_files import trained_content, trained_from
-    from search.training.training import train
+    from search.training.guide import Start
+    from search.training.trained_files import trained_from
 
     architecture = architecture_of(config)
     names = [f"stage{place}" for place in range(architecture.config.stages)]
     check_keys(config, inputs, _FINETUNE, ("teacher", *names))
-    task = load_task(config["task"], architecture.config)
-    check_images(config, task.images_digest)
-    recipe = Recipe.from_json(json.dumps(config["recipe"]))
     teacher = trained_from(_input(inputs, "teacher"), "input 'teacher'")
     stages = tuple(stage_from(_input(inputs, name), f"input {name!r}") for name in names)
     library = BlockLibrary(teacher=teacher, stages=stages)
+    start = Start(weights=library.assemble(architecture), origin=f"library {library.digest}")
+    return fine_tuned(config, teacher, start, context)
+
+
+def fine_tuned(config: Mapping[str, Any], teacher: Trained, start: Start, context: Context) -> Content:
+    """Train the network of a "finetune" config from given weights on, with their teacher, and return its `trained_content`.
+
+    Raises:
+        ConfigError: the config cannot be used, or the task has other images than those of the config.
+    """
+    from search.training.guide import Guide
+    from search.training.recipe import Recipe
+    from search.training.tasks import load_task
+    from search.training.trained_files import trained_content
+    from search.training.training import train
+
+    architecture = architecture_of(config)
+    task = load_task(config["task"], architecture.config)
+    check_images(config, task.images_digest)
+    recipe = Recipe.from_json(json.dumps(config["recipe"]))
 
     def told(epoch: Epoch) -> None:
         context.tell(
@@ -168,7 +183,7 @@ def run_finetuning(config: Mapping[str, Any], inputs: Mapping[str, Content], con
             context.scratch,
             context.device,
             on_epoch=told,
-            start=Start(weights=library.assemble(architecture), origin=f"library {library.digest}"),
+            start=start,
             guide=Guide(teacher=teacher, **guide_knobs(config.get("guide", {}))),
         )
     )

@@ -20,9 +20,9 @@ from harness.version import __version__
 from search.blockwise.candidates import Student
 from search.blockwise.fitting import Fitted
 from search.blockwise.iterating import Iterated
-from search.blockwise.library import BlockLibrary
 from search.blockwise.rounds import Searched
 from search.blockwise.setting import Setting
+from search.distillation.block_library import BlockLibrary
 from search.training.history import Figures
 from search.training.trained import Trained, trained_digest
 

@@ -18,9 +18,9 @@ from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import find_configuration, measure_command
 from search.amounts import Amount, Listed, Summed, Total
-from search.blockwise.signatures import LATENCY
 from search.blockwise.space_costs import SpaceCosts
 from search.constraints import PROPERTIES
+from search.distillation.signatures import LATENCY
 from search.latency.additive import fit_additive
 from search.programme import additive_part
 from search.table import Cost

@@ -12,11 +12,11 @@ from harness.prediction.provenance import Provenance
 from harness.query.query import Query, check_intervals
 from harness.store import Store
 from search.blockwise.choice import check_limits
-from search.blockwise.library import BlockLibrary
 from search.blockwise.predictors import LINEAR, PREDICTORS, SUM
 from search.blockwise.searching import Plan
 from search.blockwise.setting import RunUnits, Setting, fine_tune_recipe, known_accuracies
-from search.blockwise.signatures import COLUMNS
+from search.distillation.block_library import BlockLibrary
+from search.distillation.signatures import COLUMNS
 from search.training.guide import Guide
 from search.training.tasks import load_task
 from search.work.results import Results

@@ -51,8 +51,8 @@ def distill(
     """
     from harness.output.distillation_text import library_document, print_library
     from harness.output.training_progress import run_shown
-    from search.blockwise.library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
-    from search.blockwise.signing import signed
+    from search.distillation.block_library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
+    from search.distillation.signing import signed
     from search.training.tasks import load_task
     from search.training.trained_files import load_trained, save_trained, trained_digest
     from search.work.distillations import stage_units

@@ -17,9 +17,9 @@ from search.blockwise.predictors import SUM, additive, fit
 from search.blockwise.predictors_features import HIGHER_IS_BETTER
 from search.blockwise.searching import Plan, predicted_table
 from search.blockwise.setting import Setting
-from search.blockwise.signatures import Signatures
 from search.blockwise.space_costs import SpaceCosts
 from search.constraints import Constraint
+from search.distillation.signatures import Signatures
 from space import SpaceConfig, is_enumerable
 from space.indexing import FloatArray, IndexArray, block_indices
 

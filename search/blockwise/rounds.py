@@ -17,14 +17,14 @@ from search.blockwise.candidates import Candidate, Found, quality
 from search.blockwise.choice import Choice, choose
 from search.blockwise.fitting import Fitted
 from search.blockwise.iterating import Budget, Iterated, Round, Turn, iterate
-from search.blockwise.library import BlockLibrary, stage_from
 from search.blockwise.plugged import judge_on
 from search.blockwise.predictors import evaluate, fit
 from search.blockwise.predictors_report import Report
 from search.blockwise.searching import FineTune, search_blockwise
 from search.blockwise.setting import Setting
-from search.blockwise.signatures import Signatures
-from search.blockwise.signing import signed
+from search.distillation.block_library import BlockLibrary, stage_from
+from search.distillation.signatures import Signatures
+from search.distillation.signing import signed
 from search.training.images import Task
 from search.training.trained import Trained
 from search.training.trained_files import trained_from

@@ -9,10 +9,10 @@ from typing import Protocol
 
 import numpy as np
 
-from search.blockwise.library import TEACHER, BlockLibrary, load_library
 from search.blockwise.searching import Plan
 from search.blockwise.space_costs import SpaceCosts
 from search.constraints import Constraint
+from search.distillation.block_library import TEACHER, BlockLibrary, load_library
 from search.training.images import Task
 from search.training.recipe import Recipe
 from search.training.trained_files import trained_from

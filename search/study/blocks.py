@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.signatures import Signatures
+from search.distillation.recipe import DistilRecipe
+from search.distillation.signatures import Signatures
 from search.study import works
 from search.study.settings import StudySettings
 from search.study.truth import GroundTruth

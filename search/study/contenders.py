@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from search.blockwise.supernet import additive_scores
+from search.distillation.supernet import additive_scores
 from search.study import works
 from search.study.blocks import Bench, Signed, Teacher
 from search.study.methods import PLAIN, ordered_search, random_first

@@ -22,7 +22,7 @@ from space.errors import ConfigError
 from space.indexing import FloatArray, IndexArray
 
 if TYPE_CHECKING:
-    from search.blockwise.library import BlockLibrary
+    from search.distillation.block_library import BlockLibrary
     from search.training.images import Task
     from search.training.trained import Trained
 
@@ -57,7 +57,7 @@ def sign(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Cont
     `top1` and `loss`, of these networks, and `judging_s`, the seconds of that part, are of the validation images.
     """
     from search.blockwise.plugged import judge_on
-    from search.blockwise.signing import sign as sign_library
+    from search.distillation.signing import sign as sign_library
 
     space, task = _of(config)
     library = _library(inputs)
@@ -103,8 +103,8 @@ def fine_tune(config: Mapping[str, Any], inputs: Mapping[str, Content], context:
 
 def supernet(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
     """Train the supernet of `stage` by `recipe` and return the `scores` of all blocks, lower being better."""
-    from search.blockwise.distil_recipe import DistilRecipe
-    from search.blockwise.supernet import train_supernet
+    from search.distillation.recipe import DistilRecipe
+    from search.distillation.supernet import train_supernet
 
     _, task = _of(config)
     recipe = DistilRecipe.from_json(json.dumps(config["recipe"]))
@@ -160,7 +160,7 @@ def signed_predict(config: Mapping[str, Any], inputs: Mapping[str, Content], con
     these, and goes on with the best predicted to `budget`.
     """
     from search.blockwise.predictors import SignaturePredictor
-    from search.blockwise.signatures import Signatures
+    from search.distillation.signatures import Signatures
     from search.study.methods import fitted_search, without_fitted
 
     truth = _truth(config, inputs)
@@ -194,7 +194,7 @@ def _teacher(inputs: Mapping[str, Content]) -> Trained:
 
 
 def _library(inputs: Mapping[str, Content]) -> BlockLibrary:
-    from search.blockwise.library import BlockLibrary, stage_from
+    from search.distillation.block_library import BlockLibrary, stage_from
 
     teacher = _teacher(inputs)
     names = [stage_input(stage) for stage in range(teacher.architecture.config.stages)]

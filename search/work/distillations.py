@@ -1,6 +1,6 @@
 """Distillations and what comes after them as units of work: the kinds "distil-stage" and "finetune".
 
-A "distil-stage" has `space`, `task`, `stage` and `recipe` (of `search.blockwise.distil_recipe`), and the input `teacher`, a
+A "distil-stage" has `space`, `task`, `stage` and `recipe` (of `search.distillation.recipe`), and the input `teacher`, a
 trained network; its content is a distilled stage. A "finetune" has `space`, `architecture`, `task`, `recipe` (of a training) and
 `guide` (its knobs), and the inputs `teacher` and `stage0`, `stage1` and so on; its content is the trained network that was
 assembled from the stages and then learned from the teacher as well. Both may hold `task_sha256`, as trainings do.
@@ -25,8 +25,8 @@ from search.work.unit import Unit
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
-    from search.blockwise.distil_recipe import DistilRecipe
-    from search.blockwise.library import BlockLibrary
+    from search.distillation.block_library import BlockLibrary
+    from search.distillation.recipe import DistilRecipe
     from search.training.guide import Start
     from search.training.history import Epoch
     from search.training.images import Task
@@ -71,8 +71,8 @@ def finetune_units(
     results: Results,
 ) -> list[Unit]:
     """Return the unit of each network's fine-tuning; teacher and stages are kept as their inputs."""
-    from search.blockwise.library import KIND as STAGE
-    from search.blockwise.library import stage_content
+    from search.distillation.block_library import KIND as STAGE
+    from search.distillation.block_library import stage_content
     from search.training.trained_files import KIND, trained_content
 
     inputs = {"teacher": results.add(trained_content(library.teacher), KIND)}
@@ -101,9 +101,9 @@ def run_distillation(config: Mapping[str, Any], inputs: Mapping[str, Content], c
     Raises:
         ConfigError: the config or the teacher cannot be used, or the task has other images than those of the config.
     """
-    from search.blockwise.distil_recipe import DistilRecipe
-    from search.blockwise.distilling import distil_stage
-    from search.blockwise.library import stage_content
+    from search.distillation.block_library import stage_content
+    from search.distillation.distill import distil_stage
+    from search.distillation.recipe import DistilRecipe
     from search.training.tasks import load_task
     from search.training.trained_files import trained_from
 
@@ -139,7 +139,7 @@ def run_finetuning(config: Mapping[str, Any], inputs: Mapping[str, Content], con
     Raises:
         ConfigError: the config or an input cannot be used, or the task has other images than those of the config.
     """
-    from search.blockwise.library import BlockLibrary, stage_from
+    from search.distillation.block_library import BlockLibrary, stage_from
     from search.training.guide import Start
     from search.training.trained_files import trained_from
 

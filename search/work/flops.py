@@ -17,7 +17,7 @@ from space.costs import Cost, block_costs, network_cost, reduction_cost, unit_co
 from space.indexing import blocks_of
 
 if TYPE_CHECKING:
-    from search.blockwise.distil_recipe import DistilRecipe
+    from search.distillation.recipe import DistilRecipe
 
 OPERATIONS = 2  # of a MAC: a product and a sum
 PASSES = 3  # of a training step, in forward passes
@@ -106,7 +106,7 @@ def calibration_flops(config: SpaceConfig, stage: int, images: int) -> float:
 
 def recipe_flops(config: SpaceConfig, teacher: int, stage: int, images: int, recipe: DistilRecipe) -> float:
     """Return the FLOPs of distilling a stage by a recipe, whether its blocks share weights or not."""
-    from search.blockwise.shared import CALIBRATION_IMAGES  # imports torch
+    from search.distillation.shared import CALIBRATION_IMAGES  # imports torch
 
     cost = supernet_flops if recipe.shared else distilling_flops
     flops = cost(config, teacher, stage, images, recipe.epochs, recipe.views)

@@ -30,9 +30,9 @@ from harness.measurement import campaigns
 from harness.models.trained import Finished, FinishedModels
 from harness.store import Store
 from search.blockwise import iterating, rounds
-from search.blockwise.library import BlockLibrary
 from search.blockwise.setting import Setting
-from search.blockwise.signatures import Signatures
+from search.distillation.block_library import BlockLibrary
+from search.distillation.signatures import Signatures
 from search.training.trained import Trained
 from search.work.local_pool import LocalPool
 from search.work.ray_cluster import RayCluster

@@ -12,8 +12,8 @@ import torch
 from made_space import Done
 from made_space import run as run_command
 
-from search.blockwise.library import load_library
 from search.blockwise.rounds import distilling_flops
+from search.distillation.block_library import load_library
 from search.training.tasks import load_task
 from search.training.trained_files import save_trained
 from search.work.training_folder import load_teacher

@@ -18,12 +18,12 @@ from harness.blockwise.costs import space_costs
 from harness.query.latencies import LatencySource
 from harness.store import Store
 from search.accuracy.gcn import GcnConfig
-from search.blockwise.library import load_library
 from search.blockwise.predictors import fit
 from search.blockwise.rounds import distilling_flops, most, tuning_flops
 from search.blockwise.searching import Plan
 from search.blockwise.setting import known_accuracies
-from search.blockwise.signatures import Signatures
+from search.distillation.block_library import load_library
+from search.distillation.signatures import Signatures
 from search.training.records import write_trainings
 from search.training.tasks import load_task
 from search.training.trained_files import KIND, trained_content

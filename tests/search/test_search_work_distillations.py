@@ -12,9 +12,9 @@ import pytest
 import torch
 from made_small import SMALL, small_teacher
 
-from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.distilling import distil_stage
-from search.blockwise.library import BlockLibrary, StageLibrary, stage_content, stage_from
+from search.distillation.block_library import BlockLibrary, StageLibrary, stage_content, stage_from
+from search.distillation.distill import distil_stage
+from search.distillation.recipe import DistilRecipe
 from search.study import works
 from search.training.images import Task
 from search.training.recipe import Recipe

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from search.blockwise.distil_recipe import DistilRecipe
+from search.distillation.recipe import DistilRecipe
 from search.work import flops
 from search.work.flops import Spent
 from space import TINY, Architecture

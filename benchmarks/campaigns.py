@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from harness.campaign import Options, Outcome, run_campaign
-from harness.devices import Device, Format, LocalDevice
+from harness.devices.config import Device, Format, LocalDevice
 from harness.models.exported import ExportedModels
 from harness.models.names import select_models
 from harness.store import Store

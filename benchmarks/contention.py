@@ -31,7 +31,7 @@ from machine import describe_machine
 from surroundings import ANOTHER, NOBODY, SPIN, STREAM, agent_python, programs
 
 from harness.campaign import Options, run_campaign
-from harness.devices import RUNTIMES, LocalDevice
+from harness.devices.config import RUNTIMES, LocalDevice
 from harness.estimates.comparison import compare
 from harness.estimates.estimate import Estimate, estimate, scatter_of
 from harness.estimates.latency import Latency, latencies

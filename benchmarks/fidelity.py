@@ -40,11 +40,11 @@ from turns import find_worker, take_turns, waited_ns
 from device_agents.clean import DISTURBED_SHARE
 from device_agents.stopping import median_interval_rank
 from exporters import FORMATS, Format, FragmentLibrary, link
-from harness.devices import LocalDevice
+from harness.devices.config import LocalDevice
+from harness.devices.connection import Link
+from harness.devices.transports import open_transport
 from harness.levels import SCREEN
-from harness.link import Link
 from harness.models.exported import ExportedModels, cache_folder
-from harness.transports import open_transport
 from space import Architecture
 from space.sampling import select_models
 

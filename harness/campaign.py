@@ -19,19 +19,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from harness.devices import Device
+from harness.devices.config import Device
+from harness.devices.connection import Link
+from harness.devices.runtimes import allowed_cores, choose_runtimes
+from harness.devices.transports import open_transport
+from harness.devices.transports.contract import Transport
 from harness.errors import DeviceError, LinkError, StoreError
 from harness.estimates.estimate import reference_latency_ns
 from harness.gates import Gate
 from harness.levels import CALIBRATION, QUICK, SCREEN, Level, Plan
-from harness.link import Link
 from harness.measurement.core_gate import CoreGate, CoreRequest
 from harness.measuring import Measuring, Result, Unit, now_utc
 from harness.records import Failure, SessionRecord
-from harness.selection import allowed_cores, choose_runtimes
 from harness.store import Store
-from harness.transports import open_transport
-from harness.transports.contract import Transport
 from harness.uses import ModelSource, Use, use_of
 from space.errors import ConfigError, HarnessError
 

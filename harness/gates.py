@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from harness.throttling import closed_gates
+from harness.devices.conditions import closed_gates
 
 POLL_S = 5.0
 PATIENCE_S = 300.0

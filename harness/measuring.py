@@ -9,16 +9,16 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from harness.devices.conditions import marked_slices
+from harness.devices.connection import Link
 from harness.errors import AgentError, BadResult, LinkError
 from harness.estimates.clean import is_contended
 from harness.gates import Gate
 from harness.levels import Plan
-from harness.link import Link
 from harness.measurement.core_gate import CoreGate, CoreRequest, QuietCores
 from harness.measurement.model import Model
 from harness.records import Failure, SessionRecord
 from harness.sessions import Refused, SessionBuilder
-from harness.throttling import marked_slices
 from harness.uses import Use, changes
 from space.errors import HarnessError
 

@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.assembly import Assembly
-from harness.devices import Device
+from harness.devices.assembly import Assembly
+from harness.devices.config import Device
+from harness.devices.connection import Link
+from harness.devices.runtimes import allowed_cores, choose_runtimes
+from harness.devices.transports import open_transport
+from harness.devices.transports.contract import Transport
 from harness.errors import LinkError
-from harness.link import Link
-from harness.selection import allowed_cores, choose_runtimes
-from harness.transports import open_transport
-from harness.transports.contract import Transport
 
 OUTSIDE = "outside nodes"
 OTHER = "other"

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from harness.conditions import clock_tier, hardware_name
-from harness.devices import Device, Format
+from harness.devices.conditions import clock_tier, hardware_name
+from harness.devices.config import Device, Format
+from harness.devices.runtimes import RuntimeUse, version_name
 from harness.measurement.model import Model
 from harness.records import Configuration, SessionRecord
-from harness.selection import RuntimeUse, version_name
 
 
 class ModelSource(Protocol):

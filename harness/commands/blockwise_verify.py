@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.campaign import Outcome
-from harness.devices import Device
+from harness.devices.config import Device
 from harness.estimates.latency import Latency, latencies
 from harness.measurement.campaigns import measure_finalists
 from harness.models.trained import PURPOSE, Finished, FinishedModels

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.commands.options import DevicesFile, JsonFlag, SpaceName, StoreOption
-from harness.devices import LOCAL, parse_runtime
+from harness.devices.config import LOCAL, parse_runtime
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.campaign import Options, Outcome
-    from harness.devices import Device
+    from harness.devices.config import Device
     from harness.prediction.until import Target
     from harness.store import Store
     from space import Architecture, SpaceConfig
@@ -128,7 +128,7 @@ def measure(
 
     With nothing else, 20 random networks run on this machine, in every runtime that it has, three sessions each.
     """
-    from harness.devices import load_devices, select_device
+    from harness.devices.config import load_devices, select_device
     from harness.store.opening import open_store
 
     known = load_devices(devices_file)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from harness.devices.conditions import marked_slices, throttle_signs
 from harness.estimates.clean import (
     STEAL_SHARE,
     contention,
@@ -24,7 +25,6 @@ from harness.estimates.estimate import Estimate, estimate, half_width, reference
 from harness.estimates.reference import reference_level_ns, shared_caches_doubt
 from harness.estimates.series import drift_of, tukey, two_modes
 from harness.records import ReferenceLatency, SessionRecord
-from harness.throttling import marked_slices, throttle_signs
 
 Kind = Literal[
     "throttled",

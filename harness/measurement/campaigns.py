@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from harness.campaign import Observer, Options, Outcome, run_campaign
-from harness.devices import Device, short_provider
+from harness.devices.config import Device, short_provider
 from harness.levels import LEVELS
 from harness.measuring import Cancelled
 from harness.records import Configuration

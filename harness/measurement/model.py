@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from harness.assembly import Assembly
+from harness.devices.assembly import Assembly
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from harness.campaign import Options
-from harness.devices import Device
+from harness.devices.config import Device
 from harness.estimates.latency import LatencyTable, latencies
 from harness.levels import LEVELS, Level
 from harness.measurement.campaigns import run_all

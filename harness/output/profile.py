@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from harness.devices import short_provider
+from harness.devices.config import short_provider
 from harness.output.tables import echo, print_table
 from harness.profiles import group_nodes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from harness.devices import Format
+from harness.devices.config import Format
 from harness.models.exported import cache_folder
 from harness.models.sizes import file_sizes
 from search.constraints import PROPERTIES

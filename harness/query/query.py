@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.devices import LOCAL
+from harness.devices.config import LOCAL
 from harness.prediction.bench_files import latency_files
 from harness.prediction.provenance import Provenance
 from harness.query.accuracies import AccuracySource

@@ -15,9 +15,9 @@ import pytest
 from made_records import graph_hash
 
 from harness import campaign
-from harness.assembly import Assembly
 from harness.campaign import Options, Outcome
-from harness.devices import LocalDevice
+from harness.devices.assembly import Assembly
+from harness.devices.config import LocalDevice
 from harness.levels import Level, Plan
 from harness.measurement.core_gate import CoreGate
 from harness.measurement.model import Model

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from harness.campaign import Options, Outcome, run_campaign
-from harness.devices import Device
+from harness.devices.config import Device
+from harness.devices.transports import open_transport
+from harness.devices.transports.contract import Transport
 from harness.levels import Level, Plan
 from harness.measurement import core_gate
 from harness.models.exported import ExportedModels
 from harness.models.names import select_architectures
 from harness.store import Store
-from harness.transports import open_transport
-from harness.transports.contract import Transport
 from harness.uses import ModelSource, Use
 
 SHORT_PLAN = Plan(

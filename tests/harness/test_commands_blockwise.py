@@ -28,7 +28,7 @@ from harness.commands.blockwise_costs import block_latencies, costs_of
 from harness.commands.blockwise_options import Blockwise
 from harness.commands.blockwise_repeat import commands
 from harness.commands.blockwise_work import Setting
-from harness.devices import Device
+from harness.devices.config import Device
 from harness.measurement import campaigns
 from harness.models.trained import Finished, FinishedModels
 from harness.query.latencies import LatencySource

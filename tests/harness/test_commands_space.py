@@ -16,7 +16,7 @@ from made_space import FEW, MANY, add_sessions, calibrate, networks, new_store, 
 from short_campaigns import ONNX, Watcher
 
 from harness.campaign import Outcome, run_campaign
-from harness.devices import Device, LocalDevice
+from harness.devices.config import Device, LocalDevice
 from harness.estimates.latency import latencies
 from harness.measurement import core_gate
 from harness.models.exported import ExportedModels

@@ -11,7 +11,7 @@ import pytest
 from made_space import MANY, Done, add_sessions, refused, run, stored
 
 from harness.campaign import Options, Outcome
-from harness.devices import Device
+from harness.devices.config import Device
 from harness.errors import DeviceError
 from harness.measurement import campaigns
 from harness.measurement.campaigns import turns

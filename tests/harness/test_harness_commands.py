@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from made_records import CAMPAIGN, make_failure, make_session, make_slice
 
-from harness.devices import devices_schema
+from harness.devices.config import devices_schema
 from harness.store import Store
 from harness.version import __version__
 
@@ -50,7 +50,7 @@ main()
 SERVER = """
 import json, os, sys
 import alembic.command, alembic.runtime.migration, alembic.script, exporters, space.sampling
-import harness.agent, harness.campaign, harness.diagnosis, harness.store
+import harness.devices.client, harness.campaign, harness.devices.doctor, harness.store
 import harness.output.progress, harness.models.exported, harness.output.tables
 from harness.commands.app import main
 for line in sys.stdin:

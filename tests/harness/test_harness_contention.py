@@ -17,9 +17,9 @@ import pytest
 from short_campaigns import Watcher, models
 
 from device_agents.core_probe import probe_each
-from harness.agent import AgentClient
 from harness.campaign import Options, Outcome, run_campaign
-from harness.devices import LocalDevice
+from harness.devices.client import AgentClient
+from harness.devices.config import LocalDevice
 from harness.errors import DeviceError
 from harness.estimates.clean import clean_slices, is_contended
 from harness.estimates.latency import Latency, latencies
@@ -221,9 +221,9 @@ def test_a_campaign_on_a_busy_core_that_nobody_may_ask_for_is_refused_and_says_b
 
 
 def test_a_busy_core_is_told_from_a_free_one_and_the_free_one_is_taken(root: str) -> None:
-    from harness.link import Link
+    from harness.devices.connection import Link
+    from harness.devices.transports.local import LocalTransport
     from harness.measurement.core_gate import QuietCores
-    from harness.transports.local import LocalTransport
 
     link = Link(LocalDevice(name="board", root=root), LocalTransport(), owner="a test")
     link.open()

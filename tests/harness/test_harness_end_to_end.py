@@ -14,21 +14,21 @@ import pytest
 
 from exporters import FragmentLibrary
 from harness import uses
-from harness.agent import AgentClient
 from harness.campaign import Options, Outcome, run_campaign
-from harness.devices import Device, LocalDevice
+from harness.devices.client import AgentClient
+from harness.devices.config import Device, LocalDevice
+from harness.devices.connection import Link
+from harness.devices.transports.local import LocalTransport
 from harness.errors import DeviceError
 from harness.estimates.estimate import session_ratios
 from harness.estimates.latency import latencies, to_json
 from harness.levels import Level, Plan
-from harness.link import Link
 from harness.measurement import core_gate
 from harness.measurement.model import Model
 from harness.measuring import Cancelled
 from harness.models.exported import REFERENCE, ExportedModels
 from harness.models.names import select_architectures, select_models
 from harness.store import Store
-from harness.transports.local import LocalTransport
 from harness.uses import Use
 from space.errors import ConfigError
 

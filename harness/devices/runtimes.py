@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.agent import default_python
-from harness.devices import RUNTIMES, Device, Format, parse_runtime, short_provider
+from harness.devices.config import RUNTIMES, Device, Format, default_python, parse_runtime, short_provider
 from space.errors import ConfigError, did_you_mean
 
 _INSTALL = {"onnxruntime": "onnxruntime", "tflite": "ai-edge-litert"}

@@ -1,4 +1,4 @@
-"""Whether a device holds itself back, as its own probes tell: before a session, and slice by slice within one.
+"""Probed conditions of a device: clock tier, hardware name, and signs of throttling before a session and in each of its slices.
 
 All functions read conditions as docs/interfaces.md has them, where an absent probe is an absent key: nothing is concluded from
 what is absent.
@@ -27,6 +27,25 @@ NVIDIA_BITS = {
 HOTTER_C = 3.0  # over the campaign's start: sessions of one campaign begin about equally warm
 LOCKED_SHARE = 0.95  # of a locked core's clock: what is read back wavers a little, throttling takes more
 SAMPLE_REACH_NS = 1_500_000_000  # samples are taken each second; one may be late
+
+
+def clock_tier(conditions: Mapping[str, Any], cores: Sequence[int]) -> str:
+    """Return how far the clocks of the measured cores are fixed: A locked, B performance governor, C free or unknown."""
+    frequencies = conditions.get("freq_khz", {})
+    governors = conditions.get("governors", {})
+    keys = [str(core) for core in cores]
+    locked = [frequencies.get(key, {}) for key in keys]
+    if keys and all("min" in f and f.get("min") == f.get("max") for f in locked):
+        return "A"
+    if keys and all(governors.get(key) == "performance" for key in keys):
+        return "B"
+    return "C"
+
+
+def hardware_name(hello: Mapping[str, Any], conditions: Mapping[str, Any]) -> str:
+    """Return machine and CPU model as the device tells them, e.g. `x86_64 Intel(R) Xeon(R) Processor @ 2.50GHz`."""
+    machine = str(hello.get("platform", {}).get("machine", "unknown machine"))
+    return f"{machine} {conditions.get('cpu_model', 'unknown CPU')}"
 
 
 def throttle_signs(conditions: Mapping[str, Any], cores: Sequence[int] = ()) -> list[str]:

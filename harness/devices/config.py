@@ -6,6 +6,7 @@ With no file at all the device `local` (this machine) exists. The checks name fi
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -117,6 +118,11 @@ class SshDevice(_Device):
 Device = LocalDevice | SshDevice
 _ADAPTER: TypeAdapter[Device] = TypeAdapter(Annotated[Device, Field(discriminator="transport")])
 _CLASSES: dict[str, type[LocalDevice] | type[SshDevice]] = {"local": LocalDevice, "ssh": SshDevice}
+
+
+def default_python(device: Device) -> str:
+    """Return the Python to start on the device: what devices.toml names, else this one (local) or python3."""
+    return device.python or (sys.executable if isinstance(device, LocalDevice) else "python3")
 
 
 def parse_runtime(text: str) -> tuple[str, str]:

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from harness.conditions import clock_tier
-from harness.devices import Device, SshDevice
+from harness.devices.conditions import clock_tier, throttle_signs
+from harness.devices.config import Device, SshDevice
+from harness.devices.connection import Link
+from harness.devices.runtimes import allowed_cores, choose_runtimes
+from harness.devices.transports import open_transport
 from harness.errors import AgentError, DeviceError
-from harness.link import Link
-from harness.selection import allowed_cores, choose_runtimes
-from harness.throttling import throttle_signs
-from harness.transports import open_transport
 from space.errors import ConfigError
 
 FREE_BYTES = 200 << 20  # both formats' weights, a model being assembled, and room

@@ -6,15 +6,15 @@ quotes. `run` executes a short command to its end, `start` a long one with its t
 
 from __future__ import annotations
 
-from harness.devices import Device, LocalDevice
-from harness.transports.contract import Transport
-from harness.transports.local import LocalTransport
+from harness.devices.config import Device, LocalDevice
+from harness.devices.transports.contract import Transport
+from harness.devices.transports.local import LocalTransport
 
 
 def open_transport(device: Device) -> Transport:
     """Return the transport of a device, not yet connected."""
     if isinstance(device, LocalDevice):
         return LocalTransport()
-    from harness.transports.ssh import SshTransport  # paramiko is needed only here
+    from harness.devices.transports.ssh import SshTransport  # paramiko is needed only here
 
     return SshTransport(device)

@@ -6,7 +6,6 @@ docs/interfaces.md holds the protocol. Errors that the agent reports become Agen
 from __future__ import annotations
 
 import json
-import sys
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -14,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from device_agents.archive import build_archive
-from harness.assembly import Assembly
-from harness.devices import Device, LocalDevice
+from harness.devices.assembly import Assembly
+from harness.devices.config import Device, default_python
+from harness.devices.framing import FrameStream
+from harness.devices.transports.contract import Channel, Transport
 from harness.errors import AgentError, DeviceError, LinkError
-from harness.frames import FrameStream
-from harness.transports.contract import Channel, Transport
 from harness.version import __version__
 
 PROTOCOL = 3
@@ -76,11 +75,6 @@ class Deployment:
     path: str
     digest: str
     sent_bytes: int
-
-
-def default_python(device: Device) -> str:
-    """Return the Python to start on the device: what devices.toml names, else this one (local) or python3."""
-    return device.python or (sys.executable if isinstance(device, LocalDevice) else "python3")
 
 
 def deploy(transport: Transport, device: Device) -> Deployment:

@@ -22,10 +22,10 @@ from typing import final
 
 import paramiko
 
-from harness.devices import SshDevice
+from harness.devices.config import SshDevice
+from harness.devices.transports.contract import MAX_OUTPUT_BYTES, CompletedCommand
+from harness.devices.transports.tail import Tail
 from harness.errors import DeviceError, LinkError
-from harness.transports.contract import MAX_OUTPUT_BYTES, CompletedCommand
-from harness.transports.tail import Tail
 from space.errors import ConfigError
 
 CONNECT_TIMEOUT_S = 15.0

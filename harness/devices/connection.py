@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from harness.agent import AgentClient, Deployment, default_python, deploy
-from harness.devices import Device
+from harness.devices.client import AgentClient, Deployment, deploy
+from harness.devices.config import Device, default_python
+from harness.devices.transports.contract import Transport
 from harness.errors import AgentError, DeviceError, LinkError
-from harness.transports.contract import Transport
 
 _END = "import os, signal, sys; os.kill(int(sys.argv[1]), signal.SIGTERM)"
 RECONNECT_WAITS_S = (1.0, 5.0, 15.0, 60.0)  # a board that reboots is back within these

@@ -11,8 +11,8 @@ import struct
 import time
 from typing import Any
 
+from harness.devices.transports.contract import Channel
 from harness.errors import LinkError
-from harness.transports.contract import Channel
 
 PREAMBLE = b"HARNESS-AGENT 1\n"
 MAX_PREAMBLE_BYTES = 1 << 16

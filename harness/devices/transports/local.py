@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
+from harness.devices.transports.contract import MAX_OUTPUT_BYTES, CompletedCommand
+from harness.devices.transports.tail import Tail
 from harness.errors import DeviceError, LinkError
-from harness.transports.contract import MAX_OUTPUT_BYTES, CompletedCommand
-from harness.transports.tail import Tail
 
 _WRITE_BYTES = 1 << 16
 _GRACE_S = 5.0  # an agent whose input ended has this long to go by itself

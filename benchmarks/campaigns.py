@@ -8,12 +8,13 @@ import threading
 from collections.abc import Sequence
 from typing import cast
 
-from harness.campaign import Options, Outcome, run_campaign
 from harness.devices.config import Device, Format, LocalDevice
+from harness.measurement.campaign import Outcome, run_campaign
+from harness.measurement.plan import Options
+from harness.measurement.workload import Use
 from harness.models.exported import ExportedModels
 from harness.models.names import select_models
 from harness.store import Store
-from harness.uses import Use
 from space.errors import HarnessError
 
 

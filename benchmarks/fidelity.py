@@ -43,7 +43,7 @@ from exporters import FORMATS, Format, FragmentLibrary, link
 from harness.devices.config import LocalDevice
 from harness.devices.connection import Link
 from harness.devices.transports import open_transport
-from harness.levels import SCREEN
+from harness.measurement.plan import SCREEN
 from harness.models.exported import ExportedModels, cache_folder
 from space import Architecture
 from space.sampling import select_models

@@ -19,7 +19,7 @@ from pathlib import Path
 from campaigns import run
 from machine import describe_machine
 
-from harness.campaign import Options
+from harness.measurement.plan import Options
 from harness.store import Store
 from space.sampling import select_models
 

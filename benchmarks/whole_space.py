@@ -31,8 +31,7 @@ import numpy as np
 from campaigns import run
 from machine import describe_machine
 
-from harness.campaign import Options
-from harness.levels import QUICK
+from harness.measurement.plan import QUICK, Options
 from harness.prediction.space_prediction import Measured, SpaceTable, load_measured, predict_space
 from harness.store import Store
 from search.latency.judging import Errors, judge, repeatability

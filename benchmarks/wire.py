@@ -24,8 +24,7 @@ from faulty_link import FaultyLink, faulty_link
 from sshd import Sshd, start_sshd
 
 from exporters import FORMATS, Format, FragmentLibrary, link
-from harness.campaign import Options
-from harness.levels import Level, Plan
+from harness.measurement.plan import Level, Options, Plan
 from harness.models.exported import cache_folder
 from harness.store import Store
 from space import Architecture

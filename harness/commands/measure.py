@@ -16,8 +16,9 @@ from space.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.campaign import Options, Outcome
     from harness.devices.config import Device
+    from harness.measurement.campaign import Outcome
+    from harness.measurement.plan import Options
     from harness.prediction.until import Target
     from harness.store import Store
     from space import Architecture, SpaceConfig
@@ -34,7 +35,7 @@ class ModelFormat(StrEnum):
 
 
 class MeasureLevel(StrEnum):
-    """How much measuring a network gets: see harness.levels."""
+    """How much measuring a network gets: see harness.measurement.plan."""
 
     quick = "quick"
     screen = "screen"
@@ -231,8 +232,7 @@ def _options(
     fresh: bool,
     recalibrate: bool,
 ) -> Options:
-    from harness.campaign import Options
-    from harness.levels import LEVELS
+    from harness.measurement.plan import LEVELS, Options
 
     for text in runtime or []:
         try:

@@ -7,13 +7,13 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from harness.campaign import Observer, Options, Outcome, run_campaign
 from harness.devices.config import Device, short_provider
-from harness.levels import LEVELS
-from harness.measuring import Cancelled
+from harness.measurement.campaign import Observer, Outcome, run_campaign
+from harness.measurement.plan import LEVELS, Options
+from harness.measurement.session_runner import Cancelled
+from harness.measurement.workload import ModelSource
 from harness.records import Configuration
 from harness.store import Store
-from harness.uses import ModelSource
 from space.errors import HarnessError
 
 

@@ -15,7 +15,7 @@ import platformdirs
 
 from exporters import Format, FragmentLibrary, Recipe, Weights, with_node_names
 from harness.devices.assembly import Assembly
-from harness.measurement.model import Model
+from harness.measurement.workload import Model
 from space import BLOX, Architecture, SpaceConfig
 from space.segments import Segment
 

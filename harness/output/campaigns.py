@@ -7,15 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from harness.estimates.latency import Latency, latencies
+from harness.estimates.latency import Latency
 from harness.output.tables import echo, first_numbers, print_latencies
+from harness.store.latencies import latencies
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from harness.campaign import Outcome
+    from harness.measurement.campaign import Outcome
+    from harness.measurement.workload import Use
     from harness.store import Store
-    from harness.uses import Use
 
 LINES_BESIDE = 8  # of a terminal: title, bars and the prompt, beside the first numbers
 

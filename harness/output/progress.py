@@ -24,7 +24,7 @@ from rich.table import Column
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from harness.uses import Use
+    from harness.measurement.workload import Use
 
 PLAIN_EVERY = (
     10  # lines for a log file: the first, each tenth and the last session; of look-ups each tenth part

@@ -14,16 +14,15 @@ from typing import Any
 import pytest
 from made_records import graph_hash
 
-from harness import campaign
-from harness.campaign import Options, Outcome
 from harness.devices.assembly import Assembly
 from harness.devices.config import LocalDevice
-from harness.levels import Level, Plan
+from harness.measurement import campaign
+from harness.measurement.campaign import Outcome
 from harness.measurement.core_gate import CoreGate
-from harness.measurement.model import Model
-from harness.sessions import SessionBuilder
+from harness.measurement.plan import Level, Options, Plan
+from harness.measurement.session_builder import SessionBuilder
+from harness.measurement.workload import Model, Use
 from harness.store import Store
-from harness.uses import Use
 
 COOL: dict[str, Any] = {"cpu_model": "Made Up CPU", "temps_c": {"cpu": 40.0}}
 HOT: dict[str, Any] = COOL | {"temps_c": {"cpu": 60.0}}

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from harness.campaign import Options, Outcome, run_campaign
 from harness.devices.config import Device
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
-from harness.levels import Level, Plan
 from harness.measurement import core_gate
+from harness.measurement.campaign import Outcome, run_campaign
+from harness.measurement.plan import Level, Options, Plan
+from harness.measurement.workload import ModelSource, Use
 from harness.models.exported import ExportedModels
 from harness.models.names import select_architectures
 from harness.store import Store
-from harness.uses import ModelSource, Use
 
 SHORT_PLAN = Plan(
     min_slices=3, max_s=0.5, half_width=0.5, warmup_min_runs=3, warmup_min_s=0.0, warmup_max_s=0.1

@@ -24,8 +24,8 @@ from made_space import (
     stored,
 )
 
-from harness.estimates.latency import latencies
 from harness.store import Store
+from harness.store.latencies import latencies
 from search.synthetic import synthetic_accuracies
 from space import BLOX, Architecture
 from space.costs import all_macs, all_params

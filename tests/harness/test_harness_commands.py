@@ -36,10 +36,10 @@ NETWORK = "conv/conv/conv"
 SHORT = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background of a shell inherits it ignored
-from harness import levels
+from harness.measurement import plan
 from harness.measurement import core_gate
-plan = levels.Plan(min_slices=3, max_s=0.3, warmup_min_runs=3, warmup_min_s=0.05, warmup_max_s=0.2)
-levels.LEVELS["screen"] = levels.Level(name="short", sessions=1, plan=plan)
+short = plan.Plan(min_slices=3, max_s=0.3, warmup_min_runs=3, warmup_min_s=0.05, warmup_max_s=0.2)
+plan.LEVELS["screen"] = plan.Level(name="short", sessions=1, plan=short)
 core_gate.FREE_SHARE = 1.0  # however busy this machine is
 from harness.commands.app import main
 main()
@@ -50,7 +50,7 @@ main()
 SERVER = """
 import json, os, sys
 import alembic.command, alembic.runtime.migration, alembic.script, exporters, space.sampling
-import harness.devices.client, harness.campaign, harness.devices.doctor, harness.store
+import harness.devices.client, harness.measurement.campaign, harness.devices.doctor, harness.store
 import harness.output.progress, harness.models.exported, harness.output.tables
 from harness.commands.app import main
 for line in sys.stdin:

@@ -17,16 +17,17 @@ import pytest
 from short_campaigns import Watcher, models
 
 from device_agents.core_probe import probe_each
-from harness.campaign import Options, Outcome, run_campaign
 from harness.devices.client import AgentClient
 from harness.devices.config import LocalDevice
 from harness.errors import DeviceError
 from harness.estimates.clean import clean_slices, is_contended
-from harness.estimates.latency import Latency, latencies
-from harness.levels import Level, Plan
+from harness.estimates.latency import Latency
 from harness.measurement import core_gate
+from harness.measurement.campaign import Outcome, run_campaign
+from harness.measurement.plan import Level, Options, Plan
 from harness.records import SessionRecord
 from harness.store import Store
+from harness.store.latencies import latencies
 
 CORES = sorted(os.sched_getaffinity(0))
 CORE = CORES[-1]

@@ -13,23 +13,22 @@ from pathlib import Path
 import pytest
 
 from exporters import FragmentLibrary
-from harness import uses
-from harness.campaign import Options, Outcome, run_campaign
 from harness.devices.client import AgentClient
 from harness.devices.config import Device, LocalDevice
 from harness.devices.connection import Link
 from harness.devices.transports.local import LocalTransport
 from harness.errors import DeviceError
 from harness.estimates.estimate import session_ratios
-from harness.estimates.latency import latencies, to_json
-from harness.levels import Level, Plan
-from harness.measurement import core_gate
-from harness.measurement.model import Model
-from harness.measuring import Cancelled
+from harness.estimates.latency import to_json
+from harness.measurement import core_gate, workload
+from harness.measurement.campaign import Outcome, run_campaign
+from harness.measurement.plan import Level, Options, Plan
+from harness.measurement.session_runner import Cancelled
+from harness.measurement.workload import Model, Use
 from harness.models.exported import REFERENCE, ExportedModels
 from harness.models.names import select_architectures, select_models
 from harness.store import Store
-from harness.uses import Use
+from harness.store.latencies import latencies
 from space.errors import ConfigError
 
 SHORT_PLAN = Plan(min_slices=3, max_s=0.5, warmup_min_runs=3, warmup_min_s=0.05, warmup_max_s=0.3)
@@ -345,7 +344,7 @@ def test_a_session_under_other_conditions_than_its_configuration_is_a_failure(
 ) -> None:
     measure(device, source, store, runtimes=("onnxruntime",))
     tiers = iter("C")  # when the campaign begins; a reboot later has set the clocks otherwise
-    monkeypatch.setattr(uses, "clock_tier", lambda conditions, cores: next(tiers, "B"))
+    monkeypatch.setattr(workload, "clock_tier", lambda conditions, cores: next(tiers, "B"))
     outcome = measure(device, source, store, runtimes=("onnxruntime",), sessions=2)
     assert (outcome.measured, outcome.reused) == (0, 2)
     assert {failure.kind for failure in outcome.failures} == {"conditions-changed"}

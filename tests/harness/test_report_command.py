@@ -11,10 +11,10 @@ import pytest
 from made_report import decode, payload_of
 from made_space import MANY, Done, refused, run, stored
 
-from harness.estimates.latency import latencies
 from harness.prediction.space_prediction import load_measured
 from harness.store import Store
 from harness.store.configurations import configuration_id
+from harness.store.latencies import latencies
 from search.synthetic import synthetic_accuracies
 from space import BLOX
 from space.costs import all_params

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from made_records import CAMPAIGN, CONFIGURATION, graph_hash, make_session, make_slice
 
-from harness.estimates.latency import latencies, to_json
+from harness.estimates.latency import to_json
 from harness.records import SessionRecord
 from harness.store import Store
+from harness.store.latencies import latencies
 
 REFERENCE_NS = 10_000_000
 NOISE = np.random.default_rng(1).normal(0, 0.002, 20)

@@ -26,44 +26,19 @@ from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
 from harness.errors import DeviceError, LinkError, StoreError
 from harness.estimates.estimate import reference_latency_ns
-from harness.gates import Gate
-from harness.levels import CALIBRATION, QUICK, SCREEN, Level, Plan
 from harness.measurement.core_gate import CoreGate, CoreRequest
-from harness.measuring import Measuring, Result, Unit, now_utc
+from harness.measurement.gate import Gate
+from harness.measurement.plan import CALIBRATION, QUICK, Options, Plan
+from harness.measurement.session_runner import Measuring, Result, Unit, now_utc
+from harness.measurement.workload import ModelSource, Use, use_of
 from harness.records import Failure, SessionRecord
 from harness.store import Store
-from harness.uses import ModelSource, Use, use_of
 from space.errors import ConfigError, HarnessError
 
 CONSECUTIVE_FAILURES = 5  # so many in a row are the device's fault, not the networks'
 FEWEST_WORKERS = 3  # to tell what differs from process to process
 BRIDGES = 4  # networks that all workers of a round measure: in three of them they tell how sessions scatter
 SENTINEL_SHARE = 0.3  # the reference so far off its latency: the device is asked anew how it is
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What the user asked for; empty or None leaves the choice to devices.toml, then to the device.
-
-    `sessions` None: as many as the level has. `fresh` measures anew what is stored, `recalibrate` the reference latency.
-    `one_runtime` refuses a request that more than one runtime fits.
-    """
-
-    runtimes: tuple[str, ...] = ()
-    formats: tuple[str, ...] = ()
-    threads: int | None = None
-    cores: tuple[int, ...] = ()
-    level: Level = SCREEN
-    sessions: int | None = None
-    fresh: bool = False
-    recalibrate: bool = False
-    one_runtime: bool = False
-    silence_s: float = 60.0
-
-    @property
-    def sessions_each(self) -> int:
-        """Return how many sessions a network is to have."""
-        return self.level.sessions if self.sessions is None else self.sessions
 
 
 class Observer(Protocol):

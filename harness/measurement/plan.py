@@ -1,4 +1,4 @@
-"""How much measuring a network gets: the constants of a session, and how many sessions."""
+"""Plan of a campaign: constants of a session, levels of precision, and the options of a campaign."""
 
 from __future__ import annotations
 
@@ -63,3 +63,28 @@ LEVELS = {level.name: level for level in (QUICK, SCREEN, FINAL)}
 
 # The reference against itself, where its latency is wanted and no network's sessions tell it.
 CALIBRATION = Level(name="calibration", sessions=3, plan=Plan(min_slices=40, max_s=8.0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the user asked for; empty or None leaves the choice to devices.toml, then to the device.
+
+    `sessions` None: as many as the level has. `fresh` measures anew what is stored, `recalibrate` the reference latency.
+    `one_runtime` refuses a request that more than one runtime fits.
+    """
+
+    runtimes: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    threads: int | None = None
+    cores: tuple[int, ...] = ()
+    level: Level = SCREEN
+    sessions: int | None = None
+    fresh: bool = False
+    recalibrate: bool = False
+    one_runtime: bool = False
+    silence_s: float = 60.0
+
+    @property
+    def sessions_each(self) -> int:
+        """Return how many sessions a network is to have."""
+        return self.level.sessions if self.sessions is None else self.sessions

@@ -13,13 +13,12 @@ from harness.devices.conditions import marked_slices
 from harness.devices.connection import Link
 from harness.errors import AgentError, BadResult, LinkError
 from harness.estimates.clean import is_contended
-from harness.gates import Gate
-from harness.levels import Plan
 from harness.measurement.core_gate import CoreGate, CoreRequest, QuietCores
-from harness.measurement.model import Model
+from harness.measurement.gate import Gate
+from harness.measurement.plan import Plan
+from harness.measurement.session_builder import Refused, SessionBuilder
+from harness.measurement.workload import Model, Use, changes
 from harness.records import Failure, SessionRecord
-from harness.sessions import Refused, SessionBuilder
-from harness.uses import Use, changes
 from space.errors import HarnessError
 
 LINK_LOSSES_A_UNIT = 2  # a network that takes the device down twice is a failure, not bad luck

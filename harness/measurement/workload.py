@@ -1,16 +1,35 @@
-"""What a campaign runs on a device: each runtime with its configuration and its models."""
+"""Workload of a campaign: the models to measure, in each runtime with its configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from harness.devices.assembly import Assembly
 from harness.devices.conditions import clock_tier, hardware_name
 from harness.devices.config import Device, Format
 from harness.devices.runtimes import RuntimeUse, version_name
-from harness.measurement.model import Model
 from harness.records import Configuration, SessionRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A network in one format: its text, the graph hash that joins it with accuracies, and how to assemble it.
+
+    A segment of a network (`purpose`) has its key where a network has its graph hash.
+    `weights` names the weights and the exporter that made the parts: equal names mean equal models.
+    `assemble` is called when the model is about to be sent, so that a campaign over a whole space holds no model bytes.
+    """
+
+    architecture: str
+    graph_hash: str
+    format: str
+    precision: str
+    space: str
+    weights: str
+    purpose: str = "network"
+    assemble: Callable[[], Assembly] = field(repr=False, compare=False)
 
 
 class ModelSource(Protocol):

@@ -46,7 +46,7 @@ from harness.devices.transports import open_transport
 from harness.measurement.plan import SCREEN
 from harness.models.exported import ExportedModels, cache_folder
 from space import Architecture
-from space.sampling import select_models
+from space.selection import select_models
 
 RUNNING_S = 1.0  # what the peer times, of its own
 STARTS_S = 1.5  # the peer's load and warm-up, which fall into its turns

@@ -21,7 +21,7 @@ from machine import describe_machine
 
 from harness.measurement.plan import Options
 from harness.store import Store
-from space.sampling import select_models
+from space.selection import select_models
 
 BY_HAND = """
 import json, sys, time

@@ -37,7 +37,7 @@ from harness.store import Store
 from search.latency.judging import Errors, judge, repeatability
 from search.latency.ladder import fit_ladder
 from search.latency.rungs import RUNGS
-from space.sampling import select_models
+from space.selection import select_models
 
 ROOT = Path(__file__).resolve().parents[1]
 JUDGES_SEED = 101

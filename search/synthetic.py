@@ -26,7 +26,8 @@ import numpy as np
 from numpy.random import Generator
 
 from space import BLOX, Block, SpaceConfig, check_enumerable
-from space.accuracies import SYNTHETIC, Accuracies
+from space.accuracies import Accuracies
+from space.accuracies.accuracies import SYNTHETIC
 from space.indexing import FloatArray, block_indices
 
 Rule = Literal["mixed", "weakest"]

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from operator import index as as_index
 
-from space import costs, tables, vectors
+from space import costs, hash_table, vectors
 from space.block import Block, block_table
 from space.config import BLOX, SpaceConfig
 from space.errors import ArchitectureError, did_you_mean, shown
@@ -124,12 +124,12 @@ class Architecture:
         Raises:
             ArchitectureError: no network of the space has this hash.
         """
-        return cls.from_index(tables.index_of(config, hex_digest), config)
+        return cls.from_index(hash_table.index_of(config, hex_digest), config)
 
     @property
     def graph_hash(self) -> str:
         """The key of the published data files, 32 hex characters; equal for equal graphs."""
-        return tables.hash_at(self.config, self.index)
+        return hash_table.hash_at(self.config, self.index)
 
     @property
     def params(self) -> int:

@@ -22,8 +22,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from space.config import BLOX, SpaceConfig
-from space.enumerable import check_enumerable
+from space.config import BLOX, SpaceConfig, check_enumerable
 from space.errors import ArchitectureError, did_you_mean
 from space.indexing import blocks_of
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from space.graphhash import all_hashes
-from space.tables import TABLE_OPS, TABLE_PATH, TABLE_STAGES
+from space.hash_table import TABLE_OPS, TABLE_PATH, TABLE_STAGES
 
 
 def write_table(path: Path) -> None:

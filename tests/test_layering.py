@@ -25,26 +25,31 @@ STACK = (
 )
 
 
+SPACE = ("space", "space.dataset", "space.accuracies")
+
+
 def below(room: str) -> tuple[str, ...]:
     return STACK[STACK.index(room) + 1 :]
 
 
 # What each room may import of ours: rooms, which do not include the rooms inside them, and single modules.
 DOORS: dict[str, tuple[str, ...]] = {
-    "harness.commands": (*ROOMS, *STACK),
-    "harness.output": ("space", "exporters", "search", *below("harness.output")),
-    "harness.query": ("space", "search", *below("harness.query")),
-    "harness.prediction": ("space", "search", *below("harness.prediction")),
+    "harness.commands": (*ROOMS, *SPACE, *STACK),
+    "harness.output": (*SPACE, "exporters", "search", *below("harness.output")),
+    "harness.query": (*SPACE, "search", *below("harness.query")),
+    "harness.prediction": (*SPACE, "search", *below("harness.prediction")),
     "harness.models": ("space", "exporters", *below("harness.models")),
     "harness.measurement": ("space.errors", *below("harness.measurement")),
     "harness.store": ("space.errors", *below("harness.store")),
     "harness.estimates": ("space.indexing", *below("harness.estimates")),
     "harness.devices": ("device_agents.archive", "space.errors", *below("harness.devices")),
     "harness": ("space.errors",),
+    "space.accuracies": ("space.dataset", "space"),
+    "space.dataset": ("space",),
     "space": (),
     "exporters": ("space",),
     "device_agents": (),
-    "search": ("space",),
+    "search": SPACE,
 }
 # The public names, from any room; no room imports them.
 FRONT_DOOR = "harness"
@@ -201,6 +206,8 @@ def test_importing_the_rooms_sets_up_no_logging_and_starts_no_thread() -> None:
 def test_a_door_that_is_closed_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     planted = {
         "space.planted": "import harness.estimates.estimate",
+        "space.second": "from space.accuracies import Accuracies",
+        "space.dataset.planted": "from space.accuracies import epochs",
         "exporters.planted": "def f():\n    from device_agents import frames",
         "harness.planted": "from space import Architecture",
         "harness.third": "from harness.devices.config import Device",

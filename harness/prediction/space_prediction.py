@@ -32,8 +32,8 @@ from search.latency.rungs import FEWEST
 from space import Architecture, ArchitectureError, SpaceConfig, check_enumerable, find_space
 from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, IndexArray
-from space.sampling import parse_model, select_models
 from space.segments import all_segments
+from space.selection import parse_model, select_models
 
 if TYPE_CHECKING:
     import pandas as pd

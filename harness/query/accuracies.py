@@ -43,7 +43,7 @@ def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
         )
     if any(SYNTHETIC_SOURCE.fullmatch(path) for path in source.paths):
         return [_synthetic(source, config)]
-    from space.accuracy_files import load_accuracies
+    from space.accuracies import load_accuracies
     from space.errors import MissingMetric
 
     def read(metric: str) -> Accuracies:

@@ -49,7 +49,7 @@ main()
 # A process that imports the commands once and forks for each call: a process of its own without the second of imports.
 SERVER = """
 import json, os, sys
-import alembic.command, alembic.runtime.migration, alembic.script, exporters, space.sampling
+import alembic.command, alembic.runtime.migration, alembic.script, exporters, space.selection
 import harness.devices.client, harness.measurement.campaign, harness.devices.doctor, harness.store
 import harness.output.progress, harness.models.exported, harness.output.tables
 from harness.commands.app import main

@@ -30,8 +30,8 @@ from harness.query.latencies import LatencySource, computed_latencies, stored_la
 from harness.store import Store
 from harness.store.latencies import latencies
 from space import TINY
-from space.sampling import select_models
 from space.segments import all_segments
+from space.selection import select_models
 
 HERE = replace(CONFIGURATION, space="tiny")
 ELSEWHERE = replace(HERE, threads=4, cores=(0, 1, 2, 3))

@@ -20,8 +20,7 @@ from itertools import product
 from pathlib import Path
 
 from space.architecture import Architecture
-from space.config import BLOX, SpaceConfig
-from space.enumerable import check_enumerable
+from space.config import BLOX, SpaceConfig, check_enumerable
 from space.errors import ArchitectureError, did_you_mean, shown
 from space.indexing import index_of
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from operator import index as as_index
 from typing import TypeAlias
 
-from space import tables
+from space import hash_table
 from space.architecture import Architecture
 from space.block import block_table
 from space.config import BLOX, SpaceConfig
@@ -55,7 +55,7 @@ def place_of(name: Named, config: SpaceConfig = BLOX) -> int:
 
 def _place_of_text(text: str, config: SpaceConfig) -> int:
     if len(text) == 2 * 16 and _HASH.fullmatch(text):
-        return tables.index_of(config, text)
+        return hash_table.index_of(config, text)
     by_text = block_table(config.ops).by_text
     names = text.split("/")
     if len(names) == config.stages:
@@ -68,7 +68,7 @@ def _place_of_text(text: str, config: SpaceConfig) -> int:
             raise _out_of_range(place, config)
         return place
     if _HASH.fullmatch(text):
-        return tables.index_of(config, text)
+        return hash_table.index_of(config, text)
     if text.startswith("["):
         # A stage's text is one of few, so that no JSON need be read for what is written as most people write it.
         known = _stage_texts(config.ops)

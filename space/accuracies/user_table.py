@@ -13,16 +13,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from space.accuracies import SYNTHETIC
+from space.accuracies.accuracies import SYNTHETIC
+from space.accuracies.metric import metric_of
+from space.accuracies.seeds import Measured
+from space.accuracies.user_readers import Source, csv_source, parquet_source
 from space.architecture import Architecture
 from space.config import BLOX, SpaceConfig
 from space.errors import ArchitectureError, DatasetError, did_you_mean, shown
-from space.own.csv_source import csv_source
-from space.own.metric import metric_of
-from space.own.parquet_source import parquet_source
-from space.own.source import Source
-from space.places import place_of
-from space.seed_means import Measured
+from space.lookup import place_of
 
 MAX_FILE_BYTES = 1 << 28
 ARCHITECTURE_COLUMNS = (
@@ -47,7 +45,7 @@ def read_own_table(
     """Read the accuracies of one column of a user's table, `.csv` in UTF-8 or `.parquet`.
 
     `metric` names the column; empty: `val_top1` where there is one, else `test_top1`, else the only column of numbers beside
-    the architectures and seeds, unless its title is that of a cost (`space.own.metric`). `architecture_column` names the
+    the architectures and seeds, unless its title is that of a cost (`space.accuracies.metric`). `architecture_column` names the
     column of networks; empty: the first of `ARCHITECTURE_COLUMNS` that there is.
 
     Raises:

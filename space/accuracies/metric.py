@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from space.accuracies.user_readers import Source
 from space.errors import DatasetError, MissingMetric, did_you_mean, shown
-from space.own.source import Source
 
 FIRST_CHOICES = (
     "val_top1",

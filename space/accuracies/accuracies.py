@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from space.config import BLOX, SpaceConfig
-from space.places import Named, place_of
+from space.lookup import Named, place_of
 
 if TYPE_CHECKING:
     import numpy as np

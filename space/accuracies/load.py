@@ -8,19 +8,17 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
 
-from space.accuracies import Accuracies
-from space.config import BLOX, SpaceConfig
+from space.accuracies.accuracies import Accuracies
+from space.accuracies.epochs import BEST, check_epoch
+from space.accuracies.seeds import mean_over_seeds
+from space.accuracies.trainings import Part, Trainings, check_parts, choose_metric, columns_for, measure
+from space.accuracies.user_table import read_own_table
+from space.config import BLOX, SpaceConfig, check_enumerable
 from space.dataset import read_dataset
 from space.dataset.files import read_header
 from space.dataset.header import Header
 from space.dataset.schema import kinds_of
-from space.enumerable import check_enumerable
-from space.epochs import BEST, check_epoch
 from space.errors import DatasetError
-from space.own import read_own_table
-from space.seed_means import mean_over_seeds
-from space.training_accuracies import choose_metric, columns_for, measure
-from space.trainings import Part, Trainings, check_parts
 
 Paths: TypeAlias = str | PathLike[str] | Sequence[str | PathLike[str]]
 
@@ -42,10 +40,10 @@ def load_accuracies(
     """Read one accuracy for each network of a space, the mean over its seeds.
 
     `paths` are published files of trainings, folders that hold them (of a file in several formats `.blox` is read, else
-    `.csv`, else `.pickle`), or one table of a user's own (`space.own.table`). `metric` is a column; empty: `val_top1` where
-    there is one, else `test_top1`, else the only one. Who searches on test accuracies chooses by luck on the test
-    images: hence the order. `epoch` is `best`, that of the best validation accuracy, `last`, or a number from 1; it is for
-    columns with a value an epoch. `seeds`: all that there are. A `.pickle` file is read only where `allow_pickle` is set.
+    `.csv`, else `.pickle`), or one table of a user's own (`space.accuracies.user_table`). `metric` is a column; empty:
+    `val_top1` where there is one, else `test_top1`, else the only one. Who searches on test accuracies chooses by luck on
+    the test images: hence the order. `epoch` is `best`, that of the best validation accuracy, `last`, or a number from 1; it
+    is for columns with a value an epoch. `seeds`: all that there are. A `.pickle` file is read only where `allow_pickle` is set.
     `architecture_column` names an own table's column of networks.
 
     Raises:

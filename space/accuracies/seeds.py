@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from space.accuracies import Accuracies
+from space.accuracies.accuracies import Accuracies
 from space.config import BLOX, SpaceConfig
 from space.errors import DatasetError, MissingMetric
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from search.blockwise.library import BlockLibrary
     from search.blockwise.searching import FineTune, Plan
     from search.blockwise.signatures import Signatures
-    from search.constraints import Constraint
+    from search.table.constraints import Constraint
     from search.training.images import Task
     from search.training.recipe import Recipe
     from search.training.trained import Trained

@@ -20,7 +20,7 @@ from harness.commands.query_options import QueryOptions, takes_query
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
-    from search.comparing import Comparison
+    from search.methods.comparison import Comparison
 
 DEFAULT_METHODS = ("random", "evolution", "linear", "programme")  # seconds a search, and no torch
 
@@ -115,7 +115,7 @@ def compare(
 
 def parse_methods(texts: Sequence[str]) -> list[str]:
     """Return the methods that the user named, each once. Raises: ConfigError for one that there is not."""
-    from search.methods.table import parse_method
+    from search.methods.registry import parse_method
 
     named = [word.strip() for text in texts for word in text.split(",")]
     for text in named:

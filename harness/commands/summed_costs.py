@@ -19,8 +19,8 @@ from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from exporters import Format
-    from search.amounts import Priced, Summed, Total
     from search.latency.additive import Additive
+    from search.table.costs import Priced, Summed, Total
     from space import SpaceConfig
 
 FLOAT_BYTES = 4
@@ -48,12 +48,12 @@ def summed_costs(
     latencies: LatencySource,
     say: Callable[[str], None],
 ) -> SummedCosts:
-    """Return costs as sums over blocks: names of `search.constraints.PROPERTIES`, else devices of the store.
+    """Return costs as sums over blocks: names of `search.table.constraints.PROPERTIES`, else devices of the store.
 
     Raises: ConfigError, naming a device without enough measurements of the space and what to type, or what cannot be a sum.
     """
     from search.blockwise.signatures import LATENCY
-    from search.constraints import PROPERTIES
+    from search.table.constraints import PROPERTIES
 
     if latencies.files:
         raise ConfigError(
@@ -87,8 +87,8 @@ def summed_costs(
 
 def property_sums(name: str, config: SpaceConfig, say: Callable[[str], None]) -> Summed:
     """Return what `property_cost` does, as sums: of one for each stage and one more the largest, where it is memory."""
-    from search.amounts import Summed
-    from search.constraints import PROPERTIES
+    from search.table.constraints import PROPERTIES
+    from search.table.costs import Summed
 
     totals: list[Total]
     if name in ("params", "macs"):
@@ -99,7 +99,7 @@ def property_sums(name: str, config: SpaceConfig, say: Callable[[str], None]) ->
     else:
         from harness.models.exported import cache_folder
         from harness.models.sizes import sizes_by_block
-        from search.amounts import Total
+        from search.table.costs import Total
 
         model_format: Format = "onnx" if name == "onnx-size" else "tflite"
         say(f"{name}: what each block adds to a file")
@@ -116,8 +116,8 @@ def latency_sums(
     Raises: ConfigError when too few networks are measured for a predictor.
     """
     from harness.prediction.space_prediction import check_enough, graded_segments, measured_networks
-    from search.amounts import Amount, Summed, Total
     from search.latency.additive import fit_additive
+    from search.table.costs import Amount, Summed, Total
     from space.segments import all_segments
 
     coverage, doubtful = latencies.coverage, latencies.doubtful
@@ -176,7 +176,7 @@ def _block_latencies(
 
 
 def _counted(name: str, config: SpaceConfig) -> Total:
-    from search.amounts import Total
+    from search.table.costs import Total
     from space.costs import block_costs, fixed_cost
 
     blocks = np.array(
@@ -187,7 +187,7 @@ def _counted(name: str, config: SpaceConfig) -> Total:
 
 def _memory(config: SpaceConfig) -> list[Total]:
     """Return the sums whose largest is a network's memory: its weights, and the peak of one stage or of what all share."""
-    from search.amounts import Total
+    from search.table.costs import Total
     from space.memory import block_peaks, fixed_peak
 
     params = _counted("params", config)

@@ -13,8 +13,8 @@ from harness.query.answer import network_row
 if TYPE_CHECKING:
     from harness.query.join import SearchTable
     from harness.query.query import Query
-    from search.comparing import Comparison
-    from search.regrets import Compared, Reached, Run
+    from search.methods.comparison import Comparison
+    from search.methods.regret import Compared, Reached, Run
 
 SHOWN_THRESHOLD = 0.1  # points of regret that the table counts look-ups to
 
@@ -76,7 +76,7 @@ def comparison_document(
 
     A `curve` has a row [look-ups, mean, low, high] wherever one of the three changes, `improvements` a row [look-ups, regret].
     """
-    from search.regrets import steps
+    from search.methods.regret import steps
 
     table, accuracy = joined.table, joined.table.accuracy
     points = f"{'synthetic_' if accuracy.synthetic else ''}regret_points"

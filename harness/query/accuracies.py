@@ -66,7 +66,7 @@ def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
 
 
 def _synthetic(source: AccuracySource, config: SpaceConfig) -> Accuracies:
-    from search.synthetic import synthetic_accuracies
+    from search.table.synthetic import synthetic_accuracies
 
     if len(source.paths) > 1 or source.metric or source.seeds:
         raise ConfigError(

@@ -12,7 +12,8 @@ from harness.query.accuracies import AccuracySource
 from harness.query.join import SearchTable, build_table, with_far_networks
 from harness.query.latencies import LatencySource, stored_names
 from harness.store import Store
-from search.constraints import (
+from search.table import Cost
+from search.table.constraints import (
     LATENCY_UNIT,
     PROPERTIES,
     Constraint,
@@ -20,7 +21,6 @@ from search.constraints import (
     parse_amount,
     parse_constraint,
 )
-from search.table import Cost
 from space.errors import ConfigError
 
 

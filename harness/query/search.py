@@ -10,13 +10,13 @@ import numpy as np
 
 from harness.query.answer import SearchAnswer
 from harness.query.join import SearchTable
-from search.answers import Answer, Shortfall, answer, nearest
-from search.comparing import Comparison, ProxyOf, compare, problem_of
-from search.constraints import Constraint, allowed, amount_text, check_contradictions, parse_constraint
-from search.methods.contract import Proxy
-from search.methods.table import parse_method, run
+from search.methods.comparison import Comparison, ProxyOf, compare, problem_of
+from search.methods.method import Proxy
+from search.methods.registry import parse_method, run
 from search.proxies import Batch, load_batch, proxy
 from search.table import Cost, Table
+from search.table.answers import Answer, Shortfall, answer, nearest
+from search.table.constraints import Constraint, allowed, amount_text, check_contradictions, parse_constraint
 from space import Architecture, SpaceConfig
 from space.errors import ConfigError, HarnessError
 from space.indexing import FloatArray, IndexArray

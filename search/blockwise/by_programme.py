@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from search.amounts import Amount, Summed, decisive, limits_on, meets
-from search.answers import Nearest, Shortfall
 from search.blockwise.finalists import DISTANCE, Finalists, from_list
 from search.blockwise.finalists_programme import from_programme
 from search.blockwise.searching import none_within
-from search.constraints import Constraint
-from search.programme import Limit
-from search.programme_nearest import nearest_choice
+from search.integer_program.nearest import nearest_choice
+from search.integer_program.solve import Limit
+from search.table.answers import Nearest, Shortfall
+from search.table.constraints import Constraint
+from search.table.costs import Amount, Summed, decisive, limits_on, meets
 from space import SpaceConfig
 from space.errors import ConfigError
 from space.indexing import FloatArray, IndexArray, block_indices, blocks_of, index_of
@@ -86,7 +86,7 @@ def ranked(
 def limits_of(
     costs: Mapping[str, Summed], constraints: Sequence[Constraint], *, confident: bool
 ) -> list[Limit]:
-    """Return the limits on sums that constraints are; see `search.amounts.limits_on`."""
+    """Return the limits on sums that constraints are; see `search.table.costs.limits_on`."""
     return [limit for one in constraints for limit in limits_on(costs[one.subject], one, confident=confident)]
 
 

@@ -3,10 +3,10 @@
     from search.methods import run
     trace = run("evolution", problem, look_up)
 
-Adding a method is adding a file with a class of `search.methods.contract.Method` and its line in `search.methods.table`.
+Adding a method is adding a file with a class of `search.methods.method.Method` and its line in `search.methods.registry`.
 """
 
-from search.methods.contract import Problem, Trace
-from search.methods.table import METHODS, parse_method, run
+from search.methods.method import Problem, Trace
+from search.methods.registry import METHODS, parse_method, run
 
 __all__ = ["METHODS", "Problem", "Trace", "parse_method", "run"]

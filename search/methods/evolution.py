@@ -6,7 +6,7 @@ from collections import deque
 
 import numpy as np
 
-from search.methods.contract import Problem
+from search.methods.method import Problem
 from space.indexing import FloatArray, IndexArray, block_indices, indices_of
 
 POOL = 64  # networks that may become parents

@@ -19,7 +19,7 @@ PAIR_SCALES = (0.0, 0.1, 0.3, 1.0)
 
 
 class SecondOrder:
-    """A `search.methods.loop.Predictor` that is quadratic in the features; before it is fitted it cannot predict."""
+    """A `search.methods.predictor_loop.Predictor` that is quadratic in the features; before it is fitted it cannot predict."""
 
     def __init__(self, config: SpaceConfig) -> None:
         self._config = config

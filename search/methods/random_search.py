@@ -1,8 +1,14 @@
-"""Look at random allowed networks: what a method has to beat."""
+"""Orders that learn nothing: random, what a method has to beat; every network; the order of a zero-cost proxy.
+
+The proxies' order: Abdelfattah et al. 2021, arXiv:2101.08134.
+"""
 
 from __future__ import annotations
 
-from search.methods.contract import Problem
+import numpy as np
+
+from search.methods.method import Problem
+from space.errors import ConfigError
 from space.indexing import FloatArray, IndexArray
 
 BATCH = 1000  # networks asked for at once; a search's progress moves so often
@@ -17,6 +23,46 @@ class RandomSearch:
     def ask(self) -> IndexArray:
         """Return the next networks of the random order."""
         wanted, self._left = self._left[:BATCH], self._left[BATCH:]
+        return wanted
+
+    def tell(self, indices: IndexArray, scores: FloatArray) -> None:
+        """Learn nothing."""
+
+
+class Exhaustive:
+    """Ask for all allowed networks in canonical order; a budget below their number sees only the first."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._left = np.flatnonzero(problem.allowed)
+
+    def ask(self) -> IndexArray:
+        """Return the next networks of the canonical order."""
+        wanted, self._left = self._left[:BATCH], self._left[BATCH:]
+        return wanted
+
+    def tell(self, indices: IndexArray, scores: FloatArray) -> None:
+        """Learn nothing."""
+
+
+class Ranked:
+    """Ask in the order of a proxy's scores for random allowed networks: `pool` of them, or the budget where that is more.
+
+    So a budget as large as the pool leaves the proxy only the order, and the best network found is that of random search.
+
+    Raises:
+        ConfigError: the problem has no proxy.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        if problem.warm_up is None:
+            raise ConfigError(
+                "method 'ranked' asks in the order of a proxy; name the proxy, such as 'synflow'"
+            )
+        self._wanted = problem.first(problem.budget, problem.rng())
+
+    def ask(self) -> IndexArray:
+        """Return all networks in the proxy's order, once."""
+        wanted, self._wanted = self._wanted, self._wanted[:0]
         return wanted
 
     def tell(self, indices: IndexArray, scores: FloatArray) -> None:

@@ -26,7 +26,7 @@ from made_space import (
 
 from harness.store import Store
 from harness.store.latencies import latencies
-from search.synthetic import synthetic_accuracies
+from search.table.synthetic import synthetic_accuracies
 from space import BLOX, Architecture
 from space.costs import all_macs, all_params
 from space.dataset import bench_dataset, write_dataset

@@ -15,7 +15,7 @@ from harness.prediction.space_prediction import load_measured
 from harness.store import Store
 from harness.store.configurations import configuration_id
 from harness.store.latencies import latencies
-from search.synthetic import synthetic_accuracies
+from search.table.synthetic import synthetic_accuracies
 from space import BLOX
 from space.costs import all_params
 from space.dataset import bench_dataset, write_dataset

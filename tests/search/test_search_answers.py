@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_tables import made_accuracies, made_cost, made_table
 
-from search.answers import answer, nearest, ties
-from search.constraints import parse_constraint
+from search.table.answers import answer, nearest, ties
+from search.table.constraints import parse_constraint
 from space import MINI
 
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from made_signatures import by_rule, drawn, made_signatures
 
-from search.amounts import Amount, Listed, Summed, Total, decisive, limits_on, meets
-from search.answers import nearest as listed_nearest
 from search.blockwise import by_programme
 from search.blockwise.by_programme import POOL, nearest, ranked
 from search.blockwise.fitting import Fitted
 from search.blockwise.predictors import additive, fit
 from search.blockwise.searching import Plan, choose, predicted_table
-from search.constraints import parse_constraint
 from search.table import Cost
+from search.table.answers import nearest as listed_nearest
+from search.table.constraints import parse_constraint
+from search.table.costs import Amount, Listed, Summed, Total, decisive, limits_on, meets
 from space import DEEP, TINY, Architecture, SpaceConfig
 from space.costs import all_macs, block_costs, fixed_cost
 from space.errors import ConfigError

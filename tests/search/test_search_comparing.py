@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from search.comparing import Comparison, compare, problem_of
-from search.constraints import Constraint, parse_constraint
-from search.methods.contract import Method, Problem, Proxy, Trace
-from search.methods.table import METHODS, Known
-from search.regrets import Run, compared, regret, steps
-from search.synthetic import synthetic_accuracies
+from search.methods.comparison import Comparison, compare, problem_of
+from search.methods.method import Method, Problem, Proxy, Trace
+from search.methods.registry import METHODS, Known
+from search.methods.regret import Run, compared, regret, steps
 from search.table import Cost, Table
+from search.table.constraints import Constraint, parse_constraint
+from search.table.synthetic import synthetic_accuracies
 from space import MINI
 from space.accuracies import Accuracies
 from space.costs import all_params
@@ -127,7 +127,9 @@ def test_the_best_is_the_best_of_the_networks_allowed_and_every_answer_meets_the
 
 
 def test_an_answer_is_judged_by_its_own_cost_and_not_by_the_mask(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.comparing.allowed", lambda *_, **__: np.ones(len(MINI), dtype=np.bool_))
+    monkeypatch.setattr(
+        "search.methods.comparison.allowed", lambda *_, **__: np.ones(len(MINI), dtype=np.bool_)
+    )
     found = compare(table(), [LIMIT], ["exhaustive"], [0], len(MINI))
     assert [run.meets for run in found.methods[0].runs] == [False]
 

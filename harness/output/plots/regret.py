@@ -20,8 +20,8 @@ from space.errors import ConfigError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from search.comparing import Comparison
-    from search.regrets import Compared
+    from search.methods.comparison import Comparison
+    from search.methods.regret import Compared
 
 LIBRARIES = ("matplotlib", "plotly")
 # One colour a method in every figure, of Okabe & Ito's eight that colour-blind readers tell apart. A proxy is a dash.
@@ -169,7 +169,7 @@ def _name_curves(axes: Any, comparison: Comparison) -> None:
 
 def style(method: str) -> tuple[str, tuple[float, ...]]:
     """Return a method's colour and dash, equal in all figures; no dash is a solid line."""
-    from search.methods.table import parse_method
+    from search.methods.registry import parse_method
 
     name, proxy = parse_method(method)
     return COLOURS.get(name, OTHER_COLOUR), DASHES[proxy]

@@ -23,8 +23,8 @@ from harness.output.plots.regret import (
 )
 
 if TYPE_CHECKING:
-    from search.comparing import Comparison
-    from search.regrets import Compared
+    from search.methods.comparison import Comparison
+    from search.methods.regret import Compared
 
 # None that sends the data elsewhere, as one of plotly's own set does.
 BUTTONS = [["toImage"], ["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]]
@@ -141,7 +141,7 @@ def _at(values: Any, rows: Sequence[int]) -> list[float]:
 
 def _common_steps(methods: Sequence[Compared]) -> list[int]:
     """Return after which look-ups any curve changes, and the last one: all that the curves hold."""
-    from search.regrets import steps
+    from search.methods.regret import steps
 
     counts = {count for one in methods for count, _ in steps(one.mean, one.low, one.high)}
     return sorted(counts | {len(methods[0].mean)})

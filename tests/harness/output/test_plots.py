@@ -29,11 +29,11 @@ from harness.output.plots.regret import (
     ticks_to,
 )
 from harness.output.plots.regret_page import regret_html
-from search.comparing import Comparison, compare
-from search.constraints import parse_constraint
-from search.methods.table import METHODS, PROXIES
-from search.synthetic import synthetic_accuracies
+from search.methods.comparison import Comparison, compare
+from search.methods.registry import METHODS, PROXIES
 from search.table import Cost, Table
+from search.table.constraints import parse_constraint
+from search.table.synthetic import synthetic_accuracies
 from space import MINI
 from space.costs import all_params
 from space.errors import ConfigError

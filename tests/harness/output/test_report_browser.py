@@ -19,9 +19,9 @@ import pytest
 from made_report import HOSTILE, made_report, made_table
 
 from harness.output.report.page import build_page
-from search.answers import answer, nearest, ties
-from search.constraints import Constraint, parse_constraint
 from search.table import Cost, Table
+from search.table.answers import answer, nearest, ties
+from search.table.constraints import Constraint, parse_constraint
 from space import BLOX, MINI, Architecture
 from space.costs import all_params
 

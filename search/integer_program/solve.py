@@ -3,8 +3,8 @@
 Where scores and costs are sums over the stages no network has to be listed: 8 stages of 45 blocks are 1.7e13 networks, and
 the best takes a fraction of a second. The solver, HiGHS, finds the best; what comes next, as LANA collects its candidates
 (Molchanov et al. 2021, arXiv:2107.10624), and the proof that nothing better was passed over, come from a list of all choices
-near the best (`search.programme_window`). Where too many are equally near to be listed, the solver cuts off those found
-and goes on (`search.programme_solver`). HiGHS computes with tolerances; whether a choice meets the limits is decided here,
+near the best (`search.integer_program.window`). Where too many are equally near to be listed, the solver cuts off those found
+and goes on (`search.integer_program.solver`). HiGHS computes with tolerances; whether a choice meets the limits is decided here,
 by correctly rounded sums.
 """
 
@@ -17,9 +17,9 @@ from itertools import islice
 
 import numpy as np
 
+from search.integer_program.solver import WIDTH, Blocks, Scaled, by_cuts
+from search.integer_program.window import Relaxation
 from search.latency.features import stage_effects
-from search.programme_solver import WIDTH, Blocks, Scaled, by_cuts
-from search.programme_window import Relaxation
 from space import SpaceConfig
 from space.errors import HarnessError
 from space.indexing import FloatArray, block_indices

@@ -9,9 +9,9 @@ from typing import Protocol
 
 import numpy as np
 
-from search.constraints import Constraint
-from search.programme import Limit
-from search.table import Cost
+from search.integer_program.solve import Limit
+from search.table.constraints import Constraint
+from search.table.table import Cost
 from space import SpaceConfig
 from space.errors import ConfigError
 from space.indexing import FloatArray, blocks_of
@@ -89,7 +89,7 @@ class Total:
     constant: float
 
     def of(self, digits: Sequence[int]) -> float:
-        """Return the correctly rounded sum for one block a stage, as `search.programme.Limit` does."""
+        """Return the correctly rounded sum for one block a stage, as `search.integer_program.solve.Limit` does."""
         picked = (float(row[digit]) for row, digit in zip(self.blocks, digits, strict=True))
         return math.fsum([self.constant, *picked])
 

@@ -22,11 +22,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from search.constraints import Constraint, allowed, bound
-from search.methods.contract import Problem, Proxy, Trace
-from search.methods.table import parse_method, run
-from search.regrets import Compared, Run, compared, regret
+from search.methods.method import Problem, Proxy, Trace
+from search.methods.registry import parse_method, run
+from search.methods.regret import Compared, Run, compared, regret
 from search.table import Table
+from search.table.constraints import Constraint, allowed, bound
 from space.errors import ConfigError, HarnessError
 from space.indexing import FloatArray, IndexArray
 
@@ -92,7 +92,7 @@ def compare(
 ) -> Comparison:
     """Search with every method and every seed, look-ups being read from the table.
 
-    `methods` are texts as `search.methods.table.parse_method` reads them; `proxy_of` makes the proxies that they name.
+    `methods` are texts as `search.methods.registry.parse_method` reads them; `proxy_of` makes the proxies that they name.
     Raises: ConfigError for an unknown method, or when no network meets the constraints, or one limits what the table lacks;
     HarnessError naming method and seed when a method fails. A method that fails is no gap in the comparison.
     """

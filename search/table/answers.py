@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.constraints import Constraint, allowed, bound
-from search.table import Table
+from search.table.constraints import Constraint, allowed, bound
+from search.table.table import Table
 from space.accuracies import Accuracies
 from space.indexing import BoolArray, FloatArray, IndexArray
 

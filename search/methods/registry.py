@@ -10,7 +10,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from search.methods.contract import LookUp, Method, Problem, Trace, search
+from search.methods.evolution import Evolution
+from search.methods.integer_program import ProgrammeSearch
+from search.methods.linear import SecondOrder
+from search.methods.method import LookUp, Method, Problem, Trace, search
+from search.methods.predictor_loop import PredictorLoop, gcn, gcn_binary
+from search.methods.random_search import Exhaustive, RandomSearch, Ranked
 from space.errors import ConfigError, did_you_mean
 
 # arXiv:2101.08134; they are computed elsewhere and handed over as the problem's warm-up.
@@ -27,73 +32,25 @@ class Known:
     warms_up: bool = True
 
 
-def _exhaustive(problem: Problem) -> Method:
-    from search.methods.exhaustive import Exhaustive
-
-    return Exhaustive(problem)
-
-
-def _random(problem: Problem) -> Method:
-    from search.methods.random_search import RandomSearch
-
-    return RandomSearch(problem)
-
-
-def _evolution(problem: Problem) -> Method:
-    from search.methods.evolution import Evolution
-
-    return Evolution(problem)
-
-
-def _ranked(problem: Problem) -> Method:
-    from search.methods.ranked import Ranked
-
-    return Ranked(problem)
-
-
-def _linear(problem: Problem) -> Method:
-    from search.methods.linear import SecondOrder
-    from search.methods.loop import PredictorLoop
-
-    return PredictorLoop(problem, SecondOrder(problem.config))
-
-
-def _gcn(problem: Problem) -> Method:
-    from search.methods.gcn import gcn
-
-    return gcn(problem)
-
-
-def _gcn_binary(problem: Problem) -> Method:
-    from search.methods.gcn import gcn_binary
-
-    return gcn_binary(problem)
-
-
-def _programme(problem: Problem) -> Method:
-    from search.methods.programme_search import ProgrammeSearch
-
-    return ProgrammeSearch(problem)
-
-
 METHODS: dict[str, Known] = {
-    "exhaustive": Known(make=_exhaustive, meaning="all allowed networks in canonical order", warms_up=False),
-    "random": Known(make=_random, meaning="random allowed networks", warms_up=False),
+    "exhaustive": Known(make=Exhaustive, meaning="all allowed networks in canonical order", warms_up=False),
+    "random": Known(make=RandomSearch, meaning="random allowed networks", warms_up=False),
     "evolution": Known(
-        make=_evolution, meaning="regularised evolution, pool 64, tournament 10, one block mutates"
+        make=Evolution, meaning="regularised evolution, pool 64, tournament 10, one block mutates"
     ),
     "linear": Known(
-        make=_linear, meaning="rounds of 20 by a second-order ridge on op counts and wiring of each stage"
+        make=lambda problem: PredictorLoop(problem, SecondOrder(problem.config)),
+        meaning="rounds of 20 by a second-order ridge on op counts and wiring of each stage",
     ),
-    "gcn": Known(make=_gcn, meaning="rounds of 20 by a graph convolutional network that predicts accuracies"),
+    "gcn": Known(make=gcn, meaning="rounds of 20 by a graph convolutional network that predicts accuracies"),
     "gcn-binary": Known(
-        make=_gcn_binary,
+        make=gcn_binary,
         meaning="rounds of 20 by a graph convolutional network that tells which of two is better",
     ),
     "programme": Known(
-        make=_programme, meaning="an integer programme over what blocks add by a fit to random networks"
+        make=ProgrammeSearch, meaning="an integer programme over what blocks add by a fit to random networks"
     ),
-    "ranked": Known(make=_ranked, meaning="the order of a zero-cost proxy; written as the proxy's name"),
+    "ranked": Known(make=Ranked, meaning="the order of a zero-cost proxy; written as the proxy's name"),
 }
 
 
@@ -144,7 +101,7 @@ def run(
     look_up: LookUp,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> Trace:
-    """Make a method by its text and let it search; see `search.methods.contract.search`.
+    """Make a method by its text and let it search; see `search.methods.method.search`.
 
     Making the method counts into the trace's `seconds`: a proxy may score its pool there.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.table import Table
+from search.table.table import Table
 from space.indexing import BoolArray, FloatArray, IndexArray
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from search.integer_program.solve import Limit, additive_part, in_order
 from search.latency.features import block_features, pair_features, rows_of, standardised
-from search.methods.contract import Problem
-from search.methods.loop import ROUND
+from search.methods.method import Problem
+from search.methods.predictor_loop import ROUND
 from search.methods.ridge import fit_ridge
-from search.programme import Limit, additive_part, in_order
 from space import SpaceConfig
 from space.indexing import FloatArray, IndexArray, block_indices, index_of
 

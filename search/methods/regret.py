@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.methods.contract import Trace
+from search.methods.method import Trace
 from search.statistics import mean_interval
 from space.indexing import FloatArray
 

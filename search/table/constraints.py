@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.table import Cost, Table
+from search.table.table import Cost, Table
 from space.errors import ConfigError, did_you_mean
 from space.indexing import BoolArray
 

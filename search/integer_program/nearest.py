@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from search.programme import Limit
-from search.programme_solver import Blocks, least_choice, ones_at
+from search.integer_program.solve import Limit
+from search.integer_program.solver import Blocks, least_choice, ones_at
 from space.indexing import FloatArray
 
 

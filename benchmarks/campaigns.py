@@ -11,7 +11,7 @@ from typing import cast
 from harness.devices.config import Device, Format, LocalDevice
 from harness.measurement.campaign import Outcome, run_campaign
 from harness.measurement.plan import Options
-from harness.measurement.workload import Use
+from harness.measurement.workload import RuntimePlan
 from harness.models.exported import ExportedModels
 from harness.models.names import select_models
 from harness.store import Store
@@ -33,7 +33,7 @@ class Silent:
     def advance(self, device: str, text: str) -> None:
         """Show nothing."""
 
-    def refine(self, device: str, use: Use, left: int) -> None:
+    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
         """Show nothing."""
 
 

@@ -37,7 +37,7 @@ from harness.estimates.latency import Latency
 from harness.measurement.campaign import run_campaign
 from harness.measurement.plan import LEVELS, Options
 from harness.measurement.session_runner import Cancelled
-from harness.measurement.workload import Use
+from harness.measurement.workload import RuntimePlan
 from harness.models.exported import ExportedModels
 from harness.models.names import select_models
 from harness.records import Configuration, SessionRecord
@@ -167,7 +167,7 @@ class Watch:
         """Note that a session is done."""
         self.has_begun.set()
 
-    def refine(self, device: str, use: Use, left: int) -> None:
+    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
         """Show nothing."""
 
 

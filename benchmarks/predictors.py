@@ -24,8 +24,8 @@ from scipy.stats import kendalltau
 from search.accuracy.gcn import GcnConfig, GcnPredictor
 from search.latency.features import block_features, rows_of, standardised
 from search.methods.linear import SecondOrder
-from search.methods.predictor_loop import KNOBS, KNOBS_OF_PAIRS, Predictor
-from search.methods.ridge import fit_ridge
+from search.methods.predictor_loop import GCN_CONFIG, GCN_PAIRS_CONFIG, Predictor
+from search.methods.ridge import fit_ridge_cv
 from search.proxies import load_batch, proxy
 from search.proxies.measures import PROXIES
 from search.table.synthetic import Rule, synthetic_accuracies
@@ -45,7 +45,7 @@ class FirstOrder:
         self._table = standardised(block_features(BLOX))
 
     def fit(self, indices: IndexArray, scores: FloatArray) -> None:
-        self._fit = fit_ridge([rows_of(self._table, block_indices(BLOX, indices))], scores)
+        self._fit = fit_ridge_cv([rows_of(self._table, block_indices(BLOX, indices))], scores)
 
     def predict(self, indices: IndexArray) -> FloatArray:
         return self._fit.constant + rows_of(self._table, block_indices(BLOX, indices)) @ self._fit.slopes
@@ -60,8 +60,8 @@ def predictors(published: bool, device: str) -> dict[str, Callable[[int], Predic
     made: dict[str, Callable[[int], Predictor]] = {
         "linear, first order": lambda seed: FirstOrder(),
         "linear, second order": lambda seed: SecondOrder(BLOX),
-        "gcn, values": graph(replace(KNOBS, device=device)),
-        "gcn, pairs": graph(replace(KNOBS_OF_PAIRS, device=device)),
+        "gcn, values": graph(replace(GCN_CONFIG, device=device)),
+        "gcn, pairs": graph(replace(GCN_PAIRS_CONFIG, device=device)),
     }
     if published:
         made["gcn, values, 600 wide"] = graph(GcnConfig(device=device))

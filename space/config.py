@@ -21,7 +21,7 @@ _WIRING_WORDS = ("in", "out")  # they would make the text of a block ambiguous
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpaceConfig:
-    """Describe a macro search space: a stem, for each stage a searchable block and a reduction, a head.
+    """A macro search space: a stem, for each stage a searchable block and a reduction, a head.
 
     `ops` are the names from which every block chooses; `widths` are the channels of each stage, doubled from
     one stage to the next by the reduction; `image_size` is the input's height and width in pixels, halved by
@@ -84,7 +84,7 @@ class SpaceConfig:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """All different blocks of a stage in canonical order."""
+        """All blocks of a stage in canonical order."""
         return block_table(self.ops).blocks
 
     def _refuse(self, key: str, value: object, remedy: str) -> None:
@@ -114,7 +114,7 @@ SPACES: Mapping[str, SpaceConfig] = MappingProxyType(
 
 
 def find_space(name: str) -> SpaceConfig:
-    """Return the space of a name.
+    """Return the space of that name.
 
     Raises:
         ArchitectureError: there is none; the message suggests the nearest.
@@ -127,7 +127,7 @@ def find_space(name: str) -> SpaceConfig:
 
 
 def is_enumerable(config: SpaceConfig) -> bool:
-    """Tell whether arrays may have an element for each network of a space."""
+    """Return whether a space is small enough for arrays with an element for each network."""
     return len(config) <= MAX_ENUMERABLE
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Count the parameters of a part and its MACs for one image."""
+    """Parameters of a part and its MACs for one image."""
 
     params: int = 0
     macs: int = 0

@@ -1,7 +1,7 @@
-"""The hashes of whole spaces: a table shipped with the package for Blox, computed at first use for others.
+"""Graph hashes of whole spaces: a table shipped with the package for Blox, computed at first use for others.
 
 `blox_hashes.bin` holds the digests of the 91,125 networks of 3 stages and 3 ops in canonical order, 16 bytes
-each and nothing else; `python -m space.regenerate` writes it from nothing. The hash knows ops by their place,
+each and nothing else; `python -m space.regenerate` writes it. The hash knows ops by their place,
 not by name or width, so that every space of that many stages and ops shares the table.
 """
 
@@ -26,7 +26,7 @@ _MAX_COMPUTED = 200_000  # networks whose hashes are computed at once, at 5,000 
 
 
 def hash_at(config: SpaceConfig, index: int) -> str:
-    """Return the graph hash, 32 hex characters, of the network at this place of the canonical order."""
+    """Return the graph hash, 32 hex characters, of the network at a canonical index."""
     if has_table(config):
         start = index * _DIGEST_BYTES
         return digests(len(config.ops), config.stages)[start : start + _DIGEST_BYTES].hex()
@@ -36,8 +36,8 @@ def hash_at(config: SpaceConfig, index: int) -> str:
     return network_hash([raw[i] for i in blocks_of(config, index)], len(config.ops))
 
 
-def index_of(config: SpaceConfig, hex_digest: str) -> int:
-    """Return the place in the canonical order of the network with this graph hash.
+def index_of_hash(config: SpaceConfig, hex_digest: str) -> int:
+    """Return the canonical index of the network with this graph hash.
 
     Raises:
         ArchitectureError: the text is no hash, no network has it, or the space is too large to search.
@@ -61,7 +61,7 @@ def index_of(config: SpaceConfig, hex_digest: str) -> int:
 
 
 def has_table(config: SpaceConfig) -> bool:
-    """Tell whether the shipped table holds the hashes of this space."""
+    """Return whether the shipped table holds the hashes of this space."""
     return (len(config.ops), config.stages) == (TABLE_OPS, TABLE_STAGES)
 
 
@@ -80,7 +80,7 @@ def digests(op_count: int, stages: int) -> bytes:
     if len(content) != _TABLE_NETWORKS * _DIGEST_BYTES:
         raise ArchitectureError(
             f"{TABLE_PATH}: {len(content)} bytes instead of {_TABLE_NETWORKS * _DIGEST_BYTES}; "
-            "write it anew with python -m space.regenerate"
+            "write it again with python -m space.regenerate"
         )
     return content
 

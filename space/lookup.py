@@ -1,4 +1,4 @@
-"""The place of a network in the canonical order, from any of its names; one by one in microseconds, or whole columns."""
+"""Look-up of a network's canonical index by any of its names, in microseconds."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _INDEX = re.compile(r"[0-9]{1,20}")
 _SPACES = str.maketrans("", "", " \t\r\n")
 
 
-def place_of(name: Named, config: SpaceConfig = BLOX) -> int:
-    """Return the canonical index of the network that any of its names means.
+def canonical_index(name: Named, config: SpaceConfig = BLOX) -> int:
+    """Return the canonical index of a network, given by any of its names.
 
     Raises:
         ArchitectureError: it names no network of the space.
@@ -55,7 +55,7 @@ def place_of(name: Named, config: SpaceConfig = BLOX) -> int:
 
 def _place_of_text(text: str, config: SpaceConfig) -> int:
     if len(text) == 2 * 16 and _HASH.fullmatch(text):
-        return hash_table.index_of(config, text)
+        return hash_table.index_of_hash(config, text)
     by_text = block_table(config.ops).by_text
     names = text.split("/")
     if len(names) == config.stages:
@@ -68,7 +68,7 @@ def _place_of_text(text: str, config: SpaceConfig) -> int:
             raise _out_of_range(place, config)
         return place
     if _HASH.fullmatch(text):
-        return hash_table.index_of(config, text)
+        return hash_table.index_of_hash(config, text)
     if text.startswith("["):
         # A stage's text is one of few, so that no JSON need be read for what is written as most people write it.
         known = _stage_texts(config.ops)

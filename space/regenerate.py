@@ -1,4 +1,4 @@
-"""Write the shipped table of graph hashes anew, from nothing, in about 20 s.
+"""Regenerate the shipped table of graph hashes (about 20 s).
 
 python -m space.regenerate
 """

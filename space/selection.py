@@ -1,4 +1,4 @@
-"""Selections: what people write to say which networks they mean.
+"""Selections of networks, as text.
 
     all                  every network in canonical order
     sample:N[@seed]      N networks, uniformly and without replacement; sample:N is a prefix of sample:N+1
@@ -33,7 +33,7 @@ _INDEX = re.compile(r"-?[0-9]{1,19}")
 
 
 def select_models(spec: str | Iterable[str], config: SpaceConfig = BLOX) -> list[Architecture]:
-    """Return the networks that one selection, or several, name: in order of first mention, none twice.
+    """Return the networks of one or several selections in order of first mention, without duplicates.
 
     Raises:
         ArchitectureError: a selection is empty, malformed, or names something that is not in the space.
@@ -49,7 +49,7 @@ def select_models(spec: str | Iterable[str], config: SpaceConfig = BLOX) -> list
 
 
 def parse_model(text: str, config: SpaceConfig = BLOX) -> Architecture:
-    """Return the one network that a text names: architecture text, vector as JSON, index, or graph hash.
+    """Return the network that a text names: architecture text, vector as JSON, index, or graph hash.
 
     Raises:
         ArchitectureError: the text names no network of the space.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from search.table import Cost
-    from search.table.costs import Priced
+    from search.table.costs import NetworkCosts
     from space import SpaceConfig
 
 
@@ -37,11 +37,11 @@ class SpaceCosts:
     sources: Mapping[str, str]
 
     @property
-    def amounts(self) -> Mapping[str, Priced]:
+    def amounts(self) -> Mapping[str, NetworkCosts]:
         """The costs, to be asked for single networks."""
-        from search.table.costs import Listed
+        from search.table.costs import TabulatedCosts
 
-        return {name: Listed(cost=cost) for name, cost in self.costs.items()}
+        return {name: TabulatedCosts(cost=cost) for name, cost in self.costs.items()}
 
 
 def costs_of(

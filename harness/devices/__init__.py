@@ -1,1 +1,1 @@
-"""A device: how devices.toml describes it, how it is reached, and what its agent answers."""
+"""Devices: configuration, transports, the agent's client, conditions and diagnosis."""

@@ -1,4 +1,4 @@
-"""How a device makes a model from parts."""
+"""Assembly of a model on the device from parts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The harness's end of the agent protocol: deploy the agent, then ask it.
+"""Client of the agent protocol, and deployment of the agent.
 
-docs/interfaces.md holds the protocol. Errors that the agent reports become AgentError; a broken link LinkError.
+docs/interfaces.md holds the protocol. Errors that the agent reports become AgentError; a broken connection LinkError.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _BOOT_FIELDS = {"present", "path", "root", "error", "python", "executable"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """Where the agent stands on a device and the Python that will run it."""
+    """A deployed agent: its path on the device and the Python that will run it."""
 
     python: str
     python_version: tuple[int, ...]
@@ -78,7 +78,7 @@ class Deployment:
 
 
 def deploy(transport: Transport, device: Device) -> Deployment:
-    """Put the agent on the device unless this very version is there.
+    """Copy the agent to the device unless this version is there.
 
     Raises: DeviceError when Python is missing or too old, or the agent cannot be stored, with the remedy.
     """
@@ -113,7 +113,7 @@ def deploy(transport: Transport, device: Device) -> Deployment:
 
 
 class AgentClient:
-    """Speak with one agent. Every wait has a deadline; `sent_bytes` counts what parts cost on the wire."""
+    """Client of one agent. Every wait has a deadline; `sent_bytes` counts the bytes of parts on the wire."""
 
     def __init__(self, channel: Channel, who: str) -> None:
         self._channel = channel
@@ -137,7 +137,7 @@ class AgentClient:
         return client
 
     def hello(self) -> dict[str, Any]:
-        """Ask what the device is and what it can run."""
+        """Return the agent's description of the device and of the runtimes on it."""
         answer = self._ask("hello", timeout_s=HELLO_TIMEOUT_S, protocol=PROTOCOL, harness=__version__)
         if answer.get("protocol") != PROTOCOL:
             raise DeviceError(
@@ -148,7 +148,7 @@ class AgentClient:
         return answer
 
     def lock(self, owner: str, *, wait_s: float = 10.0) -> str:
-        """Take the device for this campaign until the agent ends; return the state of the machine's lock, `held` or why not.
+        """Lock the device for this campaign until the agent ends; return the state of the machine's lock, `held` or why not.
 
         Raises: AgentError `busy` that names the owner when another campaign holds it for longer than `wait_s`.
         """
@@ -166,7 +166,7 @@ class AgentClient:
         return dict(self._field(self._ask("probe"), "conditions", dict))
 
     def quiet(self, cores: Sequence[int], threads: int, request: str) -> dict[str, Any]:
-        """Ask which `threads` of some cores are the quietest now; empty `cores`: of the fastest like ones."""
+        """Return the `threads` quietest of some cores; empty `cores`: of the fastest like ones."""
         return self._ask("quiet", cores=list(cores) or None, threads=threads, request=request)
 
     def permissions(self, owner: str, cores: Sequence[int], threads: int) -> dict[str, Any]:
@@ -185,7 +185,7 @@ class AgentClient:
         return self._ask("evict", max_bytes=max_bytes)
 
     def forget_parts(self) -> None:
-        """Ask the device anew which parts it holds: it said that one is missing or damaged."""
+        """Forget which parts the device holds, after it reported a missing or damaged one."""
         self._there.clear()
 
     def send_models(self, models: Sequence[Assembly]) -> int:

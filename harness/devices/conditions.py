@@ -1,7 +1,6 @@
-"""Probed conditions of a device: clock tier, hardware name, and signs of throttling before a session and in each of its slices.
+"""Conditions of a device: clock tier, hardware name, and signs of throttling before a session and in each slice.
 
-All functions read conditions as docs/interfaces.md has them, where an absent probe is an absent key: nothing is concluded from
-what is absent.
+Conditions have the form of docs/interfaces.md: an absent probe is an absent key, from which nothing is concluded.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ SAMPLE_REACH_NS = 1_500_000_000  # samples are taken each second; one may be lat
 
 
 def clock_tier(conditions: Mapping[str, Any], cores: Sequence[int]) -> str:
-    """Return how far the clocks of the measured cores are fixed: A locked, B performance governor, C free or unknown."""
+    """Return the clock tier of the measured cores: A locked, B performance governor, C free or unknown."""
     frequencies = conditions.get("freq_khz", {})
     governors = conditions.get("governors", {})
     keys = [str(core) for core in cores]
@@ -43,15 +42,15 @@ def clock_tier(conditions: Mapping[str, Any], cores: Sequence[int]) -> str:
 
 
 def hardware_name(hello: Mapping[str, Any], conditions: Mapping[str, Any]) -> str:
-    """Return machine and CPU model as the device tells them, e.g. `x86_64 Intel(R) Xeon(R) Processor @ 2.50GHz`."""
+    """Return machine and CPU model as reported by the device, e.g. `x86_64 Intel(R) Xeon(R) Processor @ 2.50GHz`."""
     machine = str(hello.get("platform", {}).get("machine", "unknown machine"))
     return f"{machine} {conditions.get('cpu_model', 'unknown CPU')}"
 
 
 def throttle_signs(conditions: Mapping[str, Any], cores: Sequence[int] = ()) -> list[str]:
-    """Say how a device holds itself back, by its conditions or by a sample of them; empty when it shows no sign.
+    """Return signs of throttling in the conditions of a device or a sample of them; empty without any.
 
-    `cores`: those whose present clock is to be checked, too, where it is locked.
+    `cores`: where their clocks are locked, the present ones are checked, too.
     """
     signs = []
     status = _integer(conditions.get("thermal_status"))
@@ -72,7 +71,7 @@ def throttle_signs(conditions: Mapping[str, Any], cores: Sequence[int] = ()) -> 
 def closed_gates(
     conditions: Mapping[str, Any], start_conditions: Mapping[str, Any], cores: Sequence[int] = ()
 ) -> list[str]:
-    """Say what is against a session now: signs of throttling, and what is over 3 C hotter than at the campaign's start.
+    """Return reasons against a session now: signs of throttling, and parts over 3 C hotter than at the campaign's start.
 
     Only temperatures that both conditions have are compared.
     """
@@ -86,7 +85,7 @@ def closed_gates(
 
 
 def marked_slices(session: SessionRecord) -> tuple[bool, ...]:
-    """Tell of each slice whether the device held itself back during it, by the samples taken beside.
+    """Return for each slice whether the device throttled, from samples taken during it.
 
     A slice is judged by the samples taken within it and by the nearest before and after, each at most 1.5 s away. In clock tier
     A a measured core below 95 % of its locked clock counts as throttled. Without samples, or without times, nothing is marked.
@@ -115,7 +114,7 @@ def marked_slices(session: SessionRecord) -> tuple[bool, ...]:
 
 
 def _is_marked(samples: Sequence[tuple[int, bool]], start_ns: int, end_ns: int) -> bool:
-    """Tell whether a sample that speaks for the time from start to end shows a sign; samples by time."""
+    """Return whether a sample within or next to the time from start to end shows throttling; samples sorted by time."""
     before = [sample for sample in samples if start_ns - SAMPLE_REACH_NS <= sample[0] < start_ns][-1:]
     within = [sample for sample in samples if start_ns <= sample[0] <= end_ns]
     after = [sample for sample in samples if end_ns < sample[0] <= end_ns + SAMPLE_REACH_NS][:1]
@@ -138,7 +137,7 @@ def _slow_cores(now_khz: Mapping[int, float | None], locked_khz: Mapping[int, fl
 
 
 def _locked_khz(conditions: Mapping[str, Any], cores: Sequence[int]) -> dict[int, float]:
-    """Return the clocks of those cores that are locked: the least is the most."""
+    """Return the clocks of the locked cores, whose minimum is their maximum."""
     table = _table(conditions.get("freq_khz"))
     locked = {}
     for core in cores:

@@ -1,4 +1,4 @@
-"""The devices that a person can measure on: `devices.toml` read and checked.
+"""Devices that can be measured on: `devices.toml`, read and checked.
 
 With no file at all the device `local` (this machine) exists. The checks name file, line, key, value and remedy.
 """
@@ -121,7 +121,7 @@ _CLASSES: dict[str, type[LocalDevice] | type[SshDevice]] = {"local": LocalDevice
 
 
 def default_python(device: Device) -> str:
-    """Return the Python to start on the device: what devices.toml names, else this one (local) or python3."""
+    """Return the device's Python: the one in devices.toml, else this one (local) or python3."""
     return device.python or (sys.executable if isinstance(device, LocalDevice) else "python3")
 
 
@@ -142,7 +142,7 @@ def parse_runtime(text: str) -> tuple[str, str]:
 
 
 def short_provider(provider: str) -> str:
-    """Return a provider's name as people type it: `cuda` for `CUDAExecutionProvider`."""
+    """Return a provider's short name: `cuda` for `CUDAExecutionProvider`."""
     return provider.lower().removesuffix("executionprovider")
 
 

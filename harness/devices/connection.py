@@ -1,4 +1,4 @@
-"""A link to a device's agent: opened once, opened again when it broke."""
+"""A connection to a device's agent, reopened when it breaks."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _END = "import os, signal, sys; os.kill(int(sys.argv[1]), signal.SIGTERM)"
 RECONNECT_WAITS_S = (1.0, 5.0, 15.0, 60.0)  # a board that reboots is back within these
 
 
-class Link:
-    """Transport, deployed agent and its client, held for one campaign; the device stays locked while it is open.
+class Connection:
+    """Connection of one campaign: transport, deployed agent and its client; the device is locked while it is open.
 
     `machine_lock` is `held`, or says why the machine's lock, which keeps other accounts and folders away, is not.
     """
@@ -31,7 +31,7 @@ class Link:
 
     @property
     def client(self) -> AgentClient:
-        """Return the agent's client. Raises: LinkError when the link is not open."""
+        """Return the agent's client. Raises: LinkError when the connection is not open."""
         if self._client is None:
             raise LinkError(f"device {self._device.name!r}: not connected")
         return self._client
@@ -43,7 +43,7 @@ class Link:
 
     @property
     def sent_bytes(self) -> int:
-        """Return the bytes of model parts sent over this link so far."""
+        """Return the bytes of model parts sent over this connection so far."""
         return self._sent_bytes + (self._client.sent_bytes if self._client else 0)
 
     def open(self, *, lock: bool = True) -> None:
@@ -64,7 +64,7 @@ class Link:
                 raise DeviceError(str(error)) from error
 
     def reopen(self, say: Callable[[str], None], cancel: threading.Event) -> None:
-        """Connect anew after the link broke: at once, then after growing waits, until `cancel` is set.
+        """Reconnect after the connection broke: at once, then after growing waits, until `cancel` is set.
 
         Raises: DeviceError when the device stays away.
         """
@@ -86,7 +86,7 @@ class Link:
         )
 
     def _lock(self) -> None:
-        """Take the device's lock; end an agent of this very link that has not noticed that its connection broke."""
+        """Take the device's lock; end a former agent of this connection that has not noticed the break."""
         try:
             self.machine_lock = self.client.lock(self._owner, wait_s=0.0)
         except AgentError as error:

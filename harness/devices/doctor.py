@@ -1,4 +1,4 @@
-"""What `harness doctor` checks: a device from the outside in, each finding with its remedy."""
+"""Checks of `harness doctor`, from the connection to the cores, each with its remedy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.devices.conditions import clock_tier, throttle_signs
 from harness.devices.config import Device, SshDevice
-from harness.devices.connection import Link
+from harness.devices.connection import Connection
 from harness.devices.runtimes import allowed_cores, choose_runtimes
 from harness.devices.transports import open_transport
 from harness.errors import AgentError, DeviceError
@@ -25,7 +25,7 @@ OWNER = "harness doctor"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing looked at: `status` is ok, warn or FAIL; `remedy` says what to type."""
+    """Result of one check: `status` is ok, warn or FAIL; `remedy` names the command to type."""
 
     status: str
     name: str
@@ -39,7 +39,7 @@ class Check:
 
 def diagnose(device: Device) -> list[Check]:
     """Check a device step by step; the first step that fails ends the list."""
-    link = Link(device, open_transport(device), owner=OWNER)
+    link = Connection(device, open_transport(device), owner=OWNER)
     checks: list[Check] = []
     try:
         try:
@@ -144,7 +144,7 @@ def _conditions(device: Device, hello: Mapping[str, Any], conditions: Mapping[st
 
 
 def _gpu_text(gpu: Mapping[str, Any]) -> str:
-    """Say what a GPU is and how it stands, as far as it tells."""
+    """Describe a GPU and its state, as far as they are known."""
     told = {
         "temp_c": "{:.0f} C",
         "clock_mhz": "clock {:.0f} MHz now",
@@ -155,8 +155,8 @@ def _gpu_text(gpu: Mapping[str, Any]) -> str:
     return ", ".join([f"{gpu.get('index', '?')}: {gpu.get('name', 'no name told')}", *values])
 
 
-def _permissions(device: Device, link: Link, is_phone: bool) -> list[Check]:
-    """Check how the core can be asked for and what else limits it; a device in use is left in peace."""
+def _permissions(device: Device, link: Connection, is_phone: bool) -> list[Check]:
+    """Check which scheduling the cores can get and what else limits them; a device in use is not probed."""
     try:
         cores, threads = allowed_cores(device, link.hello, None, ())
         answer = link.client.permissions(OWNER, cores, threads)
@@ -176,7 +176,7 @@ def _permissions(device: Device, link: Link, is_phone: bool) -> list[Check]:
 
 
 def _grants(grants: list[Mapping[str, Any]], user: str, is_phone: bool) -> list[Check]:
-    """Say what each way of asking does; where none helps, what permits those that could."""
+    """Describe the effect of each scheduling request; where none helps, how to permit one."""
     helped = any(grant["verified"] for grant in grants)
     checks = []
     for grant in grants:
@@ -195,7 +195,7 @@ def _grants(grants: list[Mapping[str, Any]], user: str, is_phone: bool) -> list[
 
 
 def _permit(method: str, user: str, is_phone: bool) -> str:
-    """Return the lines that permit a way of asking, where there are any."""
+    """Return the commands that permit a scheduling request, if any."""
     if is_phone:
         return ""  # Android grants apps what it grants them
     item = {"realtime": "rtprio 10", "autogroup": "nice -20"}.get(method)
@@ -209,7 +209,7 @@ def _permit(method: str, user: str, is_phone: bool) -> str:
 
 
 def _busy_cores(waited: Mapping[str, Any], hello: Mapping[str, Any]) -> Check:
-    """Say how long a process waits for each of the fastest like cores now."""
+    """Report the share of time that a process waits for each of the fastest like cores."""
     cores = [str(core) for core in (hello.get("clusters") or [hello["cores"]])[0]]
     alike: dict[str, list[str]] = {}  # a machine of many cores has few shares
     for core in cores:

@@ -1,4 +1,4 @@
-"""Frames between harness and agent: `>4sII` (magic, header bytes, payload bytes), JSON header, payload.
+"""Framing of the agent protocol: `>4sII` (magic, header bytes, payload bytes), JSON header, payload.
 
 The other end is device_agents/; docs/interfaces.md holds the protocol. Whatever else arrives is an error that says what.
 """
@@ -26,7 +26,7 @@ _SURROGATE = re.compile(rb"\\u[dD]")
 
 
 class FrameStream:
-    """Read and write frames on a channel, with a deadline on every wait."""
+    """Frames on a channel, with a deadline on every wait."""
 
     def __init__(self, channel: Channel, who: str = "") -> None:
         self._channel = channel
@@ -46,7 +46,7 @@ class FrameStream:
         del self._buffer[: self._buffer.index(PREAMBLE) + len(PREAMBLE)]
 
     def write(self, header: dict[str, Any], payload: bytes = b"", *, timeout_s: float = 60.0) -> int:
-        """Write one frame and return its size in bytes; `timeout_s` bounds each 256 KiB, so that a slow link may be slow."""
+        """Write one frame and return its size in bytes; `timeout_s` bounds each 256 KiB, so that a connection may be slow."""
         text = json.dumps(header, separators=(",", ":")).encode()
         if len(text) > MAX_HEADER_BYTES or len(payload) > MAX_PAYLOAD_BYTES:
             raise ValueError(f"frame of {len(text)} + {len(payload)} bytes is over the protocol's limits")

@@ -1,4 +1,4 @@
-"""Which runtimes and cores of a device a campaign uses: the command line first, then devices.toml, then all there is."""
+"""Choice of runtimes and cores for a campaign: from the command line, then devices.toml, then all available."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _INSTALL = {"onnxruntime": "onnxruntime", "tflite": "ai-edge-litert"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeUse:
-    """A runtime of the device as a campaign uses it; `options` go to the agent as they are."""
+    """A runtime chosen for a campaign; `options` are passed to the agent unchanged."""
 
     name: str
     version: str
@@ -54,7 +54,7 @@ def choose_runtimes(
 def allowed_cores(
     device: Device, hello: Mapping[str, Any], threads: int | None, cores: Sequence[int]
 ) -> tuple[tuple[int, ...], int]:
-    """Return the cores that a session may take, those named or the fastest like ones, and how many it takes, one a thread.
+    """Return the cores that a session may take, those named or the fastest like ones, and the number of threads.
 
     Which of them it takes is decided before each session, by how busy they are.
     Raises: ConfigError when the device has no such cores or too few of one kind.

@@ -1,4 +1,4 @@
-"""Measurements of grade D: kept out of every answer that is computed from latencies, unless asked for, and never in silence."""
+"""Measurements of grade D, which are excluded from every answer unless asked for, and reported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NO_FINDING = "imprecise"  # graded by the scatter or the interval alone
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubtful:
-    """What has grade D: how many networks and segments, and the names of the first `NAMED`.
+    """Networks and segments of grade D: their numbers, and the names of the first `NAMED`.
 
     `why`: how many of them each kind of finding speaks against. `taken`: they were taken in all the same, for the user asked.
     """

@@ -44,12 +44,12 @@ LARGEST_DEVIATION = 50.0  # of a logarithm: stands for an interval without bound
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A ratio to the reference from so many sessions, in so many processes, and their clean slices; no unit.
+    """Estimated ratio to the reference, with its numbers of sessions, processes and clean slices; no unit.
 
     `interval`: of 95 %, or what was asked for, low and high; None below 6 slices, which carry none. `between_cv`: the relative
     standard deviation of the processes' medians; None for one process. `is_pooled`: the scatter of other networks is in the
     interval. `named`: the processes by name, where all have one, and
-    `apart` the interval without what all networks of a process share: what counts between networks of the same processes.
+    `apart` the interval without the part common to all networks of a process, for comparing networks of the same processes.
     """
 
     ratio: float
@@ -65,7 +65,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scatter:
-    """How processes that measure one network scatter on a configuration, pooled over networks with two and more.
+    """Scatter between processes that measure one network, pooled over networks with two or more.
 
     `sd`: the relative standard deviation between processes, less what their slices' noise accounts for; `shared_sd` the part of
     it that all networks of a process have in common. `df`: of the pool, in effect: processes less networks, and less where many
@@ -80,7 +80,7 @@ class Scatter:
 
     @property
     def apart(self) -> Scatter:
-        """Return the scatter without what all networks of a process share."""
+        """Return the scatter without the part common to all networks of a process."""
         sd = max(self.sd**2 - self.shared_sd**2, 0.0) ** 0.5
         return Scatter(sd=sd, df=self.df, deviations=self.deviations)
 
@@ -93,7 +93,7 @@ class Scatter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WallTime:
-    """What a user feels, in ms: median and percentiles of plain wall times (p90 None below 64 samples, p99 below 662)."""
+    """Wall times in ms: median and percentiles (p90 None below 64 samples, p99 below 662)."""
 
     median_ms: float
     p90_ms: float | None
@@ -263,7 +263,7 @@ def _by_process(sessions: Sequence[SessionRecord]) -> dict[str, FloatArray]:
 
 
 def _shared_variance(networks: Sequence[Mapping[str, float]], total: float, df: int) -> tuple[float, float]:
-    """Return how much of the variance between processes all networks of a process share, and the total's degrees of freedom.
+    """Return the share of the variance between processes common to all networks of a process, and the degrees of freedom.
 
     networks: of each, the logarithm of its median by process.
     """

@@ -1,6 +1,6 @@
-"""Doubts about a measured network, each with its remedy, and the grade that they and the interval leave.
+"""Findings about a measured network, each with its remedy, and the grade by findings and interval.
 
-The grade follows from the interval that is printed beside it; each finding caps it. Notes inform and leave it alone; doubts leave
+The grade follows from the interval that is printed with it; each finding caps it. Notes inform and leave it alone; doubts leave
 no A; what may be wrong beyond any interval makes a D. The file is long because it is flat: a function a kind.
 """
 
@@ -77,7 +77,7 @@ class Finding:
 def check_network(
     sessions: Sequence[SessionRecord], summary: Estimate, reference: ReferenceLatency | None
 ) -> list[Finding]:
-    """Return what is to be said against one network's estimate from these sessions; at most one finding of each cause.
+    """Return the findings about one network's estimate from these sessions; at most one for each cause.
 
     Only the sessions that make the estimate are judged. Without the reference latency its drift is not.
     """

@@ -60,7 +60,7 @@ LATENCY_COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """One network on one configuration.
+    """Latency of one network on one configuration.
 
     `latency_ms` with its interval, of 95 % if nothing else was asked for (None below 6 slices), and its grade, A to D, with
     what speaks against it; the interval holds the uncertainty of the reference latency, too, which that of the `estimate`, a

@@ -1,4 +1,4 @@
-"""The reference network's own latency, which turns ratios into milliseconds: pooled from every session, with its uncertainty.
+"""Latency of the reference network, which converts ratios to milliseconds: pooled over sessions, with its uncertainty.
 
 Every session times the reference, so no campaign has to calibrate. Most of the time some other program slows the machine, by up
 to 10 % for half a minute and more; what comes back is the quiet level. So the level of a session is a low quantile of its
@@ -56,8 +56,8 @@ Places = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Level:
-    """The reference's quiet level in one session, in ns a run, when the session began and in which worker process.
+class ReferenceLevel:
+    """Quiet level of the reference in one session, in ns a run, with the session's start and worker process.
 
     `others_busy`: the share of its time that the busiest other core was busy, None where that is not known.
     """
@@ -99,12 +99,12 @@ def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> 
     return max(doubt, NEVER_QUIET_DOUBT) if reference.never_quiet else doubt
 
 
-def were_never_quiet(levels: Sequence[Level]) -> bool:
-    """Tell whether other cores are known to have been busy in every session."""
+def were_never_quiet(levels: Sequence[ReferenceLevel]) -> bool:
+    """Return whether other cores are known to have been busy in every session."""
     return all(level.others_busy is not None and level.others_busy > OTHERS_SHARE for level in levels)
 
 
-def pool_reference(levels: Sequence[Level]) -> tuple[float, float]:
+def pool_reference(levels: Sequence[ReferenceLevel]) -> tuple[float, float]:
     """Return the reference's latency in ns and its relative standard deviation, from the levels of sessions.
 
     The uncertainty is what resampled blocks of time show (Kuensch 1989), no less than so few blocks leave, and what differs from

@@ -1,4 +1,4 @@
-"""A campaign: one device, some networks, one way of measuring; resumable, and a failure is a record.
+"""A measurement campaign on one device; resumable, and failures are records.
 
 What is stored already counts, so a campaign that was killed goes on where it stood: run the same command again. Rounds of
 sessions take the runtimes in turn, so that each soon has numbers to show; within a round the order is random across networks,
@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from harness.devices.config import Device
-from harness.devices.connection import Link
+from harness.devices.connection import Connection
 from harness.devices.runtimes import allowed_cores, choose_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
@@ -28,9 +28,9 @@ from harness.errors import DeviceError, LinkError, StoreError
 from harness.estimates.estimate import reference_latency_ns
 from harness.measurement.core_gate import CoreGate, CoreRequest
 from harness.measurement.gate import Gate
-from harness.measurement.plan import CALIBRATION, QUICK, Options, Plan
-from harness.measurement.session_runner import Measuring, Result, Unit, now_utc
-from harness.measurement.workload import ModelSource, Use, use_of
+from harness.measurement.plan import CALIBRATION, QUICK, Options, SessionPlan
+from harness.measurement.session_runner import Result, SessionRunner, Unit, now_utc
+from harness.measurement.workload import ModelSource, RuntimePlan, plan_runtime
 from harness.records import Failure, SessionRecord
 from harness.store import Store
 from space.errors import ConfigError, HarnessError
@@ -42,27 +42,27 @@ SENTINEL_SHARE = 0.3  # the reference so far off its latency: the device is aske
 
 
 class Observer(Protocol):
-    """Who watches a campaign; called from the campaign's thread."""
+    """Observer of a campaign's progress; called from the campaign's thread."""
 
     def state(self, device: str, text: str) -> None:
-        """Say what the campaign is doing now."""
+        """Show the current activity."""
 
     def tell(self, device: str, text: str) -> None:
-        """Say what a person is to know, and keep it in sight."""
+        """Show a message that stays visible."""
 
     def begin(self, device: str, units: int) -> None:
-        """Say how many sessions are to be measured, beside those that were said before."""
+        """Add sessions to the number to be measured."""
 
     def advance(self, device: str, text: str) -> None:
-        """Say that one session ended, well or not, and how."""
+        """Count one session as ended; `text` describes a failure."""
 
-    def refine(self, device: str, use: Use, left: int) -> None:
-        """Say that every network of a use has a session more, and how many sessions of it are still to come."""
+    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
+        """Report that every network of a runtime plan has one more session, and how many of its sessions are left."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What a campaign did. Times in s, `sent_bytes` of model parts over the link, `redone` sessions that were throttled."""
+    """Outcome of a campaign. Times in s, `sent_bytes` of model parts over the connection, `redone` sessions after throttling."""
 
     device: str
     campaign_id: str = ""
@@ -70,7 +70,7 @@ class Outcome:
     redone: int = 0
     reused: int = 0
     failures: list[Failure] = field(default_factory=list)
-    uses: list[Use] = field(default_factory=list)
+    uses: list[RuntimePlan] = field(default_factory=list)
     sent_bytes: int = 0
     loop_s: float = 0.0
     elapsed_s: float = 0.0
@@ -95,14 +95,14 @@ def run_campaign(
     cancel: threading.Event,
     connect: Callable[[Device], Transport] = open_transport,
 ) -> Outcome:
-    """Measure on a device what the store lacks and return what was done.
+    """Measure on a device the sessions that the store lacks.
 
     Raises: ConfigError before anything is stored when the request does not fit the device; DeviceError when the device cannot
     be reached at first. Later trouble is in the outcome: failures, and `error` when the rest was given up.
     """
     started = time.monotonic()
     outcome = Outcome(device=device.name)
-    link = Link(device, connect(device), owner=_owner())
+    link = Connection(device, connect(device), owner=_owner())
     try:
         observer.state(device.name, "connecting")
         link.open()
@@ -115,10 +115,10 @@ def run_campaign(
         allowed = allowed_cores(device, link.hello, options.threads, options.cores)
         conditions = link.client.probe()
 
-        def uses() -> Iterator[Use]:
+        def uses() -> Iterator[RuntimePlan]:
             for runtime in runtimes:
                 observer.state(device.name, f"preparing {runtime.format} models")
-                yield use_of(device, link.hello, conditions, source, runtime, allowed)
+                yield plan_runtime(device, link.hello, conditions, source, runtime, allowed)
 
         _Run(link, store, observer, outcome, options, rng, cancel, conditions).measure(uses())
     finally:
@@ -133,7 +133,7 @@ class _Run:
 
     def __init__(
         self,
-        link: Link,
+        link: Connection,
         store: Store,
         observer: Observer,
         outcome: Outcome,
@@ -145,12 +145,12 @@ class _Run:
         self._link, self._store, self._observer = link, store, observer
         self._outcome, self._options, self._rng = outcome, options, rng
         self._cancel, self._conditions = cancel, conditions
-        self._measuring: Measuring | None = None
+        self._measuring: SessionRunner | None = None
         self._failed_in_a_row: Counter[str] = Counter()  # by configuration
         self._references_ns: dict[str, float] = {}  # by configuration, as the campaign first knew them
 
-    def measure(self, uses: Iterable[Use]) -> None:
-        """Measure what each use lacks: a first round of each as soon as its models are there, then the others in turns."""
+    def measure(self, uses: Iterable[RuntimePlan]) -> None:
+        """Measure the missing sessions: a first round of each runtime once its models are exported, then the others in turns."""
         outcome = self._outcome
         pending: list[list[Round]] = []
         try:
@@ -178,16 +178,16 @@ class _Run:
         except StoreError as error:
             outcome.error = outcome.error or error
 
-    def _plan(self, use: Use) -> list[Round]:
-        """Return the rounds that a use lacks, and note what is there already."""
+    def _plan(self, use: RuntimePlan) -> list[Round]:
+        """Return the missing rounds of a runtime plan, and count the sessions already stored."""
         rounds = plan_rounds(use, self._options, self._store, self._rng)
         lacking = sum(len({id(unit) for batch in one.batches for unit in batch}) for one in rounds)
         self._outcome.reused += len(use.models) * self._options.sessions_each - lacking
         self._observer.begin(self._outcome.device, sum(one.sessions for one in rounds))
         return rounds
 
-    def _start(self, use: Use) -> Measuring:
-        """Begin the campaign in the store, and ask how to get the core, the first time that something is to be measured."""
+    def _start(self, use: RuntimePlan) -> SessionRunner:
+        """Return the session runner; the first time, begin the campaign in the store and ask how to get the cores."""
         if self._measuring is None:
             outcome = self._outcome
             outcome.campaign_id = str(uuid.uuid4())
@@ -197,7 +197,7 @@ class _Run:
             )
             self._say("asking for the core")
             cores, threads = use.configuration.cores, use.configuration.threads
-            self._measuring = Measuring(
+            self._measuring = SessionRunner(
                 link=self._link,
                 campaign_id=outcome.campaign_id,
                 silence_s=self._options.silence_s,
@@ -211,7 +211,7 @@ class _Run:
         return self._measuring
 
     def _ask_for(self, cores: tuple[int, ...], threads: int) -> CoreRequest:
-        """Ask how cores may be asked for; a link that breaks meanwhile is opened again. Raises: DeviceError."""
+        """Ask which scheduling the cores can get; a broken connection is reopened. Raises: DeviceError."""
         try:
             return CoreRequest.of(self._link.client.permissions(_owner(), cores, threads))
         except LinkError:
@@ -219,7 +219,7 @@ class _Run:
             return CoreRequest.of(self._link.client.permissions(_owner(), cores, threads))
 
     def _measure_next(self, rounds: list[Round]) -> None:
-        """Take the next round, if there is one, measure it, and tell how many sessions of its use are still to come."""
+        """Measure the next round, if there is one, and report the sessions left in its runtime plan."""
         if not rounds:
             return
         one = rounds.pop(0)
@@ -233,8 +233,8 @@ class _Run:
             return
         self._observer.refine(self._outcome.device, one.use, sum(later.sessions for later in rounds))
 
-    def _recalibrate(self, use: Use) -> None:
-        """Measure the reference against itself: from now on, only what is measured later tells its latency."""
+    def _recalibrate(self, use: RuntimePlan) -> None:
+        """Measure the reference against itself; only sessions from now on determine its latency."""
         measuring = self._start(use)
         self._store.start_recalibration(use.configuration, now_utc())
         for number in range(CALIBRATION.sessions):
@@ -242,7 +242,7 @@ class _Run:
             measuring.measure([Unit(use, use.reference, "calibration")], CALIBRATION.plan, self._keep)
 
     def _keep(self, unit: Unit, result: Result) -> None:
-        """Store what was measured or failed. Raises: GivenUp when everything fails."""
+        """Store a session or a failure. Raises: GivenUp when everything fails."""
         key = unit.use.configuration.digest
         if isinstance(result, Failure):
             self._store.add_failure(result)
@@ -260,7 +260,7 @@ class _Run:
         self._failed_in_a_row[key] = 0
 
     def _take(self, unit: Unit, result: Result) -> None:
-        """Store a result, then count it and tell of it: what is not stored was not measured."""
+        """Store a result, then count and report it."""
         name = self._outcome.device
         self._keep(unit, result)
         if isinstance(result, Failure):
@@ -272,8 +272,8 @@ class _Run:
         self._observer.state(name, f"{unit.use.configuration.runtime} {unit.model.architecture}")
         self._watch_reference(unit.use, result)
 
-    def _watch_reference(self, use: Use, session: SessionRecord) -> None:
-        """Look anew at the device when the reference runs far off its latency."""
+    def _watch_reference(self, use: RuntimePlan, session: SessionRecord) -> None:
+        """Probe the device again when the reference runs far off its latency."""
         if use.configuration.digest not in self._references_ns:
             reference = self._store.reference_latency(use.configuration)
             self._references_ns[use.configuration.digest] = reference.latency_ns if reference else 0.0
@@ -290,25 +290,25 @@ class _Run:
 
 
 class GivenUp(DeviceError):
-    """Report a runtime of a device in which everything fails; what else the campaign measures goes on."""
+    """A runtime of a device in which everything fails; the campaign continues with the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """A session more of each network of a use that lacks one: batches, each for one worker."""
+    """One more session of each network of a runtime plan that lacks one: batches, each for one worker."""
 
-    use: Use
-    plan: Plan
+    use: RuntimePlan
+    plan: SessionPlan
     batches: tuple[tuple[Unit, ...], ...]
 
     @property
     def sessions(self) -> int:
-        """Return how many sessions are to be measured."""
+        """Return the number of sessions to be measured."""
         return sum(map(len, self.batches))
 
 
-def plan_rounds(use: Use, options: Options, store: Store, rng: random.Random) -> list[Round]:
-    """Return what the store lacks of a use: rounds of sessions, each in random order across networks.
+def plan_rounds(use: RuntimePlan, options: Options, store: Store, rng: random.Random) -> list[Round]:
+    """Return the rounds of sessions that the store lacks, each in random order across networks.
 
     The first of several rounds is a quick one, so that every network soon has a number to show.
     """
@@ -322,9 +322,9 @@ def plan_rounds(use: Use, options: Options, store: Store, rng: random.Random) ->
 
 
 def batches(units: Sequence[Unit], at_once: int) -> tuple[tuple[Unit, ...], ...]:
-    """Deal units to workers: one each, or, where workers take many, to at least three with some networks in common.
+    """Distribute units over workers: one each, or, where workers take many, over at least three with some networks in common.
 
-    Those in common tell what differs from worker to worker.
+    The common ones measure the differences between workers.
     """
     if at_once == 1:
         return tuple((unit,) for unit in units)
@@ -334,8 +334,8 @@ def batches(units: Sequence[Unit], at_once: int) -> tuple[tuple[Unit, ...], ...]
     return tuple((*bridges, *rest[number::count]) for number in range(count))
 
 
-def _lacking(use: Use, options: Options, store: Store) -> list[list[Unit]]:
-    """Return the units that a use lacks, by the number of the session."""
+def _lacking(use: RuntimePlan, options: Options, store: Store) -> list[list[Unit]]:
+    """Return the missing units of a runtime plan, by session number."""
     counts: dict[tuple[str, str], int] = {}
     for purpose in set() if options.fresh else {model.purpose for model in use.models}:
         stored = store.session_counts(use.configuration, purpose)

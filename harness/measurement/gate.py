@@ -1,4 +1,4 @@
-"""Before a session: is the device fit, and if not, wait until it is or the patience ends."""
+"""Readiness check before a session: wait until the device is neither throttled nor hot, or patience ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PATIENCE_S = 300.0
 
 
 class Gate:
-    """The gate that every session of a campaign passes: the device neither throttled nor hotter than when it began.
+    """Readiness check of a campaign's sessions: the device is neither throttled nor hotter than at the start.
 
     A wait that ran out in vain is not repeated, for some boards settle warmer and some supplies never suffice: the
     temperatures that it ended with count as the campaign's start from then on, and a device that was throttled all the while is
@@ -31,10 +31,10 @@ class Gate:
         say: Callable[[str], None],
         cancel: threading.Event,
     ) -> dict[str, Any]:
-        """Wait until nothing is against a session.
+        """Wait until the device is ready for a session.
 
         `conditions` are a moment old; while they close the gate, `probe` is asked every 5 s for at most 300 s.
-        Returns `waited_s` and, in `closed`, what was still against the session: it then goes on, flagged hot. Once `cancel` is
+        Returns `waited_s` and, in `closed`, the reasons left against the session, which then runs, flagged hot. Once `cancel` is
         set it returns at once and asks no more.
         """
         waited_s = 0.0

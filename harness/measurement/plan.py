@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """How a session is timed; sources of the constants in docs/design.md. `half_width` is relative to the ratio."""
+class SessionPlan:
+    """Timing plan of a session; sources of the constants in docs/design.md. `half_width` is relative to the ratio."""
 
     reference_runs: int = 2
     network_runs: int = 6
@@ -30,7 +30,7 @@ class Level:
 
     name: str
     sessions: int
-    plan: Plan
+    plan: SessionPlan
     at_once: int = 1
     has_quick_start: bool = False
 
@@ -41,7 +41,7 @@ class Level:
 QUICK = Level(
     name="quick",
     sessions=1,
-    plan=Plan(
+    plan=SessionPlan(
         warmup_min_runs=10,
         warmup_min_s=0.03,
         warmup_max_s=1.0,
@@ -55,21 +55,21 @@ QUICK = Level(
 SCREEN = Level(
     name="screen",
     sessions=3,
-    plan=Plan(warmup_max_s=2.0, half_width=0.015, max_s=3.0),
+    plan=SessionPlan(warmup_max_s=2.0, half_width=0.015, max_s=3.0),
     has_quick_start=True,
 )
-FINAL = Level(name="final", sessions=5, plan=Plan(max_s=150.0))
+FINAL = Level(name="final", sessions=5, plan=SessionPlan(max_s=150.0))
 LEVELS = {level.name: level for level in (QUICK, SCREEN, FINAL)}
 
 # The reference against itself, where its latency is wanted and no network's sessions tell it.
-CALIBRATION = Level(name="calibration", sessions=3, plan=Plan(min_slices=40, max_s=8.0))
+CALIBRATION = Level(name="calibration", sessions=3, plan=SessionPlan(min_slices=40, max_s=8.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the user asked for; empty or None leaves the choice to devices.toml, then to the device.
+    """Options of a campaign; empty or None leaves the choice to devices.toml, then to the device.
 
-    `sessions` None: as many as the level has. `fresh` measures anew what is stored, `recalibrate` the reference latency.
+    `sessions` None: those of the level. `fresh` ignores stored sessions, `recalibrate` measures the reference latency again.
     `one_runtime` refuses a request that more than one runtime fits.
     """
 
@@ -86,5 +86,5 @@ class Options:
 
     @property
     def sessions_each(self) -> int:
-        """Return how many sessions a network is to have."""
+        """Return the number of sessions for each network."""
         return self.level.sessions if self.sessions is None else self.sessions

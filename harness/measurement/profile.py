@@ -1,4 +1,4 @@
-"""Where a network's time goes on a device: its nodes' times by the runtime's own profiler, in groups that add up.
+"""Profiles of a network on a device: times of its nodes by the runtime's own profiler, in groups that add up.
 
 A share is of the whole run with the profiler. A group's time is the sum of its nodes' medians; what the run's median has
 beside all nodes (the runtime between them, and the profiler) is a group of its own, so that the shares add up to one.
@@ -15,7 +15,7 @@ from typing import Any
 
 from harness.devices.assembly import Assembly
 from harness.devices.config import Device
-from harness.devices.connection import Link
+from harness.devices.connection import Connection
 from harness.devices.runtimes import allowed_cores, choose_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
@@ -61,18 +61,18 @@ class Profile:
 
     @property
     def outside_ns(self) -> int:
-        """Return what a run's median has beside its nodes' medians."""
+        """Return the median of a run minus the medians of its nodes."""
         return self.wall_median_ns - sum(node.median_ns for node in self.nodes)
 
     @property
     def profiler_share(self) -> float:
-        """Return what the profiler costs, as a share of a run without it."""
+        """Return the overhead of the profiler, as a share of a run without it."""
         return self.wall_median_ns / self.plain_median_ns - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Some nodes' time together: ns of a run, and as a share of the whole run with the profiler."""
+    """Total time of some nodes: ns of a run, and as a share of the whole run with the profiler."""
 
     name: str
     nodes: int
@@ -109,12 +109,12 @@ def take_profile(
     say: Callable[[str], None],
     connect: Callable[[Device], Transport] = open_transport,
 ) -> Profile:
-    """Profile a model on a device, which is locked meanwhile.
+    """Profile a model on a device, which is locked during the profile.
 
     Raises: ConfigError when the request does not fit the device; DeviceError when it cannot be reached or the profile fails.
     """
     owner = f"harness profile, process {os.getpid()} on {socket.gethostname()} ({secrets.token_hex(4)})"
-    link = Link(device, connect(device), owner=owner)
+    link = Connection(device, connect(device), owner=owner)
     try:
         say("connecting")
         link.open()

@@ -1,4 +1,4 @@
-"""From a worker's events to session records; the agent is foreign, so each field is checked, and times against each other."""
+"""Build session records from a worker's events; the agent is foreign, so each field is checked, and times against each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks in one worker on a device, through closed gates, throttling, contention, lost links and damaged parts."""
+"""Run sessions on a device, retrying on failed readiness checks, throttling, contention, lost connections and damaged parts."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from harness.devices.conditions import marked_slices
-from harness.devices.connection import Link
+from harness.devices.connection import Connection
 from harness.errors import AgentError, BadResult, LinkError
 from harness.estimates.clean import is_contended
 from harness.measurement.core_gate import CoreGate, CoreRequest, QuietCores
 from harness.measurement.gate import Gate
-from harness.measurement.plan import Plan
+from harness.measurement.plan import SessionPlan
 from harness.measurement.session_builder import Refused, SessionBuilder
-from harness.measurement.workload import Model, Use, changes
+from harness.measurement.workload import Model, RuntimePlan, changes
 from harness.records import Failure, SessionRecord
 from space.errors import HarnessError
 
@@ -44,7 +44,7 @@ class Cancelled(HarnessError):
 class Unit:
     """One session to be measured: a model in one use of the device, and what it is for."""
 
-    use: Use
+    use: RuntimePlan
     model: Model
     purpose: str
 
@@ -54,14 +54,14 @@ Take = Callable[[Unit, Result], None]
 
 
 @dataclass(slots=True, kw_only=True)
-class Measuring:
-    """The measuring end of one campaign.
+class SessionRunner:
+    """Runner of one campaign's sessions.
 
     `gate` and `core_gate` are what each worker passes; `keep` stores a session that was throttled or contended and is measured
     again; `say` tells people.
     """
 
-    link: Link
+    link: Connection
     campaign_id: str
     silence_s: float
     gate: Gate
@@ -75,7 +75,7 @@ class Measuring:
     _conditions: Mapping[str, Any] | None = None  # the latest known, None when they are too old to trust
     _is_distrusted: bool = False  # said so while a worker ran, whose end does not undo it
 
-    def measure(self, units: Sequence[Unit], plan: Plan, take: Take) -> None:
+    def measure(self, units: Sequence[Unit], plan: SessionPlan, take: Take) -> None:
         """Measure units of one use in one worker, and hand each result on as it comes.
 
         A unit that was throttled or contended is measured again with its like, twice at most, then kept as it is: its raw
@@ -128,7 +128,7 @@ class Measuring:
             time_utc=now_utc(),
         )
 
-    def _attempt(self, units: Sequence[Unit], plan: Plan, attempt: int, take: Take) -> None:
+    def _attempt(self, units: Sequence[Unit], plan: SessionPlan, attempt: int, take: Take) -> None:
         """Measure units once, through reconnections, damaged parts and workers that die: each costs the unit at fault alone."""
         left = list(units)
         losses = resends = 0
@@ -180,7 +180,7 @@ class Measuring:
             return lambda: self.link.client.evict(0)
         return None
 
-    def _run_worker(self, units: Sequence[Unit], plan: Plan, attempt: int, take: Take) -> None:
+    def _run_worker(self, units: Sequence[Unit], plan: SessionPlan, attempt: int, take: Take) -> None:
         """Measure units of one use in a fresh worker, in their order; units that it did not come to are left."""
         use, client = units[0].use, self.link.client
         networks, reference = [unit.model.assemble() for unit in units], use.reference.assemble()
@@ -253,13 +253,13 @@ class Measuring:
         )
         return self.failure(unit, "conditions-changed", message)
 
-    def _probe_cores(self, use: Use) -> QuietCores:
+    def _probe_cores(self, use: RuntimePlan) -> QuietCores:
         """Ask the device which of the cores that this use may take are the quietest now."""
         configuration = use.configuration
         answer = self.link.client.quiet(configuration.cores, configuration.threads, self.request.method)
         return QuietCores.of(answer, configuration.threads)
 
-    def _pass_gates(self, use: Use) -> dict[str, Any]:
+    def _pass_gates(self, use: RuntimePlan) -> dict[str, Any]:
         """Wait until the device is fit for this use; return what the wait was like."""
         has_gpu = any(name in use.configuration.provider.lower() for name in GPU_PROVIDERS)
 

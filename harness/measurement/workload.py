@@ -1,4 +1,4 @@
-"""Workload of a campaign: the models to measure, in each runtime with its configuration."""
+"""Workload of a campaign: runtimes, each with its configuration and models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.records import Configuration, SessionRecord
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A network in one format: its text, the graph hash that joins it with accuracies, and how to assemble it.
+    """A network in one format: text, graph hash (the key of accuracies), and assembly.
 
     A segment of a network (`purpose`) has its key where a network has its graph hash.
     `weights` names the weights and the exporter that made the parts: equal names mean equal models.
@@ -33,7 +33,7 @@ class Model:
 
 
 class ModelSource(Protocol):
-    """Where a campaign's models come from, made for a format only when a device runs it."""
+    """Source of a campaign's models; they are exported to a format only when a device runs it."""
 
     def models(self, model_format: Format) -> Sequence[Model]:
         """Return the networks to measure, in the given format."""
@@ -43,8 +43,8 @@ class ModelSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Use:
-    """A runtime in use on the device, with the models that it runs."""
+class RuntimePlan:
+    """A runtime on the device with its configuration and the models to run."""
 
     configuration: Configuration
     runtime: RuntimeUse
@@ -52,15 +52,15 @@ class Use:
     reference: Model
 
 
-def use_of(
+def plan_runtime(
     device: Device,
     hello: Mapping[str, Any],
     conditions: Mapping[str, Any],
     source: ModelSource,
     runtime: RuntimeUse,
     allowed: tuple[tuple[int, ...], int],
-) -> Use:
-    """Return what will run in a runtime: models, and the configuration that each measurement belongs to.
+) -> RuntimePlan:
+    """Plan a runtime: its models, and the configuration of their measurements.
 
     allowed: the cores that sessions may take, and how many they take. The models are exported here unless they are cached.
     """
@@ -82,11 +82,11 @@ def use_of(
         clock_tier=clock_tier(conditions, cores),
     )
     models = tuple(source.models(runtime.format))
-    return Use(configuration=configuration, runtime=runtime, models=models, reference=reference)
+    return RuntimePlan(configuration=configuration, runtime=runtime, models=models, reference=reference)
 
 
 def changes(session: SessionRecord, measured: Mapping[str, Any]) -> str:
-    """Say what a session ran with instead of its configuration: a reboot or an upgrade may change it."""
+    """Describe differences between a session and its configuration, as after a reboot or an upgrade; empty without any."""
     configuration, runtime = session.configuration, measured.get("runtime")
     found = runtime if isinstance(runtime, Mapping) else {}
     pairs: list[tuple[str, object, object]] = [
@@ -102,6 +102,6 @@ def changes(session: SessionRecord, measured: Mapping[str, Any]) -> str:
 
 
 def _cores(measured: Mapping[str, Any]) -> list[int]:
-    """Return the cores that a worker says it ran on."""
+    """Return the cores that a worker reports."""
     cores = measured.get("cores")
     return [core for core in cores if type(core) is int] if isinstance(cores, list) else []

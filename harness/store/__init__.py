@@ -30,7 +30,7 @@ from harness.store.tables import (
 )
 
 if TYPE_CHECKING:
-    from harness.estimates.reference import Level
+    from harness.estimates.reference import ReferenceLevel
 
 VERSION = "0004"  # of the schema: the newest of migrations/versions
 BUSY_TIMEOUT_S = 30.0
@@ -191,7 +191,7 @@ class Store:
         with self._begin() as connection:
             return sessions_digest(connection, configuration.digest, purposes)
 
-    def reference_levels(self, configuration: Configuration) -> list[Level]:
+    def reference_levels(self, configuration: Configuration) -> list[ReferenceLevel]:
         """Return the reference's level in each session of a configuration since it was last recalibrated, oldest first.
 
         While nothing has been measured since, those of before count.
@@ -215,10 +215,10 @@ class Store:
         with self._begin() as connection:
             rows = connection.execute(query).all()
             starts = [row[0] for row in connection.execute(marks)]
-        from harness.estimates.reference import Level  # late: it loads numpy
+        from harness.estimates.reference import ReferenceLevel  # late: it loads numpy
 
         levels = [
-            Level(latency_ns=row[0], started_utc=row[1], process=row[2] or "", others_busy=row[3])
+            ReferenceLevel(latency_ns=row[0], started_utc=row[1], process=row[2] or "", others_busy=row[3])
             for row in rows
         ]
         for start in starts:

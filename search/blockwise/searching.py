@@ -198,7 +198,7 @@ def none_within(
         return f"no network is within {limits}{manner}: of none is all of it known; measure more networks"
     takes = " and ".join(
         f"{s.constraint.subject} {amount_text(s.value, s.constraint.unit, digits=4)}, {s.excess:.1%} beyond {s.constraint}"
-        for s in closest.shortfalls
+        for s in closest.violations
     )
     name = Architecture.from_index(closest.index, config)
     return f"no network is within {limits}{manner}; the nearest is {name}: it takes {takes}"

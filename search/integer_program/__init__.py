@@ -1,1 +1,1 @@
-"""Choose one block for each stage by an integer program: the best sum of scores under limits on sums of costs."""
+"""Integer programs (ILP) that choose one block for each stage: the best sum of scores under limits on sums of costs."""

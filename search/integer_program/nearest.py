@@ -1,4 +1,4 @@
-"""The choice of one block a stage that misses limits on sums by least: what a programme without a solution has instead.
+"""The choice of one block a stage with the least violation of limits on sums, for programs without a solution.
 
 A limit is missed by a share of itself; the largest of these shares is made as small as can be, by one more variable t and, for
 each limit, a row (sum - upper) / upper <= t, or (lower - sum) / lower <= t.
@@ -28,7 +28,7 @@ def nearest_choice(
     Bounds of `limits`, at least one, are above 0. Limits `kept` are met, and `excluded` choices are not returned.
 
     Raises:
-        HarnessError: the programme was not solved, or not in time.
+        HarnessError: the program was not solved, or not in time.
     """
     shape = limits[0].costs.shape
     rows: list[FloatArray] = []

@@ -1,4 +1,4 @@
-"""Choose one block for each stage by an integer programme: the best sum of scores under limits on sums of costs.
+"""Choose one block for each stage by an integer program: the best sum of scores under limits on sums of costs.
 
 Where scores and costs are sums over the stages no network has to be listed: 8 stages of 45 blocks are 1.7e13 networks, and
 the best takes a fraction of a second. The solver, HiGHS, finds the best; what comes next, as LANA collects its candidates
@@ -30,7 +30,7 @@ STEPS = (0.25, 0.05, 0.01, 0.002)  # by how much of itself the window is widened
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Limit:
-    """Hold a sum of costs, `constant` and one for each stage, between `lower` and `upper`, both included.
+    """Limit on a sum of costs, `constant` and one for each stage,: from `lower` to `upper`, both included.
 
     `costs`, (stages, B), may be of any unit and size; whole numbers are summed exactly up to 2**53.
     """
@@ -54,7 +54,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
-    """One choice: the block of each stage, first stage first, the sum of their scores, and the sum under each limit."""
+    """A choice: the block of each stage, first stage first, the sum of their scores, and the sum under each limit."""
 
     blocks: Blocks
     score: float
@@ -88,7 +88,7 @@ def in_order(
     excluded: Sequence[Sequence[int]] = (),
     time_limit_s: float = 60.0,
 ) -> Iterator[Solution]:
-    """Yield what `solve` returns one by one, sought as they are asked for; the time limit holds for all the solver's time."""
+    """Yield the choices of `solve` one by one, computed on demand; the time limit covers the solver's total time."""
     if scores.ndim != 2 or any(limit.costs.shape != scores.shape for limit in limits):
         shapes = ", ".join(str(limit.costs.shape) for limit in limits)
         raise ValueError(f"scores of {scores.shape} and costs of {shapes}: give one (stages, B) to all")
@@ -135,7 +135,7 @@ def additive_part(config: SpaceConfig, values: FloatArray) -> tuple[FloatArray, 
 
 
 def _scaled(scores: FloatArray, limits: Sequence[Limit]) -> Scaled | None:
-    """Return the programme in the solver's terms without limits that hold anyway; None when a limit cannot be met."""
+    """Return the program in the solver's terms without limits that hold anyway; None when a limit cannot be met."""
     rows, highest = [], []
     for limit in limits:
         for sign, bound in ((1, limit.upper), (-1, -limit.lower)):

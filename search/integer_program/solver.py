@@ -20,7 +20,7 @@ WHOLE = 1e-3  # how far from 0 and 1 the solver's values may be; HiGHS promises 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scaled:
-    """Minimise the sum of `objective` (stages, B) under `rows` (m, stages, B), whose sums are at most `highest` (m,)."""
+    """Minimize the sum of `objective` (stages, B) under `rows` (m, stages, B), whose sums are at most `highest` (m,)."""
 
     objective: FloatArray
     rows: FloatArray
@@ -37,13 +37,13 @@ def by_cuts(
     excluded: Sequence[Blocks],
     time_limit_s: float,
 ) -> Iterator[Blocks]:
-    """Yield choices, best first, each by a programme of its own in which those before are cut off, until there are no more.
+    """Yield choices, best first, each by a program of its own in which those before are cut off, until there are no more.
 
     `broken` returns a cut (stages, B), of which fewer than all stages may be taken, for a choice that only met the limits by
     the solver's tolerance, and None for one that meets them. After tens of cuts HiGHS may write lines of its own to stdout.
 
     Raises:
-        HarnessError: a programme was not solved, or not in time.
+        HarnessError: a program was not solved, or not in time.
     """
     shape = scaled.objective.shape
     cuts = [ones_at(shape, blocks) for blocks in excluded]
@@ -121,5 +121,5 @@ def _solved(scaled: Scaled, cuts: Sequence[FloatArray], left_s: float) -> Blocks
     rows = np.reshape([*scaled.rows, *cuts], (-1, scaled.objective.size))
     highest = np.append(scaled.highest, np.full(len(cuts), shape[0] - 1.0))
     return least_choice(
-        scaled.objective.ravel(), rows, highest, shape, "the integer programme's best choice", left_s
+        scaled.objective.ravel(), rows, highest, shape, "the integer program's best choice", left_s
     )

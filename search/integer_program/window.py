@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from space.indexing import FloatArray
 
-MOST = 2_000_000  # choices listed at once: some 100 MB
+MAX_LISTED = 2_000_000  # choices listed at once: some 100 MB
 
 
 class Relaxation:
-    """A programme's linear relaxation: minimise `objective` (stages, B) under `rows` (m, stages, B) @ x <= `highest` (m,)."""
+    """A program's linear relaxation: minimize `objective` (stages, B) under `rows` (m, stages, B) @ x <= `highest` (m,)."""
 
     def __init__(self, objective: FloatArray, rows: FloatArray, highest: FloatArray) -> None:
         self._rows, self._highest = rows, highest
@@ -30,7 +30,7 @@ class Relaxation:
         self._losses = reduced - least[:, None]
 
     def within(self, gap: float) -> NDArray[np.int16] | None:
-        """Return all choices that lose up to `gap` and meet the limits, (n, stages); None when they are more than `MOST`."""
+        """Return all choices that lose up to `gap` and meet the limits, (n, stages); None for more than `MAX_LISTED`."""
         stages = len(self._losses)
         slip = 1e-9 * (
             1.0 + abs(self._highest)
@@ -44,7 +44,7 @@ class Relaxation:
             order = np.argsort(self._losses[stage], kind="stable")
             sorted_losses = self._losses[stage][order]
             counts = np.searchsorted(sorted_losses, gap - lost, side="right")
-            if counts.sum() > MOST:
+            if counts.sum() > MAX_LISTED:
                 return None
             parents = np.repeat(np.arange(len(lost)), counts)
             ranks = np.arange(len(parents)) - np.repeat(counts.cumsum() - counts, counts)

@@ -1,13 +1,13 @@
-"""Compare search methods: each with the same seeds, the same constraints and the same budget of look-ups.
+"""Compare search methods: each with the same seeds, the same constraints and the same budget of evaluations.
 
-What is compared is how good a network a method has found after so many looked-up accuracies. A run's regret is the accuracy of
+The measure is the regret after each evaluation. A run's regret is the accuracy of
 the best allowed network of the whole table (the exhaustive answer), less that of the best one found so far, in points. It is
 regret in the table's own accuracies: where they are noisy, the best of the table is partly lucky, and a regret below the noise
 says nothing.
 
-What is not compared: what a look-up costs (training one network takes longer than another), what measuring latencies cost, or
-hyper-parameters, for each method has those of its module. A method's own time is told beside the regret, and not weighed
-against it. A zero-cost proxy looks no accuracy up, so its scoring counts as time of the method that uses it: in full for
+Not compared: the cost of an evaluation (training one network takes longer than another), the cost of measuring latencies, and
+hyperparameters, for each method has those of its module. A method's own time is reported with the regret and not weighed
+against it. A zero-cost proxy evaluates no accuracy, so its scoring counts as time of the method that uses it: in full for
 each method, also where a network's score is known from another one.
 
 Seeds are paired: a seed gives every method the same problem and the same generator, so methods that draw as many first networks
@@ -24,7 +24,7 @@ import numpy as np
 
 from search.methods.method import Problem, Proxy, Trace
 from search.methods.registry import parse_method, run
-from search.methods.regret import Compared, Run, compared, regret
+from search.methods.regret import MethodRegret, Run, regret, summarize_runs
 from search.table import Table
 from search.table.constraints import Constraint, allowed, bound
 from space.errors import ConfigError, HarnessError
@@ -33,14 +33,14 @@ from space.indexing import FloatArray, IndexArray
 POOL = 100  # random networks that a proxy chooses from
 RANDOM = "random"
 
-# Told of method, seed, and the look-ups made in all; a run that is done counts in full.
+# Takes method, seed, and the total number of evaluations; a run that is done counts in full.
 Progress = Callable[[str, int, int], None]
 ProxyOf = Callable[[str, int], Proxy]  # of a proxy's name and the seed of the untrained weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Comparison:
-    """All methods' runs, and what they searched.
+class MethodComparison:
+    """Runs of all methods, and the table that they searched.
 
     `label` says what the accuracies are, with the word synthetic where they are made up; `limits` are the constraints in words,
     likewise. `allowed` of `networks` meet them and have an accuracy. `best` is the first of the most accurate of these.
@@ -54,13 +54,13 @@ class Comparison:
     best_accuracy: float
     budget: int
     seeds: tuple[int, ...]
-    methods: tuple[Compared, ...]
+    methods: tuple[MethodRegret, ...]
 
     @property
-    def random_look_ups(self) -> dict[str, int]:
-        """How many first look-ups a method has in common with random search in every run: until then it is random search.
+    def random_evaluations(self) -> dict[str, int]:
+        """Number of first evaluations that a method shares with random search in every run: until then it is random search.
 
-        Of the methods that have some, where random search is among them.
+        Only of methods that share any, and where random search is among them.
         """
         random = next((one.runs for one in self.methods if one.method == RANDOM), ())
         shared = {
@@ -72,13 +72,13 @@ class Comparison:
 
 
 def _in_common(run: Run, other: Run) -> int:
-    """Return how many first look-ups two runs have in common."""
+    """Return the number of first evaluations that two runs have in common."""
     count = min(len(run.trace.indices), len(other.trace.indices))
     same = run.trace.indices[:count] == other.trace.indices[:count]
     return count if same.all() else int(np.argmin(same))
 
 
-def compare(
+def run_comparison(
     table: Table,
     constraints: Sequence[Constraint],
     methods: Sequence[str],
@@ -89,8 +89,8 @@ def compare(
     pool: int = POOL,
     proxy_of: ProxyOf | None = None,
     on_progress: Progress = lambda method, seed, done: None,
-) -> Comparison:
-    """Search with every method and every seed, look-ups being read from the table.
+) -> MethodComparison:
+    """Search with every method and every seed; accuracies are read from the table.
 
     `methods` are texts as `search.methods.registry.parse_method` reads them; `proxy_of` makes the proxies that they name.
     Raises: ConfigError for an unknown method, or when no network meets the constraints, or one limits what the table lacks;
@@ -103,7 +103,7 @@ def compare(
         raise ConfigError(
             f"{', '.join(text for text in named if named[text])}: there is nothing to score with"
         )
-    problem = problem_of(table, constraints, budget=budget, seed=seeds[0], confident=confident, pool=pool)
+    problem = make_problem(table, constraints, budget=budget, seed=seeds[0], confident=confident, pool=pool)
     open_ = np.flatnonzero(problem.allowed)
     scores = table.accuracy.values
     best = int(open_[np.argmax(scores[open_])])
@@ -122,7 +122,7 @@ def compare(
             )
             done += budget
             on_progress(text, seed, done)
-    return Comparison(
+    return MethodComparison(
         label=table.accuracy.label,
         limits=tuple(_in_words(table, constraint, confident) for constraint in constraints),
         networks=len(table.config),
@@ -131,11 +131,11 @@ def compare(
         best_accuracy=float(scores[best]),
         budget=budget,
         seeds=tuple(seeds),
-        methods=tuple(compared(text, found) for text, found in runs.items()),
+        methods=tuple(summarize_runs(text, found) for text, found in runs.items()),
     )
 
 
-def problem_of(
+def make_problem(
     table: Table,
     constraints: Sequence[Constraint],
     *,
@@ -145,7 +145,7 @@ def problem_of(
     pool: int = POOL,
     warm_up: Proxy | None = None,
 ) -> Problem:
-    """Return what a method is given to search the table within the constraints.
+    """Return the problem of searching the table within the constraints.
 
     Raises: ConfigError when no network meets them, or one limits what the table lacks.
     """
@@ -186,13 +186,13 @@ class _Scorer:
         return np.array([self.known[index][0] for index in indices.tolist()])
 
     def settle(self) -> float:
-        """Return the seconds of scores that were known already since the last call."""
+        """Return the seconds owed for scores that were known already, since the last call."""
         owed, self.owed = self.owed, 0.0
         return owed
 
 
 def _searched(text: str, problem: Problem, scores: FloatArray, on_progress: Callable[[int], None]) -> Trace:
-    """Let a method search; an exception of its own becomes an error that names it and the seed."""
+    """Run a method; an exception of its own becomes an error that names it and the seed."""
     try:
         return run(text, problem, lambda indices: scores[indices], on_progress)
     except HarnessError as error:

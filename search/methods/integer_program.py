@@ -1,8 +1,8 @@
-"""Plan by an integer programme: fit what each block of each stage adds to accuracy, and choose the best sum within the limits.
+"""Search by an integer program over the accuracy that a fit attributes to each block of each stage.
 
 LANA's way (Molchanov et al. 2021, arXiv:2107.10624) with a fit in place of distilled blocks: half of the budget goes to random
-networks (or those that a warm-up's proxy prefers), a ridge takes them apart into a score for each block, and the programme
-chooses the networks of the best sums, which are looked up in rounds, each with a better fit.
+networks (or those that a warm-up's proxy prefers), a ridge takes them apart into a score for each block, and the program
+chooses the networks with the best sums, which are evaluated in rounds, each with a better fit.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from search.integer_program.solve import Limit, additive_part, in_order
 from search.latency.features import block_features, pair_features, rows_of, standardised
 from search.methods.method import Problem
 from search.methods.predictor_loop import ROUND
-from search.methods.ridge import fit_ridge
+from search.methods.ridge import fit_ridge_cv
 from space import SpaceConfig
 from space.indexing import FloatArray, IndexArray, block_indices, index_of
 
-TRIES = 250 * ROUND  # choices of the programme that are looked through for a round's networks
+TRIES = 250 * ROUND  # choices of the program that are looked through for a round's networks
 LOOSER = 3.0  # deviations: networks that cost less than their blocks do are often the best within a limit
 JITTER = 1e-6  # of the widest stage's scores: chance orders what the fit holds equal
 _PAIR_SCALE = 0.3  # products are shrunk more, as in `search.methods.linear`
 
 
-class ProgrammeSearch:
-    """Ask for random networks, then for the best choices of the programme that are allowed.
+class IntegerProgramSearch:
+    """Search with random networks first, then with the best allowed choices of an integer program.
 
-    A limited cost enters the programme by its additive part. What that leaves out is allowed for: the programme's limit
+    A limited cost enters the program by its additive part. What that leaves out is allowed for: the program's limit
     is `LOOSER` deviations looser, and choices that are not allowed are passed over. Where it finds too few
     allowed networks, random ones fill the round.
     """
@@ -53,11 +53,11 @@ class ProgrammeSearch:
         return wanted
 
     def tell(self, indices: IndexArray, scores: FloatArray) -> None:
-        """Keep what was looked up; the next round is planned with it."""
+        """Keep the accuracies for the next fit."""
         self._known.append((indices, scores))
 
     def _planned(self) -> IndexArray:
-        """Return up to a round of networks from the programme's best, best first."""
+        """Return up to a round of networks from the program's best, best first."""
         config, found = self._problem.config, []
         if (self._problem.allowed & ~self._asked).any():
             for tried, choice in enumerate(in_order(self._scores(), self._limits), start=1):
@@ -69,12 +69,12 @@ class ProgrammeSearch:
         return np.array(found, dtype=np.int64)
 
     def _scores(self) -> FloatArray:
-        """Return what each block adds to accuracy in each stage, (stages, B)."""
+        """Return the accuracy that each block adds in each stage, (stages, B)."""
         config = self._problem.config
         indices = np.concatenate([indices for indices, _ in self._known])
         told = np.concatenate([scores for _, scores in self._known])
         digits = block_indices(config, indices)
-        fit = fit_ridge([rows_of(table, digits) for table in self._tables], told)
+        fit = fit_ridge_cv([rows_of(table, digits) for table in self._tables], told)
         slopes = fit.slopes.reshape(config.stages, -1)  # (stages, columns)
         scores = slopes @ self._tables[fit.chosen].T
         spread = float(np.ptp(scores, axis=1).max())

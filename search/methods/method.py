@@ -1,4 +1,4 @@
-"""What a search method is given, what it must answer, and the loop that holds it to its budget and its constraints."""
+"""The contract of search methods: the problem, the ask-and-tell protocol, and the loop that enforces budget and constraints."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, IndexArray
 
 Proxy = Callable[[IndexArray], FloatArray]  # networks (n,) -> scores (n,): higher promises more
-LookUp = Callable[[IndexArray], FloatArray]  # networks (n,) -> accuracies (n,), in percent
+Evaluate = Callable[[IndexArray], FloatArray]  # networks (n,) -> accuracies (n,), in percent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Problem:
-    """What a method may know before it looks up an accuracy.
+    """A search problem, as a method knows it before its first evaluation.
 
     `allowed`, bool (len(config),): networks that meet every constraint and have an accuracy; a method asks for no other.
-    `budget`: accuracy look-ups. `costs` and `limits` are the same constraints as numbers, for methods that plan with them: costs
+    `budget`: evaluations. `costs` and `limits` are the same constraints as numbers, for methods that plan with them: costs
     (len(config),) by name, and the upper limit of each. `warm_up`: a zero-cost proxy by which a method picks its first
     networks from `pool` random allowed ones, in place of taking random ones.
     """
@@ -41,7 +41,7 @@ class Problem:
         if self.allowed.shape != (len(self.config),):
             raise ValueError(f"allowed has shape {self.allowed.shape}, not ({len(self.config)},)")
         if self.budget < 1:
-            raise ConfigError(f"a budget of {self.budget} look-ups finds nothing; give 1 or more")
+            raise ConfigError(f"a budget of {self.budget} evaluations finds nothing; give 1 or more")
         if not self.allowed.any():
             raise ConfigError("no network meets the constraints; loosen one")
 
@@ -66,20 +66,20 @@ class Problem:
 
 
 class Method(Protocol):
-    """Ask for networks, be told their accuracies; a fresh object for each search, reproducible by the problem's seed."""
+    """A search method: asks for networks, is told their accuracies; one object a search, reproducible by the problem's seed."""
 
     def ask(self) -> IndexArray:
-        """Return the networks to look up next, (n,): allowed, none of them asked for before; empty when there are no more."""
+        """Return the networks to evaluate next, (n,): allowed, none of them asked for before; empty when there are no more."""
         ...
 
     def tell(self, indices: IndexArray, scores: FloatArray) -> None:
-        """Take the accuracies, (n,), of the networks asked for last, or of as many first ones as the budget allowed."""
+        """Take the accuracies (n,) of the networks asked for last, or of the first of them where the budget ended."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trace:
-    """What a search looked up, in order: networks (n,) and their accuracies (n,); `seconds` are the method's own."""
+    """Evaluations of a search in order: networks (n,) and their accuracies (n,); `seconds` are the method's own."""
 
     method: str
     seed: int
@@ -89,12 +89,12 @@ class Trace:
 
     @property
     def best_so_far(self) -> FloatArray:
-        """The highest accuracy after each look-up, (n,)."""
+        """Highest accuracy after each evaluation, (n,)."""
         return np.maximum.accumulate(self.scores)
 
     @property
     def best(self) -> int:
-        """The network with the highest accuracy; of equal ones the first that was looked up."""
+        """Network with the highest accuracy; of equal ones the first evaluated."""
         return int(self.indices[np.argmax(self.scores)])
 
 
@@ -102,12 +102,12 @@ def search(
     name: str,
     method: Method,
     problem: Problem,
-    look_up: LookUp,
+    evaluate: Evaluate,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> Trace:
-    """Let a method look up accuracies until its budget is spent or it has no more to ask.
+    """Run a method until its budget is spent or it asks for no more networks.
 
-    `on_progress` is told how many look-ups were made. Look-ups do not count into `seconds`.
+    `on_progress` takes the number of evaluations so far. Their time does not count into `seconds`.
 
     Raises:
         ValueError: the method asked for a network that is not allowed, or for one twice: it is broken.
@@ -127,7 +127,7 @@ def search(
                 f"method {name!r} asked for networks that are not allowed, or for one twice: {wanted}"
             )
         seen[wanted] = True
-        scores = look_up(wanted)
+        scores = evaluate(wanted)
         asked.append(wanted)
         told.append(scores)
         left -= len(wanted)

@@ -1,7 +1,7 @@
 """Search in rounds with a predictor of accuracy, after BRP-NAS (Dudziak et al. 2020, arXiv:2007.08668).
 
 The first round asks for random networks (or those that a warm-up's proxy prefers). Before every later round the predictor is
-fitted to all that was looked up, and ranks all allowed networks; half of the round are the best predicted ones, half are
+fitted to all evaluations, and ranks all allowed networks; half of the round are the best predicted ones, half are
 drawn from the top of the ranking, which narrows from the better half by half each round, to no less than `TOP_ROUNDS` rounds'
 worth; how fast, and that it stops, is this module's choice. The second half keeps a predictor that is wrong in one corner of
 the space from asking only there.
@@ -21,17 +21,17 @@ from search.accuracy.gcn import GcnConfig, GcnPredictor
 from search.methods.method import Method, Problem
 from space.indexing import FloatArray, IndexArray
 
-ROUND = 20  # look-ups a round, as in Blox's use of the method: 5 rounds of 20
+ROUND = 20  # evaluations a round, as in Blox's use of the method: 5 rounds of 20
 TOP_ROUNDS = 5  # the top to draw from holds at least so many rounds
-KNOBS = GcnConfig(width=200, epochs=100, learning_rate=2e-3)
-KNOBS_OF_PAIRS = GcnConfig(width=200, epochs=100, learning_rate=2e-3, pairs=True)
+GCN_CONFIG = GcnConfig(width=200, epochs=100, learning_rate=2e-3)
+GCN_PAIRS_CONFIG = GcnConfig(width=200, epochs=100, learning_rate=2e-3, pairs=True)
 
 
 class Predictor(Protocol):
-    """What ranks networks from the accuracies of some; a fresh one for each search, with its own source of randomness."""
+    """A predictor that ranks networks; one object a search, with its own source of randomness."""
 
     def fit(self, indices: IndexArray, scores: FloatArray) -> None:
-        """Learn anew from all that is known: networks (n,), n of 1 or more, and their accuracies (n,) in percent."""
+        """Refit on all networks evaluated (n,), n of 1 or more, and their accuracies (n,) in percent."""
         ...
 
     def predict(self, indices: IndexArray) -> FloatArray:
@@ -40,10 +40,10 @@ class Predictor(Protocol):
 
 
 class PredictorLoop:
-    """Ask in rounds for what a predictor prefers; the method behind `linear` and `gcn`."""
+    """Search in rounds for the networks that a predictor prefers; the method behind `linear` and `gcn`."""
 
     def __init__(self, problem: Problem, predictor: Predictor, *, size: int = ROUND) -> None:
-        """Take a problem and a predictor; `size` is the look-ups of a round.
+        """Take a problem and a predictor; `size` is the number of evaluations a round.
 
         The first round is half of the budget where that is less than a round: a predictor that is fitted and never
         asked finds nothing.
@@ -65,7 +65,7 @@ class PredictorLoop:
         return wanted
 
     def tell(self, indices: IndexArray, scores: FloatArray) -> None:
-        """Keep what was looked up; the predictor is fitted when the next round is asked for."""
+        """Keep the accuracies; the predictor is fitted when the next round is asked for."""
         self._known.append((indices, scores))
 
     def _next(self) -> IndexArray:
@@ -88,11 +88,11 @@ class PredictorLoop:
         return np.concatenate([ranked[:best], drawn])
 
 
-def gcn(problem: Problem, knobs: GcnConfig = KNOBS) -> Method:
-    """Make the method with a predictor of accuracies."""
-    return PredictorLoop(problem, GcnPredictor(problem.config, knobs, problem.seed))
+def gcn(problem: Problem, config: GcnConfig = GCN_CONFIG) -> Method:
+    """Return the method with a predictor of accuracies."""
+    return PredictorLoop(problem, GcnPredictor(problem.config, config, problem.seed))
 
 
-def gcn_binary(problem: Problem, knobs: GcnConfig = KNOBS_OF_PAIRS) -> Method:
-    """Make the method with a predictor of which of two networks is better."""
-    return PredictorLoop(problem, GcnPredictor(problem.config, knobs, problem.seed))
+def gcn_binary(problem: Problem, config: GcnConfig = GCN_PAIRS_CONFIG) -> Method:
+    """Return the method with a predictor of the better of two networks."""
+    return PredictorLoop(problem, GcnPredictor(problem.config, config, problem.seed))

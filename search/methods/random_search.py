@@ -1,6 +1,6 @@
-"""Orders that learn nothing: random, what a method has to beat; every network; the order of a zero-cost proxy.
+"""Methods that do not learn: random search (the baseline), exhaustive search, and the ranking of a zero-cost proxy.
 
-The proxies' order: Abdelfattah et al. 2021, arXiv:2101.08134.
+Ranking by proxies: Abdelfattah et al. 2021, arXiv:2101.08134.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ BATCH = 1000  # networks asked for at once; a search's progress moves so often
 
 
 class RandomSearch:
-    """Ask for allowed networks in random order, each as probable as any other."""
+    """Random search: allowed networks in uniformly random order."""
 
     def __init__(self, problem: Problem) -> None:
         self._left = problem.draw(problem.budget, problem.rng())
@@ -30,7 +30,7 @@ class RandomSearch:
 
 
 class Exhaustive:
-    """Ask for all allowed networks in canonical order; a budget below their number sees only the first."""
+    """Exhaustive search: all allowed networks in canonical order, as far as the budget goes."""
 
     def __init__(self, problem: Problem) -> None:
         self._left = np.flatnonzero(problem.allowed)
@@ -45,9 +45,9 @@ class Exhaustive:
 
 
 class Ranked:
-    """Ask in the order of a proxy's scores for random allowed networks: `pool` of them, or the budget where that is more.
+    """Random allowed networks in the order of a proxy's scores: `pool` of them, or the budget where that is more.
 
-    So a budget as large as the pool leaves the proxy only the order, and the best network found is that of random search.
+    With a budget as large as the pool the proxy decides only the order, and the best network found is that of random search.
 
     Raises:
         ConfigError: the problem has no proxy.

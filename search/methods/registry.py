@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from search.methods.evolution import Evolution
-from search.methods.integer_program import ProgrammeSearch
+from search.methods.integer_program import IntegerProgramSearch
 from search.methods.linear import SecondOrder
-from search.methods.method import LookUp, Method, Problem, Trace, search
+from search.methods.method import Evaluate, Method, Problem, Trace, search
 from search.methods.predictor_loop import PredictorLoop, gcn, gcn_binary
 from search.methods.random_search import Exhaustive, RandomSearch, Ranked
 from space.errors import ConfigError, did_you_mean
@@ -24,33 +24,38 @@ RANKED = "ranked"  # the method behind a proxy alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """One method: how a fresh one is made, and whether it can begin with networks that a proxy prefers."""
+class MethodEntry:
+    """A registered method: its constructor, and whether it can begin with networks that a proxy prefers."""
 
     make: Callable[[Problem], Method]
     meaning: str
     warms_up: bool = True
 
 
-METHODS: dict[str, Known] = {
-    "exhaustive": Known(make=Exhaustive, meaning="all allowed networks in canonical order", warms_up=False),
-    "random": Known(make=RandomSearch, meaning="random allowed networks", warms_up=False),
-    "evolution": Known(
-        make=Evolution, meaning="regularised evolution, pool 64, tournament 10, one block mutates"
+METHODS: dict[str, MethodEntry] = {
+    "exhaustive": MethodEntry(
+        make=Exhaustive, meaning="all allowed networks in canonical order", warms_up=False
     ),
-    "linear": Known(
+    "random": MethodEntry(make=RandomSearch, meaning="random allowed networks", warms_up=False),
+    "evolution": MethodEntry(
+        make=Evolution, meaning="regularized evolution, pool 64, tournament 10, one block mutates"
+    ),
+    "linear": MethodEntry(
         make=lambda problem: PredictorLoop(problem, SecondOrder(problem.config)),
         meaning="rounds of 20 by a second-order ridge on op counts and wiring of each stage",
     ),
-    "gcn": Known(make=gcn, meaning="rounds of 20 by a graph convolutional network that predicts accuracies"),
-    "gcn-binary": Known(
+    "gcn": MethodEntry(
+        make=gcn, meaning="rounds of 20 by a graph convolutional network that predicts accuracies"
+    ),
+    "gcn-binary": MethodEntry(
         make=gcn_binary,
         meaning="rounds of 20 by a graph convolutional network that tells which of two is better",
     ),
-    "programme": Known(
-        make=ProgrammeSearch, meaning="an integer programme over what blocks add by a fit to random networks"
+    "programme": MethodEntry(
+        make=IntegerProgramSearch,
+        meaning="an integer program over what blocks add by a fit to random networks",
     ),
-    "ranked": Known(make=Ranked, meaning="the order of a zero-cost proxy; written as the proxy's name"),
+    "ranked": MethodEntry(make=Ranked, meaning="the order of a zero-cost proxy; written as the proxy's name"),
 }
 
 
@@ -84,7 +89,7 @@ def parse_method(text: str) -> tuple[str, str]:
 
 
 def method(text: str, problem: Problem) -> Method:
-    """Make a fresh method by its text; a proxy in the text is the problem's warm-up, which is set aside where it names none.
+    """Make a method from its text; a proxy in the text is the problem's warm-up, which is ignored where the text names none.
 
     Raises:
         ConfigError: there is no such method, or the text names a proxy and the problem has no warm-up.
@@ -98,10 +103,10 @@ def method(text: str, problem: Problem) -> Method:
 def run(
     text: str,
     problem: Problem,
-    look_up: LookUp,
+    evaluate: Evaluate,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> Trace:
-    """Make a method by its text and let it search; see `search.methods.method.search`.
+    """Make a method from its text and run it; see `search.methods.method.search`.
 
     Making the method counts into the trace's `seconds`: a proxy may score its pool there.
 
@@ -111,5 +116,5 @@ def run(
     begin = time.perf_counter()
     made = method(text, problem)
     seconds = time.perf_counter() - begin
-    trace = search(text, made, problem, look_up, on_progress)
+    trace = search(text, made, problem, evaluate, on_progress)
     return replace(trace, seconds=seconds + trace.seconds)

@@ -1,4 +1,4 @@
-"""The most accurate networks within the constraints, what ties with them, and what it would take when there is none."""
+"""The most accurate networks within constraints, their ties, and the nearest miss where there is none."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Z = 1.96  # normal: 95 % of a mean over seeds lie within so many of its standard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """How many networks stand where with one constraint: met, broken, unknown (no cost, or no interval where one is needed).
+class ConstraintCounts:
+    """Networks that meet, break or lack data for one constraint: `unknown` have no cost, or no interval where one is needed.
 
     `doubtful`: those whose interval has the limit inside; they are met or broken all the same, by what was asked to count.
     """
@@ -31,7 +31,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Answer:
-    """What was found: `ranked`, the networks allowed, most accurate first, of equal ones the cheaper and then the earlier first.
+    """Networks within the constraints: `ranked`, most accurate first, of equal ones the cheaper and then the earlier first.
 
     `without_accuracy` counts the space's networks that have none.
     """
@@ -39,30 +39,30 @@ class Answer:
     constraints: tuple[Constraint, ...]
     confident: bool
     ranked: IndexArray
-    standings: tuple[Standing, ...]
+    standings: tuple[ConstraintCounts, ...]
     without_accuracy: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shortfall:
-    """What one constraint lacks at a network, which is at `value` (or its interval's far end is), in the limit's unit."""
+class Violation:
+    """Violation of one constraint by a network whose cost, or its interval's far end, is `value` in the limit's unit."""
 
     constraint: Constraint
     value: float
 
     @property
     def excess(self) -> float:
-        """How far beyond the limit, as a share of it; 0 or less where it is met."""
+        """Distance beyond the limit, as a share of it; 0 or less where it is met."""
         distance = self.value / self.constraint.limit - 1
         return distance if self.constraint.is_upper else -distance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nearest:
-    """The network that would need the least loosening: `shortfalls`, one for each constraint that it breaks."""
+    """The network with the smallest worst violation; `violations` has one entry for each constraint that it breaks."""
 
     index: int
-    shortfalls: tuple[Shortfall, ...]
+    violations: tuple[Violation, ...]
 
 
 def answer(table: Table, constraints: Sequence[Constraint], *, confident: bool = False) -> Answer:
@@ -120,14 +120,14 @@ def nearest(table: Table, constraints: Sequence[Constraint], *, confident: bool 
         return None
     index = int(known[np.lexsort((-accuracy[known], worst[known]))[0]])
     lacking = tuple(
-        Shortfall(constraint=c, value=float(value[index]))
+        Violation(constraint=c, value=float(value[index]))
         for c, value in zip(constraints, values, strict=True)
         if not c.holds(value[index : index + 1])[0]
     )
-    return Nearest(index=index, shortfalls=lacking)
+    return Nearest(index=index, violations=lacking)
 
 
-def _standing(table: Table, constraint: Constraint, confident: bool) -> Standing:
+def _standing(table: Table, constraint: Constraint, confident: bool) -> ConstraintCounts:
     cost = table.cost(constraint.subject)
     decisive = bound(constraint, cost, confident)
     met = constraint.holds(decisive)
@@ -138,7 +138,7 @@ def _standing(table: Table, constraint: Constraint, confident: bool) -> Standing
         doubtful = 0
     else:
         doubtful = int((constraint.holds(near) & ~constraint.holds(far) & ~np.isnan(far)).sum())
-    return Standing(
+    return ConstraintCounts(
         constraint=constraint,
         met=int(met.sum()),
         broken=int((known & ~met).sum()),

@@ -1,4 +1,4 @@
-"""Limits on what a network may cost: `pixel<8ms`, `params<=3M`, `tflite-size<9MB`."""
+"""Constraints on costs of networks: `pixel<8ms`, `params<=3M`, `tflite-size<9MB`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _AMOUNT = re.compile(r"(?P<number>[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraint:
-    """Limit a cost: `relation` is one of `<`, `<=`, `>`, `>=`; `limit` is in ms, bytes or a count, as `unit` tells."""
+    """Limit on a cost: `relation` is one of `<`, `<=`, `>`, `>=`; `limit` is in ms, bytes or a count, as `unit` tells."""
 
     subject: str
     relation: str
@@ -43,7 +43,7 @@ class Constraint:
 
     @property
     def is_upper(self) -> bool:
-        """Whether it bounds from above."""
+        """Whether the limit is an upper bound."""
         return self.relation.startswith("<")
 
     def __str__(self) -> str:
@@ -102,7 +102,7 @@ def parse_amount(text: str, unit: str) -> float:
 
 
 def amount_text(value: float, unit: str, digits: int = 6) -> str:
-    """Return an amount as a person writes it and `parse_amount` reads it, rounded to digits: `8ms`, `12.5MB`, `3M`."""
+    """Format an amount as `parse_amount` reads it, rounded to `digits`: `8ms`, `12.5MB`, `3M`."""
     if unit == LATENCY_UNIT:
         return f"{value:.{digits}g}ms"
     if unit == "bytes":
@@ -131,7 +131,7 @@ def check_contradictions(constraints: Sequence[Constraint]) -> None:
 
 
 def bound(constraint: Constraint, cost: Cost, confident: bool) -> NDArray[np.float64]:
-    """Return what the constraint must hold for, (networks,): the estimate, or the interval's far end where there is one."""
+    """Return the values compared with a constraint, (networks,): estimates, or the intervals' far ends where there are any."""
     if not confident or cost.low is None or cost.high is None:
         return cost.values
     return cost.high if constraint.is_upper else cost.low

@@ -1,4 +1,4 @@
-"""What one network costs: looked up where all networks of a space are listed, else the sum of what its blocks cost."""
+"""Costs of single networks: from a table, or as a sum over blocks."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from space.indexing import FloatArray, blocks_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Amount:
-    """A network's cost: `low` to `high` is an interval, NaN where there is none, the value alone where the cost is exact.
+class CostEstimate:
+    """Cost of a network: `low` to `high` is an interval, NaN where there is none, the value alone where the cost is exact.
 
     `grade` is that of a measurement, empty where there is none.
     """
@@ -31,8 +31,8 @@ class Amount:
     is_measured: bool = False
 
 
-class Priced(Protocol):
-    """What each network of a space costs in one respect: see `search.table.Cost`. Intervals hold with `coverage`."""
+class NetworkCosts(Protocol):
+    """Costs of the networks of a space in one respect, see `search.table.Cost`; intervals hold with `coverage`."""
 
     @property
     def unit(self) -> str: ...
@@ -43,36 +43,36 @@ class Priced(Protocol):
     @property
     def is_latency(self) -> bool: ...
 
-    def at(self, index: int) -> Amount:
-        """Return what the network at this place of the canonical order costs."""
+    def at(self, index: int) -> CostEstimate:
+        """Return the cost of the network at a canonical index."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    """A column of a table as something that is asked for one network."""
+class TabulatedCosts:
+    """Costs from a column of a table."""
 
     cost: Cost
 
     @property
     def unit(self) -> str:
-        """The unit of amounts."""
+        """Unit of the costs."""
         return self.cost.unit
 
     @property
     def coverage(self) -> float | None:
-        """What intervals hold with; None where costs are exact."""
+        """Probability that the intervals hold with; None where costs are exact."""
         return self.cost.coverage
 
     @property
     def is_latency(self) -> bool:
-        """Whether some amounts are measured and others predicted."""
+        """Whether some costs are measured and others predicted."""
         return self.cost.measured is not None
 
-    def at(self, index: int) -> Amount:
+    def at(self, index: int) -> CostEstimate:
         """Return a network's cost."""
         cost = self.cost
-        return Amount(
+        return CostEstimate(
             value=float(cost.values[index]),
             low=float((cost.values if cost.low is None else cost.low)[index]),
             high=float((cost.values if cost.high is None else cost.high)[index]),
@@ -82,58 +82,60 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Total:
-    """A sum: `constant`, and what the block of each stage adds, `blocks` (stages, B)."""
+class BlockSums:
+    """Sum over blocks: a `constant`, and the cost of each block in each stage, `blocks` (stages, B)."""
 
     blocks: FloatArray
     constant: float
 
-    def of(self, digits: Sequence[int]) -> float:
+    def of(self, choice: Sequence[int]) -> float:
         """Return the correctly rounded sum for one block a stage, as `search.integer_program.solve.Limit` does."""
-        picked = (float(row[digit]) for row, digit in zip(self.blocks, digits, strict=True))
+        picked = (float(row[block]) for row, block in zip(self.blocks, choice, strict=True))
         return math.fsum([self.constant, *picked])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Summed:
-    """A cost that is a sum over blocks, or the largest of several sums: of a space of any size.
+class AdditiveCosts:
+    """Costs as a sum over blocks, or as the largest of several sums, for a space of any size.
 
-    `margin`: the share of a cost by which its interval reaches to either side; `known`: what single networks were measured to
-    take, by index, which counts in place of their sums. Other fields are those of `search.table.Cost`.
+    `margin`: half the width of an interval, relative to the cost; `known`: costs of measured networks by canonical index, which
+    replace their sums. Other fields are those of `search.table.Cost`.
     """
 
     name: str
     unit: str
     title: str
     config: SpaceConfig
-    totals: tuple[Total, ...]
+    totals: tuple[BlockSums, ...]
     margin: float = 0.0
     coverage: float | None = None
-    known: Mapping[int, Amount] = field(default_factory=dict)
+    known: Mapping[int, CostEstimate] = field(default_factory=dict)
 
     @property
     def is_latency(self) -> bool:
-        """Whether some amounts are measured and others predicted."""
+        """Whether some costs are measured and others predicted."""
         return self.coverage is not None
 
-    def at(self, index: int) -> Amount:
+    def at(self, index: int) -> CostEstimate:
         """Return a network's cost: measured where it was, else its sum with the margin to either side."""
         if index in self.known:
             return self.known[index]
         value = max(total.of(blocks_of(self.config, index)) for total in self.totals)
         # No latency is below 0, however wide the margin.
-        return Amount(value=value, low=value * max(0.0, 1 - self.margin), high=value * (1 + self.margin))
+        return CostEstimate(
+            value=value, low=value * max(0.0, 1 - self.margin), high=value * (1 + self.margin)
+        )
 
 
-def limits_on(cost: Summed, constraint: Constraint, *, confident: bool) -> list[Limit]:
-    """Return the limits on sums that say what a constraint says of all networks that were not measured.
+def limits_on(cost: AdditiveCosts, constraint: Constraint, *, confident: bool) -> list[Limit]:
+    """Return a constraint as limits on sums, for all networks that were not measured.
 
     `confident`: the far end of the interval must meet it.
-    Raises: ConfigError when that is no limit on sums: the largest of several sums bounded from below.
+    Raises: ConfigError where a lower bound on the largest of several sums is asked for, which is no limit on sums.
     """
     if not constraint.is_upper and len(cost.totals) > 1:
         raise ConfigError(
-            f"{constraint}: {cost.title}, is a maximum, which an integer programme can hold below a limit, not above one; leave "
+            f"{constraint}: {cost.title}, is a maximum, which an integer program can hold below a limit, not above one; leave "
             "the limit out"
         )
     factor = 1.0
@@ -151,20 +153,20 @@ def limits_on(cost: Summed, constraint: Constraint, *, confident: bool) -> list[
     ]
 
 
-def meets(amount: Amount, constraint: Constraint, *, confident: bool) -> bool:
-    """Return whether a network of this cost is within a limit; with `confident` whether its interval's far end is."""
+def meets(amount: CostEstimate, constraint: Constraint, *, confident: bool) -> bool:
+    """Return whether a cost is within a limit; with `confident`, whether its interval's far end is."""
     return bool(constraint.holds(np.array([decisive(amount, constraint, confident=confident)]))[0])
 
 
-def decisive(amount: Amount, constraint: Constraint, *, confident: bool) -> float:
-    """Return what a limit must hold for: the estimate, or the interval's far end."""
+def decisive(amount: CostEstimate, constraint: Constraint, *, confident: bool) -> float:
+    """Return the value that is compared with a limit: the estimate, or the interval's far end."""
     if not confident:
         return amount.value
     return amount.high if constraint.is_upper else amount.low
 
 
 def _bound(constraint: Constraint, factor: float) -> float:
-    """Return the largest or smallest sum of which `factor` times is within the limit."""
+    """Return the largest or smallest sum that is within the limit after multiplication by `factor`."""
     towards = -math.inf if constraint.is_upper else math.inf
     if factor == 0 or math.isinf(factor):
         return towards  # nothing is known of the far end: no sum will do

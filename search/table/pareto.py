@@ -1,4 +1,4 @@
-"""Networks that no other one beats in accuracy and every cost at once, and how much of the plane they dominate."""
+"""Pareto fronts over accuracy and costs, with their hypervolume."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from space.indexing import BoolArray, FloatArray, IndexArray
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Front:
-    """The networks that no other one dominates, cheapest first by the first cost.
+    """Pareto front: the non-dominated networks, cheapest first by the first cost.
 
     `costs` are names of the table's. `hypervolume` is the share, 0 to 1, of the box between `ideal` and `reference` that the
     front dominates; both are (accuracy, *costs), the best and the worst values of all networks that were allowed.

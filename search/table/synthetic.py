@@ -1,4 +1,4 @@
-"""Synthetic accuracies, to try and to test a search where no trained ones are at hand; no network was trained for them.
+"""Synthetic accuracies, to try and to test a search without trained networks.
 
 They are no estimate of any real accuracy. All lie between 40 and 60 %, where no published accuracy of Blox lies. By the rule
 `mixed`, of a network whose stages hold blocks of ops, these are added:
@@ -47,7 +47,7 @@ def synthetic_accuracies(
     missing: float = 0.0,
     rule: Rule = "mixed",
 ) -> Accuracies:
-    """Return made-up accuracies of all networks of a space, in percent; equal for equal arguments.
+    """Return synthetic accuracies of all networks of a space, in percent; equal for equal arguments.
 
     `rule` is one of those above. `trainings` seeds are averaged for each network, and `missing`, a share from 0 to 1, says of
     how many networks, taken at random, there is none at all (NaN).

@@ -1,4 +1,4 @@
-"""The joined table: for every network of a space an accuracy and its costs, with intervals and where they are from."""
+"""The joined table: accuracy and costs of every network of a space, with intervals and provenance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOT_MEASURED = ""  # the grade of what was predicted
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cost:
-    """What each network of a space costs in one respect, in canonical order.
+    """Costs of all networks of a space in one respect, in canonical order.
 
     `values`, float64 (len(config),), NaN where unknown, in `unit`: "ms" of latencies, "bytes" of sizes, "" of counts.
     `low` and `high`, the same shape, are an interval that holds the cost with probability `coverage`, NaN where a network was
@@ -70,7 +70,7 @@ class Table:
 
     @property
     def supported(self) -> BoolArray:
-        """Which networks have only costs that are measured, or predicted from networks like them; bool (networks,)."""
+        """Mask of the networks whose costs are all measured or predicted from similar networks; bool (networks,)."""
         found = np.ones(len(self.config), dtype=np.bool_)
         for cost in self.costs.values():
             if cost.supported is not None:
@@ -78,7 +78,7 @@ class Table:
         return found
 
     def cost(self, name: str) -> Cost:
-        """Return a cost by its name.
+        """Return a cost by name.
 
         Raises: ConfigError when the table has no such cost.
         """

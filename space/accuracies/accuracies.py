@@ -1,4 +1,4 @@
-"""Accuracies of the networks of a space: which metric, of which epoch, over which seeds."""
+"""Accuracies of the networks of a space, with metric, epoch and seeds."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from space.config import BLOX, SpaceConfig
-from space.lookup import Named, place_of
+from space.lookup import Named, canonical_index
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SYNTHETIC = "synthetic"  # the word that marks made-up accuracies wherever they are read or shown
+SYNTHETIC = "synthetic"  # the word that marks synthetic accuracies wherever they are read or shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Accuracies:
-    """Hold one accuracy for each network of a space, in percent, in canonical order.
+    """Accuracies of all networks of a space, in percent, in canonical order.
 
     `values`, float64 (len(config),), are means over the seeds that a network was trained with, NaN where none was;
     `seed_counts`, int64 (len(config),), say how many those are. `metric` is a column's name such as `val_top1`; `epoch` is
@@ -44,12 +44,12 @@ class Accuracies:
         Raises:
             ArchitectureError: what was given names no network of the space.
         """
-        value = self.values.item(place_of(architecture, self.config))
+        value = self.values.item(canonical_index(architecture, self.config))
         return value if value == value else None  # NaN alone is not equal to itself
 
     @property
     def label(self) -> str:
-        """What the values are, for people: `val_top1 (best epoch)`, always with the word synthetic where it applies."""
+        """Label of the values for people: `val_top1 (best epoch)`, always with the word synthetic where it applies."""
         epoch = {"": "", "best": " (best epoch)", "last": " (last epoch)"}.get(
             self.epoch, f" (epoch {self.epoch})"
         )

@@ -1,4 +1,4 @@
-"""Which epoch of a training counts: the best by validation, the last, or one by its number."""
+"""Choice of a training's epoch: the best by validation accuracy, the last, or one by number."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_epoch(epoch: str) -> str:
 
 
 def best_epochs(top1: Column, losses: NDArray[np.float64] | None) -> NDArray[np.int64]:
-    """Return the place, from 0, of the epoch with the best validation accuracy of each row, (rows,).
+    """Return the index of the epoch with the best validation accuracy of each row, (rows,).
 
     Of equally accurate epochs the one of lowest validation loss counts, as in the published trainings, where the loss is
     given; of those equal in both the first. `top1` holds one list a row; `losses`, (rows, longest list), are infinite where

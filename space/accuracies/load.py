@@ -1,4 +1,4 @@
-"""Read the accuracies of networks: from published trainings, or from a user's own table."""
+"""Load accuracies from published trainings or from a user's own table."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load_accuracies(
     config: SpaceConfig = BLOX,
     architecture_column: str = "",
 ) -> Accuracies:
-    """Read one accuracy for each network of a space, the mean over its seeds.
+    """Load the accuracies of the networks of a space, means over seeds.
 
     `paths` are published files of trainings, folders that hold them (of a file in several formats `.blox` is read, else
     `.csv`, else `.pickle`), or one table of a user's own (`space.accuracies.user_table`). `metric` is a column; empty:
@@ -139,7 +139,7 @@ def _is_published(path: Path) -> bool:
 
 
 def _parts(files: Iterable[Path], config: SpaceConfig) -> dict[Path, Part]:
-    """Return what each file holds, by its header alone; so that files that do not fit are told before all is read."""
+    """Return the part in each file from its header alone, so that files that do not fit are refused before all is read."""
     found = [(path, _part(path, read_header(path, config=config))) for path in files]
     check_parts([part for _, part in found])
     return dict(found)
@@ -151,7 +151,7 @@ def _part(path: Path, header: Header) -> Part:
 
 @contextlib.contextmanager
 def _naming(files: Collection[Path]) -> Iterator[None]:
-    """Put the files' names before an error that speaks of all of them."""
+    """Prefix errors about all files with the files' names."""
     try:
         yield
     except DatasetError as error:

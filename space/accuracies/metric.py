@@ -1,4 +1,4 @@
-"""Which column of a user's table holds the accuracies: by its title, and never by which of its cells can be read.
+"""Choice of the accuracy column of a user's table: by its title, never by whether its cells can be read.
 
 A column is not left out for a bad cell: it is chosen as if the cell were right, and the cell is refused. What a title says is a
 cost (a latency, a size, an error) is no accuracy, for of a cost less is better, and a search takes the most.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from space.accuracies.user_readers import Source
+from space.accuracies.user_readers import UserTable
 from space.errors import DatasetError, MissingMetric, did_you_mean, shown
 
 FIRST_CHOICES = (
@@ -41,7 +41,7 @@ _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _LIKE_NUMBER = re.compile(r"\s*[+-]?[0-9]*[.,]?[0-9]+[.,]?([eE][+-]?[0-9]+)?\s*%?\s*")
 
 
-def metric_of(source: Source, wanted: str, others: Sequence[str]) -> str:
+def metric_of(source: UserTable, wanted: str, others: Sequence[str]) -> str:
     """Return the title of the accuracies' column, `wanted` or else one of the `others` than networks and seeds.
 
     Raises:
@@ -69,7 +69,7 @@ def metric_of(source: Source, wanted: str, others: Sequence[str]) -> str:
 
 
 def cost_named(title: str) -> str:
-    """Return what a title says is counted where that is a cost, such as `a time` of `latency_ms`; empty where it is none.
+    """Return the kind of cost that a title names, such as `a time` for `latency_ms`; empty where it names none.
 
     A title that says accuracy, such as `top1_epoch_12`, is a cost only as a loss or an error.
     """
@@ -101,15 +101,15 @@ def _no_cost(title: str) -> str:
     return title
 
 
-def _holds_numbers(source: Source, title: str) -> bool:
-    """Say whether a column is meant to hold numbers: some cell is one, or looks like one, or the title says accuracy."""
+def _holds_numbers(source: UserTable, title: str) -> bool:
+    """Return whether a column is meant to hold numbers: a cell is or looks like one, or the title says accuracy."""
     if source.is_numeric(title) or _says_accuracy(title):
         return True
     return any(isinstance(cell, str) and _LIKE_NUMBER.fullmatch(cell) for cell in source.cells(title))
 
 
-def _bad_cells(source: Source, titles: Sequence[str]) -> str:
-    """Return the first complaint of each column that cannot be read, to be said before the question which is meant."""
+def _bad_cells(source: UserTable, titles: Sequence[str]) -> str:
+    """Return the first error of each column that cannot be read, to precede the question which column is meant."""
     complaints = ""
     for title in titles:
         try:

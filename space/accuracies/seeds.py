@@ -1,4 +1,4 @@
-"""Means over seeds: what several trainings of a network make of its accuracy, and how far they scatter."""
+"""Mean accuracy over seeds, and its standard deviation."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from space.errors import DatasetError, MissingMetric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Measured:
-    """Hold accuracies as they were read, one for each network and seed, in percent.
+class SeedAccuracies:
+    """Accuracies as read, one for each network and seed, in percent.
 
     `indices`, int64 (n,), are canonical, and no network comes twice with one seed; `seeds`, int64 (n,), or None where the
     file names none; `values`, float64 (n,), NaN where a training left none. The other fields are those of `Accuracies`.
@@ -31,7 +31,7 @@ class Measured:
     config: SpaceConfig = BLOX
 
 
-def mean_over_seeds(measured: Measured, wanted: tuple[int, ...] = ()) -> Accuracies:
+def mean_over_seeds(measured: SeedAccuracies, wanted: tuple[int, ...] = ()) -> Accuracies:
     """Return each network's mean over the wanted seeds that it was trained with; over all of them where none is named.
 
     Raises:
@@ -69,7 +69,7 @@ def mean_over_seeds(measured: Measured, wanted: tuple[int, ...] = ()) -> Accurac
     )
 
 
-def _chosen(measured: Measured, wanted: tuple[int, ...]) -> tuple[NDArray[np.bool_], tuple[int, ...]]:
+def _chosen(measured: SeedAccuracies, wanted: tuple[int, ...]) -> tuple[NDArray[np.bool_], tuple[int, ...]]:
     """Mark the rows of the wanted seeds, (n,), and return these seeds, rising."""
     names = ", ".join(measured.origin)
     if measured.seeds is None:

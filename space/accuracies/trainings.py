@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from space.accuracies.accuracies import SYNTHETIC
 from space.accuracies.epochs import BEST, at_epoch, best_epochs, check_epoch, lengths, padded
 from space.accuracies.metric import FIRST_CHOICES
-from space.accuracies.seeds import Measured
+from space.accuracies.seeds import SeedAccuracies
 from space.config import BLOX, SpaceConfig
 from space.dataset import Dataset
 from space.dataset.columns import Column
 from space.dataset.schema import SCHEMAS
 from space.errors import DatasetError, MissingMetric, did_you_mean, shown
-from space.lookup import Named, place_of
+from space.lookup import Named, canonical_index
 
 TRAINING = "training"
 _NOWHERE = -1
@@ -31,7 +31,7 @@ Row = dict[int, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Say which part of which training a file holds: all that must fit before files are joined.
+    """Part of a training that a file holds, as its header says.
 
     `name` is the file's, for messages; `columns` are those beside the hash.
     """
@@ -43,13 +43,13 @@ class Part:
 
     @property
     def seed(self) -> int:
-        """The seed of the training."""
+        """Seed of the training."""
         return int(self.extra["seed"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trainings:
-    """Hold the files of one data set: any number of seeds, each in one or more parts such as `base` and `ext`.
+    """Files of one data set, joined: any number of seeds, each in one or more parts such as `base` and `ext`.
 
     `names` are the files', in the order of `files`.
 
@@ -83,7 +83,7 @@ class Trainings:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds that there are, rising."""
+        """All seeds, rising."""
         return tuple(sorted({int(file.extra["seed"]) for file in self.files}))
 
     @property
@@ -101,7 +101,7 @@ class Trainings:
         Raises:
             ArchitectureError: what was given names no network of the space.
         """
-        place = place_of(architecture, self.config)
+        place = canonical_index(architecture, self.config)
         found: Row = {}
         for file, rows in zip(self.files, self._rows, strict=True):
             row = rows.item(place)
@@ -122,7 +122,7 @@ class Trainings:
         return None
 
     def unjoined(self) -> tuple[str, ...]:
-        """Say of each seed in several parts how many networks some part lacks; nothing where none does."""
+        """Return a note for each seed in several parts of which some lack networks."""
         notes = []
         for seed in self.seeds:
             files = [file for file in self.files if file.extra["seed"] == seed]
@@ -167,7 +167,7 @@ def check_parts(parts: Sequence[Part]) -> None:
 
 
 def choose_metric(metric: str, columns: Iterable[str]) -> str:
-    """Return the column of accuracies that is meant, out of those that the files have.
+    """Return the column of accuracies to read, out of those in the files.
 
     Empty: `val_top1` where there is one, else `test_top1`, else the only one. Test accuracies come last because who
     searches on them chooses by luck on the test images.
@@ -199,7 +199,7 @@ def choose_metric(metric: str, columns: Iterable[str]) -> str:
 
 
 def columns_for(metric: str, epoch: str) -> Collection[str]:
-    """Return the columns that an accuracy is found from."""
+    """Return the columns needed for an accuracy."""
     if (
         epoch != BEST or not _KINDS[metric].is_list or metric == _VALIDATION
     ):  # its best epochs are equal in it
@@ -207,7 +207,7 @@ def columns_for(metric: str, epoch: str) -> Collection[str]:
     return {metric, _VALIDATION, _TIES}
 
 
-def measure(trainings: Trainings, metric: str, epoch: str, seeds: tuple[int, ...] = ()) -> Measured:
+def measure(trainings: Trainings, metric: str, epoch: str, seeds: tuple[int, ...] = ()) -> SeedAccuracies:
     """Return one accuracy for each network and seed; of all seeds where none is named.
 
     `epoch` is `best`, `last` or a number from 1, of columns with one value an epoch. The best epoch of any column is that of
@@ -238,7 +238,7 @@ def measure(trainings: Trainings, metric: str, epoch: str, seeds: tuple[int, ...
         indices.append(file.indices)
         values.append(found)
         of_seeds.append(np.full(len(file), seed))
-    return Measured(
+    return SeedAccuracies(
         metric=metric,
         epoch=epoch if is_list else "",
         indices=np.concatenate(indices),

@@ -31,8 +31,8 @@ _DAMAGED = "the file is damaged: write it again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Hold a table with a title row.
+class UserTable:
+    """A user's table with a title row.
 
     `cells(title)` are a column's cells as they stand, (rows,); `numbers(title)` is a column as float64 (rows,), NaN where a
     cell is empty, or a DatasetError that names the row; `is_numeric(title)` says whether a column is one of numbers, and
@@ -46,8 +46,8 @@ class Source:
     is_numeric: Callable[[str], bool]
 
 
-def csv_source(content: bytes) -> Source:
-    """Return the table that these bytes hold.
+def csv_source(content: bytes) -> UserTable:
+    """Read a table from the bytes of a CSV file.
 
     Raises:
         DatasetError: they are no UTF-8 text, or no table; the message names the line or row.
@@ -86,7 +86,7 @@ def csv_source(content: bytes) -> Source:
         except DatasetError:
             return False
 
-    return Source(
+    return UserTable(
         titles=titles,
         rows=len(columns[0]),
         cells=lambda title: [cell.strip() for cell in by_title[title]],
@@ -95,8 +95,8 @@ def csv_source(content: bytes) -> Source:
     )
 
 
-def parquet_source(content: bytes) -> Source:
-    """Return the table that these bytes hold.
+def parquet_source(content: bytes) -> UserTable:
+    """Read a table from the bytes of a Parquet file.
 
     Raises:
         DatasetError: pyarrow is missing, or the bytes are no Parquet file or one that is too large.
@@ -160,7 +160,7 @@ def parquet_source(content: bytes) -> Source:
             raise _damaged(error, title) from error
         return np.array(values, dtype=np.float64)
 
-    return Source(titles=titles, rows=rows, cells=cells, numbers=numbers, is_numeric=is_numeric)
+    return UserTable(titles=titles, rows=rows, cells=cells, numbers=numbers, is_numeric=is_numeric)
 
 
 def _text(content: bytes) -> str:

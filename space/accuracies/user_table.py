@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from space.accuracies.accuracies import SYNTHETIC
 from space.accuracies.metric import metric_of
-from space.accuracies.seeds import Measured
-from space.accuracies.user_readers import Source, csv_source, parquet_source
+from space.accuracies.seeds import SeedAccuracies
+from space.accuracies.user_readers import UserTable, csv_source, parquet_source
 from space.architecture import Architecture
 from space.config import BLOX, SpaceConfig
 from space.errors import ArchitectureError, DatasetError, did_you_mean, shown
-from space.lookup import place_of
+from space.lookup import canonical_index
 
 MAX_FILE_BYTES = 1 << 28
 ARCHITECTURE_COLUMNS = (
@@ -41,7 +41,7 @@ _MAX_SEED = 2**32 - 1
 
 def read_own_table(
     path: str | PathLike[str], *, metric: str = "", architecture_column: str = "", config: SpaceConfig = BLOX
-) -> Measured:
+) -> SeedAccuracies:
     """Read the accuracies of one column of a user's table, `.csv` in UTF-8 or `.parquet`.
 
     `metric` names the column; empty: `val_top1` where there is one, else `test_top1`, else the only column of numbers beside
@@ -74,7 +74,7 @@ def measured_of(
     metric: str = "",
     architecture_column: str = "",
     config: SpaceConfig = BLOX,
-) -> Measured:
+) -> SeedAccuracies:
     """Return what the bytes of a table with this suffix hold, as `read_own_table` does; `name` is the file's.
 
     Raises:
@@ -92,7 +92,7 @@ def measured_of(
     seeds = _seeds(source) if SEED_COLUMN in source.titles else None
     indices = _places(networks, source.cells(networks), config)
     _refuse_doubles(indices, seeds, config)
-    return Measured(
+    return SeedAccuracies(
         metric=metric,
         epoch="",
         indices=indices,
@@ -120,7 +120,7 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _architecture_column(source: Source, wanted: str) -> str:
+def _architecture_column(source: UserTable, wanted: str) -> str:
     if wanted:
         if wanted not in source.titles:
             raise DatasetError(f"there is no column {shown(wanted)}{_instead(wanted, source.titles)}")
@@ -150,7 +150,7 @@ def _percent(metric: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
     return values
 
 
-def _seeds(source: Source) -> NDArray[np.int64]:
+def _seeds(source: UserTable) -> NDArray[np.int64]:
     seeds = source.numbers(SEED_COLUMN)
     with np.errstate(invalid="ignore"):
         bad = np.flatnonzero(~((seeds >= 0) & (seeds <= _MAX_SEED) & (seeds == np.floor(seeds))))
@@ -169,7 +169,7 @@ def _places(title: str, cells: Iterable[object], config: SpaceConfig) -> NDArray
         for cell in cells:
             if cell is None or cell == "":
                 raise ArchitectureError(f"{title} is empty; name a network, or leave the row out")
-            places.append(place_of(cell, config))  # type: ignore[arg-type]  # what names none is refused there
+            places.append(canonical_index(cell, config))  # type: ignore[arg-type]  # what names none is refused there
     except ArchitectureError as error:
         raise DatasetError(f"row {len(places) + 1}: {error}") from error
     return np.array(places, dtype=np.int64)

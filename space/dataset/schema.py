@@ -1,4 +1,4 @@
-"""What each type of published file holds: its columns, what their values are, and its extra header keys."""
+"""Schemas of the types of published files: columns, kinds of their values, extra header keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DEVICE = re.compile(r"[a-zA-Z0-9-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """Describe the values of one column.
+    """Kind of the values of one column.
 
     `images` is the number of images behind an accuracy in percent; `positive` refuses 0 as well.
     """
@@ -42,7 +42,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schema:
-    """Describe a type of file: the columns it may have (None: any, all of them text) and its header keys."""
+    """Schema of a type of file: the columns it may have (None: any, all of them text) and its header keys."""
 
     columns: Mapping[str, Kind] | None
     extra: tuple[str, ...]

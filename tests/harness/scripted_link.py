@@ -19,15 +19,15 @@ from harness.devices.config import LocalDevice
 from harness.measurement import campaign
 from harness.measurement.campaign import Outcome
 from harness.measurement.core_gate import CoreGate
-from harness.measurement.plan import Level, Options, Plan
+from harness.measurement.plan import Level, Options, SessionPlan
 from harness.measurement.session_builder import SessionBuilder
-from harness.measurement.workload import Model, Use
+from harness.measurement.workload import Model, RuntimePlan
 from harness.store import Store
 
 COOL: dict[str, Any] = {"cpu_model": "Made Up CPU", "temps_c": {"cpu": 40.0}}
 HOT: dict[str, Any] = COOL | {"temps_c": {"cpu": 60.0}}
 SLICE_NS = 60_000_000
-PLAN = Plan(min_slices=8)
+PLAN = SessionPlan(min_slices=8)
 CALIBRATIONS = 3
 
 
@@ -310,7 +310,7 @@ class Silent:
         """Keep it."""
         self.advanced.append(text)
 
-    def refine(self, device: str, use: Use, left: int) -> None:
+    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
         """Keep it."""
         self.refined.append((use.configuration.runtime, left))
 

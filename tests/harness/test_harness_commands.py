@@ -38,7 +38,7 @@ import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background of a shell inherits it ignored
 from harness.measurement import plan
 from harness.measurement import core_gate
-short = plan.Plan(min_slices=3, max_s=0.3, warmup_min_runs=3, warmup_min_s=0.05, warmup_max_s=0.2)
+short = plan.SessionPlan(min_slices=3, max_s=0.3, warmup_min_runs=3, warmup_min_s=0.05, warmup_max_s=0.2)
 plan.LEVELS["screen"] = plan.Level(name="short", sessions=1, plan=short)
 core_gate.FREE_SHARE = 1.0  # however busy this machine is
 from harness.commands.app import main

@@ -15,23 +15,23 @@ import pytest
 from exporters import FragmentLibrary
 from harness.devices.client import AgentClient
 from harness.devices.config import Device, LocalDevice
-from harness.devices.connection import Link
+from harness.devices.connection import Connection
 from harness.devices.transports.local import LocalTransport
 from harness.errors import DeviceError
 from harness.estimates.estimate import session_ratios
 from harness.estimates.latency import to_json
 from harness.measurement import core_gate, workload
 from harness.measurement.campaign import Outcome, run_campaign
-from harness.measurement.plan import Level, Options, Plan
+from harness.measurement.plan import Level, Options, SessionPlan
 from harness.measurement.session_runner import Cancelled
-from harness.measurement.workload import Model, Use
+from harness.measurement.workload import Model, RuntimePlan
 from harness.models.exported import REFERENCE, ExportedModels
 from harness.models.names import select_architectures, select_models
 from harness.store import Store
 from harness.store.latencies import latencies
 from space.errors import ConfigError
 
-SHORT_PLAN = Plan(min_slices=3, max_s=0.5, warmup_min_runs=3, warmup_min_s=0.05, warmup_max_s=0.3)
+SHORT_PLAN = SessionPlan(min_slices=3, max_s=0.5, warmup_min_runs=3, warmup_min_s=0.05, warmup_max_s=0.3)
 SHORT = Level(name="short", sessions=1, plan=SHORT_PLAN)
 SMALL, LARGE = "conv/conv/conv", "mbconv-mbconv+in/mbconv-mbconv+in/mbconv-mbconv+in"
 RUNTIMES = ("onnxruntime", "tflite")
@@ -51,7 +51,7 @@ class Notes:
     def tell(self, device: str, text: str) -> None:
         self.said.append(text)
 
-    def refine(self, device: str, use: Use, left: int) -> None:
+    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
         self.said.append(f"{use.configuration.runtime}: {left} left")
 
     def begin(self, device: str, units: int) -> None:
@@ -388,7 +388,7 @@ def test_a_request_that_does_not_fit_the_device_stores_nothing(
 def test_a_device_is_locked_against_a_second_campaign(
     device: LocalDevice, source: ExportedModels, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    holder = Link(device, LocalTransport(), owner="the night run")
+    holder = Connection(device, LocalTransport(), owner="the night run")
     holder.open()
     lock = AgentClient.lock
     monkeypatch.setattr(AgentClient, "lock", lambda self, owner, **_: lock(self, owner, wait_s=0.1))

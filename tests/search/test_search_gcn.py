@@ -14,7 +14,7 @@ from search.accuracy.graphs import adjacency, block_graphs, node_features
 from search.accuracy.layers import fresh_weights, pair_loss, values
 from search.methods.linear import SecondOrder
 from search.methods.method import Problem, search
-from search.methods.predictor_loop import KNOBS_OF_PAIRS, gcn, gcn_binary
+from search.methods.predictor_loop import GCN_PAIRS_CONFIG, gcn, gcn_binary
 from search.table.synthetic import synthetic_accuracies
 from space import BLOX, MINI
 from space.errors import ConfigError
@@ -38,7 +38,7 @@ def test_pairs_rank_held_out_networks_a_tenth_better_than_second_order_terms() -
     gains = []
     for seed in DRAWS:
         known, scores, held_out, truth = split(seed)
-        graph = GcnPredictor(BLOX, KNOBS_OF_PAIRS, seed)
+        graph = GcnPredictor(BLOX, GCN_PAIRS_CONFIG, seed)
         linear = SecondOrder(BLOX)
         taus = []
         for predictor in (graph, linear):

@@ -115,7 +115,7 @@ def test_the_solver_goes_on_alone_where_too_many_choices_are_near(
     rng = np.random.default_rng(seed)
     excluded = [blocks for _, blocks in listed(scores, limits)[:4] if rng.random() < 0.5]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(window, "MOST", most)
+        patch.setattr(window, "MAX_LISTED", most)
         found = solve(scores, limits, min(count, 6), excluded=excluded)
     assert_best(found, scores, limits, listed(scores, limits, excluded), min(count, 6))
 
@@ -126,7 +126,7 @@ def test_the_solver_alone_and_the_list_agree_on_the_best_of_eight_stages(
 ) -> None:
     scores, limit = np.random.default_rng(seed).normal(size=(8, 45)), macs_limit(EIGHT, 0.2)
     both = solve(scores, [limit], 3)
-    monkeypatch.setattr(window, "MOST", -1)
+    monkeypatch.setattr(window, "MAX_LISTED", -1)
     assert solve(scores, [limit], 3) == both
 
 
@@ -228,7 +228,7 @@ def test_a_solver_whose_order_is_wrong_is_an_error_where_the_list_cannot_help(
         return [every[1], every[0]][len(cuts)]
 
     monkeypatch.setattr(solver, "_solved", errs)
-    monkeypatch.setattr(window, "MOST", -1)
+    monkeypatch.setattr(window, "MAX_LISTED", -1)
     with pytest.raises(HarnessError, match="passed over a choice"):
         solve(scores, [], 2)
 

@@ -1,4 +1,4 @@
-"""How the harness reaches a device: four verbs, one contract.
+"""Transports to devices: four verbs, one contract.
 
 A transport is made without connecting; `connect` connects. Commands travel as argument vectors; only the transport
 quotes. `run` executes a short command to its end, `start` a long one with its three streams, `close` ends everything.

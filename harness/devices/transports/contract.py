@@ -1,4 +1,4 @@
-"""What a transport does: its four verbs, and what a command leaves."""
+"""The contract of transports: four verbs, and the result of a command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_OUTPUT_BYTES = 1 << 20  # of a short command; more is an error, not a memory
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletedCommand:
-    """What a short command left: exit status, standard output and the end of standard error."""
+    """Result of a short command: exit status, standard output and the end of standard error."""
 
     status: int
     stdout: bytes
@@ -35,7 +35,7 @@ class Channel(Protocol):
 
 
 class Transport(Protocol):
-    """A way to a device. Every verb raises DeviceError (LinkError for a broken connection)."""
+    """Transport to a device. Every verb raises DeviceError (LinkError for a broken connection)."""
 
     def connect(self) -> None:
         """Connect, or do nothing when connected."""
@@ -44,7 +44,7 @@ class Transport(Protocol):
         """Run a command to its end, feeding `stdin`."""
 
     def start(self, argv: Sequence[str]) -> Channel:
-        """Start a command that goes on."""
+        """Start a long-running command."""
 
     def close(self) -> None:
         """Close the connection and end every command started through it."""

@@ -1,4 +1,4 @@
-"""This machine as a device: commands run as subprocesses."""
+"""Transport to this machine: commands run as subprocesses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GRACE_S = 5.0  # an agent whose input ended has this long to go by itself
 
 @final
 class LocalTransport:
-    """Run commands on this machine, in the home folder as a login shell would."""
+    """Transport that runs commands on this machine, in the home folder as a login shell would."""
 
     def __init__(self) -> None:
         self._channels: list[LocalChannel] = []
@@ -57,7 +57,7 @@ class LocalTransport:
             channel.close()
 
     def start(self, argv: Sequence[str]) -> LocalChannel:
-        """Start a command that goes on; see Transport."""
+        """Start a long-running command; see Transport."""
         try:
             channel = _start(argv)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""A device over SSH, with paramiko: host keys always verified, every wait with a deadline.
+"""Transport over SSH, with paramiko: host keys always verified, every wait with a deadline.
 
 The host key is pinned in devices.toml (`host_key`) or known from `known_hosts`; a key that is neither ends the
 connection with the line to pin it. The remote side takes one shell string, so each argument is quoted here and nowhere else.
@@ -35,7 +35,7 @@ _CLOSE_TIMEOUT_S = 5.0
 
 @final
 class SshTransport:
-    """Run commands on a device over one SSH connection."""
+    """Transport that runs commands on a device over one SSH connection."""
 
     def __init__(self, device: SshDevice) -> None:
         self._device = device
@@ -128,7 +128,7 @@ class SshTransport:
             channel.close()
 
     def start(self, argv: Sequence[str]) -> SshChannel:
-        """Start a command that goes on; see Transport."""
+        """Start a long-running command; see Transport."""
         self.connect()
         assert self._client is not None
         transport = self._client.get_transport()

@@ -1,4 +1,4 @@
-"""The end of a stream of text that nobody reads in full: a command's standard error."""
+"""Tail of a text stream that is not read in full: a command's standard error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ KEPT_BYTES = 4096
 
 
 class Tail:
-    """Drain a stream in a thread and keep its last 4 KiB, so that a full pipe never hangs the command."""
+    """Thread that drains a stream and keeps its last 4 KiB, so that a full pipe never blocks the command."""
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self._read = read
@@ -18,11 +18,11 @@ class Tail:
         self._thread.start()
 
     def text(self) -> str:
-        """Return what is kept so far, as text."""
+        """Return the tail so far, as text."""
         return self._kept.decode("utf-8", "replace").strip()
 
     def finish(self, timeout_s: float) -> str:
-        """Wait for the end of the stream, `timeout_s` at most, and return what is kept."""
+        """Wait for the end of the stream, `timeout_s` at most, and return the tail."""
         self._thread.join(timeout_s)
         return self.text()
 

@@ -14,7 +14,7 @@ from harness.devices.runtimes import RuntimeUse
 from harness.errors import DeviceError
 from harness.measurement.campaign import Outcome
 from harness.measurement.plan import QUICK, Options
-from harness.measurement.workload import Model, Use
+from harness.measurement.workload import Model, RuntimePlan
 from harness.prediction import until
 from harness.prediction.space_prediction import Measured
 from harness.prediction.until import DESIGN, ROUND, Unreachable, measure_until, parse_target
@@ -25,7 +25,7 @@ from space import Architecture
 OPTIONS = Options(level=QUICK)
 
 
-def use(configuration: Configuration) -> Use:
+def use(configuration: Configuration) -> RuntimePlan:
     def assemble() -> object:
         raise AssertionError("no model is made here")
 
@@ -41,7 +41,7 @@ def use(configuration: Configuration) -> Use:
     runtime = RuntimeUse(
         name=configuration.runtime, version="1.0", provider="CPUExecutionProvider", format="onnx"
     )
-    return Use(configuration=configuration, runtime=runtime, models=(), reference=model)
+    return RuntimePlan(configuration=configuration, runtime=runtime, models=(), reference=model)
 
 
 class Script:

@@ -3,7 +3,7 @@
     image -> stem -> cell 0 -> reduction 0 -> cell 1 -> ... -> head -> logits
 
 A network is a path through one stem, a cell and a reduction for each stage, and one head; a space has no other
-pieces. Their latencies, 140 for Blox, are what a sum of parts is made of.
+pieces. Their latencies, 140 for Blox, are the parts that a network's latency is summed from.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ def parse_devices(text: str, source: str = DEFAULT_FILE) -> dict[str, Device]:
     """Read the text of a devices file; see `load_devices`."""
     try:
         document = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # beside TOMLDecodeError: numbers and nesting without end
+    except (ValueError, RecursionError) as error:  # also numbers and nesting without end
         duplicate = _duplicate_device(text)
         if duplicate is not None:
             name, first, second = duplicate

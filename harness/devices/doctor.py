@@ -17,9 +17,8 @@ from space.errors import ConfigError
 FREE_BYTES = 200 << 20  # both formats' weights, a model being assembled, and room
 HOT_C = 70.0
 BUSY_SHARE = 0.5
-WAITED_SHARE = (
-    0.05  # of a probe's time: a session that waits more for its core loses a good part of its slices
-)
+# Of a probe's time: a session that waits more for its core loses a good part of its slices.
+WAITED_SHARE = 0.05
 OWNER = "harness doctor"
 
 
@@ -145,13 +144,13 @@ def _conditions(device: Device, hello: Mapping[str, Any], conditions: Mapping[st
 
 def _gpu_text(gpu: Mapping[str, Any]) -> str:
     """Describe a GPU and its state, as far as they are known."""
-    told = {
+    known = {
         "temp_c": "{:.0f} C",
         "clock_mhz": "clock {:.0f} MHz now",
         "max_clock_mhz": "{:.0f} MHz at most",
         "power_w": "{:.0f} W",
     }
-    values = [text.format(gpu[key]) for key, text in told.items() if key in gpu]
+    values = [text.format(gpu[key]) for key, text in known.items() if key in gpu]
     return ", ".join([f"{gpu.get('index', '?')}: {gpu.get('name', 'no name told')}", *values])
 
 

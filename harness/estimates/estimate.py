@@ -29,17 +29,15 @@ COVERAGE = 0.95  # of an interval, if nothing else is asked for
 BOOTSTRAP_DRAWS = 2000
 P90_SAMPLES = 64  # fewer do not carry a 90th percentile
 P99_SAMPLES = 662  # nor a 99th
-SCATTER_DF = (
-    4  # fewer degrees of freedom are no pool: t is 2.8 there; three networks in three processes have 6
-)
+# Fewer degrees of freedom are no pool: t is 2.8 there; three networks in three processes have 6.
+SCATTER_DF = 4
 PRIOR_DF = 25  # the pool's weight in a network's own scatter, in processes; networks do not all scatter alike
 SMOOTHING = 0.9  # of a pool's shape, by Silverman's rule of thumb
-POOL_SIZE = 1000  # so many deviations carry the shape of a scatter
+POOL_SIZE = 1000  # deviations that represent the shape of a scatter
 SCATTER_DRAWS = 200  # for a slice noise that is then averaged over all sessions
-STUDENT_DRAWS = (
-    1_000_000  # values, drawn once for each number of sessions: two sessions' quantile is then within 1 %
-)
-LARGEST_DEVIATION = 50.0  # of a logarithm: stands for an interval without bounds, and does not overflow
+# Values, drawn once for each number of sessions: two sessions' quantile is then within 1 %.
+STUDENT_DRAWS = 1_000_000
+LARGEST_DEVIATION = 50.0  # of a logarithm: represents an interval without bounds, and does not overflow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +119,7 @@ def estimate(
 ) -> Estimate:
     """Combine sessions of one network: the median of the processes' medians, with a hierarchical bootstrap interval.
 
-    Sessions that were contended are left out if there are others. Each draw makes processes anew, slices within them too
+    Sessions that were contended are left out if there are others. Each draw resamples processes, and slices within them
     (Davison & Hinkley 1997, section 3.8), and takes their median. With the configuration's `scatter` a process deviates as the
     pool does, scaled by a moderated standard deviation, itself drawn as uncertain as its degrees of freedom make it: so one
     process has an honest interval, too. Without it the medians deviate as Student's t, and the interval is never narrower than
@@ -352,7 +350,7 @@ def _student_median(count: int, coverage: float) -> float:
 
 
 def _resampled_medians(values: FloatArray, draws: int, rng: np.random.Generator) -> FloatArray:
-    """Return so many medians of resampled values without resampling them: the same distribution, much faster.
+    """Draw medians of resampled values without resampling them: the same distribution, much faster.
 
     n draws from n values are the values at n uniform places, so their median is the value at the uniforms' median, whose
     distribution is Beta; of an even number, at the two middle ones. (David & Nagaraja, Order Statistics, 2003.)

@@ -108,7 +108,7 @@ def check_network(
 def grade(width: float | None, findings: Sequence[Finding]) -> Grade:
     """Return the grade: A for an interval within 1 % of the value, B within 3 %, C within 10 %, else D; no better than any cap.
 
-    width: half that of the 95 % interval printed beside the grade, relative to the value; None where there is none: D.
+    width: half that of the printed 95 % interval, relative to the value; None where there is none: D.
     """
     by_width: Grade = "D"
     if width is not None:
@@ -156,7 +156,7 @@ def _hot(sessions: Sequence[SessionRecord]) -> Finding | None:
 
 
 def _contended(used: Sequence[SessionRecord], total: int) -> Finding | None:
-    """The sessions that other programs left too little: of those that make the estimate, or left out beside better ones."""
+    """Contended sessions, of those in the estimate or of those left out for better ones."""
     contended = [s for s in used if is_contended(s) and steal_share(s) <= STEAL_SHARE]
     remedy = f"{_ALONE}; 'harness doctor' says how harness gets ahead of it; then {_FRESH}"
     if not contended:

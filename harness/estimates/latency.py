@@ -110,7 +110,7 @@ class LatencyTable(Sequence[Latency]):
 
 
 def to_json(rows: Iterable[Latency]) -> list[dict[str, object]]:
-    """Return latencies as plain values: names with units, the configuration beside each number."""
+    """Return latencies as plain values: names with units, each with its configuration."""
     return [
         {
             "device": row.configuration.device,

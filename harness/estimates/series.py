@@ -18,7 +18,7 @@ MILD_FENCE, SEVERE_FENCE = (
 )  # interquartile ranges beyond the quartiles: Tukey's fences, as in criterion
 MODES_VALUES = 12  # of fewer values every dip may be chance
 DRIFT_VALUES = 8  # the normal approximation of Kendall's score wants as many
-DRIFT_POINTS = 400  # longer series are taken as medians of so many stretches: all pairs are compared
+DRIFT_POINTS = 400  # longer series are reduced to medians of as many stretches: all pairs are compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

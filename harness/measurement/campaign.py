@@ -1,8 +1,8 @@
 """A measurement campaign on one device; resumable, and failures are records.
 
-What is stored already counts, so a campaign that was killed goes on where it stood: run the same command again. Rounds of
-sessions take the runtimes in turn, so that each soon has numbers to show; within a round the order is random across networks,
-so that slow drifts of the device spread evenly.
+Stored sessions count, so the same command resumes a campaign that was killed. Rounds of sessions take the runtimes in turn, so
+that each soon has numbers to show; within a round the order is random across networks, so that slow drifts of the device spread
+evenly.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from harness.records import Failure, SessionRecord
 from harness.store import Store
 from space.errors import ConfigError, HarnessError
 
-CONSECUTIVE_FAILURES = 5  # so many in a row are the device's fault, not the networks'
+CONSECUTIVE_FAILURES = 5  # in a row are the device's fault, not the networks'
 FEWEST_WORKERS = 3  # to tell what differs from process to process
 BRIDGES = 4  # networks that all workers of a round measure: in three of them they tell how sessions scatter
-SENTINEL_SHARE = 0.3  # the reference so far off its latency: the device is asked anew how it is
+SENTINEL_SHARE = 0.3  # deviation of the reference from its latency at which the device is probed again
 
 
 class Observer(Protocol):
@@ -280,7 +280,7 @@ class _Run:
         expected_ns = self._references_ns[use.configuration.digest]
         is_far = expected_ns and abs(reference_latency_ns(session) / expected_ns - 1) > SENTINEL_SHARE
         if is_far and self._measuring is not None:
-            self._measuring.distrust()  # the ratio stands; the next session waits if a gate says why
+            self._measuring.distrust()  # the ratio is valid; the next session waits if a gate finds a reason
 
     def _tell(self, text: str) -> None:
         self._observer.tell(self._outcome.device, text)

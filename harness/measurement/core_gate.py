@@ -87,7 +87,7 @@ def _most(shares: Mapping[str, Any], cores: tuple[int, ...]) -> float | None:
 class CoreGate:
     """Readiness check for a free core, patient at first; a campaign whose cores never get free is refused before it begins.
 
-    `say` tells of the wait as it goes on; `tell` what a person is to know in any case.
+    `say` shows the present wait, `tell` a message that stays visible.
     """
 
     def __init__(

@@ -36,8 +36,8 @@ class Level:
 
 
 # Many networks seen briefly fit a predictor better than few seen long; ranking takes three processes; finalists five.
-# In a process that serves many networks all but the first run on a warm machine beside a warm reference: a dozen runs settle
-# them. What differs from process to process, some 0.3 % here, is told from several processes with networks in common.
+# In a process that serves many networks all but the first run on a warm machine with a warm reference: a dozen runs settle
+# them. What differs from process to process, some 0.3 % here, is estimated from several processes with networks in common.
 QUICK = Level(
     name="quick",
     sessions=1,

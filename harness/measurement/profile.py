@@ -1,7 +1,7 @@
 """Profiles of a network on a device: times of its nodes by the runtime's own profiler, in groups that add up.
 
-A share is of the whole run with the profiler. A group's time is the sum of its nodes' medians; what the run's median has
-beside all nodes (the runtime between them, and the profiler) is a group of its own, so that the shares add up to one.
+A share is of the whole run with the profiler. A group's time is the sum of its nodes' medians; the rest of the run's
+median (the runtime between nodes, and the profiler) is a group of its own, so that the shares add up to one.
 """
 
 from __future__ import annotations

@@ -34,12 +34,8 @@ if TYPE_CHECKING:
 
 VERSION = "0004"  # of the schema: the newest of migrations/versions
 BUSY_TIMEOUT_S = 30.0
-LEVEL_PURPOSES = (
-    "network",
-    "segment",
-    "trained",
-    "calibration",
-)  # of sessions that tell the reference's latency
+# Of the sessions that determine the reference's latency.
+LEVEL_PURPOSES = ("network", "segment", "trained", "calibration")
 _HASHES_A_QUERY = 500  # below every database's limit of bound parameters
 _SCHEMA_LOCK = 0x6861726E  # "harn": any number that all harnesses share
 
@@ -119,7 +115,7 @@ class Store:
             _insert_session(connection, session)
 
     def start_recalibration(self, configuration: Configuration, started_utc: str) -> None:
-        """Note that a configuration's reference latency is measured anew: only sessions from now on tell it."""
+        """Note that a configuration's reference latency is measured again: only sessions from now on determine it."""
         with self._begin() as connection:
             connection.execute(
                 RECALIBRATIONS.insert().values(

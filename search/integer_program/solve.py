@@ -4,8 +4,8 @@ Where scores and costs are sums over the stages no network has to be listed: 8 s
 the best takes a fraction of a second. The solver, HiGHS, finds the best; what comes next, as LANA collects its candidates
 (Molchanov et al. 2021, arXiv:2107.10624), and the proof that nothing better was passed over, come from a list of all choices
 near the best (`search.integer_program.window`). Where too many are equally near to be listed, the solver cuts off those found
-and goes on (`search.integer_program.solver`). HiGHS computes with tolerances; whether a choice meets the limits is decided here,
-by correctly rounded sums.
+and continues (`search.integer_program.solver`). HiGHS computes with tolerances; whether a choice meets the limits is decided
+here, by correctly rounded sums.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from search.methods.method import Method, Problem
 from space.indexing import FloatArray, IndexArray
 
 ROUND = 20  # evaluations a round, as in Blox's use of the method: 5 rounds of 20
-TOP_ROUNDS = 5  # the top to draw from holds at least so many rounds
+TOP_ROUNDS = 5  # rounds that the top to draw from holds at least
 GCN_CONFIG = GcnConfig(width=200, epochs=100, learning_rate=2e-3)
 GCN_PAIRS_CONFIG = GcnConfig(width=200, epochs=100, learning_rate=2e-3, pairs=True)
 

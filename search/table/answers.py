@@ -12,7 +12,7 @@ from search.table.table import Table
 from space.accuracies import Accuracies
 from space.indexing import BoolArray, FloatArray, IndexArray
 
-Z = 1.96  # normal: 95 % of a mean over seeds lie within so many of its standard deviations
+Z = 1.96  # normal: standard deviations that hold 95 % of a mean over seeds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

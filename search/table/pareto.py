@@ -29,7 +29,7 @@ class Front:
 def pareto_front(table: Table, costs: Sequence[str], allowed: BoolArray) -> Front:
     """Return the Pareto front over accuracy, to be high, and costs, to be low, of the networks allowed that have all of them.
 
-    Of networks that are equal in everything the first in canonical order stands for all. Hypervolume: Zitzler & Thiele 1998,
+    Of networks that are equal in everything only the first in canonical order is kept. Hypervolume: Zitzler & Thiele 1998,
     by moocore. Raises: ConfigError when the table has no such cost.
     """
     import moocore

@@ -50,7 +50,7 @@ def at_epoch(name: str, column: Column, epoch: str, best: NDArray[np.int64] | No
     `best` are the places of the best epochs, wanted for `best` only.
 
     Raises:
-        DatasetError: no row has so many epochs.
+        DatasetError: no row has that epoch.
     """
     values = padded(column, np.nan)
     if epoch == LAST:

@@ -12,10 +12,8 @@ from collections.abc import Sequence
 from space.accuracies.user_readers import UserTable
 from space.errors import DatasetError, MissingMetric, did_you_mean, shown
 
-FIRST_CHOICES = (
-    "val_top1",
-    "test_top1",
-)  # test accuracies last: who searches on them chooses by luck on the test images
+# Test accuracies last: who searches on them chooses by luck on the test images.
+FIRST_CHOICES = ("val_top1", "test_top1")
 _NAMED = "name the column of accuracies: --metric COLUMN, or metric= in Python"
 _LOSS, _ERROR = "a loss", "an error"
 # What a title is of, by one of its words, whole and in lower case.
@@ -84,7 +82,7 @@ def cost_named(title: str) -> str:
 
 
 def _words(title: str) -> list[str]:
-    """Return a title's words in lower case: `latency_ms` and `sizeMB` have two, `MACs` one, beside what else it may be."""
+    """Return a title's words in lower case: `latency_ms` and `sizeMB` have two, `MACs` also one."""
     return [*re.findall("[a-z]+", title.lower()), *(word.lower() for word in _CAMEL.findall(title))]
 
 

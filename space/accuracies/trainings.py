@@ -33,7 +33,7 @@ Row = dict[int, dict[str, Any]]
 class Part:
     """Part of a training that a file holds, as its header says.
 
-    `name` is the file's, for messages; `columns` are those beside the hash.
+    `name` is the file's, for messages; `columns` are all but the hash.
     """
 
     name: str
@@ -277,7 +277,7 @@ def _at(trainings: Trainings, file: Dataset, metric: str, epoch: str, seed: int)
 
 
 def _losses(top1: Column, column: Column, rows: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
-    """Return the validation losses, at these rows of their column, beside accuracies: (rows, epochs), infinite at row -1."""
+    """Return the validation losses at these rows of their column: (rows, epochs), infinite at row -1."""
     there = rows >= 0
     if (lengths(top1)[there] != lengths(column)[rows[there]]).any():
         raise DatasetError(

@@ -78,7 +78,7 @@ def measured_of(
     """Return what the bytes of a table with this suffix hold, as `read_own_table` does; `name` is the file's.
 
     Raises:
-        DatasetError: as told there; the message does not name the file.
+        DatasetError: as described there; the message does not name the file.
     """
     source = csv_source(content) if suffix == ".csv" else parquet_source(content)
     named = [title for title in source.titles if title]  # data frames write their index without a title

@@ -97,7 +97,7 @@ def kinds_of(dataset_type: str, columns: Sequence[str]) -> dict[str, Kind]:
 
 
 def check_extra(dataset_type: str, extra: Mapping[str, int | str]) -> None:
-    """Check the header keys that a file of this type has beside those of all files.
+    """Check the header keys that only files of this type have.
 
     Raises:
         DatasetError: a key is missing, or its value is not a whole number, text, or a device's name.

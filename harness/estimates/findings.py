@@ -327,7 +327,7 @@ def _drift_cap(share: float) -> Grade:
 def _one_session(summary: Estimate) -> Finding | None:
     if summary.processes > 1:
         return None
-    known = "taken from other networks" if summary.is_pooled else "unknown"
+    known = "taken from other networks" if summary.is_pooled else "not known here, and taken as usual"
     return Finding(
         kind="one-session",
         message=f"measured in 1 process: how this network scatters from process to process is {known}",

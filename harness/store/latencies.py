@@ -48,14 +48,10 @@ def latencies(
     return sorted(rows, key=lambda row: row.latency_ms)
 
 
-def _scatter(
-    store: Store, configuration: Configuration, counts: Mapping[str, int], purpose: str
-) -> Scatter | None:
+def _scatter(store: Store, configuration: Configuration, counts: Mapping[str, int], purpose: str) -> Scatter:
     """Return how sessions of one network scatter on a configuration, from the networks that have several."""
     several = sorted(key for key, count in counts.items() if count > 1)[:SCATTER_NETWORKS]
-    if not several:
-        return None
     by_network: dict[str, list[SessionRecord]] = {key: [] for key in several}
-    for session in store.sessions(configuration, several, purpose=purpose):
+    for session in store.sessions(configuration, several, purpose=purpose) if several else ():
         by_network[session.graph_hash].append(session)
     return scatter_of(by_network.values())

@@ -234,7 +234,7 @@ def test_a_door_that_is_closed_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         "harness.models.third": "from harness.prediction.rows import space_rows",
         "harness.prediction.planted": "from exporters import Weights",
         "harness.second": "from device_agents.worker import main",
-        "search.planted": "from harness import transports",
+        "search.planted": "from harness import records",
         "search.second": "import harness.records",
         "search.fourth": "from search.table import Cost",
         "search.table.planted": "def f():\n    from search.methods import run",

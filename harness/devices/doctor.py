@@ -38,14 +38,14 @@ class Check:
 
 def diagnose(device: Device) -> list[Check]:
     """Check a device step by step; the first step that fails ends the list."""
-    link = Connection(device, open_transport(device), owner=OWNER)
+    connection = Connection(device, open_transport(device), owner=OWNER)
     checks: list[Check] = []
     try:
         try:
-            link.open(lock=False)
+            connection.open(lock=False)
         except (DeviceError, ConfigError) as error:
             return [Check(status="FAIL", name="reach", found=str(error))]
-        deployment = link.deployment
+        deployment = connection.deployment
         assert deployment is not None
         if isinstance(device, SshDevice):
             key = "pinned in devices.toml" if device.host_key else f"known from {device.known_hosts}"
@@ -53,15 +53,15 @@ def diagnose(device: Device) -> list[Check]:
         version = ".".join(map(str, deployment.python_version))
         checks.append(Check(status="ok", name="python", found=f"{version} ({deployment.executable})"))
         checks.append(Check(status="ok", name="agent", found=f"{deployment.path} answers"))
-        checks += _runtimes(device, link.hello)
-        checks.append(_space(link.hello))
-        conditions = link.client.probe()
-        checks += _conditions(device, link.hello, conditions)
-        checks += _permissions(device, link, "android" in conditions)
+        checks += _runtimes(device, connection.hello)
+        checks.append(_space(connection.hello))
+        conditions = connection.client.probe()
+        checks += _conditions(device, connection.hello, conditions)
+        checks += _permissions(device, connection, "android" in conditions)
     except (DeviceError, ConfigError) as error:
         checks.append(Check(status="FAIL", name="agent", found=str(error)))
     finally:
-        link.close()
+        connection.close()
     return checks
 
 
@@ -154,11 +154,11 @@ def _gpu_text(gpu: Mapping[str, Any]) -> str:
     return ", ".join([f"{gpu.get('index', '?')}: {gpu.get('name', 'no name told')}", *values])
 
 
-def _permissions(device: Device, link: Connection, is_phone: bool) -> list[Check]:
+def _permissions(device: Device, connection: Connection, is_phone: bool) -> list[Check]:
     """Check which scheduling the cores can get and what else limits them; a device in use is not probed."""
     try:
-        cores, threads = allowed_cores(device, link.hello, None, ())
-        answer = link.client.permissions(OWNER, cores, threads)
+        cores, threads = allowed_cores(device, connection.hello, None, ())
+        answer = connection.client.permissions(OWNER, cores, threads)
     except ConfigError:
         return []  # said already, of the cores
     except AgentError as error:
@@ -168,7 +168,7 @@ def _permissions(device: Device, link: Connection, is_phone: bool) -> list[Check
         return [Check(status="warn", name="core request", found=str(error), remedy=remedy)]
     return [
         *_grants(answer["grants"], str(answer.get("user", "USER")), is_phone),
-        _busy_cores(answer["waited"], link.hello),
+        _busy_cores(answer["waited"], connection.hello),
         *_limits(answer),
         _machine_lock(str(answer.get("machine_lock"))),
     ]

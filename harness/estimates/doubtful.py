@@ -75,14 +75,14 @@ def set_apart(rows: Sequence[Latency], *, take: bool = False) -> tuple[list[Late
     doubtful = [row for row in rows if row.grade == DOUBTFUL]
     segments = sum(row.architecture.startswith("segment:") for row in doubtful)
     why = Counter(kind for row in doubtful for kind in _kinds(row))
-    doubtful = Doubtful(
+    summary = Doubtful(
         networks=len(doubtful) - segments,
         segments=segments,
         names=tuple(row.architecture for row in doubtful[:NAMED]),
         why=dict(why.most_common()),
         taken=take and bool(doubtful),
     )
-    return [row for row in rows if take or row.grade != DOUBTFUL], doubtful
+    return [row for row in rows if take or row.grade != DOUBTFUL], summary
 
 
 def _kinds(row: Latency) -> set[str]:

@@ -107,12 +107,6 @@ def session_ratios(session: SessionRecord) -> tuple[float, ...]:
     return tuple(piece.ratio for piece in clean_slices(session))
 
 
-def ratio_of(sessions: Sequence[SessionRecord]) -> float | None:
-    """Return the ratio of `estimate` without the interval, which takes most of its time; None where no slice is clean."""
-    units = _units(sessions)
-    return float(np.median([np.median(values) for values in units])) if units else None
-
-
 def estimate(
     sessions: Sequence[SessionRecord],
     scatter: Scatter | None = None,

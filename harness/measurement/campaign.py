@@ -102,29 +102,29 @@ def run_campaign(
     """
     started = time.monotonic()
     outcome = Outcome(device=device.name)
-    link = Connection(device, connect(device), owner=_owner())
+    connection = Connection(device, connect(device), owner=_owner())
     try:
         observer.state(device.name, "connecting")
-        link.open()
-        runtimes = choose_runtimes(device, link.hello, options.runtimes, options.formats)
+        connection.open()
+        runtimes = choose_runtimes(device, connection.hello, options.runtimes, options.formats)
         if options.one_runtime and len(runtimes) > 1:
             names = ", ".join(runtime.name for runtime in runtimes)
             raise ConfigError(
                 f"--until works on one runtime at a time, and device {device.name!r} would run {names}; name one with --runtime"
             )
-        allowed = allowed_cores(device, link.hello, options.threads, options.cores)
-        conditions = link.client.probe()
+        allowed = allowed_cores(device, connection.hello, options.threads, options.cores)
+        conditions = connection.client.probe()
 
         def uses() -> Iterator[RuntimePlan]:
             for runtime in runtimes:
                 observer.state(device.name, f"preparing {runtime.format} models")
-                yield plan_runtime(device, link.hello, conditions, source, runtime, allowed)
+                yield plan_runtime(device, connection.hello, conditions, source, runtime, allowed)
 
-        _Run(link, store, observer, outcome, options, rng, cancel, conditions).measure(uses())
+        _Run(connection, store, observer, outcome, options, rng, cancel, conditions).measure(uses())
     finally:
-        link.close()
+        connection.close()
         outcome.elapsed_s = time.monotonic() - started
-        outcome.sent_bytes = link.sent_bytes
+        outcome.sent_bytes = connection.sent_bytes
     return outcome
 
 
@@ -133,7 +133,7 @@ class _Run:
 
     def __init__(
         self,
-        link: Connection,
+        connection: Connection,
         store: Store,
         observer: Observer,
         outcome: Outcome,
@@ -142,7 +142,7 @@ class _Run:
         cancel: threading.Event,
         conditions: Mapping[str, Any],
     ) -> None:
-        self._link, self._store, self._observer = link, store, observer
+        self._connection, self._store, self._observer = connection, store, observer
         self._outcome, self._options, self._rng = outcome, options, rng
         self._cancel, self._conditions = cancel, conditions
         self._measuring: SessionRunner | None = None
@@ -198,7 +198,7 @@ class _Run:
             self._say("asking for the core")
             cores, threads = use.configuration.cores, use.configuration.threads
             self._measuring = SessionRunner(
-                link=self._link,
+                link=self._connection,
                 campaign_id=outcome.campaign_id,
                 silence_s=self._options.silence_s,
                 gate=Gate(self._conditions),
@@ -213,10 +213,10 @@ class _Run:
     def _ask_for(self, cores: tuple[int, ...], threads: int) -> CoreRequest:
         """Ask which scheduling the cores can get; a broken connection is reopened. Raises: DeviceError."""
         try:
-            return CoreRequest.of(self._link.client.permissions(_owner(), cores, threads))
+            return CoreRequest.of(self._connection.client.permissions(_owner(), cores, threads))
         except LinkError:
-            self._link.reopen(self._say, self._cancel)
-            return CoreRequest.of(self._link.client.permissions(_owner(), cores, threads))
+            self._connection.reopen(self._say, self._cancel)
+            return CoreRequest.of(self._connection.client.permissions(_owner(), cores, threads))
 
     def _measure_next(self, rounds: list[Round]) -> None:
         """Measure the next round, if there is one, and report the sessions left in its runtime plan."""

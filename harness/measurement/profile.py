@@ -114,20 +114,20 @@ def take_profile(
     Raises: ConfigError when the request does not fit the device; DeviceError when it cannot be reached or the profile fails.
     """
     owner = f"harness profile, process {os.getpid()} on {socket.gethostname()} ({secrets.token_hex(4)})"
-    link = Connection(device, connect(device), owner=owner)
+    connection = Connection(device, connect(device), owner=owner)
     try:
         say("connecting")
-        link.open()
-        (use,) = choose_runtimes(device, link.hello, [runtime], [])
-        allowed, count = allowed_cores(device, link.hello, threads, cores)
+        connection.open()
+        (use,) = choose_runtimes(device, connection.hello, [runtime], [])
+        allowed, count = allowed_cores(device, connection.hello, threads, cores)
         say("sending the model")
-        link.client.send_models([model])
+        connection.client.send_models([model])
         say(f"profiling {runs} runs")
         job = {"network": model.recipe(), "runtime": use.name, "options": use.options}
-        answer = link.client.profile(job | {"threads": count, "cores": list(allowed), "runs": runs})
+        answer = connection.client.profile(job | {"threads": count, "cores": list(allowed), "runs": runs})
         return read_profile(answer)
     finally:
-        link.close()
+        connection.close()
 
 
 def read_profile(answer: Mapping[str, Any]) -> Profile:

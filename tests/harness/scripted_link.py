@@ -330,7 +330,7 @@ def run_scripted(
     level = Level(name="made-up", sessions=1, plan=PLAN, at_once=at_once)
     cancel = cancel or StubEvent()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(campaign, "Link", lambda *_, **__: link)
+        patch.setattr(campaign, "Connection", lambda *_, **__: link)
         patch.setattr(CoreGate.__init__, "__defaults__", (cancel.clock_s,))
         patch.setitem(SessionBuilder.__init__.__kwdefaults__, "clock_s", lambda: link.clock_s)
         patch.setattr(campaign, "CALIBRATION", Level(name="made-up", sessions=CALIBRATIONS, plan=PLAN))

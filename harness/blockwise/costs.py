@@ -17,13 +17,13 @@ from harness.query.properties import property_cost, property_sums
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import find_configuration, measure_command
-from search.amounts import Amount, Listed, Summed, Total
 from search.blockwise.space_costs import SpaceCosts
-from search.constraints import PROPERTIES
 from search.distillation.signatures import LATENCY
+from search.integer_program.solve import additive_part
 from search.latency.additive import fit_additive
-from search.programme import additive_part
 from search.table import Cost
+from search.table.constraints import PROPERTIES
+from search.table.costs import AdditiveCosts, BlockSums, CostEstimate, TabulatedCosts
 from space import SpaceConfig, is_enumerable
 from space.errors import ConfigError
 from space.indexing import FloatArray, block_indices
@@ -34,7 +34,7 @@ from space.segments import Segment, all_segments
 class _Latency:
     """A device's latencies with their provenance, and those of single blocks, (stages, B) in ms, with their source."""
 
-    cost: Listed | Summed
+    cost: TabulatedCosts | AdditiveCosts
     provenance: Provenance
     blocks: FloatArray
     source: str
@@ -49,20 +49,20 @@ def space_costs(
 ) -> tuple[SpaceCosts, dict[str, Provenance]]:
     """Return the costs of a space, and the provenance of each latency by its name.
 
-    `subjects` are names of `search.constraints.PROPERTIES`, else devices. All networks are listed where the space is enumerable;
-    in a larger one costs are sums over blocks.
+    `subjects` are names of `search.table.constraints.PROPERTIES`, else devices. All networks are listed where the space is
+    enumerable; in a larger one costs are sums over blocks.
     Raises: ConfigError, naming a device without (enough) measurements of the space and what to type, or what cannot be a sum.
     """
     is_listed = is_enumerable(config)
     if not is_listed:
         _check_sums(config, latencies)
     files = latency_files(latencies.files)
-    costs: dict[str, Listed | Summed] = {}
+    costs: dict[str, TabulatedCosts | AdditiveCosts] = {}
     found: dict[str, _Latency] = {}
     for name in dict.fromkeys(subjects):
         if name in PROPERTIES:
             costs[name] = (
-                Listed(cost=property_cost(name, config, log))
+                TabulatedCosts(cost=property_cost(name, config, log))
                 if is_listed
                 else property_sums(name, config, log)
             )
@@ -156,7 +156,7 @@ def _listed(
 
     origin = "the additive part of the networks' latencies"
     blocks, source = block_latencies(config, segments, reference_ms, added, origin, apart)
-    return _Latency(cost=Listed(cost=cost), provenance=provenance, blocks=blocks, source=source)
+    return _Latency(cost=TabulatedCosts(cost=cost), provenance=provenance, blocks=blocks, source=source)
 
 
 def _summed(
@@ -176,14 +176,16 @@ def _summed(
     known = {}
     for index, row in zip(measured.indices.tolist(), measured.rows, strict=True):
         low, high = row.interval_ms or (np.nan, np.nan)
-        known[index] = Amount(value=row.latency_ms, low=low, high=high, grade=row.grade, is_measured=True)
+        known[index] = CostEstimate(
+            value=row.latency_ms, low=low, high=high, grade=row.grade, is_measured=True
+        )
     reference_ms = measured.reference_ms
-    cost = Summed(
+    cost = AdditiveCosts(
         name=name,
         unit="ms",
         title=f"latency on {configuration.device}, {configuration.runtime}",
         config=config,
-        totals=(Total(blocks=fitted.blocks * reference_ms, constant=fitted.constant * reference_ms),),
+        totals=(BlockSums(blocks=fitted.blocks * reference_ms, constant=fitted.constant * reference_ms),),
         margin=hypot(fitted.margin(coverage), measured.reference_reach(coverage)),
         coverage=coverage,
         known=known,

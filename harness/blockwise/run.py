@@ -13,7 +13,7 @@ from harness.blockwise.answer import Answer, answer_document
 from harness.blockwise.folder import write_answer
 from harness.blockwise.setup import BlockwiseRequest, prepare
 from harness.blockwise.verify import verify_students
-from harness.campaign import Outcome
+from harness.measurement.campaign import Outcome
 from harness.query.verify import ExportObserver
 from harness.store import Store
 from search.blockwise.iterating import Budget

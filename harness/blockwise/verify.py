@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.campaign import Outcome
-from harness.devices import Device
+from harness.devices.config import Device
 from harness.estimates.doubtful import set_apart
-from harness.estimates.latency import Latency, latencies
+from harness.estimates.latency import Latency
+from harness.measurement.campaign import Outcome
 from harness.measurement.campaigns import measure_finalists
 from harness.models.trained import PURPOSE, Finished, FinishedModels
 from harness.prediction.provenance import Provenance
@@ -19,6 +19,7 @@ from harness.query.latencies import LatencySource
 from harness.query.verify import ExportObserver, searched_devices
 from harness.records import Configuration
 from harness.store import Store
+from harness.store.latencies import latencies
 from search.blockwise.candidates import Student
 from search.blockwise.plugged import write_weights
 from search.blockwise.setting import Setting

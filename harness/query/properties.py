@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.devices import Format
+from harness.devices.config import Format
 from harness.models.exported import cache_folder
 from harness.models.sizes import file_sizes, sizes_by_block
-from search.amounts import Summed, Total
-from search.constraints import PROPERTIES
 from search.table import Cost
+from search.table.constraints import PROPERTIES
+from search.table.costs import AdditiveCosts, BlockSums
 from space.costs import all_macs, all_params, block_costs, fixed_cost
 from space.memory import all_memory, block_peaks, fixed_peak
 
@@ -31,7 +31,7 @@ _TITLES = {
 
 
 def property_cost(name: str, config: SpaceConfig, log: Callable[[str], None] = lambda text: None) -> Cost:
-    """Return what every network costs in one of `search.constraints.PROPERTIES`; `log` is told what takes time."""
+    """Return what every network costs in one of `search.table.constraints.PROPERTIES`; `log` is told what takes time."""
     values: FloatArray
     if name == "params":
         values = all_params(config).astype(float)
@@ -45,7 +45,9 @@ def property_cost(name: str, config: SpaceConfig, log: Callable[[str], None] = l
     return Cost(name=name, unit=PROPERTIES[name], title=_TITLES[name], values=values)
 
 
-def property_sums(name: str, config: SpaceConfig, log: Callable[[str], None] = lambda text: None) -> Summed:
+def property_sums(
+    name: str, config: SpaceConfig, log: Callable[[str], None] = lambda text: None
+) -> AdditiveCosts:
     """Return the same cost as sums over blocks, for a space of any size; memory is the largest of several sums."""
     if name in ("params", "macs"):
         totals = [_counted(name, config)]
@@ -54,28 +56,30 @@ def property_sums(name: str, config: SpaceConfig, log: Callable[[str], None] = l
     else:
         log(f"{name}: what each block adds to a file")
         blocks, constant = sizes_by_block(_format(name), cache_folder(), config)
-        totals = [Total(blocks=blocks, constant=constant)]
-    return Summed(name=name, unit=PROPERTIES[name], title=_TITLES[name], config=config, totals=tuple(totals))
+        totals = [BlockSums(blocks=blocks, constant=constant)]
+    return AdditiveCosts(
+        name=name, unit=PROPERTIES[name], title=_TITLES[name], config=config, totals=tuple(totals)
+    )
 
 
 def _format(name: str) -> Format:
     return "onnx" if name == "onnx-size" else "tflite"
 
 
-def _counted(name: str, config: SpaceConfig) -> Total:
+def _counted(name: str, config: SpaceConfig) -> BlockSums:
     blocks = np.array(
         [[getattr(cost, name) for cost in row] for row in block_costs(config)], dtype=np.float64
     )
-    return Total(blocks=blocks, constant=float(getattr(fixed_cost(config), name)))
+    return BlockSums(blocks=blocks, constant=float(getattr(fixed_cost(config), name)))
 
 
-def _memory(config: SpaceConfig) -> list[Total]:
+def _memory(config: SpaceConfig) -> list[BlockSums]:
     """Return the sums whose largest is a network's memory: its weights, and the peak of one stage or of what all share."""
     params = _counted("params", config)
     weights, constant = FLOAT_BYTES * params.blocks, FLOAT_BYTES * params.constant
-    totals = [Total(blocks=weights, constant=constant + fixed_peak(config))]
+    totals = [BlockSums(blocks=weights, constant=constant + fixed_peak(config))]
     for stage, peaks in enumerate(block_peaks(config)):
         blocks = weights.copy()
         blocks[stage] += peaks
-        totals.append(Total(blocks=blocks, constant=constant))
+        totals.append(BlockSums(blocks=blocks, constant=constant))
     return totals

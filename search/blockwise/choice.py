@@ -18,8 +18,8 @@ from search.blockwise.predictors_features import HIGHER_IS_BETTER
 from search.blockwise.searching import Plan, predicted_table
 from search.blockwise.setting import Setting
 from search.blockwise.space_costs import SpaceCosts
-from search.constraints import Constraint
 from search.distillation.signatures import Signatures
+from search.table.constraints import Constraint
 from space import SpaceConfig, is_enumerable
 from space.indexing import FloatArray, IndexArray, block_indices
 

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from search.answers import Nearest, nearest
 from search.blockwise.candidates import Candidate, Found, State, Student, quality
 from search.blockwise.finalists import DISTANCE, Finalists, from_scores
-from search.constraints import Constraint, allowed
 from search.table import Cost, Table
+from search.table.answers import Nearest, nearest
+from search.table.constraints import Constraint, allowed
 from search.training.history import Figures
 from space import Architecture, SpaceConfig, check_enumerable
 from space.accuracies import Accuracies

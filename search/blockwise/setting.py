@@ -11,8 +11,8 @@ import numpy as np
 
 from search.blockwise.searching import Plan
 from search.blockwise.space_costs import SpaceCosts
-from search.constraints import Constraint
 from search.distillation.block_library import TEACHER, BlockLibrary, load_library
+from search.table.constraints import Constraint
 from search.training.images import Task
 from search.training.recipe import Recipe
 from search.training.trained_files import trained_from
@@ -20,7 +20,7 @@ from search.work.results import Results
 from search.work.training_folder import stored_units
 from search.work.unit import Unit
 from space import SpaceConfig, is_enumerable
-from space.accuracy_files import load_accuracies
+from space.accuracies import load_accuracies
 from space.errors import ConfigError, DatasetError
 from space.indexing import FloatArray, IndexArray
 

@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from search.amounts import Listed, Summed
 from search.table import Cost
+from search.table.costs import AdditiveCosts, TabulatedCosts
 from space.indexing import FloatArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SpaceCosts:
-    """Costs of networks by name, all `Listed` where the space is enumerable, else all `Summed`.
+    """Costs of networks by name, all `TabulatedCosts` where the space is enumerable, else all `AdditiveCosts`.
 
     `blocks`: latencies of single blocks as columns of signatures, "latency:NAME" -> (stages, B) in ms, NaN where unknown;
     `sources`: where each column is from.
     """
 
-    costs: Mapping[str, Listed | Summed]
+    costs: Mapping[str, TabulatedCosts | AdditiveCosts]
     blocks: Mapping[str, FloatArray]
     sources: Mapping[str, str]
 
     @property
     def listed(self) -> dict[str, Cost]:
         """The costs as columns of a table of all networks."""
-        return {name: one.cost for name, one in self.costs.items() if isinstance(one, Listed)}
+        return {name: one.cost for name, one in self.costs.items() if isinstance(one, TabulatedCosts)}
 
     @property
-    def summed(self) -> dict[str, Summed]:
+    def summed(self) -> dict[str, AdditiveCosts]:
         """The costs as sums over blocks."""
-        return {name: one for name, one in self.costs.items() if isinstance(one, Summed)}
+        return {name: one for name, one in self.costs.items() if isinstance(one, AdditiveCosts)}

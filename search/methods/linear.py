@@ -1,4 +1,4 @@
-"""Predict accuracies by a ridge on what blocks are made of, with second-order terms as in DONNA (arXiv:2012.08859).
+"""Predict accuracies by a ridge on features of blocks, with second-order terms as in DONNA (arXiv:2012.08859).
 
 The features are the op counts and the wiring of each stage, 27 numbers for Blox, and their products in pairs, within stages
 and between them. DONNA's features are the losses of distilled blocks; here no block was trained.
@@ -15,7 +15,7 @@ from space.indexing import FloatArray, IndexArray
 
 
 class SecondOrder:
-    """A `search.methods.loop.Predictor` that is quadratic in the features."""
+    """A `search.methods.predictor_loop.Predictor` that is quadratic in the features; it must be fitted first."""
 
     def __init__(self, config: SpaceConfig) -> None:
         self._config = config

@@ -1,4 +1,4 @@
-"""Ridge regression of accuracies, its penalty and its features chosen by leave-one-out; with second-order terms, too."""
+"""Ridge regression of accuracies, with second-order terms, too; penalty and features by leave-one-out cross-validation."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ PRODUCT_SCALES = (0.0, 0.1, 0.3, 1.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Ridge:
-    """A fit: which of the designs was `chosen`, its `slopes` (columns,) and the `constant`."""
+    """Ridge fit: the index of the `chosen` design, its `slopes` (columns,) and the `constant`."""
 
     chosen: int
     slopes: FloatArray
     constant: float
 
 
-def fit_ridge(designs: Sequence[FloatArray], scores: FloatArray) -> Ridge:
+def fit_ridge_cv(designs: Sequence[FloatArray], scores: FloatArray) -> Ridge:
     """Fit scores (n,) on each of several tables of features (n, columns) and return the fit of least leave-one-out error.
 
     The earlier of equal ones is taken. Fewer than `FEWEST` networks are fitted by their mean.
@@ -83,7 +83,7 @@ def fit_quadratic(
     scales: Sequence[float] = PRODUCT_SCALES,
     squares: bool = True,
 ) -> Quadratic:
-    """Fit networks (n,) and their scores (n,) for each scale of products and table of features; take the best as `fit_ridge`.
+    """Fit networks (n,) and their scores (n,) for each scale of products and table of features; take the best as `fit_ridge_cv`.
 
     `tables`, (stages, B, columns) each, are tried with each scale; without `squares` products are of two different features.
     """
@@ -97,7 +97,7 @@ def fit_quadratic(
             products = [scale * rows[:, pairs[0]] * rows[:, pairs[1]]] if scale else []
             designs.append(np.hstack([rows, *products]))
             choices.append((table, scale))
-    fit = fit_ridge(designs, scores)
+    fit = fit_ridge_cv(designs, scores)
     table, scale = choices[fit.chosen]
     slopes_of_pairs = np.zeros((width, width))
     if scale:

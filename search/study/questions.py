@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.methods.ridge import fit_ridge
+from search.methods.ridge import fit_ridge_cv
 from search.statistics import FEWEST_DRAWN, Estimate, correlation_of, kendall, mean_of, spearman
 from search.study.runs import FEWEST_RUNS, NOT_COMPARABLE
 from space import SpaceConfig
@@ -135,7 +135,7 @@ def block_effects(config: SpaceConfig, indices: NDArray[np.int64], accuracies: F
     design = np.zeros((len(indices), config.stages * count))
     for stage in range(config.stages):
         design[np.arange(len(indices)), stage * count + digits[:, stage]] = 1
-    effects = fit_ridge([design], accuracies).slopes.reshape(config.stages, count)
+    effects = fit_ridge_cv([design], accuracies).slopes.reshape(config.stages, count)
     seen = design.sum(axis=0).reshape(config.stages, count) > 0
     return np.where(seen, effects, np.nan)
 

@@ -23,10 +23,11 @@ from made_space import Done, add_sessions, refused, run, stored
 
 import exporters
 from harness.blockwise.answer import commands
-from harness.campaign import Options, Outcome
 from harness.commands.blockwise import BlockwiseOptions
-from harness.devices import Device
+from harness.devices.config import Device
 from harness.measurement import campaigns
+from harness.measurement.campaign import Outcome
+from harness.measurement.plan import Options
 from harness.models.trained import Finished, FinishedModels
 from harness.store import Store
 from search.blockwise import iterating, rounds

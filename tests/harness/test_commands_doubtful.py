@@ -16,7 +16,7 @@ from harness.blockwise.costs import space_costs
 from harness.prediction.space_prediction import load_measured, predict_space
 from harness.query.latencies import LatencySource, stored_latency
 from harness.store import Store
-from space import BLOX, enumerable
+from space import BLOX, config
 from space.segments import all_segments
 
 HOT: dict[str, Any] = {"gate": {"closed": ["made-up heat"], "waited_s": 300.0}}
@@ -246,7 +246,7 @@ def test_results_and_compare_show_them_with_their_grade(store: Path) -> None:
 def test_a_block_s_latency_and_sums_over_blocks_are_of_the_rest(
     bad_segments: Path, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(enumerable, "MOST", most)
+    monkeypatch.setattr(config, "MAX_ENUMERABLE", most)
     opened = Store(str(bad_segments))
     without, taken = (
         space_costs(opened, BLOX, ["made-up"], LatencySource(doubtful=doubtful), lambda text: None)

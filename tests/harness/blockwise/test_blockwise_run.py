@@ -16,7 +16,7 @@ from harness.query.latencies import LatencySource
 from harness.query.query import Query
 from harness.query.verify import ExportObserver
 from harness.store import Store
-from search.constraints import parse_constraint
+from search.table.constraints import parse_constraint
 from search.work.local_pool import LocalPool
 from search.work.results import Results
 from search.work.running import run_units

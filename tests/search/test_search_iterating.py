@@ -96,8 +96,10 @@ def test_a_worse_winner_ends_it_and_the_better_network_remains_the_best() -> Non
 
 
 def test_all_rounds_are_done_where_their_number_is_fixed() -> None:
-    done = run(Rounds(300, 250, 400), Budget(rounds=3, is_fixed=True))
+    rounds = Rounds(300, 250, 400)
+    done = run(rounds, Budget(rounds=3, is_fixed=True))
     assert (len(done.rounds), done.stop) == (3, "all 3 rounds are done")
+    assert rounds.taught[2] == (3, "winner 2"), "a winner teaches, even one worse than its teacher"
 
 
 def test_several_iterations_go_round_by_round_and_each_ends_for_itself() -> None:

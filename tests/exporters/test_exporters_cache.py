@@ -149,7 +149,6 @@ def test_fragments_of_another_converter_version_are_not_taken_from_the_cache(
         open_mini(mini_cache)
 
 
-@pytest.mark.slow
 def test_damaged_fragments_alone_are_exported_anew_and_equal_the_old_ones(
     mini_cache: Path, tmp_path: Path
 ) -> None:
@@ -166,7 +165,6 @@ def test_damaged_fragments_alone_are_exported_anew_and_equal_the_old_ones(
     assert link(after.recipe(NETWORK), after.part) == link(before.recipe(NETWORK), before.part)
 
 
-@pytest.mark.slow
 def test_two_processes_may_fill_one_cache_at_once(mini_cache: Path, tmp_path: Path) -> None:
     code = (
         "from exporters import FragmentLibrary; from space import Architecture, MINI; import sys\n"

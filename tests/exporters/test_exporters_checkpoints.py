@@ -41,7 +41,6 @@ def checkpoint(folder: Path, change: Callable[[dict[str, Any]], object] = lambda
     return folder / "trained.pt"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("format", ["onnx", "tflite"])
 def test_a_model_computes_what_the_trained_network_computes(format: Format, tmp_path: Path) -> None:
     weights = Weights.from_checkpoint(checkpoint(tmp_path), ARCHITECTURE)

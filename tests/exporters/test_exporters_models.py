@@ -90,7 +90,6 @@ def test_random_networks_give_the_logits_of_torch(
     assert_equals_torch(library, architecture)
 
 
-@pytest.mark.slow
 def test_linking_equals_converting_the_whole_network(library: FragmentLibrary) -> None:
     image = random_image(BLOX)
     for architecture, whole in zip(WHOLE, convert_networks(WHOLE, library.format), strict=True):

@@ -52,7 +52,6 @@ def test_a_stand_alone_tflite_model_holds_nothing_unused(model: bytes) -> None:
     assert sorted(t.buffer for t in graph.tensors if t.buffer) == list(range(1, len(read.buffers)))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("library", ["tflite"], indirect=True)
 def test_a_stand_alone_tflite_model_runs_in_tensorflow(model: bytes, tmp_path: Path) -> None:
     code = (

@@ -20,16 +20,22 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session")
-def harness_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that all processes of this run of pytest share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def harness_cache(shared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder for $HARNESS_CACHE; its `fragments` are those of the exporters' tests.
 
     HARNESS_TEST_CACHE names a folder of fragments that outlives the session; without it they are exported once a session.
     """
-    base = tmp_path_factory.getbasetemp()
     named = os.environ.get("HARNESS_TEST_CACHE")
     if not named:
-        return base
-    folder = base / "cache"
+        return shared_folder
+    folder = tmp_path_factory.getbasetemp() / "cache"
     folder.mkdir(exist_ok=True)
     target = Path(named).resolve()
     target.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,8 @@ from agent_client import process_exists
 from device_agents.core_probe import compete, probe_cores, probe_each
 from device_agents.forked import READY, REFUSED, Forked
 
+pytestmark = pytest.mark.alone
+
 CORE = max(os.sched_getaffinity(0))
 NO_CORE = 4000
 PATIENCE_S = 20.0

@@ -17,6 +17,8 @@ from device_agents.core_probe import probe_each
 from device_agents.core_request import GROUP, METHODS, ask, sweep_groups
 from device_agents.forked import READY, Forked
 
+pytestmark = pytest.mark.alone
+
 CORE = max(os.sched_getaffinity(0))
 CPUS = os.cpu_count() or 1
 

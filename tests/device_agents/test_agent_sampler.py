@@ -52,6 +52,7 @@ def take_samples(sampler, count, ago_s=0.0):
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="of one core, samples come every 5 s")
+@pytest.mark.alone
 def test_samples_come_once_a_second_while_the_worker_runs(agent, tmp_path, models):
     path = commands_folder(tmp_path / "bin", vcgencmd="echo throttled=0x50000")
     with Client(agent, tmp_path / "root", env={**os.environ, "PATH": path}) as client:
@@ -71,6 +72,7 @@ def test_samples_come_once_a_second_while_the_worker_runs(agent, tmp_path, model
     assert any(slices_ns[0] < sample["at_ns"] < slices_ns[-1] for sample in samples)  # one clock
 
 
+@pytest.mark.alone
 def test_the_supervisor_stays_off_the_measured_core_and_returns(client, models):
     mask = os.sched_getaffinity(client.process.pid)
     if len(mask) < 2:

@@ -5,7 +5,6 @@ They are kept in the folder that HARNESS_TEST_CACHE names, if it is set, and are
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -13,22 +12,16 @@ import pytest
 from exporters import FragmentLibrary
 
 
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder that caches the session's libraries."""
-    named = os.environ.get("HARNESS_TEST_CACHE")
-    return Path(named) if named else tmp_path_factory.getbasetemp() / "fragments"
-
-
 @pytest.fixture(scope="session")
-def onnx_library(tmp_path_factory: pytest.TempPathFactory) -> FragmentLibrary:
+def onnx_library(harness_cache: Path) -> FragmentLibrary:
     """The ONNX library of Blox with the weights of seed 0."""
-    return FragmentLibrary.open("onnx", cache_dir=cache_dir(tmp_path_factory))
+    return FragmentLibrary.open("onnx", cache_dir=harness_cache / "fragments")
 
 
 @pytest.fixture(scope="session")
-def tflite_library(tmp_path_factory: pytest.TempPathFactory) -> FragmentLibrary:
+def tflite_library(harness_cache: Path) -> FragmentLibrary:
     """The TFLite library of Blox with the weights of seed 0."""
-    return FragmentLibrary.open("tflite", cache_dir=cache_dir(tmp_path_factory))
+    return FragmentLibrary.open("tflite", cache_dir=harness_cache / "fragments")
 
 
 @pytest.fixture(params=["onnx", "tflite"])

@@ -15,6 +15,8 @@ from exporters import library as library_module
 from exporters.cache import ExportedFragment, FragmentCache, cache_key
 from space import MINI, Architecture
 
+pytestmark = pytest.mark.converter
+
 FRAGMENT = ExportedFragment(part=b"weights" * 100, layout=b"{}")
 NETWORK = Architecture.from_index(1234, MINI)
 

@@ -19,6 +19,8 @@ from space import MINI, TINY, Architecture
 from space.networks import build_network
 from space.state_notes import with_note
 
+pytestmark = pytest.mark.converter
+
 ARCHITECTURE = Architecture.parse("conv-mbconv+in/bconv", MINI)
 
 

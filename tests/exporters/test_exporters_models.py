@@ -19,6 +19,8 @@ from exporters.conversion import convert_networks
 from exporters.networks import torch_network
 from space import BLOX, MINI, Architecture
 
+pytestmark = pytest.mark.converter
+
 TOLERANCE = 1e-4  # of the largest logit
 MAX_SENT_BYTES = 2048
 MAX_WEIGHT_BYTES = 30_000_000

@@ -24,6 +24,8 @@ from exporters.protobuf import bytes_field, number_field, split_fields
 from space import BLOX, Architecture
 from space.segments import Segment
 
+pytestmark = pytest.mark.converter
+
 NETWORK = Architecture.parse("conv-mbconv+in+out/bconv/conv+mbconv")
 FRAGMENTS = {
     "stem",

@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -65,15 +66,15 @@ def test_importing_the_package_loads_no_converter_and_no_runtime() -> None:
     assert run_python(f"import sys, exporters\n{loaded}") == "[]"
 
 
+@pytest.mark.converter
 def test_linking_from_a_warm_cache_loads_no_converter_and_no_runtime(
-    library: FragmentLibrary, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    library: FragmentLibrary, harness_cache: Path
 ) -> None:
-    from exporter_fixtures import cache_dir
-
+    root = str(harness_cache / "fragments")
     architecture = Architecture.from_index(54_321)
     code = (
         "import sys; from exporters import FragmentLibrary, link; from space import Architecture\n"
-        f"library = FragmentLibrary.open({library.format!r}, cache_dir={str(cache_dir(tmp_path_factory))!r})\n"
+        f"library = FragmentLibrary.open({library.format!r}, cache_dir={root!r})\n"
         f"recipe = library.recipe(Architecture.parse({str(architecture)!r}))\n"
         "import hashlib; model = hashlib.sha256(link(recipe, library.part)).hexdigest()\n"
         f"print(model, sorted(set(sys.modules) & set({HEAVY})))"

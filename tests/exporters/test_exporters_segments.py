@@ -21,6 +21,8 @@ from exporters.networks import torch_network
 from space import BLOX, MINI, Architecture, SpaceConfig
 from space.segments import Segment, all_segments, segments_of
 
+pytestmark = pytest.mark.converter
+
 TOLERANCE = 1e-4  # of the largest output, as for networks
 
 # Each wiring in each stage and each op in each slot, in six networks.

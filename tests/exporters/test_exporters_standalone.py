@@ -16,6 +16,8 @@ from exporter_fixtures import cache_dir
 from exporters import FragmentLibrary, link, standalone
 from space import BLOX, Architecture
 
+pytestmark = pytest.mark.converter
+
 ARCHITECTURE = Architecture.parse("conv-mbconv+in/bconv/conv+mbconv")
 
 

@@ -27,6 +27,8 @@ from search.training.training import train
 from search.training.usual import SHORT as TRAINING
 from space import TINY, Architecture, Block
 
+pytestmark = [pytest.mark.converter, pytest.mark.training]
+
 SAMPLE = 12  # the fewest that a predictor with intervals is fitted to are 10
 BLOCKS = ("conv", "mbconv", "conv-mbconv+in", "mbconv+mbconv")  # without the op that is slow to train
 

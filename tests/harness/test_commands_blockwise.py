@@ -133,6 +133,7 @@ def test_a_predictor_that_needs_accuracies_asks_for_them(library: Path, store: P
     refused(search(store, library, "--predictor", "linera"), "did you mean 'linear'")
 
 
+@pytest.mark.training
 def test_accuracies_of_another_task_are_refused(library: Path, store: Path, tmp_path: Path) -> None:
     folder = tmp_path / "trained"
     made = run(
@@ -303,6 +304,7 @@ def test_a_predictor_fitted_to_accuracies_tells_its_error(library: Path, store: 
 # --- fine-tuning and rounds -----------------------------------------------------------------------
 
 
+@pytest.mark.training
 def test_each_round_s_winner_teaches_the_next_and_the_same_command_trains_nothing_again(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

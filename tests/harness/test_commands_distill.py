@@ -20,6 +20,8 @@ from search.work.training_folder import load_teacher
 from space import TINY
 from space.errors import ConfigError
 
+pytestmark = pytest.mark.training
+
 TASK = "synthetic:0:4/2/2"
 FAST = ("--epochs", "1", "--batch", "20")
 

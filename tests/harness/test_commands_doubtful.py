@@ -1,26 +1,42 @@
-"""Measurements of grade D stay out of all that is answered from latencies, counted and named; `--doubtful` takes them in."""
+"""Measurements of grade D stay out of all that is answered from latencies, counted and named; `--doubtful` takes them in.
+
+The space is tiny, so that it is predicted in a moment.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import made_space
 import pytest
 from made_report import payload_of
-from made_space import MANY, add_sessions, calibrate, networks, new_store, refused, run
+from made_space import add_sessions, calibrate, new_store, refused, run
 
 from harness.prediction.space_prediction import load_measured, predict_space
 from harness.query.latencies import LatencySource, stored_latency
 from harness.store import Store
+from space import TINY, Architecture
+from space.sampling import select_models
 from space.segments import all_segments
 
+MANY, FEW = (replace(one, space="tiny") for one in (made_space.MANY, made_space.FEW))
+SEGMENTS = all_segments(TINY)
 HOT: dict[str, Any] = {"gate": {"closed": ["made-up heat"], "waited_s": 300.0}}
 GOOD, BAD = 40, 5
 WRONG = 3.0  # times too slow, the bad ones
 DEVICE = ("-d", "made-up")
+
+
+def networks(count: int) -> list[Architecture]:
+    """Return the first networks of a random order."""
+    return select_models(f"sample:{count}@7", TINY)
+
+
 NAMES = [str(one) for one in networks(GOOD + BAD)[GOOD:]]
 PARTS = ("5 networks", "of grade D left out", "hot 5", "--doubtful", "--fresh")
 
@@ -29,10 +45,10 @@ def made_store(path: Path, *, good: int = GOOD, bad: int = BAD, bad_segments: in
     """Store good networks, bad ones whose ratios are wrong, and all segments, some of them bad."""
     store = new_store(path)
     calibrate(store, MANY)
-    add_sessions(store, networks(good + bad)[:good], sessions=2)
-    add_sessions(store, networks(good + bad)[good:], sessions=2, factor=WRONG, **HOT)
-    add_sessions(store, all_segments()[bad_segments:], scatter=0.001, seed=1)
-    add_sessions(store, all_segments()[:bad_segments], factor=WRONG, seed=2, **HOT)
+    add_sessions(store, networks(good + bad)[:good], MANY, sessions=2)
+    add_sessions(store, networks(good + bad)[good:], MANY, sessions=2, factor=WRONG, **HOT)
+    add_sessions(store, SEGMENTS[bad_segments:], MANY, scatter=0.001, seed=1)
+    add_sessions(store, SEGMENTS[:bad_segments], MANY, factor=WRONG, seed=2, **HOT)
     store.close()
     return path
 
@@ -55,7 +71,7 @@ def bad_segments(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def check_plain(found: dict[str, Any], *, taken: bool, networks: int = BAD, segments: int = 0) -> None:
     assert (found["networks"], found["segments"], found["taken"]) == (networks, segments, taken)
     assert len(found["names"]) == 3
-    assert set(found["names"]) <= {*NAMES, *map(str, all_segments())}
+    assert set(found["names"]) <= {*NAMES, *map(str, SEGMENTS)}
     assert found["why"]["hot"] == networks + segments
 
 
@@ -88,8 +104,6 @@ def test_predict_says_it_beside_a_table_on_standard_output(store: Path) -> None:
 
 
 def test_a_prior_s_are_left_out_too(store: Path, tmp_path: Path) -> None:
-    from made_space import FEW
-
     path = tmp_path / "store.sqlite"
     path.write_bytes(store.read_bytes())
     opened = Store(str(path))
@@ -107,7 +121,7 @@ def test_a_prior_s_are_left_out_too(store: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("more", [(), ("--measured-only",)])
 def test_search_finds_them_by_their_prediction_or_not_at_all(store: Path, more: tuple[str, ...]) -> None:
-    asked = ("search", "-a", "synthetic", *DEVICE, "--top", "91125", *more)
+    asked = ("search", "-a", "synthetic", *DEVICE, "--top", str(len(TINY)), *more)
     found = run(store, *asked, "--json").json
     check_plain(found["doubtful"]["made-up"], taken=False)
     rows = {row["architecture"]: row for row in found["networks"]}
@@ -166,9 +180,8 @@ def test_a_data_set_is_written_without_them(store: Path, tmp_path: Path, more: t
 def test_a_file_that_holds_them_is_read_without_them(store: Path, tmp_path: Path) -> None:
     write = ("dataset", "write", *DEVICE, "-o", str(tmp_path), "--format", "csv", "--doubtful")
     assert run(store, *write).status == 0
-    asked = (
-        "search", "-a", "synthetic", *DEVICE, "--latencies", str(tmp_path / "blox-bench-made-up.csv"), "--json", "--top", "91125",
-    )  # fmt: skip
+    latencies = ("--latencies", str(tmp_path / "blox-bench-made-up.csv"))
+    asked = ("search", "-a", "synthetic", *DEVICE, *latencies, "--json", "--top", str(len(TINY)))
     without, taken = (run(store, *asked, *more).json for more in ((), ("--doubtful",)))
     assert without["doubtful"]["made-up"]["networks"] == taken["doubtful"]["made-up"]["networks"] == BAD
     assert (without["doubtful"]["made-up"]["taken"], taken["doubtful"]["made-up"]["taken"]) == (False, True)
@@ -189,13 +202,15 @@ def test_audit_judges_by_the_rest(store: Path) -> None:
 
 def test_segments_of_grade_d_are_no_segments(bad_segments: Path) -> None:
     done = run(bad_segments, "predict", *DEVICE, "--json")
-    assert done.json["measured_segments"] == len(all_segments()) - 2
+    assert done.json["measured_segments"] == len(SEGMENTS) - 2
     check_plain(done.json["doubtful"], taken=False, segments=2)
     assert "5 networks and 2 segments of grade D left out" in done.stderr
-    assert run(bad_segments, "predict", *DEVICE, "--json", "--doubtful").json["measured_segments"] == 140
+    assert run(bad_segments, "predict", *DEVICE, "--json", "--doubtful").json["measured_segments"] == len(
+        SEGMENTS
+    )
     refused(
         run(bad_segments, "audit", *DEVICE),
-        "2 of 140 segments are not measured well enough",
+        f"2 of {len(SEGMENTS)} segments are not measured well enough",
         "2 segments of grade D left out",
         "--doubtful",
     )
@@ -243,12 +258,11 @@ def test_results_and_compare_show_them_with_their_grade(store: Path) -> None:
 def test_a_block_s_latency_and_sums_over_blocks_are_of_the_rest(bad_segments: Path) -> None:
     from harness.commands.blockwise_costs import costs_of
     from harness.commands.summed_costs import summed_costs
-    from space import BLOX
 
     opened = Store(str(bad_segments))
     for found in (costs_of, summed_costs):
         without, taken = (
-            found(opened, BLOX, ["made-up"], LatencySource(doubtful=doubtful), lambda text: None)
+            found(opened, TINY, ["made-up"], LatencySource(doubtful=doubtful), lambda text: None)
             for doubtful in (False, True)
         )
         assert taken.sources["latency:made-up"] == "segments measured as models of their own"

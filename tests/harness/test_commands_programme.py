@@ -280,6 +280,7 @@ def test_trainings_themselves_tell_the_accuracies_of_their_published_files(
 
 
 @pytest.mark.parametrize("name", ["params", "macs", "memory", "onnx-size"])
+@pytest.mark.converter
 def test_sums_over_blocks_are_the_costs_of_every_network(name: str) -> None:
     listed = property_cost(name, TINY, lambda text: None)
     summed = property_sums(name, TINY, lambda text: None)

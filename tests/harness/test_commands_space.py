@@ -95,6 +95,7 @@ def measured(
     return run_campaign(device, source, ONNX, store, Watcher(), rng=rng, cancel=cancel)
 
 
+@pytest.mark.converter
 def test_networks_of_two_spaces_with_one_graph_are_measured_apart(
     tmp_path: Path, empty: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +112,7 @@ def test_networks_of_two_spaces_with_one_graph_are_measured_apart(
     assert load_measured(empty, tiny).indices.tolist() == [Architecture.parse("conv/bconv", TINY).index]
 
 
+@pytest.mark.converter
 def test_a_trained_network_of_the_tiny_space_is_exported_with_its_weights(tmp_path: Path) -> None:
     architecture = Architecture.parse("conv/bconv", TINY)
     with torch.random.fork_rng(devices=[]):

@@ -30,6 +30,8 @@ from space.dataset import read_dataset
 from space.errors import HarnessError
 from space.networks import build_network
 
+pytestmark = pytest.mark.training
+
 NETWORKS = ("conv/conv", "bconv/conv")
 FEW = "synthetic:0:4/2/2"  # images of each class: an epoch takes a moment
 QUICK = ("--space", "tiny", "--task", FEW, "--epochs", "1")

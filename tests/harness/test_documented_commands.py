@@ -21,6 +21,8 @@ from space import Architecture
 from space.dataset import Dataset, write_dataset
 from space.segments import all_segments
 
+pytestmark = pytest.mark.converter
+
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", ROOT / "docs/tutorial.md", *sorted((ROOT / "docs/how-to").glob("*.md")))
 BLOCK = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)

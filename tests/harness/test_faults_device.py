@@ -35,7 +35,7 @@ from harness.frames import FrameStream
 from harness.store import Store
 from harness.transports.ssh import SshTransport
 
-pytestmark = pytest.mark.ssh
+pytestmark = [pytest.mark.ssh, pytest.mark.converter]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from sshd import Sshd, start_sshd
 from harness.devices import LocalDevice
 from harness.store import Store
 
-pytestmark = pytest.mark.ssh
+pytestmark = [pytest.mark.ssh, pytest.mark.converter]
 
 
 @pytest.fixture(scope="module")

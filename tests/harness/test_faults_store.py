@@ -19,6 +19,8 @@ from harness.devices import LocalDevice
 from harness.errors import StoreError
 from harness.store import Store
 
+pytestmark = pytest.mark.converter
+
 
 @dataclass(frozen=True)
 class Ground:

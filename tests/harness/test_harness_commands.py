@@ -459,6 +459,7 @@ def test_a_password_in_the_stores_url_is_not_shown(user: User) -> None:
 # Measuring, for real
 
 
+@pytest.mark.converter
 def test_one_network_is_measured_and_measured_no_second_time(user: User, harness_cache: Path) -> None:
     arguments = ("measure", "-m", NETWORK, "-r", "onnxruntime", "--json")
     first = user.start("-c", SHORT, *arguments, HARNESS_CACHE=str(harness_cache))
@@ -479,6 +480,7 @@ def test_one_network_is_measured_and_measured_no_second_time(user: User, harness
     assert NETWORK in table.stdout
 
 
+@pytest.mark.converter
 def test_ctrl_c_keeps_what_was_measured_and_goes_on_from_there(user: User, harness_cache: Path) -> None:
     arguments = [sys.executable, "-c", SHORT, "measure", "-m", "sample:60", "-r", "onnxruntime"]
     process = subprocess.Popen(

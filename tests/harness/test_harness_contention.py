@@ -37,9 +37,10 @@ PLAN = Plan(min_slices=12, max_s=4.0, half_width=0.01, warmup_min_s=0.05, warmup
 TOLERANCE = 0.03
 TRIES = 5  # of what another program of this machine may spoil meanwhile
 
-pytestmark = pytest.mark.skipif(
-    len(CORES) < 2, reason="a busy program on the only core starves the test itself"
-)
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(len(CORES) < 2, reason="a busy program on the only core starves the test itself"),
+]
 
 
 @dataclass(frozen=True)

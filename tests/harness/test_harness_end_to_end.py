@@ -32,6 +32,8 @@ from harness.transports.local import LocalTransport
 from harness.uses import Use
 from space.errors import ConfigError
 
+pytestmark = pytest.mark.converter
+
 SHORT_PLAN = Plan(min_slices=3, max_s=0.5, warmup_min_runs=3, warmup_min_s=0.05, warmup_max_s=0.3)
 SHORT = Level(name="short", sessions=1, plan=SHORT_PLAN)
 SMALL, LARGE = "conv/conv/conv", "mbconv-mbconv+in/mbconv-mbconv+in/mbconv-mbconv+in"

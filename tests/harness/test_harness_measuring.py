@@ -283,6 +283,7 @@ def test_segments_join_as_segments_and_never_appear_among_networks(store: Store)
     assert (again.measured, again.reused) == (0, 3)
 
 
+@pytest.mark.converter
 def test_segments_that_the_user_names_come_as_segments(harness_cache: Path) -> None:
     selected = select_models(["segments", "conv/conv/conv"])
     models = ExportedModels(selected, progress=lambda *_: None).models("onnx")

@@ -13,6 +13,8 @@ import pytest
 from harness.errors import LinkError
 from harness.profiles import OTHER, OUTSIDE, Node, group_nodes, read_profile
 
+pytestmark = pytest.mark.converter
+
 NETWORK = "conv-mbconv+in/conv/bconv"
 FRAGMENTS = [
     "stem",

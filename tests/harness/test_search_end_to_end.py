@@ -14,6 +14,9 @@ from short_campaigns import SHORT
 
 from harness import levels
 from harness.measurement import core_gate
+from space import TINY
+
+pytestmark = pytest.mark.converter
 
 SAMPLE = 12  # the fewest that a predictor with intervals is fitted to are 10
 
@@ -24,7 +27,9 @@ def test_a_search_ends_with_networks_that_were_measured_within_the_limit(
     monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)  # however busy this machine is
     monkeypatch.setattr(levels, "LEVELS", {name: SHORT for name in levels.LEVELS})
     store = tmp_path / "store.sqlite"
-    measured = run(store, "measure", "--runtime", "onnxruntime", "--models", f"sample:{SAMPLE}@3", "--json")
+    measured = run(
+        store, "measure", "--space", "tiny", "-r", "onnxruntime", "-m", f"sample:{SAMPLE}@3", "--json"
+    )
     assert measured.status == 0, measured.stderr
     rows = sorted(measured.json, key=lambda row: row["latency_ms"])
     assert len(rows) == SAMPLE
@@ -43,7 +48,7 @@ def test_a_search_ends_with_networks_that_were_measured_within_the_limit(
             "nothing passes for measured"
         )
         assert "beyond the limits, dropped" in done.stderr
-    assert 0 < answer["networks_within_limits"] < 91_125
+    assert 0 < answer["networks_within_limits"] < len(TINY)
     found = answer["networks"]
     assert found
     assert {row["index"] for row in found} <= set(answer["verified"])

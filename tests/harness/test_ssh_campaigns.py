@@ -17,7 +17,7 @@ from harness.estimates.latency import latencies
 from harness.store import Store
 from harness.transports.ssh import SshTransport
 
-pytestmark = pytest.mark.ssh
+pytestmark = [pytest.mark.ssh, pytest.mark.converter]
 
 FIRST = ("conv/bconv/bconv", "bconv/conv/bconv")
 SECOND = "conv/conv/bconv"

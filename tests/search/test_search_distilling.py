@@ -36,6 +36,8 @@ from space import MINI, TINY, Architecture
 from space.errors import ConfigError, HarnessError
 from space.networks import Stage, build_network
 
+pytestmark = pytest.mark.training
+
 BLOCKS = {str(block): block for block in TINY.blocks}
 OWN = [BLOCKS[text] for text in TEACHER.split("/")]
 SINGLES = [BLOCKS[op] for op in TINY.ops]

@@ -24,6 +24,8 @@ from space import BLOX, Block, SpaceConfig
 from space.errors import ConfigError, HarnessError
 from space.networks import Stage, build_network
 
+pytestmark = pytest.mark.training
+
 VARIED = Augmentation(rand_ops=0, cutout=0)
 RECIPE = DistilRecipe(
     epochs=3, batch=16, learning_rate=0.02, weight_decay=0.3, views=2, augmentation=VARIED, seed=5

@@ -19,6 +19,8 @@ from search.blockwise.supernet import learned_supernet, train_supernet
 from space.errors import ConfigError, HarnessError
 from space.networks import Stage
 
+pytestmark = pytest.mark.training
+
 STAGE = 1
 RECIPE = DistilRecipe(epochs=3, batch=16, learning_rate=0.01, shared=True, seed=5)
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")

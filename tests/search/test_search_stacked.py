@@ -20,6 +20,8 @@ from space import MINI, TINY, Architecture
 from space.errors import ConfigError, HarnessError
 from space.networks import Stage, build_network
 
+pytestmark = pytest.mark.training
+
 ALL = [Architecture.from_index(i * 46, TINY) for i in range(45)]  # every block in both stages
 SOME = ALL[::11]
 ONE_EPOCH = Recipe(epochs=1, batch=64, learning_rate=0.01, augmentation=NONE)

@@ -19,6 +19,8 @@ from space import MINI, Architecture, SpaceConfig
 from space.errors import ConfigError, HarnessError
 from space.networks import build_network
 
+pytestmark = pytest.mark.training
+
 
 @pytest.fixture(autouse=True)
 def one_thread() -> object:

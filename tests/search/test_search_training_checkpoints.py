@@ -27,6 +27,8 @@ from search.training.training import Trained, train
 from space import Architecture
 from space.errors import ConfigError
 
+pytestmark = pytest.mark.training
+
 __all__ = ["small_disk"]  # a fixture
 
 TASK = made_task()

@@ -23,6 +23,8 @@ from search.training.training import Trained, train
 from space import Architecture
 from space.errors import ConfigError
 
+pytestmark = pytest.mark.training
+
 SHORT = dataclasses.replace(RECIPE, epochs=2)
 TASK = dataclasses.replace(made_task(train=32, val=10, test=10), source="synthetic:7")
 

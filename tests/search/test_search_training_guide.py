@@ -21,6 +21,8 @@ from space import Architecture
 from space.errors import ConfigError
 from space.networks import build_network
 
+pytestmark = pytest.mark.training
+
 SHORT = dataclasses.replace(RECIPE, epochs=2, batch=16)
 TASK = made_task(train=48, val=30, test=20)
 TEACHER = Architecture.parse("conv", TINY)

@@ -19,6 +19,8 @@ from search.training.training import judge, train
 from space.errors import HarnessError
 from space.networks import Network, build_network
 
+pytestmark = pytest.mark.training
+
 # A kernel is compiled when a shape is first met. Where memory for its code is refused, oneDNN (of torch 2.13) calls the kernel
 # that it does not have, in dnnl::impl::cpu::x64::brgemm_kernel_execute, and the process ends by signal 11: no error can then be
 # read, and no batch named. So all shapes are met before the limit, and what is refused then is memory for tensors.

@@ -25,6 +25,8 @@ from space import Architecture, SpaceConfig
 from space.errors import ConfigError, HarnessError
 from space.networks import build_network
 
+pytestmark = pytest.mark.training
+
 BOTH = [Architecture.parse(text, SMALL) for text in ("conv-mbconv+in/mbconv", "mbconv/conv")]
 RECIPE = Recipe(
     epochs=2,

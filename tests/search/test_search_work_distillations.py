@@ -25,6 +25,8 @@ from search.work.trainings import plain_space
 from space import SpaceConfig
 from space.errors import ConfigError
 
+pytestmark = pytest.mark.training
+
 SOURCE = "synthetic:0:10/5/5"
 DISTIL = DistilRecipe(epochs=2, batch=20, seed=3)
 TUNE = Recipe(epochs=2, batch=20, learning_rate=1e-9, weight_decay=0)  # weights stay

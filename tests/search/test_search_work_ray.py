@@ -22,6 +22,8 @@ from search.work.running import Runner, run_units
 from search.work.unit import Unit
 from space.errors import ConfigError
 
+pytestmark = pytest.mark.ray
+
 HERE = Path(__file__).parent
 PATIENCE_S = 60.0
 MODULES = (HERE / "made_work.py",)

@@ -20,6 +20,8 @@ from search.work.unit import Unit
 from space import TINY, Architecture
 from space.errors import ConfigError
 
+pytestmark = pytest.mark.training
+
 TASK = load_task("synthetic:0:4/2/2", TINY)
 RECIPE = Recipe(epochs=1, batch=40, augmentation=NONE)  # one step: rounding has no time to grow
 NAMES = ("conv/conv", "bconv/conv-mbconv+in")

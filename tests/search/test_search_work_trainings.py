@@ -19,6 +19,8 @@ from search.work.unit import Unit
 from space import TINY, Architecture, SpaceConfig
 from space.errors import ConfigError
 
+pytestmark = pytest.mark.training
+
 TASK = "synthetic:0:8/4/4"
 OTHER = SpaceConfig(name="other", ops=("conv", "bconv"), widths=(4,), image_size=8, classes=10)
 

@@ -25,6 +25,8 @@ from search.work.running import Done, Failed, Tell
 from search.work.unit import Unit
 from space.errors import ConfigError
 
+pytestmark = pytest.mark.training
+
 
 class Idle:
     """A runner that has nothing to do, or the test fails."""

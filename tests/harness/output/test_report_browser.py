@@ -67,6 +67,7 @@ LIMITS = [  # in the costs' own units; MINI has 2,025 networks, so that each lim
 ]
 
 pytestmark = [
+    pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
     pytest.mark.skipif(DRIVER is None, reason="chromedriver is not installed"),
 ]

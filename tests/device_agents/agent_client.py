@@ -104,11 +104,13 @@ class Client:
 
 
 def frame(header: dict[str, Any], payload: bytes = b"") -> bytes:
+    """Return a frame of the protocol as bytes."""
     text = json.dumps(header).encode()
     return struct.pack(">4sII", b"HRN1", len(text), len(payload)) + text + payload
 
 
 def sha256(data: bytes) -> str:
+    """Return the digest by which the agent names parts."""
     return hashlib.sha256(data).hexdigest()
 
 

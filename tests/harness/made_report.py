@@ -57,6 +57,7 @@ def made_table(config: SpaceConfig, devices: Sequence[str] = ("synthetic-phone",
 
 
 def made_report(table: Table, **changes: Any) -> Report:
+    """Return a report on a table; `changes` replace fields."""
     return Report(
         **{"table": table, "title": "A synthetic table", "made_utc": "2026-01-01 00:00 UTC"} | changes  # type: ignore[arg-type]
     )
@@ -89,6 +90,7 @@ class Elements(HTMLParser):
 
 
 def payload_of(page: str) -> Any:
+    """Return the JSON document that a page carries."""
     (text,) = [
         text for tag, attributes, text in Elements(page).texts if attributes.get("id") == "report-data"
     ]
@@ -96,6 +98,7 @@ def payload_of(page: str) -> Any:
 
 
 def decode(column: dict[str, str]) -> Any:
+    """Return a column of the payload as floats."""
     data = np.frombuffer(base64.b64decode(column["data"]), dtype=DTYPES[column["kind"]])
     if "table" not in column:
         return data.astype(float)

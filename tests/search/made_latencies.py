@@ -45,6 +45,7 @@ def fused(size: float, config: SpaceConfig = BLOX) -> Array:
 
 
 def design(rounds: int, seed: int = 0, config: SpaceConfig = BLOX) -> Indices:
+    """Return the networks of a design: every block in every stage `rounds` times."""
     return np.array([a.index for a in select_models(f"design:{rounds}@{seed}", config)])
 
 

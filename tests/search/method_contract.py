@@ -39,6 +39,7 @@ def asked(text: str, given: Problem, truth: FloatArray = TRUTH) -> list[list[int
 
 
 def with_proxy(budget: int, seed: int = 0, **rest: Any) -> Problem:
+    """Return a problem that holds the proxy."""
     return problem(budget, seed, warm_up=PROXY, **rest)
 
 

@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import made_space
 import pytest
 from made_report import payload_of
+from made_space import FEW as FEW_OF_BLOX
+from made_space import MANY as MANY_OF_BLOX
 from made_space import add_sessions, calibrate, new_store, refused, run
 
 from harness.prediction.space_prediction import load_measured, predict_space
@@ -24,7 +25,7 @@ from space import TINY, Architecture
 from space.sampling import select_models
 from space.segments import all_segments
 
-MANY, FEW = (replace(one, space="tiny") for one in (made_space.MANY, made_space.FEW))
+MANY, FEW = (replace(one, space="tiny") for one in (MANY_OF_BLOX, FEW_OF_BLOX))
 SEGMENTS = all_segments(TINY)
 HOT: dict[str, Any] = {"gate": {"closed": ["made-up heat"], "waited_s": 300.0}}
 GOOD, BAD = 40, 5

@@ -11,7 +11,6 @@ import onnx
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from exporter_checks import operators, random_image, run_model
-from exporter_fixtures import cache_dir
 
 from exporters import FragmentLibrary, link, standalone
 from space import BLOX, Architecture
@@ -22,8 +21,8 @@ ARCHITECTURE = Architecture.parse("conv-mbconv+in/bconv/conv+mbconv")
 
 
 @pytest.fixture
-def model(library: FragmentLibrary, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return standalone(ARCHITECTURE, library.format, cache_dir=cache_dir(tmp_path_factory))
+def model(library: FragmentLibrary, harness_cache: Path) -> bytes:
+    return standalone(ARCHITECTURE, library.format, cache_dir=harness_cache / "fragments")
 
 
 def test_a_stand_alone_model_is_the_same_graph_with_the_same_output(

@@ -1,6 +1,6 @@
 """Measurements of grade D stay out of all that is answered from latencies, counted and named; `--doubtful` takes them in.
 
-The space is tiny, so that it is predicted in a moment.
+The space is tiny where nothing asks for another, so that it is predicted in a moment.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from made_space import add_sessions, calibrate, new_store, refused, run
 from harness.prediction.space_prediction import load_measured, predict_space
 from harness.query.latencies import LatencySource, stored_latency
 from harness.store import Store
-from space import TINY, Architecture
+from space import BLOX, TINY, Architecture, SpaceConfig
 from space.sampling import select_models
 from space.segments import all_segments
 
@@ -33,23 +33,26 @@ WRONG = 3.0  # times too slow, the bad ones
 DEVICE = ("-d", "made-up")
 
 
-def networks(count: int) -> list[Architecture]:
+def networks(count: int, config: SpaceConfig = TINY) -> list[Architecture]:
     """Return the first networks of a random order."""
-    return select_models(f"sample:{count}@7", TINY)
+    return select_models(f"sample:{count}@7", config)
 
 
 NAMES = [str(one) for one in networks(GOOD + BAD)[GOOD:]]
 PARTS = ("5 networks", "of grade D left out", "hot 5", "--doubtful", "--fresh")
 
 
-def made_store(path: Path, *, good: int = GOOD, bad: int = BAD, bad_segments: int = 0) -> Path:
+def made_store(
+    path: Path, *, good: int = GOOD, bad: int = BAD, bad_segments: int = 0, config: SpaceConfig = TINY
+) -> Path:
     """Store good networks, bad ones whose ratios are wrong, and all segments, some of them bad."""
-    store = new_store(path)
-    calibrate(store, MANY)
-    add_sessions(store, networks(good + bad)[:good], MANY, sessions=2)
-    add_sessions(store, networks(good + bad)[good:], MANY, sessions=2, factor=WRONG, **HOT)
-    add_sessions(store, SEGMENTS[bad_segments:], MANY, scatter=0.001, seed=1)
-    add_sessions(store, SEGMENTS[:bad_segments], MANY, factor=WRONG, seed=2, **HOT)
+    store, many = new_store(path), replace(MANY, space=config.name)
+    chosen, segments = networks(good + bad, config), all_segments(config)
+    calibrate(store, many)
+    add_sessions(store, chosen[:good], many, sessions=2)
+    add_sessions(store, chosen[good:], many, sessions=2, factor=WRONG, **HOT)
+    add_sessions(store, segments[bad_segments:], many, scatter=0.001, seed=1)
+    add_sessions(store, segments[:bad_segments], many, factor=WRONG, seed=2, **HOT)
     store.close()
     return path
 
@@ -178,17 +181,19 @@ def test_a_data_set_is_written_without_them(store: Path, tmp_path: Path, more: t
     assert sidecar["columns"]["grade"].count("D") == BAD
 
 
-def test_a_file_that_holds_them_is_read_without_them(store: Path, tmp_path: Path) -> None:
+def test_a_file_that_holds_them_is_read_without_them(tmp_path: Path) -> None:
+    store = made_store(tmp_path / "store.sqlite", config=BLOX)  # files without a store are of blox
+    names = [str(one) for one in networks(GOOD + BAD, BLOX)[GOOD:]]
     write = ("dataset", "write", *DEVICE, "-o", str(tmp_path), "--format", "csv", "--doubtful")
     assert run(store, *write).status == 0
     latencies = ("--latencies", str(tmp_path / "blox-bench-made-up.csv"))
-    asked = ("search", "-a", "synthetic", *DEVICE, *latencies, "--json", "--top", str(len(TINY)))
+    asked = ("search", "-a", "synthetic", *DEVICE, *latencies, "--json", "--top", str(len(BLOX)))
     without, taken = (run(store, *asked, *more).json for more in ((), ("--doubtful",)))
     assert without["doubtful"]["made-up"]["networks"] == taken["doubtful"]["made-up"]["networks"] == BAD
     assert (without["doubtful"]["made-up"]["taken"], taken["doubtful"]["made-up"]["taken"]) == (False, True)
     for found, source in ((without, "predicted"), (taken, "measured")):
         rows = {row["architecture"]: row for row in found["networks"]}
-        assert {rows[name]["made-up_ms"] is None for name in NAMES} == {source == "predicted"}
+        assert {rows[name]["made-up_ms"] is None for name in names} == {source == "predicted"}
     assert any("as the file says" in note and "--doubtful" in note for note in without["notes"])
 
 

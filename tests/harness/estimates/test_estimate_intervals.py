@@ -59,7 +59,7 @@ def pool(
 @functools.cache
 def numbered_pool(number: int, shape: str, networks: int, sd: float) -> Scatter:
     """Return the pool of this number: the same for estimates of one session and of five: pools are what takes long here."""
-    return pool(np.random.default_rng((4, number)), shape, networks, sd=sd)
+    return pool(np.random.default_rng((4, number, round(1e4 * sd))), shape, networks, sd=sd)
 
 
 def estimates(

@@ -18,6 +18,8 @@ from space import TINY, SpaceConfig
 from space.errors import HarnessError
 from space.networks import Stage
 
+pytestmark = pytest.mark.training
+
 SMALL = SpaceConfig(name="small", ops=("conv", "mbconv"), widths=(4, 8), image_size=8, classes=4)  # 21 blocks
 STAGE = 1
 RECIPE = DistilRecipe(epochs=1, batch=16, learning_rate=0.01)

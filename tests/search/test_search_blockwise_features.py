@@ -22,6 +22,7 @@ from space.errors import ConfigError
 QUICK = DistilRecipe(epochs=1, batch=20)
 
 
+@pytest.mark.training
 def test_features_larger_than_what_memory_may_hold_lie_in_files_of_just_their_size(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -19,6 +19,8 @@ from search.synthetic import synthetic_accuracies
 from space import BLOX, MINI
 from space.errors import ConfigError
 
+pytestmark = pytest.mark.training
+
 SMALL = GcnConfig(width=16, epochs=10, learning_rate=1e-2)
 SMALL_PAIRS = GcnConfig(width=16, epochs=10, learning_rate=1e-2, pairs=True)
 DRAWS = (0, 1, 2)

@@ -40,6 +40,7 @@ def test_ridge_finds_an_additive_space_to_about_the_noise_from_45_and_90_network
         assert ladder.errors.mape < 2.5 * MEAN_NOISE
 
 
+@pytest.mark.simulation
 def test_nine_of_ten_networks_held_out_are_measured_within_their_intervals() -> None:
     shares = []
     for seed in range(8):
@@ -330,6 +331,7 @@ def test_a_line_through_macs_reaches_no_further_than_what_was_measured() -> None
     assert not found.supported.any() and (found.ratios > 0).all()
 
 
+@pytest.mark.simulation
 def test_random_judges_lie_within_intervals_as_often_as_claimed_after_a_design_too() -> None:
     shares = []
     for seed in range(12):

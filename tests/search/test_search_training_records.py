@@ -175,6 +175,7 @@ def test_trainings_that_are_not_alike_are_refused() -> None:
             training_datasets(others)
 
 
+@pytest.mark.training
 def test_networks_that_were_trained_are_written_and_read_back(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -126,6 +126,7 @@ def test_one_process_is_the_callers_own_and_its_threads_of_torch_stay_as_they_we
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.training
 def test_a_training_killed_after_an_epoch_goes_on_after_it(tmp_path: Path) -> None:
     unit, epochs = tiny_training(epochs=3), []
 

@@ -89,6 +89,7 @@ class WorkContract:
         assert ran.content("three")["numbers"].equal(NUMBERS + 3)
         assert ran.count("two") == ran.count("three") == 1
 
+    @pytest.mark.training
     def test_a_training_gives_the_bits_that_it_gives_in_this_process(self, ran: Ran, tmp_path: Path) -> None:
         here = Results(folder=tmp_path)
         unit = tiny_training()

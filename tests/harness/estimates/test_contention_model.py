@@ -21,6 +21,8 @@ from harness.estimates.estimate import estimate, half_width
 from harness.estimates.findings import check_network, grade
 from harness.records import SessionRecord, Slice
 
+pytestmark = pytest.mark.simulation
+
 REFERENCE_MS = 3.3
 TURN_MS = (2.7, 3.2)  # of either thread
 REFILL_MS = 0.15  # what cold caches cost after each turn of the other

@@ -16,6 +16,8 @@ from harness.estimates.estimate import Estimate, Scatter, estimate, half_width, 
 from harness.estimates.findings import GRADE_HALF_WIDTHS, grade
 from harness.records import SessionRecord
 
+pytestmark = pytest.mark.simulation
+
 SESSION_SD = 0.007
 SLICE_SD = 0.02
 REFERENCE_NS = 10**9

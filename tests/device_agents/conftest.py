@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from agent_client import Client
-from agent_models import onnx_parts, tflite_parts
+from factories.agent_models import onnx_parts, tflite_parts
+from rigs.agent_client import Client
 
 from device_agents.archive import build_archive
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from made_space import FEW, MANY, networks, run, stored
+from factories.stores import FEW, MANY, networks, run, stored
 
 import harness
 from harness.estimates.latency import LATENCY_COLUMNS, LatencyTable

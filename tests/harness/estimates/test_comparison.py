@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from factories.records import CONFIGURATION
 from hypothesis import given
 from hypothesis import strategies as st
-from made_records import CONFIGURATION
 
 from harness.estimates.comparison import compare
 from harness.estimates.estimate import Estimate

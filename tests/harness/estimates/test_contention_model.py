@@ -13,7 +13,7 @@ from statistics import median, stdev
 
 import numpy as np
 import pytest
-from made_records import make_session
+from factories.records import make_session
 
 from harness.estimates import clean as rule
 from harness.estimates.clean import clean_slices, contention, is_contended

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pytest
-from made_records import CONFIGURATION, make_session, make_slice
+from factories.records import CONFIGURATION, make_session, make_slice
 from scipy.stats import t as student
 
 from harness.estimates.estimate import Estimate, Scatter, estimate, half_width, scatter_of

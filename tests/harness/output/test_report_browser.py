@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_report import HOSTILE, made_report, made_table
+from factories.reports import HOSTILE, made_report, made_table
 
 from harness.output.report.page import build_page
 from search.answers import answer, nearest, ties

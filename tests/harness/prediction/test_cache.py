@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_space import CONFIGURATION, add_sessions, calibrate, new_store, run
+from factories.stores import CONFIGURATION, add_sessions, calibrate, new_store, run
 
 from harness.estimates.latency import latencies
 from harness.prediction import cache, space_prediction

@@ -20,8 +20,10 @@ from space import Architecture
 
 ROOT = Path(__file__).parents[1]
 README = Path("README.md")
+PAGES = (README, Path("CONTRIBUTING.md"), Path("tests/README.md"))
 DOCUMENTS = {
-    path.relative_to(ROOT): path.read_text() for path in (ROOT / README, *(ROOT / "docs").rglob("*.md"))
+    path.relative_to(ROOT): path.read_text()
+    for path in (*(ROOT / page for page in PAGES), *(ROOT / "docs").rglob("*.md"))
 }
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MADE = ("commands.md", "index.md")  # pages that are made when the site is built: scripts/docs_pages.py

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import resource
-import shutil
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 from rigs.agent_client import Client, sha256
 from rigs.agent_jobs import QUICK_PLAN, send_job
+from rigs.small_disk import small_disk
 
 from device_agents.parts_cache import PartsCache
 from device_agents.refusal import Refusal
@@ -108,27 +108,19 @@ class TestPut:
             assert answer["kind"] == "too-large" and "1000" in answer["message"]
 
     def test_a_full_disk_is_an_error_with_a_remedy_and_leaves_no_half_part(self, agent, tmp_path):
-        root = tmp_path / "root"
-        root.mkdir()
-        mount = shutil.which("mount")
-        if os.geteuid() != 0 or mount is None:
-            pytest.skip("mounting a small file system needs root")
-        command = [mount, "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", str(root)]
-        if subprocess.run(command, capture_output=True, check=False).returncode:
-            pytest.skip("this system does not let root mount a tmpfs")
-        try:
-            with Client(agent, root, arguments=["--cache-bytes", "100000000"]) as client:
-                small = client.put(os.urandom(300000))
-                data = os.urandom(900000)
-                answer = client.ask(
-                    "put", data, digest=sha256(data), size_bytes=len(data), encoding="raw", dictionary=None
-                )
-                assert answer["kind"] == "disk-full"
-                assert "evict" in answer["message"] and sha256(data) in answer["message"]
-                assert stored_names(root) == [small]
-                client.put(os.urandom(300000))
-        finally:
-            subprocess.run(["umount", str(root)], check=True)
+        with (
+            small_disk(tmp_path / "root", 1 << 20) as disk,
+            Client(agent, disk.folder, arguments=["--cache-bytes", "100000000"]) as client,
+        ):
+            small = client.put(os.urandom(300000))
+            data = os.urandom(900000)
+            answer = client.ask(
+                "put", data, digest=sha256(data), size_bytes=len(data), encoding="raw", dictionary=None
+            )
+            assert answer["kind"] == "disk-full"
+            assert "evict" in answer["message"] and sha256(data) in answer["message"]
+            assert stored_names(disk.folder) == [small]
+            client.put(os.urandom(300000))
 
     def test_a_limit_on_file_sizes_is_a_full_disk_too(self, agent, tmp_path):
         limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))  # noqa: E731

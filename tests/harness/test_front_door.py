@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from factories.stores import FEW, MANY, networks, run, stored
+from factories.stores import FEW, MANY, networks, stored
+from rigs.commands import run
 
 import harness
 from harness.estimates.latency import LATENCY_COLUMNS, LatencyTable

@@ -1,4 +1,7 @@
-"""A harness to be killed: `rigs.killed_campaign STORE DEVICE_JSON NETWORK...` measures the first network, then all, for long."""
+"""A harness to be killed: `rigs.killed_campaign STORE DEVICE_JSON NETWORK...` measures the first network, then all, for long.
+
+It prints a line between the two.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ def main() -> None:
     device = (SshDevice if fields.pop("transport") == "ssh" else LocalDevice)(name="board", **fields)
     store = Store(store_path)
     measure(device, store, networks[:1])
+    print("the first is measured", flush=True)  # noqa: T201
     measure(device, store, networks, options=replace(ONNX, level=LONG))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,8 +33,9 @@ class SmallDisk:
 def small_disk(folder: Path, size_bytes: int) -> Iterator[SmallDisk]:
     """Mount a tmpfs until the block ends, or skip the test with the reason."""
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes},mode=700", "none", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
+    mount = shutil.which("mount")
+    command = [mount or "", "-t", "tmpfs", "-o", f"size={size_bytes},mode=700", "none", str(folder)]
+    if os.geteuid() != 0 or mount is None or subprocess.run(command, capture_output=True).returncode != 0:
         pytest.skip("needs root and the right to mount a tmpfs")
     try:
         yield SmallDisk(folder)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from factories.stores import FEW, MANY, add_sessions, calibrate, networks, new_store, refused, run, stored
+from factories.stores import FEW, MANY, add_sessions, calibrate, networks, new_store, stored
+from rigs.commands import refused, run
 
 from harness.store import Store
 from space.segments import all_segments

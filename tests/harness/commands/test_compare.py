@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from factories.stores import FEW, MANY, add_sessions, networks, refused, run, stored, true_ratio
+from factories.stores import FEW, MANY, add_sessions, networks, stored, true_ratio
+from rigs.commands import refused, run
 
 from harness.store import Store
 from space import Architecture

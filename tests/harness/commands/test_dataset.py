@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from factories.stores import MANY, add_sessions, calibrate, networks, new_store, refused, run, stored
+from factories.stores import MANY, add_sessions, calibrate, networks, new_store, stored
+from rigs.commands import refused, run
 
 from harness.estimates.latency import latencies
 from harness.store import Store

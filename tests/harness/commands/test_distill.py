@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from factories.stores import Done
-from factories.stores import run as run_command
+from rigs.commands import Done
+from rigs.commands import run as run_command
 
 from harness.commands.blockwise_work import distilling_cost
 from search.blockwise.library import load_library

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from factories.records import CONFIGURATION
-from factories.stores import add_sessions, calibrate, networks, new_store, run
+from factories.stores import add_sessions, calibrate, networks, new_store
+from rigs.commands import run
 
 from space import Architecture
 from space.dataset import Dataset, write_dataset

@@ -16,7 +16,8 @@ import pytest
 from factories.reports import payload_of
 from factories.stores import FEW as FEW_OF_BLOX
 from factories.stores import MANY as MANY_OF_BLOX
-from factories.stores import add_sessions, calibrate, new_store, refused, run
+from factories.stores import add_sessions, calibrate, new_store
+from rigs.commands import refused, run
 
 from harness.prediction.space_prediction import load_measured, predict_space
 from harness.query.latencies import LatencySource, stored_latency

@@ -7,7 +7,8 @@ import io
 from pathlib import Path
 
 import pytest
-from factories.stores import FEW, MANY, Done, networks, run, stored, true_ratio
+from factories.stores import FEW, MANY, networks, stored, true_ratio
+from rigs.commands import Done, run
 
 from harness.prediction.rows import COLUMNS
 from space import BLOX, Architecture

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from factories.reports import decode, payload_of
-from factories.stores import MANY, Done, refused, run, stored
+from factories.stores import MANY, stored
+from rigs.commands import Done, refused, run
 
 from harness.estimates.latency import latencies
 from harness.prediction.space_prediction import load_measured

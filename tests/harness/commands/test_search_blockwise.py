@@ -19,7 +19,8 @@ from factories.block_libraries import (
     write_accuracies,
     write_library,
 )
-from factories.stores import REFERENCE_NS, Done, add_sessions, refused, run, stored, true_ratio
+from factories.stores import REFERENCE_NS, add_sessions, stored, true_ratio
+from rigs.commands import Done, refused, run
 
 import exporters
 from harness.campaign import Options, Outcome

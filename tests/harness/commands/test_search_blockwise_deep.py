@@ -12,7 +12,7 @@ import pytest
 from factories.block_libraries import BLOCKS as TINY_BLOCKS
 from factories.block_libraries import SOURCE, made_teacher, write_library
 from factories.deep_libraries import DEVICE, NETWORKS, sampled_store, write_deep_library
-from factories.stores import Done, refused, run
+from rigs.commands import Done, refused, run
 
 from harness.commands.blockwise_rounds import most
 from harness.commands.blockwise_work import distilling_cost, known_accuracies, tuning_cost

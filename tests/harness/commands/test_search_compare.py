@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factories.stores import Done, refused, run, stored
+from factories.stores import stored
+from rigs.commands import Done, refused, run
 
 from harness.commands.search_compare import DEFAULT_METHODS, parse_methods
 from harness.output import progress

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories.stores import MANY, Done, add_sessions, refused, run, stored
+from factories.stores import MANY, add_sessions, stored
+from rigs.commands import Done, refused, run
 
 from harness.campaign import Options, Outcome
 from harness.devices import Device

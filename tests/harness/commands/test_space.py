@@ -12,7 +12,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from factories.stores import FEW, MANY, add_sessions, calibrate, networks, new_store, refused, run
+from factories.stores import FEW, MANY, add_sessions, calibrate, networks, new_store
+from rigs.commands import refused, run
 from rigs.short_campaigns import ONNX, Watcher
 
 from harness.campaign import Outcome, run_campaign

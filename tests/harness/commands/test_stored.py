@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from factories.records import make_failure
-from factories.stores import FEW, MANY, add_sessions, calibrate, networks, new_store, refused, run, stored
+from factories.stores import FEW, MANY, add_sessions, calibrate, networks, new_store, stored
+from rigs.commands import refused, run
 
 from harness.store import Store
 from harness.store.configurations import measure_command

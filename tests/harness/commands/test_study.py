@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factories.stores import Done, refused, run
+from rigs.commands import Done, refused, run
 
 from harness.commands.study import FILES
 from harness.output.plots.study import correlations_figure, regret_figure

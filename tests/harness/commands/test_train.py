@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from factories.stores import Done, refused, run
+from rigs.commands import Done, refused, run
 from rigs.small_disk import small_disk
 
 import search.training.training

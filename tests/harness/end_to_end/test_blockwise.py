@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factories.stores import run
+from rigs.commands import run
 from rigs.short_campaigns import SHORT
 
 from harness import levels

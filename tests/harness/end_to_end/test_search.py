@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 import pytest
-from factories.stores import run
+from rigs.commands import run
 from rigs.short_campaigns import SHORT
 
 from harness import levels

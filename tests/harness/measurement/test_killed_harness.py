@@ -37,12 +37,14 @@ def test_a_killed_campaign_goes_on_where_it_stood(server: Sshd, tmp_path: Path, 
         fields = server.fields(root=root)
     device = server.device(root=root) if transport == "ssh" else LocalDevice(name="board", root=root)
     driver = [sys.executable, "-m", "rigs.killed_campaign", str(path)]
-    process = subprocess.Popen([*driver, json.dumps(fields), *NETWORKS], env=with_tests())
-    before = await_sessions(path, 1)  # of the first campaign
-    time.sleep(0.2)  # the first campaign's worker is gone
-    await_processes(root, "worker")
-    process.kill()
-    assert process.wait(10) == -signal.SIGKILL
+    command = [*driver, json.dumps(fields), *NETWORKS]
+    with subprocess.Popen(command, env=with_tests(), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "the first is measured\n"
+        before = await_sessions(path, 1)
+        await_processes(root, "worker")
+        process.kill()
+        assert process.wait(10) == -signal.SIGKILL
     await_no_process(root, timeout_s=5)
 
     store = Store(str(path))

@@ -17,7 +17,6 @@ import pytest
 import torch
 from factories.tasks import NETWORK, RECIPE, TINY, made_task
 from rigs import with_tests
-from rigs.tiny_disk import small_disk
 
 from search.training import training
 from search.training.checkpoints import NAME, identity_of, load_checkpoint
@@ -30,7 +29,6 @@ from space.errors import ConfigError
 
 pytestmark = pytest.mark.training
 
-__all__ = ["small_disk"]  # a fixture
 
 TASK = made_task()
 
@@ -227,9 +225,9 @@ def test_what_a_kill_left_half_written_is_not_read_but_removed(whole: Trained, t
 
 
 def test_a_disk_that_fills_during_a_training_leaves_the_former_checkpoint_to_go_on_from(
-    whole: Trained, small_disk: Path
+    whole: Trained, small_folder: Path
 ) -> None:
-    other = small_disk / "other"
+    other = small_folder / "other"
 
     def fill(epoch: Epoch) -> None:
         if epoch.number == 2:
@@ -238,10 +236,10 @@ def test_a_disk_that_fills_during_a_training_leaves_the_former_checkpoint_to_go_
                     pass
 
     with pytest.raises(ConfigError, match=r"No space left on device; the disk is full: free [0-9,]+ bytes"):
-        train(NETWORK, TASK, RECIPE, small_disk, on_epoch=fill)
-    assert sorted(path.name for path in small_disk.iterdir()) == [NAME, "other"]
+        train(NETWORK, TASK, RECIPE, small_folder, on_epoch=fill)
+    assert sorted(path.name for path in small_folder.iterdir()) == [NAME, "other"]
     other.unlink()
     repeated: list[int] = []
-    resumed = train(NETWORK, TASK, RECIPE, small_disk, on_epoch=lambda epoch: repeated.append(epoch.number))
+    resumed = train(NETWORK, TASK, RECIPE, small_folder, on_epoch=lambda epoch: repeated.append(epoch.number))
     assert repeated == [3]
     assert_same(resumed, whole)

@@ -12,12 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rigs.tiny_disk import small_disk
 
 from search.training.sealed import content_digest, read_sealed, seal, unseal, write_sealed
 from space.errors import ConfigError
-
-__all__ = ["small_disk"]  # a fixture
 
 CONTENT: dict[str, Any] = {
     "name": "m\u00e4\u00dfig",
@@ -135,8 +132,8 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         read_sealed(tmp_path / "absent", "thing")
 
 
-def test_a_full_disk_is_named_and_leaves_the_former_file_whole(small_disk: Path) -> None:
-    path = small_disk / "folder" / "file"
+def test_a_full_disk_is_named_and_leaves_the_former_file_whole(small_folder: Path) -> None:
+    path = small_folder / "folder" / "file"
     write_sealed(path, "thing", {"weights": torch.arange(100.0)})
     before = path.read_bytes()
     with pytest.raises(
@@ -150,5 +147,5 @@ def test_a_full_disk_is_named_and_leaves_the_former_file_whole(small_disk: Path)
     with pytest.raises(
         ConfigError, match=r"the disk is full: free [0-9,]* bytes there, or name another folder$"
     ):
-        write_sealed(small_disk / "new", "thing", {"weights": torch.randn(100_000)})
+        write_sealed(small_folder / "new", "thing", {"weights": torch.randn(100_000)})
     assert torch.equal(read_sealed(path, "thing")["weights"], torch.arange(100.0))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,8 +80,10 @@ def test_a_short_command_that_overran_its_time_is_dead(transport: LocalTransport
 
 
 def test_ending_one_command_leaves_the_others(transport: LocalTransport) -> None:
-    first, second = transport.start(["cat"]), transport.start(["cat"])
+    code = "import os, sys; print(os.getpid(), flush=True); sys.stdin.read()"
+    first, second = transport.start([sys.executable, "-c", code]), transport.start(["cat"])
+    pid = int(first.read(100, 20))
     first.close()
+    await_end(pid)
     second.write(b"still here", 5)
-    time.sleep(0.05)
     assert second.read(100, 5) == b"still here"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LANES = ("ssh", "converter", "ray", "browser", "training", "simulation", "alone")
+LANES = ("device", "ssh", "converter", "ray", "browser", "training", "simulation", "alone")
 
 STUB = """#!/usr/bin/env bash
 echo "$PYTEST_DEBUG_TEMPROOT" >>../roots.txt

@@ -12,6 +12,13 @@ from rigs.agent_client import Client
 from device_agents.archive import build_archive
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what runs the agent."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "agent" in item.fixturenames:
+            item.add_marker(pytest.mark.device)
+
+
 @pytest.fixture(scope="session")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the agent's file."""

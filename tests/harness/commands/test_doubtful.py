@@ -29,7 +29,7 @@ from space.segments import all_segments
 MANY, FEW = (replace(one, space="tiny") for one in (MANY_OF_BLOX, FEW_OF_BLOX))
 SEGMENTS = all_segments(TINY)
 HOT: dict[str, Any] = {"gate": {"closed": ["made-up heat"], "waited_s": 300.0}}
-GOOD, BAD = 40, 5
+GOOD, BAD = 20, 5
 WRONG = 3.0  # times too slow, the bad ones
 DEVICE = ("-d", "made-up")
 
@@ -87,7 +87,7 @@ def told(text: str) -> bool:
 def test_predict_fits_without_them_and_predicts_them(store: Path) -> None:
     done = run(store, "predict", *DEVICE)
     assert done.status == 0 and told(done.stderr), done.stderr
-    assert "fitted on 40 measured networks" in done.stdout
+    assert f"fitted on {GOOD} measured networks" in done.stdout
     without = run(store, "predict", *DEVICE, "-m", ",".join(NAMES), "--json")
     assert without.json["measured_networks"] == GOOD
     check_plain(without.json["doubtful"], taken=False)
@@ -160,11 +160,11 @@ def test_the_page_says_it_and_its_command_repeats_the_question(store: Path, tmp_
         assert done.status == 0, done.stderr
         payload = payload_of(page.read_text("utf-8"))
         lines = dict(payload["costs"][0]["conditions"])
-        assert lines["networks"].startswith("45 measured" if more else "40 measured")
+        assert lines["networks"].startswith(f"{GOOD + BAD if more else GOOD} measured")
         assert ("taken in" if more else "left out") in lines["grade D"]
         assert ("--doubtful" in payload["command"]) == bool(more)
         assert any("5 networks of grade D" in note for note in payload["notes"])
-        assert lines["repeatability"].endswith(f"{45 if more else 40} networks")
+        assert lines["repeatability"].endswith(f"{GOOD + BAD if more else GOOD} networks")
 
 
 @pytest.mark.parametrize("more", [(), ("--measured-only",)])

@@ -1,7 +1,4 @@
-"""Fragment libraries of the whole default space, exported once in a test session.
-
-They are kept in the folder that HARNESS_TEST_CACHE names, if it is set, and are then warm in the next session.
-"""
+"""Fragment libraries of the whole default space, exported once in a run of the tests."""
 
 from __future__ import annotations
 

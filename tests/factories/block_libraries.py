@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from factories.stores import MANY, add_sessions, calibrate, new_store
 
+from factories.stores import MANY, add_sessions, calibrate, new_store
 from search.blockwise.distil_recipe import DistilRecipe
 from search.blockwise.library import BlockLibrary, StageLibrary, save_library
 from search.training.augment import NONE

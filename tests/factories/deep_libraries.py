@@ -10,7 +10,6 @@ from pathlib import Path
 
 from factories.block_libraries import made_stage, made_teacher
 from factories.stores import MANY, add_sessions, calibrate, new_store
-
 from harness.records import Configuration
 from search.blockwise.library import BlockLibrary, save_library
 from space import DEEP, SpaceConfig

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factories.accuracies import additive
 
+from factories.accuracies import additive
 from search.study.settings import StudySettings
 from space import SPACES, SpaceConfig
 from space.dataset import Dataset, write_dataset

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from factories.accuracies import additive
 
+from factories.accuracies import additive
 from search.study.truth import GroundTruth, load_truth
 from space import TINY
 from space.dataset import Dataset, write_dataset

@@ -1,4 +1,4 @@
-"""A Ray cluster of two nodes on this machine, a head and another one: `python -m rigs.ray_nodes`, until stdin ends.
+"""A Ray cluster of two nodes on this machine, a head and another one: `ray_nodes.py`, until stdin ends.
 
 It prints the address; a line `kill` kills the other node with all its processes, unannounced, and prints `killed`.
 """

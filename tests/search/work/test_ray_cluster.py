@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from contracts.runner import WorkContract
-from rigs import TESTS, with_tests
+from rigs import TESTS
 
 from search.work.local_pool import LocalPool
 from search.work.ray_cluster import RayCluster
@@ -35,12 +35,11 @@ class Nodes:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "rigs.ray_nodes"],
+            [sys.executable, TESTS / "rigs" / "ray_nodes.py"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=with_tests(),
         )
         assert self.process.stdout is not None
         self.address = next(line.strip() for line in self.process.stdout if ":" in line)

@@ -14,7 +14,7 @@ from harness.commands.recipes import named_augmentation
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
-    from search.blockwise.distil_recipe import DistilRecipe
+    from search.distillation.recipe import DistilRecipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ def choose_recipe(typed: Typed) -> DistilRecipe:
 
     Raises: ConfigError when the file or a value cannot be used.
     """
-    from search.blockwise.distil_recipe import DistilRecipe
+    from search.distillation.recipe import DistilRecipe
 
     recipe = DistilRecipe() if typed.recipe is None else _read(typed.recipe)
     changes: dict[str, Any] = {
@@ -91,7 +91,7 @@ def choose_recipe(typed: Typed) -> DistilRecipe:
 
 
 def _read(path: Path) -> DistilRecipe:
-    from search.blockwise.distil_recipe import DistilRecipe
+    from search.distillation.recipe import DistilRecipe
 
     try:
         return DistilRecipe.from_json(path.read_text("utf-8"))

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from harness.commands.distil_recipes import Typed, choose_recipe, takes_recipe
-from harness.commands.library_signatures import signed
 from harness.commands.options import JsonFlag
 from harness.commands.workers import Workers, takes_workers
 from space.errors import ConfigError
@@ -52,7 +51,8 @@ def distill(
     """
     from harness.output.distillation_text import library_document, print_library
     from harness.output.training_progress import run_shown
-    from search.blockwise.library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
+    from search.distillation.block_library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
+    from search.distillation.signing import signed
     from search.training.tasks import load_task
     from search.training.trained_files import load_trained, save_trained, trained_digest
     from search.work.distillations import stage_units

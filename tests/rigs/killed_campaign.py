@@ -9,7 +9,7 @@ import json
 import sys
 from dataclasses import replace
 
-from harness.devices import LocalDevice, SshDevice
+from harness.devices.config import LocalDevice, SshDevice
 from harness.store import Store
 from rigs.short_campaigns import LONG, ONNX, measure
 

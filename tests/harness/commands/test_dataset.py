@@ -12,8 +12,8 @@ import pytest
 from factories.stores import MANY, add_sessions, calibrate, networks, new_store, stored
 from rigs.commands import refused, run
 
-from harness.estimates.latency import latencies
 from harness.store import Store
+from harness.store.latencies import latencies
 from harness.version import __version__
 from space import BLOX, Architecture
 from space.dataset import read_dataset

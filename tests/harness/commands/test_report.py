@@ -12,11 +12,11 @@ from factories.reports import decode, payload_of
 from factories.stores import MANY, stored
 from rigs.commands import Done, refused, run
 
-from harness.estimates.latency import latencies
 from harness.prediction.space_prediction import load_measured
 from harness.store import Store
 from harness.store.configurations import configuration_id
-from search.synthetic import synthetic_accuracies
+from harness.store.latencies import latencies
+from search.table.synthetic import synthetic_accuracies
 from space import BLOX
 from space.costs import all_params
 from space.dataset import bench_dataset, write_dataset

@@ -14,9 +14,9 @@ import pytest
 from factories.stores import FEW, MANY, add_sessions, calibrate, networks, new_store, stored
 from rigs.commands import Done, refused, run
 
-from harness.estimates.latency import latencies
 from harness.store import Store
-from search.synthetic import synthetic_accuracies
+from harness.store.latencies import latencies
+from search.table.synthetic import synthetic_accuracies
 from space import BLOX, Architecture
 from space.costs import all_macs, all_params
 from space.dataset import bench_dataset, write_dataset

@@ -11,26 +11,25 @@ import numpy as np
 import pytest
 from factories.block_libraries import BLOCKS as TINY_BLOCKS
 from factories.block_libraries import SOURCE, made_teacher, write_library
-from factories.deep_libraries import DEVICE, NETWORKS, sampled_store, write_deep_library
+from factories.deep_libraries import NETWORKS, sampled_store, write_deep_library
 from rigs.commands import Done, refused, run
 
-from harness.commands.blockwise_rounds import most
-from harness.commands.blockwise_work import distilling_cost, known_accuracies, tuning_cost
-from harness.commands.summed_costs import property_sums, summed_costs
+from harness.blockwise.costs import space_costs
 from harness.query.latencies import LatencySource
-from harness.query.properties import property_cost
 from harness.store import Store
 from search.accuracy.gcn import GcnConfig
-from search.blockwise.library import load_library
 from search.blockwise.predictors import fit
+from search.blockwise.rounds import distilling_flops, most, tuning_flops
 from search.blockwise.searching import Plan
-from search.blockwise.signatures import Signatures
+from search.blockwise.setting import known_accuracies
+from search.distillation.block_library import load_library
+from search.distillation.signatures import Signatures
 from search.training.records import write_trainings
 from search.training.tasks import load_task
 from search.training.trained_files import KIND, trained_content
 from search.work.results import Results
 from search.work.training_folder import training_units
-from space import DEEP, TINY, Architecture, enumerable
+from space import DEEP, TINY, Architecture
 from space.costs import all_macs
 from space.networks import build_network
 
@@ -88,7 +87,8 @@ def test_finalists_of_184_million_networks_are_the_best_of_all_that_the_library_
     (path,) = (library / "results").glob("signatures-*.json")
     change = Signatures.load(path).column("loss_change")
     opened = Store(str(store))
-    cost = summed_costs(opened, DEEP, ["made-up"], LatencySource(), lambda text: None).costs["made-up"]
+    costs, _ = space_costs(opened, DEEP, ["made-up"], LatencySource(), lambda text: None)
+    cost = costs.costs["made-up"]
     opened.close()
     within = []
     for blocks in NETWORKS:
@@ -172,17 +172,6 @@ def test_too_few_for_the_confidence_is_said_and_how_to_measure_more(library: Pat
     assert done.status == 2, "none of the measured ones has distilled blocks only"
 
 
-def test_segments_measured_on_their_own_make_the_latencies(tmp_path: Path) -> None:
-    path = tmp_path / "segments.sqlite"
-    path.write_bytes(sampled_store(DEEP, 15, segments=True))
-    opened = Store(str(path))
-    found = summed_costs(opened, DEEP, ["made-up"], LatencySource(), lambda text: None)
-    opened.close()
-    assert found.behind["made-up"].predictor == "sum"
-    assert found.sources["latency:made-up"] == "segments measured as models of their own"
-    assert found.behind["made-up"].configuration == DEVICE
-
-
 @pytest.mark.parametrize(
     "command",
     [
@@ -240,7 +229,7 @@ def test_a_space_made_too_large_has_the_answer_that_enumeration_gives(
     asked += ["--predictor", predictor, *([] if predictor == "sum" else ["--trained", str(trained)])]
     listed = run(path, *METHOD, *QUICK, *asked, "--json")
     assert listed.status == 0, listed.stderr
-    monkeypatch.setattr(enumerable, "MOST", 1000)
+    monkeypatch.setattr("space.config.MAX_ENUMERABLE", 1000)
     summed = run(path, *METHOD, *QUICK, *asked, "--json")
     assert summed.status == 0, summed.stderr
     before, after = listed.json, summed.json
@@ -271,21 +260,12 @@ def test_trainings_themselves_tell_the_accuracies_of_their_published_files(
 ) -> None:
     library = load_library(tiny[0])
     published = known_accuracies(tiny[1], library)
-    monkeypatch.setattr(enumerable, "MOST", 1000)
+    monkeypatch.setattr("space.config.MAX_ENUMERABLE", 1000)
     own = known_accuracies(tiny[1], library)
     assert own.indices.tolist() == published.indices.tolist()
     assert own.accuracies.tolist() == published.accuracies.tolist()
     with pytest.raises(Exception, match="holds no finished training of space 'tiny'"):
         known_accuracies(tmp_path, library)
-
-
-@pytest.mark.parametrize("name", ["params", "macs", "memory", "onnx-size"])
-@pytest.mark.converter
-def test_sums_over_blocks_are_the_costs_of_every_network(name: str) -> None:
-    listed = property_cost(name, TINY, lambda text: None)
-    summed = property_sums(name, TINY, lambda text: None)
-    assert [summed.at(index).value for index in range(len(TINY))] == listed.values.tolist()
-    assert (summed.unit, summed.title) == (listed.unit, listed.title)
 
 
 def test_a_round_is_expected_to_take_what_its_largest_networks_would(tiny: tuple[Path, Path, Path]) -> None:
@@ -294,7 +274,7 @@ def test_a_round_is_expected_to_take_what_its_largest_networks_would(tiny: tuple
     task = load_task(library.teacher.source, TINY)
     setting: Any = SimpleNamespace(task=task, plan=Plan(fine_tune=3), recipe=library.teacher.recipe)
     largest = int(all_macs(TINY).argmax())
-    expected = distilling_cost(library.teacher, library, task) + 3 * tuning_cost(
+    expected = distilling_flops(library.teacher, library, task) + 3 * tuning_flops(
         library.teacher, largest, setting
     )
     assert most(library.teacher, library, setting) == expected

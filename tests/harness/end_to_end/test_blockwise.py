@@ -16,11 +16,10 @@ import pytest
 from rigs.commands import run
 from rigs.short_campaigns import SHORT
 
-from harness import levels
-from harness.measurement import core_gate
-from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.distilling import distil_stage
-from search.blockwise.library import BlockLibrary, save_library
+from harness.measurement import core_gate, plan
+from search.distillation.block_library import BlockLibrary, save_library
+from search.distillation.distill import distil_stage
+from search.distillation.recipe import DistilRecipe
 from search.training.tasks import load_task
 from search.training.trained_files import load_trained
 from search.training.training import train
@@ -67,7 +66,7 @@ def test_a_library_becomes_a_trained_network_that_was_itself_measured_within_the
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)  # however busy this machine is
-    monkeypatch.setattr(levels, "LEVELS", {name: SHORT for name in levels.LEVELS})
+    monkeypatch.setattr(plan, "LEVELS", {name: SHORT for name in plan.LEVELS})
     store, library, folder = tmp_path / "store.sqlite", tmp_path / "library", tmp_path / "answer"
     teacher = distilled(library)
     assert teacher > 25, "of ten classes chance is 10 %"

@@ -17,7 +17,7 @@ from rigs import with_tests
 from rigs.short_campaigns import NETWORKS, await_no_process, await_processes, measure
 from rigs.sshd import Sshd, start_sshd
 
-from harness.devices import LocalDevice
+from harness.devices.config import LocalDevice
 from harness.store import Store
 
 pytestmark = [pytest.mark.ssh, pytest.mark.converter]

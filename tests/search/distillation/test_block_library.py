@@ -21,9 +21,9 @@ from factories.small_distillations import (
 )
 from torch.nn.functional import cross_entropy
 
-from search.blockwise import signing
-from search.blockwise.features import teacher_features
-from search.blockwise.library import (
+from search.blockwise.plugged import judge_on, write_weights
+from search.distillation import signing
+from search.distillation.block_library import (
     BlockLibrary,
     StageLibrary,
     load_library,
@@ -31,9 +31,9 @@ from search.blockwise.library import (
     stage_content,
     stage_from,
 )
-from search.blockwise.plugged import judge_on, write_weights
-from search.blockwise.signing import block_sizes, sign
-from search.blockwise.stage_errors import judge_stages, stacked_stages
+from search.distillation.losses import judge_stages, stacked_stages
+from search.distillation.signing import block_sizes, sign
+from search.distillation.teacher_features import teacher_features
 from search.training.sealed import content_digest
 from search.training.trained import trained_digest
 from space import Architecture

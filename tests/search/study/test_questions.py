@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from search.statistics import correlation_of, kendall, spearman
-from search.study.effects import block_effects
 from search.study.questions import (
     NOT_ANSWERED,
     QUESTIONS,
+    block_effects,
     can_one_iterate,
     do_signatures_find_blocks,
     do_they_predict,
@@ -19,7 +19,7 @@ from search.study.questions import (
 )
 from space import TINY
 from space.indexing import block_indices
-from space.sampling import select_models
+from space.selection import select_models
 
 RNG = np.random.default_rng(0)
 SCRATCH = RNG.normal(60, 3, 24)

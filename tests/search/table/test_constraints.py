@@ -10,7 +10,7 @@ from factories.tables import made_cost, made_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.constraints import (
+from search.table.constraints import (
     UNITS,
     Constraint,
     allowed,

@@ -1,0 +1,277 @@
+"""The answer of a blockwise search as plain values: the network found, its accuracy and costs, and what repeats the search."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import numpy as np
+
+from harness.estimates.latency import Latency
+from harness.prediction.provenance import Provenance
+from harness.version import __version__
+from search.blockwise.candidates import Student
+from search.blockwise.fitting import Fitted
+from search.blockwise.iterating import Iterated
+from search.blockwise.rounds import Searched
+from search.blockwise.setting import Setting
+from search.distillation.block_library import BlockLibrary
+from search.training.history import Figures
+from search.training.trained import Trained, trained_digest
+
+FORMAT, VERSION = "blockwise-answer", 1
+# The libraries that the numbers come from.
+LIBRARIES = ("numpy", "torch", "onnx", "onnxruntime", "tensorflow", "ai-edge-litert")
+_PASSWORD = re.compile(r"(//[^/@:\s]*):[^@/\s]*@")
+
+Measured = Mapping[str, Mapping[str, Latency]]  # by device and network's text: the trained model itself
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answer:
+    """A search at its end: the round and the student chosen, and what was measured of finished models, None if nothing was.
+
+    `within` says whether the student meets the limits by all that is known now; `iterated` is None for a single round.
+    `provenance` is that of latencies by name; `command` the command line that asked for the search, empty where none did.
+    """
+
+    setting: Setting
+    provenance: Mapping[str, Provenance]
+    searched: Searched
+    student: Student
+    measured: Measured | None
+    within: bool
+    iterated: Iterated | None
+    library: Path
+    command: Sequence[str]
+
+
+def answer_document(answer: Answer) -> dict[str, Any]:
+    """Return the answer in JSON's types; accuracies in percent, latencies in ms. Keys of synthetic values hold the word."""
+    setting, searched, student = answer.setting, answer.searched, answer.student
+    library, architecture = searched.library, student.architecture
+    teacher, task = library.teacher, setting.task
+    rounds = 1 if answer.iterated is None else len(answer.iterated.rounds)
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "space": library.config.name,
+        "architecture": str(architecture),
+        "graph_hash": architecture.graph_hash,
+        "index": architecture.index,
+        "task": {"name": task.name, "source": task.source, "synthetic": task.synthetic},
+        "accuracy": accuracy_document(answer),
+        "costs": costs_document(answer, student),
+        "within_limits": answer.within,
+        "constraints": [
+            {
+                "constraint": str(one),
+                "limit": one.limit,
+                "by": "interval" if setting.confident else "estimate",
+            }
+            for one in setting.constraints
+        ],
+        "networks_within_limits": searched.found.allowed,
+        "finalists_chosen_by": searched.choice.chosen,
+        "pool": pool_document(searched),
+        "latencies": {name: str(one) for name, one in answer.provenance.items()},
+        "doubtful": {name: one.doubtful.to_json() for name, one in answer.provenance.items()},
+        "predictor": predictor_document(searched, setting),
+        "candidates": candidate_documents(searched, task.synthetic),
+        "students": [student_document(answer, one) for one in searched.found.students],
+        "teacher": {
+            "architecture": str(teacher.architecture),
+            "digest": trained_digest(teacher),
+            **_accuracies(teacher, task.synthetic),
+        },
+        "library": {
+            "folder": str(answer.library),
+            "digest": library.digest,
+            "blocks": [0 if one is None else len(one.blocks) for one in library.stages],
+        },
+        "signatures": {
+            "digest": searched.signatures.digest,
+            "block_latencies": dict(setting.costs.sources),
+        },
+        "recipes": recipe_documents(library, setting),
+        "seeds": {
+            "search": setting.seed,
+            "teacher": teacher.recipe.seed,
+            "distil": [one.recipe.seed for one in library.stages if one is not None],
+            "fine_tune": setting.recipe.seed,
+        },
+        "training_flops": searched.flops,
+        "rounds": None if answer.iterated is None else answer.iterated.to_plain(),
+        "environment": {} if student.trained is None else dict(student.trained.environment),
+        "versions": versions(),
+        "commands": commands(answer.library, library, answer.command, rounds=rounds),
+    }
+
+
+def accuracy_document(answer: Answer) -> dict[str, Any]:
+    """Return the accuracies of the weights kept, and of those before and after fine-tuning."""
+    student, synthetic = answer.student, answer.setting.task.synthetic
+    return {
+        **_figures(student.val, student.test, synthetic),
+        "images": {"val": student.val.images, "test": student.test.images},
+        "weights": "fine-tuned" if student.is_tuned else "of the library, not fine-tuned",
+        **_before_and_after(student, synthetic),
+    }
+
+
+def student_document(answer: Answer, student: Student) -> dict[str, Any]:
+    """Return one network that was fine-tuned or, where none was, the best finalist."""
+    return {
+        "architecture": str(student.architecture),
+        "index": student.architecture.index,
+        "weights": "fine-tuned" if student.is_tuned else "of the library, not fine-tuned",
+        **_before_and_after(student, answer.setting.task.synthetic),
+        "costs": costs_document(answer, student),
+    }
+
+
+def costs_document(answer: Answer, student: Student) -> dict[str, Any]:
+    """Return what a student costs; the latency of the finished model itself where it was measured."""
+    found: dict[str, Any] = {}
+    for name, cost in answer.setting.costs.costs.items():
+        amount = cost.at(student.architecture.index)
+        one: dict[str, Any] = {"value": _number(amount.value), "unit": cost.unit}
+        if cost.coverage is not None:
+            one |= {"low": _number(amount.low), "high": _number(amount.high), "coverage": cost.coverage}
+        if cost.is_latency:
+            one["grade"] = amount.grade or None
+            one["source"] = "measured with random weights" if amount.is_measured else "predicted"
+        row = (answer.measured or {}).get(name, {}).get(str(student.architecture))
+        if row is not None:
+            low, high = row.interval_ms or (None, None)
+            one = {
+                "value": row.latency_ms,
+                "unit": "ms",
+                "low": low,
+                "high": high,
+                "coverage": cost.coverage,
+                "grade": row.grade,
+                "source": "measured with the weights of this answer",
+                "sessions": row.estimate.sessions,
+                "findings": [str(finding.message) for finding in row.findings],
+                "before": one,
+            }
+        found[name] = one
+    return found
+
+
+def candidate_documents(searched: Searched, synthetic: bool) -> list[dict[str, Any]]:
+    """Return the finalists, best first by their library's weights, with what was predicted of them."""
+    candidates = searched.found.candidates
+    intervals = _intervals(searched.fitted, [one.architecture.index for one in candidates])
+    key = _word(synthetic) + searched.choice.metric
+    percent = "_percent" if searched.fitted.in_percent else ""
+    return [
+        {
+            "architecture": str(one.architecture),
+            "index": one.architecture.index,
+            f"{key}{percent}": one.predicted,
+            **({f"{key}_low_percent": low, f"{key}_high_percent": high} if percent else {}),
+            f"{_word(synthetic)}plugged_in_val_top1_percent": one.plugged.top1,
+            "distance": one.distance,
+        }
+        for one, (low, high) in zip(candidates, intervals, strict=True)
+    ]
+
+
+def pool_document(searched: Searched) -> dict[str, Any] | None:
+    """Return the pool that the predictor ranked, None where it ranked all networks or is a sum itself."""
+    choice = searched.choice
+    return {"networks": choice.pool, "best_by_sum_of": choice.pool_by} if choice.pool else None
+
+
+def predictor_document(searched: Searched, setting: Setting) -> dict[str, Any]:
+    """Return which predictor ranked the networks, on what it was fitted, and how it does on networks left out."""
+    return {
+        "name": searched.fitted.name,
+        "columns": list(searched.fitted.features.columns),
+        "fitted_to": 0 if setting.known is None else len(setting.known.indices),
+        "origin": [] if setting.known is None else list(setting.known.origin),
+        "leave_out": None if searched.report is None else searched.report.to_plain(),
+    }
+
+
+def recipe_documents(library: BlockLibrary, setting: Setting) -> dict[str, Any]:
+    """Return the recipes of the teacher, of the distillation of each stage, and of fine-tuning."""
+    return {
+        "teacher": json.loads(library.teacher.recipe.to_json()),
+        "distil": [json.loads(one.recipe.to_json()) for one in library.stages if one is not None],
+        "fine_tune": json.loads(setting.recipe.to_json()),
+        "guide": dict(setting.guide),
+    }
+
+
+def commands(folder: Path, library: BlockLibrary, command: Sequence[str], *, rounds: int) -> list[str]:
+    """Return the command lines that lead here, `command` the last, passwords masked.
+
+    Later rounds distil themselves: of them the last command, which began with another library, is all that there is to type. Of a
+    teacher that was itself fine-tuned there is the file alone.
+    """
+    masked = [_PASSWORD.sub(r"\1:***@", word) for word in command]
+    typed = [shlex.join(["harness", *masked])] if command else []
+    if rounds > 1:
+        return typed
+    teacher = library.teacher
+    is_from_scratch = not (teacher.start or teacher.guide)
+    source = "TEACHER" if is_from_scratch else f"{folder}/teacher.harness"
+    distil = ["harness", "distill", source, "--recipe", "recipe-distil.json", "--output", str(folder)]
+    train = [
+        *("harness", "train", str(teacher.architecture), "--space", library.config.name),
+        *("--task", teacher.source, "--recipe", "recipe-teacher.json", "--output", "TEACHER"),
+    ]
+    return [*([shlex.join(train)] if is_from_scratch else []), shlex.join(distil), *typed]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of this harness and of the libraries that the numbers come from."""
+    found = {"harness": __version__, "python": python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _intervals(fitted: Fitted, indices: Sequence[int]) -> list[tuple[float | None, float | None]]:
+    """Return the 90 % interval of each prediction, None for an end that is not known."""
+    if not fitted.left_out or not indices:
+        return [(None, None)] * len(indices)
+    low, high = fitted.interval(np.array(indices, dtype=np.int64))
+    return [(_number(a), _number(b)) for a, b in zip(low, high, strict=True)]
+
+
+def _before_and_after(student: Student, synthetic: bool) -> dict[str, Any]:
+    return {
+        "plugged_in": _figures(student.candidate.plugged, student.plugged_test, synthetic),
+        "fine_tuned": None if student.trained is None else _accuracies(student.trained, synthetic),
+    }
+
+
+def _accuracies(trained: Trained, synthetic: bool) -> dict[str, float]:
+    return _figures(trained.best.val, trained.test, synthetic)
+
+
+def _figures(val: Figures, test: Figures, synthetic: bool) -> dict[str, float]:
+    word = _word(synthetic)
+    return {f"{word}val_top1_percent": val.top1, f"{word}test_top1_percent": test.top1}
+
+
+def _word(synthetic: bool) -> str:
+    return "synthetic_" if synthetic else ""
+
+
+def _number(value: float) -> float | None:
+    return float(value) if abs(value) < float("inf") else None

@@ -1,0 +1,75 @@
+"""The folder that a blockwise search leaves: whole under its name, or not there at all.
+
+FOLDER/answer.json                 what was found, and what repeats it; the SHA-256 of every other file
+FOLDER/model.onnx, model.tflite    the trained network, for any tool
+FOLDER/weights.pt                  its weights, for `harness export --checkpoint`
+FOLDER/network.harness             the training, where it was fine-tuned: `harness distill` takes it as a teacher
+FOLDER/signatures.json, recipe-teacher.json, recipe-distil.json, recipe-fine-tune.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import exporters
+from exporters import Format, Weights
+from harness.blockwise.answer import Answer
+from search.blockwise.plugged import write_weights
+from search.training.trained_files import save_trained
+from space.atomic_files import new_folder
+from space.errors import ConfigError
+
+ANSWER = "answer.json"
+FORMATS: tuple[Format, ...] = ("onnx", "tflite")
+
+
+def check_output(output: Path) -> None:
+    """Refuse a folder that is there already, or has nowhere to be.
+
+    Raises: ConfigError.
+    """
+    if output.exists():
+        raise ConfigError(f"--output {output}: is there already; name another folder, or remove it")
+    if not output.parent.is_dir():
+        raise ConfigError(f"{output}: no folder {str(output.parent)!r}; make it first")
+
+
+def write_answer(
+    output: Path, answer: Answer, document: Mapping[str, Any], cache_dir: Path
+) -> dict[str, Any]:
+    """Write the folder and return the document with the files' digests, as it stands in answer.json.
+
+    `cache_dir` takes the network's exported fragments.
+    Raises: ConfigError when the folder cannot be written, ConversionError when a model cannot be made.
+    """
+    with new_folder(output) as folder:
+        _write_files(folder, answer, cache_dir)
+        files = {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())
+        }
+        whole = {**document, "files": files}
+        (folder / ANSWER).write_text(json.dumps(whole, indent=2, allow_nan=False) + "\n", "utf-8")
+    return whole
+
+
+def _write_files(folder: Path, answer: Answer, cache_dir: Path) -> None:
+    student, library = answer.student, answer.searched.library
+    write_weights(folder / "weights.pt", student.weights, student.architecture)
+    if student.trained is not None and student.is_tuned:
+        save_trained(folder / "network.harness", student.trained)
+    answer.searched.signatures.save(folder / "signatures.json")
+    recipes = {
+        "teacher": library.teacher.recipe.to_json(),
+        "distil": library.stage(0).recipe.to_json(),
+        "fine-tune": answer.setting.recipe.to_json(),
+    }
+    for name, text in recipes.items():
+        (folder / f"recipe-{name}.json").write_text(text + "\n", "utf-8")
+    weights = Weights.from_checkpoint(folder / "weights.pt", student.architecture)
+    for model_format in FORMATS:
+        data = exporters.standalone(student.architecture, model_format, weights=weights, cache_dir=cache_dir)
+        (folder / f"model.{model_format}").write_bytes(data)

@@ -1,0 +1,152 @@
+"""Verify a blockwise search: measure the finished networks with their own weights, and correct the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness.devices.config import Device
+from harness.estimates.doubtful import set_apart
+from harness.estimates.latency import Latency
+from harness.measurement.campaign import Outcome
+from harness.measurement.campaigns import measure_finalists
+from harness.models.trained import PURPOSE, Finished, FinishedModels
+from harness.prediction.provenance import Provenance
+from harness.query.latencies import LatencySource
+from harness.query.verify import ExportObserver, searched_devices
+from harness.records import Configuration
+from harness.store import Store
+from harness.store.latencies import latencies
+from search.blockwise.candidates import Student
+from search.blockwise.plugged import write_weights
+from search.blockwise.setting import Setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Verdict:
+    """The best student that is within the limits as measured, or the best of all where none is.
+
+    `measured` are latencies by device and network's text, `outcomes` those of the campaigns.
+    """
+
+    student: Student
+    measured: dict[str, dict[str, Latency]]
+    within: bool
+    outcomes: tuple[Outcome, ...]
+
+
+def verify_students(
+    students: Sequence[Student],
+    setting: Setting,
+    provenance: Mapping[str, Provenance],
+    source: LatencySource,
+    store: Store,
+    observer: ExportObserver,
+    *,
+    devices_file: Path | None,
+    folder: Path,
+) -> Verdict:
+    """Measure students, best first, with their own weights on every device of the store that is searched, at level final.
+
+    `source` has the coverage of intervals, and whether grade D counts; `folder` takes weights and fragments.
+    Raises: ConfigError when no such device is searched, or it is not in devices.toml.
+    """
+    finished = []
+    for number, student in enumerate(students):
+        path = folder / f"student-{number}.pt"
+        digest = write_weights(path, student.weights, student.architecture)
+        finished.append(Finished(architecture=student.architecture, path=path, digest=digest))
+    configurations = {
+        name: one.configuration for name, one in provenance.items() if one.configuration is not None
+    }
+    devices = searched_devices(configurations.values(), devices_file)
+    names = {one.key: str(one.architecture) for one in finished}
+    setting.log(f"measuring {len(finished)} finished networks on {', '.join(configurations)}")
+    rows, outcomes = measure_finished(
+        finished,
+        configurations,
+        devices,
+        store,
+        observer,
+        cache_dir=folder / "fragments",
+        coverage=source.coverage,
+    )
+    rows = {name: _trusted(name, by_key, source, setting) for name, by_key in rows.items()}
+    measured = {device: {names[key]: row for key, row in by_key.items()} for device, by_key in rows.items()}
+    for student in students:
+        _report(student, measured, setting)
+    for student in students:
+        if is_within(student, measured, setting):
+            return Verdict(student=student, measured=measured, within=True, outcomes=outcomes)
+    return Verdict(student=students[0], measured=measured, within=False, outcomes=outcomes)
+
+
+def measure_finished(
+    finished: Sequence[Finished],
+    configurations: Mapping[str, Configuration],
+    devices: Mapping[str, Device],
+    store: Store,
+    observer: ExportObserver,
+    *,
+    cache_dir: Path,
+    coverage: float,
+) -> tuple[dict[str, dict[str, Latency]], tuple[Outcome, ...]]:
+    """Measure finished networks under each configuration; return latencies by device and key, and the campaigns' outcomes.
+
+    A network that could not be measured is absent.
+    """
+    models = FinishedModels(finished, finished[0].architecture.config, cache_dir, progress=observer.export)
+    outcomes = measure_finalists(configurations.values(), devices, models, store, observer)
+    keys = [one.key for one in finished]
+    found = {
+        name: {
+            row.graph_hash: row
+            for row in latencies(store, configuration, keys, purpose=PURPOSE, coverage=coverage)
+        }
+        for name, configuration in configurations.items()
+    }
+    return found, tuple(outcomes)
+
+
+def _trusted(
+    name: str, rows: dict[str, Latency], source: LatencySource, setting: Setting
+) -> dict[str, Latency]:
+    """Return a device's rows without those of grade D, which are logged, unless the source takes them in."""
+    kept, apart = set_apart(list(rows.values()), take=source.doubtful)
+    if apart:
+        setting.log(f"{name}: {apart}")
+    return {row.graph_hash: row for row in kept}
+
+
+def is_within(student: Student, measured: dict[str, dict[str, Latency]], setting: Setting) -> bool:
+    """Return whether a student's measured latencies meet every limit on them; one that was not measured meets none."""
+    for constraint in setting.constraints:
+        if constraint.subject not in measured:
+            continue  # not of a device of the store: it was within the limit before
+        row = measured[constraint.subject].get(str(student.architecture))
+        if row is None:
+            return False
+        value = row.latency_ms
+        if setting.confident:
+            if row.interval_ms is None:
+                return False
+            value = row.interval_ms[1] if constraint.is_upper else row.interval_ms[0]
+        if not constraint.holds(np.array([value]))[0]:
+            return False
+    return True
+
+
+def _report(student: Student, measured: dict[str, dict[str, Latency]], setting: Setting) -> None:
+    parts = []
+    for name, rows in measured.items():
+        row = rows.get(str(student.architecture))
+        if row is not None:
+            before = setting.costs.costs[name].at(student.architecture.index).value
+            parts.append(
+                f"{name} {row.latency_ms:.3f} ms, {before:.3f} before ({row.latency_ms / before - 1:+.1%})"
+            )
+    verdict = "within the limits" if is_within(student, measured, setting) else "not within the limits"
+    setting.log(f"{student.architecture}: {', '.join(parts) or 'not measured'}: {verdict}")

@@ -1,0 +1,116 @@
+"""A blockwise search's answer as text for people; a synthetic value never stands without the word."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.blockwise.answer import costs_document
+from harness.output.tables import echo, print_table
+from harness.query.join import doubt_note
+
+if TYPE_CHECKING:
+    from harness.blockwise.answer import Answer
+    from search.blockwise.candidates import Student
+
+CANDIDATES = 10  # shown
+_SOURCES = {
+    "measured with the weights of this answer": "this model, measured",
+    "measured with random weights": "random weights, measured",
+}
+
+
+def print_blockwise(answer: Answer) -> None:
+    """Print what was searched, the finalists, the networks that were fine-tuned, and the answer."""
+    setting, searched, found = answer.setting, answer.searched, answer.searched.found
+    library = searched.library
+    word = "synthetic " if setting.task.synthetic else ""
+    echo(
+        f"library {answer.library}, teacher {library.teacher.architecture}: {library.teacher.best.val.top1:.2f} % of "
+        f"{word}validation images ({setting.task.name})"
+    )
+    for name, provenance in answer.provenance.items():
+        echo(f"{name}: {provenance}")
+        if provenance.doubtful:
+            echo(f"note: {name}: {doubt_note(provenance)}")
+    echo(
+        f"predictor {searched.fitted.name} of {', '.join(searched.fitted.features.columns)}: {_judged(answer)}"
+    )
+    echo(_chosen(answer))
+    score = f"{word}predicted %" if searched.fitted.in_percent else f"{word}score"
+    rows = [
+        [str(one.architecture), f"{one.predicted:.3f}", f"{one.plugged.top1:.2f}", str(one.distance)]
+        for one in found.candidates[:CANDIDATES]
+    ]
+    title = f"finalists with the library's weights, {len(rows)} of {len(found.candidates)}"
+    print_table(title, ["network", score, f"{word}val %", "stages apart"], rows, right=[1, 2, 3])
+    columns = ["network", f"{word}val % before", "after", f"{word}test % before", "after"]
+    for name, cost in setting.costs.costs.items():
+        columns += [f"{name} ms", "interval", "of"] if cost.is_latency else [name]
+    print_table("students", columns, [_student(answer, one) for one in found.students], right=[1, 2, 3, 4])
+    kept = (
+        "fine-tuned"
+        if answer.student.is_tuned
+        else "with the library's weights, which fine-tuning did not better"
+    )
+    if answer.student.trained is None:
+        kept = "with the library's weights"
+    verdict = "" if answer.within else ", NOT within the limits as measured"
+    echo(
+        f"answer: {answer.student.architecture}, {kept}: {word}val {answer.student.val.top1:.2f} %, {word}test "
+        f"{answer.student.test.top1:.2f} %{verdict}"
+    )
+
+
+def _chosen(answer: Answer) -> str:
+    """Say of how many networks the finalists were chosen, and how."""
+    searched, choice = answer.searched, answer.searched.choice
+    networks = f"{len(searched.library.config):,} networks"
+    limits = ", ".join(map(str, answer.setting.constraints)) or "no limit"
+    rest = (
+        f"; {choice.unknown:,} have a block that was not distilled, and cannot be found"
+        if choice.unknown
+        else ""
+    )
+    if choice.allowed is not None:
+        return f"{choice.allowed:,} of {networks} are within {limits}{rest}"
+    way = f"{networks}, none listed: the finalists within {limits} are an integer programme's"
+    if choice.pool:
+        way = (
+            f"{networks}, none listed: an integer programme gave the {choice.pool} best within {limits} by the sum of "
+            f"{choice.pool_by}; {searched.fitted.name} is no sum, and ranked these alone"
+        )
+    return way + rest
+
+
+def _judged(answer: Answer) -> str:
+    report, known = answer.searched.report, answer.setting.known
+    if report is None or known is None:
+        return "fitted to no accuracy, it only ranks"
+    parts = [f"fitted to {report.n} networks"]
+    for name, one in (("mean error", report.mae), ("Kendall", report.kendall)):
+        if one is not None:
+            parts.append(f"{name} {one.value:.2f} ({one.low:.2f} .. {one.high:.2f})")
+    return ", ".join(parts) + ", each left out"
+
+
+def _student(answer: Answer, student: Student) -> list[str]:
+    from search.table.constraints import amount_text
+
+    trained = student.trained
+    cells = [
+        str(student.architecture),
+        f"{student.candidate.plugged.top1:.2f}",
+        "-" if trained is None else f"{trained.best.val.top1:.2f}",
+        f"{student.plugged_test.top1:.2f}",
+        "-" if trained is None else f"{trained.test.top1:.2f}",
+    ]
+    for name, one in costs_document(answer, student).items():
+        value, low, high = one["value"], one.get("low"), one.get("high")
+        if not answer.setting.costs.costs[name].is_latency:
+            cells.append("unknown" if value is None else amount_text(value, one["unit"], digits=4))
+            continue
+        cells.append("unknown" if value is None else f"{value:.4g}")
+        cells.append("" if low is None or high is None else f"{low:.3f} .. {high:.3f}")
+        grade = f", grade {one['grade']}" if one.get("grade") else ""
+        cells.append(f"{_SOURCES.get(one['source'], one['source'])}{grade}")
+    return cells

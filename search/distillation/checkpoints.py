@@ -1,0 +1,69 @@
+"""Checkpoints of a distillation: finished block groups, and the current group after its last epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from search.training.sealed import read_sealed, write_sealed
+from space.errors import ConfigError
+
+NAME = "distilling.harness"  # in a folder
+KIND = "unfinished distillation"
+
+
+class Progress:
+    """Keep what is done in a file of a folder, if one is given; `done` are finished groups by their first block's place.
+
+    Raises:
+        ConfigError: the file is damaged, or of another distillation; the message names what differs.
+    """
+
+    def __init__(self, folder: Path | None, identity: Mapping[str, str]) -> None:
+        self._path = folder / NAME if folder else None
+        self._identity = dict(identity)
+        self.done: dict[int, dict[str, Any]] = {}
+        self._state: dict[str, Any] | None = None
+        if self._path is None or not self._path.exists():
+            return
+        remedy = "remove it to distil from the start"
+        found = read_sealed(self._path, KIND, remedy=remedy)
+        differing = [key for key in self._identity if found["identity"].get(key) != self._identity[key]]
+        if differing:
+            key = differing[0]
+            raise ConfigError(
+                f"{self._path}: is of another distillation: {key} is {found['identity'].get(key)} in it, and "
+                f"{self._identity[key]} now; name another folder, or {remedy}"
+            )
+        self.done, self._state = found["done"], found["state"]
+
+    @property
+    def unfinished(self) -> dict[str, Any] | None:
+        """The state of the group in work after its last whole epoch: `network`, `optimizer` and `history`; None if none is."""
+        return self._state
+
+    def keep(self, network: nn.Module, optimizer: torch.optim.Adam, history: list[list[float]]) -> None:
+        if self._path is not None:
+            self._write(
+                {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "history": history}
+            )
+
+    def finish(self, first: int, result: dict[str, Any]) -> None:
+        """Keep a group that is ready; none is then in work."""
+        self.done[first] = result
+        self._state = None
+        if self._path is not None:
+            self._write(None)
+
+    def remove(self) -> None:
+        """Remove the file: all is done."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def _write(self, state: dict[str, Any] | None) -> None:
+        assert self._path is not None
+        write_sealed(self._path, KIND, {"identity": self._identity, "done": self.done, "state": state})

@@ -1,0 +1,207 @@
+"""Distil the blocks of one stage from a teacher, all of them together, to be read top to bottom.
+
+    teacher = load_trained(Path("teacher.harness"))
+    stage = distil_stage(teacher, load_task(teacher.source, TINY), 0, DistilRecipe(epochs=20))
+    stage.nsr                               # (B,): how far each block is from answering as the teacher's stage does
+
+Every candidate block learns alone to turn what the teacher's stage reads into what it answers (DNA, arXiv:1911.13053; DONNA,
+arXiv:2012.08859; LANA, arXiv:2107.10624). The teacher runs once over the images; its features are shared by all blocks; and the
+blocks are stacked into one module of grouped convolutions (`search.training.stacked`), in which each has the gradients that it
+would have alone. A block's initial weights depend on the recipe's seed, the stage and the block, not on which others are trained.
+Shapes at the line ends are (batch, channels, height, width); N blocks are trained at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from search.distillation.block_library import StageLibrary
+from search.distillation.checkpoints import Progress
+from search.distillation.losses import judge_stages, loaded_stages
+from search.distillation.recipe import DistilRecipe
+from search.distillation.separate import apart_weights, seed_of
+from search.distillation.shared import shared_weights
+from search.distillation.teacher_features import MEMORY_BYTES, Features, check_stage, teacher_features
+from search.training.environment import environment_of
+from search.training.images import Task
+from search.training.trained import Trained, trained_digest
+from space import Block, SpaceConfig
+from space.errors import ConfigError
+
+ACTIVATION_BYTES = 2 << 30  # about what the feature maps of all blocks trained at once may take
+_MAPS = 300  # feature maps of a stage's width that a block keeps for its gradients, at most: by count of bconv's layers
+
+
+def distil_stage(
+    teacher: Trained,
+    task: Task,
+    stage: int,
+    recipe: DistilRecipe,
+    blocks: Sequence[Block] | None = None,
+    folder: Path | None = None,
+    device: str = "cpu",
+    together: int | None = None,
+    memory_bytes: int = MEMORY_BYTES,
+    on_epoch: Callable[[int, int, int], None] | None = None,
+) -> StageLibrary:
+    """Train blocks of a stage, by default all, to answer as the teacher's stage does; judge them on the validation images.
+
+    `folder` keeps what was reached after every epoch, from which the same call goes on; it is gone once all is done. `together`
+    blocks are trained at once, by default as many as about 2 GiB of feature maps allow. Features of more than `memory_bytes` lie
+    on disk. `on_epoch` is told the first block's place, the number of blocks trained with it, and the epoch.
+
+    Raises:
+        ConfigError: the space has no such stage or block, the task does not fit it, the batch leaves one image alone, or what the
+            folder keeps is damaged or of another distillation.
+        HarnessError: a loss is not finite, or memory ran out; the message names the block, or a batch that fits.
+    """
+    check_stage(teacher, task, stage)
+    config = teacher.architecture.config
+    chosen = _chosen(config, blocks)
+    _check_batches(config, task, recipe)
+    begin = time.perf_counter()
+    at_once = together or together_for(config, stage, recipe.batch)
+    group_size = len(chosen) if recipe.shared else at_once
+    progress = Progress(folder, _identity(teacher, task, stage, recipe, chosen, at_once))
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        teacher_features(
+            teacher,
+            task,
+            stage,
+            views=recipe.views,
+            augmentation=recipe.augmentation,
+            seed=seed_of(recipe, "views", stage),
+            memory_bytes=memory_bytes,
+            device=device,
+        ) as learned,
+        teacher_features(teacher, task, stage, "val", memory_bytes=memory_bytes, device=device) as held_out,
+    ):
+        for first in range(0, len(chosen), group_size):
+            if first in progress.done:
+                continue
+            group = chosen[first : first + group_size]
+            own = teacher.architecture.blocks[stage] if recipe.keep_own else None
+
+            def told(epoch: int, first: int = first, count: int = len(group)) -> None:
+                if on_epoch:
+                    on_epoch(first, count, epoch)
+
+            progress.finish(
+                first,
+                _distil_group(
+                    teacher, stage, recipe, group, own, at_once, learned, held_out, device, progress, told
+                ),
+            )
+    results = [progress.done[first] for first in sorted(progress.done)]
+    progress.remove()
+    return StageLibrary(
+        config=config,
+        teacher=trained_digest(teacher),
+        task=task.name,
+        source=task.source,
+        stage=stage,
+        recipe=recipe,
+        blocks=tuple(chosen),
+        weights=tuple(state for one in results for state in one["weights"]),
+        history=np.concatenate([np.array(one["history"], dtype=np.float64) for one in results], axis=1),
+        mse=np.concatenate([np.array(one["mse"]) for one in results]),
+        nsr=np.concatenate([np.array(one["nsr"]) for one in results]),
+        seconds=time.perf_counter() - begin,
+        environment=environment_of(torch.device(device)) | {"together": str(min(at_once, len(chosen)))},
+    )
+
+
+def together_for(config: SpaceConfig, stage: int, batch: int) -> int:
+    """Return how many blocks of a stage are trained at once where nobody says: as many as `ACTIVATION_BYTES` hold, at least 1."""
+    pixels = (config.image_size >> stage) ** 2
+    return max(1, ACTIVATION_BYTES // (4 * _MAPS * config.widths[stage] * pixels * batch))
+
+
+def _distil_group(
+    teacher: Trained,
+    stage: int,
+    recipe: DistilRecipe,
+    group: Sequence[Block],
+    own: Block | None,
+    at_once: int,
+    learned: Features,
+    held_out: Features,
+    device: str,
+    progress: Progress,
+    told: Callable[[int], None],
+) -> dict[str, Any]:
+    """Train the blocks of a group and return their weights, history and held-out errors."""
+    config = teacher.architecture.config
+    width = config.widths[stage]
+    if recipe.shared:
+        weights, history = shared_weights(
+            config, stage, recipe, group, at_once, learned, device, progress, told
+        )
+    else:
+        weights, history = apart_weights(stage, width, recipe, group, learned, device, progress, told)
+    if own is not None and own in group:
+        prefix = f"stages.{stage}."
+        weights[group.index(own)] = {
+            name.removeprefix(prefix): tensor.clone()
+            for name, tensor in teacher.weights.items()
+            if name.startswith(prefix)
+        }
+    parts = [range(len(group))[first : first + at_once] for first in range(0, len(group), at_once)]
+    judged = [
+        judge_stages(
+            loaded_stages([weights[i] for i in part], [group[i] for i in part], width, device),
+            held_out,
+            recipe.batch,
+            device,
+        )
+        for part in parts
+    ]
+    return {
+        "weights": [{name: tensor.cpu() for name, tensor in state.items()} for state in weights],
+        "history": history,
+        "mse": [value for mse, _ in judged for value in mse.tolist()],
+        "nsr": [value for _, nsr in judged for value in nsr.tolist()],
+    }
+
+
+def _chosen(config: SpaceConfig, blocks: Sequence[Block] | None) -> list[Block]:
+    if blocks is None:
+        return list(config.blocks)
+    chosen = list(dict.fromkeys(blocks))
+    for block in chosen:
+        if block not in config.blocks:
+            raise ConfigError(
+                f"space {config.name!r} has no block {block}; its blocks are of {', '.join(config.ops)}"
+            )
+    if not chosen:
+        raise ConfigError("no block to distil was named")
+    return chosen
+
+
+def _check_batches(config: SpaceConfig, task: Task, recipe: DistilRecipe) -> None:
+    if len(task.train) % recipe.batch == 1 and config.image_size == 2**config.stages:
+        raise ConfigError(
+            f"distil recipe: batch = {recipe.batch} leaves a batch of one of {len(task.train)} images, and the last BatchNorm of "
+            f"space {config.name!r}, at 1 x 1 pixel, has no variance of one value; choose another batch"
+        )
+
+
+def _identity(
+    teacher: Trained, task: Task, stage: int, recipe: DistilRecipe, blocks: Sequence[Block], together: int
+) -> dict[str, str]:
+    return {
+        "teacher": trained_digest(teacher),
+        "task": f"{task.name}, images {task.images_digest}",
+        "stage": str(stage),
+        "recipe": recipe.to_json(),
+        "blocks": " ".join(map(str, blocks)),
+        "blocks at once": str(together),
+    }

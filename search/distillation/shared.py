@@ -1,0 +1,99 @@
+"""Distil the blocks of one stage with shared weights: a supernet a stage, after DNA (Li et al. 2020, arXiv:1911.13053), cut up.
+
+In place of B blocks one supernet learns (module `supernet`), each step along the path of one random block: a step costs
+a B-th of what a step of all blocks costs. Then each block takes the weights of its path. What it cannot share are the statistics
+of BatchNorm, which would be those of all paths mixed: they are taken anew along its own path, as single-path supernets do (Guo et
+al. 2020, arXiv:1904.00420, section 3.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from search.distillation.checkpoints import Progress
+from search.distillation.losses import loaded_stages
+from search.distillation.recipe import DistilRecipe
+from search.distillation.supernet import Supernet, learned_supernet
+from search.distillation.teacher_features import Features
+from search.training.stacked import repeated
+from space import Block, SpaceConfig
+from space.networks import Stage
+
+CALIBRATION_IMAGES = 512  # at most, of the first view: of how many BatchNorm takes a block's statistics
+
+State = Mapping[str, Tensor]
+
+
+def shared_weights(
+    config: SpaceConfig,
+    stage: int,
+    recipe: DistilRecipe,
+    blocks: Sequence[Block],
+    at_once: int,
+    learned: Features,
+    device: str,
+    progress: Progress,
+    told: Callable[[int], None],
+) -> tuple[list[dict[str, Tensor]], list[list[float]]]:
+    """Train a stage's supernet and return each block's weights, and the history (epochs, blocks).
+
+    Of an epoch all blocks have the mean loss of the paths taken. Statistics are taken of `at_once` blocks at a time. `told` is
+    given the number of each epoch.
+
+    Raises:
+        HarnessError: as `learned_supernet`.
+    """
+    network, losses = learned_supernet(
+        config,
+        stage,
+        blocks,
+        learned,
+        recipe,
+        device,
+        progress=progress,
+        on_epoch=lambda epoch, _: told(epoch),
+    )
+    width = config.widths[stage]
+    weights: list[dict[str, Tensor]] = []
+    for first in range(0, len(blocks), at_once):
+        group = blocks[first : first + at_once]
+        weights += calibrated(
+            [path_weights(network, block, width) for block in group], group, width, learned, recipe, device
+        )
+    return weights, [[mean] * len(blocks) for mean in losses]
+
+
+def path_weights(network: Supernet, block: Block, width: int) -> State:
+    """Return the state dict of `space.networks.Stage` that a block's path through a supernet is, sharing its tensors."""
+    with torch.device("meta"):  # nothing is drawn
+        stage = Stage(block, width)
+    if block.op0 is not None:
+        stage.cell.op0 = network.first[block.op0]
+    stage.cell.op1 = network.last[block.op1]
+    stage.reduction = network.reduction
+    state: State = {name: tensor.detach() for name, tensor in stage.state_dict().items()}
+    return state
+
+
+@torch.no_grad()
+def calibrated(
+    weights: Sequence[State],
+    blocks: Sequence[Block],
+    width: int,
+    learned: Features,
+    recipe: DistilRecipe,
+    device: str,
+) -> list[dict[str, Tensor]]:
+    """Return blocks' weights with BatchNorm's statistics taken along each block alone: means over batches of one view."""
+    network = loaded_stages(weights, blocks, width, device).train()
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.reset_running_stats()
+            part.momentum = None  # a plain mean over batches
+    count = min(len(learned) // recipe.views, CALIBRATION_IMAGES)
+    for rows in torch.arange(count).tensor_split(max(1, count // recipe.batch)):  # none of a single image
+        network(repeated(learned.inputs[rows].to(device), len(blocks)))
+    return network.unstacked()

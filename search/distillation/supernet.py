@@ -1,0 +1,222 @@
+"""Score the blocks of a stage by one weight-sharing supernet a stage, after DNA (Li et al. 2020, arXiv:1911.13053).
+
+A stage's supernet holds each op once for the first place of a block and once for the last, and one reduction: all B blocks are
+paths through these. It learns to turn the teacher's input of the stage into the teacher's output, each step along one random
+path; then every block is judged, with the shared weights, on features that were held out. Shapes at the line ends are
+(images, channels, height, width); C is the width of the stage.
+
+From DNA it differs in that paths are drawn one a step and evenly, and that BatchNorm takes the statistics of the batch in
+judging as in learning: running means would mix those of all paths.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor, nn
+
+from search.distillation.checkpoints import Progress
+from search.distillation.recipe import DistilRecipe
+from search.distillation.teacher_features import Features, teacher_features
+from search.training.memory import within_memory
+from space import Block, SpaceConfig
+from space.errors import HarnessError
+from space.indexing import FloatArray
+from space.networks import Reduction, build_op
+
+if TYPE_CHECKING:
+    from search.training.images import Task
+    from search.training.trained import Trained
+
+
+class Supernet(nn.Module):
+    """All blocks of a stage over shared ops: `first` and `last`, an op each, and `reduction`."""
+
+    def __init__(self, config: SpaceConfig, stage: int) -> None:
+        super().__init__()
+        width = config.widths[stage]
+        self.first = nn.ModuleDict({op: build_op(op, width) for op in config.ops})
+        self.last = nn.ModuleDict({op: build_op(op, width) for op in config.ops})
+        self.reduction = Reduction(width)
+
+    def forward(self, x: Tensor, block: Block) -> Tensor:
+        """Map (B, C, H, W) to (B, 2C, H/2, W/2) along a block's path."""
+        if block.op0 is None:
+            cell = self.last[block.op1](x)
+        else:
+            node1 = self.first[block.op0](x)
+            read = node1 + x if block.prev and block.inp else node1 if block.prev else x
+            cell = self.last[block.op1](read)
+            cell = cell + node1 if block.sc else cell
+        y: Tensor = self.reduction(cell)
+        return y
+
+
+def train_supernet(
+    teacher: Trained,
+    task: Task,
+    stage: int,
+    recipe: DistilRecipe,
+    device: str = "cpu",
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> FloatArray:
+    """Train a stage's supernet on the teacher's features and return the scores of all blocks, (B,): lower is better.
+
+    The scores are the recipe's loss on the validation images; its `keep_own` has no meaning here.
+
+    Raises:
+        ConfigError: the space has no such stage, or the task does not fit it.
+        HarnessError: a loss is not finite.
+    """
+    with (
+        teacher_features(
+            teacher,
+            task,
+            stage,
+            views=recipe.views,
+            augmentation=recipe.augmentation,
+            seed=recipe.seed,
+            device=device,
+        ) as train,
+        teacher_features(teacher, task, stage, "val", device=device) as held_out,
+    ):
+        config = teacher.architecture.config
+        return supernet_scores(config, stage, train, held_out, recipe, device, on_epoch)
+
+
+def supernet_scores(
+    config: SpaceConfig,
+    stage: int,
+    train: Features,
+    held_out: Features,
+    recipe: DistilRecipe,
+    device: str = "cpu",
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> FloatArray:
+    """Train a stage's supernet and return each block's loss on held-out features, (B,), in canonical order.
+
+    The features of the recipe's `views` lie one after another, and an epoch sees one of them. `on_epoch` is told the number
+    of the epoch, from 1, and its mean loss. On a CPU the same arguments give the same bits.
+
+    Raises:
+        HarnessError: a loss is not finite.
+    """
+    network, _ = learned_supernet(config, stage, config.blocks, train, recipe, device, on_epoch=on_epoch)
+    scale = _channel_scale(train, recipe.loss, device)
+    return judge_paths(network, config.blocks, held_out, scale, max(recipe.batch, 2))
+
+
+def learned_supernet(
+    config: SpaceConfig,
+    stage: int,
+    blocks: Sequence[Block],
+    train: Features,
+    recipe: DistilRecipe,
+    device: str = "cpu",
+    *,
+    progress: Progress | None = None,
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> tuple[Supernet, list[float]]:
+    """Train a stage's supernet, each step along the path of one of `blocks`; return it and the mean loss of each epoch.
+
+    `progress` keeps what is reached after every epoch, and what it holds is gone on from.
+
+    Raises:
+        HarnessError: a loss is not finite, or memory ran out; the message names a batch that fits.
+    """
+    orders, paths = (Generator().manual_seed(2 * recipe.seed + purpose) for purpose in (0, 1))
+    scale = _channel_scale(train, recipe.loss, device)
+    with torch.inference_mode(False), torch.enable_grad():
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(recipe.seed)
+            network = Supernet(config, stage).to(device).train()
+        optimizer = torch.optim.Adam(
+            network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        history: list[float] = []
+        if progress and (former := progress.unfinished):
+            network.load_state_dict(former["network"])
+            optimizer.load_state_dict(former["optimizer"])
+            history = [mean for (mean,) in former["history"]]
+        count = len(train) // recipe.views
+        parts = math.ceil(count / recipe.batch)
+
+        def step(rows: Tensor, block: Block) -> Tensor:
+            answers = network(train.inputs[rows].to(device), block)
+            error = _error(answers, train.targets[rows].to(device), scale)
+            optimizer.zero_grad()
+            error.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            return error.detach()
+
+        def all_epochs() -> None:
+            for epoch in range(1, recipe.epochs + 1):
+                order = torch.randperm(count, generator=orders) + (epoch - 1) % recipe.views * count
+                drawn = [int(torch.randint(len(blocks), (), generator=paths)) for _ in range(parts)]
+                if epoch <= len(history):
+                    continue  # done before; the numbers drawn for it are out of the way
+                losses = []
+                for place, rows in enumerate(torch.split(order, recipe.batch)):
+                    for group in optimizer.param_groups:
+                        group["lr"] = recipe.rate_at(((epoch - 1) * parts + place) / (recipe.epochs * parts))
+                    losses.append(step(rows, blocks[drawn[place]]))
+                mean = float(torch.stack(losses).mean())
+                if not math.isfinite(mean):
+                    raise HarnessError(
+                        f"supernet of stage {stage}: the loss of epoch {epoch} is {mean}; give a lower learning_rate"
+                    )
+                history.append(mean)
+                if progress:
+                    progress.keep(network, optimizer, [[one] for one in history])
+                if on_epoch:
+                    on_epoch(epoch, mean)
+
+        what = f"training the supernet of stage {stage}"
+        within_memory(all_epochs, lambda images: step(torch.arange(images), blocks[-1]), recipe.batch, what)
+    return network, history
+
+
+@torch.no_grad()
+def judge_paths(
+    network: Supernet, blocks: Sequence[Block], held_out: Features, scale: Tensor, batch: int
+) -> FloatArray:
+    """Return each block's mean error on held-out features, (blocks,), with BatchNorm on the batch's statistics."""
+    network.train()
+    scores = []
+    parts = _even(len(held_out.inputs), batch)
+    for block in blocks:
+        total = 0.0
+        for rows in parts:
+            inputs, targets = (part[rows].to(scale.device) for part in (held_out.inputs, held_out.targets))
+            total += float(_error(network(inputs, block), targets, scale)) * len(inputs)
+        scores.append(total / len(held_out.inputs))
+    return np.array(scores)
+
+
+def additive_scores(scores: Mapping[int, FloatArray], digits: NDArray[np.int64]) -> FloatArray:
+    """Return networks' scores, (n,), higher promising more: minus the sum of their blocks' errors, from digits (n, stages)."""
+    total: FloatArray = np.sum([scores[stage][digits[:, stage]] for stage in range(digits.shape[1])], axis=0)
+    return -total
+
+
+def _channel_scale(train: Features, loss: str, device: str) -> Tensor:
+    """Return what each channel's squared error is multiplied by, (2C, 1, 1)."""
+    scale = 1 / train.variance if loss == "nsr" else torch.ones_like(train.variance)
+    return scale[:, None, None].to(device)
+
+
+def _error(answers: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
+    return ((answers - targets).square() * scale).mean()
+
+
+def _even(count: int, batch: int) -> list[slice]:
+    """Return slices of nearly equal length: BatchNorm's statistics of a short last batch would be another's."""
+    parts = max(1, round(count / batch))
+    ends = [count * i // parts for i in range(parts + 1)]
+    return [slice(low, high) for low, high in pairwise(ends)]

@@ -1,0 +1,176 @@
+"""Input and output feature maps of a teacher's stage: computed once, kept in memory or on disk, shared by all blocks.
+
+Shapes at the line ends are (images, channels, height, width). Every tensor lies channels last.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from search.training.augment import NONE, Augmentation, augment, normalise
+from search.training.images import Images, Task, check_fit
+from search.training.trained import Trained
+from space.errors import ConfigError
+from space.networks import Network, build_network
+
+MEMORY_BYTES = 2 << 30  # of features held in memory; more goes to a file
+BATCH = 256  # images that the teacher sees at once
+_LEAST_VARIANCE = (
+    1e-6  # of the mean over channels: a channel that hardly varies is not made the only one that counts
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Features:
+    """What a stage reads, `inputs` (n, C, H, W), and answers, `targets` (n, 2C, H/2, W/2), float32, on the processor.
+
+    `variance` (2C,) is each channel's of the targets; a channel that the teacher leaves nearly constant has a small part of the
+    mean over channels instead, for errors are divided by it.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    variance: Tensor
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+def teacher_network(teacher: Trained, device: str = "cpu") -> Network:
+    """Return a trained network with its weights, in evaluation mode, on a device."""
+    with torch.random.fork_rng(devices=[]):  # the fresh weights are thrown away
+        network = build_network(teacher.architecture)
+    network.load_state_dict(dict(teacher.weights))
+    return network.to(device).eval()
+
+
+def check_stage(teacher: Trained, task: Task, stage: int) -> None:
+    """Refuse a stage that the teacher's space lacks, or a task that does not fit it.
+
+    Raises:
+        ConfigError: it is so.
+    """
+    config = teacher.architecture.config
+    if not 0 <= stage < config.stages:
+        raise ConfigError(
+            f"space {config.name!r} has no stage {stage}; its stages are 0 to {config.stages - 1}"
+        )
+    check_fit(task, config)
+
+
+@contextmanager
+def teacher_features(
+    teacher: Trained,
+    task: Task,
+    stage: int,
+    part: str = "train",
+    *,
+    views: int = 1,
+    augmentation: Augmentation = NONE,
+    seed: int = 0,
+    memory_bytes: int = MEMORY_BYTES,
+    folder: Path | None = None,
+    device: str = "cpu",
+) -> Iterator[Features]:
+    """Give the features of a stage on the `train`, `val` or `test` images, from one pass of the teacher for each view.
+
+    A view is a pass over all images, each time augmented anew. Features of more than `memory_bytes` lie in a file in `folder`
+    (by default where temporary files belong), which is gone afterwards.
+
+    Raises:
+        ConfigError: the space has no such stage, the task does not fit it, or the file cannot be written.
+    """
+    check_stage(teacher, task, stage)
+    config = teacher.architecture.config
+    images: Images = getattr(task, part)
+    width, size, count = config.widths[stage], config.image_size >> stage, views * len(images)
+    shapes = (count, size, size, width), (count, size // 2, size // 2, 2 * width)  # channels last
+    total = 4 * sum(math.prod(shape) for shape in shapes)
+    if total <= memory_bytes:
+        inputs, targets = (torch.empty(shape) for shape in shapes)
+        yield _filled(inputs, targets, teacher, task, stage, images, views, augmentation, seed, device)
+        return
+    with _file_of(total, folder) as file:
+        whole = torch.from_numpy(np.memmap(file, np.float32, "r+"))
+        first, second = torch.split(whole, [math.prod(shape) for shape in shapes])
+        inputs, targets = first.view(shapes[0]), second.view(shapes[1])
+        yield _filled(inputs, targets, teacher, task, stage, images, views, augmentation, seed, device)
+
+
+def _file_of(size_bytes: int, folder: Path | None) -> IO[bytes]:
+    """Open a file without a name, all of its bytes reserved: on a full disk a mapped file would kill the process later."""
+    try:
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller closes it
+        try:
+            os.posix_fallocate(file.fileno(), 0, size_bytes)
+        except OSError:
+            file.close()
+            raise
+    except OSError as e:
+        raise ConfigError(
+            f"{folder or tempfile.gettempdir()}: {size_bytes:,} bytes of the teacher's features cannot be kept there: "
+            f"{e.strerror or e}; free space there, or allow more memory"
+        ) from e
+    return file
+
+
+@torch.no_grad()
+def _filled(
+    inputs: Tensor,
+    targets: Tensor,
+    teacher: Trained,
+    task: Task,
+    stage: int,
+    images: Images,
+    views: int,
+    augmentation: Augmentation,
+    seed: int,
+    device: str,
+) -> Features:
+    """Fill (n, H, W, C) and (n, H/2, W/2, 2C), and return them as the features."""
+    network = teacher_network(teacher, device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    pixels = torch.tensor(images.images, device=device).permute(0, 3, 1, 2)
+    noise = Generator().manual_seed(seed)
+    place = 0
+    for _ in range(views):
+        for begin in range(0, len(pixels), BATCH):
+            some = pixels[begin : begin + BATCH]
+            if augmentation == NONE:
+                x = normalise(some, task.mean, task.std)
+            else:
+                x = augment(some, augmentation, task.mean, task.std, noise)
+            x = network.stem(x.contiguous(memory_format=torch.channels_last))
+            for before in network.stages[:stage]:
+                x = before(x)
+            rows = slice(place, place + len(x))
+            inputs[rows] = x.permute(0, 2, 3, 1).cpu()
+            targets[rows] = network.stages[stage](x).permute(0, 2, 3, 1).cpu()
+            place += len(x)
+    return Features(
+        inputs=inputs.permute(0, 3, 1, 2), targets=targets.permute(0, 3, 1, 2), variance=_variance(targets)
+    )
+
+
+def _variance(targets: Tensor) -> Tensor:
+    """Return the variance of each channel of (n, h, w, c), (c,), summed in double precision piece by piece."""
+    total = torch.zeros(2, targets.shape[3], dtype=torch.float64)
+    for begin in range(0, len(targets), BATCH):
+        piece = targets[begin : begin + BATCH].double().flatten(0, 2)
+        total += torch.stack([piece.sum(0), piece.square().sum(0)])
+    count = targets[..., 0].numel()
+    mean, square = total / count
+    variance = (square - mean.square()).clamp(min=0)
+    least = max(float(variance.mean()) * _LEAST_VARIANCE, torch.finfo(torch.float32).tiny)
+    floored: Tensor = variance.clamp(min=least).float()
+    return floored

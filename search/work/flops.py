@@ -1,0 +1,137 @@
+"""Costs of training and distilling: floating-point operations (FLOPs) by one rule, and the seconds that work took.
+
+The rule: 2 operations a multiply-accumulate (MAC); a step of training is 3 passes, forward once and backward twice (once for
+weights, once for activations). So training costs 3 x 2 x MACs x images x epochs. Counted are the images that are learned
+from and a teacher's passes over them; judging on validation images after an epoch is not, for any method. MACs are those of
+`space.costs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from space import SpaceConfig
+from space.costs import Cost, block_costs, network_cost, reduction_cost, unit_cost
+from space.indexing import blocks_of
+
+if TYPE_CHECKING:
+    from search.distillation.recipe import DistilRecipe
+
+OPERATIONS = 2  # of a MAC: a product and a sum
+PASSES = 3  # of a training step, in forward passes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What work took: operations, networks trained or fine-tuned whole, and seconds on the machine that did it."""
+
+    flops: float = 0.0
+    networks: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(
+            flops=self.flops + other.flops,
+            networks=self.networks + other.networks,
+            seconds=self.seconds + other.seconds,
+        )
+
+
+def total(spent: Iterable[Spent]) -> Spent:
+    """Return the sum of what was spent."""
+    return sum(spent, Spent())
+
+
+def training_flops(macs: float, images: int, epochs: int = 1) -> float:
+    """Return training FLOPs for a network of `macs` MACs an image."""
+    return float(PASSES * OPERATIONS * macs * images * epochs)
+
+
+def forward_flops(macs: float, images: int) -> float:
+    """Return the FLOPs of passing images through a network of `macs` MACs an image."""
+    return float(OPERATIONS * macs * images)
+
+
+def network_flops(config: SpaceConfig, index: int, images: int, epochs: int) -> float:
+    """Return the operations of training the network at this place from scratch."""
+    return training_flops(network_cost(config, index).macs, images, epochs)
+
+
+def guided_flops(config: SpaceConfig, index: int, teacher: int, images: int, epochs: int) -> float:
+    """Return the operations of training a network while a teacher, also given by its place, classes the same images."""
+    passes = forward_flops(network_cost(config, teacher).macs, images * epochs)
+    return network_flops(config, index, images, epochs) + passes
+
+
+def stage_macs(config: SpaceConfig, stage: int) -> list[int]:
+    """Return the MACs of one image in each block of a stage with the reduction after it, (B,)."""
+    reduction = _reduction(config, stage)
+    return [(cost + reduction).macs for cost in block_costs(config)[stage]]
+
+
+def teacher_macs(config: SpaceConfig, teacher: int, stages: int) -> int:
+    """Return the MACs of one image in a network's stem and its first `stages` stages."""
+    total_cost = unit_cost(config.in_channels, config.widths[0], 3, config.image_size)
+    for stage, block in enumerate(blocks_of(config, teacher)[:stages]):
+        total_cost += block_costs(config)[stage][block] + _reduction(config, stage)
+    return total_cost.macs
+
+
+def distilling_flops(
+    config: SpaceConfig, teacher: int, stage: int, images: int, epochs: int, views: int = 1
+) -> float:
+    """Return the operations of training all B blocks of a stage to turn the teacher's input into its output.
+
+    The teacher sees each of `views` augmented passes of the images once, whatever the number of epochs and blocks.
+    """
+    learned = training_flops(sum(stage_macs(config, stage)), images, epochs)
+    return learned + forward_flops(teacher_macs(config, teacher, stage + 1), images * views)
+
+
+def supernet_flops(
+    config: SpaceConfig, teacher: int, stage: int, images: int, epochs: int, views: int = 1
+) -> float:
+    """Return the expected operations of training a stage's supernet, in which each step runs one random block."""
+    macs = stage_macs(config, stage)
+    learned = training_flops(sum(macs) / len(macs), images, epochs)
+    return learned + forward_flops(teacher_macs(config, teacher, stage + 1), images * views)
+
+
+def calibration_flops(config: SpaceConfig, stage: int, images: int) -> float:
+    """Return the operations of passing images through every block of a stage, as BatchNorm's statistics of paths take."""
+    return forward_flops(sum(stage_macs(config, stage)), images)
+
+
+def recipe_flops(config: SpaceConfig, teacher: int, stage: int, images: int, recipe: DistilRecipe) -> float:
+    """Return the FLOPs of distilling a stage by a recipe, whether its blocks share weights or not."""
+    from search.distillation.shared import CALIBRATION_IMAGES  # imports torch
+
+    cost = supernet_flops if recipe.shared else distilling_flops
+    flops = cost(config, teacher, stage, images, recipe.epochs, recipe.views)
+    calibrated = min(images, CALIBRATION_IMAGES) if recipe.shared else 0
+    return flops + calibration_flops(config, stage, calibrated)
+
+
+def plugging_flops(config: SpaceConfig, teacher: int, images: int) -> float:
+    """Return the operations of judging the teacher with each block of each stage plugged in: a forward pass for each.
+
+    The stages before the plugged one are counted once a stage, those from it on for each block.
+    """
+    whole, passes = network_cost(config, teacher).macs, 0.0
+    for stage, own in enumerate(blocks_of(config, teacher)):
+        before = teacher_macs(config, teacher, stage)
+        after = whole - before - stage_macs(config, stage)[own]
+        passes += before + sum(macs + after for macs in stage_macs(config, stage))
+    return forward_flops(passes, images)
+
+
+def mean_training_flops(config: SpaceConfig, indices: Iterable[int], images: int, epochs: int) -> float:
+    """Return what training one of these networks takes in the mean: the unit in which costs are told."""
+    each = [network_flops(config, index, images, epochs) for index in indices]
+    return sum(each) / len(each)
+
+
+def _reduction(config: SpaceConfig, stage: int) -> Cost:
+    return reduction_cost(config.widths[stage], config.image_size >> stage)

@@ -267,7 +267,7 @@ def test_a_door_that_is_closed_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         "harness.devices.third": "from device_agents.archive import build_archive\nfrom space import errors",
         "harness.models.fourth": "from harness.measurement.workload import Model\nfrom exporters import Weights",
         "harness.blockwise.third": "from harness.query.query import Query\nfrom search.blockwise import rounds",
-        "harness.fourth": "def f():\n    from onnx import helper",
+        "harness.fifth": "def f():\n    from onnx import helper",
         "device_agents.runtimes.tflite": "import numpy\ndef f():\n    import tensorflow, torch",
         "exporters.third": "from space import Architecture\nfrom . import recipe\nfrom .recipe import link",
         "harness.commands.third": "import space, search, exporters\nfrom harness import store",
@@ -282,5 +282,5 @@ def test_a_door_that_is_closed_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         "device_agents.planted": ["harness"],
         "device_agents.runtimes.tflite": ["torch"],
     }
-    assert offenders(runtimes_and_converters, ("harness",)) == {"harness.fourth": ["onnx.helper"]}
+    assert offenders(runtimes_and_converters, ("harness",)) == {"harness.fifth": ["onnx.helper"]}
     imports.cache_clear()

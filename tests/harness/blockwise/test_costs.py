@@ -72,6 +72,7 @@ def test_segments_measured_on_their_own_make_the_latencies(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["params", "macs", "memory", "onnx-size"])
+@pytest.mark.converter
 def test_sums_over_blocks_are_the_costs_of_every_network(name: str) -> None:
     listed = property_cost(name, TINY, lambda text: None)
     summed = property_sums(name, TINY, lambda text: None)

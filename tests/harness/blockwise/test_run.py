@@ -51,6 +51,7 @@ class Here:
         raise AssertionError("nothing was to be measured")
 
 
+@pytest.mark.training
 def test_a_request_is_all_that_a_search_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["no", "command", "line"])
     library, here = write_library(tmp_path / "library"), Here(tmp_path / "store.sqlite")

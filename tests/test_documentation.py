@@ -20,8 +20,10 @@ from space import Architecture
 
 ROOT = Path(__file__).parents[1]
 README = Path("README.md")
+PAGES = (README, Path("CONTRIBUTING.md"), Path("tests/README.md"))
 DOCUMENTS = {
-    path.relative_to(ROOT): path.read_text() for path in (ROOT / README, *(ROOT / "docs").rglob("*.md"))
+    path.relative_to(ROOT): path.read_text()
+    for path in (*(ROOT / page for page in PAGES), *(ROOT / "docs").rglob("*.md"))
 }
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MADE = ("commands.md", "index.md")  # pages that are made when the site is built: scripts/docs_pages.py
@@ -108,13 +110,17 @@ def test_the_python_of_the_page_on_networks_runs() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_python_of_the_readme_measures_predicts_joins_and_searches(tmp_path: Path) -> None:
+@pytest.mark.converter
+def test_the_python_of_the_readme_measures_predicts_joins_and_searches(
+    harness_cache: Path, tmp_path: Path
+) -> None:
     (block,) = blocks(Path("README.md"), "python")
     few = block.replace('"design:1@1"', '"sample:12@1"').replace(
         "])\n    latency", '], level="quick")\n    latency'
     )
     assert few.count("sample:12") == few.count("quick") == 1, "45 networks would take minutes"
     own = {"HARNESS_STORE": str(tmp_path / "store.sqlite"), "HARNESS_LOCK_NAME": tmp_path.name}
+    own |= {"HARNESS_CACHE": str(harness_cache), "HOME": str(tmp_path)}
     done = run("-c", few, **own)
     assert done.returncode == 0, done.stderr
     assert str(Architecture.parse(done.stdout.splitlines()[-1])) == done.stdout.splitlines()[-1]
@@ -221,6 +227,7 @@ def test_the_first_example_prints_facts_of_a_network() -> None:
     assert "parameters" in done.stdout and "conv/conv/conv" in done.stdout
 
 
+@pytest.mark.converter
 def test_the_second_example_measures_a_network(harness_cache: Path, tmp_path: Path) -> None:
     own = {
         "HARNESS_CACHE": str(harness_cache),

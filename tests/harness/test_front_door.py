@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from made_space import FEW, MANY, networks, run, stored
+from factories.stores import FEW, MANY, networks, stored
+from rigs.commands import run
 
 import harness
 from harness.estimates.latency import LATENCY_COLUMNS, LatencyTable
@@ -74,6 +75,7 @@ def test_the_examples_in_docstrings_run(module: object, name: str, store: Store)
     check(module, name, store=store)
 
 
+@pytest.mark.converter
 def test_the_example_of_measuring_runs_on_this_machine(
     harness_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_space import networks, run, stored
+from factories.stores import networks, stored
+from rigs.commands import run
 
 from harness.prediction.space_prediction import SpaceTable, predict
 from harness.query import compare, join, search

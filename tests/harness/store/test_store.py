@@ -228,7 +228,8 @@ def test_latencies_are_ratios_times_the_reference_latency_fastest_first(store: S
         ("network 1", 1),
     ]
     assert [row.latency_ms for row in found] == pytest.approx([6.0, 12.0])
-    assert [row.estimate.interval for row in found] == [(2.0, 2.0), (4.0, 4.0)]
+    reaches = [(row.estimate.interval or (0, 0))[1] / row.estimate.ratio - 1 for row in found]
+    assert 0 < reaches[0] < reaches[1] < 0.05, "two sessions know their ratio better than one"
     assert [row.architecture for row in latencies(store, CONFIGURATION, [graph_hash(1)])] == ["network 1"]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from device_agents.archive import build_archive
 from harness.assembly import Assembly
-from harness.devices import Device, LocalDevice
+from harness.devices import Device, LocalDevice, runtime_sources
 from harness.errors import AgentError, DeviceError, LinkError
 from harness.frames import FrameStream
 from harness.transports.contract import Channel, Transport
@@ -89,7 +89,7 @@ def deploy(transport: Transport, device: Device) -> Deployment:
     Raises: DeviceError when Python is missing or too old, or the agent cannot be stored, with the remedy.
     """
     python = default_python(device)
-    archive, digest = build_archive()
+    archive, digest = build_archive(runtime_sources())
     root = device.root or ".cache/harness-agent"
     answer = _boot(transport, device, [python, "-c", _BOOT, root, digest], b"")
     version = tuple(answer["python"])

@@ -3,9 +3,9 @@
 Importing this package loads neither torch nor any data file.
 """
 
-from space.architecture import Architecture
+from space.architecture import BLOX, DEEP, MINI, TINY, Architecture, Space
 from space.block import Block
-from space.config import BLOX, DEEP, MINI, TINY, SpaceConfig
+from space.config import SpaceConfig
 from space.enumerable import check_enumerable, is_enumerable
 from space.errors import ArchitectureError
 from space.spaces import SPACES, find_space
@@ -19,6 +19,7 @@ __all__ = [
     "Architecture",
     "ArchitectureError",
     "Block",
+    "Space",
     "SpaceConfig",
     "check_enumerable",
     "find_space",

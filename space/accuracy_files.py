@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from space.accuracies import Accuracies
-from space.config import BLOX, SpaceConfig
+from space.architecture import BLOX
+from space.config import SpaceConfig
 from space.dataset import read_dataset
 from space.dataset.files import read_header
 from space.dataset.header import Header

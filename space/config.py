@@ -1,4 +1,4 @@
-"""The configuration of a search space: Blox, and three miniatures of it for training on a CPU."""
+"""The configuration of a search space: its ops, its stages, its images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OP_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _WIRING_WORDS = ("in", "out")  # they would make the text of a block ambiguous
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SpaceConfig:
     """Describe a macro search space: a stem, for each stage a searchable block and a reduction, a head.
 
@@ -67,6 +67,14 @@ class SpaceConfig:
         if len(self.blocks) ** self.stages > sys.maxsize:
             self._refuse("widths", self.widths, "the networks of so many stages cannot be indexed; use fewer")
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SpaceConfig) and _fields(self) == _fields(
+            other
+        )  # a `Space` equals its description
+
+    def __hash__(self) -> int:
+        return hash(_fields(self))
+
     def __len__(self) -> int:
         count: int = len(self.blocks) ** self.stages
         return count
@@ -85,19 +93,13 @@ class SpaceConfig:
         raise ArchitectureError(f"space {self.name!r}: {key} = {shown(value)} cannot be used; {remedy}")
 
 
-# NeurIPS 2022, arXiv:2210.07271: CNNs on CIFAR-100; 45 ** 3 = 91,125 networks.
-BLOX = SpaceConfig(
-    name="blox", ops=("conv", "mbconv", "bconv"), widths=(32, 64, 128), image_size=32, classes=100
-)
-
-# The same blocks, small enough to train on a CPU: 45 ** 2 = 2,025 networks.
-MINI = SpaceConfig(name="mini", ops=("conv", "mbconv", "bconv"), widths=(8, 16), image_size=16, classes=10)
-
-# The same networks on images of 8 x 8 pixels, a quarter of the work: for studies that train hundreds of them on a CPU.
-TINY = SpaceConfig(name="tiny", ops=("conv", "mbconv", "bconv"), widths=(8, 16), image_size=8, classes=10)
-
-# Small networks of five stages: 45 ** 5 = 184,528,125, which nothing lists. What is said of all of them is said by sums over
-# their blocks. Images of 32 x 32 pixels are the smallest that five reductions halve to one pixel.
-DEEP = SpaceConfig(
-    name="deep", ops=("conv", "mbconv", "bconv"), widths=(4, 8, 16, 32, 64), image_size=32, classes=10
-)
+def _fields(config: SpaceConfig) -> tuple[object, ...]:
+    return (
+        config.name,
+        config.ops,
+        config.widths,
+        config.image_size,
+        config.classes,
+        config.in_channels,
+        config.nodes,
+    )

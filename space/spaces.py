@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from space.config import BLOX, DEEP, MINI, TINY, SpaceConfig
+from space.architecture import BLOX, DEEP, MINI, TINY, Space
 from space.errors import ArchitectureError, did_you_mean, shown
 
-SPACES: Mapping[str, SpaceConfig] = MappingProxyType(
-    {config.name: config for config in (BLOX, MINI, TINY, DEEP)}
-)
+SPACES: Mapping[str, Space] = MappingProxyType({config.name: config for config in (BLOX, MINI, TINY, DEEP)})
 
 
-def find_space(name: str) -> SpaceConfig:
+def find_space(name: str) -> Space:
     """Return the space of a name.
 
     Raises:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from space.accuracies import SYNTHETIC
-from space.config import BLOX, SpaceConfig
+from space.architecture import BLOX
+from space.config import SpaceConfig
 from space.dataset import Dataset
 from space.errors import DatasetError
 from space.places import Named, place_of

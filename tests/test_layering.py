@@ -23,7 +23,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "space": (),
     "exporters": ("space",),
     "device_agents": (),
-    "harness": ("device_agents.archive", "space.errors", "space.indexing"),
+    "harness": ("device_agents.archive", "space.errors", "space.indexing", "space.plugins"),
     "search": ("space",),
 }
 # The public names, from any room; no room imports them.

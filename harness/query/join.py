@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.dataframe import Tabular
 from harness.prediction.bench_files import file_latency, latency_files
 from harness.prediction.provenance import Provenance
 from harness.prediction.space_prediction import SpaceTable, doubt_text, space_of
@@ -20,6 +21,7 @@ from harness.query.latencies import (
     stored_latency,
 )
 from harness.query.properties import property_cost
+from harness.query.rows import Row, network_columns, network_row
 from harness.records import Configuration
 from harness.store import Store
 from search.constraints import PROPERTIES
@@ -30,12 +32,18 @@ from space.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SearchTable:
+class SearchTable(Tabular):
     """Accuracy and costs of every network, the provenance of each latency by its name, and what is missing or doubtful."""
 
     table: Table
     provenance: Mapping[str, Provenance]
     notes: tuple[str, ...]
+
+    def to_records(self) -> tuple[list[Row], Sequence[str]]:
+        """Return all networks in canonical order, rows as in a `SearchAnswer`, and the columns."""
+        return [network_row(self.table, index) for index in range(len(self.table.config))], network_columns(
+            self.table
+        )
 
 
 def join(

@@ -1,4 +1,4 @@
-"""The search methods by name; adding one is adding a file and its line in `METHODS`.
+"""The search methods by name; adding one is adding a file and its line in `METHODS`, or an entry point of another package.
 
 A method's text is its name, with a zero-cost proxy as warm-up `evolution+synflow`, or a proxy alone, `synflow`, which asks for
 the networks that the proxy prefers.
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from search.methods.contract import LookUp, Method, Problem, Trace, search
 from space.errors import ConfigError, did_you_mean
+from space.plugins import SEARCH_METHODS, bad_plugin, load_plugin, plugins
 
 # arXiv:2101.08134; they are computed elsewhere and handed over as the problem's warm-up.
 PROXIES = ("grad_norm", "snip", "grasp", "fisher", "jacob_cov", "synflow")
@@ -19,7 +20,7 @@ RANKED = "ranked"  # the method behind a proxy alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class SearchMethod:
     """One method: how a fresh one is made, and whether it can begin with networks that a proxy prefers."""
 
     make: Callable[[Problem], Method]
@@ -76,25 +77,44 @@ def _programme(problem: Problem) -> Method:
     return ProgrammeSearch(problem)
 
 
-METHODS: dict[str, Known] = {
-    "exhaustive": Known(make=_exhaustive, meaning="all allowed networks in canonical order", warms_up=False),
-    "random": Known(make=_random, meaning="random allowed networks", warms_up=False),
-    "evolution": Known(
+METHODS: dict[str, SearchMethod] = {
+    "exhaustive": SearchMethod(
+        make=_exhaustive, meaning="all allowed networks in canonical order", warms_up=False
+    ),
+    "random": SearchMethod(make=_random, meaning="random allowed networks", warms_up=False),
+    "evolution": SearchMethod(
         make=_evolution, meaning="regularised evolution, pool 64, tournament 10, one block mutates"
     ),
-    "linear": Known(
+    "linear": SearchMethod(
         make=_linear, meaning="rounds of 20 by a second-order ridge on op counts and wiring of each stage"
     ),
-    "gcn": Known(make=_gcn, meaning="rounds of 20 by a graph convolutional network that predicts accuracies"),
-    "gcn-binary": Known(
+    "gcn": SearchMethod(
+        make=_gcn, meaning="rounds of 20 by a graph convolutional network that predicts accuracies"
+    ),
+    "gcn-binary": SearchMethod(
         make=_gcn_binary,
         meaning="rounds of 20 by a graph convolutional network that tells which of two is better",
     ),
-    "programme": Known(
+    "programme": SearchMethod(
         make=_programme, meaning="an integer programme over what blocks add by a fit to random networks"
     ),
-    "ranked": Known(make=_ranked, meaning="the order of a zero-cost proxy; written as the proxy's name"),
+    "ranked": SearchMethod(
+        make=_ranked, meaning="the order of a zero-cost proxy; written as the proxy's name"
+    ),
 }
+
+
+def find_method(name: str) -> SearchMethod:
+    """Return the method of a name: one of `METHODS`, or an entry point of the group `harness.search_methods`.
+
+    Raises: ConfigError when another package's cannot be loaded; KeyError when there is none.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    found = load_plugin(SEARCH_METHODS, name)
+    if not isinstance(found, SearchMethod):
+        raise bad_plugin(SEARCH_METHODS, name, "is no search.methods.table.SearchMethod")
+    return found
 
 
 def parse_method(text: str) -> tuple[str, str]:
@@ -108,8 +128,8 @@ def parse_method(text: str) -> tuple[str, str]:
     name, plus, proxy = text.strip().partition("+")
     if name in PROXIES and not plus:
         return RANKED, name
-    if name not in METHODS:
-        names = [known for known in METHODS if known != RANKED]
+    if name not in METHODS and name not in plugins(SEARCH_METHODS):
+        names = [known for known in (*METHODS, *plugins(SEARCH_METHODS)) if known != RANKED]
         raise ConfigError(
             f"no search method {name!r}{did_you_mean(name, [*names, *PROXIES])} (methods: {', '.join(names)}; "
             f"a proxy alone or after METHOD+: {', '.join(PROXIES)})"
@@ -120,7 +140,7 @@ def parse_method(text: str) -> tuple[str, str]:
         )
     if name == RANKED and not plus:
         raise ConfigError(f"{text!r} names no proxy to rank by; write one of {', '.join(PROXIES)}")
-    if plus and not METHODS[name].warms_up:
+    if plus and not find_method(name).warms_up:
         able = ", ".join(known for known, method in METHODS.items() if method.warms_up and known != RANKED)
         raise ConfigError(f"{text!r}: method {name!r} has no use for a warm-up; methods that have: {able}")
     return name, proxy
@@ -135,7 +155,7 @@ def method(text: str, problem: Problem) -> Method:
     name, proxy = parse_method(text)
     if proxy and problem.warm_up is None:
         raise ConfigError(f"{text!r} names the proxy {proxy!r} and the problem holds none; set its warm_up")
-    return METHODS[name].make(problem if proxy else replace(problem, warm_up=None))
+    return find_method(name).make(problem if proxy else replace(problem, warm_up=None))
 
 
 def run(

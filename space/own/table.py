@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from space.accuracies import SYNTHETIC
-from space.architecture import Architecture
-from space.config import BLOX, SpaceConfig
+from space.architecture import BLOX, Architecture
+from space.config import SpaceConfig
 from space.errors import ArchitectureError, DatasetError, did_you_mean, shown
 from space.own.csv_source import csv_source
 from space.own.metric import metric_of

@@ -191,9 +191,11 @@ def test_tables_become_dataframes_with_units_in_their_columns(store: Store) -> N
     assert whole["latency_ms"][17] == table.at("17").latency_ms
 
 
-def test_without_pandas_a_dataframe_is_refused_with_what_to_type(
+def test_without_pandas_or_pyarrow_a_table_is_refused_with_what_to_type(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ConfigError, match="pip install pandas"):
-        harness.results(store, threads=4).to_pandas()
+    table = harness.results(store, threads=4)
+    for library, convert in (("pandas", table.to_pandas), ("pyarrow", table.to_arrow)):
+        monkeypatch.setitem(sys.modules, library, None)
+        with pytest.raises(ConfigError, match=f"pip install {library}"):
+            convert()

@@ -13,7 +13,7 @@ from scipy import stats
 from search.comparing import Comparison, compare, problem_of
 from search.constraints import Constraint, parse_constraint
 from search.methods.contract import Method, Problem, Proxy, Trace
-from search.methods.table import METHODS, Known
+from search.methods.table import METHODS, SearchMethod
 from search.regrets import Run, compared, regret, steps
 from search.synthetic import synthetic_accuracies
 from search.table import Cost, Table
@@ -178,7 +178,7 @@ def test_a_method_that_fails_is_an_error_that_names_it_and_the_seed(monkeypatch:
             raise ZeroDivisionError("planted")
         return Scripted(np.flatnonzero(problem.allowed)[:1])
 
-    monkeypatch.setitem(METHODS, "broken", Known(make=broken, meaning="planted"))
+    monkeypatch.setitem(METHODS, "broken", SearchMethod(make=broken, meaning="planted"))
     compare(table(), [], ["broken"], [0, 2], 3)
     with pytest.raises(HarnessError, match=r"method 'broken' with seed 1 failed: ZeroDivisionError: planted"):
         compare(table(), [], ["random", "broken"], [0, 1], 3)
@@ -188,14 +188,16 @@ def test_bad_input_that_a_method_finds_stays_bad_input_and_names_it(monkeypatch:
     def refusing(problem: Problem) -> Method:
         raise ConfigError("planted")
 
-    monkeypatch.setitem(METHODS, "refusing", Known(make=refusing, meaning="planted"))
+    monkeypatch.setitem(METHODS, "refusing", SearchMethod(make=refusing, meaning="planted"))
     with pytest.raises(ConfigError, match=r"^method 'refusing' with seed 5: planted$"):
         compare(table(), [], ["refusing"], [5], 3)
 
 
 def test_a_method_that_cheats_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     best = int(np.argmax(table().accuracy.values))
-    monkeypatch.setitem(METHODS, "cheat", Known(make=lambda _: Scripted(np.array([best])), meaning="planted"))
+    monkeypatch.setitem(
+        METHODS, "cheat", SearchMethod(make=lambda _: Scripted(np.array([best])), meaning="planted")
+    )
     with pytest.raises(HarnessError, match=r"method 'cheat' with seed 0 failed: .*not allowed"):
         compare(table(), [LIMIT], ["cheat"], [0], 3)
 
@@ -204,7 +206,7 @@ def test_what_stops_the_user_is_not_taken_for_a_failure(monkeypatch: pytest.Monk
     def stopped(problem: Problem) -> Method:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(METHODS, "stopped", Known(make=stopped, meaning="planted"))
+    monkeypatch.setitem(METHODS, "stopped", SearchMethod(make=stopped, meaning="planted"))
     with pytest.raises(KeyboardInterrupt):
         compare(table(), [], ["stopped"], [0], 3)
 

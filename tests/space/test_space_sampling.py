@@ -60,7 +60,7 @@ def test_samples_are_uniform_over_the_space() -> None:
 
 def test_words_that_would_favour_small_numbers_are_drawn_again() -> None:
     words = iter([2**64 - 1, 2**64 - 2**64 % 21, 25])
-    assert sampling._below(21, lambda: next(words)) == 4
+    assert indexing._below(21, lambda: next(words)) == 4
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ assembled from the stages and then learned from the teacher as well. Both may ho
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +49,7 @@ def stage_units(
                 "task": task.source,
                 "task_sha256": task.images_digest,
                 "stage": place,
-                "recipe": json.loads(recipe.to_json()),
+                "recipe": recipe.to_plain(),
             },
             inputs={"teacher": digest},
         )
@@ -79,7 +78,7 @@ def run_distillation(config: Mapping[str, Any], inputs: Mapping[str, Content], c
         )
     task = load_task(config["task"], space)
     check_images(config, task.images_digest)
-    recipe = DistilRecipe.from_json(json.dumps(config["recipe"]))
+    recipe = DistilRecipe.from_plain(config["recipe"])
     stage = config["stage"]
     if type(stage) is not int:
         raise ConfigError(f"unit: stage {stage!r} is {type(stage).__name__}; give its number, from 0")
@@ -114,7 +113,7 @@ def run_finetuning(config: Mapping[str, Any], inputs: Mapping[str, Content], con
     check_keys(config, inputs, _FINETUNE, ("teacher", *names))
     task = load_task(config["task"], architecture.config)
     check_images(config, task.images_digest)
-    recipe = Recipe.from_json(json.dumps(config["recipe"]))
+    recipe = Recipe.from_plain(config["recipe"])
     teacher = trained_from(_input(inputs, "teacher"), "input 'teacher'")
     stages = tuple(stage_from(_input(inputs, name), f"input {name!r}") for name in names)
     library = BlockLibrary(teacher=teacher, stages=stages)

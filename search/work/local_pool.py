@@ -10,18 +10,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Annotated, ClassVar
 
+from search.checked import Checked, Range
 from search.work.processes import Child, ready, start, stop
 from search.work.results import Results
 from search.work.running import Done, Failed, Tell, compute_and_keep, given_up, told_of
 from search.work.unit import Unit
-from space.errors import ConfigError
 
 _MOST = 4096  # processes, or threads of one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LocalPool:
+class LocalPool(Checked):
     """Compute units in `processes` processes with `threads_each` threads of torch each, on a `device` as torch names it.
 
     Inputs and results pass through the results folder. A process that dies, killed by hand or for memory, is replaced and
@@ -32,18 +33,12 @@ class LocalPool:
         ConfigError: a number is out of its range.
     """
 
-    processes: int = 1
-    threads_each: int = 1
-    device: str = "cpu"
-    retries: int = 2
+    NAME: ClassVar[str] = "local pool"
 
-    def __post_init__(self) -> None:
-        for name, least in (("processes", 1), ("threads_each", 1), ("retries", 0)):
-            value = getattr(self, name)
-            if type(value) is not int or not least <= value <= _MOST:
-                raise ConfigError(
-                    f"local pool: {name} = {value!r}; give a whole number from {least} to {_MOST}"
-                )
+    processes: Annotated[int, Range(least=1, most=_MOST)] = 1
+    threads_each: Annotated[int, Range(least=1, most=_MOST)] = 1
+    device: str = "cpu"
+    retries: Annotated[int, Range(least=0, most=_MOST)] = 2
 
     def run(self, units: Sequence[Unit], results: Results, tell: Tell) -> Iterator[Done | Failed]:
         """Yield how each unit ended, as it ends."""

@@ -9,7 +9,6 @@ Its config has `space` (the name of a known one, or its fields), `architecture`,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
@@ -46,7 +45,7 @@ def training_unit(
         "architecture": str(architecture),
         "task": task.source,
         "task_sha256": task.images_digest,
-        "recipe": json.loads(recipe.to_json()),
+        "recipe": recipe.to_plain(),
     }
     if "guide" in (inputs or {}):
         config["guide"] = guide_knobs(guide or {})
@@ -72,7 +71,7 @@ def run_training(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
     check_keys(config, inputs, _KEYS, ("start", "guide"))
     architecture = architecture_of(config)
     task = load_task(config["task"], architecture.config)
-    recipe = Recipe.from_json(json.dumps(config["recipe"]))
+    recipe = Recipe.from_plain(config["recipe"])
     check_images(config, task.images_digest)
 
     more: dict[str, Any] = {}

@@ -28,9 +28,8 @@ from search.blockwise.library import StageLibrary
 from search.blockwise.shared import shared_weights
 from search.blockwise.stage_errors import judge_stages, loaded_stages
 from search.blockwise.unfinished import Progress
-from search.training.environment import environment_of
 from search.training.images import Task
-from search.training.trained import Trained, trained_digest
+from search.training.trained import Trained, environment_of, trained_digest
 from space import Block, SpaceConfig
 from space.errors import ConfigError
 

@@ -91,8 +91,7 @@ def collect(results: Results, units: Iterable[Unit]) -> dict[str, FinishedTraini
 
     Raises: ConfigError when a file cannot be written.
     """
-    from search.training.state_files import write_state
-    from search.training.trained_files import trained_from
+    from search.training.trained_files import trained_from, write_weights
 
     found = {}
     for unit in units:
@@ -101,7 +100,7 @@ def collect(results: Results, units: Iterable[Unit]) -> dict[str, FinishedTraini
             continue
         trained = trained_from(results.get(digest), str(results.path_of(digest)))
         path = _weights_path(results.folder, trained)
-        write_state(path, trained)
+        write_weights(path, trained.weights, trained.architecture, make_folder=True)
         # Thousands of networks fit in memory without their weights.
         found[unit.key] = FinishedTraining(trained=dataclasses.replace(trained, weights={}), weights=path)
     return found

@@ -10,7 +10,7 @@ Its config has `space` (the name of a known one, or its fields), `architecture`,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from search.work.kinds import Content, Context
@@ -118,7 +118,7 @@ def plain_space(config: SpaceConfig) -> str | dict[str, Any]:
     """Return how a unit's config names a space: by its name where it is a known one, else by its fields."""
     if SPACES.get(config.name) == config:
         return config.name
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
+    return config.to_plain()
 
 
 def space_of(value: object) -> SpaceConfig:

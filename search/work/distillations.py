@@ -25,7 +25,6 @@ from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from search.blockwise.distil_recipe import DistilRecipe
-    from search.training.history import Epoch
     from search.training.images import Task
     from search.training.trained import Trained
     from search.work.results import Results
@@ -83,14 +82,15 @@ def run_distillation(config: Mapping[str, Any], inputs: Mapping[str, Content], c
     if type(stage) is not int:
         raise ConfigError(f"unit: stage {stage!r} is {type(stage).__name__}; give its number, from 0")
 
-    def told(first: int, count: int, epoch: int) -> None:
-        context.tell(
-            f"stage {stage}, blocks {first + 1} to {first + count} of {len(space.blocks)}, epoch {epoch} of {recipe.epochs}"
-        )
-
     return stage_content(
         distil_stage(
-            teacher, task, stage, recipe, folder=context.scratch, device=context.device, on_epoch=told
+            teacher,
+            task,
+            stage,
+            recipe,
+            folder=context.scratch,
+            device=context.device,
+            on_epoch=context.on_progress,
         )
     )
 
@@ -118,11 +118,6 @@ def run_finetuning(config: Mapping[str, Any], inputs: Mapping[str, Content], con
     stages = tuple(stage_from(_input(inputs, name), f"input {name!r}") for name in names)
     library = BlockLibrary(teacher=teacher, stages=stages)
 
-    def told(epoch: Epoch) -> None:
-        context.tell(
-            f"{architecture}: epoch {epoch.number} of {recipe.epochs}, {epoch.val.top1:.1f}% of validation images right"
-        )
-
     return trained_content(
         train(
             architecture,
@@ -130,7 +125,7 @@ def run_finetuning(config: Mapping[str, Any], inputs: Mapping[str, Content], con
             recipe,
             context.scratch,
             context.device,
-            on_epoch=told,
+            on_epoch=context.on_progress,
             start=Start(weights=library.assemble(architecture), origin=f"library {library.digest}"),
             guide=Guide(teacher=teacher, **guide_knobs(config.get("guide", {}))),
         )

@@ -29,10 +29,11 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from search.checked import Checked, Range
+from search.work.events import Event, OnProgress
 from search.work.processes import ready, start, stop
 from search.work.ray_driver import Order, drive
 from search.work.results import Results
-from search.work.running import Done, Failed, Tell
+from search.work.running import Done, Failed
 from search.work.unit import Unit
 from space.errors import ConfigError, HarnessError
 
@@ -69,7 +70,9 @@ class RayCluster(Checked):
         if not _ADDRESS.fullmatch(self.address):
             raise self.refusal("address", "give HOST:PORT as `ray start --head` prints it, or 'auto'")
 
-    def run(self, units: Sequence[Unit], results: Results, tell: Tell) -> Iterator[Done | Failed]:
+    def run(
+        self, units: Sequence[Unit], results: Results, on_progress: OnProgress
+    ) -> Iterator[Done | Failed]:
         """Yield how each unit ended, as it ends.
 
         Raises:
@@ -81,10 +84,10 @@ class RayCluster(Checked):
         self._reach()
         with tempfile.TemporaryDirectory(prefix="harness-code-") as code:  # here: the driver may be killed
             _gather((*_own_packages(), *self.modules), Path(code))
-            yield from self._drive(units, results, tell, Path(code))
+            yield from self._drive(units, results, on_progress, Path(code))
 
     def _drive(
-        self, units: Sequence[Unit], results: Results, tell: Tell, code: Path
+        self, units: Sequence[Unit], results: Results, on_progress: OnProgress, code: Path
     ) -> Iterator[Done | Failed]:
         order = Order(
             address=self.address,
@@ -110,9 +113,9 @@ class RayCluster(Checked):
                 if isinstance(said, Done | Failed):
                     del left[said.unit.key]
                     yield said
-                elif isinstance(said, str):
+                elif isinstance(said, Event):
                     deadline = None  # it says nothing before it is connected
-                    tell(said)
+                    on_progress(said)
                 elif said is None:
                     raise HarnessError(
                         f"Ray: the connection to {self.address} was lost with {len(left)} units to do; what was done is "

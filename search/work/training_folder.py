@@ -86,6 +86,25 @@ def stored_units(results: Results) -> list[Unit]:
     return found
 
 
+def publish(
+    results: Results, units: Sequence[Unit], jobs: Sequence[tuple[Unit, Sequence[Unit]]]
+) -> tuple[dict[str, FinishedTraining], list[Path], list[str]]:
+    """Publish all finished trainings of the folder, those of `units` and of `jobs` with them, each a unit with its trainings.
+
+    Returns the finished trainings by key, the paths of the published files, and what to say of these.
+
+    Raises: ConfigError when a file cannot be written.
+    """
+    from search.work.trainings_together import KIND as TOGETHER
+    from search.work.trainings_together import keep_each
+
+    for job, of in jobs:
+        if job.kind == TOGETHER and results.result_of(job):
+            keep_each(job, of, results)
+    finished = collect(results, {unit.key: unit for unit in [*stored_units(results), *units]}.values())
+    return finished, *write_published(results.folder, finished.values())
+
+
 def collect(results: Results, units: Iterable[Unit]) -> dict[str, FinishedTraining]:
     """Return by key those of the units that are done; the weights of each are written where they are not yet.
 

@@ -19,7 +19,6 @@ from space import SPACES, Architecture, ArchitectureError, SpaceConfig, find_spa
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
-    from search.training.history import Epoch
     from search.training.images import Task
     from search.training.recipe import Recipe
 
@@ -86,13 +85,10 @@ def run_training(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
             "unit: the config has a 'guide' and the inputs have none; give the teacher as input"
         )
 
-    def told(epoch: Epoch) -> None:
-        context.tell(
-            f"epoch {epoch.number} of {recipe.epochs}, {epoch.val.top1:.1f}% of validation images right"
-        )
-
     return trained_content(
-        train(architecture, task, recipe, context.scratch, context.device, on_epoch=told, **more)
+        train(
+            architecture, task, recipe, context.scratch, context.device, on_epoch=context.on_progress, **more
+        )
     )
 
 

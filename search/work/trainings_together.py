@@ -71,9 +71,7 @@ def run_together(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
     task = load_task(config["task"], space)
     check_images(config, task.images_digest)
     recipe = Recipe.from_plain(config["recipe"])
-
-    def told(number: int) -> None:
-        context.tell(f"epoch {number} of {recipe.epochs}")
-
-    trained = train_together(architectures, task, recipe, context.scratch, context.device, on_epoch=told)
+    trained = train_together(
+        architectures, task, recipe, context.scratch, context.device, on_epoch=context.on_progress
+    )
     return {"networks": [trained_content(one) for one in trained]}

@@ -144,7 +144,8 @@ def test_recipes_of_older_files_are_read() -> None:
         '{"augmentation": {"crop_padding": 4, "cutout": 0, "flip": 0.0, "magnitude": 14, "magnitude_bins": 31, "ops": '
         '["identity", "shear-x", "shear-y", "translate-x", "translate-y", "rotate", "brightness", "color", "contrast", '
         '"sharpness", "posterize", "solarize", "autocontrast", "equalize"], "rand_ops": 0}, "batch": 64, "channels_last": false, '
-        '"epochs": 7, "label_smoothing": 0.1, "learning_rate": 1.0, "mixed_precision": false, "momentum": 0.9, "nesterov": true, "seed": 3, '
+        '"epochs": 7, "label_smoothing": 0.1, '
+        '"learning_rate": 1.0, "mixed_precision": false, "momentum": 0.9, "nesterov": true, "seed": 3, '
         '"weight_decay": 0.0005}'
     )
     assert Recipe.from_json(odd) == ODD

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from space.block import Block, block_table
 from space.errors import ArchitectureError, shown
@@ -78,6 +79,12 @@ class SpaceConfig:
     def __len__(self) -> int:
         count: int = len(self.blocks) ** self.stages
         return count
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the fields in JSON's types, of which `SpaceConfig(**fields)` makes the space again."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+        }
 
     @property
     def stages(self) -> int:

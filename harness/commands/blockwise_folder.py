@@ -57,8 +57,7 @@ def write_answer(
 
 def _write_files(folder: Path, answer: Answer, cache_dir: Path) -> None:
     from exporters import Weights, standalone
-    from search.blockwise.plugged import write_weights
-    from search.training.trained_files import save_trained
+    from search.training.trained_files import save_trained, write_weights
 
     student, library = answer.student, answer.searched.library
     write_weights(folder / "weights.pt", student.weights, student.architecture)

@@ -49,7 +49,7 @@ def verify_students(
 
     Raises: ConfigError when no such device is searched, or it is not in devices.toml.
     """
-    from search.blockwise.plugged import write_weights
+    from search.training.trained_files import write_weights
 
     finished = []
     for number, student in enumerate(students):

@@ -8,19 +8,20 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.distil_recipes import Typed, choose_recipe, takes_recipe
 from harness.commands.library_signatures import signed
 from harness.commands.options import JsonFlag
+from harness.commands.recipe_options import RecipeOptions, takes_recipe
 from harness.commands.workers import Workers, takes_workers
+from search.blockwise.distil_recipe import DistilRecipe
 from space.errors import ConfigError
 
 RESULTS = "results"  # in the library's folder: units of work, done and under way
 
 
 @takes_workers
-@takes_recipe
+@takes_recipe("Recipe as JSON; what it leaves out has its default.", DistilRecipe())
 def distill(
-    typed: Typed,
+    typed: RecipeOptions,
     workers: Workers,
     teacher: Annotated[
         Path,
@@ -60,7 +61,7 @@ def distill(
     from search.work.training_folder import load_teacher
 
     trained = load_teacher(teacher, network)
-    recipe = choose_recipe(typed)
+    recipe = typed.over(DistilRecipe())
     config = trained.architecture.config
     source = task or trained.source
     if not source:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +34,7 @@ def training_document(
             "synthetic": task.synthetic,
             "origin": task.origin,
         },
-        "recipe": dataclasses.asdict(recipe) | {"digest": recipe.digest},
+        "recipe": recipe.to_plain() | {"digest": recipe.digest},
         "networks": [
             {
                 "architecture": str(one.trained.architecture),
@@ -50,7 +49,7 @@ def training_document(
             }
             for one in asked
         ],
-        "not_trained": [names[unit.key[:12]] for unit in units if unit.key not in finished],
+        "not_trained": [names[unit.key] for unit in units if unit.key not in finished],
         "files": [str(path) for path in paths],
     }
 

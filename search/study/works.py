@@ -43,7 +43,7 @@ def distil(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Co
     from search.blockwise.distilling import distil_stage
     from search.blockwise.library import stage_content
 
-    space, task = _of(config)
+    _, task = _of(config)
     recipe = DistilRecipe.from_json(json.dumps(config["recipe"]))
     library = distil_stage(
         _teacher(inputs),
@@ -52,9 +52,7 @@ def distil(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Co
         recipe,
         folder=context.scratch,
         device=context.device,
-        on_epoch=lambda first, count, epoch: context.tell(
-            f"epoch {epoch} of {recipe.epochs}, blocks {first + 1} to {first + count} of {len(space.blocks)}"
-        ),
+        on_epoch=context.on_progress,
     )
     return stage_content(library)
 
@@ -127,11 +125,9 @@ def supernet(config: Mapping[str, Any], inputs: Mapping[str, Content], context: 
 
     _, task = _of(config)
     recipe = DistilRecipe.from_json(json.dumps(config["recipe"]))
-
-    def told(epoch: int, loss: float) -> None:
-        context.tell(f"epoch {epoch} of {recipe.epochs}, loss {loss:.3g}")
-
-    scores = train_supernet(_teacher(inputs), task, config["stage"], recipe, context.device, told)
+    scores = train_supernet(
+        _teacher(inputs), task, config["stage"], recipe, context.device, context.on_progress
+    )
     return {"scores": scores.tolist()}
 
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,15 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from search.training.augment import augment, normalise
-from search.training.checkpoints import Checkpoint, identity_of, load_checkpoint, save_checkpoint
-from search.training.environment import both_environments, environment_of
+from search.training.checkpoints import identity_of
 from search.training.epochs import AUGMENTATION, ORDER, Split, generator
-from search.training.history import TOP, Epoch, Figures, best_epoch
+from search.training.history import TOP, Figures
 from search.training.images import Task, check_fit
 from search.training.memory import within_memory
 from search.training.recipe import Recipe
+from search.training.run import Clock, OnEpoch, TrainingRun
 from search.training.stacked import StackedNetworks
-from search.training.trained import Trained
+from search.training.trained import Trained, environment_of
 from search.training.training import check_batches, fresh_network, usable_device
 from space import Architecture
 from space.errors import ConfigError, HarnessError
@@ -43,99 +42,44 @@ def train_together(
     recipe: Recipe,
     folder: Path | None = None,
     device: str = "cpu",
-    on_epoch: Callable[[int], None] | None = None,
-    clock_ns: Callable[[], int] = time.perf_counter_ns,
+    on_epoch: OnEpoch | None = None,
+    clock_ns: Clock = time.perf_counter_ns,
 ) -> list[Trained]:
     """Train networks of fresh weights and test each once, with the weights of its own best epoch; results in their order.
 
-    `folder` keeps one checkpoint of all after every epoch, from which the same call goes on. `on_epoch` is told the number of
-    each finished epoch. Layers lie channels last whatever the recipe says.
+    `folder` keeps one checkpoint of all after every epoch, from which the same call goes on; then `on_epoch` is called. Layers
+    lie channels last whatever the recipe says.
 
     Raises:
         ConfigError: as `train`; or there is no network, or they are of several spaces.
         HarnessError: a loss is not finite; the message names the network, the epoch and the batch.
     """
-    config = _one_space(architectures)
-    check_fit(task, config)
+    check_fit(task, _one_space(architectures))
     for architecture in architectures:
         check_batches(architecture, task, recipe)
     place = usable_device(device)
-    identity = _identity(architectures, task, recipe)
-    environment = environment_of(place) | {"together": str(len(architectures))}
-    count = len(architectures)
     with torch.inference_mode(False), torch.enable_grad():
         network = StackedNetworks([fresh_network(one, recipe) for one in architectures])
         network = network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = torch.optim.SGD(
-            network.parameters(),
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=recipe.nesterov,
-        )
-        histories: list[list[Epoch]] = [[] for _ in architectures]
-        best: list[Mapping[str, Tensor]] = [{} for _ in architectures]
-        former = load_checkpoint(folder, identity, device) if folder else None
-        if former:
-            network.load_state_dict(former.network)
-            optimizer.load_state_dict(dict(former.optimizer))
-            histories = [[Epoch.from_plain(v) for v in one["epochs"]] for one in former.history]
-            best = [former.best[str(i)] for i in range(count)]
-            environment = both_environments(former.environment, environment)
-
-        train_set, val_set = Split(task.train, task, place), Split(task.val, task, place)
-        for number in range(len(histories[0]) + 1, recipe.epochs + 1):
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.rate_at(number)
-            begin = clock_ns()
-            learned = _learn(network, optimizer, train_set, recipe, number, architectures)
-            middle = clock_ns()
-            judged = _judge(network, val_set, recipe, f"epoch {number}, validation", architectures)
-            shares = (middle - begin) // count, (clock_ns() - middle) // count
-            for history, train, val in zip(histories, learned, judged, strict=True):
-                history.append(
-                    Epoch(
-                        number=number,
-                        rate=recipe.rate_at(number),
-                        train=train,
-                        val=val,
-                        train_ns=shares[0],
-                        val_ns=shares[1],
-                    )
-                )
-            states = network.unstacked()
-            for i, history in enumerate(histories):
-                if best_epoch(history) is history[-1]:
-                    best[i] = states[i]
-            if folder:
-                checkpoint = Checkpoint(
-                    identity=identity,
-                    environment=environment,
-                    network=network.state_dict(),
-                    optimizer=optimizer.state_dict(),
-                    best={str(i): state for i, state in enumerate(best)},
-                    history=[{"epochs": [asdict(epoch) for epoch in history]} for history in histories],
-                    test=None,
-                )
-                save_checkpoint(folder, checkpoint)
-            if on_epoch:
-                on_epoch(number)
-
-        tests = _test(architectures, best, task, recipe, place)
-    return [
-        Trained(
-            architecture=architecture,
-            task=task.name,
-            source=task.source,
-            synthetic=task.synthetic,
+        run = TrainingRun(
+            architectures=architectures,
+            task=task,
             recipe=recipe,
-            history=tuple(history),
-            test=test,
-            weights={name: tensor.cpu() for name, tensor in weights.items()},
-            environment=environment,
+            network=network,
+            identity=_identity(architectures, task, recipe),
+            environment=environment_of(place) | {"together": str(len(architectures))},
+            folder=folder,
+            device=device,
         )
-        for architecture, history, test, weights in zip(architectures, histories, tests, best, strict=True)
-    ]
+        train_set, val_set = Split(task.train, task, place), Split(task.val, task, place)
+        run.train(
+            lambda number: _learn(network, run.optimizer, train_set, recipe, number, architectures),
+            lambda number: _judge(network, val_set, recipe, f"epoch {number}, validation", architectures),
+            network.unstacked,
+            clock_ns,
+            on_epoch,
+        )
+        return run.finish(lambda: _test(architectures, run.best, task, recipe, place))
 
 
 def _test(

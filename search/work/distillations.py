@@ -8,7 +8,6 @@ assembled from the stages and then learned from the teacher as well. Both may ho
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,6 @@ from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from search.blockwise.distil_recipe import DistilRecipe
-    from search.training.history import Epoch
     from search.training.images import Task
     from search.training.trained import Trained
     from search.work.results import Results
@@ -50,7 +48,7 @@ def stage_units(
                 "task": task.source,
                 "task_sha256": task.images_digest,
                 "stage": place,
-                "recipe": json.loads(recipe.to_json()),
+                "recipe": recipe.to_plain(),
             },
             inputs={"teacher": digest},
         )
@@ -79,19 +77,20 @@ def run_distillation(config: Mapping[str, Any], inputs: Mapping[str, Content], c
         )
     task = load_task(config["task"], space)
     check_images(config, task.images_digest)
-    recipe = DistilRecipe.from_json(json.dumps(config["recipe"]))
+    recipe = DistilRecipe.from_plain(config["recipe"])
     stage = config["stage"]
     if type(stage) is not int:
         raise ConfigError(f"unit: stage {stage!r} is {type(stage).__name__}; give its number, from 0")
 
-    def told(first: int, count: int, epoch: int) -> None:
-        context.tell(
-            f"stage {stage}, blocks {first + 1} to {first + count} of {len(space.blocks)}, epoch {epoch} of {recipe.epochs}"
-        )
-
     return stage_content(
         distil_stage(
-            teacher, task, stage, recipe, folder=context.scratch, device=context.device, on_epoch=told
+            teacher,
+            task,
+            stage,
+            recipe,
+            folder=context.scratch,
+            device=context.device,
+            on_epoch=context.on_progress,
         )
     )
 
@@ -114,15 +113,10 @@ def run_finetuning(config: Mapping[str, Any], inputs: Mapping[str, Content], con
     check_keys(config, inputs, _FINETUNE, ("teacher", *names))
     task = load_task(config["task"], architecture.config)
     check_images(config, task.images_digest)
-    recipe = Recipe.from_json(json.dumps(config["recipe"]))
+    recipe = Recipe.from_plain(config["recipe"])
     teacher = trained_from(_input(inputs, "teacher"), "input 'teacher'")
     stages = tuple(stage_from(_input(inputs, name), f"input {name!r}") for name in names)
     library = BlockLibrary(teacher=teacher, stages=stages)
-
-    def told(epoch: Epoch) -> None:
-        context.tell(
-            f"{architecture}: epoch {epoch.number} of {recipe.epochs}, {epoch.val.top1:.1f}% of validation images right"
-        )
 
     return trained_content(
         train(
@@ -131,7 +125,7 @@ def run_finetuning(config: Mapping[str, Any], inputs: Mapping[str, Content], con
             recipe,
             context.scratch,
             context.device,
-            on_epoch=told,
+            on_epoch=context.on_progress,
             start=Start(weights=library.assemble(architecture), origin=f"library {library.digest}"),
             guide=Guide(teacher=teacher, **guide_knobs(config.get("guide", {}))),
         )

@@ -9,9 +9,8 @@ Its config has `space` (the name of a known one, or its fields), `architecture`,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from search.work.kinds import Content, Context
@@ -20,7 +19,6 @@ from space import SPACES, Architecture, ArchitectureError, SpaceConfig, find_spa
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
-    from search.training.history import Epoch
     from search.training.images import Task
     from search.training.recipe import Recipe
 
@@ -46,7 +44,7 @@ def training_unit(
         "architecture": str(architecture),
         "task": task.source,
         "task_sha256": task.images_digest,
-        "recipe": json.loads(recipe.to_json()),
+        "recipe": recipe.to_plain(),
     }
     if "guide" in (inputs or {}):
         config["guide"] = guide_knobs(guide or {})
@@ -72,7 +70,7 @@ def run_training(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
     check_keys(config, inputs, _KEYS, ("start", "guide"))
     architecture = architecture_of(config)
     task = load_task(config["task"], architecture.config)
-    recipe = Recipe.from_json(json.dumps(config["recipe"]))
+    recipe = Recipe.from_plain(config["recipe"])
     check_images(config, task.images_digest)
 
     more: dict[str, Any] = {}
@@ -87,13 +85,10 @@ def run_training(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
             "unit: the config has a 'guide' and the inputs have none; give the teacher as input"
         )
 
-    def told(epoch: Epoch) -> None:
-        context.tell(
-            f"epoch {epoch.number} of {recipe.epochs}, {epoch.val.top1:.1f}% of validation images right"
-        )
-
     return trained_content(
-        train(architecture, task, recipe, context.scratch, context.device, on_epoch=told, **more)
+        train(
+            architecture, task, recipe, context.scratch, context.device, on_epoch=context.on_progress, **more
+        )
     )
 
 
@@ -119,7 +114,7 @@ def plain_space(config: SpaceConfig) -> str | dict[str, Any]:
     """Return how a unit's config names a space: by its name where it is a known one, else by its fields."""
     if SPACES.get(config.name) == config:
         return config.name
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
+    return config.to_plain()
 
 
 def space_of(value: object) -> SpaceConfig:

@@ -11,7 +11,6 @@ computes, to rounding, and so far results differ between machines as well.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -71,10 +70,8 @@ def run_together(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
         raise ConfigError(f"unit: architectures: {e}") from e
     task = load_task(config["task"], space)
     check_images(config, task.images_digest)
-    recipe = Recipe.from_json(json.dumps(config["recipe"]))
-
-    def told(number: int) -> None:
-        context.tell(f"epoch {number} of {recipe.epochs}")
-
-    trained = train_together(architectures, task, recipe, context.scratch, context.device, on_epoch=told)
+    recipe = Recipe.from_plain(config["recipe"])
+    trained = train_together(
+        architectures, task, recipe, context.scratch, context.device, on_epoch=context.on_progress
+    )
     return {"networks": [trained_content(one) for one in trained]}

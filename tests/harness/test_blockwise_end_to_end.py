@@ -21,10 +21,10 @@ from harness.measurement import core_gate
 from search.blockwise.distil_recipe import DistilRecipe
 from search.blockwise.distilling import distil_stage
 from search.blockwise.library import BlockLibrary, save_library
+from search.training.recipe import SHORT as TRAINING
 from search.training.tasks import load_task
 from search.training.trained_files import load_trained
 from search.training.training import train
-from search.training.usual import SHORT as TRAINING
 from space import TINY, Architecture, Block
 
 SAMPLE = 12  # the fewest that a predictor with intervals is fitted to are 10

@@ -22,11 +22,12 @@ from search.blockwise.library import (
     stage_content,
     stage_from,
 )
-from search.blockwise.plugged import judge_on, write_weights
+from search.blockwise.plugged import judge_on
 from search.blockwise.signing import block_sizes, sign
 from search.blockwise.stage_errors import judge_stages, stacked_stages
 from search.training.sealed import content_digest
 from search.training.trained import trained_digest
+from search.training.trained_files import write_weights
 from space import Architecture
 from space.errors import ConfigError
 from space.networks import Stage, build_network

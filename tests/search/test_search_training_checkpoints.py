@@ -20,7 +20,7 @@ from made_tasks import NETWORK, RECIPE, TINY, made_task
 
 from search.training import training
 from search.training.checkpoints import NAME, identity_of, load_checkpoint
-from search.training.history import Epoch, Figures
+from search.training.history import EpochDone, Figures
 from search.training.images import Images, Task
 from search.training.recipe import Recipe
 from search.training.training import Trained, train
@@ -55,7 +55,7 @@ def whole() -> Trained:
 
 
 def stop_after(number: int, folder: Path) -> None:
-    def stop(epoch: Epoch) -> None:
+    def stop(epoch: EpochDone) -> None:
         if epoch.number == number:
             raise Stop
 
@@ -230,7 +230,7 @@ def test_a_disk_that_fills_during_a_training_leaves_the_former_checkpoint_to_go_
 ) -> None:
     other = small_disk / "other"
 
-    def fill(epoch: Epoch) -> None:
+    def fill(epoch: EpochDone) -> None:
         if epoch.number == 2:
             with contextlib.suppress(OSError), other.open("wb", buffering=0) as file:
                 while file.write(bytes(4096)):

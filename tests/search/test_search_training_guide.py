@@ -218,7 +218,7 @@ def test_weights_and_teachers_that_do_not_fit_are_refused_by_what_differs(
 def test_values_out_of_range_are_refused(teacher: Trained) -> None:
     for changes, message in (
         ({"weight": 0}, "guide: weight = 0; give a finite number above 0"),
-        ({"weight": 1.5}, "guide: weight = 1.5; give a share"),
+        ({"weight": 1.5}, "guide: weight = 1.5; give a finite number above 0 and at most 1"),
         ({"weight": True}, "guide: weight = True"),
         ({"temperature": float("nan")}, "guide: temperature = nan"),
     ):

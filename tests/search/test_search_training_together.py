@@ -16,6 +16,7 @@ from torch import nn
 from search.training import together
 from search.training.augment import Augmentation
 from search.training.epochs import judge
+from search.training.history import EpochDone
 from search.training.images import Images
 from search.training.recipe import Recipe
 from search.training.stacked import StackedNetworks, stack, unstack
@@ -79,8 +80,8 @@ def test_a_stopped_training_knows_the_best_weights_of_epochs_before(
     first, second = (one.best.number for one in whole)
     assert first != second and max(first, second) < 3  # each has its own, before the stop
 
-    def stop(number: int) -> None:
-        if number == 2:
+    def stop(done: EpochDone) -> None:
+        if done.number == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

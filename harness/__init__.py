@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from harness.query.join import join
     from harness.query.search import search
     from harness.store.opening import open_store
+    from harness.training import train
 
 __all__ = [
     "__version__",
@@ -40,6 +41,7 @@ __all__ = [
     "predict",
     "results",
     "search",
+    "train",
 ]
 
 _MODULES = {
@@ -51,6 +53,7 @@ _MODULES = {
     "predict": "harness.prediction.space_prediction",
     "results": "harness.models.results",
     "search": "harness.query.search",
+    "train": "harness.training",
 }
 
 

@@ -23,7 +23,7 @@ class Space(SpaceConfig):
     """A search space as a sequence of its networks, in canonical order.
 
     >>> len(BLOX), str(BLOX[17]), BLOX[17].index
-    (91125, 'mbconv-conv+in/conv/conv', 17)
+    (91125, 'bconv-mbconv+in/conv-conv/conv-conv', 17)
     >>> [network.index for network in BLOX[-2:]]
     [91123, 91124]
     >>> BLOX.sample(20, seed=1)[0] in BLOX

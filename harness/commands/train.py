@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,10 +13,6 @@ from harness.commands.options import JsonFlag, SpaceName
 from harness.commands.recipe_options import RecipeOptions, takes_recipe
 from harness.commands.workers import Workers, takes_workers
 from search.training.recipe import PUBLISHED, SHORT, default_recipe
-from space.errors import ConfigError, HarnessError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @takes_workers
@@ -68,48 +65,34 @@ def train(
     from harness.models.names import select_architectures
     from harness.output.training_progress import run_shown
     from harness.output.training_text import counted, print_training, training_document
+    from harness.training import train_networks
     from search.training.tasks import load_task
-    from search.work.results import Results
-    from search.work.training_folder import check_alike, grouped, publish, training_units
     from space import find_space
 
     config = find_space(space)
     architectures = select_architectures(networks, config)
     recipe = typed.over(default_recipe(task))
-    if output.exists() and not output.is_dir():
-        raise ConfigError(f"--output {output}: is a file; name a folder")
-    runner = workers.runner()
     images = load_task(task, config)
-    units, results = training_units(architectures, images, recipe), Results(folder=output)
-    check_alike(results, units[0])
-    names = {unit.key: str(one) for unit, one in zip(units, architectures, strict=True)}
-    jobs = grouped(units, results, together)
-    shown = [(_told([names[unit.key] for unit in of]), job) for job, of in jobs]
-    error: HarnessError | None = None
     quiet = json_output and not sys.stderr.isatty()
-    try:
-        run_shown(shown, recipe.epochs, results, runner, quiet=quiet, title=images.name)
-    except HarnessError as found:
-        error = found
-    finally:  # stopped, too: what is finished can be used
-        finished, paths, notes = publish(results, units, jobs)
-    asked = [finished[unit.key] for unit in units if unit.key in finished]
+    trained = train_networks(
+        architectures,
+        images,
+        recipe,
+        output,
+        workers.runner(),
+        together=together,
+        run=partial(run_shown, epochs=recipe.epochs, quiet=quiet, title=images.name),
+    )
     if json_output:
         from harness.output.tables import print_json
 
-        print_json(training_document(config.name, images, recipe, asked, units, finished, paths, names))
+        print_json(training_document(config.name, trained))
     else:
-        print_training(images, recipe, asked)
-    for note in notes:
+        print_training(trained)
+    for note in trained.notes:
         typer.echo(note, err=True)
-    if paths:
-        typer.echo(
-            f"{results.folder}: {counted(len(finished), 'network')} in {', '.join(p.name for p in paths)}",
-            err=True,
-        )
-    if error is not None:
-        raise error
-
-
-def _told(names: Sequence[str]) -> str:
-    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+    if trained.files:
+        published = ", ".join(path.name for path in trained.files)
+        typer.echo(f"{output}: {counted(trained.in_folder, 'network')} in {published}", err=True)
+    if trained.error is not None:
+        raise trained.error

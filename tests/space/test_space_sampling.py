@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from space import BLOX, MINI, Architecture, ArchitectureError, SpaceConfig, sampling
+from space import BLOX, MINI, Architecture, ArchitectureError, SpaceConfig, indexing, sampling
 from space.sampling import select_models
 
 ONE_STAGE = SpaceConfig(name="one", ops=("conv", "bconv"), widths=(8,), image_size=8, classes=2)

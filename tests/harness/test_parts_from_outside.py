@@ -262,7 +262,9 @@ def test_a_method_that_cannot_be_used_is_refused_with_its_package(
     empty: Path, line: str, problem: str
 ) -> None:
     add(empty, "oddities", "harness.search_methods", line)
-    done = run("sqlite://", "search", "--accuracies", "synthetic", "--constraint", "params<=3M", "--method", "odd")
+    done = run(
+        "sqlite://", "search", "--accuracies", "synthetic", "--constraint", "params<=3M", "--method", "odd"
+    )
     refused(done, "harness.search_methods", "package oddities 1.0", problem, "uninstall the package")
 
 
@@ -281,6 +283,8 @@ def test_one_name_of_two_packages_is_refused_and_names_of_harness_stay_its_own(e
     add(empty, "first", "harness.search_methods", "odd = math:pi")
     add(empty, "second", "harness.search_methods", "odd = math:e")
     add(empty, "third", "harness.search_methods", "random = math:pi")
-    with pytest.raises(ConfigError, match=r"packages (first|second) 1.0 and (first|second) 1.0 both add 'odd'; uninstall one"):
+    with pytest.raises(
+        ConfigError, match=r"packages (first|second) 1.0 and (first|second) 1.0 both add 'odd'; uninstall one"
+    ):
         plugins("harness.search_methods")
     assert harness.search(harness.join("synthetic"), method="random", budget=5).trace is not None

@@ -52,6 +52,11 @@ class Device(BaseModel):
     root: str = Field("", description="Folder on the device for the agent and its cache of model parts.")
     description: str = Field("", description="For people: what this device is.")
 
+    @property
+    def where(self) -> str:
+        """Where the device is, for people; a transport's own class says more."""
+        return f"by {self.transport}"
+
     @field_validator("runtimes", "cores", mode="before")
     @classmethod
     def _list_to_tuple(cls, value: Any) -> Any:
@@ -84,6 +89,11 @@ class LocalDevice(Device):
 
     transport: Literal["local"] = "local"
 
+    @property
+    def where(self) -> str:
+        """That it is here."""
+        return "this machine"
+
 
 class SshDevice(Device):
     """A machine reached over SSH."""
@@ -99,6 +109,11 @@ class SshDevice(Device):
     known_hosts: str = Field(
         "~/.ssh/known_hosts", description="File of known host keys, used without host_key."
     )
+
+    @property
+    def where(self) -> str:
+        """Login, host and port."""
+        return f"{self.user + '@' if self.user else ''}{self.address}:{self.port}"
 
     @field_validator("address", "user", "key", "known_hosts")
     @classmethod

@@ -81,7 +81,7 @@ DEEP = Space(
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Architecture:
-    """Name one network of a space by its blocks, first stage first.
+    """One network of a space: a block for each stage, first stage first.
 
     Equal architectures have equal blocks and configurations. `str(a)` is a text such as
     `conv-mbconv+in/bconv/conv+mbconv` and `Architecture.parse` reads it back. `index` is the place in the

@@ -16,7 +16,7 @@ _WIRING_WORDS = ("in", "out")  # they would make the text of a block ambiguous
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SpaceConfig:
-    """Describe a macro search space: a stem, for each stage a searchable block and a reduction, a head.
+    """The numbers of a macro search space: a stem, for each stage a searchable block and a reduction, a head.
 
     `ops` are the names from which every block chooses; `widths` are the channels of each stage, doubled from
     one stage to the next by the reduction; `image_size` is the input's height and width in pixels, halved by

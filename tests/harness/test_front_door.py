@@ -14,6 +14,7 @@ import pytest
 from made_space import FEW, MANY, networks, run, stored
 
 import harness
+from harness import devices
 from harness.estimates.latency import LATENCY_COLUMNS, LatencyTable
 from harness.models import measure as measuring
 from harness.models import results as reading
@@ -61,14 +62,20 @@ def test_importing_harness_loads_no_library_and_no_other_package_of_ours() -> No
 def test_every_public_name_is_there_listed_and_documented() -> None:
     assert set(harness.__all__) <= set(dir(harness))
     for name in harness.__all__:
-        assert getattr(harness, name).__doc__
+        assert name == "__version__" or ">>> " in getattr(harness, name).__doc__, f"{name} shows no example"
     with pytest.raises(AttributeError, match="no attribute 'mesure'"):
         harness.mesure  # type: ignore[attr-defined]  # noqa: B018
 
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [(reading, "results"), (reading, "failures"), (space_prediction, "predict"), (opening, "open_store")],
+    [
+        (reading, "results"),
+        (reading, "failures"),
+        (space_prediction, "predict"),
+        (opening, "open_store"),
+        (devices, "load_devices"),
+    ],
 )
 def test_the_examples_in_docstrings_run(module: object, name: str, store: Store) -> None:
     check(module, name, store=store)

@@ -145,6 +145,13 @@ def test_the_keys_of_a_new_transports_devices_are_checked(site: Path) -> None:
             parse_devices(f"[devices.box]\n{table}\n")
 
 
+def test_a_device_of_a_new_transport_is_listed(site: Path, tmp_path: Path) -> None:
+    file = tmp_path / "devices.toml"
+    file.write_text(files(ROOT / "docs/how-to/add-transport.md")["devices.toml"])
+    done = run("sqlite://", "devices", "--devices", str(file))
+    assert re.search(r"box +docker +container inference", done.stdout), done.stdout
+
+
 def test_a_new_runtime_travels_with_the_agent_and_is_measured_over_a_new_transport(
     box: Device, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 import pytest
 
 from search.blockwise.distil_recipe import DistilRecipe
-from search.checked import Checked, Choice, Range
+from search.checked import Checked, Range
 from search.study.settings import QUICK, StudySettings
 from search.training.augment import MILD, Augmentation
 from search.training.recipe import PUBLISHED, SHORT, Recipe
@@ -40,7 +40,7 @@ class Outer(Checked):
 
     count: Annotated[int, Range(least=1), "How many."] = 3
     rate: Annotated[float | None, Range(above=0)] = None
-    word: Annotated[str, Choice("left", "right")] = "left"
+    word: Annotated[str, ("left", "right")] = "left"
     marks: Annotated[tuple[int, ...], Range(least=1, most=9)] = (1, 2)
     is_odd: bool = False
     inner: Inner = Inner()
@@ -74,7 +74,8 @@ def test_a_list_becomes_a_tuple_and_an_object_the_inner_value() -> None:
         ({"rate": math.inf}, "rate = inf; give a finite number above 0"),
         ({"rate": "1"}, "rate = '1'"),
         ({"word": "lefft"}, "word = 'lefft'; there is no 'lefft'; did you mean 'left'"),
-        ({"word": 5}, "word = 5; there is no 5; there are left, right"),
+        ({"word": "up"}, "word = 'up'; there is no 'up'; there are left, right"),
+        ({"word": 5}, "word = 5; give a text"),
         ({"marks": 5}, "marks = 5; give a list of whole numbers from 1 to 9"),
         ({"marks": [1, 10]}, r"marks = \[1, 10\]; give a list of whole numbers from 1 to 9"),
         ({"is_odd": 1}, "is_odd = 1; give true or false"),

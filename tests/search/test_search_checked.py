@@ -17,8 +17,7 @@ from search.study.settings import QUICK, StudySettings
 from search.training.augment import MILD, Augmentation
 from search.training.recipe import PUBLISHED, SHORT, Recipe
 from search.training.tasks import load_task
-from search.work.trainings import training_unit
-from search.work.trainings_together import together_unit
+from search.work.trainings import together_unit, training_unit
 from space import TINY, Architecture
 from space.errors import ConfigError
 

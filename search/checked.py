@@ -19,6 +19,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -27,7 +28,7 @@ from typing import Annotated, Any, ClassVar, Self, get_args, get_origin, get_typ
 
 from space.errors import ConfigError, did_you_mean, shown
 
-_BEYOND = 2**63  # whole numbers stay below: they are seeds, and JSON's readers elsewhere have 64 bits
+_LONGEST = 2**63 - 1  # of whole numbers: some are seeds, and JSON's readers elsewhere have 64 bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +49,8 @@ class Range:
         high = f"at most {self.most:g}" if self.most < math.inf else ""
         high = f"below {self.below:g}" if self.below < math.inf else high
         if self.least > -math.inf:
-            return (
-                f"from {self.least:g} to {high.removeprefix('at most ')}"
-                if high
-                else f"of at least {self.least:g}"
-            )
+            least = f"{self.least:g}"
+            return f"from {least} to {high.removeprefix('at most ')}" if high else f"of at least {least}"
         return " and ".join(part for part in (low, high) if part)
 
 
@@ -84,15 +82,12 @@ class Field:
     def _takes(self, value: Any) -> bool:
         kind = self.kind
         if kind in (int, float):
-            is_number = type(value) is int or (
-                kind is float and type(value) is float and math.isfinite(value)
-            )
-            return is_number and value in self.range and (kind is float or value < _BEYOND)
+            most = _LONGEST if kind is int else sys.float_info.max
+            return type(value) in (int, kind) and abs(value) <= most and value in self.range
         if kind in (bool, str):
             return type(value) is kind and (not self.words or value in self.words)
-        return (
-            not isinstance(kind, type) or isinstance(value, kind) or not issubclass(kind, Checked | Mapping)
-        )
+        is_checked = isinstance(kind, type) and issubclass(kind, Checked | Mapping)
+        return isinstance(value, kind) if is_checked else True
 
     def _remedy(self, values: Sequence[Any]) -> str:
         wrong = [value for value in values if isinstance(value, str) and value not in self.words]
@@ -108,7 +103,7 @@ class Field:
         return f"give a list of {name}" if self.many else f"give a{'n' * (name[0] in 'AEIOUo')} {name}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Checked:
     """Base of frozen dataclasses that are checked when they are made; `NAME` names one in messages.
 
@@ -185,7 +180,7 @@ class Checked:
 
 
 @cache
-def fields_of(cls: Any) -> Mapping[str, Field]:
+def fields_of(cls: type[Checked]) -> Mapping[str, Field]:
     """Return what each field of a checked class takes, by name, in their order."""
     hints = get_type_hints(cls, include_extras=True)
     return {one.name: _field(hints[one.name]) for one in dataclasses.fields(cls)}

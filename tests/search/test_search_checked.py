@@ -57,6 +57,16 @@ def test_a_value_comes_back_equal_from_its_text() -> None:
     assert list(json.loads(value.to_json())) == sorted(one.name for one in dataclasses.fields(Outer))
 
 
+def test_values_are_compared_by_their_fields_or_where_they_are_not_to_be_by_identity() -> None:
+    @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+    class Apart(Checked):
+        count: int = 1
+
+    assert Outer(count=2) == Outer(count=2) != Outer(count=3)
+    assert hash(Inner(share=0.25)) == hash(Inner(share=0.25))
+    assert Apart() != Apart()
+
+
 def test_a_list_becomes_a_tuple_and_an_object_the_inner_value() -> None:
     found = Outer.from_plain({"marks": [4, 5], "inner": {"share": 0.25}})
     assert found == Outer(marks=(4, 5), inner=Inner(share=0.25))
@@ -70,6 +80,9 @@ def test_a_list_becomes_a_tuple_and_an_object_the_inner_value() -> None:
         ({"count": 2**63}, "count = 9223372036854775808"),
         ({"count": None}, "count = None"),
         ({"rate": 0}, "rate = 0; give a finite number above 0"),
+        ({"rate": 10**400}, "rate = 1000"),
+        ({"count": 10**400}, "count = 1000"),
+        ({"rate": math.nan}, "rate = nan; give a finite number above 0"),
         ({"rate": math.inf}, "rate = inf; give a finite number above 0"),
         ({"rate": "1"}, "rate = '1'"),
         ({"word": "lefft"}, "word = 'lefft'; there is no 'lefft'; did you mean 'left'"),

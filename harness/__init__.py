@@ -29,11 +29,12 @@ if TYPE_CHECKING:
     from harness.query.join import join
     from harness.query.search import search
     from harness.store.opening import open_store
-    from harness.training import train
+    from harness.training import distil, train
 
 __all__ = [
     "__version__",
     "compare",
+    "distil",
     "join",
     "load_devices",
     "measure",
@@ -46,6 +47,7 @@ __all__ = [
 
 _MODULES = {
     "compare": "harness.query.compare",
+    "distil": "harness.training",
     "join": "harness.query.join",
     "load_devices": "harness.devices",
     "measure": "harness.models.measure",

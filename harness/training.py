@@ -1,4 +1,4 @@
-"""Train networks on images: what `harness train` does, for Python."""
+"""Train networks on images, and distil blocks from them: what `harness train` and `harness distill` do, for Python."""
 
 from __future__ import annotations
 
@@ -18,8 +18,14 @@ from space import Architecture, find_space
 from space.errors import ConfigError, HarnessError
 
 if TYPE_CHECKING:
+    from search.blockwise.distil_recipe import DistilRecipe
+    from search.blockwise.library import BlockLibrary
+    from search.blockwise.signatures import Signatures
     from search.training.images import Task
     from search.training.recipe import Recipe
+    from search.training.trained import Trained
+
+UNITS = "results"  # in a library's folder: units of work, done and under way
 
 
 class RunUnits(Protocol):
@@ -76,6 +82,32 @@ class TrainedNetworks(Tabular, Sequence[FinishedTraining]):
         return [{name: read(one) for name, read in columns.items()} for one in self.rows], list(columns)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DistilledBlocks(Tabular):
+    """A library of blocks with what each is worth: a table of a row a block of a stage, its `signatures` the columns."""
+
+    library: BlockLibrary
+    signatures: Signatures
+    task: Task
+
+    def to_records(self) -> tuple[list[dict[str, object]], Sequence[str]]:
+        """Return the blocks that were distilled as plain values, accuracy changes in points, and the columns."""
+        columns, word = self.signatures.columns, "synthetic_" if self.task.synthetic else ""
+        named = {name: name if name in ("params", "macs") else word + name for name in columns}
+        places = [
+            (one.stage, block, self.library.config.blocks.index(block))
+            for one in self.library.stages
+            if one is not None
+            for block in one.blocks
+        ]
+        rows = [
+            {"stage": stage, "block": str(block)}
+            | {named[name]: float(values[stage, place]) for name, values in columns.items()}
+            for stage, block, place in places
+        ]
+        return rows, ["stage", "block", *named.values()]
+
+
 def train(
     networks: str | Sequence[str],
     folder: str | Path,
@@ -110,15 +142,6 @@ def train(
     if not isinstance(recipe, Recipe):
         recipe = Recipe.from_plain(default_recipe(task).to_plain() | dict(recipe or {}))
 
-    def run(units: Sequence[tuple[str, Unit]], *, results: Results, runner: Runner) -> dict[str, str]:
-        names = {unit.key: name for name, unit in units}
-
-        def called(unit: Unit) -> str:
-            return names.get(unit.key) or str(unit)
-
-        only = [unit for _, unit in units]
-        return run_units(only, results, runner, lambda event: log(sentence(event, called)), called=called)
-
     trained = train_networks(
         architectures,
         load_task(task, config),
@@ -126,7 +149,7 @@ def train(
         Path(folder),
         runner or LocalPool(),
         together=together,
-        run=run,
+        run=_logged(log),
     )
     if trained.error is not None:
         raise trained.error
@@ -174,6 +197,121 @@ def train_networks(
         in_folder=len(finished),
         notes=tuple(notes),
     )
+
+
+def distil(
+    teacher: str | Path,
+    folder: str | Path,
+    *,
+    network: str = "",
+    task: str = "",
+    stages: Sequence[int] = (),
+    recipe: DistilRecipe | Mapping[str, Any] | None = None,
+    runner: Runner | None = None,
+    device: str = "cpu",
+    log: Callable[[str], None] = lambda line: None,
+) -> DistilledBlocks:
+    """Train every block of every stage to answer as a trained network's stage does, and measure what each is worth.
+
+    teacher: the folder of `train`, of which the most accurate `network` unless one is named, or a file of one network. folder:
+    takes the library, for `harness search --method blockwise`. task: images, those of the teacher unless others are named.
+    stages: from 0, all where none is named. recipe: the usual one, a whole one, or the values to change of the usual. runner and
+    log: as for `train`. device: of torch, such as "cuda".
+    Raises: ConfigError when a name or value cannot be used, or the folder holds another teacher's library.
+
+    >>> blocks = distil(teacher, folder, stages=[1], recipe={"epochs": 1})
+    >>> len(blocks.to_records()[0])
+    45
+    """
+    from search.blockwise.distil_recipe import DistilRecipe
+    from search.work.local_pool import LocalPool
+    from search.work.training_folder import load_teacher
+
+    if not isinstance(recipe, DistilRecipe):
+        recipe = DistilRecipe.from_plain(DistilRecipe().to_plain() | dict(recipe or {}))
+    return distil_library(
+        load_teacher(Path(teacher), network),
+        task,
+        stages,
+        recipe,
+        Path(folder),
+        runner or LocalPool(device=device),
+        device=device,
+        run=_logged(log),
+        log=log,
+    )
+
+
+def distil_library(
+    teacher: Trained,
+    source: str,
+    stages: Sequence[int],
+    recipe: DistilRecipe,
+    folder: Path,
+    runner: Runner,
+    *,
+    device: str,
+    run: RunUnits,
+    log: Callable[[str], None],
+) -> DistilledBlocks:
+    """Distil stages, or all, on the images of a source, by default the teacher's, into a folder, and sign the library.
+
+    Raises: as `distil`.
+    """
+    from search.blockwise.library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
+    from search.blockwise.signing import signed
+    from search.training.tasks import load_task
+    from search.training.trained import trained_digest
+    from search.training.trained_files import load_trained, save_trained
+    from search.work.distillations import stage_units
+
+    config = teacher.architecture.config
+    source = source or teacher.source
+    if not source:
+        raise ConfigError(
+            f"teacher {teacher.architecture}: does not say what it was trained on; name the images with --task"
+        )
+    task = load_task(source, config)
+    places = sorted(set(stages)) or list(range(config.stages))
+    if places[-1] >= config.stages:
+        raise ConfigError(f"stage {places[-1]}: space {config.name!r} has stages 0 to {config.stages - 1}")
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: is a file; name a folder")
+    if (folder / TEACHER).exists() and trained_digest(load_trained(folder / TEACHER)) != trained_digest(
+        teacher
+    ):
+        raise ConfigError(f"{folder} is the library of another teacher; name another folder")
+    results = Results(folder=folder / UNITS)
+    units = stage_units(teacher, task, places, recipe, results)
+    done = run(
+        [(f"stage {place}", unit) for place, unit in zip(places, units, strict=True)],
+        results=results,
+        runner=runner,
+    )
+    save_trained(folder / TEACHER, teacher)
+    made = [stage_from(results.get(done[unit.key])) for unit in units]
+    for one in made:
+        save_stage(folder, one)
+    whole = len(made) == config.stages
+    library = BlockLibrary(teacher=teacher, stages=tuple(made)) if whole else load_library(folder)
+    return DistilledBlocks(
+        library=library, signatures=signed(library, task, results.folder, device, log), task=task
+    )
+
+
+def _logged(log: Callable[[str], None]) -> RunUnits:
+    """Return a way to run units that gives `log` a line of progress at a time."""
+
+    def run(units: Sequence[tuple[str, Unit]], *, results: Results, runner: Runner) -> dict[str, str]:
+        names = {unit.key: name for name, unit in units}
+
+        def called(unit: Unit) -> str:
+            return names.get(unit.key) or str(unit)
+
+        only = [unit for _, unit in units]
+        return run_units(only, results, runner, lambda event: log(sentence(event, called)), called=called)
+
+    return run
 
 
 def _named(names: Sequence[str]) -> str:

@@ -4,7 +4,7 @@
     class Recipe(Checked):
         NAME: ClassVar[str] = "recipe"                                  # in messages
         epochs: Annotated[int, Range(least=1), "Epochs."] = 200         # a text describes the field on the command line
-        loss: Annotated[str, Choice("nsr", "mse")] = "nsr"
+        loss: Annotated[str, ("nsr", "mse")] = "nsr"
         augmentation: Augmentation = Augmentation()                     # Checked as well
 
     Recipe.from_plain({"epochs": 7}).to_plain()
@@ -19,6 +19,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -27,7 +28,7 @@ from typing import Annotated, Any, ClassVar, Self, get_args, get_origin, get_typ
 
 from space.errors import ConfigError, did_you_mean, shown
 
-_BEYOND = 2**63  # whole numbers stay below: they are seeds, and JSON's readers elsewhere have 64 bits
+_LONGEST = 2**63 - 1  # of whole numbers: some are seeds, and JSON's readers elsewhere have 64 bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,36 +49,23 @@ class Range:
         high = f"at most {self.most:g}" if self.most < math.inf else ""
         high = f"below {self.below:g}" if self.below < math.inf else high
         if self.least > -math.inf:
-            return (
-                f"from {self.least:g} to {high.removeprefix('at most ')}"
-                if high
-                else f"of at least {self.least:g}"
-            )
+            least = f"{self.least:g}"
+            return f"from {least} to {high.removeprefix('at most ')}" if high else f"of at least {least}"
         return " and ".join(part for part in (low, high) if part)
-
-
-class Choice(tuple[str, ...]):
-    """Texts of which a field takes one."""
-
-    __slots__ = ()
-
-    def __new__(cls, *words: str) -> Self:
-        """Return the choice of these texts."""
-        return super().__new__(cls, words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """What a field takes: values of `kind` within `range` or of `choice`, a tuple of them where `many`; `help` describes it."""
+    """What a field takes: values of `kind` in `range` or of `words`, a tuple of them where `many`; `help` describes it."""
 
     kind: Any
     many: bool = False
     optional: bool = False
     range: Range = Range()
-    choice: Choice = Choice()  # noqa: RUF009 - frozen
+    words: tuple[str, ...] = ()
     help: str = ""
 
-    def checked(self, value: object) -> Any:
+    def checked(self, value: Any) -> Any:
         """Return a value as the field keeps it: 1 as 1.0, a list as a tuple.
 
         Raises:
@@ -85,50 +73,37 @@ class Field:
         """
         if value is None and self.optional:
             return None
-        if not self.many:
-            return self._one(value)
-        if not isinstance(value, list | tuple):
-            raise ValueError(f"give a list of {self._words(plural='s')}")
-        return tuple(map(self._one, value))
+        several = value if self.many and isinstance(value, list | tuple) else [value]
+        if (self.many and several is not value) or not all(map(self._takes, several)):
+            raise ValueError(self._remedy(several))
+        kept = tuple(float(one) if self.kind is float else one for one in several)
+        return kept if self.many else kept[0]
 
-    def _one(self, value: object) -> Any:
+    def _takes(self, value: Any) -> bool:
         kind = self.kind
-        if kind is int:
-            good = type(value) is int and value in self.range and value < _BEYOND
-        elif kind is float:
-            good = type(value) in (int, float) and math.isfinite(value) and value in self.range  # type: ignore[arg-type, operator]
-        elif kind in (bool, str):
-            good = type(value) is kind and (not self.choice or value in self.choice)
-        else:
-            good = (
-                not isinstance(kind, type)
-                or isinstance(value, kind)
-                or not issubclass(kind, Checked | Mapping)
-            )
-        if not good:
-            raise ValueError(self._remedy(value))
-        return float(value) if kind is float else value  # type: ignore[arg-type]
+        if kind in (int, float):
+            most = _LONGEST if kind is int else sys.float_info.max
+            return type(value) in (int, kind) and abs(value) <= most and value in self.range
+        if kind in (bool, str):
+            return type(value) is kind and (not self.words or value in self.words)
+        is_checked = isinstance(kind, type) and issubclass(kind, Checked | Mapping)
+        return isinstance(value, kind) if is_checked else True
 
-    def _remedy(self, value: object) -> str:
-        if self.choice:
-            near = did_you_mean(str(value), self.choice)
-            return f"there is no {shown(value)}{near or '; there are ' + ', '.join(self.choice)}"
-        return f"give a list of {self._words(plural='s')}" if self.many else f"give {self._words()}"
-
-    def _words(self, plural: str = "") -> str:
-        article = "" if plural else "a "
-        if self.kind in (int, float):
-            number = "whole number" if self.kind is int else "finite number"
-            return f"{article}{number}{plural} {self.range}".rstrip()
-        if self.kind is bool:
-            return "true or false"
-        if self.kind is str:
-            return f"{article}text{plural}"
-        name = self.kind.__name__ if issubclass(self.kind, Checked) else "object of its fields"
-        return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+    def _remedy(self, values: Sequence[Any]) -> str:
+        wrong = [value for value in values if isinstance(value, str) and value not in self.words]
+        if wrong and self.words:
+            near = did_you_mean(wrong[0], self.words) or f"; there are {', '.join(self.words)}"
+            return f"there is no {shown(wrong[0])}{near}"
+        kind = self.kind
+        if kind is bool:
+            return "give true or false"
+        names = {int: f"whole number* {self.range}", float: f"finite number* {self.range}", str: "text*"}
+        name = names.get(kind) or (kind.__name__ if issubclass(kind, Checked) else "object of its fields")
+        name = name.rstrip().replace("*", "s" if self.many else "")
+        return f"give a list of {name}" if self.many else f"give a{'n' * (name[0] in 'AEIOUo')} {name}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Checked:
     """Base of frozen dataclasses that are checked when they are made; `NAME` names one in messages.
 
@@ -206,7 +181,7 @@ class Checked:
 
 @cache
 def fields_of(cls: type[Checked]) -> Mapping[str, Field]:
-    """Return what each field of a class takes, by name, in their order."""
+    """Return what each field of a checked class takes, by name, in their order."""
     hints = get_type_hints(cls, include_extras=True)
     return {one.name: _field(hints[one.name]) for one in dataclasses.fields(cls)}
 
@@ -219,15 +194,8 @@ def _field(hint: Any) -> Field:
     kind = next(one for one in kinds if one is not NoneType)
     many = get_origin(kind) is tuple
     kind = get_args(kind)[0] if many else get_origin(kind) or kind
-    found: dict[type, Any] = {type(one): one for one in more}
-    return Field(
-        kind=kind,
-        many=many,
-        optional=NoneType in kinds,
-        range=found.get(Range, Range()),
-        choice=found.get(Choice, Choice()),
-        help=found.get(str, ""),
-    )
+    names: dict[type, str] = {Range: "range", tuple: "words", str: "help"}
+    return Field(kind=kind, many=many, optional=NoneType in kinds, **{names[type(one)]: one for one in more})
 
 
 def _read(field: Field, value: object, name: str) -> Any:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from search.checked import Checked, Choice, Range
+from search.checked import Checked, Range
 from search.training.augment import NONE, Augmentation
 
 
@@ -28,7 +28,7 @@ class DistilRecipe(Checked):
 
     NAME: ClassVar[str] = "distil recipe"
 
-    loss: Annotated[str, Choice("nsr", "mse"), "nsr (each channel's error over its variance) or mse."] = "nsr"
+    loss: Annotated[str, ("nsr", "mse"), "nsr (each channel's error over its variance) or mse."] = "nsr"
     epochs: Annotated[int, Range(least=1), "Passes over the features."] = 20
     batch: Annotated[int, Range(least=2), "Images a step."] = 64
     learning_rate: Annotated[float, Range(above=0), "Adam's, of the first step."] = 0.01

@@ -11,6 +11,7 @@ batch. Shapes at the line ends are (batch, channels, height, width); N blocks.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from search.training.stacked import StackedStages, repeated
 from search.training.trained import trained_digest
 from space import SpaceConfig
 from space.costs import block_costs, reduction_cost
+from space.errors import ConfigError
 from space.indexing import FloatArray
 
 BATCH = 128  # images; N times as many in the tail
@@ -70,6 +72,34 @@ def sign(
             "library": library.digest,
         },
     )
+
+
+def signed(
+    library: BlockLibrary, task: Task, folder: Path, device: str, log: Callable[[str], None]
+) -> Signatures:
+    """Return a library's signatures on a task's validation images, from a file in the folder where they are known.
+
+    Raises: ConfigError when the file cannot be written.
+    """
+    path = folder / f"signatures-{library.digest}.json"
+    if path.is_file():
+        try:
+            found = Signatures.load(path)
+            if found.task == task.name:
+                return found
+        except ConfigError as error:
+            log(f"{error}; signing again")
+    stages = library.config.stages - len(library.missing)
+    log(f"signing {stages} stages of {len(library.config.blocks)} blocks")
+    found = sign(library, task, device=device)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: cannot be made: {error.strerror or error}; name another folder"
+        ) from error
+    found.save(path)
+    return found
 
 
 def block_sizes(config: SpaceConfig) -> dict[str, FloatArray]:

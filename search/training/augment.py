@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from search.checked import Checked, Choice, Range
+from search.checked import Checked, Range
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Augmentation(Checked):
     rand_ops: Annotated[int, Range(least=0, most=100)] = 2
     magnitude: Annotated[int, Range(least=0)] = 14
     magnitude_bins: Annotated[int, Range(least=2, most=1000)] = 31
-    ops: Annotated[tuple[str, ...], Choice(*OPS)] = OPS
+    ops: Annotated[tuple[str, ...], OPS] = OPS
     flip: Annotated[float, Range(least=0, most=1)] = 0.5
     crop_padding: Annotated[int, Range(least=0, most=REFERENCE_PX)] = 4
     cutout: Annotated[int, Range(least=0, most=2 * REFERENCE_PX)] = 16

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from search.work.kinds import Content, Context
 from search.work.trainings import (
     architecture_of,
-    check_images,
     check_keys,
     guide_knobs,
     plain_space,
     space_of,
+    task_of,
 )
 from search.work.unit import Unit
 from space.errors import ConfigError
@@ -65,7 +65,6 @@ def run_distillation(config: Mapping[str, Any], inputs: Mapping[str, Content], c
     from search.blockwise.distil_recipe import DistilRecipe
     from search.blockwise.distilling import distil_stage
     from search.blockwise.library import stage_content
-    from search.training.tasks import load_task
     from search.training.trained_files import trained_from
 
     check_keys(config, inputs, _DISTIL, ("teacher",))
@@ -75,8 +74,7 @@ def run_distillation(config: Mapping[str, Any], inputs: Mapping[str, Content], c
         raise ConfigError(
             f"input 'teacher' is of space {teacher.architecture.config.name!r}, the unit of {space.name!r}; give a teacher of it"
         )
-    task = load_task(config["task"], space)
-    check_images(config, task.images_digest)
+    task = task_of(config, space)
     recipe = DistilRecipe.from_plain(config["recipe"])
     stage = config["stage"]
     if type(stage) is not int:
@@ -104,15 +102,13 @@ def run_finetuning(config: Mapping[str, Any], inputs: Mapping[str, Content], con
     from search.blockwise.library import BlockLibrary, stage_from
     from search.training.guide import Guide, Start
     from search.training.recipe import Recipe
-    from search.training.tasks import load_task
     from search.training.trained_files import trained_content, trained_from
     from search.training.training import train
 
     architecture = architecture_of(config)
     names = [f"stage{place}" for place in range(architecture.config.stages)]
     check_keys(config, inputs, _FINETUNE, ("teacher", *names))
-    task = load_task(config["task"], architecture.config)
-    check_images(config, task.images_digest)
+    task = task_of(config, architecture.config)
     recipe = Recipe.from_plain(config["recipe"])
     teacher = trained_from(_input(inputs, "teacher"), "input 'teacher'")
     stages = tuple(stage_from(_input(inputs, name), f"input {name!r}") for name in names)

@@ -67,7 +67,7 @@ KINDS: Mapping[str, Kind] = {
         module="search.work.trainings", function="run_training", version=1, seals="trained network"
     ),
     "train-together": Kind(
-        module="search.work.trainings_together", function="run_together", version=1, seals="trained networks"
+        module="search.work.trainings", function="run_together", version=1, seals="trained networks"
     ),
     "distil-stage": Kind(
         module="search.work.distillations", function="run_distillation", version=1, seals="distilled stage"

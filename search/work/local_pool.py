@@ -18,7 +18,7 @@ from search.work.events import OnProgress, UnitAgain, UnitProgress, UnitStarted
 from search.work.kinds import Step
 from search.work.processes import Child, ready, start, stop
 from search.work.results import Results
-from search.work.running import Done, Failed, compute_and_keep, given_up
+from search.work.running import Outcome, compute_and_keep, given_up
 from search.work.unit import Unit
 
 _MOST = 4096  # processes, or threads of one
@@ -43,16 +43,13 @@ class LocalPool(Checked):
     device: str = "cpu"
     retries: Annotated[int, Range(least=0, most=_MOST)] = 2
 
-    def run(
-        self, units: Sequence[Unit], results: Results, on_progress: OnProgress
-    ) -> Iterator[Done | Failed]:
+    def run(self, units: Sequence[Unit], results: Results, on_progress: OnProgress) -> Iterator[Outcome]:
         """Yield how each unit ended, as it ends."""
-        run = self._run_here if self.processes == 1 else self._run
-        return run(units, results, on_progress)
+        return (self._run_here if self.processes == 1 else self._run)(units, results, on_progress)
 
     def _run_here(
         self, units: Sequence[Unit], results: Results, on_progress: OnProgress
-    ) -> Iterator[Done | Failed]:
+    ) -> Iterator[Outcome]:
         import torch
 
         before = torch.get_num_threads()
@@ -64,9 +61,7 @@ class LocalPool(Checked):
             finally:
                 torch.set_num_threads(before)
 
-    def _run(
-        self, units: Sequence[Unit], results: Results, on_progress: OnProgress
-    ) -> Iterator[Done | Failed]:
+    def _run(self, units: Sequence[Unit], results: Results, on_progress: OnProgress) -> Iterator[Outcome]:
         waiting, attempts = deque(units), Counter[str]()
         at_work: dict[Child, Unit] = {}
         idle: list[Child] = []
@@ -110,7 +105,7 @@ def _serve(link: Connection, folder: Path, device: str, threads: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)
     results, lock = Results(folder=folder), threading.Lock()
 
-    def send(answer: Done | Failed | Step) -> None:
+    def send(answer: Outcome | Step) -> None:
         with lock:  # a unit may report from a thread of its own
             link.send(answer)
 

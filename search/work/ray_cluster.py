@@ -33,7 +33,7 @@ from search.work.events import Event, OnProgress
 from search.work.processes import ready, start, stop
 from search.work.ray_driver import Order, drive
 from search.work.results import Results
-from search.work.running import Done, Failed
+from search.work.running import Outcome
 from search.work.unit import Unit
 from space.errors import ConfigError, HarnessError
 
@@ -70,9 +70,7 @@ class RayCluster(Checked):
         if not _ADDRESS.fullmatch(self.address):
             raise self.refusal("address", "give HOST:PORT as `ray start --head` prints it, or 'auto'")
 
-    def run(
-        self, units: Sequence[Unit], results: Results, on_progress: OnProgress
-    ) -> Iterator[Done | Failed]:
+    def run(self, units: Sequence[Unit], results: Results, on_progress: OnProgress) -> Iterator[Outcome]:
         """Yield how each unit ended, as it ends.
 
         Raises:
@@ -88,7 +86,7 @@ class RayCluster(Checked):
 
     def _drive(
         self, units: Sequence[Unit], results: Results, on_progress: OnProgress, code: Path
-    ) -> Iterator[Done | Failed]:
+    ) -> Iterator[Outcome]:
         order = Order(
             address=self.address,
             threads=self.threads_each,
@@ -110,7 +108,7 @@ class RayCluster(Checked):
                 said = driver.heard()
                 if isinstance(said, HarnessError):
                     raise said
-                if isinstance(said, Done | Failed):
+                if isinstance(said, Outcome):
                     del left[said.unit.key]
                     yield said
                 elif isinstance(said, Event):

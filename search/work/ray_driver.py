@@ -26,7 +26,7 @@ from typing import Any
 from search.work.events import Event, UnitAgain, UnitProgress, UnitStarted
 from search.work.kinds import Context, Message, Step, find_kind
 from search.work.results import Results, sealed_kind
-from search.work.running import Done, Failed, compute, failed, given_up
+from search.work.running import Done, Failed, Outcome, compute, failed, given_up
 from search.work.unit import Unit
 from space.errors import ConfigError, HarnessError
 
@@ -87,7 +87,7 @@ def _connect(order: Order) -> None:
         ) from e
 
 
-def _run(order: Order, units: Sequence[Unit], results: Results) -> Iterator[Done | Failed | Event]:
+def _run(order: Order, units: Sequence[Unit], results: Results) -> Iterator[Outcome | Event]:
     ray = _ray()
     lost: type[Exception] = import_module("ray.exceptions").RayError
     strategies: Any = import_module("ray.util.scheduling_strategies")
@@ -153,7 +153,7 @@ def _run(order: Order, units: Sequence[Unit], results: Results) -> Iterator[Done
                 )
 
 
-def _kept(unit: Unit, results: Results, data: bytes, seconds: float, host: str) -> Done | Failed:
+def _kept(unit: Unit, results: Results, data: bytes, seconds: float, host: str) -> Outcome:
     try:
         digest = results.accept(data, find_kind(unit.kind).seals, f"its result from {host}")
     except ConfigError as e:

@@ -46,12 +46,13 @@ class Failed:
     details: str = ""
 
 
+Outcome = Done | Failed
+
+
 class Runner(Protocol):
     """Compute units somewhere. The content is in `results` when its `Done` is yielded; units come in any order."""
 
-    def run(
-        self, units: Sequence[Unit], results: Results, on_progress: OnProgress
-    ) -> Iterator[Done | Failed]:
+    def run(self, units: Sequence[Unit], results: Results, on_progress: OnProgress) -> Iterator[Outcome]:
         """Yield how each unit ended, as it ends; close the iterator to stop the others."""
         ...
 

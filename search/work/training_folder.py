@@ -45,7 +45,7 @@ def training_units(architectures: Sequence[Architecture], task: Task, recipe: Re
 
 def grouped(units: Sequence[Unit], results: Results, together: int) -> list[tuple[Unit, list[Unit]]]:
     """Return the units to run, each with the trainings that it does: itself, or `together` of those that are not done."""
-    from search.work.trainings_together import together_unit
+    from search.work.trainings import together_unit
 
     if together == 1:
         return [(unit, [unit]) for unit in units]
@@ -95,8 +95,7 @@ def publish(
 
     Raises: ConfigError when a file cannot be written.
     """
-    from search.work.trainings_together import KIND as TOGETHER
-    from search.work.trainings_together import keep_each
+    from search.work.trainings import TOGETHER, keep_each
 
     for job, of in jobs:
         if job.kind == TOGETHER and results.result_of(job):

@@ -114,7 +114,7 @@ def test_a_teacher_is_the_most_accurate_one_the_one_named_or_a_file(trained: Pat
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--stage", "2"), "--stage 2: space 'tiny' has stages 0 to 1"),
+        (("--stage", "2"), "stage 2: space 'tiny' has stages 0 to 1"),
         (("--loss", "l1"), "loss = 'l1'; choose one of nsr, mse"),
         (("--task", "nowhere"), "'nowhere' is no task"),
         (("--task", "/"), "cifar-10-binary.tar.gz"),

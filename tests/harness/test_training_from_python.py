@@ -18,12 +18,18 @@ TASK = "synthetic:1:4/2/2"
 SHORT = {"epochs": 1}
 
 
-def test_the_example_in_the_docstring_runs(tmp_path: Path) -> None:
-    (found,) = doctest.DocTestFinder(recurse=False).find(
-        harness.train, "train", globs={"train": harness.train, "folder": tmp_path}
-    )
+def check(name: str, **known: object) -> None:
+    function = getattr(harness, name)
+    (found,) = doctest.DocTestFinder(recurse=False).find(function, name, globs={name: function} | known)
     told = io.StringIO()
     assert doctest.DocTestRunner().run(found, out=told.write).failed == 0, told.getvalue()
+
+
+def test_the_examples_in_docstrings_run(tmp_path: Path) -> None:
+    check("train", folder=tmp_path / "trained")
+    teacher = tmp_path / "teacher"
+    harness.train("conv/conv", teacher, task=TASK, space="tiny", recipe=SHORT)
+    check("distil", teacher=teacher, folder=tmp_path / "library")
 
 
 def test_networks_are_trained_as_the_command_trains_them_and_joined(tmp_path: Path) -> None:
@@ -50,6 +56,23 @@ def test_networks_are_trained_as_the_command_trains_them_and_joined(tmp_path: Pa
     assert (len(again), again.in_folder) == (1, 3)
     table = harness.join([path for path in trained.files if "base" in path.name], costs=["params"])
     assert harness.search(table)[0]["architecture"] in names
+
+
+def test_blocks_are_distilled_as_the_command_distils_them(tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher"
+    harness.train("conv/conv", teacher, task=TASK, space="tiny", recipe=SHORT)
+    lines: list[str] = []
+    found = harness.distil(teacher, tmp_path / "here", stages=[1], recipe=SHORT, log=lines.append)
+    there = ("--output", str(tmp_path / "there"), "--stage", "1", "--epochs", "1", "--json")
+    document = run("sqlite://", "distill", str(teacher), *there).json
+    rows, columns = found.to_records()
+    assert [{"stage": 1} | block for block in document["stages"][1]["blocks"]] == [
+        {name: row[name] for name in columns} for row in rows
+    ]
+    assert "synthetic_loss_change" in columns and "params" in columns
+    assert any("stage 1: epoch 1 of 1" in line for line in lines), lines
+    with pytest.raises(ConfigError, match="stage 2: space 'tiny' has stages 0 to 1"):
+        harness.distil(teacher, tmp_path / "here", stages=[2])
 
 
 def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:

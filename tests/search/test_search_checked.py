@@ -12,13 +12,12 @@ from typing import Annotated, Any, ClassVar
 import pytest
 
 from search.blockwise.distil_recipe import DistilRecipe
-from search.checked import Checked, Choice, Range
+from search.checked import Checked, Range
 from search.study.settings import QUICK, StudySettings
 from search.training.augment import MILD, Augmentation
 from search.training.recipe import PUBLISHED, SHORT, Recipe
 from search.training.tasks import load_task
-from search.work.trainings import training_unit
-from search.work.trainings_together import together_unit
+from search.work.trainings import together_unit, training_unit
 from space import TINY, Architecture
 from space.errors import ConfigError
 
@@ -40,7 +39,7 @@ class Outer(Checked):
 
     count: Annotated[int, Range(least=1), "How many."] = 3
     rate: Annotated[float | None, Range(above=0)] = None
-    word: Annotated[str, Choice("left", "right")] = "left"
+    word: Annotated[str, ("left", "right")] = "left"
     marks: Annotated[tuple[int, ...], Range(least=1, most=9)] = (1, 2)
     is_odd: bool = False
     inner: Inner = Inner()
@@ -58,6 +57,16 @@ def test_a_value_comes_back_equal_from_its_text() -> None:
     assert list(json.loads(value.to_json())) == sorted(one.name for one in dataclasses.fields(Outer))
 
 
+def test_values_are_compared_by_their_fields_or_where_they_are_not_to_be_by_identity() -> None:
+    @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+    class Apart(Checked):
+        count: int = 1
+
+    assert Outer(count=2) == Outer(count=2) != Outer(count=3)
+    assert hash(Inner(share=0.25)) == hash(Inner(share=0.25))
+    assert Apart() != Apart()
+
+
 def test_a_list_becomes_a_tuple_and_an_object_the_inner_value() -> None:
     found = Outer.from_plain({"marks": [4, 5], "inner": {"share": 0.25}})
     assert found == Outer(marks=(4, 5), inner=Inner(share=0.25))
@@ -71,10 +80,14 @@ def test_a_list_becomes_a_tuple_and_an_object_the_inner_value() -> None:
         ({"count": 2**63}, "count = 9223372036854775808"),
         ({"count": None}, "count = None"),
         ({"rate": 0}, "rate = 0; give a finite number above 0"),
+        ({"rate": 10**400}, "rate = 1000"),
+        ({"count": 10**400}, "count = 1000"),
+        ({"rate": math.nan}, "rate = nan; give a finite number above 0"),
         ({"rate": math.inf}, "rate = inf; give a finite number above 0"),
         ({"rate": "1"}, "rate = '1'"),
         ({"word": "lefft"}, "word = 'lefft'; there is no 'lefft'; did you mean 'left'"),
-        ({"word": 5}, "word = 5; there is no 5; there are left, right"),
+        ({"word": "up"}, "word = 'up'; there is no 'up'; there are left, right"),
+        ({"word": 5}, "word = 5; give a text"),
         ({"marks": 5}, "marks = 5; give a list of whole numbers from 1 to 9"),
         ({"marks": [1, 10]}, r"marks = \[1, 10\]; give a list of whole numbers from 1 to 9"),
         ({"is_odd": 1}, "is_odd = 1; give true or false"),

@@ -13,7 +13,7 @@ import torch
 from made_small import SMALL, small_task
 from torch import nn
 
-from search.training import together
+from search.training import epochs, together
 from search.training.augment import Augmentation
 from search.training.epochs import judge
 from search.training.history import EpochDone
@@ -40,7 +40,7 @@ RECIPE = Recipe(
 
 
 def test_over_epochs_each_network_learns_what_it_would_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(together, "_CHECK_EVERY", 2)
+    monkeypatch.setattr(epochs, "_CHECK_EVERY", 2)
     found = train_together(BOTH, small_task(), RECIPE)
     for architecture, one in zip(BOTH, found, strict=True):
         alone = train(architecture, small_task(), RECIPE)
@@ -123,7 +123,7 @@ def test_memory_that_runs_out_names_a_batch_that_fits(monkeypatch: pytest.Monkey
     monkeypatch.setattr(together, "_losses", small)
     with pytest.raises(
         HarnessError,
-        match=r"^training 2 networks together, epoch 1: .* a batch of 16 images .* a batch of 4 fits",
+        match=r"^training 2 networks together, epoch 1, .* a batch of 16 images .* a batch of 4 fits",
     ):
         train_together(BOTH, small_task(), RECIPE)
 
@@ -149,7 +149,7 @@ def test_mixed_precision_is_the_recipes_word() -> None:
 
     for mixed in (False, True):
         recipe = dataclasses.replace(RECIPE, mixed_precision=mixed)
-        assert together._logits(Watched(), torch.ones(2, 3, 8, 8), recipe).dtype == torch.float32  # type: ignore[arg-type]
+        assert epochs.network_logits(Watched(), torch.ones(2, 3, 8, 8), recipe).dtype == torch.float32  # type: ignore[arg-type]
     assert seen == [torch.float32, torch.bfloat16]
 
 

@@ -15,8 +15,7 @@ from search.work.events import Event
 from search.work.local_pool import LocalPool
 from search.work.results import Results
 from search.work.running import run_units
-from search.work.trainings import training_unit
-from search.work.trainings_together import keep_each, together_unit
+from search.work.trainings import keep_each, together_unit, training_unit
 from search.work.unit import Unit
 from space import TINY, Architecture
 from space.errors import ConfigError

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Tabular:
-    """A table of plain values in named columns; a unit, such as ms, stands at the end of its column's name."""
+    """A table of plain values in named columns; a unit, such as ms, ends its column's name."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""Docstrings for the site: what stands indented or after `>>>` in them is shown as code, what is raised as a paragraph."""
+"""Docstrings for the site: indented lines and examples as code, errors as a paragraph of their own."""
 
 from __future__ import annotations
 

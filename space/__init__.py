@@ -3,12 +3,10 @@
 Importing this package loads neither torch nor any data file.
 """
 
-from space.architecture import BLOX, DEEP, MINI, TINY, Architecture, Space
+from space.architecture import BLOX, DEEP, MINI, SPACES, TINY, Architecture, Space, find_space
 from space.block import Block
-from space.config import SpaceConfig
-from space.enumerable import check_enumerable, is_enumerable
+from space.config import SpaceConfig, check_enumerable, is_enumerable
 from space.errors import ArchitectureError
-from space.spaces import SPACES, find_space
 
 __all__ = [
     "BLOX",

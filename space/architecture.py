@@ -6,12 +6,13 @@ An architecture has one block for each stage; it is a value with a text, vector,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import index as as_index
+from types import MappingProxyType
 from typing import overload
 
-from space import costs, tables, vectors
+from space import costs, hash_table, vectors
 from space.block import Block, block_table
 from space.config import SpaceConfig
 from space.errors import ArchitectureError, did_you_mean, shown
@@ -79,9 +80,25 @@ DEEP = Space(
 )
 
 
+SPACES: Mapping[str, Space] = MappingProxyType({config.name: config for config in (BLOX, MINI, TINY, DEEP)})
+
+
+def find_space(name: str) -> Space:
+    """Return the space of that name.
+
+    Raises:
+        ArchitectureError: there is none; the message suggests the nearest.
+    """
+    if name not in SPACES:
+        raise ArchitectureError(
+            f"space {shown(name)} is not known{did_you_mean(name, SPACES)} (known: {', '.join(SPACES)})"
+        )
+    return SPACES[name]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Architecture:
-    """One network of a space: a block for each stage, first stage first.
+    """A network of a space as its blocks, first stage first.
 
     Equal architectures have equal blocks and configurations. `str(a)` is a text such as
     `conv-mbconv+in/bconv/conv+mbconv` and `Architecture.parse` reads it back. `index` is the place in the
@@ -190,12 +207,12 @@ class Architecture:
         Raises:
             ArchitectureError: no network of the space has this hash.
         """
-        return cls.from_index(tables.index_of(config, hex_digest), config)
+        return cls.from_index(hash_table.index_of_hash(config, hex_digest), config)
 
     @property
     def graph_hash(self) -> str:
         """The key of the published data files, 32 hex characters; equal for equal graphs."""
-        return tables.hash_at(self.config, self.index)
+        return hash_table.hash_at(self.config, self.index)
 
     @property
     def params(self) -> int:

@@ -1,4 +1,4 @@
-"""The configuration of a search space: its ops, its stages, its images."""
+"""Search spaces: their ops, stages and images, and which of them can be enumerated."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from typing import Any
 from space.block import Block, block_table
 from space.errors import ArchitectureError, shown
 
+# Networks. A search holds some twenty numbers of each: a third of a gigabyte, and seconds to compute. Three stages of 45
+# blocks are 91,125 networks and fit; four are 4.1 million and would need a minute and most of a small machine's memory, where
+# a sum over blocks answers in milliseconds.
+MAX_ENUMERABLE = 2_000_000
 _OP_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _WIRING_WORDS = ("in", "out")  # they would make the text of a block ambiguous
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SpaceConfig:
-    """The numbers of a macro search space: a stem, for each stage a searchable block and a reduction, a head.
+    """A macro search space: a stem, for each stage a searchable block and a reduction, a head.
 
     `ops` are the names from which every block chooses; `widths` are the channels of each stage, doubled from
     one stage to the next by the reduction; `image_size` is the input's height and width in pixels, halved by
@@ -93,7 +97,7 @@ class SpaceConfig:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """All different blocks of a stage in canonical order."""
+        """All blocks of a stage in canonical order."""
         return block_table(self.ops).blocks
 
     def _refuse(self, key: str, value: object, remedy: str) -> None:
@@ -110,3 +114,20 @@ def _fields(config: SpaceConfig) -> tuple[object, ...]:
         config.in_channels,
         config.nodes,
     )
+
+
+def is_enumerable(config: SpaceConfig) -> bool:
+    """Return whether a space is small enough for arrays with an element for each network."""
+    return len(config) <= MAX_ENUMERABLE
+
+
+def check_enumerable(config: SpaceConfig, what: str, remedy: str) -> None:
+    """Refuse to do `what` with every network of a space that is too large; `remedy` says what to do instead.
+
+    Raises:
+        ArchitectureError: the space cannot be enumerated.
+    """
+    if not is_enumerable(config):
+        raise ArchitectureError(
+            f"{what}: the {len(config):,} networks of space {config.name!r} are too many to list; {remedy}"
+        )

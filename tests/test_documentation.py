@@ -16,7 +16,7 @@ import typer.main
 
 import harness
 from harness.commands.app import app
-from harness.devices import parse_devices
+from harness.devices.config import parse_devices
 from space import Architecture
 
 ROOT = Path(__file__).parents[1]

@@ -11,10 +11,10 @@ import numpy as np
 from harness.dataframe import Tabular
 from harness.query.join import SearchTable
 from harness.query.rows import Row, network_columns, rows_at
-from search.answers import Answer
-from search.constraints import allowed
-from search.methods.contract import Trace
-from search.pareto import Front, pareto_front
+from search.methods.method import Trace
+from search.table.answers import Answer
+from search.table.constraints import allowed
+from search.table.pareto import Front, pareto_front
 from space import Architecture
 from space.indexing import IndexArray
 

@@ -13,8 +13,8 @@ from made_space import Done, refused, run, stored
 from harness.commands.search_compare import DEFAULT_METHODS, parse_methods
 from harness.output import progress
 from harness.output.progress import ProgressView
-from search.methods.contract import Method, Problem
-from search.methods.table import METHODS, SearchMethod
+from search.methods.method import Method, Problem
+from search.methods.registry import METHODS, SearchMethod
 
 FILES = ("regret.html", "regret.json", "regret.png")
 LIMIT = "made-up:onnxruntime<8ms"
@@ -298,7 +298,8 @@ def test_an_answer_beyond_the_limits_is_shown_and_ends_with_an_error(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "search.comparing.allowed", lambda table, *_, **__: np.ones(len(table.config), dtype=np.bool_)
+        "search.methods.comparison.allowed",
+        lambda table, *_, **__: np.ones(len(table.config), dtype=np.bool_),
     )
     done = compare(store, "-c", "params<1.8M", "--seeds", "1", "--budget", "10", methods="random")
     assert done.status == 1

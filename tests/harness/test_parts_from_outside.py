@@ -21,11 +21,11 @@ from transport_contract import TransportContract
 
 import harness
 from device_agents.archive import build_archive
-from harness.devices import Device, parse_devices, parse_runtime, runtime_sources
+from harness.devices.config import Device, parse_devices, parse_runtime, runtime_sources
+from harness.devices.transports import open_transport
+from harness.devices.transports.contract import Transport
 from harness.prediction.cache import latency_key
 from harness.store import Store
-from harness.transports import open_transport
-from harness.transports.contract import Transport
 from space.errors import ConfigError
 from space.plugins import plugins
 
@@ -262,7 +262,7 @@ def add(folder: Path, package: str, group: str, line: str) -> None:
     ("line", "problem"),
     [
         ("odd = no_such_module:METHOD", "cannot be loaded: ModuleNotFoundError"),
-        ("odd = math:pi", "is no search.methods.table.SearchMethod"),
+        ("odd = math:pi", "is no search.methods.registry.SearchMethod"),
     ],
 )
 def test_a_method_that_cannot_be_used_is_refused_with_its_package(
@@ -278,7 +278,7 @@ def test_a_method_that_cannot_be_used_is_refused_with_its_package(
 def test_other_parts_that_cannot_be_used_are_refused_with_their_package(empty: Path, store: Path) -> None:
     add(empty, "oddities", "harness.transports", "odd = math:pi")
     with pytest.raises(
-        ConfigError, match=r"oddities 1.0 has no device_class that is a harness.devices.Device"
+        ConfigError, match=r"oddities 1.0 has no device_class that is a harness.devices.config.Device"
     ):
         parse_devices('[devices.box]\ntransport = "odd"')
     add(empty, "others", "harness.latency_predictors", "odd = math:pi")

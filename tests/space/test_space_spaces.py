@@ -21,7 +21,7 @@ from space import (
     architecture,
     find_space,
 )
-from space.sampling import select_models
+from space.selection import select_models
 
 
 def test_a_space_is_found_by_its_name() -> None:

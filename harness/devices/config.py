@@ -309,7 +309,7 @@ def _device_class(transport: str) -> type[Device] | None:
         return _CLASSES.get(transport)
     found = getattr(load_plugin(TRANSPORTS, transport), "device_class", None)
     if not (isinstance(found, type) and issubclass(found, Device)):
-        raise bad_plugin(TRANSPORTS, transport, "has no device_class that is a harness.devices.Device")
+        raise bad_plugin(TRANSPORTS, transport, "has no device_class that is a harness.devices.config.Device")
     return found
 
 

@@ -63,7 +63,7 @@ CASES: dict[str, Case] = {
     "search-file": case(*SEARCH, *LIMITS, "--output", "found.csv"),
     "search-evolution": case(*SEARCH, *LIMITS, "--json", "--method", "evolution", "--budget", "80"),
     "search-compare": case(
-        "search", "compare", *SEARCH[1:], *LIMITS, "--method", "random,evolution,linear", "--seeds", "2",
+        "search", "compare", *SEARCH[1:], *LIMITS, "--methods", "random,evolution,linear", "--seeds", "2",
         "--budget", "40", "--json",
     ),
     "report": case("report", *SEARCH[1:], "--device", "made-up", "--output", "report.html"),

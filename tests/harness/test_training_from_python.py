@@ -54,7 +54,9 @@ def test_networks_are_trained_as_the_command_trains_them_and_joined(tmp_path: Pa
     assert [Path(path).name for path in done.json["files"]] == [path.name for path in trained.files]
     again = harness.train(names[0], tmp_path / "here", task=TASK, space="tiny", recipe=SHORT)
     assert (len(again), again.in_folder) == (1, 3)
-    table = harness.join([path for path in trained.files if "base" in path.name], costs=["params"])
+    table = harness.join(
+        [path for path in trained.files if "base" in path.name], costs=["params"], space="tiny"
+    )
     assert harness.search(table)[0]["architecture"] in names
 
 
@@ -70,7 +72,7 @@ def test_blocks_are_distilled_as_the_command_distils_them(tmp_path: Path) -> Non
         {name: row[name] for name in columns} for row in rows
     ]
     assert "synthetic_loss_change" in columns and "params" in columns
-    assert any("stage 1: epoch 1 of 1" in line for line in lines), lines
+    assert any("stage 1: blocks 1 to 45 of 45, epoch 1 of 1" in line for line in lines), lines
     with pytest.raises(ConfigError, match="stage 2: space 'tiny' has stages 0 to 1"):
         harness.distil(teacher, tmp_path / "here", stages=[2])
 

@@ -7,6 +7,7 @@ python tests/harness/output_cases.py compare OUTPUTS OUTPUTS
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -55,7 +56,7 @@ CASES: dict[str, Case] = {
     "predict-file": case("predict", *DEVICE, "--output", "predicted.csv"),
     "audit": case("audit", *DEVICE, "--json"),
     "compare": case("compare", *COMPARED, *DEVICE, "--json"),
-    "dataset": case("dataset", "write", *DEVICE, "--output", "bench"),
+    "dataset": case("dataset", "write", *DEVICE, "--output", "."),
     "devices": case("devices", "--json"),
     "devices-schema": case("devices", "--schema"),
     "search": case(*SEARCH, *LIMITS, "--json", "--pareto", "made-up"),
@@ -148,9 +149,10 @@ def content_of(path: Path) -> Any:
     """Return a file's content as far as two runs of the same code agree in it; of other files that they are there."""
     if path.suffix == ".json":
         return without_times(json.loads(path.read_text()))
-    if path.suffix in (".csv", ".blox", ".md", ".txt"):
-        lines = path.read_text().splitlines()
-        return DURATION.sub("TIME", "\n".join(lines))
+    if (
+        path.suffix in (".csv", ".blox") and "trained" not in path.parts
+    ):  # those of trainings hold the time each took
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     return "written"
 
 

@@ -30,7 +30,12 @@ def test_a_document_has_the_keys_that_programs_read(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     found = run_case(name, folder)
     assert found["status"] == 0, found["stderr"]
-    assert found["keys"] == json.loads(KEYS.read_text())[name]
+    assert known(found["keys"]) == known(json.loads(KEYS.read_text())[name])
+
+
+def known(keys: list[str]) -> list[str]:
+    """Return keys without those of findings, which a measurement may have or not."""
+    return [key for key in keys if "findings[]" not in key]
 
 
 def test_every_command_that_prints_a_document_is_among_the_cases() -> None:

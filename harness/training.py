@@ -18,9 +18,9 @@ from space import Architecture, find_space
 from space.errors import ConfigError, HarnessError
 
 if TYPE_CHECKING:
-    from search.blockwise.distil_recipe import DistilRecipe
-    from search.blockwise.library import BlockLibrary
-    from search.blockwise.signatures import Signatures
+    from search.distillation.block_library import BlockLibrary
+    from search.distillation.recipe import DistilRecipe
+    from search.distillation.signatures import Signatures
     from search.training.images import Task
     from search.training.recipe import Recipe
     from search.training.trained import Trained
@@ -223,7 +223,7 @@ def distil(
     >>> len(blocks.to_records()[0])
     45
     """
-    from search.blockwise.distil_recipe import DistilRecipe
+    from search.distillation.recipe import DistilRecipe
     from search.work.local_pool import LocalPool
     from search.work.training_folder import load_teacher
 
@@ -258,8 +258,8 @@ def distil_library(
 
     Raises: as `distil`.
     """
-    from search.blockwise.library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
-    from search.blockwise.signing import signed
+    from search.distillation.block_library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
+    from search.distillation.signing import signed
     from search.training.tasks import load_task
     from search.training.trained import trained_digest
     from search.training.trained_files import load_trained, save_trained

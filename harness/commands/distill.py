@@ -12,7 +12,7 @@ import typer
 from harness.commands.options import JsonFlag
 from harness.commands.recipe_options import RecipeOptions, takes_recipe
 from harness.commands.workers import Workers, takes_workers
-from search.blockwise.distil_recipe import DistilRecipe
+from search.distillation.recipe import DistilRecipe
 
 
 @takes_workers

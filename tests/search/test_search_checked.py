@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 
 import pytest
 
-from search.blockwise.distil_recipe import DistilRecipe
+from search.distillation.recipe import DistilRecipe
 from search.checked import Checked, Range
 from search.study.settings import QUICK, StudySettings
 from search.training.augment import MILD, Augmentation

@@ -1,4 +1,4 @@
-"""Sign a block library: what every block is worth, measured on the teacher's validation images.
+"""Sign a block library (no cryptography: block signatures): score every block on the teacher's validation images.
 
     signatures = sign(load_library(Path("library")), task)
     signatures.column("loss_change")        # (stages, B)
@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from search.blockwise.distilling import together_for
-from search.blockwise.features import MEMORY_BYTES, teacher_features, teacher_network
-from search.blockwise.library import BlockLibrary, StageLibrary
-from search.blockwise.signatures import Signatures
-from search.blockwise.stage_errors import stacked_stages
+from search.distillation.block_library import BlockLibrary, StageLibrary
+from search.distillation.distill import together_for
+from search.distillation.losses import stacked_stages
+from search.distillation.signatures import Signatures
+from search.distillation.teacher_features import MEMORY_BYTES, teacher_features, teacher_network
 from search.training.images import Task
 from search.training.stacked import StackedStages, repeated
 from search.training.trained import trained_digest

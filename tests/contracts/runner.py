@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 import torch
 
+from search.training.history import EpochDone
 from search.training.recipe import Recipe
 from search.training.tasks import load_task
+from search.work.events import Event, UnitAgain, UnitDone, UnitFailed, UnitProgress, UnitStarted
+from search.work.kinds import Message
 from search.work.local_pool import LocalPool
 from search.work.results import Results
 from search.work.running import Runner, run_units
@@ -32,7 +35,7 @@ class Ran:
     results: Results
     units: dict[str, Unit]
     calls: dict[str, Path]
-    told: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     error: HarnessError
 
     def content(self, name: str) -> dict[str, Any]:
@@ -79,10 +82,10 @@ class WorkContract:
             "training": tiny_training(),
             "three": unit("add", "three", number=3),
         }
-        told: list[str] = []
+        events: list[Event] = []
         with pytest.raises(HarnessError) as caught:
-            run_units(units.values(), results, runner, told.append)
-        return Ran(results=results, units=units, calls=calls, told=told, error=caught.value)
+            run_units(units.values(), results, runner, events.append)
+        return Ran(results=results, units=units, calls=calls, events=events, error=caught.value)
 
     def test_units_give_what_their_functions_give(self, ran: Ran) -> None:
         assert ran.content("two")["numbers"].equal(NUMBERS + 2)
@@ -109,7 +112,9 @@ class WorkContract:
     def test_a_unit_whose_process_is_killed_is_tried_again(self, ran: Ran) -> None:
         assert ran.count("once") == 2
         assert ran.content("once")["numbers"].equal(torch.tensor([7.0]))
-        assert any(str(ran.units["once"]) in text and "tried again" in text for text in ran.told)
+        again = [event for event in ran.events if isinstance(event, UnitAgain)]
+        assert {event.unit for event in again} == {ran.units["once"], ran.units["always"]}
+        assert all("process" in event.reason for event in again)
 
     def test_a_unit_whose_process_is_always_killed_is_given_up_with_a_remedy(self, ran: Ran) -> None:
         assert ran.count("always") == 2  # one retry
@@ -119,8 +124,29 @@ class WorkContract:
         )
         assert ran.results.result_of(ran.units["always"]) is None
 
-    def test_what_units_tell_is_told_after_their_names(self, ran: Ran) -> None:
-        assert f"{ran.units['training']}: epoch 2 of 2," in "".join(ran.told)
+    def test_progress_comes_as_events_of_the_units_in_their_order(self, ran: Ran) -> None:
+        unit = ran.units["training"]
+        started, one, two, done = [event for event in ran.events if getattr(event, "unit", None) == unit]
+        assert isinstance(started, UnitStarted) and isinstance(done, UnitDone)
+        for number, event in enumerate((one, two), start=1):
+            assert isinstance(event, UnitProgress) and isinstance(event.step, EpochDone)
+            assert (event.step.number, event.step.epochs, event.step.share) == (number, 2, number / 2)
+            assert event.step.val is not None and event.step.val.images == 40
+        said = [
+            event.step
+            for event in ran.events
+            if isinstance(event, UnitProgress) and event.unit == ran.units["two"]
+        ]
+        assert said == [Message(text="adding 2")]
+
+    def test_each_unit_that_ends_is_counted_or_its_failure_told(self, ran: Ran) -> None:
+        done = [event for event in ran.events if isinstance(event, UnitDone)]
+        assert [(event.done, event.units) for event in done] == [(1, 6), (2, 6), (3, 6), (4, 6)]
+        assert {event.unit for event in done} == {
+            ran.units[name] for name in ("two", "three", "once", "training")
+        }
+        failed = [event for event in ran.events if isinstance(event, UnitFailed)]
+        assert {event.unit for event in failed} == {ran.units["dry"], ran.units["always"]}
 
     def test_what_is_done_is_not_run_again(self, ran: Ran, runner: Runner) -> None:
         done = [ran.units[name] for name in ("three", "two")]

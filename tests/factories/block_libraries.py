@@ -16,13 +16,12 @@ from factories.stores import MANY, add_sessions, calibrate, new_store
 from search.distillation.block_library import BlockLibrary, StageLibrary, save_library
 from search.distillation.recipe import DistilRecipe
 from search.training.augment import NONE
-from search.training.environment import environment_of
 from search.training.epochs import judge
 from search.training.history import Epoch
 from search.training.recipe import Recipe
 from search.training.records import write_trainings
 from search.training.tasks import load_task
-from search.training.trained import Trained, trained_digest
+from search.training.trained import Trained, environment_of, trained_digest
 from space import TINY, Architecture, Block, SpaceConfig
 from space.networks import Stage, build_network
 from space.segments import all_segments

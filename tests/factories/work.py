@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from search.work.kinds import Context
+from search.work.kinds import Context, Message
 from space.errors import ConfigError
 
 PATIENCE_S = 120.0
@@ -20,7 +20,7 @@ PATIENCE_S = 120.0
 def add(config: Mapping[str, Any], inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Return the numbers of the inputs, summed, plus the config's; note the call in a file."""
     _note(config)
-    context.tell(f"adding {config['number']}")
+    context.on_progress(Message(text=f"adding {config['number']}"))
     total = sum(content["numbers"] for content in inputs.values())
     return {
         "numbers": total + torch.tensor([config["number"]], dtype=torch.float64),
@@ -52,7 +52,7 @@ def steps(config: Mapping[str, Any], inputs: Mapping[str, Any], context: Context
     for step in range(config["steps"]):
         file = context.scratch / str(step)
         if not file.exists():
-            context.tell(f"process {os.getpid()} step {step}")
+            context.on_progress(Message(text=f"process {os.getpid()} step {step}"))
             time.sleep(config["seconds"])
             file.write_text(str(os.getpid()))
     return {"processes": [int((context.scratch / str(step)).read_text()) for step in range(config["steps"])]}
@@ -61,7 +61,7 @@ def steps(config: Mapping[str, Any], inputs: Mapping[str, Any], context: Context
 def held(config: Mapping[str, Any], inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Tell that it waits, and wait until the config's file is there; note the call in a file."""
     _note(config)
-    context.tell(f"process {os.getpid()} waits")
+    context.on_progress(Message(text=f"process {os.getpid()} waits"))
     deadline = time.monotonic() + PATIENCE_S
     while not Path(config["go"]).exists():
         assert time.monotonic() < deadline

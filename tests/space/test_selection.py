@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from space import BLOX, MINI, Architecture, ArchitectureError, SpaceConfig, selection
+from space import BLOX, MINI, Architecture, ArchitectureError, SpaceConfig, indexing, selection
 from space.selection import select_models
 
 ONE_STAGE = SpaceConfig(name="one", ops=("conv", "bconv"), widths=(8,), image_size=8, classes=2)
@@ -60,7 +60,7 @@ def test_samples_are_uniform_over_the_space() -> None:
 
 def test_words_that_would_favour_small_numbers_are_drawn_again() -> None:
     words = iter([2**64 - 1, 2**64 - 2**64 % 21, 25])
-    assert selection._below(21, lambda: next(words)) == 4
+    assert indexing._below(21, lambda: next(words)) == 4
 
 
 @pytest.mark.parametrize(

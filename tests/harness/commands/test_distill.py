@@ -95,7 +95,7 @@ def test_one_stage_can_be_distilled_alone_and_the_other_later(trained: Path, tmp
         "distill", str(trained), "--network", "conv/conv", "--output", str(tmp_path), "--stage", "1", *FAST
     )
     assert one.status == 0 and "stages 0 are missing" in one.stderr
-    assert "\nstage 1, blocks 1 to 45 of 45, epoch 1 of 1\nstage 1 is done in " in f"\n{one.stderr}"
+    assert "\nstage 1: blocks 1 to 45 of 45, epoch 1 of 1\nstage 1 is done in " in f"\n{one.stderr}"
     assert "distil-stage" not in one.stderr
     assert load_library(tmp_path).missing == (0,)
 
@@ -116,7 +116,7 @@ def test_a_teacher_is_the_most_accurate_one_the_one_named_or_a_file(trained: Pat
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--stage", "2"), "--stage 2: space 'tiny' has stages 0 to 1"),
+        (("--stage", "2"), "stage 2: space 'tiny' has stages 0 to 1"),
         (("--loss", "l1"), "loss = 'l1'; choose one of nsr, mse"),
         (("--task", "nowhere"), "'nowhere' is no task"),
         (("--task", "/"), "cifar-10-binary.tar.gz"),

@@ -52,7 +52,7 @@ def test_the_page_holds_the_latencies_the_properties_and_the_limits(found: tuple
     assert payload["costs"][0]["coverage"] == 0.8
     assert payload["accuracy"]["seed_sd"] == 0.3
     np.testing.assert_array_equal(decode(payload["accuracy"]["values"]), synthetic_accuracies().values)
-    np.testing.assert_array_equal(decode(payload["costs"][1]["values"]), all_params())
+    np.testing.assert_array_equal(decode(payload["costs"][1]["values"]), all_params(BLOX))
     assert done.stdout == ""
     said = re.search(r"91,125 networks, .*, ([0-9.]+) MB$", done.stderr.strip())
     assert said

@@ -47,7 +47,7 @@ def bench_file(folder: Path, device: str = "lab", count: int = 300, *, gap: bool
     """Write synthetic latencies: MACs over 3e7 in ms, of some networks only with a gap."""
     indices = np.arange(0, len(BLOX), len(BLOX) // count) if gap else np.arange(len(BLOX))
     path = folder / f"blox-bench-{device}.csv"
-    write_dataset(path, bench_dataset(device, indices, all_macs()[indices] / 3e10))
+    write_dataset(path, bench_dataset(device, indices, all_macs(BLOX)[indices] / 3e10))
     return path
 
 
@@ -57,7 +57,7 @@ def test_the_networks_found_meet_every_limit_and_are_the_most_accurate_that_do(a
     truth = synthetic_accuracies()
     for row in rows:
         assert row[LATENCY] <= 6
-        assert all_params()[row["index"]] == row["params"] < 3e6
+        assert all_params(BLOX)[row["index"]] == row["params"] < 3e6
         assert row["synthetic_top1_percent"] == truth.values[row["index"]]
     found = [row["synthetic_top1_percent"] for row in rows]
     assert found == sorted(found, reverse=True)
@@ -68,7 +68,7 @@ def test_the_counts_of_each_limit_add_up_to_the_space(answer: Any) -> None:
     latency, params = answer["constraints"]
     for standing in (latency, params):
         assert standing["met"] + standing["broken"] + standing["unknown"] == len(BLOX)
-    assert params["met"] == int((all_params() < 3e6).sum())
+    assert params["met"] == int((all_params(BLOX) < 3e6).sum())
     assert (latency["by"], latency["unknown"], params["doubtful"]) == ("estimate", 0, 0)
     assert 0 < latency["doubtful"] < len(BLOX)
 
@@ -141,10 +141,10 @@ def test_latencies_come_from_published_files_too(store: Path, tmp_path: Path) ->
     path = bench_file(tmp_path)
     done = run(store, *SEARCH, "--latencies", str(path), "-c", "lab<=5ms", "--show", "macs", "--json")
     assert done.status == 0, done.stderr
-    assert done.json["constraints"][0]["met"] == int((all_macs() / 3e10 * 1e3 <= 5).sum())
+    assert done.json["constraints"][0]["met"] == int((all_macs(BLOX) / 3e10 * 1e3 <= 5).sum())
     row = done.json["networks"][0]
     assert math.isclose(row["lab_ms"], row["macs"] / 3e7)
-    best = np.argmax(np.where(all_macs() / 3e7 <= 5, synthetic_accuracies().values, -1))
+    best = np.argmax(np.where(all_macs(BLOX) / 3e7 <= 5, synthetic_accuracies().values, -1))
     assert row["index"] == best
     refused(
         run(store, *SEARCH, "--latencies", str(path), "-c", "lab<5ms", "--confidence", "0.9"),
@@ -286,7 +286,7 @@ def test_bad_input_is_refused_with_a_remedy(
 
 def test_no_network_within_the_limits_names_the_nearest_and_what_it_would_take(store: Path) -> None:
     done = run(store, *SEARCH, "-c", "params<1.6M", "-c", "macs<150M")
-    smallest = Architecture.from_index(int(np.argmin(all_params())))
+    smallest = Architecture.from_index(int(np.argmin(all_params(BLOX))))
     refused(
         done,
         "no network meets params<1.6M, macs<150M",

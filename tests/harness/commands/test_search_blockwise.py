@@ -159,7 +159,7 @@ def test_an_address_that_is_no_cluster_s_is_refused_before_anything_is_signed(
     library: Path, store: Path
 ) -> None:
     done = search(store, library, "--max-latency", LIMIT, "--ray", "nowhere")
-    refused(done, "Ray: address 'nowhere'")
+    refused(done, "Ray: address = 'nowhere'")
     assert "signing" not in done.stderr
 
 

@@ -15,7 +15,7 @@ from harness.commands.search_compare import DEFAULT_METHODS, parse_methods
 from harness.output import progress
 from harness.output.progress import ProgressView
 from search.methods.method import Method, Problem
-from search.methods.registry import METHODS, MethodEntry
+from search.methods.registry import METHODS, SearchMethod
 
 FILES = ("regret.html", "regret.json", "regret.png")
 LIMIT = "made-up:onnxruntime<8ms"
@@ -286,7 +286,7 @@ def test_a_method_that_fails_ends_the_command_with_its_name_and_seed(
     def broken(problem: Problem) -> Method:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setitem(METHODS, "broken", MethodEntry(make=broken, meaning="planted"))
+    monkeypatch.setitem(METHODS, "broken", SearchMethod(make=broken, meaning="planted"))
     done = compare(
         store, "--seeds", "2", "--seed", "4", "--output", str(tmp_path / "new"), methods="random,broken"
     )
@@ -314,7 +314,7 @@ def test_ctrl_c_ends_cleanly_and_writes_nothing(
     def stopped(problem: Problem) -> Method:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(METHODS, "stopped", MethodEntry(make=stopped, meaning="planted"))
+    monkeypatch.setitem(METHODS, "stopped", SearchMethod(make=stopped, meaning="planted"))
     done = compare(store, "--seeds", "2", "--output", str(tmp_path / "new"), methods="random,stopped")
     assert done.status == 130
     assert done.stdout == ""

@@ -18,10 +18,9 @@ from rigs.small_disk import small_disk
 
 import search.training.training
 from harness.commands.workers import Workers
-from search.training.recipe import Recipe
+from search.training.recipe import SHORT, Recipe, default_recipe
 from search.training.tasks import load_task
 from search.training.training import Trained, train
-from search.training.usual import SHORT, usual_recipe
 from search.work.local_pool import LocalPool
 from search.work.ray_cluster import RayCluster
 from space import TINY, Architecture
@@ -184,8 +183,13 @@ def test_killed_in_the_middle_it_goes_on_after_the_last_whole_epoch_to_the_same_
 
 
 def test_the_usual_recipe_is_the_published_one_for_photographs_alone() -> None:
-    assert usual_recipe("/data/cifar") == Recipe()
-    assert usual_recipe("digits") == usual_recipe("synthetic") == usual_recipe("synthetic:3:2/2/2") == SHORT
+    assert default_recipe("/data/cifar") == Recipe()
+    assert (
+        default_recipe("digits")
+        == default_recipe("synthetic")
+        == default_recipe("synthetic:3:2/2/2")
+        == SHORT
+    )
 
 
 def test_a_recipe_file_is_taken_and_single_values_go_before_it(tmp_path: Path) -> None:

@@ -20,10 +20,10 @@ from harness.measurement import core_gate, plan
 from search.distillation.block_library import BlockLibrary, save_library
 from search.distillation.distill import distil_stage
 from search.distillation.recipe import DistilRecipe
+from search.training.recipe import SHORT as TRAINING
 from search.training.tasks import load_task
 from search.training.trained_files import load_trained
 from search.training.training import train
-from search.training.usual import SHORT as TRAINING
 from space import TINY, Architecture, Block
 
 pytestmark = [pytest.mark.converter, pytest.mark.training]

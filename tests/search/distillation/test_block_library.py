@@ -21,7 +21,7 @@ from factories.small_distillations import (
 )
 from torch.nn.functional import cross_entropy
 
-from search.blockwise.plugged import judge_on, write_weights
+from search.blockwise.plugged import judge_on
 from search.distillation import signing
 from search.distillation.block_library import (
     BlockLibrary,
@@ -36,6 +36,7 @@ from search.distillation.signing import block_sizes, sign
 from search.distillation.teacher_features import teacher_features
 from search.training.sealed import content_digest
 from search.training.trained import trained_digest
+from search.training.trained_files import write_weights
 from space import Architecture
 from space.errors import ConfigError
 from space.networks import Stage, build_network

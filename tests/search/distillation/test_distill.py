@@ -30,6 +30,7 @@ from search.distillation.signing import block_sizes, sign
 from search.distillation.teacher_features import teacher_features, teacher_network
 from search.training.augment import Augmentation
 from search.training.epochs import judge
+from search.training.history import EpochDone
 from search.training.sealed import content_digest
 from search.training.trained_files import load_trained
 from space import MINI, TINY, Architecture
@@ -154,8 +155,8 @@ def test_a_distillation_that_was_stopped_goes_on_bit_for_bit(tmp_path) -> None:
     class Stopped(Exception):
         pass
 
-    def stop(first: int, count: int, epoch: int) -> None:
-        if (first, epoch) == (2, 1):
+    def stop(done: EpochDone) -> None:
+        if (done.first, done.number) == (2, 1):
             raise Stopped
 
     with pytest.raises(Stopped):
@@ -163,11 +164,10 @@ def test_a_distillation_that_was_stopped_goes_on_bit_for_bit(tmp_path) -> None:
     assert (tmp_path / NAME).exists()
     with pytest.raises(ConfigError, match=r"another distillation: recipe"):
         distil_stage(teacher, task, 1, replace(QUICK, seed=1), SINGLES, tmp_path, together=2)
-    seen: list[tuple[int, int, int]] = []
-    resumed = distil_stage(
-        teacher, task, 1, QUICK, SINGLES, tmp_path, together=2, on_epoch=lambda *told: seen.append(told)
-    )
-    assert seen == [(2, 1, 2)] and list(tmp_path.iterdir()) == []
+    seen: list[EpochDone] = []
+    resumed = distil_stage(teacher, task, 1, QUICK, SINGLES, tmp_path, together=2, on_epoch=seen.append)
+    assert seen == [EpochDone(number=2, epochs=2, first=2, blocks=1, of=3)] and seen[0].share == 1
+    assert list(tmp_path.iterdir()) == []
     whole = distil_stage(teacher, task, 1, QUICK, SINGLES, together=2)
     assert same(stage_content(resumed), stage_content(whole))
 

@@ -19,6 +19,7 @@ from search.distillation.recipe import DistilRecipe
 from search.distillation.separate import fresh_stage, seed_of
 from search.distillation.teacher_features import teacher_features
 from search.training.augment import Augmentation
+from search.training.history import EpochDone
 from search.training.trained import Trained, trained_digest
 from space import BLOX, Block, SpaceConfig
 from space.errors import ConfigError, HarnessError
@@ -173,7 +174,7 @@ def test_blocks_learn_even_where_the_caller_wants_no_gradients() -> None:
 
 
 def test_a_stopped_distillation_goes_on_with_its_own_inputs_alone(tmp_path: Path) -> None:
-    def stop(*_: int) -> None:
+    def stop(_: EpochDone) -> None:
         raise KeyboardInterrupt
 
     usual: dict[str, Any] = {
@@ -202,16 +203,14 @@ def test_a_group_after_the_one_that_was_stopped_begins_anew(tmp_path: Path) -> N
     recipe = dataclasses.replace(QUICK, epochs=2)
     usual: dict[str, Any] = {"recipe": recipe, "blocks": TWO, "together": 1}
 
-    def stop(*_: int) -> None:
+    def stop(_: EpochDone) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         distil_stage(small_teacher(), small_task(), 1, folder=tmp_path, on_epoch=stop, **usual)
-    told: list[tuple[int, int, int]] = []
-    found = distil_stage(
-        small_teacher(), small_task(), 1, folder=tmp_path, on_epoch=lambda *of: told.append(of), **usual
-    )
-    assert told == [(0, 1, 2), (1, 1, 1), (1, 1, 2)]
+    told: list[EpochDone] = []
+    found = distil_stage(small_teacher(), small_task(), 1, folder=tmp_path, on_epoch=told.append, **usual)
+    assert [(one.first, one.blocks, one.number) for one in told] == [(0, 1, 2), (1, 1, 1), (1, 1, 2)]
     whole = distil_stage(small_teacher(), small_task(), 1, **usual)
     assert found.history.tolist() == whole.history.tolist() and found.nsr.tolist() == whole.nsr.tolist()
 

@@ -24,7 +24,7 @@ TWICE = DistilRecipe(epochs=2, batch=20)
         ({"seed": 2**63}, "seed = 9223372036854775808"),
         ({"learning_rate": math.nan}, "learning_rate = nan; give a finite number"),
         ({"weight_decay": math.inf}, "weight_decay = inf; give a finite number"),
-        ({"weight_decay": -0.1}, "weight_decay = -0.1; give 0 or more"),
+        ({"weight_decay": -0.1}, "weight_decay = -0.1; give a finite number of at least 0"),
         ({"keep_own": 1}, "keep_own = 1; give true or false"),
         ({"augmentation": "none"}, "augmentation = 'none'; give an Augmentation"),
     ],

@@ -16,6 +16,7 @@ from search.distillation.distill import distil_stage
 from search.distillation.recipe import DistilRecipe
 from search.distillation.supernet import learned_supernet, train_supernet
 from search.distillation.teacher_features import teacher_features
+from search.training.history import EpochDone
 from space.errors import ConfigError, HarnessError
 from space.networks import Stage
 
@@ -106,16 +107,16 @@ def test_a_stopped_one_goes_on_bit_for_bit(tmp_path: Path) -> None:
     class Stop(Exception):
         pass
 
-    def stop(first: int, count: int, epoch: int) -> None:
-        assert (first, count) == (0, len(SMALL.blocks))
-        if epoch == 2:
+    def stop(done: EpochDone) -> None:
+        assert (done.first, done.blocks, done.of) == (0, len(SMALL.blocks), len(SMALL.blocks))
+        if done.number == 2:
             raise Stop
 
     told: list[int] = []
     with pytest.raises(Stop):
         distilled(folder=tmp_path, on_epoch=stop)
     assert list(tmp_path.iterdir())
-    went_on = distilled(folder=tmp_path, on_epoch=lambda first, count, epoch: told.append(epoch))
+    went_on = distilled(folder=tmp_path, on_epoch=lambda done: told.append(done.number))
     assert told == [3]
     assert list(tmp_path.iterdir()) == []
     assert same(went_on, distilled())
@@ -128,7 +129,7 @@ def test_the_teacher_s_own_block_may_keep_the_teacher_s_weights() -> None:
 
 
 def test_what_is_of_a_distillation_apart_is_not_gone_on_from(tmp_path: Path) -> None:
-    def stop(first: int, count: int, epoch: int) -> None:
+    def stop(done: EpochDone) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -20,6 +20,7 @@ from search.distillation.supernet import (
 )
 from search.distillation.teacher_features import Features, teacher_features
 from search.training.augment import Augmentation
+from search.training.history import EpochDone
 from space import TINY, SpaceConfig
 from space.errors import HarnessError
 from space.networks import Stage
@@ -62,7 +63,7 @@ def test_every_path_computes_what_the_block_with_these_weights_computes() -> Non
 
 def test_training_lowers_the_error_on_held_out_features() -> None:
     train, held_out = features(64), features(32, seed=0)
-    told: list[float] = []
+    told: list[EpochDone] = []
     short = supernet_scores(
         SMALL, STAGE, train, held_out, DistilRecipe(epochs=1, batch=16, learning_rate=1e-6)
     )
@@ -72,7 +73,7 @@ def test_training_lowers_the_error_on_held_out_features() -> None:
         train,
         held_out,
         DistilRecipe(epochs=6, batch=16, learning_rate=0.01),
-        on_epoch=lambda n, e: told.append(e),
+        on_epoch=told.append,
     )
     assert long.shape == (21,)
     assert np.median(long) < 0.9 * np.median(short)
@@ -132,8 +133,8 @@ def test_a_loss_that_is_not_finite_is_refused() -> None:
 def test_a_supernet_takes_the_steps_of_a_plain_loop_over_views() -> None:
     recipe = DistilRecipe(epochs=3, batch=16, learning_rate=0.02, weight_decay=0.3, views=2, seed=4)
     both, held_out = features(80), features(21, 1)  # two views of 40: two batches and a rest each
-    told: list[tuple[int, float]] = []
-    found = supernet_scores(SMALL, STAGE, both, held_out, recipe, on_epoch=lambda *of: told.append(of))
+    told: list[EpochDone] = []
+    found = supernet_scores(SMALL, STAGE, both, held_out, recipe, on_epoch=told.append)
     orders, paths = (torch.Generator().manual_seed(seed) for seed in (8, 9))
     torch.manual_seed(4)
     network = Supernet(SMALL, STAGE)
@@ -152,8 +153,8 @@ def test_a_supernet_takes_the_steps_of_a_plain_loop_over_views() -> None:
             losses.append(loss.item())
             taken += 1
         means.append(sum(losses) / 3)
-    assert [number for number, _ in told] == [1, 2, 3]
-    np.testing.assert_allclose([loss for _, loss in told], means, rtol=1e-3)
+    assert [one.number for one in told] == [1, 2, 3]
+    np.testing.assert_allclose([one.loss for one in told], means, rtol=1e-3)
     with torch.no_grad():  # 21 images in batches of 16 are one, of all
         wrong = network(held_out.inputs, SMALL.blocks[3]) - held_out.targets
     wanted = (wrong.square().mean((0, 2, 3)) / both.variance).mean()

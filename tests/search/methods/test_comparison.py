@@ -12,7 +12,7 @@ from scipy import stats
 
 from search.methods.comparison import MethodComparison, make_problem, run_comparison
 from search.methods.method import Method, Problem, Proxy, Trace
-from search.methods.registry import METHODS, MethodEntry
+from search.methods.registry import METHODS, SearchMethod
 from search.methods.regret import Run, regret, steps, summarize_runs
 from search.table import Cost, Table
 from search.table.constraints import Constraint, parse_constraint
@@ -182,7 +182,7 @@ def test_a_method_that_fails_is_an_error_that_names_it_and_the_seed(monkeypatch:
             raise ZeroDivisionError("planted")
         return Scripted(np.flatnonzero(problem.allowed)[:1])
 
-    monkeypatch.setitem(METHODS, "broken", MethodEntry(make=broken, meaning="planted"))
+    monkeypatch.setitem(METHODS, "broken", SearchMethod(make=broken, meaning="planted"))
     run_comparison(table(), [], ["broken"], [0, 2], 3)
     with pytest.raises(HarnessError, match=r"method 'broken' with seed 1 failed: ZeroDivisionError: planted"):
         run_comparison(table(), [], ["random", "broken"], [0, 1], 3)
@@ -192,7 +192,7 @@ def test_bad_input_that_a_method_finds_stays_bad_input_and_names_it(monkeypatch:
     def refusing(problem: Problem) -> Method:
         raise ConfigError("planted")
 
-    monkeypatch.setitem(METHODS, "refusing", MethodEntry(make=refusing, meaning="planted"))
+    monkeypatch.setitem(METHODS, "refusing", SearchMethod(make=refusing, meaning="planted"))
     with pytest.raises(ConfigError, match=r"^method 'refusing' with seed 5: planted$"):
         run_comparison(table(), [], ["refusing"], [5], 3)
 
@@ -200,7 +200,7 @@ def test_bad_input_that_a_method_finds_stays_bad_input_and_names_it(monkeypatch:
 def test_a_method_that_cheats_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     best = int(np.argmax(table().accuracy.values))
     monkeypatch.setitem(
-        METHODS, "cheat", MethodEntry(make=lambda _: Scripted(np.array([best])), meaning="planted")
+        METHODS, "cheat", SearchMethod(make=lambda _: Scripted(np.array([best])), meaning="planted")
     )
     with pytest.raises(HarnessError, match=r"method 'cheat' with seed 0 failed: .*not allowed"):
         run_comparison(table(), [LIMIT], ["cheat"], [0], 3)
@@ -210,7 +210,7 @@ def test_what_stops_the_user_is_not_taken_for_a_failure(monkeypatch: pytest.Monk
     def stopped(problem: Problem) -> Method:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(METHODS, "stopped", MethodEntry(make=stopped, meaning="planted"))
+    monkeypatch.setitem(METHODS, "stopped", SearchMethod(make=stopped, meaning="planted"))
     with pytest.raises(KeyboardInterrupt):
         run_comparison(table(), [], ["stopped"], [0], 3)
 

@@ -24,18 +24,18 @@ def test_settings_come_back_from_their_text() -> None:
     ("text", "message"),
     [
         ("[", "the text is not JSON"),
-        ("[]", "the text is list"),
+        ("[]", "study is list; write an object"),
         ('{"sedes": 3}', "did you mean 'seeds'"),
         ('{"seeds": 0}', "seeds = 0; give a whole number of at least 1"),
         ('{"seeds": "3"}', "seeds = '3'"),
         ('{"decisive": 7}', "name one of the marks: 5, 10, 20, 40"),
         ('{"marks": [20, 10]}', "rising"),
-        ('{"marks": 20}', "write a list"),
+        ('{"marks": 20}', "marks = 20; give a list of whole numbers of at least 1"),
         ('{"first": 40}', "it takes part of the budget of 40"),
         ('{"tuned": 2}', "two networks have no rank correlation"),
         ('{"libraries": 0}', "networks are fine-tuned from a library"),
         ('{"recipe": {"epoch": 3}}', "did you mean 'epochs'"),
-        ('{"distil": 3}', "write an object"),
+        ('{"distil": 3}', "distil = 3; give an object of its fields"),
     ],
 )
 def test_bad_settings_are_refused(text: str, message: str) -> None:

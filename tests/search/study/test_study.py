@@ -19,9 +19,10 @@ from search.study.study import Study, run_study
 from search.study.tables import all_tables, verdicts
 from search.study.truth import GroundTruth, load_truth
 from search.study.workshop import Workshop
+from search.work.events import OnProgress
 from search.work.local_pool import LocalPool
 from search.work.results import Results
-from search.work.running import Done, Failed, Tell
+from search.work.running import Done, Failed
 from search.work.unit import Unit
 from space.errors import ConfigError
 
@@ -31,7 +32,9 @@ pytestmark = pytest.mark.training
 class Idle:
     """A runner that has nothing to do, or the test fails."""
 
-    def run(self, units: Sequence[Unit], results: Results, tell: Tell) -> Iterator[Done | Failed]:
+    def run(
+        self, units: Sequence[Unit], results: Results, on_progress: OnProgress
+    ) -> Iterator[Done | Failed]:
         raise AssertionError(f"{len(units)} units are run again, the first {units[0]}")
 
 

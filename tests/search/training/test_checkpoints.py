@@ -19,10 +19,11 @@ from factories.tasks import NETWORK, RECIPE, TINY, made_task
 from rigs import with_tests
 
 from search.training import training
-from search.training.checkpoints import NAME, identity_of, load_checkpoint
-from search.training.history import Epoch, Figures
+from search.training.checkpoints import NAME, identity_of, load_checkpoint, read_checkpoint
+from search.training.history import EpochDone, Figures
 from search.training.images import Images, Task
 from search.training.recipe import Recipe
+from search.training.together import train_together
 from search.training.training import Trained, train
 from space import Architecture
 from space.errors import ConfigError
@@ -56,7 +57,7 @@ def whole() -> Trained:
 
 
 def stop_after(number: int, folder: Path) -> None:
-    def stop(epoch: Epoch) -> None:
+    def stop(epoch: EpochDone) -> None:
         if epoch.number == number:
             raise Stop
 
@@ -229,7 +230,7 @@ def test_a_disk_that_fills_during_a_training_leaves_the_former_checkpoint_to_go_
 ) -> None:
     other = small_folder / "other"
 
-    def fill(epoch: Epoch) -> None:
+    def fill(epoch: EpochDone) -> None:
         if epoch.number == 2:
             with contextlib.suppress(OSError), other.open("wb", buffering=0) as file:
                 while file.write(bytes(4096)):
@@ -243,3 +244,24 @@ def test_a_disk_that_fills_during_a_training_leaves_the_former_checkpoint_to_go_
     resumed = train(NETWORK, TASK, RECIPE, small_folder, on_epoch=lambda epoch: repeated.append(epoch.number))
     assert repeated == [3]
     assert_same(resumed, whole)
+
+
+def test_files_are_laid_out_as_older_versions_wrote_them(tmp_path: Path) -> None:
+    train(NETWORK, TASK, RECIPE, tmp_path / "alone")
+    train_together([NETWORK, NETWORK], TASK, RECIPE, tmp_path / "together")
+    alone, together = (read_checkpoint(tmp_path / name) for name in ("alone", "together"))
+    assert alone is not None and together is not None
+    epoch = {"number", "rate", "train", "val", "train_ns", "val_ns"}
+    figures = {"images", "loss", "first", "among_five"}
+    assert [set(one) for one in alone.history] == [epoch] * RECIPE.epochs
+    assert alone.test is not None and set(alone.test) == set(alone.history[0]["val"]) == figures
+    assert set(alone.best) == set(alone.network) and alone.terms["recipe"] == RECIPE.to_json()
+    assert set(alone.terms) == {
+        "space", "space_config", "architecture", "task", "source", "synthetic", "recipe", "start", "guide",
+    }  # fmt: skip
+    assert [set(one) for one in together.history] == [{"epochs"}] * 2
+    assert [len(one["epochs"]) for one in together.history] == [RECIPE.epochs] * 2
+    assert set(together.history[0]["epochs"][0]) == epoch
+    assert (set(together.best), dict(together.terms), together.test) == ({"0", "1"}, {}, None)
+    assert set(together.best["1"]) == set(alone.best)
+    assert together.identity["architecture"] == f"{NETWORK} {NETWORK}"

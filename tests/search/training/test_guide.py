@@ -120,14 +120,14 @@ def test_the_teacher_sees_the_students_images_and_is_never_changed(
     teacher: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[torch.nn.Module, bool, torch.Tensor]] = []
-    real = epochs._logits
+    real = epochs.network_logits
 
     def spy(network: torch.nn.Module, images: torch.Tensor, recipe: Any) -> torch.Tensor:
         if torch.is_grad_enabled() or not network.training:
             seen.append((network, network.training, images))
         return real(network, images, recipe)
 
-    monkeypatch.setattr(epochs, "_logits", spy)
+    monkeypatch.setattr(epochs, "network_logits", spy)
     weights = {name: tensor.clone() for name, tensor in teacher.weights.items()}
     one = dataclasses.replace(SHORT, epochs=1)
     guided = train(NETWORK, TASK, one, guide=Guide(teacher, weight=0.3, temperature=2))
@@ -220,7 +220,7 @@ def test_weights_and_teachers_that_do_not_fit_are_refused_by_what_differs(
 def test_values_out_of_range_are_refused(teacher: Trained) -> None:
     for changes, message in (
         ({"weight": 0}, "guide: weight = 0; give a finite number above 0"),
-        ({"weight": 1.5}, "guide: weight = 1.5; give a share"),
+        ({"weight": 1.5}, "guide: weight = 1.5; give a finite number above 0 and at most 1"),
         ({"weight": True}, "guide: weight = True"),
         ({"temperature": float("nan")}, "guide: temperature = nan"),
     ):

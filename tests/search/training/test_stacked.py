@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from search.training.augment import NONE
-from search.training.history import best_epoch
+from search.training.history import EpochDone, best_epoch
 from search.training.recipe import Recipe
 from search.training.stacked import StackedNetworks, StackedStages, repeated, stack
 from search.training.together import train_together
@@ -106,14 +106,14 @@ def test_a_training_together_that_was_stopped_goes_on_bit_for_bit(tmp_path) -> N
     class Stopped(Exception):
         pass
 
-    def stop(number: int) -> None:
-        if number == 2:
+    def stop(done: EpochDone) -> None:
+        if done.number == 2:
             raise Stopped
 
     with pytest.raises(Stopped):
         train_together(SOME[:2], task, recipe, tmp_path, on_epoch=stop)
     seen: list[int] = []
-    resumed = train_together(SOME[:2], task, recipe, tmp_path, on_epoch=seen.append)
+    resumed = train_together(SOME[:2], task, recipe, tmp_path, on_epoch=lambda done: seen.append(done.number))
     whole = train_together(SOME[:2], task, recipe)
     assert seen == [3]
     for one, other in zip(resumed, whole, strict=True):

@@ -10,35 +10,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from search.blockwise.plugged import write_weights
-from search.training.history import Epoch, Figures
-from search.training.recipe import Recipe
-from search.training.state_files import write_state
-from search.training.trained import Trained
+from search.training.sealed import content_digest
+from search.training.trained_files import write_weights
 from space import MINI, TINY, Architecture
 from space.networks import build_network
 from space.state_notes import noted_architecture, with_note
 
 ARCHITECTURE = Architecture.parse("conv-mbconv+in/bconv", TINY)
-FIGURES = Figures(images=2, loss=1.0, first=1, among_five=2)
 
 
 def network() -> torch.nn.Module:
     with torch.random.fork_rng(devices=[]):
         return build_network(ARCHITECTURE)
-
-
-def finished(weights: dict[str, torch.Tensor]) -> Trained:
-    return Trained(
-        architecture=ARCHITECTURE,
-        task="made-up",
-        synthetic=True,
-        recipe=Recipe(epochs=1),
-        history=(Epoch(number=1, rate=0.1, train=FIGURES, val=FIGURES, train_ns=1, val_ns=1),),
-        test=FIGURES,
-        weights=weights,
-        environment={},
-    )
 
 
 def read_back(state: object) -> object:
@@ -47,13 +30,12 @@ def read_back(state: object) -> object:
     return torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
 
 
-@pytest.mark.parametrize("writer", ["of a training", "of a search"])
-def test_written_weights_name_their_network_and_load_as_ever(tmp_path: Path, writer: str) -> None:
-    path, weights = tmp_path / "weights.pt", dict(network().state_dict())
-    if writer == "of a training":
-        write_state(path, finished(weights))
-    else:
-        write_weights(path, weights, ARCHITECTURE)
+def test_written_weights_name_their_network_and_load_as_ever(tmp_path: Path) -> None:
+    path, weights = tmp_path / "new" / "weights.pt", dict(network().state_dict())
+    digest = write_weights(path, weights, ARCHITECTURE, make_folder=True)
+    before = path.stat().st_mtime_ns
+    assert write_weights(path, weights, ARCHITECTURE) == digest == content_digest(weights)
+    assert path.stat().st_mtime_ns == before  # the same weights are not written again
     found = torch.load(path, weights_only=True)
     noted = noted_architecture(found)
     assert noted == ARCHITECTURE and noted is not None and noted.config == TINY

@@ -13,9 +13,10 @@ import torch
 from factories.small_distillations import SMALL, small_task
 from torch import nn
 
-from search.training import together
+from search.training import epochs, together
 from search.training.augment import Augmentation
 from search.training.epochs import judge
+from search.training.history import EpochDone
 from search.training.images import Images
 from search.training.recipe import Recipe
 from search.training.stacked import StackedNetworks, stack, unstack
@@ -41,7 +42,7 @@ RECIPE = Recipe(
 
 
 def test_over_epochs_each_network_learns_what_it_would_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(together, "_CHECK_EVERY", 2)
+    monkeypatch.setattr(epochs, "_CHECK_EVERY", 2)
     found = train_together(BOTH, small_task(), RECIPE)
     for architecture, one in zip(BOTH, found, strict=True):
         alone = train(architecture, small_task(), RECIPE)
@@ -81,8 +82,8 @@ def test_a_stopped_training_knows_the_best_weights_of_epochs_before(
     first, second = (one.best.number for one in whole)
     assert first != second and max(first, second) < 3  # each has its own, before the stop
 
-    def stop(number: int) -> None:
-        if number == 2:
+    def stop(done: EpochDone) -> None:
+        if done.number == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -124,7 +125,7 @@ def test_memory_that_runs_out_names_a_batch_that_fits(monkeypatch: pytest.Monkey
     monkeypatch.setattr(together, "_losses", small)
     with pytest.raises(
         HarnessError,
-        match=r"^training 2 networks together, epoch 1: .* a batch of 16 images .* a batch of 4 fits",
+        match=r"^training 2 networks together, epoch 1, .* a batch of 16 images .* a batch of 4 fits",
     ):
         train_together(BOTH, small_task(), RECIPE)
 
@@ -150,7 +151,7 @@ def test_mixed_precision_is_the_recipes_word() -> None:
 
     for mixed in (False, True):
         recipe = dataclasses.replace(RECIPE, mixed_precision=mixed)
-        assert together._logits(Watched(), torch.ones(2, 3, 8, 8), recipe).dtype == torch.float32  # type: ignore[arg-type]
+        assert epochs.network_logits(Watched(), torch.ones(2, 3, 8, 8), recipe).dtype == torch.float32  # type: ignore[arg-type]
     assert seen == [torch.float32, torch.bfloat16]
 
 

@@ -21,7 +21,7 @@ from search.training.recipe import Recipe
 from search.training.tasks import load_task
 from search.training.trained_files import trained_content, trained_digest, trained_from
 from search.work.distillations import run_distillation, run_finetuning
-from search.work.kinds import Context, load_function
+from search.work.kinds import Context, Step, load_function
 from search.work.trainings import plain_space
 from space import SpaceConfig
 from space.errors import ConfigError
@@ -69,12 +69,12 @@ def inputs(*names: str) -> dict[str, dict[str, Any]]:
 
 
 def context(told: list[str], scratch: Path | None = None, most: int = 99) -> Context:
-    def tell(text: str) -> None:
-        told.append(text)
+    def report(step: Step) -> None:
+        told.append(str(step))
         if len(told) == most:
             raise Stopped
 
-    return Context(scratch=scratch, device="cpu", threads=1, tell=tell)
+    return Context(scratch=scratch, device="cpu", threads=1, on_progress=report)
 
 
 ALL = ("teacher", "stage0", "stage1")
@@ -88,7 +88,7 @@ def test_a_distillation_gives_what_the_call_gives_and_goes_on_after_a_stop(tmp_p
     with pytest.raises(Stopped):
         run_distillation(config, given, context([], tmp_path, most=1))
     found = stage_from(run_distillation(config, given, context(told, tmp_path)))
-    assert told == ["stage 1, blocks 1 to 6 of 6, epoch 2 of 2"]
+    assert told == ["blocks 1 to 6 of 6, epoch 2 of 2"]
     wanted = distil_stage(teacher, task(), 1, DISTIL)
     assert (found.stage, found.recipe, found.teacher) == (1, DISTIL, trained_digest(teacher))
     assert found.nsr.tolist() == wanted.nsr.tolist() and found.history.tolist() == wanted.history.tolist()
@@ -99,7 +99,7 @@ def test_a_fine_tuning_begins_with_the_librarys_blocks_has_the_teacher_and_goes_
     with pytest.raises(Stopped):
         run_finetuning(config, inputs(*ALL), context([], tmp_path, most=1))
     found = trained_from(run_finetuning(config, inputs(*ALL), context(told, tmp_path)), "it")
-    assert len(told) == 1 and told[0].startswith("conv-mbconv/mbconv: epoch 2 of 2, ")
+    assert len(told) == 1 and told[0].startswith("epoch 2 of 2, ")
     library = BlockLibrary(teacher=small_teacher(), stages=stages())
     assert found.start == f"library {library.digest}"
     assert found.guide == {"teacher": trained_digest(small_teacher()), "weight": "0.25", "temperature": "4.0"}

@@ -13,6 +13,8 @@ import pytest
 from contracts.runner import WorkContract, tiny_training
 from rigs import with_tests
 
+from search.training.history import EpochDone
+from search.work.events import Event, UnitProgress, sentence
 from search.work.local_pool import LocalPool
 from search.work.results import Results
 from search.work.running import Runner, run_units
@@ -58,14 +60,15 @@ def test_a_process_killed_from_outside_costs_one_attempt_and_goes_on_in_its_scra
 ) -> None:
     killed: list[int] = []
 
-    def tell(text: str) -> None:
+    def show(event: Event) -> None:
+        text = sentence(event)
         if text.endswith("step 1") and not killed:
             killed.append(int(text.split()[-3]))
             os.kill(killed[0], signal.SIGKILL)
 
     unit = Unit(kind="factories.work:steps", config={"steps": 3, "seconds": 0.3})
     results = Results(folder=tmp_path)
-    done = run_units([unit], results, LocalPool(processes=2), tell)
+    done = run_units([unit], results, LocalPool(processes=2), show)
     processes = results.get(done[unit.key])["processes"]
     assert processes[0] == killed[0]
     assert killed[0] not in processes[1:]
@@ -77,6 +80,7 @@ def test_a_caller_that_is_stopped_leaves_no_process_behind(tmp_path: Path, sent:
     script = (
         "import sys\n"
         "from pathlib import Path\n"
+        "from search.work.events import UnitProgress\n"
         "from search.work.local_pool import LocalPool\n"
         "from search.work.results import Results\n"
         "from search.work.running import run_units\n"
@@ -84,7 +88,10 @@ def test_a_caller_that_is_stopped_leaves_no_process_behind(tmp_path: Path, sent:
         "if __name__ == '__main__':\n"
         "    units = [Unit(kind='factories.work:steps', config={'steps': 2, 'seconds': 300, 'n': n}) for n in (0, 1)]\n"
         "    results = Results(folder=Path(sys.argv[1]))\n"
-        "    run_units(units, results, LocalPool(processes=2), lambda text: print(text, flush=True))\n"
+        "    def show(event):\n"
+        "        if isinstance(event, UnitProgress):\n"
+        "            print(event.step, flush=True)\n"
+        "    run_units(units, results, LocalPool(processes=2), show)\n"
     )
     (tmp_path / "caller.py").write_text(script)
     caller = subprocess.Popen(
@@ -126,17 +133,18 @@ def test_one_process_is_the_callers_own_and_its_threads_of_torch_stay_as_they_we
 
 @pytest.mark.training
 def test_a_training_killed_after_an_epoch_goes_on_after_it(tmp_path: Path) -> None:
-    unit, epochs = tiny_training(epochs=3), []
+    unit, epochs = tiny_training(epochs=3), list[int]()
 
-    def tell(text: str) -> None:
-        epochs.append(text.rpartition(": ")[2])
-        if "epoch 2 of 3" in text and sum("epoch 2 of 3" in epoch for epoch in epochs) == 1:
-            raise KeyboardInterrupt
+    def show(event: Event) -> None:
+        if isinstance(event, UnitProgress) and isinstance(event.step, EpochDone):
+            epochs.append(event.step.number)
+            if epochs == [1, 2]:
+                raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_units([unit], Results(folder=tmp_path), LocalPool(), tell)
-    run_units([unit], Results(folder=tmp_path), LocalPool(), tell)
-    assert [epoch.split()[1] for epoch in epochs if epoch.startswith("epoch")] == ["1", "2", "3"]
+        run_units([unit], Results(folder=tmp_path), LocalPool(), show)
+    run_units([unit], Results(folder=tmp_path), LocalPool(), show)
+    assert epochs == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 from contracts.runner import WorkContract
 from rigs import TESTS
 
+from search.work.events import Event, sentence
 from search.work.local_pool import LocalPool
 from search.work.ray_cluster import RayCluster
 from search.work.ray_driver import _scratch
@@ -82,8 +83,8 @@ def test_with_a_node_killed_in_the_run_every_unit_finishes_and_equals_the_local_
     where = Unit(kind="factories.work:place", config={})
     told: list[str] = []
 
-    def tell(text: str) -> None:
-        told.append(text)
+    def show(event: Event) -> None:
+        told.append(sentence(event))
         waiting = [int(text.split()[-2]) for text in told if text.endswith(" waits")]
         if len(waiting) == 2 and not go.exists():
             nodes.kill_one()  # while both are at work
@@ -93,10 +94,10 @@ def test_with_a_node_killed_in_the_run_every_unit_finishes_and_equals_the_local_
                 time.sleep(0.05)
             go.touch()
 
-    done = run_units([*units, where], far, RayCluster(address=nodes.address, modules=MODULES), tell)
+    done = run_units([*units, where], far, RayCluster(address=nodes.address, modules=MODULES), show)
     assert go.exists()
     assert sorted(len(path.read_text().splitlines()) for path in calls) == [1, 2]
-    assert sum("tried again" in text for text in told) == 1
+    assert sum("is computed again" in text for text in told) == 1
     local = run_units(units, here, LocalPool())
     assert {key: done[key] for key in local} == local  # the digests of what they gave
     assert "runtime_resources" in far.get(done[where.key])["file"]  # the code that came with the units

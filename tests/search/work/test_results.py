@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from search.work import kinds
-from search.work.kinds import Kind
+from search.work.events import Event, UnitAgain, sentence
+from search.work.kinds import Kind, Message
 from search.work.local_pool import LocalPool
 from search.work.results import Results
 from search.work.running import run_units
@@ -151,12 +152,14 @@ def test_a_result_that_is_damaged_or_gone_is_told_and_computed_again(tmp_path: P
     unit, results = adding(4, calls=str(calls)), Results(folder=tmp_path / "results")
     done = run_units([unit], results, HERE)
     harm(results.path_of(done[unit.key]))
-    told: list[str] = []
+    events: list[Event] = []
     assert results.result_of(unit) is None
     with pytest.raises(ConfigError):
         results.get(done[unit.key])
-    assert run_units([unit], results, HERE, told.append) == done
-    assert told[0].startswith(f"{unit} is computed again: {results.path_of(done[unit.key])}: ")
+    assert run_units([unit], results, HERE, events.append) == done
+    again, *_ = events
+    assert isinstance(again, UnitAgain) and again.unit == unit
+    assert again.reason.startswith(f"{results.path_of(done[unit.key])}: ")
     assert len(calls.read_text().splitlines()) == 2
     assert results.get(done[unit.key])["numbers"].tolist() == [4]
 
@@ -166,9 +169,9 @@ def test_a_record_that_is_damaged_is_told_and_its_unit_computed_again(tmp_path: 
     unit, results = adding(4), Results(folder=tmp_path)
     done = run_units([unit], results, HERE)
     (tmp_path / "units" / f"{unit.key}.json").write_text(text)
-    told: list[str] = []
-    assert run_units([unit], results, HERE, told.append) == done
-    assert "is no record of a unit" in told[0]
+    events: list[Event] = []
+    assert run_units([unit], results, HERE, events.append) == done
+    assert "is no record of a unit" in sentence(events[0])
 
 
 def test_a_record_of_another_unit_is_not_taken_for_its_own(tmp_path: Path) -> None:
@@ -211,17 +214,17 @@ def test_a_second_run_in_the_same_folder_is_told_who_holds_it_waits_and_computes
     unit = Unit(kind="factories.work:held", config={"go": str(go), "calls": str(calls), "number": 3.0})
     results, at_work, told = Results(folder=tmp_path / "results"), threading.Event(), []
 
-    def tell(text: str) -> None:
-        told.append(text)
-        if text.startswith("waiting"):
+    def show(event: Event) -> None:
+        told.append(sentence(event))
+        if isinstance(event, Message):
             go.touch()
 
     first = threading.Thread(
-        target=run_units, args=([unit], results, HERE, lambda text: at_work.set()), daemon=True
+        target=run_units, args=([unit], results, HERE, lambda event: at_work.set()), daemon=True
     )
     first.start()
     assert at_work.wait(60)
-    second = run_units([unit], Results(folder=tmp_path / "results"), HERE, tell)
+    second = run_units([unit], Results(folder=tmp_path / "results"), HERE, show)
     first.join(60)
     assert second == {unit.key: results.result_of(unit)}
     assert len(calls.read_text().splitlines()) == 1

@@ -11,11 +11,11 @@ from search.training.augment import NONE
 from search.training.recipe import Recipe
 from search.training.tasks import load_task
 from search.training.trained_files import trained_from
+from search.work.events import Event
 from search.work.local_pool import LocalPool
 from search.work.results import Results
 from search.work.running import run_units
-from search.work.trainings import training_unit
-from search.work.trainings_together import keep_each, together_unit
+from search.work.trainings import keep_each, together_unit, training_unit
 from search.work.unit import Unit
 from space import TINY, Architecture
 from space.errors import ConfigError
@@ -39,9 +39,9 @@ def test_each_network_is_the_result_of_its_own_unit_and_what_it_would_be_alone(t
     run_units([whole], results, LocalPool(processes=1))
     assert all(results.result_of(unit) is None for unit in units)
     keep_each(whole, units, results)
-    told: list[str] = []
-    done = run_units(units, results, LocalPool(processes=1), told.append)
-    assert told == []  # nothing is left to be run
+    events: list[Event] = []
+    done = run_units(units, results, LocalPool(processes=1), events.append)
+    assert events == []  # nothing is left to be run
     apart = Results(folder=tmp_path / "alone")
     alone = run_units(units, apart, LocalPool(processes=1))
     for name, unit in zip(NAMES, units, strict=True):

@@ -1,11 +1,11 @@
 """Do two campaigns agree? The paired estimate beside what every tool prints, from the same runs.
 
-    python benchmarks/repeatability.py [--networks 40] [--campaigns 3] [--level quick] [--sessions 1] [--format onnx] [--store FILE]
+    python benchmarks/repeatability.py [--networks 40] [--campaigns 3] [--level quick] [--sessions 1] [--format onnx]
 
-Each campaign measures the same random networks, in another random order: one quick session each, what predictors are fitted to,
-or with `--level screen --sessions 3` what `harness measure` prints by default; of several, each column is the median. Between campaigns: Spearman's
-rank correlation (mean and worst of all pairs) and the coefficient of variation of each network's values (median over
-networks). With `--store` campaigns are kept, and a second call goes on; prints a table.
+Each campaign measures the same random networks, in another random order: one quick session each, what predictors are fitted to, or
+with `--level screen --sessions 3` what `harness measure` prints by default; of several, each column is the median. Between
+campaigns: Spearman's rank correlation (mean and worst of all pairs) and the coefficient of variation of each network's values
+(median over networks). With `--store FILE` campaigns are kept, and a second call goes on; prints a table.
 """
 
 from __future__ import annotations

@@ -88,8 +88,8 @@ CASES: dict[str, Case] = {
 def prepare(folder: Path) -> None:
     """Make what the commands read: two stores, a library, devices."""
     sys.path[:0] = [str(ROOT), str(ROOT / "tests/harness")]
-    from made_library import tiny_store, write_library
-    from made_space import stored
+    from factories.block_libraries import tiny_store, write_library
+    from factories.stores import stored
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "blox.sqlite").write_bytes(stored())

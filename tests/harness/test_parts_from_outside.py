@@ -16,8 +16,9 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
-from made_space import refused, run, stored
-from transport_contract import TransportContract
+from contracts.transport import TransportContract
+from factories.stores import stored
+from rigs.commands import refused, run
 
 import harness
 from device_agents.archive import build_archive

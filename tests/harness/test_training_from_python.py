@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 import pytest
-from made_space import run
+from rigs.commands import run
 
 import harness
 from harness import training

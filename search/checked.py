@@ -92,8 +92,10 @@ class Field:
     def _remedy(self, values: Sequence[Any]) -> str:
         wrong = [value for value in values if isinstance(value, str) and value not in self.words]
         if wrong and self.words:
-            near = did_you_mean(wrong[0], self.words) or f"; there are {', '.join(self.words)}"
-            return f"there is no {shown(wrong[0])}{near}"
+            near = did_you_mean(wrong[0], self.words)
+            return (
+                f"there is no {shown(wrong[0])}{near}" if near else f"choose one of {', '.join(self.words)}"
+            )
         kind = self.kind
         if kind is bool:
             return "give true or false"

@@ -182,7 +182,7 @@ class Checked:
 
 
 @cache
-def fields_of(cls: type[Checked]) -> Mapping[str, Field]:
+def fields_of(cls: Any) -> Mapping[str, Field]:
     """Return what each field of a checked class takes, by name, in their order."""
     hints = get_type_hints(cls, include_extras=True)
     return {one.name: _field(hints[one.name]) for one in dataclasses.fields(cls)}

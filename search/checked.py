@@ -181,9 +181,13 @@ class Checked:
         return cls.from_plain(found)
 
 
+def fields_of(cls: type[Checked]) -> Mapping[str, Field]:
+    """Return what each field of a class takes, by name, in their order."""
+    return _fields_of(cls)  # type: ignore[arg-type]  # mypy: "expected Hashable", as which it takes no class of this base
+
+
 @cache
-def fields_of(cls: Any) -> Mapping[str, Field]:
-    """Return what each field of a checked class takes, by name, in their order."""
+def _fields_of(cls: Any) -> Mapping[str, Field]:
     hints = get_type_hints(cls, include_extras=True)
     return {one.name: _field(hints[one.name]) for one in dataclasses.fields(cls)}
 

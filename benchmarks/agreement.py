@@ -22,8 +22,7 @@ from campaigns import run
 from machine import describe_machine
 from scipy.stats import spearmanr
 
-from harness.campaign import Options
-from harness.levels import QUICK
+from harness.measurement.plan import QUICK, Options
 from harness.prediction.space_prediction import SpaceTable, predict_space
 from harness.records import Configuration, ReferenceLatency
 from harness.store import Store

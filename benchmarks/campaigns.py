@@ -8,12 +8,13 @@ import threading
 from collections.abc import Sequence
 from typing import cast
 
-from harness.campaign import Options, Outcome, run_campaign
-from harness.devices import Device, Format, LocalDevice
+from harness.devices.config import Device, Format, LocalDevice
+from harness.measurement.campaign import Outcome, run_campaign
+from harness.measurement.plan import Options
+from harness.measurement.workload import RuntimePlan
 from harness.models.exported import ExportedModels
 from harness.models.names import select_models
 from harness.store import Store
-from harness.uses import Use
 from space.errors import HarnessError
 
 
@@ -32,7 +33,7 @@ class Silent:
     def advance(self, device: str, text: str) -> None:
         """Show nothing."""
 
-    def refine(self, device: str, use: Use, left: int) -> None:
+    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
         """Show nothing."""
 
 

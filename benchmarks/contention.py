@@ -30,18 +30,19 @@ import surroundings
 from machine import describe_machine
 from surroundings import ANOTHER, NOBODY, SPIN, STREAM, agent_python, programs
 
-from harness.campaign import Options, run_campaign
-from harness.devices import RUNTIMES, LocalDevice
+from harness.devices.config import RUNTIMES, LocalDevice
 from harness.estimates.comparison import compare
 from harness.estimates.estimate import Estimate, estimate, scatter_of
-from harness.estimates.latency import Latency, latencies
-from harness.levels import LEVELS
-from harness.measuring import Cancelled
+from harness.estimates.latency import Latency
+from harness.measurement.campaign import run_campaign
+from harness.measurement.plan import LEVELS, Options
+from harness.measurement.session_runner import Cancelled
+from harness.measurement.workload import RuntimePlan
 from harness.models.exported import ExportedModels
 from harness.models.names import select_models
 from harness.records import Configuration, SessionRecord
 from harness.store import Store
-from harness.uses import Use
+from harness.store.latencies import latencies
 from space.errors import HarnessError
 
 FIRST_EVIDENCE = (
@@ -166,7 +167,7 @@ class Watch:
         """Note that a session is done."""
         self.has_begun.set()
 
-    def refine(self, device: str, use: Use, left: int) -> None:
+    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
         """Show nothing."""
 
 

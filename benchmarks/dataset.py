@@ -29,7 +29,7 @@ import numpy as np
 from machine import describe_machine
 
 from space import BLOX, Architecture
-from space.accuracy_files import load_accuracies, read_trainings
+from space.accuracies import load_accuracies, read_trainings
 from space.dataset import Dataset, read_dataset, write_dataset
 
 EPOCHS = 200

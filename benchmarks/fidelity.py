@@ -40,13 +40,13 @@ from turns import find_worker, take_turns, waited_ns
 from device_agents.clean import DISTURBED_SHARE
 from device_agents.stopping import median_interval_rank
 from exporters import FORMATS, Format, FragmentLibrary, link
-from harness.devices import LocalDevice
-from harness.levels import SCREEN
-from harness.link import Link
+from harness.devices.config import LocalDevice
+from harness.devices.connection import Connection
+from harness.devices.transports import open_transport
+from harness.measurement.plan import SCREEN
 from harness.models.exported import ExportedModels, cache_folder
-from harness.transports import open_transport
 from space import Architecture
-from space.sampling import select_models
+from space.selection import select_models
 
 RUNNING_S = 1.0  # what the peer times, of its own
 STARTS_S = 1.5  # the peer's load and warm-up, which fall into its turns
@@ -109,7 +109,7 @@ class Bench:
     """One network on both sides, on one core. `agent` is an open link."""
 
     def __init__(
-        self, network: Architecture, model_format: Format, agent: Link, folder: Path, core: int
+        self, network: Architecture, model_format: Format, agent: Connection, folder: Path, core: int
     ) -> None:
         self._network, self._agent, self._peer = str(network), agent, PEERS[model_format]
         source = ExportedModels([network], progress=lambda *_: None)
@@ -234,7 +234,7 @@ def main() -> None:
     networks = select_models(f"sample:{arguments.networks}@11")
     print(describe_machine())
     device = LocalDevice(name="local")
-    agent = Link(device, open_transport(device), owner=f"benchmarks/fidelity ({secrets.token_hex(4)})")
+    agent = Connection(device, open_transport(device), owner=f"benchmarks/fidelity ({secrets.token_hex(4)})")
     agent.open()
     try:
         for model_format in formats:
@@ -246,7 +246,12 @@ def main() -> None:
 
 
 def compare(
-    networks: Sequence[Architecture], model_format: Format, count: int, agent: Link, folder: Path, core: int
+    networks: Sequence[Architecture],
+    model_format: Format,
+    count: int,
+    agent: Connection,
+    folder: Path,
+    core: int,
 ) -> None:
     """Take pairs of each network and way in turn, and print the table of a format."""
     benches = {network: Bench(network, model_format, agent, folder, core) for network in networks}

@@ -132,7 +132,7 @@ def _published(suffix: str) -> Target:
 
 def _own(suffix: str) -> Target:
     from space import Architecture
-    from space.own.table import measured_of
+    from space.accuracies.user_table import measured_of
 
     networks = [Architecture.from_index(index) for index in (1, 7, 91_124)]
     columns: list[dict[str, list[object]]] = [

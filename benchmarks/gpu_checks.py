@@ -153,7 +153,7 @@ def check_training(chosen: argparse.Namespace) -> Found:
     from search.training.together import train_together
     from search.training.training import train
     from space import Architecture, find_space
-    from space.sampling import select_models
+    from space.selection import select_models
 
     found = Found()
     workers = min(16, os.cpu_count() or 1) if chosen.device != "cpu" else 0

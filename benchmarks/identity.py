@@ -21,8 +21,8 @@ from machine import describe_machine
 
 from space import BLOX, Architecture
 from space.graphhash import all_hashes
-from space.sampling import select_models
-from space.tables import TABLE_PATH
+from space.hash_table import TABLE_PATH
+from space.selection import select_models
 
 PLAIN_NETWORKS = 500
 FRESH_RUNS = 5
@@ -30,8 +30,8 @@ FRESH_RUNS = 5
 FRESH_HASHES = """
 import time
 start = time.perf_counter()
-from space import BLOX, tables
-digests = tables.digests(len(BLOX.ops), BLOX.stages)
+from space import BLOX, hash_table
+digests = hash_table.digests(len(BLOX.ops), BLOX.stages)
 hashes = [digests[i : i + 16].hex() for i in range(0, len(digests), 16)]
 print(time.perf_counter() - start)
 """
@@ -39,7 +39,7 @@ print(time.perf_counter() - start)
 FRESH_LIST = """
 import time
 start = time.perf_counter()
-from space.sampling import select_models
+from space.selection import select_models
 networks = select_models("all")
 hashes = [a.graph_hash for a in networks]
 print(time.perf_counter() - start)

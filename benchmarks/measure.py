@@ -19,9 +19,9 @@ from pathlib import Path
 from campaigns import run
 from machine import describe_machine
 
-from harness.campaign import Options
+from harness.measurement.plan import Options
 from harness.store import Store
-from space.sampling import select_models
+from space.selection import select_models
 
 BY_HAND = """
 import json, sys, time

@@ -2,8 +2,8 @@
 
     python benchmarks/predictors.py [--published] [--draws 3] [--training 100] [--threads 1] [--device cpu]
 
-Each draw is another landscape of `search.synthetic` with other networks to learn from. Kendall's tau compares the ranking of
-2,000 held-out networks with their synthetic accuracies, whose noise between seeds keeps even the truth's own ranking below 1
+Each draw is another landscape of `search.table.synthetic` with other networks to learn from. Kendall's tau compares the ranking
+of 2,000 held-out networks with their synthetic accuracies, whose noise between seeds keeps even the truth's own ranking below 1
 (the row "truth without noise" tells how far). Nothing here says how well a predictor ranks trained networks. `--published`
 adds the GCN in BRP-NAS's size, 600 wide for 250 epochs, which takes minutes. The last table is the time of the zero-cost proxies
 for one network of Blox and a batch of 64.
@@ -23,13 +23,12 @@ from scipy.stats import kendalltau
 
 from search.accuracy.gcn import GcnConfig, GcnPredictor
 from search.latency.features import block_features, rows_of, standardised
-from search.methods.gcn import KNOBS, KNOBS_OF_PAIRS
 from search.methods.linear import SecondOrder
-from search.methods.loop import Predictor
-from search.methods.ridge import fit_ridge
+from search.methods.predictor_loop import GCN_CONFIG, GCN_PAIRS_CONFIG, Predictor
+from search.methods.ridge import fit_ridge_cv
 from search.proxies import load_batch, proxy
 from search.proxies.measures import PROXIES
-from search.synthetic import Rule, synthetic_accuracies
+from search.table.synthetic import Rule, synthetic_accuracies
 from space import BLOX
 from space.indexing import FloatArray, IndexArray, block_indices
 
@@ -46,7 +45,7 @@ class FirstOrder:
         self._table = standardised(block_features(BLOX))
 
     def fit(self, indices: IndexArray, scores: FloatArray) -> None:
-        self._fit = fit_ridge([rows_of(self._table, block_indices(BLOX, indices))], scores)
+        self._fit = fit_ridge_cv([rows_of(self._table, block_indices(BLOX, indices))], scores)
 
     def predict(self, indices: IndexArray) -> FloatArray:
         return self._fit.constant + rows_of(self._table, block_indices(BLOX, indices)) @ self._fit.slopes
@@ -61,8 +60,8 @@ def predictors(published: bool, device: str) -> dict[str, Callable[[int], Predic
     made: dict[str, Callable[[int], Predictor]] = {
         "linear, first order": lambda seed: FirstOrder(),
         "linear, second order": lambda seed: SecondOrder(BLOX),
-        "gcn, values": graph(replace(KNOBS, device=device)),
-        "gcn, pairs": graph(replace(KNOBS_OF_PAIRS, device=device)),
+        "gcn, values": graph(replace(GCN_CONFIG, device=device)),
+        "gcn, pairs": graph(replace(GCN_PAIRS_CONFIG, device=device)),
     }
     if published:
         made["gcn, values, 600 wide"] = graph(GcnConfig(device=device))

@@ -21,9 +21,8 @@ from campaigns import run
 from machine import describe_machine
 from scipy.stats import spearmanr
 
-from harness.campaign import Options
 from harness.estimates.estimate import session_ratios, wall_time
-from harness.levels import LEVELS
+from harness.measurement.plan import LEVELS, Options
 from harness.records import SessionRecord
 from harness.store import Store
 

@@ -21,13 +21,13 @@ from collections.abc import Callable
 import numpy as np
 from machine import describe_machine
 
-from search.answers import answer, nearest
-from search.constraints import allowed, parse_constraint
+from search.integer_program.solve import Limit, solve
 from search.methods import METHODS, Problem, run
-from search.pareto import pareto_front
-from search.programme import Limit, solve
-from search.synthetic import synthetic_accuracies
 from search.table import Cost, Table
+from search.table.answers import answer, nearest
+from search.table.constraints import allowed, parse_constraint
+from search.table.pareto import pareto_front
+from search.table.synthetic import synthetic_accuracies
 from space import BLOX, SpaceConfig
 from space.costs import all_macs, all_params, block_costs, fixed_cost
 from space.indexing import block_indices, index_of

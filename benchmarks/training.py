@@ -44,7 +44,7 @@ from search.training.together import train_together
 from search.training.training import train
 from space import Architecture, SpaceConfig, find_space
 from space.networks import build_network
-from space.sampling import select_models
+from space.selection import select_models
 
 NETWORK = "conv/mbconv-bconv+out/conv+conv"  # all three ops; a space of fewer stages takes the first blocks
 SIZES = {

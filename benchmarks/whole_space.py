@@ -31,14 +31,13 @@ import numpy as np
 from campaigns import run
 from machine import describe_machine
 
-from harness.campaign import Options
-from harness.levels import QUICK
+from harness.measurement.plan import QUICK, Options
 from harness.prediction.space_prediction import Measured, SpaceTable, load_measured, predict_space
 from harness.store import Store
 from search.latency.judging import Errors, judge, repeatability
 from search.latency.ladder import fit_ladder
 from search.latency.rungs import RUNGS
-from space.sampling import select_models
+from space.selection import select_models
 
 ROOT = Path(__file__).resolve().parents[1]
 JUDGES_SEED = 101

@@ -24,14 +24,13 @@ from faulty_link import FaultyLink, faulty_link
 from sshd import Sshd, start_sshd
 
 from exporters import FORMATS, Format, FragmentLibrary, link
-from harness.campaign import Options
-from harness.levels import Level, Plan
+from harness.measurement.plan import Level, Options, SessionPlan
 from harness.models.exported import cache_folder
 from harness.store import Store
 from space import Architecture
-from space.sampling import select_models
+from space.selection import select_models
 
-PLAN = Plan(min_slices=2, max_s=0.1, warmup_min_runs=2, warmup_min_s=0.0, warmup_max_s=0.1)
+PLAN = SessionPlan(min_slices=2, max_s=0.1, warmup_min_runs=2, warmup_min_s=0.0, warmup_max_s=0.1)
 SHORT = Level(name="short", sessions=1, plan=PLAN)
 
 

@@ -14,7 +14,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from search.programme import Limit, solve
+from search.integer_program.solve import Limit, solve
 from space import BLOX, Architecture, SpaceConfig
 from space.costs import block_costs, fixed_cost
 

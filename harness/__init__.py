@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from harness.version import __version__
 
 if TYPE_CHECKING:
-    from harness.devices import load_devices
+    from harness.devices.config import load_devices
     from harness.models.measure import measure
     from harness.models.results import results
     from harness.prediction.space_prediction import predict
@@ -45,7 +45,7 @@ __all__ = [
 _MODULES = {
     "compare": "harness.query.compare",
     "join": "harness.query.join",
-    "load_devices": "harness.devices",
+    "load_devices": "harness.devices.config",
     "measure": "harness.models.measure",
     "open_store": "harness.store.opening",
     "predict": "harness.prediction.space_prediction",

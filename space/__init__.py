@@ -5,10 +5,18 @@ Importing this package loads neither torch nor any data file.
 
 from space.architecture import Architecture
 from space.block import Block
-from space.config import BLOX, DEEP, MINI, TINY, SpaceConfig
-from space.enumerable import check_enumerable, is_enumerable
+from space.config import (
+    BLOX,
+    DEEP,
+    MINI,
+    SPACES,
+    TINY,
+    SpaceConfig,
+    check_enumerable,
+    find_space,
+    is_enumerable,
+)
 from space.errors import ArchitectureError
-from space.spaces import SPACES, find_space
 
 __all__ = [
     "BLOX",

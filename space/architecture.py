@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from operator import index as as_index
 
-from space import costs, tables, vectors
+from space import costs, hash_table, vectors
 from space.block import Block, block_table
 from space.config import BLOX, SpaceConfig
 from space.errors import ArchitectureError, did_you_mean, shown
@@ -15,7 +15,7 @@ from space.indexing import blocks_of, index_of
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Architecture:
-    """Name one network of a space by its blocks, first stage first.
+    """A network of a space as its blocks, first stage first.
 
     Equal architectures have equal blocks and configurations. `str(a)` is a text such as
     `conv-mbconv+in/bconv/conv+mbconv` and `Architecture.parse` reads it back. `index` is the place in the
@@ -124,12 +124,12 @@ class Architecture:
         Raises:
             ArchitectureError: no network of the space has this hash.
         """
-        return cls.from_index(tables.index_of(config, hex_digest), config)
+        return cls.from_index(hash_table.index_of_hash(config, hex_digest), config)
 
     @property
     def graph_hash(self) -> str:
         """The key of the published data files, 32 hex characters; equal for equal graphs."""
-        return tables.hash_at(self.config, self.index)
+        return hash_table.hash_at(self.config, self.index)
 
     @property
     def params(self) -> int:

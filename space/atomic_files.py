@@ -1,4 +1,4 @@
-"""Files and folders that appear whole under their name, or not at all."""
+"""Atomic writes of files and folders: complete under their name, or absent."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def write_file(
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write beside the file, wait for the disk, then give the name: a reader meets the old file or the new one.
+    """Write to a temporary file, sync, then rename: a reader sees the old file or the new one.
 
     A process that is killed meanwhile leaves a file that `partials` finds.
 
@@ -66,13 +66,13 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
 
 
 def partials(path: Path) -> list[Path]:
-    """Return what killed writers of this file left beside it."""
+    """Return the temporary files that killed writers of this file left."""
     return [found for found in path.parent.glob(".*.partial") if found.name.startswith(f".{path.name}.")]
 
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a folder beside `path`, renamed to it when all of it is written and removed when something fails.
+    """Provide a temporary folder that is renamed to `path` when complete, and removed when something fails.
 
     Raises:
         ConfigError: it cannot be written.

@@ -30,7 +30,7 @@ RawBlock = tuple[int, int, int, int, int]  # op0, op1, prev, inp, sc: the publis
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """Name the ops of one stage and their wiring.
+    """The ops of one stage and their wiring.
 
     A single block has no `op0`. The ops of a parallel block are interchangeable; in `SpaceConfig.blocks` its
     `op0` is never listed before its `op1` in the space's ops, as in the published list.
@@ -81,7 +81,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockTable:
-    """Hold all blocks over some ops in canonical order, with the index of each by every name it has."""
+    """All blocks over some ops in canonical order, with the index of each by every name it has."""
 
     blocks: tuple[Block, ...]
     raw: tuple[RawBlock, ...]  # the canonical published vector of each block

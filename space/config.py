@@ -1,22 +1,28 @@
-"""The configuration of a search space: Blox, and three miniatures of it for training on a CPU."""
+"""Search spaces: Blox and three miniatures of it for training on a CPU, by name, and which of them can be enumerated."""
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 from space.block import Block, block_table
-from space.errors import ArchitectureError, shown
+from space.errors import ArchitectureError, did_you_mean, shown
 
+# Networks. A search holds some twenty numbers of each: a third of a gigabyte, and seconds to compute. Three stages of 45
+# blocks are 91,125 networks and fit; four are 4.1 million and would need a minute and most of a small machine's memory, where
+# a sum over blocks answers in milliseconds.
+MAX_ENUMERABLE = 2_000_000
 _OP_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _WIRING_WORDS = ("in", "out")  # they would make the text of a block ambiguous
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpaceConfig:
-    """Describe a macro search space: a stem, for each stage a searchable block and a reduction, a head.
+    """A macro search space: a stem, for each stage a searchable block and a reduction, a head.
 
     `ops` are the names from which every block chooses; `widths` are the channels of each stage, doubled from
     one stage to the next by the reduction; `image_size` is the input's height and width in pixels, halved by
@@ -85,7 +91,7 @@ class SpaceConfig:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """All different blocks of a stage in canonical order."""
+        """All blocks of a stage in canonical order."""
         return block_table(self.ops).blocks
 
     def _refuse(self, key: str, value: object, remedy: str) -> None:
@@ -108,3 +114,37 @@ TINY = SpaceConfig(name="tiny", ops=("conv", "mbconv", "bconv"), widths=(8, 16),
 DEEP = SpaceConfig(
     name="deep", ops=("conv", "mbconv", "bconv"), widths=(4, 8, 16, 32, 64), image_size=32, classes=10
 )
+
+SPACES: Mapping[str, SpaceConfig] = MappingProxyType(
+    {config.name: config for config in (BLOX, MINI, TINY, DEEP)}
+)
+
+
+def find_space(name: str) -> SpaceConfig:
+    """Return the space of that name.
+
+    Raises:
+        ArchitectureError: there is none; the message suggests the nearest.
+    """
+    if name not in SPACES:
+        raise ArchitectureError(
+            f"space {shown(name)} is not known{did_you_mean(name, SPACES)} (known: {', '.join(SPACES)})"
+        )
+    return SPACES[name]
+
+
+def is_enumerable(config: SpaceConfig) -> bool:
+    """Return whether a space is small enough for arrays with an element for each network."""
+    return len(config) <= MAX_ENUMERABLE
+
+
+def check_enumerable(config: SpaceConfig, what: str, remedy: str) -> None:
+    """Refuse to do `what` with every network of a space that is too large; `remedy` says what to do instead.
+
+    Raises:
+        ArchitectureError: the space cannot be enumerated.
+    """
+    if not is_enumerable(config):
+        raise ArchitectureError(
+            f"{what}: the {len(config):,} networks of space {config.name!r} are too many to list; {remedy}"
+        )

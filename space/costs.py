@@ -22,8 +22,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from space.config import BLOX, SpaceConfig
-from space.enumerable import check_enumerable
+from space.config import BLOX, SpaceConfig, check_enumerable
 from space.errors import ArchitectureError, did_you_mean
 from space.indexing import blocks_of
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Count the parameters of a part and its MACs for one image."""
+    """Parameters of a part and its MACs for one image."""
 
     params: int = 0
     macs: int = 0

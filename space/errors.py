@@ -1,4 +1,4 @@
-"""What can go wrong, and the exit status that says so; each package keeps its own kinds beside its code.
+"""The family of errors, each with its exit status; packages define their own kinds in their own modules.
 
 ```
 HarnessError            exit 1    caught by the command line, which catches nothing broader

@@ -1,4 +1,4 @@
-"""The canonical index of a network and the blocks that it stands for: digits in base B, the first stage's the lowest.
+"""Conversion between canonical indices and blocks: digits in base B, the first stage's the lowest.
 
 B is the number of different blocks, 45 in Blox; a block is known by its number in `SpaceConfig.blocks`. `SpaceConfig` refuses
 spaces whose indices do not fit int64.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from space.config import SpaceConfig
 
-# Text, so that whoever names an array in a signature does not import numpy for it.
+# Text, so that naming an array in a signature does not import numpy.
 FloatArray: TypeAlias = "NDArray[np.float64]"
 IndexArray: TypeAlias = "NDArray[np.int64]"
 BoolArray: TypeAlias = "NDArray[np.bool_]"

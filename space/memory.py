@@ -35,7 +35,7 @@ class _Steps:
     reads: list[tuple[int, ...]] = field(default_factory=list)
 
     def write(self, values: int, *reads: int) -> int:
-        """Add a step that reads some maps and writes one of so many values; return the new map."""
+        """Add a step that reads some maps and writes one of `values` values; return the new map."""
         self.values.append(values)
         self.reads.append(reads)
         return len(self.values) - 1

@@ -156,7 +156,7 @@ class Cell(nn.Module):
 
 
 class Reduction(nn.Module):
-    """Halve the image and double the channels: two 3x3 units beside one 2x2 unit; no ReLU after the sum."""
+    """Halve the image and double the channels: two 3x3 units in parallel with one 2x2 unit; no ReLU after the sum."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

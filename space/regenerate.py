@@ -1,4 +1,4 @@
-"""Write the shipped table of graph hashes anew, from nothing, in about 20 s.
+"""Regenerate the shipped table of graph hashes (about 20 s).
 
 python -m space.regenerate
 """
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from space.graphhash import all_hashes
-from space.tables import TABLE_OPS, TABLE_PATH, TABLE_STAGES
+from space.hash_table import TABLE_OPS, TABLE_PATH, TABLE_STAGES
 
 
 def write_table(path: Path) -> None:

@@ -3,7 +3,7 @@
     image -> stem -> cell 0 -> reduction 0 -> cell 1 -> ... -> head -> logits
 
 A network is a path through one stem, a cell and a reduction for each stage, and one head; a space has no other
-pieces. Their latencies, 140 for Blox, are what a sum of parts is made of.
+pieces. Their latencies, 140 for Blox, are the parts that a network's latency is summed from.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FORMS = f"write {PREFIX}stem, {PREFIX}cell0:BLOCK, {PREFIX}reduction0 or {PREFI
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Segment:
-    """Name one piece of a space's networks.
+    """A piece of a space's networks.
 
     `stage` counts from 0 and is given for a cell and a reduction, `block` for a cell. `str(s)` is a text such as
     `segment:cell0:conv-mbconv+in`, and `Segment.parse` reads it back.

@@ -15,7 +15,7 @@ import pytest
 import typer.main
 
 from harness.commands.app import app
-from harness.devices import parse_devices
+from harness.devices.config import parse_devices
 from space import Architecture
 
 ROOT = Path(__file__).parents[1]

@@ -11,20 +11,58 @@ from pathlib import Path
 import pytest
 from import_graph import ROOMS, ROOT, cycles, floors, graph_of, imported_names, modules, package_of
 
-# Below the commands, from the top.
-ROOMS_OF_HARNESS = ("harness.output", "harness.query", "harness.prediction", "harness.models")
+# From the top; each imports only those below it.
+HARNESS = (
+    "harness.commands",
+    "harness.output",
+    "harness.query",
+    "harness.prediction",
+    "harness.models",
+    "harness.measurement",
+    "harness.store",
+    "harness.estimates",
+    "harness.devices",
+    "harness",
+)
+
+
+SEARCH = (
+    "search.study",
+    "search.work",
+    "search.blockwise",
+    "search.training",
+    "search.proxies",
+    "search.methods",
+    "search.table",
+    "search.integer_program",
+    "search.latency",
+    "search.accuracy",
+    "search",
+)
+SPACE = ("space.accuracies", "space.dataset", "space")
+
+
+def below(room: str) -> tuple[str, ...]:
+    stack = next(rooms for rooms in (HARNESS, SEARCH, SPACE) if room in rooms)
+    return stack[stack.index(room) + 1 :]
+
+
 # What each room may import of ours: rooms, which do not include the rooms inside them, and single modules.
 DOORS: dict[str, tuple[str, ...]] = {
-    "harness.commands": (*ROOMS, *ROOMS_OF_HARNESS),
-    "harness.output": ("space", "exporters", "search", *ROOMS_OF_HARNESS[1:], "harness"),
-    "harness.query": ("space", "search", "harness.prediction", "harness.models", "harness"),
-    "harness.prediction": ("space", "search", "harness.models", "harness"),
-    "harness.models": ("space", "exporters", "harness"),
-    "space": (),
+    "harness.commands": ("exporters", *SEARCH, *SPACE, *below("harness.commands")),
+    "harness.output": ("exporters", *SEARCH, *SPACE, *below("harness.output")),
+    "harness.query": (*SEARCH, *SPACE, *below("harness.query")),
+    "harness.prediction": (*SEARCH, *SPACE, *below("harness.prediction")),
+    "harness.models": ("space", "exporters", *below("harness.models")),
+    "harness.measurement": ("space.errors", *below("harness.measurement")),
+    "harness.store": ("space.errors", *below("harness.store")),
+    "harness.estimates": ("space.indexing", *below("harness.estimates")),
+    "harness.devices": ("device_agents.archive", "space.errors", *below("harness.devices")),
+    "harness": ("space.errors",),
+    **{room: below(room) for room in SPACE},
     "exporters": ("space",),
     "device_agents": (),
-    "harness": ("device_agents.archive", "space.errors", "space.indexing"),
-    "search": ("space",),
+    **{room: (*below(room), *SPACE) for room in SEARCH},
 }
 # The public names, from any room; no room imports them.
 FRONT_DOOR = "harness"
@@ -181,22 +219,32 @@ def test_importing_the_rooms_sets_up_no_logging_and_starts_no_thread() -> None:
 def test_a_door_that_is_closed_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     planted = {
         "space.planted": "import harness.estimates.estimate",
+        "space.second": "from space.accuracies import Accuracies",
+        "space.dataset.planted": "from space.accuracies import epochs",
         "exporters.planted": "def f():\n    from device_agents import frames",
         "harness.planted": "from space import Architecture",
+        "harness.fourth": "from harness.devices.config import Device",
+        "harness.devices.planted": "def f():\n    from harness.store import Store",
+        "harness.estimates.planted": "from harness.store import Store",
+        "harness.store.second": "from harness.measurement.plan import LEVELS",
+        "harness.measurement.planted": "from harness.models.names import select_models",
         "harness.store.planted": "from harness.models.names import select_models",
         "harness.models.planted": "from harness.commands.options import JsonFlag",
-        "harness.models.second": "import search.table",
+        "harness.models.second": "import search.table.table",
         "harness.models.third": "from harness.prediction.rows import space_rows",
         "harness.prediction.planted": "from exporters import Weights",
         "harness.second": "from device_agents.worker import main",
-        "search.planted": "from harness import transports",
+        "search.planted": "from harness import records",
         "search.second": "import harness.records",
+        "search.fourth": "from search.table import Cost",
+        "search.table.planted": "def f():\n    from search.methods import run",
+        "search.methods.planted": "from search.training.recipe import Recipe",
         "device_agents.planted": "from harness import errors",
     }
     allowed = {
-        "search.third": "from space.errors import ConfigError\nfrom search.methods import contract",
-        "harness.third": "from device_agents.archive import build_archive\nfrom space import errors",
-        "harness.models.fourth": "from harness.measurement.model import Model\nfrom exporters import Weights",
+        "search.third": "from space.errors import ConfigError\nfrom search import statistics",
+        "harness.devices.third": "from device_agents.archive import build_archive\nfrom space import errors",
+        "harness.models.fourth": "from harness.measurement.workload import Model\nfrom exporters import Weights",
         "exporters.third": "from space import Architecture\nfrom . import recipe\nfrom .recipe import link",
         "harness.commands.third": "import space, search, exporters\nfrom harness import store",
     }

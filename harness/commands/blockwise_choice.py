@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from search.blockwise.fitting import Fitted
     from search.blockwise.searching import Plan
     from search.blockwise.signatures import Signatures
-    from search.constraints import Constraint
+    from search.table.constraints import Constraint
     from space import SpaceConfig
 
 PREDICTED = "predicted_val_top1"

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from search.amounts import Priced
     from search.table import Cost
+    from search.table.costs import NetworkCosts
     from space import SpaceConfig
 
 
@@ -37,11 +37,11 @@ class SpaceCosts:
     sources: Mapping[str, str]
 
     @property
-    def amounts(self) -> Mapping[str, Priced]:
+    def amounts(self) -> Mapping[str, NetworkCosts]:
         """The costs, to be asked for single networks."""
-        from search.amounts import Listed
+        from search.table.costs import TabulatedCosts
 
-        return {name: Listed(cost=cost) for name, cost in self.costs.items()}
+        return {name: TabulatedCosts(cost=cost) for name, cost in self.costs.items()}
 
 
 def costs_of(
@@ -51,12 +51,12 @@ def costs_of(
     latencies: LatencySource,
     say: Callable[[str], None],
 ) -> SpaceCosts:
-    """Return the costs of every network of a space: names of `search.constraints.PROPERTIES`, else devices.
+    """Return the costs of every network of a space: names of `search.table.constraints.PROPERTIES`, else devices.
 
     Raises: ConfigError, naming a device without measurements of the space and what to type.
     """
     from search.blockwise.signatures import LATENCY
-    from search.constraints import PROPERTIES
+    from search.table.constraints import PROPERTIES
 
     files = latency_files(latencies.files)
     costs: dict[str, Cost] = {}
@@ -95,7 +95,7 @@ def block_latencies(
     import numpy as np
 
     from harness.prediction.space_prediction import graded_segments
-    from search.programme import additive_part
+    from search.integer_program.solve import additive_part
     from space.indexing import block_indices
     from space.segments import Segment
 

@@ -96,7 +96,7 @@ def _judged(answer: Answer) -> str:
 
 
 def _student(answer: Answer, student: Student) -> list[str]:
-    from search.constraints import amount_text
+    from search.table.constraints import amount_text
 
     trained = student.trained
     cells = [

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.campaign import Outcome
-from harness.devices import Device
-from harness.estimates.latency import Latency, latencies
+from harness.devices.config import Device
+from harness.estimates.latency import Latency
+from harness.measurement.campaign import Outcome
 from harness.measurement.campaigns import measure_finalists
 from harness.models.trained import PURPOSE, Finished, FinishedModels
 from harness.query.verify import ExportObserver, searched_devices
 from harness.records import Configuration
 from harness.store import Store
+from harness.store.latencies import latencies
 
 if TYPE_CHECKING:
     from harness.commands.blockwise_work import Setting

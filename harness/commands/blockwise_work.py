@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from search.blockwise.library import BlockLibrary
     from search.blockwise.searching import FineTune, Plan
     from search.blockwise.signatures import Signatures
-    from search.constraints import Constraint
+    from search.table.constraints import Constraint
     from search.training.images import Task
     from search.training.recipe import Recipe
     from search.training.trained import Trained
@@ -178,7 +178,7 @@ def known_accuracies(folder: Path, library: BlockLibrary) -> Known:
     from search.work.results import Results
     from search.work.training_folder import stored_units
     from space import is_enumerable
-    from space.accuracy_files import load_accuracies
+    from space.accuracies import load_accuracies
     from space.errors import DatasetError
 
     units = stored_units(Results(folder=folder))

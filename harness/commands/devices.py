@@ -17,7 +17,7 @@ def devices(
     json_output: JsonFlag = False,
 ) -> None:
     """List the devices of devices.toml; the device 'local' is always there."""
-    from harness.devices import SshDevice, devices_schema, load_devices
+    from harness.devices.config import SshDevice, devices_schema, load_devices
     from harness.output.tables import print_json, print_table
 
     if schema:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.options import DevicesFile, JsonFlag
-from harness.devices import LOCAL
+from harness.devices.config import LOCAL
 
 
 def doctor(
@@ -18,8 +18,8 @@ def doctor(
     json_output: JsonFlag = False,
 ) -> None:
     """Reach a device and check login, Python, runtimes, free space, clocks and temperatures."""
-    from harness.devices import load_devices, select_device
-    from harness.diagnosis import diagnose
+    from harness.devices.config import load_devices, select_device
+    from harness.devices.doctor import diagnose
     from harness.output.tables import print_json
 
     known = load_devices(devices_file)

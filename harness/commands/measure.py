@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.commands.options import DevicesFile, JsonFlag, SpaceName, StoreOption
-from harness.devices import LOCAL, parse_runtime
+from harness.devices.config import LOCAL, parse_runtime
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.campaign import Options, Outcome
-    from harness.devices import Device
+    from harness.devices.config import Device
+    from harness.measurement.campaign import Outcome
+    from harness.measurement.plan import Options
     from harness.prediction.until import Target
     from harness.store import Store
     from space import Architecture, SpaceConfig
@@ -34,7 +35,7 @@ class ModelFormat(StrEnum):
 
 
 class MeasureLevel(StrEnum):
-    """How much measuring a network gets: see harness.levels."""
+    """How much measuring a network gets: see harness.measurement.plan."""
 
     quick = "quick"
     screen = "screen"
@@ -128,7 +129,7 @@ def measure(
 
     With nothing else, 20 random networks run on this machine, in every runtime that it has, three sessions each.
     """
-    from harness.devices import load_devices, select_device
+    from harness.devices.config import load_devices, select_device
     from harness.store.opening import open_store
 
     known = load_devices(devices_file)
@@ -231,8 +232,7 @@ def _options(
     fresh: bool,
     recalibrate: bool,
 ) -> Options:
-    from harness.campaign import Options
-    from harness.levels import LEVELS
+    from harness.measurement.plan import LEVELS, Options
 
     for text in runtime or []:
         try:

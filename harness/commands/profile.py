@@ -10,7 +10,7 @@ import typer
 
 from harness.commands.measure import parse_cores
 from harness.commands.options import DevicesFile, JsonFlag, SpaceName
-from harness.devices import LOCAL, RUNTIMES, parse_runtime
+from harness.devices.config import LOCAL, RUNTIMES, parse_runtime
 from space.errors import ConfigError
 
 PROFILED_FORMAT: Final = "onnx"
@@ -49,13 +49,13 @@ def profile(
 
     The runtime's own profiler tells; nothing is stored. Latencies to compare are those of 'harness measure'.
     """
-    from harness.devices import load_devices, select_device
+    from harness.devices.config import load_devices, select_device
+    from harness.measurement.profile import take_profile
     from harness.models.exported import ExportedModels, with_named_nodes
     from harness.models.names import select_architectures
     from harness.output.profile import print_profile, profile_document
     from harness.output.progress import ProgressView
     from harness.output.tables import print_json
-    from harness.profiles import take_profile
     from space import find_space
 
     chosen = select_device(load_devices(devices_file), device)

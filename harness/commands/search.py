@@ -120,7 +120,7 @@ def find(
     from harness.query.answer import network_row
     from harness.query.search import search as run
     from harness.query.verify import searched_configurations, searched_devices, verify_finalists
-    from search.methods.table import parse_method
+    from search.methods.registry import parse_method
 
     if output is not None and not output.parent.is_dir():
         raise ConfigError(f"{output}: no folder {str(output.parent)!r}; make it first")

@@ -20,7 +20,7 @@ from harness.commands.query_options import QueryOptions, takes_query
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
-    from search.comparing import Comparison
+    from search.methods.comparison import MethodComparison
 
 DEFAULT_METHODS = ("random", "evolution", "linear", "programme")  # seconds a search, and no torch
 
@@ -115,7 +115,7 @@ def compare(
 
 def parse_methods(texts: Sequence[str]) -> list[str]:
     """Return the methods that the user named, each once. Raises: ConfigError for one that there is not."""
-    from search.methods.table import parse_method
+    from search.methods.registry import parse_method
 
     named = [word.strip() for text in texts for word in text.split(",")]
     for text in named:
@@ -123,7 +123,7 @@ def parse_methods(texts: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(named))
 
 
-def _write(folder: Path, found: Comparison, document: dict[str, object]) -> None:
+def _write(folder: Path, found: MethodComparison, document: dict[str, object]) -> None:
     """Write the three files, each whole; all are made before the first is written."""
     from harness.output.plots.regret import regret_png
     from harness.output.plots.regret_page import regret_html

@@ -19,8 +19,8 @@ from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from exporters import Format
-    from search.amounts import Priced, Summed, Total
     from search.latency.additive import Additive
+    from search.table.costs import AdditiveCosts, BlockSums, NetworkCosts
     from space import SpaceConfig
 
 FLOAT_BYTES = 4
@@ -30,13 +30,13 @@ FLOAT_BYTES = 4
 class SummedCosts:
     """What `blockwise_costs.SpaceCosts` holds, of a space of any size."""
 
-    costs: Mapping[str, Summed]
+    costs: Mapping[str, AdditiveCosts]
     behind: Mapping[str, Provenance]
     blocks: Mapping[str, NDArray[np.float64]]
     sources: Mapping[str, str]
 
     @property
-    def amounts(self) -> Mapping[str, Priced]:
+    def amounts(self) -> Mapping[str, NetworkCosts]:
         """The costs, to be asked for single networks."""
         return self.costs
 
@@ -48,12 +48,12 @@ def summed_costs(
     latencies: LatencySource,
     say: Callable[[str], None],
 ) -> SummedCosts:
-    """Return costs as sums over blocks: names of `search.constraints.PROPERTIES`, else devices of the store.
+    """Return costs as sums over blocks: names of `search.table.constraints.PROPERTIES`, else devices of the store.
 
     Raises: ConfigError, naming a device without enough measurements of the space and what to type, or what cannot be a sum.
     """
     from search.blockwise.signatures import LATENCY
-    from search.constraints import PROPERTIES
+    from search.table.constraints import PROPERTIES
 
     if latencies.files:
         raise ConfigError(
@@ -65,7 +65,7 @@ def summed_costs(
             f"--measured-only: of the {len(config):,} networks of space {config.name!r} hardly any is measured; leave it out: "
             "measured latencies count where they are"
         )
-    costs: dict[str, Summed] = {}
+    costs: dict[str, AdditiveCosts] = {}
     behind: dict[str, Provenance] = {}
     blocks, sources = {}, {}
     for name in dict.fromkeys(subjects):
@@ -85,12 +85,12 @@ def summed_costs(
     return SummedCosts(costs=costs, behind=behind, blocks=blocks, sources=sources)
 
 
-def property_sums(name: str, config: SpaceConfig, say: Callable[[str], None]) -> Summed:
+def property_sums(name: str, config: SpaceConfig, say: Callable[[str], None]) -> AdditiveCosts:
     """Return what `property_cost` does, as sums: of one for each stage and one more the largest, where it is memory."""
-    from search.amounts import Summed
-    from search.constraints import PROPERTIES
+    from search.table.constraints import PROPERTIES
+    from search.table.costs import AdditiveCosts
 
-    totals: list[Total]
+    totals: list[BlockSums]
     if name in ("params", "macs"):
         title = "parameters" if name == "params" else "multiply-accumulates of one image"
         totals = [_counted(name, config)]
@@ -99,25 +99,25 @@ def property_sums(name: str, config: SpaceConfig, say: Callable[[str], None]) ->
     else:
         from harness.models.exported import cache_folder
         from harness.models.sizes import sizes_by_block
-        from search.amounts import Total
+        from search.table.costs import BlockSums
 
         model_format: Format = "onnx" if name == "onnx-size" else "tflite"
         say(f"{name}: what each block adds to a file")
         blocks, constant = sizes_by_block(model_format, cache_folder(), config)
-        title, totals = f"bytes of the {model_format} file", [Total(blocks=blocks, constant=constant)]
-    return Summed(name=name, unit=PROPERTIES[name], title=title, config=config, totals=tuple(totals))
+        title, totals = f"bytes of the {model_format} file", [BlockSums(blocks=blocks, constant=constant)]
+    return AdditiveCosts(name=name, unit=PROPERTIES[name], title=title, config=config, totals=tuple(totals))
 
 
 def latency_sums(
     store: Store, name: str, configuration: Configuration, config: SpaceConfig, latencies: LatencySource
-) -> tuple[Summed, Provenance, NDArray[np.float64], str]:
+) -> tuple[AdditiveCosts, Provenance, NDArray[np.float64], str]:
     """Return a configuration's latencies in ms, what stands behind them, and the latency of each block with where it is from.
 
     Raises: ConfigError when too few networks are measured for a predictor.
     """
     from harness.prediction.space_prediction import check_enough, graded_segments, measured_networks
-    from search.amounts import Amount, Summed, Total
     from search.latency.additive import fit_additive
+    from search.table.costs import AdditiveCosts, BlockSums, CostEstimate
     from space.segments import all_segments
 
     coverage, doubtful = latencies.coverage, latencies.doubtful
@@ -129,14 +129,16 @@ def latency_sums(
     known = {}
     for index, row in zip(measured.indices.tolist(), measured.rows, strict=True):
         low, high = row.interval_ms or (np.nan, np.nan)
-        known[index] = Amount(value=row.latency_ms, low=low, high=high, grade=row.grade, is_measured=True)
-    cost = Summed(
+        known[index] = CostEstimate(
+            value=row.latency_ms, low=low, high=high, grade=row.grade, is_measured=True
+        )
+    cost = AdditiveCosts(
         name=name,
         unit="ms",
         title=f"latency on {configuration.device}, {configuration.runtime}",
         config=config,
         totals=(
-            Total(
+            BlockSums(
                 blocks=fitted.blocks * measured.reference_ms,
                 constant=fitted.constant * measured.reference_ms,
             ),
@@ -175,26 +177,26 @@ def _block_latencies(
     return whole, "segments measured as models of their own"
 
 
-def _counted(name: str, config: SpaceConfig) -> Total:
-    from search.amounts import Total
+def _counted(name: str, config: SpaceConfig) -> BlockSums:
+    from search.table.costs import BlockSums
     from space.costs import block_costs, fixed_cost
 
     blocks = np.array(
         [[getattr(cost, name) for cost in row] for row in block_costs(config)], dtype=np.float64
     )
-    return Total(blocks=blocks, constant=float(getattr(fixed_cost(config), name)))
+    return BlockSums(blocks=blocks, constant=float(getattr(fixed_cost(config), name)))
 
 
-def _memory(config: SpaceConfig) -> list[Total]:
+def _memory(config: SpaceConfig) -> list[BlockSums]:
     """Return the sums whose largest is a network's memory: its weights, and the peak of one stage or of what all share."""
-    from search.amounts import Total
+    from search.table.costs import BlockSums
     from space.memory import block_peaks, fixed_peak
 
     params = _counted("params", config)
     weights, constant = FLOAT_BYTES * params.blocks, FLOAT_BYTES * params.constant
-    totals = [Total(blocks=weights, constant=constant + fixed_peak(config))]
+    totals = [BlockSums(blocks=weights, constant=constant + fixed_peak(config))]
     for stage, peaks in enumerate(block_peaks(config)):
         blocks = weights.copy()
         blocks[stage] += peaks
-        totals.append(Total(blocks=blocks, constant=constant))
+        totals.append(BlockSums(blocks=blocks, constant=constant))
     return totals

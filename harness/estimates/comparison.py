@@ -13,12 +13,6 @@ from harness.records import Configuration
 Verdict = Literal["faster", "slower", "tie"]
 
 
-# Relative, between processes, where neither the network's own sessions nor others of the configuration tell: what two rounds of
-# fresh processes showed over 40 networks on a shared machine.
-UNKNOWN_SCATTER = 0.007
-Z_95 = 1.959964
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """How a network compares with another: `ratio` of their latencies with its 95 % interval, and why they tie if they do.
@@ -63,9 +57,7 @@ def _reaches(one: Estimate, *, is_same: bool) -> tuple[float, float] | None:
     interval = one.apart if is_same else one.interval
     if interval is None:
         return None
-    is_unknown = not is_same and not one.is_pooled and one.processes == 1
-    more = Z_95 * UNKNOWN_SCATTER if is_unknown else 0.0
-    return hypot(log(one.ratio / interval[0]), more), hypot(log(interval[1] / one.ratio), more)
+    return log(one.ratio / interval[0]), log(interval[1] / one.ratio)
 
 
 def _differences(configurations: Sequence[Configuration]) -> str:

@@ -1,4 +1,4 @@
-"""Measurements of grade D: kept out of every answer that is computed from latencies, unless asked for, and never in silence."""
+"""Measurements of grade D, which are excluded from every answer unless asked for, and reported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NO_FINDING = "imprecise"  # graded by the scatter or the interval alone
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubtful:
-    """What has grade D: how many networks and segments, and the names of the first `NAMED`.
+    """Networks and segments of grade D: their numbers, and the names of the first `NAMED`.
 
     `why`: how many of them each kind of finding speaks against. `taken`: they were taken in all the same, for the user asked.
     """
@@ -75,14 +75,14 @@ def set_apart(rows: Sequence[Latency], *, take: bool = False) -> tuple[list[Late
     doubtful = [row for row in rows if row.grade == DOUBTFUL]
     segments = sum(row.architecture.startswith("segment:") for row in doubtful)
     why = Counter(kind for row in doubtful for kind in _kinds(row))
-    told = Doubtful(
+    summary = Doubtful(
         networks=len(doubtful) - segments,
         segments=segments,
         names=tuple(row.architecture for row in doubtful[:NAMED]),
         why=dict(why.most_common()),
         taken=take and bool(doubtful),
     )
-    return [row for row in rows if take or row.grade != DOUBTFUL], told
+    return [row for row in rows if take or row.grade != DOUBTFUL], summary
 
 
 def _kinds(row: Latency) -> set[str]:

@@ -1,6 +1,6 @@
-"""Doubts about a measured network, each with its remedy, and the grade that they and the interval leave.
+"""Findings about a measured network, each with its remedy, and the grade by findings and interval.
 
-The grade follows from the interval that is printed beside it; each finding caps it. Notes inform and leave it alone; doubts leave
+The grade follows from the interval that is printed with it; each finding caps it. Notes inform and leave it alone; doubts leave
 no A; what may be wrong beyond any interval makes a D. The file is long because it is flat: a function a kind.
 """
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from harness.devices.conditions import marked_slices, throttle_signs
 from harness.estimates.clean import (
     STEAL_SHARE,
     contention,
@@ -24,7 +25,6 @@ from harness.estimates.estimate import Estimate, estimate, half_width, reference
 from harness.estimates.reference import reference_level_ns, shared_caches_doubt
 from harness.estimates.series import drift_of, tukey, two_modes
 from harness.records import ReferenceLatency, SessionRecord
-from harness.throttling import marked_slices, throttle_signs
 
 Kind = Literal[
     "throttled",
@@ -77,7 +77,7 @@ class Finding:
 def check_network(
     sessions: Sequence[SessionRecord], summary: Estimate, reference: ReferenceLatency | None
 ) -> list[Finding]:
-    """Return what is to be said against one network's estimate from these sessions; at most one finding of each cause.
+    """Return the findings about one network's estimate from these sessions; at most one for each cause.
 
     Only the sessions that make the estimate are judged. Without the reference latency its drift is not.
     """
@@ -108,7 +108,7 @@ def check_network(
 def grade(width: float | None, findings: Sequence[Finding]) -> Grade:
     """Return the grade: A for an interval within 1 % of the value, B within 3 %, C within 10 %, else D; no better than any cap.
 
-    width: half that of the 95 % interval printed beside the grade, relative to the value; None where there is none: D.
+    width: half that of the printed 95 % interval, relative to the value; None where there is none: D.
     """
     by_width: Grade = "D"
     if width is not None:
@@ -156,7 +156,7 @@ def _hot(sessions: Sequence[SessionRecord]) -> Finding | None:
 
 
 def _contended(used: Sequence[SessionRecord], total: int) -> Finding | None:
-    """The sessions that other programs left too little: of those that make the estimate, or left out beside better ones."""
+    """Contended sessions, of those in the estimate or of those left out for better ones."""
     contended = [s for s in used if is_contended(s) and steal_share(s) <= STEAL_SHARE]
     remedy = f"{_ALONE}; 'harness doctor' says how harness gets ahead of it; then {_FRESH}"
     if not contended:
@@ -327,7 +327,7 @@ def _drift_cap(share: float) -> Grade:
 def _one_session(summary: Estimate) -> Finding | None:
     if summary.processes > 1:
         return None
-    known = "taken from other networks" if summary.is_pooled else "unknown"
+    known = "taken from other networks" if summary.is_pooled else "not known here, and taken as usual"
     return Finding(
         kind="one-session",
         message=f"measured in 1 process: how this network scatters from process to process is {known}",

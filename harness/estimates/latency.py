@@ -1,8 +1,8 @@
-"""Latencies as a person reads them: estimates of stored sessions times the reference latency, each with its uncertainty."""
+"""Latencies of networks: estimates of their sessions times the reference latency, with uncertainty and grade."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist, fmean, median
 from typing import TYPE_CHECKING, overload
@@ -17,21 +17,15 @@ from harness.estimates.estimate import (
     combined_interval,
     estimate,
     half_width,
-    scatter_of,
     session_ratios,
     wall_time,
 )
 from harness.estimates.findings import Finding, check_network, grade
 from harness.estimates.reference import shared_caches_doubt
 from harness.records import Configuration, Failure, ReferenceLatency, SessionRecord
-from harness.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
-
-NETWORKS_AT_ONCE = 200  # whose raw times are in memory
-SCATTER_NETWORKS = 200  # are enough to tell how sessions of a configuration scatter
-
 
 LATENCY_COLUMNS = (
     "device",
@@ -66,7 +60,7 @@ LATENCY_COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """One network on one configuration.
+    """Latency of one network on one configuration.
 
     `latency_ms` with its interval, of 95 % if nothing else was asked for (None below 6 slices), and its grade, A to D, with
     what speaks against it; the interval holds the uncertainty of the reference latency, too, which that of the `estimate`, a
@@ -115,45 +109,8 @@ class LatencyTable(Sequence[Latency]):
         return to_frame(to_json(self.rows), LATENCY_COLUMNS)
 
 
-def latencies(
-    store: Store,
-    configuration: Configuration,
-    graph_hashes: Sequence[str] | None = None,
-    *,
-    purpose: str = "network",
-    coverage: float = COVERAGE,
-) -> list[Latency]:
-    """Return what is stored of a configuration, fastest first; nothing while its reference latency is missing.
-
-    A network of which no slice is clean has no latency. `coverage`: the probability that the intervals are meant to hold with.
-    """
-    reference = store.reference_latency(configuration)
-    if reference is None:
-        return []
-    stored = store.session_counts(configuration, purpose)
-    hashes = [key for key in dict.fromkeys(stored if graph_hashes is None else graph_hashes) if key in stored]
-    if not hashes:
-        return []
-    scatter = _scatter(store, configuration, stored, purpose)
-    rows = []
-    for batch in batched(hashes, NETWORKS_AT_ONCE):
-        by_network: dict[str, list[SessionRecord]] = {}
-        for session in store.sessions(configuration, batch, purpose=purpose):
-            by_network.setdefault(session.graph_hash, []).append(session)
-        rows += [
-            _latency(one, reference, scatter, coverage) for one in by_network.values() if usable_sessions(one)
-        ]
-    return sorted(rows, key=lambda row: row.latency_ms)
-
-
-def batched(values: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    """Yield the values in runs of `size`."""
-    for start in range(0, len(values), size):
-        yield values[start : start + size]
-
-
 def to_json(rows: Iterable[Latency]) -> list[dict[str, object]]:
-    """Return latencies as plain values: names with units, the configuration beside each number."""
+    """Return latencies as plain values: names with units, each with its configuration."""
     return [
         {
             "device": row.configuration.device,
@@ -188,22 +145,13 @@ def to_json(rows: Iterable[Latency]) -> list[dict[str, object]]:
     ]
 
 
-def _scatter(
-    store: Store, configuration: Configuration, counts: Mapping[str, int], purpose: str
-) -> Scatter | None:
-    """Return how sessions of one network scatter on a configuration, from the networks that have several."""
-    several = sorted(key for key, count in counts.items() if count > 1)[:SCATTER_NETWORKS]
-    if not several:
-        return None
-    by_network: dict[str, list[SessionRecord]] = {key: [] for key in several}
-    for session in store.sessions(configuration, several, purpose=purpose):
-        by_network[session.graph_hash].append(session)
-    return scatter_of(by_network.values())
-
-
-def _latency(
+def latency_of(
     sessions: list[SessionRecord], reference: ReferenceLatency, scatter: Scatter | None, coverage: float
 ) -> Latency:
+    """Return the latency of one network on the reference's configuration from its sessions, at least one of them usable.
+
+    `coverage`: the probability that the interval is meant to hold with.
+    """
     doubt = fmean(shared_caches_doubt(session, reference) for session in usable_sessions(sessions))
 
     def of(coverage: float) -> Estimate:

@@ -1,4 +1,4 @@
-"""The reference network's own latency, which turns ratios into milliseconds: pooled from every session, with its uncertainty.
+"""Latency of the reference network, which converts ratios to milliseconds: pooled over sessions, with its uncertainty.
 
 Every session times the reference, so no campaign has to calibrate. Most of the time some other program slows the machine, by up
 to 10 % for half a minute and more; what comes back is the quiet level. So the level of a session is a low quantile of its
@@ -29,7 +29,7 @@ BLOCK_S = 10.0
 BLOCK_SD = 0.027
 BLOCK_DRAWS = 200
 # What the quiet level does from one visit of a device to another: where memory lies, what else is installed and warm, which host
-# a virtual machine is on. Learned from a store that holds several visits; this stands for some of them before.
+# a virtual machine is on. Learned from a store that holds several visits; this prior counts for some of them before.
 VISIT_GAP_S = 1800.0
 VISIT_PRIOR = 4  # visits that the default counts for
 # The default: a device that is restless within a visit differs between visits, too. A virtual machine whose blocks scattered by 2
@@ -43,8 +43,8 @@ FEWEST_BLOCKS = 3
 # Two calibrations of before, each the quietest of three sessions, differed by 2.4 and 3.4 %.
 CALIBRATION_SD = 0.02
 OTHERS_SHARE = 0.2  # of the time of another core: less are the daemons of a quiet machine, and harness itself
-QUIET_NOISE = 0.03  # levels of quiet sessions differ by so much
-# TFLite beside programs on the other core: while the reference took 3 to 13 % longer than when quiet, a network that was not
+QUIET_NOISE = 0.03  # relative differences between levels of quiet sessions
+# TFLite with programs on the other core: while the reference took 3 to 13 % longer than when quiet, a network that was not
 # slowed at all moved by 0.83 of that; in ONNX Runtime ratios moved by a quarter of it.
 MOVED_SHARE = 0.8
 # Where other cores were busy in every session, nothing tells the quiet level. Beside a program that streams memory ratios were
@@ -56,8 +56,8 @@ Places = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Level:
-    """The reference's quiet level in one session, in ns a run, when the session began and in which worker process.
+class ReferenceLevel:
+    """Quiet level of the reference in one session, in ns a run, with the session's start and worker process.
 
     `others_busy`: the share of its time that the busiest other core was busy, None where that is not known.
     """
@@ -90,7 +90,7 @@ def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> 
 
     A reference that runs slower than when quiet while another core is busy may do so for want of caches, which the network needs
     less or more of: then the ratio moves by up to as much. Where no other core is busy it is the machine's clock, common to both.
-    A reference that was never seen beside idle cores has no quiet level to compare with.
+    A reference that was never seen with idle cores has no quiet level to compare with.
     """
     busy, level_ns = number(session.scheduling.get("others_busy")) or 0.0, reference_level_ns(session)
     if busy <= OTHERS_SHARE or level_ns is None:
@@ -99,12 +99,12 @@ def shared_caches_doubt(session: SessionRecord, reference: ReferenceLatency) -> 
     return max(doubt, NEVER_QUIET_DOUBT) if reference.never_quiet else doubt
 
 
-def were_never_quiet(levels: Sequence[Level]) -> bool:
-    """Tell whether other cores are known to have been busy in every session."""
+def were_never_quiet(levels: Sequence[ReferenceLevel]) -> bool:
+    """Return whether other cores are known to have been busy in every session."""
     return all(level.others_busy is not None and level.others_busy > OTHERS_SHARE for level in levels)
 
 
-def pool_reference(levels: Sequence[Level]) -> tuple[float, float]:
+def pool_reference(levels: Sequence[ReferenceLevel]) -> tuple[float, float]:
     """Return the reference's latency in ns and its relative standard deviation, from the levels of sessions.
 
     The uncertainty is what resampled blocks of time show (Kuensch 1989), no less than so few blocks leave, and what differs from

@@ -1,4 +1,4 @@
-"""What a series of slice ratios shows of itself: outliers, two modes, drift. Pure functions of values in the order measured."""
+"""Diagnostics of a series of slice ratios: outliers, two modes, drift. Pure functions of values in measured order."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MILD_FENCE, SEVERE_FENCE = (
 )  # interquartile ranges beyond the quartiles: Tukey's fences, as in criterion
 MODES_VALUES = 12  # of fewer values every dip may be chance
 DRIFT_VALUES = 8  # the normal approximation of Kendall's score wants as many
-DRIFT_POINTS = 400  # longer series are taken as medians of so many stretches: all pairs are compared
+DRIFT_POINTS = 400  # longer series are reduced to medians of as many stretches: all pairs are compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outliers:
-    """How many values lie outside Tukey's fences: `mild` beyond 1.5 interquartile ranges, `severe` beyond 3 (not in `mild`)."""
+    """Number of values outside Tukey's fences: `mild` beyond 1.5 interquartile ranges, `severe` beyond 3 (not in `mild`)."""
 
     mild: int
     severe: int
@@ -31,7 +31,7 @@ class Outliers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """How far a series moves from begin to end, relative to its median; `p`: how likely chance moves as much, up or down."""
+    """Drift of a series from begin to end, relative to its median, and its two-sided p-value `p`."""
 
     change: float
     p: float
@@ -95,7 +95,7 @@ def dip(ordered: FloatArray) -> float:
 
 
 def drift_of(values: Sequence[float]) -> Drift:
-    """Return how a series moves: the Theil-Sen slope over its length, with the significance of Kendall's score (Mann 1945).
+    """Return the drift of a series: the Theil-Sen slope over its length, with the significance of Kendall's score (Mann 1945).
 
     Both are medians or ranks of pairs: outliers do not bend them. A step shows as well. Fewer than 8 values show nothing (p 1).
     """

@@ -1,1 +1,1 @@
-"""A campaign on a device: from the wait for a free core to sessions in the store."""
+"""Measurement campaigns on devices: plan, workload, readiness checks, sessions, and profiles."""

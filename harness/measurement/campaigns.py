@@ -7,13 +7,13 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from harness.campaign import Observer, Options, Outcome, run_campaign
-from harness.devices import Device, short_provider
-from harness.levels import LEVELS
-from harness.measuring import Cancelled
+from harness.devices.config import Device, short_provider
+from harness.measurement.campaign import Observer, Outcome, run_campaign
+from harness.measurement.plan import LEVELS, Options
+from harness.measurement.session_runner import Cancelled
+from harness.measurement.workload import ModelSource
 from harness.records import Configuration
 from harness.store import Store
-from harness.uses import ModelSource
 from space.errors import HarnessError
 
 
@@ -24,7 +24,7 @@ def run_all(
     observer: Observer,
     seed: int | None = None,
 ) -> list[Outcome]:
-    """Run one campaign a device, each with its options, all at once; a device that fails leaves the others alone.
+    """Run one campaign on each device, each with its options, concurrently; a failing device does not affect the others.
 
     On Ctrl-C each gives up the session under way and ends; what was measured is stored.
     """
@@ -62,7 +62,7 @@ def measure_finalists(
     store: Store,
     observer: Observer,
 ) -> list[Outcome]:
-    """Measure the source's models at level final under each configuration, on the devices by name, all devices at once."""
+    """Measure the source's models at level final under each configuration, devices concurrently."""
     return [
         outcome
         for turn in turns(configurations)
@@ -82,7 +82,7 @@ def final_options(configuration: Configuration) -> Options:
 
 
 def turns(configurations: Iterable[Configuration]) -> list[list[Configuration]]:
-    """Deal configurations, each once, into turns with one of a device at most: devices run at once, one campaign each."""
+    """Group configurations, each once, into turns with at most one for each device; devices of a turn run concurrently."""
     dealt: list[list[Configuration]] = []
     for one in dict.fromkeys(configurations):
         for turn in dealt:

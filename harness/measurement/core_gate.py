@@ -1,4 +1,4 @@
-"""Before a worker starts: which cores are free, how they are asked for, and how long to wait for one.
+"""Readiness check before a worker starts: free cores, the scheduling to ask for, and the wait for a free core.
 
 Load averages say nothing of one core. So the agent pins a process to each core that may be used, for a tenth of a second, and
 tells what share of it the process waited; the quietest cores are taken.
@@ -22,7 +22,7 @@ PATIENCE_S = 30.0  # at the start, for someone sits and waits; and all later wai
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoreRequest:
-    """How a campaign asks for its cores: the first way that the agent has shown to help, or none and why.
+    """Scheduling request for the cores of a campaign: the first that the agent verified to help, or none and why.
 
     `method` is empty without one. `refusals`: what was said to each way that was not granted.
     """
@@ -45,7 +45,7 @@ class CoreRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuietCores:
-    """The cores that a worker takes, the quietest of those allowed, and what probes of them waited.
+    """The quietest of the allowed cores, which a worker takes, and the wait shares of the probes on them.
 
     `taken`: the share of the time that other programs take from a process that asks for nothing; `waited`: that which a process
     waits that asks as the worker does. None: not known.
@@ -85,9 +85,9 @@ def _most(shares: Mapping[str, Any], cores: tuple[int, ...]) -> float | None:
 
 
 class CoreGate:
-    """Wait for a free core, patiently at first; a campaign whose cores never get free is refused before it begins.
+    """Readiness check for a free core, patient at first; a campaign whose cores never get free is refused before it begins.
 
-    `say` tells of the wait as it goes on; `tell` what a person is to know in any case.
+    `say` shows the present wait, `tell` a message that stays visible.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class CoreGate:
     def wait(
         self, probe: Callable[[], QuietCores], request: CoreRequest
     ) -> tuple[QuietCores, dict[str, Any]]:
-        """Return the cores to take, and for the record how they were found.
+        """Return the cores to take, and a record of the probes.
 
         Raises: DeviceError when none is free before the campaign's first session, within half a minute.
         """
@@ -137,7 +137,7 @@ class CoreGate:
         return quiet, found
 
     def _situation(self, quiet: QuietCores, request: CoreRequest) -> str:
-        """Return how busy the cores are, what that means, and what to do."""
+        """Describe the load of the cores, its consequence and the remedy."""
         if is_busy(quiet):
             return f"{_trouble(quiet)}: waiting for it, {PATIENCE_S:.0f} s at most; {self._remedy(request)}"
         if quiet.quota_cores is not None and quiet.quota_cores < len(quiet.cores):
@@ -164,7 +164,7 @@ def _trouble(quiet: QuietCores) -> str:
 
 
 def is_busy(quiet: QuietCores) -> bool:
-    """Whether other programs hold the quietest cores; what a CPU quota takes away is no other program's."""
+    """Return whether other programs hold the quietest cores; time taken by a CPU quota does not count."""
     if quiet.quota_cores is not None and quiet.quota_cores < len(quiet.cores):
         return False
     return quiet.waited is not None and quiet.waited > FREE_SHARE

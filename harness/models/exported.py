@@ -14,8 +14,8 @@ from typing import overload
 import platformdirs
 
 from exporters import Format, FragmentLibrary, Recipe, Weights, with_node_names
-from harness.assembly import Assembly
-from harness.measurement.model import Model
+from harness.devices.assembly import Assembly
+from harness.measurement.workload import Model
 from space import BLOX, Architecture, SpaceConfig
 from space.segments import Segment
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from harness.campaign import Options
-from harness.devices import Device
-from harness.estimates.latency import LatencyTable, latencies
-from harness.levels import LEVELS, Level
+from harness.devices.config import Device
+from harness.estimates.latency import LatencyTable
 from harness.measurement.campaigns import run_all
+from harness.measurement.plan import LEVELS, Level, Options
+from harness.measurement.workload import RuntimePlan
 from harness.models.exported import ExportedModels
 from harness.models.names import select_models
 from harness.store import Store
-from harness.uses import Use
+from harness.store.latencies import latencies
 from space import find_space
 from space.errors import ConfigError, did_you_mean
 
@@ -101,7 +101,7 @@ class _Progress:
         ended = f"{self._done[device]} of {self._units[device]} sessions"
         self._log(f"{device}: {ended}{': ' if text else ''}{text}")
 
-    def refine(self, device: str, use: Use, left: int) -> None:
+    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
         self._log(
             f"{device}: every network has a session in {use.configuration.runtime}, {left} sessions left"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from space import BLOX, SPACES, Architecture, SpaceConfig, sampling
+from space import BLOX, SPACES, Architecture, SpaceConfig, selection
 from space.errors import ConfigError
 from space.segments import Segment, all_segments
 
@@ -34,7 +34,7 @@ def in_spaces(choose: Callable[[SpaceConfig], Chosen]) -> dict[str, Chosen]:
 
 def select_architectures(selections: Sequence[str], config: SpaceConfig | None = None) -> list[Architecture]:
     """Return the architectures of a space, Blox if none is given, that the user named. Raises: ConfigError."""
-    return sampling.select_models(list(selections), config or BLOX)
+    return selection.select_models(list(selections), config or BLOX)
 
 
 def select_models(

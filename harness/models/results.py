@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.estimates.latency import LatencyTable, latencies
+from harness.estimates.latency import LatencyTable
 from harness.models.names import in_spaces, select_architectures
 from harness.records import Configuration, Failure
 from harness.store import Store
 from harness.store.configurations import select_configurations
+from harness.store.latencies import latencies
 
 
 def results(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exporters import Format, FragmentLibrary, Weights
-from harness.measurement.model import Model
+from harness.measurement.workload import Model
 from harness.models.exported import ExportedModels, to_model
 from space import Architecture, SpaceConfig
 

@@ -7,20 +7,21 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from harness.estimates.latency import Latency, latencies
+from harness.estimates.latency import Latency
 from harness.output.tables import echo, first_numbers, print_latencies
+from harness.store.latencies import latencies
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from harness.campaign import Outcome
+    from harness.measurement.campaign import Outcome
+    from harness.measurement.workload import RuntimePlan
     from harness.store import Store
-    from harness.uses import Use
 
 LINES_BESIDE = 8  # of a terminal: title, bars and the prompt, beside the first numbers
 
 
-def first_numbers_in(store: Store) -> Callable[[Use], Table]:
+def first_numbers_in(store: Store) -> Callable[[RuntimePlan], Table]:
     """Return what `ProgressView` shows while a campaign runs: a use's latencies so far, as many as the terminal has lines for."""
     return lambda use: first_numbers(
         _measured_networks(use, store), shutil.get_terminal_size().lines - LINES_BESIDE
@@ -59,6 +60,6 @@ def print_outcome(outcome: Outcome) -> None:
         echo(f"harness: {outcome.error}", err=True)
 
 
-def _measured_networks(use: Use, store: Store) -> list[Latency]:
+def _measured_networks(use: RuntimePlan, store: Store) -> list[Latency]:
     networks = [model.graph_hash for model in use.models if model.purpose == "network"]
     return latencies(store, use.configuration, networks)

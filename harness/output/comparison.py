@@ -13,8 +13,8 @@ from harness.query.answer import network_row
 if TYPE_CHECKING:
     from harness.query.join import SearchTable
     from harness.query.query import Query
-    from search.comparing import Comparison
-    from search.regrets import Compared, Reached, Run
+    from search.methods.comparison import MethodComparison
+    from search.methods.regret import EvaluationsToTarget, MethodRegret, Run
 
 SHOWN_THRESHOLD = 0.1  # points of regret that the table counts look-ups to
 
@@ -28,7 +28,7 @@ class Scoring:
     pool: int
 
 
-def print_comparison(table: SearchTable, found: Comparison, scored: Scoring | None) -> None:
+def print_comparison(table: SearchTable, found: MethodComparison, scored: Scoring | None) -> None:
     """Print what was searched, the best of it, and a row a method."""
     from space import Architecture
 
@@ -44,8 +44,8 @@ def print_comparison(table: SearchTable, found: Comparison, scored: Scoring | No
     echo(f"the most accurate of them: {best}, {found.label} {found.best_accuracy:.2f} %")
     if scored is not None:
         echo(f"proxies: {scored.pool:,} random networks scored on {scored.images} images of {scored.origin}")
-    if found.random_look_ups:
-        each = ", ".join(f"{method} {count}" for method, count in found.random_look_ups.items())
+    if found.random_evaluations:
+        each = ", ".join(f"{method} {count}" for method, count in found.random_evaluations.items())
         echo(f"not comparable with random search until they choose, after as many random networks: {each}")
     word = "synthetic " if accuracy.synthetic else ""
     counts = shown_look_ups(found.budget)
@@ -70,13 +70,13 @@ def print_comparison(table: SearchTable, found: Comparison, scored: Scoring | No
 
 
 def comparison_document(
-    query: Query, joined: SearchTable, found: Comparison, scored: Scoring | None
+    query: Query, joined: SearchTable, found: MethodComparison, scored: Scoring | None
 ) -> dict[str, object]:
     """Return a comparison as plain values; the keys of synthetic values hold the word.
 
     A `curve` has a row [look-ups, mean, low, high] wherever one of the three changes, `improvements` a row [look-ups, regret].
     """
-    from search.regrets import steps
+    from search.methods.regret import steps
 
     table, accuracy = joined.table, joined.table.accuracy
     points = f"{'synthetic_' if accuracy.synthetic else ''}regret_points"
@@ -92,7 +92,7 @@ def comparison_document(
             "improvements": [[count, *values] for count, values in steps(run.regret)],
         }
 
-    def of_method(one: Compared) -> dict[str, object]:
+    def of_method(one: MethodRegret) -> dict[str, object]:
         curve = [[count, *map(_number, values)] for count, values in steps(one.mean, one.low, one.high)]
         at = [[count, *map(_number, _ends(one, count))] for count in shown_look_ups(found.budget)]
         return {
@@ -122,7 +122,7 @@ def comparison_document(
         "budget": found.budget,
         "seeds": list(found.seeds),
         "proxies": None if scored is None else asdict(scored),
-        "random_look_ups": found.random_look_ups,
+        "random_look_ups": found.random_evaluations,
         "methods": [of_method(one) for one in found.methods],
     }
 
@@ -132,7 +132,7 @@ def shown_look_ups(budget: int) -> list[int]:
     return sorted({max(1, budget // 4), max(1, budget // 2), budget})
 
 
-def _cells(one: Compared, counts: Sequence[int]) -> list[str]:
+def _cells(one: MethodRegret, counts: Sequence[int]) -> list[str]:
     _, low, high = _ends(one, counts[-1])
     reached = next(r for r in one.reached if r.threshold == SHOWN_THRESHOLD)
     return [
@@ -153,12 +153,12 @@ def _interval_text(low: float, high: float) -> str:
     )  # which is no interval: see `mean_interval`
 
 
-def _reached_text(reached: Reached, budget: int) -> str:
+def _reached_text(reached: EvaluationsToTarget, budget: int) -> str:
     median = f"{reached.median:g}" if reached.median < float("inf") else f"> {budget}"
     return f"{median} ({reached.reached})"
 
 
-def _ends(one: Compared, count: int) -> tuple[float, float, float]:
+def _ends(one: MethodRegret, count: int) -> tuple[float, float, float]:
     return float(one.mean[count - 1]), float(one.low[count - 1]), float(one.high[count - 1])
 
 

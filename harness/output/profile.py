@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from harness.devices import short_provider
+from harness.devices.config import short_provider
+from harness.measurement.profile import group_nodes
 from harness.output.tables import echo, print_table
-from harness.profiles import group_nodes
 
 if TYPE_CHECKING:
-    from harness.profiles import Group, Profile
+    from harness.measurement.profile import Group, Profile
     from space import Architecture
 
 BY = ("fragment", "op", "node")  # what a profile's nodes are added up by

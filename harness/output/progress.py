@@ -24,7 +24,7 @@ from rich.table import Column
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from harness.uses import Use
+    from harness.measurement.workload import RuntimePlan
 
 PLAIN_EVERY = (
     10  # lines for a log file: the first, each tenth and the last session; of look-ups each tenth part
@@ -53,7 +53,9 @@ class _Bars(Progress):
 class ProgressView:
     """One bar a device and one a format that is exported; an Observer of campaigns, safe in threads."""
 
-    def __init__(self, *, quiet: bool, first_numbers: Callable[[Use], RenderableType] | None = None) -> None:
+    def __init__(
+        self, *, quiet: bool, first_numbers: Callable[[RuntimePlan], RenderableType] | None = None
+    ) -> None:
         """first_numbers: returns what is measured so far of a use, as a table that fits beside the bars."""
         self._first_numbers = first_numbers
         self._console = Console(stderr=True)
@@ -119,7 +121,7 @@ class ProgressView:
         if count[0] in (1, count[1]) or count[0] % PLAIN_EVERY == 0:
             self._line(f"{device}: {count[0]} of {count[1]} sessions")
 
-    def refine(self, device: str, use: Use, left: int) -> None:
+    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
         """Show what is measured so far of a use, of which `left` sessions are still to come."""
         if self._quiet or self._first_numbers is None or not left:
             return

@@ -8,13 +8,13 @@ from harness.query.answer import network_row
 
 if TYPE_CHECKING:
     from harness.query.answer import SearchAnswer
-    from search.pareto import Front
+    from search.table.pareto import Front
     from space.accuracies import Accuracies
 
 
 def answer_document(found: SearchAnswer, front: Front | None, top: int) -> dict[str, object]:
     """Return the answer as plain values; accuracies in percent, latencies in ms, sizes in bytes."""
-    from search.answers import ties
+    from search.table.answers import ties
 
     table, accuracy = found.table.table, found.table.table.accuracy
     answer, trace, verified = found.answer, found.trace, found.verified

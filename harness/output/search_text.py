@@ -9,9 +9,9 @@ from harness.output.tables import echo, print_table
 
 if TYPE_CHECKING:
     from harness.query.answer import SearchAnswer
-    from search.answers import Answer
-    from search.pareto import Front
     from search.table import Cost, Table
+    from search.table.answers import Answer
+    from search.table.pareto import Front
     from space.accuracies import Accuracies
     from space.indexing import IndexArray
 
@@ -106,7 +106,7 @@ def _provenance(accuracy: Accuracies) -> str:
 def _print_networks(
     title: str, table: Table, indices: Sequence[int], verified: frozenset[int] | None
 ) -> None:
-    from search.answers import accuracy_reach
+    from search.table.answers import accuracy_reach
     from space import Architecture
 
     columns, right = ["network"], []
@@ -147,7 +147,7 @@ def _cost_cells(cost: Cost, index: int) -> list[str]:
 
 def _print_ties(table: Table, ranked: IndexArray) -> None:
     """Print how many networks are statistically tied with the most accurate one, and the fastest of them on each device."""
-    from search.answers import ties
+    from search.table.answers import ties
     from space import Architecture
 
     tied = ranked[ties(table.accuracy, ranked)]
@@ -178,6 +178,6 @@ def _faster(cost: Cost, fastest: int, best: int) -> str:
 
 
 def _amount(cost: Cost, value: float) -> str:
-    from search.constraints import amount_text
+    from search.table.constraints import amount_text
 
     return amount_text(value, cost.unit, digits=4)

@@ -12,7 +12,7 @@ import numpy as np
 from harness.dataframe import to_frame
 from harness.estimates.doubtful import Doubtful, set_apart
 from harness.estimates.estimate import COVERAGE
-from harness.estimates.latency import Latency, latencies
+from harness.estimates.latency import Latency
 from harness.prediction.rows import COLUMNS, MEASURED_COVERAGE, NOT_GRADED, SpaceRow
 from harness.records import Configuration
 from harness.store import Store
@@ -22,6 +22,7 @@ from harness.store.configurations import (
     one_configuration,
     prior_configuration,
 )
+from harness.store.latencies import latencies
 from search.latency.audit import parts_sum
 from search.latency.intervals import COVERAGE as PREDICTED_COVERAGE
 from search.latency.intervals import guaranteed
@@ -31,8 +32,8 @@ from search.latency.rungs import FEWEST
 from space import Architecture, ArchitectureError, SpaceConfig, check_enumerable, find_space
 from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, IndexArray
-from space.sampling import parse_model, select_models
 from space.segments import all_segments
+from space.selection import parse_model, select_models
 
 if TYPE_CHECKING:
     import pandas as pd

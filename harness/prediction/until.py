@@ -15,7 +15,8 @@ from math import pi, sqrt
 
 import numpy as np
 
-from harness.campaign import Options, Outcome
+from harness.measurement.campaign import Outcome
+from harness.measurement.plan import Options
 from harness.models.names import select_architectures
 from harness.prediction.space_prediction import HeldOut, fit, judge_on, load_measured, load_segments
 from harness.records import Configuration

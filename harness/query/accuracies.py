@@ -43,7 +43,7 @@ def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
         )
     if any(SYNTHETIC_SOURCE.fullmatch(path) for path in source.paths):
         return [_synthetic(source, config)]
-    from space.accuracy_files import load_accuracies
+    from space.accuracies import load_accuracies
     from space.errors import MissingMetric
 
     def read(metric: str) -> Accuracies:
@@ -66,7 +66,7 @@ def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:
 
 
 def _synthetic(source: AccuracySource, config: SpaceConfig) -> Accuracies:
-    from search.synthetic import synthetic_accuracies
+    from search.table.synthetic import synthetic_accuracies
 
     if len(source.paths) > 1 or source.metric or source.seeds:
         raise ConfigError(

@@ -10,11 +10,11 @@ import numpy as np
 
 from harness.dataframe import to_frame
 from harness.query.join import SearchTable
-from search.answers import Answer
-from search.constraints import allowed
-from search.methods.contract import Trace
-from search.pareto import Front, pareto_front
+from search.methods.method import Trace
 from search.table import Table
+from search.table.answers import Answer
+from search.table.constraints import allowed
+from search.table.pareto import Front, pareto_front
 from space import Architecture
 from space.accuracies import Accuracies
 from space.indexing import IndexArray

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, overload
 from harness.dataframe import to_frame
 from harness.estimates.comparison import Comparison
 from harness.estimates.comparison import compare as compare_estimates
-from harness.estimates.latency import Latency, latencies
+from harness.estimates.latency import Latency
 from harness.models.names import in_spaces, select_architectures
 from harness.prediction.space_prediction import space_of
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import configuration_id, fitting_configurations, measure_command
+from harness.store.latencies import latencies
 from space import Architecture, SpaceConfig
 from space.errors import ConfigError
 

@@ -22,8 +22,8 @@ from harness.query.latencies import (
 from harness.query.properties import property_cost
 from harness.records import Configuration
 from harness.store import Store
-from search.constraints import PROPERTIES
 from search.table import Cost, Table
+from search.table.constraints import PROPERTIES
 from space import BLOX, Architecture, SpaceConfig, check_enumerable
 from space.accuracies import Accuracies
 from space.errors import ConfigError
@@ -50,7 +50,7 @@ def join(
 
     accuracies: files that `harness search --accuracies` takes, "synthetic", or what `space.load_accuracies` returned, of which
     `metric` and `epoch` are chosen already. latencies: tables of `predict`, or blox-bench files, by the name that limits are to
-    call them; in a sequence they have their devices' names. costs: names of `search.constraints.PROPERTIES`.
+    call them; in a sequence they have their devices' names. costs: names of `search.table.constraints.PROPERTIES`.
     Raises: ConfigError, naming what is missing or is of another space, and what to do about it.
 
     >>> table = join("synthetic", costs=["params"])
@@ -85,7 +85,7 @@ def build_table(
     latencies: LatencySource,
     log: Callable[[str], None] = lambda text: None,
 ) -> SearchTable:
-    """Join accuracies with costs: names of `search.constraints.PROPERTIES`, else devices of the store.
+    """Join accuracies with costs: names of `search.table.constraints.PROPERTIES`, else devices of the store.
 
     A device is `pixel`, `pixel:tflite`, a configuration's id, or the device that a file of latencies names. `log` is told
     what takes time. Raises: ConfigError, naming what is missing and what to type.

@@ -27,7 +27,8 @@ from harness.store import Store
 from harness.store.configurations import configuration_id, find_configuration, select_configurations
 from search.latency.ladder import Ladder
 from search.latency.rungs import FEWEST
-from search.table import NOT_MEASURED, Cost
+from search.table import Cost
+from search.table.table import NOT_MEASURED
 
 SHOWN_COVERAGE = 0.95  # of intervals, where no confidence was asked for
 

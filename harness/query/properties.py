@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from harness.devices import Format
+from harness.devices.config import Format
 from harness.models.exported import cache_folder
 from harness.models.sizes import file_sizes
-from search.constraints import PROPERTIES
 from search.table import Cost
+from search.table.constraints import PROPERTIES
 from space.costs import all_macs, all_params
 from space.memory import all_memory
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def property_cost(name: str, config: SpaceConfig, log: Callable[[str], None] = lambda text: None) -> Cost:
-    """Return what every network costs in one of `search.constraints.PROPERTIES`; `log` is told what takes time."""
+    """Return what every network costs in one of `search.table.constraints.PROPERTIES`; `log` is told what takes time."""
     values: FloatArray
     if name == "params":
         values, title = all_params(config).astype(float), "parameters"

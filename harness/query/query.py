@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.devices import LOCAL
+from harness.devices.config import LOCAL
 from harness.prediction.bench_files import latency_files
 from harness.prediction.provenance import Provenance
 from harness.query.accuracies import AccuracySource
 from harness.query.join import SearchTable, build_table, with_far_networks
 from harness.query.latencies import LatencySource, stored_names
 from harness.store import Store
-from search.constraints import (
+from search.table import Cost
+from search.table.constraints import (
     LATENCY_UNIT,
     PROPERTIES,
     Constraint,
@@ -20,7 +21,6 @@ from search.constraints import (
     parse_amount,
     parse_constraint,
 )
-from search.table import Cost
 from space.errors import ConfigError
 
 

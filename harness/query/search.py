@@ -10,13 +10,13 @@ import numpy as np
 
 from harness.query.answer import SearchAnswer
 from harness.query.join import SearchTable
-from search.answers import Answer, Shortfall, answer, nearest
-from search.comparing import Comparison, ProxyOf, compare, problem_of
-from search.constraints import Constraint, allowed, amount_text, check_contradictions, parse_constraint
-from search.methods.contract import Proxy
-from search.methods.table import parse_method, run
+from search.methods.comparison import MethodComparison, ProxyOf, make_problem, run_comparison
+from search.methods.method import Proxy
+from search.methods.registry import parse_method, run
 from search.proxies import Batch, load_batch, proxy
 from search.table import Cost, Table
+from search.table.answers import Answer, Violation, answer, nearest
+from search.table.constraints import Constraint, allowed, amount_text, check_contradictions, parse_constraint
 from space import Architecture, SpaceConfig
 from space.errors import ConfigError, HarnessError
 from space.indexing import FloatArray, IndexArray
@@ -65,7 +65,9 @@ def search(
         raise ConfigError(none_found(columns, found))
     if method == EXHAUSTIVE:
         return SearchAnswer(table=table, answer=found)
-    problem = problem_of(columns, constraints, budget=budget, seed=seed, confident=confident, pool=proxy_pool)
+    problem = make_problem(
+        columns, constraints, budget=budget, seed=seed, confident=confident, pool=proxy_pool
+    )
     if batch is not None:
         count = min(proxy_pool, int(problem.allowed.sum()))
         log(f"{proxy_name}: scoring {count} untrained networks on {batch.origin}")
@@ -88,13 +90,13 @@ def compare_methods(
     batch: Batch | None = None,
     on_progress: OnProgress = lambda method, seed, count: None,
     on_score: OnScore = lambda proxy, seed, count: None,
-) -> Comparison:
+) -> MethodComparison:
     """Compare methods within the constraints, a search for each seed, with regret against the exhaustive answer.
 
     Raises: ConfigError when no network meets the constraints, with the nearest one and what it would take.
     """
     check_any(table, constraints, confident=confident)
-    return compare(
+    return run_comparison(
         table,
         constraints,
         methods,
@@ -113,7 +115,7 @@ def check_any(table: Table, constraints: Sequence[Constraint], *, confident: boo
         raise ConfigError(none_found(table, answer(table, constraints, confident=confident)))
 
 
-def check_limits(found: Comparison) -> None:
+def check_limits(found: MethodComparison) -> None:
     """Raise HarnessError when a method's answer breaks a limit: such an answer is not to be relied on."""
     if broken := [
         f"{one.method}, seed {r.trace.seed}" for one in found.methods for r in one.runs if not r.meets
@@ -163,7 +165,7 @@ def none_found(table: Table, found: Answer) -> str:
     if closest is None:
         return f"no network meets {limits}{confidence}: of no network with an accuracy all of it is known; measure more"
     name = Architecture.from_index(closest.index, table.config)
-    takes = " and ".join(_takes(table.costs, shortfall) for shortfall in closest.shortfalls)
+    takes = " and ".join(_takes(table.costs, violation) for violation in closest.violations)
     label, value = table.accuracy.label, table.accuracy.values[closest.index]
     message = f"no network meets {limits}{confidence}; the nearest is {name} ({label} {value:.2f} %): it takes {takes}"
     if far := int((~table.supported).sum()):
@@ -172,10 +174,10 @@ def none_found(table: Table, found: Answer) -> str:
     return message + (f" ({'; '.join(single)})" if len(single) > 1 else "")
 
 
-def _takes(costs: Mapping[str, Cost], shortfall: Shortfall) -> str:
-    limit = shortfall.constraint
-    amount = amount_text(shortfall.value, costs[limit.subject].unit, digits=4)
-    return f"{limit.subject} {amount}, {shortfall.excess:.1%} beyond {limit}"
+def _takes(costs: Mapping[str, Cost], violation: Violation) -> str:
+    limit = violation.constraint
+    amount = amount_text(violation.value, costs[limit.subject].unit, digits=4)
+    return f"{limit.subject} {amount}, {violation.excess:.1%} beyond {limit}"
 
 
 def _coverage(table: Table) -> str:

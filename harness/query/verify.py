@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from harness.campaign import Observer, Outcome
-from harness.devices import Device, load_devices, select_device
+from harness.devices.config import Device, load_devices, select_device
+from harness.measurement.campaign import Observer, Outcome
 from harness.measurement.campaigns import measure_finalists
 from harness.models.exported import ExportedModels
 from harness.query.answer import SearchAnswer

@@ -30,16 +30,12 @@ from harness.store.tables import (
 )
 
 if TYPE_CHECKING:
-    from harness.estimates.reference import Level
+    from harness.estimates.reference import ReferenceLevel
 
 VERSION = "0004"  # of the schema: the newest of migrations/versions
 BUSY_TIMEOUT_S = 30.0
-LEVEL_PURPOSES = (
-    "network",
-    "segment",
-    "trained",
-    "calibration",
-)  # of sessions that tell the reference's latency
+# Of the sessions that determine the reference's latency.
+LEVEL_PURPOSES = ("network", "segment", "trained", "calibration")
 _HASHES_A_QUERY = 500  # below every database's limit of bound parameters
 _SCHEMA_LOCK = 0x6861726E  # "harn": any number that all harnesses share
 
@@ -119,7 +115,7 @@ class Store:
             _insert_session(connection, session)
 
     def start_recalibration(self, configuration: Configuration, started_utc: str) -> None:
-        """Note that a configuration's reference latency is measured anew: only sessions from now on tell it."""
+        """Note that a configuration's reference latency is measured again: only sessions from now on determine it."""
         with self._begin() as connection:
             connection.execute(
                 RECALIBRATIONS.insert().values(
@@ -191,7 +187,7 @@ class Store:
         with self._begin() as connection:
             return sessions_digest(connection, configuration.digest, purposes)
 
-    def reference_levels(self, configuration: Configuration) -> list[Level]:
+    def reference_levels(self, configuration: Configuration) -> list[ReferenceLevel]:
         """Return the reference's level in each session of a configuration since it was last recalibrated, oldest first.
 
         While nothing has been measured since, those of before count.
@@ -215,10 +211,10 @@ class Store:
         with self._begin() as connection:
             rows = connection.execute(query).all()
             starts = [row[0] for row in connection.execute(marks)]
-        from harness.estimates.reference import Level  # late: it loads numpy
+        from harness.estimates.reference import ReferenceLevel  # late: it loads numpy
 
         levels = [
-            Level(latency_ns=row[0], started_utc=row[1], process=row[2] or "", others_busy=row[3])
+            ReferenceLevel(latency_ns=row[0], started_utc=row[1], process=row[2] or "", others_busy=row[3])
             for row in rows
         ]
         for start in starts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from harness.devices import LOCAL, parse_runtime, short_provider
+from harness.devices.config import LOCAL, parse_runtime, short_provider
 from harness.records import Configuration
 from harness.store import Store
 from space.errors import ConfigError, did_you_mean

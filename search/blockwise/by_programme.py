@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from search.amounts import Amount, Summed, decisive, limits_on, meets
-from search.answers import Nearest, Shortfall
 from search.blockwise.finalists import DISTANCE, Finalists, from_list
 from search.blockwise.finalists_programme import from_programme
 from search.blockwise.searching import none_within
-from search.constraints import Constraint
-from search.programme import Limit
-from search.programme_nearest import nearest_choice
+from search.integer_program.nearest import nearest_choice
+from search.integer_program.solve import Limit
+from search.table.answers import Nearest, Violation
+from search.table.constraints import Constraint
+from search.table.costs import AdditiveCosts, CostEstimate, decisive, limits_on, meets
 from space import SpaceConfig
 from space.errors import ConfigError
 from space.indexing import FloatArray, IndexArray, block_indices, blocks_of, index_of
@@ -31,7 +31,7 @@ POOL = 100  # networks that a predictor which is no sum ranks
 def choose(
     config: SpaceConfig,
     scores: FloatArray,
-    costs: Mapping[str, Summed],
+    costs: Mapping[str, AdditiveCosts],
     constraints: Sequence[Constraint],
     count: int,
     *,
@@ -84,14 +84,14 @@ def ranked(
 
 
 def limits_of(
-    costs: Mapping[str, Summed], constraints: Sequence[Constraint], *, confident: bool
+    costs: Mapping[str, AdditiveCosts], constraints: Sequence[Constraint], *, confident: bool
 ) -> list[Limit]:
-    """Return the limits on sums that constraints are; see `search.amounts.limits_on`."""
+    """Return the limits on sums that constraints are; see `search.table.costs.limits_on`."""
     return [limit for one in constraints for limit in limits_on(costs[one.subject], one, confident=confident)]
 
 
 def measured(
-    config: SpaceConfig, costs: Mapping[str, Summed], constraints: Sequence[Constraint]
+    config: SpaceConfig, costs: Mapping[str, AdditiveCosts], constraints: Sequence[Constraint]
 ) -> list[int]:
     """Return the networks of which more than sums is known in what is limited, in canonical order."""
     return sorted({index for one in constraints for index in costs[one.subject].known})
@@ -99,7 +99,7 @@ def measured(
 
 def nearest(
     config: SpaceConfig,
-    costs: Mapping[str, Summed],
+    costs: Mapping[str, AdditiveCosts],
     constraints: Sequence[Constraint],
     *,
     kept: Sequence[Limit] = (),
@@ -123,22 +123,22 @@ def nearest(
 
 
 def _missed(
-    index: int, amounts: Sequence[Amount], constraints: Sequence[Constraint], confident: bool
+    index: int, amounts: Sequence[CostEstimate], constraints: Sequence[Constraint], confident: bool
 ) -> Nearest | None:
     """Return by how much a network misses which limits; None where one cannot be told."""
     values = [decisive(one, c, confident=confident) for one, c in zip(amounts, constraints, strict=True)]
     if not np.isfinite(values).all():
         return None
     lacking = tuple(
-        Shortfall(constraint=constraint, value=value)
+        Violation(constraint=constraint, value=value)
         for constraint, value in zip(constraints, values, strict=True)
         if not constraint.holds(np.array([value]))[0]
     )
-    return Nearest(index=index, shortfalls=lacking)
+    return Nearest(index=index, violations=lacking)
 
 
 def _worst(one: Nearest) -> float:
-    return max((shortfall.excess for shortfall in one.shortfalls), default=float("-inf"))
+    return max((violation.excess for violation in one.violations), default=float("-inf"))
 
 
 def _holds(limit: Limit, digits: Sequence[int]) -> bool:

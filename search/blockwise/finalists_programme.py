@@ -1,6 +1,6 @@
 """Finalists of a space that nothing lists, by sums over blocks: what `finalists.from_scores` chooses, by integer programmes.
 
-One programme gives networks best first, one after the other (`search.programme.in_order`), and the greedy rule takes from them.
+One programme gives networks best first, one after the other (`solve.in_order`), and the greedy rule takes from them.
 That is quick while few networks lie between two finalists: within D - 1 stages of one there are at most some hundreds for D of 2.
 Where they are too many to walk through, each finalist is a programme of its own, in which "at least D stages away from that one"
 is a limit on a sum like any other. Networks of which more is known than sums tell, such as a measured latency, are looked at one
@@ -17,8 +17,8 @@ from itertools import islice
 import numpy as np
 
 from search.blockwise.finalists import DISTANCE, Finalists, from_list
-from search.programme import Limit, in_order, solve
-from search.programme_solver import Blocks, ones_at
+from search.integer_program.solve import Limit, in_order, solve
+from search.integer_program.solver import Blocks, ones_at
 from space.indexing import BoolArray, FloatArray, IndexArray
 
 WALKS = (
@@ -49,7 +49,7 @@ def from_programme(
     """Choose up to `count` networks by sums of `effects` (stages, B) within limits.
 
     The limits are not for the networks with the blocks `listed` (n, stages): of those `allowed` (n,) says which may be chosen,
-    by the same sums. Of sums that the solver holds equal (`search.programme.TIE`) any comes first, and the same one in every
+    by the same sums. Of sums that the solver holds equal (`solve.TIE`) any comes first, and the same one in every
     call. `time_limit_s` is for each programme.
 
     Raises:

@@ -101,7 +101,7 @@ def additive(fitted: Fitted) -> tuple[FloatArray, float] | None:
 
 
 class SignaturePredictor:
-    """A `search.methods.loop.Predictor` that sees signatures; no models are made that leave networks out."""
+    """A `search.methods.predictor_loop.Predictor` that sees signatures; no models are made that leave networks out."""
 
     def __init__(
         self,

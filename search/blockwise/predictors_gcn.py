@@ -14,7 +14,7 @@ from search.accuracy.gcn import GcnConfig, GcnPredictor
 from search.blockwise.predictors_features import Features
 from space.indexing import FloatArray, IndexArray
 
-# Those of `search.methods.gcn`: a tenth of BRP-NAS's time for some 0.01 of Kendall's tau.
+# Those of `search.methods.predictor_loop`: a tenth of BRP-NAS's time for some 0.01 of Kendall's tau.
 KNOBS = GcnConfig(width=200, epochs=100, learning_rate=2e-3)
 
 

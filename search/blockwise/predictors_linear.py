@@ -12,7 +12,7 @@ import numpy as np
 
 from search.blockwise.predictors_features import HIGHER_IS_BETTER, Features
 from search.latency.features import rows_of
-from search.methods.ridge import fit_ridge
+from search.methods.ridge import fit_ridge_cv
 from space import SpaceConfig
 from space.indexing import FloatArray, IndexArray, block_indices
 
@@ -138,7 +138,7 @@ def _fit(
             products = [scale * rows[:, pairs[0]] * rows[:, pairs[1]]] if scale else []
             designs.append(np.hstack([rows, *products]))
             choices.append((table, scale))
-    fit = fit_ridge(designs, accuracies)
+    fit = fit_ridge_cv(designs, accuracies)
     table, scale = choices[fit.chosen]
     products_of = np.zeros((width, width))
     if scale:

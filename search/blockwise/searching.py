@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
 
 import numpy as np
 
-from search.answers import Nearest, nearest
 from search.blockwise.candidates import Candidate, Found, State, Student, quality
 from search.blockwise.finalists import DISTANCE, Finalists, from_scores
 from search.checked import Checked, Range
-from search.constraints import Constraint, allowed, amount_text
 from search.table import Cost, Table
+from search.table.answers import Nearest, nearest
+from search.table.constraints import Constraint, allowed, amount_text
 from search.training.history import Figures
 from space import Architecture, SpaceConfig, check_enumerable
 from space.accuracies import Accuracies
@@ -195,7 +195,7 @@ def none_within(
         return f"no network is within {limits}{manner}: of none is all of it known; measure more networks"
     takes = " and ".join(
         f"{s.constraint.subject} {amount_text(s.value, s.constraint.unit, digits=4)}, {s.excess:.1%} beyond {s.constraint}"
-        for s in closest.shortfalls
+        for s in closest.violations
     )
     name = Architecture.from_index(closest.index, config)
     return f"no network is within {limits}{manner}; the nearest is {name}: it takes {takes}"

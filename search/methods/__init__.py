@@ -1,12 +1,12 @@
-"""Search methods behind one contract: they ask for networks, are told accuracies, and keep to a budget.
+"""Search methods behind one ask-and-tell contract, within a budget of evaluations.
 
     from search.methods import run
-    trace = run("evolution", problem, look_up)
+    trace = run("evolution", problem, evaluate)
 
-Adding a method is adding a file with a class of `search.methods.contract.Method` and its line in `search.methods.table`.
+Adding a method is adding a file with a class of `search.methods.method.Method` and its line in `search.methods.registry`.
 """
 
-from search.methods.contract import Problem, Trace
-from search.methods.table import METHODS, parse_method, run
+from search.methods.method import Problem, Trace
+from search.methods.registry import METHODS, parse_method, run
 
 __all__ = ["METHODS", "Problem", "Trace", "parse_method", "run"]

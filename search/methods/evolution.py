@@ -1,4 +1,4 @@
-"""Regularised evolution (Real et al. 2019, arXiv:1802.01548): the pool forgets its oldest network, not its worst."""
+"""Regularized evolution (Real et al. 2019, arXiv:1802.01548): the pool forgets its oldest network, not its worst."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import deque
 
 import numpy as np
 
-from search.methods.contract import Problem
+from search.methods.method import Problem
 from space.indexing import FloatArray, IndexArray, block_indices, indices_of
 
 POOL = 64  # networks that may become parents
@@ -14,7 +14,7 @@ TOURNAMENT = 10  # drawn from the pool, with replacement as in the paper; the be
 
 
 class Evolution:
-    """Ask for mutants of good networks: one stage's block is replaced by another.
+    """Regularized evolution; a mutation replaces one stage's block by another.
 
     It begins with a pool of random networks, or of those that the warm-up's proxy prefers: `pool` of them, but at most half of
     the budget, so that the other half evolves. A child is drawn evenly from the parent's mutants that are allowed and
@@ -30,13 +30,13 @@ class Evolution:
         self._open = problem.allowed.copy()
 
     def ask(self) -> IndexArray:
-        """Return the first pool, and from then on one child a time."""
+        """Return the first pool, then one child at a time."""
         wanted = self._child() if self._pool else self._problem.first(self._size, self._rng)
         self._open[wanted] = False
         return wanted
 
     def tell(self, indices: IndexArray, scores: FloatArray) -> None:
-        """Let the networks into the pool as its youngest; of the first ones those that a proxy prefers stay longest."""
+        """Add the networks to the pool as its youngest; of the first ones, those that a proxy prefers stay longest."""
         entrants = list(zip(indices.tolist(), scores.tolist(), strict=True))
         self._pool.extend(reversed(entrants))
 

@@ -1,4 +1,4 @@
-"""Predict accuracies by a ridge on what blocks are made of, with second-order terms as in DONNA (arXiv:2012.08859).
+"""Predict accuracies by a ridge on features of blocks, with second-order terms as in DONNA (arXiv:2012.08859).
 
 The features are the op counts and the wiring of each stage, 27 numbers for Blox, and their products in pairs, within stages
 and between them. DONNA's features are the losses of distilled blocks; here no block was trained.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from search.latency.features import block_features, rows_of, standardised
-from search.methods.ridge import fit_ridge
+from search.methods.ridge import fit_ridge_cv
 from space import SpaceConfig
 from space.indexing import FloatArray, IndexArray, block_indices
 
@@ -19,7 +19,7 @@ PAIR_SCALES = (0.0, 0.1, 0.3, 1.0)
 
 
 class SecondOrder:
-    """A `search.methods.loop.Predictor` that is quadratic in the features; before it is fitted it cannot predict."""
+    """A `search.methods.predictor_loop.Predictor` that is quadratic in the features; it must be fitted first."""
 
     def __init__(self, config: SpaceConfig) -> None:
         self._config = config
@@ -34,7 +34,7 @@ class SecondOrder:
         """Fit to networks (n,) and their accuracies (n,)."""
         rows = self._rows(indices)
         pairs = rows[:, self._pairs[0]] * rows[:, self._pairs[1]]
-        fit = fit_ridge([np.hstack([rows, scale * pairs]) for scale in PAIR_SCALES], scores)
+        fit = fit_ridge_cv([np.hstack([rows, scale * pairs]) for scale in PAIR_SCALES], scores)
         first = rows.shape[1]
         self._constant, self._slopes = fit.constant, fit.slopes[:first]
         self._products = np.zeros((first, first))

@@ -1,4 +1,4 @@
-"""Ridge regression of accuracies for the methods that predict, its penalty and its features chosen by leave-one-out."""
+"""Ridge regression of accuracies; penalty and features are chosen by leave-one-out cross-validation."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ FEWEST = 3  # networks; with fewer, leaving one out leaves nothing to compare
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Ridge:
-    """A fit: which of the designs was `chosen`, its `slopes` (columns,) and the `constant`."""
+    """Ridge fit: the index of the `chosen` design, its `slopes` (columns,) and the `constant`."""
 
     chosen: int
     slopes: FloatArray
     constant: float
 
 
-def fit_ridge(designs: Sequence[FloatArray], scores: FloatArray) -> Ridge:
+def fit_ridge_cv(designs: Sequence[FloatArray], scores: FloatArray) -> Ridge:
     """Fit scores (n,) on each of several tables of features (n, columns) and return the fit of least leave-one-out error.
 
     The earlier of equal ones is taken. Fewer than `FEWEST` networks are fitted by their mean.

@@ -7,7 +7,7 @@ from collections.abc import MutableMapping
 
 import numpy as np
 
-from search.methods.contract import Proxy
+from search.methods.method import Proxy
 from search.proxies.batches import Batch
 from space import Architecture, SpaceConfig
 from space.errors import ConfigError, HarnessError, did_you_mean

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from search.methods.ridge import fit_ridge
+from search.methods.ridge import fit_ridge_cv
 from space import SpaceConfig
 from space.indexing import FloatArray, block_indices
 
@@ -21,6 +21,6 @@ def block_effects(config: SpaceConfig, indices: NDArray[np.int64], accuracies: F
     design = np.zeros((len(indices), config.stages * count))
     for stage in range(config.stages):
         design[np.arange(len(indices)), stage * count + digits[:, stage]] = 1
-    effects = fit_ridge([design], accuracies).slopes.reshape(config.stages, count)
+    effects = fit_ridge_cv([design], accuracies).slopes.reshape(config.stages, count)
     seen = design.sum(axis=0).reshape(config.stages, count) > 0
     return np.where(seen, effects, np.nan)

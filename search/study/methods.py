@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from search.methods.contract import Method, Problem, search
-from search.methods.loop import Predictor
+from search.methods.method import Method, Problem, search
+from search.methods.predictor_loop import Predictor
 from search.study.truth import GroundTruth
 from space.indexing import FloatArray, IndexArray
 
@@ -122,7 +122,7 @@ def without_fitted(predicted: FloatArray, truth: GroundTruth, known: IndexArray)
 
 def _plain(name: str, problem: Problem) -> Method:
     from search.methods.evolution import Evolution
-    from search.methods.loop import PredictorLoop
+    from search.methods.predictor_loop import PredictorLoop
     from search.methods.random_search import RandomSearch
 
     if name == "random":

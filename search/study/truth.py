@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from space import SpaceConfig
-from space.accuracies import SYNTHETIC
+from space.accuracies.accuracies import SYNTHETIC
 from space.dataset import Dataset, read_dataset
 from space.errors import ConfigError, DatasetError
 from space.indexing import FloatArray

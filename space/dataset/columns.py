@@ -59,7 +59,7 @@ def as_column(
 
 
 def as_numbers(name: str, values: object, kinds: str, dimensions: int) -> NDArray[Any]:
-    """Return an array with so many dimensions whose dtype is of one of these kinds (numpy's letters), or an empty one.
+    """Return an array of that many dimensions whose dtype is of one of these kinds (numpy's letters), or an empty one.
 
     Raises:
         DatasetError: the values make another array or none.

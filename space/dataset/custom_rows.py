@@ -35,7 +35,7 @@ _Cells: TypeAlias = NDArray[np.uint8] | list[NDArray[np.uint8]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Field:
-    """Say where a column ends in a row: after a fixed number of bytes, or as its first byte tells."""
+    """End of a column in a row: after a fixed number of bytes, or as its first byte tells."""
 
     name: str
     kind: Kind | None  # None: the hash

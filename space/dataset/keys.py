@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from space import tables
+from space import hash_table
 from space.config import SpaceConfig
 from space.errors import DatasetError, shown
 
@@ -79,9 +79,9 @@ def digests_at(indices: NDArray[np.int64], config: SpaceConfig) -> NDArray[np.ui
     if not _is_hashed_whole(config):
         if len(indices) > _MAX_NETWORKS:
             check_space(config)
-        joined = "".join(tables.hash_at(config, index) for index in indices.tolist())
+        joined = "".join(hash_table.hash_at(config, index) for index in indices.tolist())
         return np.frombuffer(bytes.fromhex(joined), np.uint8).reshape(-1, DIGEST_BYTES)
-    content = tables.digests(len(config.ops), config.stages)
+    content = hash_table.digests(len(config.ops), config.stages)
     digests: NDArray[np.uint8] = np.frombuffer(content, np.uint8).reshape(-1, DIGEST_BYTES)[indices]
     return digests
 
@@ -93,12 +93,12 @@ def texts_of(digests: NDArray[np.uint8]) -> NDArray[np.str_]:
 
 
 def _is_hashed_whole(config: SpaceConfig) -> bool:
-    return tables.has_table(config) or len(config) <= _MAX_NETWORKS
+    return hash_table.has_table(config) or len(config) <= _MAX_NETWORKS
 
 
 @lru_cache(maxsize=8)
 def _ordered(op_count: int, stages: int) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
     """Return all digests of a space in rising order, and the place of each in the canonical order."""
-    digests = np.frombuffer(tables.digests(op_count, stages), f"S{DIGEST_BYTES}")
+    digests = np.frombuffer(hash_table.digests(op_count, stages), f"S{DIGEST_BYTES}")
     places = np.argsort(digests)
     return digests[places], places

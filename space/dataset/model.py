@@ -19,7 +19,7 @@ from space.errors import DatasetError, did_you_mean, shown
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dataset:
-    """Hold the rows of a published data file, column by column, in the file's order.
+    """Rows of a published data file, column by column, in the file's order.
 
     `indices`, int64 (rows,), are the places of the rows' networks in the canonical order. `columns` are given
     as anything that makes an array, and kept so that they cannot be changed: floats and accuracies in percent

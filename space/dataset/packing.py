@@ -26,7 +26,7 @@ _OTHER_FORMAT = "write .csv, which holds every number"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packing:
-    """Say how the numbers of a column are packed; `lowest`, `highest` and `bits` are those of accuracies."""
+    """Packing of the numbers of a column; `lowest`, `highest` and `bits` are those of accuracies."""
 
     kind: Kind
     lowest: int = 0

@@ -19,9 +19,8 @@ from space.errors import DatasetError
 
 _DAMAGED = "the file is damaged, or was not written by this format's writer: use .csv or .blox"
 _PROTOCOL = 4  # that of the published files
-_STEPS = (
-    4  # instructions that a value, list or tuple can need: itself, its mark, its place in the memo, its end
-)
+# Instructions that a value, list or tuple can need: itself, its mark, its place in the memo, its end.
+_STEPS = 4
 
 
 def encode(dataset: Dataset) -> tuple[dict[str, str], bytes]:

@@ -1,4 +1,4 @@
-"""What each type of published file holds: its columns, what their values are, and its extra header keys."""
+"""Schemas of the types of published files: columns, kinds of their values, extra header keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DEVICE = re.compile(r"[a-zA-Z0-9-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """Describe the values of one column.
+    """Kind of the values of one column.
 
     `images` is the number of images behind an accuracy in percent; `positive` refuses 0 as well.
     """
@@ -42,7 +42,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schema:
-    """Describe a type of file: the columns it may have (None: any, all of them text) and its header keys."""
+    """Schema of a type of file: the columns it may have (None: any, all of them text) and its header keys."""
 
     columns: Mapping[str, Kind] | None
     extra: tuple[str, ...]
@@ -97,7 +97,7 @@ def kinds_of(dataset_type: str, columns: Sequence[str]) -> dict[str, Kind]:
 
 
 def check_extra(dataset_type: str, extra: Mapping[str, int | str]) -> None:
-    """Check the header keys that a file of this type has beside those of all files.
+    """Check the header keys that only files of this type have.
 
     Raises:
         DatasetError: a key is missing, or its value is not a whole number, text, or a device's name.

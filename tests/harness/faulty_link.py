@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from harness.transports.ssh import SshTransport
+from harness.devices.transports.ssh import SshTransport
 
 POLL_S = 0.02
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from short_campaigns import LONG, ONNX, measure
 
-from harness.devices import LocalDevice, SshDevice
+from harness.devices.config import LocalDevice, SshDevice
 from harness.store import Store
 
 

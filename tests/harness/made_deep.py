@@ -14,8 +14,8 @@ from made_space import MANY, add_sessions, calibrate, new_store
 from harness.records import Configuration
 from search.blockwise.library import BlockLibrary, save_library
 from space import DEEP, SpaceConfig
-from space.sampling import select_models
 from space.segments import all_segments
+from space.selection import select_models
 
 SOURCE = "synthetic:0:3/2/2"  # images of each class
 BLOCKS = tuple(block for block in DEEP.blocks if "bconv" not in (block.op0, block.op1))[1::3]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from harness.output.report.payload import Report
-from search.synthetic import synthetic_accuracies
 from search.table import Cost, Table
+from search.table.synthetic import synthetic_accuracies
 from space import SpaceConfig
 from space.costs import all_macs, all_params
 

@@ -23,8 +23,8 @@ from harness.commands.app import main
 from harness.records import Configuration
 from harness.store import Store
 from space import Architecture
-from space.sampling import select_models
 from space.segments import Segment, all_segments, segments_of
+from space.selection import select_models
 
 REFERENCE_NS = 5_000_000
 MANY = CONFIGURATION  # 60 networks with two sessions, and all segments

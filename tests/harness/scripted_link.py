@@ -14,21 +14,20 @@ from typing import Any
 import pytest
 from made_records import graph_hash
 
-from harness import campaign
-from harness.assembly import Assembly
-from harness.campaign import Options, Outcome
-from harness.devices import LocalDevice
-from harness.levels import Level, Plan
+from harness.devices.assembly import Assembly
+from harness.devices.config import LocalDevice
+from harness.measurement import campaign
+from harness.measurement.campaign import Outcome
 from harness.measurement.core_gate import CoreGate
-from harness.measurement.model import Model
-from harness.sessions import SessionBuilder
+from harness.measurement.plan import Level, Options, SessionPlan
+from harness.measurement.session_builder import SessionBuilder
+from harness.measurement.workload import Model, RuntimePlan
 from harness.store import Store
-from harness.uses import Use
 
 COOL: dict[str, Any] = {"cpu_model": "Made Up CPU", "temps_c": {"cpu": 40.0}}
 HOT: dict[str, Any] = COOL | {"temps_c": {"cpu": 60.0}}
 SLICE_NS = 60_000_000
-PLAN = Plan(min_slices=8)
+PLAN = SessionPlan(min_slices=8)
 CALIBRATIONS = 3
 
 
@@ -311,7 +310,7 @@ class Silent:
         """Keep it."""
         self.advanced.append(text)
 
-    def refine(self, device: str, use: Use, left: int) -> None:
+    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
         """Keep it."""
         self.refined.append((use.configuration.runtime, left))
 
@@ -331,7 +330,7 @@ def run_scripted(
     level = Level(name="made-up", sessions=1, plan=PLAN, at_once=at_once)
     cancel = cancel or StubEvent()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(campaign, "Link", lambda *_, **__: link)
+        patch.setattr(campaign, "Connection", lambda *_, **__: link)
         patch.setattr(CoreGate.__init__, "__defaults__", (cancel.clock_s,))
         patch.setitem(SessionBuilder.__init__.__kwdefaults__, "clock_s", lambda: link.clock_s)
         patch.setattr(campaign, "CALIBRATION", Level(name="made-up", sessions=CALIBRATIONS, plan=PLAN))

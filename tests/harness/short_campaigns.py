@@ -13,21 +13,21 @@ from pathlib import Path
 
 import pytest
 
-from harness.campaign import Options, Outcome, run_campaign
-from harness.devices import Device
-from harness.levels import Level, Plan
+from harness.devices.config import Device
+from harness.devices.transports import open_transport
+from harness.devices.transports.contract import Transport
 from harness.measurement import core_gate
+from harness.measurement.campaign import Outcome, run_campaign
+from harness.measurement.plan import Level, Options, SessionPlan
+from harness.measurement.workload import ModelSource, RuntimePlan
 from harness.models.exported import ExportedModels
 from harness.models.names import select_architectures
 from harness.store import Store
-from harness.transports import open_transport
-from harness.transports.contract import Transport
-from harness.uses import ModelSource, Use
 
-SHORT_PLAN = Plan(
+SHORT_PLAN = SessionPlan(
     min_slices=3, max_s=0.5, half_width=0.5, warmup_min_runs=3, warmup_min_s=0.0, warmup_max_s=0.1
 )
-LONG_PLAN = Plan(min_slices=1000, max_s=60.0, warmup_min_runs=3, warmup_min_s=0.0, warmup_max_s=0.1)
+LONG_PLAN = SessionPlan(min_slices=1000, max_s=60.0, warmup_min_runs=3, warmup_min_s=0.0, warmup_max_s=0.1)
 SHORT = Level(name="short", sessions=1, plan=SHORT_PLAN)
 LONG = Level(name="long", sessions=1, plan=LONG_PLAN)
 ONNX = Options(runtimes=("onnxruntime",), level=SHORT, silence_s=20.0)
@@ -49,7 +49,7 @@ class Watcher:
     def tell(self, device: str, text: str) -> None:
         self.states.append(f"told {text}")
 
-    def refine(self, device: str, use: Use, left: int) -> None:
+    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
         self.states.append(f"refine {left}")
 
     def begin(self, device: str, units: int) -> None:

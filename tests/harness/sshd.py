@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from harness.devices import SshDevice
+from harness.devices.config import SshDevice
 
 START_TIMEOUT_S = 10.0
 KEY_BITS = {"ed25519": [], "ecdsa": ["-b", "256"], "rsa": ["-b", "2048"]}

@@ -16,8 +16,7 @@ import pytest
 from made_space import run
 from short_campaigns import SHORT
 
-from harness import levels
-from harness.measurement import core_gate
+from harness.measurement import core_gate, plan
 from search.blockwise.distil_recipe import DistilRecipe
 from search.blockwise.distilling import distil_stage
 from search.blockwise.library import BlockLibrary, save_library
@@ -65,7 +64,7 @@ def test_a_library_becomes_a_trained_network_that_was_itself_measured_within_the
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)  # however busy this machine is
-    monkeypatch.setattr(levels, "LEVELS", {name: SHORT for name in levels.LEVELS})
+    monkeypatch.setattr(plan, "LEVELS", {name: SHORT for name in plan.LEVELS})
     store, library, folder = tmp_path / "store.sqlite", tmp_path / "library", tmp_path / "answer"
     teacher = distilled(library)
     assert teacher > 25, "of ten classes chance is 10 %"

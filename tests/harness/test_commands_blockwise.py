@@ -22,14 +22,15 @@ from made_library import (
 from made_space import REFERENCE_NS, Done, add_sessions, refused, run, stored, true_ratio
 
 import exporters
-from harness.campaign import Options, Outcome
 from harness.commands import blockwise_rounds
 from harness.commands.blockwise_costs import block_latencies, costs_of
 from harness.commands.blockwise_options import Blockwise
 from harness.commands.blockwise_repeat import commands
 from harness.commands.blockwise_work import Setting
-from harness.devices import Device
+from harness.devices.config import Device
 from harness.measurement import campaigns
+from harness.measurement.campaign import Outcome
+from harness.measurement.plan import Options
 from harness.models.trained import Finished, FinishedModels
 from harness.query.latencies import LatencySource
 from harness.store import Store

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from made_space import MANY, add_sessions, calibrate, networks, new_store, refused, run, stored
 
-from harness.estimates.latency import latencies
 from harness.store import Store
+from harness.store.latencies import latencies
 from harness.version import __version__
 from space import BLOX, Architecture
 from space.dataset import read_dataset

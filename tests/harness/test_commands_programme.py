@@ -30,7 +30,7 @@ from search.training.tasks import load_task
 from search.training.trained_files import KIND, trained_content
 from search.work.results import Results
 from search.work.training_folder import training_units
-from space import DEEP, TINY, Architecture, enumerable
+from space import DEEP, TINY, Architecture
 from space.costs import all_macs
 from space.networks import build_network
 
@@ -240,7 +240,7 @@ def test_a_space_made_too_large_has_the_answer_that_enumeration_gives(
     asked += ["--predictor", predictor, *([] if predictor == "sum" else ["--trained", str(trained)])]
     listed = run(path, *METHOD, *QUICK, *asked, "--json")
     assert listed.status == 0, listed.stderr
-    monkeypatch.setattr(enumerable, "MOST", 1000)
+    monkeypatch.setattr("space.config.MAX_ENUMERABLE", 1000)
     summed = run(path, *METHOD, *QUICK, *asked, "--json")
     assert summed.status == 0, summed.stderr
     before, after = listed.json, summed.json
@@ -271,7 +271,7 @@ def test_trainings_themselves_tell_the_accuracies_of_their_published_files(
 ) -> None:
     library = load_library(tiny[0])
     published = known_accuracies(tiny[1], library)
-    monkeypatch.setattr(enumerable, "MOST", 1000)
+    monkeypatch.setattr("space.config.MAX_ENUMERABLE", 1000)
     own = known_accuracies(tiny[1], library)
     assert own.indices.tolist() == published.indices.tolist()
     assert own.accuracies.tolist() == published.accuracies.tolist()

@@ -24,9 +24,9 @@ from made_space import (
     stored,
 )
 
-from harness.estimates.latency import latencies
 from harness.store import Store
-from search.synthetic import synthetic_accuracies
+from harness.store.latencies import latencies
+from search.table.synthetic import synthetic_accuracies
 from space import BLOX, Architecture
 from space.costs import all_macs, all_params
 from space.dataset import bench_dataset, write_dataset

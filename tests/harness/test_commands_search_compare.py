@@ -13,8 +13,8 @@ from made_space import Done, refused, run, stored
 from harness.commands.search_compare import DEFAULT_METHODS, parse_methods
 from harness.output import progress
 from harness.output.progress import ProgressView
-from search.methods.contract import Method, Problem
-from search.methods.table import METHODS, Known
+from search.methods.method import Method, Problem
+from search.methods.registry import METHODS, MethodEntry
 
 FILES = ("regret.html", "regret.json", "regret.png")
 LIMIT = "made-up:onnxruntime<8ms"
@@ -285,7 +285,7 @@ def test_a_method_that_fails_ends_the_command_with_its_name_and_seed(
     def broken(problem: Problem) -> Method:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setitem(METHODS, "broken", Known(make=broken, meaning="planted"))
+    monkeypatch.setitem(METHODS, "broken", MethodEntry(make=broken, meaning="planted"))
     done = compare(
         store, "--seeds", "2", "--seed", "4", "--output", str(tmp_path / "new"), methods="random,broken"
     )
@@ -298,7 +298,8 @@ def test_an_answer_beyond_the_limits_is_shown_and_ends_with_an_error(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "search.comparing.allowed", lambda table, *_, **__: np.ones(len(table.config), dtype=np.bool_)
+        "search.methods.comparison.allowed",
+        lambda table, *_, **__: np.ones(len(table.config), dtype=np.bool_),
     )
     done = compare(store, "-c", "params<1.8M", "--seeds", "1", "--budget", "10", methods="random")
     assert done.status == 1
@@ -312,7 +313,7 @@ def test_ctrl_c_ends_cleanly_and_writes_nothing(
     def stopped(problem: Problem) -> Method:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(METHODS, "stopped", Known(make=stopped, meaning="planted"))
+    monkeypatch.setitem(METHODS, "stopped", MethodEntry(make=stopped, meaning="planted"))
     done = compare(store, "--seeds", "2", "--output", str(tmp_path / "new"), methods="random,stopped")
     assert done.status == 130
     assert done.stdout == ""

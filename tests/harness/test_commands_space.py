@@ -15,15 +15,15 @@ import torch
 from made_space import FEW, MANY, add_sessions, calibrate, networks, new_store, refused, run
 from short_campaigns import ONNX, Watcher
 
-from harness.campaign import Outcome, run_campaign
-from harness.devices import Device, LocalDevice
-from harness.estimates.latency import latencies
+from harness.devices.config import Device, LocalDevice
 from harness.measurement import core_gate
+from harness.measurement.campaign import Outcome, run_campaign
 from harness.models.exported import ExportedModels
 from harness.models.names import select_architectures
 from harness.prediction.space_prediction import load_measured
 from harness.store import Store
 from harness.store.configurations import measure_command
+from harness.store.latencies import latencies
 from space import MINI, TINY, Architecture, SpaceConfig
 from space.networks import build_network
 

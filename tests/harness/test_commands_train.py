@@ -24,7 +24,7 @@ from search.training.training import Trained, train
 from search.work.local_pool import LocalPool
 from search.work.ray_cluster import RayCluster
 from space import TINY, Architecture
-from space.accuracy_files import load_accuracies
+from space.accuracies import load_accuracies
 from space.dataset import read_dataset
 from space.errors import HarnessError
 from space.networks import build_network

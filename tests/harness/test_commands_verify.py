@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from made_space import MANY, Done, add_sessions, refused, run, stored
 
-from harness.campaign import Options, Outcome
-from harness.devices import Device
+from harness.devices.config import Device
 from harness.errors import DeviceError
 from harness.measurement import campaigns
+from harness.measurement.campaign import Outcome
 from harness.measurement.campaigns import turns
+from harness.measurement.plan import Options
 from harness.query import verify as verifying
 from harness.query.verify import MAX_ROUNDS
 from harness.store import Store

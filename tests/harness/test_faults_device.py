@@ -29,11 +29,11 @@ from short_campaigns import (
 from small_disk import SmallDisk, small_disk
 from sshd import Sshd, start_sshd
 
-from harness.agent import AgentClient, Deployment, deploy
+from harness.devices.client import AgentClient, Deployment, deploy
+from harness.devices.framing import FrameStream
+from harness.devices.transports.ssh import SshTransport
 from harness.errors import DeviceError, LinkError
-from harness.frames import FrameStream
 from harness.store import Store
-from harness.transports.ssh import SshTransport
 
 pytestmark = pytest.mark.ssh
 
@@ -68,7 +68,7 @@ def store(ground: Ground, tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def link(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyLink]:
-    monkeypatch.setattr("harness.link.RECONNECT_WAITS_S", (0.05, 0.1))
+    monkeypatch.setattr("harness.devices.connection.RECONNECT_WAITS_S", (0.05, 0.1))
     with faulty_link(ground.server.port) as link:
         yield link
 
@@ -164,7 +164,7 @@ def test_the_last_wait_is_followed_by_an_attempt(
     ground: Ground, store: Store, link: FaultyLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A board that is back during the longest wait is found."""
-    monkeypatch.setattr("harness.link.RECONNECT_WAITS_S", (1.5,))
+    monkeypatch.setattr("harness.devices.connection.RECONNECT_WAITS_S", (1.5,))
     device = ground.server.device(root=ground.root, port=link.port)
     back = threading.Timer(0.8, link.refuse, [False])
     watcher = once(lambda: (link.refuse(True), back.start()))
@@ -177,7 +177,7 @@ def test_a_link_that_falls_silent_is_left_and_its_agent_ended(
     ground: Ground, store: Store, link: FaultyLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The device has not noticed that the connection is gone: its agent still holds the lock."""
-    monkeypatch.setattr("harness.agent.SILENCE_S", 3.0)
+    monkeypatch.setattr("harness.devices.client.SILENCE_S", 3.0)
     device = ground.server.device(root=ground.root, port=link.port)
     stale: list[int] = []
 

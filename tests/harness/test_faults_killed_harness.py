@@ -16,7 +16,7 @@ import pytest
 from short_campaigns import NETWORKS, await_no_process, await_processes, measure
 from sshd import Sshd, start_sshd
 
-from harness.devices import LocalDevice
+from harness.devices.config import LocalDevice
 from harness.store import Store
 
 pytestmark = pytest.mark.ssh

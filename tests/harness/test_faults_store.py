@@ -15,7 +15,7 @@ import pytest
 from short_campaigns import Watcher, measure
 from small_disk import small_disk
 
-from harness.devices import LocalDevice
+from harness.devices.config import LocalDevice
 from harness.errors import StoreError
 from harness.store import Store
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from made_records import graph_hash
 from scripted_link import COOL, Run, ScriptedLink, ScriptedSource, Silent, StubEvent, run_scripted
 
-from harness.campaign import BRIDGES, FEWEST_WORKERS, Outcome, batches
 from harness.errors import AgentError, LinkError
-from harness.measuring import Cancelled
+from harness.measurement.campaign import BRIDGES, FEWEST_WORKERS, Outcome, batches
+from harness.measurement.session_runner import Cancelled
 from harness.records import SessionRecord
 from harness.store import Store
 

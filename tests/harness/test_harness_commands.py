@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from made_records import CAMPAIGN, make_failure, make_session, make_slice
 
-from harness.devices import devices_schema
+from harness.devices.config import devices_schema
 from harness.store import Store
 from harness.version import __version__
 
@@ -36,10 +36,10 @@ NETWORK = "conv/conv/conv"
 SHORT = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background of a shell inherits it ignored
-from harness import levels
+from harness.measurement import plan
 from harness.measurement import core_gate
-plan = levels.Plan(min_slices=3, max_s=0.3, warmup_min_runs=3, warmup_min_s=0.05, warmup_max_s=0.2)
-levels.LEVELS["screen"] = levels.Level(name="short", sessions=1, plan=plan)
+short = plan.SessionPlan(min_slices=3, max_s=0.3, warmup_min_runs=3, warmup_min_s=0.05, warmup_max_s=0.2)
+plan.LEVELS["screen"] = plan.Level(name="short", sessions=1, plan=short)
 core_gate.FREE_SHARE = 1.0  # however busy this machine is
 from harness.commands.app import main
 main()
@@ -49,8 +49,8 @@ main()
 # A process that imports the commands once and forks for each call: a process of its own without the second of imports.
 SERVER = """
 import json, os, sys
-import alembic.command, alembic.runtime.migration, alembic.script, exporters, space.sampling
-import harness.agent, harness.campaign, harness.diagnosis, harness.store
+import alembic.command, alembic.runtime.migration, alembic.script, exporters, space.selection
+import harness.devices.client, harness.measurement.campaign, harness.devices.doctor, harness.store
 import harness.output.progress, harness.models.exported, harness.output.tables
 from harness.commands.app import main
 for line in sys.stdin:

@@ -17,23 +17,24 @@ import pytest
 from short_campaigns import Watcher, models
 
 from device_agents.core_probe import probe_each
-from harness.agent import AgentClient
-from harness.campaign import Options, Outcome, run_campaign
-from harness.devices import LocalDevice
+from harness.devices.client import AgentClient
+from harness.devices.config import LocalDevice
 from harness.errors import DeviceError
 from harness.estimates.clean import clean_slices, is_contended
-from harness.estimates.latency import Latency, latencies
-from harness.levels import Level, Plan
+from harness.estimates.latency import Latency
 from harness.measurement import core_gate
+from harness.measurement.campaign import Outcome, run_campaign
+from harness.measurement.plan import Level, Options, SessionPlan
 from harness.records import SessionRecord
 from harness.store import Store
+from harness.store.latencies import latencies
 
 CORES = sorted(os.sched_getaffinity(0))
 CORE = CORES[-1]
 # Beside a busy program this network fits into the scheduler's turns and the reference does not: the ratio of plain minima is
 # about half of the true one.
 NETWORK = "bconv/bconv/bconv"
-PLAN = Plan(min_slices=12, max_s=4.0, half_width=0.01, warmup_min_s=0.05, warmup_max_s=1.0)
+PLAN = SessionPlan(min_slices=12, max_s=4.0, half_width=0.01, warmup_min_s=0.05, warmup_max_s=1.0)
 TOLERANCE = 0.03
 TRIES = 5  # of what another program of this machine may spoil meanwhile
 
@@ -221,11 +222,11 @@ def test_a_campaign_on_a_busy_core_that_nobody_may_ask_for_is_refused_and_says_b
 
 
 def test_a_busy_core_is_told_from_a_free_one_and_the_free_one_is_taken(root: str) -> None:
-    from harness.link import Link
+    from harness.devices.connection import Connection
+    from harness.devices.transports.local import LocalTransport
     from harness.measurement.core_gate import QuietCores
-    from harness.transports.local import LocalTransport
 
-    link = Link(LocalDevice(name="board", root=root), LocalTransport(), owner="a test")
+    link = Connection(LocalDevice(name="board", root=root), LocalTransport(), owner="a test")
     link.open()
     try:
         with busy(CORE), busy(CORE), busy(CORE):

@@ -9,7 +9,7 @@ from scripted_link import Run, ScriptedLink, ScriptedSource, Silent, StubEvent, 
 
 from harness.errors import DeviceError, LinkError
 from harness.measurement.core_gate import PATIENCE_S, POLL_S, CoreGate, CoreRequest, QuietCores, is_busy
-from harness.measuring import Cancelled
+from harness.measurement.session_runner import Cancelled
 from harness.store import Store
 
 UNASKED = CoreRequest(refusals=("realtime: not permitted",))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.agent import deploy
-from harness.devices import LocalDevice
+from harness.devices.client import deploy
+from harness.devices.config import LocalDevice
+from harness.devices.transports.local import LocalTransport
 from harness.errors import DeviceError
-from harness.transports.local import LocalTransport
 
 
 @pytest.mark.parametrize(

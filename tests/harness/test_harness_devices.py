@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.devices import (
+from harness.devices.config import (
     LocalDevice,
     SshDevice,
     devices_schema,

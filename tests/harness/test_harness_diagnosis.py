@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from device_agents.machine_lock import MachineLock
-from harness.devices import LocalDevice, SshDevice
-from harness.diagnosis import _busy_cores, _conditions, _grants, _limits, _machine_lock, diagnose
+from harness.devices.config import LocalDevice, SshDevice
+from harness.devices.doctor import _busy_cores, _conditions, _grants, _limits, _machine_lock, diagnose
 
 HELLO: dict[str, Any] = {"cores": [0, 1], "clusters": [[0, 1]]}
 

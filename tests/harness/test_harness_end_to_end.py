@@ -13,26 +13,25 @@ from pathlib import Path
 import pytest
 
 from exporters import FragmentLibrary
-from harness import uses
-from harness.agent import AgentClient
-from harness.campaign import Options, Outcome, run_campaign
-from harness.devices import Device, LocalDevice
+from harness.devices.client import AgentClient
+from harness.devices.config import Device, LocalDevice
+from harness.devices.connection import Connection
+from harness.devices.transports.local import LocalTransport
 from harness.errors import DeviceError
 from harness.estimates.estimate import session_ratios
-from harness.estimates.latency import latencies, to_json
-from harness.levels import Level, Plan
-from harness.link import Link
-from harness.measurement import core_gate
-from harness.measurement.model import Model
-from harness.measuring import Cancelled
+from harness.estimates.latency import to_json
+from harness.measurement import core_gate, workload
+from harness.measurement.campaign import Outcome, run_campaign
+from harness.measurement.plan import Level, Options, SessionPlan
+from harness.measurement.session_runner import Cancelled
+from harness.measurement.workload import Model, RuntimePlan
 from harness.models.exported import REFERENCE, ExportedModels
 from harness.models.names import select_architectures, select_models
 from harness.store import Store
-from harness.transports.local import LocalTransport
-from harness.uses import Use
+from harness.store.latencies import latencies
 from space.errors import ConfigError
 
-SHORT_PLAN = Plan(min_slices=3, max_s=0.5, warmup_min_runs=3, warmup_min_s=0.05, warmup_max_s=0.3)
+SHORT_PLAN = SessionPlan(min_slices=3, max_s=0.5, warmup_min_runs=3, warmup_min_s=0.05, warmup_max_s=0.3)
 SHORT = Level(name="short", sessions=1, plan=SHORT_PLAN)
 SMALL, LARGE = "conv/conv/conv", "mbconv-mbconv+in/mbconv-mbconv+in/mbconv-mbconv+in"
 RUNTIMES = ("onnxruntime", "tflite")
@@ -52,7 +51,7 @@ class Notes:
     def tell(self, device: str, text: str) -> None:
         self.said.append(text)
 
-    def refine(self, device: str, use: Use, left: int) -> None:
+    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
         self.said.append(f"{use.configuration.runtime}: {left} left")
 
     def begin(self, device: str, units: int) -> None:
@@ -345,7 +344,7 @@ def test_a_session_under_other_conditions_than_its_configuration_is_a_failure(
 ) -> None:
     measure(device, source, store, runtimes=("onnxruntime",))
     tiers = iter("C")  # when the campaign begins; a reboot later has set the clocks otherwise
-    monkeypatch.setattr(uses, "clock_tier", lambda conditions, cores: next(tiers, "B"))
+    monkeypatch.setattr(workload, "clock_tier", lambda conditions, cores: next(tiers, "B"))
     outcome = measure(device, source, store, runtimes=("onnxruntime",), sessions=2)
     assert (outcome.measured, outcome.reused) == (0, 2)
     assert {failure.kind for failure in outcome.failures} == {"conditions-changed"}
@@ -389,7 +388,7 @@ def test_a_request_that_does_not_fit_the_device_stores_nothing(
 def test_a_device_is_locked_against_a_second_campaign(
     device: LocalDevice, source: ExportedModels, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    holder = Link(device, LocalTransport(), owner="the night run")
+    holder = Connection(device, LocalTransport(), owner="the night run")
     holder.open()
     lock = AgentClient.lock
     monkeypatch.setattr(AgentClient, "lock", lambda self, owner, **_: lock(self, owner, wait_s=0.1))

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import LinkError
-from harness.frames import (
+from harness.devices.framing import (
     MAX_HEADER_BYTES,
     MAX_PAYLOAD_BYTES,
     MAX_PREAMBLE_BYTES,
     PREAMBLE,
     FrameStream,
 )
+from harness.errors import LinkError
 
 
 class PlayedChannel:

@@ -10,10 +10,10 @@ import pytest
 from scripted_link import COOL, HOT, Run, ScriptedLink, ScriptedSource, StubEvent, run_scripted
 
 from harness.errors import LinkError
-from harness.estimates.latency import latencies
-from harness.gates import PATIENCE_S, POLL_S, Gate
-from harness.measuring import Cancelled
+from harness.measurement.gate import PATIENCE_S, POLL_S, Gate
+from harness.measurement.session_runner import Cancelled
 from harness.store import Store
+from harness.store.latencies import latencies
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from transport_contract import TransportContract, await_end, is_alive
 
-from harness.devices import LocalDevice
+from harness.devices.config import LocalDevice
+from harness.devices.transports import open_transport
+from harness.devices.transports.contract import Transport
+from harness.devices.transports.local import LocalTransport
 from harness.errors import DeviceError
-from harness.transports import open_transport
-from harness.transports.contract import Transport
-from harness.transports.local import LocalTransport
 
 
 class TestLocalTransport(TransportContract):
@@ -63,7 +63,7 @@ def test_starting_a_missing_program_names_it(transport: LocalTransport) -> None:
 def test_a_command_that_ignores_the_end_of_its_input_is_killed(
     transport: LocalTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.transports.local._GRACE_S", 0.3)
+    monkeypatch.setattr("harness.devices.transports.local._GRACE_S", 0.3)
     code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     channel = transport.start([sys.executable, "-c", code])
     pid = int(channel.read(100, 20))

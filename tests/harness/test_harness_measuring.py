@@ -18,14 +18,14 @@ from scripted_link import (
     run_scripted,
 )
 
-from harness.campaign import Outcome
 from harness.errors import AgentError, LinkError
-from harness.estimates.latency import latencies
-from harness.measuring import REDO_AFTER_S, Cancelled
+from harness.measurement.campaign import Outcome
+from harness.measurement.session_runner import REDO_AFTER_S, Cancelled
 from harness.models.exported import ExportedModels
 from harness.models.names import select_models
 from harness.records import Configuration, SessionRecord
 from harness.store import Store
+from harness.store.latencies import latencies
 
 CALIBRATED = [Run(ratio=1.0)] * CALIBRATIONS
 LOST = Run(error=LinkError("gone"))

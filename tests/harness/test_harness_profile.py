@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import LinkError
-from harness.profiles import OTHER, OUTSIDE, Node, group_nodes, read_profile
+from harness.measurement.profile import OTHER, OUTSIDE, Node, group_nodes, read_profile
 
 NETWORK = "conv-mbconv+in/conv/bconv"
 FRAGMENTS = [

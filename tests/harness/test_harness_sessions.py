@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_records import CONFIGURATION
 
-from harness import sessions
 from harness.errors import BadResult, LinkError
+from harness.measurement import session_builder
+from harness.measurement.session_builder import Refused, SessionBuilder
 from harness.records import STOP_REASONS, SessionRecord
-from harness.sessions import Refused, SessionBuilder
 
 Event = dict[str, Any]
 SLICE_NS = 1_900  # of a made-up slice: a little more than its runs take
@@ -412,7 +412,7 @@ def test_slices_come_in_order_and_none_twice() -> None:
 
 
 def test_slices_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "MAX_SLICES", 3)
+    monkeypatch.setattr(session_builder, "MAX_SLICES", 3)
     under_way = builder()
     for index in range(3):
         under_way.add(a_slice(index))
@@ -421,7 +421,7 @@ def test_slices_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_samples_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "MAX_SAMPLES", 3)
+    monkeypatch.setattr(session_builder, "MAX_SAMPLES", 3)
     under_way = builder()
     for at_ns in (1, 2, 3):
         under_way.add({"event": "sample", "at_ns": at_ns})

@@ -36,10 +36,10 @@ from made_records import (
 
 import harness.store
 from harness.errors import StoreError
-from harness.estimates.latency import latencies
 from harness.estimates.reference import CALIBRATION_SD
 from harness.records import ReferenceLatency, SessionRecord
 from harness.store import VERSION, Store, default_url
+from harness.store.latencies import latencies
 from harness.store.raw import MAX_BYTES, pack_raw, unpack_raw
 from harness.store.tables import METADATA
 
@@ -234,7 +234,7 @@ def test_latencies_are_ratios_times_the_reference_latency_fastest_first(store: S
 
 
 def test_latencies_are_read_in_batches_of_networks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.estimates.latency.NETWORKS_AT_ONCE", 2)
+    monkeypatch.setattr("harness.store.latencies.NETWORKS_AT_ONCE", 2)
     sizes = []
     read = store.sessions
     monkeypatch.setattr(

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_records import CONDITIONS, CONFIGURATION, JSON_VALUES, make_session
 
+from harness.devices.conditions import closed_gates, marked_slices, throttle_signs
 from harness.records import SessionRecord, Slice
-from harness.throttling import closed_gates, marked_slices, throttle_signs
 
 SECOND_NS = 1_000_000_000
 LOCKED = {"4": {"min": 1_800_000, "max": 1_800_000}, "5": {"min": 1_800_000, "max": 1_800_000}}

@@ -11,11 +11,11 @@ import pytest
 from made_report import decode, payload_of
 from made_space import MANY, Done, refused, run, stored
 
-from harness.estimates.latency import latencies
 from harness.prediction.space_prediction import load_measured
 from harness.store import Store
 from harness.store.configurations import configuration_id
-from search.synthetic import synthetic_accuracies
+from harness.store.latencies import latencies
+from search.table.synthetic import synthetic_accuracies
 from space import BLOX
 from space.costs import all_params
 from space.dataset import bench_dataset, write_dataset

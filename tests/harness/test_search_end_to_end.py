@@ -12,8 +12,7 @@ import pytest
 from made_space import run
 from short_campaigns import SHORT
 
-from harness import levels
-from harness.measurement import core_gate
+from harness.measurement import core_gate, plan
 
 SAMPLE = 12  # the fewest that a predictor with intervals is fitted to are 10
 
@@ -22,7 +21,7 @@ def test_a_search_ends_with_networks_that_were_measured_within_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)  # however busy this machine is
-    monkeypatch.setattr(levels, "LEVELS", {name: SHORT for name in levels.LEVELS})
+    monkeypatch.setattr(plan, "LEVELS", {name: SHORT for name in plan.LEVELS})
     store = tmp_path / "store.sqlite"
     measured = run(store, "measure", "--runtime", "onnxruntime", "--models", f"sample:{SAMPLE}@3", "--json")
     assert measured.status == 0, measured.stderr

@@ -9,13 +9,13 @@ import pytest
 from short_campaigns import NETWORKS, SHORT, await_no_process, measure, models
 from sshd import Sshd, start_sshd
 
-from harness.agent import AgentClient, deploy
-from harness.campaign import Options
-from harness.devices import SshDevice
+from harness.devices.client import AgentClient, deploy
+from harness.devices.config import SshDevice
+from harness.devices.transports.ssh import SshTransport
 from harness.errors import AgentError
-from harness.estimates.latency import latencies
+from harness.measurement.plan import Options
 from harness.store import Store
-from harness.transports.ssh import SshTransport
+from harness.store.latencies import latencies
 
 pytestmark = pytest.mark.ssh
 

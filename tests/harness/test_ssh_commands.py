@@ -21,7 +21,7 @@ from small_disk import small_disk
 from sshd import Sshd, free_port, start_sshd
 
 from harness.commands.app import main
-from harness.levels import LEVELS
+from harness.measurement.plan import LEVELS
 from harness.records import SessionRecord
 from harness.store import Store
 

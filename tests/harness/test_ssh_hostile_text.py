@@ -12,14 +12,14 @@ import pytest
 from short_campaigns import NETWORKS, await_no_process, measure
 from sshd import Sshd, start_sshd
 
-from harness.agent import AgentClient, deploy
-from harness.devices import parse_devices
-from harness.diagnosis import diagnose
+from harness.devices.client import AgentClient, deploy
+from harness.devices.config import parse_devices
+from harness.devices.doctor import diagnose
+from harness.devices.runtimes import allowed_cores
+from harness.devices.transports import open_transport
+from harness.devices.transports.ssh import SshTransport
 from harness.errors import DeviceError
-from harness.selection import allowed_cores
 from harness.store import Store
-from harness.transports import open_transport
-from harness.transports.ssh import SshTransport
 from space.errors import ConfigError
 
 HOME = Path(pwd.getpwuid(os.getuid()).pw_dir)  # where sshd lets a login begin, whatever $HOME is here

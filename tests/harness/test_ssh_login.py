@@ -16,9 +16,9 @@ import pytest
 from faulty_link import faulty_link, narrow
 from sshd import Sshd, free_port, make_key, start_sshd
 
-from harness.devices import SshDevice, parse_devices
+from harness.devices.config import SshDevice, parse_devices
+from harness.devices.transports.ssh import SshTransport
 from harness.errors import DeviceError, LinkError
-from harness.transports.ssh import SshTransport
 from space.errors import ConfigError
 
 pytestmark = pytest.mark.ssh
@@ -37,7 +37,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (home / ".ssh").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    monkeypatch.setattr("harness.transports.ssh.CONNECT_TIMEOUT_S", 5.0)
+    monkeypatch.setattr("harness.devices.transports.ssh.CONNECT_TIMEOUT_S", 5.0)
     return home
 
 
@@ -201,7 +201,7 @@ def test_an_address_that_does_not_exist_is_said(server: Sshd) -> None:
 def test_a_port_that_accepts_but_never_speaks_is_given_up(
     server: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.transports.ssh.CONNECT_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("harness.devices.transports.ssh.CONNECT_TIMEOUT_S", 0.5)
     started = time.monotonic()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         message = refusal(server.device(port=listener.getsockname()[1]))
@@ -210,7 +210,7 @@ def test_a_port_that_accepts_but_never_speaks_is_given_up(
 
 
 def test_a_port_that_speaks_something_else_is_no_ssh(server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.transports.ssh.CONNECT_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("harness.devices.transports.ssh.CONNECT_TIMEOUT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
@@ -231,7 +231,7 @@ def test_nothing_but_the_message_reaches_standard_error(tmp_path: Path) -> None:
             f'[devices.board]\ntransport = "ssh"\naddress = "127.0.0.1"\nport = {listener.getsockname()[1]}\n'
         )
         code = (
-            "import sys, harness.transports.ssh as ssh; ssh.CONNECT_TIMEOUT_S = 0.5; "
+            "import sys, harness.devices.transports.ssh as ssh; ssh.CONNECT_TIMEOUT_S = 0.5; "
             "from harness.commands.app import main; main()"
         )
         command = ["doctor", "--device", "board", "--json"]
@@ -257,7 +257,7 @@ def test_a_link_that_takes_no_bytes_does_not_hang_the_writer(server: Sshd) -> No
 def test_a_link_that_falls_silent_does_not_hang_the_start_of_a_command(
     server: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.transports.ssh.CONNECT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("harness.devices.transports.ssh.CONNECT_TIMEOUT_S", 1.0)
     with faulty_link(server.port) as link:
         transport = SshTransport(server.device(port=link.port))
         transport.connect()

@@ -8,9 +8,9 @@ import pytest
 from sshd import Sshd, start_sshd
 from transport_contract import TransportContract
 
-from harness.transports import open_transport
-from harness.transports.contract import Transport
-from harness.transports.ssh import SshTransport
+from harness.devices.transports import open_transport
+from harness.devices.transports.contract import Transport
+from harness.devices.transports.ssh import SshTransport
 
 pytestmark = pytest.mark.ssh
 

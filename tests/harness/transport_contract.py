@@ -9,8 +9,8 @@ import time
 
 import pytest
 
+from harness.devices.transports.contract import MAX_OUTPUT_BYTES, Channel, Transport
 from harness.errors import DeviceError, LinkError
-from harness.transports.contract import MAX_OUTPUT_BYTES, Channel, Transport
 
 ECHO_ARGUMENTS = "import json, sys; print(json.dumps(sys.argv[1:]))"
 AWKWARD_ARGUMENTS = [

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.latency.features import block_features
-from search.methods.contract import Problem, Proxy
+from search.methods.method import Problem, Proxy
 from space import MINI, SpaceConfig
 from space.indexing import FloatArray, IndexArray, block_indices
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from search.latency.features import block_features
 from space import BLOX, SpaceConfig
 from space.indexing import block_indices
-from space.sampling import select_models
 from space.segments import all_segments
+from space.selection import select_models
 
 NOISE = 0.007  # of one measured ratio, relative
 

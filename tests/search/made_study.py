@@ -26,9 +26,9 @@ def with_small_space(patch: pytest.MonkeyPatch) -> StudySettings:
     """Make the small space known and return the settings of a study on it; for units that run in this process."""
     import dataclasses
 
-    import space.spaces
+    import space.config
 
-    patch.setattr(space.spaces, "SPACES", {**SPACES, SMALL.name: SMALL})
+    patch.setattr(space.config, "SPACES", {**SPACES, SMALL.name: SMALL})
     return dataclasses.replace(SETTINGS, space=SMALL.name)
 
 

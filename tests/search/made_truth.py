@@ -10,7 +10,7 @@ from made_accuracies import additive
 from search.study.truth import GroundTruth, load_truth
 from space import TINY
 from space.dataset import Dataset, write_dataset
-from space.sampling import select_models
+from space.selection import select_models
 
 EPOCHS = 3
 

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_accuracies import coupled, noisy, problem
 
-from search.methods.contract import Problem
-from search.methods.table import method, run
+from search.methods.method import Problem
+from search.methods.registry import method, run
 from space import MINI
 from space.indexing import FloatArray
 

@@ -13,7 +13,7 @@ from search.latency.additive import additive_rungs, fit_additive
 from search.latency.features import block_features
 from search.latency.parts import parts_sum
 from search.latency.rungs import RUNGS, Known, Training
-from search.synthetic import synthetic_accuracies
+from search.table.synthetic import synthetic_accuracies
 from space import DEEP, MINI, ArchitectureError, SpaceConfig
 from space.errors import ConfigError
 from space.indexing import FloatArray, block_indices

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_tables import made_accuracies, made_cost, made_table
 
-from search.answers import answer, nearest, ties
-from search.constraints import parse_constraint
+from search.table.answers import answer, nearest, ties
+from search.table.constraints import parse_constraint
 from space import MINI
 
 
@@ -75,7 +75,7 @@ def test_the_nearest_network_needs_the_least_loosening_of_its_worst_limit() -> N
     found = nearest(table, [parse_constraint("pixel<=8ms"), parse_constraint("params<=3M")])
     assert found is not None
     assert found.index == 1
-    assert [(str(s.constraint), s.value, round(s.excess, 3)) for s in found.shortfalls] == [
+    assert [(str(s.constraint), s.value, round(s.excess, 3)) for s in found.violations] == [
         ("pixel<=8ms", 8.4, 0.05),
         ("params<=3M", 3.1e6, 0.033),
     ]
@@ -85,8 +85,8 @@ def test_the_nearest_network_may_lack_from_below_and_counts_the_intervals_far_en
     table = made_table([50.0, 60.0], made_cost("pixel", [7.0, 7.5], 0.1))
     found = nearest(table, [parse_constraint("pixel>8ms")], confident=True)
     assert found is not None
-    assert (found.index, found.shortfalls[0].value) == (1, 7.5 * 0.9)
-    assert found.shortfalls[0].excess == pytest.approx(1 - 6.75 / 8)
+    assert (found.index, found.violations[0].value) == (1, 7.5 * 0.9)
+    assert found.violations[0].excess == pytest.approx(1 - 6.75 / 8)
 
 
 def test_there_is_no_nearest_network_where_nothing_is_known() -> None:

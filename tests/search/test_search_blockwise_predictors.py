@@ -17,8 +17,8 @@ from search.blockwise.predictors import PREDICTORS, Fitted, SignaturePredictor, 
 from search.blockwise.predictors_features import features_of
 from search.blockwise.predictors_linear import fit_linear, fit_second_order
 from search.blockwise.signatures import Signatures
-from search.methods.contract import Problem, search
-from search.methods.loop import PredictorLoop
+from search.methods.method import Problem, search
+from search.methods.predictor_loop import PredictorLoop
 from search.methods.ridge import PENALTIES
 from space import BLOX, MINI
 from space.errors import ConfigError

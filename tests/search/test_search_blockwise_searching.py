@@ -11,8 +11,8 @@ import pytest
 
 from search.blockwise.candidates import State
 from search.blockwise.searching import Plan, choose, predicted_table, search_blockwise
-from search.constraints import parse_constraint
 from search.table import Cost, Table
+from search.table.constraints import parse_constraint
 from search.training.history import Figures
 from space import Architecture, SpaceConfig
 from space.errors import ConfigError

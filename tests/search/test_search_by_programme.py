@@ -8,15 +8,23 @@ import numpy as np
 import pytest
 from made_signatures import by_rule, drawn, made_signatures
 
-from search.amounts import Amount, Listed, Summed, Total, decisive, limits_on, meets
-from search.answers import nearest as listed_nearest
 from search.blockwise import by_programme
 from search.blockwise.by_programme import POOL, nearest, ranked
 from search.blockwise.fitting import Fitted
 from search.blockwise.predictors import additive, fit
 from search.blockwise.searching import Plan, choose, predicted_table
-from search.constraints import parse_constraint
 from search.table import Cost
+from search.table.answers import nearest as listed_nearest
+from search.table.constraints import parse_constraint
+from search.table.costs import (
+    AdditiveCosts,
+    BlockSums,
+    CostEstimate,
+    TabulatedCosts,
+    decisive,
+    limits_on,
+    meets,
+)
 from space import DEEP, TINY, Architecture, SpaceConfig
 from space.costs import all_macs, block_costs, fixed_cost
 from space.errors import ConfigError
@@ -25,11 +33,13 @@ from space.indexing import FloatArray, block_indices
 SIGNATURES = made_signatures(config=TINY)
 
 
-def latency(config: SpaceConfig = TINY, *, margin: float = 0.08, measured: int = 30, seed: int = 0) -> Summed:
+def latency(
+    config: SpaceConfig = TINY, *, margin: float = 0.08, measured: int = 30, seed: int = 0
+) -> AdditiveCosts:
     """Return made-up latencies: sums, of which some networks were measured to take up to 20 % more or less."""
     random = np.random.default_rng(seed)
-    total = Total(blocks=random.uniform(0.5, 2, (config.stages, len(config.blocks))), constant=0.7)
-    bare = Summed(
+    total = BlockSums(blocks=random.uniform(0.5, 2, (config.stages, len(config.blocks))), constant=0.7)
+    bare = AdditiveCosts(
         name="pixel",
         unit="ms",
         title="made-up latency",
@@ -41,17 +51,19 @@ def latency(config: SpaceConfig = TINY, *, margin: float = 0.08, measured: int =
     known = {}
     for index in random.choice(len(config), measured, replace=False).tolist():
         value = bare.at(index).value * random.uniform(0.8, 1.2)
-        known[index] = Amount(value=value, low=0.98 * value, high=1.02 * value, grade="B", is_measured=True)
-    return Summed(**{name: getattr(bare, name) for name in bare.__slots__} | {"known": known})
+        known[index] = CostEstimate(
+            value=value, low=0.98 * value, high=1.02 * value, grade="B", is_measured=True
+        )
+    return AdditiveCosts(**{name: getattr(bare, name) for name in bare.__slots__} | {"known": known})
 
 
-def macs(config: SpaceConfig = TINY) -> Summed:
+def macs(config: SpaceConfig = TINY) -> AdditiveCosts:
     blocks = np.array([[cost.macs for cost in row] for row in block_costs(config)], dtype=np.float64)
-    total = Total(blocks=blocks, constant=fixed_cost(config).macs)
-    return Summed(name="macs", unit="", title="MACs", config=config, totals=(total,))
+    total = BlockSums(blocks=blocks, constant=fixed_cost(config).macs)
+    return AdditiveCosts(name="macs", unit="", title="MACs", config=config, totals=(total,))
 
 
-def column(cost: Summed) -> Cost:
+def column(cost: AdditiveCosts) -> Cost:
     """Return the same cost of every network, listed."""
     amounts = [cost.at(index) for index in range(len(cost.config))]
     has_ends = cost.coverage is not None
@@ -66,7 +78,7 @@ def column(cost: Summed) -> Cost:
     )
 
 
-COSTS: Mapping[str, Summed] = {"pixel": latency(), "macs": macs()}
+COSTS: Mapping[str, AdditiveCosts] = {"pixel": latency(), "macs": macs()}
 COLUMNS = {name: column(cost) for name, cost in COSTS.items()}
 
 
@@ -155,7 +167,7 @@ def test_where_nothing_is_within_the_limits_the_nearest_misses_them_by_what_enum
     listed = listed_nearest(table, constraints, confident=confident)
     found = nearest(TINY, COSTS, constraints, confident=confident)
     assert listed is not None and found is not None
-    worst = [max(one.excess for one in which.shortfalls) for which in (listed, found)]
+    worst = [max(one.excess for one in which.violations) for which in (listed, found)]
     assert worst[1] == pytest.approx(worst[0], abs=2e-6)
     scores = np.zeros((TINY.stages, len(TINY.blocks)))
     with pytest.raises(ConfigError, match=r"no network is within pixel<.*; the nearest is .* beyond "):
@@ -197,8 +209,8 @@ def test_a_stage_without_a_score_is_refused_by_its_number() -> None:
 
 def test_a_maximum_is_held_below_a_limit_and_cannot_be_held_above_one() -> None:
     random = np.random.default_rng(1)
-    totals = tuple(Total(blocks=random.uniform(0, 1, (2, 45)), constant=0.0) for _ in range(3))
-    cost = Summed(name="memory", unit="bytes", title="made-up maximum", config=TINY, totals=totals)
+    totals = tuple(BlockSums(blocks=random.uniform(0, 1, (2, 45)), constant=0.0) for _ in range(3))
+    cost = AdditiveCosts(name="memory", unit="bytes", title="made-up maximum", config=TINY, totals=totals)
     values = column(cost).values
     digits = block_indices(TINY, np.arange(len(TINY)))
     sums = [total.blocks[np.arange(2), digits].sum(axis=1) for total in totals]
@@ -235,12 +247,12 @@ def test_in_a_space_that_nobody_lists_finalists_are_within_limits_and_apart() ->
 
 
 def test_one_network_s_amount_is_that_of_the_column() -> None:
-    listed = Listed(cost=COLUMNS["pixel"])
+    listed = TabulatedCosts(cost=COLUMNS["pixel"])
     for index in (0, next(iter(COSTS["pixel"].known)), 2024):
         assert (listed.at(index).value, listed.at(index).high) == (
             COSTS["pixel"].at(index).value,
             COSTS["pixel"].at(index).high,
         )
-    exact = Listed(cost=column(macs()))
-    assert exact.at(7) == Amount(value=all_macs(TINY)[7], low=all_macs(TINY)[7], high=all_macs(TINY)[7])
+    exact = TabulatedCosts(cost=column(macs()))
+    assert exact.at(7) == CostEstimate(value=all_macs(TINY)[7], low=all_macs(TINY)[7], high=all_macs(TINY)[7])
     assert decisive(exact.at(7), parse_constraint("macs<1M"), confident=True) == exact.at(7).value

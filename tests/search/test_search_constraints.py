@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_tables import made_cost, made_table
 
-from search.constraints import (
+from search.table.constraints import (
     UNITS,
     Constraint,
     allowed,

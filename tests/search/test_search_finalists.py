@@ -8,7 +8,7 @@ import pytest
 from search.blockwise import finalists_programme
 from search.blockwise.finalists import Finalists, from_list, from_scores
 from search.blockwise.finalists_programme import from_programme
-from search.programme import Limit
+from search.integer_program.solve import Limit
 from space import SpaceConfig
 from space.indexing import BoolArray, FloatArray, block_indices
 

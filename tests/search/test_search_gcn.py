@@ -12,10 +12,10 @@ from scipy.stats import kendalltau
 from search.accuracy.gcn import GcnConfig, GcnPredictor
 from search.accuracy.graphs import adjacency, block_graphs, node_features
 from search.accuracy.layers import fresh_weights, pair_loss, values
-from search.methods.contract import Problem, search
-from search.methods.gcn import KNOBS_OF_PAIRS, gcn, gcn_binary
 from search.methods.linear import SecondOrder
-from search.synthetic import synthetic_accuracies
+from search.methods.method import Problem, search
+from search.methods.predictor_loop import GCN_PAIRS_CONFIG, gcn, gcn_binary
+from search.table.synthetic import synthetic_accuracies
 from space import BLOX, MINI
 from space.errors import ConfigError
 
@@ -26,7 +26,7 @@ TRAINING = 100
 
 
 def split(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return networks to learn from and their accuracies, and held-out ones and theirs: rule `mixed` of search.synthetic."""
+    """Return networks to learn from and their accuracies, and held-out ones and theirs: the rule `mixed` of `synthetic`."""
     accuracies = synthetic_accuracies(BLOX, seed=seed).values
     drawn = np.random.default_rng(seed).choice(len(BLOX), TRAINING + 1000, replace=False)
     known, held_out = drawn[:TRAINING], drawn[TRAINING:]
@@ -34,11 +34,11 @@ def split(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def test_pairs_rank_held_out_networks_a_tenth_better_than_second_order_terms() -> None:
-    # The table's rule is search.synthetic's `mixed`, written down before any predictor saw it.
+    # The table's rule is search.table.synthetic's `mixed`, written down before any predictor saw it.
     gains = []
     for seed in DRAWS:
         known, scores, held_out, truth = split(seed)
-        graph = GcnPredictor(BLOX, KNOBS_OF_PAIRS, seed)
+        graph = GcnPredictor(BLOX, GCN_PAIRS_CONFIG, seed)
         linear = SecondOrder(BLOX)
         taus = []
         for predictor in (graph, linear):

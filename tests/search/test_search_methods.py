@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from made_accuracies import additive, coupled, noisy, problem
 
-from search.methods.contract import Problem, Trace
 from search.methods.evolution import POOL, Evolution
 from search.methods.linear import SecondOrder
-from search.methods.loop import ROUND, PredictorLoop
-from search.methods.table import METHODS, PROXIES, method, parse_method, run
+from search.methods.method import Problem, Trace
+from search.methods.predictor_loop import ROUND, PredictorLoop
+from search.methods.registry import METHODS, PROXIES, method, parse_method, run
 from space import BLOX, MINI, SpaceConfig
 from space.costs import all_macs
 from space.errors import ConfigError

@@ -8,8 +8,8 @@ import pytest
 from method_contract import MethodContract
 
 from search.accuracy.gcn import GcnConfig
-from search.methods import gcn
-from search.methods.table import METHODS, PROXIES, RANKED
+from search.methods import predictor_loop
+from search.methods.registry import METHODS, PROXIES, RANKED
 from search.proxies import measures
 
 PLAIN = [name for name in METHODS if name != RANKED]
@@ -21,8 +21,8 @@ TEXTS = [*PLAIN, *WARMED, "synflow"]
 def small_graph_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train graph networks for seconds less: the contract does not ask how well they predict."""
     small = GcnConfig(layers=1, width=8, epochs=2)
-    monkeypatch.setattr(gcn.gcn, "__defaults__", (small,))
-    monkeypatch.setattr(gcn.gcn_binary, "__defaults__", (replace(small, pairs=True),))
+    monkeypatch.setattr(predictor_loop.gcn, "__defaults__", (small,))
+    monkeypatch.setattr(predictor_loop.gcn_binary, "__defaults__", (replace(small, pairs=True),))
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_tables import made_cost, made_table
 
-from search.pareto import pareto_front
+from search.table.pareto import pareto_front
 
 small = st.integers(1, 5).map(float)
 

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_accuracies import additive, block_scores
 
-from search import programme_solver, programme_window
-from search.programme import TIE, Limit, Solution, additive_part, in_order, solve
-from search.programme_solver import Blocks, Scaled
+from search.integer_program import solver, window
+from search.integer_program.solve import TIE, Limit, Solution, additive_part, in_order, solve
+from search.integer_program.solver import Blocks, Scaled
 from space import BLOX, MINI, Architecture, SpaceConfig
 from space.costs import all_macs, block_costs, fixed_cost
 from space.errors import HarnessError
@@ -115,7 +115,7 @@ def test_the_solver_goes_on_alone_where_too_many_choices_are_near(
     rng = np.random.default_rng(seed)
     excluded = [blocks for _, blocks in listed(scores, limits)[:4] if rng.random() < 0.5]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(programme_window, "MOST", most)
+        patch.setattr(window, "MAX_LISTED", most)
         found = solve(scores, limits, min(count, 6), excluded=excluded)
     assert_best(found, scores, limits, listed(scores, limits, excluded), min(count, 6))
 
@@ -126,7 +126,7 @@ def test_the_solver_alone_and_the_list_agree_on_the_best_of_eight_stages(
 ) -> None:
     scores, limit = np.random.default_rng(seed).normal(size=(8, 45)), macs_limit(EIGHT, 0.2)
     both = solve(scores, [limit], 3)
-    monkeypatch.setattr(programme_window, "MOST", -1)
+    monkeypatch.setattr(window, "MAX_LISTED", -1)
     assert solve(scores, [limit], 3) == both
 
 
@@ -214,7 +214,7 @@ def test_the_best_of_eight_stages_are_better_than_millions_of_others(share: floa
 def test_a_solver_that_errs_is_put_right_by_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = block_scores(2)
     every = listed(scores, [])
-    monkeypatch.setattr(programme_solver, "_solved", lambda *_: every[3][1])
+    monkeypatch.setattr(solver, "_solved", lambda *_: every[3][1])
     assert [solution.blocks for solution in solve(scores, [], 6)] == [blocks for _, blocks in every[:6]]
 
 
@@ -227,8 +227,8 @@ def test_a_solver_whose_order_is_wrong_is_an_error_where_the_list_cannot_help(
     def errs(scaled: Scaled, cuts: list[FloatArray], left_s: float) -> Blocks:
         return [every[1], every[0]][len(cuts)]
 
-    monkeypatch.setattr(programme_solver, "_solved", errs)
-    monkeypatch.setattr(programme_window, "MOST", -1)
+    monkeypatch.setattr(solver, "_solved", errs)
+    monkeypatch.setattr(window, "MAX_LISTED", -1)
     with pytest.raises(HarnessError, match="passed over a choice"):
         solve(scores, [], 2)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from search.programme import Limit
-from search.programme_nearest import nearest_choice
+from search.integer_program.nearest import nearest_choice
+from search.integer_program.solve import Limit
 
 STAGES, BLOCKS = 3, 5
 CHOICES = list(product(range(BLOCKS), repeat=STAGES))

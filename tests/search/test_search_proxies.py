@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import search.proxies.scoring as scoring
-from search.methods.table import PROXIES as NAMES
+from search.methods.registry import PROXIES as NAMES
 from search.proxies import Batch, load_batch, proxy
 from search.proxies.measures import PROXIES, fisher, grad_norm, grasp, jacob_cov, snip, synflow
 from space import MINI, Architecture, SpaceConfig

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from search.latency.features import stage_effects
-from search.synthetic import SEED_SD, synthetic_accuracies
+from search.table.synthetic import SEED_SD, synthetic_accuracies
 from space import BLOX, MINI, Architecture, SpaceConfig
 from space.costs import all_params
 from space.indexing import block_indices

@@ -15,7 +15,7 @@ from search.training.history import Epoch, Figures
 from search.training.records import training_datasets, write_trainings
 from search.training.training import Trained, train
 from space import BLOX, MINI, Architecture
-from space.accuracy_files import load_accuracies
+from space.accuracies import load_accuracies
 from space.dataset import Dataset, read_dataset
 from space.dataset.model import Dataset as Rows
 from space.errors import ConfigError

@@ -19,7 +19,7 @@ from search.study.questions import (
 )
 from space import TINY
 from space.indexing import block_indices
-from space.sampling import select_models
+from space.selection import select_models
 
 RNG = np.random.default_rng(0)
 SCRATCH = RNG.normal(60, 3, 24)

@@ -10,13 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from space import BLOX, MINI, Architecture, ArchitectureError
-from space.accuracies import Accuracies
-from space.accuracy_files import load_accuracies, read_trainings
+from space.accuracies import Accuracies, load_accuracies, read_trainings
+from space.accuracies.epochs import at_epoch, best_epochs, padded
+from space.accuracies.seeds import SeedAccuracies, mean_over_seeds
+from space.accuracies.trainings import Trainings
 from space.dataset import Dataset, read_dataset, write_dataset
-from space.epochs import at_epoch, best_epochs, padded
 from space.errors import DatasetError
-from space.seed_means import Measured, mean_over_seeds
-from space.trainings import Trainings
 
 SAMPLES = Path(__file__).parent / "data" / "blox-sample"
 
@@ -259,7 +258,7 @@ def test_means_and_scatter_over_seeds_are_those_of_a_plain_loop(
 ) -> None:
     keys = np.array(list(trained))
     found = mean_over_seeds(
-        Measured(
+        SeedAccuracies(
             metric="acc",
             epoch="",
             indices=keys[:, 0],

@@ -268,12 +268,12 @@ def test_a_space_that_cannot_be_built_is_refused(change: dict[str, object], mess
 def test_importing_the_package_loads_neither_torch_nor_numpy_nor_any_data_file() -> None:
     program = (
         "import builtins, io, sys\n"
-        "import space, space.sampling\n"
+        "import space, space.selection\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
         "a = space.Architecture.parse('conv-mbconv+in/bconv/conv+mbconv')\n"
         "a.graph_hash, a.params, a.macs, a.vector\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
-        "import space.tables as t\n"
+        "import space.hash_table as t\n"
         "assert t.digests.cache_info().currsize == 1\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

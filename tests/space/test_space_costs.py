@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from space import BLOX, MINI, Architecture, ArchitectureError, SpaceConfig
 from space.costs import all_macs, all_params, op_cost, reduction_cost
 from space.networks import build_network
-from space.sampling import select_models
+from space.selection import select_models
 
 
 def counted_macs(network: nn.Module, config: SpaceConfig) -> int:

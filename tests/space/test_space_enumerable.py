@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from space import DEEP, SPACES, TINY, Architecture, ArchitectureError, is_enumerable
-from space.accuracy_files import load_accuracies
+from space.accuracies import load_accuracies
 from space.costs import all_macs, all_params
 from space.dataset import bench_dataset, keys, read_dataset, write_dataset
 from space.dataset.keys import digests_at, indices_of
 from space.errors import DatasetError
 from space.memory import all_memory
 from space.networks import build_network
-from space.sampling import select_models
+from space.selection import select_models
 
 
 def test_of_the_named_spaces_deep_alone_cannot_be_enumerated() -> None:

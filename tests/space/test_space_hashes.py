@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from space import BLOX, MINI, Architecture, ArchitectureError, SpaceConfig, tables
+from space import BLOX, MINI, Architecture, ArchitectureError, SpaceConfig, hash_table
 from space.block import block_table
 from space.graphhash import all_hashes, graph_hash, network_hash
 from space.regenerate import write_table
@@ -67,7 +67,7 @@ def test_the_published_hashes_come_out_from_graphs_with_dead_ops_and_from_the_ta
 @pytest.mark.slow
 def test_the_shipped_table_comes_out_of_nothing(tmp_path: Path) -> None:
     write_table(tmp_path / "hashes.bin")
-    assert (tmp_path / "hashes.bin").read_bytes() == tables.TABLE_PATH.read_bytes()
+    assert (tmp_path / "hashes.bin").read_bytes() == hash_table.TABLE_PATH.read_bytes()
 
 
 def test_all_91125_hashes_are_distinct_and_lead_back_to_their_networks() -> None:
@@ -148,13 +148,13 @@ def test_a_cut_table_is_refused_with_the_command_that_mends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut = tmp_path / "blox_hashes.bin"
-    cut.write_bytes(tables.TABLE_PATH.read_bytes()[:-1])
-    monkeypatch.setattr(tables, "TABLE_PATH", cut)
-    tables.digests.cache_clear()
+    cut.write_bytes(hash_table.TABLE_PATH.read_bytes()[:-1])
+    monkeypatch.setattr(hash_table, "TABLE_PATH", cut)
+    hash_table.digests.cache_clear()
     try:
         with pytest.raises(
             ArchitectureError, match=r"1457999 bytes instead of 1458000; .*python -m space.regenerate"
         ):
             _ = Architecture.from_index(0).graph_hash
     finally:
-        tables.digests.cache_clear()
+        hash_table.digests.cache_clear()

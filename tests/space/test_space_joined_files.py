@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from space import MINI
-from space.accuracy_files import load_accuracies
+from space.accuracies import load_accuracies
+from space.accuracies.seeds import mean_over_seeds
+from space.accuracies.trainings import Trainings, measure
 from space.dataset import Dataset
 from space.errors import DatasetError
-from space.seed_means import mean_over_seeds
-from space.training_accuracies import measure
-from space.trainings import Trainings
 
 SAMPLES = Path(__file__).parent / "data" / "blox-sample"
 FEW = st.sampled_from([1.0, 2.0, 3.0])  # so that many epochs are equal

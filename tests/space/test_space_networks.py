@@ -10,7 +10,7 @@ from torch import nn
 
 from space import BLOX, MINI, Architecture, ArchitectureError, SpaceConfig
 from space.networks import build_head, build_network, build_op, build_reduction, build_stem
-from space.sampling import select_models
+from space.selection import select_models
 
 
 def params(module: nn.Module) -> int:

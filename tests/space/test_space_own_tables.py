@@ -15,11 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from space import MINI, Architecture
-from space.accuracy_files import load_accuracies
+from space.accuracies import load_accuracies
+from space.accuracies.user_readers import csv_source, parquet_source
+from space.accuracies.user_table import ARCHITECTURE_COLUMNS
 from space.errors import DatasetError
-from space.own import ARCHITECTURE_COLUMNS
-from space.own.csv_source import csv_source
-from space.own.parquet_source import parquet_source
 
 pa = pytest.importorskip("pyarrow", reason="pip install 'harness[parquet]'")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -333,10 +332,10 @@ def test_columns_of_parquet_that_are_no_numbers_or_networks_are_refused(tmp_path
 
 def test_what_is_too_large_is_refused(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = table(tmp_path, suffix, {"index": [1, 2, 3], "acc": [50.0, 51.0, 52.0]})
-    monkeypatch.setattr(f"space.own.{suffix[1:]}_source.MAX_ROWS", 2)
+    monkeypatch.setattr("space.accuracies.user_readers.MAX_ROWS", 2)
     message = refusal(path)
     assert "more than 2 rows" in message or "claims 3 rows of 2 columns; at most 2" in message
-    monkeypatch.setattr("space.own.table.MAX_FILE_BYTES", path.stat().st_size - 1)
+    monkeypatch.setattr("space.accuracies.user_table.MAX_FILE_BYTES", path.stat().st_size - 1)
     assert f"holds more than {path.stat().st_size - 1} bytes" in refusal(path)
 
 
@@ -347,7 +346,7 @@ def test_a_parquet_file_that_would_fill_the_memory_is_not_unpacked(
     columns = {"hash": ["x" * 1_000_000] * 8, "acc": [50.0] * 8}
     parquet.write_table(pa.table(columns), path, compression="zstd", use_dictionary=False)
     assert path.stat().st_size < 100_000
-    monkeypatch.setattr("space.own.parquet_source._MAX_UNPACKED_BYTES", 1 << 22)
+    monkeypatch.setattr("space.accuracies.user_readers._MAX_UNPACKED_BYTES", 1 << 22)
     assert "more than 4194304; keep only the columns that are needed" in refusal(path)
 
 
@@ -375,7 +374,7 @@ def test_without_pyarrow_the_message_says_what_to_install(
 def test_reading_text_loads_no_pyarrow(tmp_path: Path) -> None:
     path = csv_file(tmp_path, "index,acc\n1,50\n")
     code = (
-        "import sys; from space.accuracy_files import load_accuracies; "
+        "import sys; from space.accuracies import load_accuracies; "
         f"load_accuracies({str(path)!r}); print('pyarrow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -427,7 +426,7 @@ def test_any_cells_of_text_give_a_table_or_an_error(rows: list[tuple[object, obj
 
 
 def read_or_refused(suffix: str, content: bytes) -> None:
-    from space.own.table import measured_of
+    from space.accuracies.user_table import measured_of
 
     try:
         found = measured_of(content, suffix)

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from space import BLOX, MINI, Architecture, ArchitectureError, SpaceConfig, sampling
-from space.sampling import select_models
+from space import BLOX, MINI, Architecture, ArchitectureError, SpaceConfig, selection
+from space.selection import select_models
 
 ONE_STAGE = SpaceConfig(name="one", ops=("conv", "bconv"), widths=(8,), image_size=8, classes=2)
 DEEP = SpaceConfig(name="deep", ops=BLOX.ops, widths=(4, 8, 16, 32), image_size=32, classes=10)
@@ -60,7 +60,7 @@ def test_samples_are_uniform_over_the_space() -> None:
 
 def test_words_that_would_favour_small_numbers_are_drawn_again() -> None:
     words = iter([2**64 - 1, 2**64 - 2**64 % 21, 25])
-    assert sampling._below(21, lambda: next(words)) == 4
+    assert selection._below(21, lambda: next(words)) == 4
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_missing_huge_and_odd_files_are_refused(tmp_path: Path, monkeypatch: pyt
         select_models("file:a\0b")
     path = tmp_path / "big"
     path.write_text("1\n2\n")
-    monkeypatch.setattr(sampling, "_MAX_FILE_BYTES", 3)
+    monkeypatch.setattr(selection, "_MAX_FILE_BYTES", 3)
     with pytest.raises(ArchitectureError, match="big: holds more than 3 bytes"):
         select_models(f"file:{path}")
     if Path("/dev/zero").exists():
@@ -207,7 +207,7 @@ def test_a_space_too_large_to_list_still_gives_samples_and_designs() -> None:
 
 def test_selecting_loads_numpy_only_for_draws_and_torch_never() -> None:
     program = (
-        "import sys; from space.sampling import select_models; select_models('all,3');"
+        "import sys; from space.selection import select_models; select_models('all,3');"
         "assert 'numpy' not in sys.modules;"
         "select_models('sample:3,design:1');"
         "assert 'torch' not in sys.modules"

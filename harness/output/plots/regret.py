@@ -20,8 +20,8 @@ from space.errors import ConfigError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from search.comparing import Comparison
-    from search.regrets import Compared
+    from search.methods.comparison import MethodComparison
+    from search.methods.regret import MethodRegret
 
 LIBRARIES = ("matplotlib", "plotly")
 # One colour a method in every figure, of Okabe & Ito's eight that colour-blind readers tell apart. A proxy is a dash.
@@ -57,7 +57,7 @@ def check_libraries() -> None:
             raise ConfigError(f"figures need {name}; install it: pip install 'harness[report]'")
 
 
-def regret_png(comparison: Comparison) -> bytes:
+def regret_png(comparison: MethodComparison) -> bytes:
     """Return the figure as a PNG file.
 
     Raises: ConfigError when matplotlib is missing.
@@ -69,7 +69,7 @@ def regret_png(comparison: Comparison) -> bytes:
     return data.getvalue()
 
 
-def regret_figure(comparison: Comparison) -> Figure:
+def regret_figure(comparison: MethodComparison) -> Figure:
     """Return the figure for matplotlib: a curve a method, its interval shaded, its name at its end.
 
     Raises: ConfigError when matplotlib is missing.
@@ -102,7 +102,7 @@ def regret_figure(comparison: Comparison) -> Figure:
     return figure
 
 
-def _draw_axes(axes: Any, comparison: Comparison) -> None:
+def _draw_axes(axes: Any, comparison: MethodComparison) -> None:
     ceiling = ceiling_of(comparison)
     axes.set_yscale("function", functions=(root, np.square))
     axes.set_ylim(0, ceiling)
@@ -117,7 +117,7 @@ def _draw_axes(axes: Any, comparison: Comparison) -> None:
     axes.set_ylabel(axis_title(comparison), fontsize=10, color=INK, parse_math=False)
 
 
-def _draw_curve(axes: Any, one: Compared, later: Sequence[Compared], alpha: float) -> None:
+def _draw_curve(axes: Any, one: MethodRegret, later: Sequence[MethodRegret], alpha: float) -> None:
     counts = np.arange(1, len(one.mean) + 1)
     colour, dash = style(one.method)
     line = {"dashes": dash} if dash else {}
@@ -143,7 +143,7 @@ def _draw_curve(axes: Any, one: Compared, later: Sequence[Compared], alpha: floa
         )
 
 
-def _name_curves(axes: Any, comparison: Comparison) -> None:
+def _name_curves(axes: Any, comparison: MethodComparison) -> None:
     """Write each method's name beside the end of its curve, the names apart from each other."""
     ends = [float(root(one.mean[-1] / ceiling_of(comparison))) for one in comparison.methods]
     for one, end, place in zip(comparison.methods, ends, spread(ends, 0.052), strict=True):
@@ -169,7 +169,7 @@ def _name_curves(axes: Any, comparison: Comparison) -> None:
 
 def style(method: str) -> tuple[str, tuple[float, ...]]:
     """Return a method's colour and dash, equal in all figures; no dash is a solid line."""
-    from search.methods.table import parse_method
+    from search.methods.registry import parse_method
 
     name, proxy = parse_method(method)
     return COLOURS.get(name, OTHER_COLOUR), DASHES[proxy]
@@ -185,7 +185,7 @@ def root(values: Any) -> Any:
     return np.sqrt(np.maximum(values, 0))
 
 
-def ceiling_of(comparison: Comparison) -> float:
+def ceiling_of(comparison: MethodComparison) -> float:
     """Return the axis' end, above the highest curve and its interval, in points."""
     highest = max(float(np.nanmax([one.mean, one.high])) for one in comparison.methods)
     return 1.03 * highest if highest > 0 else 1.0
@@ -222,18 +222,18 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
     return found
 
 
-def axis_title(comparison: Comparison) -> str:
+def axis_title(comparison: MethodComparison) -> str:
     """Return what the axis of regrets shows, with the word synthetic where it applies."""
     return f"regret, points of {comparison.label} (square-root scale)"
 
 
-def title(comparison: Comparison) -> str:
+def title(comparison: MethodComparison) -> str:
     """Return what was searched, with the word synthetic where it applies."""
     within = f" within {' and '.join(comparison.limits)}" if comparison.limits else ""
     return f"Search by {comparison.label}{within}"
 
 
-def subtitle(comparison: Comparison) -> str:
+def subtitle(comparison: MethodComparison) -> str:
     """Return of how many networks and searches the figure speaks."""
     count = len(comparison.seeds)
     many = f"mean of {count} searches a method, shaded: its 95 % interval over seeds"

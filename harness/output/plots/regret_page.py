@@ -23,8 +23,8 @@ from harness.output.plots.regret import (
 )
 
 if TYPE_CHECKING:
-    from search.comparing import Comparison
-    from search.regrets import Compared
+    from search.methods.comparison import MethodComparison
+    from search.methods.regret import MethodRegret
 
 # None that sends the data elsewhere, as one of plotly's own set does.
 BUTTONS = [["toImage"], ["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]]
@@ -35,7 +35,7 @@ STYLE = (
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; form-action 'none'"
 
 
-def regret_html(comparison: Comparison) -> str:
+def regret_html(comparison: MethodComparison) -> str:
     """Return the figure as a page of its own that loads nothing.
 
     Raises: ConfigError when plotly is missing.
@@ -94,7 +94,7 @@ def regret_html(comparison: Comparison) -> str:
     )
 
 
-def _bands(one: Compared, rows: Sequence[int], alpha: float) -> list[dict[str, Any]]:
+def _bands(one: MethodRegret, rows: Sequence[int], alpha: float) -> list[dict[str, Any]]:
     """Return the two edges of a method's interval, the area between them filled."""
     colour, _ = style(one.method)
     edge = {
@@ -111,7 +111,7 @@ def _bands(one: Compared, rows: Sequence[int], alpha: float) -> list[dict[str, A
     return [edge | {"y": _at(one.low, rows)}, edge | {"y": _at(one.high, rows)} | fill]
 
 
-def _curve(one: Compared, rows: Sequence[int], label: str) -> dict[str, Any]:
+def _curve(one: MethodRegret, rows: Sequence[int], label: str) -> dict[str, Any]:
     colour, dash = style(one.method)
     texts = []
     for k in rows:
@@ -139,9 +139,9 @@ def _at(values: Any, rows: Sequence[int]) -> list[float]:
     return [float(root(values[k - 1])) for k in rows]
 
 
-def _common_steps(methods: Sequence[Compared]) -> list[int]:
+def _common_steps(methods: Sequence[MethodRegret]) -> list[int]:
     """Return after which look-ups any curve changes, and the last one: all that the curves hold."""
-    from search.regrets import steps
+    from search.methods.regret import steps
 
     counts = {count for one in methods for count, _ in steps(one.mean, one.low, one.high)}
     return sorted(counts | {len(methods[0].mean)})

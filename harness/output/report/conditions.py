@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.devices import short_provider
+from harness.devices.config import short_provider
 from harness.store.configurations import configuration_id
 
 if TYPE_CHECKING:

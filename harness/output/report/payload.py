@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from search.answers import Z
+from search.table.answers import Z
 
 if TYPE_CHECKING:
     from search.table import Cost, Table

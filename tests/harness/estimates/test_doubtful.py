@@ -8,7 +8,8 @@ import pytest
 from made_space import MANY, add_sessions, calibrate, networks, new_store
 
 from harness.estimates.doubtful import Doubtful, doubtful_from_json, set_apart
-from harness.estimates.latency import Latency, latencies
+from harness.estimates.latency import Latency
+from harness.store.latencies import latencies
 from space.segments import all_segments
 
 HOT = {"gate": {"closed": ["made-up heat"], "waited_s": 300.0}}

@@ -17,7 +17,6 @@ from harness.estimates.estimate import (
     combined_interval,
     estimate,
     half_width,
-    ratio_of,
     session_ratios,
     wall_time,
 )
@@ -201,14 +200,12 @@ def test_only_clean_slices_enter_an_estimate() -> None:
     session = waiting(session_of([2.0] * 12 + [9.0] * 10), 0.02, slice(12, None))
     result = estimate([session])
     assert (result.ratio, result.slices) == (2.0, 12)
-    assert ratio_of([session]) == 2.0
 
 
 def test_sessions_without_a_clean_slice_are_not_used() -> None:
     lost, good = waiting(session_of([9.0] * 12), 0.5), session_of([2.0] * 12)
     assert estimate([lost, good, good]).ratio == 2.0
     assert (estimate([lost, good]).sessions, estimate([lost, good]).slices) == (1, 12)
-    assert ratio_of([lost]) is None
     with pytest.raises(ValueError, match="1 sessions, none with a clean slice"):
         estimate([lost])
 

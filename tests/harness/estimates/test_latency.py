@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from made_records import CAMPAIGN, CONFIGURATION, graph_hash, make_session, make_slice
 
-from harness.estimates.latency import latencies, to_json
+from harness.estimates.latency import to_json
 from harness.records import SessionRecord
 from harness.store import Store
+from harness.store.latencies import latencies
 
 REFERENCE_NS = 10_000_000
 NOISE = np.random.default_rng(1).normal(0, 0.002, 20)
@@ -44,11 +45,15 @@ def keep(store: Store, sessions: Sequence[SessionRecord]) -> None:
 
 def test_a_row_carries_its_grade_its_doubts_and_the_median_of_each_session(store: Store) -> None:
     times = [f"2024-05-0{day}T00:00:00.000+00:00" for day in (1, 2, 3)]
-    ratios = (2.0, 2.004, 1.998)  # within 1 %, but the reference's latency is not known so well
+    ratios = (
+        2.0,
+        2.004,
+        1.998,
+    )  # within 1 %, but the reference's latency is not known so well, nor how processes scatter
     keep(store, [session_of(r, started_utc=utc) for r, utc in zip(ratios, times, strict=True)])
     keep(store, [session_of(3.0, 2)])
     steady, lone = latencies(store, CONFIGURATION)
-    assert (steady.grade, steady.findings) == ("B", ())
+    assert (steady.grade, steady.findings) == ("C", ()), "within 4 %"
     centre = 1 + float(np.median(NOISE))
     assert steady.session_medians == pytest.approx([r * centre for r in ratios], rel=1e-6)
     assert steady.latency_ms == pytest.approx(20.0 * centre, rel=1e-6)
@@ -102,7 +107,7 @@ def test_the_scatter_of_all_networks_widens_the_interval_of_one_session(store: S
     assert alone.estimate.interval is not None
     assert pooled.estimate.interval is not None
     assert pooled.latency_ms == pytest.approx(alone.latency_ms)
-    assert width(pooled.estimate.interval) > 5 * width(alone.estimate.interval)
+    assert width(pooled.estimate.interval) > 1.3 * width(alone.estimate.interval)
 
 
 def width(interval: tuple[float, float]) -> float:
@@ -139,7 +144,7 @@ def test_the_grade_is_that_of_the_interval_in_ms(store: Store, monkeypatch: pyte
     keep(store, [session_of(2.0), session_of(2.0)])
     reference = store.reference_latency(CONFIGURATION)
     assert reference is not None
-    for sd, expected in ((0.0, "A"), (0.01, "B"), (0.04, "C"), (0.06, "D")):
+    for sd, expected in ((0.0, "B"), (0.02, "C"), (0.06, "D")):
         known = replace(reference, sd=sd)
         monkeypatch.setattr(Store, "reference_latency", lambda *_, known=known: known)
         assert [row.grade for row in latencies(store, CONFIGURATION)] == [expected]

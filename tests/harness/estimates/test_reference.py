@@ -15,7 +15,7 @@ from harness.estimates.reference import (
     UNKNOWN_SD,
     VISIT_SD,
     VISIT_SHARE,
-    Level,
+    ReferenceLevel,
     calibration_sd,
     pool_reference,
     reference_level_ns,
@@ -26,11 +26,11 @@ BURSTS_SD = 0.03  # what bursts of 2 to 10 % in half of the time make of blocks 
 BEGIN = datetime(2024, 5, 1, tzinfo=UTC)
 
 
-def level(at_s: float, latency_ns: float = QUIET_NS) -> Level:
-    return Level(latency_ns=latency_ns, started_utc=(BEGIN + timedelta(seconds=at_s)).isoformat())
+def level(at_s: float, latency_ns: float = QUIET_NS) -> ReferenceLevel:
+    return ReferenceLevel(latency_ns=latency_ns, started_utc=(BEGIN + timedelta(seconds=at_s)).isoformat())
 
 
-def visit(rng: np.random.Generator, begin_s: float = 0.0, lasts_s: float = 90.0) -> list[Level]:
+def visit(rng: np.random.Generator, begin_s: float = 0.0, lasts_s: float = 90.0) -> list[ReferenceLevel]:
     """Return levels of a campaign, a session each 1.5 s: other work slows some half of it by up to 10 %, for 5 to 15 s each time.
 
     The quiet level is the visit's own: of a machine so restless they differ by half of what blocks of a visit do.
@@ -111,7 +111,7 @@ def test_a_visit_that_was_busy_all_along_does_not_ruin_the_others() -> None:
 def test_levels_in_any_order_pool_alike_and_unreadable_times_do_no_harm() -> None:
     levels = visit(np.random.default_rng(2))
     assert pool_reference(levels) == pool_reference(levels[::-1])
-    assert pool_reference([Level(latency_ns=5.0, started_utc="yesterday")]) == (
+    assert pool_reference([ReferenceLevel(latency_ns=5.0, started_utc="yesterday")]) == (
         pytest.approx(5.0),
         pytest.approx(np.hypot(BLOCK_SD, UNKNOWN_SD)),
     )

@@ -29,11 +29,11 @@ from harness.output.plots.regret import (
     ticks_to,
 )
 from harness.output.plots.regret_page import regret_html
-from search.comparing import Comparison, compare
-from search.constraints import parse_constraint
-from search.methods.table import METHODS, PROXIES
-from search.synthetic import synthetic_accuracies
+from search.methods.comparison import MethodComparison, run_comparison
+from search.methods.registry import METHODS, PROXIES
 from search.table import Cost, Table
+from search.table.constraints import parse_constraint
+from search.table.synthetic import synthetic_accuracies
 from space import MINI
 from space.costs import all_params
 from space.errors import ConfigError
@@ -42,13 +42,15 @@ HOSTILE = '</script><b>$x^2$ & "it\'s"<9ms'
 
 
 @cache
-def found(seeds: int = 3, budget: int = 40) -> Comparison:
+def found(seeds: int = 3, budget: int = 40) -> MethodComparison:
     params = Cost(name="params", unit="", title="parameters", values=all_params(MINI).astype(float))
     table = Table(config=MINI, accuracy=synthetic_accuracies(MINI), costs={"params": params})
-    return compare(table, [parse_constraint("params<45k")], ["random", "evolution"], range(seeds), budget)
+    return run_comparison(
+        table, [parse_constraint("params<45k")], ["random", "evolution"], range(seeds), budget
+    )
 
 
-def renamed(comparison: Comparison, *names: str) -> Comparison:
+def renamed(comparison: MethodComparison, *names: str) -> MethodComparison:
     """Return a comparison of as many methods as there are names, their curves being the first's over and over."""
     methods = [
         replace(comparison.methods[number % len(comparison.methods)], method=name)

@@ -19,9 +19,9 @@ import pytest
 from made_report import HOSTILE, made_report, made_table
 
 from harness.output.report.page import build_page
-from search.answers import answer, nearest, ties
-from search.constraints import Constraint, parse_constraint
 from search.table import Cost, Table
+from search.table.answers import answer, nearest, ties
+from search.table.constraints import Constraint, parse_constraint
 from space import BLOX, MINI, Architecture
 from space.costs import all_params
 
@@ -307,9 +307,9 @@ def test_where_no_network_meets_the_limits_the_page_says_what_it_takes(
         closest = nearest(mini.table, constraints(mini.table, limits), confident=upper_ends)
         assert closest is not None
         assert seen["nearest"] == str(Architecture.from_index(closest.index, MINI))
-        for shortfall in closest.shortfalls:
-            share = f"{100 * shortfall.excess:.1f}".removesuffix(".0")
-            assert shortfall.constraint.subject in seen["answer"]
+        for violation in closest.violations:
+            share = f"{100 * violation.excess:.1f}".removesuffix(".0")
+            assert violation.constraint.subject in seen["answer"]
             assert f", {share} % beyond" in seen["answer"]
     assert mini.errors() == []
 

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from made_space import CONFIGURATION, add_sessions, calibrate, new_store, run
 
-from harness.estimates.latency import latencies
 from harness.prediction import cache, space_prediction
 from harness.prediction.cache import (
     ROOT,
@@ -29,9 +28,10 @@ from harness.prediction.cache import (
 from harness.query import latencies as latency_columns
 from harness.query.latencies import LatencySource, computed_latencies, stored_latency
 from harness.store import Store
+from harness.store.latencies import latencies
 from space import TINY
-from space.sampling import select_models
 from space.segments import all_segments
+from space.selection import select_models
 
 HERE = replace(CONFIGURATION, space="tiny")
 ELSEWHERE = replace(HERE, threads=4, cores=(0, 1, 2, 3))

@@ -10,23 +10,22 @@ from typing import Any
 import pytest
 from made_space import MANY, add_sessions, calibrate, new_store, refused, run
 
-from harness.campaign import Options, Outcome
+from harness.devices.runtimes import RuntimeUse
 from harness.errors import DeviceError
-from harness.levels import QUICK
-from harness.measurement.model import Model
+from harness.measurement.campaign import Outcome
+from harness.measurement.plan import QUICK, Options
+from harness.measurement.workload import Model, RuntimePlan
 from harness.prediction import until
 from harness.prediction.space_prediction import Measured
 from harness.prediction.until import DESIGN, ROUND, Unreachable, measure_until, parse_target
 from harness.records import Configuration
-from harness.selection import RuntimeUse
 from harness.store import Store
-from harness.uses import Use
 from space import Architecture
 
 OPTIONS = Options(level=QUICK)
 
 
-def use(configuration: Configuration) -> Use:
+def use(configuration: Configuration) -> RuntimePlan:
     def assemble() -> object:
         raise AssertionError("no model is made here")
 
@@ -42,7 +41,7 @@ def use(configuration: Configuration) -> Use:
     runtime = RuntimeUse(
         name=configuration.runtime, version="1.0", provider="CPUExecutionProvider", format="onnx"
     )
-    return Use(configuration=configuration, runtime=runtime, models=(), reference=model)
+    return RuntimePlan(configuration=configuration, runtime=runtime, models=(), reference=model)
 
 
 class Script:

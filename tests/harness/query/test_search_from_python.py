@@ -15,8 +15,8 @@ from harness.prediction.space_prediction import SpaceTable, predict
 from harness.query import compare, join, search
 from harness.query.answer import SearchAnswer
 from harness.store import Store
-from search.constraints import parse_constraint
-from search.synthetic import synthetic_accuracies
+from search.table.constraints import parse_constraint
+from search.table.synthetic import synthetic_accuracies
 from space import BLOX, TINY
 from space.errors import ConfigError
 

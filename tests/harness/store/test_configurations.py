@@ -13,7 +13,7 @@ from harness.store import Store
 from harness.store.configurations import configuration_id, describe, find_configuration
 from space import TINY
 from space.errors import ConfigError
-from space.sampling import select_models
+from space.selection import select_models
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Devices: configuration, transports, the agent's client, conditions and diagnosis."""

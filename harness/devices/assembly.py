@@ -1,0 +1,38 @@
+"""Assembly of a model on the device from parts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembly:
+    """Assembly of a model on the device: its own skeleton plus parts shared with other networks.
+
+    `parts` are sha256 digests that `read_part` answers; `dictionary` names a part that serves as zlib preset dictionary for
+    the skeleton's way; `digest` names the model's bytes.
+    """
+
+    format: str
+    alignment: int
+    skeleton: bytes = field(repr=False)
+    parts: tuple[str, ...]
+    dictionary: str | None
+    digest: str
+    read_part: Callable[[str], bytes] = field(repr=False, compare=False)
+
+    @property
+    def skeleton_digest(self) -> str:
+        """Return the sha256 of the skeleton, 64 hex characters: the first part of the model on the device."""
+        return hashlib.sha256(self.skeleton).hexdigest()
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the recipe as the protocol sends it: format, alignment and all parts in order."""
+        return {
+            "format": self.format,
+            "alignment": self.alignment,
+            "parts": [self.skeleton_digest, *self.parts],
+        }

@@ -1,0 +1,182 @@
+"""Conditions of a device: clock tier, hardware name, and signs of throttling before a session and in each slice.
+
+Conditions have the form of docs/interfaces.md: an absent probe is an absent key, from which nothing is concluded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.records import SessionRecord
+
+# android.os.PowerManager, THERMAL_STATUS_NONE to THERMAL_STATUS_SHUTDOWN; from light on the system may hold back.
+ANDROID_STATUS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
+# `vcgencmd get_throttled`, Raspberry Pi documentation: bits 0 to 3 are now, 16 to 19 since boot.
+PI_BITS = {1: "under-voltage", 2: "frequency capped", 4: "throttled", 8: "soft temperature limit"}
+# nvml.h, nvmlClocksEventReason*: together 0xEC. Idle (0x1), clocks that someone set (0x2, 0x100) and sync boost (0x10)
+# are no throttling.
+NVIDIA_BITS = {
+    0x04: "power cap",
+    0x08: "hardware slowdown",
+    0x20: "software thermal slowdown",
+    0x40: "hardware thermal slowdown",
+    0x80: "hardware power brake",
+}
+HOTTER_C = 3.0  # over the campaign's start: sessions of one campaign begin about equally warm
+LOCKED_SHARE = 0.95  # of a locked core's clock: what is read back wavers a little, throttling takes more
+SAMPLE_REACH_NS = 1_500_000_000  # samples are taken each second; one may be late
+
+
+def clock_tier(conditions: Mapping[str, Any], cores: Sequence[int]) -> str:
+    """Return the clock tier of the measured cores: A locked, B performance governor, C free or unknown."""
+    frequencies = conditions.get("freq_khz", {})
+    governors = conditions.get("governors", {})
+    keys = [str(core) for core in cores]
+    locked = [frequencies.get(key, {}) for key in keys]
+    if keys and all("min" in f and f.get("min") == f.get("max") for f in locked):
+        return "A"
+    if keys and all(governors.get(key) == "performance" for key in keys):
+        return "B"
+    return "C"
+
+
+def hardware_name(hello: Mapping[str, Any], conditions: Mapping[str, Any]) -> str:
+    """Return machine and CPU model as reported by the device, e.g. `x86_64 Intel(R) Xeon(R) Processor @ 2.50GHz`."""
+    machine = str(hello.get("platform", {}).get("machine", "unknown machine"))
+    return f"{machine} {conditions.get('cpu_model', 'unknown CPU')}"
+
+
+def throttle_signs(conditions: Mapping[str, Any], cores: Sequence[int] = ()) -> list[str]:
+    """Return signs of throttling in the conditions of a device or a sample of them; empty without any.
+
+    `cores`: where their clocks are locked, the present ones are checked, too.
+    """
+    signs = []
+    status = _integer(conditions.get("thermal_status"))
+    if status > 0:
+        name = ANDROID_STATUS[min(status, len(ANDROID_STATUS) - 1)]
+        signs.append(f"Android thermal status {status} ({name})")
+    causes = _causes(_integer(conditions.get("throttled")), PI_BITS)
+    if causes:
+        signs.append(f"Raspberry Pi throttled: {causes}")
+    for index, gpu in enumerate(_gpus(conditions)):
+        causes = _causes(_integer(gpu.get("reasons")), NVIDIA_BITS)
+        if causes:
+            signs.append(f"NVIDIA GPU {index} throttled: {causes}")
+    locked_khz = _locked_khz(conditions, cores)
+    return signs + _slow_cores({core: _current_khz(conditions, core) for core in locked_khz}, locked_khz)
+
+
+def closed_gates(
+    conditions: Mapping[str, Any], start_conditions: Mapping[str, Any], cores: Sequence[int] = ()
+) -> list[str]:
+    """Return reasons against a session now: signs of throttling, and parts over 3 C hotter than at the campaign's start.
+
+    Only temperatures that both conditions have are compared.
+    """
+    before_c, now_c = _temperatures_c(start_conditions), _temperatures_c(conditions)
+    hot = [
+        f"{name} at {now_c[name]:.1f} C, {now_c[name] - before_c[name]:.1f} C over the campaign's start"
+        for name in now_c
+        if name in before_c and now_c[name] > before_c[name] + HOTTER_C
+    ]
+    return throttle_signs(conditions, cores) + hot
+
+
+def marked_slices(session: SessionRecord) -> tuple[bool, ...]:
+    """Return for each slice whether the device throttled, from samples taken during it.
+
+    A slice is judged by the samples taken within it and by the nearest before and after, each at most 1.5 s away. In clock tier
+    A a measured core below 95 % of its locked clock counts as throttled. Without samples, or without times, nothing is marked.
+    """
+    configuration = session.configuration
+    measured = session.cores if configuration.clock_tier == "A" else ()
+    locked_khz = _locked_khz(session.conditions_before, measured)
+    samples = sorted(
+        (_integer(sample["at_ns"]), bool(_sample_signs(sample, locked_khz)))
+        for sample in session.samples
+        if "at_ns" in sample
+    )
+    marks = []
+    for piece in session.slices:
+        if piece.at_ns is None:
+            marks.append(False)
+            continue
+        times_ns = (
+            *piece.reference_before_ns,
+            piece.after_switch_ns,
+            *piece.network_ns,
+            *piece.reference_after_ns,
+        )
+        marks.append(_is_marked(samples, piece.at_ns, piece.at_ns + sum(times_ns)))
+    return tuple(marks)
+
+
+def _is_marked(samples: Sequence[tuple[int, bool]], start_ns: int, end_ns: int) -> bool:
+    """Return whether a sample within or next to the time from start to end shows throttling; samples sorted by time."""
+    before = [sample for sample in samples if start_ns - SAMPLE_REACH_NS <= sample[0] < start_ns][-1:]
+    within = [sample for sample in samples if start_ns <= sample[0] <= end_ns]
+    after = [sample for sample in samples if end_ns < sample[0] <= end_ns + SAMPLE_REACH_NS][:1]
+    return any(sign for _, sign in before + within + after)
+
+
+def _sample_signs(sample: Mapping[str, Any], locked_khz: Mapping[int, float]) -> list[str]:
+    now_khz = _table(sample.get("freq_khz"))
+    return throttle_signs(sample) + _slow_cores(
+        {core: _number(now_khz.get(str(core))) for core in locked_khz}, locked_khz
+    )
+
+
+def _slow_cores(now_khz: Mapping[int, float | None], locked_khz: Mapping[int, float]) -> list[str]:
+    return [
+        f"core {core} at {khz / 1e3:.0f} MHz, locked at {locked_khz[core] / 1e3:.0f} MHz"
+        for core, khz in now_khz.items()
+        if khz is not None and khz < LOCKED_SHARE * locked_khz[core]
+    ]
+
+
+def _locked_khz(conditions: Mapping[str, Any], cores: Sequence[int]) -> dict[int, float]:
+    """Return the clocks of the locked cores, whose minimum is their maximum."""
+    table = _table(conditions.get("freq_khz"))
+    locked = {}
+    for core in cores:
+        limits = _table(table.get(str(core)))
+        low, high = _number(limits.get("min")), _number(limits.get("max"))
+        if low is not None and low == high:
+            locked[core] = low
+    return locked
+
+
+def _current_khz(conditions: Mapping[str, Any], core: int) -> float | None:
+    return _number(_table(_table(conditions.get("freq_khz")).get(str(core))).get("current"))
+
+
+def _temperatures_c(conditions: Mapping[str, Any]) -> dict[str, float]:
+    found = {str(zone): _number(c) for zone, c in _table(conditions.get("temps_c")).items()}
+    found |= {f"GPU {index}": _number(gpu.get("temp_c")) for index, gpu in enumerate(_gpus(conditions))}
+    return {name: c for name, c in found.items() if c is not None}
+
+
+def _gpus(conditions: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the GPUs of conditions, or the one of a sample, whose keys begin with `gpu_`."""
+    gpus = conditions.get("gpus")
+    if isinstance(gpus, list | tuple):
+        return [_table(gpu) for gpu in gpus]
+    return [{key.removeprefix("gpu_"): value for key, value in conditions.items() if key.startswith("gpu_")}]
+
+
+def _causes(mask: int, bits: Mapping[int, str]) -> str:
+    return ", ".join(name for bit, name in bits.items() if mask & bit)
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _integer(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0

@@ -1,0 +1,300 @@
+"""Devices that can be measured on: `devices.toml`, read and checked.
+
+With no file at all the device `local` (this machine) exists. The checks name file, line, key, value and remedy.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+
+from space.errors import ConfigError, did_you_mean
+
+DEFAULT_FILE = "devices.toml"
+LOCAL = "local"
+Format = Literal["onnx", "tflite"]
+RUNTIMES: dict[str, Format] = {
+    "onnxruntime": "onnx",
+    "tflite": "tflite",
+}  # runtime -> the model format that it runs
+MAX_FILE_BYTES = 1 << 20
+
+_NAME = re.compile(r"[a-zA-Z0-9-]+")
+_HOST_KEY_TYPES = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "ssh-rsa",
+)
+
+
+class _Device(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str = Field(exclude=True, default="")
+    python: str = Field("", description="Python on the device; default: python3 (local: the harness's own).")
+    runtimes: tuple[str, ...] = Field(
+        (),
+        description="Runtimes to use, e.g. 'onnxruntime', 'onnxruntime:cuda', 'tflite'; default: all found.",
+    )
+    threads: int = Field(1, ge=1, le=256, description="Threads of one inference.")
+    cores: tuple[Annotated[int, Field(ge=0, le=4095)], ...] = Field(
+        (), description="Core ids to run on, all of one cluster; default: the fastest cluster's."
+    )
+    root: str = Field("", description="Folder on the device for the agent and its cache of model parts.")
+    description: str = Field("", description="For people: what this device is.")
+
+    @field_validator("runtimes", "cores", mode="before")
+    @classmethod
+    def _list_to_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("runtimes")
+    @classmethod
+    def _known_runtimes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            parse_runtime(text)
+        return value
+
+    @field_validator("cores")
+    @classmethod
+    def _distinct_cores(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("names a core twice")
+        return value
+
+    @field_validator("python", "root")
+    @classmethod
+    def _no_nul(cls, value: str) -> str:
+        if "\0" in value or "\n" in value:
+            raise ValueError("holds a line break or NUL; give a plain path")
+        return value
+
+
+class LocalDevice(_Device):
+    """This machine, measured through a subprocess."""
+
+    transport: Literal["local"] = "local"
+
+
+class SshDevice(_Device):
+    """A machine reached over SSH."""
+
+    transport: Literal["ssh"] = "ssh"
+    address: str = Field(min_length=1, max_length=253, description="Host name or IP address.")
+    port: int = Field(22, ge=1, le=65535, description="Port of sshd; Termux listens on 8022.")
+    user: str = Field("", max_length=256, description="Login name; default: yours on this machine.")
+    key: str = Field("", description="Private key file; default: the SSH agent and ~/.ssh/id_*.")
+    host_key: str = Field(
+        "", description="The device's public host key, 'ssh-ed25519 AAAA...'; default: ~/.ssh/known_hosts."
+    )
+    known_hosts: str = Field(
+        "~/.ssh/known_hosts", description="File of known host keys, used without host_key."
+    )
+
+    @field_validator("address", "user", "key", "known_hosts")
+    @classmethod
+    def _no_control(cls, value: str) -> str:
+        if any(ord(character) < 32 for character in value):
+            raise ValueError("holds a control character")
+        return value
+
+    @field_validator("host_key")
+    @classmethod
+    def _is_public_key(cls, value: str) -> str:
+        if value and (len(value.split()) < 2 or value.split()[0] not in _HOST_KEY_TYPES):
+            raise ValueError(
+                f"is no public key; expected e.g. 'ssh-ed25519 AAAA...' ({', '.join(_HOST_KEY_TYPES)})"
+            )
+        return value
+
+
+Device = LocalDevice | SshDevice
+_ADAPTER: TypeAdapter[Device] = TypeAdapter(Annotated[Device, Field(discriminator="transport")])
+_CLASSES: dict[str, type[LocalDevice] | type[SshDevice]] = {"local": LocalDevice, "ssh": SshDevice}
+
+
+def default_python(device: Device) -> str:
+    """Return the device's Python: the one in devices.toml, else this one (local) or python3."""
+    return device.python or (sys.executable if isinstance(device, LocalDevice) else "python3")
+
+
+def parse_runtime(text: str) -> tuple[str, str]:
+    """Split `'runtime'` or `'runtime:provider'` into both, the provider empty for the runtime's default.
+
+    Raises: ValueError for a runtime that no agent knows.
+    """
+    runtime, _, provider = text.partition(":")
+    if runtime not in RUNTIMES:
+        known = ", ".join(RUNTIMES)
+        raise ValueError(
+            f"names unknown runtime {runtime!r}{did_you_mean(runtime, RUNTIMES)} (known: {known})"
+        )
+    if provider and not re.fullmatch(r"[A-Za-z]+", provider):
+        raise ValueError(f"names provider {provider!r}; expected letters, e.g. 'onnxruntime:cuda'")
+    return runtime, provider
+
+
+def short_provider(provider: str) -> str:
+    """Return a provider's short name: `cuda` for `CUDAExecutionProvider`."""
+    return provider.lower().removesuffix("executionprovider")
+
+
+def load_devices(path: str | Path | None = None) -> dict[str, Device]:
+    """Read devices.toml into devices by name; `local` is always there.
+
+    With `path` None, `devices.toml` of the working folder is read if it exists.
+    Raises: ConfigError naming file, line, key, value and remedy.
+
+    >>> load_devices()["local"].name
+    'local'
+    """
+    if path is None and not Path(DEFAULT_FILE).exists():
+        return {LOCAL: LocalDevice(name=LOCAL)}
+    path = Path(path or DEFAULT_FILE)
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise ConfigError(f"{path}: larger than {MAX_FILE_BYTES} bytes; this is not a devices file")
+        text = data.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    return parse_devices(text, str(path))
+
+
+def parse_devices(text: str, source: str = DEFAULT_FILE) -> dict[str, Device]:
+    """Read the text of a devices file; see `load_devices`."""
+    try:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also numbers and nesting without end
+        duplicate = _duplicate_device(text)
+        if duplicate is not None:
+            name, first, second = duplicate
+            raise ConfigError(
+                f"{source}:{second}: device {name!r} stands twice (first in line {first}); rename or remove one"
+            ) from error
+        raise ConfigError(f"{source}: not valid TOML: {error}") from error
+    for key in document:
+        if key != "devices":
+            remedy = did_you_mean(key, ["devices"]) or "; devices are tables [devices.NAME]"
+            raise ConfigError(f"{source}:{_line_of(text, None, key)}: unknown top-level key {key!r}{remedy}")
+    tables = document.get("devices", {})
+    if not isinstance(tables, dict):
+        raise ConfigError(f"{source}: 'devices' must be a table; write [devices.NAME]")
+    devices: dict[str, Device] = {LOCAL: LocalDevice(name=LOCAL)}
+    for name, table in tables.items():
+        devices[name] = _parse_device(name, table, text, source)
+    return devices
+
+
+def select_device(devices: dict[str, Device], name: str) -> Device:
+    """Return the device of that name.
+
+    Raises: ConfigError that lists the known names.
+    """
+    if name not in devices:
+        raise ConfigError(
+            f"unknown device {name!r}{did_you_mean(name, devices)} (known: {', '.join(sorted(devices))}); "
+            f"add [devices.{name}] to {DEFAULT_FILE}"
+        )
+    return devices[name]
+
+
+def devices_schema() -> dict[str, Any]:
+    """Return the JSON schema of devices.toml, for editors (Even Better TOML, taplo)."""
+    device = _ADAPTER.json_schema(ref_template="#/$defs/{model}")
+    definitions = device.pop("$defs")
+    for definition in definitions.values():
+        definition["properties"].pop("name", None)
+    definitions["SshDevice"].setdefault("required", []).append("transport")
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "devices.toml of harness",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "devices": {
+                "type": "object",
+                "propertyNames": {"pattern": f"^{_NAME.pattern}$"},
+                "additionalProperties": {"oneOf": device["oneOf"]},
+            }
+        },
+        "$defs": definitions,
+    }
+
+
+def _parse_device(name: str, table: Any, text: str, source: str) -> Device:
+    where = f"{source}:{_line_of(text, name, None)}: [devices.{name}]"
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"{where}: the name {name!r} may hold only letters, digits and '-'")
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where}: must be a table, not {table!r}; write [devices.{name}]")
+    transport = table.get("transport", "local" if name == LOCAL else None)
+    if transport is None:
+        raise ConfigError(f'{where}: key \'transport\' is missing; write transport = "ssh" or "local"')
+    if not isinstance(transport, str) or transport not in _CLASSES:
+        hint = did_you_mean(transport, _CLASSES) if isinstance(transport, str) else ""
+        line = _line_of(text, name, "transport")
+        raise ConfigError(
+            f"{source}:{line}: [devices.{name}] transport = {transport!r} is unknown{hint} (known: {', '.join(_CLASSES)})"
+        )
+    fields = {key for key in _CLASSES[transport].model_fields if key != "name"}
+    for key, value in table.items():
+        if key not in fields:
+            line = _line_of(text, name, key)
+            raise ConfigError(
+                f"{source}:{line}: [devices.{name}] has no key {key!r}{did_you_mean(key, fields)} "
+                f"(known: {', '.join(sorted(fields))}; given: {value!r})"
+            )
+    try:
+        return _ADAPTER.validate_python({**table, "transport": transport, "name": name})
+    except ValidationError as error:
+        raise ConfigError(_describe(error, name, text, source)) from error
+
+
+def _describe(error: ValidationError, name: str, text: str, source: str) -> str:
+    problem = error.errors()[0]
+    path = [part for part in problem["loc"] if part not in _CLASSES]
+    key = str(path[0]) if path else ""
+    line = _line_of(text, name, key)
+    if problem["type"] == "missing":
+        return f'{source}:{line}: [devices.{name}] needs the key {key!r}; add {key} = "..."'
+    message = problem["msg"].removeprefix("Value error, ")
+    place = key + "".join(f"[{part}]" for part in path[1:])
+    return f"{source}:{line}: [devices.{name}] {place} = {problem['input']!r}: {message}"
+
+
+def _line_of(text: str, device: str | None, key: str | None) -> int:
+    """Find the 1-based line of a device's header or of a key below it; the header's line where the key has none."""
+    header, inside = 1, device is None
+    for number, line in enumerate(text.splitlines(), start=1):
+        bare = line.split("#", 1)[0].strip()
+        if bare.startswith("["):
+            table = bare.strip("[]").replace(" ", "").replace('"', "").replace("'", "")
+            wanted = f"devices.{device}".replace(" ", "")
+            inside = table == wanted if device is not None else table.split(".")[0] == key
+            if inside:
+                header = number
+                if key is None or device is None:
+                    return number
+        elif inside and key is not None and re.match(rf"""["']?{re.escape(key)}["']?\s*=""", bare):
+            return number
+    return header
+
+
+def _duplicate_device(text: str) -> tuple[str, int, int] | None:
+    seen: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        match = re.match(r"""\s*\[\s*devices\s*\.\s*["']?([^"'\]\s]+)["']?\s*\]""", line)
+        if match:
+            if match[1] in seen:
+                return match[1], seen[match[1]], number
+            seen[match[1]] = number
+    return None

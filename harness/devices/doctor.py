@@ -1,0 +1,267 @@
+"""Checks of `harness doctor`, from the connection to the cores, each with its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.devices.conditions import clock_tier, throttle_signs
+from harness.devices.config import Device, SshDevice
+from harness.devices.connection import Connection
+from harness.devices.runtimes import allowed_cores, choose_runtimes
+from harness.devices.transports import open_transport
+from harness.errors import AgentError, DeviceError
+from space.errors import ConfigError
+
+FREE_BYTES = 200 << 20  # both formats' weights, a model being assembled, and room
+HOT_C = 70.0
+BUSY_SHARE = 0.5
+# Of a probe's time: a session that waits more for its core loses a good part of its slices.
+WAITED_SHARE = 0.05
+OWNER = "harness doctor"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """Result of one check: `status` is ok, warn or FAIL; `remedy` names the command to type."""
+
+    status: str
+    name: str
+    found: str
+    remedy: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """Return the check as plain values."""
+        return asdict(self)
+
+
+def diagnose(device: Device) -> list[Check]:
+    """Check a device step by step; the first step that fails ends the list."""
+    connection = Connection(device, open_transport(device), owner=OWNER)
+    checks: list[Check] = []
+    try:
+        try:
+            connection.open(lock=False)
+        except (DeviceError, ConfigError) as error:
+            return [Check(status="FAIL", name="reach", found=str(error))]
+        deployment = connection.deployment
+        assert deployment is not None
+        if isinstance(device, SshDevice):
+            key = "pinned in devices.toml" if device.host_key else f"known from {device.known_hosts}"
+            checks.append(Check(status="ok", name="host key", found=key))
+        version = ".".join(map(str, deployment.python_version))
+        checks.append(Check(status="ok", name="python", found=f"{version} ({deployment.executable})"))
+        checks.append(Check(status="ok", name="agent", found=f"{deployment.path} answers"))
+        checks += _runtimes(device, connection.hello)
+        checks.append(_space(connection.hello))
+        conditions = connection.client.probe()
+        checks += _conditions(device, connection.hello, conditions)
+        checks += _permissions(device, connection, "android" in conditions)
+    except (DeviceError, ConfigError) as error:
+        checks.append(Check(status="FAIL", name="agent", found=str(error)))
+    finally:
+        connection.close()
+    return checks
+
+
+def _runtimes(device: Device, hello: Mapping[str, Any]) -> list[Check]:
+    checks = [
+        Check(
+            status="ok",
+            name="runtime",
+            found=f"{r['name']} {r['version']} ({r['package']}; {', '.join(map(str, r.get('providers', []))) or 'cpu'})",
+        )
+        for r in hello.get("runtimes", [])
+    ]
+    for broken in hello.get("broken", []):
+        found = f"{broken['name']} is installed but broken: {broken['message']}"
+        checks.append(
+            Check(status="warn", name="runtime", found=found, remedy="install it anew on the device")
+        )
+    try:
+        choose_runtimes(device, hello, (), ())
+    except ConfigError as error:
+        checks.append(Check(status="FAIL", name="runtime", found=str(error)))
+    return checks
+
+
+def _space(hello: Mapping[str, Any]) -> Check:
+    free_bytes = hello.get("free_bytes")
+    if free_bytes is None:
+        return Check(status="warn", name="free space", found="the device does not say")
+    found = f"{free_bytes / 1e9:.1f} GB in {hello.get('root', '')}"
+    if free_bytes < FREE_BYTES:
+        remedy = f'free {FREE_BYTES >> 20} MiB, or name another folder with root = "..."'
+        return Check(status="FAIL", name="free space", found=found, remedy=remedy)
+    return Check(status="ok", name="free space", found=found)
+
+
+def _conditions(device: Device, hello: Mapping[str, Any], conditions: Mapping[str, Any]) -> list[Check]:
+    checks = []
+    try:
+        cores, threads = allowed_cores(device, hello, None, ())
+    except ConfigError as error:
+        return [Check(status="FAIL", name="cores", found=str(error))]
+    clusters = " + ".join(",".join(map(str, cluster)) for cluster in hello.get("clusters", []))
+    chosen = f"would run on {threads} of {','.join(map(str, cores))}"
+    found = f"{conditions.get('cpu_model', 'unknown CPU')}; clusters {clusters}; {chosen}"
+    checks.append(Check(status="ok", name="cores", found=found))
+    tier = clock_tier(conditions, cores)
+    governors = sorted(set(map(str, conditions.get("governors", {}).values())))
+    found = f"tier {tier}" + (f", governor {', '.join(governors)}" if governors else ", no governor visible")
+    remedy = "" if tier != "C" else f"paired timing cancels drift; {_lock_clocks(conditions)}"
+    checks.append(Check(status="ok" if tier != "C" else "warn", name="clocks", found=found, remedy=remedy))
+    temps = conditions.get("temps_c", {})
+    if temps:
+        hottest = max(temps, key=lambda zone: float(temps[zone]))
+        is_hot = float(temps[hottest]) >= HOT_C
+        checks.append(
+            Check(
+                status="warn" if is_hot else "ok",
+                name="temperature",
+                found=f"{temps[hottest]:.0f} C ({hottest})",
+                remedy="let it cool down first" if is_hot else "",
+            )
+        )
+    checks += [Check(status="ok", name="gpu", found=_gpu_text(gpu)) for gpu in conditions.get("gpus", [])]
+    load = conditions.get("load_1m")
+    if load is not None:
+        is_busy = float(load) > BUSY_SHARE * len(hello["cores"])
+        checks.append(
+            Check(
+                status="warn" if is_busy else "ok",
+                name="load",
+                found=f"{float(load):.2f} over {len(hello['cores'])} cores",
+                remedy="stop what else runs on the device" if is_busy else "",
+            )
+        )
+    for sign in throttle_signs(conditions, cores if tier == "A" else ()):
+        remedy = "check power supply and cooling; a campaign waits until this is gone, 5 minutes at most"
+        checks.append(Check(status="warn", name="throttled", found=sign, remedy=remedy))
+    return checks
+
+
+def _gpu_text(gpu: Mapping[str, Any]) -> str:
+    """Describe a GPU and its state, as far as they are known."""
+    known = {
+        "temp_c": "{:.0f} C",
+        "clock_mhz": "clock {:.0f} MHz now",
+        "max_clock_mhz": "{:.0f} MHz at most",
+        "power_w": "{:.0f} W",
+    }
+    values = [text.format(gpu[key]) for key, text in known.items() if key in gpu]
+    return ", ".join([f"{gpu.get('index', '?')}: {gpu.get('name', 'no name told')}", *values])
+
+
+def _permissions(device: Device, connection: Connection, is_phone: bool) -> list[Check]:
+    """Check which scheduling the cores can get and what else limits them; a device in use is not probed."""
+    try:
+        cores, threads = allowed_cores(device, connection.hello, None, ())
+        answer = connection.client.permissions(OWNER, cores, threads)
+    except ConfigError:
+        return []  # said already, of the cores
+    except AgentError as error:
+        if error.kind != "busy":
+            raise
+        remedy = "ask again once it has ended: trying how the core can be asked for would disturb it"
+        return [Check(status="warn", name="core request", found=str(error), remedy=remedy)]
+    return [
+        *_grants(answer["grants"], str(answer.get("user", "USER")), is_phone),
+        _busy_cores(answer["waited"], connection.hello),
+        *_limits(answer),
+        _machine_lock(str(answer.get("machine_lock"))),
+    ]
+
+
+def _grants(grants: list[Mapping[str, Any]], user: str, is_phone: bool) -> list[Check]:
+    """Describe the effect of each scheduling request; where none helps, how to permit one."""
+    helped = any(grant["verified"] for grant in grants)
+    checks = []
+    for grant in grants:
+        waits = f"waits {_percent(grant['waited_after'])} beside a busy program, {_percent(grant['waited_before'])} unasked"
+        if grant["verified"]:
+            found = f"permitted and works: {waits}"
+        elif grant["granted"]:
+            found = f"{grant['reason']}: {waits}"
+        else:
+            found = f"refused: {grant['reason']}"
+        is_open = not helped and not grant["granted"]
+        remedy = _permit(str(grant["method"]), user, is_phone) if is_open else ""
+        status = "ok" if helped else "warn"
+        checks.append(Check(status=status, name=f"core: {grant['method']}", found=found, remedy=remedy))
+    return checks
+
+
+def _permit(method: str, user: str, is_phone: bool) -> str:
+    """Return the commands that permit a scheduling request, if any."""
+    if is_phone:
+        return ""  # Android grants apps what it grants them
+    item = {"realtime": "rtprio 10", "autogroup": "nice -20"}.get(method)
+    if item is None:
+        return ""
+    if user == "root":
+        return "a container refuses even root: start it with --cap-add SYS_NICE"
+    unit = {"realtime": "LimitRTPRIO=10", "autogroup": "LimitNICE=-20"}[method]
+    line = f"echo '{user} - {item}' | sudo tee -a /etc/security/limits.conf"
+    return f"{line}; log in anew (under systemd without PAM: {unit} in the unit's [Service])"
+
+
+def _busy_cores(waited: Mapping[str, Any], hello: Mapping[str, Any]) -> Check:
+    """Report the share of time that a process waits for each of the fastest like cores."""
+    cores = [str(core) for core in (hello.get("clusters") or [hello["cores"]])[0]]
+    alike: dict[str, list[str]] = {}  # a machine of many cores has few shares
+    for core in cores:
+        alike.setdefault(_percent(waited.get(core)), []).append(core)
+    found = ", ".join(f"core {','.join(same)} {share}" for share, same in alike.items())
+    shares = [share for core in cores if (share := waited.get(core)) is not None]
+    if not shares:
+        return Check(status="warn", name="waiting", found="the device does not tell how busy each core is")
+    is_busy = min(shares) > WAITED_SHARE
+    return Check(
+        status="warn" if is_busy else "ok",
+        name="waiting",
+        found=f"a process waits for {found}",
+        remedy="no fast core is free: stop what else runs (top shows it)" if is_busy else "",
+    )
+
+
+def _limits(answer: Mapping[str, Any]) -> list[Check]:
+    checks = []
+    quota = answer.get("quota")
+    if quota is not None:
+        found = f"{quota['cores']:.2g} cores' time, set for control group {quota['group']}"
+        remedy = "a quota stops a program in mid-run: raise it (docker run --cpus, systemd CPUQuota=)"
+        checks.append(Check(status="warn", name="quota", found=found, remedy=remedy))
+    else:
+        checks.append(Check(status="ok", name="quota", found="none"))
+    withheld = answer["withheld"]
+    if withheld:
+        found = (
+            f"cores {','.join(map(str, withheld))} may not be used: a cpuset or an affinity withholds them"
+        )
+        checks.append(Check(status="ok", name="cpuset", found=found))
+    threads = sorted({tuple(group) for group in answer["siblings"].values() if len(group) > 1})
+    found = ", ".join("+".join(map(str, group)) for group in threads)
+    found = f"{found} are one core each; a session takes one of each" if found else "none; each core is one"
+    return [*checks, Check(status="ok", name="hyperthreads", found=found)]
+
+
+def _machine_lock(state: str) -> Check:
+    if state == "held":
+        found = "works: one campaign at a time, whatever account or name"
+        return Check(status="ok", name="machine lock", found=found)
+    remedy = "measure with one account and folder at a time"
+    return Check(status="warn", name="machine lock", found=state, remedy=remedy)
+
+
+def _percent(share: float | None) -> str:
+    return "an unknown time" if share is None else f"{100 * share:.0f} %"
+
+
+def _lock_clocks(conditions: Mapping[str, Any]) -> str:
+    if "android" in conditions:
+        return "Android lets only root lock clocks"
+    if not conditions.get("governors"):
+        return "the clocks cannot be set here, as in most virtual machines"
+    return "to lock clocks: sudo cpupower frequency-set -g performance"

@@ -1,0 +1,107 @@
+"""Framing of the agent protocol: `>4sII` (magic, header bytes, payload bytes), JSON header, payload.
+
+The other end is device_agents/; docs/interfaces.md holds the protocol. Whatever else arrives is an error that says what.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import time
+from typing import Any
+
+from harness.devices.transports.contract import Channel
+from harness.errors import LinkError
+
+PREAMBLE = b"HARNESS-AGENT 1\n"
+MAX_PREAMBLE_BYTES = 1 << 16
+MAX_HEADER_BYTES = 1 << 20
+MAX_PAYLOAD_BYTES = 1 << 26
+
+_PIECE_BYTES = 1 << 18
+_HEAD = struct.Struct(">4sII")
+_MAGIC = b"HRN1"
+_SURROGATE = re.compile(rb"\\u[dD]")
+
+
+class FrameStream:
+    """Frames on a channel, with a deadline on every wait."""
+
+    def __init__(self, channel: Channel, who: str = "") -> None:
+        self._channel = channel
+        self._who = f"{who}: " if who else ""
+        self._buffer = bytearray()
+
+    def wait_for_preamble(self, timeout_s: float) -> None:
+        """Skip what a login shell printed, up to the agent's first line.
+
+        Raises: LinkError quoting what came instead.
+        """
+        deadline = time.monotonic() + timeout_s
+        while PREAMBLE not in self._buffer:
+            if len(self._buffer) > MAX_PREAMBLE_BYTES:
+                raise LinkError(f"{self._who}no agent answered but {bytes(self._buffer[:80])!r}...")
+            self._fill(deadline, "the agent's first line")
+        del self._buffer[: self._buffer.index(PREAMBLE) + len(PREAMBLE)]
+
+    def write(self, header: dict[str, Any], payload: bytes = b"", *, timeout_s: float = 60.0) -> int:
+        """Write one frame and return its size in bytes; `timeout_s` bounds each 256 KiB, so that a connection may be slow."""
+        text = json.dumps(header, separators=(",", ":")).encode()
+        if len(text) > MAX_HEADER_BYTES or len(payload) > MAX_PAYLOAD_BYTES:
+            raise ValueError(f"frame of {len(text)} + {len(payload)} bytes is over the protocol's limits")
+        frame = _HEAD.pack(_MAGIC, len(text), len(payload)) + text + payload
+        for start in range(0, len(frame), _PIECE_BYTES):
+            self._channel.write(frame[start : start + _PIECE_BYTES], timeout_s)
+        return len(frame)
+
+    def read(self, timeout_s: float) -> tuple[dict[str, Any], bytes]:
+        """Read one frame; `timeout_s` bounds the silence before it begins and again its transfer.
+
+        Raises: LinkError at the end of input, on silence, or for bytes that are no frame.
+        """
+        self._need(_HEAD.size, timeout_s)
+        magic, header_size, payload_size = _HEAD.unpack_from(self._buffer)
+        if magic != _MAGIC:
+            raise LinkError(
+                f"{self._who}the agent broke the protocol: expected a frame, read {bytes(self._buffer[:24])!r}"
+            )
+        if header_size > MAX_HEADER_BYTES or payload_size > MAX_PAYLOAD_BYTES:
+            raise LinkError(
+                f"{self._who}the agent broke the protocol: a frame of {header_size} + {payload_size} bytes"
+            )
+        self._need(_HEAD.size + header_size + payload_size, timeout_s)
+        text = bytes(self._buffer[_HEAD.size : _HEAD.size + header_size])
+        payload = bytes(self._buffer[_HEAD.size + header_size : _HEAD.size + header_size + payload_size])
+        del self._buffer[: _HEAD.size + header_size + payload_size]
+        try:
+            header = json.loads(text)
+            if _SURROGATE.search(text):  # half a pair is no text: neither a database nor a terminal takes it
+                header = json.loads(json.dumps(header, ensure_ascii=False).encode("utf-8", "replace"))
+        except (ValueError, RecursionError) as error:
+            raise LinkError(
+                f"{self._who}the agent broke the protocol: header is no JSON: {text[:80]!r}"
+            ) from error
+        if not isinstance(header, dict):
+            raise LinkError(f"{self._who}the agent broke the protocol: header is no object: {text[:80]!r}")
+        return header, payload
+
+    def _need(self, size: int, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while len(self._buffer) < size:
+            self._fill(deadline, "a frame")
+
+    def _fill(self, deadline: float, waiting_for: str) -> None:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise LinkError(
+                f"{self._who}the agent sent {waiting_for} too slowly; {len(self._buffer)} bytes came in time"
+            )
+        data = self._channel.read(1 << 16, left_s)
+        if not data:
+            tail = self._channel.stderr_tail()
+            raise LinkError(
+                f"{self._who}the agent ended while {waiting_for} was awaited"
+                + (f"; it said: {tail}" if tail else "")
+            )
+        self._buffer += data

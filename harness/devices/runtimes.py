@@ -1,0 +1,143 @@
+"""Choice of runtimes and cores for a campaign: from the command line, then devices.toml, then all available."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.devices.config import RUNTIMES, Device, Format, default_python, parse_runtime, short_provider
+from space.errors import ConfigError, did_you_mean
+
+_INSTALL = {"onnxruntime": "onnxruntime", "tflite": "ai-edge-litert"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeUse:
+    """A runtime chosen for a campaign; `options` are passed to the agent unchanged."""
+
+    name: str
+    version: str
+    provider: str
+    format: Format
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def choose_runtimes(
+    device: Device, hello: Mapping[str, Any], requested: Sequence[str], formats: Sequence[str]
+) -> list[RuntimeUse]:
+    """Return the runtimes to use, with versions and providers as the device has them.
+
+    Raises: ConfigError for an unknown runtime or provider, one that the device lacks, or when none is left.
+    """
+    found = {str(r["name"]): r for r in hello.get("runtimes", [])}
+    wanted = list(requested or device.runtimes or found)
+    try:
+        parsed = [(text, *parse_runtime(text)) for text in dict.fromkeys(wanted)]
+    except ValueError as error:
+        raise ConfigError(f"--runtime {error}") from error
+    parsed = [entry for entry in parsed if not formats or RUNTIMES[entry[1]] in formats]
+    uses = [_use(device, found, hello, *entry) for entry in parsed]
+    if not uses:
+        fitting = [name for name in RUNTIMES if not formats or RUNTIMES[name] in formats]
+        reason = f"none runs {' or '.join(formats)} models" if formats else "none is installed"
+        remedy = f"install one on the device: {_install_lines(device, hello, fitting)}"
+        if requested or device.runtimes:
+            reason += f" (asked for: {', '.join(wanted)})"
+            remedy = f"name one that does: --runtime {' or '.join(fitting)}"
+        raise ConfigError(
+            f"device {device.name!r}: no runtime to measure with, {reason}{_broken(hello)}; {remedy}"
+        )
+    return uses
+
+
+def allowed_cores(
+    device: Device, hello: Mapping[str, Any], threads: int | None, cores: Sequence[int]
+) -> tuple[tuple[int, ...], int]:
+    """Return the cores that a session may take, those named or the fastest like ones, and the number of threads.
+
+    Which of them it takes is decided before each session, by how busy they are.
+    Raises: ConfigError when the device has no such cores or too few of one kind.
+    """
+    usable = {int(core) for core in hello["cores"]}
+    named = tuple(cores) or device.cores
+    count = threads or _threads_in_file(device, named, cores)
+    for core in named:
+        if core not in usable:
+            raise ConfigError(
+                f"device {device.name!r}: core {core} is not usable (usable: {_list(sorted(usable))}); "
+                "name others with --cores"
+            )
+    if named:
+        if count > len(named):
+            raise ConfigError(
+                f"device {device.name!r}: {count} threads on {len(named)} named cores {_list(named)}; threads that share "
+                "a core are noise: name more cores or fewer threads"
+            )
+        return tuple(sorted(named)), count
+    cluster = [int(core) for core in hello["clusters"][0]] if hello.get("clusters") else sorted(usable)
+    if count > len(cluster):
+        raise ConfigError(
+            f"device {device.name!r}: {count} threads, but its fastest cluster has {len(cluster)} cores {_list(cluster)}; "
+            "use fewer threads, or name cores with --cores"
+        )
+    return tuple(sorted(cluster)), count
+
+
+def version_name(runtime: Mapping[str, Any]) -> str:
+    """Return a runtime's version, after the package's name where that differs: several packages hold a TFLite."""
+    name, package, version = (str(runtime.get(key, "")) for key in ("name", "package", "version"))
+    return version if package == name else f"{package} {version}"
+
+
+def _threads_in_file(device: Device, named: Sequence[int], cores_of_command_line: Sequence[int]) -> int:
+    """Return devices.toml's threads; cores named without threads mean one thread a core."""
+    if named and (cores_of_command_line or "threads" not in device.model_fields_set):
+        return len(named)
+    return device.threads
+
+
+def _use(
+    device: Device, found: Mapping[str, Any], hello: Mapping[str, Any], text: str, name: str, provider: str
+) -> RuntimeUse:
+    if name not in found:
+        raise ConfigError(
+            f"device {device.name!r} has no runtime {name!r} (found: {', '.join(found) or 'none'}){_broken(hello)}; install it "
+            f"on the device: {_install_lines(device, hello, [name])}"
+        )
+    runtime = found[name]
+    options: dict[str, Any] = {}
+    providers = {short_provider(str(p)): str(p) for p in runtime.get("providers", [])}
+    full = next(iter(providers.values()), "cpu")
+    if provider:
+        key = short_provider(provider)
+        if key not in providers:
+            raise ConfigError(
+                f"device {device.name!r}: runtime {text!r}: no provider {provider!r}{did_you_mean(key, providers)} "
+                f"(there: {', '.join(providers) or 'none'})"
+            )
+        full = providers[key]
+    elif "cpu" in providers:
+        full = providers["cpu"]
+    if providers:
+        options["provider"] = full
+    return RuntimeUse(
+        name=name, version=version_name(runtime), provider=full, format=RUNTIMES[name], options=options
+    )
+
+
+def _broken(hello: Mapping[str, Any]) -> str:
+    broken = [f"{b['name']}: {b['message']}" for b in hello.get("broken", [])]
+    return f"; installed but broken: {'; '.join(broken)}" if broken else ""
+
+
+def _install_lines(device: Device, hello: Mapping[str, Any], names: Iterable[str]) -> str:
+    python = default_python(device)
+    lines = {name: f"{python} -m pip install {package}" for name, package in _INSTALL.items()}
+    if "android" in hello.get("platform", {}):
+        lines["onnxruntime"] = "pkg install python-onnxruntime"  # PyPI has no wheel for Termux
+    return " or ".join(lines[name] for name in names)
+
+
+def _list(cores: Sequence[int]) -> str:
+    return ",".join(map(str, cores))

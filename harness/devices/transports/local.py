@@ -1,0 +1,158 @@
+"""Transport to this machine: commands run as subprocesses."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import final
+
+from harness.devices.transports.contract import MAX_OUTPUT_BYTES, CompletedCommand
+from harness.devices.transports.tail import Tail
+from harness.errors import DeviceError, LinkError
+
+_WRITE_BYTES = 1 << 16
+_GRACE_S = 5.0  # an agent whose input ended has this long to go by itself
+
+
+@final
+class LocalTransport:
+    """Transport that runs commands on this machine, in the home folder as a login shell would."""
+
+    def __init__(self) -> None:
+        self._channels: list[LocalChannel] = []
+
+    def connect(self) -> None:
+        """Do nothing: this machine is always there."""
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 60.0) -> CompletedCommand:
+        """Run a command to its end; see Transport."""
+        try:
+            channel = _start(argv)
+        except FileNotFoundError:
+            return CompletedCommand(status=127, stdout=b"", stderr=f"{argv[0]}: not found")
+        except OSError as error:
+            return CompletedCommand(status=126, stdout=b"", stderr=f"{argv[0]}: {error.strerror}")
+        deadline = time.monotonic() + timeout_s
+        writer = threading.Thread(target=channel.feed, args=(stdin, timeout_s), daemon=True)
+        writer.start()
+        output = bytearray()
+        try:
+            while data := channel.read(1 << 16, max(0.0, deadline - time.monotonic())):
+                output += data
+                if len(output) > MAX_OUTPUT_BYTES:
+                    raise DeviceError(f"this machine: {argv[0]!r} wrote more than {MAX_OUTPUT_BYTES} bytes")
+            status = channel.wait_status(max(0.0, deadline - time.monotonic()))
+            return CompletedCommand(status=status, stdout=bytes(output), stderr=channel.finished_stderr())
+        except (LinkError, subprocess.TimeoutExpired) as error:
+            raise LinkError(f"this machine: {argv[0]!r} did not end within {timeout_s:g} s") from error
+        finally:
+            channel.kill()
+            writer.join()
+            channel.close()
+
+    def start(self, argv: Sequence[str]) -> LocalChannel:
+        """Start a long-running command; see Transport."""
+        try:
+            channel = _start(argv)
+        except OSError as error:
+            raise DeviceError(f"this machine: cannot start {argv[0]!r}: {error}") from error
+        self._channels.append(channel)
+        return channel
+
+    def close(self) -> None:
+        """End every command started here."""
+        for channel in self._channels:
+            channel.close()
+        self._channels.clear()
+
+
+@final
+class LocalChannel:
+    """The three streams of a subprocess."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin and process.stdout and process.stderr
+        self._process, self._stdin, self._stdout = process, process.stdin, process.stdout
+        os.set_blocking(self._stdin.fileno(), False)
+        self._stderr = process.stderr
+        self._tail = Tail(lambda size: os.read(process.stderr.fileno(), size))  # type: ignore[union-attr]
+
+    def write(self, data: bytes, timeout_s: float) -> None:
+        """Write all of `data`; see Channel."""
+        deadline = time.monotonic() + timeout_s
+        view = memoryview(data)
+        try:
+            while view:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0 or not select.select([], [self._stdin], [], left_s)[1]:
+                    raise LinkError(f"the agent took no input for {timeout_s:g} s")
+                view = view[os.write(self._stdin.fileno(), view[:_WRITE_BYTES]) :]
+        except (OSError, ValueError) as error:
+            raise LinkError(f"the agent is gone: {error}") from error
+
+    def read(self, size: int, timeout_s: float) -> bytes:
+        """Read 1 to `size` bytes; see Channel."""
+        try:
+            if not select.select([self._stdout], [], [], timeout_s)[0]:
+                raise LinkError(f"no sign of life from the agent for {timeout_s:g} s")
+            return os.read(self._stdout.fileno(), size)
+        except (OSError, ValueError) as error:
+            raise LinkError(f"the agent is gone: {error}") from error
+
+    def feed(self, data: bytes, timeout_s: float) -> None:
+        """Write `data` and end the command's input; a command that ended early is no error here, its status tells."""
+        with contextlib.suppress(LinkError):
+            self.write(data, timeout_s)
+        self._stdin.close()
+
+    def wait_status(self, timeout_s: float) -> int:
+        """Return the exit status. Raises: subprocess.TimeoutExpired when the command does not end in time."""
+        return self._process.wait(timeout_s)
+
+    def kill(self) -> None:
+        """End the command at once."""
+        self._process.kill()
+
+    def stderr_tail(self) -> str:
+        """Return the last 4 KiB of standard error."""
+        return self._tail.text()
+
+    def finished_stderr(self) -> str:
+        """Return the end of standard error once the command has ended."""
+        return self._tail.finish(2.0)
+
+    def close(self) -> None:
+        """End the command, gently first."""
+        self._stdin.close()
+        try:
+            self._process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._tail.finish(1.0)
+        self._stdout.close()
+        self._stderr.close()
+
+
+def _start(argv: Sequence[str]) -> LocalChannel:
+    home = Path.home()
+    process = subprocess.Popen(
+        [_in_home(argv[0]), *argv[1:]],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        cwd=home if home.is_dir() else None,
+        start_new_session=True,  # Ctrl-C is the harness's to handle
+    )
+    return LocalChannel(process)
+
+
+def _in_home(path: str) -> str:
+    return str(Path(path).expanduser()) if path.startswith("~/") else path

@@ -1,0 +1,351 @@
+"""A measurement campaign on one device; resumable, and failures are records.
+
+Stored sessions count, so the same command resumes a campaign that was killed. Rounds of sessions take the runtimes in turn, so
+that each soon has numbers to show; within a round the order is random across networks, so that slow drifts of the device spread
+evenly.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import socket
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from harness.devices.config import Device
+from harness.devices.connection import Connection
+from harness.devices.runtimes import allowed_cores, choose_runtimes
+from harness.devices.transports import open_transport
+from harness.devices.transports.contract import Transport
+from harness.errors import DeviceError, LinkError, StoreError
+from harness.estimates.estimate import reference_latency_ns
+from harness.measurement.core_gate import CoreGate, CoreRequest
+from harness.measurement.gate import Gate
+from harness.measurement.plan import CALIBRATION, QUICK, Options, SessionPlan
+from harness.measurement.session_runner import Result, SessionRunner, Unit, now_utc
+from harness.measurement.workload import ModelSource, RuntimePlan, plan_runtime
+from harness.records import Failure, SessionRecord
+from harness.store import Store
+from space.errors import ConfigError, HarnessError
+
+CONSECUTIVE_FAILURES = 5  # in a row are the device's fault, not the networks'
+FEWEST_WORKERS = 3  # to tell what differs from process to process
+BRIDGES = 4  # networks that all workers of a round measure: in three of them they tell how sessions scatter
+SENTINEL_SHARE = 0.3  # deviation of the reference from its latency at which the device is probed again
+
+
+class Observer(Protocol):
+    """Observer of a campaign's progress; called from the campaign's thread."""
+
+    def state(self, device: str, text: str) -> None:
+        """Show the current activity."""
+
+    def tell(self, device: str, text: str) -> None:
+        """Show a message that stays visible."""
+
+    def begin(self, device: str, units: int) -> None:
+        """Add sessions to the number to be measured."""
+
+    def advance(self, device: str, text: str) -> None:
+        """Count one session as ended; `text` describes a failure."""
+
+    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
+        """Report that every network of a runtime plan has one more session, and how many of its sessions are left."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """Outcome of a campaign. Times in s, `sent_bytes` of model parts over the connection, `redone` sessions after throttling."""
+
+    device: str
+    campaign_id: str = ""
+    measured: int = 0
+    redone: int = 0
+    reused: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    uses: list[RuntimePlan] = field(default_factory=list)
+    sent_bytes: int = 0
+    loop_s: float = 0.0
+    elapsed_s: float = 0.0
+    error: HarnessError | None = None
+
+    @property
+    def exit_status(self) -> int:
+        """Return the command's exit status: the error's, 3 where only some networks failed, else 0."""
+        if self.error is not None:
+            return self.error.exit_status
+        return 3 if self.failures else 0
+
+
+def run_campaign(
+    device: Device,
+    source: ModelSource,
+    options: Options,
+    store: Store,
+    observer: Observer,
+    *,
+    rng: random.Random,
+    cancel: threading.Event,
+    connect: Callable[[Device], Transport] = open_transport,
+) -> Outcome:
+    """Measure on a device the sessions that the store lacks.
+
+    Raises: ConfigError before anything is stored when the request does not fit the device; DeviceError when the device cannot
+    be reached at first. Later trouble is in the outcome: failures, and `error` when the rest was given up.
+    """
+    started = time.monotonic()
+    outcome = Outcome(device=device.name)
+    connection = Connection(device, connect(device), owner=_owner())
+    try:
+        observer.state(device.name, "connecting")
+        connection.open()
+        runtimes = choose_runtimes(device, connection.hello, options.runtimes, options.formats)
+        if options.one_runtime and len(runtimes) > 1:
+            names = ", ".join(runtime.name for runtime in runtimes)
+            raise ConfigError(
+                f"--until works on one runtime at a time, and device {device.name!r} would run {names}; name one with --runtime"
+            )
+        allowed = allowed_cores(device, connection.hello, options.threads, options.cores)
+        conditions = connection.client.probe()
+
+        def uses() -> Iterator[RuntimePlan]:
+            for runtime in runtimes:
+                observer.state(device.name, f"preparing {runtime.format} models")
+                yield plan_runtime(device, connection.hello, conditions, source, runtime, allowed)
+
+        _Run(connection, store, observer, outcome, options, rng, cancel, conditions).measure(uses())
+    finally:
+        connection.close()
+        outcome.elapsed_s = time.monotonic() - started
+        outcome.sent_bytes = connection.sent_bytes
+    return outcome
+
+
+class _Run:
+    """The measuring part of one campaign."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        store: Store,
+        observer: Observer,
+        outcome: Outcome,
+        options: Options,
+        rng: random.Random,
+        cancel: threading.Event,
+        conditions: Mapping[str, Any],
+    ) -> None:
+        self._connection, self._store, self._observer = connection, store, observer
+        self._outcome, self._options, self._rng = outcome, options, rng
+        self._cancel, self._conditions = cancel, conditions
+        self._measuring: SessionRunner | None = None
+        self._failed_in_a_row: Counter[str] = Counter()  # by configuration
+        self._references_ns: dict[str, float] = {}  # by configuration, as the campaign first knew them
+
+    def measure(self, uses: Iterable[RuntimePlan]) -> None:
+        """Measure the missing sessions: a first round of each runtime once its models are exported, then the others in turns."""
+        outcome = self._outcome
+        pending: list[list[Round]] = []
+        try:
+            for use in uses:
+                outcome.uses.append(use)
+                rounds = self._plan(use)
+                if self._options.recalibrate:
+                    self._recalibrate(use)
+                self._measure_next(rounds)
+                pending.append(rounds)
+            while any(pending):
+                for rounds in pending:
+                    self._measure_next(rounds)
+            ending = "complete" if not outcome.failures else f"complete with {len(outcome.failures)} failures"
+        except HarnessError as error:
+            if not outcome.campaign_id:
+                raise
+            outcome.error = error
+            ending = f"stopped: {error}"
+        if not outcome.campaign_id:
+            return
+        outcome.redone = self._measuring.redone if self._measuring is not None else 0
+        try:
+            self._store.finish_campaign(outcome.campaign_id, now_utc(), ending)
+        except StoreError as error:
+            outcome.error = outcome.error or error
+
+    def _plan(self, use: RuntimePlan) -> list[Round]:
+        """Return the missing rounds of a runtime plan, and count the sessions already stored."""
+        rounds = plan_rounds(use, self._options, self._store, self._rng)
+        lacking = sum(len({id(unit) for batch in one.batches for unit in batch}) for one in rounds)
+        self._outcome.reused += len(use.models) * self._options.sessions_each - lacking
+        self._observer.begin(self._outcome.device, sum(one.sessions for one in rounds))
+        return rounds
+
+    def _start(self, use: RuntimePlan) -> SessionRunner:
+        """Return the session runner; the first time, begin the campaign in the store and ask how to get the cores."""
+        if self._measuring is None:
+            outcome = self._outcome
+            outcome.campaign_id = str(uuid.uuid4())
+            networks = sorted({model.graph_hash for model in use.models})
+            self._store.start_campaign(
+                outcome.campaign_id, outcome.device, now_utc(), asdict(self._options) | {"networks": networks}
+            )
+            self._say("asking for the core")
+            cores, threads = use.configuration.cores, use.configuration.threads
+            self._measuring = SessionRunner(
+                link=self._connection,
+                campaign_id=outcome.campaign_id,
+                silence_s=self._options.silence_s,
+                gate=Gate(self._conditions),
+                core_gate=CoreGate(outcome.device, self._say, self._tell, self._cancel),
+                request=self._ask_for(cores, threads),
+                keep=self._store.add_session,
+                say=self._say,
+                cancel=self._cancel,
+            )
+        return self._measuring
+
+    def _ask_for(self, cores: tuple[int, ...], threads: int) -> CoreRequest:
+        """Ask which scheduling the cores can get; a broken connection is reopened. Raises: DeviceError."""
+        try:
+            return CoreRequest.of(self._connection.client.permissions(_owner(), cores, threads))
+        except LinkError:
+            self._connection.reopen(self._say, self._cancel)
+            return CoreRequest.of(self._connection.client.permissions(_owner(), cores, threads))
+
+    def _measure_next(self, rounds: list[Round]) -> None:
+        """Measure the next round, if there is one, and report the sessions left in its runtime plan."""
+        if not rounds:
+            return
+        one = rounds.pop(0)
+        measuring = self._start(one.use)
+        try:
+            for batch in one.batches:
+                measuring.measure(batch, one.plan, self._take)
+        except GivenUp as error:
+            self._outcome.error = self._outcome.error or error
+            rounds.clear()
+            return
+        self._observer.refine(self._outcome.device, one.use, sum(later.sessions for later in rounds))
+
+    def _recalibrate(self, use: RuntimePlan) -> None:
+        """Measure the reference against itself; only sessions from now on determine its latency."""
+        measuring = self._start(use)
+        self._store.start_recalibration(use.configuration, now_utc())
+        for number in range(CALIBRATION.sessions):
+            self._say(f"calibrating {use.configuration.runtime}, {number + 1} of {CALIBRATION.sessions}")
+            measuring.measure([Unit(use, use.reference, "calibration")], CALIBRATION.plan, self._keep)
+
+    def _keep(self, unit: Unit, result: Result) -> None:
+        """Store a session or a failure. Raises: GivenUp when everything fails."""
+        key = unit.use.configuration.digest
+        if isinstance(result, Failure):
+            self._store.add_failure(result)
+            self._outcome.failures.append(result)
+            self._failed_in_a_row[key] += 1
+            if self._failed_in_a_row[key] >= CONSECUTIVE_FAILURES:
+                name = self._outcome.device
+                raise GivenUp(
+                    f"device {name!r}: {CONSECUTIVE_FAILURES} networks failed in a row in "
+                    f"{unit.use.configuration.runtime}, the last with: {result.message}; "
+                    f"see 'harness doctor --device {name}'"
+                )
+            return
+        self._store.add_session(result)
+        self._failed_in_a_row[key] = 0
+
+    def _take(self, unit: Unit, result: Result) -> None:
+        """Store a result, then count and report it."""
+        name = self._outcome.device
+        self._keep(unit, result)
+        if isinstance(result, Failure):
+            self._observer.advance(name, f"failed: {result.message}")
+            return
+        self._outcome.measured += 1
+        self._outcome.loop_s += result.loop_s
+        self._observer.advance(name, "")
+        self._observer.state(name, f"{unit.use.configuration.runtime} {unit.model.architecture}")
+        self._watch_reference(unit.use, result)
+
+    def _watch_reference(self, use: RuntimePlan, session: SessionRecord) -> None:
+        """Probe the device again when the reference runs far off its latency."""
+        if use.configuration.digest not in self._references_ns:
+            reference = self._store.reference_latency(use.configuration)
+            self._references_ns[use.configuration.digest] = reference.latency_ns if reference else 0.0
+        expected_ns = self._references_ns[use.configuration.digest]
+        is_far = expected_ns and abs(reference_latency_ns(session) / expected_ns - 1) > SENTINEL_SHARE
+        if is_far and self._measuring is not None:
+            self._measuring.distrust()  # the ratio is valid; the next session waits if a gate finds a reason
+
+    def _tell(self, text: str) -> None:
+        self._observer.tell(self._outcome.device, text)
+
+    def _say(self, text: str) -> None:
+        self._observer.state(self._outcome.device, text)
+
+
+class GivenUp(DeviceError):
+    """A runtime of a device in which everything fails; the campaign continues with the others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One more session of each network of a runtime plan that lacks one: batches, each for one worker."""
+
+    use: RuntimePlan
+    plan: SessionPlan
+    batches: tuple[tuple[Unit, ...], ...]
+
+    @property
+    def sessions(self) -> int:
+        """Return the number of sessions to be measured."""
+        return sum(map(len, self.batches))
+
+
+def plan_rounds(use: RuntimePlan, options: Options, store: Store, rng: random.Random) -> list[Round]:
+    """Return the rounds of sessions that the store lacks, each in random order across networks.
+
+    The first of several rounds is a quick one, so that every network soon has a number to show.
+    """
+    rounds = []
+    for number, units in enumerate(_lacking(use, options, store)):
+        level = QUICK if number == 0 and options.level.has_quick_start else options.level
+        if units:
+            rng.shuffle(units)
+            rounds.append(Round(use=use, plan=level.plan, batches=batches(units, level.at_once)))
+    return rounds
+
+
+def batches(units: Sequence[Unit], at_once: int) -> tuple[tuple[Unit, ...], ...]:
+    """Distribute units over workers: one each, or, where workers take many, over at least three with some networks in common.
+
+    The common ones measure the differences between workers.
+    """
+    if at_once == 1:
+        return tuple((unit,) for unit in units)
+    count = min(max(FEWEST_WORKERS, -(-len(units) // at_once)), max(1, len(units) // BRIDGES))
+    bridges = tuple(units[:BRIDGES]) if count > 1 else ()
+    rest = units[len(bridges) :]
+    return tuple((*bridges, *rest[number::count]) for number in range(count))
+
+
+def _lacking(use: RuntimePlan, options: Options, store: Store) -> list[list[Unit]]:
+    """Return the missing units of a runtime plan, by session number."""
+    counts: dict[tuple[str, str], int] = {}
+    for purpose in set() if options.fresh else {model.purpose for model in use.models}:
+        stored = store.session_counts(use.configuration, purpose)
+        counts |= {(purpose, key): count for key, count in stored.items()}
+    rows: list[list[Unit]] = [[] for _ in range(options.sessions_each)]
+    for model in use.models:
+        for number in range(counts.get((model.purpose, model.graph_hash), 0), options.sessions_each):
+            rows[number].append(Unit(use, model, model.purpose))
+    return rows
+
+
+def _owner() -> str:
+    return f"harness on {socket.gethostname()}, process {os.getpid()}, {secrets.token_hex(4)}"

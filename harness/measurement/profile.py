@@ -1,0 +1,169 @@
+"""Profiles of a network on a device: times of its nodes by the runtime's own profiler, in groups that add up.
+
+A share is of the whole run with the profiler. A group's time is the sum of its nodes' medians; the rest of the run's
+median (the runtime between nodes, and the profiler) is a group of its own, so that the shares add up to one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.devices.assembly import Assembly
+from harness.devices.config import Device
+from harness.devices.connection import Connection
+from harness.devices.runtimes import allowed_cores, choose_runtimes
+from harness.devices.transports import open_transport
+from harness.devices.transports.contract import Transport
+from harness.errors import LinkError
+
+OUTSIDE = "outside nodes"
+OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One node of the network as the runtime runs it; times in ns, `total_ns` of all runs, `median_ns` of a quiet run."""
+
+    name: str
+    op: str
+    provider: str
+    runs: int
+    total_ns: int
+    median_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """A network's nodes in running order, and the median of a whole run with and without the profiler, in ns.
+
+    All medians are of the `quiet_runs` shortest of the `runs`.
+    """
+
+    runtime: str
+    version: str
+    provider: str
+    threads: int
+    cores: tuple[int, ...]
+    runs: int
+    quiet_runs: int
+    wall_median_ns: int
+    plain_median_ns: int
+    nodes: tuple[Node, ...]
+
+    def __post_init__(self) -> None:
+        if self.runs < 1 or self.wall_median_ns < 1 or self.plain_median_ns < 1 or not self.nodes:
+            raise ValueError("a profile has runs, times and nodes")
+
+    @property
+    def outside_ns(self) -> int:
+        """Return the median of a run minus the medians of its nodes."""
+        return self.wall_median_ns - sum(node.median_ns for node in self.nodes)
+
+    @property
+    def profiler_share(self) -> float:
+        """Return the overhead of the profiler, as a share of a run without it."""
+        return self.wall_median_ns / self.plain_median_ns - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Total time of some nodes: ns of a run, and as a share of the whole run with the profiler."""
+
+    name: str
+    nodes: int
+    time_ns: int
+    share: float
+
+
+def group_nodes(profile: Profile, names: Sequence[str | None]) -> list[Group]:
+    """Return the time of the nodes by name, one name for each of `profile.nodes`; None counts as other.
+
+    The groups stand in the order of their first nodes, then what has no name, then the time outside nodes.
+    """
+    times_ns: dict[str, list[int]] = {}
+    for node, name in zip(profile.nodes, names, strict=True):
+        times_ns.setdefault(name or OTHER, []).append(node.median_ns)
+    if OTHER in times_ns:
+        times_ns[OTHER] = times_ns.pop(OTHER)
+    groups = [(name, len(found), sum(found)) for name, found in times_ns.items()]
+    groups.append((OUTSIDE, 0, profile.outside_ns))
+    return [
+        Group(name=name, nodes=count, time_ns=time_ns, share=time_ns / profile.wall_median_ns)
+        for name, count, time_ns in groups
+    ]
+
+
+def take_profile(
+    device: Device,
+    model: Assembly,
+    *,
+    runtime: str,
+    threads: int | None,
+    cores: Sequence[int],
+    runs: int,
+    say: Callable[[str], None],
+    connect: Callable[[Device], Transport] = open_transport,
+) -> Profile:
+    """Profile a model on a device, which is locked during the profile.
+
+    Raises: ConfigError when the request does not fit the device; DeviceError when it cannot be reached or the profile fails.
+    """
+    owner = f"harness profile, process {os.getpid()} on {socket.gethostname()} ({secrets.token_hex(4)})"
+    connection = Connection(device, connect(device), owner=owner)
+    try:
+        say("connecting")
+        connection.open()
+        (use,) = choose_runtimes(device, connection.hello, [runtime], [])
+        allowed, count = allowed_cores(device, connection.hello, threads, cores)
+        say("sending the model")
+        connection.client.send_models([model])
+        say(f"profiling {runs} runs")
+        job = {"network": model.recipe(), "runtime": use.name, "options": use.options}
+        answer = connection.client.profile(job | {"threads": count, "cores": list(allowed), "runs": runs})
+        return read_profile(answer)
+    finally:
+        connection.close()
+
+
+def read_profile(answer: Mapping[str, Any]) -> Profile:
+    """Return the profile in an agent's answer; the agent is foreign, so each field is checked.
+
+    Raises: LinkError when one is missing or garbled.
+    """
+    try:
+        runtime = answer["runtime"]
+        return Profile(
+            runtime=str(runtime["name"]),
+            version=str(runtime["version"]),
+            provider=str(runtime["provider"]),
+            threads=_count(answer["threads"]),
+            cores=tuple(_count(core) for core in answer["cores"]),
+            runs=_count(answer["runs"]),
+            quiet_runs=_count(answer["quiet_runs"]),
+            wall_median_ns=_count(answer["wall_median_ns"]),
+            plain_median_ns=_count(answer["plain_median_ns"]),
+            nodes=tuple(
+                Node(
+                    name=str(node["name"]),
+                    op=str(node["op"]),
+                    provider=str(node["provider"]),
+                    runs=_count(node["runs"]),
+                    total_ns=_count(node["total_ns"]),
+                    median_ns=_count(node["median_ns"]),
+                )
+                for node in answer["nodes"]
+            ),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise LinkError(f"the agent broke the protocol: profile lacks or garbles {error}") from error
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        raise ValueError(f"{value!r} where a 64-bit integer belongs")
+    return value

@@ -1,0 +1,214 @@
+"""Build session records from a worker's events; the agent is foreign, so each field is checked, and times against each other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from harness.errors import BadResult, LinkError
+from harness.records import STOP_REASONS, SessionRecord, Slice
+
+MAX_SLICES = 100_000
+MAX_SAMPLES = 10_000
+MAX_CORES = 4096
+CLOCK_TOLERANCE_NS = 1_000_000  # between two readings of one clock, beside each other
+CLOCKS_TOLERANCE_S = 2.0  # between the device's clock and this machine's, and events that arrive in bursts
+CLOCKS_SHARE = 0.05
+_ENVELOPE = ("type", "event", "id")
+_WORKER = ("pinned", "waited_s")  # what the worker knows of its own conditions
+_SCHEDULING = ("delay_source", "baseline_ns", "steal_s", "others_busy", "request")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A network that the worker could not measure while it measured others: its number in the job, and why."""
+
+    network: int
+    kind: str
+    message: str
+
+
+class SessionBuilder:
+    """Collect the events of one worker, and build the record of each network as soon as it is measured.
+
+    `identity` returns, by a network's number in the job, the fields of its record that no event tells. `scheduling` is what is
+    known of the measured cores before the worker began.
+    """
+
+    def __init__(
+        self,
+        networks: int,
+        identity: Callable[[int], Mapping[str, Any]],
+        now_utc: Callable[[], str],
+        *,
+        scheduling: Mapping[str, Any],
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._networks, self._identity, self._now_utc, self._clock_s = networks, identity, now_utc, clock_s
+        self._scheduling = dict(scheduling)
+        self._conditions: dict[str, Any] = {}
+        self._started_s, self._loops_s = clock_s(), 0.0
+        self._begin(0)
+
+    @property
+    def done(self) -> int:
+        """Return of how many networks it is known what came of them."""
+        return self._number
+
+    def _begin(self, number: int) -> None:
+        """Turn to a network of the job and forget the one before."""
+        self._number = number
+        self._started_utc = self._now_utc()
+        self._reference: Mapping[str, Any] | None = None
+        self._loaded: Mapping[str, Any] | None = None
+        self._warm: Mapping[str, Any] | None = None
+        self._slices: list[Slice] = []
+        self._samples: list[dict[str, Any]] = []
+
+    def add(self, event: Mapping[str, Any]) -> SessionRecord | Refused | None:
+        """Take in an event; return what came of a network when it is the last of it.
+
+        Raises: LinkError when it does not follow the protocol, BadResult when its times cannot be.
+        """
+        kind = event.get("event")
+        try:
+            if kind == "conditions":
+                self._conditions = dict(event["conditions"])
+            elif kind == "sample":
+                self._add_sample(event)
+            elif kind == "loaded" and event["which"] == "reference":
+                self._reference = event
+            elif kind in ("loaded", "warm", "slice", "measured", "refused"):
+                self._check_number(event["network"])
+                return self._add_of_network(kind, event)
+        except (KeyError, TypeError, ValueError) as error:
+            raise LinkError(f"the agent broke the protocol in event {kind!r}: {error}") from error
+        return None
+
+    def _check_number(self, number: Any) -> None:
+        """Check that networks come in the order of the job, each once."""
+        if type(number) is not int or number != self._number or number >= self._networks:
+            raise ValueError(f"network {number!r} where {self._number} of {self._networks} is due")
+
+    def _add_of_network(self, kind: str, event: Mapping[str, Any]) -> SessionRecord | Refused | None:
+        if kind == "loaded":
+            self._loaded = event
+        elif kind == "warm":
+            self._warm = event
+        elif kind == "slice":
+            self._add_slice(event)
+        elif kind == "refused":
+            failure = event["failure"]
+            refused = Refused(
+                network=event["network"], kind=str(failure["kind"]), message=str(failure["message"])
+            )
+            self._begin(self._number + 1)
+            return refused
+        else:
+            record = self._build(event)
+            self._begin(self._number + 1)
+            return record
+        return None
+
+    def _add_sample(self, event: Mapping[str, Any]) -> None:
+        if len(self._samples) >= MAX_SAMPLES:
+            raise ValueError(f"more than {MAX_SAMPLES} samples of conditions")
+        _positive(event["at_ns"])
+        self._samples.append({k: v for k, v in event.items() if k not in _ENVELOPE})
+
+    def _add_slice(self, event: Mapping[str, Any]) -> None:
+        if len(self._slices) >= MAX_SLICES or event["index"] != len(self._slices):
+            raise ValueError(f"slice {event['index']} after {len(self._slices)} slices")
+        self._slices.append(
+            Slice(
+                reference_before_ns=tuple(event["reference_before_ns"]),
+                after_switch_ns=event["after_switch_ns"],
+                network_ns=tuple(event["network_ns"]),
+                reference_after_ns=tuple(event["reference_after_ns"]),
+                at_ns=_positive(event["at_ns"]),
+                delays_ns=tuple(event.get("delays_ns", ())),
+                gaps_ns=tuple(event.get("gaps_ns", ())),
+            )
+        )
+
+    def _build(self, measured: Mapping[str, Any]) -> SessionRecord:
+        """Return the record. Raises: LinkError when the agent left something out, BadResult for times that cannot be."""
+        network, reference, warm = self._loaded, self._reference, self._warm
+        if network is None or reference is None or warm is None:
+            raise ValueError("a network is measured before it and the reference are loaded and warm")
+        if measured["slices"] != len(self._slices):
+            raise ValueError(f"{measured['slices']} slices announced, {len(self._slices)} arrived")
+        if measured["stop"] not in STOP_REASONS:
+            raise ValueError(f"stop {measured['stop']!r}")
+        loop_s, elapsed_s = _seconds(measured["loop_s"]), _seconds(measured["elapsed_s"])
+        self._check_times(loop_s, elapsed_s)
+        return SessionRecord(
+            started_utc=self._started_utc,
+            elapsed_s=elapsed_s,
+            loop_s=loop_s,
+            stop=measured["stop"],
+            load_ns=_positive(network["load_ns"]),
+            first_run_ns=_positive(network["first_run_ns"]),
+            reference_load_ns=_positive(reference["load_ns"]),
+            reference_first_run_ns=_positive(reference["first_run_ns"]),
+            network_loops=_positive(warm["network_loops"]),
+            reference_loops=_positive(warm["reference_loops"]),
+            warmup_network_ns=tuple(_positive(ns) for ns in warm["network_ns"]),
+            warmup_reference_ns=tuple(_positive(ns) for ns in warm["reference_ns"]),
+            slices=tuple(self._slices),
+            conditions_before=self._conditions,
+            conditions_after={k: measured[k] for k in _WORKER if k in measured},
+            output=tuple(float(value) for value in measured["output"]),
+            samples=tuple(self._samples),
+            scheduling=self._scheduling
+            | {"cores": _cores(measured["cores"])}
+            | {k: measured[k] for k in _SCHEDULING if k in measured},
+            **self._identity(measured["network"]),
+        )
+
+    def _check_times(self, loop_s: float, elapsed_s: float) -> None:
+        """Check that runs, slices, loop and elapsed time fit into each other, and into what passed on this machine.
+
+        Raises: BadResult.
+        """
+        runs_s = sum(sum(piece.runs_ns) for piece in self._slices) / 1e9
+        self._loops_s += loop_s
+        passed_s = self._clock_s() - self._started_s
+        for what, least_s, most_s in (
+            ("its slices", runs_s, loop_s + CLOCK_TOLERANCE_NS / 1e9),
+            ("its timing loop", loop_s, elapsed_s + CLOCK_TOLERANCE_NS / 1e9),
+            ("all timing loops", self._loops_s, passed_s * (1 + CLOCKS_SHARE) + CLOCKS_TOLERANCE_S),
+        ):
+            if least_s > most_s:
+                raise BadResult(
+                    f"the device says that {what} took {least_s:.6g} s, of {most_s:.6g} s in which they lie; "
+                    "its clock or its agent is broken"
+                )
+        for before, after in pairwise(self._slices):
+            end_ns = (before.at_ns or 0) + sum(before.runs_ns)
+            if end_ns > (after.at_ns or 0) + CLOCK_TOLERANCE_NS:
+                raise BadResult(
+                    f"the device says that a slice ended at {end_ns} ns, after the next one began at {after.at_ns} ns; "
+                    "its clock or its agent is broken"
+                )
+
+
+def _positive(value: Any) -> int:
+    if type(value) is not int or not 0 < value < 1 << 63:
+        raise ValueError(f"{value!r} where a positive 64-bit integer belongs")
+    return value
+
+
+def _cores(value: Any) -> list[int]:
+    if not isinstance(value, list) or not all(type(core) is int and 0 <= core < MAX_CORES for core in value):
+        raise ValueError(f"cores {value!r} where a list of core numbers belongs")
+    return list(value)
+
+
+def _seconds(value: Any) -> float:
+    if type(value) not in (int, float) or not 0 <= value < 1e9:
+        raise ValueError(f"{value!r} where a time in seconds belongs")
+    return float(value)

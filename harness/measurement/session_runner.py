@@ -1,0 +1,288 @@
+"""Run sessions on a device, retrying on failed readiness checks, throttling, contention, lost connections and damaged parts."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from harness.devices.conditions import marked_slices
+from harness.devices.connection import Connection
+from harness.errors import AgentError, BadResult, LinkError
+from harness.estimates.clean import is_contended
+from harness.measurement.core_gate import CoreGate, CoreRequest, QuietCores
+from harness.measurement.gate import Gate
+from harness.measurement.plan import SessionPlan
+from harness.measurement.session_builder import Refused, SessionBuilder
+from harness.measurement.workload import Model, RuntimePlan, changes
+from harness.records import Failure, SessionRecord
+from space.errors import HarnessError
+
+LINK_LOSSES_A_UNIT = 2  # a network that takes the device down twice is a failure, not bad luck
+RESENDS_A_UNIT = 2
+REDOS_A_UNIT = 2  # androidx.benchmark's: a throttled session is measured again, twice at most, after 90 s
+REDO_AFTER_S = 90.0
+GPU_PROVIDERS = ("cuda", "tensorrt")  # in a provider's name: its sessions heed the GPUs, no others do
+_RESENT = ("part-missing", "part-damaged")
+
+
+class Cancelled(HarnessError):
+    """Report that the user stopped the campaign; what was measured is stored."""
+
+    exit_status = 130
+
+    def __init__(self) -> None:
+        super().__init__(
+            "stopped by the user; what was measured is stored, the same command goes on from here"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One session to be measured: a model in one use of the device, and what it is for."""
+
+    use: RuntimePlan
+    model: Model
+    purpose: str
+
+
+Result = SessionRecord | Failure
+Take = Callable[[Unit, Result], None]
+
+
+@dataclass(slots=True, kw_only=True)
+class SessionRunner:
+    """Runner of one campaign's sessions.
+
+    `gate` and `core_gate` are what each worker passes; `keep` stores a session that was throttled or contended and is measured
+    again; `say` tells people.
+    """
+
+    link: Connection
+    campaign_id: str
+    silence_s: float
+    gate: Gate
+    core_gate: CoreGate
+    request: CoreRequest
+    keep: Callable[[SessionRecord], None]
+    say: Callable[[str], None]
+    cancel: threading.Event
+    redone: int = 0
+    _redos: int = REDOS_A_UNIT
+    _conditions: Mapping[str, Any] | None = None  # the latest known, None when they are too old to trust
+    _is_distrusted: bool = False  # said so while a worker ran, whose end does not undo it
+
+    def measure(self, units: Sequence[Unit], plan: SessionPlan, take: Take) -> None:
+        """Measure units of one use in one worker, and hand each result on as it comes.
+
+        A unit that was throttled or contended is measured again with its like, twice at most, then kept as it is: its raw
+        times say so.
+        Raises: Cancelled; DeviceError when the device cannot be reached again, or its cores are never free.
+        """
+        attempt = 0
+        while units:
+            again: list[Unit] = []
+            is_hot = False
+
+            def judge(unit: Unit, result: Result, attempt: int = attempt, again: list[Unit] = again) -> None:
+                nonlocal is_hot
+                trouble = "" if isinstance(result, Failure) else setback(result)
+                if not trouble or attempt >= self._redos:
+                    if not isinstance(result, Failure):  # in vain: once each, until one is seen untroubled
+                        self._redos = 0 if trouble else REDOS_A_UNIT
+                    take(unit, result)
+                    return
+                assert isinstance(result, SessionRecord)
+                self.keep(replace(result, purpose=trouble))
+                self.redone += 1
+                again.append(unit)
+                is_hot = is_hot or trouble == "throttled"
+
+            self._attempt(units, plan, attempt, judge)
+            if again and is_hot:
+                self.say(f"{_counted(again)} throttled; again in {REDO_AFTER_S:.0f} s")
+                self.cancel.wait(REDO_AFTER_S)
+                self.distrust()
+            elif again:
+                self.say(f"{_counted(again)} disturbed by another program; again")
+            attempt += 1
+            units = again
+
+    def distrust(self) -> None:
+        """Ask the device anew for its conditions before the next worker."""
+        self._conditions = None
+        self._is_distrusted = True
+
+    def failure(self, unit: Unit, kind: str, message: str) -> Failure:
+        """Return a failure of a unit, now."""
+        return Failure(
+            campaign_id=self.campaign_id,
+            configuration=unit.use.configuration,
+            architecture=unit.model.architecture,
+            graph_hash=unit.model.graph_hash,
+            kind=kind,
+            message=message,
+            time_utc=now_utc(),
+        )
+
+    def _attempt(self, units: Sequence[Unit], plan: SessionPlan, attempt: int, take: Take) -> None:
+        """Measure units once, through reconnections, damaged parts and workers that die: each costs the unit at fault alone."""
+        left = list(units)
+        losses = resends = 0
+        remedy: Callable[[], object] | None = None
+
+        def done(unit: Unit, result: Result) -> None:
+            nonlocal losses, resends
+            left.remove(unit)
+            losses = resends = 0
+            take(unit, result)
+
+        while left:
+            if self.cancel.is_set():
+                raise Cancelled()
+            try:
+                if remedy is not None:  # here, since the link may break in it, too
+                    remedy()
+                    remedy = None
+                self._run_worker(tuple(left), plan, attempt, done)
+            except LinkError as error:
+                losses += 1
+                self.distrust()
+                if losses < LINK_LOSSES_A_UNIT:
+                    self.say(f"{error}; reconnecting")
+                remedy = None
+                self.link.reopen(self.say, self.cancel)
+                if self.cancel.is_set():
+                    raise Cancelled() from error
+                if losses >= LINK_LOSSES_A_UNIT:
+                    done(left[0], self.failure(left[0], "link-lost", str(error)))
+            except BadResult as error:
+                done(left[0], self.failure(left[0], "bad-result", str(error)))
+                self.link.reopen(self.say, self.cancel)  # its worker is still at the job
+            except AgentError as error:
+                if not left:  # its worker died after all was told
+                    break
+                remedy = self._remedy(error.kind)
+                if remedy is None or resends >= RESENDS_A_UNIT:
+                    remedy = None
+                    done(left[0], self.failure(left[0], error.kind, str(error)))
+                else:
+                    resends += 1
+
+    def _remedy(self, kind: str) -> Callable[[], object] | None:
+        """Return what to do on an error of the agent's before the same is tried again, None when nothing helps."""
+        if kind in _RESENT:
+            return lambda: self.link.client.forget_parts()
+        if kind == "disk-full":
+            return lambda: self.link.client.evict(0)
+        return None
+
+    def _run_worker(self, units: Sequence[Unit], plan: SessionPlan, attempt: int, take: Take) -> None:
+        """Measure units of one use in a fresh worker, in their order; units that it did not come to are left."""
+        use, client = units[0].use, self.link.client
+        networks, reference = [unit.model.assemble() for unit in units], use.reference.assemble()
+        client.send_models([reference, *networks])
+        gate = self._pass_gates(use)
+        quiet, found = self.core_gate.wait(lambda: self._probe_cores(use), self.request)
+        if self.cancel.is_set():
+            raise Cancelled()
+        process = str(uuid.uuid4())
+
+        def identity(number: int) -> dict[str, Any]:
+            model = units[number].model
+            return {
+                "session_id": str(uuid.uuid4()),
+                "campaign_id": self.campaign_id,
+                "configuration": use.configuration,
+                "architecture": model.architecture,
+                "graph_hash": model.graph_hash,
+                "model_digest": networks[number].digest,
+                "agent_digest": self.link.agent_digest,
+                "plan": asdict(plan),
+                "purpose": units[number].purpose,
+                "gate": gate | {"attempt": attempt},
+                "process": process,
+            }
+
+        known: dict[str, Any] = {"probe": found}
+        if quiet.quota_cores is not None:
+            known["quota_cores"] = quiet.quota_cores
+        builder = SessionBuilder(len(units), identity, now_utc, scheduling=known)
+        job = {
+            "networks": [network.recipe() for network in networks],
+            "reference": reference.recipe(),
+            "runtime": use.runtime.name,
+            "options": use.runtime.options,
+            "threads": use.configuration.threads,
+            "cores": list(quiet.cores),
+            "plan": asdict(plan),
+            "silence_s": self.silence_s,
+            "request": self.request.method,
+        }
+
+        def on_event(event: Mapping[str, Any]) -> None:
+            if self.cancel.is_set():
+                raise Cancelled()
+            result = builder.add(event)
+            if isinstance(result, Refused):
+                unit = units[result.network]
+                take(
+                    unit,
+                    self.failure(unit, result.kind, f"device {use.configuration.device!r}: {result.message}"),
+                )
+            elif result is not None:
+                unit = units[event["network"]]
+                changed = changes(result, event)
+                take(unit, self._changed(unit, changed) if changed else result)
+
+        self._is_distrusted = False
+        summary = client.run(job, on_event)
+        if builder.done == 0:
+            raise LinkError("the agent broke the protocol: it ended a job without a word of any network")
+        conditions = summary.get("conditions_after")
+        is_known = isinstance(conditions, Mapping) and not self._is_distrusted
+        self._conditions = conditions if is_known else None
+
+    def _changed(self, unit: Unit, changed: str) -> Failure:
+        message = (
+            f"device {unit.use.configuration.device!r}: measured with {changed} as when the campaign began; such times are "
+            "not merged: set it back, or give the same command again to measure as it is now"
+        )
+        return self.failure(unit, "conditions-changed", message)
+
+    def _probe_cores(self, use: RuntimePlan) -> QuietCores:
+        """Ask the device which of the cores that this use may take are the quietest now."""
+        configuration = use.configuration
+        answer = self.link.client.quiet(configuration.cores, configuration.threads, self.request.method)
+        return QuietCores.of(answer, configuration.threads)
+
+    def _pass_gates(self, use: RuntimePlan) -> dict[str, Any]:
+        """Wait until the device is fit for this use; return what the wait was like."""
+        has_gpu = any(name in use.configuration.provider.lower() for name in GPU_PROVIDERS)
+
+        def heeded(conditions: Mapping[str, Any]) -> dict[str, Any]:
+            return {key: value for key, value in conditions.items() if key != "gpus" or has_gpu}
+
+        client, known = self.link.client, self._conditions
+        if known is None or (has_gpu and "gpus" not in known):  # a CPU session before this one asked no GPU
+            known = client.probe()
+        return self.gate.wait(heeded(known), lambda: heeded(client.probe()), self.say, self.cancel)
+
+
+def setback(session: SessionRecord) -> str:
+    """Return the purpose of a session that is to be measured again, `throttled` or `contended`; empty where all is well."""
+    if any(marked_slices(session)):
+        return "throttled"
+    return "contended" if is_contended(session) else ""
+
+
+def _counted(units: Sequence[Unit]) -> str:
+    return "1 session was" if len(units) == 1 else f"{len(units)} sessions were"
+
+
+def now_utc() -> str:
+    """Return the time in UTC to the millisecond, as records hold it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,220 @@
+"""Compare search methods: each with the same seeds, the same constraints and the same budget of evaluations.
+
+The measure is the regret after each evaluation. A run's regret is the accuracy of
+the best allowed network of the whole table (the exhaustive answer), less that of the best one found so far, in points. It is
+regret in the table's own accuracies: where they are noisy, the best of the table is partly lucky, and a regret below the noise
+says nothing.
+
+Not compared: the cost of an evaluation (training one network takes longer than another), the cost of measuring latencies, and
+hyperparameters, for each method has those of its module. A method's own time is reported with the regret and not weighed
+against it. A zero-cost proxy evaluates no accuracy, so its scoring counts as time of the method that uses it: in full for
+each method, also where a network's score is known from another one.
+
+Seeds are paired: a seed gives every method the same problem and the same generator, so methods that draw as many first networks
+begin with the same ones. Seeds are the outer loop: a method that fails fails early, and time runs evenly along the progress.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from search.methods.method import Problem, Proxy, Trace
+from search.methods.registry import parse_method, run
+from search.methods.regret import MethodRegret, Run, regret, summarize_runs
+from search.table import Table
+from search.table.constraints import Constraint, allowed, bound
+from space.errors import ConfigError, HarnessError
+from space.indexing import FloatArray, IndexArray
+
+POOL = 100  # random networks that a proxy chooses from
+RANDOM = "random"
+
+# Takes method, seed, and the total number of evaluations; a run that is done counts in full.
+Progress = Callable[[str, int, int], None]
+ProxyOf = Callable[[str, int], Proxy]  # of a proxy's name and the seed of the untrained weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MethodComparison:
+    """Runs of all methods, and the table that they searched.
+
+    `label` says what the accuracies are, with the word synthetic where they are made up; `limits` are the constraints in words,
+    likewise. `allowed` of `networks` meet them and have an accuracy. `best` is the first of the most accurate of these.
+    """
+
+    label: str
+    limits: tuple[str, ...]
+    networks: int
+    allowed: int
+    best: int
+    best_accuracy: float
+    budget: int
+    seeds: tuple[int, ...]
+    methods: tuple[MethodRegret, ...]
+
+    @property
+    def random_evaluations(self) -> dict[str, int]:
+        """Number of first evaluations that a method shares with random search in every run: until then it is random search.
+
+        Only of methods that share any, and where random search is among them.
+        """
+        random = next((one.runs for one in self.methods if one.method == RANDOM), ())
+        shared = {
+            one.method: min(map(_in_common, one.runs, random))
+            for one in self.methods
+            if random and one.method != RANDOM
+        }
+        return {method: count for method, count in shared.items() if count}
+
+
+def _in_common(run: Run, other: Run) -> int:
+    """Return the number of first evaluations that two runs have in common."""
+    count = min(len(run.trace.indices), len(other.trace.indices))
+    same = run.trace.indices[:count] == other.trace.indices[:count]
+    return count if same.all() else int(np.argmin(same))
+
+
+def run_comparison(
+    table: Table,
+    constraints: Sequence[Constraint],
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    budget: int,
+    *,
+    confident: bool = False,
+    pool: int = POOL,
+    proxy_of: ProxyOf | None = None,
+    on_progress: Progress = lambda method, seed, done: None,
+) -> MethodComparison:
+    """Search with every method and every seed; accuracies are read from the table.
+
+    `methods` are texts as `search.methods.registry.parse_method` reads them; `proxy_of` makes the proxies that they name.
+    Raises: ConfigError for an unknown method, or when no network meets the constraints, or one limits what the table lacks;
+    HarnessError naming method and seed when a method fails. A method that fails is no gap in the comparison.
+    """
+    named = {text: parse_method(text)[1] for text in methods}
+    if not named or not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"methods {list(methods)} and seeds {list(seeds)}: give one or more, each seed once")
+    if any(named.values()) and proxy_of is None:
+        raise ConfigError(
+            f"{', '.join(text for text in named if named[text])}: there is nothing to score with"
+        )
+    problem = make_problem(table, constraints, budget=budget, seed=seeds[0], confident=confident, pool=pool)
+    open_ = np.flatnonzero(problem.allowed)
+    scores = table.accuracy.values
+    best = int(open_[np.argmax(scores[open_])])
+    runs: dict[str, list[Run]] = {text: [] for text in named}
+    done = 0
+    for seed in seeds:
+        scorers = {name: _Scorer(proxy_of(name, seed)) for name in set(named.values()) if name and proxy_of}
+        for text, proxy in named.items():
+            posed = replace(problem, seed=seed, warm_up=scorers[proxy] if proxy else None)
+            trace = _searched(text, posed, scores, _counting(on_progress, text, seed, done))
+            if proxy:
+                trace = replace(trace, seconds=trace.seconds + scorers[proxy].settle())
+            meets = all(_meets(table, constraint, trace.best, confident) for constraint in constraints)
+            runs[text].append(
+                Run(trace=trace, regret=regret(trace, float(scores[best]), budget), meets=meets)
+            )
+            done += budget
+            on_progress(text, seed, done)
+    return MethodComparison(
+        label=table.accuracy.label,
+        limits=tuple(_in_words(table, constraint, confident) for constraint in constraints),
+        networks=len(table.config),
+        allowed=len(open_),
+        best=best,
+        best_accuracy=float(scores[best]),
+        budget=budget,
+        seeds=tuple(seeds),
+        methods=tuple(summarize_runs(text, found) for text, found in runs.items()),
+    )
+
+
+def make_problem(
+    table: Table,
+    constraints: Sequence[Constraint],
+    *,
+    budget: int,
+    seed: int,
+    confident: bool = False,
+    pool: int = POOL,
+    warm_up: Proxy | None = None,
+) -> Problem:
+    """Return the problem of searching the table within the constraints.
+
+    Raises: ConfigError when no network meets them, or one limits what the table lacks.
+    """
+    costs: dict[str, FloatArray] = {}
+    limits: dict[str, float] = {}
+    for constraint in (c for c in constraints if c.is_upper):
+        name = constraint.subject
+        costs[name] = bound(constraint, table.cost(name), confident)
+        limits[name] = min(constraint.limit, limits.get(name, constraint.limit))
+    return Problem(
+        config=table.config,
+        allowed=allowed(table, constraints, confident=confident),
+        budget=budget,
+        seed=seed,
+        costs=costs,
+        limits=limits,
+        warm_up=warm_up,
+        pool=pool,
+    )
+
+
+@dataclass(slots=True, eq=False)
+class _Scorer:
+    """A proxy that scores a network once and remembers the seconds, so that each method can be charged for it."""
+
+    proxy: Proxy
+    known: dict[int, tuple[float, float]] = field(default_factory=dict)  # network: score, seconds
+    owed: float = 0.0
+
+    def __call__(self, indices: IndexArray) -> FloatArray:
+        for index in indices.tolist():
+            if index in self.known:
+                self.owed += self.known[index][1]
+                continue
+            begin = time.perf_counter()
+            score = float(self.proxy(np.array([index]))[0])
+            self.known[index] = (score, time.perf_counter() - begin)
+        return np.array([self.known[index][0] for index in indices.tolist()])
+
+    def settle(self) -> float:
+        """Return the seconds owed for scores that were known already, since the last call."""
+        owed, self.owed = self.owed, 0.0
+        return owed
+
+
+def _searched(text: str, problem: Problem, scores: FloatArray, on_progress: Callable[[int], None]) -> Trace:
+    """Run a method; an exception of its own becomes an error that names it and the seed."""
+    try:
+        return run(text, problem, lambda indices: scores[indices], on_progress)
+    except HarnessError as error:
+        kind = ConfigError if isinstance(error, ConfigError) else HarnessError
+        raise kind(f"method {text!r} with seed {problem.seed}: {error}") from error
+    except Exception as error:
+        raise HarnessError(
+            f"method {text!r} with seed {problem.seed} failed: {type(error).__name__}: {error}; see where with --debug, or "
+            "compare the others without it"
+        ) from error
+
+
+def _counting(on_progress: Progress, text: str, seed: int, before: int) -> Callable[[int], None]:
+    return lambda count: on_progress(text, seed, before + count)
+
+
+def _meets(table: Table, constraint: Constraint, index: int, confident: bool) -> bool:
+    value = bound(constraint, table.cost(constraint.subject), confident)[index : index + 1]
+    return bool(constraint.holds(value)[0])
+
+
+def _in_words(table: Table, constraint: Constraint, confident: bool) -> str:
+    cost = table.cost(constraint.subject)
+    manner = f" (with {cost.coverage:.0%} confidence)" if confident and cost.coverage is not None else ""
+    return f"{'synthetic ' if cost.synthetic else ''}{constraint}{manner}"

@@ -1,0 +1,120 @@
+"""The search methods by name; adding one is adding a file and its line in `METHODS`.
+
+A method's text is its name, with a zero-cost proxy as warm-up `evolution+synflow`, or a proxy alone, `synflow`, which asks for
+the networks that the proxy prefers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from search.methods.evolution import Evolution
+from search.methods.integer_program import IntegerProgramSearch
+from search.methods.linear import SecondOrder
+from search.methods.method import Evaluate, Method, Problem, Trace, search
+from search.methods.predictor_loop import PredictorLoop, gcn, gcn_binary
+from search.methods.random_search import Exhaustive, RandomSearch, Ranked
+from space.errors import ConfigError, did_you_mean
+
+# arXiv:2101.08134; they are computed elsewhere and handed over as the problem's warm-up.
+PROXIES = ("grad_norm", "snip", "grasp", "fisher", "jacob_cov", "synflow")
+RANKED = "ranked"  # the method behind a proxy alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodEntry:
+    """A registered method: its constructor, and whether it can begin with networks that a proxy prefers."""
+
+    make: Callable[[Problem], Method]
+    meaning: str
+    warms_up: bool = True
+
+
+METHODS: dict[str, MethodEntry] = {
+    "exhaustive": MethodEntry(
+        make=Exhaustive, meaning="all allowed networks in canonical order", warms_up=False
+    ),
+    "random": MethodEntry(make=RandomSearch, meaning="random allowed networks", warms_up=False),
+    "evolution": MethodEntry(
+        make=Evolution, meaning="regularized evolution, pool 64, tournament 10, one block mutates"
+    ),
+    "linear": MethodEntry(
+        make=lambda problem: PredictorLoop(problem, SecondOrder(problem.config)),
+        meaning="rounds of 20 by a second-order ridge on op counts and wiring of each stage",
+    ),
+    "gcn": MethodEntry(
+        make=gcn, meaning="rounds of 20 by a graph convolutional network that predicts accuracies"
+    ),
+    "gcn-binary": MethodEntry(
+        make=gcn_binary,
+        meaning="rounds of 20 by a graph convolutional network that tells which of two is better",
+    ),
+    "programme": MethodEntry(
+        make=IntegerProgramSearch,
+        meaning="an integer program over what blocks add by a fit to random networks",
+    ),
+    "ranked": MethodEntry(make=Ranked, meaning="the order of a zero-cost proxy; written as the proxy's name"),
+}
+
+
+def parse_method(text: str) -> tuple[str, str]:
+    """Return a text's method and proxy, `evolution+synflow` as ("evolution", "synflow"), without a proxy ("evolution", "").
+
+    A proxy alone is ("ranked", proxy).
+
+    Raises:
+        ConfigError: there is no such method or proxy, or the method takes no warm-up, or `ranked` was given no proxy.
+    """
+    name, plus, proxy = text.strip().partition("+")
+    if name in PROXIES and not plus:
+        return RANKED, name
+    if name not in METHODS:
+        names = [known for known in METHODS if known != RANKED]
+        raise ConfigError(
+            f"no search method {name!r}{did_you_mean(name, [*names, *PROXIES])} (methods: {', '.join(names)}; "
+            f"a proxy alone or after METHOD+: {', '.join(PROXIES)})"
+        )
+    if plus and proxy not in PROXIES:
+        raise ConfigError(
+            f"{text!r}: no proxy {proxy!r}{did_you_mean(proxy, PROXIES)} (there are: {', '.join(PROXIES)})"
+        )
+    if name == RANKED and not plus:
+        raise ConfigError(f"{text!r} names no proxy to rank by; write one of {', '.join(PROXIES)}")
+    if plus and not METHODS[name].warms_up:
+        able = ", ".join(known for known, method in METHODS.items() if method.warms_up and known != RANKED)
+        raise ConfigError(f"{text!r}: method {name!r} has no use for a warm-up; methods that have: {able}")
+    return name, proxy
+
+
+def method(text: str, problem: Problem) -> Method:
+    """Make a method from its text; a proxy in the text is the problem's warm-up, which is ignored where the text names none.
+
+    Raises:
+        ConfigError: there is no such method, or the text names a proxy and the problem has no warm-up.
+    """
+    name, proxy = parse_method(text)
+    if proxy and problem.warm_up is None:
+        raise ConfigError(f"{text!r} names the proxy {proxy!r} and the problem holds none; set its warm_up")
+    return METHODS[name].make(problem if proxy else replace(problem, warm_up=None))
+
+
+def run(
+    text: str,
+    problem: Problem,
+    evaluate: Evaluate,
+    on_progress: Callable[[int], None] = lambda count: None,
+) -> Trace:
+    """Make a method from its text and run it; see `search.methods.method.search`.
+
+    Making the method counts into the trace's `seconds`: a proxy may score its pool there.
+
+    Raises:
+        ConfigError: as `method`.
+    """
+    begin = time.perf_counter()
+    made = method(text, problem)
+    seconds = time.perf_counter() - begin
+    trace = search(text, made, problem, evaluate, on_progress)
+    return replace(trace, seconds=seconds + trace.seconds)

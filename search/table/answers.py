@@ -1,0 +1,147 @@
+"""The most accurate networks within constraints, their ties, and the nearest miss where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from search.table.constraints import Constraint, allowed, bound
+from search.table.table import Table
+from space.accuracies import Accuracies
+from space.indexing import BoolArray, FloatArray, IndexArray
+
+Z = 1.96  # normal: standard deviations that hold 95 % of a mean over seeds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConstraintCounts:
+    """Networks that meet, break or lack data for one constraint: `unknown` have no cost, or no interval where one is needed.
+
+    `doubtful`: those whose interval has the limit inside; they are met or broken all the same, by what was asked to count.
+    """
+
+    constraint: Constraint
+    met: int
+    broken: int
+    unknown: int
+    doubtful: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answer:
+    """Networks within the constraints: `ranked`, most accurate first, of equal ones the cheaper and then the earlier first.
+
+    `without_accuracy` counts the space's networks that have none.
+    """
+
+    constraints: tuple[Constraint, ...]
+    confident: bool
+    ranked: IndexArray
+    standings: tuple[ConstraintCounts, ...]
+    without_accuracy: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """Violation of one constraint by a network whose cost, or its interval's far end, is `value` in the limit's unit."""
+
+    constraint: Constraint
+    value: float
+
+    @property
+    def excess(self) -> float:
+        """Distance beyond the limit, as a share of it; 0 or less where it is met."""
+        distance = self.value / self.constraint.limit - 1
+        return distance if self.constraint.is_upper else -distance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nearest:
+    """The network with the smallest worst violation; `violations` has one entry for each constraint that it breaks."""
+
+    index: int
+    violations: tuple[Violation, ...]
+
+
+def answer(table: Table, constraints: Sequence[Constraint], *, confident: bool = False) -> Answer:
+    """Return the networks within all constraints, most accurate first.
+
+    Equal accuracies are ordered by the cost that is limited first, then by the canonical order.
+    Raises: ConfigError when the table has no such cost.
+    """
+    mask = allowed(table, constraints, confident=confident)
+    found = np.flatnonzero(mask)
+    keys: list[FloatArray] = [-table.accuracy.values[found]]
+    keys += [table.cost(c.subject).values[found] for c in constraints[:1]]
+    ranked = found[np.lexsort(keys[::-1])]
+    return Answer(
+        constraints=tuple(constraints),
+        confident=confident,
+        ranked=ranked,
+        standings=tuple(_standing(table, constraint, confident) for constraint in constraints),
+        without_accuracy=int(np.isnan(table.accuracy.values).sum()),
+    )
+
+
+def accuracy_reach(accuracies: Accuracies) -> FloatArray:
+    """Return half of each network's 95 % interval over seeds, in percent, (networks,); 0 while their scatter is unknown."""
+    if accuracies.seed_sd is None:
+        return np.zeros(len(accuracies.values))
+    return Z * accuracies.seed_sd / np.sqrt(np.maximum(accuracies.seed_counts, 1))
+
+
+def ties(accuracies: Accuracies, ranked: IndexArray) -> BoolArray:
+    """Return which of the ranked networks tie with the first: their intervals over seeds overlap, or the values are equal."""
+    if not len(ranked):
+        return np.zeros(0, dtype=np.bool_)
+    reach = accuracy_reach(accuracies)
+    best = ranked[0]
+    lowest = accuracies.values[best] - reach[best]
+    return np.asarray(accuracies.values[ranked] + reach[ranked] >= lowest, dtype=np.bool_)
+
+
+def nearest(table: Table, constraints: Sequence[Constraint], *, confident: bool = False) -> Nearest | None:
+    """Return the network with an accuracy whose worst excess over any limit is smallest; None where costs are unknown.
+
+    Of equal ones the most accurate. Raises: ConfigError when the table has no such cost.
+    """
+    values = [bound(c, table.cost(c.subject), confident) for c in constraints]
+    with np.errstate(invalid="ignore"):
+        excess = [
+            (value / c.limit - 1) * (1 if c.is_upper else -1)
+            for c, value in zip(constraints, values, strict=True)
+        ]
+        worst = np.max(np.stack(excess), axis=0)  # NaN where one is unknown
+    accuracy = table.accuracy.values
+    known = np.flatnonzero(np.isfinite(worst) & ~np.isnan(accuracy) & table.supported)
+    if not len(known):
+        return None
+    index = int(known[np.lexsort((-accuracy[known], worst[known]))[0]])
+    lacking = tuple(
+        Violation(constraint=c, value=float(value[index]))
+        for c, value in zip(constraints, values, strict=True)
+        if not c.holds(value[index : index + 1])[0]
+    )
+    return Nearest(index=index, violations=lacking)
+
+
+def _standing(table: Table, constraint: Constraint, confident: bool) -> ConstraintCounts:
+    cost = table.cost(constraint.subject)
+    decisive = bound(constraint, cost, confident)
+    met = constraint.holds(decisive)
+    known = ~np.isnan(decisive)
+    far = bound(constraint, cost, True)
+    near = cost.low if constraint.is_upper else cost.high
+    if cost.low is None or near is None:
+        doubtful = 0
+    else:
+        doubtful = int((constraint.holds(near) & ~constraint.holds(far) & ~np.isnan(far)).sum())
+    return ConstraintCounts(
+        constraint=constraint,
+        met=int(met.sum()),
+        broken=int((known & ~met).sum()),
+        unknown=int((~known).sum()),
+        doubtful=doubtful,
+    )

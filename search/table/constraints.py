@@ -1,0 +1,149 @@
+"""Constraints on costs of networks: `pixel<8ms`, `params<=3M`, `tflite-size<9MB`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.table.table import Cost, Table
+from space.errors import ConfigError, did_you_mean
+from space.indexing import BoolArray
+
+# What a network costs by itself, and the unit of the numbers. Any other subject is a device's latency, in ms.
+PROPERTIES: Mapping[str, str] = {
+    "params": "",
+    "macs": "",
+    "memory": "bytes",
+    "onnx-size": "bytes",
+    "tflite-size": "bytes",
+}
+LATENCY_UNIT = "ms"
+UNITS: Mapping[str, Mapping[str, float]] = {  # by the unit of the numbers: what may be typed, and its factor
+    "ms": {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3},
+    "bytes": {"B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30},
+    "": {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9},
+}
+_EXAMPLES = {"ms": "8ms", "bytes": "12MB", "": "3M"}
+_CONSTRAINT = re.compile(r"(?P<subject>[^<>=]+)(?P<relation><=|>=|<|>)(?P<amount>[^<>=]+)")
+_AMOUNT = re.compile(r"(?P<number>[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*(?P<unit>[^0-9.]*)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraint:
+    """Limit on a cost: `relation` is one of `<`, `<=`, `>`, `>=`; `limit` is in ms, bytes or a count, as `unit` tells."""
+
+    subject: str
+    relation: str
+    limit: float
+    unit: str
+
+    @property
+    def is_upper(self) -> bool:
+        """Whether the limit is an upper bound."""
+        return self.relation.startswith("<")
+
+    def __str__(self) -> str:
+        return f"{self.subject}{self.relation}{amount_text(self.limit, self.unit)}"
+
+    def holds(self, values: NDArray[np.float64]) -> BoolArray:
+        """Return which values are within the limit, same shape; NaN is not."""
+        compare = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}[self.relation]
+        return np.asarray(compare(values, self.limit), dtype=np.bool_)
+
+
+def parse_constraint(text: str) -> Constraint:
+    """Read a constraint such as `pixel<8ms`, `pi4:tflite<=40ms`, `params<3M` or `memory<20MB`.
+
+    A subject that is none of `PROPERTIES` is a device: the latency there. Raises: ConfigError naming what is wrong with it.
+    """
+    found = _CONSTRAINT.fullmatch(text.strip())
+    if found is None:
+        raise ConfigError(
+            f"constraint {text!r} cannot be read; write SUBJECT<LIMIT, e.g. 'pixel<8ms' or 'params<3M', in quotes"
+        )
+    subject, relation = found["subject"].strip(), found["relation"]
+    if subject == "accuracy":
+        raise ConfigError(
+            f"constraint {text!r}: accuracy is what a search raises, not a limit; --pareto shows what it costs"
+        )
+    unit = PROPERTIES.get(subject, LATENCY_UNIT)
+    try:
+        limit = parse_amount(found["amount"], unit)
+    except ConfigError as error:
+        near = did_you_mean(subject, PROPERTIES) if subject not in PROPERTIES else ""
+        raise ConfigError(f"constraint {text!r}: {error}{near}") from error
+    return Constraint(subject=subject, relation=relation, limit=limit, unit=unit)
+
+
+def parse_amount(text: str, unit: str) -> float:
+    """Read `8ms`, `12MB` or `3M` as a number in this unit ("ms", "bytes" or "" of counts).
+
+    Raises: ConfigError when it is no number above 0, has no unit where one is needed, or one of another kind.
+    """
+    found = _AMOUNT.fullmatch(text.strip())
+    example = _EXAMPLES[unit]
+    if found is None:
+        raise ConfigError(f"{text.strip()!r} is no amount; write a number and its unit, e.g. {example}")
+    typed = found["unit"].strip()
+    units = UNITS[unit]
+    if typed not in units:
+        what = f"{text.strip()!r} has no unit" if not typed else f"unit {typed!r} does not fit"
+        remedy = f"{found['number']}{example.lstrip('0123456789')}"
+        known = ", ".join(name for name in units if name)
+        raise ConfigError(f"{what}; write e.g. {remedy} (units: {known})")
+    value = float(found["number"]) * units[typed]
+    if not 0 < value < float("inf"):
+        raise ConfigError(f"{text.strip()!r} is not above 0; write e.g. {example}")
+    return value
+
+
+def amount_text(value: float, unit: str, digits: int = 6) -> str:
+    """Format an amount as `parse_amount` reads it, rounded to `digits`: `8ms`, `12.5MB`, `3M`."""
+    if unit == LATENCY_UNIT:
+        return f"{value:.{digits}g}ms"
+    if unit == "bytes":
+        factor, name = max(
+            ((f, n) for n, f in UNITS[unit].items() if n[-2:] != "iB" and f <= value), default=(1, "B")
+        )
+    else:
+        factor, name = max(
+            ((f, n) for n, f in UNITS[unit].items() if n != "K" and f <= value), default=(1, "")
+        )
+    return f"{value / factor:.{digits}g}{name}"
+
+
+def check_contradictions(constraints: Sequence[Constraint]) -> None:
+    """Refuse constraints that no network whatever can meet together.
+
+    Raises: ConfigError naming the two that contradict each other.
+    """
+    for upper in (c for c in constraints if c.is_upper):
+        for lower in (c for c in constraints if not c.is_upper and c.subject == upper.subject):
+            both_inclusive = upper.relation == "<=" and lower.relation == ">="
+            if lower.limit > upper.limit or (lower.limit == upper.limit and not both_inclusive):
+                raise ConfigError(
+                    f"{lower} and {upper} contradict each other: nothing lies between; drop or change one"
+                )
+
+
+def bound(constraint: Constraint, cost: Cost, confident: bool) -> NDArray[np.float64]:
+    """Return the values compared with a constraint, (networks,): estimates, or the intervals' far ends where there are any."""
+    if not confident or cost.low is None or cost.high is None:
+        return cost.values
+    return cost.high if constraint.is_upper else cost.low
+
+
+def allowed(table: Table, constraints: Sequence[Constraint], *, confident: bool = False) -> BoolArray:
+    """Return which networks have an accuracy, supported costs and meet every constraint, bool (networks,).
+
+    `confident`: the far end of each interval must meet it, not the estimate alone.
+    Raises: ConfigError when the table has no such cost.
+    """
+    found = ~np.isnan(table.accuracy.values) & table.supported
+    for constraint in constraints:
+        found &= constraint.holds(bound(constraint, table.cost(constraint.subject), confident))
+    return found

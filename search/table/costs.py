@@ -1,0 +1,176 @@
+"""Costs of single networks: from a table, or as a sum over blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from search.integer_program.solve import Limit
+from search.table.constraints import Constraint
+from search.table.table import Cost
+from space import SpaceConfig
+from space.errors import ConfigError
+from space.indexing import FloatArray, blocks_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostEstimate:
+    """Cost of a network: `low` to `high` is an interval, NaN where there is none, the value alone where the cost is exact.
+
+    `grade` is that of a measurement, empty where there is none.
+    """
+
+    value: float
+    low: float
+    high: float
+    grade: str = ""
+    is_measured: bool = False
+
+
+class NetworkCosts(Protocol):
+    """Costs of the networks of a space in one respect, see `search.table.Cost`; intervals hold with `coverage`."""
+
+    @property
+    def unit(self) -> str: ...
+
+    @property
+    def coverage(self) -> float | None: ...
+
+    @property
+    def is_latency(self) -> bool: ...
+
+    def at(self, index: int) -> CostEstimate:
+        """Return the cost of the network at a canonical index."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TabulatedCosts:
+    """Costs from a column of a table."""
+
+    cost: Cost
+
+    @property
+    def unit(self) -> str:
+        """Unit of the costs."""
+        return self.cost.unit
+
+    @property
+    def coverage(self) -> float | None:
+        """Probability that the intervals hold with; None where costs are exact."""
+        return self.cost.coverage
+
+    @property
+    def is_latency(self) -> bool:
+        """Whether some costs are measured and others predicted."""
+        return self.cost.measured is not None
+
+    def at(self, index: int) -> CostEstimate:
+        """Return a network's cost."""
+        cost = self.cost
+        return CostEstimate(
+            value=float(cost.values[index]),
+            low=float((cost.values if cost.low is None else cost.low)[index]),
+            high=float((cost.values if cost.high is None else cost.high)[index]),
+            grade="" if cost.grades is None else str(cost.grades[index]),
+            is_measured=bool(cost.measured is not None and cost.measured[index]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BlockSums:
+    """Sum over blocks: a `constant`, and the cost of each block in each stage, `blocks` (stages, B)."""
+
+    blocks: FloatArray
+    constant: float
+
+    def of(self, choice: Sequence[int]) -> float:
+        """Return the correctly rounded sum for one block a stage, as `search.integer_program.solve.Limit` does."""
+        picked = (float(row[block]) for row, block in zip(self.blocks, choice, strict=True))
+        return math.fsum([self.constant, *picked])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AdditiveCosts:
+    """Costs as a sum over blocks, or as the largest of several sums, for a space of any size.
+
+    `margin`: half the width of an interval, relative to the cost; `known`: costs of measured networks by canonical index, which
+    replace their sums. Other fields are those of `search.table.Cost`.
+    """
+
+    name: str
+    unit: str
+    title: str
+    config: SpaceConfig
+    totals: tuple[BlockSums, ...]
+    margin: float = 0.0
+    coverage: float | None = None
+    known: Mapping[int, CostEstimate] = field(default_factory=dict)
+
+    @property
+    def is_latency(self) -> bool:
+        """Whether some costs are measured and others predicted."""
+        return self.coverage is not None
+
+    def at(self, index: int) -> CostEstimate:
+        """Return a network's cost: measured where it was, else its sum with the margin to either side."""
+        if index in self.known:
+            return self.known[index]
+        value = max(total.of(blocks_of(self.config, index)) for total in self.totals)
+        # No latency is below 0, however wide the margin.
+        return CostEstimate(
+            value=value, low=value * max(0.0, 1 - self.margin), high=value * (1 + self.margin)
+        )
+
+
+def limits_on(cost: AdditiveCosts, constraint: Constraint, *, confident: bool) -> list[Limit]:
+    """Return a constraint as limits on sums, for all networks that were not measured.
+
+    `confident`: the far end of the interval must meet it.
+    Raises: ConfigError where a lower bound on the largest of several sums is asked for, which is no limit on sums.
+    """
+    if not constraint.is_upper and len(cost.totals) > 1:
+        raise ConfigError(
+            f"{constraint}: {cost.title}, is a maximum, which an integer program can hold below a limit, not above one; leave "
+            "the limit out"
+        )
+    factor = 1.0
+    if confident:
+        factor = 1 + cost.margin if constraint.is_upper else max(0.0, 1 - cost.margin)
+    bound = _bound(constraint, factor)
+    return [
+        Limit(
+            name=str(constraint),
+            costs=total.blocks,
+            constant=total.constant,
+            **{"upper" if constraint.is_upper else "lower": bound},
+        )
+        for total in cost.totals
+    ]
+
+
+def meets(amount: CostEstimate, constraint: Constraint, *, confident: bool) -> bool:
+    """Return whether a cost is within a limit; with `confident`, whether its interval's far end is."""
+    return bool(constraint.holds(np.array([decisive(amount, constraint, confident=confident)]))[0])
+
+
+def decisive(amount: CostEstimate, constraint: Constraint, *, confident: bool) -> float:
+    """Return the value that is compared with a limit: the estimate, or the interval's far end."""
+    if not confident:
+        return amount.value
+    return amount.high if constraint.is_upper else amount.low
+
+
+def _bound(constraint: Constraint, factor: float) -> float:
+    """Return the largest or smallest sum that is within the limit after multiplication by `factor`."""
+    towards = -math.inf if constraint.is_upper else math.inf
+    if factor == 0 or math.isinf(factor):
+        return towards  # nothing is known of the far end: no sum will do
+    bound = constraint.limit / factor
+    while not constraint.holds(np.array([bound * factor]))[0]:
+        bound = math.nextafter(bound, towards)
+    return bound

@@ -1,0 +1,88 @@
+"""The joined table: accuracy and costs of every network of a space, with intervals and provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from space import SpaceConfig
+from space.accuracies import Accuracies
+from space.errors import ConfigError, did_you_mean
+from space.indexing import BoolArray, FloatArray
+
+NOT_MEASURED = ""  # the grade of what was predicted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cost:
+    """Costs of all networks of a space in one respect, in canonical order.
+
+    `values`, float64 (len(config),), NaN where unknown, in `unit`: "ms" of latencies, "bytes" of sizes, "" of counts.
+    `low` and `high`, the same shape, are an interval that holds the cost with probability `coverage`, NaN where a network was
+    measured in too few slices to have one; all three are None where the cost is exact. Of latencies `measured`, bool
+    (len(config),), says which were measured and not predicted, and `grades` are A to D, empty where predicted; None for other
+    costs. `supported`, bool (len(config),): measured, or predicted from networks like it; None: all are. `title` says in one
+    line what it is and where it was measured. `synthetic`: made up, to be shown with this word only.
+    """
+
+    name: str
+    unit: str
+    title: str
+    values: FloatArray
+    low: FloatArray | None = None
+    high: FloatArray | None = None
+    coverage: float | None = None
+    measured: BoolArray | None = None
+    supported: BoolArray | None = None
+    grades: NDArray[np.str_] | None = None
+    synthetic: bool = False
+
+    def __post_init__(self) -> None:
+        for part in (self.low, self.high, self.measured, self.supported, self.grades):
+            if part is not None and part.shape != self.values.shape:
+                raise ValueError(f"cost {self.name}: shape {part.shape} beside values of {self.values.shape}")
+        if (self.low is None) != (self.high is None) or (self.low is None) != (self.coverage is None):
+            raise ValueError(f"cost {self.name}: low, high and coverage belong together")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Table:
+    """Accuracy and costs of every network of a space, joined on the canonical index. `shown` are further accuracies to show."""
+
+    config: SpaceConfig
+    accuracy: Accuracies
+    costs: Mapping[str, Cost]
+    shown: tuple[Accuracies, ...] = ()
+
+    def __post_init__(self) -> None:
+        for accuracies in (self.accuracy, *self.shown):
+            if accuracies.config != self.config:
+                raise ConfigError(
+                    f"the accuracies are of space {accuracies.config.name!r} and the table of {self.config.name!r}; "
+                    "join what is of one space"
+                )
+        for cost in self.costs.values():
+            if cost.values.shape != (len(self.config),):
+                raise ValueError(f"cost {cost.name}: {cost.values.shape} for {len(self.config)} networks")
+
+    @property
+    def supported(self) -> BoolArray:
+        """Mask of the networks whose costs are all measured or predicted from similar networks; bool (networks,)."""
+        found = np.ones(len(self.config), dtype=np.bool_)
+        for cost in self.costs.values():
+            if cost.supported is not None:
+                found &= cost.supported
+        return found
+
+    def cost(self, name: str) -> Cost:
+        """Return a cost by name.
+
+        Raises: ConfigError when the table has no such cost.
+        """
+        if name not in self.costs:
+            known = ", ".join(self.costs) or "none"
+            raise ConfigError(f"no cost {name!r}{did_you_mean(name, self.costs)} (there are: {known})")
+        return self.costs[name]

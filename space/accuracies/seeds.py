@@ -1,0 +1,99 @@
+"""Mean accuracy over seeds, and its standard deviation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from space.accuracies.accuracies import Accuracies
+from space.config import BLOX, SpaceConfig
+from space.errors import DatasetError, MissingMetric
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SeedAccuracies:
+    """Accuracies as read, one for each network and seed, in percent.
+
+    `indices`, int64 (n,), are canonical, and no network comes twice with one seed; `seeds`, int64 (n,), or None where the
+    file names none; `values`, float64 (n,), NaN where a training left none. The other fields are those of `Accuracies`.
+    """
+
+    metric: str
+    epoch: str
+    indices: NDArray[np.int64]
+    seeds: NDArray[np.int64] | None
+    values: NDArray[np.float64]
+    origin: tuple[str, ...]
+    synthetic: bool
+    notes: tuple[str, ...] = ()
+    config: SpaceConfig = BLOX
+
+
+def mean_over_seeds(measured: SeedAccuracies, wanted: tuple[int, ...] = ()) -> Accuracies:
+    """Return each network's mean over the wanted seeds that it was trained with; over all of them where none is named.
+
+    Raises:
+        DatasetError: a wanted seed is not there, or there is no value at all.
+    """
+    chosen, seeds = _chosen(measured, wanted)
+    indices, values = measured.indices[chosen], measured.values[chosen]
+    there = ~np.isnan(values)
+    notes = list(measured.notes)
+    if missing := int((~there).sum()):
+        notes.append(f"{missing} of {len(values)} rows have no {measured.metric}: they count as missing")
+    indices, values = indices[there], values[there]
+    if not len(values):
+        raise MissingMetric(
+            f"{', '.join(measured.origin)}: no network has a {measured.metric}; check the column"
+        )
+    size = len(measured.config)
+    counts = np.bincount(indices, minlength=size)
+    with np.errstate(invalid="ignore"):
+        means = np.bincount(indices, values, minlength=size) / counts
+    several, few = int(counts.max()), int(((counts > 0) & (counts < counts.max())).sum())
+    if few:
+        notes.append(f"{few} networks were trained with fewer seeds than the {several} of others")
+    return Accuracies(
+        metric=measured.metric,
+        epoch=measured.epoch,
+        seeds=seeds,
+        values=means,
+        seed_counts=counts.astype(np.int64),
+        seed_sd=_pooled_sd(indices, values, counts, means),
+        origin=measured.origin,
+        synthetic=measured.synthetic,
+        notes=tuple(notes),
+        config=measured.config,
+    )
+
+
+def _chosen(measured: SeedAccuracies, wanted: tuple[int, ...]) -> tuple[NDArray[np.bool_], tuple[int, ...]]:
+    """Mark the rows of the wanted seeds, (n,), and return these seeds, rising."""
+    names = ", ".join(measured.origin)
+    if measured.seeds is None:
+        if wanted:
+            raise DatasetError(f"{names}: tells no seeds, so that none can be chosen; name no seed")
+        return np.ones(len(measured.values), np.bool_), ()
+    known = np.unique(measured.seeds).tolist()
+    for seed in wanted:
+        if seed not in known:
+            raise MissingMetric(
+                f"{names}: no {measured.metric} of seed {seed}; there are those of {', '.join(map(str, known))}"
+            )
+    seeds = tuple(sorted(set(wanted))) or tuple(known)
+    return np.isin(measured.seeds, seeds), seeds
+
+
+def _pooled_sd(
+    indices: NDArray[np.int64],
+    values: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    means: NDArray[np.float64],
+) -> float | None:
+    """Return the standard deviation within networks, its variance weighted by degrees of freedom; None without any."""
+    freedom = int((counts - 1)[counts > 1].sum())
+    if not freedom:
+        return None
+    return float(np.sqrt(((values - means[indices]) ** 2).sum() / freedom))

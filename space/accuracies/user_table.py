@@ -1,0 +1,209 @@
+"""A user's own accuracies: a table with a title row, one network and seed a row, from CSV or Parquet.
+
+One column names the networks in any notation: blocks, graph hash, index, or the published vector as JSON. One holds an
+accuracy in percent. A column `seed` tells several trainings of a network apart. Rows are counted from 1, after the titles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from space.accuracies.accuracies import SYNTHETIC
+from space.accuracies.metric import metric_of
+from space.accuracies.seeds import SeedAccuracies
+from space.accuracies.user_readers import UserTable, csv_source, parquet_source
+from space.architecture import Architecture
+from space.config import BLOX, SpaceConfig
+from space.errors import ArchitectureError, DatasetError, did_you_mean, shown
+from space.lookup import canonical_index
+
+MAX_FILE_BYTES = 1 << 28
+ARCHITECTURE_COLUMNS = (
+    "architecture",
+    "arch",
+    "network",
+    "model",
+    "model_hash",
+    "graph_hash",
+    "hash",
+    "index",
+    "arch_vec",
+    "vector",
+)
+SEED_COLUMN = "seed"
+_MAX_SEED = 2**32 - 1
+
+
+def read_own_table(
+    path: str | PathLike[str], *, metric: str = "", architecture_column: str = "", config: SpaceConfig = BLOX
+) -> SeedAccuracies:
+    """Read the accuracies of one column of a user's table, `.csv` in UTF-8 or `.parquet`.
+
+    `metric` names the column; empty: `val_top1` where there is one, else `test_top1`, else the only column of numbers beside
+    the architectures and seeds, unless its title is that of a cost (`space.accuracies.metric`). `architecture_column` names the
+    column of networks; empty: the first of `ARCHITECTURE_COLUMNS` that there is.
+
+    Raises:
+        DatasetError: the file is damaged or too large, a column is missing or of another kind, a row names no network of the
+            space or stands twice, or values are not percent; the message names the file, the row and the remedy.
+    """
+    path = Path(path)
+    try:
+        return measured_of(
+            _content(path),
+            path.suffix.lower(),
+            name=str(path),
+            metric=metric,
+            architecture_column=architecture_column,
+            config=config,
+        )
+    except DatasetError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def measured_of(
+    content: bytes,
+    suffix: str,
+    *,
+    name: str = "",
+    metric: str = "",
+    architecture_column: str = "",
+    config: SpaceConfig = BLOX,
+) -> SeedAccuracies:
+    """Return what the bytes of a table with this suffix hold, as `read_own_table` does; `name` is the file's.
+
+    Raises:
+        DatasetError: as described there; the message does not name the file.
+    """
+    source = csv_source(content) if suffix == ".csv" else parquet_source(content)
+    named = [title for title in source.titles if title]  # data frames write their index without a title
+    if again := [title for title in named if named.count(title) > 1]:
+        raise DatasetError(f"two columns have the title {shown(again[0])}; rename one")
+    if not source.rows:
+        raise DatasetError("holds no row after its titles; it was cut, or is empty: write it again")
+    networks = _architecture_column(source, architecture_column)
+    metric = metric_of(source, metric, [title for title in named if title not in (networks, SEED_COLUMN)])
+    values = _percent(metric, source.numbers(metric))
+    seeds = _seeds(source) if SEED_COLUMN in source.titles else None
+    indices = _places(networks, source.cells(networks), config)
+    _refuse_doubles(indices, seeds, config)
+    return SeedAccuracies(
+        metric=metric,
+        epoch="",
+        indices=indices,
+        seeds=seeds,
+        values=values,
+        origin=(name,),
+        synthetic=SYNTHETIC in Path(name).name.lower() or SYNTHETIC in metric.lower(),
+        config=config,
+    )
+
+
+def _content(path: Path) -> bytes:
+    if path.suffix.lower() not in (".csv", ".parquet"):
+        raise DatasetError(f"has the suffix {path.suffix!r}, which names no table; use .csv or .parquet")
+    try:
+        if not path.is_file():  # a pipe would wait for its other end, were it opened
+            raise DatasetError("is not a regular file; check the path")
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DatasetError(f"cannot be read: {reason}; check the path") from error
+    if len(content) > MAX_FILE_BYTES:
+        raise DatasetError(f"holds more than {MAX_FILE_BYTES} bytes; keep only the columns that are needed")
+    return content
+
+
+def _architecture_column(source: UserTable, wanted: str) -> str:
+    if wanted:
+        if wanted not in source.titles:
+            raise DatasetError(f"there is no column {shown(wanted)}{_instead(wanted, source.titles)}")
+        return wanted
+    by_name = {title.casefold(): title for title in reversed(source.titles)}
+    for name in ARCHITECTURE_COLUMNS:
+        if name in by_name:
+            return by_name[name]
+    raise DatasetError(
+        f"no column is named as one of architectures ({', '.join(ARCHITECTURE_COLUMNS)}); the first row must hold titles, "
+        f"and holds {shown(list(source.titles))}: name the column that holds the networks"
+    )
+
+
+def _percent(metric: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    bad = np.flatnonzero(~np.isnan(values) & ~((values >= 0) & (values <= 100)))
+    if bad.size:
+        row = int(bad[0])
+        raise DatasetError(
+            f"row {row + 1}: {metric} = {values[row]:g} is not percent from 0 to 100; correct it"
+        )
+    there = values[~np.isnan(values)]
+    if there.size and there.max() <= 1 and there.any():
+        raise DatasetError(
+            f"column {metric} holds nothing above 1: these look like shares, and percent are wanted; multiply them by 100"
+        )
+    return values
+
+
+def _seeds(source: UserTable) -> NDArray[np.int64]:
+    seeds = source.numbers(SEED_COLUMN)
+    with np.errstate(invalid="ignore"):
+        bad = np.flatnonzero(~((seeds >= 0) & (seeds <= _MAX_SEED) & (seeds == np.floor(seeds))))
+    if bad.size:
+        row = int(bad[0])
+        raise DatasetError(
+            f"row {row + 1}: seed = {seeds[row]:g} is not a whole number from 0 to {_MAX_SEED}; correct it"
+        )
+    return seeds.astype(np.int64)
+
+
+def _places(title: str, cells: Iterable[object], config: SpaceConfig) -> NDArray[np.int64]:
+    """Return the canonical index of each row's network, (rows,)."""
+    places: list[int] = []
+    try:
+        for cell in cells:
+            if cell is None or cell == "":
+                raise ArchitectureError(f"{title} is empty; name a network, or leave the row out")
+            places.append(canonical_index(cell, config))  # type: ignore[arg-type]  # what names none is refused there
+    except ArchitectureError as error:
+        raise DatasetError(f"row {len(places) + 1}: {error}") from error
+    return np.array(places, dtype=np.int64)
+
+
+def _refuse_doubles(indices: NDArray[np.int64], seeds: NDArray[np.int64] | None, config: SpaceConfig) -> None:
+    keys = (indices,) if seeds is None else (indices, seeds)
+    order = np.lexsort(keys)  # stable: of equal rows the first comes first
+    same = np.ones(len(order) - 1, np.bool_)
+    for key in keys:
+        same &= np.diff(key[order]) == 0
+    if not same.any():
+        return
+    later = order[1:][same]
+    row = int(later.min())
+    equal = indices == indices[row]
+    if seeds is not None:
+        equal &= seeds == seeds[row]
+    first = int(np.flatnonzero(equal)[0])
+    network = Architecture.from_index(int(indices[row]), config)
+    remedy = (
+        "keep one row"
+        if seeds is not None
+        else f"keep one row, or tell them apart by a column {SEED_COLUMN!r}"
+    )
+    with_seed = "" if seeds is None else f" with seed {seeds[row]}"
+    raise DatasetError(
+        f"row {row + 1}: network {network}{with_seed} stands in row {first + 1} already; {remedy}"
+    )
+
+
+def _instead(wanted: str, known: Sequence[str]) -> str:
+    return f"{did_you_mean(wanted, known)} (there are: {_listed(known)})"
+
+
+def _listed(titles: Sequence[str]) -> str:
+    return shown(", ".join(titles))[1:-1]

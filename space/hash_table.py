@@ -1,0 +1,92 @@
+"""Graph hashes of whole spaces: a table shipped with the package for Blox, computed at first use for others.
+
+`blox_hashes.bin` holds the digests of the 91,125 networks of 3 stages and 3 ops in canonical order, 16 bytes
+each and nothing else; `python -m space.regenerate` writes it. The hash knows ops by their place,
+not by name or width, so that every space of that many stages and ops shares the table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from space.block import block_table
+from space.config import SpaceConfig
+from space.errors import ArchitectureError, shown
+from space.indexing import blocks_of
+
+TABLE_PATH = Path(__file__).with_name("blox_hashes.bin")
+TABLE_OPS, TABLE_STAGES = 3, 3
+_TABLE_NETWORKS = 91_125
+_DIGEST_BYTES = 16
+_HASH = re.compile(r"[0-9a-fA-F]{32}")
+_MAX_COMPUTED = 200_000  # networks whose hashes are computed at once, at 5,000 to 10,000 a second
+
+
+def hash_at(config: SpaceConfig, index: int) -> str:
+    """Return the graph hash, 32 hex characters, of the network at a canonical index."""
+    if has_table(config):
+        start = index * _DIGEST_BYTES
+        return digests(len(config.ops), config.stages)[start : start + _DIGEST_BYTES].hex()
+    from space.graphhash import network_hash  # numpy is needed only without the table
+
+    raw = block_table(config.ops).raw
+    return network_hash([raw[i] for i in blocks_of(config, index)], len(config.ops))
+
+
+def index_of_hash(config: SpaceConfig, hex_digest: str) -> int:
+    """Return the canonical index of the network with this graph hash.
+
+    Raises:
+        ArchitectureError: the text is no hash, no network has it, or the space is too large to search.
+    """
+    if not _HASH.fullmatch(hex_digest):
+        raise ArchitectureError(
+            f"hash {shown(hex_digest)} is not a graph hash; give 32 hexadecimal characters"
+        )
+    if not has_table(config) and len(config) > _MAX_COMPUTED:
+        raise ArchitectureError(
+            f"hash {hex_digest}: the {len(config)} networks of space {config.name!r} are too many to search; "
+            "name the network by its text or index"
+        )
+    index = _places(len(config.ops), config.stages).get(bytes.fromhex(hex_digest))
+    if index is None:
+        raise ArchitectureError(
+            f"hash {hex_digest}: no network of space {config.name!r} has it; "
+            "check that it belongs to this space and was copied whole"
+        )
+    return index
+
+
+def has_table(config: SpaceConfig) -> bool:
+    """Return whether the shipped table holds the hashes of this space."""
+    return (len(config.ops), config.stages) == (TABLE_OPS, TABLE_STAGES)
+
+
+@lru_cache(maxsize=8)
+def digests(op_count: int, stages: int) -> bytes:
+    """Return the digests of all networks of a space, 16 bytes each, in canonical order; read or computed once.
+
+    Raises:
+        ArchitectureError: the shipped table is damaged.
+    """
+    if (op_count, stages) != (TABLE_OPS, TABLE_STAGES):
+        from space.graphhash import all_hashes
+
+        return all_hashes(op_count, stages)
+    content = TABLE_PATH.read_bytes()
+    if len(content) != _TABLE_NETWORKS * _DIGEST_BYTES:
+        raise ArchitectureError(
+            f"{TABLE_PATH}: {len(content)} bytes instead of {_TABLE_NETWORKS * _DIGEST_BYTES}; "
+            "write it again with python -m space.regenerate"
+        )
+    return content
+
+
+@lru_cache(maxsize=8)
+def _places(op_count: int, stages: int) -> Mapping[bytes, int]:
+    content = digests(op_count, stages)
+    starts = range(0, len(content), _DIGEST_BYTES)
+    return {content[start : start + _DIGEST_BYTES]: i for i, start in enumerate(starts)}

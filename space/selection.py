@@ -1,0 +1,214 @@
+"""Selections of networks, as text.
+
+    all                  every network in canonical order
+    sample:N[@seed]      N networks, uniformly and without replacement; sample:N is a prefix of sample:N+1
+    design:K[@seed]      K balanced rounds; in each, every block stands exactly once in every stage
+    file:PATH            one network a line, in any of the forms below; # starts a comment
+    conv/bconv/conv-conv, a nested vector as JSON, an index, a graph hash of 32 hex characters
+
+Several selections are joined by commas. The default seed is 0.
+
+Draws are stable: they use only the raw 64-bit words of PCG64 seeded through SeedSequence, whose streams numpy
+promises never to change (NEP 19), and not `Generator`, whose methods may change between versions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import product
+from pathlib import Path
+
+from space.architecture import Architecture
+from space.config import BLOX, SpaceConfig, check_enumerable
+from space.errors import ArchitectureError, did_you_mean, shown
+from space.indexing import index_of
+
+_MAX_FILE_BYTES = 64 * 1024 * 1024
+_MAX_LISTED = 5_000_000  # networks that one selection may hold in memory
+_FORMS = "all, sample:N[@seed], design:K[@seed], file:PATH, an architecture's text, vector, index or hash"
+_COUNT = re.compile(r"(-?[0-9]{1,18})(?:@([0-9]{1,18}))?")
+_HASH = re.compile(r"[0-9a-fA-F]{32}")
+_INDEX = re.compile(r"-?[0-9]{1,19}")
+
+
+def select_models(spec: str | Iterable[str], config: SpaceConfig = BLOX) -> list[Architecture]:
+    """Return the networks of one or several selections in order of first mention, without duplicates.
+
+    Raises:
+        ArchitectureError: a selection is empty, malformed, or names something that is not in the space.
+    """
+    specs = [spec] if isinstance(spec, str) else list(spec)
+    parts = [part for text in specs for part in _split(text)]
+    if not parts:
+        raise ArchitectureError(f"selection {shown(spec)} names no network; write {_FORMS}")
+    if parts == ["all"]:
+        return _all(config)
+    selected = {a: None for part in parts for a in _select(part, config)}  # a dict keeps the order
+    return list(selected)
+
+
+def parse_model(text: str, config: SpaceConfig = BLOX) -> Architecture:
+    """Return the network that a text names: architecture text, vector as JSON, index, or graph hash.
+
+    Raises:
+        ArchitectureError: the text names no network of the space.
+    """
+    text = text.strip()
+    if _HASH.fullmatch(text):
+        return Architecture.from_hash(text, config)
+    if _INDEX.fullmatch(text):
+        return Architecture.from_index(int(text), config)
+    return Architecture.parse(text, config)
+
+
+def _split(text: str) -> list[str]:
+    """Split at the commas outside brackets: those inside belong to vectors."""
+    parts, depth, start = [], 0, 0
+    for place, character in enumerate(text):
+        depth += (character == "[") - (character == "]")
+        if character == "," and depth <= 0:
+            parts.append(text[start:place].strip())
+            start = place + 1
+    parts.append(text[start:].strip())
+    if len(parts) > 1 and "" in parts:
+        raise ArchitectureError(f"selection {shown(text)} has an empty part; remove the extra comma")
+    return [part for part in parts if part]
+
+
+def _select(part: str, config: SpaceConfig) -> Iterable[Architecture]:
+    if part == "all":
+        return _all(config)
+    kind, colon, argument = part.partition(":")
+    if not colon:
+        if kind in (*_KINDS, "file"):
+            raise ArchitectureError(f"selection {part!r} lacks its argument; write {_FORMS}")
+        if config.stages > 1 and "/" not in part and (hint := did_you_mean(kind, ["all", *_KINDS])):
+            raise ArchitectureError(f"selection {shown(part)} is unknown{hint}")
+        return [parse_model(part, config)]
+    if kind == "file":
+        return _read_file(Path(argument), config)
+    if kind not in _KINDS:
+        known = [*_KINDS, "file"]
+        raise ArchitectureError(
+            f"selection {shown(part)}: {shown(kind)} is unknown"
+            + (did_you_mean(kind, known) or f"; write {_FORMS}")
+        )
+    match = _COUNT.fullmatch(argument)
+    if match is None:
+        raise ArchitectureError(
+            f"selection {shown(part)}: {shown(argument)} is not a number with an optional seed; "
+            f"write {kind}:10 or {kind}:10@1"
+        )
+    count, seed = int(match[1]), int(match[2] or 0)
+    if count < 1:
+        raise ArchitectureError(f"selection {part!r}: {count} selects no network; write at least {kind}:1")
+    return (Architecture.from_index(i, config) for i in _KINDS[kind](count, seed, config))
+
+
+def _all(config: SpaceConfig) -> list[Architecture]:
+    check_enumerable(config, "selection 'all'", "write sample:N for a part of them")
+    slowest_first = product(config.blocks, repeat=config.stages)  # the last stage changes slowest
+    return [Architecture(blocks=blocks[::-1], config=config) for blocks in slowest_first]
+
+
+def _sample(count: int, seed: int, config: SpaceConfig) -> Iterator[int]:
+    if count > len(config):
+        raise ArchitectureError(
+            f"selection 'sample:{count}': space {config.name!r} has {len(config)} networks; "
+            f"write sample:{len(config)} or all"
+        )
+    if count > _MAX_LISTED:
+        raise ArchitectureError(
+            f"selection 'sample:{count}' is too large; write at most sample:{_MAX_LISTED}"
+        )
+    return _drawn(count, len(config), _words(seed))
+
+
+def _design(rounds: int, seed: int, config: SpaceConfig) -> Iterator[int]:
+    """Yield the indices of `rounds` rounds of one network for each block.
+
+    Round r pairs the stages' shuffled blocks with shifts: stage s is turned by s * a + d_s places, where r is
+    the number with digits (a, d_2, d_3, ...) in base B, the number of blocks. No network comes twice in all
+    B ** (stages - 1) rounds. For 3 stages and odd B, such as Blox, the first B rounds hold every pair of blocks
+    of any two stages exactly once.
+    """
+    base = len(config.blocks)
+    most = base ** (config.stages - 1)
+    if rounds > min(most, _MAX_LISTED // base):
+        raise ArchitectureError(
+            f"selection 'design:{rounds}': space {config.name!r} has rounds of {base} networks; "
+            f"write at most design:{min(most, _MAX_LISTED // base)}"
+        )
+    words = _words(seed)
+    shuffles = [list(_drawn(base, base, words)) for _ in config.widths]
+    for number in range(rounds):
+        rest, a = divmod(number, base)
+        shifts = [0, a][: config.stages]
+        for stage in range(2, config.stages):
+            rest, digit = divmod(rest, base)
+            shifts.append(stage * a + digit)
+        for column in range(base):
+            blocks = [
+                shuffle[(column + shift) % base] for shuffle, shift in zip(shuffles, shifts, strict=True)
+            ]
+            yield index_of(config, blocks)
+
+
+_KINDS: dict[str, Callable[[int, int, SpaceConfig], Iterable[int]]] = {"sample": _sample, "design": _design}
+
+
+def _words(seed: int) -> Callable[[], int]:
+    from numpy.random import PCG64  # loaded only for draws
+
+    return PCG64(seed).random_raw
+
+
+def _drawn(count: int, population: int, word: Callable[[], int]) -> Iterator[int]:
+    """Yield `count` different numbers below `population` by Fisher-Yates; only moved entries are stored."""
+    moved: dict[int, int] = {}
+    for place in range(count):
+        other = place + _below(population - place, word)
+        yield moved.get(other, other)
+        moved[other] = moved.pop(place, place)
+
+
+def _below(bound: int, word: Callable[[], int]) -> int:
+    limit = 2**64 - 2**64 % bound  # words from here on would favour small remainders
+    while (drawn := word()) >= limit:
+        pass
+    return drawn % bound
+
+
+def _read_file(path: Path, config: SpaceConfig) -> list[Architecture]:
+    if "\0" in str(path):
+        raise ArchitectureError(
+            f"file {shown(str(path))}: no path holds a zero character; check the path after file:"
+        )
+    try:
+        with path.open("rb") as file:  # a device may have no size: read no more than is allowed
+            content = file.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ArchitectureError(
+            f"{path}: cannot be read: {error.strerror}; check the path after file:"
+        ) from error
+    if len(content) > _MAX_FILE_BYTES:
+        raise ArchitectureError(
+            f"{path}: holds more than {_MAX_FILE_BYTES} bytes; split it into smaller files"
+        )
+    try:
+        lines = content.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ArchitectureError(f"{path}: is not UTF-8 text; save the list as plain text") from error
+    found = []
+    for number, line in enumerate(lines, start=1):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        try:
+            found.append(parse_model(text, config))
+        except ArchitectureError as error:
+            raise ArchitectureError(f"{path}, line {number}: {error}") from error
+    if not found:
+        raise ArchitectureError(f"{path}: names no network; write one a line")
+    return found

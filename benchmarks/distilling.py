@@ -8,7 +8,7 @@ that a way that is fast because it does something else would show. Making the bl
     as usual        a loop over blocks, each with the teacher's features computed anew in every step: plain PyTorch
     cached          the same with the teacher's features computed once for all blocks
     channels last   and with images laid out channels last, the layout that torch's CPU kernels prefer
-    stacked         what `search.blockwise.distilling` does: all blocks as grouped convolutions of one module
+    stacked         what `search.distillation.distill` does: all blocks as grouped convolutions of one module
     stacked, mixed  the same in bfloat16 where autocast allows it, on an accelerator alone; no recipe of distilling has that
 
 Rounds of all ways alternate after one that warms up, so that a machine whose speed wanders slows all alike; a line shows medians
@@ -29,10 +29,10 @@ import torch
 from machine import describe_machine
 from torch import Tensor
 
-from search.blockwise.apart import fresh_stage
-from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.features import teacher_features, teacher_network
-from search.blockwise.stage_errors import errors
+from search.distillation.losses import errors
+from search.distillation.recipe import DistilRecipe
+from search.distillation.separate import fresh_stage
+from search.distillation.teacher_features import teacher_features, teacher_network
 from search.training.augment import normalise
 from search.training.history import Epoch, Figures
 from search.training.images import Task

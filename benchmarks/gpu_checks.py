@@ -295,8 +295,8 @@ def check_distilling(chosen: argparse.Namespace) -> Found:
     import torch
     import training
 
-    from search.blockwise.distil_recipe import DistilRecipe
-    from search.blockwise.distilling import together_for
+    from search.distillation.distill import together_for
+    from search.distillation.recipe import DistilRecipe
     from search.training.tasks import load_task
     from space import find_space
 
@@ -366,7 +366,7 @@ def check_distilling(chosen: argparse.Namespace) -> Found:
 
 def distilled(teacher: Any, task: Any, recipe: Any, blocks: Sequence[Any], device: str) -> tuple[Any, float]:
     """Distil blocks of the first stage; return them, and the median seconds of an epoch after the first of its group."""
-    from search.blockwise.distilling import distil_stage
+    from search.distillation.distill import distil_stage
     from search.training.history import EpochDone
 
     ends: list[tuple[int, float]] = []

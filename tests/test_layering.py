@@ -15,6 +15,7 @@ from import_graph import ROOMS, ROOT, cycles, floors, graph_of, imported_names, 
 HARNESS = (
     "harness.commands",
     "harness.output",
+    "harness.blockwise",
     "harness.query",
     "harness.prediction",
     "harness.models",
@@ -28,8 +29,9 @@ HARNESS = (
 
 SEARCH = (
     "search.study",
-    "search.work",
     "search.blockwise",
+    "search.work",
+    "search.distillation",
     "search.training",
     "search.proxies",
     "search.methods",
@@ -51,6 +53,7 @@ def below(room: str) -> tuple[str, ...]:
 DOORS: dict[str, tuple[str, ...]] = {
     "harness.commands": ("exporters", *SEARCH, *SPACE, *below("harness.commands")),
     "harness.output": ("exporters", *SEARCH, *SPACE, *below("harness.output")),
+    "harness.blockwise": ("exporters", *SEARCH, *SPACE, *below("harness.blockwise")),
     "harness.query": (*SEARCH, *SPACE, *below("harness.query")),
     "harness.prediction": (*SEARCH, *SPACE, *below("harness.prediction")),
     "harness.models": ("space", "exporters", *below("harness.models")),
@@ -233,18 +236,24 @@ def test_a_door_that_is_closed_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         "harness.models.second": "import search.table.table",
         "harness.models.third": "from harness.prediction.rows import space_rows",
         "harness.prediction.planted": "from exporters import Weights",
+        "harness.blockwise.planted": "from harness.output.tables import echo",
+        "harness.query.planted": "from harness.blockwise.run import search_library",
         "harness.second": "from device_agents.worker import main",
         "search.planted": "from harness import records",
         "search.second": "import harness.records",
         "search.fourth": "from search.table import Cost",
+        "search.distillation.planted": "from search.work.unit import Unit",
+        "search.work.planted": "def f():\n    from search.blockwise.rounds import search_round",
         "search.table.planted": "def f():\n    from search.methods import run",
         "search.methods.planted": "from search.training.recipe import Recipe",
         "device_agents.planted": "from harness import errors",
     }
     allowed = {
         "search.third": "from space.errors import ConfigError\nfrom search import statistics",
+        "search.blockwise.third": "from search.work.unit import Unit\nfrom search.distillation import signing",
         "harness.devices.third": "from device_agents.archive import build_archive\nfrom space import errors",
         "harness.models.fourth": "from harness.measurement.workload import Model\nfrom exporters import Weights",
+        "harness.blockwise.third": "from harness.query.query import Query\nfrom search.blockwise import rounds",
         "exporters.third": "from space import Architecture\nfrom . import recipe\nfrom .recipe import link",
         "harness.commands.third": "import space, search, exporters\nfrom harness import store",
     }

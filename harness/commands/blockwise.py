@@ -1,175 +1,226 @@
-"""`harness search --method blockwise`: from a library of distilled blocks to a trained network within limits on a device."""
+"""`harness search --method blockwise`: its options, which of them belong to which method, and the call."""
 
 from __future__ import annotations
 
 import sys
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.commands.blockwise_folder import check_output, write_answer
-from harness.commands.blockwise_options import METHOD, Blockwise
-from harness.commands.blockwise_setting import load_whole_library, prepare
-from harness.commands.blockwise_work import Setting
-from harness.commands.query_options import QueryOptions
-from space.errors import ConfigError, did_you_mean
+from harness.commands.option_groups import takes
+from harness.commands.workers import Workers
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
-    from harness.commands.blockwise_answer import Answer
-    from harness.commands.blockwise_round import Searched
     from harness.query.query import Query
-    from search.blockwise.iterating import Iterated
-    from search.blockwise.library import BlockLibrary
+    from search.work.results import Results
+    from search.work.unit import Unit
+
+METHOD = "blockwise"
+# Of `harness search`, what only the methods that look up accuracies understand.
+FOREIGN = (
+    *("accuracies", "metric", "epoch", "training_seed", "accuracy_sd", "allow_pickle"),
+    *("pareto", "top", "budget", "pool", "batch"),
+)
+_SPELT = {"pool": "--proxy-pool", "batch": "--proxy-batch"}
+
+
+def _option(name: str, text: str, **more: Any) -> Any:
+    return typer.Option(name, help=f"With --method {METHOD}: {text}", **more)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What the user typed beside the options that other methods have too and those of this one alone."""
+class BlockwiseOptions:
+    """The options of the blockwise method alone, as given on the command line."""
 
-    show: tuple[str, ...]
-    seed: int
-    verify: int | None
-    output: Path | None
-    devices_file: Path | None
-    store_url: str
-    json_output: bool
+    library: Annotated[
+        Path | None, _option("--library", "the folder of distilled blocks that 'harness distill' wrote.")
+    ] = None
+    predictor: Annotated[
+        str,
+        _option(
+            "--predictor",
+            "sum, linear, second-order or gcn; all but sum are fitted to --trained. [default: linear with --trained, else sum]",
+        ),
+    ] = ""
+    signature: Annotated[
+        list[str] | None,
+        _option(
+            "--signature",
+            "what the predictor reads of each block, repeatable: mse, nsr, loss_change, accuracy_change, agreement, params, "
+            "macs; sum takes one. [default: loss_change for sum, nsr and loss_change for the others]",
+        ),
+    ] = None
+    trained: Annotated[
+        Path | None,
+        _option(
+            "--trained",
+            "a folder that 'harness train' wrote: accuracies of some networks, to fit a predictor to.",
+        ),
+    ] = None
+    finalists: Annotated[
+        int, _option("--finalists", "networks to judge with their library's weights, untrained.", min=1)
+    ] = 20
+    distance: Annotated[
+        int, _option("--distance", "stages in which finalists differ from each other, if possible.", min=1)
+    ] = 2
+    fine_tune: Annotated[
+        int, _option("--fine-tune", "finalists to fine-tune with distillation; 0: none.", min=0)
+    ] = 3
+    fine_tune_epochs: Annotated[int, _option("--fine-tune-epochs", "epochs of each fine-tuning.", min=1)] = 10
+    fine_tune_recipe: Annotated[
+        Path | None,
+        _option(
+            "--fine-tune-recipe",
+            "a training recipe, JSON. [default: the teacher's, with --fine-tune-epochs and --seed]",
+        ),
+    ] = None
+    rounds: Annotated[
+        int,
+        _option(
+            "--rounds",
+            "let the network found be the next teacher, up to so many times, while accuracy gains more than its noise.",
+            min=1,
+        ),
+    ] = 1
+    max_flops: Annotated[
+        float | None,
+        _option(
+            "--max-flops",
+            "begin no round whose training could go beyond so many operations in all, e.g. 1e15.",
+        ),
+    ] = None
+    jobs: Annotated[int, _option("--jobs", "trainings at once, each in a process of its own.", min=1)] = 1
+    job_threads: Annotated[
+        int,
+        _option("--job-threads", "threads of each training; the last bits of results depend on it.", min=1),
+    ] = 1
+    ray: Annotated[
+        str, _option("--ray", "train on the Ray cluster of this address, HOST:PORT.", metavar="ADDRESS")
+    ] = ""
+    accelerator: Annotated[
+        str, _option("--accelerator", "where to train and judge, as torch names it: cpu or cuda.")
+    ] = "cpu"
+    results: Annotated[
+        Path | None,
+        _option(
+            "--results",
+            "a folder that keeps finished trainings: none is done twice. [default: LIBRARY/results]",
+        ),
+    ] = None
+
+    @property
+    def workers(self) -> Workers:
+        """Where units of work run."""
+        return Workers(jobs=self.jobs, threads=self.job_threads, ray=self.ray, accelerator=self.accelerator)
+
+
+takes_blockwise = takes(BlockwiseOptions, "blockwise")  # gives a command these options
+
+
+def check_method(context: typer.Context, method: str) -> None:
+    """Refuse, by name, options that were typed and do not belong to the method.
+
+    Raises: ConfigError.
+    """
+    own = {one.name for one in fields(BlockwiseOptions)}
+    wrong = set(FOREIGN) if method == METHOD else own
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name in wrong and source is not None and source.name == "COMMANDLINE":
+            option = _SPELT.get(name, "--" + name.replace("_", "-"))
+            if method == METHOD:
+                raise ConfigError(f"{option} means nothing to --method {METHOD}; leave it out")
+            raise ConfigError(
+                f"{option} belongs to --method {METHOD}, not to {method!r}; add --method {METHOD}, or leave it out"
+            )
 
 
 def find_blockwise(
-    options: QueryOptions, own: Blockwise, request: Request, say: Callable[[str], None]
+    query: Query,
+    options: BlockwiseOptions,
+    *,
+    seed: int,
+    verify: int | None,
+    output: Path | None,
+    devices_file: Path | None,
+    store_url: str,
+    json_output: bool,
 ) -> None:
-    """Search a library, show the answer and write its folder; exit with 1 when no finished network is within the limits.
+    """Search a library and show the answer; exit with 1 when no finished network is within the limits.
 
     Raises: ConfigError, before anything is trained, for whatever is missing or does not fit.
     """
-    from harness.commands.blockwise_answer import answer_document
-    from harness.commands.blockwise_text import print_blockwise
+    from harness.blockwise.run import search_library
+    from harness.blockwise.setup import BlockwiseRequest
+    from harness.commands.options import open_store
+    from harness.output.blockwise_text import print_blockwise
+    from harness.output.campaigns import print_outcome
+    from harness.output.progress import ProgressView
     from harness.output.tables import print_json
+    from harness.output.training_progress import run_shown
 
-    folder = _check(own, request)
-    query = options.query(request.show)
-    library = load_whole_library(folder)
-    setting = prepare(query, library, own, folder, request.seed, request.store_url, say)
-    iterated, searched = search_rounds(library, setting, own)
-    with tempfile.TemporaryDirectory(prefix="harness-blockwise-") as scratch:
-        work = Path(scratch)
-        answer, status = settle(iterated, searched, setting, query, request, folder, work)
-        document = answer_document(answer)
-        if request.output is not None:
-            document = write_answer(request.output, answer, document, work / "fragments")
-    if request.json_output:
-        print_json(document)
+    if options.library is None:
+        raise ConfigError(
+            f"--method {METHOD} searches a library of blocks: name it with --library; 'harness distill' makes one"
+        )
+    request = BlockwiseRequest(
+        query=query,
+        library=options.library,
+        predictor=options.predictor,
+        columns=tuple(options.signature) if options.signature else None,
+        trained=options.trained,
+        finalists=options.finalists,
+        distance=options.distance,
+        fine_tune=options.fine_tune,
+        fine_tune_epochs=options.fine_tune_epochs,
+        fine_tune_recipe=options.fine_tune_recipe,
+        rounds=options.rounds,
+        max_flops=options.max_flops,
+        results=options.results,
+        device=options.accelerator,
+        seed=seed,
+        verify=verify,
+        devices_file=devices_file,
+        output=output,
+        command=tuple(sys.argv[1:]),
+    )
+    runner = options.workers.runner()
+
+    def run(
+        units: Sequence[tuple[str, Unit]], epochs: int, results: Results, title: str
+    ) -> Mapping[str, str]:
+        return run_shown(units, epochs, results, runner, quiet=False, title=title, line=_log)
+
+    found = search_library(
+        request,
+        open_store=lambda: open_store(store_url),
+        run=run,
+        observe=lambda: ProgressView(quiet=json_output and not sys.stderr.isatty()),
+        log=_log,
+    )
+    for outcome in found.outcomes:
+        print_outcome(outcome)
+    if json_output:
+        print_json(found.document)
     else:
-        print_blockwise(answer)
-    if request.output is not None:
-        say(f"{request.output}: {', '.join([*document['files'], 'answer.json'])}")
+        print_blockwise(found.answer)
+    if output is not None:
+        _log(f"{output}: {', '.join([*found.document['files'], 'answer.json'])}")
     else:
-        say(
+        _log(
             "the trained network is kept: the same command with --output FOLDER exports it, and trains nothing again"
         )
-    if not answer.within and not status:
-        say("none of the networks measured is within the limits; set a lower limit, or --confidence 0.95")
+    status = max((outcome.exit_status for outcome in found.outcomes), default=0)
+    if not found.answer.within and not status:
+        _log("none of the networks measured is within the limits; set a lower limit, or --confidence 0.95")
         status = 1
     if status:
         raise typer.Exit(status)
 
 
-def search_rounds(
-    library: BlockLibrary, setting: Setting, own: Blockwise
-) -> tuple[Iterated | None, Searched]:
-    """Return the rounds' history, None for a single one, and the round whose answer is the best by validation images."""
-    from harness.commands.blockwise_round import search_round
-    from harness.commands.blockwise_rounds import search_again
-    from search.blockwise.iterating import Budget
-
-    if own.rounds == 1 and own.max_flops is None:
-        return None, search_round(library, setting)
-    return search_again(library, setting, Budget(rounds=own.rounds, flops=own.max_flops))
-
-
-def settle(
-    iterated: Iterated | None,
-    searched: Searched,
-    setting: Setting,
-    query: Query,
-    request: Request,
-    folder: Path,
-    work: Path,
-) -> tuple[Answer, int]:
-    """Return the answer, measured where that was asked for, and the exit status of measuring."""
-    from harness.commands.blockwise_answer import Answer
-    from harness.commands.blockwise_verify import verify_students
-    from harness.commands.options import open_store
-    from harness.output.campaigns import print_outcome
-    from harness.output.progress import ProgressView
-
-    student, measured, within, status = searched.found.best, None, True, 0
-    if request.verify is not None:
-        quiet = request.json_output and not sys.stderr.isatty()
-        with open_store(request.store_url) as store, ProgressView(quiet=quiet) as view:
-            verdict = verify_students(
-                searched.found.students[: request.verify],
-                setting,
-                query,
-                work,
-                store,
-                view,
-                devices_file=request.devices_file,
-            )
-        for outcome in verdict.outcomes:
-            print_outcome(outcome)
-        student, measured, within = verdict.student, verdict.measured, verdict.within
-        status = max(outcome.exit_status for outcome in verdict.outcomes)
-    answer = Answer(
-        setting=setting,
-        searched=searched,
-        student=student,
-        measured=measured,
-        within=within,
-        iterated=iterated,
-        library=folder,
-        argv=tuple(sys.argv[1:]),
-    )
-    return answer, status
-
-
-def _check(own: Blockwise, request: Request) -> Path:
-    """Check what can be without reading anything; return the library's folder."""
-    from search.blockwise.predictors import PREDICTORS, SUM
-    from search.blockwise.signatures import COLUMNS
-
-    if own.library is None:
-        raise ConfigError(
-            f"--method {METHOD} searches a library of blocks: name it with --library; 'harness distill' makes one"
-        )
-    if request.output is not None:
-        check_output(request.output)
-    if own.predictor and own.predictor not in PREDICTORS:
-        raise ConfigError(
-            f"--predictor {own.predictor!r} is unknown{did_you_mean(own.predictor, PREDICTORS)} "
-            f"(known: {', '.join(PREDICTORS)})"
-        )
-    columns = own.signature or []
-    for name in columns:
-        if name not in COLUMNS:
-            raise ConfigError(
-                f"--signature {name!r} is unknown{did_you_mean(name, COLUMNS)} (known: {', '.join(COLUMNS)})"
-            )
-    is_sum = (own.predictor or (SUM if own.trained is None else "")) == SUM
-    if len(set(columns)) < len(columns) or (is_sum and len(columns) > 1):
-        raise ConfigError(
-            f"--signature {', '.join(columns)}: name each once, and one alone for --predictor {SUM}"
-        )
-    if own.predictor not in ("", SUM) and own.trained is None:
-        raise ConfigError(
-            f"--predictor {own.predictor} is fitted to accuracies: name some with --trained, or take --predictor sum"
-        )
-    if own.fine_tune == 0 and (own.rounds > 1 or own.max_flops is not None):
-        raise ConfigError(
-            "--rounds: the next teacher is a network that was fine-tuned; give --fine-tune 1 or more"
-        )
-    return own.library
+def _log(text: str) -> None:
+    typer.echo(text, err=True)

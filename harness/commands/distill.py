@@ -8,11 +8,10 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.library_signatures import signed
 from harness.commands.options import JsonFlag
 from harness.commands.recipe_options import RecipeOptions, takes_recipe
 from harness.commands.workers import Workers, takes_workers
-from search.blockwise.distil_recipe import DistilRecipe
+from search.distillation.recipe import DistilRecipe
 from space.errors import ConfigError
 
 RESULTS = "results"  # in the library's folder: units of work, done and under way
@@ -53,7 +52,8 @@ def distill(
     """
     from harness.output.distillation_text import library_document, print_library
     from harness.output.training_progress import run_shown
-    from search.blockwise.library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
+    from search.distillation.block_library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
+    from search.distillation.signing import signed
     from search.training.tasks import load_task
     from search.training.trained_files import load_trained, save_trained, trained_digest
     from search.work.distillations import stage_units

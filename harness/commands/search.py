@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.blockwise_options import METHOD, Blockwise, check_method, takes_blockwise
+from harness.commands.blockwise import (
+    METHOD,
+    BlockwiseOptions,
+    check_method,
+    find_blockwise,
+    takes_blockwise,
+)
 from harness.commands.options import (
     DevicesFile,
     JsonFlag,
@@ -40,7 +46,7 @@ search.command()(compare)
 def find(
     context: typer.Context,
     options: QueryOptions,
-    blockwise: Blockwise,
+    blockwise: BlockwiseOptions,
     pareto: Annotated[
         list[str] | None,
         typer.Option(
@@ -98,10 +104,9 @@ def find(
         return
     check_method(context, method)
     if method == METHOD:
-        from harness.commands.blockwise import Request, find_blockwise
-
-        request = Request(
-            show=tuple(show or ()),
+        find_blockwise(
+            options.query(show or ()),
+            blockwise,
             seed=seed,
             verify=verify,
             output=output,
@@ -109,7 +114,6 @@ def find(
             store_url=store_url,
             json_output=json_output,
         )
-        find_blockwise(options, blockwise, request, _log)
         return
     from harness.commands.options import open_store
     from harness.output.campaigns import print_outcome

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from harness.output.tables import print_table
 
 if TYPE_CHECKING:
-    from search.blockwise.library import BlockLibrary
-    from search.blockwise.signatures import Signatures
+    from search.distillation.block_library import BlockLibrary
+    from search.distillation.signatures import Signatures
     from search.training.images import Task
 
 SHOWN = 3  # blocks of a stage

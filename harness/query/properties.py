@@ -1,34 +1,85 @@
-"""Costs of every network that need no device: parameters, multiply-accumulates, memory and sizes of files."""
+"""Costs of networks that need no device: parameters, multiply-accumulates, memory and sizes of files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from harness.devices.config import Format
 from harness.models.exported import cache_folder
-from harness.models.sizes import file_sizes
+from harness.models.sizes import file_sizes, sizes_by_block
 from search.table import Cost
 from search.table.constraints import PROPERTIES
-from space.costs import all_macs, all_params
-from space.memory import all_memory
+from search.table.costs import AdditiveCosts, BlockSums
+from space.costs import all_macs, all_params, block_costs, fixed_cost
+from space.memory import all_memory, block_peaks, fixed_peak
 
 if TYPE_CHECKING:
     from space import SpaceConfig
     from space.indexing import FloatArray
+
+FLOAT_BYTES = 4
+_TITLES = {
+    "params": "parameters",
+    "macs": "multiply-accumulates of one image",
+    "memory": "weights and feature maps, by arithmetic",
+    "onnx-size": "bytes of the onnx file",
+    "tflite-size": "bytes of the tflite file",
+}
 
 
 def property_cost(name: str, config: SpaceConfig, log: Callable[[str], None] = lambda text: None) -> Cost:
     """Return what every network costs in one of `search.table.constraints.PROPERTIES`; `log` is told what takes time."""
     values: FloatArray
     if name == "params":
-        values, title = all_params(config).astype(float), "parameters"
+        values = all_params(config).astype(float)
     elif name == "macs":
-        values, title = all_macs(config).astype(float), "multiply-accumulates of one image"
+        values = all_macs(config).astype(float)
     elif name == "memory":
-        values, title = all_memory(config).astype(float), "weights and feature maps, by arithmetic"
+        values = all_memory(config).astype(float)
     else:
-        model_format: Format = "onnx" if name == "onnx-size" else "tflite"
         log(f"{name}: sizes of all files")
-        values, title = file_sizes(model_format, cache_folder(), config), f"bytes of the {model_format} file"
-    return Cost(name=name, unit=PROPERTIES[name], title=title, values=values)
+        values = file_sizes(_format(name), cache_folder(), config)
+    return Cost(name=name, unit=PROPERTIES[name], title=_TITLES[name], values=values)
+
+
+def property_sums(
+    name: str, config: SpaceConfig, log: Callable[[str], None] = lambda text: None
+) -> AdditiveCosts:
+    """Return the same cost as sums over blocks, for a space of any size; memory is the largest of several sums."""
+    if name in ("params", "macs"):
+        totals = [_counted(name, config)]
+    elif name == "memory":
+        totals = _memory(config)
+    else:
+        log(f"{name}: what each block adds to a file")
+        blocks, constant = sizes_by_block(_format(name), cache_folder(), config)
+        totals = [BlockSums(blocks=blocks, constant=constant)]
+    return AdditiveCosts(
+        name=name, unit=PROPERTIES[name], title=_TITLES[name], config=config, totals=tuple(totals)
+    )
+
+
+def _format(name: str) -> Format:
+    return "onnx" if name == "onnx-size" else "tflite"
+
+
+def _counted(name: str, config: SpaceConfig) -> BlockSums:
+    blocks = np.array(
+        [[getattr(cost, name) for cost in row] for row in block_costs(config)], dtype=np.float64
+    )
+    return BlockSums(blocks=blocks, constant=float(getattr(fixed_cost(config), name)))
+
+
+def _memory(config: SpaceConfig) -> list[BlockSums]:
+    """Return the sums whose largest is a network's memory: its weights, and the peak of one stage or of what all share."""
+    params = _counted("params", config)
+    weights, constant = FLOAT_BYTES * params.blocks, FLOAT_BYTES * params.constant
+    totals = [BlockSums(blocks=weights, constant=constant + fixed_peak(config))]
+    for stage, peaks in enumerate(block_peaks(config)):
+        blocks = weights.copy()
+        blocks[stage] += peaks
+        totals.append(BlockSums(blocks=blocks, constant=constant))
+    return totals

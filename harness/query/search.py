@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from search.methods.comparison import MethodComparison, ProxyOf, make_problem, r
 from search.methods.method import Proxy
 from search.methods.registry import parse_method, run
 from search.proxies import Batch, load_batch, proxy
-from search.table import Cost, Table
-from search.table.answers import Answer, Violation, answer, nearest
-from search.table.constraints import Constraint, allowed, amount_text, check_contradictions, parse_constraint
-from space import Architecture, SpaceConfig
+from search.table import Table
+from search.table.answers import Answer, answer, nearest
+from search.table.constraints import Constraint, allowed, check_contradictions, parse_constraint
+from space import SpaceConfig
 from space.errors import ConfigError, HarnessError
 from space.indexing import FloatArray, IndexArray
 
@@ -164,20 +164,12 @@ def none_found(table: Table, found: Answer) -> str:
     closest = nearest(table, found.constraints, confident=found.confident)
     if closest is None:
         return f"no network meets {limits}{confidence}: of no network with an accuracy all of it is known; measure more"
-    name = Architecture.from_index(closest.index, table.config)
-    takes = " and ".join(_takes(table.costs, violation) for violation in closest.violations)
-    label, value = table.accuracy.label, table.accuracy.values[closest.index]
-    message = f"no network meets {limits}{confidence}; the nearest is {name} ({label} {value:.2f} %): it takes {takes}"
+    about = f" ({table.accuracy.label} {table.accuracy.values[closest.index]:.2f} %)"
+    message = f"no network meets {limits}{confidence}; {closest.text(table.config, about)}"
     if far := int((~table.supported).sum()):
         message += f"; {far:,} networks unlike any measured one are left out: --verify takes them in"
     single = [f"{s.constraint} alone is met by {s.met:,}" for s in found.standings]
     return message + (f" ({'; '.join(single)})" if len(single) > 1 else "")
-
-
-def _takes(costs: Mapping[str, Cost], violation: Violation) -> str:
-    limit = violation.constraint
-    amount = amount_text(violation.value, costs[limit.subject].unit, digits=4)
-    return f"{limit.subject} {amount}, {violation.excess:.1%} beyond {limit}"
 
 
 def _coverage(table: Table) -> str:

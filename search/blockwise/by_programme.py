@@ -1,4 +1,4 @@
-"""Finalists within limits in a space that nothing lists: by integer programmes over sums of scores and costs.
+"""Choose finalists in a space too large to enumerate, by an integer program over additive scores and costs.
 
     finalists = choose(config, scores, costs, constraints, 20)
     finalists = ranked(config, choose(..., POOL), fitted.predict, 20)     # where predictions are no sums

@@ -1,4 +1,4 @@
-"""What a blockwise search comes to: finalists, judged untrained, and students, judged after fine-tuning as well."""
+"""Results of a blockwise search: finalists (before) and students (after fine-tuning)."""
 
 from __future__ import annotations
 

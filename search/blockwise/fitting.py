@@ -1,4 +1,4 @@
-"""A fitted predictor with its models that left networks out: honest errors, and intervals without assumptions on errors.
+"""A predictor with its cross-validation folds: out-of-fold errors and distribution-free intervals.
 
 A network's leave-out prediction is that of a model made without it, all choices of penalties and features included.
 The intervals are the jackknife+ where each network was left out alone, and CV+ where folds were (Barber, Candes, Ramdas and

@@ -30,7 +30,8 @@ class Budget(Checked):
     """When to stop: after `rounds`, before a round that could go beyond `flops` in all, or after one that gained too little.
 
     A round's gain is its winner's validation top-1 minus its teacher's, in points. Too little is `noise` points or less; None:
-    the standard error of the difference of two accuracies on so many images (`noise_of`).
+    the standard error of the difference of two accuracies on so many images (`noise_of`). `is_fixed`: do all rounds, whatever
+    they gain.
 
     Raises:
         ConfigError: a number is out of its range.
@@ -41,6 +42,7 @@ class Budget(Checked):
     rounds: Annotated[int, Range(least=1)] = 3
     flops: Annotated[float | None, Range(least=1)] = None
     noise: Annotated[float | None, Range(least=0)] = None
+    is_fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -112,54 +114,98 @@ def iterate(
 ) -> Iterated:
     """Let each round's winner teach the next, from the teacher `first` on, until the budget or the gains are at an end.
 
-    `turn(number, teacher)` does a round, numbered from 1; `expect(teacher)` says what it can cost at most, in operations. A
-    winner that is no better than its teacher ends the iteration, and the better one remains the best.
+    `turn(number, teacher)` does a round, numbered from 1; `expect(teacher)` says what it can cost at most, in FLOPs. A winner
+    that is no better than its teacher ends the iteration, and the better one remains the best.
 
     Raises:
         ConfigError: the budget does not allow a single round.
     """
-    rounds: list[Round] = []
-    teacher, best, best_round, spent = first, first, 0, 0.0
-    stop = ""
-    while not stop:
-        at_most = expect(teacher)
-        if budget.flops is not None and spent + at_most > budget.flops:
-            stop = f"round {len(rounds) + 1} could take the training beyond {budget.flops:.3g} operations"
+
+    def all_turns(number: int, teachers: Mapping[int, Trained]) -> Mapping[int, Turn]:
+        return {run: turn(number, teacher) for run, teacher in teachers.items()}
+
+    return iterate_together([first], all_turns, budget, expect=expect, on_round=on_round)[0]
+
+
+def iterate_together(
+    firsts: Sequence[Trained],
+    turns: Callable[[int, Mapping[int, Trained]], Mapping[int, Turn]],
+    budget: Budget,
+    *,
+    expect: Callable[[Trained], float] = lambda teacher: 0.0,
+    on_round: Callable[[Round], None] = lambda done: None,
+) -> list[Iterated]:
+    """Do what `iterate` does from each of several teachers, round by round for all, so that their work is done at once.
+
+    `turns(number, teachers)` does the round of each iteration that goes on, by its place in `firsts`. Each has the budget.
+    """
+    runs = [_Run(teacher=first, best=first) for first in firsts]
+    for number in range(1, budget.rounds + 1):
+        for run in runs:
+            run.check(number, budget, expect)
+        going = {place: run for place, run in enumerate(runs) if not run.stop}
+        if not going:
             break
-        done = turn(len(rounds) + 1, teacher)
-        spent += done.flops
-        before, after = teacher.best.val, done.trained.best.val
-        noise = noise_of([before, after]) if budget.noise is None else budget.noise
-        rounds.append(
-            Round(
-                number=len(rounds) + 1,
-                teacher=str(teacher.architecture),
-                teacher_val=before.top1,
-                winner=str(done.trained.architecture),
-                winner_val=after.top1,
-                winner_test=done.trained.test.top1,
-                noise=noise,
-                flops=done.flops,
-                notes=done.notes,
+        done = turns(number, {place: run.teacher for place, run in going.items()})
+        for place, run in going.items():
+            on_round(run.end_round(number, done[place], budget))
+    return [
+        Iterated(rounds=tuple(run.rounds), stop=run.stop, best=run.best, best_round=run.best_round)
+        for run in runs
+    ]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Run:
+    """An iteration under way."""
+
+    teacher: Trained
+    best: Trained
+    best_round: int = 0
+    rounds: list[Round] = field(default_factory=list)
+    stop: str = ""
+
+    def check(self, number: int, budget: Budget, expect: Callable[[Trained], float]) -> None:
+        """Stop before a round that could go beyond the budget. Raises: ConfigError when that is the first one."""
+        if self.stop or budget.flops is None:
+            return
+        at_most = expect(self.teacher)
+        if math.fsum(one.flops for one in self.rounds) + at_most <= budget.flops:
+            return
+        if not self.rounds:
+            raise ConfigError(
+                f"budget: one round can take {at_most:.3g} operations and {budget.flops:.3g} are allowed; allow more, or take "
+                "fewer epochs"
             )
+        self.stop = f"round {number} could take the training beyond {budget.flops:.3g} operations"
+
+    def end_round(self, number: int, done: Turn, budget: Budget) -> Round:
+        """Keep a round's result, make its winner the next teacher, and stop where the budget says so."""
+        before, after = self.teacher.best.val, done.trained.best.val
+        noise = noise_of([before, after]) if budget.noise is None else budget.noise
+        found = Round(
+            number=number,
+            teacher=str(self.teacher.architecture),
+            teacher_val=before.top1,
+            winner=str(done.trained.architecture),
+            winner_val=after.top1,
+            winner_test=done.trained.test.top1,
+            noise=noise,
+            flops=done.flops,
+            notes=done.notes,
         )
-        on_round(rounds[-1])
-        if (after.top1, -after.loss) > (best.best.val.top1, -best.best.val.loss):
-            best, best_round = done.trained, len(rounds)
-        if len(rounds) == budget.rounds:
-            stop = f"all {budget.rounds} rounds are done" if budget.rounds > 1 else "the one round is done"
-        elif rounds[-1].gain <= noise:
-            stop = (
-                f"round {len(rounds)} gained {rounds[-1].gain:+.2f} points, no more than the noise of {noise:.2f} "
+        self.rounds.append(found)
+        if (after.top1, -after.loss) > (self.best.best.val.top1, -self.best.best.val.loss):
+            self.best, self.best_round = done.trained, number
+        if number == budget.rounds:
+            self.stop = f"all {number} rounds are done" if number > 1 else "the one round is done"
+        elif found.gain <= noise and not budget.is_fixed:
+            self.stop = (
+                f"round {number} gained {found.gain:+.2f} points, no more than the noise of {noise:.2f} "
                 f"of {after.images} validation images"
             )
-        teacher = done.trained
-    if not rounds:
-        raise ConfigError(
-            f"budget: one round can take {expect(first):.3g} operations and {budget.flops:.3g} are allowed; allow more, or take "
-            "fewer epochs"
-        )
-    return Iterated(rounds=tuple(rounds), stop=stop, best=best, best_round=best_round)
+        self.teacher = done.trained
+        return found
 
 
 def noise_of(pair: Sequence[Figures]) -> float:

@@ -26,7 +26,7 @@ from search.blockwise.predictors_features import Features, features_of
 from search.blockwise.predictors_gcn import KNOBS, fit_gcn
 from search.blockwise.predictors_linear import Model, fit_linear, fit_second_order, fit_sum, raw_sums
 from search.blockwise.predictors_report import Report, evaluate
-from search.blockwise.signatures import Signatures
+from search.distillation.signatures import Signatures
 from space.errors import ConfigError, did_you_mean
 from space.indexing import FloatArray, IndexArray
 
@@ -119,7 +119,7 @@ class SignaturePredictor:
         self._model: Model | None = raw_sums(self._features) if name == SUM else None
 
     def fit(self, indices: IndexArray, scores: FloatArray) -> None:
-        """Learn anew from networks (n,) and their accuracies (n,), n of 1 or more; "sum" ranks as it did before.
+        """Refit on networks (n,) and their accuracies (n,), n of 1 or more; "sum" has nothing to fit.
 
         Raises:
             ConfigError: as `search.blockwise.predictors.fit`, but for the least number of networks.

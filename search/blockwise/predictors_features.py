@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.blockwise.signatures import LATENCY, Signatures
+from search.distillation.signatures import LATENCY, Signatures
 from space import SpaceConfig
 from space.errors import ConfigError
 from space.indexing import FloatArray, IndexArray, block_indices

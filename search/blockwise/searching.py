@@ -25,7 +25,7 @@ from search.blockwise.finalists import DISTANCE, Finalists, from_scores
 from search.checked import Checked, Range
 from search.table import Cost, Table
 from search.table.answers import Nearest, nearest
-from search.table.constraints import Constraint, allowed, amount_text
+from search.table.constraints import Constraint, allowed
 from search.training.history import Figures
 from space import Architecture, SpaceConfig, check_enumerable
 from space.accuracies import Accuracies
@@ -188,14 +188,9 @@ def search_blockwise(
 def none_within(
     config: SpaceConfig, constraints: Sequence[Constraint], closest: Nearest | None, *, confident: bool
 ) -> str:
-    """Say that no network is within the limits, and what the nearest takes; None where not all of it is known of any."""
+    """Return that no network is within the limits, and what the nearest takes; None where not all of it is known of any."""
     limits = ", ".join(map(str, constraints))
     manner = ", with the far ends of intervals" if confident else ""
     if closest is None:
         return f"no network is within {limits}{manner}: of none is all of it known; measure more networks"
-    takes = " and ".join(
-        f"{s.constraint.subject} {amount_text(s.value, s.constraint.unit, digits=4)}, {s.excess:.1%} beyond {s.constraint}"
-        for s in closest.violations
-    )
-    name = Architecture.from_index(closest.index, config)
-    return f"no network is within {limits}{manner}; the nearest is {name}: it takes {takes}"
+    return f"no network is within {limits}{manner}; {closest.text(config)}"

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from search.blockwise.signatures import Signatures
+from search.distillation.recipe import DistilRecipe
+from search.distillation.signatures import Signatures
 from search.study import works
-from search.study.costs import Spent, distilling_flops, guided_flops, network_flops, plugging_flops
 from search.study.settings import StudySettings
 from search.study.truth import GroundTruth
 from search.study.workshop import Workshop
@@ -20,6 +20,7 @@ from search.training.images import Task
 from search.training.recipe import Recipe
 from search.training.trained import Trained
 from search.training.trained_files import trained_from
+from search.work.flops import Spent, guided_flops, network_flops, plugging_flops, recipe_flops
 from search.work.trainings import training_unit
 from search.work.unit import Unit
 from space import Architecture
@@ -106,15 +107,11 @@ def make_teachers(bench: Bench, wanted: Sequence[tuple[int, int]]) -> list[Teach
         training_unit(Architecture.from_index(index, config), bench.task, bench.recipe(seed))
         for index, seed in wanted
     ]
-    digests = bench.workshop.digests(units)
-    made = []
-    for (index, _), unit, digest in zip(wanted, units, digests, strict=True):
-        flops = network_flops(config, index, bench.images, bench.truth.epochs)
-        spent = Spent(flops=flops, networks=1, seconds=bench.workshop.seconds(unit))
-        made.append(
-            Teacher(trained=trained_from(bench.workshop.results.get(digest)), digest=digest, spent=spent)
-        )
-    return made
+    return _trained(
+        bench,
+        units,
+        [network_flops(config, index, bench.images, bench.truth.epochs) for index, _ in wanted],
+    )
 
 
 def sign_libraries(
@@ -178,14 +175,22 @@ def tune(bench: Bench, wanted: Sequence[tuple[Signed, int, int]]) -> list[Teache
         }
         inputs = {works.TEACHER: library.teacher.digest, "start": starts[library.digest, index]}
         units.append(Unit(kind=works.kind("fine_tune"), config=config, inputs=inputs))
-    digests = bench.workshop.digests(units)
-    made = []
-    for (library, index, epochs), unit, digest in zip(wanted, units, digests, strict=True):
-        flops = guided_flops(bench.truth.config, index, library.teacher.index, bench.images, epochs)
-        spent = Spent(flops=flops, networks=1, seconds=bench.workshop.seconds(unit))
-        made.append(
-            Teacher(trained=trained_from(bench.workshop.results.get(digest)), digest=digest, spent=spent)
-        )
+    return _trained(
+        bench,
+        units,
+        [
+            guided_flops(bench.truth.config, index, library.teacher.index, bench.images, epochs)
+            for library, index, epochs in wanted
+        ],
+    )
+
+
+def _trained(bench: Bench, units: Sequence[Unit], flops: Sequence[float]) -> list[Teacher]:
+    """Run trainings, each of known FLOPs, and return their networks."""
+    workshop, made = bench.workshop, []
+    for unit, digest, own in zip(units, workshop.digests(units), flops, strict=True):
+        spent = Spent(flops=own, networks=1, seconds=workshop.seconds(unit))
+        made.append(Teacher(trained=trained_from(workshop.results.get(digest)), digest=digest, spent=spent))
     return made
 
 
@@ -214,18 +219,9 @@ def _starts(bench: Bench, wanted: Sequence[tuple[Signed, int, int]]) -> dict[tup
 def _unsigned(
     bench: Bench, teacher: Teacher, units: Sequence[Unit], digests: Sequence[str]
 ) -> tuple[Mapping[str, str], Spent]:
-    recipe = bench.settings.distil
-    flops = sum(
-        distilling_flops(
-            bench.truth.config,
-            teacher.index,
-            stage,
-            bench.images,
-            int(recipe["epochs"]),
-            int(recipe.get("views", 1)),
-        )
-        for stage in range(len(units))
-    )
+    recipe = DistilRecipe.from_json(json.dumps(bench.settings.distil))
+    config, stages = bench.truth.config, range(len(units))
+    flops = sum(recipe_flops(config, teacher.index, stage, bench.images, recipe) for stage in stages)
     seconds = float(np.sum([bench.workshop.seconds(unit) for unit in units]))
     inputs = {works.stage_input(stage): digest for stage, digest in enumerate(digests)}
     return {works.TEACHER: teacher.digest, **inputs}, Spent(flops=flops, seconds=seconds)

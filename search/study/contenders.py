@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from search.blockwise.supernet import additive_scores
+from search.distillation.supernet import additive_scores
 from search.study import works
 from search.study.blocks import Bench, Signed, Teacher
-from search.study.costs import Spent, forward_flops, stage_macs, supernet_flops, training_flops
 from search.study.methods import PLAIN, ordered_search, random_first
 from search.study.questions import CEILING
 from search.study.runs import MethodRuns, StudyRun, run_of
+from search.work.flops import Spent, forward_flops, stage_macs, supernet_flops, training_flops
 from search.work.unit import Unit
 from space.costs import all_macs, all_params, network_cost
 from space.indexing import FloatArray, block_indices

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from search.blockwise.iterating import Budget, Turn, iterate_together
 from search.statistics import correlation_of, kendall
 from search.study.blocks import Bench, Signed, Teacher, make_teachers, sign_libraries, tune
-from search.study.costs import Spent
 from search.study.runs import StudyRun, regrets
 from search.study.truth import GroundTruth
+from search.training.trained import Trained
+from search.work.flops import Spent
 from space.indexing import FloatArray
 
 COLUMN = "loss_change"  # whose sum chooses the winner, as in LANA
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Iterated:
     """One run. `teachers`: the random one and each round's winner; `spent`, as many: by when each was trained, in all.
 
@@ -25,36 +27,44 @@ class Iterated:
     """
 
     seed: int
-    teachers: tuple[Teacher, ...]
-    spent: tuple[Spent, ...]
-    ranked: tuple[float, ...]
+    teachers: list[Teacher]
+    spent: list[Spent]
+    ranked: list[float] = field(default_factory=list)
 
 
 def iterate_all(bench: Bench, seeds: Sequence[int]) -> list[Iterated]:
-    """Run an iteration from a random network of the ground truth for each seed, all in step, so that a pool has work."""
+    """Run an iteration from a random network of the ground truth for each seed, as many rounds as the settings say."""
     truth, settings = bench.truth, bench.settings
     starts = [int(np.random.default_rng((seed, 6)).choice(truth.indices)) for seed in seeds]
-    teachers = [[one] for one in make_teachers(bench, [(index, truth.seed) for index in starts])]
-    spent = [[row[0].spent] for row in teachers]
-    ranked: list[list[float]] = [[] for _ in seeds]
+    firsts = make_teachers(bench, [(index, truth.seed) for index in starts])
+    runs = [
+        Iterated(seed=seed, teachers=[first], spent=[first.spent])
+        for seed, first in zip(seeds, firsts, strict=True)
+    ]
     epochs = settings.tuned_epochs[-1]
-    for number in range(settings.rounds if seeds else 0):
+
+    def turns(number: int, teachers: Mapping[int, Trained]) -> dict[int, Turn]:
+        going = [runs[place] for place in teachers]
         libraries = sign_libraries(
-            bench, [row[-1] for row in teachers], [1000 * (number + 1) + s for s in seeds]
+            bench, [run.teachers[-1] for run in going], [1000 * number + run.seed for run in going]
         )
-        winners = [_winner(truth, library, row) for library, row in zip(libraries, teachers, strict=True)]
+        winners = [_winner(truth, library, run) for library, run in zip(libraries, going, strict=True)]
         tuned = tune(
             bench, [(library, index, epochs) for library, index in zip(libraries, winners, strict=True)]
         )
-        for run, (library, one) in enumerate(zip(libraries, tuned, strict=True)):
+        done = {}
+        for place, run, library, one in zip(teachers, going, libraries, tuned, strict=True):
             scores = library.sums(COLUMN, truth.indices)
-            ranked[run].append(correlation_of(kendall, scores, truth.test, draws=1).value)
-            spent[run].append(spent[run][-1] + library.distilled + library.plugged + one.spent)
-            teachers[run].append(one)
-    return [
-        Iterated(seed=seed, teachers=tuple(t), spent=tuple(s), ranked=tuple(r))
-        for seed, t, s, r in zip(seeds, teachers, spent, ranked, strict=True)
-    ]
+            spent = library.distilled + library.plugged + one.spent
+            run.ranked.append(correlation_of(kendall, scores, truth.test, draws=1).value)
+            run.spent.append(run.spent[-1] + spent)
+            run.teachers.append(one)
+            done[place] = Turn(trained=one.trained, flops=spent.flops)
+        return done
+
+    budget = Budget(rounds=settings.rounds, is_fixed=True)
+    iterate_together([first.trained for first in firsts], turns, budget)
+    return runs
 
 
 def run_of_iteration(truth: GroundTruth, one: Iterated) -> StudyRun:
@@ -81,8 +91,8 @@ def followed(truth: GroundTruth, runs: Sequence[Iterated]) -> tuple[FloatArray, 
     return np.array(tested), np.array(scratch), np.array([run.ranked for run in runs])
 
 
-def _winner(truth: GroundTruth, library: Signed, teachers: Sequence[Teacher]) -> int:
+def _winner(truth: GroundTruth, library: Signed, run: Iterated) -> int:
     """Return the best network by the sum that has not taught yet: a teacher would only follow itself."""
     scores = library.sums(COLUMN, truth.indices)
-    scores[truth.places(np.array([teacher.index for teacher in teachers]))] = -np.inf
+    scores[truth.places(np.array([teacher.index for teacher in run.teachers]))] = -np.inf
     return int(truth.indices[np.argmax(scores)])

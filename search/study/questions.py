@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.methods.ridge import fit_ridge_cv
 from search.statistics import FEWEST_DRAWN, Estimate, correlation_of, kendall, mean_of, spearman
-from search.study.effects import block_effects
 from search.study.runs import FEWEST_RUNS, NOT_COMPARABLE
 from space import SpaceConfig
-from space.indexing import FloatArray
+from space.indexing import FloatArray, block_indices
 
 NOT_ANSWERED = "not answered here"
 CEILING = (
@@ -122,6 +122,22 @@ def does_tuned_follow_scratch(tuned: Mapping[int, FloatArray], scratch: FloatArr
             str(count): {"kendall": t.to_plain(), "spearman": r.to_plain()} for count, (t, r) in both.items()
         },
     )
+
+
+def block_effects(config: SpaceConfig, indices: NDArray[np.int64], accuracies: FloatArray) -> FloatArray:
+    """Return by how much each block in each stage moves accuracies (n,), (stages, B); NaN where no network has it.
+
+    Least squares on which block is where, with the ridge penalty that leave-one-out prefers: 120 networks see a block of 45 less
+    than three times a stage, and plain least squares would answer with their noise.
+    """
+    digits = block_indices(config, indices)  # (n, stages)
+    count = len(config.blocks)
+    design = np.zeros((len(indices), config.stages * count))
+    for stage in range(config.stages):
+        design[np.arange(len(indices)), stage * count + digits[:, stage]] = 1
+    effects = fit_ridge_cv([design], accuracies).slopes.reshape(config.stages, count)
+    seen = design.sum(axis=0).reshape(config.stages, count) > 0
+    return np.where(seen, effects, np.nan)
 
 
 def do_signatures_find_blocks(

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.statistics import NONE, Estimate, mean_of
-from search.study.costs import Spent, network_flops
 from search.study.truth import GroundTruth
+from search.work.flops import Spent, network_flops
 from space.indexing import FloatArray
 
 FEWEST_RUNS = 3  # fewer than these decide nothing

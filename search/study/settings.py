@@ -21,7 +21,7 @@ class StudySettings(Checked):
     """Settings of a study.
 
     `recipe` trains teachers from scratch; its epochs and seed give way to those of the ground truth, whose recipe it is to be.
-    `distil` and `supernet` are fields of `search.blockwise.distilling.DistilRecipe`; the first distils libraries, the second
+    `distil` and `supernet` are fields of `search.distillation.distill.DistilRecipe`; the first distils libraries, the second
     trains supernets. `tuning` fine-tunes, for as many epochs as `tuned_epochs` say one after another, each of these anew,
     `tuned` networks of the ground truth; `guide` are fields of `search.training.guide.Guide` but the teacher.
 

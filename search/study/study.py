@@ -25,7 +25,6 @@ from search.study.contenders import (
     add_supernets,
     add_tuned,
 )
-from search.study.costs import mean_training_flops
 from search.study.iterations import COLUMN, Iterated, followed, iterate_all, run_of_iteration
 from search.study.questions import (
     Answer,
@@ -41,6 +40,7 @@ from search.study.settings import StudySettings
 from search.study.truth import GroundTruth
 from search.study.workshop import Workshop
 from search.training.tasks import load_task
+from search.work.flops import mean_training_flops
 from space import Architecture
 from space.costs import all_macs
 from space.errors import ConfigError

@@ -1,7 +1,7 @@
-"""The study's own kinds of units: pure functions of a config and of contents, which `search.work` runs, keeps and repeats.
+"""The study's kinds of units, `search.study.works:NAME`: pure functions of a config and of contents (see `search.work`).
 
-Trainings are of the kind "train". These are written `search.study.works:NAME` there. A config names the space and the task as
-trainings' configs do; the inputs `teacher`, `stage0`, `stage1` and so on are a trained network and its distilled stages.
+A config names the space and the task as trainings' configs do; the inputs `teacher`, `stage0`, `stage1` and so on are a trained
+network and its distilled stages. Names of functions here are part of the keys of stored units: they stay.
 """
 
 from __future__ import annotations
@@ -14,15 +14,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from search.study.truth import GroundTruth
+from search.work.distillations import fine_tuned
+from search.work.distillations import run_distillation as distil
 from search.work.kinds import Content, Context
 from space import Architecture, SpaceConfig, find_space
 from space.errors import ConfigError
 from space.indexing import FloatArray, IndexArray
 
 if TYPE_CHECKING:
-    from search.blockwise.library import BlockLibrary
+    from search.distillation.block_library import BlockLibrary
     from search.training.images import Task
     from search.training.trained import Trained
+
+__all__ = [
+    "assemble",
+    "distil",
+    "fine_tune",
+    "plain_predict",
+    "plain_search",
+    "proxy",
+    "sign",
+    "signed_predict",
+    "supernet",
+]
 
 TEACHER = "teacher"
 
@@ -37,33 +51,13 @@ def stage_input(stage: int) -> str:
     return f"stage{stage}"
 
 
-def distil(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
-    """Distil all blocks of `stage` from the teacher by `recipe`, fields of a `DistilRecipe`."""
-    from search.blockwise.distil_recipe import DistilRecipe
-    from search.blockwise.distilling import distil_stage
-    from search.blockwise.library import stage_content
-
-    _, task = _of(config)
-    recipe = DistilRecipe.from_json(json.dumps(config["recipe"]))
-    library = distil_stage(
-        _teacher(inputs),
-        task,
-        config["stage"],
-        recipe,
-        folder=context.scratch,
-        device=context.device,
-        on_epoch=context.on_progress,
-    )
-    return stage_content(library)
-
-
 def sign(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
     """Sign a library: `signatures` as JSON text; and judge networks, at `indices`, with its weights plugged in, nothing trained.
 
     `top1` and `loss`, of these networks, and `judging_s`, the seconds of that part, are of the validation images.
     """
     from search.blockwise.plugged import judge_on
-    from search.blockwise.signing import sign as sign_library
+    from search.distillation.signing import sign as sign_library
 
     space, task = _of(config)
     library = _library(inputs)
@@ -95,33 +89,22 @@ def assemble(config: Mapping[str, Any], inputs: Mapping[str, Content], context: 
 
 
 def fine_tune(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
-    """Train `architecture` from the input `start`, by `recipe`, the teacher guiding it as `guide` says."""
-    from search.training.recipe import Recipe
-    from search.training.trained_files import trained_content
-    from search.training.training import Guide, Start, train
+    """Fine-tune as a "finetune" does, from the input `start`: a network of `assemble`, where a library is much to read."""
+    from search.training.guide import Start
 
-    space, task = _of(config)
     start = inputs["start"]
     if start["architecture"] != config["architecture"]:
         raise ConfigError(
             f"fine-tuning of {config['architecture']} was given the weights of {start['architecture']}"
         )
-    trained = train(
-        Architecture.parse(config["architecture"], space),
-        task,
-        Recipe.from_json(json.dumps(config["recipe"])),
-        context.scratch,
-        context.device,
-        start=Start(weights=start["weights"], origin=start["origin"]),
-        guide=Guide(teacher=_teacher(inputs), **config["guide"]),
-    )
-    return trained_content(trained)
+    weights = Start(weights=start["weights"], origin=start["origin"])
+    return fine_tuned(config, _teacher(inputs), weights, context)
 
 
 def supernet(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
     """Train the supernet of `stage` by `recipe` and return the `scores` of all blocks, lower being better."""
-    from search.blockwise.distil_recipe import DistilRecipe
-    from search.blockwise.supernet import train_supernet
+    from search.distillation.recipe import DistilRecipe
+    from search.distillation.supernet import train_supernet
 
     _, task = _of(config)
     recipe = DistilRecipe.from_json(json.dumps(config["recipe"]))
@@ -175,7 +158,7 @@ def signed_predict(config: Mapping[str, Any], inputs: Mapping[str, Content], con
     these, and goes on with the best predicted to `budget`.
     """
     from search.blockwise.predictors import SignaturePredictor
-    from search.blockwise.signatures import Signatures
+    from search.distillation.signatures import Signatures
     from search.study.methods import fitted_search, without_fitted
 
     truth = _truth(config, inputs)
@@ -209,7 +192,7 @@ def _teacher(inputs: Mapping[str, Content]) -> Trained:
 
 
 def _library(inputs: Mapping[str, Content]) -> BlockLibrary:
-    from search.blockwise.library import BlockLibrary, stage_from
+    from search.distillation.block_library import BlockLibrary, stage_from
 
     teacher = _teacher(inputs)
     names = [stage_input(stage) for stage in range(teacher.architecture.config.stages)]

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.table.constraints import Constraint, allowed, bound
+from search.table.constraints import Constraint, allowed, amount_text, bound
 from search.table.table import Table
+from space import Architecture, SpaceConfig
 from space.accuracies import Accuracies
 from space.indexing import BoolArray, FloatArray, IndexArray
 
@@ -63,6 +64,14 @@ class Nearest:
 
     index: int
     violations: tuple[Violation, ...]
+
+    def text(self, config: SpaceConfig, about: str = "") -> str:
+        """Return a clause with the network, what else is known `about` it, and how far beyond each limit it is."""
+        takes = " and ".join(
+            f"{s.constraint.subject} {amount_text(s.value, s.constraint.unit, digits=4)}, {s.excess:.1%} beyond {s.constraint}"
+            for s in self.violations
+        )
+        return f"the nearest is {Architecture.from_index(self.index, config)}{about}: it takes {takes}"
 
 
 def answer(table: Table, constraints: Sequence[Constraint], *, confident: bool = False) -> Answer:

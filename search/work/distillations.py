@@ -1,6 +1,6 @@
 """Distillations and what comes after them as units of work: the kinds "distil-stage" and "finetune".
 
-A "distil-stage" has `space`, `task`, `stage` and `recipe` (of `search.blockwise.distil_recipe`), and the input `teacher`, a
+A "distil-stage" has `space`, `task`, `stage` and `recipe` (of `search.distillation.recipe`), and the input `teacher`, a
 trained network; its content is a distilled stage. A "finetune" has `space`, `architecture`, `task`, `recipe` (of a training) and
 `guide` (its knobs), and the inputs `teacher` and `stage0`, `stage1` and so on; its content is the trained network that was
 assembled from the stages and then learned from the teacher as well. Both may hold `task_sha256`, as trainings do.
@@ -24,10 +24,14 @@ from search.work.unit import Unit
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
-    from search.blockwise.distil_recipe import DistilRecipe
+    from search.distillation.block_library import BlockLibrary
+    from search.distillation.recipe import DistilRecipe
+    from search.training.guide import Start
     from search.training.images import Task
+    from search.training.recipe import Recipe
     from search.training.trained import Trained
     from search.work.results import Results
+    from space import Architecture
 
 _DISTIL = ("space", "task", "task_sha256", "stage", "recipe")
 _FINETUNE = ("space", "architecture", "task", "task_sha256", "recipe", "guide")
@@ -56,15 +60,48 @@ def stage_units(
     ]
 
 
+def finetune_units(
+    library: BlockLibrary,
+    architectures: Sequence[Architecture],
+    task: Task,
+    recipe: Recipe,
+    guide: Mapping[str, float],
+    results: Results,
+) -> list[Unit]:
+    """Return the unit of each network's fine-tuning; teacher and stages are kept as their inputs."""
+    from search.distillation.block_library import KIND as STAGE
+    from search.distillation.block_library import stage_content
+    from search.training.trained_files import KIND, trained_content
+
+    inputs = {"teacher": results.add(trained_content(library.teacher), KIND)}
+    for place in range(library.config.stages):
+        inputs[f"stage{place}"] = results.add(stage_content(library.stage(place)), STAGE)
+    return [
+        Unit(
+            kind="finetune",
+            config={
+                "space": plain_space(library.config),
+                "architecture": str(one),
+                "task": task.source,
+                "task_sha256": task.images_digest,
+                "recipe": recipe.to_plain(),
+                "guide": dict(guide),
+            },
+            inputs=inputs,
+        )
+        for one in architectures
+    ]
+
+
 def run_distillation(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
     """Distil all blocks of a stage and return its `stage_content`.
 
     Raises:
         ConfigError: the config or the teacher cannot be used, or the task has other images than those of the config.
     """
-    from search.blockwise.distil_recipe import DistilRecipe
-    from search.blockwise.distilling import distil_stage
-    from search.blockwise.library import stage_content
+    from search.distillation.block_library import stage_content
+    from search.distillation.distill import distil_stage
+    from search.distillation.recipe import DistilRecipe
     from search.training.trained_files import trained_from
 
     check_keys(config, inputs, _DISTIL, ("teacher",))
@@ -99,20 +136,34 @@ def run_finetuning(config: Mapping[str, Any], inputs: Mapping[str, Content], con
     Raises:
         ConfigError: the config or an input cannot be used, or the task has other images than those of the config.
     """
-    from search.blockwise.library import BlockLibrary, stage_from
-    from search.training.guide import Guide, Start
-    from search.training.recipe import Recipe
-    from search.training.trained_files import trained_content, trained_from
-    from search.training.training import train
+    from search.distillation.block_library import BlockLibrary, stage_from
+    from search.training.guide import Start
+    from search.training.trained_files import trained_from
 
     architecture = architecture_of(config)
     names = [f"stage{place}" for place in range(architecture.config.stages)]
     check_keys(config, inputs, _FINETUNE, ("teacher", *names))
-    task = task_of(config, architecture.config)
-    recipe = Recipe.from_plain(config["recipe"])
     teacher = trained_from(_input(inputs, "teacher"), "input 'teacher'")
     stages = tuple(stage_from(_input(inputs, name), f"input {name!r}") for name in names)
     library = BlockLibrary(teacher=teacher, stages=stages)
+    start = Start(weights=library.assemble(architecture), origin=f"library {library.digest}")
+    return fine_tuned(config, teacher, start, context)
+
+
+def fine_tuned(config: Mapping[str, Any], teacher: Trained, start: Start, context: Context) -> Content:
+    """Train the network of a "finetune" config from given weights on, with their teacher, and return its `trained_content`.
+
+    Raises:
+        ConfigError: the config cannot be used, or the task has other images than those of the config.
+    """
+    from search.training.guide import Guide
+    from search.training.recipe import Recipe
+    from search.training.trained_files import trained_content
+    from search.training.training import train
+
+    architecture = architecture_of(config)
+    task = task_of(config, architecture.config)
+    recipe = Recipe.from_plain(config["recipe"])
 
     return trained_content(
         train(
@@ -122,7 +173,7 @@ def run_finetuning(config: Mapping[str, Any], inputs: Mapping[str, Content], con
             context.scratch,
             context.device,
             on_epoch=context.on_progress,
-            start=Start(weights=library.assemble(architecture), origin=f"library {library.digest}"),
+            start=start,
             guide=Guide(teacher=teacher, **guide_knobs(config.get("guide", {}))),
         )
     )

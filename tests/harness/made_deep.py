@@ -12,7 +12,7 @@ from made_library import made_stage, made_teacher
 from made_space import MANY, add_sessions, calibrate, new_store
 
 from harness.records import Configuration
-from search.blockwise.library import BlockLibrary, save_library
+from search.distillation.block_library import BlockLibrary, save_library
 from space import DEEP, SpaceConfig
 from space.segments import all_segments
 from space.selection import select_models

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from made_space import MANY, add_sessions, calibrate, new_store
 
-from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.library import BlockLibrary, StageLibrary, save_library
+from search.distillation.block_library import BlockLibrary, StageLibrary, save_library
+from search.distillation.recipe import DistilRecipe
 from search.training.augment import NONE
 from search.training.epochs import judge
 from search.training.history import Epoch

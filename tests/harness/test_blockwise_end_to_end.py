@@ -17,9 +17,9 @@ from made_space import run
 from short_campaigns import SHORT
 
 from harness.measurement import core_gate, plan
-from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.distilling import distil_stage
-from search.blockwise.library import BlockLibrary, save_library
+from search.distillation.block_library import BlockLibrary, save_library
+from search.distillation.distill import distil_stage
+from search.distillation.recipe import DistilRecipe
 from search.training.recipe import SHORT as TRAINING
 from search.training.tasks import load_task
 from search.training.trained_files import load_trained

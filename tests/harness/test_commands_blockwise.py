@@ -19,29 +19,25 @@ from made_library import (
     write_accuracies,
     write_library,
 )
-from made_space import REFERENCE_NS, Done, add_sessions, refused, run, stored, true_ratio
+from made_space import Done, add_sessions, refused, run, stored
 
 import exporters
-from harness.commands import blockwise_rounds
-from harness.commands.blockwise_costs import block_latencies, costs_of
-from harness.commands.blockwise_options import Blockwise
-from harness.commands.blockwise_repeat import commands
-from harness.commands.blockwise_work import Setting
+from harness.blockwise.answer import commands
+from harness.commands.blockwise import BlockwiseOptions
 from harness.devices.config import Device
 from harness.measurement import campaigns
 from harness.measurement.campaign import Outcome
 from harness.measurement.plan import Options
 from harness.models.trained import Finished, FinishedModels
-from harness.query.latencies import LatencySource
 from harness.store import Store
-from search.blockwise import iterating
-from search.blockwise.library import BlockLibrary
-from search.blockwise.signatures import Signatures
+from search.blockwise import iterating, rounds
+from search.blockwise.setting import Setting
+from search.distillation.block_library import BlockLibrary
+from search.distillation.signatures import Signatures
 from search.training.trained import Trained
 from search.work.local_pool import LocalPool
 from search.work.ray_cluster import RayCluster
 from space import TINY, Architecture
-from space.segments import Segment
 
 METHOD = ("search", "--method", "blockwise")
 LIMIT = "5ms"
@@ -151,9 +147,9 @@ def test_more_rounds_without_fine_tuning_are_refused(library: Path, store: Path)
 
 
 def test_jobs_threads_accelerator_and_cluster_train_its_finalists() -> None:
-    local = Blockwise(jobs=3, job_threads=2, accelerator="cuda").workers.runner()
+    local = BlockwiseOptions(jobs=3, job_threads=2, accelerator="cuda").workers.runner()
     assert local == LocalPool(processes=3, threads_each=2, device="cuda")
-    cluster = Blockwise(ray="head:6379", job_threads=2, accelerator="cuda").workers.runner()
+    cluster = BlockwiseOptions(ray="head:6379", job_threads=2, accelerator="cuda").workers.runner()
     assert cluster == RayCluster(address="head:6379", threads_each=2, device="cuda")
 
 
@@ -314,7 +310,7 @@ def test_each_round_s_winner_teaches_the_next_and_the_same_command_trains_nothin
         taught.append(str(teacher.architecture))
         return BlockLibrary(teacher=teacher, stages=tuple(made_stage(teacher, place) for place in (0, 1)))
 
-    monkeypatch.setattr(blockwise_rounds, "distilled", remade)
+    monkeypatch.setattr(rounds, "distilled", remade)
     own = write_library(tmp_path / "library")
     more = (
         "--measured-only",
@@ -362,50 +358,6 @@ def test_a_recipe_of_ones_own_is_what_is_fine_tuned_with(library: Path, store: P
     done = search(store, library, "--fine-tune-recipe", str(path), "--json")
     assert done.status == 0, done.stderr
     assert done.json["recipes"]["fine_tune"]["batch"] == 30
-
-
-# --- latencies of blocks --------------------------------------------------------------------------
-
-
-def opened(tmp_path: Path, segments: bool) -> Store:
-    path = tmp_path / "store.sqlite"
-    path.write_bytes(tiny_store(segments))
-    return Store(str(path))
-
-
-def test_blocks_take_what_their_segments_were_measured_to_take(tmp_path: Path) -> None:
-    store = opened(tmp_path, segments=True)
-    found = costs_of(store, TINY, ["made-up"], LatencySource(measured_only=True), lambda text: None)
-    table, source = found.blocks["latency:made-up"], found.sources["latency:made-up"]
-    store.close()
-    assert source == "segments measured as models of their own"
-    for stage in range(TINY.stages):
-        reduction = true_ratio(Segment(kind="reduction", stage=stage, config=TINY), DEVICE)
-        for place, block in enumerate(TINY.blocks):
-            cell = true_ratio(Segment(kind="cell", stage=stage, block=block, config=TINY), DEVICE)
-            assert table[stage, place] == pytest.approx((cell + reduction) * REFERENCE_NS / 1e6, rel=0.01)
-
-
-def test_without_segments_blocks_take_what_they_add_to_networks_and_it_is_said(tmp_path: Path) -> None:
-    store = opened(tmp_path, segments=False)
-    costs = costs_of(store, TINY, ["made-up"], LatencySource(measured_only=True), lambda text: None)
-    table, source = block_latencies(store, DEVICE, costs.costs["made-up"], TINY)
-    store.close()
-    assert source.startswith("the additive part of the networks' latencies")
-    assert "0 of its segments are measured" in source
-    assert (np.nanmin(table, axis=1) == 0).all()
-    own = [place for place, block in enumerate(TINY.blocks) if block in BLOCKS]
-    assert np.isfinite(table[:, own]).all()
-    assert np.isnan(np.delete(table, own, axis=1)).all(), "of blocks in no measured network nothing is known"
-    for stage in range(TINY.stages):
-        true = np.array(
-            [
-                true_ratio(Segment(kind="cell", stage=stage, block=block, config=TINY), DEVICE)
-                for block in BLOCKS
-            ]
-        )
-        expected = (true - true.min()) * REFERENCE_NS / 1e6
-        assert table[stage, own] == pytest.approx(expected, abs=0.1)
 
 
 # --- finished networks, measured ------------------------------------------------------------------
@@ -468,14 +420,12 @@ def teach(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let fine-tuning leave a network as it was, so that two students are there to be measured."""
     from dataclasses import replace
 
-    from harness.commands import blockwise_round
-
     def tuner(library: Any, setting: Any) -> Callable[..., list[Any]]:
         return lambda networks: [
             replace(library.teacher, architecture=one, weights=library.assemble(one)) for one in networks
         ]
 
-    monkeypatch.setattr(blockwise_round, "fine_tuner", tuner)
+    monkeypatch.setattr(rounds, "fine_tuner", tuner)
 
 
 def verify(store: Path, library: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch, *more: str) -> Done:

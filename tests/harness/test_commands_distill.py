@@ -12,8 +12,8 @@ import torch
 from made_space import Done
 from made_space import run as run_command
 
-from harness.commands.blockwise_work import distilling_cost
-from search.blockwise.library import load_library
+from search.blockwise.rounds import distilling_flops
+from search.distillation.block_library import load_library
 from search.training.tasks import load_task
 from search.training.trained_files import save_trained
 from search.work.training_folder import load_teacher
@@ -83,7 +83,7 @@ def test_blocks_may_share_weights_at_a_part_of_the_cost(trained: Path, library: 
     )
     assert not torch.equal(apart.stage(0).weights[0][name], apart.stage(0).weights[1][name])
     task = load_task(TASK, TINY)
-    part = distilling_cost(shared.teacher, shared, task) / distilling_cost(apart.teacher, apart, task)
+    part = distilling_flops(shared.teacher, shared, task) / distilling_flops(apart.teacher, apart, task)
     calibrated = 1 / 3  # a forward pass of every block, where apart each has a step for every image
     assert calibrated < part < calibrated + 0.1
 

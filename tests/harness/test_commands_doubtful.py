@@ -12,9 +12,11 @@ import pytest
 from made_report import payload_of
 from made_space import MANY, add_sessions, calibrate, networks, new_store, refused, run
 
+from harness.blockwise.costs import space_costs
 from harness.prediction.space_prediction import load_measured, predict_space
 from harness.query.latencies import LatencySource, stored_latency
 from harness.store import Store
+from space import BLOX, config
 from space.segments import all_segments
 
 HOT: dict[str, Any] = {"gate": {"closed": ["made-up heat"], "waited_s": 300.0}}
@@ -240,24 +242,23 @@ def test_results_and_compare_show_them_with_their_grade(store: Path) -> None:
     assert [one["grade"] for one in pair[0]["networks"]] == ["D", "D"]
 
 
-def test_a_block_s_latency_and_sums_over_blocks_are_of_the_rest(bad_segments: Path) -> None:
-    from harness.commands.blockwise_costs import costs_of
-    from harness.commands.summed_costs import summed_costs
-    from space import BLOX
-
+@pytest.mark.parametrize("most", [2_000_000, 1000], ids=["listed", "summed"])
+def test_a_block_s_latency_and_sums_over_blocks_are_of_the_rest(
+    bad_segments: Path, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "MAX_ENUMERABLE", most)
     opened = Store(str(bad_segments))
-    for found in (costs_of, summed_costs):
-        without, taken = (
-            found(opened, BLOX, ["made-up"], LatencySource(doubtful=doubtful), lambda text: None)
-            for doubtful in (False, True)
-        )
-        assert taken.sources["latency:made-up"] == "segments measured as models of their own"
-        assert without.sources["latency:made-up"] != taken.sources["latency:made-up"]
-        for costs, way in ((without, False), (taken, True)):
-            behind = costs.behind["made-up"]
-            assert (behind.measured, behind.doubtful.taken) == (GOOD + BAD * way, way)
-            assert (behind.doubtful.networks, behind.doubtful.segments) == (BAD, 2)
+    without, taken = (
+        space_costs(opened, BLOX, ["made-up"], LatencySource(doubtful=doubtful), lambda text: None)
+        for doubtful in (False, True)
+    )
     opened.close()
+    assert taken[0].sources["latency:made-up"] == "segments measured as models of their own"
+    assert without[0].sources["latency:made-up"] != taken[0].sources["latency:made-up"]
+    for (_, provenance), way in ((without, False), (taken, True)):
+        found = provenance["made-up"]
+        assert (found.measured, found.doubtful.taken) == (GOOD + BAD * way, way)
+        assert (found.doubtful.networks, found.doubtful.segments) == (BAD, 2)
 
 
 def test_what_is_kept_with_them_is_not_shown_without_them(store: Path) -> None:

@@ -9,22 +9,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_deep import DEVICE, NETWORKS, sampled_store, write_deep_library
+from made_deep import NETWORKS, sampled_store, write_deep_library
 from made_library import BLOCKS as TINY_BLOCKS
 from made_library import SOURCE, made_teacher, write_library
 from made_space import Done, refused, run
 
-from harness.commands.blockwise_rounds import most
-from harness.commands.blockwise_work import distilling_cost, known_accuracies, tuning_cost
-from harness.commands.summed_costs import property_sums, summed_costs
+from harness.blockwise.costs import space_costs
 from harness.query.latencies import LatencySource
-from harness.query.properties import property_cost
 from harness.store import Store
 from search.accuracy.gcn import GcnConfig
-from search.blockwise.library import load_library
 from search.blockwise.predictors import fit
+from search.blockwise.rounds import distilling_flops, most, tuning_flops
 from search.blockwise.searching import Plan
-from search.blockwise.signatures import Signatures
+from search.blockwise.setting import known_accuracies
+from search.distillation.block_library import load_library
+from search.distillation.signatures import Signatures
 from search.training.records import write_trainings
 from search.training.tasks import load_task
 from search.training.trained_files import KIND, trained_content
@@ -88,7 +87,8 @@ def test_finalists_of_184_million_networks_are_the_best_of_all_that_the_library_
     (path,) = (library / "results").glob("signatures-*.json")
     change = Signatures.load(path).column("loss_change")
     opened = Store(str(store))
-    cost = summed_costs(opened, DEEP, ["made-up"], LatencySource(), lambda text: None).costs["made-up"]
+    costs, _ = space_costs(opened, DEEP, ["made-up"], LatencySource(), lambda text: None)
+    cost = costs.costs["made-up"]
     opened.close()
     within = []
     for blocks in NETWORKS:
@@ -170,17 +170,6 @@ def test_too_few_for_the_confidence_is_said_and_how_to_measure_more(library: Pat
     )
     assert "12 measured networks are too few for intervals of 95%" in done.stderr
     assert done.status == 2, "none of the measured ones has distilled blocks only"
-
-
-def test_segments_measured_on_their_own_make_the_latencies(tmp_path: Path) -> None:
-    path = tmp_path / "segments.sqlite"
-    path.write_bytes(sampled_store(DEEP, 15, segments=True))
-    opened = Store(str(path))
-    found = summed_costs(opened, DEEP, ["made-up"], LatencySource(), lambda text: None)
-    opened.close()
-    assert found.behind["made-up"].predictor == "sum"
-    assert found.sources["latency:made-up"] == "segments measured as models of their own"
-    assert found.behind["made-up"].configuration == DEVICE
 
 
 @pytest.mark.parametrize(
@@ -279,21 +268,13 @@ def test_trainings_themselves_tell_the_accuracies_of_their_published_files(
         known_accuracies(tmp_path, library)
 
 
-@pytest.mark.parametrize("name", ["params", "macs", "memory", "onnx-size"])
-def test_sums_over_blocks_are_the_costs_of_every_network(name: str) -> None:
-    listed = property_cost(name, TINY, lambda text: None)
-    summed = property_sums(name, TINY, lambda text: None)
-    assert [summed.at(index).value for index in range(len(TINY))] == listed.values.tolist()
-    assert (summed.unit, summed.title) == (listed.unit, listed.title)
-
-
 def test_a_round_is_expected_to_take_what_its_largest_networks_would(tiny: tuple[Path, Path, Path]) -> None:
     library = load_library(tiny[0])
 
     task = load_task(library.teacher.source, TINY)
     setting: Any = SimpleNamespace(task=task, plan=Plan(fine_tune=3), recipe=library.teacher.recipe)
     largest = int(all_macs(TINY).argmax())
-    expected = distilling_cost(library.teacher, library, task) + 3 * tuning_cost(
+    expected = distilling_flops(library.teacher, library, task) + 3 * tuning_flops(
         library.teacher, largest, setting
     )
     assert most(library.teacher, library, setting) == expected

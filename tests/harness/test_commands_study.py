@@ -13,12 +13,12 @@ from made_space import Done, refused, run
 from harness.commands.study import FILES
 from harness.output.plots.study import correlations_figure, regret_figure
 from search.statistics import correlation_of, kendall, spearman
-from search.study.costs import Spent
 from search.study.questions import Answer, do_they_predict
 from search.study.runs import MethodRuns, run_of, standing
 from search.study.settings import QUICK, StudySettings
 from search.study.study import Study
 from search.study.truth import GroundTruth, load_truth
+from search.work.flops import Spent
 from space import TINY
 
 LABEL = "40 trained networks of tiny, synthetic images"

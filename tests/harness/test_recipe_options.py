@@ -12,7 +12,7 @@ import pytest
 from typer.models import OptionInfo
 
 from harness.commands.recipe_options import RecipeOptions, takes_recipe
-from search.blockwise.distil_recipe import DistilRecipe
+from search.distillation.recipe import DistilRecipe
 from search.training.augment import MILD, NONE
 from search.training.recipe import PUBLISHED, SHORT, Recipe
 from space.errors import ConfigError

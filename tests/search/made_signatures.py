@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.blockwise.signatures import Signatures
+from search.distillation.signatures import Signatures
 from space import MINI, SpaceConfig
 from space.indexing import FloatArray, block_indices
 

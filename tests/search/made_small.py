@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from search.blockwise.apart import fresh_stage
-from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.library import StageLibrary
+from search.distillation.block_library import StageLibrary
+from search.distillation.recipe import DistilRecipe
+from search.distillation.separate import fresh_stage
 from search.training.augment import NONE
 from search.training.history import Epoch, Figures
 from search.training.images import Images, Task

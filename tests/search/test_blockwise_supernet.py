@@ -10,9 +10,15 @@ import pytest
 import torch
 from made_small import small_task, small_teacher
 
-from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.features import Features, teacher_features
-from search.blockwise.supernet import Supernet, additive_scores, judge_paths, supernet_scores, train_supernet
+from search.distillation.recipe import DistilRecipe
+from search.distillation.supernet import (
+    Supernet,
+    additive_scores,
+    judge_paths,
+    supernet_scores,
+    train_supernet,
+)
+from search.distillation.teacher_features import Features, teacher_features
 from search.training.augment import Augmentation
 from search.training.history import EpochDone
 from space import TINY, SpaceConfig

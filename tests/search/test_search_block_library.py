@@ -12,9 +12,9 @@ import torch
 from made_small import BLOCKS, RECIPE, SMALL, TEXTS, drawn_stage, pixels, small_task, small_teacher
 from torch.nn.functional import cross_entropy
 
-from search.blockwise import signing
-from search.blockwise.features import teacher_features
-from search.blockwise.library import (
+from search.blockwise.plugged import judge_on
+from search.distillation import signing
+from search.distillation.block_library import (
     BlockLibrary,
     StageLibrary,
     load_library,
@@ -22,9 +22,9 @@ from search.blockwise.library import (
     stage_content,
     stage_from,
 )
-from search.blockwise.plugged import judge_on
-from search.blockwise.signing import block_sizes, sign
-from search.blockwise.stage_errors import judge_stages, stacked_stages
+from search.distillation.losses import judge_stages, stacked_stages
+from search.distillation.signing import block_sizes, sign
+from search.distillation.teacher_features import teacher_features
 from search.training.sealed import content_digest
 from search.training.trained import trained_digest
 from search.training.trained_files import write_weights

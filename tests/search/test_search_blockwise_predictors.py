@@ -16,7 +16,7 @@ from search.accuracy.gcn import GcnConfig
 from search.blockwise.predictors import PREDICTORS, Fitted, SignaturePredictor, additive, evaluate, fit
 from search.blockwise.predictors_features import features_of
 from search.blockwise.predictors_linear import fit_linear, fit_second_order
-from search.blockwise.signatures import Signatures
+from search.distillation.signatures import Signatures
 from search.methods.method import Problem, search
 from search.methods.predictor_loop import PredictorLoop
 from search.methods.ridge import PENALTIES

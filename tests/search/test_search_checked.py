@@ -11,8 +11,8 @@ from typing import Annotated, Any, ClassVar
 
 import pytest
 
-from search.blockwise.distil_recipe import DistilRecipe
 from search.checked import Checked, Range
+from search.distillation.recipe import DistilRecipe
 from search.study.settings import QUICK, StudySettings
 from search.training.augment import MILD, Augmentation
 from search.training.recipe import PUBLISHED, SHORT, Recipe

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from search.blockwise.distil_recipe import DistilRecipe
+from search.distillation.recipe import DistilRecipe
 from search.training.augment import Augmentation
 from space.errors import ConfigError
 

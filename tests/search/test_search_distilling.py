@@ -12,11 +12,8 @@ import torch
 from made_teachers import TEACHER, few_digits, made_teacher
 from torch.nn.functional import cross_entropy
 
-from search.blockwise import features as features_module
-from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.distilling import distil_stage
-from search.blockwise.features import teacher_features, teacher_network
-from search.blockwise.library import (
+from search.distillation import teacher_features as features_module
+from search.distillation.block_library import (
     BlockLibrary,
     load_library,
     save_library,
@@ -24,10 +21,13 @@ from search.blockwise.library import (
     stage_content,
     stage_from,
 )
-from search.blockwise.packing import pack, shapes_of, unpack
-from search.blockwise.signing import block_sizes, sign
-from search.blockwise.stage_errors import errors
-from search.blockwise.unfinished import NAME
+from search.distillation.checkpoints import NAME
+from search.distillation.distill import distil_stage
+from search.distillation.losses import errors
+from search.distillation.packing import pack, shapes_of, unpack
+from search.distillation.recipe import DistilRecipe
+from search.distillation.signing import block_sizes, sign
+from search.distillation.teacher_features import teacher_features, teacher_network
 from search.training.augment import Augmentation
 from search.training.epochs import judge
 from search.training.history import EpochDone

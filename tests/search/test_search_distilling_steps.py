@@ -12,12 +12,12 @@ import pytest
 import torch
 from made_small import BLOCKS, SMALL, pixels, small_task, small_teacher
 
-from search.blockwise import apart
-from search.blockwise.apart import fresh_stage, seed_of
-from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.distilling import distil_stage, together_for
-from search.blockwise.features import teacher_features
-from search.blockwise.library import StageLibrary
+from search.distillation import separate
+from search.distillation.block_library import StageLibrary
+from search.distillation.distill import distil_stage, together_for
+from search.distillation.recipe import DistilRecipe
+from search.distillation.separate import fresh_stage, seed_of
+from search.distillation.teacher_features import teacher_features
 from search.training.augment import Augmentation
 from search.training.history import EpochDone
 from search.training.trained import Trained, trained_digest
@@ -97,7 +97,7 @@ def plainly(
 def test_blocks_learn_together_what_a_plain_loop_teaches_each(
     loss: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(apart, "_CHECK_EVERY", 2)  # of three batches an epoch
+    monkeypatch.setattr(separate, "_CHECK_EVERY", 2)  # of three batches an epoch
     recipe, teacher = dataclasses.replace(RECIPE, loss=loss), small_teacher()
     found = distil_stage(teacher, small_task(), 1, recipe, TWO)
     for place, block in enumerate(TWO):
@@ -220,14 +220,14 @@ def test_as_many_blocks_learn_together_as_two_gibibytes_hold() -> None:
 
 
 def test_memory_that_runs_out_names_the_blocks_and_a_batch_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = apart.repeated
+    real = separate.repeated
 
     def small(x: torch.Tensor, count: int) -> torch.Tensor:
         if len(x) > 5:
             raise MemoryError
         return real(x, count)
 
-    monkeypatch.setattr(apart, "repeated", small)
+    monkeypatch.setattr(separate, "repeated", small)
     with pytest.raises(
         HarnessError,
         match=r"^distilling 2 blocks of stage 1 at once: .* with a batch of 20 images .* a batch of 5 fits",

@@ -9,11 +9,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from search.blockwise.iterating import Budget, Iterated, Round, Turn, iterate, noise_of
+from search.blockwise.iterating import (
+    Budget,
+    Iterated,
+    Round,
+    Turn,
+    iterate,
+    iterate_together,
+    noise_of,
+)
 from search.training.history import Figures
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from search.training.trained import Trained
 
 
@@ -83,6 +93,27 @@ def test_a_worse_winner_ends_it_and_the_better_network_remains_the_best() -> Non
     assert (len(done.rounds), done.best.architecture, done.best_round) == (2, "winner 1", 1)
     never = run(Rounds(150), Budget(rounds=3))
     assert (never.best.architecture, never.best_round) == ("first", 0)
+
+
+def test_all_rounds_are_done_where_their_number_is_fixed() -> None:
+    done = run(Rounds(300, 250, 400), Budget(rounds=3, is_fixed=True))
+    assert (len(done.rounds), done.stop) == (3, "all 3 rounds are done")
+
+
+def test_several_iterations_go_round_by_round_and_each_ends_for_itself() -> None:
+    each = [Rounds(280, 330, 360), Rounds(250, 200), Rounds(280, 330, 360)]
+    asked: list[tuple[int, tuple[int, ...]]] = []
+
+    def turns(number: int, teachers: Mapping[int, Trained]) -> dict[int, Turn]:
+        asked.append((number, tuple(teachers)))
+        return {place: each[place].turn(number, teacher) for place, teacher in teachers.items()}
+
+    done = iterate_together([network("first", 200)] * 3, turns, Budget(rounds=3))
+    assert asked == [(1, (0, 1, 2)), (2, (0, 1, 2)), (3, (0, 2))]
+    alone = [run(Rounds(280, 330, 360), Budget(rounds=3)), run(Rounds(250, 200), Budget(rounds=3))]
+    assert [one.to_plain() for one in done] == [alone[place].to_plain() for place in (0, 1, 0)]
+    assert each[0].taught == each[2].taught == [(1, "first"), (2, "winner 1"), (3, "winner 2")]
+    assert iterate_together([], turns, Budget()) == []
 
 
 def test_no_round_begins_that_could_go_beyond_the_budget() -> None:

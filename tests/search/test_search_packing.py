@@ -6,7 +6,7 @@ import pytest
 import torch
 from made_small import BLOCKS
 
-from search.blockwise.packing import pack, unpack
+from search.distillation.packing import pack, unpack
 from space.errors import ConfigError
 from space.networks import Stage
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from made_small import SMALL, small_task, small_teacher
 
-from search.blockwise import shared
-from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.distilling import distil_stage
-from search.blockwise.features import teacher_features
-from search.blockwise.library import StageLibrary
-from search.blockwise.supernet import learned_supernet, train_supernet
+from search.distillation import shared
+from search.distillation.block_library import StageLibrary
+from search.distillation.distill import distil_stage
+from search.distillation.recipe import DistilRecipe
+from search.distillation.supernet import learned_supernet, train_supernet
+from search.distillation.teacher_features import teacher_features
 from search.training.history import EpochDone
 from space.errors import ConfigError, HarnessError
 from space.networks import Stage

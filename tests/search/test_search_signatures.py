@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.blockwise.signatures import COLUMNS, Signatures
+from search.distillation.signatures import COLUMNS, Signatures
 from space import MINI, SpaceConfig
 from space.errors import ConfigError
 

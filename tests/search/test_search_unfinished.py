@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from search.blockwise.unfinished import NAME, Progress
+from search.distillation.checkpoints import NAME, Progress
 from space.errors import ConfigError
 
 

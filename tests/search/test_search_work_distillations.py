@@ -12,15 +12,16 @@ import pytest
 import torch
 from made_small import SMALL, small_teacher
 
-from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.distilling import distil_stage
-from search.blockwise.library import BlockLibrary, StageLibrary, stage_content, stage_from
+from search.distillation.block_library import BlockLibrary, StageLibrary, stage_content, stage_from
+from search.distillation.distill import distil_stage
+from search.distillation.recipe import DistilRecipe
+from search.study import works
 from search.training.images import Task
 from search.training.recipe import Recipe
 from search.training.tasks import load_task
 from search.training.trained_files import trained_content, trained_digest, trained_from
 from search.work.distillations import run_distillation, run_finetuning
-from search.work.kinds import Context, Step
+from search.work.kinds import Context, Step, load_function
 from search.work.trainings import plain_space
 from space import SpaceConfig
 from space.errors import ConfigError
@@ -103,6 +104,24 @@ def test_a_fine_tuning_begins_with_the_librarys_blocks_has_the_teacher_and_goes_
     for name, tensor in library.assemble(STUDENT).items():
         if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
             torch.testing.assert_close(found.weights[name], tensor, rtol=0, atol=1e-6)
+
+
+def test_the_study_distils_and_fine_tunes_as_a_search_does() -> None:
+    assert load_function(works.kind("distil")) is load_function("distil-stage")
+    library = BlockLibrary(teacher=small_teacher(), stages=stages())
+    start = {
+        "architecture": str(STUDENT),
+        "weights": library.assemble(STUDENT),
+        "origin": f"library {library.digest}",
+    }
+    config = finetuning(recipe={**json.loads(TUNE.to_json()), "learning_rate": 0.01}, guide={"weight": 0.25})
+    wanted = trained_from(run_finetuning(config, inputs(*ALL), context([])), "it")
+    run = load_function(works.kind("fine_tune"))
+    found = trained_from(run(config, {**inputs("teacher"), "start": start}, context([])), "it")
+    assert (found.start, found.guide, found.test) == (wanted.start, wanted.guide, wanted.test)
+    assert all(torch.equal(found.weights[name], tensor) for name, tensor in wanted.weights.items())
+    with pytest.raises(ConfigError, match="was given the weights of conv/conv"):
+        run(config, {**inputs("teacher"), "start": {**start, "architecture": "conv/conv"}}, context([]))
 
 
 OTHER = SpaceConfig(name="other", ops=("conv", "mbconv"), widths=(4, 8), image_size=8, classes=4)

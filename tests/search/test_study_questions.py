@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from search.statistics import correlation_of, kendall, spearman
-from search.study.effects import block_effects
 from search.study.questions import (
     NOT_ANSWERED,
     QUESTIONS,
+    block_effects,
     can_one_iterate,
     do_signatures_find_blocks,
     do_they_predict,

@@ -10,7 +10,6 @@ import pytest
 from made_truth import EPOCHS, made_truth, write_truth
 
 from search.statistics import Estimate
-from search.study.costs import Spent, network_flops
 from search.study.methods import (
     PLAIN,
     fitted_scores,
@@ -34,6 +33,7 @@ from search.study.runs import (
 )
 from search.study.settings import QUICK, StudySettings
 from search.study.truth import GroundTruth, load_truth
+from search.work.flops import Spent, network_flops
 from space import TINY
 from space.dataset import read_dataset, write_dataset
 from space.errors import ConfigError

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
-from harness.commands.blockwise_answer import costs_document
-from harness.output.tables import print_table
+from harness.blockwise.answer import costs_document
+from harness.output.tables import echo, print_table
 from harness.query.join import doubt_note
 
 if TYPE_CHECKING:
-    from harness.commands.blockwise_answer import Answer
+    from harness.blockwise.answer import Answer
     from search.blockwise.candidates import Student
 
 CANDIDATES = 10  # shown
@@ -26,18 +24,18 @@ def print_blockwise(answer: Answer) -> None:
     setting, searched, found = answer.setting, answer.searched, answer.searched.found
     library = searched.library
     word = "synthetic " if setting.task.synthetic else ""
-    typer.echo(
+    echo(
         f"library {answer.library}, teacher {library.teacher.architecture}: {library.teacher.best.val.top1:.2f} % of "
         f"{word}validation images ({setting.task.name})"
     )
-    for name, behind in setting.costs.behind.items():
-        typer.echo(f"{name}: {behind}")
-        if behind.doubtful:
-            typer.echo(f"note: {name}: {doubt_note(behind)}")
-    typer.echo(
+    for name, provenance in answer.provenance.items():
+        echo(f"{name}: {provenance}")
+        if provenance.doubtful:
+            echo(f"note: {name}: {doubt_note(provenance)}")
+    echo(
         f"predictor {searched.fitted.name} of {', '.join(searched.fitted.features.columns)}: {_judged(answer)}"
     )
-    typer.echo(_chosen(answer))
+    echo(_chosen(answer))
     score = f"{word}predicted %" if searched.fitted.in_percent else f"{word}score"
     rows = [
         [str(one.architecture), f"{one.predicted:.3f}", f"{one.plugged.top1:.2f}", str(one.distance)]
@@ -46,7 +44,7 @@ def print_blockwise(answer: Answer) -> None:
     title = f"finalists with the library's weights, {len(rows)} of {len(found.candidates)}"
     print_table(title, ["network", score, f"{word}val %", "stages apart"], rows, right=[1, 2, 3])
     columns = ["network", f"{word}val % before", "after", f"{word}test % before", "after"]
-    for name, cost in setting.costs.amounts.items():
+    for name, cost in setting.costs.costs.items():
         columns += [f"{name} ms", "interval", "of"] if cost.is_latency else [name]
     print_table("students", columns, [_student(answer, one) for one in found.students], right=[1, 2, 3, 4])
     kept = (
@@ -57,7 +55,7 @@ def print_blockwise(answer: Answer) -> None:
     if answer.student.trained is None:
         kept = "with the library's weights"
     verdict = "" if answer.within else ", NOT within the limits as measured"
-    typer.echo(
+    echo(
         f"answer: {answer.student.architecture}, {kept}: {word}val {answer.student.val.top1:.2f} %, {word}test "
         f"{answer.student.test.top1:.2f} %{verdict}"
     )
@@ -108,7 +106,7 @@ def _student(answer: Answer, student: Student) -> list[str]:
     ]
     for name, one in costs_document(answer, student).items():
         value, low, high = one["value"], one.get("low"), one.get("high")
-        if not answer.setting.costs.amounts[name].is_latency:
+        if not answer.setting.costs.costs[name].is_latency:
             cells.append("unknown" if value is None else amount_text(value, one["unit"], digits=4))
             continue
         cells.append("unknown" if value is None else f"{value:.4g}")

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from search.blockwise.features import Features
-from search.blockwise.library import StageLibrary
+from search.distillation.block_library import StageLibrary
+from search.distillation.teacher_features import Features
 from search.training.stacked import StackedStages, repeated
 from space import Block
 from space.indexing import FloatArray

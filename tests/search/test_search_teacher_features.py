@@ -10,12 +10,12 @@ import pytest
 import torch
 from made_small import BLOCKS, SMALL, drawn_stage, small_task, small_teacher
 
-from search.blockwise import features as features_module
-from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.distilling import distil_stage
-from search.blockwise.features import teacher_features, teacher_network
-from search.blockwise.library import BlockLibrary
-from search.blockwise.signing import sign
+from search.distillation import teacher_features as features_module
+from search.distillation.block_library import BlockLibrary
+from search.distillation.distill import distil_stage
+from search.distillation.recipe import DistilRecipe
+from search.distillation.signing import sign
+from search.distillation.teacher_features import teacher_features, teacher_network
 from search.training.augment import Augmentation
 from space.errors import ConfigError
 

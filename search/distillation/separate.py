@@ -1,4 +1,4 @@
-"""Distil blocks of one stage apart, all of them at once: stacked into one module of grouped convolutions.
+"""Distil blocks of one stage with weights of their own, all of them at once: stacked into one module of grouped convolutions.
 
 Each block has the gradients that it would have alone (`search.training.stacked`), and initial weights that depend on the recipe's
 seed, the stage and the block, not on which others are trained.
@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Generator, Tensor
 
-from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.features import Features
-from search.blockwise.stage_errors import errors
-from search.blockwise.unfinished import Progress
+from search.distillation.checkpoints import Progress
+from search.distillation.losses import errors
+from search.distillation.recipe import DistilRecipe
+from search.distillation.teacher_features import Features
 from search.training.memory import within_memory
 from search.training.stacked import StackedStages, repeated
 from space import Block

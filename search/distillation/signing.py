@@ -1,4 +1,4 @@
-"""Sign a block library: what every block is worth, measured on the teacher's validation images.
+"""Sign a block library (no cryptography: block signatures): score every block on the teacher's validation images.
 
     signatures = sign(load_library(Path("library")), task)
     signatures.column("loss_change")        # (stages, B)
@@ -11,22 +11,24 @@ batch. Shapes at the line ends are (batch, channels, height, width); N blocks.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from search.blockwise.distilling import together_for
-from search.blockwise.features import MEMORY_BYTES, teacher_features, teacher_network
-from search.blockwise.library import BlockLibrary, StageLibrary
-from search.blockwise.signatures import Signatures
-from search.blockwise.stage_errors import stacked_stages
+from search.distillation.block_library import BlockLibrary, StageLibrary
+from search.distillation.distill import together_for
+from search.distillation.losses import stacked_stages
+from search.distillation.signatures import Signatures
+from search.distillation.teacher_features import MEMORY_BYTES, teacher_features, teacher_network
 from search.training.images import Task
 from search.training.stacked import StackedStages, repeated
 from search.training.trained import trained_digest
 from space import SpaceConfig
 from space.costs import block_costs, reduction_cost
+from space.errors import ConfigError
 from space.indexing import FloatArray
 
 BATCH = 128  # images; N times as many in the tail
@@ -70,6 +72,34 @@ def sign(
             "library": library.digest,
         },
     )
+
+
+def signed(
+    library: BlockLibrary, task: Task, folder: Path, device: str, log: Callable[[str], None]
+) -> Signatures:
+    """Return a library's signatures on a task's validation images, from a file in the folder where they are known.
+
+    Raises: ConfigError when the file cannot be written.
+    """
+    path = folder / f"signatures-{library.digest}.json"
+    if path.is_file():
+        try:
+            found = Signatures.load(path)
+            if found.task == task.name:
+                return found
+        except ConfigError as error:
+            log(f"{error}; signing again")
+    stages = library.config.stages - len(library.missing)
+    log(f"signing {stages} stages of {len(library.config.blocks)} blocks")
+    found = sign(library, task, device=device)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: cannot be made: {error.strerror or error}; name another folder"
+        ) from error
+    found.save(path)
+    return found
 
 
 def block_sizes(config: SpaceConfig) -> dict[str, FloatArray]:

@@ -1,28 +1,37 @@
-"""The answer of a blockwise search as plain values: what was found, how good and how fast it is, and what repeats it."""
+"""The answer of a blockwise search as plain values: the network found, its accuracy and costs, and what repeats the search."""
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import python_version
+from typing import Any
 
-from harness.commands.blockwise_repeat import commands, recipe_documents, versions
-from harness.commands.blockwise_round import prediction_intervals
+import numpy as np
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from harness.commands.blockwise_round import Searched
-    from harness.commands.blockwise_work import Setting
-    from harness.estimates.latency import Latency
-    from search.blockwise.candidates import Student
-    from search.blockwise.iterating import Iterated
-    from search.training.history import Figures
-    from search.training.trained import Trained
+from harness.estimates.latency import Latency
+from harness.prediction.provenance import Provenance
+from harness.version import __version__
+from search.blockwise.candidates import Student
+from search.blockwise.fitting import Fitted
+from search.blockwise.iterating import Iterated
+from search.blockwise.rounds import Searched
+from search.blockwise.setting import Setting
+from search.distillation.block_library import BlockLibrary
+from search.training.history import Figures
+from search.training.trained import Trained, trained_digest
 
 FORMAT, VERSION = "blockwise-answer", 1
+# The libraries that the numbers come from.
+LIBRARIES = ("numpy", "torch", "onnx", "onnxruntime", "tensorflow", "ai-edge-litert")
+_PASSWORD = re.compile(r"(//[^/@:\s]*):[^@/\s]*@")
 
-Measured = Mapping[str, Mapping[str, "Latency"]]  # by device and network's text: the trained model itself
+Measured = Mapping[str, Mapping[str, Latency]]  # by device and network's text: the trained model itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,22 +39,22 @@ class Answer:
     """A search at its end: the round and the student chosen, and what was measured of finished models, None if nothing was.
 
     `within` says whether the student meets the limits by all that is known now; `iterated` is None for a single round.
+    `provenance` is that of latencies by name; `command` the command line that asked for the search, empty where none did.
     """
 
     setting: Setting
+    provenance: Mapping[str, Provenance]
     searched: Searched
     student: Student
     measured: Measured | None
     within: bool
     iterated: Iterated | None
     library: Path
-    argv: Sequence[str]
+    command: Sequence[str]
 
 
 def answer_document(answer: Answer) -> dict[str, Any]:
     """Return the answer in JSON's types; accuracies in percent, latencies in ms. Keys of synthetic values hold the word."""
-    from search.training.trained import trained_digest
-
     setting, searched, student = answer.setting, answer.searched, answer.student
     library, architecture = searched.library, student.architecture
     teacher, task = library.teacher, setting.task
@@ -72,8 +81,8 @@ def answer_document(answer: Answer) -> dict[str, Any]:
         "networks_within_limits": searched.found.allowed,
         "finalists_chosen_by": searched.choice.chosen,
         "pool": pool_document(searched),
-        "latencies": {name: str(behind) for name, behind in setting.costs.behind.items()},
-        "doubtful": {name: behind.doubtful.to_json() for name, behind in setting.costs.behind.items()},
+        "latencies": {name: str(one) for name, one in answer.provenance.items()},
+        "doubtful": {name: one.doubtful.to_json() for name, one in answer.provenance.items()},
         "predictor": predictor_document(searched, setting),
         "candidates": candidate_documents(searched, task.synthetic),
         "students": [student_document(answer, one) for one in searched.found.students],
@@ -102,7 +111,7 @@ def answer_document(answer: Answer) -> dict[str, Any]:
         "rounds": None if answer.iterated is None else answer.iterated.to_plain(),
         "environment": {} if student.trained is None else dict(student.trained.environment),
         "versions": versions(),
-        "commands": commands(answer.library, library, answer.argv, rounds=rounds),
+        "commands": commands(answer.library, library, answer.command, rounds=rounds),
     }
 
 
@@ -131,7 +140,7 @@ def student_document(answer: Answer, student: Student) -> dict[str, Any]:
 def costs_document(answer: Answer, student: Student) -> dict[str, Any]:
     """Return what a student costs; the latency of the finished model itself where it was measured."""
     found: dict[str, Any] = {}
-    for name, cost in answer.setting.costs.amounts.items():
+    for name, cost in answer.setting.costs.costs.items():
         amount = cost.at(student.architecture.index)
         one: dict[str, Any] = {"value": _number(amount.value), "unit": cost.unit}
         if cost.coverage is not None:
@@ -161,7 +170,7 @@ def costs_document(answer: Answer, student: Student) -> dict[str, Any]:
 def candidate_documents(searched: Searched, synthetic: bool) -> list[dict[str, Any]]:
     """Return the finalists, best first by their library's weights, with what was predicted of them."""
     candidates = searched.found.candidates
-    intervals = prediction_intervals(searched.fitted, [one.architecture.index for one in candidates])
+    intervals = _intervals(searched.fitted, [one.architecture.index for one in candidates])
     key = _word(synthetic) + searched.choice.metric
     percent = "_percent" if searched.fitted.in_percent else ""
     return [
@@ -192,6 +201,56 @@ def predictor_document(searched: Searched, setting: Setting) -> dict[str, Any]:
         "origin": [] if setting.known is None else list(setting.known.origin),
         "leave_out": None if searched.report is None else searched.report.to_plain(),
     }
+
+
+def recipe_documents(library: BlockLibrary, setting: Setting) -> dict[str, Any]:
+    """Return the recipes of the teacher, of the distillation of each stage, and of fine-tuning."""
+    return {
+        "teacher": json.loads(library.teacher.recipe.to_json()),
+        "distil": [json.loads(one.recipe.to_json()) for one in library.stages if one is not None],
+        "fine_tune": json.loads(setting.recipe.to_json()),
+        "guide": dict(setting.guide),
+    }
+
+
+def commands(folder: Path, library: BlockLibrary, command: Sequence[str], *, rounds: int) -> list[str]:
+    """Return the command lines that lead here, `command` the last, passwords masked.
+
+    Later rounds distil themselves: of them the last command, which began with another library, is all that there is to type. Of a
+    teacher that was itself fine-tuned there is the file alone.
+    """
+    masked = [_PASSWORD.sub(r"\1:***@", word) for word in command]
+    typed = [shlex.join(["harness", *masked])] if command else []
+    if rounds > 1:
+        return typed
+    teacher = library.teacher
+    is_from_scratch = not (teacher.start or teacher.guide)
+    source = "TEACHER" if is_from_scratch else f"{folder}/teacher.harness"
+    distil = ["harness", "distill", source, "--recipe", "recipe-distil.json", "--output", str(folder)]
+    train = [
+        *("harness", "train", str(teacher.architecture), "--space", library.config.name),
+        *("--task", teacher.source, "--recipe", "recipe-teacher.json", "--output", "TEACHER"),
+    ]
+    return [*([shlex.join(train)] if is_from_scratch else []), shlex.join(distil), *typed]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of this harness and of the libraries that the numbers come from."""
+    found = {"harness": __version__, "python": python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _intervals(fitted: Fitted, indices: Sequence[int]) -> list[tuple[float | None, float | None]]:
+    """Return the 90 % interval of each prediction, None for an end that is not known."""
+    if not fitted.left_out or not indices:
+        return [(None, None)] * len(indices)
+    low, high = fitted.interval(np.array(indices, dtype=np.int64))
+    return [(_number(a), _number(b)) for a, b in zip(low, high, strict=True)]
 
 
 def _before_and_after(student: Student, synthetic: bool) -> dict[str, Any]:

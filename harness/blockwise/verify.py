@@ -1,26 +1,28 @@
-"""`harness search --method blockwise --verify K`: the finished networks themselves are measured, and the answer is corrected."""
+"""Verify a blockwise search: measure the finished networks with their own weights, and correct the answer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from harness.devices.config import Device
+from harness.estimates.doubtful import set_apart
 from harness.estimates.latency import Latency
 from harness.measurement.campaign import Outcome
 from harness.measurement.campaigns import measure_finalists
 from harness.models.trained import PURPOSE, Finished, FinishedModels
+from harness.prediction.provenance import Provenance
+from harness.query.latencies import LatencySource
 from harness.query.verify import ExportObserver, searched_devices
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.latencies import latencies
-
-if TYPE_CHECKING:
-    from harness.commands.blockwise_work import Setting
-    from harness.query.query import Query
-    from search.blockwise.candidates import Student
+from search.blockwise.candidates import Student
+from search.blockwise.setting import Setting
+from search.training.trained_files import write_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,42 +41,40 @@ class Verdict:
 def verify_students(
     students: Sequence[Student],
     setting: Setting,
-    query: Query,
-    work: Path,
+    provenance: Mapping[str, Provenance],
+    source: LatencySource,
     store: Store,
     observer: ExportObserver,
     *,
     devices_file: Path | None,
+    folder: Path,
 ) -> Verdict:
     """Measure students, best first, with their own weights on every device of the store that is searched, at level final.
 
+    `source` has the coverage of intervals, and whether grade D counts; `folder` takes weights and fragments.
     Raises: ConfigError when no such device is searched, or it is not in devices.toml.
     """
-    from search.training.trained_files import write_weights
-
     finished = []
     for number, student in enumerate(students):
-        path = work / f"student-{number}.pt"
+        path = folder / f"student-{number}.pt"
         digest = write_weights(path, student.weights, student.architecture)
         finished.append(Finished(architecture=student.architecture, path=path, digest=digest))
     configurations = {
-        name: behind.configuration
-        for name, behind in setting.costs.behind.items()
-        if behind.configuration is not None
+        name: one.configuration for name, one in provenance.items() if one.configuration is not None
     }
     devices = searched_devices(configurations.values(), devices_file)
     names = {one.key: str(one.architecture) for one in finished}
-    setting.say(f"measuring {len(finished)} finished networks on {', '.join(configurations)}")
+    setting.log(f"measuring {len(finished)} finished networks on {', '.join(configurations)}")
     rows, outcomes = measure_finished(
         finished,
         configurations,
         devices,
         store,
         observer,
-        cache_dir=work / "fragments",
-        coverage=query.latencies.coverage,
+        cache_dir=folder / "fragments",
+        coverage=source.coverage,
     )
-    rows = {name: _trusted(name, by_key, query, setting) for name, by_key in rows.items()}
+    rows = {name: _trusted(name, by_key, source, setting) for name, by_key in rows.items()}
     measured = {device: {names[key]: row for key, row in by_key.items()} for device, by_key in rows.items()}
     for student in students:
         _report(student, measured, setting)
@@ -98,8 +98,8 @@ def measure_finished(
 
     A network that could not be measured is absent.
     """
-    source = FinishedModels(finished, finished[0].architecture.config, cache_dir, progress=observer.export)
-    outcomes = measure_finalists(configurations.values(), devices, source, store, observer)
+    models = FinishedModels(finished, finished[0].architecture.config, cache_dir, progress=observer.export)
+    outcomes = measure_finalists(configurations.values(), devices, models, store, observer)
     keys = [one.key for one in finished]
     found = {
         name: {
@@ -111,20 +111,18 @@ def measure_finished(
     return found, tuple(outcomes)
 
 
-def _trusted(name: str, rows: dict[str, Latency], query: Query, setting: Setting) -> dict[str, Latency]:
-    """Return a device's rows without those of grade D, which are told, unless the user takes them in."""
-    from harness.estimates.doubtful import set_apart
-
-    kept, apart = set_apart(list(rows.values()), take=query.latencies.doubtful)
+def _trusted(
+    name: str, rows: dict[str, Latency], source: LatencySource, setting: Setting
+) -> dict[str, Latency]:
+    """Return a device's rows without those of grade D, which are logged, unless the source takes them in."""
+    kept, apart = set_apart(list(rows.values()), take=source.doubtful)
     if apart:
-        setting.say(f"{name}: {apart}")
+        setting.log(f"{name}: {apart}")
     return {row.graph_hash: row for row in kept}
 
 
 def is_within(student: Student, measured: dict[str, dict[str, Latency]], setting: Setting) -> bool:
     """Return whether a student's measured latencies meet every limit on them; one that was not measured meets none."""
-    import numpy as np
-
     for constraint in setting.constraints:
         if constraint.subject not in measured:
             continue  # not of a device of the store: it was within the limit before
@@ -146,9 +144,9 @@ def _report(student: Student, measured: dict[str, dict[str, Latency]], setting: 
     for name, rows in measured.items():
         row = rows.get(str(student.architecture))
         if row is not None:
-            before = setting.costs.amounts[name].at(student.architecture.index).value
+            before = setting.costs.costs[name].at(student.architecture.index).value
             parts.append(
                 f"{name} {row.latency_ms:.3f} ms, {before:.3f} before ({row.latency_ms / before - 1:+.1%})"
             )
     verdict = "within the limits" if is_within(student, measured, setting) else "not within the limits"
-    setting.say(f"{student.architecture}: {', '.join(parts) or 'not measured'}: {verdict}")
+    setting.log(f"{student.architecture}: {', '.join(parts) or 'not measured'}: {verdict}")

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.packing import pack, unpack
+from search.distillation.packing import pack, unpack
+from search.distillation.recipe import DistilRecipe
 from search.training.sealed import content_digest, read_sealed, write_sealed
 from search.training.trained import Trained, trained_digest
 from search.training.trained_files import load_trained, save_trained

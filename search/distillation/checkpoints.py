@@ -1,4 +1,4 @@
-"""What is done of a distillation, on disk: the groups of blocks that are ready, and the one in work after its last epoch."""
+"""Checkpoints of a distillation: finished block groups, and the current group after its last epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the study's work costs: floating-point operations by one rule, and the seconds that it took here.
+"""Costs of training and distilling: floating-point operations (FLOPs) by one rule, and the seconds that work took.
 
 The rule: 2 operations a multiply-accumulate (MAC); a step of training is 3 passes, forward once and backward twice (once for
 weights, once for activations). So training costs 3 x 2 x MACs x images x epochs. Counted are the images that are learned
@@ -10,10 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from space import SpaceConfig
 from space.costs import Cost, block_costs, network_cost, reduction_cost, unit_cost
 from space.indexing import blocks_of
+
+if TYPE_CHECKING:
+    from search.distillation.recipe import DistilRecipe
 
 OPERATIONS = 2  # of a MAC: a product and a sum
 PASSES = 3  # of a training step, in forward passes
@@ -41,12 +45,12 @@ def total(spent: Iterable[Spent]) -> Spent:
 
 
 def training_flops(macs: float, images: int, epochs: int = 1) -> float:
-    """Return the operations of training something of so many MACs an image."""
+    """Return training FLOPs for a network of `macs` MACs an image."""
     return float(PASSES * OPERATIONS * macs * images * epochs)
 
 
 def forward_flops(macs: float, images: int) -> float:
-    """Return the operations of passing images through something of so many MACs an image."""
+    """Return the FLOPs of passing images through a network of `macs` MACs an image."""
     return float(OPERATIONS * macs * images)
 
 
@@ -98,6 +102,16 @@ def supernet_flops(
 def calibration_flops(config: SpaceConfig, stage: int, images: int) -> float:
     """Return the operations of passing images through every block of a stage, as BatchNorm's statistics of paths take."""
     return forward_flops(sum(stage_macs(config, stage)), images)
+
+
+def recipe_flops(config: SpaceConfig, teacher: int, stage: int, images: int, recipe: DistilRecipe) -> float:
+    """Return the FLOPs of distilling a stage by a recipe, whether its blocks share weights or not."""
+    from search.distillation.shared import CALIBRATION_IMAGES  # imports torch
+
+    cost = supernet_flops if recipe.shared else distilling_flops
+    flops = cost(config, teacher, stage, images, recipe.epochs, recipe.views)
+    calibrated = min(images, CALIBRATION_IMAGES) if recipe.shared else 0
+    return flops + calibration_flops(config, stage, calibrated)
 
 
 def plugging_flops(config: SpaceConfig, teacher: int, images: int) -> float:

@@ -21,9 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
-from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.features import Features, teacher_features
-from search.blockwise.unfinished import Progress
+from search.distillation.checkpoints import Progress
+from search.distillation.recipe import DistilRecipe
+from search.distillation.teacher_features import Features, teacher_features
 from search.training.history import EpochDone
 from search.training.memory import within_memory
 from space import Block, SpaceConfig

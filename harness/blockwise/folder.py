@@ -13,14 +13,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import exporters
+from exporters import Format, Weights
+from harness.blockwise.answer import Answer
+from search.training.trained_files import save_trained, write_weights
 from space.atomic_files import new_folder
 from space.errors import ConfigError
-
-if TYPE_CHECKING:
-    from exporters import Format
-    from harness.commands.blockwise_answer import Answer
 
 ANSWER = "answer.json"
 FORMATS: tuple[Format, ...] = ("onnx", "tflite")
@@ -56,9 +56,6 @@ def write_answer(
 
 
 def _write_files(folder: Path, answer: Answer, cache_dir: Path) -> None:
-    from exporters import Weights, standalone
-    from search.training.trained_files import save_trained, write_weights
-
     student, library = answer.student, answer.searched.library
     write_weights(folder / "weights.pt", student.weights, student.architecture)
     if student.trained is not None and student.is_tuned:
@@ -73,5 +70,5 @@ def _write_files(folder: Path, answer: Answer, cache_dir: Path) -> None:
         (folder / f"recipe-{name}.json").write_text(text + "\n", "utf-8")
     weights = Weights.from_checkpoint(folder / "weights.pt", student.architecture)
     for model_format in FORMATS:
-        data = standalone(student.architecture, model_format, weights=weights, cache_dir=cache_dir)
+        data = exporters.standalone(student.architecture, model_format, weights=weights, cache_dir=cache_dir)
         (folder / f"model.{model_format}").write_bytes(data)

@@ -19,7 +19,7 @@ class DistilRecipe(Checked):
     images at a `learning_rate` that falls to 0 along half a cosine over all steps. The teacher's features are those of `views`
     passes over the training images, each with `augmentation`; an epoch is one of them, in turn. `keep_own` takes the teacher's
     own block with the teacher's weights, which no other block of the stage can match. `shared`: equal ops in equal places of
-    a stage's blocks have one set of weights, and a step trains one random block (`search.blockwise.shared`). `seed` decides the
+    a stage's blocks have one set of weights, and a step trains one random block (module `shared`). `seed` decides the
     initial weights, the order of images, the paths taken and the augmentation.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a stage of a teacher reads and answers: computed once, kept in memory or on disk, and shared by all blocks.
+"""Input and output feature maps of a teacher's stage: computed once, kept in memory or on disk, shared by all blocks.
 
 Shapes at the line ends are (images, channels, height, width). Every tensor lies channels last.
 """

@@ -1,4 +1,4 @@
-"""What is known of every block of every stage once it was distilled from a teacher: a table for each kind of number."""
+"""Signatures: scores of every block in every stage, measured once it was distilled; a table for each kind of score."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _LATENCY_NAME = re.compile(re.escape(LATENCY) + r"\S(.*\S)?")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Signatures:
-    """Say what is known of each block in each stage: `columns`, name -> float64 (stages, B), NaN where unknown.
+    """Scores of each block in each stage: `columns`, name -> float64 (stages, B), NaN where unknown.
 
     The names are those of `COLUMNS`, and "latency:NAME" in ms. `teacher` is the digest of the trained network that the
     blocks learned from, `task` what its images are; `notes` are texts on how the numbers came about, in any words.

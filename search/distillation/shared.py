@@ -1,6 +1,6 @@
 """Distil the blocks of one stage with shared weights: a supernet a stage, after DNA (Li et al. 2020, arXiv:1911.13053), cut up.
 
-In place of B blocks one supernet learns (`search.blockwise.supernet`), each step along the path of one random block: a step costs
+In place of B blocks one supernet learns (module `supernet`), each step along the path of one random block: a step costs
 a B-th of what a step of all blocks costs. Then each block takes the weights of its path. What it cannot share are the statistics
 of BatchNorm, which would be those of all paths mixed: they are taken anew along its own path, as single-path supernets do (Guo et
 al. 2020, arXiv:1904.00420, section 3.4).
@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.features import Features
-from search.blockwise.stage_errors import loaded_stages
-from search.blockwise.supernet import Supernet, learned_supernet
-from search.blockwise.unfinished import Progress
+from search.distillation.checkpoints import Progress
+from search.distillation.losses import loaded_stages
+from search.distillation.recipe import DistilRecipe
+from search.distillation.supernet import Supernet, learned_supernet
+from search.distillation.teacher_features import Features
 from search.training.stacked import repeated
 from space import Block, SpaceConfig
 from space.networks import Stage

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from search.blockwise.apart import apart_weights, seed_of
-from search.blockwise.distil_recipe import DistilRecipe
-from search.blockwise.features import MEMORY_BYTES, Features, check_stage, teacher_features
-from search.blockwise.library import StageLibrary
-from search.blockwise.shared import shared_weights
-from search.blockwise.stage_errors import judge_stages, loaded_stages
-from search.blockwise.unfinished import Progress
+from search.distillation.block_library import StageLibrary
+from search.distillation.checkpoints import Progress
+from search.distillation.losses import judge_stages, loaded_stages
+from search.distillation.recipe import DistilRecipe
+from search.distillation.separate import apart_weights, seed_of
+from search.distillation.shared import shared_weights
+from search.distillation.teacher_features import MEMORY_BYTES, Features, check_stage, teacher_features
 from search.training.history import EpochDone
 from search.training.images import Task
 from search.training.trained import Trained, environment_of, trained_digest

@@ -1,0 +1,208 @@
+"""Costs of the networks and blocks of a library's space: latencies from the store or from files, and the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import hypot
+
+import numpy as np
+
+from harness.estimates.doubtful import Doubtful
+from harness.prediction.bench_files import file_latency, latency_files
+from harness.prediction.provenance import Provenance, facts_of, provenance_of
+from harness.prediction.space_prediction import check_enough, graded_segments, measured_networks
+from harness.query.latencies import LatencySource, stored_latency
+from harness.query.properties import property_cost, property_sums
+from harness.records import Configuration
+from harness.store import Store
+from harness.store.configurations import find_configuration, measure_command
+from search.blockwise.space_costs import SpaceCosts
+from search.distillation.signatures import LATENCY
+from search.integer_program.solve import additive_part
+from search.latency.additive import fit_additive
+from search.table import Cost
+from search.table.constraints import PROPERTIES
+from search.table.costs import AdditiveCosts, BlockSums, CostEstimate, TabulatedCosts
+from space import SpaceConfig, is_enumerable
+from space.errors import ConfigError
+from space.indexing import FloatArray, block_indices
+from space.segments import Segment, all_segments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Latency:
+    """A device's latencies with their provenance, and those of single blocks, (stages, B) in ms, with their source."""
+
+    cost: TabulatedCosts | AdditiveCosts
+    provenance: Provenance
+    blocks: FloatArray
+    source: str
+
+
+def space_costs(
+    store: Store,
+    config: SpaceConfig,
+    subjects: Sequence[str],
+    latencies: LatencySource,
+    log: Callable[[str], None],
+) -> tuple[SpaceCosts, dict[str, Provenance]]:
+    """Return the costs of a space, and the provenance of each latency by its name.
+
+    `subjects` are names of `search.table.constraints.PROPERTIES`, else devices. All networks are listed where the space is
+    enumerable; in a larger one costs are sums over blocks.
+    Raises: ConfigError, naming a device without (enough) measurements of the space and what to type, or what cannot be a sum.
+    """
+    is_listed = is_enumerable(config)
+    if not is_listed:
+        _check_sums(config, latencies)
+    files = latency_files(latencies.files)
+    costs: dict[str, TabulatedCosts | AdditiveCosts] = {}
+    found: dict[str, _Latency] = {}
+    for name in dict.fromkeys(subjects):
+        if name in PROPERTIES:
+            costs[name] = (
+                TabulatedCosts(cost=property_cost(name, config, log))
+                if is_listed
+                else property_sums(name, config, log)
+            )
+            continue
+        if name in files:
+            cost, provenance = file_latency(files[name], name, config, doubtful=latencies.doubtful)
+            found[name] = _listed(store, config, cost, provenance, latencies)
+        else:
+            configuration = find_configuration(
+                store, name, runtime=latencies.runtime, threads=latencies.threads, space=config.name
+            )
+            if is_listed:
+                cost, provenance = stored_latency(store, name, configuration, latencies, log)
+                found[name] = _listed(store, config, cost, provenance, latencies)
+            else:
+                found[name] = _summed(store, name, configuration, config, latencies, log)
+        costs[name] = found[name].cost
+    blocks = {LATENCY + name: one.blocks for name, one in found.items()}
+    sources = {LATENCY + name: one.source for name, one in found.items()}
+    return (
+        SpaceCosts(costs=costs, blocks=blocks, sources=sources),
+        {name: one.provenance for name, one in found.items()},
+    )
+
+
+def block_latencies(
+    config: SpaceConfig,
+    segments: Mapping[str, float],
+    reference_ms: float,
+    added: Callable[[], FloatArray],
+    origin: str,
+    apart: Doubtful,
+) -> tuple[FloatArray, str]:
+    """Return the latency of each block with the reduction after it, (stages, B) in ms, and its source.
+
+    From segments measured as models of their own, if all cells and reductions are; else what each block `added` to the
+    networks' latencies, (stages, B) in ms, NaN where that is not known, over the fastest block of its stage. `segments` are
+    ratios to the reference's latency; `apart` are those of grade D; `origin` names what blocks added.
+    """
+    stages = range(config.stages)
+    cells = [
+        [str(Segment(kind="cell", stage=stage, block=block, config=config)) for block in config.blocks]
+        for stage in stages
+    ]
+    reductions = [str(Segment(kind="reduction", stage=stage, config=config)) for stage in stages]
+    needed = [*reductions, *(cell for row in cells for cell in row)]
+    count = sum(name in segments for name in needed)
+    if count == len(needed):
+        table = np.array([[segments[cell] for cell in row] for row in cells])
+        table += np.array([segments[one] for one in reductions])[:, None]
+        return table * reference_ms, "segments measured as models of their own"
+    left_out = f", {apart}" if apart and not apart.taken else ""
+    effects = added()
+    return (
+        effects - np.nanmin(effects, axis=1, keepdims=True),
+        f"{origin}, over each stage's fastest block ({count} of its segments are measured{left_out}; 'harness measure --models "
+        "segments' measures all)",
+    )
+
+
+def _check_sums(config: SpaceConfig, latencies: LatencySource) -> None:
+    if latencies.files:
+        raise ConfigError(
+            f"--latencies: a file names networks by hashes, and those of the {len(config):,} networks of space {config.name!r} "
+            "cannot be looked up; measure with --store, and leave it out"
+        )
+    if latencies.measured_only:
+        raise ConfigError(
+            f"--measured-only: of the {len(config):,} networks of space {config.name!r} hardly any is measured; leave it out: "
+            "measured latencies count where they are"
+        )
+
+
+def _listed(
+    store: Store, config: SpaceConfig, cost: Cost, provenance: Provenance, latencies: LatencySource
+) -> _Latency:
+    segments: dict[str, float] = {}
+    reference_ms, apart = 0.0, Doubtful()
+    configuration = provenance.configuration
+    reference = None if configuration is None else store.reference_latency(configuration)
+    if configuration is not None and reference is not None:
+        segments, apart = graded_segments(store, configuration, doubtful=latencies.doubtful)
+        reference_ms = reference.latency_ns / 1e6
+
+    def added() -> FloatArray:
+        effects, _ = additive_part(config, cost.values)
+        found = block_indices(config, np.flatnonzero(np.isfinite(cost.values)))
+        for stage in range(config.stages):  # a block that only networks of unknown latency hold has no effect
+            effects[stage, np.setdiff1d(np.arange(len(config.blocks)), found[:, stage])] = np.nan
+        return effects
+
+    origin = "the additive part of the networks' latencies"
+    blocks, source = block_latencies(config, segments, reference_ms, added, origin, apart)
+    return _Latency(cost=TabulatedCosts(cost=cost), provenance=provenance, blocks=blocks, source=source)
+
+
+def _summed(
+    store: Store,
+    name: str,
+    configuration: Configuration,
+    config: SpaceConfig,
+    latencies: LatencySource,
+    log: Callable[[str], None],
+) -> _Latency:
+    coverage, doubtful = latencies.coverage, latencies.doubtful
+    measured = measured_networks(store, configuration, config, coverage=coverage, doubtful=doubtful)
+    check_enough(measured)
+    segments, apart = graded_segments(store, configuration, doubtful=doubtful)
+    parts = segments if len(segments) == len(all_segments(config)) else None
+    fitted = fit_additive(measured.indices, measured.ratios, sds=measured.sds, config=config, parts=parts)
+    known = {}
+    for index, row in zip(measured.indices.tolist(), measured.rows, strict=True):
+        low, high = row.interval_ms or (np.nan, np.nan)
+        known[index] = CostEstimate(
+            value=row.latency_ms, low=low, high=high, grade=row.grade, is_measured=True
+        )
+    reference_ms = measured.reference_ms
+    cost = AdditiveCosts(
+        name=name,
+        unit="ms",
+        title=f"latency on {configuration.device}, {configuration.runtime}",
+        config=config,
+        totals=(BlockSums(blocks=fitted.blocks * reference_ms, constant=fitted.constant * reference_ms),),
+        margin=hypot(fitted.margin(coverage), measured.reference_reach(coverage)),
+        coverage=coverage,
+        known=known,
+    )
+    about = facts_of(store, configuration, measured, apart) | {
+        "predicted": len(config) - len(measured.rows),
+        "predictor": fitted.chosen,
+        "error": fitted.errors.mape,
+    }
+    provenance = provenance_of(configuration, about)
+    if np.isinf(cost.margin):
+        log(
+            f"{name}: {provenance.measured} measured networks are too few for intervals of {coverage:.0%}: "
+            f"predicted latencies have no upper bound there; measure more: {measure_command(configuration)} --models design:1"
+        )
+    origin = f"what each block adds in the predictor {fitted.chosen}"
+    blocks, source = block_latencies(
+        config, segments, reference_ms, lambda: fitted.blocks * reference_ms, origin, apart
+    )
+    return _Latency(cost=cost, provenance=provenance, blocks=blocks, source=source)

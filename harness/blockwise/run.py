@@ -1,0 +1,87 @@
+"""Run a blockwise search: from a library of distilled blocks to a trained network within limits on devices."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.blockwise.answer import Answer, answer_document
+from harness.blockwise.folder import write_answer
+from harness.blockwise.setup import BlockwiseRequest, prepare
+from harness.blockwise.verify import verify_students
+from harness.measurement.campaign import Outcome
+from harness.query.verify import ExportObserver
+from harness.store import Store
+from search.blockwise.iterating import Budget
+from search.blockwise.rounds import search_again, search_round
+from search.blockwise.setting import RunUnits, load_whole_library
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BlockwiseResult:
+    """The answer, its document in JSON's types, and the outcomes of the campaigns that measured finished networks."""
+
+    answer: Answer
+    document: Mapping[str, Any]
+    outcomes: tuple[Outcome, ...]
+
+
+def search_library(
+    request: BlockwiseRequest,
+    *,
+    open_store: Callable[[], Store],
+    run: RunUnits,
+    observe: Callable[[], AbstractContextManager[ExportObserver]],
+    log: Callable[[str], None],
+) -> BlockwiseResult:
+    """Search a library, measure the best networks where that is asked for, and write the answer's folder if it has a name.
+
+    The store is closed while networks are trained, which may take days. `run` runs units of work, `observe` follows campaigns.
+    Raises: ConfigError, before anything is trained, for whatever is missing or does not fit.
+    """
+    library = load_whole_library(request.library)
+    with open_store() as store:
+        setting, provenance = prepare(request, library, store, run, log)
+    iterated = None
+    if request.rounds == 1 and request.max_flops is None:
+        searched = search_round(library, setting)
+    else:
+        budget = Budget(rounds=request.rounds, flops=request.max_flops)
+        iterated, searched = search_again(library, setting, budget)
+    student, measured, within = searched.found.best, None, True
+    outcomes: tuple[Outcome, ...] = ()
+    with tempfile.TemporaryDirectory(prefix="harness-blockwise-") as scratch:
+        folder = Path(scratch)
+        if request.verify is not None:
+            with open_store() as store, observe() as observer:
+                verdict = verify_students(
+                    searched.found.students[: request.verify],
+                    setting,
+                    provenance,
+                    request.query.latencies,
+                    store,
+                    observer,
+                    devices_file=request.devices_file,
+                    folder=folder,
+                )
+            student, measured, within = verdict.student, verdict.measured, verdict.within
+            outcomes = verdict.outcomes
+        answer = Answer(
+            setting=setting,
+            provenance=provenance,
+            searched=searched,
+            student=student,
+            measured=measured,
+            within=within,
+            iterated=iterated,
+            library=request.library,
+            command=request.command,
+        )
+        document = answer_document(answer)
+        if request.output is not None:
+            document = write_answer(request.output, answer, document, folder / "fragments")
+    return BlockwiseResult(answer=answer, document=document, outcomes=outcomes)

@@ -1,0 +1,155 @@
+"""Choose finalists: rank every network of an enumerable space; solve an integer program for a larger one.
+
+Both choose the same networks where predictions and costs are sums over blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from search.blockwise import by_programme, searching
+from search.blockwise.finalists import Finalists
+from search.blockwise.fitting import Fitted
+from search.blockwise.predictors import SUM, additive, fit
+from search.blockwise.predictors_features import HIGHER_IS_BETTER
+from search.blockwise.searching import Plan, predicted_table
+from search.blockwise.setting import Setting
+from search.blockwise.space_costs import SpaceCosts
+from search.distillation.signatures import Signatures
+from search.table.constraints import Constraint
+from space import SpaceConfig, is_enumerable
+from space.indexing import FloatArray, IndexArray, block_indices
+
+PREDICTED = "predicted_val_top1"
+ENUMERATED = "enumeration"
+PROGRAMME = "integer programme"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Choice:
+    """The finalists of a round by their predicted `metric`, and how they were `chosen`.
+
+    `allowed` networks are within the limits, None where they were not counted; `unknown` have a block without a signature.
+    `pool` networks were ranked where predictions are no sums, the best by sums of the signatures' column `pool_by`; else 0.
+    """
+
+    finalists: Finalists
+    metric: str
+    chosen: str
+    allowed: int | None
+    unknown: int
+    pool: int = 0
+    pool_by: str = ""
+
+
+def choose(fitted: Fitted, signatures: Signatures, setting: Setting) -> Choice:
+    """Return the finalists of a library's space within the limits of a setting.
+
+    Raises: ConfigError when no network is within the limits.
+    """
+    config = signatures.config
+    if not is_enumerable(config):
+        return _by_programme(fitted, signatures, setting)
+    table = predicted_table(
+        config,
+        _predict(fitted, config),
+        setting.costs.listed,
+        metric=_metric(fitted),
+        origin=(f"{setting.predictor} of signatures",),
+        synthetic=setting.task.synthetic,
+    )
+    finalists, allowed = searching.choose(
+        table, setting.constraints, setting.plan, confident=setting.confident
+    )
+    return Choice(
+        finalists=finalists,
+        metric=_metric(fitted),
+        chosen=ENUMERATED,
+        allowed=allowed,
+        unknown=int(np.isnan(table.accuracy.values).sum()),
+    )
+
+
+def check_limits(
+    constraints: Sequence[Constraint], config: SpaceConfig, costs: SpaceCosts, plan: Plan, *, confident: bool
+) -> None:
+    """Raise ConfigError when no network of the space is within the limits, whatever its accuracy."""
+    if not is_enumerable(config):
+        nothing = np.zeros((config.stages, len(config.blocks)))
+        by_programme.choose(config, nothing, costs.summed, constraints, 1, confident=confident)
+        return
+    table = predicted_table(
+        config,
+        lambda indices: np.zeros(len(indices)),
+        costs.listed,
+        metric="none",
+        origin=(),
+        synthetic=False,
+    )
+    searching.choose(table, constraints, plan, confident=confident)
+
+
+def _by_programme(fitted: Fitted, signatures: Signatures, setting: Setting) -> Choice:
+    """Choose by sums of what the predictor adds for each block; where it is no sum, rank a pool that a sum gives."""
+    config, plan = signatures.config, setting.plan
+
+    def best(scores: FloatArray, count: int) -> Finalists:
+        return by_programme.choose(
+            config,
+            scores,
+            setting.costs.summed,
+            setting.constraints,
+            count,
+            distance=plan.distance,
+            confident=setting.confident,
+        )
+
+    form = additive(fitted)
+    pool, pool_by = 0, ""
+    if form is not None:
+        finalists = best(form[0], plan.finalists)
+        # The program's sums leave the constant out.
+        indices = np.array(finalists.indices(config), dtype=np.int64)
+        finalists = replace(finalists, scores=_predict(fitted, config)(indices))
+    else:
+        plain = fit(SUM, signatures, setting.columns[:1] if setting.columns else None)
+        sums = additive(plain)
+        assert sums is not None
+        scores = np.where(fitted.features.known, sums[0], np.nan)
+        many = best(scores, max(by_programme.POOL, plan.finalists))
+        finalists = by_programme.ranked(
+            config, many, _predict(fitted, config), plan.finalists, distance=plan.distance
+        )
+        pool, pool_by = len(many), plain.features.columns[0]
+    return Choice(
+        finalists=finalists,
+        metric=_metric(fitted),
+        chosen=PROGRAMME,
+        allowed=None,
+        unknown=len(config) - int(np.prod(fitted.features.known.sum(axis=1))),
+        pool=pool,
+        pool_by=pool_by,
+    )
+
+
+def _predict(fitted: Fitted, config: SpaceConfig) -> Callable[[IndexArray], FloatArray]:
+    """Return a function that predicts networks, (n,) -> (n,), NaN where the signature of a block is unknown."""
+
+    def predict(indices: IndexArray) -> FloatArray:
+        values = np.full(len(indices), np.nan)
+        known = fitted.features.known[np.arange(config.stages), block_indices(config, indices)].all(axis=1)
+        if known.any():
+            values[known] = fitted.predict(indices[known])
+        return values
+
+    return predict
+
+
+def _metric(fitted: Fitted) -> str:
+    """Return the name of predictions; without accuracies they are sums of a signature, higher being better."""
+    column = fitted.features.columns[0]
+    score = f"{column}_sum" if column in HIGHER_IS_BETTER else f"minus_{column}_sum"
+    return PREDICTED if fitted.in_percent else score

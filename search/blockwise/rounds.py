@@ -1,0 +1,190 @@
+"""Rounds of a blockwise search: a library's signatures, a predictor fitted to them, finalists, fine-tuning.
+
+searched = search_round(library, setting)
+iterated, searched = search_again(library, setting, Budget(rounds=3))     # each round's best network teaches the next
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from search.blockwise.candidates import Candidate, Found, quality
+from search.blockwise.choice import Choice, choose
+from search.blockwise.fitting import Fitted
+from search.blockwise.iterating import Budget, Iterated, Round, Turn, iterate
+from search.blockwise.plugged import judge_on
+from search.blockwise.predictors import evaluate, fit
+from search.blockwise.predictors_report import Report
+from search.blockwise.searching import FineTune, search_blockwise
+from search.blockwise.setting import Setting
+from search.distillation.block_library import BlockLibrary, stage_from
+from search.distillation.signatures import Signatures
+from search.distillation.signing import signed
+from search.training.images import Task
+from search.training.trained import Trained
+from search.training.trained_files import trained_from
+from search.work.distillations import finetune_units, stage_units
+from search.work.flops import guided_flops, recipe_flops
+from space import Architecture
+from space.costs import block_costs
+from space.indexing import index_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Searched:
+    """A round's library, its predictor and finalists, and the networks found; `flops` of its training and distilling.
+
+    `report` judges the predictor by the networks that it was fitted to, each left out; None where there are none.
+    """
+
+    library: BlockLibrary
+    signatures: Signatures
+    fitted: Fitted
+    report: Report | None
+    choice: Choice
+    found: Found
+    flops: float
+
+
+def search_round(library: BlockLibrary, setting: Setting) -> Searched:
+    """Search a library: only finalists are trained, by fine-tuning.
+
+    Raises: ConfigError when a stage was not distilled, no network is within the limits, or a predictor cannot be fitted.
+    """
+    signatures = signed(library, setting.task, setting.results.folder, setting.device, setting.log)
+    signatures = signatures.with_columns(setting.costs.blocks)
+    signatures = replace(signatures, notes={**signatures.notes, **setting.costs.sources})
+    known = setting.known
+    fitted = fit(
+        setting.predictor,
+        signatures,
+        setting.columns,
+        indices=np.array([], dtype=np.int64) if known is None else known.indices,
+        accuracies=None if known is None else known.accuracies,
+        seed=setting.seed,
+    )
+    report = evaluate(fitted, seed=setting.seed) if known is not None else None
+    choice = choose(fitted, signatures, setting)
+
+    def log(candidate: Candidate) -> None:
+        setting.log(f"{candidate.architecture}: {candidate.plugged.top1:.2f} % with the library's weights")
+
+    found = search_blockwise(
+        library.config,
+        choice.finalists,
+        library,
+        setting.plan,
+        judge_on(setting.task, setting.device),
+        fine_tuner(library, setting),
+        allowed=choice.allowed,
+        on_candidate=log,
+    )
+    flops = distilling_flops(library.teacher, library, setting.task) + sum(
+        tuning_flops(library.teacher, student.architecture.index, setting)
+        for student in found.students
+        if student.trained is not None
+    )
+    return Searched(
+        library=library,
+        signatures=signatures,
+        fitted=fitted,
+        report=report,
+        choice=choice,
+        found=found,
+        flops=flops,
+    )
+
+
+def search_again(library: BlockLibrary, setting: Setting, budget: Budget) -> tuple[Iterated, Searched]:
+    """Search round after round and return their history and the round of the best answer by validation images.
+
+    The first round's library is there already; its distillation counts as part of that round.
+    Raises: ConfigError when the budget does not allow a single round; else as `search_round`.
+    """
+    rounds: list[Searched] = []
+
+    def turn(number: int, teacher: Trained) -> Turn:
+        own = library if number == 1 else distilled(teacher, library, setting)
+        rounds.append(search_round(own, setting))
+        best = rounds[-1].found.best
+        assert best.trained is not None  # a setting of several rounds fine-tunes one network or more
+        return Turn(trained=best.trained, flops=rounds[-1].flops, notes=_notes(rounds[-1]))
+
+    def log(done: Round) -> None:
+        setting.log(
+            f"round {done.number}: {done.teacher} with {done.teacher_val:.2f} % taught {done.winner} with "
+            f"{done.winner_val:.2f} % ({done.gain:+.2f} points, noise {done.noise:.2f})"
+        )
+
+    iterated = iterate(
+        library.teacher, turn, budget, expect=lambda teacher: most(teacher, library, setting), on_round=log
+    )
+    setting.log(f"no more rounds: {iterated.stop}")
+    return iterated, max(rounds, key=lambda one: quality(one.found.best.val))
+
+
+def fine_tuner(library: BlockLibrary, setting: Setting) -> FineTune:
+    """Return a function that fine-tunes networks from the library's weights, as units of work."""
+
+    def tune(architectures: Sequence[Architecture]) -> list[Trained]:
+        results, epochs = setting.results, setting.recipe.epochs
+        units = finetune_units(library, architectures, setting.task, setting.recipe, setting.guide, results)
+        setting.log(f"fine-tuning {len(units)} networks for {epochs} epochs each")
+        named = [(str(one), unit) for one, unit in zip(architectures, units, strict=True)]
+        done = setting.run(named, epochs, results, "fine-tuning")
+        digests = [done[unit.key] for unit in units]
+        return [trained_from(results.get(digest), str(results.path_of(digest))) for digest in digests]
+
+    return tune
+
+
+def distilled(teacher: Trained, like: BlockLibrary, setting: Setting) -> BlockLibrary:
+    """Return the library of a new teacher, distilled as the blocks of another library were."""
+    recipes = [like.stage(place).recipe for place in range(like.config.stages)]
+    units = [
+        unit
+        for place, recipe in enumerate(recipes)
+        for unit in stage_units(teacher, setting.task, [place], recipe, setting.results)
+    ]
+    setting.log(f"distilling {len(units)} stages of {teacher.architecture}")
+    named = [(f"stage {place}", unit) for place, unit in enumerate(units)]
+    done = setting.run(named, max(recipe.epochs for recipe in recipes), setting.results, "distilling")
+    stages = tuple(stage_from(setting.results.get(done[unit.key])) for unit in units)
+    return BlockLibrary(teacher=teacher, stages=stages)
+
+
+def distilling_flops(teacher: Trained, like: BlockLibrary, task: Task) -> float:
+    """Return the FLOPs of distilling a teacher as another library was."""
+    index, images = teacher.architecture.index, len(task.train)
+    made = [stage for stage in like.stages if stage is not None]
+    return math.fsum(recipe_flops(like.config, index, one.stage, images, one.recipe) for one in made)
+
+
+def tuning_flops(teacher: Trained, index: int, setting: Setting) -> float:
+    """Return the FLOPs of fine-tuning a network under a teacher."""
+    config, images = teacher.architecture.config, len(setting.task.train)
+    return guided_flops(config, index, teacher.architecture.index, images, setting.recipe.epochs)
+
+
+def most(teacher: Trained, like: BlockLibrary, setting: Setting) -> float:
+    """Return the FLOPs that a round with a teacher takes at most: as if it fine-tuned the largest networks."""
+    dearest = [max(range(len(row)), key=lambda block: row[block].macs) for row in block_costs(like.config)]
+    largest = index_of(like.config, dearest)
+    tuning = setting.plan.fine_tune * tuning_flops(teacher, largest, setting)
+    return distilling_flops(teacher, like, setting.task) + tuning
+
+
+def _notes(searched: Searched) -> dict[str, Any]:
+    best = searched.found.best
+    return {
+        "library": searched.library.digest,
+        "signatures": searched.signatures.digest,
+        "networks_within_limits": searched.found.allowed,
+        "plugged_in_val": best.candidate.plugged.top1,
+        "plugged_in_test": best.plugged_test.top1,
+    }

@@ -1,0 +1,153 @@
+"""The setting of a blockwise search, which all its rounds share, and what of it is read from files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from search.blockwise.searching import Plan
+from search.blockwise.space_costs import SpaceCosts
+from search.distillation.block_library import TEACHER, BlockLibrary, load_library
+from search.table.constraints import Constraint
+from search.training.images import Task
+from search.training.recipe import Recipe
+from search.training.trained_files import trained_from
+from search.work.results import Results
+from search.work.training_folder import stored_units
+from search.work.unit import Unit
+from space import SpaceConfig, is_enumerable
+from space.accuracies import load_accuracies
+from space.errors import ConfigError, DatasetError
+from space.indexing import FloatArray, IndexArray
+
+# Of the teacher's learning rate: at the whole rate the first epoch undoes what the blocks have learned.
+FINE_TUNE_RATE = 0.2
+
+
+class RunUnits(Protocol):
+    """Runs units of work that are not done yet."""
+
+    def __call__(
+        self, units: Sequence[tuple[str, Unit]], epochs: int, results: Results, title: str
+    ) -> Mapping[str, str]:
+        """Run units, each with a name for people, and return the digest of each result by the unit's key.
+
+        `epochs` are those of a unit, `title` what all of them do.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class KnownAccuracies:
+    """Validation accuracies of some trained networks, in percent, and the files that they are from."""
+
+    indices: IndexArray
+    accuracies: FloatArray
+    origin: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Setting:
+    """What all rounds of a search share; `recipe` is that of fine-tuning, `guide` its teacher's weight and temperature.
+
+    `columns` are the signatures that the predictor reads, None for its default ones; `device` as torch names it.
+    """
+
+    task: Task
+    costs: SpaceCosts
+    constraints: tuple[Constraint, ...]
+    confident: bool
+    plan: Plan
+    predictor: str
+    columns: tuple[str, ...] | None
+    known: KnownAccuracies | None
+    recipe: Recipe
+    guide: Mapping[str, float]
+    seed: int
+    device: str
+    results: Results
+    run: RunUnits
+    log: Callable[[str], None]
+
+
+def load_whole_library(folder: Path) -> BlockLibrary:
+    """Return a library of which every stage was distilled.
+
+    Raises: ConfigError naming the stages that are missing, and the command that distils them.
+    """
+    library = load_library(folder)
+    if library.missing:
+        stages = ", ".join(map(str, library.missing))
+        raise ConfigError(
+            f"--library {folder}: of {library.config.stages} stages, {stages} {'is' if len(library.missing) == 1 else 'are'} not "
+            f"distilled; run: harness distill {folder / TEACHER} --output {folder}"
+        )
+    return library
+
+
+def fine_tune_recipe(path: Path | None, library: BlockLibrary, *, epochs: int, seed: int) -> Recipe:
+    """Return the recipe of fine-tuning: a file's, or the teacher's with these epochs, this seed and a lower rate.
+
+    Raises: ConfigError when the file cannot be used.
+    """
+    if path is None:
+        own = library.teacher.recipe
+        return replace(own, epochs=epochs, seed=seed, learning_rate=own.learning_rate * FINE_TUNE_RATE)
+    try:
+        return Recipe.from_json(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--fine-tune-recipe {path}: cannot be read: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"--fine-tune-recipe {path}: {error}") from error
+
+
+def known_accuracies(folder: Path, library: BlockLibrary) -> KnownAccuracies:
+    """Return the validation accuracies of a folder that `harness train` wrote.
+
+    Raises: ConfigError when it holds none, or trainings of another task than the library's.
+    """
+    units = stored_units(Results(folder=folder))
+    for unit in units:
+        if unit.config["task"] != library.teacher.source:
+            raise ConfigError(
+                f"--trained {folder}: its networks were trained on {unit.config['task']!r}, the library's teacher on "
+                f"{library.teacher.source!r}; give trainings on the same images"
+            )
+    if not is_enumerable(library.config):
+        # Published files name networks by hashes, which cannot be looked up there.
+        return _accuracies_of_units(folder, units, library.config)
+    try:
+        found = load_accuracies([folder], metric="val_top1", config=library.config)
+    except DatasetError as error:
+        raise ConfigError(f"--trained {folder}: {error}") from error
+    indices = np.flatnonzero(~np.isnan(found.values))
+    return KnownAccuracies(indices=indices, accuracies=found.values[indices], origin=found.origin)
+
+
+def _accuracies_of_units(folder: Path, units: Sequence[Unit], config: SpaceConfig) -> KnownAccuracies:
+    """Return the accuracies of finished trainings, as `space.accuracies` reads them from files: means over seeds.
+
+    Raises: ConfigError when none of this space has finished.
+    """
+    results = Results(folder=folder)
+    by_index: dict[int, list[float]] = {}
+    for unit in units:
+        if digest := results.result_of(unit):
+            trained = trained_from(results.get(digest), str(results.path_of(digest)))
+            if trained.architecture.config == config:
+                by_index.setdefault(trained.architecture.index, []).append(round(trained.best.val.top1, 3))
+    if not by_index:
+        raise ConfigError(
+            f"--trained {folder}: holds no finished training of space {config.name!r}; name a folder of 'harness train --space "
+            f"{config.name}'"
+        )
+    indices = sorted(by_index)
+    return KnownAccuracies(
+        indices=np.array(indices, dtype=np.int64),
+        accuracies=np.array([np.mean(by_index[index]) for index in indices]),
+        origin=(str(folder),),
+    )

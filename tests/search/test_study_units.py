@@ -1,0 +1,52 @@
+"""Units of the study: those that are stored are found again, and every kind has its function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from search.study import works
+from search.work.kinds import load_function
+from search.work.unit import Unit
+
+BASE = {"space": "tiny", "task": "synthetic:0:200/50/200"}
+TEACHER = {"teacher": "1" * 64}
+LIBRARY = {**TEACHER, "stage0": "2" * 64, "stage1": "3" * 64}
+DISTIL = {"epochs": 2, "batch": 64, "learning_rate": 0.01, "loss": "nsr", "seed": 3}
+# As of the first release that kept studies: with another key, a study of an hour and a half is computed again.
+STORED: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
+    "distil": ({**BASE, "stage": 1, "recipe": DISTIL}, TEACHER, "1ba7a8d6f7f6185f"),
+    "sign": ({**BASE, "indices": [3, 5]}, LIBRARY, "d685c03fae596a54"),
+    "assemble": ({**BASE, "indices": [3, 5]}, LIBRARY, "544984522db0a43b"),
+    "fine_tune": (
+        {
+            **BASE,
+            "architecture": "conv/conv",
+            "recipe": {"epochs": 2},
+            "guide": {"weight": 0.5, "temperature": 4.0},
+        },
+        {**TEACHER, "start": "4" * 64},
+        "222e9490dfa87a28",
+    ),
+    "supernet": ({**BASE, "stage": 1, "recipe": {"epochs": 2}}, TEACHER, "51c057d08cac4d59"),
+    "plain_search": (
+        {"space": "tiny", "method": "linear", "budget": 40, "seed": 1, "random_first": 20},
+        {"truth": "1" * 64},
+        "75cbcc447d2f0330",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_a_stored_unit_has_the_key_that_it_was_stored_under(name: str) -> None:
+    config, inputs, key = STORED[name]
+    unit = Unit(kind=works.kind(name), config=config, inputs=inputs)
+    assert unit.kind == f"search.study.works:{name}"
+    assert unit.key.startswith(key)
+    assert Unit(**unit.to_plain()) == unit
+
+
+@pytest.mark.parametrize("name", [*STORED, "proxy", "plain_predict", "signed_predict"])
+def test_every_kind_has_a_function(name: str) -> None:
+    assert callable(load_function(works.kind(name)))

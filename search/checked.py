@@ -92,8 +92,10 @@ class Field:
     def _remedy(self, values: Sequence[Any]) -> str:
         wrong = [value for value in values if isinstance(value, str) and value not in self.words]
         if wrong and self.words:
-            near = did_you_mean(wrong[0], self.words) or f"; there are {', '.join(self.words)}"
-            return f"there is no {shown(wrong[0])}{near}"
+            near = did_you_mean(wrong[0], self.words)
+            return (
+                f"there is no {shown(wrong[0])}{near}" if near else f"choose one of {', '.join(self.words)}"
+            )
         kind = self.kind
         if kind is bool:
             return "give true or false"
@@ -179,9 +181,13 @@ class Checked:
         return cls.from_plain(found)
 
 
-@cache
 def fields_of(cls: type[Checked]) -> Mapping[str, Field]:
-    """Return what each field of a checked class takes, by name, in their order."""
+    """Return what each field of a class takes, by name, in their order."""
+    return _fields_of(cls)  # type: ignore[arg-type]  # mypy: "expected Hashable", as which it takes no class of this base
+
+
+@cache
+def _fields_of(cls: Any) -> Mapping[str, Field]:
     hints = get_type_hints(cls, include_extras=True)
     return {one.name: _field(hints[one.name]) for one in dataclasses.fields(cls)}
 

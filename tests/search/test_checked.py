@@ -86,7 +86,7 @@ def test_a_list_becomes_a_tuple_and_an_object_the_inner_value() -> None:
         ({"rate": math.inf}, "rate = inf; give a finite number above 0"),
         ({"rate": "1"}, "rate = '1'"),
         ({"word": "lefft"}, "word = 'lefft'; there is no 'lefft'; did you mean 'left'"),
-        ({"word": "up"}, "word = 'up'; there is no 'up'; there are left, right"),
+        ({"word": "up"}, "word = 'up'; choose one of left, right"),
         ({"word": 5}, "word = 5; give a text"),
         ({"marks": 5}, "marks = 5; give a list of whole numbers from 1 to 9"),
         ({"marks": [1, 10]}, r"marks = \[1, 10\]; give a list of whole numbers from 1 to 9"),

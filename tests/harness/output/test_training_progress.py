@@ -93,6 +93,15 @@ def test_every_epoch_counts_as_one_whatever_their_number(
     assert " 1/49 epochs " in shown(capsys.readouterr().err)
 
 
+def test_a_unit_that_is_done_counts_in_full_whatever_it_reported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_a_terminal(monkeypatch)
+    with TrainingView(NAMES, 4, quiet=False, title="digits") as view:
+        view.show(DONE)
+    assert " 4/8 epochs " in shown(capsys.readouterr().err)
+
+
 def test_elsewhere_the_last_epoch_and_some_others_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
     lines: list[str] = []
     with TrainingView(NAMES, 4, quiet=False, title="digits", line=lines.append) as view:

@@ -261,7 +261,7 @@ def test_bad_wishes_are_named() -> None:
         ({"loss": "l1"}, "loss = 'l1'; choose one of nsr, mse"),
         ({"epochs": 0}, "epochs = 0"),
         ({"views": 3}, "views = 3"),
-        ({"learning_rate": 0}, "learning_rate = 0.0"),
+        ({"learning_rate": 0}, "learning_rate = 0; give a finite number above 0"),
     ):
         with pytest.raises(ConfigError, match=text):
             replace(QUICK, **knobs)

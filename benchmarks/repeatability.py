@@ -2,8 +2,8 @@
 
     python benchmarks/repeatability.py [--networks 40] [--campaigns 3] [--level quick] [--sessions 1] [--format onnx]
 
-Each campaign measures the same random networks, in another random order: one quick session each, what predictors are fitted to, or
-with `--level screen --sessions 3` what `harness measure` prints by default; of several, each column is the median. Between
+Each campaign measures the same random networks, in another random order: one quick session each, what predictors are fitted to,
+or with `--level screen --sessions 3` what `harness measure` prints by default; of several, each column is the median. Between
 campaigns: Spearman's rank correlation (mean and worst of all pairs) and the coefficient of variation of each network's values
 (median over networks). With `--store FILE` campaigns are kept, and a second call goes on; prints a table.
 """

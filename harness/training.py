@@ -68,7 +68,7 @@ class TrainedNetworks(Tabular, Sequence[FinishedTraining]):
 
     def to_records(self) -> tuple[list[dict[str, object]], Sequence[str]]:
         """Return the rows as plain values, accuracies in percent, and the columns."""
-        columns = {
+        columns: dict[str, Callable[[FinishedTraining], object]] = {
             "architecture": lambda one: str(one.trained.architecture),
             "graph_hash": lambda one: one.trained.architecture.graph_hash,
             "index": lambda one: one.trained.architecture.index,

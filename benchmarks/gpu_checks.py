@@ -367,11 +367,12 @@ def check_distilling(chosen: argparse.Namespace) -> Found:
 def distilled(teacher: Any, task: Any, recipe: Any, blocks: Sequence[Any], device: str) -> tuple[Any, float]:
     """Distil blocks of the first stage; return them, and the median seconds of an epoch after the first of its group."""
     from search.distillation.distill import distil_stage
+    from search.training.history import EpochDone
 
     ends: list[tuple[int, float]] = []
 
-    def ended(first: int, _count: int, _epoch: int) -> None:
-        ends.append((first, time.perf_counter()))
+    def ended(done: EpochDone) -> None:
+        ends.append((done.first, time.perf_counter()))
 
     library = distil_stage(teacher, task, 0, recipe, blocks, device=device, on_epoch=ended)
     taken = [later - earlier for (one, earlier), (other, later) in pairwise(ends) if one == other]

@@ -117,7 +117,7 @@ def made_table() -> Table:
     rng = np.random.default_rng(0)
     costs = {}
     for name, speed in (("pixel", 5e7), ("pi4", 8e6)):
-        values = all_macs() / speed * np.exp(rng.normal(0, 0.05, len(BLOX)))
+        values = all_macs(BLOX) / speed * np.exp(rng.normal(0, 0.05, len(BLOX)))
         costs[name] = Cost(
             name=name,
             unit="ms",
@@ -128,7 +128,7 @@ def made_table() -> Table:
             coverage=0.9,
             synthetic=True,
         )
-    costs["params"] = Cost(name="params", unit="", title="parameters", values=all_params().astype(float))
+    costs["params"] = Cost(name="params", unit="", title="parameters", values=all_params(BLOX).astype(float))
     return Table(config=BLOX, accuracy=synthetic_accuracies(BLOX, seed=0), costs=costs)
 
 

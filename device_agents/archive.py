@@ -6,6 +6,8 @@ import hashlib
 import io
 import zipfile
 from pathlib import Path
+from types import MappingProxyType
+from typing import Mapping
 
 SHEBANG = b"#!/usr/bin/env python3\n"
 MAIN = b"import sys\n\nfrom device_agents.main import main\n\nsys.exit(main())\n"
@@ -13,14 +15,16 @@ LEFT_OUT = ("archive.py",)
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest
 
 
-def build_archive() -> tuple[bytes, str]:
-    """Return (the agent as a zipapp, its sha256 in hex)."""
+def build_archive(runtimes: Mapping[str, bytes] = MappingProxyType({})) -> tuple[bytes, str]:
+    """Return (the agent as a zipapp, its sha256 in hex), with the modules of further `runtimes` by name."""
     package_dir = Path(__file__).resolve().parent
     sources = {
         "%s/%s" % (package_dir.name, path.relative_to(package_dir).as_posix()): path.read_bytes()
         for path in package_dir.rglob("*.py")
         if path.name not in LEFT_OUT
     }
+    outside = "%s/runtimes/outside/%s.py" % (package_dir.name, "%s")
+    sources.update({outside % name.replace("-", "_"): text for name, text in runtimes.items()})
     buffer = io.BytesIO()
     buffer.write(SHEBANG)
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # compressors differ between machines

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from search.training.recipe import Recipe
 from search.training.tasks import load_task
+from search.work.events import Event, UnitDone, UnitProgress, sentence
 from search.work.local_pool import LocalPool
 from search.work.ray_cluster import RayCluster
 from search.work.results import Results
@@ -58,14 +59,13 @@ def main(epochs: int) -> None:
         other = cluster.add_node(**node)
         at_work, done, killed = set[str](), set[str](), False
 
-        def tell(text: str) -> None:
+        def show(event: Event) -> None:
             nonlocal killed
-            print(f"  {text}")
-            unit = next((unit.key for unit in units if text.startswith(str(unit))), "")
-            if " is done in " in text:
-                done.add(unit)
-            elif " epoch " in text:
-                at_work.add(unit)
+            print(f"  {sentence(event)}")
+            if isinstance(event, UnitDone):
+                done.add(event.unit.key)
+            elif isinstance(event, UnitProgress):
+                at_work.add(event.unit.key)
             if not killed and len(at_work - done) == 2:  # a node has one processor: both are at work
                 killed = True
                 cluster.remove_node(other, allow_graceful=False)
@@ -73,7 +73,7 @@ def main(epochs: int) -> None:
 
         begin = time.perf_counter()
         try:
-            far = run_units(units, there, RayCluster(address=cluster.address), tell)
+            far = run_units(units, there, RayCluster(address=cluster.address), show)
         finally:
             cluster.shutdown()
         lost = "that lost one" if killed else "of which none was lost: give more epochs"

@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from harness.query.join import join
     from harness.query.search import search
     from harness.store.opening import open_store
+    from harness.training import distil, train
 
 __all__ = [
     "__version__",
     "compare",
+    "distil",
     "join",
     "load_devices",
     "measure",
@@ -40,10 +42,12 @@ __all__ = [
     "predict",
     "results",
     "search",
+    "train",
 ]
 
 _MODULES = {
     "compare": "harness.query.compare",
+    "distil": "harness.training",
     "join": "harness.query.join",
     "load_devices": "harness.devices.config",
     "measure": "harness.models.measure",
@@ -51,6 +55,7 @@ _MODULES = {
     "predict": "harness.prediction.space_prediction",
     "results": "harness.models.results",
     "search": "harness.query.search",
+    "train": "harness.training",
 }
 
 

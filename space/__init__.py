@@ -3,19 +3,9 @@
 Importing this package loads neither torch nor any data file.
 """
 
-from space.architecture import Architecture
+from space.architecture import BLOX, DEEP, MINI, SPACES, TINY, Architecture, Space, find_space
 from space.block import Block
-from space.config import (
-    BLOX,
-    DEEP,
-    MINI,
-    SPACES,
-    TINY,
-    SpaceConfig,
-    check_enumerable,
-    find_space,
-    is_enumerable,
-)
+from space.config import SpaceConfig, check_enumerable, is_enumerable
 from space.errors import ArchitectureError
 
 __all__ = [
@@ -27,6 +17,7 @@ __all__ = [
     "Architecture",
     "ArchitectureError",
     "Block",
+    "Space",
     "SpaceConfig",
     "check_enumerable",
     "find_space",

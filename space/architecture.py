@@ -1,16 +1,99 @@
-"""An architecture: one block for each stage of a space; a value with a text, vector, index and hash."""
+"""Architectures, and the spaces that are sequences of them: Blox, and three miniatures of it for training on a CPU.
+
+An architecture has one block for each stage; it is a value with a text, vector, index and hash.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import index as as_index
+from types import MappingProxyType
+from typing import overload
 
 from space import costs, hash_table, vectors
 from space.block import Block, block_table
-from space.config import BLOX, SpaceConfig
+from space.config import SpaceConfig
 from space.errors import ArchitectureError, did_you_mean, shown
-from space.indexing import blocks_of, index_of
+from space.indexing import blocks_of, drawn, index_of, random_words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Space(SpaceConfig):
+    """A search space as a sequence of its networks, in canonical order.
+
+    >>> len(BLOX), str(BLOX[17]), BLOX[17].index
+    (91125, 'bconv-mbconv+in/conv-conv/conv-conv', 17)
+    >>> [network.index for network in BLOX[-2:]]
+    [91123, 91124]
+    >>> BLOX.sample(20, seed=1)[0] in BLOX
+    True
+    """
+
+    @overload
+    def __getitem__(self, index: int) -> Architecture: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Architecture]: ...
+
+    def __getitem__(self, index: int | slice) -> Architecture | list[Architecture]:
+        places = range(len(self))[index]
+        if isinstance(places, range):
+            return [Architecture.from_index(place, self) for place in places]
+        return Architecture.from_index(places, self)
+
+    def __iter__(self) -> Iterator[Architecture]:
+        return (Architecture.from_index(place, self) for place in range(len(self)))
+
+    def __contains__(self, network: object) -> bool:
+        return isinstance(network, Architecture) and network.config == self
+
+    def sample(self, count: int, *, seed: int = 0) -> list[Architecture]:
+        """Return `count` different networks, each as probable as any other: those of the selection `sample:COUNT@SEED`.
+
+        Fewer of the same seed are the first ones of more.
+
+        Raises:
+            ArchitectureError: the space has fewer networks.
+        """
+        if not 0 < count <= len(self):
+            raise ArchitectureError(
+                f"a sample of {count} networks: space {self.name!r} has {len(self)}; give 1 to {len(self)}"
+            )
+        return [Architecture.from_index(place, self) for place in drawn(count, len(self), random_words(seed))]
+
+
+# NeurIPS 2022, arXiv:2210.07271: CNNs on CIFAR-100; 45 ** 3 = 91,125 networks.
+BLOX = Space(name="blox", ops=("conv", "mbconv", "bconv"), widths=(32, 64, 128), image_size=32, classes=100)
+
+# The same blocks, small enough to train on a CPU: 45 ** 2 = 2,025 networks.
+MINI = Space(name="mini", ops=("conv", "mbconv", "bconv"), widths=(8, 16), image_size=16, classes=10)
+
+# The same networks on images of 8 x 8 pixels, a quarter of the work: for studies that train hundreds of them on a CPU.
+TINY = Space(name="tiny", ops=("conv", "mbconv", "bconv"), widths=(8, 16), image_size=8, classes=10)
+
+# Small networks of five stages: 45 ** 5 = 184,528,125, which nothing lists. What is said of all of them is said by sums over
+# their blocks. Images of 32 x 32 pixels are the smallest that five reductions halve to one pixel.
+DEEP = Space(
+    name="deep", ops=("conv", "mbconv", "bconv"), widths=(4, 8, 16, 32, 64), image_size=32, classes=10
+)
+
+
+SPACES: Mapping[str, Space] = MappingProxyType({config.name: config for config in (BLOX, MINI, TINY, DEEP)})
+
+
+def find_space(name: str) -> Space:
+    """Return the space of that name.
+
+    Raises:
+        ArchitectureError: there is none; the message suggests the nearest.
+    """
+    if name not in SPACES:
+        raise ArchitectureError(
+            f"space {shown(name)} is not known{did_you_mean(name, SPACES)} (known: {', '.join(SPACES)})"
+        )
+    return SPACES[name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

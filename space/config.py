@@ -1,15 +1,14 @@
-"""Search spaces: Blox and three miniatures of it for training on a CPU, by name, and which of them can be enumerated."""
+"""Search spaces: their ops, stages and images, and which of them can be enumerated."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from space.block import Block, block_table
-from space.errors import ArchitectureError, did_you_mean, shown
+from space.errors import ArchitectureError, shown
 
 # Networks. A search holds some twenty numbers of each: a third of a gigabyte, and seconds to compute. Three stages of 45
 # blocks are 91,125 networks and fit; four are 4.1 million and would need a minute and most of a small machine's memory, where
@@ -19,7 +18,7 @@ _OP_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _WIRING_WORDS = ("in", "out")  # they would make the text of a block ambiguous
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SpaceConfig:
     """A macro search space: a stem, for each stage a searchable block and a reduction, a head.
 
@@ -73,9 +72,23 @@ class SpaceConfig:
         if len(self.blocks) ** self.stages > sys.maxsize:
             self._refuse("widths", self.widths, "the networks of so many stages cannot be indexed; use fewer")
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SpaceConfig) and _fields(self) == _fields(
+            other
+        )  # a `Space` equals its description
+
+    def __hash__(self) -> int:
+        return hash(_fields(self))
+
     def __len__(self) -> int:
         count: int = len(self.blocks) ** self.stages
         return count
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the fields in JSON's types, of which `SpaceConfig(**fields)` makes the space again."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+        }
 
     @property
     def stages(self) -> int:
@@ -91,39 +104,16 @@ class SpaceConfig:
         raise ArchitectureError(f"space {self.name!r}: {key} = {shown(value)} cannot be used; {remedy}")
 
 
-# NeurIPS 2022, arXiv:2210.07271: CNNs on CIFAR-100; 45 ** 3 = 91,125 networks.
-BLOX = SpaceConfig(
-    name="blox", ops=("conv", "mbconv", "bconv"), widths=(32, 64, 128), image_size=32, classes=100
-)
-
-# The same blocks, small enough to train on a CPU: 45 ** 2 = 2,025 networks.
-MINI = SpaceConfig(name="mini", ops=("conv", "mbconv", "bconv"), widths=(8, 16), image_size=16, classes=10)
-
-# The same networks on images of 8 x 8 pixels, a quarter of the work: for studies that train hundreds of them on a CPU.
-TINY = SpaceConfig(name="tiny", ops=("conv", "mbconv", "bconv"), widths=(8, 16), image_size=8, classes=10)
-
-# Small networks of five stages: 45 ** 5 = 184,528,125, which nothing lists. What is said of all of them is said by sums over
-# their blocks. Images of 32 x 32 pixels are the smallest that five reductions halve to one pixel.
-DEEP = SpaceConfig(
-    name="deep", ops=("conv", "mbconv", "bconv"), widths=(4, 8, 16, 32, 64), image_size=32, classes=10
-)
-
-SPACES: Mapping[str, SpaceConfig] = MappingProxyType(
-    {config.name: config for config in (BLOX, MINI, TINY, DEEP)}
-)
-
-
-def find_space(name: str) -> SpaceConfig:
-    """Return the space of that name.
-
-    Raises:
-        ArchitectureError: there is none; the message suggests the nearest.
-    """
-    if name not in SPACES:
-        raise ArchitectureError(
-            f"space {shown(name)} is not known{did_you_mean(name, SPACES)} (known: {', '.join(SPACES)})"
-        )
-    return SPACES[name]
+def _fields(config: SpaceConfig) -> tuple[object, ...]:
+    return (
+        config.name,
+        config.ops,
+        config.widths,
+        config.image_size,
+        config.classes,
+        config.in_channels,
+        config.nodes,
+    )
 
 
 def is_enumerable(config: SpaceConfig) -> bool:

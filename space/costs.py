@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from space.config import BLOX, SpaceConfig, check_enumerable
+from space.config import SpaceConfig, check_enumerable
 from space.errors import ArchitectureError, did_you_mean
 from space.indexing import blocks_of
 
@@ -128,7 +128,7 @@ def network_cost(config: SpaceConfig, index: int) -> Cost:
     return total
 
 
-def all_params(config: SpaceConfig = BLOX) -> NDArray[np.int64]:
+def all_params(config: SpaceConfig) -> NDArray[np.int64]:
     """Return the parameters of all networks in canonical order, shape (len(config),), int64.
 
     Raises:
@@ -137,7 +137,7 @@ def all_params(config: SpaceConfig = BLOX) -> NDArray[np.int64]:
     return _all(config, lambda cost: cost.params)
 
 
-def all_macs(config: SpaceConfig = BLOX) -> NDArray[np.int64]:
+def all_macs(config: SpaceConfig) -> NDArray[np.int64]:
     """Return the MACs for one image of all networks in canonical order, shape (len(config),), int64.
 
     Raises:

@@ -1,12 +1,12 @@
 """Conversion between canonical indices and blocks: digits in base B, the first stage's the lowest.
 
 B is the number of different blocks, 45 in Blox; a block is known by its number in `SpaceConfig.blocks`. `SpaceConfig` refuses
-spaces whose indices do not fit int64.
+spaces whose indices do not fit int64. And random indices, drawn alike everywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -52,3 +52,30 @@ def indices_of(config: SpaceConfig, blocks: IndexArray) -> IndexArray:
 
     places: IndexArray = len(config.blocks) ** np.arange(config.stages, dtype=np.int64)
     return blocks @ places
+
+
+def random_words(seed: int) -> Callable[[], int]:
+    """Return a source of random 64-bit words, the same for a seed on every machine and version of numpy.
+
+    They are the raw words of PCG64 seeded through SeedSequence, whose streams numpy promises never to change (NEP 19), and not
+    `Generator`'s, whose methods may change between versions.
+    """
+    from numpy.random import PCG64  # loaded only for draws
+
+    return PCG64(seed).random_raw
+
+
+def drawn(count: int, population: int, word: Callable[[], int]) -> Iterator[int]:
+    """Yield `count` different numbers below `population` by Fisher-Yates; only moved entries are stored."""
+    moved: dict[int, int] = {}
+    for place in range(count):
+        other = place + _below(population - place, word)
+        yield moved.get(other, other)
+        moved[other] = moved.pop(place, place)
+
+
+def _below(bound: int, word: Callable[[], int]) -> int:
+    limit = 2**64 - 2**64 % bound  # words from here on would favour small remainders
+    while (drawn := word()) >= limit:
+        pass
+    return drawn % bound

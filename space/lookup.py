@@ -9,9 +9,9 @@ from operator import index as as_index
 from typing import TypeAlias
 
 from space import hash_table
-from space.architecture import Architecture
+from space.architecture import BLOX, Architecture
 from space.block import block_table
-from space.config import BLOX, SpaceConfig
+from space.config import SpaceConfig
 from space.errors import ArchitectureError, shown
 from space.indexing import index_of
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache, reduce
 from typing import TYPE_CHECKING
 
+from space.architecture import BLOX
 from space.block import Block
-from space.config import BLOX, SpaceConfig
+from space.config import SpaceConfig
 from space.costs import all_params
 from space.errors import ArchitectureError, did_you_mean
 

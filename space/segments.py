@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
 
-from space.architecture import Architecture
+from space.architecture import BLOX, Architecture
 from space.block import Block, block_table
-from space.config import BLOX, SpaceConfig
+from space.config import SpaceConfig
 from space.errors import ArchitectureError, did_you_mean, shown
 
 SegmentKind = Literal["stem", "cell", "reduction", "head"]

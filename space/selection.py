@@ -7,9 +7,6 @@
     conv/bconv/conv-conv, a nested vector as JSON, an index, a graph hash of 32 hex characters
 
 Several selections are joined by commas. The default seed is 0.
-
-Draws are stable: they use only the raw 64-bit words of PCG64 seeded through SeedSequence, whose streams numpy
-promises never to change (NEP 19), and not `Generator`, whose methods may change between versions.
 """
 
 from __future__ import annotations
@@ -19,10 +16,10 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 from pathlib import Path
 
-from space.architecture import Architecture
-from space.config import BLOX, SpaceConfig, check_enumerable
+from space.architecture import BLOX, Architecture
+from space.config import SpaceConfig, check_enumerable
 from space.errors import ArchitectureError, did_you_mean, shown
-from space.indexing import index_of
+from space.indexing import drawn, index_of, random_words
 
 _MAX_FILE_BYTES = 64 * 1024 * 1024
 _MAX_LISTED = 5_000_000  # networks that one selection may hold in memory
@@ -122,7 +119,7 @@ def _sample(count: int, seed: int, config: SpaceConfig) -> Iterator[int]:
         raise ArchitectureError(
             f"selection 'sample:{count}' is too large; write at most sample:{_MAX_LISTED}"
         )
-    return _drawn(count, len(config), _words(seed))
+    return drawn(count, len(config), random_words(seed))
 
 
 def _design(rounds: int, seed: int, config: SpaceConfig) -> Iterator[int]:
@@ -140,8 +137,8 @@ def _design(rounds: int, seed: int, config: SpaceConfig) -> Iterator[int]:
             f"selection 'design:{rounds}': space {config.name!r} has rounds of {base} networks; "
             f"write at most design:{min(most, _MAX_LISTED // base)}"
         )
-    words = _words(seed)
-    shuffles = [list(_drawn(base, base, words)) for _ in config.widths]
+    words = random_words(seed)
+    shuffles = [list(drawn(base, base, words)) for _ in config.widths]
     for number in range(rounds):
         rest, a = divmod(number, base)
         shifts = [0, a][: config.stages]
@@ -156,28 +153,6 @@ def _design(rounds: int, seed: int, config: SpaceConfig) -> Iterator[int]:
 
 
 _KINDS: dict[str, Callable[[int, int, SpaceConfig], Iterable[int]]] = {"sample": _sample, "design": _design}
-
-
-def _words(seed: int) -> Callable[[], int]:
-    from numpy.random import PCG64  # loaded only for draws
-
-    return PCG64(seed).random_raw
-
-
-def _drawn(count: int, population: int, word: Callable[[], int]) -> Iterator[int]:
-    """Yield `count` different numbers below `population` by Fisher-Yates; only moved entries are stored."""
-    moved: dict[int, int] = {}
-    for place in range(count):
-        other = place + _below(population - place, word)
-        yield moved.get(other, other)
-        moved[other] = moved.pop(place, place)
-
-
-def _below(bound: int, word: Callable[[], int]) -> int:
-    limit = 2**64 - 2**64 % bound  # words from here on would favour small remainders
-    while (drawn := word()) >= limit:
-        pass
-    return drawn % bound
 
 
 def _read_file(path: Path, config: SpaceConfig) -> list[Architecture]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import TypeVar
 
 from space.architecture import Architecture
@@ -22,7 +21,7 @@ _NAME = "harness_network"
 def with_note(state: Mapping[str, Value], architecture: Architecture) -> OrderedDict[str, Value]:
     """Return a state dict with a note that it is of an architecture."""
     noted = OrderedDict(state)
-    setattr(noted, _NAME, {"space": _plain(architecture.config), "architecture": str(architecture)})
+    setattr(noted, _NAME, {"space": architecture.config.to_plain(), "architecture": str(architecture)})
     return noted
 
 
@@ -35,7 +34,3 @@ def noted_architecture(state: object) -> Architecture | None:
         return Architecture.parse(note["architecture"], SpaceConfig(**note["space"]))
     except (ArchitectureError, KeyError, TypeError, ValueError):
         return None
-
-
-def _plain(config: SpaceConfig) -> dict[str, object]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}

@@ -21,18 +21,15 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session")
 def harness_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder for $HARNESS_CACHE; its `fragments` are those of the exporters' tests.
+    """Return a folder of this process for $HARNESS_CACHE, whose `fragments` all processes of the run share.
 
-    HARNESS_TEST_CACHE names a folder of fragments that outlives the session; without it they are exported once a session.
+    HARNESS_TEST_CACHE names a folder of fragments that outlives the run; without it they are exported once a run.
     """
-    base = tmp_path_factory.getbasetemp()
-    named = os.environ.get("HARNESS_TEST_CACHE")
-    if not named:
-        return base
-    folder = base / "cache"
-    folder.mkdir(exist_ok=True)
-    target = Path(named).resolve()
-    target.mkdir(parents=True, exist_ok=True)
-    (folder / "fragments").unlink(missing_ok=True)
-    (folder / "fragments").symlink_to(target)
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    fragments = Path(os.environ.get("HARNESS_TEST_CACHE") or shared / "fragments").resolve()
+    fragments.mkdir(parents=True, exist_ok=True)
+    folder = own / "cache"
+    folder.mkdir()
+    (folder / "fragments").symlink_to(fragments)
     return folder

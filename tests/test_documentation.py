@@ -14,14 +14,19 @@ from typing import Any
 import pytest
 import typer.main
 
+import harness
 from harness.commands.app import app
 from harness.devices.config import parse_devices
 from space import Architecture
 
 ROOT = Path(__file__).parents[1]
 README = Path("README.md")
+PAGES = (README, Path("CONTRIBUTING.md"), Path("tests/README.md"))
+# Files of the reader's own, for which the tests that write and use them are there.
+FILES = re.compile(r"^```\w+ title=.*?^```\n", re.MULTILINE | re.DOTALL)
 DOCUMENTS = {
-    path.relative_to(ROOT): path.read_text() for path in (ROOT / README, *(ROOT / "docs").rglob("*.md"))
+    path.relative_to(ROOT): FILES.sub("", path.read_text())
+    for path in (*(ROOT / page for page in PAGES), *(ROOT / "docs").rglob("*.md"))
 }
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MADE = ("commands.md", "index.md")  # pages that are made when the site is built: scripts/docs_pages.py
@@ -98,26 +103,58 @@ def test_every_command_and_option_that_a_sentence_names_exists(document: Path) -
 
 
 def test_the_python_of_the_page_on_networks_runs() -> None:
-    (block,) = blocks(Path("docs/networks.md"), "python")
-    done = run(
-        "-c",
-        f"from __future__ import annotations\n{block}".replace(
-            "\nArchitecture.from", "\nassert Architecture.from"
-        ),
-    )
+    code = "\n".join(blocks(Path("docs/networks.md"), "python"))
+    done = run("-c", code.replace("\nArchitecture.from", "\nassert small and Architecture.from"))
     assert done.returncode == 0, done.stderr
 
 
-def test_the_python_of_the_readme_measures_predicts_joins_and_searches(tmp_path: Path) -> None:
+@pytest.mark.converter
+def test_the_python_of_the_readme_measures_predicts_joins_and_searches(
+    harness_cache: Path, tmp_path: Path
+) -> None:
     (block,) = blocks(Path("README.md"), "python")
     few = block.replace('"design:1@1"', '"sample:12@1"').replace(
         "])\n    latency", '], level="quick")\n    latency'
     )
     assert few.count("sample:12") == few.count("quick") == 1, "45 networks would take minutes"
     own = {"HARNESS_STORE": str(tmp_path / "store.sqlite"), "HARNESS_LOCK_NAME": tmp_path.name}
+    own |= {"HARNESS_CACHE": str(harness_cache), "HOME": str(tmp_path)}
     done = run("-c", few, **own)
     assert done.returncode == 0, done.stderr
     assert str(Architecture.parse(done.stdout.splitlines()[-1])) == done.stdout.splitlines()[-1]
+
+
+def test_a_script_of_30_lines_measures_predicts_joins_own_accuracies_and_searches(
+    harness_cache: Path, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs/how-to/python.md").read_text()
+    for name, text in re.findall(r'^```\w+ title="(\S+)"\n(.*?)^```', page, re.MULTILINE | re.DOTALL):
+        (tmp_path / name).write_text(text)
+    script = tmp_path / "within_a_limit.py"
+    assert len(script.read_text().splitlines()) <= 30
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "HARNESS_CACHE": str(harness_cache),
+            "HOME": str(tmp_path),
+        },
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "local: 12 of 12 sessions" in done.stdout
+    own = (tmp_path / "accuracies.csv").read_text()
+    assert f"{done.stdout.split()[-1]}," in own, done.stdout
+
+
+def test_the_page_of_python_has_every_public_name() -> None:
+    shown = re.findall(r"^::: harness\.(\w+)$", DOCUMENTS[Path("docs/api.md")], re.MULTILINE)
+    assert sorted([*shown, "__version__"]) == sorted(harness.__all__)
 
 
 def test_every_name_that_a_page_imports_is_there() -> None:
@@ -186,12 +223,14 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing_from_other_hosts(
     assert done.returncode == 0, done.stderr
     pages = list(tmp_path.rglob("*.html"))
     assert {page.relative_to(tmp_path).as_posix() for page in pages} >= {
-        "index.html", "commands.html", "tutorial.html", "interfaces.html", "performance.html",
+        "index.html", "commands.html", "api.html", "tutorial.html", "interfaces.html", "performance.html",
     }  # fmt: skip
     for page in pages:
         parser = Loads()
         parser.feed(page.read_text())
         assert [address for address in parser.found if re.match(r"(https?:)?//", address)] == [], page
+    page = (tmp_path / "api.html").read_text()
+    assert page.count("<strong>Raises:</strong>") >= 10 and page.count('class="language-pycon') >= 8
     assert "@import" not in "".join(path.read_text() for path in tmp_path.rglob("*.css"))
 
 
@@ -221,6 +260,7 @@ def test_the_first_example_prints_facts_of_a_network() -> None:
     assert "parameters" in done.stdout and "conv/conv/conv" in done.stdout
 
 
+@pytest.mark.converter
 def test_the_second_example_measures_a_network(harness_cache: Path, tmp_path: Path) -> None:
     own = {
         "HARNESS_CACHE": str(harness_cache),

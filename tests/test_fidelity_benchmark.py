@@ -78,6 +78,7 @@ def test_where_the_system_does_not_tell_of_waits_every_run_is_a_sample() -> None
     assert clean_runs(event) == [(0, 1000), (1, 9000), (2, 1000)]
 
 
+@pytest.mark.alone
 def test_processes_that_take_turns_run_in_the_same_seconds_and_both_end() -> None:
     command = [sys.executable, "-c", BUSY]
     with (
@@ -98,6 +99,7 @@ def test_a_process_that_is_gone_has_a_state_too() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="the kernel keeps no account of waits")
+@pytest.mark.alone
 def test_what_a_process_waited_for_a_core_is_known_also_when_it_has_ended() -> None:
     core = min(os.sched_getaffinity(0))
     with (

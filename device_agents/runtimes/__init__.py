@@ -1,8 +1,7 @@
 """The runtimes an agent can time: each a small module with the same few names.
 
-`NAME`, `FORMATS`, `OPTIONS` (option: type) say what it is. `find()` imports the runtime's package,
-`providers()` lists what the option `provider` may be, `load(model, threads, options)` returns a `Loaded`.
-All three raise `ModuleNotFoundError` where no package is installed. Importing a module here imports no runtime.
+`Runtime` has the names. Importing a module here imports no runtime. Modules of other packages lie in `outside`, where the
+harness puts them when it packs the agent.
 
 A runtime with a profiler that Python can reach has a module in `PROFILED` too: its `load_profiled(model, threads, options,
 folder)` returns a `Loaded` and a function that ends the profile and yields the `NodeTime`s of each run.
@@ -10,14 +9,45 @@ folder)` returns a `Loaded` and a function that ends the profile and yields the 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Mapping, Protocol, Sequence
 
-from device_agents.runtimes import onnxruntime_cpu, onnxruntime_profile, tflite
+from device_agents.runtimes import onnxruntime_cpu, onnxruntime_profile, outside, tflite
+from device_agents.runtimes.loaded import Loaded
 
-RUNTIMES: dict[str, Any] = {
+
+class Runtime(Protocol):
+    """A module of a runtime. Its three functions raise ModuleNotFoundError where none of its packages is installed."""
+
+    NAME: str
+
+    @property
+    def FORMATS(self) -> Sequence[str]:
+        """The formats of models that it loads, "onnx" or "tflite"."""
+
+    @property
+    def PACKAGES(self) -> Sequence[str]:
+        """Names to import, of which any one is enough."""
+
+    @property
+    def OPTIONS(self) -> Mapping[str, type]:
+        """The type of each option that `load` takes."""
+
+    def find(self) -> tuple[str, str, Any]:
+        """Import the runtime and return (package, version, module)."""
+
+    def providers(self) -> list[str]:
+        """Return what the option `provider` may be, the default first; empty where there is no choice."""
+
+    def load(self, model: bytes, threads: int, options: dict[str, Any]) -> Loaded:
+        """Load a model on `threads` threads, its fixed input in place. Raises: Refusal, and what the runtime raises."""
+
+
+RUNTIMES: dict[str, Runtime] = {
     "onnxruntime": onnxruntime_cpu,
     "tflite": tflite,
 }
+for name, module in outside.runtimes().items():
+    RUNTIMES.setdefault(name, module)
 
 PROFILED: dict[str, Any] = {
     "onnxruntime": onnxruntime_profile,

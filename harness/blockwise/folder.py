@@ -18,8 +18,7 @@ from typing import Any
 import exporters
 from exporters import Format, Weights
 from harness.blockwise.answer import Answer
-from search.blockwise.plugged import write_weights
-from search.training.trained_files import save_trained
+from search.training.trained_files import save_trained, write_weights
 from space.atomic_files import new_folder
 from space.errors import ConfigError
 

@@ -21,8 +21,8 @@ from harness.records import Configuration
 from harness.store import Store
 from harness.store.latencies import latencies
 from search.blockwise.candidates import Student
-from search.blockwise.plugged import write_weights
 from search.blockwise.setting import Setting
+from search.training.trained_files import write_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -17,7 +17,7 @@ def devices(
     json_output: JsonFlag = False,
 ) -> None:
     """List the devices of devices.toml; the device 'local' is always there."""
-    from harness.devices.config import SshDevice, devices_schema, load_devices
+    from harness.devices.config import devices_schema, load_devices
     from harness.output.tables import print_json, print_table
 
     if schema:
@@ -29,14 +29,11 @@ def devices(
         return
     rows = []
     for name, device in known.items():
-        where = "this machine"
-        if isinstance(device, SshDevice):
-            where = f"{device.user + '@' if device.user else ''}{device.address}:{device.port}"
         rows.append(
             [
                 name,
                 device.transport,
-                where,
+                device.where,
                 ", ".join(device.runtimes) or "all found",
                 str(device.threads),
                 device.description,

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.commands.distil_recipes import Typed, choose_recipe, takes_recipe
 from harness.commands.options import JsonFlag
+from harness.commands.recipe_options import RecipeOptions, takes_recipe
 from harness.commands.workers import Workers, takes_workers
-from space.errors import ConfigError
-
-RESULTS = "results"  # in the library's folder: units of work, done and under way
+from search.distillation.recipe import DistilRecipe
 
 
 @takes_workers
-@takes_recipe
+@takes_recipe("Recipe as JSON; what it leaves out has its default.", DistilRecipe())
 def distill(
-    typed: Typed,
+    typed: RecipeOptions,
     workers: Workers,
     teacher: Annotated[
         Path,
@@ -51,60 +50,34 @@ def distill(
     """
     from harness.output.distillation_text import library_document, print_library
     from harness.output.training_progress import run_shown
-    from search.distillation.block_library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
-    from search.distillation.signing import signed
-    from search.training.tasks import load_task
-    from search.training.trained_files import load_trained, save_trained, trained_digest
-    from search.work.distillations import stage_units
-    from search.work.results import Results
+    from harness.training import distil_library
     from search.work.training_folder import load_teacher
 
     trained = load_teacher(teacher, network)
-    recipe = choose_recipe(typed)
-    config = trained.architecture.config
-    source = task or trained.source
-    if not source:
-        raise ConfigError(f"{teacher}: does not say what it was trained on; name the images with --task")
-    images = load_task(source, config)
-    stages = sorted(set(stage)) if stage else list(range(config.stages))
-    if stages[-1] >= config.stages:
-        raise ConfigError(f"--stage {stages[-1]}: space {config.name!r} has stages 0 to {config.stages - 1}")
-    if output.exists() and not output.is_dir():
-        raise ConfigError(f"--output {output}: is a file; name a folder")
-    if (output / TEACHER).exists():
-        there = trained_digest(load_trained(output / TEACHER))
-        if there != trained_digest(trained):
-            raise ConfigError(f"{output} is the library of another teacher; name another --output")
-    runner = workers.runner()
-    results = Results(folder=output / RESULTS)
+    recipe = typed.over(DistilRecipe())
     quiet = json_output and not sys.stderr.isatty()
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         if not quiet:
             typer.echo(text, err=True)
 
-    units = stage_units(trained, images, stages, recipe, results)
-    done = run_shown(
-        [(f"stage {place}", unit) for place, unit in zip(stages, units, strict=True)],
-        recipe.epochs,
-        results,
-        runner,
-        quiet=quiet,
-        title="distilling",
-        line=say,
+    found = distil_library(
+        trained,
+        task,
+        stage or (),
+        recipe,
+        output,
+        workers.runner(),
+        device=workers.accelerator,
+        run=partial(run_shown, epochs=recipe.epochs, quiet=quiet, title="distilling", line=log),
+        log=log,
     )
-    save_trained(output / TEACHER, trained)
-    made = [stage_from(results.get(done[unit.key])) for unit in units]
-    for one in made:
-        save_stage(output, one)
-    whole = len(made) == config.stages
-    library = BlockLibrary(teacher=trained, stages=tuple(made)) if whole else load_library(output)
-    signatures = signed(library, images, results.folder, workers.accelerator, say)
+    library = found.library
     if json_output:
         from harness.output.tables import print_json
 
-        print_json(library_document(library, images, signatures))
+        print_json(library_document(library, found.task, found.signatures))
     else:
-        print_library(library, images, signatures)
+        print_library(library, found.task, found.signatures)
     missing = f"; stages {', '.join(map(str, library.missing))} are missing" if library.missing else ""
-    say(f"{output}: a library of {config.stages - len(library.missing)} stages{missing}")
+    log(f"{output}: a library of {library.config.stages - len(library.missing)} stages{missing}")

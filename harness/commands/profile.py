@@ -10,9 +10,10 @@ import typer
 
 from harness.commands.measure import parse_cores
 from harness.commands.options import DevicesFile, JsonFlag, SpaceName
-from harness.devices.config import LOCAL, RUNTIMES, parse_runtime
+from harness.devices.config import LOCAL, parse_runtime
 from space.errors import ConfigError
 
+PROFILED_RUNTIME: Final = "onnxruntime"
 PROFILED_FORMAT: Final = "onnx"
 
 
@@ -91,7 +92,7 @@ def _check_runtime(text: str) -> None:
         name, _ = parse_runtime(text)
     except ValueError as error:
         raise ConfigError(f"--runtime {text!r}: {error}") from error
-    if RUNTIMES[name] != PROFILED_FORMAT:
+    if name != PROFILED_RUNTIME:
         raise ConfigError(
             f"--runtime {text!r}: {name} has no profiler that can be reached from Python; use --runtime onnxruntime"
         )

@@ -121,7 +121,7 @@ def find(
     from harness.output.search_document import answer_document
     from harness.output.search_text import print_answer, print_front
     from harness.output.tables import print_json, write_csv
-    from harness.query.answer import network_row
+    from harness.query.rows import network_row
     from harness.query.search import search as run
     from harness.query.verify import searched_configurations, searched_devices, verify_finalists
     from search.methods.registry import parse_method
@@ -163,7 +163,7 @@ def find(
             for outcome in done.outcomes:
                 print_outcome(outcome)
             status = max((outcome.exit_status for outcome in done.outcomes), default=0)
-    front = answer.front(pareto) if pareto else None
+    front = answer.front(pareto).front if pareto else None
     if json_output:
         print_json(answer_document(answer, front, top))
     else:

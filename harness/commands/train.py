@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from harness.commands.options import JsonFlag, SpaceName
-from harness.commands.recipes import Typed, choose_recipe, takes_recipe
+from harness.commands.recipe_options import RecipeOptions, takes_recipe
 from harness.commands.workers import Workers, takes_workers
-from space.errors import ConfigError, HarnessError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from search.training.recipe import PUBLISHED, SHORT, default_recipe
 
 
 @takes_workers
-@takes_recipe
+@takes_recipe(
+    "Recipe as JSON; what it leaves out is as published. [default: as published; for digits and synthetic images 20 epochs, "
+    "batch 64, learning rate 0.05, augmentation mild, channels last]",
+    PUBLISHED,
+    SHORT,
+)
 def train(
-    typed: Typed,
+    typed: RecipeOptions,
     workers: Workers,
     networks: Annotated[
         list[str],
@@ -60,70 +63,36 @@ def train(
     trained in it, which 'harness search --accuracies' reads, and weights for 'harness export --checkpoint'.
     """
     from harness.models.names import select_architectures
-    from harness.output.training_progress import TrainingView
+    from harness.output.training_progress import run_shown
     from harness.output.training_text import counted, print_training, training_document
+    from harness.training import train_networks
     from search.training.tasks import load_task
-    from search.work.results import Results
-    from search.work.running import run_units
-    from search.work.training_folder import (
-        check_alike,
-        collect,
-        grouped,
-        stored_units,
-        training_units,
-        write_published,
-    )
-    from search.work.trainings_together import KIND as TOGETHER
-    from search.work.trainings_together import keep_each
     from space import find_space
 
     config = find_space(space)
     architectures = select_architectures(networks, config)
-    recipe = choose_recipe(task, typed)
-    if output.exists() and not output.is_dir():
-        raise ConfigError(f"--output {output}: is a file; name a folder")
-    runner = workers.runner()
+    recipe = typed.over(default_recipe(task))
     images = load_task(task, config)
-    units, results = training_units(architectures, images, recipe), Results(folder=output)
-    check_alike(results, units[0])
-    names = {unit.key[:12]: str(one) for unit, one in zip(units, architectures, strict=True)}
-    jobs_of = grouped(units, results, together)
-    shown = {job.key[:12]: _told([names[unit.key[:12]] for unit in of]) for job, of in jobs_of}
-    error: HarnessError | None = None
     quiet = json_output and not sys.stderr.isatty()
-    try:
-        with TrainingView(shown, recipe.epochs, quiet=quiet, title=images.name) as view:
-            for job, _ in jobs_of:
-                if results.result_of(job):
-                    view.skip(job.key)
-            try:
-                run_units([job for job, _ in jobs_of], results, runner, view.tell)
-            except HarnessError as found:
-                error = type(found)(view.named(str(found)))
-                error.__cause__ = found
-    finally:  # stopped, too: what is finished can be used
-        for job, of in jobs_of:
-            if job.kind == TOGETHER and results.result_of(job):
-                keep_each(job, of, results)
-        finished = collect(results, {unit.key: unit for unit in [*stored_units(results), *units]}.values())
-        paths, notes = write_published(results.folder, finished.values())
-    asked = [finished[unit.key] for unit in units if unit.key in finished]
+    trained = train_networks(
+        architectures,
+        images,
+        recipe,
+        output,
+        workers.runner(),
+        together=together,
+        run=partial(run_shown, epochs=recipe.epochs, quiet=quiet, title=images.name),
+    )
     if json_output:
         from harness.output.tables import print_json
 
-        print_json(training_document(config.name, images, recipe, asked, units, finished, paths, names))
+        print_json(training_document(config.name, trained))
     else:
-        print_training(images, recipe, asked)
-    for note in notes:
+        print_training(trained)
+    for note in trained.notes:
         typer.echo(note, err=True)
-    if paths:
-        typer.echo(
-            f"{results.folder}: {counted(len(finished), 'network')} in {', '.join(p.name for p in paths)}",
-            err=True,
-        )
-    if error is not None:
-        raise error
-
-
-def _told(names: Sequence[str]) -> str:
-    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+    if trained.files:
+        published = ", ".join(path.name for path in trained.files)
+        typer.echo(f"{output}: {counted(trained.in_folder, 'network')} in {published}", err=True)
+    if trained.error is not None:
+        raise trained.error

@@ -14,7 +14,7 @@ from typing import Any
 
 from device_agents.archive import build_archive
 from harness.devices.assembly import Assembly
-from harness.devices.config import Device, default_python
+from harness.devices.config import Device, default_python, runtime_sources
 from harness.devices.framing import FrameStream
 from harness.devices.transports.contract import Channel, Transport
 from harness.errors import AgentError, DeviceError, LinkError
@@ -83,7 +83,7 @@ def deploy(transport: Transport, device: Device) -> Deployment:
     Raises: DeviceError when Python is missing or too old, or the agent cannot be stored, with the remedy.
     """
     python = default_python(device)
-    archive, digest = build_archive()
+    archive, digest = build_archive(runtime_sources())
     root = device.root or ".cache/harness-agent"
     answer = _boot(transport, device, [python, "-c", _BOOT, root, digest], b"")
     version = tuple(answer["python"])

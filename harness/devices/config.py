@@ -9,19 +9,19 @@ import re
 import sys
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from space.errors import ConfigError, did_you_mean
+from space.plugins import RUNTIMES as RUNTIME_PLUGINS
+from space.plugins import TRANSPORTS, bad_plugin, load_plugin, plugin_source, plugins
 
 DEFAULT_FILE = "devices.toml"
 LOCAL = "local"
 Format = Literal["onnx", "tflite"]
-RUNTIMES: dict[str, Format] = {
-    "onnxruntime": "onnx",
-    "tflite": "tflite",
-}  # runtime -> the model format that it runs
+# The model format that each runtime runs. `runtime_format` knows those of other packages, too.
+RUNTIMES: dict[str, Format] = {"onnxruntime": "onnx", "tflite": "tflite"}
 MAX_FILE_BYTES = 1 << 20
 
 _NAME = re.compile(r"[a-zA-Z0-9-]+")
@@ -34,10 +34,13 @@ _HOST_KEY_TYPES = (
 )
 
 
-class _Device(BaseModel):
+class Device(BaseModel):
+    """A table of devices.toml: the keys that devices of every transport have."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: str = Field(exclude=True, default="")
+    transport: str
     python: str = Field("", description="Python on the device; default: python3 (local: the harness's own).")
     runtimes: tuple[str, ...] = Field(
         (),
@@ -49,6 +52,11 @@ class _Device(BaseModel):
     )
     root: str = Field("", description="Folder on the device for the agent and its cache of model parts.")
     description: str = Field("", description="For people: what this device is.")
+
+    @property
+    def where(self) -> str:
+        """Where the device is, for people; a transport's own class says more."""
+        return f"by {self.transport}"
 
     @field_validator("runtimes", "cores", mode="before")
     @classmethod
@@ -77,13 +85,18 @@ class _Device(BaseModel):
         return value
 
 
-class LocalDevice(_Device):
+class LocalDevice(Device):
     """This machine, measured through a subprocess."""
 
     transport: Literal["local"] = "local"
 
+    @property
+    def where(self) -> str:
+        """That it is here."""
+        return "this machine"
 
-class SshDevice(_Device):
+
+class SshDevice(Device):
     """A machine reached over SSH."""
 
     transport: Literal["ssh"] = "ssh"
@@ -97,6 +110,11 @@ class SshDevice(_Device):
     known_hosts: str = Field(
         "~/.ssh/known_hosts", description="File of known host keys, used without host_key."
     )
+
+    @property
+    def where(self) -> str:
+        """Login, host and port."""
+        return f"{self.user + '@' if self.user else ''}{self.address}:{self.port}"
 
     @field_validator("address", "user", "key", "known_hosts")
     @classmethod
@@ -115,9 +133,7 @@ class SshDevice(_Device):
         return value
 
 
-Device = LocalDevice | SshDevice
-_ADAPTER: TypeAdapter[Device] = TypeAdapter(Annotated[Device, Field(discriminator="transport")])
-_CLASSES: dict[str, type[LocalDevice] | type[SshDevice]] = {"local": LocalDevice, "ssh": SshDevice}
+_CLASSES: dict[str, type[Device]] = {"local": LocalDevice, "ssh": SshDevice}
 
 
 def default_python(device: Device) -> str:
@@ -131,14 +147,37 @@ def parse_runtime(text: str) -> tuple[str, str]:
     Raises: ValueError for a runtime that no agent knows.
     """
     runtime, _, provider = text.partition(":")
-    if runtime not in RUNTIMES:
-        known = ", ".join(RUNTIMES)
+    if runtime not in RUNTIMES and runtime not in plugins(RUNTIME_PLUGINS):
+        known = known_runtimes()
         raise ValueError(
-            f"names unknown runtime {runtime!r}{did_you_mean(runtime, RUNTIMES)} (known: {known})"
+            f"names unknown runtime {runtime!r}{did_you_mean(runtime, known)} (known: {', '.join(known)})"
         )
     if provider and not re.fullmatch(r"[A-Za-z]+", provider):
         raise ValueError(f"names provider {provider!r}; expected letters, e.g. 'onnxruntime:cuda'")
     return runtime, provider
+
+
+def known_runtimes() -> list[str]:
+    """Return the names of all runtimes: those of harness, then those that other packages add."""
+    return list(dict.fromkeys([*RUNTIMES, *plugins(RUNTIME_PLUGINS)]))
+
+
+def runtime_format(runtime: str) -> Format:
+    """Return the model format that a known runtime runs. Raises: ConfigError when another package's runtime cannot be used."""
+    if runtime in RUNTIMES:
+        return RUNTIMES[runtime]
+    module = load_plugin(RUNTIME_PLUGINS, runtime)
+    formats = [known for known in get_args(Format) if known in getattr(module, "FORMATS", ())]
+    if getattr(module, "NAME", "") != runtime or not formats:
+        raise bad_plugin(
+            RUNTIME_PLUGINS, runtime, f"is no runtime of NAME {runtime!r} and FORMATS of {get_args(Format)}"
+        )
+    return cast(Format, formats[0])
+
+
+def runtime_sources() -> dict[str, bytes]:
+    """Return the module of each runtime that other packages add, by name: they travel to the device in the agent's archive."""
+    return {name: plugin_source(RUNTIME_PLUGINS, name) for name in plugins(RUNTIME_PLUGINS)}
 
 
 def short_provider(provider: str) -> str:
@@ -209,7 +248,10 @@ def select_device(devices: dict[str, Device], name: str) -> Device:
 
 def devices_schema() -> dict[str, Any]:
     """Return the JSON schema of devices.toml, for editors (Even Better TOML, taplo)."""
-    device = _ADAPTER.json_schema(ref_template="#/$defs/{model}")
+    own: TypeAdapter[Device] = TypeAdapter(
+        Annotated[LocalDevice | SshDevice, Field(discriminator="transport")]
+    )
+    device = own.json_schema(ref_template="#/$defs/{model}")
     definitions = device.pop("$defs")
     for definition in definitions.values():
         definition["properties"].pop("name", None)
@@ -239,13 +281,15 @@ def _parse_device(name: str, table: Any, text: str, source: str) -> Device:
     transport = table.get("transport", "local" if name == LOCAL else None)
     if transport is None:
         raise ConfigError(f'{where}: key \'transport\' is missing; write transport = "ssh" or "local"')
-    if not isinstance(transport, str) or transport not in _CLASSES:
-        hint = did_you_mean(transport, _CLASSES) if isinstance(transport, str) else ""
+    kind = _device_class(transport) if isinstance(transport, str) else None
+    if kind is None:
+        known = [*_CLASSES, *plugins(TRANSPORTS)]
+        hint = did_you_mean(transport, known) if isinstance(transport, str) else ""
         line = _line_of(text, name, "transport")
         raise ConfigError(
-            f"{source}:{line}: [devices.{name}] transport = {transport!r} is unknown{hint} (known: {', '.join(_CLASSES)})"
+            f"{source}:{line}: [devices.{name}] transport = {transport!r} is unknown{hint} (known: {', '.join(known)})"
         )
-    fields = {key for key in _CLASSES[transport].model_fields if key != "name"}
+    fields = {key for key in kind.model_fields if key != "name"}
     for key, value in table.items():
         if key not in fields:
             line = _line_of(text, name, key)
@@ -254,14 +298,24 @@ def _parse_device(name: str, table: Any, text: str, source: str) -> Device:
                 f"(known: {', '.join(sorted(fields))}; given: {value!r})"
             )
     try:
-        return _ADAPTER.validate_python({**table, "transport": transport, "name": name})
+        return kind.model_validate({**table, "transport": transport, "name": name})
     except ValidationError as error:
         raise ConfigError(_describe(error, name, text, source)) from error
 
 
+def _device_class(transport: str) -> type[Device] | None:
+    """Return the class of a transport's devices, which another package may add; None where no one knows the transport."""
+    if transport in _CLASSES or transport not in plugins(TRANSPORTS):
+        return _CLASSES.get(transport)
+    found = getattr(load_plugin(TRANSPORTS, transport), "device_class", None)
+    if not (isinstance(found, type) and issubclass(found, Device)):
+        raise bad_plugin(TRANSPORTS, transport, "has no device_class that is a harness.devices.config.Device")
+    return found
+
+
 def _describe(error: ValidationError, name: str, text: str, source: str) -> str:
     problem = error.errors()[0]
-    path = [part for part in problem["loc"] if part not in _CLASSES]
+    path = problem["loc"]
     key = str(path[0]) if path else ""
     line = _line_of(text, name, key)
     if problem["type"] == "missing":

@@ -6,7 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.devices.config import RUNTIMES, Device, Format, default_python, parse_runtime, short_provider
+from harness.devices.config import (
+    Device,
+    Format,
+    default_python,
+    known_runtimes,
+    parse_runtime,
+    runtime_format,
+    short_provider,
+)
 from space.errors import ConfigError, did_you_mean
 
 _INSTALL = {"onnxruntime": "onnxruntime", "tflite": "ai-edge-litert"}
@@ -36,10 +44,10 @@ def choose_runtimes(
         parsed = [(text, *parse_runtime(text)) for text in dict.fromkeys(wanted)]
     except ValueError as error:
         raise ConfigError(f"--runtime {error}") from error
-    parsed = [entry for entry in parsed if not formats or RUNTIMES[entry[1]] in formats]
+    parsed = [entry for entry in parsed if not formats or runtime_format(entry[1]) in formats]
     uses = [_use(device, found, hello, *entry) for entry in parsed]
     if not uses:
-        fitting = [name for name in RUNTIMES if not formats or RUNTIMES[name] in formats]
+        fitting = [name for name in known_runtimes() if not formats or runtime_format(name) in formats]
         reason = f"none runs {' or '.join(formats)} models" if formats else "none is installed"
         remedy = f"install one on the device: {_install_lines(device, hello, fitting)}"
         if requested or device.runtimes:
@@ -122,7 +130,7 @@ def _use(
     if providers:
         options["provider"] = full
     return RuntimeUse(
-        name=name, version=version_name(runtime), provider=full, format=RUNTIMES[name], options=options
+        name=name, version=version_name(runtime), provider=full, format=runtime_format(name), options=options
     )
 
 
@@ -133,10 +141,10 @@ def _broken(hello: Mapping[str, Any]) -> str:
 
 def _install_lines(device: Device, hello: Mapping[str, Any], names: Iterable[str]) -> str:
     python = default_python(device)
-    lines = {name: f"{python} -m pip install {package}" for name, package in _INSTALL.items()}
-    if "android" in hello.get("platform", {}):
+    lines = {name: f"{python} -m pip install {_INSTALL.get(name, name)}" for name in names}
+    if "onnxruntime" in lines and "android" in hello.get("platform", {}):
         lines["onnxruntime"] = "pkg install python-onnxruntime"  # PyPI has no wheel for Termux
-    return " or ".join(lines[name] for name in names)
+    return " or ".join(lines.values())
 
 
 def _list(cores: Sequence[int]) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist, fmean, median
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
-from harness.dataframe import to_frame
+from harness.dataframe import Tabular
 from harness.estimates.clean import usable_sessions
 from harness.estimates.estimate import (
     COVERAGE,
@@ -23,9 +23,6 @@ from harness.estimates.estimate import (
 from harness.estimates.findings import Finding, check_network, grade
 from harness.estimates.reference import shared_caches_doubt
 from harness.records import Configuration, Failure, ReferenceLatency, SessionRecord
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 LATENCY_COLUMNS = (
     "device",
@@ -83,7 +80,7 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LatencyTable(Sequence[Latency]):
+class LatencyTable(Tabular, Sequence[Latency]):
     """Measured latencies, a row a network and configuration, and the `failures` of the campaigns that they are from."""
 
     rows: tuple[Latency, ...]
@@ -101,12 +98,9 @@ class LatencyTable(Sequence[Latency]):
     def __getitem__(self, index: int | slice) -> Latency | tuple[Latency, ...]:
         return self.rows[index]
 
-    def to_pandas(self) -> pd.DataFrame:
-        """Return the rows as a DataFrame with the columns of `harness results --csv`, units in their names.
-
-        Raises: ConfigError when pandas is not installed.
-        """
-        return to_frame(to_json(self.rows), LATENCY_COLUMNS)
+    def to_records(self) -> tuple[list[dict[str, object]], Sequence[str]]:
+        """Return the rows as plain values, and the columns, those of `harness results --csv`."""
+        return to_json(self.rows), LATENCY_COLUMNS
 
 
 def to_json(rows: Iterable[Latency]) -> list[dict[str, object]]:

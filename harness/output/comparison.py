@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.output.search_document import accuracy_document
 from harness.output.tables import echo, print_table
-from harness.query.answer import network_row
+from harness.query.rows import network_row
 
 if TYPE_CHECKING:
     from harness.query.join import SearchTable

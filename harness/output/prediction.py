@@ -31,10 +31,10 @@ def print_report(table: SpaceTable) -> None:
     import numpy as np
 
     from search.latency.intervals import COVERAGE, guaranteed
-    from search.latency.rungs import RUNGS
+    from search.latency.rungs import all_rungs
     from space import Architecture
 
-    measured, meanings = table.measured, {rung.name: rung.meaning for rung in RUNGS}
+    measured, meanings = table.measured, {rung.name: rung.meaning for rung in all_rungs()}
     echo(describe(measured.configuration))
     echo(f"fitted on {len(measured.indices)} measured networks of {len(measured.config):,}")
     rows = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.query.answer import network_row
+from harness.query.rows import network_row
 
 if TYPE_CHECKING:
     from harness.query.answer import SearchAnswer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from space.errors import HarnessError
+from search.training.history import EpochDone
+from search.work.events import Event, UnitDone, UnitProgress, UnitStarted, sentence
 
 if TYPE_CHECKING:
     from search.work.results import Results
@@ -33,17 +33,12 @@ _FIXED = (
     _BAR + len("epochs") + len("left") + 2 * len("0:00:00") + 8
 )  # columns that the bar and its words take
 _FEWEST = 12  # columns of a description: fewer say nothing
-# The blocks of a stage are distilled in groups, one after the other, if memory holds no more at once.
-_EPOCH = re.compile(
-    r"(?:blocks (?P<first>[0-9]+) to (?P<last>[0-9]+) of (?P<blocks>[0-9]+), )?epoch (?P<epoch>[0-9]+) of (?P<epochs>[0-9]+)"
-)
-_UNIT = re.compile(r"[a-z]+(?:-[a-z]+)* ([0-9a-f]{12}) \([^()]*\)")
 
 
 class TrainingView:
-    """Show what `search.work.run_units` tells of units; `names` are their networks, or stages, by 12 characters of the key.
+    """Show the progress of `search.work.run_units`; `names` are the networks, or stages, of units by their keys.
 
-    `epochs` are those of a unit. Where `line` is given, it is told the plain lines that else go to standard error.
+    `epochs` are those of a unit. Where `line` is given, it takes the plain lines that else go to standard error.
     """
 
     def __init__(
@@ -59,7 +54,7 @@ class TrainingView:
         self._console = Console(stderr=True)
         self._plain = not self._console.is_terminal
         self._done: dict[str, Fraction | int] = {}
-        self._told_at = -float(PLAIN_SECONDS)
+        self._shown_at = -float(PLAIN_SECONDS)
         self._progress = Progress(
             TextColumn("{task.fields[title]}"),
             BarColumn(bar_width=_BAR),
@@ -91,31 +86,36 @@ class TrainingView:
         """Count a unit that is done already."""
         self._count(key, self._epochs)
 
-    def tell(self, text: str) -> None:
-        """Show a text of the units' runner."""
-        unit, epoch = _UNIT.match(text), _EPOCH.search(text)
-        named = self.named(text)
-        if unit is None or epoch is None:
-            if unit is not None and " is done in " in text:
-                self._count(unit[1], self._epochs)
-            self._say(named)
-            return
-        number = self._epochs * _share(epoch)
-        self._count(unit[1], number)
-        self._progress.update(self._task, description=self._cut(named))
-        now = time.monotonic()
-        if self._plain and (number == self._epochs or now - self._told_at >= PLAIN_SECONDS):
-            self._told_at = now
-            self._say(named)
+    def show(self, event: Event) -> None:
+        """Show an event of the units' runner."""
+        match event:
+            case UnitStarted(unit=unit):
+                self._describe(self.called(unit))
+            case UnitProgress(unit=unit, step=EpochDone() as epoch):
+                self._show_epoch(unit, epoch, sentence(event, self.called))
+            case UnitDone(unit=unit):
+                self._count(unit.key, self._epochs)
+                self._say(sentence(event, self.called))
+            case _:
+                self._say(sentence(event, self.called))
 
-    def named(self, text: str) -> str:
-        """Return a text in which units are called by their network or stage, once."""
-        name = next((self._names[found[1]] for found in _UNIT.finditer(text) if found[1] in self._names), "")
-        text = _UNIT.sub(lambda found: self._names.get(found[1], found[0]), text)
-        return text.replace(f"{name}: {name}", name, 1) if name else text
+    def called(self, unit: Unit) -> str:
+        """Return the network or stage of a unit."""
+        return self._names.get(unit.key) or str(unit)
+
+    def _show_epoch(self, unit: Unit, epoch: EpochDone, text: str) -> None:
+        self._count(unit.key, self._epochs * epoch.share)
+        self._describe(text)
+        now = time.monotonic()
+        if self._plain and (epoch.share == 1 or now - self._shown_at >= PLAIN_SECONDS):
+            self._shown_at = now
+            self._say(text)
+
+    def _describe(self, text: str) -> None:
+        self._progress.update(self._task, description=self._cut(text))
 
     def _count(self, key: str, epochs: Fraction | int) -> None:
-        self._done[key[:12]] = epochs
+        self._done[key] = epochs
         self._progress.update(self._task, completed=float(sum(self._done.values())))
 
     def _cut(self, text: str) -> str:
@@ -150,24 +150,9 @@ def run_shown(
     """
     from search.work.running import run_units
 
-    names = {unit.key[:12]: name for name, unit in units}
+    names = {unit.key: name for name, unit in units}
     with TrainingView(names, epochs, quiet=quiet, title=title, line=line) as view:
         for _, unit in units:
             if results.result_of(unit):
                 view.skip(unit.key)
-        try:
-            return run_units([unit for _, unit in units], results, runner, view.tell)
-        except HarnessError as found:
-            error = type(found)(view.named(str(found)))
-            for note in getattr(found, "__notes__", ()):  # what --debug shows
-                error.add_note(note)
-            raise error from found
-
-
-def _share(epoch: re.Match[str]) -> Fraction:
-    """Return how much of its unit's work is done after an epoch."""
-    whole = Fraction(int(epoch["epoch"]), int(epoch["epochs"]))
-    if epoch["blocks"] is None:
-        return whole
-    before = int(epoch["first"]) - 1
-    return (before + (int(epoch["last"]) - before) * whole) / int(epoch["blocks"])
+        return run_units([unit for _, unit in units], results, runner, view.show, called=view.called)

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.output.tables import print_table
 
 if TYPE_CHECKING:
-    from search.training.images import Task
-    from search.training.recipe import Recipe
-    from search.work.training_folder import FinishedTraining
-    from search.work.unit import Unit
+    from harness.training import TrainedNetworks
 
 
-def training_document(
-    space: str,
-    task: Task,
-    recipe: Recipe,
-    asked: Sequence[FinishedTraining],
-    units: Sequence[Unit],
-    finished: dict[str, FinishedTraining],
-    paths: Sequence[Path],
-    names: dict[str, str],
-) -> dict[str, object]:
+def training_document(space: str, trained: TrainedNetworks) -> dict[str, object]:
     """Return plain values; accuracies are percent."""
+    task = trained.task
     return {
         "space": space,
         "task": {
@@ -35,7 +21,7 @@ def training_document(
             "synthetic": task.synthetic,
             "origin": task.origin,
         },
-        "recipe": dataclasses.asdict(recipe) | {"digest": recipe.digest},
+        "recipe": trained.recipe.to_plain() | {"digest": trained.recipe.digest},
         "networks": [
             {
                 "architecture": str(one.trained.architecture),
@@ -48,18 +34,19 @@ def training_document(
                 "train_s": one.trained.train_ns / 1e9,
                 "weights": str(one.weights),
             }
-            for one in asked
+            for one in trained
         ],
-        "not_trained": [names[unit.key[:12]] for unit in units if unit.key not in finished],
-        "files": [str(path) for path in paths],
+        "not_trained": list(trained.not_trained),
+        "files": [str(path) for path in trained.files],
     }
 
 
-def print_training(task: Task, recipe: Recipe, asked: Sequence[FinishedTraining]) -> None:
+def print_training(trained: TrainedNetworks) -> None:
     """Print a row a trained network: its best epoch, its accuracies, and the seconds that training took."""
-    if not asked:
+    if not trained:
         return
-    count, config = len(asked), asked[0].trained.architecture.config
+    task, recipe = trained.task, trained.recipe
+    count, config = len(trained), trained[0].trained.architecture.config
     print_table(
         f"{counted(count, 'network')} of {config.name} trained on {task.name}, {counted(recipe.epochs, 'epoch')}, "
         f"recipe {recipe.digest[:8]}, seed {recipe.seed}; top-1 in % of {len(task.val)} and {len(task.test)}"
@@ -73,7 +60,7 @@ def print_training(task: Task, recipe: Recipe, asked: Sequence[FinishedTraining]
                 f"{one.trained.test.top1:.2f}",
                 f"{one.trained.train_ns / 1e9:.1f}",
             ]
-            for one in asked
+            for one in trained
         ],
     )
 

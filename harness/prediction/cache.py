@@ -33,6 +33,7 @@ from harness.records import Configuration
 from harness.store import Store
 from space.atomic_files import write_whole
 from space.indexing import BoolArray, FloatArray
+from space.plugins import LATENCY_PREDICTORS, plugin_digests
 
 PURPOSES = ("network", "segment")  # of the sessions that latencies are computed from
 LIBRARIES = ("numpy", "scipy", "scikit-learn")
@@ -159,6 +160,7 @@ def latency_key(
         "measured only": measured_only,
         "doubtful": doubtful,
         "source": source_digest(),
+        "predictors of other packages": plugin_digests(LATENCY_PREDICTORS),
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "machine": arithmetic(),
     }

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import NormalDist
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.dataframe import to_frame
+from harness.dataframe import Tabular
 from harness.estimates.doubtful import Doubtful, set_apart
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.latency import Latency
@@ -34,9 +33,6 @@ from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, IndexArray
 from space.segments import all_segments
 from space.selection import parse_model, select_models
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 HOLD_OUT_SHARE = 0.2
 HOLD_OUT_FROM = 40  # measured networks; of fewer, all are needed to fit
@@ -123,7 +119,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpaceTable:
+class SpaceTable(Tabular):
     """Latencies of all networks of a space on one configuration: `prediction` in ratios, `measured` where there is better.
 
     `doubtful`: networks and segments of grade D, the prior's apart.
@@ -172,12 +168,9 @@ class SpaceTable:
         found = parse_model(network, config) if isinstance(network, str) else network
         return self.rows([found.index])[0]
 
-    def to_pandas(self) -> pd.DataFrame:
-        """Return all networks in canonical order as a DataFrame; columns as of `harness predict --csv`, units in their names.
-
-        Raises: ConfigError when pandas is not installed.
-        """
-        return to_frame([row.to_json() for row in self.rows()], COLUMNS)
+    def to_records(self) -> tuple[list[dict[str, object]], Sequence[str]]:
+        """Return all networks in canonical order as plain values, and the columns, those of `harness predict --csv`."""
+        return [row.to_json() for row in self.rows()], COLUMNS
 
 
 def load_measured(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
-from harness.dataframe import to_frame
+from harness.dataframe import Tabular
 from harness.estimates.comparison import Comparison
 from harness.estimates.comparison import compare as compare_estimates
 from harness.estimates.latency import Latency
@@ -18,9 +18,6 @@ from harness.store.configurations import configuration_id, fitting_configuration
 from harness.store.latencies import latencies
 from space import Architecture, SpaceConfig
 from space.errors import ConfigError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 COLUMNS = ("device", "configuration", "verdict", "reason", "ratio", "low", "high", "first_ms", "second_ms")
 
@@ -64,7 +61,7 @@ class NetworkComparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkComparisons(Sequence[NetworkComparison]):
+class NetworkComparisons(Tabular, Sequence[NetworkComparison]):
     """A comparison for each configuration on which both networks are measured.
 
     `not_measured`: the networks that a configuration lacks, by their texts.
@@ -85,11 +82,11 @@ class NetworkComparisons(Sequence[NetworkComparison]):
     def __getitem__(self, index: int | slice) -> NetworkComparison | tuple[NetworkComparison, ...]:
         return self.rows[index]
 
-    def to_pandas(self) -> pd.DataFrame:
-        """Return a row a configuration as a DataFrame, latencies in ms. Raises: ConfigError when pandas is not installed."""
+    def to_records(self) -> tuple[list[dict[str, object]], Sequence[str]]:
+        """Return a row a configuration as plain values, latencies in ms, and the columns."""
         latency_ms = ({"first_ms": row.first.latency_ms, "second_ms": row.second.latency_ms} for row in self)
         rows = [row.to_json() | ms for row, ms in zip(self, latency_ms, strict=True)]
-        return to_frame([{name: row[name] for name in COLUMNS} for row in rows], COLUMNS)
+        return [{name: row[name] for name in COLUMNS} for row in rows], COLUMNS
 
 
 def compare(

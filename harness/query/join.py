@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.dataframe import Tabular
 from harness.prediction.bench_files import file_latency, latency_files
 from harness.prediction.provenance import Provenance
 from harness.prediction.space_prediction import SpaceTable, doubt_text, space_of
@@ -20,22 +21,29 @@ from harness.query.latencies import (
     stored_latency,
 )
 from harness.query.properties import property_cost
+from harness.query.rows import Row, network_columns, network_row
 from harness.records import Configuration
 from harness.store import Store
 from search.table import Cost, Table
 from search.table.constraints import PROPERTIES
-from space import BLOX, Architecture, SpaceConfig, check_enumerable
+from space import BLOX, Architecture, SpaceConfig, check_enumerable, find_space
 from space.accuracies import Accuracies
 from space.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SearchTable:
+class SearchTable(Tabular):
     """Accuracy and costs of every network, the provenance of each latency by its name, and what is missing or doubtful."""
 
     table: Table
     provenance: Mapping[str, Provenance]
     notes: tuple[str, ...]
+
+    def to_records(self) -> tuple[list[Row], Sequence[str]]:
+        """Return all networks in canonical order, rows as in a `SearchAnswer`, and the columns."""
+        return [network_row(self.table, index) for index in range(len(self.table.config))], network_columns(
+            self.table
+        )
 
 
 def join(
@@ -45,12 +53,14 @@ def join(
     costs: Sequence[str] = ("params", "macs", "memory"),
     metric: str = "",
     epoch: str = "best",
+    space: str = "blox",
 ) -> SearchTable:
     """Join accuracies with latencies and other costs of every network of a space, to search in.
 
     accuracies: files that `harness search --accuracies` takes, "synthetic", or what `space.load_accuracies` returned, of which
     `metric` and `epoch` are chosen already. latencies: tables of `predict`, or blox-bench files, by the name that limits are to
-    call them; in a sequence they have their devices' names. costs: names of `search.table.constraints.PROPERTIES`.
+    call them; in a sequence they have their devices' names. costs: names of `search.table.constraints.PROPERTIES`. space: that of
+    accuracies in files where no table of `predict` says it.
     Raises: ConfigError, naming what is missing or is of another space, and what to do about it.
 
     >>> table = join("synthetic", costs=["params"])
@@ -58,8 +68,9 @@ def join(
     (['params'], 91125)
     """
     named = latencies if isinstance(latencies, Mapping) else _by_device(latencies)
-    spaces = {table.measured.configuration for table in named.values() if isinstance(table, SpaceTable)}
-    config = _space(list(spaces)) if spaces or not isinstance(accuracies, Accuracies) else accuracies.config
+    predicted = {table.measured.configuration for table in named.values() if isinstance(table, SpaceTable)}
+    own = accuracies.config if isinstance(accuracies, Accuracies) else find_space(space)
+    config = _space(list(predicted)) if predicted else own
     if isinstance(accuracies, Accuracies):
         found = [accuracies]
     else:

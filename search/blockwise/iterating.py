@@ -15,8 +15,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+from search.checked import Checked, Range
 from search.training.history import Figures
 from space.errors import ConfigError
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
+class Budget(Checked):
     """When to stop: after `rounds`, before a round that could go beyond `flops` in all, or after one that gained too little.
 
     A round's gain is its winner's validation top-1 minus its teacher's, in points. Too little is `noise` points or less; None:
@@ -36,18 +37,12 @@ class Budget:
         ConfigError: a number is out of its range.
     """
 
-    rounds: int = 3
-    flops: float | None = None
-    noise: float | None = None
-    is_fixed: bool = False
+    NAME: ClassVar[str] = "budget"
 
-    def __post_init__(self) -> None:
-        if type(self.rounds) is not int or self.rounds < 1:
-            raise ConfigError(f"budget: rounds = {self.rounds!r}; give a whole number of at least 1")
-        for name, least in (("flops", 1.0), ("noise", 0.0)):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value >= least):
-                raise ConfigError(f"budget: {name} = {value!r}; give a finite number of at least {least:g}")
+    rounds: Annotated[int, Range(least=1)] = 3
+    flops: Annotated[float | None, Range(least=1)] = None
+    noise: Annotated[float | None, Range(least=0)] = None
+    is_fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,10 +1,8 @@
-"""Networks of given weights: judged on a task's images, written for others to read. Imports torch."""
+"""Networks of given weights, judged on a task's images. Imports torch."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
@@ -12,11 +10,8 @@ from search.blockwise.candidates import State
 from search.training.epochs import judge
 from search.training.history import Figures
 from search.training.images import Task
-from search.training.sealed import content_digest
 from space import Architecture
-from space.atomic_files import write_file
 from space.networks import build_network
-from space.state_notes import with_note
 
 
 def judge_on(task: Task, device: str = "cpu") -> Callable[[Architecture, State, str], Figures]:
@@ -30,16 +25,3 @@ def judge_on(task: Task, device: str = "cpu") -> Callable[[Architecture, State, 
         return judge(network, splits[split], task, device=device)
 
     return judge_network
-
-
-def write_weights(path: Path, weights: State, architecture: Architecture) -> str:
-    """Write a state dict that `harness export --checkpoint` reads, and return the content digest of the weights.
-
-    Raises:
-        ConfigError: the file cannot be written.
-    """
-    buffer = io.BytesIO()
-    state = {name: tensor.cpu() for name, tensor in weights.items()}
-    torch.save(with_note(state, architecture), buffer)
-    write_file(path, buffer.getvalue())
-    return content_digest(dict(weights))

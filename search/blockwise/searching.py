@@ -16,12 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
 
 import numpy as np
 
 from search.blockwise.candidates import Candidate, Found, State, Student, quality
 from search.blockwise.finalists import DISTANCE, Finalists, from_scores
+from search.checked import Checked, Range
 from search.table import Cost, Table
 from search.table.answers import Nearest, nearest
 from search.table.constraints import Constraint, allowed
@@ -49,22 +50,18 @@ FineTune = Callable[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Checked):
     """How many networks get how far: `finalists` are judged, the best `fine_tune` of them trained; `distance` as in finalists.
 
     Raises:
         ConfigError: a number is out of its range.
     """
 
-    finalists: int = 20
-    fine_tune: int = 3
-    distance: int = DISTANCE
+    NAME: ClassVar[str] = "plan"
 
-    def __post_init__(self) -> None:
-        for name, least in (("finalists", 1), ("fine_tune", 0), ("distance", 1)):
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise ConfigError(f"plan: {name} = {value!r}; give a whole number of at least {least}")
+    finalists: Annotated[int, Range(least=1)] = 20
+    fine_tune: Annotated[int, Range(least=0)] = 3
+    distance: Annotated[int, Range(least=1)] = DISTANCE
 
 
 def predicted_table(

@@ -19,7 +19,7 @@ from torch import Tensor
 from search.distillation.packing import pack, unpack
 from search.distillation.recipe import DistilRecipe
 from search.training.sealed import content_digest, read_sealed, write_sealed
-from search.training.trained import Trained, plain_space, trained_digest
+from search.training.trained import Trained, trained_digest
 from search.training.trained_files import load_trained, save_trained
 from space import Architecture, Block, SpaceConfig
 from space.errors import ConfigError
@@ -160,7 +160,7 @@ def stage_content(library: StageLibrary) -> dict[str, Any]:
     width = library.config.widths[library.stage]
     return {
         "space": library.config.name,
-        "space_config": plain_space(library.config),
+        "space_config": library.config.to_plain(),
         "teacher": library.teacher,
         "task": library.task,
         "source": library.source,

@@ -28,9 +28,9 @@ from search.distillation.recipe import DistilRecipe
 from search.distillation.separate import apart_weights, seed_of
 from search.distillation.shared import shared_weights
 from search.distillation.teacher_features import MEMORY_BYTES, Features, check_stage, teacher_features
-from search.training.environment import environment_of
+from search.training.history import EpochDone
 from search.training.images import Task
-from search.training.trained import Trained, trained_digest
+from search.training.trained import Trained, environment_of, trained_digest
 from space import Block, SpaceConfig
 from space.errors import ConfigError
 
@@ -48,13 +48,13 @@ def distil_stage(
     device: str = "cpu",
     together: int | None = None,
     memory_bytes: int = MEMORY_BYTES,
-    on_epoch: Callable[[int, int, int], None] | None = None,
+    on_epoch: Callable[[EpochDone], None] | None = None,
 ) -> StageLibrary:
     """Train blocks of a stage, by default all, to answer as the teacher's stage does; judge them on the validation images.
 
     `folder` keeps what was reached after every epoch, from which the same call goes on; it is gone once all is done. `together`
     blocks are trained at once, by default as many as about 2 GiB of feature maps allow. Features of more than `memory_bytes` lie
-    on disk. `on_epoch` is told the first block's place, the number of blocks trained with it, and the epoch.
+    on disk. `on_epoch` is called after every epoch of a group of blocks.
 
     Raises:
         ConfigError: the space has no such stage or block, the task does not fit it, the batch leaves one image alone, or what the
@@ -92,7 +92,11 @@ def distil_stage(
 
             def told(epoch: int, first: int = first, count: int = len(group)) -> None:
                 if on_epoch:
-                    on_epoch(first, count, epoch)
+                    on_epoch(
+                        EpochDone(
+                            number=epoch, epochs=recipe.epochs, first=first, blocks=count, of=len(chosen)
+                        )
+                    )
 
             progress.finish(
                 first,

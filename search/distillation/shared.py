@@ -54,7 +54,7 @@ def shared_weights(
         recipe,
         device,
         progress=progress,
-        on_epoch=lambda epoch, _: told(epoch),
+        on_epoch=lambda epoch: told(epoch.number),
     )
     width = config.widths[stage]
     weights: list[dict[str, Tensor]] = []

@@ -24,6 +24,7 @@ from torch import Generator, Tensor, nn
 from search.distillation.checkpoints import Progress
 from search.distillation.recipe import DistilRecipe
 from search.distillation.teacher_features import Features, teacher_features
+from search.training.history import EpochDone
 from search.training.memory import within_memory
 from space import Block, SpaceConfig
 from space.errors import HarnessError
@@ -64,7 +65,7 @@ def train_supernet(
     stage: int,
     recipe: DistilRecipe,
     device: str = "cpu",
-    on_epoch: Callable[[int, float], None] | None = None,
+    on_epoch: Callable[[EpochDone], None] | None = None,
 ) -> FloatArray:
     """Train a stage's supernet on the teacher's features and return the scores of all blocks, (B,): lower is better.
 
@@ -97,12 +98,12 @@ def supernet_scores(
     held_out: Features,
     recipe: DistilRecipe,
     device: str = "cpu",
-    on_epoch: Callable[[int, float], None] | None = None,
+    on_epoch: Callable[[EpochDone], None] | None = None,
 ) -> FloatArray:
     """Train a stage's supernet and return each block's loss on held-out features, (B,), in canonical order.
 
-    The features of the recipe's `views` lie one after another, and an epoch sees one of them. `on_epoch` is told the number
-    of the epoch, from 1, and its mean loss. On a CPU the same arguments give the same bits.
+    The features of the recipe's `views` lie one after another, and an epoch sees one of them. On a CPU the same arguments
+    give the same bits.
 
     Raises:
         HarnessError: a loss is not finite.
@@ -121,7 +122,7 @@ def learned_supernet(
     device: str = "cpu",
     *,
     progress: Progress | None = None,
-    on_epoch: Callable[[int, float], None] | None = None,
+    on_epoch: Callable[[EpochDone], None] | None = None,
 ) -> tuple[Supernet, list[float]]:
     """Train a stage's supernet, each step along the path of one of `blocks`; return it and the mean loss of each epoch.
 
@@ -175,7 +176,7 @@ def learned_supernet(
                 if progress:
                     progress.keep(network, optimizer, [[one] for one in history])
                 if on_epoch:
-                    on_epoch(epoch, mean)
+                    on_epoch(EpochDone(number=epoch, epochs=recipe.epochs, loss=mean))
 
         what = f"training the supernet of stage {stage}"
         within_memory(all_epochs, lambda images: step(torch.arange(images), blocks[-1]), recipe.batch, what)

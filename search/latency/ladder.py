@@ -13,7 +13,7 @@ from search.latency.intervals import COVERAGE, cv_plus, folds
 from search.latency.judging import Errors, check_ratios, judge, relative_errors
 from search.latency.noise import check_sds, discounted, expected_sds, fit_weights, model_sd
 from search.latency.ridge import Fitted
-from search.latency.rungs import FEWEST, RUNGS, Known, Rung, Training, fit_structured
+from search.latency.rungs import FEWEST, RUNGS, Known, Rung, Training, all_rungs, fit_structured
 from space import BLOX, SpaceConfig
 from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, IndexArray, block_indices
@@ -158,7 +158,7 @@ def fit_ladder(
         parts_sum=_whole("parts_sum", parts_sum, config),
         prior=_whole("prior", prior, config),
     )
-    ladder = {rung.name: rung for rung in (RUNGS if rungs is None else rungs)}
+    ladder = {rung.name: rung for rung in (all_rungs() if rungs is None else rungs)}
     training = Training(known=known, indices=places, ratios=measured, weights=np.ones(len(places)), seed=seed)
     deviations = check_sds(sds, len(places))
     with threadpool_limits(

@@ -1,4 +1,6 @@
-"""The ladder of latency predictors, simplest first; adding one is adding a function and a line of `RUNGS`.
+"""The ladder of latency predictors, simplest first.
+
+Adding one is adding a function and a line of `RUNGS`, or an entry point of another package.
 
 All minimise relative errors. A rung never sees the networks that it is judged on, but may know of every network of the
 space what costs no measurement of it: its blocks, its MACs, the sum of its parts, another configuration's prediction.
@@ -16,6 +18,7 @@ from search.latency.ridge import Fitted, Guess, fit_corrected, fit_line, fit_par
 from space import BLOX, SpaceConfig
 from space.costs import all_macs
 from space.indexing import FloatArray, IndexArray, block_indices
+from space.plugins import LATENCY_PREDICTORS, bad_plugin, load_plugin, plugins
 
 FEWEST = 10  # networks; CV+ intervals at 90 % need 9
 NO_REST = 1e-9  # of a guess: below, it is a sum over stages but for rounding
@@ -125,6 +128,23 @@ RUNGS: tuple[Rung, ...] = (
     Rung(name="pairs", meaning="the same with products within each stage", fit=fit_pairs, min_networks=45),
     Rung(name="borders", meaning="the same with products across stages", fit=fit_borders, min_networks=45),
 )
+
+
+def all_rungs() -> tuple[Rung, ...]:
+    """Return `RUNGS`, then those of the entry points of the group `harness.latency_predictors`, by name.
+
+    Raises: ConfigError when another package's cannot be used.
+    """
+    return (*RUNGS, *(_outside(name) for name in sorted(plugins(LATENCY_PREDICTORS))))
+
+
+def _outside(name: str) -> Rung:
+    rung = load_plugin(LATENCY_PREDICTORS, name)
+    if not isinstance(rung, Rung) or rung.name != name or name in {own.name for own in RUNGS}:
+        raise bad_plugin(
+            LATENCY_PREDICTORS, name, f"is no search.latency.rungs.Rung of the new name {name!r}"
+        )
+    return rung
 
 
 def line(training: Training, x: Callable[[IndexArray], FloatArray], origin: float = 0.0) -> Fitted:

@@ -1,4 +1,4 @@
-"""The search methods by name; adding one is adding a file and its line in `METHODS`.
+"""The search methods by name; adding one is adding a file and its line in `METHODS`, or an entry point of another package.
 
 A method's text is its name, with a zero-cost proxy as warm-up `evolution+synflow`, or a proxy alone, `synflow`, which asks for
 the networks that the proxy prefers.
@@ -17,6 +17,7 @@ from search.methods.method import Evaluate, Method, Problem, Trace, search
 from search.methods.predictor_loop import PredictorLoop, gcn, gcn_binary
 from search.methods.random_search import Exhaustive, RandomSearch, Ranked
 from space.errors import ConfigError, did_you_mean
+from space.plugins import SEARCH_METHODS, bad_plugin, load_plugin, plugins
 
 # arXiv:2101.08134; they are computed elsewhere and handed over as the problem's warm-up.
 PROXIES = ("grad_norm", "snip", "grasp", "fisher", "jacob_cov", "synflow")
@@ -24,7 +25,7 @@ RANKED = "ranked"  # the method behind a proxy alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MethodEntry:
+class SearchMethod:
     """A registered method: its constructor, and whether it can begin with networks that a proxy prefers."""
 
     make: Callable[[Problem], Method]
@@ -32,31 +33,46 @@ class MethodEntry:
     warms_up: bool = True
 
 
-METHODS: dict[str, MethodEntry] = {
-    "exhaustive": MethodEntry(
+METHODS: dict[str, SearchMethod] = {
+    "exhaustive": SearchMethod(
         make=Exhaustive, meaning="all allowed networks in canonical order", warms_up=False
     ),
-    "random": MethodEntry(make=RandomSearch, meaning="random allowed networks", warms_up=False),
-    "evolution": MethodEntry(
+    "random": SearchMethod(make=RandomSearch, meaning="random allowed networks", warms_up=False),
+    "evolution": SearchMethod(
         make=Evolution, meaning="regularized evolution, pool 64, tournament 10, one block mutates"
     ),
-    "linear": MethodEntry(
+    "linear": SearchMethod(
         make=lambda problem: PredictorLoop(problem, SecondOrder(problem.config)),
         meaning="rounds of 20 by a second-order ridge on op counts and wiring of each stage",
     ),
-    "gcn": MethodEntry(
+    "gcn": SearchMethod(
         make=gcn, meaning="rounds of 20 by a graph convolutional network that predicts accuracies"
     ),
-    "gcn-binary": MethodEntry(
+    "gcn-binary": SearchMethod(
         make=gcn_binary,
         meaning="rounds of 20 by a graph convolutional network that tells which of two is better",
     ),
-    "programme": MethodEntry(
+    "programme": SearchMethod(
         make=IntegerProgramSearch,
         meaning="an integer program over what blocks add by a fit to random networks",
     ),
-    "ranked": MethodEntry(make=Ranked, meaning="the order of a zero-cost proxy; written as the proxy's name"),
+    "ranked": SearchMethod(
+        make=Ranked, meaning="the order of a zero-cost proxy; written as the proxy's name"
+    ),
 }
+
+
+def find_method(name: str) -> SearchMethod:
+    """Return the method of a name: one of `METHODS`, or an entry point of the group `harness.search_methods`.
+
+    Raises: ConfigError when another package's cannot be loaded; KeyError when there is none.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    found = load_plugin(SEARCH_METHODS, name)
+    if not isinstance(found, SearchMethod):
+        raise bad_plugin(SEARCH_METHODS, name, "is no search.methods.registry.SearchMethod")
+    return found
 
 
 def parse_method(text: str) -> tuple[str, str]:
@@ -70,8 +86,8 @@ def parse_method(text: str) -> tuple[str, str]:
     name, plus, proxy = text.strip().partition("+")
     if name in PROXIES and not plus:
         return RANKED, name
-    if name not in METHODS:
-        names = [known for known in METHODS if known != RANKED]
+    if name not in METHODS and name not in plugins(SEARCH_METHODS):
+        names = [known for known in (*METHODS, *plugins(SEARCH_METHODS)) if known != RANKED]
         raise ConfigError(
             f"no search method {name!r}{did_you_mean(name, [*names, *PROXIES])} (methods: {', '.join(names)}; "
             f"a proxy alone or after METHOD+: {', '.join(PROXIES)})"
@@ -82,7 +98,7 @@ def parse_method(text: str) -> tuple[str, str]:
         )
     if name == RANKED and not plus:
         raise ConfigError(f"{text!r} names no proxy to rank by; write one of {', '.join(PROXIES)}")
-    if plus and not METHODS[name].warms_up:
+    if plus and not find_method(name).warms_up:
         able = ", ".join(known for known, method in METHODS.items() if method.warms_up and known != RANKED)
         raise ConfigError(f"{text!r}: method {name!r} has no use for a warm-up; methods that have: {able}")
     return name, proxy
@@ -97,7 +113,7 @@ def method(text: str, problem: Problem) -> Method:
     name, proxy = parse_method(text)
     if proxy and problem.warm_up is None:
         raise ConfigError(f"{text!r} names the proxy {proxy!r} and the problem holds none; set its warm_up")
-    return METHODS[name].make(problem if proxy else replace(problem, warm_up=None))
+    return find_method(name).make(problem if proxy else replace(problem, warm_up=None))
 
 
 def run(

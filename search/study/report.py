@@ -28,7 +28,7 @@ def to_markdown(study: Study, figures: Sequence[str] = ()) -> str:
         lines += [f"### {table.title}", "", _row(table.columns), _row(["---"] * len(table.columns))]
         lines += [*(_row(row) for row in table.rows), ""]
     lines += ["## What to mind", "", *(f"- {note}" for note in study.notes), ""]
-    settings = json.dumps(json.loads(study.settings.to_json()), indent=1, sort_keys=True)
+    settings = json.dumps(study.settings.to_plain(), indent=1, sort_keys=True)
     lines += [f"## Settings, SHA-256 {study.settings.digest}", "", "```json", settings, "```", ""]
     return "\n".join(lines)
 
@@ -47,7 +47,7 @@ def to_document(study: Study) -> dict[str, Any]:
         },
         "teacher": study.teacher,
         "training_flops": study.unit_flops,
-        "settings": json.loads(study.settings.to_json()),
+        "settings": study.settings.to_plain(),
         "settings_sha256": study.settings.digest,
         "methods": [
             {

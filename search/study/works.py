@@ -108,11 +108,9 @@ def supernet(config: Mapping[str, Any], inputs: Mapping[str, Content], context: 
 
     _, task = _of(config)
     recipe = DistilRecipe.from_json(json.dumps(config["recipe"]))
-
-    def told(epoch: int, loss: float) -> None:
-        context.tell(f"epoch {epoch} of {recipe.epochs}, loss {loss:.3g}")
-
-    scores = train_supernet(_teacher(inputs), task, config["stage"], recipe, context.device, told)
+    scores = train_supernet(
+        _teacher(inputs), task, config["stage"], recipe, context.device, context.on_progress
+    )
     return {"scores": scores.tolist()}
 
 

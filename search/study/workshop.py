@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from search.work.events import Event, UnitStarted, sentence
 from search.work.kinds import Content
 from search.work.results import Results
 from search.work.running import Runner, run_units
@@ -23,7 +24,12 @@ class Workshop:
 
     def digests(self, units: Sequence[Unit]) -> list[str]:
         """Return the digest of each unit's result, in their order, having run what was not done."""
-        done = run_units(units, self.results, self.runner, self.tell)
+
+        def report(event: Event) -> None:
+            if not isinstance(event, UnitStarted):
+                self.tell(sentence(event))
+
+        done = run_units(units, self.results, self.runner, report)
         return [done[unit.key] for unit in units]
 
     def contents(self, units: Sequence[Unit]) -> list[Content]:

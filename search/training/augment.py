@@ -9,11 +9,12 @@ torch is imported when a batch is augmented.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from space.errors import ConfigError, did_you_mean
+from search.checked import Checked, Range
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -40,8 +41,8 @@ OPS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Augmentation:
-    """Say how training images are varied; the defaults are the published ones, and 0 switches a part off.
+class Augmentation(Checked):
+    """How training images are varied; the defaults are the published ones, and 0 switches a part off.
 
     `rand_ops` ops are drawn for each image, with replacement, from `ops`, all at strength `magnitude` of the
     `magnitude_bins` from 0 up (RandAugment, arXiv:1909.13719); `flip` is the chance of mirroring left and right. A crop of
@@ -53,45 +54,31 @@ class Augmentation:
         ConfigError: a value is out of its range.
     """
 
-    rand_ops: int = 2
-    magnitude: int = 14
-    magnitude_bins: int = 31
-    ops: tuple[str, ...] = OPS
-    flip: float = 0.5
-    crop_padding: int = 4
-    cutout: int = 16
+    NAME: ClassVar[str] = "augmentation"
 
-    def __post_init__(self) -> None:
-        for name, least, most in (
-            ("rand_ops", 0, 100),
-            ("magnitude_bins", 2, 1000),
-            ("magnitude", 0, self.magnitude_bins - 1 if type(self.magnitude_bins) is int else 0),
-            ("crop_padding", 0, REFERENCE_PX),
-            ("cutout", 0, 2 * REFERENCE_PX),
-        ):
-            value = getattr(self, name)
-            if type(value) is not int or not least <= value <= most:
-                self._refuse(name, f"give a whole number from {least} to {most}")
-        if type(self.flip) not in (int, float) or not 0 <= self.flip <= 1:
-            self._refuse("flip", "give a chance from 0 to 1")
-        object.__setattr__(self, "flip", float(self.flip))  # 1 and 1.0 are one recipe
-        object.__setattr__(self, "ops", tuple(self.ops))
-        for op in self.ops:
-            if op not in OPS:
-                near = did_you_mean(str(op), OPS) or f"; the ops are {', '.join(OPS)}"
-                raise ConfigError(f"augmentation: RandAugment has no op {op!r}{near}")
+    rand_ops: Annotated[int, Range(least=0, most=100)] = 2
+    magnitude: Annotated[int, Range(least=0)] = 14
+    magnitude_bins: Annotated[int, Range(least=2, most=1000)] = 31
+    ops: Annotated[tuple[str, ...], OPS] = OPS
+    flip: Annotated[float, Range(least=0, most=1)] = 0.5
+    crop_padding: Annotated[int, Range(least=0, most=REFERENCE_PX)] = 4
+    cutout: Annotated[int, Range(least=0, most=2 * REFERENCE_PX)] = 16
+
+    def check(self) -> None:
+        """Refuse fields that do not go together. Raises: ConfigError."""
+        if self.magnitude >= self.magnitude_bins:
+            raise self.refusal("magnitude", f"give a whole number from 0 to {self.magnitude_bins - 1}")
         if not self.ops:
-            self._refuse("ops", "name at least one op, or set rand_ops to 0")
+            raise self.refusal("ops", "name at least one op, or set rand_ops to 0")
 
     def scaled(self, pixels: int, size: int) -> int:
         """Return what a length given for 32-pixel images is in images of `size` pixels; halves are rounded up."""
         return math.floor(pixels * size / REFERENCE_PX + 0.5)
 
-    def _refuse(self, name: str, remedy: str) -> None:
-        raise ConfigError(f"augmentation: {name} = {getattr(self, name)!r}; {remedy}")
-
 
 NONE = Augmentation(rand_ops=0, flip=0, crop_padding=0, cutout=0)
+MILD = Augmentation(rand_ops=0, flip=0, crop_padding=4, cutout=0)  # moved by up to an eighth of the image
+AUGMENTATIONS: Mapping[str, Augmentation] = {"published": Augmentation(), "mild": MILD, "none": NONE}
 
 
 def augment(

@@ -48,7 +48,7 @@ class Checkpoint:
 def identity_of(architecture: Architecture, task: Task, recipe: Recipe) -> dict[str, str]:
     """Return what a training is of, aspect by aspect as text; equal identities mean equal results on one machine."""
     config = architecture.config
-    fields = json.loads(recipe.to_json())
+    fields = recipe.to_plain()
     return {
         "architecture": str(architecture),
         "space": f"{config.name}, ops {'/'.join(config.ops)}, widths {'/'.join(map(str, config.widths))}",

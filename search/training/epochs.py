@@ -1,13 +1,15 @@
-"""An epoch of a training: learning from all images once, and judging a network on images, to be read top to bottom.
+"""An epoch of a training: learning from all images once, and judging on images, to be read top to bottom.
 
-Shapes at the line ends are (images, channels, height, width). Every random number comes from a generator seeded by the
-recipe's seed, a purpose and the number of the epoch: so all networks see the images in the same order, an epoch can be
-repeated without those before it, and torch's own generator stays as it was.
+One network learns, or N of one space at once, each by its own loss. Shapes at the line ends are (images, channels, height,
+width). Every random number comes from a generator seeded by the recipe's seed, a purpose and the number of the epoch: so all
+networks see the images in the same order, an epoch can be repeated without those before it, and torch's own generator stays as
+it was.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +53,9 @@ class Teaching:
 
 # --- learning -------------------------------------------------------------------------------------
 
+# Of images (B, C, H, W) and labels (B,): the mean loss of each network, (N,), and their logits (B, N, classes).
+Compute = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
 
 def learn(
     network: nn.Module,
@@ -60,7 +65,29 @@ def learn(
     number: int,
     teaching: Teaching | None = None,
 ) -> Figures:
-    """Take one step for each batch, in the epoch's order; the figures' loss is the one that was learned by.
+    """Let one network learn for an epoch; the figures' loss is the one that was learned by.
+
+    Raises:
+        HarnessError: a loss is not finite, or memory runs out.
+    """
+
+    def compute(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = network_logits(network, images, recipe)  # (B, classes)
+        return _loss(logits, images, labels, recipe, teaching)[None], logits[:, None]
+
+    return learn_epoch(network, optimizer, split, recipe, number, compute)[0]
+
+
+def learn_epoch(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    split: Split,
+    recipe: Recipe,
+    number: int,
+    compute: Compute,
+    members: Sequence[str] = ("",),
+) -> list[Figures]:
+    """Take one step for each batch, in the epoch's order, the same for all networks; `members` names these in messages.
 
     Raises:
         HarnessError: a loss is not finite, or memory runs out.
@@ -68,25 +95,25 @@ def learn(
     network.train()
     order = torch.randperm(len(split), generator=generator(recipe, ORDER, number)).to(split.labels.device)
     noise = generator(recipe, AUGMENTATION, number)
-    what = f"epoch {number}, training at rate {recipe.rate_at(number):g}"
+    tally = Tally(f"epoch {number}, training at rate {recipe.rate_at(number):g}", members)
 
     def step(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         images = augment(split.images[rows], recipe.augmentation, split.mean, split.std, noise)
         labels = split.labels[rows]  # (B,)
-        logits = _logits(network, images, recipe)  # (B, classes)
-        loss = _loss(logits, images, labels, recipe, teaching)
+        losses, logits = compute(images, labels)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        losses.sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        return loss, logits, labels
+        return losses, logits, labels
 
-    def all_steps() -> Figures:
-        tally = Tally(what)
+    def all_steps() -> list[Figures]:
         for rows in torch.split(order, recipe.batch):
             tally.add(*step(rows))
         return tally.figures()
 
-    return within_memory(all_steps, lambda images: step(order[:images]), min(recipe.batch, len(split)), what)
+    together = f"training {len(members)} networks together, " if len(members) > 1 else ""
+    batch = min(recipe.batch, len(split))
+    return within_memory(all_steps, lambda images: step(order[:images]), batch, together + tally.what)
 
 
 def _loss(
@@ -95,7 +122,7 @@ def _loss(
     if teaching is None:
         return cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
     with torch.no_grad():
-        taught = _logits(teaching.network, images, recipe)  # (B, classes)
+        taught = network_logits(teaching.network, images, recipe)  # (B, classes)
     return guided_loss(logits, taught, labels, teaching.weight, teaching.temperature, recipe.label_smoothing)
 
 
@@ -128,16 +155,35 @@ def judge_split(network: nn.Module, split: Split, recipe: Recipe, what: str) -> 
     Raises:
         HarnessError: a loss is not finite, or memory runs out; `what` names the occasion.
     """
+
+    def compute(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = network_logits(network, images, recipe)  # (B, classes)
+        return cross_entropy(logits, labels)[None], logits[:, None]
+
+    return judge_all(network, split, recipe, what, compute)[0]
+
+
+def judge_all(
+    network: nn.Module,
+    split: Split,
+    recipe: Recipe,
+    what: str,
+    compute: Compute,
+    members: Sequence[str] = ("",),
+) -> list[Figures]:
+    """Class the images of a split by all networks; `members` names these in messages.
+
+    Raises:
+        HarnessError: a loss is not finite, or memory runs out; `what` names the occasion.
+    """
     network.eval()
+    tally = Tally(what, members)
 
     def classed(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         labels = split.labels[rows]  # (B,)
-        images = normalise(split.images[rows], split.mean, split.std)  # (B, C, H, W)
-        logits = _logits(network, images, recipe)  # (B, classes)
-        return cross_entropy(logits, labels), logits, labels
+        return *compute(normalise(split.images[rows], split.mean, split.std), labels), labels
 
-    def all_classed() -> Figures:
-        tally = Tally(what)
+    def all_classed() -> list[Figures]:
         for begin in range(0, len(split), recipe.batch):
             tally.add(*classed(slice(begin, begin + recipe.batch)))
         return tally.figures()
@@ -148,7 +194,7 @@ def judge_split(network: nn.Module, split: Split, recipe: Recipe, what: str) -> 
         )
 
 
-def _logits(network: nn.Module, images: Tensor, recipe: Recipe) -> Tensor:
+def network_logits(network: nn.Module, images: Tensor, recipe: Recipe) -> Tensor:
     """Map normalised images (B, C, H, W) to logits (B, classes) in single precision."""
     images = images.contiguous(
         memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format
@@ -162,46 +208,52 @@ def _logits(network: nn.Module, images: Tensor, recipe: Recipe) -> Tensor:
 
 
 class Tally:
-    """Count over the batches of an epoch; counts stay on the device, losses are looked at now and then."""
+    """Count for each of N networks over the batches of an epoch; counts stay on the device, losses are looked at now and then."""
 
-    def __init__(self, what: str) -> None:
-        self.what = what
+    def __init__(self, what: str, members: Sequence[str] = ("",)) -> None:
+        self.what, self.members = what, members
         self.pending: list[Tensor] = []
-        self.losses: list[float] = []
+        self.losses: list[list[float]] = []
         self.sizes: list[int] = []
-        self.hits: Tensor | None = None  # (2,): first, among five
+        self.hits: Tensor | None = None  # (2, N): first, among five
 
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch: its mean loss, its logits (B, classes) and labels (B,)."""
-        found = logits.detach().topk(min(TOP, logits.shape[1])).indices == labels[:, None]  # (B, 5)
-        hits = torch.stack([found[:, 0].sum(), found.sum()])
+    def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Count a batch: its mean losses (N,), its logits (B, N, classes) and labels (B,)."""
+        found = logits.detach().topk(min(TOP, logits.shape[2])).indices == labels[:, None, None]  # (B, N, 5)
+        hits = torch.stack([found[:, :, 0].sum(0), found.any(2).sum(0)])
         self.hits = hits if self.hits is None else self.hits + hits
         self.sizes.append(len(labels))
-        self.pending.append(loss.detach())
+        self.pending.append(losses.detach())
         if len(self.pending) == _CHECK_EVERY:
             self._look()
 
-    def figures(self) -> Figures:
-        """Return the figures of all batches so far.
+    def figures(self) -> list[Figures]:
+        """Return the figures of each network for all batches so far.
 
         Raises:
             HarnessError: a loss was not finite.
         """
         self._look()
         assert self.hits is not None
-        first, among_five = self.hits.tolist()
-        total = math.fsum(loss * size for loss, size in zip(self.losses, self.sizes, strict=True))
         images = sum(self.sizes)
-        return Figures(images=images, loss=total / images, first=first, among_five=among_five)
+        totals = [
+            math.fsum(loss * size for loss, size in zip(losses, self.sizes, strict=True))
+            for losses in zip(*self.losses, strict=True)
+        ]
+        return [
+            Figures(images=images, loss=total / images, first=first, among_five=among_five)
+            for total, (first, among_five) in zip(totals, self.hits.T.tolist(), strict=True)
+        ]
 
     def _look(self) -> None:
-        for loss in torch.stack(self.pending).tolist() if self.pending else ():
-            self.losses.append(loss)
-            if not math.isfinite(loss):
-                raise HarnessError(
-                    f"{self.what}: the loss of batch {len(self.losses)} is {loss}; "
-                    "the training has diverged: give the recipe a lower learning_rate, or leave mixed_precision off"
-                )
+        for losses in torch.stack(self.pending).tolist() if self.pending else ():
+            self.losses.append(losses)
+            for member, loss in zip(self.members, losses, strict=True):
+                if not math.isfinite(loss):
+                    raise HarnessError(
+                        f"{member}{', ' if member else ''}{self.what}: the loss of batch {len(self.losses)} is {loss}; "
+                        "the training has diverged: give the recipe a lower learning_rate, or leave mixed_precision off"
+                    )
         self.pending = []
 
 

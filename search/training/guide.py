@@ -10,13 +10,14 @@ T^2, and are multiplied by it. Both terms are means over the images of the batch
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
+from search.checked import Checked, Range
 from search.training.sealed import content_digest
 from search.training.trained import Trained, check_weights, trained_digest
 from space import Architecture
@@ -44,7 +45,7 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Guide:
+class Guide(Checked):
     """Learn from a teacher too: `weight` is its share of the loss, `temperature` what both networks' logits are divided by.
 
     The defaults are a middle way, not a published recipe.
@@ -53,18 +54,11 @@ class Guide:
         ConfigError: a value is out of its range.
     """
 
-    teacher: Trained
-    weight: float = 0.5
-    temperature: float = 4.0
+    NAME: ClassVar[str] = "guide"
 
-    def __post_init__(self) -> None:
-        for name in ("weight", "temperature"):
-            value = getattr(self, name)
-            if type(value) not in (int, float) or not math.isfinite(value) or value <= 0:
-                raise ConfigError(f"guide: {name} = {value!r}; give a finite number above 0")
-            object.__setattr__(self, name, float(value))
-        if self.weight > 1:
-            raise ConfigError(f"guide: weight = {self.weight}; give a share of the loss, at most 1")
+    teacher: Trained
+    weight: Annotated[float, Range(above=0, most=1)] = 0.5
+    temperature: Annotated[float, Range(above=0)] = 4.0
 
     @property
     def terms(self) -> dict[str, str]:

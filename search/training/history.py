@@ -1,9 +1,10 @@
-"""The history of a training: the figures of each epoch, and which epoch counts."""
+"""The history of a training: the figures of each epoch, and which epoch counts; without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 TOP = 5  # a class among so many first ones counts for top-5
@@ -52,6 +53,36 @@ class Epoch:
     def from_plain(cls, values: Mapping[str, Any]) -> Epoch:
         """Return an epoch from what `dataclasses.asdict` made of it."""
         return cls(**{**values, "train": Figures(**values["train"]), "val": Figures(**values["val"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochDone:
+    """Progress of a training or a distillation: epoch `number` of `epochs` is over, from 1.
+
+    `val` are the figures of one network's validation images, `loss` is that of the images learned from, where either is known.
+    Blocks of a stage are distilled in groups, one after the other, if memory holds no more at once: this was of `blocks` blocks
+    from the place `first` on, of `of` blocks in all; 0 where it was of the whole.
+    """
+
+    number: int
+    epochs: int
+    val: Figures | None = None
+    loss: float | None = None
+    first: int = 0
+    blocks: int = 0
+    of: int = 0
+
+    @property
+    def share(self) -> Fraction:
+        """How much of the whole work is done."""
+        whole = Fraction(self.number, self.epochs)
+        return (self.first + self.blocks * whole) / self.of if self.of else whole
+
+    def __str__(self) -> str:
+        group = f"blocks {self.first + 1} to {self.first + self.blocks} of {self.of}, " if self.of else ""
+        val = "" if self.val is None else f", {self.val.top1:.1f}% of validation images right"
+        loss = "" if self.loss is None else f", loss {self.loss:.3g}"
+        return f"{group}epoch {self.number} of {self.epochs}{val}{loss}"
 
 
 def best_epoch(history: Sequence[Epoch]) -> Epoch:

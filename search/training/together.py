@@ -9,10 +9,9 @@ alone: results are the same to rounding, which a training then magnifies as it d
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +19,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from search.training.augment import augment, normalise
-from search.training.checkpoints import Checkpoint, identity_of, load_checkpoint, save_checkpoint
-from search.training.environment import both_environments, environment_of
-from search.training.epochs import AUGMENTATION, ORDER, Split, generator
-from search.training.history import TOP, Epoch, Figures, best_epoch
+from search.training.checkpoints import identity_of
+from search.training.epochs import Compute, Split, judge_all, learn_epoch, network_logits
+from search.training.history import Figures
 from search.training.images import Task, check_fit
-from search.training.memory import within_memory
 from search.training.recipe import Recipe
+from search.training.run import Clock, OnEpoch, TrainingRun
 from search.training.stacked import StackedNetworks
-from search.training.trained import Trained
+from search.training.trained import Trained, environment_of
 from search.training.training import check_batches, fresh_network, usable_device
 from space import Architecture
-from space.errors import ConfigError, HarnessError
-
-_CHECK_EVERY = 32  # batches
+from space.errors import ConfigError
 
 
 def train_together(
@@ -43,172 +38,65 @@ def train_together(
     recipe: Recipe,
     folder: Path | None = None,
     device: str = "cpu",
-    on_epoch: Callable[[int], None] | None = None,
-    clock_ns: Callable[[], int] = time.perf_counter_ns,
+    on_epoch: OnEpoch | None = None,
+    clock_ns: Clock = time.perf_counter_ns,
 ) -> list[Trained]:
     """Train networks of fresh weights and test each once, with the weights of its own best epoch; results in their order.
 
-    `folder` keeps one checkpoint of all after every epoch, from which the same call goes on. `on_epoch` is told the number of
-    each finished epoch. Layers lie channels last whatever the recipe says.
+    `folder` keeps one checkpoint of all after every epoch, from which the same call goes on; then `on_epoch` is called. Layers
+    lie channels last whatever the recipe says.
 
     Raises:
         ConfigError: as `train`; or there is no network, or they are of several spaces.
         HarnessError: a loss is not finite; the message names the network, the epoch and the batch.
     """
-    config = _one_space(architectures)
-    check_fit(task, config)
+    check_fit(task, _one_space(architectures))
     for architecture in architectures:
         check_batches(architecture, task, recipe)
     place = usable_device(device)
-    identity = _identity(architectures, task, recipe)
-    environment = environment_of(place) | {"together": str(len(architectures))}
-    count = len(architectures)
+    laid = replace(recipe, channels_last=True)
+    names = list(map(str, architectures))
+
+    def stacked(states: Sequence[Mapping[str, Tensor]] = ()) -> StackedNetworks:
+        """Return the networks as one, with fresh weights or with these."""
+        networks = [fresh_network(one, recipe) for one in architectures]
+        for network, state in zip(networks, states, strict=False):
+            network.load_state_dict(state)
+        return StackedNetworks(networks).to(place, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def judge(network: StackedNetworks, split: Split, what: str) -> list[Figures]:
+        return judge_all(network, split, laid, what, _compute(network, laid), names)
+
     with torch.inference_mode(False), torch.enable_grad():
-        network = StackedNetworks([fresh_network(one, recipe) for one in architectures])
-        network = network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = torch.optim.SGD(
-            network.parameters(),
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=recipe.nesterov,
-        )
-        histories: list[list[Epoch]] = [[] for _ in architectures]
-        best: list[Mapping[str, Tensor]] = [{} for _ in architectures]
-        former = load_checkpoint(folder, identity, device) if folder else None
-        if former:
-            network.load_state_dict(former.network)
-            optimizer.load_state_dict(dict(former.optimizer))
-            histories = [[Epoch.from_plain(v) for v in one["epochs"]] for one in former.history]
-            best = [former.best[str(i)] for i in range(count)]
-            environment = both_environments(former.environment, environment)
-
-        train_set, val_set = Split(task.train, task, place), Split(task.val, task, place)
-        for number in range(len(histories[0]) + 1, recipe.epochs + 1):
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.rate_at(number)
-            begin = clock_ns()
-            learned = _learn(network, optimizer, train_set, recipe, number, architectures)
-            middle = clock_ns()
-            judged = _judge(network, val_set, recipe, f"epoch {number}, validation", architectures)
-            shares = (middle - begin) // count, (clock_ns() - middle) // count
-            for history, train, val in zip(histories, learned, judged, strict=True):
-                history.append(
-                    Epoch(
-                        number=number,
-                        rate=recipe.rate_at(number),
-                        train=train,
-                        val=val,
-                        train_ns=shares[0],
-                        val_ns=shares[1],
-                    )
-                )
-            states = network.unstacked()
-            for i, history in enumerate(histories):
-                if best_epoch(history) is history[-1]:
-                    best[i] = states[i]
-            if folder:
-                checkpoint = Checkpoint(
-                    identity=identity,
-                    environment=environment,
-                    network=network.state_dict(),
-                    optimizer=optimizer.state_dict(),
-                    best={str(i): state for i, state in enumerate(best)},
-                    history=[{"epochs": [asdict(epoch) for epoch in history]} for history in histories],
-                    test=None,
-                )
-                save_checkpoint(folder, checkpoint)
-            if on_epoch:
-                on_epoch(number)
-
-        tests = _test(architectures, best, task, recipe, place)
-    return [
-        Trained(
-            architecture=architecture,
-            task=task.name,
-            source=task.source,
-            synthetic=task.synthetic,
+        network = stacked()
+        run = TrainingRun(
+            architectures=architectures,
+            task=task,
             recipe=recipe,
-            history=tuple(history),
-            test=test,
-            weights={name: tensor.cpu() for name, tensor in weights.items()},
-            environment=environment,
+            network=network,
+            identity=_identity(architectures, task, recipe),
+            environment=environment_of(place) | {"together": str(len(architectures))},
+            folder=folder,
+            device=device,
         )
-        for architecture, history, test, weights in zip(architectures, histories, tests, best, strict=True)
-    ]
+        train_set, val_set = Split(task.train, task, place), Split(task.val, task, place)
+        compute = _compute(network, laid, recipe.label_smoothing)
+        run.train(
+            lambda number: learn_epoch(network, run.optimizer, train_set, laid, number, compute, names),
+            lambda number: judge(network, val_set, f"epoch {number}, validation"),
+            network.unstacked,
+            clock_ns,
+            on_epoch,
+        )
+        return run.finish(lambda: judge(stacked(run.best), Split(task.test, task, place), "test"))
 
 
-def _test(
-    architectures: Sequence[Architecture],
-    best: Sequence[Mapping[str, Tensor]],
-    task: Task,
-    recipe: Recipe,
-    place: torch.device,
-) -> list[Figures]:
-    """Class the test images with each network's best weights, stacked anew."""
-    networks = []
-    for architecture, state in zip(architectures, best, strict=True):
-        one = fresh_network(architecture, recipe)
-        one.load_state_dict(state)
-        networks.append(one)
-    network = StackedNetworks(networks).to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return _judge(network, Split(task.test, task, place), recipe, "test", architectures)
+def _compute(network: StackedNetworks, recipe: Recipe, smoothing: float = 0.0) -> Compute:
+    def compute(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = network_logits(network, images, recipe)  # (B, N, classes)
+        return _losses(logits, labels, smoothing), logits
 
-
-def _learn(
-    network: StackedNetworks,
-    optimizer: torch.optim.SGD,
-    split: Split,
-    recipe: Recipe,
-    number: int,
-    architectures: Sequence[Architecture],
-) -> list[Figures]:
-    """Take one step for each batch, in the epoch's order, the same for all networks."""
-    network.train()
-    order = torch.randperm(len(split.labels), generator=generator(recipe, ORDER, number)).to(
-        split.labels.device
-    )
-    noise = generator(recipe, AUGMENTATION, number)
-    tally = _Tallies(f"epoch {number}, training at rate {recipe.rate_at(number):g}", architectures)
-
-    def step(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        images = augment(split.images[rows], recipe.augmentation, split.mean, split.std, noise)
-        labels = split.labels[rows]  # (B,)
-        logits = _logits(network, images, recipe)  # (B, N, classes)
-        losses = _losses(logits, labels, recipe.label_smoothing)  # (N,)
-        optimizer.zero_grad()
-        losses.sum().backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        return losses, logits, labels
-
-    def all_steps() -> list[Figures]:
-        for rows in torch.split(order, recipe.batch):
-            tally.add(*step(rows))
-        return tally.figures()
-
-    what = f"training {len(architectures)} networks together, epoch {number}"
-    return within_memory(all_steps, lambda images: step(order[:images]), recipe.batch, what)
-
-
-def _judge(
-    network: StackedNetworks, split: Split, recipe: Recipe, what: str, architectures: Sequence[Architecture]
-) -> list[Figures]:
-    """Class all images, without augmentation."""
-    network.eval()
-    tally = _Tallies(what, architectures)
-    with torch.no_grad():
-        for begin in range(0, len(split.labels), recipe.batch):
-            rows = slice(begin, begin + recipe.batch)
-            logits = _logits(network, normalise(split.images[rows], split.mean, split.std), recipe)
-            tally.add(_losses(logits, split.labels[rows]), logits, split.labels[rows])
-    return tally.figures()
-
-
-def _logits(network: StackedNetworks, images: Tensor, recipe: Recipe) -> Tensor:
-    images = images.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.mixed_precision):
-        logits: Tensor = network(images)
-    return logits.float()
+    return compute
 
 
 def _losses(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -220,50 +108,6 @@ def _losses(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
         reduction="none",
     )
     return each.mean(0)
-
-
-class _Tallies:
-    """Count over the batches of an epoch for each of N networks; losses are looked at now and then."""
-
-    def __init__(self, what: str, architectures: Sequence[Architecture]) -> None:
-        self.what, self.architectures = what, architectures
-        self.pending: list[Tensor] = []
-        self.sizes: list[int] = []
-        self.losses: list[list[float]] = []
-        self.hits: Tensor | None = None  # (2, N): first, among five
-
-    def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
-        found = logits.detach().topk(min(TOP, logits.shape[2])).indices == labels[:, None, None]  # (B, N, 5)
-        hits = torch.stack([found[:, :, 0].sum(0), found.any(2).sum(0)])
-        self.hits = hits if self.hits is None else self.hits + hits
-        self.sizes.append(len(labels))
-        self.pending.append(losses.detach())
-        if len(self.pending) == _CHECK_EVERY:
-            self.look()
-
-    def look(self) -> None:
-        for row in torch.stack(self.pending).tolist() if self.pending else ():
-            self.losses.append(row)
-            for architecture, loss in zip(self.architectures, row, strict=True):
-                if not math.isfinite(loss):
-                    raise HarnessError(
-                        f"{architecture}, {self.what}: the loss of batch {len(self.losses)} is {loss}; the training has "
-                        "diverged: give the recipe a lower learning_rate, or leave mixed_precision off"
-                    )
-        self.pending = []
-
-    def figures(self) -> list[Figures]:
-        self.look()
-        assert self.hits is not None
-        images = sum(self.sizes)
-        totals = [
-            math.fsum(loss * size for loss, size in zip(losses, self.sizes, strict=True))
-            for losses in zip(*self.losses, strict=True)
-        ]
-        return [
-            Figures(images=images, loss=total / images, first=first, among_five=among_five)
-            for total, (first, among_five) in zip(totals, self.hits.T.tolist(), strict=True)
-        ]
 
 
 def _one_space(architectures: Sequence[Architecture]) -> Any:

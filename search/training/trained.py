@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,11 +13,12 @@ from torch import Tensor
 from search.training.history import Epoch, Figures, best_epoch
 from search.training.recipe import Recipe
 from search.training.sealed import content_digest
-from space import Architecture, SpaceConfig
+from space import Architecture
 from space.errors import ConfigError
 from space.networks import build_network
 
 _TOLD = 3  # tensors that a message names
+_THEN = " then "  # between environments, where a training went on elsewhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,7 +58,7 @@ def trained_digest(trained: Trained) -> str:
     """Return the digest of a trained network, 64 hexadecimal characters: of its space, architecture and weights alone."""
     return content_digest(
         {
-            "space": plain_space(trained.architecture.config),
+            "space": trained.architecture.config.to_plain(),
             "architecture": str(trained.architecture),
             "weights": trained.weights,
         }
@@ -76,7 +78,7 @@ def plain_terms(
     """Return what a training is of as plain values: the part of `trained_content` that is known before it begins."""
     return {
         "space": architecture.config.name,
-        "space_config": plain_space(architecture.config),
+        "space_config": architecture.config.to_plain(),
         "architecture": str(architecture),
         "task": task,
         "source": source,
@@ -85,11 +87,6 @@ def plain_terms(
         "start": start,
         "guide": dict(guide),
     }
-
-
-def plain_space(config: SpaceConfig) -> dict[str, Any]:
-    """Return a space's fields as plain values, of which `SpaceConfig(**fields)` makes it again."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
 
 
 def check_weights(weights: Mapping[str, Any], architecture: Architecture, what: str) -> None:
@@ -116,3 +113,29 @@ def check_weights(weights: Mapping[str, Any], architecture: Architecture, what: 
             f"{what}: the weights are not those of {architecture} of space {architecture.config.name!r}: "
             f"{'; '.join(faults[:_TOLD])}{more}; take weights of this architecture"
         )
+
+
+# --- what it was computed with ---------------------------------------------------------------------
+
+
+def environment_of(device: torch.device) -> dict[str, str]:
+    """Return the hardware and software of a device, noted because results are not bit-identical across machines."""
+    return {
+        "cpu": platform.processor() or platform.machine(),
+        "device": str(device),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else "none",
+        "platform": platform.platform(),
+        "python_version": platform.python_version(),
+        "threads": str(torch.get_num_threads()),
+        "torch_version": str(torch.__version__),
+    }
+
+
+def both_environments(former: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment that says what changed, `A then B`, where a training went on elsewhere."""
+
+    def joined(key: str) -> str:
+        values = former.get(key, now[key]).split(_THEN)
+        return _THEN.join(values if values[-1] == now[key] else [*values, now[key]])
+
+    return {key: joined(key) for key in now}

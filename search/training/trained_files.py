@@ -1,4 +1,4 @@
-"""Trained networks as sealed files: weights with all that says what they are and how they came to be.
+"""Trained networks as sealed files, weights with all that says how they came to be; and weights alone, for other tools.
 
 save_trained(Path("teacher.harness"), trained)
 load_trained(Path("teacher.harness"))     # or the folder of a training that has finished
@@ -6,20 +6,35 @@ load_trained(Path("teacher.harness"))     # or the folder of a training that has
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from search.training.checkpoints import NAME, read_checkpoint
 from search.training.history import Epoch, Figures
 from search.training.recipe import Recipe
-from search.training.sealed import read_sealed, write_sealed
+from search.training.sealed import content_digest, read_sealed, write_sealed
 from search.training.trained import Trained, check_weights, plain_terms, trained_digest
 from space import Architecture, ArchitectureError, SpaceConfig
+from space.atomic_files import write_file
 from space.errors import ConfigError
+from space.state_notes import with_note
 
-__all__ = ["KIND", "load_trained", "save_trained", "trained_content", "trained_digest", "trained_from"]
+__all__ = [
+    "KIND",
+    "load_trained",
+    "save_trained",
+    "trained_content",
+    "trained_digest",
+    "trained_from",
+    "write_weights",
+]
 
 KIND = "trained network"
 _TEXTS = ("space", "architecture", "task", "source", "recipe", "start")
@@ -117,3 +132,23 @@ def load_trained(path: Path) -> Trained:
         "environment": found.environment,
     }
     return trained_from({**found.terms, **finished}, str(path / NAME))
+
+
+def write_weights(
+    path: Path, weights: Mapping[str, Tensor], architecture: Architecture, *, make_folder: bool = False
+) -> str:
+    """Write a state dict as `torch.save` does, with a note of its network, and return the content digest of the weights.
+
+    `harness export --checkpoint` reads it, as any other tool does. A file that holds just that is left as it is.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    state = {name: tensor.cpu() for name, tensor in weights.items()}
+    torch.save(with_note(state, architecture), buffer)
+    with contextlib.suppress(OSError):  # what cannot be read is written again
+        if path.is_file() and path.read_bytes() == buffer.getvalue():
+            return content_digest(state)
+    write_file(path, buffer.getvalue(), make_folder=make_folder)
+    return content_digest(state)

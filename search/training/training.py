@@ -15,30 +15,19 @@ training gives the same bits, stopped and gone on with or not; on an accelerator
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from search.training.checkpoints import Checkpoint, identity_of, load_checkpoint, save_checkpoint
-from search.training.environment import both_environments, environment_of
-from search.training.epochs import (
-    WEIGHTS,
-    Split,
-    Teaching,
-    judge,
-    judge_split,
-    learn,
-    seed_of,
-)
+from search.training.checkpoints import identity_of
+from search.training.epochs import WEIGHTS, Split, Teaching, judge, judge_split, learn, seed_of
 from search.training.guide import Guide, Start, beginning_of, check_beginning
-from search.training.history import Epoch, Figures, best_epoch
+from search.training.history import Figures
 from search.training.images import Task, check_fit
 from search.training.memory import is_out_of_memory
 from search.training.recipe import Recipe
-from search.training.trained import Trained, plain_terms
+from search.training.run import Clock, OnEpoch, TrainingRun
+from search.training.trained import Trained, environment_of, plain_terms
 from space import Architecture
 from space.errors import ConfigError, HarnessError
 from space.networks import Network, build_network
@@ -52,8 +41,8 @@ def train(
     recipe: Recipe,
     folder: Path | None = None,
     device: str = "cpu",
-    on_epoch: Callable[[Epoch], None] | None = None,
-    clock_ns: Callable[[], int] = time.perf_counter_ns,
+    on_epoch: OnEpoch | None = None,
+    clock_ns: Clock = time.perf_counter_ns,
     start: Start | None = None,
     guide: Guide | None = None,
 ) -> Trained:
@@ -73,105 +62,41 @@ def train(
     check_beginning(architecture, start, guide)
     check_batches(architecture, task, recipe)
     place = usable_device(device)
-    identity = identity_of(architecture, task, recipe) | beginning_of(start, guide)
-    environment = environment_of(place)
-    terms = plain_terms(
-        architecture,
-        recipe,
-        task=task.name,
-        source=task.source,
-        synthetic=task.synthetic,
-        start=start.origin if start else "",
-        guide=guide.terms if guide else {},
-    )
     with torch.inference_mode(False), torch.enable_grad():  # wherever it is called from
-        network = fresh_network(architecture, recipe)
-        if start:
-            network.load_state_dict(start.weights)
-        try:
-            network = network.to(place)
-            teaching = _teaching(guide, recipe, place) if guide else None
-            train_set, val_set = Split(task.train, task, place), Split(task.val, task, place)
-        except (RuntimeError, MemoryError) as e:
-            if not is_out_of_memory(e):
-                raise
-            raise HarnessError(
-                f"training on {device}: out of memory before the first batch: the network and {len(task.train)} images do "
-                "not fit, whatever the batch; use a device with more memory"
-            ) from e
-        optimizer = torch.optim.SGD(
-            network.parameters(),
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=recipe.nesterov,
+        network, teaching, (train_set, val_set) = _on_device(architecture, task, recipe, place, start, guide)
+        run = TrainingRun(
+            architectures=[architecture],
+            task=task,
+            recipe=recipe,
+            network=network,
+            identity=identity_of(architecture, task, recipe) | beginning_of(start, guide),
+            environment=environment_of(place),
+            terms=plain_terms(
+                architecture,
+                recipe,
+                task=task.name,
+                source=task.source,
+                synthetic=task.synthetic,
+                start=start.origin if start else "",
+                guide=guide.terms if guide else {},
+            ),
+            folder=folder,
+            device=device,
         )
-        history: list[Epoch] = []
-        best: Mapping[str, Tensor] = {}
-        test: Figures | None = None
 
-        former = load_checkpoint(folder, identity, device) if folder else None
-        if former:
-            network.load_state_dict(former.network)
-            optimizer.load_state_dict(dict(former.optimizer))
-            history = [Epoch.from_plain(values) for values in former.history]
-            best, test = former.best, Figures(**former.test) if former.test else None
-            environment = both_environments(former.environment, environment)
+        def test() -> list[Figures]:
+            network.load_state_dict(run.best[0])
+            return [judge_split(network, Split(task.test, task, place), recipe, "test")]
 
-        def keep() -> None:
-            if folder:
-                checkpoint = Checkpoint(
-                    identity=identity,
-                    terms=terms,
-                    environment=environment,
-                    network=network.state_dict(),
-                    optimizer=optimizer.state_dict(),
-                    best=best,
-                    history=[asdict(epoch) for epoch in history],
-                    test=asdict(test) if test else None,
-                )
-                save_checkpoint(folder, checkpoint)
-
-        for number in range(len(history) + 1, recipe.epochs + 1):
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.rate_at(number)
-            begin = clock_ns()
-            learned = learn(network, optimizer, train_set, recipe, number, teaching)
-            middle = clock_ns()
-            judged = judge_split(network, val_set, recipe, f"epoch {number}, validation")
-            history.append(
-                Epoch(
-                    number=number,
-                    rate=recipe.rate_at(number),
-                    train=learned,
-                    val=judged,
-                    train_ns=middle - begin,
-                    val_ns=clock_ns() - middle,
-                )
-            )
-            if best_epoch(history) is history[-1]:
-                best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-            keep()
-            if on_epoch:
-                on_epoch(history[-1])
-
-        if test is None:
-            network.load_state_dict(best)
-            test = judge_split(network, Split(task.test, task, place), recipe, "test")
-            keep()
-    return Trained(
-        architecture=architecture,
-        task=task.name,
-        synthetic=task.synthetic,
-        recipe=recipe,
-        history=tuple(history),
-        test=test,
-        weights={name: tensor.cpu() for name, tensor in best.items()},
-        environment=environment,
-        source=task.source,
-        start=terms["start"],
-        guide=terms["guide"],
-    )
+        run.train(
+            lambda number: [learn(network, run.optimizer, train_set, recipe, number, teaching)],
+            lambda number: [judge_split(network, val_set, recipe, f"epoch {number}, validation")],
+            lambda: [{name: tensor.clone() for name, tensor in network.state_dict().items()}],
+            clock_ns,
+            on_epoch,
+        )
+        (trained,) = run.finish(test)
+    return trained
 
 
 # --- what it starts from --------------------------------------------------------------------------
@@ -184,6 +109,31 @@ def fresh_network(architecture: Architecture, recipe: Recipe) -> Network:
         torch.default_generator.manual_seed(seed_of(recipe, WEIGHTS))
         network = build_network(architecture)
     return _laid_out(network, recipe)
+
+
+def _on_device(
+    architecture: Architecture,
+    task: Task,
+    recipe: Recipe,
+    place: torch.device,
+    start: Start | None,
+    guide: Guide | None,
+) -> tuple[Network, Teaching | None, tuple[Split, Split]]:
+    """Return the network with its first weights, its teacher, and the images to learn from and to validate, on the device."""
+    network = fresh_network(architecture, recipe)
+    if start:
+        network.load_state_dict(start.weights)
+    try:
+        network = network.to(place)
+        teaching = _teaching(guide, recipe, place) if guide else None
+        return network, teaching, (Split(task.train, task, place), Split(task.val, task, place))
+    except (RuntimeError, MemoryError) as e:
+        if not is_out_of_memory(e):
+            raise
+        raise HarnessError(
+            f"training on {place}: out of memory before the first batch: the network and {len(task.train)} images do not fit, "
+            "whatever the batch; use a device with more memory"
+        ) from e
 
 
 def _laid_out(network: Network, recipe: Recipe) -> Network:

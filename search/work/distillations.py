@@ -8,18 +8,17 @@ assembled from the stages and then learned from the teacher as well. Both may ho
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from search.work.kinds import Content, Context
 from search.work.trainings import (
     architecture_of,
-    check_images,
     check_keys,
     guide_knobs,
     plain_space,
     space_of,
+    task_of,
 )
 from search.work.unit import Unit
 from space.errors import ConfigError
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from search.distillation.block_library import BlockLibrary
     from search.distillation.recipe import DistilRecipe
     from search.training.guide import Start
-    from search.training.history import Epoch
     from search.training.images import Task
     from search.training.recipe import Recipe
     from search.training.trained import Trained
@@ -54,7 +52,7 @@ def stage_units(
                 "task": task.source,
                 "task_sha256": task.images_digest,
                 "stage": place,
-                "recipe": json.loads(recipe.to_json()),
+                "recipe": recipe.to_plain(),
             },
             inputs={"teacher": digest},
         )
@@ -86,7 +84,7 @@ def finetune_units(
                 "architecture": str(one),
                 "task": task.source,
                 "task_sha256": task.images_digest,
-                "recipe": json.loads(recipe.to_json()),
+                "recipe": recipe.to_plain(),
                 "guide": dict(guide),
             },
             inputs=inputs,
@@ -104,7 +102,6 @@ def run_distillation(config: Mapping[str, Any], inputs: Mapping[str, Content], c
     from search.distillation.block_library import stage_content
     from search.distillation.distill import distil_stage
     from search.distillation.recipe import DistilRecipe
-    from search.training.tasks import load_task
     from search.training.trained_files import trained_from
 
     check_keys(config, inputs, _DISTIL, ("teacher",))
@@ -114,21 +111,21 @@ def run_distillation(config: Mapping[str, Any], inputs: Mapping[str, Content], c
         raise ConfigError(
             f"input 'teacher' is of space {teacher.architecture.config.name!r}, the unit of {space.name!r}; give a teacher of it"
         )
-    task = load_task(config["task"], space)
-    check_images(config, task.images_digest)
-    recipe = DistilRecipe.from_json(json.dumps(config["recipe"]))
+    task = task_of(config, space)
+    recipe = DistilRecipe.from_plain(config["recipe"])
     stage = config["stage"]
     if type(stage) is not int:
         raise ConfigError(f"unit: stage {stage!r} is {type(stage).__name__}; give its number, from 0")
 
-    def told(first: int, count: int, epoch: int) -> None:
-        context.tell(
-            f"stage {stage}, blocks {first + 1} to {first + count} of {len(space.blocks)}, epoch {epoch} of {recipe.epochs}"
-        )
-
     return stage_content(
         distil_stage(
-            teacher, task, stage, recipe, folder=context.scratch, device=context.device, on_epoch=told
+            teacher,
+            task,
+            stage,
+            recipe,
+            folder=context.scratch,
+            device=context.device,
+            on_epoch=context.on_progress,
         )
     )
 
@@ -161,19 +158,12 @@ def fine_tuned(config: Mapping[str, Any], teacher: Trained, start: Start, contex
     """
     from search.training.guide import Guide
     from search.training.recipe import Recipe
-    from search.training.tasks import load_task
     from search.training.trained_files import trained_content
     from search.training.training import train
 
     architecture = architecture_of(config)
-    task = load_task(config["task"], architecture.config)
-    check_images(config, task.images_digest)
-    recipe = Recipe.from_json(json.dumps(config["recipe"]))
-
-    def told(epoch: Epoch) -> None:
-        context.tell(
-            f"{architecture}: epoch {epoch.number} of {recipe.epochs}, {epoch.val.top1:.1f}% of validation images right"
-        )
+    task = task_of(config, architecture.config)
+    recipe = Recipe.from_plain(config["recipe"])
 
     return trained_content(
         train(
@@ -182,7 +172,7 @@ def fine_tuned(config: Mapping[str, Any], teacher: Trained, start: Start, contex
             recipe,
             context.scratch,
             context.device,
-            on_epoch=told,
+            on_epoch=context.on_progress,
             start=start,
             guide=Guide(teacher=teacher, **guide_knobs(config.get("guide", {}))),
         )

@@ -15,24 +15,38 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from search.training.history import EpochDone
 from space.errors import ConfigError, did_you_mean
 
 Content = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """Progress in words, for people."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Step = EpochDone | Message  # what a unit's function reports of its progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """Hold what a function may use and its result may not depend on.
+    """Execution context of a unit; its result must not depend on it.
 
     `scratch` is a folder of the unit's own, None where there is none: what is left there by a run that was killed is there
     again for the next run on this machine, and it is removed once the result is kept. `device` is as torch names it, `threads`
-    are torch's. `tell` takes a short text that says how far the unit is.
+    are torch's. `on_progress` takes the steps of the unit's progress.
     """
 
     scratch: Path | None
     device: str
     threads: int
-    tell: Callable[[str], None]
+    on_progress: Callable[[Step], None]
 
 
 Function = Callable[[Mapping[str, Any], Mapping[str, Content], Context], Content]
@@ -53,7 +67,7 @@ KINDS: Mapping[str, Kind] = {
         module="search.work.trainings", function="run_training", version=1, seals="trained network"
     ),
     "train-together": Kind(
-        module="search.work.trainings_together", function="run_together", version=1, seals="trained networks"
+        module="search.work.trainings", function="run_together", version=1, seals="trained networks"
     ),
     "distil-stage": Kind(
         module="search.work.distillations", function="run_distillation", version=1, seals="distilled stage"

@@ -8,20 +8,24 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Annotated, ClassVar
 
+from search.checked import Checked, Range
+from search.work.events import OnProgress, UnitAgain, UnitProgress, UnitStarted
+from search.work.kinds import Step
 from search.work.processes import Child, ready, start, stop
 from search.work.results import Results
-from search.work.running import Done, Failed, Tell, compute_and_keep, given_up, told_of
+from search.work.running import Outcome, compute_and_keep, given_up
 from search.work.unit import Unit
-from space.errors import ConfigError
 
 _MOST = 4096  # processes, or threads of one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LocalPool:
+class LocalPool(Checked):
     """Compute units in `processes` processes with `threads_each` threads of torch each, on a `device` as torch names it.
 
     Inputs and results pass through the results folder. A process that dies, killed by hand or for memory, is replaced and
@@ -32,36 +36,32 @@ class LocalPool:
         ConfigError: a number is out of its range.
     """
 
-    processes: int = 1
-    threads_each: int = 1
+    NAME: ClassVar[str] = "local pool"
+
+    processes: Annotated[int, Range(least=1, most=_MOST)] = 1
+    threads_each: Annotated[int, Range(least=1, most=_MOST)] = 1
     device: str = "cpu"
-    retries: int = 2
+    retries: Annotated[int, Range(least=0, most=_MOST)] = 2
 
-    def __post_init__(self) -> None:
-        for name, least in (("processes", 1), ("threads_each", 1), ("retries", 0)):
-            value = getattr(self, name)
-            if type(value) is not int or not least <= value <= _MOST:
-                raise ConfigError(
-                    f"local pool: {name} = {value!r}; give a whole number from {least} to {_MOST}"
-                )
-
-    def run(self, units: Sequence[Unit], results: Results, tell: Tell) -> Iterator[Done | Failed]:
+    def run(self, units: Sequence[Unit], results: Results, on_progress: OnProgress) -> Iterator[Outcome]:
         """Yield how each unit ended, as it ends."""
-        return (
-            self._run_here(units, results, tell) if self.processes == 1 else self._run(units, results, tell)
-        )
+        return (self._run_here if self.processes == 1 else self._run)(units, results, on_progress)
 
-    def _run_here(self, units: Sequence[Unit], results: Results, tell: Tell) -> Iterator[Done | Failed]:
+    def _run_here(
+        self, units: Sequence[Unit], results: Results, on_progress: OnProgress
+    ) -> Iterator[Outcome]:
         import torch
 
         before = torch.get_num_threads()
         for unit in units:
+            on_progress(UnitStarted(unit=unit))
+            report = partial(_report, on_progress, unit)
             try:
-                yield compute_and_keep(unit, results, self.device, self.threads_each, told_of(unit, tell))
+                yield compute_and_keep(unit, results, self.device, self.threads_each, report)
             finally:
                 torch.set_num_threads(before)
 
-    def _run(self, units: Sequence[Unit], results: Results, tell: Tell) -> Iterator[Done | Failed]:
+    def _run(self, units: Sequence[Unit], results: Results, on_progress: OnProgress) -> Iterator[Outcome]:
         waiting, attempts = deque(units), Counter[str]()
         at_work: dict[Child, Unit] = {}
         idle: list[Child] = []
@@ -72,12 +72,13 @@ class LocalPool:
                         idle.pop() if idle else start(_serve, results.folder, self.device, self.threads_each)
                     )
                     at_work[child] = waiting.popleft()
+                    on_progress(UnitStarted(unit=at_work[child]))
                     with suppress(OSError):  # it is dead, and that is seen below
                         child.link.send(at_work[child])
                 for child in ready(list(at_work)):
                     unit, said = at_work[child], child.heard()
-                    if isinstance(said, str):
-                        told_of(unit, tell)(said)
+                    if isinstance(said, Step):
+                        _report(on_progress, unit, said)
                         continue
                     del at_work[child]
                     if said is not None:
@@ -89,10 +90,14 @@ class LocalPool:
                     if attempts[unit.key] > self.retries:
                         yield given_up(unit, f"its process {ended}", attempts[unit.key])
                     else:
-                        tell(f"{unit}: its process {ended}; it is tried again")
+                        on_progress(UnitAgain(unit=unit, reason=f"its process {ended}"))
                         waiting.append(unit)
         finally:
             stop([*at_work, *idle])
+
+
+def _report(on_progress: OnProgress, unit: Unit, step: Step) -> None:
+    on_progress(UnitProgress(unit=unit, step=step))
 
 
 def _serve(link: Connection, folder: Path, device: str, threads: int) -> None:
@@ -100,8 +105,8 @@ def _serve(link: Connection, folder: Path, device: str, threads: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)
     results, lock = Results(folder=folder), threading.Lock()
 
-    def send(answer: Done | Failed | str) -> None:
-        with lock:  # a unit may tell from a thread of its own
+    def send(answer: Outcome | Step) -> None:
+        with lock:  # a unit may report from a thread of its own
             link.send(answer)
 
     while True:

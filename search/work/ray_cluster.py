@@ -26,11 +26,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated, ClassVar
 
+from search.checked import Checked, Range
+from search.work.events import Event, OnProgress
 from search.work.processes import ready, start, stop
 from search.work.ray_driver import Order, drive
 from search.work.results import Results
-from search.work.running import Done, Failed, Tell
+from search.work.running import Outcome
 from search.work.unit import Unit
 from space.errors import ConfigError, HarnessError
 
@@ -40,7 +43,7 @@ _REACH_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RayCluster:
+class RayCluster(Checked):
     """Compute units on the Ray cluster at `address`: HOST:PORT of its first machine, or "auto" for this machine's.
 
     Each unit gets `threads_each` processors and as many threads of torch and, where `device` is "cuda", one GPU. A unit whose
@@ -52,25 +55,22 @@ class RayCluster:
         ConfigError: a value is out of its range.
     """
 
+    NAME: ClassVar[str] = "Ray"
+
     address: str = "auto"
-    threads_each: int = 1
+    threads_each: Annotated[int, Range(least=1)] = 1
     device: str = "cpu"
-    retries: int = 2
+    retries: Annotated[int, Range(least=0)] = 2
     connect_s: float = 60.0
     patience_s: float = 60.0
     modules: tuple[Path, ...] = ()
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse an address of another form. Raises: ConfigError."""
         if not _ADDRESS.fullmatch(self.address):
-            raise ConfigError(
-                f"Ray: address {self.address!r}; give HOST:PORT as `ray start --head` prints it, or 'auto'"
-            )
-        for name, least in (("threads_each", 1), ("retries", 0)):
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise ConfigError(f"Ray: {name} = {value!r}; give a whole number of at least {least}")
+            raise self.refusal("address", "give HOST:PORT as `ray start --head` prints it, or 'auto'")
 
-    def run(self, units: Sequence[Unit], results: Results, tell: Tell) -> Iterator[Done | Failed]:
+    def run(self, units: Sequence[Unit], results: Results, on_progress: OnProgress) -> Iterator[Outcome]:
         """Yield how each unit ended, as it ends.
 
         Raises:
@@ -82,11 +82,11 @@ class RayCluster:
         self._reach()
         with tempfile.TemporaryDirectory(prefix="harness-code-") as code:  # here: the driver may be killed
             _gather((*_own_packages(), *self.modules), Path(code))
-            yield from self._drive(units, results, tell, Path(code))
+            yield from self._drive(units, results, on_progress, Path(code))
 
     def _drive(
-        self, units: Sequence[Unit], results: Results, tell: Tell, code: Path
-    ) -> Iterator[Done | Failed]:
+        self, units: Sequence[Unit], results: Results, on_progress: OnProgress, code: Path
+    ) -> Iterator[Outcome]:
         order = Order(
             address=self.address,
             threads=self.threads_each,
@@ -108,12 +108,12 @@ class RayCluster:
                 said = driver.heard()
                 if isinstance(said, HarnessError):
                     raise said
-                if isinstance(said, Done | Failed):
+                if isinstance(said, Outcome):
                     del left[said.unit.key]
                     yield said
-                elif isinstance(said, str):
+                elif isinstance(said, Event):
                     deadline = None  # it says nothing before it is connected
-                    tell(said)
+                    on_progress(said)
                 elif said is None:
                     raise HarnessError(
                         f"Ray: the connection to {self.address} was lost with {len(left)} units to do; what was done is "

@@ -23,14 +23,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from search.work.kinds import Context, find_kind
+from search.work.events import Event, UnitAgain, UnitProgress, UnitStarted
+from search.work.kinds import Context, Message, Step, find_kind
 from search.work.results import Results, sealed_kind
-from search.work.running import Done, Failed, compute, failed, given_up
+from search.work.running import Done, Failed, Outcome, compute, failed, given_up
 from search.work.unit import Unit
 from space.errors import ConfigError, HarnessError
 
 _TICK_S = 0.5  # how often progress is asked for
-_POST_S = 5.0  # how long what a unit told last may take to arrive
+_POST_S = 5.0  # how long what a unit reported last may take to arrive
 _LOOK_S = 5.0  # how often nodes are counted
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -51,7 +52,7 @@ class Order:
 
 
 def drive(link: Connection, order: Order, units: Sequence[Unit], folder: Path, log: Path) -> None:
-    """Run units on a cluster and send how each ended: texts to tell, `Done`, `Failed`, or one error and no more."""
+    """Run units on a cluster and send how each ended: events, `Done`, `Failed`, or one error and no more."""
     folder.mkdir(parents=True, exist_ok=True)
     with log.open(
         "wb"
@@ -86,7 +87,7 @@ def _connect(order: Order) -> None:
         ) from e
 
 
-def _run(order: Order, units: Sequence[Unit], results: Results) -> Iterator[Done | Failed | str]:
+def _run(order: Order, units: Sequence[Unit], results: Results) -> Iterator[Outcome | Event]:
     ray = _ray()
     lost: type[Exception] = import_module("ray.exceptions").RayError
     strategies: Any = import_module("ray.util.scheduling_strategies")
@@ -96,7 +97,7 @@ def _run(order: Order, units: Sequence[Unit], results: Results) -> Iterator[Done
         num_cpus=order.threads, num_gpus=int(order.device.startswith("cuda")), max_retries=0
     )
     nodes = _able(order)
-    yield f"connected to Ray at {order.address}: {len(nodes)} nodes that can run a unit"
+    yield Message(text=f"connected to Ray at {order.address}: {len(nodes)} nodes that can run a unit")
 
     digests = {digest for unit in units for digest in unit.inputs.values()}
     inputs = {digest: ray.put(results.sealed(digest)) for digest in digests}
@@ -106,24 +107,23 @@ def _run(order: Order, units: Sequence[Unit], results: Results) -> Iterator[Done
         return work.remote(unit, order.threads, order.device, mailbox, *given)
 
     running = {submit(unit): unit for unit in units}
-    names = {unit.key: str(unit) for unit in units}
     attempts = Counter[str]()
     mail: list[Any] = []
 
-    def post(patience_s: float) -> list[str]:
+    def post(patience_s: float) -> list[Event]:
         if patience_s or not mail:
             mail.append(mailbox.take.remote())
-        texts: list[str] = []
+        events: list[Event] = []
         for reference in ray.wait(mail, num_returns=len(mail), timeout=patience_s)[0]:
             mail.remove(reference)
-            with suppress(lost):  # it was lost with its node and starts anew: a text less is no harm
-                texts += [f"{names[key]}: {text}" for key, text in ray.get(reference)]
-        return texts
+            with suppress(lost):  # it was lost with its node and starts anew: an event less is no harm
+                events += ray.get(reference)
+        return events
 
     looked = able_at = time.monotonic()
     while running:
         finished, _ = ray.wait(list(running), timeout=_TICK_S)
-        yield from post(_POST_S if finished else 0.0)  # what a unit told comes before its end
+        yield from post(_POST_S if finished else 0.0)  # what a unit reported comes before its end
         for reference in finished:
             unit = running.pop(reference)
             try:
@@ -134,7 +134,7 @@ def _run(order: Order, units: Sequence[Unit], results: Results) -> Iterator[Done
                 if attempts[unit.key] > order.retries:
                     yield given_up(unit, reason, attempts[unit.key])
                 else:
-                    yield f"{unit}: {reason}; it is tried again"
+                    yield UnitAgain(unit=unit, reason=reason)
                     running[submit(unit)] = unit
                 continue
             yield answer if isinstance(answer, Failed) else _kept(unit, results, *answer)
@@ -143,7 +143,7 @@ def _run(order: Order, units: Sequence[Unit], results: Results) -> Iterator[Done
             looked = now
             former, nodes = nodes, _able(order)
             for name in former - nodes:
-                yield f"node {name[:12]} is lost; {len(nodes)} nodes can run a unit"
+                yield Message(text=f"node {name[:12]} is lost; {len(nodes)} nodes can run a unit")
             able_at = now if nodes else able_at
             if now - able_at > order.patience_s:
                 raise HarnessError(
@@ -153,9 +153,9 @@ def _run(order: Order, units: Sequence[Unit], results: Results) -> Iterator[Done
                 )
 
 
-def _kept(unit: Unit, results: Results, data: bytes, seconds: float, host: str) -> Done | Failed:
+def _kept(unit: Unit, results: Results, data: bytes, seconds: float, host: str) -> Outcome:
     try:
-        digest = results.accept(data, find_kind(unit.kind).seals, f"result of {unit} from {host}")
+        digest = results.accept(data, find_kind(unit.kind).seals, f"its result from {host}")
     except ConfigError as e:
         return failed(unit, e)
     return Done(unit=unit, digest=digest, seconds=seconds, host=host)
@@ -183,16 +183,16 @@ def _ray() -> Any:
 
 
 class _Mailbox:
-    """Hold what units tell until the driver takes it: an actor."""
+    """Hold events of units until the driver takes them: an actor."""
 
     def __init__(self) -> None:
-        self.texts: list[tuple[str, str]] = []
+        self.events: list[Event] = []
 
-    def put(self, key: str, text: str) -> None:
-        self.texts.append((key, text))
+    def put(self, event: Event) -> None:
+        self.events.append(event)
 
-    def take(self) -> list[tuple[str, str]]:
-        taken, self.texts = self.texts, []
+    def take(self) -> list[Event]:
+        taken, self.events = self.events, []
         return taken
 
 
@@ -207,13 +207,13 @@ def _work(
     torch.set_num_threads(threads)
     begin = time.perf_counter()
     ray = _ray()
-    sent: list[Any] = []
+    sent: list[Any] = [mailbox.put.remote(UnitStarted(unit=unit))]
 
-    def tell(text: str) -> None:
-        sent[:] = [mailbox.put.remote(unit.key, text)]
+    def report(step: Step) -> None:
+        sent[:] = [mailbox.put.remote(UnitProgress(unit=unit, step=step))]
 
     with _scratch() as scratch:
-        context = Context(scratch=scratch, device=device, threads=threads, tell=tell)
+        context = Context(scratch=scratch, device=device, threads=threads, on_progress=report)
         try:
             inputs = {
                 name: unseal(sealed_kind(data, name), data, f"input {name!r}")
@@ -223,8 +223,7 @@ def _work(
         except Exception as e:  # noqa: BLE001 - a unit may raise anything; the others go on
             return failed(unit, e)
         finally:
-            if sent:
-                ray.wait(sent, timeout=_POST_S)  # it arrives before the result does
+            ray.wait(sent, timeout=_POST_S)  # it arrives before the result does
     return data, time.perf_counter() - begin, socket.gethostname()
 
 

@@ -104,10 +104,10 @@ class Results:
             raise ConfigError(f"{digest!r} is no content digest; give 64 hexadecimal characters")
         return self.folder / "objects" / digest[:2] / f"{digest}.harness"
 
-    def result_of(self, unit: Unit, tell: Callable[[str], None] | None = None) -> str | None:
+    def result_of(self, unit: Unit, on_trouble: Callable[[str], None] | None = None) -> str | None:
         """Return the digest of a unit's result, None where it is not done.
 
-        `tell` is told where there was a result that can no longer be used, and why.
+        `on_trouble` takes the reason where there was a result that can no longer be used.
         """
         path = self._record_path(unit)
         try:
@@ -123,8 +123,8 @@ class Results:
             trouble = self.trouble_with(digest)
         if trouble is None:
             return digest
-        if tell:
-            tell(f"{unit} is computed again: {trouble}")
+        if on_trouble:
+            on_trouble(trouble)
         return None
 
     def keep(self, unit: Unit, content: Mapping[str, Any]) -> str:

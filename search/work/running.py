@@ -14,14 +14,15 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
-from search.work.kinds import Content, Context, load_function
+from search.work.events import OnProgress, UnitAgain, UnitDone, UnitFailed
+from search.work.kinds import Content, Context, Message, Step, find_kind, load_function
 from search.work.results import Results
 from search.work.unit import Unit
 from space.errors import ConfigError, HarnessError
 
-Tell = Callable[[str], None]
 _TOLD_FAILURES = 5
 
 
@@ -45,21 +46,29 @@ class Failed:
     details: str = ""
 
 
+Outcome = Done | Failed
+
+
 class Runner(Protocol):
     """Compute units somewhere. The content is in `results` when its `Done` is yielded; units come in any order."""
 
-    def run(self, units: Sequence[Unit], results: Results, tell: Tell) -> Iterator[Done | Failed]:
+    def run(self, units: Sequence[Unit], results: Results, on_progress: OnProgress) -> Iterator[Outcome]:
         """Yield how each unit ended, as it ends; close the iterator to stop the others."""
         ...
 
 
 def run_units(
-    units: Iterable[Unit], results: Results, runner: Runner, tell: Tell = lambda text: None
+    units: Iterable[Unit],
+    results: Results,
+    runner: Runner,
+    on_progress: OnProgress = lambda event: None,
+    *,
+    called: Callable[[Unit], str] = str,
 ) -> dict[str, str]:
     """Run what is not done and return the digest of each unit's result by the unit's key, in the order of the units.
 
-    The results folder is this process's own meanwhile; where another process runs units there, this one waits. `tell` is told
-    in short texts what goes on; it is called in this process.
+    The results folder is this process's own meanwhile; where another process runs units there, this one waits. `on_progress` is
+    called in this process. `called` names a unit in errors.
 
     Raises:
         ConfigError: an input is not in the results folder, or there is no such kind: nothing was run. Also where all that
@@ -67,35 +76,37 @@ def run_units(
         HarnessError: units failed; the message names them. The others are done and kept.
     """
     wanted = {unit.key: unit for unit in units}
-    with results.locked(tell):
+    with results.locked(lambda text: on_progress(Message(text=text))):
         done: dict[str, str] = {}
         for unit in wanted.values():
-            if digest := results.result_of(unit, tell):
+            if digest := results.result_of(unit, partial(_report_again, on_progress, unit)):
                 done[unit.key] = digest
         rest = [unit for unit in wanted.values() if unit.key not in done]
-        _check(rest, results)
+        _check(rest, results, called)
         failures: list[Failed] = []
         if rest:
             if done:
-                tell(f"{len(done)} of {len(wanted)} units are done already")
-            outcomes = runner.run(rest, results, tell)
+                on_progress(Message(text=f"{len(done)} of {len(wanted)} units are done already"))
+            outcomes = runner.run(rest, results, on_progress)
             try:
                 for outcome in outcomes:
                     if isinstance(outcome, Failed):
                         failures.append(outcome)
-                        tell(f"{outcome.unit} failed: {outcome.message}")
+                        on_progress(UnitFailed(unit=outcome.unit, message=outcome.message))
                         continue
                     results.record(outcome.unit, outcome.digest, outcome.seconds, outcome.host)
                     done[outcome.unit.key] = outcome.digest
-                    tell(
-                        f"{outcome.unit} is done in {outcome.seconds:.1f} s, {len(done)} of {len(wanted)} units"
+                    on_progress(
+                        UnitDone(
+                            unit=outcome.unit, seconds=outcome.seconds, done=len(done), units=len(wanted)
+                        )
                     )
             finally:
                 close = getattr(outcomes, "close", None)
                 if close:
                     close()  # at once, not when the collector comes by: workers must not outlive an error here
     if failures:
-        raise _error(failures, len(wanted))
+        raise _error(failures, len(wanted), called)
     return {key: done[key] for key in wanted}
 
 
@@ -107,11 +118,11 @@ def compute(unit: Unit, inputs: Mapping[str, Content], context: Context) -> Cont
     return content
 
 
-def compute_and_keep(unit: Unit, results: Results, device: str, threads: int, tell: Tell) -> Done | Failed:
+def compute_and_keep(
+    unit: Unit, results: Results, device: str, threads: int, on_progress: Callable[[Step], None]
+) -> Done | Failed:
     """Compute a unit on this machine, with inputs from the results folder; what it raises is part of the answer."""
     import torch
-
-    from search.work.kinds import find_kind
 
     torch.set_num_threads(threads)
     begin = time.perf_counter()
@@ -119,7 +130,7 @@ def compute_and_keep(unit: Unit, results: Results, device: str, threads: int, te
     try:
         scratch.mkdir(parents=True, exist_ok=True)
         inputs = {name: results.get(digest) for name, digest in unit.inputs.items()}
-        context = Context(scratch=scratch, device=device, threads=threads, tell=tell)
+        context = Context(scratch=scratch, device=device, threads=threads, on_progress=on_progress)
         digest = results.add(compute(unit, inputs, context), find_kind(unit.kind).seals)
     except Exception as e:  # noqa: BLE001 - a unit may raise anything; the others go on
         return failed(unit, e)
@@ -133,11 +144,6 @@ def failed(unit: Unit, error: Exception) -> Failed:
     return Failed(unit=unit, message=message, is_input=isinstance(error, ConfigError), details=details)
 
 
-def told_of(unit: Unit, tell: Tell) -> Tell:
-    """Return what a unit itself tells by: its texts, after its name."""
-    return lambda text: tell(f"{unit}: {text}")
-
-
 def given_up(unit: Unit, ended: str, attempts: int) -> Failed:
     """Return the failure of a unit whose process was lost each time; `ended` says how the last time."""
     return Failed(
@@ -149,7 +155,11 @@ def given_up(unit: Unit, ended: str, attempts: int) -> Failed:
     )
 
 
-def _check(units: Sequence[Unit], results: Results) -> None:
+def _report_again(on_progress: OnProgress, unit: Unit, reason: str) -> None:
+    on_progress(UnitAgain(unit=unit, reason=reason))
+
+
+def _check(units: Sequence[Unit], results: Results, called: Callable[[Unit], str]) -> None:
     known: dict[str, str | None] = {}
     for unit in units:
         for name, digest in unit.inputs.items():
@@ -157,12 +167,12 @@ def _check(units: Sequence[Unit], results: Results) -> None:
                 known[digest] = results.trouble_with(digest)
             if trouble := known[digest]:
                 raise ConfigError(
-                    f"{unit}: input {name!r} cannot be used: {trouble}; add it to the results first"
+                    f"{called(unit)}: input {name!r} cannot be used: {trouble}; add it to the results first"
                 )
 
 
-def _error(failures: Sequence[Failed], count: int) -> HarnessError:
-    told = "\n".join(f"{failure.unit}: {failure.message}" for failure in failures[:_TOLD_FAILURES])
+def _error(failures: Sequence[Failed], count: int, called: Callable[[Unit], str]) -> HarnessError:
+    told = "\n".join(f"{called(failure.unit)}: {failure.message}" for failure in failures[:_TOLD_FAILURES])
     rest = f"\nand {len(failures) - _TOLD_FAILURES} more" if len(failures) > _TOLD_FAILURES else ""
     head = f"{len(failures)} of {count} units failed, the others are done and kept:\n" if count > 1 else ""
     kind = ConfigError if all(failure.is_input for failure in failures) else HarnessError

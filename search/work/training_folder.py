@@ -45,7 +45,7 @@ def training_units(architectures: Sequence[Architecture], task: Task, recipe: Re
 
 def grouped(units: Sequence[Unit], results: Results, together: int) -> list[tuple[Unit, list[Unit]]]:
     """Return the units to run, each with the trainings that it does: itself, or `together` of those that are not done."""
-    from search.work.trainings_together import together_unit
+    from search.work.trainings import together_unit
 
     if together == 1:
         return [(unit, [unit]) for unit in units]
@@ -86,13 +86,30 @@ def stored_units(results: Results) -> list[Unit]:
     return found
 
 
+def publish(
+    results: Results, units: Sequence[Unit], jobs: Sequence[tuple[Unit, Sequence[Unit]]]
+) -> tuple[dict[str, FinishedTraining], list[Path], list[str]]:
+    """Publish all finished trainings of the folder, those of `units` and of `jobs` with them, each a unit with its trainings.
+
+    Returns the finished trainings by key, the paths of the published files, and what to say of these.
+
+    Raises: ConfigError when a file cannot be written.
+    """
+    from search.work.trainings import TOGETHER, keep_each
+
+    for job, of in jobs:
+        if job.kind == TOGETHER and results.result_of(job):
+            keep_each(job, of, results)
+    finished = collect(results, {unit.key: unit for unit in [*stored_units(results), *units]}.values())
+    return finished, *write_published(results.folder, finished.values())
+
+
 def collect(results: Results, units: Iterable[Unit]) -> dict[str, FinishedTraining]:
     """Return by key those of the units that are done; the weights of each are written where they are not yet.
 
     Raises: ConfigError when a file cannot be written.
     """
-    from search.training.state_files import write_state
-    from search.training.trained_files import trained_from
+    from search.training.trained_files import trained_from, write_weights
 
     found = {}
     for unit in units:
@@ -101,7 +118,7 @@ def collect(results: Results, units: Iterable[Unit]) -> dict[str, FinishedTraini
             continue
         trained = trained_from(results.get(digest), str(results.path_of(digest)))
         path = _weights_path(results.folder, trained)
-        write_state(path, trained)
+        write_weights(path, trained.weights, trained.architecture, make_folder=True)
         # Thousands of networks fit in memory without their weights.
         found[unit.key] = FinishedTraining(trained=dataclasses.replace(trained, weights={}), weights=path)
     return found

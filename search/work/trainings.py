@@ -1,30 +1,39 @@
-"""Trainings as units of work: the kind "train".
+"""Trainings as units of work: the kinds "train", and "train-together" for several networks at once.
 
     unit = training_unit(architecture, task, Recipe(epochs=20))
 
 Its config has `space` (the name of a known one, or its fields), `architecture`, `task` (the source that `load_task` reads),
 `task_sha256` (of the images; may be left out, and then they are not checked), `recipe` (JSON) and, beside an input `guide`,
 `guide` (its fields). Its inputs are none, or trained networks: `start`, whose weights it begins from, and `guide`, its teacher.
+
+    together = together_unit(units)                       # of units of kind "train" that differ in their network alone
+    done = run_units([together], results, runner)
+    keep_each(together, units, results)                   # now each of them is done
+
+Its config is that of the trainings, with `architectures` in place of `architecture`, and its content holds the content of each
+under `networks`. Each is then the result of its own unit, too: what `search.training.together` computes is what a training alone
+computes, to rounding, and so far results differ between machines as well.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from search.work.kinds import Content, Context
+from search.work.kinds import Content, Context, find_kind
 from search.work.unit import Unit
 from space import SPACES, Architecture, ArchitectureError, SpaceConfig, find_space
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
-    from search.training.history import Epoch
     from search.training.images import Task
     from search.training.recipe import Recipe
+    from search.work.results import Results
 
+TOGETHER = "train-together"
 _KEYS = ("space", "architecture", "task", "task_sha256", "recipe", "guide")
+_TOGETHER_KEYS = ("space", "architectures", "task", "task_sha256", "recipe")
 
 
 def training_unit(
@@ -46,7 +55,7 @@ def training_unit(
         "architecture": str(architecture),
         "task": task.source,
         "task_sha256": task.images_digest,
-        "recipe": json.loads(recipe.to_json()),
+        "recipe": recipe.to_plain(),
     }
     if "guide" in (inputs or {}):
         config["guide"] = guide_knobs(guide or {})
@@ -65,15 +74,13 @@ def run_training(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
     """
     from search.training.guide import Guide, Start
     from search.training.recipe import Recipe
-    from search.training.tasks import load_task
     from search.training.trained_files import trained_content, trained_digest, trained_from
     from search.training.training import train
 
     check_keys(config, inputs, _KEYS, ("start", "guide"))
     architecture = architecture_of(config)
-    task = load_task(config["task"], architecture.config)
-    recipe = Recipe.from_json(json.dumps(config["recipe"]))
-    check_images(config, task.images_digest)
+    task = task_of(config, architecture.config)
+    recipe = Recipe.from_plain(config["recipe"])
 
     more: dict[str, Any] = {}
     if "start" in inputs:
@@ -87,13 +94,10 @@ def run_training(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
             "unit: the config has a 'guide' and the inputs have none; give the teacher as input"
         )
 
-    def told(epoch: Epoch) -> None:
-        context.tell(
-            f"epoch {epoch.number} of {recipe.epochs}, {epoch.val.top1:.1f}% of validation images right"
-        )
-
     return trained_content(
-        train(architecture, task, recipe, context.scratch, context.device, on_epoch=told, **more)
+        train(
+            architecture, task, recipe, context.scratch, context.device, on_epoch=context.on_progress, **more
+        )
     )
 
 
@@ -112,6 +116,59 @@ def guide_knobs(given: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(given.get(name, value)) for name, value in defaults.items()}  # 1 and 1.0 are one key
 
 
+# --- several at once -------------------------------------------------------------------------------
+
+
+def together_unit(units: Sequence[Unit]) -> Unit:
+    """Return the unit that trains the networks of some units at once.
+
+    Raises:
+        ConfigError: they are not trainings from scratch that differ in their network alone.
+    """
+    shared = [{key: value for key, value in unit.config.items() if key != "architecture"} for unit in units]
+    if any(unit.kind != "train" or unit.inputs for unit in units) or any(one != shared[0] for one in shared):
+        raise ConfigError("only trainings from scratch of one space, task and recipe can be done together")
+    return Unit(
+        kind=TOGETHER, config={**shared[0], "architectures": [unit.config["architecture"] for unit in units]}
+    )
+
+
+def keep_each(together: Unit, units: Sequence[Unit], results: Results) -> None:
+    """Record each network of a finished unit as the result of its own unit."""
+    digest = results.result_of(together)
+    if digest is None:
+        raise ConfigError(f"{together} is not done")
+    record = results.record_of(together)
+    found = results.get(digest)["networks"]
+    for unit, content in zip(units, found, strict=True):
+        one = results.add(content, find_kind(unit.kind).seals)
+        results.record(unit, one, record["seconds"] / len(units), record["host"])
+
+
+def run_together(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
+    """Train the networks of a config and return the `trained_content` of each under `networks`.
+
+    Raises:
+        ConfigError: the config cannot be used, or the task has other images than those of the config.
+    """
+    from search.training.recipe import Recipe
+    from search.training.together import train_together
+    from search.training.trained_files import trained_content
+
+    check_keys(config, inputs, _TOGETHER_KEYS, ())
+    space = space_of(config["space"])
+    try:
+        architectures = [Architecture.parse(text, space) for text in config["architectures"]]
+    except ArchitectureError as e:
+        raise ConfigError(f"unit: architectures: {e}") from e
+    task = task_of(config, space)
+    recipe = Recipe.from_plain(config["recipe"])
+    trained = train_together(
+        architectures, task, recipe, context.scratch, context.device, on_epoch=context.on_progress
+    )
+    return {"networks": [trained_content(one) for one in trained]}
+
+
 # --- what configs of units share ------------------------------------------------------------------
 
 
@@ -119,7 +176,7 @@ def plain_space(config: SpaceConfig) -> str | dict[str, Any]:
     """Return how a unit's config names a space: by its name where it is a known one, else by its fields."""
     if SPACES.get(config.name) == config:
         return config.name
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
+    return config.to_plain()
 
 
 def space_of(value: object) -> SpaceConfig:
@@ -153,18 +210,23 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
         raise ConfigError(f"unit: architecture {config['architecture']!r}: {e}") from e
 
 
-def check_images(config: Mapping[str, Any], found: str) -> None:
-    """Refuse a task that is not, image for image, that of the config.
+def task_of(config: Mapping[str, Any], space: SpaceConfig) -> Task:
+    """Return the task that a unit's config names.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: there is none, or its images are not, one by one, those of the config.
     """
+    from search.training.tasks import load_task
+
+    task = load_task(config["task"], space)
+    found = task.images_digest
     wanted = config.get("task_sha256", found)
     if wanted != found:
         raise ConfigError(
             f"task {config['task']!r} has images of SHA-256 {found} here, and the unit is of those of {wanted}; "
             "bring the same files here, or make the unit anew for these"
         )
+    return task
 
 
 def check_keys(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from space.config import BLOX, SpaceConfig
+from space.architecture import BLOX
+from space.config import SpaceConfig
 from space.lookup import Named, canonical_index
 
 if TYPE_CHECKING:

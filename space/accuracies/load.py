@@ -13,7 +13,8 @@ from space.accuracies.epochs import BEST, check_epoch
 from space.accuracies.seeds import mean_over_seeds
 from space.accuracies.trainings import Part, Trainings, check_parts, choose_metric, columns_for, measure
 from space.accuracies.user_table import read_own_table
-from space.config import BLOX, SpaceConfig, check_enumerable
+from space.architecture import BLOX
+from space.config import SpaceConfig, check_enumerable
 from space.dataset import read_dataset
 from space.dataset.files import read_header
 from space.dataset.header import Header

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from space.accuracies.accuracies import Accuracies
-from space.config import BLOX, SpaceConfig
+from space.architecture import BLOX
+from space.config import SpaceConfig
 from space.errors import DatasetError, MissingMetric
 
 

@@ -13,7 +13,8 @@ from space.accuracies.accuracies import SYNTHETIC
 from space.accuracies.epochs import BEST, at_epoch, best_epochs, check_epoch, lengths, padded
 from space.accuracies.metric import FIRST_CHOICES
 from space.accuracies.seeds import SeedAccuracies
-from space.config import BLOX, SpaceConfig
+from space.architecture import BLOX
+from space.config import SpaceConfig
 from space.dataset import Dataset
 from space.dataset.columns import Column
 from space.dataset.schema import SCHEMAS

@@ -17,8 +17,8 @@ from space.accuracies.accuracies import SYNTHETIC
 from space.accuracies.metric import metric_of
 from space.accuracies.seeds import SeedAccuracies
 from space.accuracies.user_readers import UserTable, csv_source, parquet_source
-from space.architecture import Architecture
-from space.config import BLOX, SpaceConfig
+from space.architecture import BLOX, Architecture
+from space.config import SpaceConfig
 from space.errors import ArchitectureError, DatasetError, did_you_mean, shown
 from space.lookup import canonical_index
 

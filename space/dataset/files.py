@@ -14,8 +14,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from space.architecture import BLOX
 from space.atomic_files import write_file
-from space.config import BLOX, SpaceConfig
+from space.config import SpaceConfig
 from space.dataset import csv_rows, custom_rows, pickle_rows
 from space.dataset.header import HEADER_BYTES, Header, header_bytes, parse_header
 from space.dataset.keys import check_space, indices_of

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from space.config import BLOX, SpaceConfig
+from space.architecture import BLOX
+from space.config import SpaceConfig
 from space.dataset.columns import Column, as_column, as_numbers
 from space.dataset.keys import digests_at, texts_of
 from space.dataset.schema import check_extra, kinds_of

@@ -6,10 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from agent_client import Client
-from agent_models import onnx_parts, tflite_parts
+from factories.agent_models import onnx_parts, tflite_parts
+from rigs.agent_client import Client
 
 from device_agents.archive import build_archive
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what runs the agent."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "agent" in item.fixturenames:
+            item.add_marker(pytest.mark.device)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,7 @@
-"""Let every test of the harness find the fragments that are exported once in a test session."""
+"""Let every test of the harness find the fragments that are exported once in a test session, and leave the user's home alone."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +9,9 @@ import pytest
 
 
 @pytest.fixture(scope="session", autouse=True)
-def shared_fragments(harness_cache: Path) -> Iterator[None]:
-    """Point $HARNESS_CACHE at the session's folder."""
-    before = os.environ.get("HARNESS_CACHE")
-    os.environ["HARNESS_CACHE"] = str(harness_cache)
-    yield
-    if before is None:
-        del os.environ["HARNESS_CACHE"]
-    else:
-        os.environ["HARNESS_CACHE"] = before
+def own_folders(harness_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Point $HARNESS_CACHE at the session's folder, and $HOME, where agents without a root live, at one of this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_CACHE", str(harness_cache))
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from made_space import FEW, MANY, networks, run, stored
+from factories.stores import FEW, MANY, networks, stored
+from rigs.commands import run
 
 import harness
+from harness import devices
 from harness.estimates.latency import LATENCY_COLUMNS, LatencyTable
 from harness.models import measure as measuring
 from harness.models import results as reading
@@ -61,19 +63,26 @@ def test_importing_harness_loads_no_library_and_no_other_package_of_ours() -> No
 def test_every_public_name_is_there_listed_and_documented() -> None:
     assert set(harness.__all__) <= set(dir(harness))
     for name in harness.__all__:
-        assert getattr(harness, name).__doc__
+        assert name == "__version__" or ">>> " in getattr(harness, name).__doc__, f"{name} shows no example"
     with pytest.raises(AttributeError, match="no attribute 'mesure'"):
         harness.mesure  # type: ignore[attr-defined]  # noqa: B018
 
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [(reading, "results"), (reading, "failures"), (space_prediction, "predict"), (opening, "open_store")],
+    [
+        (reading, "results"),
+        (reading, "failures"),
+        (space_prediction, "predict"),
+        (opening, "open_store"),
+        (devices, "load_devices"),
+    ],
 )
 def test_the_examples_in_docstrings_run(module: object, name: str, store: Store) -> None:
     check(module, name, store=store)
 
 
+@pytest.mark.converter
 def test_the_example_of_measuring_runs_on_this_machine(
     harness_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,9 +200,11 @@ def test_tables_become_dataframes_with_units_in_their_columns(store: Store) -> N
     assert whole["latency_ms"][17] == table.at("17").latency_ms
 
 
-def test_without_pandas_a_dataframe_is_refused_with_what_to_type(
+def test_without_pandas_or_pyarrow_a_table_is_refused_with_what_to_type(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ConfigError, match="pip install pandas"):
-        harness.results(store, threads=4).to_pandas()
+    table = harness.results(store, threads=4)
+    for library, convert in (("pandas", table.to_pandas), ("pyarrow", table.to_arrow)):
+        monkeypatch.setitem(sys.modules, library, None)
+        with pytest.raises(ConfigError, match=f"pip install {library}"):
+            convert()

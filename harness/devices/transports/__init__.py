@@ -2,19 +2,37 @@
 
 A transport is made without connecting; `connect` connects. Commands travel as argument vectors; only the transport
 quotes. `run` executes a short command to its end, `start` a long one with its three streams, `close` ends everything.
+Other packages add transports as entry points of the group `harness.transports`: see `TransportClass`.
 """
 
 from __future__ import annotations
 
-from harness.devices.config import Device, LocalDevice
+from typing import Any, Protocol, cast
+
+from harness.devices.config import Device, LocalDevice, SshDevice
 from harness.devices.transports.contract import Transport
 from harness.devices.transports.local import LocalTransport
+from space.plugins import TRANSPORTS, load_plugin
+
+
+class TransportClass(Protocol):
+    """What an entry point of the group `harness.transports` refers to: a class of transports, each made from its device.
+
+    `device_class` is a subclass of `harness.devices.config.Device` with a field for each key of such a device in devices.toml.
+    """
+
+    device_class: type[Device]
+
+    def __call__(self, device: Any, /) -> Transport:
+        """Return the transport of a device of `device_class`, not yet connected."""
 
 
 def open_transport(device: Device) -> Transport:
-    """Return the transport of a device, not yet connected."""
+    """Return the transport of a device, not yet connected. Raises: ConfigError when another package's cannot be loaded."""
     if isinstance(device, LocalDevice):
         return LocalTransport()
-    from harness.devices.transports.ssh import SshTransport  # paramiko is needed only here
+    if isinstance(device, SshDevice):
+        from harness.devices.transports.ssh import SshTransport  # paramiko is needed only here
 
-    return SshTransport(device)
+        return SshTransport(device)
+    return cast(TransportClass, load_plugin(TRANSPORTS, device.transport))(device)

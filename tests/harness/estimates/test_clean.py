@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from factories.records import CONFIGURATION, SLICES, make_session, make_slice, without_waits
 from hypothesis import given
 from hypothesis import strategies as st
-from made_records import CONFIGURATION, SLICES, make_session, make_slice, without_waits
 
 from device_agents import clean as agents_clean
 from harness.estimates import clean as rule

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from factories.records import CONFIGURATION, make_session, make_slice
 from hypothesis import given
 from hypothesis import strategies as st
-from made_records import CONFIGURATION, make_session, make_slice
 
 from harness.estimates.comparison import compare
 from harness.estimates.estimate import Estimate, estimate, scatter_of

@@ -13,13 +13,15 @@ from statistics import median, stdev
 
 import numpy as np
 import pytest
-from made_records import make_session
+from factories.records import make_session
 
 from harness.estimates import clean as rule
 from harness.estimates.clean import clean_slices, contention, is_contended
 from harness.estimates.estimate import estimate, half_width
 from harness.estimates.findings import check_network, grade
 from harness.records import SessionRecord, Slice
+
+pytestmark = pytest.mark.simulation
 
 REFERENCE_MS = 3.3
 TURN_MS = (2.7, 3.2)  # of either thread

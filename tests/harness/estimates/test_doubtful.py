@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from made_space import MANY, add_sessions, calibrate, networks, new_store
+from factories.stores import MANY, add_sessions, calibrate, networks, new_store
 
 from harness.estimates.doubtful import Doubtful, doubtful_from_json, set_apart
 from harness.estimates.latency import Latency

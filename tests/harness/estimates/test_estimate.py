@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from factories.records import CONFIGURATION, SESSIONS, SLICES, make_session, make_slice
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_records import CONFIGURATION, SESSIONS, SLICES, make_session, make_slice
 from scipy.stats import bootstrap
 
 from harness.estimates.clean import clean_slices

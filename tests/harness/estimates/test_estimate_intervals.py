@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pytest
-from made_records import CONFIGURATION, make_session, make_slice
+from factories.records import CONFIGURATION, make_session, make_slice
 from scipy.stats import t as student
 
 from harness.estimates.estimate import USUAL_DF, USUAL_SD, Estimate, Scatter, estimate, half_width, scatter_of
 from harness.estimates.findings import GRADE_HALF_WIDTHS, grade
 from harness.records import SessionRecord
+
+pytestmark = pytest.mark.simulation
 
 SESSION_SD = 0.007
 SLICE_SD = 0.02
@@ -75,7 +77,6 @@ def covered_share(
     return sum(low <= TRUTH <= high for low, high in found) / len(found)  # type: ignore[misc]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sessions", [1, 2, 3, 5])
 def test_an_interval_of_95_percent_covers_95_percent_whatever_the_scatter(sessions: int) -> None:
     shares = [covered_share("normal", sessions, 20, sd=sd) for sd in (0.005, 0.01, 0.02, 0.03)]
@@ -92,7 +93,6 @@ def test_an_interval_from_a_pool_covers_the_truth_as_often_as_it_says(shape: str
     assert (0.925 if shape == "normal" else 0.9) <= share <= 0.995
 
 
-@pytest.mark.slow
 def test_a_grade_is_seldom_better_than_the_error() -> None:
     beyond = graded = 0
     for sd in (0.005, 0.02):

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from factories.records import CONFIGURATION, SESSIONS, make_session, make_slice, without_waits
 from hypothesis import given, settings
-from made_records import CONFIGURATION, SESSIONS, make_session, make_slice, without_waits
 
 from harness.estimates.estimate import estimate, scatter_of
 from harness.estimates.findings import KINDS, Finding, check_network, grade

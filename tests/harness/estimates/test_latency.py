@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_records import CAMPAIGN, CONFIGURATION, graph_hash, make_session, make_slice
+from factories.records import CAMPAIGN, CONFIGURATION, graph_hash, make_session, make_slice
 
 from harness.estimates.latency import to_json
 from harness.records import SessionRecord

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from made_records import make_session, make_slice
+from factories.records import make_session, make_slice
 
 from harness.estimates.reference import (
     BLOCK_SD,

@@ -10,6 +10,8 @@ from exporters import FORMATS, Format, FragmentLibrary, Weights, link
 from harness.models.sizes import file_sizes
 from space import BLOX, Architecture
 
+pytestmark = pytest.mark.converter
+
 
 @pytest.mark.parametrize("model_format", FORMATS)
 def test_the_size_of_every_file_is_that_of_the_linked_model(

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_report import HOSTILE, made_report, made_table
+from factories.reports import HOSTILE, made_report, made_table
 
 from harness.output.report.page import build_page
 from search.table import Cost, Table
@@ -67,6 +67,7 @@ LIMITS = [  # in the costs' own units; MINI has 2,025 networks, so that each lim
 ]
 
 pytestmark = [
+    pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
     pytest.mark.skipif(DRIVER is None, reason="chromedriver is not installed"),
 ]

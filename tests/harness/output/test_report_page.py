@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_report import HOSTILE, Elements, decode, made_report, made_table, payload_of
+from factories.reports import HOSTILE, Elements, decode, made_report, made_table, payload_of
 
 from harness.output import report
 from harness.output.report.page import SCRIPTS, build_page

@@ -4,26 +4,43 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
 
 from harness.output.training_progress import TrainingView, run_shown
+from search.training.history import EpochDone, Figures
+from search.work.events import (
+    Event,
+    OnProgress,
+    UnitAgain,
+    UnitDone,
+    UnitFailed,
+    UnitProgress,
+    UnitStarted,
+)
+from search.work.kinds import Message
 from search.work.results import Results
-from search.work.running import Done, Failed, Tell
+from search.work.running import Done, Failed
 from search.work.unit import Unit
 from space.errors import ConfigError, HarnessError
 
-A, B = "0123456789ab", "ba9876543210"
-NAMES = {A: "conv/conv", B: "stage 1"}
+A, B = (Unit(kind="distil-stage", config={"stage": stage}) for stage in (0, 1))
+NAMES = {A.key: "conv/conv", B.key: "stage 1"}
 
 
-def told_of_a(epoch: int, epochs: int = 4) -> str:
-    return f"finetune {A} (space tiny, task digits): conv/conv: epoch {epoch} of {epochs}, 50.0% right"
+def epoch_of_a(number: int, epochs: int = 4) -> Event:
+    val = Figures(images=100, loss=1.0, first=50, among_five=90)
+    return UnitProgress(unit=A, step=EpochDone(number=number, epochs=epochs, val=val))
 
 
-def told_of_b(first: int, last: int, epoch: int) -> str:
-    return f"distil-stage {B} (space tiny): stage 1, blocks {first} to {last} of 45, epoch {epoch} of 2"
+def epoch_of_b(first: int, last: int, number: int) -> Event:
+    step = EpochDone(number=number, epochs=2, first=first - 1, blocks=last - first + 1, of=45)
+    return UnitProgress(unit=B, step=step)
+
+
+DONE = UnitDone(unit=A, seconds=2.0, done=1, units=2)
 
 
 def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,18 +60,18 @@ def test_a_terminal_has_one_bar_over_the_epochs_of_all_units(
     lines: list[str] = []
     with TrainingView(NAMES, 4, quiet=False, title="digits", line=lines.append) as view:
         for epoch in (1, 2, 3, 4):
-            view.tell(told_of_a(epoch))
-        view.tell(f"finetune {A} (space tiny, task digits) is done in 2.0 s, 1 of 2 units")
-        view.tell(told_of_b(1, 15, 2))
-        view.tell(told_of_b(16, 30, 2))  # two thirds of the stage's blocks: 8/3 of its 4 epochs
+            view.show(epoch_of_a(epoch))
+        view.show(DONE)
+        view.show(epoch_of_b(1, 15, 2))
+        view.show(epoch_of_b(16, 30, 2))  # two thirds of the stage's blocks: 8/3 of its 4 epochs
     *above, last = shown(capsys.readouterr().err).splitlines()
     assert last.startswith("digits ") and " 6/8 epochs " in last
-    assert last.rstrip().endswith("stage 1, blocks 16 to 30 of 45, epoch 2 of 2")
+    assert last.rstrip().endswith("stage 1: blocks 16 to 30 of 45, epoch 2 of 2")
     assert lines == [] and any("conv/conv is done in 2.0 s, 1 of 2 units" in line for line in above)
 
 
 @pytest.mark.parametrize(
-    ("columns", "end"), [(80, "0:00:00 left -:--:--"), (100, "left -:--:-- stage 1, blocks 1 to 15 of 45,…")]
+    ("columns", "end"), [(80, "0:00:00 left -:--:--"), (100, "left -:--:-- stage 1: blocks 1 to 15 of 45,…")]
 )
 def test_a_narrow_terminal_cuts_the_text_and_keeps_the_bar(
     columns: int, end: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -62,7 +79,7 @@ def test_a_narrow_terminal_cuts_the_text_and_keeps_the_bar(
     on_a_terminal(monkeypatch)
     monkeypatch.setenv("COLUMNS", str(columns))
     with TrainingView(NAMES, 4, quiet=False, title="distilling") as view:
-        view.tell(told_of_b(1, 15, 2))
+        view.show(epoch_of_b(1, 15, 2))
     last = shown(capsys.readouterr().err).splitlines()[-1]
     assert re.match("distilling [━╸╺]{24} 1/8 epochs ", last) and last.rstrip().endswith(end)
 
@@ -71,23 +88,75 @@ def test_every_epoch_counts_as_one_whatever_their_number(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     on_a_terminal(monkeypatch)
-    with TrainingView({A: "conv/conv"}, 49, quiet=False, title="digits") as view:
-        view.tell(told_of_a(1, 49))
+    with TrainingView({A.key: "conv/conv"}, 49, quiet=False, title="digits") as view:
+        view.show(epoch_of_a(1, 49))
     assert " 1/49 epochs " in shown(capsys.readouterr().err)
+
+
+def test_a_unit_that_is_done_counts_in_full_whatever_it_reported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_a_terminal(monkeypatch)
+    with TrainingView(NAMES, 4, quiet=False, title="digits") as view:
+        view.show(DONE)
+    assert " 4/8 epochs " in shown(capsys.readouterr().err)
 
 
 def test_elsewhere_the_last_epoch_and_some_others_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
     lines: list[str] = []
     with TrainingView(NAMES, 4, quiet=False, title="digits", line=lines.append) as view:
         for epoch in (1, 2, 3, 4):
-            view.tell(told_of_a(epoch))
-        view.tell(f"finetune {A} (space tiny, task digits) is done in 2.0 s, 1 of 2 units")
+            view.show(epoch_of_a(epoch))
+        view.show(DONE)
     assert lines == [
-        "conv/conv: epoch 1 of 4, 50.0% right",
-        "conv/conv: epoch 4 of 4, 50.0% right",
+        "conv/conv: epoch 1 of 4, 50.0% of validation images right",
+        "conv/conv: epoch 4 of 4, 50.0% of validation images right",
         "conv/conv is done in 2.0 s, 1 of 2 units",
     ]
     assert capsys.readouterr().err == ""
+
+
+def test_a_unit_that_begins_is_named_beside_the_bar_and_told_again_if_it_is_lost(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines: list[str] = []
+    again = UnitAgain(unit=B, reason="its process was killed by SIGKILL")
+    with TrainingView(NAMES, 4, quiet=False, title="digits", line=lines.append) as view:
+        view.show(UnitStarted(unit=A))
+        view.show(again)
+    assert lines == ["stage 1 is computed again: its process was killed by SIGKILL"]
+    on_a_terminal(monkeypatch)
+    with TrainingView(NAMES, 4, quiet=False, title="digits") as view:
+        view.show(UnitStarted(unit=B))
+    assert shown(capsys.readouterr().err).splitlines()[-1].rstrip().endswith(" stage 1")
+
+
+def test_a_notebook_has_the_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    with TrainingView(NAMES, 4, quiet=False, title="digits") as view:
+        view.show(epoch_of_a(4))
+        view.show(DONE)
+    assert capsys.readouterr().err.splitlines() == [
+        "conv/conv: epoch 4 of 4, 50.0% of validation images right",
+        "conv/conv is done in 2.0 s, 1 of 2 units",
+    ]
+
+
+def test_events_travel_between_processes() -> None:
+    here, there = Pipe()
+    failed = UnitFailed(unit=B, message="a made-up fault")
+    for event in (
+        UnitStarted(unit=A),
+        epoch_of_a(1),
+        epoch_of_b(1, 15, 2),
+        DONE,
+        failed,
+        Message(text="waiting"),
+    ):
+        here.send(event)
+        assert there.recv() == event
 
 
 def test_a_quiet_view_says_nothing(
@@ -97,14 +166,16 @@ def test_a_quiet_view_says_nothing(
         if terminal:
             on_a_terminal(monkeypatch)
         with TrainingView(NAMES, 4, quiet=True, title="digits") as view:
-            view.tell(told_of_a(4))
+            view.show(epoch_of_a(4))
     assert capsys.readouterr().err == ""
 
 
 class Failing:
     """A runner whose units all fail."""
 
-    def run(self, units: Sequence[Unit], results: Results, tell: Tell) -> Iterator[Done | Failed]:
+    def run(
+        self, units: Sequence[Unit], results: Results, on_progress: OnProgress
+    ) -> Iterator[Done | Failed]:
         for unit in units:
             yield Failed(unit=unit, message="a made-up fault", is_input=True, details="its traceback")
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_space import CONFIGURATION, add_sessions, calibrate, new_store, run
+from factories.stores import CONFIGURATION, add_sessions, calibrate, new_store
+from rigs.commands import run
 
 from harness.prediction import cache, space_prediction
 from harness.prediction.cache import (

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_space import MANY, add_sessions, calibrate, new_store, refused, run
+from factories.stores import MANY, add_sessions, calibrate, new_store
+from rigs.commands import refused, run
 
 from harness.devices.runtimes import RuntimeUse
 from harness.errors import DeviceError

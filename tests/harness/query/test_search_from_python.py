@@ -5,15 +5,18 @@ from __future__ import annotations
 import doctest
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from made_space import networks, run, stored
+from factories.stores import networks, stored
+from rigs.commands import run
 
+from harness.dataframe import Tabular
+from harness.models.results import results
 from harness.prediction.space_prediction import SpaceTable, predict
 from harness.query import compare, join, search
-from harness.query.answer import SearchAnswer
+from harness.query.answer import ParetoFront, SearchAnswer
 from harness.store import Store
 from search.table.constraints import parse_constraint
 from search.table.synthetic import synthetic_accuracies
@@ -71,10 +74,11 @@ def test_a_method_evaluates_as_many_networks_as_its_budget_has() -> None:
 
 def test_a_front_holds_the_cheapest_and_the_most_accurate_network() -> None:
     answer = search.search(join.join("synthetic", costs=["params"]), ["params<2M"])
-    front = answer.front(["params"])
-    rows = [answer[:][place] for place in np.flatnonzero(np.isin(answer.indices, front.indices))]
-    assert answer.best.index in front.indices
-    assert min(row["params"] for row in rows) == min(row["params"] for row in answer[:])  # type: ignore[type-var]
+    front = answer.front("params")
+    assert front[-1]["index"] == answer.best.index
+    assert front[0]["params"] == min(row["params"] for row in answer[:])  # type: ignore[type-var]
+    assert [row["index"] for row in front] == front.front.indices.tolist()
+    assert 0 < front.hypervolume < 1
 
 
 def test_networks_that_were_measured_after_a_search_alone_are_its_rows() -> None:
@@ -122,6 +126,26 @@ def test_what_one_configuration_lacks_is_told_beside_the_others(store: Store) ->
     found = compare.compare(store, first, second, device="made-up")
     assert len(found) == 1
     assert list(found.not_measured.values()) == [(second,)]
+
+
+def test_every_table_becomes_a_data_frame_and_an_arrow_table(store: Store, predicted: SpaceTable) -> None:
+    pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    table = join.join("synthetic", [predicted])
+    answer = search.search(table, ["made-up<3ms"])
+    front = answer.front(["made-up", "params"])
+    first, second = (str(one) for one in networks(2))
+    tables: list[Tabular] = [
+        results(store), predicted, table, answer, front, compare.compare(store, first, second, device="made-up"),
+    ]  # fmt: skip
+    counts = [72, len(BLOX), len(BLOX), len(answer), len(front), 2]
+    for one, count in zip(tables, counts, strict=True):
+        frame, arrow = one.to_pandas(), one.to_arrow()
+        assert len(frame) == arrow.num_rows == count, one
+        assert list(frame.columns) == arrow.column_names
+        assert [name for name in frame.columns if "latency" in name and not name.endswith("_ms")] == []
+    empty = ParetoFront(table=table, front=replace(front.front, indices=front.front.indices[:0]))
+    assert empty.to_arrow().column_names == front.to_arrow().column_names
 
 
 def test_answers_become_data_frames_with_units_in_their_columns(store: Store, predicted: SpaceTable) -> None:

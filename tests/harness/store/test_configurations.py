@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_space import FEW, MANY, add_sessions, calibrate, networks, new_store, stored
+from factories.stores import FEW, MANY, add_sessions, calibrate, networks, new_store, stored
 
 from harness.store import Store
 from harness.store.configurations import configuration_id, describe, find_configuration

@@ -1,0 +1,99 @@
+"""The options of a recipe, made from its fields: a file, and single values over it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from harness.commands.option_groups import takes
+from search.checked import Checked, Field, fields_of
+from search.training.augment import AUGMENTATIONS, Augmentation
+from space.errors import ConfigError, did_you_mean
+
+R = TypeVar("R", bound=Checked)
+Command = Callable[..., None]
+# Of true and of false, where a field's own name says only one of them.
+_FLAGS = {
+    "mixed_precision": "--mixed-precision/--full-precision",
+    "channels_last": "--channels-last/--channels-first",
+    "keep_own": "--keep-own/--train-own",
+    "shared": "--shared/--apart",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeOptions:
+    """Recipe values given on the command line; None where an option was not given."""
+
+    recipe: Path | None = None
+
+    def over(self, usual: R) -> R:
+        """Return the file's recipe, or the usual one, with the other values in place of its own.
+
+        Raises: ConfigError when the file or a value cannot be used.
+        """
+        changes: dict[str, Any] = {
+            one.name: value
+            for one in dataclasses.fields(self)
+            if one.name != "recipe" and (value := getattr(self, one.name)) is not None
+        }
+        if "augmentation" in changes:
+            changes["augmentation"] = _named_augmentation(changes["augmentation"])
+        return dataclasses.replace(
+            usual if self.recipe is None else _read(type(usual), self.recipe), **changes
+        )
+
+
+def takes_recipe(file_help: str, *usual: Checked) -> Callable[[Command], Command]:
+    """Give a command, as its argument `typed`, an option for each described field of the usual recipes' class.
+
+    A default is told where these agree; `file_help` describes `--recipe`.
+    """
+    file = typer.Option("--recipe", metavar="FILE.json", help=file_help)
+    options = [("recipe", Annotated[Path | None, file], dataclasses.field(default=None))]
+    options += [
+        (
+            name,
+            _option(name, field, {_text(name, getattr(one, name)) for one in usual}),
+            dataclasses.field(default=None),
+        )
+        for name, field in fields_of(type(usual[0])).items()
+        if field.help
+    ]
+    group = dataclasses.make_dataclass("Typed", options, bases=(RecipeOptions,), frozen=True, kw_only=True)
+    return takes(group, "typed")
+
+
+def _option(name: str, field: Field, defaults: set[str]) -> Any:
+    default = f" [default: {defaults.pop()}]" if len(defaults) == 1 else ""
+    least = int(field.range.least) if field.kind is int else None
+    flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
+    kind = str if field.kind is Augmentation else field.kind
+    return Annotated[kind | None, typer.Option(flag, min=least, help=field.help + default)]
+
+
+def _text(name: str, value: object) -> str:
+    """Return how the command line names a value."""
+    if isinstance(value, bool):
+        return _FLAGS[name].split("/")[not value].removeprefix("--")
+    return next((word for word, one in AUGMENTATIONS.items() if one == value), str(value))
+
+
+def _named_augmentation(name: str) -> Augmentation:
+    if name not in AUGMENTATIONS:
+        near = did_you_mean(name, AUGMENTATIONS)
+        raise ConfigError(f"--augmentation {name!r} is unknown{near} (known: {', '.join(AUGMENTATIONS)})")
+    return AUGMENTATIONS[name]
+
+
+def _read(recipe: type[R], path: Path) -> R:
+    try:
+        return recipe.from_json(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--recipe {path}: cannot be read: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error

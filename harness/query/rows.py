@@ -1,0 +1,52 @@
+"""Networks as rows of plain values: their names, accuracies in percent, latencies in ms, sizes in bytes."""
+
+from __future__ import annotations
+
+from search.table import Table
+from space import Architecture
+from space.accuracies import Accuracies
+from space.indexing import IndexArray
+
+Row = dict[str, object]
+
+
+def rows_at(table: Table, indices: IndexArray, place: int | slice) -> Row | list[Row]:
+    """Return the row, or the rows, of the networks at a place among canonical indices (n,)."""
+    if isinstance(place, slice):
+        return [network_row(table, index) for index in indices[place].tolist()]
+    return network_row(table, int(indices[place]))
+
+
+def network_columns(table: Table) -> list[str]:
+    """Return the columns of a table's rows, in order."""
+    return list(network_row(table, 0))
+
+
+def network_row(table: Table, index: int) -> Row:
+    """Return one network's row as plain values; the keys of synthetic values hold the word."""
+    architecture = Architecture.from_index(index, table.config)
+    row: Row = {"architecture": str(architecture), "graph_hash": architecture.graph_hash, "index": index}
+    for accuracies in (table.accuracy, *table.shown):
+        row[_accuracy_key(accuracies)] = _number(accuracies.values[index])
+    for name, cost in table.costs.items():
+        key = f"{name}_{cost.unit}" if cost.unit else name
+        row[key] = _number(cost.values[index])
+        if cost.low is not None and cost.high is not None:
+            row[f"{name}_low_{cost.unit}"] = _number(cost.low[index])
+            row[f"{name}_high_{cost.unit}"] = _number(cost.high[index])
+        if cost.measured is not None and cost.grades is not None:
+            row[f"{name}_source"] = "measured" if cost.measured[index] else "predicted"
+            if cost.supported is not None and not cost.supported[index]:
+                row[f"{name}_source"] = "predicted, far"
+            row[f"{name}_grade"] = str(cost.grades[index]) or "-"
+    return row
+
+
+def _accuracy_key(accuracies: Accuracies) -> str:
+    word = "" if not accuracies.synthetic or "synthetic" in accuracies.metric else "synthetic_"
+    return f"{word}{accuracies.metric}_percent"
+
+
+def _number(value: float) -> float | None:
+    """Return a number for JSON and CSV, None in place of NaN and infinity."""
+    return float(value) if abs(value) < float("inf") else None

@@ -1,0 +1,318 @@
+"""Train networks on images, and distil blocks from them: what `harness train` and `harness distill` do, for Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, overload
+
+from harness.dataframe import Tabular
+from harness.models.names import select_architectures
+from search.work.events import sentence
+from search.work.results import Results
+from search.work.running import Runner, run_units
+from search.work.training_folder import FinishedTraining, check_alike, grouped, publish, training_units
+from search.work.unit import Unit
+from space import Architecture, find_space
+from space.errors import ConfigError, HarnessError
+
+if TYPE_CHECKING:
+    from search.distillation.block_library import BlockLibrary
+    from search.distillation.recipe import DistilRecipe
+    from search.distillation.signatures import Signatures
+    from search.training.images import Task
+    from search.training.recipe import Recipe
+    from search.training.trained import Trained
+
+UNITS = "results"  # in a library's folder: units of work, done and under way
+
+
+class RunUnits(Protocol):
+    """Run units of work, each with its name, and show their progress. Raises: as `search.work.running.run_units`."""
+
+    def __call__(
+        self, units: Sequence[tuple[str, Unit]], *, results: Results, runner: Runner
+    ) -> dict[str, str]:
+        """Return the digest of each result by the unit's key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainedNetworks(Tabular, Sequence[FinishedTraining]):
+    """The trained networks that were asked for, a row each.
+
+    `not_trained`: those that failed, and `error` why. `files`: the published files, of all `in_folder` networks that were ever
+    trained in the folder; `notes`: what these leave out.
+    """
+
+    rows: tuple[FinishedTraining, ...]
+    task: Task
+    recipe: Recipe
+    not_trained: tuple[str, ...]
+    error: HarnessError | None
+    files: tuple[Path, ...]
+    in_folder: int
+    notes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> FinishedTraining: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[FinishedTraining, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> FinishedTraining | tuple[FinishedTraining, ...]:
+        return self.rows[index]
+
+    def to_records(self) -> tuple[list[dict[str, object]], Sequence[str]]:
+        """Return the rows as plain values, accuracies in percent, and the columns."""
+        columns: dict[str, Callable[[FinishedTraining], object]] = {
+            "architecture": lambda one: str(one.trained.architecture),
+            "graph_hash": lambda one: one.trained.architecture.graph_hash,
+            "index": lambda one: one.trained.architecture.index,
+            "best_epoch": lambda one: one.trained.best.number,
+            "val_top1_percent": lambda one: one.trained.best.val.top1,
+            "test_top1_percent": lambda one: one.trained.test.top1,
+            "synthetic": lambda one: one.trained.synthetic,
+            "train_s": lambda one: one.trained.train_ns / 1e9,
+            "weights": lambda one: str(one.weights),
+        }  # fmt: skip
+        return [{name: read(one) for name, read in columns.items()} for one in self.rows], list(columns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DistilledBlocks(Tabular):
+    """A library of blocks with what each is worth: a table of a row a block of a stage, its `signatures` the columns."""
+
+    library: BlockLibrary
+    signatures: Signatures
+    task: Task
+
+    def to_records(self) -> tuple[list[dict[str, object]], Sequence[str]]:
+        """Return the blocks that were distilled as plain values, accuracy changes in points, and the columns."""
+        columns, word = self.signatures.columns, "synthetic_" if self.task.synthetic else ""
+        named = {name: name if name in ("params", "macs") else word + name for name in columns}
+        places = [
+            (one.stage, block, self.library.config.blocks.index(block))
+            for one in self.library.stages
+            if one is not None
+            for block in one.blocks
+        ]
+        rows = [
+            {"stage": stage, "block": str(block)}
+            | {named[name]: float(values[stage, place]) for name, values in columns.items()}
+            for stage, block, place in places
+        ]
+        return rows, ["stage", "block", *named.values()]
+
+
+def train(
+    networks: str | Sequence[str],
+    folder: str | Path,
+    *,
+    task: str = "digits",
+    space: str = "blox",
+    recipe: Recipe | Mapping[str, Any] | None = None,
+    together: int = 1,
+    runner: Runner | None = None,
+    log: Callable[[str], None] = lambda line: None,
+) -> TrainedNetworks:
+    """Train networks from scratch; what is trained in the folder already is not trained again.
+
+    networks: as for `measure`. folder: takes results, weights, and the published files that `join` reads as accuracies. task:
+    images, `digits`, `synthetic:SEED`, or a folder with CIFAR's binary archive. recipe: the task's usual one, a whole one, or
+    the values to change of the usual, such as {"epochs": 5}. together: networks trained as one in each job. runner: a process of
+    this machine, unless it is another `search.work` runner. `log` is given a line of progress at a time.
+    Raises: ConfigError when a name or value cannot be used; HarnessError when a training failed: the others are kept.
+
+    >>> trained = train("sample:2@1", folder, space="tiny", recipe={"epochs": 1})
+    >>> for one in trained:
+    ...     print(one.trained.architecture, one.trained.test.top1 > 5)
+    mbconv-conv+out/mbconv-bconv+in True
+    mbconv-mbconv+in+out/mbconv-bconv+in+out True
+    """
+    from search.training.recipe import Recipe, default_recipe
+    from search.training.tasks import load_task
+    from search.work.local_pool import LocalPool
+
+    config = find_space(space)
+    architectures = select_architectures([networks] if isinstance(networks, str) else networks, config)
+    if not isinstance(recipe, Recipe):
+        recipe = Recipe.from_plain(default_recipe(task).to_plain() | dict(recipe or {}))
+
+    trained = train_networks(
+        architectures,
+        load_task(task, config),
+        recipe,
+        Path(folder),
+        runner or LocalPool(),
+        together=together,
+        run=_logged(log),
+    )
+    if trained.error is not None:
+        raise trained.error
+    return trained
+
+
+def train_networks(
+    architectures: Sequence[Architecture],
+    task: Task,
+    recipe: Recipe,
+    folder: Path,
+    runner: Runner,
+    *,
+    together: int,
+    run: RunUnits,
+) -> TrainedNetworks:
+    """Train networks into a folder and publish all that it holds; a training that fails is the answer's `error`.
+
+    Raises: ConfigError when the folder holds trainings of another kind, or a file cannot be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: is a file; name a folder")
+    units, results = training_units(architectures, task, recipe), Results(folder=folder)
+    check_alike(results, units[0])
+    names = {unit.key: str(one) for unit, one in zip(units, architectures, strict=True)}
+    jobs = grouped(units, results, together)
+    error: HarnessError | None = None
+    try:
+        run(
+            [(_named([names[unit.key] for unit in of]), job) for job, of in jobs],
+            results=results,
+            runner=runner,
+        )
+    except HarnessError as found:
+        error = found
+    finally:  # stopped, too: what is finished can be used
+        finished, paths, notes = publish(results, units, jobs)
+    return TrainedNetworks(
+        rows=tuple(finished[unit.key] for unit in units if unit.key in finished),
+        task=task,
+        recipe=recipe,
+        not_trained=tuple(names[unit.key] for unit in units if unit.key not in finished),
+        error=error,
+        files=tuple(paths),
+        in_folder=len(finished),
+        notes=tuple(notes),
+    )
+
+
+def distil(
+    teacher: str | Path,
+    folder: str | Path,
+    *,
+    network: str = "",
+    task: str = "",
+    stages: Sequence[int] = (),
+    recipe: DistilRecipe | Mapping[str, Any] | None = None,
+    runner: Runner | None = None,
+    device: str = "cpu",
+    log: Callable[[str], None] = lambda line: None,
+) -> DistilledBlocks:
+    """Train every block of every stage to answer as a trained network's stage does, and measure what each is worth.
+
+    teacher: the folder of `train`, of which the most accurate `network` unless one is named, or a file of one network. folder:
+    takes the library, for `harness search --method blockwise`. task: images, those of the teacher unless others are named.
+    stages: from 0, all where none is named. recipe: the usual one, a whole one, or the values to change of the usual. runner and
+    log: as for `train`. device: of torch, such as "cuda".
+    Raises: ConfigError when a name or value cannot be used, or the folder holds another teacher's library.
+
+    >>> blocks = distil(teacher, folder, stages=[1], recipe={"epochs": 1})
+    >>> len(blocks.to_records()[0])
+    45
+    """
+    from search.distillation.recipe import DistilRecipe
+    from search.work.local_pool import LocalPool
+    from search.work.training_folder import load_teacher
+
+    if not isinstance(recipe, DistilRecipe):
+        recipe = DistilRecipe.from_plain(DistilRecipe().to_plain() | dict(recipe or {}))
+    return distil_library(
+        load_teacher(Path(teacher), network),
+        task,
+        stages,
+        recipe,
+        Path(folder),
+        runner or LocalPool(device=device),
+        device=device,
+        run=_logged(log),
+        log=log,
+    )
+
+
+def distil_library(
+    teacher: Trained,
+    source: str,
+    stages: Sequence[int],
+    recipe: DistilRecipe,
+    folder: Path,
+    runner: Runner,
+    *,
+    device: str,
+    run: RunUnits,
+    log: Callable[[str], None],
+) -> DistilledBlocks:
+    """Distil stages, or all, on the images of a source, by default the teacher's, into a folder, and sign the library.
+
+    Raises: as `distil`.
+    """
+    from search.distillation.block_library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
+    from search.distillation.signing import signed
+    from search.training.tasks import load_task
+    from search.training.trained import trained_digest
+    from search.training.trained_files import load_trained, save_trained
+    from search.work.distillations import stage_units
+
+    config = teacher.architecture.config
+    source = source or teacher.source
+    if not source:
+        raise ConfigError(
+            f"teacher {teacher.architecture}: does not say what it was trained on; name the images with --task"
+        )
+    task = load_task(source, config)
+    places = sorted(set(stages)) or list(range(config.stages))
+    if places[-1] >= config.stages:
+        raise ConfigError(f"stage {places[-1]}: space {config.name!r} has stages 0 to {config.stages - 1}")
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: is a file; name a folder")
+    if (folder / TEACHER).exists() and trained_digest(load_trained(folder / TEACHER)) != trained_digest(
+        teacher
+    ):
+        raise ConfigError(f"{folder} is the library of another teacher; name another folder")
+    results = Results(folder=folder / UNITS)
+    units = stage_units(teacher, task, places, recipe, results)
+    done = run(
+        [(f"stage {place}", unit) for place, unit in zip(places, units, strict=True)],
+        results=results,
+        runner=runner,
+    )
+    save_trained(folder / TEACHER, teacher)
+    made = [stage_from(results.get(done[unit.key])) for unit in units]
+    for one in made:
+        save_stage(folder, one)
+    whole = len(made) == config.stages
+    library = BlockLibrary(teacher=teacher, stages=tuple(made)) if whole else load_library(folder)
+    return DistilledBlocks(
+        library=library, signatures=signed(library, task, results.folder, device, log), task=task
+    )
+
+
+def _logged(log: Callable[[str], None]) -> RunUnits:
+    """Return a way to run units that gives `log` a line of progress at a time."""
+
+    def run(units: Sequence[tuple[str, Unit]], *, results: Results, runner: Runner) -> dict[str, str]:
+        names = {unit.key: name for name, unit in units}
+
+        def called(unit: Unit) -> str:
+            return names.get(unit.key) or str(unit)
+
+        only = [unit for _, unit in units]
+        return run_units(only, results, runner, lambda event: log(sentence(event, called)), called=called)
+
+    return run
+
+
+def _named(names: Sequence[str]) -> str:
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")

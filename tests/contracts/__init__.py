@@ -1,0 +1,1 @@
+"""What every implementation of a kind promises, as test classes for a subclass with one fixture."""

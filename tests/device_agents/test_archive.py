@@ -1,0 +1,154 @@
+"""The archive: one file, the same everywhere, for Python 3.8 and nothing but the standard library."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from rigs.agent_client import Client, sha256
+from rigs.agent_jobs import SURE_PLAN, measured
+
+import device_agents
+from device_agents.archive import build_archive
+
+PACKAGE = Path(device_agents.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+RUNTIME_PACKAGES = {"numpy", "onnxruntime", "ai_edge_litert", "tflite_runtime", "tensorflow"}
+
+
+STAND_IN = """
+import time
+class Values(list):
+    def reshape(self, size):
+        return self
+class Interpreter:
+    def __init__(self, model_content, num_threads):
+        assert model_content == b"part"
+    def allocate_tensors(self):
+        pass
+    def get_input_details(self):
+        return []
+    def get_output_details(self):
+        return [{"index": 0, "quantization": (0.0, 0)}]
+    def get_tensor(self, index):
+        return Values([0.5] * 10)
+    def invoke(self):
+        time.sleep(0.001)
+"""
+
+
+def find_interpreters() -> list[str]:
+    """Return other Pythons of this machine, from 3.8 on."""
+    found = {}
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    candidates = [str(path) for path in pyenv.glob("versions/3.*/bin/python")]
+    candidates += [shutil.which(f"python3.{minor}") or "" for minor in range(8, 15)]
+    for path in candidates:
+        done = (
+            subprocess.run([path, "--version"], capture_output=True, text=True, check=False) if path else None
+        )
+        version = re.match(r"Python 3\.(\d+)", done.stdout) if done else None
+        if version and int(version[1]) >= 8 and int(version[1]) != sys.version_info.minor:
+            found.setdefault(int(version[1]), path)
+    return [found[minor] for minor in sorted(found)]
+
+
+def test_each_build_gives_the_same_bytes(tmp_path):
+    data, digest = build_archive()
+    assert build_archive() == (data, digest) and digest == sha256(data)
+    # another process, another time zone, another hash seed, sources with other times and modes
+    copy = tmp_path / "elsewhere/device_agents"
+    shutil.copytree(PACKAGE, copy)
+    for path in copy.rglob("*.py"):
+        os.utime(path, (0, 0))
+        path.chmod(0o600)
+    done = subprocess.run(
+        [sys.executable, "-c", "from device_agents.archive import build_archive; print(build_archive()[1])"],
+        cwd=copy.parent,
+        env={**os.environ, "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "1", "PYTHONPATH": str(copy.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == digest
+
+
+def test_holds_the_agent_and_no_tests_nor_its_own_builder():
+    entries = zipfile.ZipFile(io.BytesIO(build_archive()[0])).infolist()
+    assert {entry.date_time for entry in entries} == {(1980, 1, 1, 0, 0, 0)}
+    names = [entry.filename for entry in entries]
+    assert "__main__.py" in names and "device_agents/runtimes/tflite.py" in names
+    assert not [name for name in names if "test" in name or "archive" in name or not name.endswith(".py")]
+    assert len(build_archive()[0]) < 200000
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+class TestEachSource:
+    def test_has_the_syntax_of_python_3_8(self, path):
+        ast.parse(path.read_text(), feature_version=(3, 8))
+
+    def test_imports_the_standard_library_and_itself_at_the_top_and_runtimes_only_where_used(self, path):
+        tree = ast.parse(path.read_text())
+        top = set(tree.body)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0
+                names = [node.module]
+            else:
+                continue
+            for name in names:
+                package = name.split(".")[0]
+                if package in RUNTIME_PACKAGES:
+                    assert path.parent.name == "runtimes" and node not in top, name
+                else:
+                    assert package in sys.stdlib_module_names | {"device_agents"}, name
+
+
+def test_says_its_version(agent):
+    done = subprocess.run(
+        [sys.executable, str(agent), "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"harness-agent 3 {agent.stem}\n"
+
+
+def test_runs_on_each_python_of_this_machine(agent, tmp_path):
+    interpreters = find_interpreters()
+    if not interpreters:
+        pytest.skip("this machine has no other Python than the one that runs the tests")
+    for python in interpreters:
+        done = subprocess.run([python, str(agent), "--version"], capture_output=True, text=True, check=True)
+        assert agent.stem in done.stdout
+    packages = tmp_path / "packages"
+    (packages / "ai_edge_litert").mkdir(parents=True)
+    (packages / "ai_edge_litert/__init__.py").write_text('__version__ = "0"\n')
+    (packages / "ai_edge_litert/interpreter.py").write_text(STAND_IN)
+    for python in {interpreters[0], interpreters[-1]}:
+        # this interpreter's packages are not for another, so a stand-in shows that a whole session runs there
+        environment = {**os.environ, "PYTHONPATH": str(packages)}
+        with Client(agent, tmp_path / "root", python=python, env=environment) as client:
+            answer = client.ask("hello", protocol=3, harness="test")
+            assert [runtime["version"] for runtime in answer["runtimes"] if runtime["name"] == "tflite"] == [
+                "0"
+            ]
+            part = client.put(b"part")
+            assert client.ask("missing", digests=[part])["missing"] == []
+            assert "time_utc" in client.ask("probe")["conditions"]
+            recipe = {"format": "tflite", "alignment": 1, "parts": [part]}
+            job = {"networks": [recipe, recipe], "reference": recipe, "runtime": "tflite", "threads": 1}
+            events, answer = client.run({**job, "plan": SURE_PLAN, "silence_s": 60})
+            assert (answer["type"], answer["measured"]) == ("result", 2), json.dumps(answer)
+            for number in range(2):
+                assert measured(events, number)["output"] == [0.5] * 8
+            assert client.ask("evict", max_bytes=0)["removed_bytes"] == 4
+            assert client.end() == 0

@@ -1,0 +1,183 @@
+"""How busy a core is: real processes that compete for real cores, and children that always end."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rigs.agent_client import process_exists
+
+from device_agents.core_probe import compete, probe_cores, probe_each
+from device_agents.forked import READY, REFUSED, Forked
+
+pytestmark = pytest.mark.alone
+
+CORE = max(os.sched_getaffinity(0))
+NO_CORE = 4000
+PATIENCE_S = 20.0
+
+
+def children() -> list[int]:
+    """Return the processes, dead ones too, whose parent this is."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:  # it has ended meanwhile
+            continue
+        if parent == os.getpid():
+            found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.fixture(autouse=True)
+def all_reaped():
+    """Fail a test that leaves a child, a zombie included."""
+    before = set(children())
+    yield
+    assert not set(children()) - before
+
+
+def await_end(pid):
+    deadline = time.monotonic() + PATIENCE_S
+    while process_exists(pid):
+        assert time.monotonic() < deadline, "it lives on"
+        time.sleep(0.02)
+
+
+def test_a_core_that_another_program_keeps_busy_is_waited_for():
+    competitor = compete(CORE)
+    try:
+        assert probe_cores([CORE], None)[CORE] > 0.25  # a half where nothing else runs
+    finally:
+        competitor.end()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_a_program_that_is_busy_on_one_core_makes_only_that_one_waited_for():
+    other = min(os.sched_getaffinity(0))
+
+    def waited_beside_competitors(core):
+        competitors = [compete(core), compete(core)]
+        try:
+            return probe_cores([CORE, other], None)[CORE]
+        finally:
+            for competitor in competitors:
+                competitor.end()
+
+    for _ in range(20):  # other programs of the machine may be busy too, for a while
+        if waited_beside_competitors(CORE) > waited_beside_competitors(other) + 0.15:
+            return
+        time.sleep(0.3)
+    pytest.fail("the competitors do not show, or show on the other core")
+
+
+def test_of_a_core_that_is_not_there_nothing_is_known_and_why_is_told():
+    found = probe_each([CORE, NO_CORE], None, 0.01)
+    assert found[CORE][0] is not None and found[CORE][1] == ""
+    assert found[NO_CORE] == (None, "Invalid argument")
+
+
+def test_a_probe_leaves_the_agent_where_and_what_it_was():
+    def state():
+        return os.sched_getaffinity(0), os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)
+
+    before = state(), os.getsid(0), len(list(Path("/proc/self/fd").iterdir()))
+    for request in (None, "realtime", "autogroup", "nice"):
+        probe_cores([CORE], request, 0.01)
+    assert (state(), os.getsid(0), len(list(Path("/proc/self/fd").iterdir()))) == before
+
+
+def test_a_child_that_gets_no_turn_is_the_busiest_of_all(monkeypatch):
+    monkeypatch.setattr("device_agents.core_probe.SLACK_S", 0.05)
+    monkeypatch.setattr("device_agents.core_probe.spin", lambda core, seconds: time.sleep(60) or "0")
+    monkeypatch.setattr(signal, "setitimer", lambda which, seconds: None)
+    assert probe_cores([CORE], None, 0.01) == {CORE: 1.0}
+
+
+def test_a_child_answers_or_refuses_or_is_told_to_have_ended():
+    def refuse():
+        raise PermissionError(1, "not for you")
+
+    def fail():
+        raise RuntimeError("a fault of the code")
+
+    for prepare, said, answer in (
+        (lambda: None, READY, "42"),
+        (refuse, REFUSED + "not for you", ""),
+        (fail, "", ""),
+    ):
+        child = Forked(prepare, lambda: "42", PATIENCE_S)
+        try:
+            assert child.await_ready() == said
+            child.go()
+            assert child.await_answer() == answer
+        finally:
+            child.end()
+
+
+def test_a_child_is_in_a_session_of_its_own_and_ends_at_its_deadline():
+    child = Forked(lambda: None, lambda: time.sleep(60) or "", 0.2)
+    try:
+        assert child.await_ready() == READY
+        assert os.getsid(child.pid) == child.pid
+        child.go()
+        assert child.await_answer() in (None, "")
+        await_end(child.pid)
+    finally:
+        child.end()
+
+
+def test_a_signal_ends_a_child_without_the_handlers_of_its_parent(tmp_path):
+    def handle(number, frame):
+        (tmp_path / str(os.getpid())).touch()
+
+    before = signal.signal(signal.SIGTERM, handle)
+    child = Forked(lambda: None, lambda: time.sleep(60) or "", PATIENCE_S)
+    try:
+        assert child.await_ready() == READY
+        child.go()
+        os.kill(child.pid, signal.SIGTERM)
+        assert child.await_answer() == ""
+    finally:
+        child.end()
+        signal.signal(signal.SIGTERM, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_child_holds_none_of_its_parents_files():
+    reading, writing = os.pipe()
+    child = Forked(lambda: None, lambda: "", PATIENCE_S)
+    try:
+        assert child.await_ready() == READY
+        os.close(writing)
+        assert select.select([reading], [], [], PATIENCE_S / 4)[0], "the child has it open"
+    finally:
+        child.end()
+        os.close(reading)
+
+
+def test_a_competitor_ends_with_a_parent_that_is_killed():
+    code = (
+        "import os, time\n"
+        "from device_agents.core_probe import compete\n"
+        f"print(compete({CORE}).pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    pid = int(parent.stdout.readline())
+    try:
+        assert process_exists(pid)
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+    started = time.monotonic()
+    await_end(pid)
+    assert time.monotonic() - started < 5  # half of the deadline that would end it as well

@@ -1,0 +1,182 @@
+"""The agent's answers to requests, right and wrong, and its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rigs.agent_client import Client, frame, sha256
+
+
+def test_hello_tells_what_the_device_is(client, agent, tmp_path):
+    answer = client.ask("hello", protocol=3, harness="0.1.0")
+    assert answer["type"] == "result" and answer["protocol"] == 3
+    assert answer["agent"] == sha256(Path(agent).read_bytes()) == Path(agent).stem
+    assert answer["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert {"system", "release", "machine"} <= set(answer["platform"])
+    assert answer["cores"] == sorted(os.sched_getaffinity(0))
+    assert sorted(core for cluster in answer["clusters"] for core in cluster) == answer["cores"]
+    assert [runtime["name"] for runtime in answer["runtimes"]] == ["onnxruntime", "tflite"]
+    assert answer["runtimes"][0]["formats"] == ["onnx"]
+    assert "CPUExecutionProvider" in answer["runtimes"][0]["providers"]
+    assert answer["runtimes"][1]["package"] == "ai_edge_litert"
+    assert answer["broken"] == []
+    assert answer["limits"]["header_bytes"] == 1 << 20
+    assert answer["limits"]["payload_bytes"] == 64 << 20
+    assert 0 < answer["limits"]["cache_bytes"] <= 1 << 30
+    assert answer["free_bytes"] > 0
+    assert answer["root"] == str(tmp_path / "root")
+
+
+def test_another_protocol_is_refused_with_both_numbers(client):
+    answer = client.ask("hello", protocol=7, harness="9")
+    assert answer["kind"] == "protocol" and "3" in answer["message"] and "7" in answer["message"]
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ({"verb": "dance"}, ["verb", "'dance'", "hello"]),
+        ({}, ["verb", "missing"]),
+        ({"verb": 5}, ["verb", "5"]),
+        ({"verb": ["put"]}, ["verb", "['put']"]),
+        ({"verb": "hello"}, ["hello: protocol", "missing"]),
+        ({"verb": "hello", "protocol": "1"}, ["hello: protocol", "'1'"]),
+        ({"verb": "lock"}, ["lock: owner", "missing"]),
+        ({"verb": "lock", "owner": ""}, ["lock: owner", "''"]),
+        ({"verb": "missing", "digests": "abc"}, ["missing: digests", "'abc'"]),
+        ({"verb": "missing", "digests": ["../../etc/passwd"]}, ["missing: digests[0]", "../../etc/passwd"]),
+        ({"verb": "put", "digest": "A" * 64}, ["put: digest", "AAA"]),
+        ({"verb": "put", "digest": "a" * 64, "size_bytes": -1}, ["put: size_bytes", "-1"]),
+        (
+            {"verb": "put", "digest": "a" * 64, "size_bytes": 1, "encoding": "lzma"},
+            ["put: encoding", "'lzma'"],
+        ),
+        ({"verb": "evict", "max_bytes": 1.5}, ["evict: max_bytes", "1.5"]),
+        ({"verb": "run"}, ["run: job", "None"]),
+    ],
+)
+def test_a_bad_request_is_refused_by_field_and_value(client, header, words):
+    client.write(frame({"id": "x", **header}))
+    answer = client.receive()
+    assert (answer["id"], answer["type"], answer["kind"]) == ("x", "error", "bad-request")
+    for word in words:
+        assert word in answer["message"]
+    assert "Traceback" not in answer["message"] and len(answer["message"]) < 500
+    assert client.ask("evict", max_bytes=0)["type"] == "result"
+
+
+@pytest.mark.parametrize("request_id", [None, True, [1], 1.5])
+def test_a_request_without_a_proper_id_is_refused(client, request_id):
+    client.write(frame({"id": request_id, "verb": "probe"}))
+    answer = client.receive()
+    assert (answer["id"], answer["kind"]) == (request_id, "bad-request")
+
+
+def test_a_payload_where_none_belongs_is_refused(client):
+    assert client.ask("probe", b"123")["kind"] == "bad-request"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        struct.pack(">4sII", b"HRN1", 1 << 30, 0),
+        struct.pack(">4sII", b"HRN1", 2, 0) + b"[]",
+    ],
+)
+def test_what_is_no_frame_ends_the_agent_with_a_protocol_error(client, data):
+    client.write(data)
+    answer = client.receive()
+    assert (answer["id"], answer["type"], answer["kind"]) == (None, "error", "protocol")
+    assert client.end() == 2
+
+
+def test_an_input_that_ends_inside_a_frame_is_a_protocol_error(client):
+    client.write(b"HRN1\0\0")
+    client.process.stdin.close()
+    assert client.receive()["kind"] == "protocol"
+    assert client.process.wait(10) == 2
+
+
+def test_bye_and_the_end_of_input_and_a_signal_end_it_with_status_0(agent, tmp_path):
+    with Client(agent, tmp_path / "root") as client:
+        assert client.ask("bye")["type"] == "result"
+        assert client.process.wait(10) == 0
+    with Client(agent, tmp_path / "root") as client:
+        assert client.end() == 0
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        with Client(agent, tmp_path / "root") as client:
+            client.process.send_signal(number)
+            assert client.process.wait(10) == 0
+
+
+def test_a_client_that_stops_reading_ends_the_agent_quietly(agent, tmp_path):
+    with Client(agent, tmp_path / "root") as client:
+        client.process.stdout.close()
+        client.send("probe")
+        assert client.process.wait(10) == 0
+        assert client.process.stderr.read() == b""
+
+
+def test_the_device_lock_names_who_holds_it_and_ends_with_its_agent(agent, tmp_path):
+    with Client(agent, tmp_path / "root") as first, Client(agent, tmp_path / "root") as second:
+        assert first.ask("lock", owner="campaign of ada")["type"] == "result"
+        assert first.ask("lock", owner="campaign of ada, again")["type"] == "result"
+        answer = second.ask("lock", owner="grace")
+        assert answer["kind"] == "busy"
+        assert "campaign of ada, again" in answer["message"]
+        assert str(first.process.pid) in answer["message"]
+        assert time.strftime("%Y-%m-%d", time.gmtime()) in answer["message"]
+        first.process.kill()
+        first.process.wait(10)
+        assert second.ask("lock", owner="grace")["type"] == "result"
+
+
+def test_an_agent_holds_its_lock_across_its_workers(agent, tmp_path, models):
+    from rigs.agent_jobs import send_job
+
+    with Client(agent, tmp_path / "root") as first, Client(agent, tmp_path / "root") as second:
+        first.ask("lock", owner="ada")
+        assert first.run(send_job(first, models, "tflite"))[1]["type"] == "result"
+        assert second.ask("lock", owner="grace")["kind"] == "busy"
+
+
+def test_the_root_is_for_its_user_alone(client, tmp_path):
+    assert stat.S_IMODE((tmp_path / "root").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "root/parts").stat().st_mode) == 0o700
+
+
+def test_a_root_that_anyone_may_write_to_is_refused(agent, tmp_path):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root").chmod(0o777)
+    done = subprocess.run(
+        [sys.executable, str(agent), "serve", "--root", str(tmp_path / "root")],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert b"anyone may write to" in done.stderr
+    assert list((tmp_path / "root").iterdir()) == []
+
+
+def test_a_root_that_cannot_be_made_is_told_on_stderr(agent, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = subprocess.run(
+        [sys.executable, str(agent), "serve", "--root", str(tmp_path / "file/root")],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert b"--root" in done.stderr and b"Traceback" not in done.stderr

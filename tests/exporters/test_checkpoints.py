@@ -1,0 +1,195 @@
+"""Weights that come from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rigs.model_runs import random_image, run_model
+
+from exporters import ConversionError, Format, FragmentLibrary, Weights, link
+from exporters import weights as weights_module
+from exporters.networks import torch_network
+from space import MINI, TINY, Architecture
+from space.networks import build_network
+from space.state_notes import with_note
+
+pytestmark = pytest.mark.converter
+
+ARCHITECTURE = Architecture.parse("conv-mbconv+in/bconv", MINI)
+
+
+def trained_network() -> torch.nn.Module:
+    """Return a network whose every tensor, BatchNorm's statistics too, differs from its initial value."""
+    torch.manual_seed(3)
+    network = build_network(ARCHITECTURE)
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.add_(torch.rand_like(tensor) * 0.1)
+        else:
+            assert name.endswith("num_batches_tracked")
+    return network.eval().requires_grad_(False)
+
+
+def checkpoint(folder: Path, change: Callable[[dict[str, Any]], object] = lambda state: None) -> Path:
+    state = dict(trained_network().state_dict())
+    change(state)
+    torch.save(state, folder / "trained.pt")
+    return folder / "trained.pt"
+
+
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
+def test_a_model_computes_what_the_trained_network_computes(format: Format, tmp_path: Path) -> None:
+    weights = Weights.from_checkpoint(checkpoint(tmp_path), ARCHITECTURE)
+    seen: list[str] = []
+    library = FragmentLibrary.open(
+        format,
+        cache_dir=tmp_path,
+        config=MINI,
+        weights=weights,
+        progress=lambda _d, _t, name: seen.append(name),
+    )
+    image = random_image(MINI)
+    expected = trained_network()(torch.from_numpy(image)).numpy()
+    logits = run_model(format, link(library.recipe(ARCHITECTURE), library.part), image)
+    assert np.abs(logits - expected).max() <= 1e-4 * np.abs(expected).max()
+    # Only its own fragments were exported, and no other network can be made of them.
+    assert seen == [
+        "glue",
+        "stem",
+        "stage0.op0.conv",
+        "stage0.op1.mbconv",
+        "stage0.reduction",
+        "stage1.op1.bconv",
+        "stage1.reduction",
+        "head",
+    ]
+    with pytest.raises(ConversionError, match=r"needs stage1\.op1\.conv, which checkpoint .* lacks"):
+        library.recipe(Architecture.parse("conv-mbconv+in/conv", MINI))
+
+
+def test_torch_networks_take_a_checkpoint_too(tmp_path: Path) -> None:
+    image = torch.from_numpy(random_image(MINI))
+    weights = Weights.from_checkpoint(checkpoint(tmp_path), ARCHITECTURE)
+    expected = trained_network()(image)
+    assert torch.equal(torch_network(ARCHITECTURE, weights, folded=False)(image), expected)
+    torch.testing.assert_close(torch_network(ARCHITECTURE, weights)(image), expected, rtol=1e-4, atol=1e-4)
+
+
+def rename(state: dict[str, Any]) -> None:
+    state["top.weight"] = state.pop("head.linear.weight")
+
+
+def reshape(state: dict[str, Any]) -> None:
+    state["head.linear.bias"] = torch.zeros(7)
+
+
+def diverge(state: dict[str, Any]) -> None:
+    state["stem.0.weight"] = torch.full_like(state["stem.0.weight"], float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (rename, r"missing head\.linear\.weight; unexpected top\.weight"),
+        (reshape, r"of another shape head\.linear\.bias \(7,\) instead of \(10,\)"),
+        (diverge, r"not finite stem\.0\.weight"),
+        (lambda state: state.update(epoch=3), "is no state_dict"),
+        (
+            lambda state: state.update({"stem.0.bias": print}),
+            "not a file of tensors that torch can load safely",
+        ),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused_with_the_reason(
+    change: Callable[[dict[str, Any]], object], complaint: str, tmp_path: Path
+) -> None:
+    weights = Weights.from_checkpoint(checkpoint(tmp_path, change), ARCHITECTURE)
+    with pytest.raises(ConversionError, match=complaint):
+        torch_network(ARCHITECTURE, weights)
+
+
+def test_weights_that_say_they_are_of_another_space_or_wiring_are_refused(tmp_path: Path) -> None:
+    """The shapes are the same in each: nothing but the note tells them apart."""
+    path, state = tmp_path / "trained.pt", trained_network().state_dict()
+    for text, config, complaint in (
+        (
+            str(ARCHITECTURE),
+            TINY,
+            r"holds the weights of conv-mbconv\+in/bconv of space 'tiny', not of .* of space 'mini'",
+        ),
+        (
+            "conv-mbconv/bconv",
+            MINI,
+            r"holds the weights of conv-mbconv/bconv of space 'mini', not of conv-mbconv\+in/",
+        ),
+        (
+            str(ARCHITECTURE),
+            replace(MINI, image_size=32),
+            r"'mini' as it was \(.*image_size=32.*\), not of .* as it is now",
+        ),
+    ):
+        torch.save(with_note(state, Architecture.parse(text, config)), path)
+        with pytest.raises(ConversionError, match=complaint) as refusal:
+            torch_network(ARCHITECTURE, Weights.from_checkpoint(path, ARCHITECTURE))
+        assert "name the architecture and the space that it was trained as" in str(refusal.value)
+
+
+def test_weights_that_say_they_are_of_this_network_are_taken(tmp_path: Path) -> None:
+    image = torch.from_numpy(random_image(MINI))
+    torch.save(with_note(trained_network().state_dict(), ARCHITECTURE), tmp_path / "trained.pt")
+    found = torch_network(
+        ARCHITECTURE, Weights.from_checkpoint(tmp_path / "trained.pt", ARCHITECTURE), folded=False
+    )
+    assert torch.equal(found(image), trained_network()(image))
+
+
+def test_a_refusal_reaches_whoever_opens_a_library(tmp_path: Path) -> None:
+    weights = Weights.from_checkpoint(checkpoint(tmp_path, rename), ARCHITECTURE)
+    with pytest.raises(ConversionError, match=r"missing head\.linear\.weight"):
+        FragmentLibrary.open("onnx", cache_dir=tmp_path, config=MINI, weights=weights)
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no tensors here")
+    weights = Weights.from_checkpoint(tmp_path / "notes.txt", ARCHITECTURE)
+    with pytest.raises(ConversionError, match="not a file of tensors"):
+        torch_network(ARCHITECTURE, weights)
+
+
+def test_an_absent_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match=r"nowhere\.pt cannot be read: No such file"):
+        Weights.from_checkpoint(tmp_path / "nowhere.pt", ARCHITECTURE)
+
+
+def test_a_checkpoint_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights_module, "MAX_CHECKPOINT_BYTES", 1000)
+    with pytest.raises(ConversionError, match="more than 1000; save the network's state_dict alone"):
+        Weights.from_checkpoint(checkpoint(tmp_path), ARCHITECTURE)
+
+
+def test_a_checkpoint_that_changed_after_it_was_named_is_refused(tmp_path: Path) -> None:
+    path = checkpoint(tmp_path)
+    weights = Weights.from_checkpoint(path, ARCHITECTURE)
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(ConversionError, match="changed since it was named"):
+        torch_network(ARCHITECTURE, weights)
+
+
+def test_the_identity_of_weights_is_their_content_and_not_their_path(tmp_path: Path) -> None:
+    path = checkpoint(tmp_path)
+    other = path.rename(tmp_path / "renamed.pt")
+    first = Weights.from_checkpoint(other, ARCHITECTURE)
+    assert first.identity == Weights.from_checkpoint(checkpoint(tmp_path), ARCHITECTURE).identity
+    assert Weights.seeded(0).identity != Weights.seeded(1).identity
+
+
+@pytest.mark.parametrize("fields", [{}, {"seed": -1}])
+def test_weights_without_a_source_are_refused(fields: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="weights: "):
+        Weights(**fields)  # type: ignore[arg-type]

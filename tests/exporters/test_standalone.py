@@ -1,0 +1,72 @@
+"""Stand-alone model files, held against linked ones and read by other tools."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from rigs.model_runs import operators, random_image, run_model
+
+from exporters import FragmentLibrary, link, standalone
+from space import BLOX, Architecture
+
+pytestmark = pytest.mark.converter
+
+ARCHITECTURE = Architecture.parse("conv-mbconv+in/bconv/conv+mbconv")
+
+
+@pytest.fixture
+def model(library: FragmentLibrary, harness_cache: Path) -> bytes:
+    return standalone(ARCHITECTURE, library.format, cache_dir=harness_cache / "fragments")
+
+
+def test_a_stand_alone_model_is_the_same_graph_with_the_same_output(
+    library: FragmentLibrary, model: bytes
+) -> None:
+    linked, image = link(library.recipe(ARCHITECTURE), library.part), random_image(BLOX)
+    assert operators(library.format, model) == operators(library.format, linked)
+    outputs = [run_model(library.format, m, image) for m in (model, linked)]
+    assert outputs[0].tobytes() == outputs[1].tobytes()
+
+
+@pytest.mark.parametrize("library", ["onnx"], indirect=True)
+def test_a_stand_alone_onnx_model_passes_the_full_check_and_names_its_nodes(model: bytes) -> None:
+    read = onnx.load_from_string(model)
+    onnx.checker.check_model(read, full_check=True)
+    names = [node.name for node in read.graph.node]
+    assert all(names) and len(set(names)) == len(names)
+    assert read.SerializeToString() == model  # one message, not several that a parser would have to merge
+
+
+@pytest.mark.parametrize("library", ["tflite"], indirect=True)
+def test_a_stand_alone_tflite_model_holds_nothing_unused(model: bytes) -> None:
+    read = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(model, 0))
+    (graph,) = read.subgraphs
+    used = {int(i) for op in graph.operators for i in (*op.inputs, *op.outputs)}
+    assert used == set(range(len(graph.tensors)))
+    assert {op.opcodeIndex for op in graph.operators} == set(range(len(read.operatorCodes)))
+    assert sorted(t.buffer for t in graph.tensors if t.buffer) == list(range(1, len(read.buffers)))
+
+
+@pytest.mark.parametrize("library", ["tflite"], indirect=True)
+def test_a_stand_alone_tflite_model_runs_in_tensorflow(model: bytes, tmp_path: Path) -> None:
+    code = (
+        "import sys, numpy, tensorflow\n"
+        "interpreter = tensorflow.lite.Interpreter(model_path=sys.argv[1]); interpreter.allocate_tensors()\n"
+        "image = numpy.load(sys.argv[2]).transpose(0, 2, 3, 1)\n"
+        "interpreter.set_tensor(interpreter.get_input_details()[0]['index'], image); interpreter.invoke()\n"
+        "numpy.save(sys.argv[3], interpreter.get_tensor(interpreter.get_output_details()[0]['index']))\n"
+    )
+    image, paths = (
+        random_image(BLOX),
+        [tmp_path / name for name in ("model.tflite", "image.npy", "logits.npy")],
+    )
+    paths[0].write_bytes(model)
+    np.save(paths[1], image)
+    subprocess.run([sys.executable, "-c", code, *map(str, paths)], check=True, capture_output=True)
+    np.testing.assert_allclose(np.load(paths[2]), run_model("tflite", model, image), rtol=1e-4, atol=1e-4)

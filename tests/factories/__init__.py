@@ -1,0 +1,1 @@
+"""What makes data for tests; README.md lists the files."""

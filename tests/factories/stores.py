@@ -1,0 +1,118 @@
+"""A store of made-up sessions of the whole space's kind: latencies by a rule plus noise, of a device named "made-up"."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from math import sin
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from factories.records import CAMPAIGN, CONFIGURATION, make_session, make_slice
+from harness.records import Configuration
+from harness.store import Store
+from space import Architecture
+from space.segments import Segment, all_segments, segments_of
+from space.selection import select_models
+
+REFERENCE_NS = 5_000_000
+MANY = CONFIGURATION  # 60 networks with two sessions, and all segments
+FEW = replace(CONFIGURATION, threads=4, cores=(0, 1, 2, 3))  # 12 networks with two sessions
+OP_COSTS = {"conv": 0.31, "mbconv": 0.12, "bconv": 0.19}  # of the reference
+STAGES = (1.3, 1.0, 0.8, 0.6, 0.5)
+WIRING = {"+in": 0.004, "+out": 0.007}
+FIXED = 0.02  # stem, reductions and head, each
+
+
+def networks(count: int) -> list[Architecture]:
+    """Return the first networks of a random order."""
+    return select_models(f"sample:{count}@7")
+
+
+def true_ratio(item: Architecture | Segment, configuration: Configuration = MANY) -> float:
+    """Return the ratio to the reference that sessions scatter about: a network's is the sum of its segments'."""
+    if isinstance(item, Architecture):
+        return sum(true_ratio(segment, configuration) for segment in segments_of(item))
+    if item.block is None or item.stage is None:
+        return FIXED
+    block = item.block
+    ops = [op for op in (block.op0, block.op1) if op]
+    dear = 1.2 if configuration.threads > MANY.threads else 1.0  # elsewhere mbconv costs more
+    cost = sum(OP_COSTS[op] * (dear if op == "mbconv" else 1.0) for op in ops)
+    return STAGES[item.stage] * cost + sum(extra for sign, extra in WIRING.items() if sign in str(block))
+
+
+def add_sessions(
+    store: Store,
+    items: Sequence[Architecture | Segment],
+    configuration: Configuration = MANY,
+    *,
+    sessions: int = 1,
+    scatter: float = 0.004,
+    twist: float = 0.0,
+    factor: float = 1.0,
+    seed: int = 0,
+    **changes: Any,
+) -> None:
+    """Store made-up sessions. Shares: sessions of a network scatter by `scatter`, it leaves the rule by up to `twist`.
+
+    All ratios are `factor` times too large; `changes` replace fields of the sessions.
+    """
+    rng = np.random.default_rng(seed)
+    for number, (item, turn) in enumerate((item, turn) for turn in range(sessions) for item in items):
+        ratio = factor * true_ratio(item, configuration) * np.exp(rng.normal(0, scatter))
+        if isinstance(item, Architecture):
+            ratio *= 1 + twist * sin(item.index)
+        count = int(rng.integers(12, 15))
+        reference = REFERENCE_NS * np.exp(rng.normal(0.003, 0.002, (count, 4)))
+        network = ratio * reference.min(axis=1)[:, None] * np.exp(np.abs(rng.normal(0, 0.002, (count, 5))))
+        slices = [
+            make_slice(runs.tolist(), around[:2].tolist(), around[2:].tolist(), int(runs[0]))
+            for runs, around in zip(network.astype(int), reference.astype(int), strict=True)
+        ]
+        is_segment = isinstance(item, Segment)
+        store.add_session(
+            make_session(
+                slices,
+                configuration=configuration,
+                architecture=str(item),
+                graph_hash=item.key if isinstance(item, Segment) else item.graph_hash,
+                model_digest=(item.key if isinstance(item, Segment) else item.graph_hash) * 2,
+                started_utc=f"2024-05-{1 + turn:02d}T00:{number // 60 % 60:02d}:{number % 60:02d}.000+00:00",
+                purpose="segment" if is_segment else "network",
+                **changes,
+            )
+        )
+
+
+def calibrate(store: Store, configuration: Configuration) -> None:
+    """Store a made-up session of the reference against itself, of 5 ms."""
+    slices = [make_slice([REFERENCE_NS] * 5, [REFERENCE_NS] * 2, [REFERENCE_NS] * 2)] * 12
+    store.add_session(make_session(slices, number=2, purpose="calibration", configuration=configuration))
+
+
+def new_store(path: Path) -> Store:
+    """Return a new store that knows the campaign of made-up records."""
+    store = Store(str(path))
+    store.start_campaign(CAMPAIGN, "made-up", "2024", {})
+    return store
+
+
+@functools.cache
+def stored(networks_of_many: int = 60, networks_of_few: int = 12, segments: bool = True) -> bytes:
+    """Return the file of a store: `MANY` and, where it has networks, `FEW`. Made once in a test session."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "store.sqlite"
+        store = new_store(path)
+        for configuration, count in ((MANY, networks_of_many), (FEW, networks_of_few)):
+            if count:
+                calibrate(store, configuration)
+                add_sessions(store, networks(count), configuration, sessions=2, seed=count)
+        if segments:
+            add_sessions(store, all_segments(), scatter=0.001, seed=1)
+        store.close()
+        return path.read_bytes()

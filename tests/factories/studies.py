@@ -1,0 +1,50 @@
+"""A study on a space of 36 networks, small enough to be run in a test: its settings and a made-up ground truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from factories.accuracies import additive
+from search.study.settings import StudySettings
+from space import SPACES, SpaceConfig
+from space.dataset import Dataset, write_dataset
+
+SMALL = SpaceConfig(name="small-study", ops=("conv",), widths=(4, 8), image_size=8, classes=4)
+SETTINGS = StudySettings.from_json(
+    """{"task": "synthetic:0:6/4/5", "tuned": 3, "tuned_epochs": [1, 2], "seeds": 2, "budget": 12, "first": 6,
+    "libraries": 1, "iterations": 1, "rounds": 1, "rescored": 5, "proxies": ["synflow"], "proxy_seeds": 1,
+    "proxy_images": 4, "marks": [4, 8, 12], "decisive": 12, "distil": {"epochs": 1, "batch": 12},
+    "supernet": {"epochs": 1, "batch": 12}, "recipe": {"batch": 12, "learning_rate": 0.05},
+    "tuning": {"batch": 12, "learning_rate": 0.01}}"""
+)
+
+
+def with_small_space(patch: pytest.MonkeyPatch) -> StudySettings:
+    """Make the small space known and return the settings of a study on it; for units that run in this process."""
+    import dataclasses
+
+    import space.config
+
+    patch.setattr(space.config, "SPACES", {**SPACES, SMALL.name: SMALL})
+    return dataclasses.replace(SETTINGS, space=SMALL.name)
+
+
+def write_small_truth(folder: Path, count: int = 30) -> Path:
+    """Write made-up accuracies of some networks of the small space as `blox-base-0.csv`, and return its path."""
+    rng = np.random.default_rng(0)
+    indices = np.sort(rng.permutation(len(SMALL))[:count])
+    rule = additive(4, SMALL)[indices] - 10
+    columns = {
+        "val_top1": [[round(float(v), 3)] for v in rule + rng.normal(0, 0.5, count)],
+        "test_top1": [round(float(v), 3) for v in rule + rng.normal(0, 0.5, count)],
+        "train_time_s": [1] * count,
+    }
+    extra: dict[str, int | str] = {"seed": 0, "epochs": 1, "dataset": "synthetic-0-6-4-5", "part": "base"}
+    path = folder / "blox-base-0.csv"
+    write_dataset(
+        path, Dataset(dataset_type="training", indices=indices, columns=columns, extra=extra, config=SMALL)
+    )
+    return path

@@ -1,0 +1,80 @@
+"""Costs of a library's space: latencies of networks and of single blocks, and sums over blocks for spaces too large to list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from factories.block_libraries import BLOCKS, DEVICE, tiny_store
+from factories.deep_libraries import DEVICE as DEEP_DEVICE
+from factories.deep_libraries import sampled_store
+from factories.stores import REFERENCE_NS, true_ratio
+
+from harness.blockwise.costs import space_costs
+from harness.query.latencies import LatencySource
+from harness.query.properties import property_cost, property_sums
+from harness.store import Store
+from space import DEEP, TINY
+from space.segments import Segment
+
+
+def opened(tmp_path: Path, segments: bool) -> Store:
+    path = tmp_path / "store.sqlite"
+    path.write_bytes(tiny_store(segments))
+    return Store(str(path))
+
+
+def test_blocks_take_what_their_segments_were_measured_to_take(tmp_path: Path) -> None:
+    store = opened(tmp_path, segments=True)
+    found, _ = space_costs(store, TINY, ["made-up"], LatencySource(measured_only=True), lambda text: None)
+    table, source = found.blocks["latency:made-up"], found.sources["latency:made-up"]
+    store.close()
+    assert source == "segments measured as models of their own"
+    for stage in range(TINY.stages):
+        reduction = true_ratio(Segment(kind="reduction", stage=stage, config=TINY), DEVICE)
+        for place, block in enumerate(TINY.blocks):
+            cell = true_ratio(Segment(kind="cell", stage=stage, block=block, config=TINY), DEVICE)
+            assert table[stage, place] == pytest.approx((cell + reduction) * REFERENCE_NS / 1e6, rel=0.01)
+
+
+def test_without_segments_blocks_take_what_they_add_to_networks_and_it_is_said(tmp_path: Path) -> None:
+    store = opened(tmp_path, segments=False)
+    found, _ = space_costs(store, TINY, ["made-up"], LatencySource(measured_only=True), lambda text: None)
+    table, source = found.blocks["latency:made-up"], found.sources["latency:made-up"]
+    store.close()
+    assert source.startswith("the additive part of the networks' latencies")
+    assert "0 of its segments are measured" in source
+    assert (np.nanmin(table, axis=1) == 0).all()
+    own = [place for place, block in enumerate(TINY.blocks) if block in BLOCKS]
+    assert np.isfinite(table[:, own]).all()
+    assert np.isnan(np.delete(table, own, axis=1)).all(), "of blocks in no measured network nothing is known"
+    for stage in range(TINY.stages):
+        true = np.array(
+            [
+                true_ratio(Segment(kind="cell", stage=stage, block=block, config=TINY), DEVICE)
+                for block in BLOCKS
+            ]
+        )
+        expected = (true - true.min()) * REFERENCE_NS / 1e6
+        assert table[stage, own] == pytest.approx(expected, abs=0.1)
+
+
+def test_segments_measured_on_their_own_make_the_latencies(tmp_path: Path) -> None:
+    path = tmp_path / "segments.sqlite"
+    path.write_bytes(sampled_store(DEEP, 15, segments=True))
+    store = Store(str(path))
+    found, provenance = space_costs(store, DEEP, ["made-up"], LatencySource(), lambda text: None)
+    store.close()
+    assert provenance["made-up"].predictor == "sum"
+    assert found.sources["latency:made-up"] == "segments measured as models of their own"
+    assert provenance["made-up"].configuration == DEEP_DEVICE
+
+
+@pytest.mark.parametrize("name", ["params", "macs", "memory", "onnx-size"])
+@pytest.mark.converter
+def test_sums_over_blocks_are_the_costs_of_every_network(name: str) -> None:
+    listed = property_cost(name, TINY, lambda text: None)
+    summed = property_sums(name, TINY, lambda text: None)
+    assert [summed.at(index).value for index in range(len(TINY))] == listed.values.tolist()
+    assert (summed.unit, summed.title) == (listed.unit, listed.title)

@@ -1,0 +1,97 @@
+"""`harness compare` on made-up sessions: faster, slower or a tie, and never a guess."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from factories.stores import FEW, MANY, add_sessions, networks, stored, true_ratio
+from rigs.commands import refused, run
+
+from harness.store import Store
+from space import Architecture
+
+BY_TRUTH = sorted(networks(12), key=true_ratio)
+FAST, SLOW = BY_TRUTH[0], BY_TRUTH[-1]
+ONLY_IN_MANY = networks(14)[12:]  # of these no sessions with four threads
+UNMEASURED = networks(70)[69]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    path = tmp_path / "store.sqlite"
+    path.write_bytes(stored(14, 12, False))
+    return path
+
+
+def test_a_fast_network_is_faster_than_a_slow_one_and_the_slow_one_slower(store: Path) -> None:
+    there = run(store, "compare", str(FAST), str(SLOW), "-d", "made-up", "--json")
+    back = run(store, "compare", str(SLOW), str(FAST), "-d", "made-up", "--json")
+    assert (there.status, there.stderr) == (0, "")
+    assert [each["configuration"] for each in there.json] == [c.digest[:8] for c in (MANY, FEW)]
+    for document, reverse in zip(there.json, back.json, strict=True):
+        assert (document["verdict"], reverse["verdict"]) == ("faster", "slower")
+        assert document["low"] < document["ratio"] < document["high"] < 1
+        assert document["ratio"] == pytest.approx(1 / reverse["ratio"])
+        assert document["networks"] == reverse["networks"][::-1]
+    truth = true_ratio(FAST) / true_ratio(SLOW)
+    assert there.json[0]["ratio"] == pytest.approx(truth, rel=0.02)
+
+
+def test_json_holds_the_latencies_of_the_results(store: Path) -> None:
+    (document,) = run(store, "compare", str(FAST), str(SLOW), "-d", "made-up", "-t", "2", "--json").json
+    results = {row["architecture"]: row for row in run(store, "results", "-t", "2", "--json").json}
+    for network, architecture in zip(document["networks"], (FAST, SLOW), strict=True):
+        row = results[str(architecture)]
+        assert network["latency_ms"] == row["latency_ms"]
+        assert network["interval_ms"] == [row["low_ms"], row["high_ms"]]
+        assert (network["grade"], network["sessions"]) == (row["grade"], 2)
+
+
+def test_people_read_a_table_and_a_sentence(store: Path) -> None:
+    done = run(store, "compare", FAST.graph_hash, str(SLOW.index), "--configuration", MANY.digest[:8])
+    assert done.status == 0
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("made-up: ")
+    assert lines[2].startswith(f"A: {FAST} ")
+    assert lines[3].startswith(f"B: {SLOW} ")
+    assert lines[4].startswith("A is faster than B: A / B is 0.")
+    assert "less time" in lines[4]
+    back = run(store, "compare", str(SLOW), str(FAST), "--configuration", MANY.digest[:8])
+    assert "A is slower than B: A / B is " in back.stdout
+    assert "more time" in back.stdout
+
+
+def test_networks_whose_ratio_may_be_1_tie_and_the_next_step_is_named(store: Path) -> None:
+    a, b = (Architecture.parse(text) for text in ("conv-mbconv/conv/conv", "mbconv-conv/conv/conv"))
+    assert true_ratio(a) == true_ratio(b)
+    opened = Store(str(store))
+    add_sessions(opened, [a, b], sessions=2)
+    opened.close()
+    done = run(store, "compare", str(a), str(b), "-d", "made-up", "-t", "2")
+    assert done.status == 0
+    assert "tie: the 95 % interval of their ratio holds 1; A / B is " in done.stdout
+    assert " with 95 %" in done.stdout
+    assert f"--level final --models {a},{b}" in done.stderr
+
+
+def test_configurations_that_lack_a_network_are_named_on_standard_error(store: Path) -> None:
+    a, b = ONLY_IN_MANY
+    done = run(store, "compare", str(a), str(b), "-d", "made-up", "--json")
+    assert done.status == 0
+    assert [each["configuration"] for each in done.json] == [MANY.digest[:8]]
+    assert f"[{FEW.digest[:8]}]: not measured: {a}, {b}" in done.stderr
+
+
+def test_unmeasured_networks_are_refused_with_the_command_that_measures_them(store: Path) -> None:
+    for json in ([], ["--json"]):
+        done = run(store, "compare", str(FAST), str(UNMEASURED), "-d", "made-up", *json)
+        line = f"harness measure --device made-up --runtime onnxruntime --cores 4,5 --models {UNMEASURED}\n"
+        refused(done, f"--models {UNMEASURED}", line)
+
+
+def test_one_network_twice_several_or_none_are_refused(store: Path) -> None:
+    refused(run(store, "compare", str(FAST), FAST.graph_hash), "the same network", "name two")
+    refused(run(store, "compare", "1,2", "3"), "'1,2' names 2 networks", "one and one")
+    refused(run(store, "compare", "3", "sample:4"), "'sample:4' names 4 networks")
+    refused(run(store, "compare", "3", "conv/convv/conv"), "convv")

@@ -1,0 +1,64 @@
+"""The keys of each command's `--json` are those of json_keys.json: programs read them.
+
+Where a key is to change, say so in CHANGELOG.md and write the file anew: python tests/harness/test_command_outputs.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from output_cases import CASES, ROOT, keys_of, prepare, run_case, without_times
+
+KEYS = Path(__file__).with_name("json_keys.json")
+WITH_KEYS = [name for name, one in CASES.items() if "--json" in one.arguments]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("outputs")
+    prepare(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", WITH_KEYS)
+def test_a_document_has_the_keys_that_programs_read(
+    name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # a campaign of the user's own locks the device
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    found = run_case(name, folder)
+    assert found["status"] == 0, found["stderr"]
+    assert known(found["keys"]) == known(json.loads(KEYS.read_text())[name])
+
+
+def known(keys: list[str]) -> list[str]:
+    """Return keys without those of findings, which a measurement may have or not."""
+    return [key for key in keys if "findings[]" not in key]
+
+
+def test_every_command_that_prints_a_document_is_among_the_cases() -> None:
+    commands = {
+        path.stem.replace("_", " ")
+        for path in (ROOT / "harness/commands").glob("*.py")
+        if "json_output: JsonFlag" in path.read_text()
+    }
+    held = {" ".join(word for word in CASES[name].arguments[:2] if word.isalpha()) for name in WITH_KEYS}
+    named = {command for command in commands if any(one.startswith(command) for one in held)}
+    assert commands - named == {"study"}, "the study's is in test_commands_study.py: it takes minutes"
+
+
+def test_keys_are_found_in_lists_and_times_are_left_out() -> None:
+    document = {"a": [{"b": 1}, {"c": {"d": 2}}], "train_s": 3, "note": "took 2.5 s", "made_utc": ""}
+    assert sorted(keys_of(document)) == ["a", "a[].b", "a[].c", "a[].c.d", "made_utc", "note", "train_s"]
+    assert without_times(document) == {"a": [{"b": 1}, {"c": {"d": 2}}], "note": "took TIME"}
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as made:
+        prepare(Path(made))
+        keys = {name: run_case(name, Path(made))["keys"] for name in WITH_KEYS}
+    KEYS.write_text(json.dumps(keys, indent=1) + "\n")

@@ -1,0 +1,164 @@
+"""`harness profile` on this machine: a real network in the real agent, and groups whose shares add up."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.errors import LinkError
+from harness.measurement.profile import OTHER, OUTSIDE, Node, group_nodes, read_profile
+
+pytestmark = pytest.mark.converter
+
+NETWORK = "conv-mbconv+in/conv/bconv"
+FRAGMENTS = [
+    "stem",
+    "stage 0 op 0 conv",
+    "stage 0 sum",
+    "stage 0 op 1 mbconv",
+    "reduction 0",
+    "stage 1 op 1 conv",
+    "reduction 1",
+    "stage 2 op 1 bconv",
+    "reduction 2",
+    "head",
+]
+ANSWER = {
+    "runtime": {
+        "name": "onnxruntime",
+        "package": "onnxruntime",
+        "version": "1.20",
+        "provider": "CPUExecutionProvider",
+    },
+    "threads": 1,
+    "cores": [1],
+    "runs": 8,
+    "quiet_runs": 2,
+    "wall_median_ns": 1000,
+    "plain_median_ns": 800,
+    "nodes": [
+        {
+            "name": name,
+            "op": op,
+            "provider": "CPUExecutionProvider",
+            "runs": 8,
+            "total_ns": 9 * ns,
+            "median_ns": ns,
+        }
+        for name, op, ns in (("a", "Conv", 300), ("b", "Add", 100), ("c", "Conv", 200), ("d", "Mul", 50))
+    ],
+}
+
+
+def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "harness.commands.app", "profile", *arguments]
+    environment = {
+        **os.environ,
+        "HOME": str(folder),
+        "COLUMNS": "80",
+    }  # the agent's folder and lock are below it
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    done = run(NETWORK, "--runs", "20", "--json", folder=tmp_path_factory.mktemp("profile"))
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def test_a_real_network_is_profiled_by_fragment_op_and_node(document: dict) -> None:
+    assert (document["architecture"], document["device"], document["runs"]) == (NETWORK, "local", 20)
+    fragments = [group["name"] for group in document["by"]["fragment"]]
+    assert sorted(fragments[:-1]) == sorted(FRAGMENTS) and fragments[-1] == OUTSIDE
+    assert {"Conv", "Add"} <= {group["name"] for group in document["by"]["op"]}
+    assert len(document["by"]["node"]) == len(document["nodes"]) + 1
+
+
+@pytest.mark.parametrize("by", ["fragment", "op", "node"])
+def test_the_shares_of_a_real_network_add_up_to_its_run(document: dict, by: str) -> None:
+    groups = document["by"][by]
+    assert sum(group["time_ns"] for group in groups) == document["wall_median_ns"]
+    assert sum(group["share"] for group in groups) == pytest.approx(1)
+    assert sum(group["nodes"] for group in groups) == len(document["nodes"])
+
+
+def test_the_table_ends_with_the_whole_run_and_says_what_profiling_costs(tmp_path: Path) -> None:
+    done = run(NETWORK, "--runs", "4", "--by", "op", "--threads", "1", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f"{NETWORK} on local: onnxruntime ") and "1 of 4 runs" in lines[0]
+    assert lines[1].split() == ["op", "nodes", "ms", "%"]
+    assert lines[-1].startswith("whole run") and lines[-1].endswith("100.0")
+    assert lines[-2].startswith(OUTSIDE)
+    assert "without the profiler, which costs" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        ((NETWORK, "--runtime", "tflite"), 2, ["tflite", "no profiler", "--runtime onnxruntime"]),
+        ((NETWORK, "--runtime", "abacus"), 2, ["--runtime", "abacus"]),
+        (("sample:2",), 2, ["sample:2", "2 networks", "name one"]),
+        (("conv/conv",), 2, ["conv/conv"]),
+        ((NETWORK, "--device", "nowhere"), 2, ["nowhere"]),
+        ((NETWORK, "--cores", "4000"), 2, ["4000"]),
+        ((NETWORK, "--runs", "0"), 2, ["--runs"]),
+    ],
+)
+def test_what_cannot_be_profiled_is_refused_before_anything_is_sent(
+    tmp_path: Path, arguments: tuple[str, ...], status: int, words: list[str]
+) -> None:
+    done = run(*arguments, folder=tmp_path)
+    assert done.returncode == status and done.stdout == ""
+    for word in words:
+        assert word in done.stderr
+
+
+def test_nodes_without_a_name_are_other_and_stand_before_the_time_outside() -> None:
+    groups = group_nodes(read_profile(ANSWER), ["stem", None, "stem", "head"])
+    assert [(group.name, group.nodes, group.time_ns) for group in groups] == [
+        ("stem", 2, 500),
+        ("head", 1, 50),
+        (OTHER, 1, 100),
+        (OUTSIDE, 0, 350),
+    ]
+    assert sum(group.share for group in groups) == pytest.approx(1)
+
+
+def test_each_node_needs_a_name_or_none() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        group_nodes(read_profile(ANSWER), ["stem"])
+
+
+def test_the_profiler_costs_what_a_run_takes_longer() -> None:
+    profile = read_profile(ANSWER)
+    assert profile.outside_ns == 350 and profile.profiler_share == pytest.approx(0.25)
+    assert profile.nodes[0] == Node(
+        name="a", op="Conv", provider="CPUExecutionProvider", runs=8, total_ns=2700, median_ns=300
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"nodes": []},
+        {"nodes": [{"name": "a"}]},
+        {"nodes": [{**ANSWER["nodes"][0], "median_ns": -1}]},
+        {"wall_median_ns": 0},
+        {"wall_median_ns": 1.5},
+        {"runs": True},
+        {"runtime": None},
+        {"cores": 1},
+    ],
+)
+def test_an_answer_that_is_garbled_breaks_the_protocol(change: dict) -> None:
+    with pytest.raises(LinkError, match="profile lacks or garbles"):
+        read_profile({**ANSWER, **change})

@@ -1,0 +1,177 @@
+"""`harness search --verify`: the finalists are measured under the search's configuration, and the answer corrected by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factories.stores import MANY, add_sessions, stored
+from rigs.commands import Done, refused, run
+
+from harness.devices.config import Device
+from harness.errors import DeviceError
+from harness.measurement import campaigns
+from harness.measurement.campaign import Outcome
+from harness.measurement.campaigns import turns
+from harness.measurement.plan import Options
+from harness.query import verify as verifying
+from harness.query.verify import MAX_ROUNDS
+from harness.store import Store
+from space import Architecture
+
+SEARCH = ("search", "-a", "synthetic", "-c", "made-up<5ms", "-t", "2", "--top", "5", "--json")
+DEVICES = '[devices.made-up]\ntransport = "local"\n'
+
+
+class Bench:
+    """Stands where campaigns run: stores made-up sessions that leave the rule by up to `twist`, and keeps what was asked."""
+
+    def __init__(self, twist: float) -> None:
+        self.twist = twist
+        self.asked: list[list[Architecture]] = []
+        self.options: list[Options] = []
+        self.error: DeviceError | None = None
+        self.changes: dict[str, Any] = {}  # of the sessions
+
+    def run_all(
+        self,
+        chosen: Sequence[tuple[Device, Options]],
+        source: list[Architecture],
+        store: Store,
+        *rest: object,
+    ) -> list[Outcome]:
+        ((device, options),) = chosen
+        assert device.name == "made-up"
+        self.asked.append(source)
+        self.options.append(options)
+        if self.error is None:
+            add_sessions(
+                store,
+                source,
+                sessions=options.sessions_each,
+                twist=self.twist,
+                scatter=0.002,
+                **self.changes,
+            )
+        return [Outcome(device="made-up", error=self.error)]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return new_store(tmp_path)
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return installed(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def verified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, Done]]:
+    """A search with three finalists, and what was asked of campaigns for it."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        bench = installed(monkeypatch)
+        done = verify(new_store(tmp_path_factory.mktemp("verify")))
+    assert done.status == 0, done.stderr
+    yield bench, done
+
+
+def new_store(folder: Path) -> Path:
+    path = folder / "store.sqlite"
+    path.write_bytes(stored(segments=False))
+    (folder / "devices.toml").write_text(DEVICES)
+    return path
+
+
+def installed(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    bench = Bench(twist=0.05)
+    monkeypatch.setattr(verifying, "ExportedModels", lambda networks, progress, config: list(networks))
+    monkeypatch.setattr(campaigns, "run_all", bench.run_all)
+    return bench
+
+
+def verify(store: Path, *more: str) -> Done:
+    return run(store, *SEARCH, "--verify", "3", "--devices", str(store.parent / "devices.toml"), *more)
+
+
+def test_finalists_are_measured_until_the_best_ones_all_are(verified: tuple[Bench, Done]) -> None:
+    bench, done = verified
+    assert len(bench.asked[0]) == 3
+    assert all(len(networks) <= 3 for networks in bench.asked)
+    asked = [network.index for networks in bench.asked for network in networks]
+    assert len(set(asked)) == len(asked), "no network is measured twice"
+    assert set(done.json["verified"]) == set(asked)
+    best = done.json["networks"][:3]
+    assert {row["made-up_source"] for row in best} == {"measured"}
+    assert {row["index"] for row in best} <= set(asked)
+    assert all(row["made-up_ms"] < 5 for row in best)
+
+
+def test_they_are_measured_under_the_configuration_that_was_searched_at_level_final(
+    verified: tuple[Bench, Done],
+) -> None:
+    options = verified[0].options[0]
+    assert options.level.name == "final"
+    assert options.sessions_each == 5
+    assert (options.runtimes, options.threads, options.cores) == (
+        ("onnxruntime:cpu",),
+        MANY.threads,
+        MANY.cores,
+    )
+
+
+def test_a_finalist_that_turns_out_too_slow_is_dropped_and_told(verified: tuple[Bench, Done]) -> None:
+    bench, done = verified
+    slow = [line for line in done.stderr.splitlines() if "beyond the limits, dropped" in line]
+    assert slow, "with latencies off by up to 5 % some finalist near the limit is beyond it"
+    dropped = {line.split(":")[0] for line in slow}
+    assert dropped <= {str(network) for networks in bench.asked for network in networks}
+    assert not dropped & {row["architecture"] for row in done.json["networks"]}
+
+
+def test_a_device_that_fails_leaves_the_unverified_answer_and_its_exit_status(
+    store: Path, bench: Bench
+) -> None:
+    bench.error = DeviceError("made-up: no route to host")
+    done = verify(store)
+    assert done.status == 3
+    assert "no route to host" in done.stderr
+    assert done.json["verified"] == []
+    assert len(bench.asked) == 1, "it is not tried again and again"
+
+
+def test_finalists_measured_with_grade_d_are_not_verified_and_not_measured_for_ever(
+    store: Path, bench: Bench
+) -> None:
+    bench.changes = {"gate": {"closed": ["made-up heat"], "waited_s": 300.0}}
+    done = verify(store)
+    assert (done.status, done.json["verified"]) == (0, [])
+    # Their sessions tell of the reference, too, which may bring up another finalist; but none is measured again.
+    asked = [network.index for networks in bench.asked for network in networks]
+    assert 3 <= len(asked) == len(set(asked)) < 3 * MAX_ROUNDS
+    assert done.stderr.count("not measured well enough") == len(asked)
+    assert done.json["doubtful"]["made-up"]["networks"] == len(asked)
+    assert {row["made-up_source"] for row in done.json["networks"][:3]} == {"predicted"}
+
+
+def test_they_are_verified_where_grade_d_is_taken_in(store: Path, bench: Bench) -> None:
+    bench.changes = {"gate": {"closed": ["made-up heat"], "waited_s": 300.0}}
+    done = verify(store, "--doubtful")
+    assert done.status == 0, done.stderr
+    assert {network.index for network in bench.asked[0]} <= set(done.json["verified"])
+
+
+def test_devices_take_their_turns_at_once_and_one_device_after_itself() -> None:
+    pi4, tflite = replace(MANY, device="pi4"), replace(MANY, runtime="tflite")
+    assert turns([MANY, pi4, tflite, MANY]) == [[MANY, pi4], [tflite]]
+
+
+def test_a_device_that_devices_toml_lacks_is_refused_before_anything_is_measured(
+    store: Path, bench: Bench
+) -> None:
+    (store.parent / "devices.toml").write_text("")
+    refused(verify(store), "made-up")
+    assert bench.asked == []

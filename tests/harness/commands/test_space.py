@@ -1,0 +1,131 @@
+"""Networks of other spaces than Blox: measured, exported, and read from a store by their own space."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from factories.stores import FEW, MANY, add_sessions, calibrate, networks, new_store
+from rigs.commands import refused, run
+from rigs.short_campaigns import ONNX, Watcher
+
+from harness.devices.config import Device, LocalDevice
+from harness.measurement import core_gate
+from harness.measurement.campaign import Outcome, run_campaign
+from harness.models.exported import ExportedModels
+from harness.models.names import select_architectures
+from harness.prediction.space_prediction import load_measured
+from harness.store import Store
+from harness.store.configurations import measure_command
+from harness.store.latencies import latencies
+from space import MINI, TINY, Architecture, SpaceConfig
+from space.networks import build_network
+
+SMALL = replace(FEW, space="tiny")  # with made-up sessions of 12 networks of the tiny space
+KNOWN, OTHER = (Architecture.from_index(index, TINY) for index in (7, 1000))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of one device that holds made-up sessions of networks of two spaces."""
+    path = tmp_path_factory.mktemp("spaces") / "store.sqlite"
+    store = new_store(path)
+    chosen = select_architectures(["7", "1000", "sample:10@3"], TINY)
+    for configuration, some in ((MANY, networks(12)), (SMALL, chosen)):
+        calibrate(store, configuration)
+        add_sessions(store, some, configuration, sessions=2)
+    store.close()
+    return path
+
+
+# --- a store with two spaces ----------------------------------------------------------------------
+
+
+def test_configurations_of_two_spaces_are_told_apart_and_never_merged(store: Path) -> None:
+    refused(
+        run(store, "predict", "-d", "made-up"),
+        "2 configurations",
+        f"{SMALL.digest[:8]}   made-up, space tiny, ",
+    )
+
+
+def test_a_configuration_of_another_space_is_predicted_over_that_space(store: Path) -> None:
+    done = run(store, "predict", "--configuration", SMALL.digest[:8], "--models", "7,conv/bconv", "--json")
+    assert done.status == 0, done.stderr
+    assert [row["architecture"] for row in done.json["networks"]] == [str(KNOWN), "conv/bconv"]
+    assert done.json["configuration"]["space"] == "tiny"
+    wrong = ("predict", "--configuration", SMALL.digest[:8], "--models", "conv/conv/conv")
+    refused(run(store, *wrong), "space 'tiny' has 2 stages")
+    assert measure_command(SMALL).endswith(" --cores 0,1,2,3 --space tiny")
+    assert "--space" not in measure_command(MANY)
+
+
+def test_results_and_compare_read_names_in_the_space_of_what_is_stored(store: Path) -> None:
+    rows = run(store, "results", "--models", str(KNOWN), "--json").json
+    assert [(row["architecture"], row["space"]) for row in rows] == [(str(KNOWN), "tiny")]
+    done = run(store, "compare", str(KNOWN), str(OTHER), "-d", "made-up", "--json")
+    assert done.status == 0 and len(done.json) == 1, done.stderr
+    refused(run(store, "compare", "conv", "conv/conv", "-d", "made-up"), "has 1 block", "space 'blox' has 3")
+    only = ("--configuration", MANY.digest[:8])
+    refused(run(store, "compare", str(KNOWN), str(OTHER), *only), "space 'blox' has 3 stages")
+
+
+# --- a campaign and an export for real ------------------------------------------------------------
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Store]:
+    store = Store(str(tmp_path / "store.sqlite"))
+    yield store
+    store.close()
+
+
+def measured(
+    device: Device, store: Store, text: str, config: SpaceConfig, monkeypatch: pytest.MonkeyPatch
+) -> Outcome:
+    monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)  # however busy this machine is
+    source = ExportedModels(select_architectures([text], config), progress=lambda *_: None, config=config)
+    rng, cancel = random.Random(0), threading.Event()
+    return run_campaign(device, source, ONNX, store, Watcher(), rng=rng, cancel=cancel)
+
+
+@pytest.mark.converter
+def test_networks_of_two_spaces_with_one_graph_are_measured_apart(
+    tmp_path: Path, empty: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mini's and tiny's networks have the same graph hashes: only the configuration's space tells them apart."""
+    device = LocalDevice(name="local", root=str(tmp_path / "device"))
+    for config in (TINY, MINI):
+        outcome = measured(device, empty, "conv/bconv", config, monkeypatch)
+        assert outcome.error is None and outcome.measured == 1
+    tiny, mini = sorted(empty.configurations(), key=lambda one: one.space, reverse=True)
+    assert (tiny.space, mini.space) == ("tiny", "mini") and tiny.reference == mini.reference
+    assert [len(latencies(empty, one)) for one in (tiny, mini)] == [1, 1]
+    digests = [{one.model_digest for one in empty.sessions(c)} for c in (tiny, mini)]
+    assert digests[0] and not digests[0] & digests[1]
+    assert load_measured(empty, tiny).indices.tolist() == [Architecture.parse("conv/bconv", TINY).index]
+
+
+@pytest.mark.converter
+def test_a_trained_network_of_the_tiny_space_is_exported_with_its_weights(tmp_path: Path) -> None:
+    architecture = Architecture.parse("conv/bconv", TINY)
+    with torch.random.fork_rng(devices=[]):
+        network = build_network(architecture).eval()
+        torch.save(network.state_dict(), tmp_path / "weights.pt")
+        image = torch.rand(1, 3, 8, 8)
+    path = tmp_path / "network.onnx"
+    named = ("conv/bconv", "--space", "tiny", "--format", "onnx", "--output", str(path))
+    done = run("sqlite://", "export", *named, "--checkpoint", str(tmp_path / "weights.pt"))
+    assert done.status == 0, done.stderr
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    with torch.no_grad():
+        np.testing.assert_allclose(found, network(image).numpy(), atol=1e-4)
+    refused(run("sqlite://", "export", "conv/conv/conv", *named[1:]), "space 'tiny' has 2 stages")

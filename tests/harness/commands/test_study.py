@@ -1,0 +1,186 @@
+"""`harness study` around a made-up study: what it prints and writes, and what it refuses before any work."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rigs.commands import Done, refused, run
+
+from harness.commands.study import FILES
+from harness.output.plots.study import correlations_figure, regret_figure
+from search.statistics import correlation_of, kendall, spearman
+from search.study.questions import Answer, do_they_predict
+from search.study.runs import MethodRuns, run_of, standing
+from search.study.settings import QUICK, StudySettings
+from search.study.study import Study
+from search.study.truth import GroundTruth, load_truth
+from search.work.flops import Spent
+from space import TINY
+
+LABEL = "40 trained networks of tiny, synthetic images"
+IMAGES = 100
+
+
+def made_truth() -> GroundTruth:
+    rng = np.random.default_rng(3)
+    rule = rng.normal(60, 3, 40)
+    return GroundTruth(
+        config=TINY,
+        indices=np.sort(rng.permutation(len(TINY))[:40]),
+        val=rule + rng.normal(0, 1, 40),
+        tests=rule[None],
+        seconds=np.full(40, 3.0),
+        dataset="synthetic-0-200-50-200",
+        epochs=2,
+        seed=0,
+        origin="blox-base-0.csv",
+        digest="ab" * 32,
+    )
+
+
+def made_study(settings: StudySettings) -> Study:
+    """Return a study of random search and of methods that know the truth, early and late."""
+    truth = made_truth()
+    best_first = truth.indices[np.argsort(-truth.test)]
+    orders = {
+        "random": [np.random.default_rng(s).permutation(truth.indices)[:20] for s in range(5)],
+        "seer": [best_first[:20]] * 5,
+        "late": [best_first[:20]] * 5,
+    }
+    methods = []
+    for name, some in orders.items():
+        before = Spent(flops=1e12) if name == "late" else Spent()
+        runs = tuple(run_of(truth, seed, order.tolist(), IMAGES, before) for seed, order in enumerate(some))
+        methods.append(MethodRuns(method=name, meaning=f"what {name} is | $x^2$", runs=runs))
+    unit = float(np.mean([run.flops[0] for run in methods[0].runs]))
+    predictions = {"MACs": truth.val[None], "sum of nsr": truth.test[None] + 1, "constant": np.ones((1, 40))}
+    correlations = {
+        name: (correlation_of(kendall, values, truth.test), correlation_of(spearman, values, truth.test))
+        for name, values in predictions.items()
+    }
+    answers = [Answer(number=number) for number in range(1, 7)]
+    answers[3] = do_they_predict(correlations, ["sum of nsr"])
+    return Study(
+        settings=settings,
+        truth=truth,
+        teacher="conv/conv",
+        unit_flops=unit,
+        methods=tuple(methods),
+        standings={
+            mark: tuple(standing(one, methods[0], mark * unit) for one in methods) for mark in settings.marks
+        },
+        correlations=correlations,
+        blockwise=("sum of nsr",),
+        answers=tuple(answers),
+        notes=("mind this",),
+    )
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[StudySettings]:
+    """Let the command find a made-up study; the settings that it asked with are kept."""
+    kept: list[StudySettings] = []
+
+    def found(settings: StudySettings, truth: GroundTruth, workshop: object) -> Study:
+        kept.append(settings)
+        return made_study(settings)
+
+    monkeypatch.setattr("search.study.study.run_study", found)
+    monkeypatch.setattr("search.study.truth.load_truth", lambda config, paths: made_truth())
+    return kept
+
+
+def study(folder: Path, *arguments: str) -> Done:
+    return run(folder / "store.sqlite", "study", "--output", str(folder / "out"), *arguments)
+
+
+def test_people_read_tables_verdicts_and_answers_that_all_say_synthetic(
+    tmp_path: Path, asked: list[StudySettings]
+) -> None:
+    done = study(tmp_path, "--quick")
+    assert done.status == 0, done.stderr
+    assert asked == [QUICK]
+    lines = done.stdout.splitlines()
+    titles = [line for line in lines if line.endswith(LABEL)]
+    assert len(titles) == 5 + 6, "five tables and six answers"
+    row = next(line for line in lines if line.startswith("seer"))
+    assert row.split()[1] == "5" and row.rstrip().endswith("beats")
+    assert next(line for line in lines if line.startswith("late")).rstrip().endswith("no answer yet")
+    assert "at 10 trainings' worth: beats: seer" in lines
+    assert "at 10 trainings' worth: no answer yet: late" in lines
+    assert sum("not answered here" in line for line in lines) == 5
+    assert any(line.startswith("question 4: Do they predict end to end? yes:") for line in lines)
+    assert lines[-1] == "note: mind this"
+
+
+def test_the_folder_holds_report_document_and_figures_whole(
+    tmp_path: Path, asked: list[StudySettings]
+) -> None:
+    done = study(tmp_path, "--json")
+    document = json.loads((tmp_path / "out" / "study.json").read_text())
+    assert done.json == document
+    assert asked == [StudySettings()]
+    assert document["networks"] == LABEL
+    named = [one["against_random"] for one in document["synthetic_standings"]["20"]]
+    assert named == ["the baseline", "beats", "no answer yet"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
+    for name in FILES[2:]:
+        data = (tmp_path / "out" / name).read_bytes()
+        assert data.endswith(b"IEND\xaeB`\x82") and b"synthetic images" in data
+    report = (tmp_path / "out" / "study.md").read_text()
+    assert "what seer is \\| $x^2$" in report
+    assert all(f"({name})" in report for name in FILES[2:])
+
+
+def test_settings_come_from_a_file(tmp_path: Path, asked: list[StudySettings]) -> None:
+    file = tmp_path / "settings.json"
+    file.write_text('{"seeds": 12, "recipe": {"epochs": 3}}')
+    assert study(tmp_path, "--settings", str(file)).status == 0
+    assert asked[0] == dataclasses.replace(
+        StudySettings(), seeds=12, recipe=dataclasses.replace(StudySettings().recipe, epochs=3)
+    )
+    refused(study(tmp_path, "--settings", str(file), "--quick"), "--quick has settings of its own")
+    file.write_text('{"sedes": 1}')
+    refused(study(tmp_path, "--settings", str(file)), "settings.json", "did you mean 'seeds'?")
+    refused(study(tmp_path, "--settings", str(tmp_path / "none")), "cannot be read")
+
+
+def test_bad_input_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused(
+        study(tmp_path, "--ground-truth", str(tmp_path / "blox-base-3.csv")),
+        "blox-base-3.csv",
+        "cannot be read",
+    )
+    refused(
+        study(tmp_path, "--ground-truth", str(tmp_path)),
+        "one blox-base file a seed is wanted",
+        "harness train sample:120@0",
+    )
+    refused(study(tmp_path, "--jobs", "0"), "--jobs")
+    (tmp_path / "out").write_text("")
+    refused(study(tmp_path), "is a file; name a folder")
+    monkeypatch.setattr("harness.output.plots.regret.LIBRARIES", ("no_such_library",))
+    refused(study(tmp_path), "pip install 'harness[report]'")
+
+
+def test_figures_name_every_method_and_predictor_that_has_something_to_show() -> None:
+    found = made_study(QUICK)
+    texts = {text.get_text() for text in regret_figure(found).axes[0].texts}
+    assert texts == {"random", "seer", "late"}
+    drawn = correlations_figure(found).axes[0]
+    assert [label.get_text() for label in drawn.get_yticklabels()] == ["MACs", "sum of nsr"], (
+        "a constant has none"
+    )
+    assert "synthetic" in regret_figure(found).axes[0].get_ylabel()
+
+
+def test_the_shipped_ground_truth_is_of_the_study_s_task_and_recipe() -> None:
+    truth = load_truth(TINY)
+    assert truth.label == "120 trained networks of tiny, synthetic images"
+    settings = StudySettings()
+    assert truth.dataset == settings.task.replace(":", "-").replace("/", "-")
+    assert truth.epochs == settings.recipe.epochs

@@ -1,0 +1,145 @@
+"""Signs of throttling in made-up conditions, and the slices that they mark."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from factories.records import CONDITIONS, CONFIGURATION, JSON_VALUES, make_session
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.devices.conditions import closed_gates, marked_slices, throttle_signs
+from harness.records import SessionRecord, Slice
+
+SECOND_NS = 1_000_000_000
+LOCKED = {"4": {"min": 1_800_000, "max": 1_800_000}, "5": {"min": 1_800_000, "max": 1_800_000}}
+TIER_A = replace(CONFIGURATION, clock_tier="A")
+
+
+def slice_at(at_s: float | None, duration_s: float = 0.06) -> Slice:
+    """Return a slice that began then and took so long."""
+    return Slice(
+        reference_before_ns=(1,),
+        after_switch_ns=1,
+        network_ns=(round(duration_s * SECOND_NS) - 3,),
+        reference_after_ns=(1,),
+        at_ns=None if at_s is None else round(at_s * SECOND_NS),
+    )
+
+
+def session_with(
+    times_s: list[float], samples: list[tuple[float, dict[str, Any]]], **changes: Any
+) -> SessionRecord:
+    """Return a session with slices and samples at these times."""
+    made = tuple({"at_ns": round(at_s * SECOND_NS), **sample} for at_s, sample in samples)
+    return make_session([slice_at(at_s) for at_s in times_s], samples=made, **changes)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "signs"),
+    [
+        ({}, []),
+        ({"thermal_status": 0, "throttled": 0, "gpus": [{"reasons": 0}]}, []),
+        ({"thermal_status": 1}, ["Android thermal status 1 (light)"]),
+        ({"thermal_status": 6}, ["Android thermal status 6 (shutdown)"]),
+        ({"throttled": 0x5}, ["Raspberry Pi throttled: under-voltage, throttled"]),
+        ({"throttled": 0xA}, ["Raspberry Pi throttled: frequency capped, soft temperature limit"]),
+        ({"throttled": 0xF0000}, []),  # since boot, not now
+        ({"gpus": [{"reasons": 0x1 | 0x2 | 0x10 | 0x100}]}, []),
+        ({"gpus": [{"reasons": 0}, {"reasons": 0x44}]}, ["NVIDIA GPU 1 throttled: power cap, hardware thermal slowdown"]),
+        ({"gpu_reasons": 0x8}, ["NVIDIA GPU 0 throttled: hardware slowdown"]),
+    ],
+)  # fmt: skip
+def test_a_sign_of_throttling_says_what_holds_the_device_back(
+    conditions: dict[str, Any], signs: list[str]
+) -> None:
+    assert throttle_signs(conditions) == signs
+
+
+def test_every_bit_of_nvidias_mask_counts_and_no_other() -> None:
+    counted = [bit for bit in range(16) if throttle_signs({"gpu_reasons": 1 << bit})]
+    assert sum(1 << bit for bit in counted) == 0xEC
+
+
+def test_a_locked_core_below_its_clock_is_a_sign_where_cores_are_named() -> None:
+    slow = {
+        "freq_khz": {"4": {**LOCKED["4"], "current": 1_200_000}, "5": {**LOCKED["5"], "current": 1_790_000}}
+    }
+    assert throttle_signs(slow) == []
+    assert throttle_signs(slow, (4, 5)) == ["core 4 at 1200 MHz, locked at 1800 MHz"]
+    free = {"freq_khz": {"4": {"min": 600_000, "max": 1_800_000, "current": 600_000}}}
+    assert throttle_signs(free, (4,)) == []
+
+
+def test_a_gate_closes_at_more_than_three_degrees_over_the_start_in_zones_that_both_know() -> None:
+    start = {"temps_c": {"cpu": 40.0, "skin": 30.0}, "gpus": [{"temp_c": 50}]}
+    assert closed_gates({"temps_c": {"cpu": 43.0, "new": 90.0}, "gpus": [{"temp_c": 53}]}, start) == []
+    assert closed_gates({"temps_c": {"cpu": 43.1}, "gpus": [{"temp_c": 54}]}, start) == [
+        "cpu at 43.1 C, 3.1 C over the campaign's start",
+        "GPU 0 at 54.0 C, 4.0 C over the campaign's start",
+    ]
+    assert closed_gates({"thermal_status": 2, "temps_c": {"cpu": 20.0}}, start) == [
+        "Android thermal status 2 (moderate)"
+    ]
+    assert closed_gates({"temps_c": {"cpu": 90.0}}, {}) == []
+
+
+def test_slices_near_a_throttled_sample_are_marked_and_others_are_not() -> None:
+    samples = [(at_s, {"throttled": 4 if at_s == 5 else 0}) for at_s in range(10)]
+    session = session_with([3.5, 3.9, 4.5, 5.0, 5.5, 6.1, 7.5], samples)
+    assert marked_slices(session) == (False, False, True, True, True, False, False)
+
+
+def test_a_sample_speaks_for_a_second_and_a_half() -> None:
+    lone: list[tuple[float, dict[str, Any]]] = [(5.0, {"thermal_status": 1})]
+    session = session_with([3.4, 3.45, 5.0, 6.5, 6.51], lone)
+    assert marked_slices(session) == (False, True, True, True, False)
+
+
+def test_a_slice_longer_than_a_second_is_judged_by_the_samples_within() -> None:
+    samples: list[tuple[float, dict[str, Any]]] = [(1.0, {}), (3.0, {"throttled": 1}), (5.0, {}), (6.0, {})]
+    made = tuple({"at_ns": round(at_s * SECOND_NS), **sample} for at_s, sample in samples)
+    session = make_session([slice_at(0.9, 4.5), slice_at(5.5)], samples=made)
+    assert marked_slices(session) == (True, False)
+
+
+def test_a_clock_below_the_locked_one_marks_in_tier_a_alone() -> None:
+    samples: list[tuple[float, dict[str, Any]]] = [
+        (1.0, {"freq_khz": {"4": 1_800_000, "5": 1_720_000}}),
+        (5.0, {"freq_khz": {"4": 1_800_000, "5": 1_700_000}}),
+        (9.0, {"freq_khz": {"4": 1_800_000, "0": 300_000}}),
+    ]
+    session = session_with(
+        [1.0, 5.0, 9.0], samples, configuration=TIER_A, conditions_before={"freq_khz": LOCKED}
+    )
+    assert marked_slices(session) == (False, True, False)
+    free = {"freq_khz": {core: {"min": 300_000, "max": 1_800_000} for core in "45"}}
+    assert marked_slices(replace(session, conditions_before=free)) == (False, False, False)
+    assert marked_slices(replace(session, configuration=CONFIGURATION)) == (False, False, False)
+
+
+def test_nothing_is_marked_without_samples_or_without_times() -> None:
+    assert marked_slices(session_with([1.0, 2.0], [])) == (False, False)
+    throttled = ({"at_ns": SECOND_NS, "thermal_status": 3},)
+    assert marked_slices(make_session([slice_at(None)], samples=throttled)) == (False,)
+    assert marked_slices(make_session([slice_at(1.0)], samples=throttled)) == (True,)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    conditions=CONDITIONS,
+    key=st.sampled_from(["thermal_status", "throttled", "gpus", "gpu_reasons", "freq_khz", "temps_c"]),
+    value=JSON_VALUES,
+)
+def test_odd_answers_of_a_device_are_no_sign_and_no_error(
+    conditions: dict[str, Any], key: str, value: Any
+) -> None:
+    odd = conditions | {key: value}
+    assert isinstance(throttle_signs(odd, (4, 5)), list)
+    assert isinstance(closed_gates(odd, odd, (4, 5)), list)
+    session = make_session(
+        [slice_at(1.0)], samples=({"at_ns": SECOND_NS, **odd},), configuration=TIER_A, conditions_before=odd
+    )
+    assert len(marked_slices(session)) == 1

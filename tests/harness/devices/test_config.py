@@ -1,0 +1,352 @@
+"""devices.toml: what is read, and for each kind of bad input a message with file, line, key, value and remedy."""
+
+from __future__ import annotations
+
+import json
+import string
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.devices.config import (
+    LocalDevice,
+    SshDevice,
+    devices_schema,
+    load_devices,
+    parse_devices,
+    parse_runtime,
+    select_device,
+)
+from space.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[3]
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0000000000000000000000000000000000000000000"
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse_devices(text, "lab.toml")
+    assert caught.value.exit_status == 2
+    return str(caught.value)
+
+
+def test_every_key_is_read() -> None:
+    devices = parse_devices(
+        f"""
+        [devices.pi4]
+        transport = "ssh"
+        address = "10.0.0.4"
+        port = 2222
+        user = "pi"
+        key = "~/.ssh/lab"
+        host_key = "{HOST_KEY}"
+        known_hosts = "/etc/known"
+        python = "python3.11"
+        runtimes = ["onnxruntime:cpu", "tflite"]
+        threads = 4
+        cores = [2, 3]
+        root = "/data/agent"
+        description = "on the shelf"
+        """
+    )
+    assert devices["pi4"] == SshDevice(
+        name="pi4",
+        address="10.0.0.4",
+        port=2222,
+        user="pi",
+        key="~/.ssh/lab",
+        host_key=HOST_KEY,
+        known_hosts="/etc/known",
+        python="python3.11",
+        runtimes=("onnxruntime:cpu", "tflite"),
+        threads=4,
+        cores=(2, 3),
+        root="/data/agent",
+        description="on the shelf",
+    )
+
+
+def test_local_is_always_there_and_may_be_described() -> None:
+    assert parse_devices("") == {"local": LocalDevice(name="local")}
+    assert parse_devices("[devices.local]\nthreads = 2\n")["local"] == LocalDevice(name="local", threads=2)
+    assert list(parse_devices('[devices.pi]\ntransport="ssh"\naddress="a"\n')) == ["local", "pi"]
+
+
+def test_with_no_file_there_is_the_device_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_devices(None) == {"local": LocalDevice(name="local")}
+    (tmp_path / "devices.toml").write_text('[devices.b]\ntransport = "local"\n')
+    assert list(load_devices(None)) == ["local", "b"]
+
+
+BAD = {
+    "a mistyped key": (
+        '[devices.pi4]\ntransport = "ssh"\nadress = "10.0.0.4"\n',
+        [
+            "lab.toml:3: [devices.pi4]",
+            "has no key 'adress'",
+            "did you mean 'address'?",
+            "known: ",
+            "'10.0.0.4'",
+        ],
+    ),
+    "a key of another transport": (
+        '[devices.here]\ntransport = "local"\nport = 22\n',
+        ["lab.toml:3: [devices.here]", "has no key 'port'", "given: 22"],
+    ),
+    "the key name": ('[devices.a]\ntransport = "local"\nname = "b"\n', ["lab.toml:3:", "has no key 'name'"]),
+    "a key on a later device": (
+        '[devices.a]\ntransport = "ssh"\naddress = "a"\nport = 22\n\n[devices.b]\ntransport = "ssh"\n'
+        'address = "b"\nport = 0\n',
+        ["lab.toml:9: [devices.b] port = 0", "greater than or equal to 1"],
+    ),
+    "a port out of range": (
+        '[devices.a]\ntransport = "ssh"\naddress = "a"\nport = 65536\n',
+        ["lab.toml:4: [devices.a] port = 65536", "less than or equal to 65535"],
+    ),
+    "a port as text": (
+        '[devices.a]\ntransport = "ssh"\naddress = "a"\nport = "22"\n',
+        ["lab.toml:4: [devices.a] port = '22'", "valid integer"],
+    ),
+    "a port as truth": (
+        '[devices.a]\ntransport = "ssh"\naddress = "a"\nport = true\n',
+        ["lab.toml:4:", "port = True"],
+    ),
+    "a huge port": (
+        '[devices.a]\ntransport = "ssh"\naddress = "a"\nport = 99999999999999999999999\n',
+        ["lab.toml:4:", "port = 99999999999999999999999"],
+    ),
+    "threads as text": (
+        '[devices.a]\ntransport = "local"\nthreads = "two"\n',
+        ["lab.toml:3:", "threads = 'two'"],
+    ),
+    "no thread": ('[devices.a]\ntransport = "local"\nthreads = 0\n', ["lab.toml:3:", "threads = 0"]),
+    "an address that is no text": (
+        '[devices.a]\ntransport = "ssh"\naddress = 10\n',
+        ["lab.toml:3: [devices.a] address = 10", "valid string"],
+    ),
+    "an empty address": ('[devices.a]\ntransport = "ssh"\naddress = ""\n', ["lab.toml:3:", "address = ''"]),
+    "an address with a line break": (
+        '[devices.a]\ntransport = "ssh"\naddress = "a\\nb"\n',
+        ["lab.toml:3:", "address = 'a\\nb'", "control character"],
+    ),
+    "no address": (
+        '[devices.a]\ntransport = "ssh"\n',
+        ["lab.toml:1: [devices.a] needs the key 'address'; add address ="],
+    ),
+    "no transport": (
+        '[devices.local]\n\n[devices.a]\naddress = "a"\n',
+        ["lab.toml:3: [devices.a]: key 'transport' is missing", 'transport = "ssh" or "local"'],
+    ),
+    "an unknown transport": (
+        '[devices.a]\ntransport = "shh"\n',
+        [
+            "lab.toml:2: [devices.a] transport = 'shh' is unknown",
+            "did you mean 'ssh'?",
+            "known: local, ssh",
+        ],
+    ),
+    "a transport that is no text": (
+        '[devices.a]\ntransport = ["ssh"]\n',
+        ["lab.toml:2:", "transport = ['ssh']"],
+    ),
+    "an unknown runtime": (
+        '[devices.a]\ntransport = "local"\nruntimes = ["tflite", "onnxruntim"]\n',
+        [
+            "lab.toml:3: [devices.a] runtimes",
+            "unknown runtime 'onnxruntim'",
+            "did you mean 'onnxruntime'?",
+            "known:",
+        ],
+    ),
+    "a bad provider": (
+        '[devices.a]\ntransport = "local"\nruntimes = ["onnxruntime:cu da"]\n',
+        ["lab.toml:3:", "names provider 'cu da'", "onnxruntime:cuda"],
+    ),
+    "runtimes as text": (
+        '[devices.a]\ntransport = "local"\nruntimes = "tflite"\n',
+        ["lab.toml:3:", "runtimes = 'tflite'"],
+    ),
+    "a core twice": (
+        '[devices.a]\ntransport = "local"\ncores = [1, 1]\n',
+        ["lab.toml:3: [devices.a] cores = [1, 1]", "names a core twice"],
+    ),
+    "a core below 0": (
+        '[devices.a]\ntransport = "local"\ncores = [2, -1]\n',
+        ["lab.toml:3:", "cores[1] = -1"],
+    ),
+    "a core as text": (
+        '[devices.a]\ntransport = "local"\ncores = ["0"]\n',
+        ["lab.toml:3:", "cores[0] = '0'"],
+    ),
+    "a host key that is none": (
+        '[devices.a]\ntransport = "ssh"\naddress = "a"\nhost_key = "SHA256:abc"\n',
+        ["lab.toml:4:", "host_key = 'SHA256:abc'", "is no public key", "ssh-ed25519 AAAA..."],
+    ),
+    "a Python with a line break": (
+        '[devices.a]\ntransport = "local"\npython = "a\\nb"\n',
+        ["lab.toml:3:", "python = 'a\\nb'", "plain path"],
+    ),
+    "a key file with NUL": (
+        '[devices.a]\ntransport = "ssh"\naddress = "a"\nkey = "a\\u0000b"\n',
+        ["lab.toml:4:", "key = 'a\\x00b'", "control character"],
+    ),
+    "known hosts with NUL": (
+        '[devices.a]\ntransport = "ssh"\naddress = "a"\nknown_hosts = "a\\u0000b"\n',
+        ["lab.toml:4:", "known_hosts = 'a\\x00b'", "control character"],
+    ),
+    "a device twice": (
+        '[devices.a]\ntransport = "local"\n\n[devices.b]\ntransport = "local"\n\n[ devices . "a" ]\n',
+        ["lab.toml:7: device 'a' stands twice (first in line 1)", "rename or remove one"],
+    ),
+    "a key twice": (
+        '[devices.a]\ntransport = "local"\ntransport = "ssh"\n',
+        ["lab.toml: not valid TOML", "line 3"],
+    ),
+    "a name with a space": (
+        '[devices.x]\ntransport = "local"\n[devices."my pi"]\ntransport = "local"\n',
+        ["lab.toml:3:", "the name 'my pi' may hold only letters, digits and '-'"],
+    ),
+    "a name with a dot": (
+        '[devices.x]\ntransport = "local"\n[devices."pi.lan"]\ntransport = "local"\n',
+        ["lab.toml:3:", "the name 'pi.lan'"],
+    ),
+    "a table one level too deep": (
+        '[devices.pi.lan]\ntransport = "local"\n',
+        ["lab.toml:1: [devices.pi]"],
+    ),
+    "an empty name": ('[devices.""]\ntransport = "local"\n', ["lab.toml:1:", "the name ''"]),
+    "a device that is a number": (
+        "[devices]\na = 5\n",
+        ["[devices.a]", "must be a table, not 5", "[devices.a]"],
+    ),
+    "a device that is a date": (
+        "[devices]\na = 2024-05-01\n",
+        ["[devices.a]", "must be a table", "2024", "[devices.a]"],
+    ),
+    "a device that is a list": ("[[devices.a]]\nb = 2024-05-01\n", ["[devices.a]", "must be a table"]),
+    "devices as a list": ("[[devices]]\n", ["'devices' must be a table; write [devices.NAME]"]),
+    "a mistyped top level": (
+        '# lab\n[device.a]\ntransport = "local"\n',
+        ["lab.toml:2: unknown top-level key 'device'", "did you mean 'devices'?"],
+    ),
+    "a stray top-level key": (
+        'owner = "me"\n[devices.a]\ntransport = "local"\n',
+        ["lab.toml:1: unknown top-level key 'owner'", "[devices.NAME]"],
+    ),
+    "text that is no TOML": ("[devices.a\n", ["lab.toml: not valid TOML", "line 1"]),
+    "nesting without end": ("a = " + "[" * 50_000, ["lab.toml: not valid TOML"]),
+    "a number without end": ("a = " + "9" * 10_000, ["lab.toml: not valid TOML"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_refused_with_file_line_key_value_and_remedy(name: str) -> None:
+    text, parts = BAD[name]
+    message = refusal(text)
+    for part in parts:
+        assert part in message
+
+
+def test_a_key_in_quotes_and_behind_comments_has_its_line() -> None:
+    text = '# port = 0\n[devices.a] # the first\ntransport = "ssh"\naddress = "a"  # port = 1\n"port" = -1 # no\n'
+    assert refusal(text).startswith("lab.toml:5: [devices.a] port = -1")
+
+
+def test_a_file_that_cannot_be_one_is_refused_by_name(tmp_path: Path) -> None:
+    directory, absent, binary, huge = (tmp_path / name for name in ("folder", "absent", "binary", "huge"))
+    directory.mkdir()
+    binary.write_bytes(b"\xff\xfe\x00[devices")
+    huge.write_bytes(b"#" * (2 << 20))
+    for path, reason in {
+        directory: "cannot be read",
+        absent: "cannot be read",
+        binary: "cannot be read",
+        huge: "larger than 1048576 bytes",
+        Path("/dev/zero"): "larger than 1048576 bytes",
+    }.items():
+        with pytest.raises(ConfigError, match=reason) as caught:
+            load_devices(path)
+        assert str(path) in str(caught.value)
+
+
+def test_an_unknown_device_names_the_near_and_the_known_ones() -> None:
+    devices = parse_devices('[devices.pixel]\ntransport = "ssh"\naddress = "p"\n')
+    assert select_device(devices, "pixel").name == "pixel"
+    with pytest.raises(ConfigError) as caught:
+        select_device(devices, "pixle")
+    for part in (
+        "unknown device 'pixle'",
+        "did you mean 'pixel'?",
+        "known: local, pixel",
+        "[devices.pixle] to devices.toml",
+    ):
+        assert part in str(caught.value)
+
+
+def test_a_runtime_is_split_from_its_provider() -> None:
+    assert parse_runtime("tflite") == ("tflite", "")
+    assert parse_runtime("onnxruntime:CUDA") == ("onnxruntime", "CUDA")
+
+
+@given(text=st.text())
+def test_any_text_is_read_or_refused_and_nothing_else(text: str) -> None:
+    try:
+        assert "local" in parse_devices(text)
+    except ConfigError as error:
+        assert str(error).startswith("devices.toml")
+
+
+VALUES = st.one_of(
+    st.text(string.printable, max_size=5),
+    st.integers(),
+    st.floats(),
+    st.booleans(),
+    st.lists(st.one_of(st.integers(), st.text(string.ascii_letters, max_size=3)), max_size=3),
+)
+
+
+@given(
+    transport=st.sampled_from(["ssh", "local"]),
+    key=st.sampled_from([*SshDevice.model_fields, "adress", ""]),
+    value=VALUES,
+)
+def test_any_value_of_any_key_is_read_or_refused_in_its_line(transport: str, key: str, value: object) -> None:
+    literal = json.dumps(value)
+    literal = literal.replace("NaN", "nan").replace("Infinity", "inf")
+    text = f'[devices.x]\ntransport = "{transport}"\n{json.dumps(key)} = {literal}\n'
+    try:
+        parse_devices(text)
+    except ConfigError as error:
+        assert "devices.toml" in str(error)
+        if key != "transport":
+            assert str(error).startswith(
+                ("devices.toml:3:", "devices.toml:1: [devices.x] needs the key 'address'")
+            )
+
+
+def test_the_schema_file_is_the_schema_of_the_code() -> None:
+    assert json.loads((ROOT / "devices.schema.json").read_text()) == devices_schema()
+
+
+def test_the_schema_knows_the_keys_and_no_others() -> None:
+    schema = devices_schema()
+    for name, model in {"LocalDevice": LocalDevice, "SshDevice": SshDevice}.items():
+        definition = schema["$defs"][name]
+        assert set(definition["properties"]) == set(model.model_fields) - {"name"}
+        assert definition["additionalProperties"] is False
+    assert set(schema["$defs"]["SshDevice"]["required"]) == {"address", "transport"}
+    assert all(
+        reference["$ref"].removeprefix("#/$defs/") in schema["$defs"]
+        for reference in schema["properties"]["devices"]["additionalProperties"]["oneOf"]
+    )
+
+
+def test_the_example_file_loads_and_shows_a_phone_a_board_a_gpu_and_this_machine() -> None:
+    devices = load_devices(ROOT / "devices.toml")
+    assert "local" in devices
+    assert sum(isinstance(device, SshDevice) for device in devices.values()) >= 3
+    assert any("onnxruntime:cuda" in device.runtimes for device in devices.values())
+    assert any(isinstance(device, SshDevice) and device.port == 8022 for device in devices.values())

@@ -1,0 +1,89 @@
+"""This machine as a device: the transports' contract, and what only subprocesses can get wrong."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from contracts.transport import TransportContract, await_end, is_alive
+
+from harness.devices.config import LocalDevice
+from harness.devices.transports import open_transport
+from harness.devices.transports.contract import Transport
+from harness.devices.transports.local import LocalTransport
+from harness.errors import DeviceError
+
+
+class TestLocalTransport(TransportContract):
+    @pytest.fixture
+    def transport(self) -> Iterator[Transport]:
+        transport = LocalTransport()
+        transport.connect()
+        yield transport
+        transport.close()
+
+
+@pytest.fixture
+def transport() -> Iterator[LocalTransport]:
+    transport = LocalTransport()
+    yield transport
+    transport.close()
+
+
+def test_the_local_device_opens_this_transport() -> None:
+    assert isinstance(open_transport(LocalDevice(name="local")), LocalTransport)
+
+
+def test_commands_run_in_the_home_folder(
+    transport: LocalTransport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert transport.run(["pwd"]).stdout.decode().strip() == str(tmp_path)
+    (tmp_path / "tool").write_text("#!/bin/sh\necho from home\n")
+    (tmp_path / "tool").chmod(0o755)
+    assert transport.run(["~/tool"]).stdout == b"from home\n"
+
+
+def test_a_home_folder_that_does_not_exist_does_not_hide_the_programs(
+    transport: LocalTransport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "absent"))
+    assert transport.run(["echo", "here"]).stdout == b"here\n"
+    assert transport.start(["echo", "here"]).read(100, 10) == b"here\n"
+
+
+def test_starting_a_missing_program_names_it(transport: LocalTransport) -> None:
+    with pytest.raises(DeviceError, match="cannot start 'no-such-program'"):
+        transport.start(["no-such-program"])
+
+
+def test_a_command_that_ignores_the_end_of_its_input_is_killed(
+    transport: LocalTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.devices.transports.local._GRACE_S", 0.3)
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    channel = transport.start([sys.executable, "-c", code])
+    pid = int(channel.read(100, 20))
+    assert is_alive(pid)
+    transport.close()
+    await_end(pid, 1)
+
+
+def test_a_short_command_that_overran_its_time_is_dead(transport: LocalTransport, tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    code = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(60)"
+    with pytest.raises(DeviceError, match="did not end within 1 s"):
+        transport.run([sys.executable, "-c", code, str(note)], timeout_s=1)
+    await_end(int(note.read_text()), 2)
+
+
+def test_ending_one_command_leaves_the_others(transport: LocalTransport) -> None:
+    code = "import os, sys; print(os.getpid(), flush=True); sys.stdin.read()"
+    first, second = transport.start([sys.executable, "-c", code]), transport.start(["cat"])
+    pid = int(first.read(100, 20))
+    first.close()
+    await_end(pid)
+    second.write(b"still here", 5)
+    assert second.read(100, 5) == b"still here"

@@ -1,0 +1,303 @@
+"""What breaks on a device or on the way to it: a clear error or a Failure, and the rest of the campaign goes on."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from rigs.faulty_link import FaultyLink, faulty_link, narrow
+from rigs.short_campaigns import (
+    NETWORKS,
+    ONNX,
+    Saboteur,
+    Watcher,
+    await_no_process,
+    await_processes,
+    measure,
+    models,
+    processes,
+)
+from rigs.small_disk import SmallDisk, small_disk
+from rigs.sshd import Sshd, start_sshd
+
+from harness.devices.client import AgentClient, Deployment, deploy
+from harness.devices.framing import FrameStream
+from harness.devices.transports.ssh import SshTransport
+from harness.errors import DeviceError, LinkError
+from harness.store import Store
+
+pytestmark = [pytest.mark.ssh, pytest.mark.converter]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A server whose device holds agent and weights, and a store that holds a session."""
+
+    server: Sshd
+    root: str
+    store: Path
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    folder = tmp_path_factory.mktemp("ground")
+    with start_sshd(folder / "sshd") as server:
+        store = Store(str(folder / "store.sqlite"))
+        root = str(folder / "root")
+        outcome = measure(server.device(root=root), store, ["bconv/bconv/conv"])
+        assert outcome.measured == 1
+        store.close()
+        yield Ground(server, root, folder / "store.sqlite")
+
+
+@pytest.fixture
+def store(ground: Ground, tmp_path: Path) -> Iterator[Store]:
+    store = Store(str(shutil.copy(ground.store, tmp_path / "store.sqlite")))
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def link(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyLink]:
+    monkeypatch.setattr("harness.devices.connection.RECONNECT_WAITS_S", (0.05, 0.1))
+    with faulty_link(ground.server.port) as link:
+        yield link
+
+
+def once(action: object, start: str = "onnxruntime ") -> Watcher:
+    """Return an observer that acts when the first network was measured, or whatever else begins with `start` is said."""
+    left = [action]
+
+    def on_state(text: str) -> None:
+        if text.startswith(start) and left:
+            left.pop()()  # type: ignore[operator]
+
+    return Watcher(on_state)
+
+
+def test_a_worker_that_is_killed_is_one_failure(ground: Ground, store: Store) -> None:
+    with Saboteur(signal.SIGKILL, ground.root, "worker") as saboteur:
+        outcome = measure(ground.server.device(root=ground.root), store)
+    assert len(saboteur.hit) == 1
+    assert (outcome.measured, outcome.error) == (1, None)
+    (failure,) = outcome.failures
+    assert (failure.kind, failure.architecture in NETWORKS) == ("worker-killed", True)
+    assert "SIGKILL" in failure.message
+    assert store.failures() == [failure]
+    again = measure(ground.server.device(root=ground.root), store)
+    assert (again.measured, again.reused, again.failures) == (1, 1, [])
+
+
+def test_a_worker_that_hangs_is_ended_and_one_failure(ground: Ground, store: Store) -> None:
+    options = replace(ONNX, silence_s=4.0)
+    with Saboteur(signal.SIGSTOP, ground.root, "worker") as saboteur:
+        outcome = measure(ground.server.device(root=ground.root), store, options=options)
+    assert (outcome.measured, outcome.error) == (1, None)
+    (failure,) = outcome.failures
+    assert failure.kind == "worker-silent"
+    assert "4 s" in failure.message
+    assert saboteur.hit[0] not in processes(ground.root)
+
+
+def test_an_agent_that_is_killed_is_started_again_and_nothing_is_lost(ground: Ground, store: Store) -> None:
+    watcher = Watcher()
+    with Saboteur(signal.SIGKILL, ground.root, "serve", when=(ground.root, "worker")) as saboteur:
+        outcome = measure(ground.server.device(root=ground.root), store, observer=watcher)
+    assert len(saboteur.hit) == 1
+    assert (outcome.measured, outcome.failures, outcome.error) == (2, [], None)
+    assert any("reconnecting" in state for state in watcher.states)
+    await_no_process(ground.root, timeout_s=5)
+
+
+def test_a_network_that_takes_the_agent_down_twice_is_a_failure(ground: Ground, store: Store) -> None:
+    with Saboteur(signal.SIGKILL, ground.root, "serve", when=(ground.root, "worker"), times=2):
+        outcome = measure(ground.server.device(root=ground.root), store)
+    assert (outcome.measured, outcome.error) == (1, None)
+    assert [failure.kind for failure in outcome.failures] == ["link-lost"]
+
+
+def test_a_link_cut_in_the_middle_of_a_frame_is_taken_up_again(
+    ground: Ground, store: Store, link: FaultyLink
+) -> None:
+    device = ground.server.device(root=ground.root, port=link.port)
+    watcher = once(lambda: link.cut_after(900))
+    outcome = measure(device, store, observer=watcher)
+    assert link.cuts == 1
+    assert (outcome.measured, outcome.failures, outcome.error) == (2, [], None)
+    assert any("reconnecting" in state for state in watcher.states)
+    assert sorted(store.session_counts(outcome.uses[0].configuration).values()) == [1, 1, 1]
+
+
+def test_a_link_that_stays_dead_ends_the_campaign_and_keeps_what_was_measured(
+    ground: Ground, store: Store, link: FaultyLink
+) -> None:
+    watcher = Watcher()
+    device = ground.server.device(root=ground.root, port=link.port)
+
+    def on_state(text: str) -> None:
+        if text.startswith("onnxruntime") and "advance " in watcher.states:
+            link.die()
+
+    watcher._on_state = on_state
+    outcome = measure(device, store, observer=watcher)
+    assert isinstance(outcome.error, DeviceError)
+    assert outcome.error.exit_status == 3
+    assert "device 'board': lost, 3 attempts" in str(outcome.error)
+    assert "the same command goes on from here" in str(outcome.error)
+    assert outcome.measured == 1
+    kept = {s.session_id for s in store.sessions(outcome.uses[0].configuration)}
+    outcome = measure(ground.server.device(root=ground.root), store)
+    assert (outcome.measured, outcome.reused) == (1, 1)
+    assert kept < {s.session_id for s in store.sessions(outcome.uses[0].configuration)}
+
+
+def test_the_last_wait_is_followed_by_an_attempt(
+    ground: Ground, store: Store, link: FaultyLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A board that is back during the longest wait is found."""
+    monkeypatch.setattr("harness.devices.connection.RECONNECT_WAITS_S", (1.5,))
+    device = ground.server.device(root=ground.root, port=link.port)
+    back = threading.Timer(0.8, link.refuse, [False])
+    watcher = once(lambda: (link.refuse(True), back.start()))
+    outcome = measure(device, store, observer=watcher)
+    back.join()
+    assert (outcome.measured, outcome.error) == (2, None)
+
+
+def test_a_link_that_falls_silent_is_left_and_its_agent_ended(
+    ground: Ground, store: Store, link: FaultyLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device has not noticed that the connection is gone: its agent still holds the lock."""
+    monkeypatch.setattr("harness.devices.client.SILENCE_S", 3.0)
+    device = ground.server.device(root=ground.root, port=link.port)
+    stale: list[int] = []
+
+    def fall_silent() -> None:
+        await_processes(ground.root, "worker")
+        stale.extend(processes(ground.root, "serve"))
+        link.fall_silent()
+
+    thread = threading.Thread(target=fall_silent)
+    thread.start()
+    watcher = Watcher()
+    outcome = measure(device, store, observer=watcher)
+    thread.join()
+    assert (outcome.measured, outcome.failures, outcome.error) == (2, [], None)
+    assert any("no sign of life for 3 s" in state for state in watcher.states), watcher.states
+    assert stale and not set(stale) & set(processes(ground.root, "serve"))
+
+
+def test_a_part_that_was_damaged_on_the_device_is_sent_again(ground: Ground, store: Store) -> None:
+    device = ground.server.device(root=ground.root)
+    digest = models(NETWORKS).reference("onnx").assemble().parts[0]
+    path = Path(ground.root) / "parts" / digest[:2] / digest
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    outcome = measure(device, store, NETWORKS[:1])
+    assert (outcome.measured, outcome.failures, outcome.error) == (1, [], None)
+    assert outcome.sent_bytes > 0
+    data[100] ^= 1
+    assert path.read_bytes() == data
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with small_disk(tmp_path / "small disk", 64 << 20) as disk:
+        yield disk
+
+
+def test_a_device_without_room_for_the_agent_says_what_to_do(
+    ground: Ground, store: Store, disk: SmallDisk
+) -> None:
+    disk.fill(leave_bytes=8192)
+    with pytest.raises(DeviceError, match=r"cannot be stored in .*No space left.*root = ") as caught:
+        measure(ground.server.device(root=str(disk.folder)), store)
+    assert caught.value.exit_status == 3
+    assert not [path for path in disk.folder.iterdir() if "agent" in path.name], (
+        "nothing half-written is left"
+    )
+
+
+def test_a_disk_that_fills_up_is_a_failure_with_the_remedy(
+    ground: Ground, store: Store, disk: SmallDisk
+) -> None:
+    watcher = once(lambda: disk.fill(leave_bytes=100_000), "asking for the core")
+    device = ground.server.device(root=str(disk.folder))
+    outcome = measure(device, store, NETWORKS[:1], observer=watcher)
+    assert outcome.measured == 0
+    assert [failure.kind for failure in outcome.failures] == ["disk-full"]
+    assert "free some" in outcome.failures[0].message
+    disk.free()
+    assert measure(device, store, NETWORKS[:1]).measured == 1, "and with room it goes on"
+
+
+def test_a_disk_too_small_for_a_network_says_so(ground: Ground, store: Store, disk: SmallDisk) -> None:
+    disk.fill(leave_bytes=6 << 20)
+    outcome = measure(ground.server.device(root=str(disk.folder)), store, NETWORKS)
+    assert outcome.measured == 0
+    for failure in outcome.failures:
+        assert "free" in failure.message and "disk" in failure.message
+
+
+def test_a_second_campaign_is_told_who_holds_the_device(
+    ground: Ground, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(AgentClient.lock.__kwdefaults__, "wait_s", 0.6)
+    device = ground.server.device(root=ground.root)
+    for end in ("close", "kill"):
+        transport = SshTransport(device)
+        holder = AgentClient.start(transport, device, deploy(transport, device))
+        holder.lock("harness on the lab's machine, process 7")
+        if end == "close":
+            pattern = 'in use by "harness on the lab\'s machine, process 7".*wait for it, or end that process'
+            with pytest.raises(DeviceError, match=pattern):
+                measure(device, store)
+            holder.close()
+        else:
+            os.kill(processes(ground.root, "serve")[0], signal.SIGKILL)
+        second = AgentClient.start(transport, device, deploy(transport, device))
+        second.lock("harness elsewhere", wait_s=5.0)
+        second.close()
+        transport.close()
+
+
+def test_an_agent_that_ends_at_once_is_quoted(ground: Ground) -> None:
+    device = ground.server.device()
+    transport = SshTransport(device)
+    absent = Deployment(
+        python=device.python,
+        python_version=(3, 11, 0),
+        executable=device.python,
+        root="/",
+        path="/no such/agent.pyz",
+        digest="",
+        sent_bytes=0,
+    )
+    with pytest.raises(LinkError, match=r"device 'board'.*/no such/agent.pyz"):
+        AgentClient.start(transport, device, absent)
+    transport.close()
+
+
+def test_a_slow_link_is_no_broken_one(ground: Ground, link: FaultyLink) -> None:
+    """A part may take longer than the time within which something must move."""
+    transport = SshTransport(ground.server.device(port=link.port))
+    channel = transport.start([sys.executable, "-c", "import sys; print(len(sys.stdin.buffer.read()))"])
+    narrow(transport)
+    link.bytes_per_s = 2e6
+    payload = random.Random(0).randbytes(4_000_000)
+    started = time.monotonic()
+    size = FrameStream(channel).write({"verb": "put"}, payload, timeout_s=1.0)
+    assert time.monotonic() - started > 1.0
+    channel.feed(b"", 5.0)
+    assert channel.read(100, 10.0) == f"{size}\n".encode()
+    transport.close()

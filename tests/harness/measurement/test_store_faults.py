@@ -1,0 +1,124 @@
+"""The store fails: the campaign ends with a StoreError, nothing is half-written, and it goes on later."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from rigs.short_campaigns import Watcher, measure
+from rigs.small_disk import small_disk
+
+from harness.devices.config import LocalDevice
+from harness.errors import StoreError
+from harness.store import Store
+
+pytestmark = pytest.mark.converter
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A device that holds agent and weights, and a store that holds a session of it."""
+
+    device: LocalDevice
+    store: Path
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    folder = tmp_path_factory.mktemp("ground")
+    device = LocalDevice(name="board", root=str(folder / "root"))
+    store = Store(str(folder / "store.sqlite"))
+    assert measure(device, store, ["bconv/bconv/conv"]).measured == 1
+    store.close()
+    return Ground(device, folder / "store.sqlite")
+
+
+def before_second(action: Callable[[], object]) -> Watcher:
+    """Return an observer that acts when the first network is stored and the second is being measured."""
+    watcher = Watcher()
+
+    def on_state(text: str) -> None:
+        if text.startswith("onnxruntime ") and watcher.states.count("advance ") == 1:
+            action()
+
+    watcher._on_state = on_state
+    return watcher
+
+
+def assert_whole(path: Path, sessions: int) -> None:
+    """Check that a store is sound and holds so many whole sessions."""
+    connection = sqlite3.connect(path)
+    try:
+        assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
+        assert connection.execute("select count(*) from sessions where raw is not null").fetchone() == (
+            sessions,
+        )
+    finally:
+        connection.close()
+
+
+def test_a_store_that_another_program_holds_ends_the_campaign_with_its_remedy(
+    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.store.BUSY_TIMEOUT_S", 0.3)
+    path = Path(shutil.copy(ground.store, tmp_path / "store.sqlite"))
+    store = Store(str(path))
+    other = sqlite3.connect(path, isolation_level=None, timeout=10)
+    outcome = measure(ground.device, store, observer=before_second(lambda: other.execute("begin immediate")))
+    assert isinstance(outcome.error, StoreError)
+    assert "another program" in str(outcome.error)
+    assert (outcome.error.exit_status, outcome.measured) == (2, 1)
+    other.execute("rollback")
+    other.close()
+    assert_whole(path, 2)
+    store.close()
+
+
+def test_a_full_disk_ends_the_campaign_and_nothing_is_half_written(ground: Ground, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "small disk", 4 << 20) as disk:
+        path = Path(shutil.copy(ground.store, disk.folder / "store.sqlite"))
+        store = Store(str(path))
+        outcome = measure(ground.device, store, observer=before_second(lambda: disk.fill(leave_bytes=0)))
+        assert isinstance(outcome.error, StoreError)
+        assert "disk full" in str(outcome.error)
+        assert outcome.measured == 1
+        disk.free()
+        assert_whole(path, 2)
+        outcome = measure(ground.device, store)
+        assert (outcome.measured, outcome.reused, outcome.error) == (1, 1, None)
+        store.close()
+
+
+def test_a_store_of_a_newer_version_is_refused_before_the_device_is_touched(
+    ground: Ground, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(ground.store, tmp_path / "store.sqlite"))
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("update alembic_version set version_num = 'of-the-future'")
+    connection.close()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        (tmp_path / "devices.toml").write_text(
+            f'[devices.board]\ntransport = "ssh"\naddress = "127.0.0.1"\nport = {listener.getsockname()[1]}\n'
+        )
+        command = ["measure", "--device", "board", "--models", "conv/conv/conv", "--store", "store.sqlite"]
+        done = subprocess.run(
+            [sys.executable, "-m", "harness.commands.app", *command],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 2, done.stderr
+        assert "written by a newer version of harness" in done.stderr
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert "store.sqlite" in done.stderr

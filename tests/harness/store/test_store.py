@@ -1,0 +1,733 @@
+"""The store: nothing is lost, nothing is misread, and what is no store of ours is left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+import pytest
+import sqlalchemy as sa
+from alembic.config import Config
+from factories.records import (
+    CAMPAIGN,
+    CONFIGURATION,
+    SESSIONS,
+    graph_hash,
+    make_failure,
+    make_session,
+    make_slice,
+    without_waits,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rigs import with_tests
+
+import harness.store
+from harness.errors import StoreError
+from harness.estimates.reference import CALIBRATION_SD
+from harness.records import ReferenceLatency, SessionRecord
+from harness.store import VERSION, Store, default_url
+from harness.store.latencies import latencies
+from harness.store.raw import MAX_BYTES, pack_raw, unpack_raw
+from harness.store.tables import METADATA
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "lab" / "store.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    store = open_store(str(path))
+    yield store
+    store.close()
+
+
+def open_store(url: str) -> Store:
+    store = Store(url)
+    store.start_campaign(CAMPAIGN, "made-up", "2024-05-01T00:00:00.000+00:00", {"sessions": 1})
+    return store
+
+
+def rows(path: Path, query: str) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+def change(path: Path, statement: str, *values: object) -> None:
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(statement, values)
+    connection.close()
+
+
+def session_at(reference_ns: int, number: int = 1, minute: int = 0, **changes: Any) -> SessionRecord:
+    """Return a session whose reference ran at a steady level and its network twice as long."""
+    slices = [make_slice([2 * reference_ns], [reference_ns], [reference_ns])] * 6
+    utc = f"2024-05-01T00:{minute:02d}:00.000+00:00"
+    return make_session(slices, number=number, started_utc=utc, **changes)
+
+
+@settings(deadline=None, max_examples=15)
+@given(made=st.lists(SESSIONS, min_size=1, max_size=3))
+def test_every_session_comes_back_as_it_was(made: list[SessionRecord]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(str(Path(folder, "s.sqlite")))
+        for session in made:
+            store.add_session(session)
+        for configuration in {session.configuration for session in made}:
+            expected = [session for session in made if session.configuration == configuration]
+            found = store.sessions(configuration)
+            assert sorted(found, key=lambda s: s.session_id) == sorted(expected, key=lambda s: s.session_id)
+            assert found == sorted(found, key=lambda s: (s.started_utc, s.session_id))
+        assert set(store.configurations()) == {session.configuration for session in made}
+        store.close()
+
+
+def test_what_was_stored_is_there_after_opening_again(store: Store, path: Path) -> None:
+    session, failure = make_session(number=1), make_failure(number=2)
+    store.add_session(session)
+    store.add_failure(failure)
+    reference = store.reference_latency(CONFIGURATION)
+    store.finish_campaign(CAMPAIGN, "2024-05-01T01:00:00.000+00:00", "complete with 1 failures")
+    store.close()
+    again = Store(str(path))
+    assert again.sessions(CONFIGURATION, [graph_hash(1)]) == [session]
+    assert again.failures() == [failure]
+    assert reference is not None
+    assert again.reference_latency(CONFIGURATION) == reference
+    assert again.configurations() == [CONFIGURATION]
+    again.close()
+    assert rows(path, "select id, device, finished_utc, outcome, request from campaigns") == [
+        (CAMPAIGN, "made-up", "2024-05-01T01:00:00.000+00:00", "complete with 1 failures", '{"sessions": 1}')
+    ]
+
+
+def test_sessions_are_counted_by_network_and_configuration(store: Store) -> None:
+    other = replace(CONFIGURATION, threads=1)
+    for number, count in ((1, 3), (2, 1)):
+        for _ in range(count):
+            store.add_session(make_session(number=number))
+    store.add_session(make_session(number=1, configuration=other))
+    assert store.session_counts(CONFIGURATION) == {graph_hash(1): 3, graph_hash(2): 1}
+    assert store.session_counts(other) == {graph_hash(1): 1}
+    assert store.session_counts(replace(CONFIGURATION, clock_tier="A")) == {}
+
+
+def test_a_calibration_does_not_count_as_a_measurement_of_the_reference_network(store: Store) -> None:
+    store.add_session(make_session(number=5, purpose="calibration"))
+    assert store.session_counts(CONFIGURATION) == {}
+    assert store.session_counts(CONFIGURATION, "calibration") == {graph_hash(5): 1}
+    assert latencies(store, CONFIGURATION) == []
+    store.add_session(make_session(number=5))
+    assert store.session_counts(CONFIGURATION) == {graph_hash(5): 1}
+    assert [row.graph_hash for row in latencies(store, CONFIGURATION)] == [graph_hash(5)]
+
+
+def test_every_session_tells_the_level_of_the_reference_but_those_set_apart(store: Store) -> None:
+    assert store.reference_levels(CONFIGURATION) == []
+    assert store.reference_latency(CONFIGURATION) is None
+    purposes = ("network", "segment", "trained", "calibration", "throttled", "contended")
+    for minute, purpose in enumerate(purposes):
+        store.add_session(
+            session_at(1000 + minute, minute=minute, purpose=purpose, process=f"worker {minute}")
+        )
+    store.add_session(session_at(5, configuration=replace(CONFIGURATION, threads=1)))
+    levels = store.reference_levels(CONFIGURATION)
+    assert [(level.latency_ns, level.process) for level in levels] == [
+        (1000 + minute, f"worker {minute}") for minute in range(4)
+    ]
+    assert [level.started_utc[14:16] for level in levels] == ["00", "01", "02", "03"]
+
+
+def test_the_reference_latency_is_pooled_and_knows_how_uncertain_it_is(store: Store) -> None:
+    for minute in range(20):
+        store.add_session(session_at(3_000_000 if minute % 2 else 3_300_000, minute=minute))
+    reference = store.reference_latency(CONFIGURATION)
+    assert reference is not None
+    assert reference.latency_ns == pytest.approx(3_000_000)
+    assert (reference.sessions, reference.measured_utc) == (20, "2024-05-01T00:19:00.000+00:00")
+    assert reference.sd is not None
+    assert 0.001 < reference.sd < 0.04
+
+
+def test_the_reference_knows_whether_other_cores_were_ever_idle(store: Store) -> None:
+    def never_quiet() -> bool:
+        reference = store.reference_latency(CONFIGURATION)
+        assert reference is not None
+        return reference.never_quiet
+
+    for minute in range(3):
+        store.add_session(session_at(1000, minute=minute, scheduling={"others_busy": 0.21 + minute / 4}))
+    assert never_quiet()
+    (row,) = [row for row in latencies(store, CONFIGURATION) if row.estimate.interval is not None]
+    assert row.estimate.interval[1] / row.estimate.ratio - 1 > 0.04, "the interval is as wide as the doubt"
+    store.add_session(session_at(1000, minute=4, scheduling={"others_busy": 0.2}))
+    assert not never_quiet()
+
+
+def test_a_session_that_does_not_know_how_busy_other_cores_were_is_taken_for_quiet(store: Store) -> None:
+    store.add_session(session_at(1000, scheduling={"others_busy": 0.9}))
+    store.add_session(session_at(1000, minute=1, scheduling={}))
+    reference = store.reference_latency(CONFIGURATION)
+    assert reference is not None
+    assert not reference.never_quiet
+
+
+def test_a_session_without_a_clean_slice_tells_no_level(store: Store) -> None:
+    whole = session_at(1000)
+    waited = [replace(piece, delays_ns=(900,) * len(piece.runs_ns)) for piece in whole.slices]
+    store.add_session(replace(whole, slices=tuple(waited)))
+    assert store.reference_levels(CONFIGURATION) == []
+    assert latencies(store, CONFIGURATION) == []
+
+
+def test_after_a_recalibration_only_later_sessions_tell_the_reference_latency(store: Store) -> None:
+    other = replace(CONFIGURATION, threads=1)
+    for configuration in (CONFIGURATION, other):
+        store.add_session(session_at(1000, minute=1, configuration=configuration))
+    store.start_recalibration(CONFIGURATION, "2024-05-01T00:02:00.000+00:00")
+    assert [level.latency_ns for level in store.reference_levels(CONFIGURATION)] == [1000], (
+        "none is later yet"
+    )
+    store.add_session(session_at(1100, minute=3, purpose="calibration"))
+    store.add_session(session_at(1200, minute=4))
+    assert [level.latency_ns for level in store.reference_levels(CONFIGURATION)] == [1100, 1200]
+    assert [level.latency_ns for level in store.reference_levels(other)] == [1000]
+    store.start_recalibration(CONFIGURATION, "2024-05-01T00:05:00.000+00:00")
+    assert [level.latency_ns for level in store.reference_levels(CONFIGURATION)] == [1100, 1200]
+    assert len(store.sessions(CONFIGURATION)) == 2, "all are kept"
+
+
+def test_latencies_are_ratios_times_the_reference_latency_fastest_first(store: Store) -> None:
+    def timed(number: int, ratio: int) -> SessionRecord:
+        return make_session([make_slice([ratio * 3_000_000], [3_000_000], [3_000_000])] * 6, number=number)
+
+    for session in (timed(1, 4), timed(2, 2), timed(2, 2)):
+        store.add_session(session)
+    found = latencies(store, CONFIGURATION)
+    assert [(row.architecture, row.estimate.sessions) for row in found] == [
+        ("network 2", 2),
+        ("network 1", 1),
+    ]
+    assert [row.latency_ms for row in found] == pytest.approx([6.0, 12.0])
+    reaches = [(row.estimate.interval or (0, 0))[1] / row.estimate.ratio - 1 for row in found]
+    assert 0 < reaches[0] < reaches[1] < 0.05, "two sessions know their ratio better than one"
+    assert [row.architecture for row in latencies(store, CONFIGURATION, [graph_hash(1)])] == ["network 1"]
+
+
+def test_latencies_are_read_in_batches_of_networks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.store.latencies.NETWORKS_AT_ONCE", 2)
+    sizes = []
+    read = store.sessions
+    monkeypatch.setattr(
+        store,
+        "sessions",
+        lambda configuration, hashes, purpose: sizes.append(len(hashes)) or read(configuration, hashes),
+    )
+    for number in (5, 1, 4, 2, 3):
+        store.add_session(make_session([make_slice([number * 1000], [1000], [1000])] * 6, number=number))
+    found = latencies(store, CONFIGURATION)
+    assert [row.architecture for row in found] == [f"network {number}" for number in (1, 2, 3, 4, 5)]
+    assert max(sizes) == 2 and sum(sizes) >= 5
+    wanted = [graph_hash(3), graph_hash(3), graph_hash(1), graph_hash(77)]
+    assert [row.architecture for row in latencies(store, CONFIGURATION, wanted)] == ["network 1", "network 3"]
+
+
+def test_failures_are_found_by_device_and_by_campaign(store: Store) -> None:
+    store.start_campaign("second", "elsewhere", "2024", {})
+    here = make_failure(number=1)
+    there = make_failure(
+        number=2, configuration=replace(CONFIGURATION, device="elsewhere"), campaign_id="second"
+    )
+    store.add_failure(here)
+    store.add_failure(there)
+    assert store.failures() == [here, there]
+    assert store.failures(device="elsewhere") == [there]
+    assert store.failures(campaign_id=CAMPAIGN) == [here]
+    assert store.failures(device="nowhere") == []
+
+
+def test_sessions_of_more_networks_than_a_query_takes_are_found_oldest_first(store: Store) -> None:
+    made = [
+        make_session(number=number, started_utc=f"2024-05-01T{(number * 7) % 24:02d}:00:00.000+00:00")
+        for number in range(1, 1101, 100)
+    ]
+    for session in made:
+        store.add_session(session)
+    wanted = [graph_hash(number) for number in range(1200)]
+    found = store.sessions(CONFIGURATION, wanted + wanted)
+    assert found == sorted(made, key=lambda s: (s.started_utc, s.session_id))
+    assert store.sessions(CONFIGURATION, []) == []
+    assert store.sessions(CONFIGURATION, [graph_hash(5000)]) == []
+
+
+def test_a_session_of_no_campaign_is_refused_whole(store: Store, path: Path) -> None:
+    with pytest.raises(StoreError):
+        store.add_session(make_session(campaign_id="no-such-campaign"))
+    assert rows(path, "select count(*) from sessions") == [(0,)]
+
+
+def test_a_session_is_never_stored_twice(store: Store) -> None:
+    session = make_session()
+    store.add_session(session)
+    with pytest.raises(StoreError):
+        store.add_session(session)
+    assert store.sessions(CONFIGURATION) == [session]
+
+
+# What is opened
+
+
+def test_a_store_is_made_with_its_folder_and_writes_ahead(store: Store, path: Path) -> None:
+    assert rows(path, "pragma journal_mode") == [("wal",)]
+    assert rows(path, "select version_num from alembic_version") == [(VERSION,)]
+
+
+def test_a_store_of_the_present_version_opens_without_importing_alembic(store: Store, path: Path) -> None:
+    script = f"import sys; from harness.store import Store; Store({str(path)!r}).close(); print('alembic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_the_migrations_make_the_tables_that_the_code_uses(store: Store, path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{path}")
+    found = sa.MetaData()
+    found.reflect(engine)
+    engine.dispose()
+    assert set(found.tables) - {"alembic_version"} == set(METADATA.tables)
+    for name, table in METADATA.tables.items():
+        assert shape(found.tables[name]) == shape(table)
+
+
+def test_a_store_of_the_first_schema_is_migrated_with_its_calibrations_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "first.sqlite"
+    config = Config()
+    config.set_main_option("script_location", str(Path(harness.store.__file__).parent / "migrations"))
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        alembic.command.upgrade(config, "0001")
+    engine.dispose()
+    network, calibration = (without_waits(make_session(number=number)) for number in (1, 5))
+    change(
+        path,
+        "insert into campaigns (id, device, started_utc, request) values (?, 'made-up', '2024', '{}')",
+        CAMPAIGN,
+    )
+    values = asdict(CONFIGURATION) | {"cores": "4,5", "digest": CONFIGURATION.digest, "id": 7}
+    insert(path, "configurations", values)
+    for session in (network, calibration):
+        document = json.loads(zlib.decompress(pack_raw(session)))
+        for later in ("samples", "gate", "process", "scheduling"):
+            del document[later]
+        document |= {"version": 1, "slices": [piece[:4] for piece in document["slices"]]}
+        names = (
+            "graph_hash",
+            "architecture",
+            "model_digest",
+            "started_utc",
+            "elapsed_s",
+            "loop_s",
+            "stop",
+            "agent_digest",
+        )
+        insert(
+            path,
+            "sessions",
+            {name: getattr(session, name) for name in names}
+            | {"id": session.session_id, "campaign_id": CAMPAIGN, "configuration_id": 7}
+            | {"raw": zlib.compress(json.dumps(document).encode())},
+        )
+    old = {
+        "configuration_id": 7,
+        "latency_ns": 5e6,
+        "session_id": calibration.session_id,
+        "measured_utc": "2024",
+    }
+    insert(path, "reference_latencies", old)
+    store = Store(str(path))
+    assert store.sessions(CONFIGURATION) == [network]
+    assert store.sessions(CONFIGURATION, purpose="calibration") == [
+        replace(calibration, purpose="calibration")
+    ]
+    assert store.reference_levels(CONFIGURATION) == []
+    stored = store.reference_latency(CONFIGURATION)
+    assert stored == ReferenceLatency(
+        configuration=CONFIGURATION,
+        latency_ns=5e6,
+        session_id=calibration.session_id,
+        measured_utc="2024",
+        sd=CALIBRATION_SD,
+    )
+    insert(path, "reference_latencies", old | {"latency_ns": 4e6, "sessions": 3, "spread": 0.09})
+    latest = store.reference_latency(CONFIGURATION)
+    assert latest is not None
+    assert (latest.latency_ns, latest.sessions, latest.spread) == (4e6, 3, 0.09)
+    assert latest.sd == pytest.approx(0.09 / 3**0.5), "worse than old calibrations usually are"
+    store.add_session(session_at(3_000_000))
+    pooled = store.reference_latency(CONFIGURATION)
+    assert pooled is not None and pooled.latency_ns == pytest.approx(3e6), "from now on sessions tell"
+    store.close()
+
+
+def insert(path: Path, table: str, values: dict[str, object]) -> None:
+    marks = ", ".join("?" * len(values))
+    change(path, f"insert into {table} ({', '.join(values)}) values ({marks})", *values.values())
+
+
+def shape(table: sa.Table) -> dict[str, tuple[object, ...]]:
+    return {
+        column.name: (
+            column.type.compile(sa.create_engine("sqlite://").dialect),
+            column.primary_key,
+            sorted(str(key.target_fullname) for key in column.foreign_keys),
+        )
+        for column in table.columns
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["with space.sqlite", "100%.sqlite", "who?.sqlite", "a#b.sqlite", "ü:@.sqlite"]
+)
+def test_a_plain_path_is_the_file_of_that_very_name(tmp_path: Path, name: str) -> None:
+    open_store(str(tmp_path / name)).close()
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_a_tilde_means_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    open_store("~/plain.sqlite").close()
+    open_store("sqlite:///~/as-url.sqlite").close()
+    assert {file.name for file in tmp_path.iterdir()} == {"plain.sqlite", "as-url.sqlite"}
+
+
+def test_the_default_store_is_in_the_users_data_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_url() == f"sqlite:///{tmp_path}/harness/harness.sqlite"
+
+
+def test_a_store_of_a_newer_version_is_refused_and_left_alone(store: Store, path: Path) -> None:
+    store.close()
+    change(path, "update alembic_version set version_num = '9999'")
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match=r"newer version of harness \(schema 9999.*upgrade harness.*--store"):
+        Store(str(path))
+    assert path.read_bytes() == before
+
+
+def test_a_database_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "photos.db"
+    change(path, "create table photos (id integer)")
+    with pytest.raises(StoreError, match=r"holds tables \(photos\) but is no store of harness.*--store"):
+        Store(str(path))
+    assert rows(path, "select name from sqlite_master") == [("photos",)]
+
+
+@pytest.mark.parametrize(
+    "content", [b"not a database at all " * 100, b"\x00" * 5000, b"SQLite format 3\x00rest"]
+)
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "letter.txt"
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"letter\.txt.*cannot be opened"):
+        Store(str(path))
+    assert path.read_bytes() == content
+
+
+def test_a_folder_and_a_place_below_a_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for bad in (tmp_path, tmp_path / "file" / "store.sqlite", Path("/proc/none/store.sqlite")):
+        with pytest.raises(StoreError, match="cannot be opened"):
+            Store(str(bad))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "://",
+        "nosuchdb://me:hunter2@host/lab",
+        "post gres://me:hunter2@host/lab",
+        "postgresql://me:hunter2@host:port/lab",
+        "postgresql+nosuchdriver://me:hunter2@host/lab",
+        "oracle://me:hunter2@host/lab",
+        "mysql://me:hunter2@host/lab",
+        "sqlite://me:hunter2@host/lab",
+        "postgresql://me:hunter2@[::1/lab",
+        "oracle://host/lab?user=me&password=hunter2",
+    ],
+)
+def test_a_bad_url_is_refused_and_its_password_stays_hidden(url: str) -> None:
+    with pytest.raises(StoreError) as caught:
+        Store(url)
+    assert "hunter2" not in str(caught.value)
+    assert "store " in str(caught.value)
+    assert caught.value.exit_status == 2
+
+
+def test_a_store_names_itself_by_its_url(path: Path) -> None:
+    store = Store(f"sqlite:///{path}?timeout=7")
+    assert store.name == f"sqlite:///{path}?timeout=7"
+    store.close()
+
+
+# Damage
+
+
+DAMAGE = {
+    "no bytes": b"",
+    "no zlib": b"garbage",
+    "cut off": zlib.compress(b'{"version": 3}' * 50)[:-8],
+    "no JSON": zlib.compress(b"{"),
+    "no text": zlib.compress(b"\xff\xfe"),
+    "a list": zlib.compress(b"[]"),
+    "a number": zlib.compress(b"1"),
+    "another version": zlib.compress(
+        json.dumps(json.loads(zlib.decompress(pack_raw(make_session()))) | {"version": 4}).encode()
+    ),
+    "no version": zlib.compress(b"{}"),
+    "no fields": zlib.compress(b'{"version": 1}'),
+    "nesting without end": zlib.compress(b"[" * 200_000),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_blob_is_refused_with_the_session_it_belongs_to(
+    store: Store, path: Path, name: str
+) -> None:
+    session = make_session()
+    store.add_session(session)
+    change(path, "update sessions set raw = ?", DAMAGE[name])
+    with pytest.raises(StoreError, match=f"session {session.session_id} of network 1: .*backup"):
+        store.sessions(CONFIGURATION)
+
+
+FIELDS = sorted(json.loads(zlib.decompress(pack_raw(make_session()))))
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_blob_that_lacks_a_field_or_garbles_it_is_refused(store: Store, path: Path, field: str) -> None:
+    store.add_session(make_session())
+    document = json.loads(zlib.decompress(pack_raw(make_session())))
+    lacking = {key: value for key, value in document.items() if key != field}
+    carried = field.startswith(
+        ("conditions", "plan", "gate", "load", "first_run", "reference_load", "reference_first", "scheduling")
+    )
+    for damaged in (lacking,) if carried else (lacking, document | {field: None}):
+        change(path, "update sessions set raw = ?", zlib.compress(json.dumps(damaged).encode()))
+        with pytest.raises(StoreError, match="backup"):
+            store.sessions(CONFIGURATION)
+
+
+@settings(deadline=None)
+@given(place=st.integers(0, 10_000), value=st.integers(1, 255))
+def test_a_flipped_byte_is_refused_or_harmless(place: int, value: int) -> None:
+    session = make_session()
+    blob = bytearray(pack_raw(session))
+    blob[place % len(blob)] ^= value
+    try:
+        document = unpack_raw(bytes(blob))
+    except ValueError:
+        return
+    assert document == unpack_raw(pack_raw(session))
+
+
+def test_a_blob_that_would_fill_the_memory_is_cut_off() -> None:
+    bomb = zlib.compress(b" " * (MAX_BYTES + 1000), 9)
+    assert len(bomb) < 100_000
+    with pytest.raises(ValueError, match="cut off or too large"):
+        unpack_raw(bomb)
+
+
+# Many writers
+
+WRITER = """
+import sys
+from factories.records import make_session, make_failure
+from harness.store import Store
+url, who, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+print("ready", flush=True)
+sys.stdin.readline()
+store = Store(url)
+store.start_campaign(f"campaign {who}", "made-up", "2024", {})
+for number in range(count):
+    store.add_session(make_session(number=1000 * who + number, campaign_id=f"campaign {who}"))
+    store.add_failure(make_failure(number=number, campaign_id=f"campaign {who}"))
+store.close()
+"""
+
+
+def start_writers(url: str, count: int, sessions: int) -> list[subprocess.Popen[str]]:
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, url, str(who), str(sessions)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=with_tests(),
+        )
+        for who in range(1, count + 1)
+    ]
+
+
+def run_together(writers: list[subprocess.Popen[str]]) -> None:
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        _, errors = writer.communicate(timeout=60)
+        assert writer.returncode == 0, errors
+
+
+def test_processes_that_make_and_fill_a_store_at_once_lose_nothing(path: Path) -> None:
+    run_together(start_writers(str(path), 3, 15))
+    store = Store(str(path))
+    expected = {graph_hash(1000 * who + number): 1 for who in (1, 2, 3) for number in range(15)}
+    assert store.session_counts(CONFIGURATION) == expected
+    assert len(store.failures()) == 45
+    assert store.configurations() == [CONFIGURATION]
+    store.close()
+
+
+def test_a_store_that_another_is_just_making_is_waited_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade = alembic.command.upgrade
+    under_way = threading.Event()
+
+    def slow_upgrade(*arguments: Any) -> None:
+        under_way.set()
+        time.sleep(0.5)
+        upgrade(*arguments)
+
+    monkeypatch.setattr(alembic.command, "upgrade", slow_upgrade)
+    other = threading.Thread(target=lambda: Store(str(path)).close())
+    other.start()
+    assert under_way.wait(10)
+    store = Store(str(path))
+    assert store.configurations() == []
+    store.close()
+    other.join()
+
+
+def test_threads_that_share_a_store_lose_nothing(store: Store) -> None:
+    errors: list[BaseException] = []
+    barrier = threading.Barrier(4)
+
+    def write(who: int) -> None:
+        try:
+            barrier.wait()
+            for number in range(10):
+                store.add_session(
+                    make_session(
+                        number=100 * who + number, configuration=replace(CONFIGURATION, threads=number + 1)
+                    )
+                )
+                store.session_counts(CONFIGURATION)
+        except BaseException as error:  # noqa: BLE001 handed to the test's own thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(who,)) for who in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(store.configurations()) == 10
+    for number in range(10):
+        counts = store.session_counts(replace(CONFIGURATION, threads=number + 1))
+        assert counts == {graph_hash(100 * who + number): 1 for who in range(4)}
+
+
+def test_a_writer_that_is_killed_leaves_whole_sessions(path: Path) -> None:
+    (writer,) = start_writers(str(path), 1, 100_000)
+    assert writer.stdin is not None
+    writer.stdin.write("go\n")
+    writer.stdin.flush()
+    while not path.exists() or rows_or_none(path) < 5:
+        assert writer.poll() is None
+    writer.kill()
+    writer.communicate()
+    store = Store(str(path))
+    found = store.sessions(CONFIGURATION)
+    assert len(found) >= 5
+    assert len(found) - len(store.failures()) in (0, 1)
+    store.close()
+
+
+def rows_or_none(path: Path) -> int:
+    try:
+        return int(str(rows(path, "select count(*) from sessions")[0][0]))
+    except sqlite3.OperationalError:  # not made yet
+        return 0
+
+
+# PostgreSQL
+
+
+@pytest.fixture(scope="module")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the URL of an empty database: HARNESS_TEST_POSTGRES, or a server of our own."""
+    pytest.importorskip("psycopg", reason="PostgreSQL's driver is absent: pip install 'psycopg[binary]'")
+    if url := os.environ.get("HARNESS_TEST_POSTGRES"):
+        yield url
+        return
+    initdb = shutil.which("initdb") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")), None)
+    if initdb is None:
+        pytest.skip("no PostgreSQL server here; install one, or name a database in HARNESS_TEST_POSTGRES")
+    if os.geteuid() == 0:
+        pytest.skip("PostgreSQL does not run as root; name a database in HARNESS_TEST_POSTGRES")
+    folder = tmp_path_factory.mktemp("postgres")
+    programs = Path(initdb).parent
+    subprocess.run(
+        [initdb, "-D", folder / "data", "-U", "lab", "-A", "trust"], check=True, capture_output=True
+    )
+    options = f"-c listen_addresses='' -c unix_socket_directories='{folder}'"
+    command = [programs / "pg_ctl", "-D", folder / "data", "-l", folder / "log", "-w"]
+    subprocess.run([*command, "-o", options, "start"], check=True, capture_output=True)
+    yield f"postgresql+psycopg://lab@/postgres?host={folder}"
+    subprocess.run([*command, "-m", "immediate", "stop"], check=True, capture_output=True)
+
+
+def test_postgresql_keeps_what_sqlite_keeps(postgres_url: str) -> None:
+    store = open_store(postgres_url)
+    session, failure = make_session(number=1), make_failure(number=3)
+    store.add_session(session)
+    store.add_failure(failure)
+    store.start_recalibration(CONFIGURATION, "2024-05-01T00:02:00.000+00:00")
+    store.add_session(session_at(90, number=2, minute=3))
+    assert store.sessions(CONFIGURATION, [graph_hash(1)]) == [session]
+    assert store.session_counts(CONFIGURATION)[graph_hash(1)] == 1
+    assert [level.latency_ns for level in store.reference_levels(CONFIGURATION)] == [90]
+    assert store.failures() == [failure]
+    run_together(start_writers(postgres_url, 2, 10))
+    assert len(store.failures()) == 21
+    store.close()
+    again = Store(postgres_url)
+    assert again.sessions(CONFIGURATION, [graph_hash(1)]) == [session]
+    again.close()

@@ -1,0 +1,74 @@
+"""Records: a failed measurement cannot pass for a good one."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields, replace
+
+import pytest
+from factories.records import CONFIGURATION, CONFIGURATIONS, make_session, make_slice
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.records import Configuration, Failure, ReferenceLatency, SessionRecord
+
+
+def test_a_failure_and_a_session_have_no_common_type() -> None:
+    assert set(Failure.__mro__) & set(SessionRecord.__mro__) == {object}
+    assert not any("_ns" in field.name for field in fields(Failure))
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1.5, True, None, float("nan"), "1", 2**63])
+def test_a_time_that_is_no_positive_integer_of_64_bits_is_refused(bad: object) -> None:
+    for times in (([bad], [1], [1]), ([1], [bad], [1]), ([1], [1], [bad])):
+        with pytest.raises((ValueError, TypeError)):
+            make_slice(*times)
+    with pytest.raises((ValueError, TypeError)):
+        make_slice([1], [1], [1], after_switch_ns=bad)
+
+
+def test_a_slice_needs_runs_of_both() -> None:
+    with pytest.raises(ValueError, match="needs runs"):
+        make_slice([], [1], [1])
+    with pytest.raises(ValueError, match="needs runs"):
+        make_slice([1], [], [])
+
+
+def test_a_session_without_slices_loops_or_reason_is_refused() -> None:
+    session = make_session()
+    for change in ({"slices": ()}, {"network_loops": 0}, {"reference_loops": -1}, {"stop": "bored"}):
+        with pytest.raises(ValueError, match=r"slice|loops|stop"):
+            replace(session, **change)
+
+
+def test_a_configuration_is_checked_and_frozen() -> None:
+    with pytest.raises(ValueError, match="threads = 0"):
+        replace(CONFIGURATION, threads=0)
+    with pytest.raises(ValueError, match="clock_tier = 'D'"):
+        replace(CONFIGURATION, clock_tier="D")
+    with pytest.raises(FrozenInstanceError):
+        CONFIGURATION.device = "other"
+
+
+@pytest.mark.parametrize("latency_ns", [0.0, -1.0, float("nan")])
+def test_a_reference_latency_is_positive(latency_ns: float) -> None:
+    with pytest.raises(ValueError, match="latency_ns"):
+        ReferenceLatency(configuration=CONFIGURATION, latency_ns=latency_ns, session_id="", measured_utc="")
+
+
+CHANGED = {
+    "threads": 3,
+    "cores": (5, 4),
+    "clock_tier": "A",
+}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Configuration)])
+def test_each_field_of_a_configuration_counts_for_its_digest(name: str) -> None:
+    changed = replace(CONFIGURATION, **{name: CHANGED.get(name, "other")})
+    assert changed.digest != CONFIGURATION.digest
+    assert replace(changed, **{name: getattr(CONFIGURATION, name)}).digest == CONFIGURATION.digest
+
+
+@given(one=CONFIGURATIONS, other=st.one_of(CONFIGURATIONS, st.just(CONFIGURATION)))
+def test_configurations_are_equal_when_their_digests_are(one: Configuration, other: Configuration) -> None:
+    assert (one == other) == (one.digest == other.digest)

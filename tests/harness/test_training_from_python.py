@@ -1,0 +1,101 @@
+"""`harness.train`: the answer, its table, and the files that it leaves, beside those of the command."""
+
+from __future__ import annotations
+
+import doctest
+import io
+from pathlib import Path
+
+import pytest
+from rigs.commands import run
+
+import harness
+from harness import training
+from space import TINY, Architecture
+from space.errors import ConfigError
+
+TASK = "synthetic:1:4/2/2"
+SHORT = {"epochs": 1}
+
+
+def check(name: str, **known: object) -> None:
+    function = getattr(harness, name)
+    (found,) = doctest.DocTestFinder(recurse=False).find(function, name, globs={name: function} | known)
+    told = io.StringIO()
+    assert doctest.DocTestRunner().run(found, out=told.write).failed == 0, told.getvalue()
+
+
+def test_the_examples_in_docstrings_run(tmp_path: Path) -> None:
+    check("train", folder=tmp_path / "trained")
+    teacher = tmp_path / "teacher"
+    harness.train("conv/conv", teacher, task=TASK, space="tiny", recipe=SHORT)
+    check("distil", teacher=teacher, folder=tmp_path / "library")
+
+
+def test_networks_are_trained_as_the_command_trains_them_and_joined(tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    lines: list[str] = []
+    trained = harness.train(
+        ["sample:2@1", "conv/conv"],
+        tmp_path / "here",
+        task=TASK,
+        space="tiny",
+        recipe=SHORT,
+        log=lines.append,
+    )
+    names = [str(one) for one in (*TINY.sample(2, seed=1), Architecture.parse("conv/conv", TINY))]
+    frame = trained.to_pandas()
+    assert frame["architecture"].tolist() == names and trained.not_trained == ()
+    assert [Path(path).exists() for path in frame["weights"]] == [True] * 3
+    assert any(line.startswith(f"{names[0]}: epoch 1 of 1") for line in lines), lines
+    options = ("--space", "tiny", "--task", TASK, "--epochs", "1", "--json")
+    done = run("sqlite://", "train", *names, *options, "-o", str(tmp_path / "there"))
+    assert [one["test_top1"] for one in done.json["networks"]] == frame["test_top1_percent"].tolist()
+    assert [Path(path).name for path in done.json["files"]] == [path.name for path in trained.files]
+    again = harness.train(names[0], tmp_path / "here", task=TASK, space="tiny", recipe=SHORT)
+    assert (len(again), again.in_folder) == (1, 3)
+    table = harness.join(
+        [path for path in trained.files if "base" in path.name], costs=["params"], space="tiny"
+    )
+    assert harness.search(table)[0]["architecture"] in names
+
+
+def test_blocks_are_distilled_as_the_command_distils_them(tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher"
+    harness.train("conv/conv", teacher, task=TASK, space="tiny", recipe=SHORT)
+    lines: list[str] = []
+    found = harness.distil(teacher, tmp_path / "here", stages=[1], recipe=SHORT, log=lines.append)
+    there = ("--output", str(tmp_path / "there"), "--stage", "1", "--epochs", "1", "--json")
+    document = run("sqlite://", "distill", str(teacher), *there).json
+    rows, columns = found.to_records()
+    assert [{"stage": 1} | block for block in document["stages"][1]["blocks"]] == [
+        {name: row[name] for name in columns} for row in rows
+    ]
+    assert "synthetic_loss_change" in columns and "params" in columns
+    assert any("stage 1: blocks 1 to 45 of 45, epoch 1 of 1" in line for line in lines), lines
+    with pytest.raises(ConfigError, match="stage 2: space 'tiny' has stages 0 to 1"):
+        harness.distil(teacher, tmp_path / "here", stages=[2])
+
+
+def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'epochs'"):
+        harness.train("conv/conv", tmp_path, space="tiny", recipe={"epoch": 1})
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(ConfigError, match="is a file; name a folder"):
+        harness.train("conv/conv", file, space="tiny")
+
+
+def test_a_training_that_fails_is_raised_after_the_others_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = training.run_units
+
+    def losing(units, *rest, **named):  # type: ignore[no-untyped-def]
+        before(units[:1], *rest, **named)
+        raise ConfigError("one was lost")
+
+    monkeypatch.setattr(training, "run_units", losing)
+    with pytest.raises(ConfigError, match="one was lost"):
+        harness.train(["conv/conv", "mbconv/conv"], tmp_path, task=TASK, space="tiny", recipe=SHORT)
+    assert len(list(tmp_path.glob("weights-0/*.pt"))) == 1

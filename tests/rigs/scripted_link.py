@@ -1,0 +1,346 @@
+"""A device made of a script, for what no real device does on demand: throttling, heat, busy cores, links that break in time.
+
+It answers as the agent does, event by event, so everything from the gate to the store is the product's own.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from factories.records import graph_hash
+
+from harness.devices.assembly import Assembly
+from harness.devices.config import LocalDevice
+from harness.measurement import campaign
+from harness.measurement.campaign import Outcome
+from harness.measurement.core_gate import CoreGate
+from harness.measurement.plan import Level, Options, SessionPlan
+from harness.measurement.session_builder import SessionBuilder
+from harness.measurement.workload import Model, RuntimePlan
+from harness.store import Store
+
+COOL: dict[str, Any] = {"cpu_model": "Made Up CPU", "temps_c": {"cpu": 40.0}}
+HOT: dict[str, Any] = COOL | {"temps_c": {"cpu": 60.0}}
+SLICE_NS = 60_000_000
+PLAN = SessionPlan(min_slices=8)
+CALIBRATIONS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What measuring one network is like; `before` is called when its first event is due.
+
+    `refusal`: what the runtime says of it. `error`: what ends the whole job then. `is_contended`: every run waits, and the job
+    ends after it, as the agent ends it. `after`: the conditions after the job that ends with it. `measured`: told last instead.
+    """
+
+    ratio: float = 2.0
+    reference_ns: int = 10_000_000
+    is_throttled: bool = False
+    is_contended: bool = False
+    after: Mapping[str, Any] = field(default_factory=lambda: COOL)
+    refusal: str = ""
+    error: Exception | None = None
+    before: Callable[[], None] = lambda: None
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+
+class StubEvent(threading.Event):
+    """A cancel whose waits are noted and take no time but that of a clock of its own; `on_wait` may set it."""
+
+    def __init__(self, on_wait: Callable[[float], None] = lambda _: None) -> None:
+        super().__init__()
+        self._on_wait = on_wait
+        self.waits_s: list[float] = []
+
+    def clock_s(self) -> float:
+        """Return for how long was waited so far."""
+        return sum(self.waits_s)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Do not wait."""
+        assert timeout is not None
+        self.waits_s.append(timeout)
+        self._on_wait(timeout)
+        return self.is_set()
+
+
+class ScriptedLink:
+    """A link and the client at its end; its device's clock moves as the runs say.
+
+    `runs`: of networks, one after another, whichever job they are in; `quiets`: what the cores wait, as answers of the agent or
+    as shares. A `probes`, `quiets` or `runs` that is used up goes on with its last. `grants`: what `permissions` answers.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[Run] = (),
+        probes: Sequence[Mapping[str, Any] | Exception] = (),
+        *,
+        quiets: Sequence[float | Mapping[str, Any] | Exception] = (),
+        grants: Sequence[Mapping[str, Any]] = (),
+        provider: str = "CPUExecutionProvider",
+    ) -> None:
+        self._runs, self._probes, self._quiets = (
+            list(runs) or [Run()],
+            list(probes) or [COOL],
+            list(quiets) or [0.0],
+        )
+        self._grants = list(grants)
+        self.hello: dict[str, Any] = {
+            "platform": {"machine": "made-up"},
+            "cores": [0, 1],
+            "runtimes": [self._runtime("onnxruntime", provider)],
+        }
+        self._provider = provider
+        self.agent_digest, self.sent_bytes = "a" * 64, 0
+        self.ran: list[str] = []  # the networks' skeletons, in the order run
+        self.jobs: list[dict[str, Any]] = []
+        self.asked_quiet: list[tuple[tuple[int, ...], int, str]] = []  # cores, threads, request
+        self.probed = self.reopened = self.evicted = self.asked_permissions = 0
+        self.forgotten = 0
+        self.clock_s = 0.0
+        self.run_error: Exception | None = None  # what ends a job after all was told
+        self.is_mute = False  # jobs end well and tell nothing
+        self.order: list[int] | None = None  # the numbers that the next job's networks are given
+        self.evict_errors: list[Exception] = []
+        self.send_errors: list[Exception] = []
+        self.on_reopen: Callable[[], None] = lambda: None
+        self.client: Any = self
+
+    @staticmethod
+    def _runtime(name: str, provider: str = "CPUExecutionProvider") -> dict[str, Any]:
+        return {
+            "name": name,
+            "package": name,
+            "version": "1.0",
+            "formats": ["onnx"],
+            "providers": [provider],
+        }
+
+    def open(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def reopen(self, say: Callable[[str], None], cancel: threading.Event) -> None:
+        """Count, and do what the script says."""
+        self.reopened += 1
+        self.on_reopen()
+
+    def probe(self) -> dict[str, Any]:
+        """Return the next conditions of the script."""
+        self.probed += 1
+        answer = self._probes.pop(0) if len(self._probes) > 1 else self._probes[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return dict(answer)
+
+    def send_models(self, models: Sequence[Assembly]) -> int:
+        """Send nothing."""
+        if self.send_errors:
+            raise self.send_errors.pop(0)
+        return 0
+
+    def forget_parts(self) -> None:
+        """Count."""
+        self.forgotten += 1
+
+    def evict(self, max_bytes: int) -> dict[str, Any]:
+        """Count, or fail as the script says."""
+        self.evicted += 1
+        if self.evict_errors:
+            raise self.evict_errors.pop(0)
+        return {}
+
+    def permissions(self, owner: str, cores: Sequence[int], threads: int) -> dict[str, Any]:
+        """Return the script's grants."""
+        self.asked_permissions += 1
+        return {"grants": list(self._grants), "waited": {}, "siblings": {}, "withheld": []}
+
+    def quiet(self, cores: Sequence[int], threads: int, request: str) -> dict[str, Any]:
+        """Return the next answer of the script; of a share alone, the last of the cores, that wait so."""
+        self.asked_quiet.append((tuple(cores), threads, request))
+        answer = self._quiets.pop(0) if len(self._quiets) > 1 else self._quiets[0]
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, Mapping):
+            return dict(answer)
+        chosen = list(cores)[-threads:]
+        return {"cores": chosen, "waited": dict.fromkeys(map(str, chosen), answer)}
+
+    def run(self, job: dict[str, Any], on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Hand on the events of the script's next runs, one a network."""
+        self.jobs.append(job)
+        on_event({"event": "conditions", "conditions": COOL})
+        on_event({"event": "started", "pid": 7})
+        measured = 0
+        run = Run()
+        order, self.order = self.order or range(len(job["networks"])), None
+        for number, network in [] if self.is_mute else zip(order, job["networks"], strict=False):
+            run = self._runs.pop(0) if len(self._runs) > 1 else self._runs[0]
+            self.ran.append(network["parts"][0])
+            run.before()
+            if run.error is not None:
+                raise run.error
+            if run.refusal:
+                failure = {"type": "error", "kind": "worker-error", "message": run.refusal}
+                on_event({"event": "refused", "network": number, "failure": failure})
+                continue
+            on_event({"event": "loaded", "which": "reference", "load_ns": 1, "first_run_ns": 1})
+            for event in self._events(run, job, number):
+                on_event(event)
+            measured += 1
+            if run.is_contended:
+                break
+        if self.run_error is not None:
+            raise self.run_error
+        return {"measured": measured, "cores": job["cores"], "conditions_after": dict(run.after)}
+
+    def _events(self, run: Run, job: Mapping[str, Any], number: int) -> list[dict[str, Any]]:
+        """Return what is told of a network that is measured."""
+        network_ns, reference_ns = round(run.ratio * run.reference_ns), run.reference_ns
+        count = job["plan"]["min_slices"]
+        at_ns = SLICE_NS + round(self.clock_s * 1e9)
+        warm = {"network_ns": [1], "reference_ns": [1], "network_loops": 1, "reference_loops": 1}
+        events: list[dict[str, Any]] = [
+            {"event": "loaded", "which": "network", "load_ns": 1, "first_run_ns": 1},
+            {"event": "warm", **warm},
+            {"event": "sample", "at_ns": at_ns, "throttled": 4 if run.is_throttled else 0},
+        ]
+        for index in range(count):
+            slice_: dict[str, Any] = {
+                "event": "slice",
+                "index": index,
+                "at_ns": at_ns,
+                "reference_before_ns": [reference_ns + index % 2],
+                "after_switch_ns": network_ns,
+                "network_ns": [network_ns + index % 3],
+                "reference_after_ns": [reference_ns],
+                "delays_ns": [reference_ns // 2 if run.is_contended else 0] * 4,
+                "gaps_ns": [0] * 4,
+            }
+            events.append(slice_)
+            at_ns += sum(slice_["reference_before_ns"] + slice_["network_ns"]) + network_ns + reference_ns
+        loop_s = at_ns / 1e9 - self.clock_s
+        self.clock_s += loop_s + 1.0
+        measured = {
+            "event": "measured",
+            "slices": count,
+            "stop": "contended" if run.is_contended else "precision",
+            "loop_s": loop_s,
+            "elapsed_s": loop_s + 1.0,
+            "output": [0.5],
+            "cores": job["cores"],
+            "runtime": self._runtime(job["runtime"]) | {"provider": self._provider},
+            "delay_source": "schedstat",
+            "baseline_ns": {"network": 0, "reference": 0},
+        }
+        events.append(measured | dict(run.measured))
+        of_network = ("loaded", "warm", "slice", "measured")
+        return [event | {"network": number} if event["event"] in of_network else event for event in events]
+
+
+class ScriptedSource:
+    """Made-up models; number 0 is the reference. `segments` of them are segments."""
+
+    def __init__(self, networks: Iterable[int] = (1,), segments: Iterable[int] = ()) -> None:
+        self._numbers = [*((n, "network") for n in networks), *((n, "segment") for n in segments)]
+
+    def models(self, model_format: str) -> Sequence[Model]:
+        """Return the networks and segments."""
+        return [self._model(number, purpose) for number, purpose in self._numbers]
+
+    def reference(self, model_format: str) -> Model:
+        """Return the reference."""
+        return self._model(0, "network")
+
+    @staticmethod
+    def _model(number: int, purpose: str) -> Model:
+        assembly = Assembly(
+            format="onnx",
+            alignment=1,
+            skeleton=b"%d" % number,
+            parts=(),
+            dictionary=None,
+            digest=f"{number:064x}",
+            read_part=lambda digest: b"",
+        )
+        return Model(
+            architecture=f"{purpose} {number}",
+            graph_hash=graph_hash(number),
+            format="onnx",
+            precision="fp32",
+            space="made-up",
+            weights="none",
+            purpose=purpose,
+            assemble=lambda: assembly,
+        )
+
+
+class Silent:
+    """An observer that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.told: list[str] = []
+        self.units = 0
+        self.advanced: list[str] = []
+        self.refined: list[tuple[str, int]] = []  # the runtime, and how many sessions are left
+
+    def state(self, device: str, text: str) -> None:
+        """Keep it."""
+        self.said.append(text)
+
+    def tell(self, device: str, text: str) -> None:
+        """Keep it."""
+        self.told.append(text)
+
+    def begin(self, device: str, units: int) -> None:
+        """Count them."""
+        self.units += units
+
+    def advance(self, device: str, text: str) -> None:
+        """Keep it."""
+        self.advanced.append(text)
+
+    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
+        """Keep it."""
+        self.refined.append((use.configuration.runtime, left))
+
+
+def run_scripted(
+    link: ScriptedLink,
+    store: Store,
+    source: ScriptedSource | None = None,
+    *,
+    cancel: StubEvent | None = None,
+    observer: Silent | None = None,
+    seed: int = 0,
+    at_once: int = 1,
+    **options: Any,
+) -> Outcome:
+    """Run a whole campaign over a scripted link, one session a network and one network a worker unless told otherwise."""
+    level = Level(name="made-up", sessions=1, plan=PLAN, at_once=at_once)
+    cancel = cancel or StubEvent()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(campaign, "Connection", lambda *_, **__: link)
+        patch.setattr(CoreGate.__init__, "__defaults__", (cancel.clock_s,))
+        patch.setitem(SessionBuilder.__init__.__kwdefaults__, "clock_s", lambda: link.clock_s)
+        patch.setattr(campaign, "CALIBRATION", Level(name="made-up", sessions=CALIBRATIONS, plan=PLAN))
+        return campaign.run_campaign(
+            LocalDevice(name="made-up"),
+            source or ScriptedSource(),
+            Options(level=level, **options),
+            store,
+            observer or Silent(),
+            rng=random.Random(seed),
+            cancel=cancel,
+            connect=lambda _: None,  # type: ignore[arg-type, return-value]
+        )

@@ -1,0 +1,141 @@
+"""Reports on predictors: the statistics are scipy's, their intervals cover, and nothing is judged by what it was fitted to."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from factories.signatures import by_rule, drawn, made_signatures
+from scipy.stats import kendalltau, spearmanr
+
+from search.blockwise.fitting import Fitted
+from search.blockwise.predictors import Report, evaluate, fit
+from search.statistics import Estimate
+from space import MINI
+from space.errors import ConfigError
+
+SIGNATURES = made_signatures()
+TRUTH = by_rule(SIGNATURES, np.array([2.0, 1.0]))
+EVERY = np.arange(len(MINI))
+FITTED = fit("sum", SIGNATURES, indices=drawn(0, 20), accuracies=TRUTH[drawn(0, 20)])
+
+
+def judged(predicted: np.ndarray, truth: np.ndarray, **more: object) -> Report:
+    """Return the report on leave-out predictions put in the place of a predictor's own."""
+    made: Fitted = dataclasses.replace(
+        FITTED,
+        indices=EVERY[: len(truth)],
+        accuracies=np.asarray(truth, float),
+        leave_out=np.asarray(predicted, float),
+        ranking=np.asarray(predicted, float),
+    )
+    return evaluate(made, **more)  # type: ignore[arg-type]
+
+
+def value(estimate: Estimate | None) -> float:
+    assert estimate is not None
+    return estimate.value
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 8])
+def test_the_statistics_are_those_of_scipy_with_ties_and_without(decimals: int) -> None:
+    rng = np.random.default_rng(decimals)
+    truth = np.round(rng.normal(60, 3, 40), decimals)
+    predicted = np.round(truth + rng.normal(0, 2, 40), decimals)
+    report = judged(predicted, truth)
+    assert value(report.kendall) == pytest.approx(kendalltau(predicted, truth).statistic)
+    assert value(report.spearman) == pytest.approx(spearmanr(predicted, truth).statistic)
+    assert value(report.mae) == pytest.approx(np.abs(predicted - truth).mean())
+    assert value(report.rmse) == pytest.approx(((predicted - truth) ** 2).mean() ** 0.5)
+    assert (report.n, report.kind, report.coverage) == (40, "leave-out", 0.95)
+
+
+def test_the_intervals_are_the_percentiles_of_scipy_s_statistics_over_the_same_draws() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.round(rng.normal(60, 3, 25))
+    predicted = np.round(truth + rng.normal(0, 3, 25))
+    report = judged(predicted, truth, draws=200, seed=4)
+    picks = np.random.default_rng(4).integers(25, size=(200, 25))
+    for estimate, of in (
+        (report.kendall, lambda p, t: kendalltau(p, t).statistic),
+        (report.spearman, lambda p, t: spearmanr(p, t).statistic),
+        (report.mae, lambda p, t: np.abs(p - t).mean()),
+        (report.rmse, lambda p, t: ((p - t) ** 2).mean() ** 0.5),
+    ):
+        values = [of(predicted[pick], truth[pick]) for pick in picks]
+        assert estimate is not None
+        np.testing.assert_allclose((estimate.low, estimate.high), np.quantile(values, (0.025, 0.975)))
+
+
+def test_the_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+    correlation, runs = 0.7, 150
+    tau = (
+        2 / np.pi * np.arcsin(correlation)
+    )  # of two normals (Kendall 1949); their mean absolute difference is known too
+    mae = (2 / np.pi) ** 0.5 * (2 - 2 * correlation) ** 0.5
+    held = []
+    for seed in range(runs):
+        pair = np.random.default_rng((seed, 5)).multivariate_normal([0, 0], [[1, 0.7], [0.7, 1]], 50).T
+        report = judged(*pair, draws=300, seed=seed)
+        for estimate, true in ((report.kendall, tau), (report.mae, mae)):
+            assert estimate is not None
+            held.append(estimate.low <= true <= estimate.high)
+    shares = np.mean(np.reshape(held, (runs, 2)), axis=0)
+    assert (shares > 0.88).all() and (shares < 0.99).all(), shares
+
+
+def test_equal_seeds_report_equally_and_others_differently() -> None:
+    assert evaluate(FITTED, seed=1) == evaluate(FITTED, seed=1) != evaluate(FITTED, seed=2)
+
+
+def test_memory_stays_bounded_and_the_report_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = evaluate(FITTED)
+    monkeypatch.setattr("search.statistics._AT_ONCE", 100)
+    parts = evaluate(FITTED)
+    for name in ("mae", "rmse", "kendall", "spearman"):
+        one, other = (dataclasses.astuple(getattr(report, name)) for report in (whole, parts))
+        assert one == pytest.approx(other)
+
+
+def test_held_out_networks_are_judged_by_the_model_of_all_and_may_not_be_among_the_fitted() -> None:
+    others = np.setdiff1d(EVERY, FITTED.indices)[::20]
+    report = evaluate(FITTED, others, TRUTH[others])
+    assert (report.kind, report.n) == ("held-out", len(others))
+    assert value(report.mae) == pytest.approx(np.abs(FITTED.predict(others) - TRUTH[others]).mean())
+    mixed = np.append(others, FITTED.indices[:2])
+    with pytest.raises(ConfigError, match=rf"was fitted to \(2 of {len(mixed)} were\)"):
+        evaluate(FITTED, mixed, TRUTH[mixed])
+
+
+def test_leave_out_predictions_of_useless_signatures_do_not_look_useful() -> None:
+    taus = []
+    for seed in range(8):
+        noise = np.random.default_rng((seed, 6)).normal(60, 1, len(MINI))
+        known = drawn(seed, 12)
+        found = fit("linear", SIGNATURES, ["nsr"], known, noise[known])
+        taus.append(value(evaluate(found, draws=2).kendall))
+    assert np.mean(taus) < 0.1, taus
+
+
+def test_what_has_no_order_has_no_rank_correlation() -> None:
+    for predicted, truth in (([1, 1, 1], [1, 2, 3]), ([1, 2, 3], [5, 5, 5]), ([1], [2])):
+        report = judged(np.array(predicted), np.array(truth))
+        assert report.kendall is None and report.spearman is None
+        assert value(report.mae) > 0
+
+
+def test_networks_that_prove_nothing_are_refused() -> None:
+    for indices, accuracies, message in (
+        ([1, 2], [50.0], r"\(2,\) held-out networks and \(1,\) accuracies"),
+        ([1], [np.nan], "all finite: False"),
+        ([], [], "judged by 0 networks"),
+        (list(range(100, 105)), None, r"\(5,\) held-out networks and \(0,\)"),
+    ):
+        given = None if accuracies is None else np.array(accuracies)
+        with pytest.raises(ConfigError, match=message):
+            evaluate(fit("sum", SIGNATURES), np.array(indices, dtype=np.int64), given)
+    with pytest.raises(ConfigError, match="judged by 0 networks"):
+        evaluate(fit("sum", SIGNATURES))
+    with pytest.raises(ConfigError, match="with coverage 95"):
+        evaluate(FITTED, coverage=95)

@@ -1,0 +1,288 @@
+"""Blocks distilled from a teacher: their losses, the library that they make, and what signs them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from factories.teachers import TEACHER, few_digits, made_teacher
+from torch.nn.functional import cross_entropy
+
+from search.distillation import teacher_features as features_module
+from search.distillation.block_library import (
+    BlockLibrary,
+    load_library,
+    save_library,
+    save_stage,
+    stage_content,
+    stage_from,
+)
+from search.distillation.checkpoints import NAME
+from search.distillation.distill import distil_stage
+from search.distillation.losses import errors
+from search.distillation.packing import pack, shapes_of, unpack
+from search.distillation.recipe import DistilRecipe
+from search.distillation.signing import block_sizes, sign
+from search.distillation.teacher_features import teacher_features, teacher_network
+from search.training.augment import Augmentation
+from search.training.epochs import judge
+from search.training.history import EpochDone
+from search.training.sealed import content_digest
+from search.training.trained_files import load_trained
+from space import MINI, TINY, Architecture
+from space.errors import ConfigError, HarnessError
+from space.networks import Stage, build_network
+
+pytestmark = pytest.mark.training
+
+BLOCKS = {str(block): block for block in TINY.blocks}
+OWN = [BLOCKS[text] for text in TEACHER.split("/")]
+SINGLES = [BLOCKS[op] for op in TINY.ops]
+QUICK = DistilRecipe(epochs=2, batch=64)
+
+
+def same(one: dict, other: dict) -> bool:
+    return content_digest({**one, "seconds": 0, "environment": {}}) == content_digest(
+        {**other, "seconds": 0, "environment": {}}
+    )
+
+
+def own_library() -> BlockLibrary:
+    """Return a library whose blocks are the teacher's own, with the teacher's weights."""
+    teacher, recipe = made_teacher(), replace(QUICK, epochs=1, keep_own=True)
+    stages = [distil_stage(teacher, few_digits(), place, recipe, [OWN[place]]) for place in (0, 1)]
+    return BlockLibrary(teacher=teacher, stages=tuple(stages))
+
+
+def test_errors_are_the_hand_worked_ones() -> None:
+    targets = torch.tensor([[0.0, 0.0], [2.0, 4.0]])[:, :, None, None]  # two images, two channels
+    answers = torch.tensor([[1.0, 0.0, 0.0, 2.0], [2.0, 4.0, 0.0, 2.0]])[:, :, None, None]  # two members
+    variance = torch.tensor([1.0, 4.0])
+    mse, nsr = errors(answers, targets, variance)
+    assert mse.tolist() == [0.25, 3.0]  # channels 0.5 and 0; 2 and 4
+    assert nsr.tolist() == [0.25, 1.5]
+
+
+def test_features_are_what_the_teachers_stage_reads_and_answers() -> None:
+    teacher, task = made_teacher(), few_digits()
+    network = teacher_network(teacher)
+    with teacher_features(teacher, task, 1, "val") as found:
+        assert found.inputs.shape == (96, 16, 4, 4) and found.targets.shape == (96, 32, 2, 2)
+        with torch.no_grad():
+            torch.testing.assert_close(network.stages[1](found.inputs), found.targets, rtol=1e-4, atol=1e-5)
+            logits = network.head(found.targets)
+        hits = int((logits.argmax(1) == torch.tensor(task.val.labels)).sum())
+        assert hits == teacher.best.val.first
+        wanted = found.targets.double().var(dim=(0, 2, 3), correction=0)
+        floor = wanted.mean() * 1e-6
+        torch.testing.assert_close(found.variance.double(), wanted.clamp(min=floor), rtol=1e-4, atol=1e-9)
+
+
+def test_features_too_large_for_memory_lie_on_disk_and_are_the_same(tmp_path) -> None:
+    teacher, task = made_teacher(), few_digits()
+    knobs = {"views": 2, "augmentation": Augmentation(rand_ops=0, cutout=0), "seed": 3}
+    with (
+        teacher_features(teacher, task, 0, **knobs) as held,
+        teacher_features(teacher, task, 0, memory_bytes=1000, folder=tmp_path, **knobs) as mapped,
+    ):
+        assert (
+            len(held) == 512
+            and torch.equal(held.inputs, mapped.inputs)
+            and torch.equal(held.targets, mapped.targets)
+        )
+        assert not torch.equal(held.inputs[:256], held.inputs[256:])  # the second view is varied anew
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_too_full_for_features_is_named(tmp_path, monkeypatch) -> None:
+    def full(descriptor: int, begin: int, length: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(features_module.os, "posix_fallocate", full)
+    with (
+        pytest.raises(ConfigError, match=rf"{tmp_path}: [0-9,]+ bytes .*No space left.*free space"),
+        teacher_features(made_teacher(), few_digits(), 0, memory_bytes=0, folder=tmp_path),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_distilling_lowers_the_held_out_error_of_every_op(stage: int) -> None:
+    few = distil_stage(
+        made_teacher(), few_digits(), stage, replace(QUICK, epochs=1, learning_rate=1e-9), SINGLES
+    )
+    more = distil_stage(made_teacher(), few_digits(), stage, replace(QUICK, epochs=4), SINGLES)
+    assert (more.nsr < 0.8 * few.nsr).all() and (more.mse < few.mse).all()
+    assert more.history.shape == (4, 3) and (more.history[-1] < more.history[0]).all()
+
+
+def test_the_teachers_own_blocks_have_no_error_and_make_the_teacher_again() -> None:
+    teacher, library = made_teacher(), own_library()
+    for stage in library.stages:
+        assert stage.nsr[0] < 1e-6 and stage.mse[0] < 1e-6
+    state = library.assemble(teacher.architecture)
+    assert list(state) == list(build_network(teacher.architecture).state_dict())
+    assert all(torch.equal(state[name], tensor) for name, tensor in teacher.weights.items())
+    signatures = sign(library, few_digits())
+    for place, block in enumerate(OWN):
+        column = TINY.blocks.index(block)
+        assert abs(signatures.column("loss_change")[place, column]) < 1e-5
+        assert signatures.column("accuracy_change")[place, column] == 0
+        assert signatures.column("agreement")[place, column] == 100
+
+
+def test_a_block_becomes_what_it_becomes_whoever_learns_beside_it() -> None:
+    teacher, task = made_teacher(), few_digits()
+    recipe = replace(QUICK, epochs=1, batch=256)  # one step: rounding has no time to grow
+    beside = distil_stage(teacher, task, 0, recipe, SINGLES)
+    alone = distil_stage(teacher, task, 0, recipe, SINGLES[1:2])
+    in_turns = distil_stage(teacher, task, 0, recipe, SINGLES, together=2)
+    assert alone.history[0, 0] == pytest.approx(beside.history[0, 1], rel=1e-5)
+    np.testing.assert_allclose(in_turns.history, beside.history, rtol=1e-5)
+    for name, tensor in alone.weights[0].items():
+        torch.testing.assert_close(
+            beside.weights[1][name], tensor, rtol=1e-3, atol=0.021
+        )  # Adam's first step is 0.01
+
+
+def test_a_distillation_that_was_stopped_goes_on_bit_for_bit(tmp_path) -> None:
+    teacher, task = made_teacher(), few_digits()
+
+    class Stopped(Exception):
+        pass
+
+    def stop(done: EpochDone) -> None:
+        if (done.first, done.number) == (2, 1):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        distil_stage(teacher, task, 1, QUICK, SINGLES, tmp_path, together=2, on_epoch=stop)
+    assert (tmp_path / NAME).exists()
+    with pytest.raises(ConfigError, match=r"another distillation: recipe"):
+        distil_stage(teacher, task, 1, replace(QUICK, seed=1), SINGLES, tmp_path, together=2)
+    seen: list[EpochDone] = []
+    resumed = distil_stage(teacher, task, 1, QUICK, SINGLES, tmp_path, together=2, on_epoch=seen.append)
+    assert seen == [EpochDone(number=2, epochs=2, first=2, blocks=1, of=3)] and seen[0].share == 1
+    assert list(tmp_path.iterdir()) == []
+    whole = distil_stage(teacher, task, 1, QUICK, SINGLES, together=2)
+    assert same(stage_content(resumed), stage_content(whole))
+
+
+def test_a_library_reads_back_and_refuses_what_is_not_its_own(tmp_path) -> None:
+    library = own_library()
+    save_library(tmp_path, library)
+    found = load_library(tmp_path)
+    assert found.digest == library.digest and found.missing == ()
+    assert same(stage_content(found.stages[1]), stage_content(library.stages[1]))
+    (tmp_path / "stage-0.harness").unlink()
+    assert load_library(tmp_path).missing == (0,)
+    with pytest.raises(ConfigError, match=r"stage 0 was not distilled; run 'harness distill'"):
+        load_library(tmp_path).assemble(library.teacher.architecture)
+    with pytest.raises(ConfigError, match=r"has no block conv: 1 of 45"):
+        library.assemble(Architecture.parse("conv/conv", TINY))
+    with pytest.raises(ConfigError, match=r"of space 'mini', the library of 'tiny'"):
+        library.assemble(Architecture.parse("conv/conv", MINI))
+    other = made_teacher("conv/conv", 1)
+    with pytest.raises(ConfigError, match=r"is of teacher .* distil it again"):
+        BlockLibrary(teacher=other, stages=library.stages)
+    with pytest.raises(ConfigError, match=r"no block library: it has no teacher.harness"):
+        load_library(tmp_path / "nowhere")
+    path = save_stage(tmp_path, library.stages[0])
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ConfigError, match=r"stage-0.harness: is damaged"):
+        load_library(tmp_path)
+    content = stage_content(library.stages[0])
+    with pytest.raises(
+        ConfigError, match=r"block conv: its values are .* \(9768,\), and .* \(6672,\) at width 8"
+    ):
+        stage_from({**content, "blocks": ["conv"]})
+    assert load_trained(tmp_path / "teacher.harness").architecture == library.teacher.architecture
+
+
+def test_signatures_are_those_of_the_assembled_network() -> None:
+    teacher, task = made_teacher(), few_digits()
+    library = BlockLibrary(teacher=teacher, stages=(distil_stage(teacher, task, 0, QUICK, SINGLES), None))
+    signatures = sign(library, task)
+    network = build_network(teacher.architecture)
+    network.load_state_dict(dict(teacher.weights))
+    own = judge(network, task.val, task)
+    network.eval()
+    images = (
+        torch.tensor(task.val.images).permute(0, 3, 1, 2) / 255 - torch.tensor(task.mean).view(1, 3, 1, 1)
+    ) / (torch.tensor(task.std).view(1, 3, 1, 1))
+    with torch.no_grad():
+        classes = network(images).argmax(1)
+        for place, block in enumerate(SINGLES):
+            plugged = build_network(Architecture(blocks=(block, OWN[1]), config=TINY))
+            state = {k: v for k, v in teacher.weights.items() if not k.startswith("stages.0.")}
+            state |= {f"stages.0.{k}": v for k, v in library.stages[0].weights[place].items()}
+            plugged.load_state_dict(state)
+            plugged.eval()
+            logits = plugged(images)
+            loss = float(cross_entropy(logits, torch.tensor(task.val.labels)))
+            column = TINY.blocks.index(block)
+            figures = judge(plugged, task.val, task)
+            assert signatures.column("loss_change")[0, column] == pytest.approx(loss - own.loss, abs=1e-4)
+            assert signatures.column("accuracy_change")[0, column] == pytest.approx(figures.top1 - own.top1)
+            assert signatures.column("agreement")[0, column] == pytest.approx(
+                100 * float((logits.argmax(1) == classes).float().mean())
+            )
+    assert np.isnan(signatures.column("nsr")[1]).all() and np.isnan(signatures.column("nsr")[0]).sum() == 42
+    assert signatures.column("params")[1].min() > 0
+
+
+def test_the_sizes_of_blocks_add_up_to_the_networks() -> None:
+    sizes = block_sizes(TINY)
+    first, second = (Architecture.parse(text, TINY) for text in ("conv/conv", "bconv-mbconv/conv+conv"))
+    for name in ("params", "macs"):
+        sums = [
+            sum(sizes[name][place, TINY.blocks.index(block)] for place, block in enumerate(one.blocks))
+            for one in (first, second)
+        ]
+        assert sums[1] - sums[0] == getattr(second, name) - getattr(first, name)
+        assert getattr(first, name) > sums[0]  # stem and head are in the network alone
+
+
+def test_bad_wishes_are_named() -> None:
+    teacher, task = made_teacher(), few_digits()
+    with pytest.raises(ConfigError, match=r"no stage 2; its stages are 0 to 1"):
+        distil_stage(teacher, task, 2, QUICK)
+    with pytest.raises(ConfigError, match=r"no block to distil"):
+        distil_stage(teacher, task, 0, QUICK, [])
+    with pytest.raises(
+        HarnessError, match=r"block conv of stage 0: the loss of epoch 1 is .*lower learning_rate"
+    ):
+        distil_stage(teacher, task, 0, replace(QUICK, learning_rate=1e30), SINGLES[:1])
+    for knobs, text in (
+        ({"loss": "l1"}, "loss = 'l1'; choose one of nsr, mse"),
+        ({"epochs": 0}, "epochs = 0"),
+        ({"views": 3}, "views = 3"),
+        ({"learning_rate": 0}, "learning_rate = 0; give a finite number above 0"),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            replace(QUICK, **knobs)
+    assert DistilRecipe.from_json(QUICK.to_json()) == QUICK
+    with pytest.raises(
+        ConfigError, match=r"distil recipe has no 'epoch', did you mean 'epochs'|distil recipe has no 'epoch'"
+    ):
+        DistilRecipe.from_json('{"epoch": 3}')
+
+
+def test_every_block_packs_into_two_tensors_and_back() -> None:
+    for block in TINY.blocks[::7]:
+        stage = Stage(block, 8)
+        stage(torch.randn(2, 8, 8, 8))
+        state = stage.state_dict()
+        assert {name: tuple(tensor.shape) for name, tensor in state.items()} == shapes_of(block, 8)
+        back = unpack(pack(state, block, 8), block, 8)
+        assert list(back) == list(state) and all(
+            torch.equal(back[name], tensor) for name, tensor in state.items()
+        )
+    with pytest.raises(
+        ConfigError, match=r"block conv of width 16: .* is \(8, 8, 3, 3\) in the weights, \(16, 16, 3, 3\)"
+    ):
+        pack(Stage(BLOCKS["conv"], 8).state_dict(), BLOCKS["conv"], 16)

@@ -1,0 +1,62 @@
+"""The recipe of a distillation: values out of range are named, and its digest names all of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+import pytest
+
+from search.distillation.recipe import DistilRecipe
+from search.training.augment import Augmentation
+from space.errors import ConfigError
+
+TWICE = DistilRecipe(epochs=2, batch=20)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"batch": 1}, "batch = 1; give a whole number of at least 2"),
+        ({"epochs": True}, "epochs = True; give a whole number"),
+        ({"seed": 2**63}, "seed = 9223372036854775808"),
+        ({"learning_rate": math.nan}, "learning_rate = nan; give a finite number"),
+        ({"weight_decay": math.inf}, "weight_decay = inf; give a finite number"),
+        ({"weight_decay": -0.1}, "weight_decay = -0.1; give a finite number of at least 0"),
+        ({"keep_own": 1}, "keep_own = 1; give true or false"),
+        ({"augmentation": "none"}, "augmentation = 'none'; give an Augmentation"),
+    ],
+)
+def test_a_recipes_value_out_of_range_is_named(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=f"^distil recipe: {told}"):
+        dataclasses.replace(TWICE, **changes)
+
+
+def test_a_recipes_digest_names_all_of_it_and_nothing_else() -> None:
+    assert (
+        dataclasses.replace(TWICE, weight_decay=1).digest
+        == dataclasses.replace(TWICE, weight_decay=1.0).digest
+    )
+    others: dict[str, Any] = {
+        "epochs": 3,
+        "batch": 16,
+        "learning_rate": 0.02,
+        "weight_decay": 0.1,
+        "loss": "mse",
+        "views": 2,
+        "augmentation": Augmentation(rand_ops=0, cutout=0),
+        "keep_own": True,
+        "shared": True,
+        "seed": 1,
+    }
+    assert others.keys() == {item.name for item in dataclasses.fields(DistilRecipe)}
+    changed = {dataclasses.replace(TWICE, **{name: value}).digest for name, value in others.items()}
+    assert len({TWICE.digest, *changed}) == 11
+    assert list(json.loads(TWICE.to_json())) == sorted(others)
+
+
+def test_the_rate_falls_along_half_a_cosine() -> None:
+    found = list(map(DistilRecipe(learning_rate=0.02).rate_at, (0, 0.25, 0.5, 1)))
+    assert found == pytest.approx([0.02, 0.0170711, 0.01, 0], abs=1e-7)

@@ -1,0 +1,126 @@
+"""Latency predictors that are sums: the ladder's own numbers without an array over the space, and margins that hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from search.blockwise.searching import predicted_table
+from search.latency.additive import additive_rungs, fit_additive
+from search.latency.features import block_features
+from search.latency.parts import parts_sum
+from search.latency.rungs import RUNGS, Known, Training
+from search.table.synthetic import synthetic_accuracies
+from space import DEEP, MINI, ArchitectureError, SpaceConfig
+from space.errors import ConfigError
+from space.indexing import FloatArray, block_indices
+from space.segments import all_segments
+
+SUMS = ("macs", "sum", "affine", "ridge", "corrected", "pairs")
+
+
+def made_parts(config: SpaceConfig, seed: int = 0) -> dict[str, float]:
+    """Return a made-up ratio of each segment."""
+    random = np.random.default_rng(seed)
+    return {str(one): float(random.uniform(0.05, 0.4)) for one in all_segments(config)}
+
+
+def made_ratios(config: SpaceConfig, indices: FloatArray, noise: float, seed: int = 0) -> FloatArray:
+    """Return made-up ratios: a sum over the blocks' features in each stage, and noise as a share."""
+    random = np.random.default_rng((seed, 1))
+    ops = len(config.ops)
+    op = random.uniform(0.05, 0.15, ops) * np.exp(random.normal(0, 0.2, (config.stages, ops)))
+    slopes = np.hstack([op, op, random.uniform(0, 0.01, (config.stages, 3))])
+    effects = slopes @ block_features(config).T
+    sums = 0.5 + effects[np.arange(config.stages), block_indices(config, indices)].sum(axis=1)
+    found: FloatArray = sums * (1 + random.normal(0, noise, len(indices)))
+    return found
+
+
+def drawn(config: SpaceConfig, count: int, seed: int = 0) -> np.ndarray:
+    return np.unique(np.random.default_rng(seed).integers(0, len(config), 2 * count))[:count]
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_each_rung_that_is_a_sum_predicts_what_the_ladder_s_own_rung_does(name: str) -> None:
+    indices, parts = drawn(MINI, 120), made_parts(MINI)
+    known = Known(config=MINI, parts_sum=parts_sum(parts, MINI))
+    ratios = made_ratios(MINI, indices, 0.02) + known.parts_sum[indices]
+    everywhere = np.arange(len(MINI))
+    training = Training(known=known, indices=indices, ratios=ratios, weights=np.ones(120), seed=0)
+    listed = next(rung for rung in RUNGS if rung.name == name).fit(training)(everywhere)
+    (rung,) = [rung for rung in additive_rungs(MINI, parts) if rung.name == name]
+    summed = rung.fit(replace(training, known=Known(config=MINI)))
+    assert summed(everywhere) == pytest.approx(listed, rel=1e-9)
+    assert np.ptp(listed) > 0
+
+
+def test_without_parts_only_rungs_that_need_none_are_there_and_they_keep_the_ladder_s_order() -> None:
+    assert [rung.name for rung in additive_rungs(MINI)] == ["macs", "ridge", "pairs"]
+    assert [rung.name for rung in additive_rungs(MINI, made_parts(MINI))] == list(SUMS)
+
+
+def test_latencies_of_a_space_that_nobody_lists_are_learned_from_few_networks() -> None:
+    indices = drawn(DEEP, 80)
+    fitted = fit_additive(indices, made_ratios(DEEP, indices, 0.01), config=DEEP)
+    assert fitted.chosen == "ridge"
+    assert fitted.blocks.shape == (5, 45)
+    others = drawn(DEEP, 200, seed=9)
+    truth = made_ratios(DEEP, others, 0.0)
+    digits = block_indices(DEEP, others)
+    predicted = fitted.constant + fitted.blocks[np.arange(5), digits].sum(axis=1)
+    assert np.abs(predicted / truth - 1).mean() < 0.03
+    assert fitted.errors.mape < 0.04
+
+
+def test_parts_that_add_up_are_taken_as_they_are() -> None:
+    indices, parts = drawn(DEEP, 30), made_parts(DEEP)
+    cells = np.array(
+        [[parts[f"segment:cell{stage}:{block}"] for block in DEEP.blocks] for stage in range(DEEP.stages)]
+    )
+    fixed = sum(value for name, value in parts.items() if ":cell" not in name)
+    ratios = fixed + cells[np.arange(5), block_indices(DEEP, indices)].sum(axis=1)
+    fitted = fit_additive(indices, ratios, config=DEEP, parts=parts)
+    assert fitted.chosen == "sum"
+    assert fitted.constant + fitted.blocks[:, 0].sum() == pytest.approx(fixed + cells[:, 0].sum())
+    with pytest.raises(ConfigError, match="are not measured"):
+        fit_additive(indices, ratios, config=DEEP, parts={"segment:stem": 1.0})
+
+
+def test_too_few_networks_are_refused() -> None:
+    indices = drawn(DEEP, 9)
+    with pytest.raises(ConfigError, match="9 measured networks are too few"):
+        fit_additive(indices, made_ratios(DEEP, indices, 0.0), config=DEEP)
+
+
+@pytest.mark.simulation
+def test_networks_are_measured_within_the_margin_as_often_as_it_says() -> None:
+    inside, count = 0, 0
+    for seed in range(12):
+        indices = drawn(DEEP, 100, seed)
+        ratios = made_ratios(DEEP, indices, 0.03, seed)
+        fitted = fit_additive(indices[:60], ratios[:60], config=DEEP, seed=seed)
+        digits = block_indices(DEEP, indices[60:])
+        predicted = fitted.constant + fitted.blocks[np.arange(5), digits].sum(axis=1)
+        errors = np.abs(ratios[60:] / predicted - 1)
+        inside, count = inside + int((errors <= fitted.margin(0.9)).sum()), count + len(errors)
+    assert 0.85 < inside / count < 0.97  # 480 networks: the standard error is 1.4 points
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: parts_sum(made_parts(DEEP), DEEP),
+        lambda: synthetic_accuracies(DEEP),
+        lambda: predicted_table(
+            DEEP, lambda indices: indices.astype(np.float64), {}, metric="made up", origin=(), synthetic=True
+        ),
+    ],
+    ids=["parts_sum", "synthetic_accuracies", "predicted_table"],
+)
+def test_what_would_need_an_array_over_such_a_space_is_refused(ask: Callable[[], object]) -> None:
+    with pytest.raises(ArchitectureError, match="184,528,125 networks of space 'deep' are too many to list"):
+        ask()

@@ -1,0 +1,48 @@
+"""Settings of the study: a text that gives back the same ones, and refusals with remedies."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from search.study.settings import QUICK, StudySettings
+from space.errors import ConfigError
+
+
+def test_settings_come_back_from_their_text() -> None:
+    for settings in (StudySettings(), QUICK):
+        again = StudySettings.from_json(settings.to_json())
+        assert again == settings
+        assert again.digest == settings.digest
+    assert QUICK.digest != StudySettings().digest
+    assert StudySettings.from_json('{"seeds": 12, "marks": [20, 60]}').marks == (20, 60)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[", "the text is not JSON"),
+        ("[]", "study is list; write an object"),
+        ('{"sedes": 3}', "did you mean 'seeds'"),
+        ('{"seeds": 0}', "seeds = 0; give a whole number of at least 1"),
+        ('{"seeds": "3"}', "seeds = '3'"),
+        ('{"decisive": 7}', "name one of the marks: 5, 10, 20, 40"),
+        ('{"marks": [20, 10]}', "rising"),
+        ('{"marks": 20}', "marks = 20; give a list of whole numbers of at least 1"),
+        ('{"first": 40}', "it takes part of the budget of 40"),
+        ('{"tuned": 2}', "two networks have no rank correlation"),
+        ('{"libraries": 0}', "networks are fine-tuned from a library"),
+        ('{"recipe": {"epoch": 3}}', "did you mean 'epochs'"),
+        ('{"distil": 3}', "distil = 3; give an object of its fields"),
+    ],
+)
+def test_bad_settings_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        StudySettings.from_json(text)
+
+
+def test_every_setting_is_in_the_text() -> None:
+    names = {item.name for item in dataclasses.fields(StudySettings)}
+    assert set(json.loads(StudySettings().to_json())) == names

@@ -1,0 +1,93 @@
+"""Answers: ranked as a plain sort ranks them, ties by overlapping intervals, and the nearest network where there is none."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from factories.tables import made_accuracies, made_cost, made_table
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.table.answers import answer, nearest, ties
+from search.table.constraints import parse_constraint
+from space import MINI
+
+
+@given(
+    st.lists(st.tuples(st.integers(40, 45) | st.just(math.nan), st.integers(1, 6)), min_size=1, max_size=40),
+    st.integers(1, 6),
+)
+def test_the_answer_is_what_a_plain_sort_gives(rows: list[tuple[float, int]], limit: int) -> None:
+    table = made_table([a for a, _ in rows], made_cost("pixel", [float(c) for _, c in rows]))
+    found = answer(table, [parse_constraint(f"pixel<={limit}ms")])
+    expected = sorted((-a, c, index) for index, (a, c) in enumerate(rows) if not math.isnan(a) and c <= limit)
+    assert found.ranked.tolist() == [index for _, _, index in expected]
+    assert found.without_accuracy == len(table.config) - sum(not math.isnan(a) for a, _ in rows)
+
+
+def test_networks_unlike_any_that_was_measured_are_neither_found_nor_named_as_the_nearest() -> None:
+    supported = np.ones(len(MINI), dtype=np.bool_)
+    supported[1] = False
+    table = made_table([60.0, 70.0, 65.0], replace(made_cost("pixel", [1.0, 0.04, 2.0]), supported=supported))
+    assert answer(table, [parse_constraint("pixel<9ms")]).ranked.tolist() == [2, 0]
+    closest = nearest(table, [parse_constraint("pixel<0.03ms")])
+    assert closest is not None and closest.index == 0
+    trusting = replace(table, costs={"pixel": replace(table.costs["pixel"], supported=None)})
+    assert answer(trusting, [parse_constraint("pixel<9ms")]).ranked.tolist() == [1, 2, 0]
+
+
+def test_networks_tie_where_their_intervals_over_trainings_overlap() -> None:
+    # +- 1.96 * 0.5 = 0.98 each: they overlap while the accuracies differ by no more than 1.96
+    accuracies = made_accuracies([70.0, 68.05, 68.03, 69.0], seed_sd=0.5)
+    assert ties(accuracies, np.array([0, 3, 1, 2])).tolist() == [True, True, True, False]
+
+
+def test_more_trainings_make_the_interval_narrower_and_fewer_networks_tie() -> None:
+    accuracies = made_accuracies([70.0, 68.8], seed_sd=0.5)
+    assert ties(accuracies, np.array([0, 1])).tolist() == [True, True]
+    accuracies.seed_counts[:2] = 4  # +- 0.49 each
+    assert ties(accuracies, np.array([0, 1])).tolist() == [True, False]
+
+
+def test_without_a_known_scatter_only_equal_accuracies_tie() -> None:
+    assert ties(made_accuracies([70.0, 70.0, 69.999]), np.array([0, 1, 2])).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize(("confident", "met", "doubtful"), [(False, 2, 2), (True, 1, 2)])
+def test_networks_with_the_limit_within_their_interval_are_counted_as_doubtful(
+    confident: bool, met: int, doubtful: int
+) -> None:
+    table = made_table([50.0] * 4, made_cost("pixel", [7.0, 7.9, 8.1, 9.0], 0.05))
+    standing = answer(table, [parse_constraint("pixel<8ms")], confident=confident).standings[0]
+    assert (standing.met, standing.broken, standing.doubtful) == (met, 4 - met, doubtful)
+    assert standing.unknown == len(table.config) - 4
+
+
+def test_the_nearest_network_needs_the_least_loosening_of_its_worst_limit() -> None:
+    table = made_table(
+        [50.0, 60.0, 70.0],
+        made_cost("pixel", [9.0, 8.4, 8.0]),  # 12.5, 5 and 0 % beyond
+        made_cost("params", [3e6, 3.1e6, 4.5e6], unit=""),  # 0, 3.3 and 50 % beyond
+    )
+    found = nearest(table, [parse_constraint("pixel<=8ms"), parse_constraint("params<=3M")])
+    assert found is not None
+    assert found.index == 1
+    assert [(str(s.constraint), s.value, round(s.excess, 3)) for s in found.violations] == [
+        ("pixel<=8ms", 8.4, 0.05),
+        ("params<=3M", 3.1e6, 0.033),
+    ]
+
+
+def test_the_nearest_network_may_lack_from_below_and_counts_the_intervals_far_end() -> None:
+    table = made_table([50.0, 60.0], made_cost("pixel", [7.0, 7.5], 0.1))
+    found = nearest(table, [parse_constraint("pixel>8ms")], confident=True)
+    assert found is not None
+    assert (found.index, found.violations[0].value) == (1, 7.5 * 0.9)
+    assert found.violations[0].excess == pytest.approx(1 - 6.75 / 8)
+
+
+def test_there_is_no_nearest_network_where_nothing_is_known() -> None:
+    assert nearest(made_table([50.0], made_cost("pixel", [])), [parse_constraint("pixel<8ms")]) is None

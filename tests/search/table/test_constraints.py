@@ -1,0 +1,157 @@
+"""Constraints: what is typed is what is held, and what cannot be meant is refused with a remedy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from factories.tables import made_cost, made_table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search.table.constraints import (
+    UNITS,
+    Constraint,
+    allowed,
+    amount_text,
+    check_contradictions,
+    parse_amount,
+    parse_constraint,
+)
+from space.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "subject", "relation", "limit"),
+    [
+        ("pixel<8ms", "pixel", "<", 8.0),
+        (" pi4:tflite <= 0.04 s ", "pi4:tflite", "<=", 40.0),
+        ("gpu:onnxruntime:cuda<800us", "gpu:onnxruntime:cuda", "<", 0.8),
+        ("params<3M", "params", "<", 3e6),
+        ("params>=2500000", "params", ">=", 2.5e6),
+        ("macs<1.5e8", "macs", "<", 1.5e8),
+        ("memory<16MiB", "memory", "<", 2.0**24),
+        ("onnx-size>9MB", "onnx-size", ">", 9e6),
+    ],
+)
+def test_a_constraint_is_read_in_the_unit_of_its_subject(
+    text: str, subject: str, relation: str, limit: float
+) -> None:
+    found = parse_constraint(text)
+    assert (found.subject, found.relation) == (subject, relation)
+    assert math.isclose(found.limit, limit, rel_tol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("pixel<8", ["'8' has no unit", "8ms"]),
+        ("pixel<8MB", ["unit 'MB' does not fit", "ms"]),
+        ("parms<3M", ["unit 'M' does not fit", "did you mean 'params'"]),
+        ("memory<16", ["'16' has no unit", "16MB"]),
+        ("params<3Mb", ["unit 'Mb' does not fit", "3M"]),
+        ("pixel<0ms", ["not above 0"]),
+        ("pixel<1e999ms", ["not above 0"]),
+        ("pixel<-3ms", ["'-3ms' is no amount"]),
+        ("pixel<fastms", ["no amount"]),
+        ("pixel 8ms", ["cannot be read", "pixel<8ms"]),
+        ("pixel<8ms<9ms", ["cannot be read"]),
+        ("<8ms", ["cannot be read"]),
+        ("", ["cannot be read"]),
+        ("accuracy>75%", ["not a limit", "--pareto"]),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_a_remedy(text: str, parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_constraint(text)
+    for part in parts:
+        assert part in str(error.value)
+
+
+@given(st.floats(1e-3, 1e12), st.sampled_from(sorted(UNITS)))
+def test_an_amount_written_for_people_reads_back_rounded(value: float, unit: str) -> None:
+    assert math.isclose(parse_amount(amount_text(value, unit), unit), value, rel_tol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "contradict"),
+    [
+        ("pixel<8ms", "pixel>9ms", True),
+        ("pixel<8ms", "pixel>8ms", True),
+        ("pixel<=8ms", "pixel>=8ms", False),
+        ("pixel<=8ms", "pixel>8ms", True),
+        ("pixel<8ms", "pixel>7ms", False),
+        ("pixel<8ms", "pi4>9ms", False),
+        ("params<3M", "params>4M", True),
+    ],
+)
+def test_limits_between_which_nothing_lies_contradict_each_other(
+    first: str, second: str, contradict: bool
+) -> None:
+    constraints = [parse_constraint(first), parse_constraint(second)]
+    if not contradict:
+        check_contradictions(constraints)
+        return
+    with pytest.raises(ConfigError, match="contradict each other") as error:
+        check_contradictions(constraints[::-1])
+    assert str(constraints[0]) in str(error.value)
+    assert str(constraints[1]) in str(error.value)
+
+
+values = st.lists(st.floats(0.5, 20) | st.just(math.nan), min_size=1, max_size=40)
+
+
+@settings(max_examples=200)
+@given(
+    accuracies=values,
+    latencies=values,
+    sizes=values,
+    half=st.none() | st.floats(0, 0.5),
+    limits=st.lists(
+        st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["<", "<=", ">", ">="]), st.floats(0.5, 20)),
+        max_size=4,
+    ),
+    confident=st.booleans(),
+)
+def test_no_network_allowed_ever_breaks_a_constraint_and_none_that_meets_all_is_left_out(
+    accuracies: list[float],
+    latencies: list[float],
+    sizes: list[float],
+    half: float | None,
+    limits: list[tuple[str, str, float]],
+    confident: bool,
+) -> None:
+    table = made_table(accuracies, made_cost("a", latencies, half), made_cost("b", sizes))
+    constraints = [
+        Constraint(subject=subject, relation=relation, limit=limit, unit="ms")
+        for subject, relation, limit in limits
+    ]
+    mask = allowed(table, constraints, confident=confident)
+    for index in range(45):
+        expected = index < len(accuracies) and not math.isnan(accuracies[index])
+        for subject, relation, limit in limits:
+            cost = table.costs[subject]
+            value = cost.values[index]
+            if confident and subject == "a" and half is not None:
+                value *= (1 + half) if relation.startswith("<") else (1 - half)
+            expected = expected and bool(
+                {"<": value < limit, "<=": value <= limit, ">": value > limit, ">=": value >= limit}[relation]
+            )
+        assert mask[index] == expected
+    assert not mask[45:].any(), "networks of which nothing is known"
+
+
+def test_a_cost_that_is_not_in_the_table_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no cost 'pixle'; did you mean 'pixel'"):
+        allowed(made_table([1.0], made_cost("pixel", [1.0])), [parse_constraint("pixle<8ms")])
+
+
+def test_an_unknown_interval_does_not_meet_a_limit_that_its_far_end_must_meet() -> None:
+    cost = made_cost("pixel", [1.0, 1.0], 0.1)
+    assert cost.high is not None
+    cost.high[1] = np.nan
+    table = made_table([50.0, 60.0], cost)
+    constraint = parse_constraint("pixel<8ms")
+    assert allowed(table, [constraint]).sum() == 2
+    assert np.flatnonzero(allowed(table, [constraint], confident=True)).tolist() == [0]

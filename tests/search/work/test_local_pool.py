@@ -1,0 +1,155 @@
+"""The local pool keeps the contract of runners; what is killed or interrupted leaves nothing running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from contracts.runner import WorkContract, tiny_training
+from rigs import with_tests
+
+from search.training.history import EpochDone
+from search.work.events import Event, UnitProgress, sentence
+from search.work.local_pool import LocalPool
+from search.work.results import Results
+from search.work.running import Runner, run_units
+from search.work.unit import Unit
+from space.errors import ConfigError
+
+PATIENCE_S = 60.0
+
+
+class TestLocalPool(WorkContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def runner(cls) -> Runner:
+        return LocalPool(processes=2, retries=1)
+
+
+def is_alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def is_deaf_to_interrupts(process: int) -> bool:
+    (masked,) = (
+        line.split()[1]
+        for line in Path(f"/proc/{process}/status").read_text().splitlines()
+        if line.startswith("SigBlk:")
+    )
+    return bool(int(masked, 16) >> (signal.SIGINT - 1) & 1)
+
+
+def wait_until_none(processes: list[int]) -> bool:
+    deadline = time.monotonic() + PATIENCE_S
+    while any(map(is_alive, processes)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not any(map(is_alive, processes))
+
+
+def test_a_process_killed_from_outside_costs_one_attempt_and_goes_on_in_its_scratch_folder(
+    tmp_path: Path,
+) -> None:
+    killed: list[int] = []
+
+    def show(event: Event) -> None:
+        text = sentence(event)
+        if text.endswith("step 1") and not killed:
+            killed.append(int(text.split()[-3]))
+            os.kill(killed[0], signal.SIGKILL)
+
+    unit = Unit(kind="factories.work:steps", config={"steps": 3, "seconds": 0.3})
+    results = Results(folder=tmp_path)
+    done = run_units([unit], results, LocalPool(processes=2), show)
+    processes = results.get(done[unit.key])["processes"]
+    assert processes[0] == killed[0]
+    assert killed[0] not in processes[1:]
+    assert not results.scratch_of(unit).exists()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_a_caller_that_is_stopped_leaves_no_process_behind(tmp_path: Path, sent: signal.Signals) -> None:
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from search.work.events import UnitProgress\n"
+        "from search.work.local_pool import LocalPool\n"
+        "from search.work.results import Results\n"
+        "from search.work.running import run_units\n"
+        "from search.work.unit import Unit\n"
+        "if __name__ == '__main__':\n"
+        "    units = [Unit(kind='factories.work:steps', config={'steps': 2, 'seconds': 300, 'n': n}) for n in (0, 1)]\n"
+        "    results = Results(folder=Path(sys.argv[1]))\n"
+        "    def show(event):\n"
+        "        if isinstance(event, UnitProgress):\n"
+        "            print(event.step, flush=True)\n"
+        "    run_units(units, results, LocalPool(processes=2), show)\n"
+    )
+    (tmp_path / "caller.py").write_text(script)
+    caller = subprocess.Popen(
+        [sys.executable, tmp_path / "caller.py", tmp_path / "results"],
+        env=with_tests(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with caller:
+        assert caller.stdout is not None
+        try:
+            workers = [int(caller.stdout.readline().split()[-3]) for _ in range(2)]
+            assert all(map(is_alive, workers))
+            assert all(map(is_deaf_to_interrupts, workers))  # it is the caller who stops them
+            if sent == signal.SIGINT:
+                os.killpg(caller.pid, sent)  # as a terminal does: to all of them
+            else:
+                os.kill(caller.pid, sent)
+            _, errors = caller.communicate(timeout=PATIENCE_S)
+        finally:
+            caller.kill()
+    assert wait_until_none(workers)
+    if sent == signal.SIGINT:
+        assert errors.count("KeyboardInterrupt") == 1  # the caller's own
+
+
+def test_one_process_is_the_callers_own_and_its_threads_of_torch_stay_as_they_were(tmp_path: Path) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    unit = Unit(kind="factories.work:steps", config={"steps": 1, "seconds": 0})
+    results = Results(folder=tmp_path)
+    done = run_units([unit], results, LocalPool(threads_each=before + 1))
+    assert results.get(done[unit.key])["processes"] == [os.getpid()]
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.training
+def test_a_training_killed_after_an_epoch_goes_on_after_it(tmp_path: Path) -> None:
+    unit, epochs = tiny_training(epochs=3), list[int]()
+
+    def show(event: Event) -> None:
+        if isinstance(event, UnitProgress) and isinstance(event.step, EpochDone):
+            epochs.append(event.step.number)
+            if epochs == [1, 2]:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_units([unit], Results(folder=tmp_path), LocalPool(), show)
+    run_units([unit], Results(folder=tmp_path), LocalPool(), show)
+    assert epochs == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"processes": 0}, {"threads_each": 0}, {"retries": -1}, {"processes": 1.5}]
+)
+def test_a_pool_of_impossible_numbers_is_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=r"local pool: .* give a whole number"):
+        LocalPool(**wrong)

@@ -230,7 +230,7 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing_from_other_hosts(
         parser.feed(page.read_text())
         assert [address for address in parser.found if re.match(r"(https?:)?//", address)] == [], page
     page = (tmp_path / "api.html").read_text()
-    assert page.count("<strong>Raises:</strong>") >= 10 and page.count('class="language-pycon') >= 8
+    assert page.count("<strong>Raises:</strong>") >= 10 and page.count('class="gp"') >= 8
     assert "@import" not in "".join(path.read_text() for path in tmp_path.rglob("*.css"))
 
 

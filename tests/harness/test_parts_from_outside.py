@@ -153,6 +153,7 @@ def test_a_device_of_a_new_transport_is_listed(site: Path, tmp_path: Path) -> No
     assert re.search(r"box +docker +container inference", done.stdout), done.stdout
 
 
+@pytest.mark.converter
 def test_a_new_runtime_travels_with_the_agent_and_is_measured_over_a_new_transport(
     box: Device, tmp_path: Path
 ) -> None:

@@ -176,7 +176,13 @@ def runtime_format(runtime: str) -> Format:
 
 
 def runtime_sources() -> dict[str, bytes]:
-    """Return the module of each runtime that other packages add, by name: they travel to the device in the agent's archive."""
+    """Return the module of each runtime that other packages add, by name: they travel to the device in the agent's archive.
+
+    Raises: ConfigError when one has no source file, or a name that could not be asked for.
+    """
+    for name in plugins(RUNTIME_PLUGINS):
+        if not _NAME.fullmatch(name):
+            raise bad_plugin(RUNTIME_PLUGINS, name, "has a name with other characters than letters, digits and '-'")
     return {name: plugin_source(RUNTIME_PLUGINS, name) for name in plugins(RUNTIME_PLUGINS)}
 
 

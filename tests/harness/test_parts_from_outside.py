@@ -176,11 +176,21 @@ def test_runtimes_of_other_packages_are_named_where_one_is_unknown(site: Path) -
         parse_runtime("ort-plian")
 
 
-def test_a_runtime_that_cannot_be_imported_is_told_and_ends_no_agent(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (b"import nothing_of_this_name\n", "No module named 'nothing_of_this_name'"),
+        (b"NAME = 'another'\n", "its NAME is 'another', its entry point's name 'odd-one'"),
+        (b"", "has no attribute 'NAME'"),
+    ],
+)
+def test_a_runtime_that_cannot_be_used_is_told_by_its_name_and_ends_no_agent(
+    source: bytes, reason: str, tmp_path: Path
+) -> None:
     agent = tmp_path / "agent.pyz"
-    agent.write_bytes(build_archive({"odd-one": b"import nothing_of_this_name\n"})[0])
+    agent.write_bytes(build_archive({"odd-one": source})[0])
     assert "device_agents/runtimes/outside/odd_one.py" in ZipFile(agent).namelist()
-    code = "import device_agents.runtimes as r; print([*r.RUNTIMES]); r.RUNTIMES['odd_one'].find()"
+    code = "import device_agents.runtimes as r; print([*r.RUNTIMES]); r.RUNTIMES['odd-one'].find()"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": str(agent)},
@@ -189,8 +199,8 @@ def test_a_runtime_that_cannot_be_imported_is_told_and_ends_no_agent(tmp_path: P
         text=True,
         check=False,
     )
-    assert done.stdout.strip() == "['onnxruntime', 'tflite', 'odd_one']"
-    assert done.stderr.endswith("No module named 'nothing_of_this_name'\n")
+    assert done.stdout.strip() == "['onnxruntime', 'tflite', 'odd-one']"
+    assert done.stderr.endswith(f"{reason}\n")
 
 
 def test_without_other_packages_the_agent_is_as_ever(empty: Path) -> None:
@@ -286,6 +296,29 @@ def test_other_parts_that_cannot_be_used_are_refused_with_their_package(empty: P
     add(empty, "others", "harness.latency_predictors", "odd = math:pi")
     plugins.cache_clear()
     refused(run(store, "predict", "-d", "made-up", "-t", "2"), "others 1.0 is no search.latency")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("odd = no_such_module", "has no source file: FileNotFoundError: module 'no_such_module' is None"),
+        ("odd = no_such_package.module", "has no source file: ModuleNotFoundError"),
+        ("odd = math", "has no source file: FileNotFoundError: module 'math'"),
+        ("../odd = harness.version", "has a name with other characters"),
+        ("odd_one = harness.version", "has a name with other characters"),
+    ],
+)
+def test_a_runtime_that_cannot_travel_is_refused_with_its_package(
+    empty: Path, line: str, problem: str
+) -> None:
+    add(empty, "oddities", "harness.runtimes", line)
+    with pytest.raises(ConfigError, match=f"package oddities 1.0 {re.escape(problem)}.*uninstall"):
+        runtime_sources()
+
+
+def test_a_device_whose_transport_is_not_installed_is_refused(empty: Path) -> None:
+    with pytest.raises(ConfigError, match="device 'box': no installed package adds transport 'docker'"):
+        open_transport(Device(name="box", transport="docker"))
 
 
 def test_one_name_of_two_packages_is_refused_and_names_of_harness_stay_its_own(empty: Path) -> None:

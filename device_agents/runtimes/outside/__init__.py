@@ -10,14 +10,18 @@ from typing import Any
 
 def runtimes() -> dict[str, Any]:
     """Return the modules that lie here by their NAME; in place of one that cannot be imported, one that says why."""
-    names = [found.name for found in pkgutil.iter_modules(__path__)]
-    modules = [(name, _imported(name)) for name in names]
-    return {getattr(module, "NAME", name): module for name, module in modules}
+    modules = [_imported(found.name) for found in pkgutil.iter_modules(__path__)]
+    return {module.NAME: module for module in modules}
 
 
-def _imported(name: str) -> Any:
+def _imported(file: str) -> Any:
+    """Return a module; `file` is its runtime's name with underscores for dashes."""
+    name = file.replace("_", "-")
     try:
-        return import_module("%s.%s" % (__name__, name))
+        module = import_module("%s.%s" % (__name__, file))
+        if module.NAME != name:
+            raise ValueError("its NAME is %r, its entry point's name %r" % (module.NAME, name))
+        return module
     except Exception as error:  # noqa: BLE001 - it is not ours: it must not end the agent
         reason = error
 

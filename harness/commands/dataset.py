@@ -19,8 +19,6 @@ from harness.commands.options import (
 )
 from space.errors import ConfigError
 
-SIDECAR_VERSION = 1
-
 
 class FileFormat(StrEnum):
     """The formats of the published files."""

@@ -54,7 +54,9 @@ def plugin_source(group: str, name: str) -> bytes:
     """Return the source text of an entry point's module. Raises: ConfigError when it has none."""
     module = plugins(group)[name].module
     try:
-        spec = find_spec(module)  # imports the packages that the module is in, which may raise anything at all
+        spec = find_spec(
+            module
+        )  # imports the packages that the module is in, which may raise anything at all
         if spec is None or not str(spec.origin).endswith(".py"):
             raise FileNotFoundError(f"module {module!r} is {spec and spec.origin}")
         return Path(str(spec.origin)).read_bytes()

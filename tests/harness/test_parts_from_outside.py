@@ -22,7 +22,8 @@ from rigs.commands import refused, run
 
 import harness
 from device_agents.archive import build_archive
-from harness.devices.config import Device, parse_devices, parse_runtime, runtime_sources
+from harness.devices.config import Device, LocalDevice, parse_devices, parse_runtime, runtime_sources
+from harness.devices.runtimes import choose_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
 from harness.prediction.cache import latency_key
@@ -176,11 +177,21 @@ def test_runtimes_of_other_packages_are_named_where_one_is_unknown(site: Path) -
         parse_runtime("ort-plian")
 
 
+def test_what_a_device_lacks_for_a_new_runtime_is_told_by_its_module_and_not_by_the_runtimes_name(
+    site: Path,
+) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"no runtime 'ort-plain'.*for ort-plain the package that has the module onnxruntime$",
+    ):
+        choose_runtimes(LocalDevice(name="here"), {"runtimes": []}, ["ort-plain"], ())
+
+
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
         (b"import nothing_of_this_name\n", "No module named 'nothing_of_this_name'"),
-        (b"NAME = 'another'\n", "its NAME is 'another', its entry point's name 'odd-one'"),
+        (b"NAME = 'another'\n", "its NAME is 'another'"),
         (b"", "has no attribute 'NAME'"),
     ],
 )
@@ -312,7 +323,7 @@ def test_a_runtime_that_cannot_travel_is_refused_with_its_package(
     empty: Path, line: str, problem: str
 ) -> None:
     add(empty, "oddities", "harness.runtimes", line)
-    with pytest.raises(ConfigError, match=f"package oddities 1.0 {re.escape(problem)}.*uninstall"):
+    with pytest.raises(ConfigError, match=rf"package oddities 1.0 {re.escape(problem)}.*uninstall"):
         runtime_sources()
 
 

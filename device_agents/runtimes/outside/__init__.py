@@ -9,18 +9,15 @@ from typing import Any
 
 
 def runtimes() -> dict[str, Any]:
-    """Return the modules that lie here by their NAME; in place of one that cannot be imported, one that says why."""
-    modules = [_imported(found.name) for found in pkgutil.iter_modules(__path__)]
-    return {module.NAME: module for module in modules}
+    """Return the modules that lie here by NAME; in place of one that cannot be used, one that says why."""
+    return {module.NAME: module for module in map(_imported, pkgutil.iter_modules(__path__))}
 
 
-def _imported(file: str) -> Any:
-    """Return a module; `file` is its runtime's name with underscores for dashes."""
-    name = file.replace("_", "-")
+def _imported(found: Any) -> Any:
+    name = found.name.replace("_", "-")
     try:
-        module = import_module("%s.%s" % (__name__, file))
-        if module.NAME != name:
-            raise ValueError("its NAME is %r, its entry point's name %r" % (module.NAME, name))
+        module = import_module("%s.%s" % (__name__, found.name))
+        assert module.NAME == name, "its NAME is %r" % module.NAME
         return module
     except Exception as error:  # noqa: BLE001 - it is not ours: it must not end the agent
         reason = error

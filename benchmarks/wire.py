@@ -19,9 +19,9 @@ from pathlib import Path
 from campaigns import run
 from machine import describe_machine
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "harness"))
-from faulty_link import FaultyLink, faulty_link
-from sshd import Sshd, start_sshd
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from rigs.faulty_link import FaultyLink, faulty_link
+from rigs.sshd import Sshd, start_sshd
 
 from exporters import FORMATS, Format, FragmentLibrary, link
 from harness.measurement.plan import Level, Options, SessionPlan

@@ -52,11 +52,16 @@ def bad_plugin(group: str, name: str, problem: str) -> ConfigError:
 
 def plugin_source(group: str, name: str) -> bytes:
     """Return the source text of an entry point's module. Raises: ConfigError when it has none."""
+    module = plugins(group)[name].module
     try:
-        spec = find_spec(plugins(group)[name].module)
-        return Path((spec and spec.origin) or "").read_bytes()
-    except (OSError, ImportError) as error:
-        raise bad_plugin(group, name, f"has no source file: {error}") from error
+        spec = find_spec(
+            module
+        )  # imports the packages that the module is in, which may raise anything at all
+        if spec is None or not str(spec.origin).endswith(".py"):
+            raise FileNotFoundError(f"module {module!r} is {spec and spec.origin}")
+        return Path(str(spec.origin)).read_bytes()
+    except Exception as error:
+        raise bad_plugin(group, name, f"has no source file: {type(error).__name__}: {error}") from error
 
 
 def plugin_digests(group: str) -> dict[str, str]:

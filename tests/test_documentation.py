@@ -1,4 +1,4 @@
-"""What README.md, the pages of the site and the examples promise; harness/test_documented_commands.py runs their commands."""
+"""What README.md, the pages of the site and the examples promise; harness/commands/test_documented.py runs their commands."""
 
 from __future__ import annotations
 
@@ -124,6 +124,7 @@ def test_the_python_of_the_readme_measures_predicts_joins_and_searches(
     assert str(Architecture.parse(done.stdout.splitlines()[-1])) == done.stdout.splitlines()[-1]
 
 
+@pytest.mark.converter
 def test_a_script_of_30_lines_measures_predicts_joins_own_accuracies_and_searches(
     harness_cache: Path, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from harness.estimates.latency import Latency
 from harness.prediction.provenance import Provenance
+from harness.query.rows import number
 from harness.version import __version__
 from search.blockwise.candidates import Student
 from search.blockwise.fitting import Fitted
@@ -142,9 +143,9 @@ def costs_document(answer: Answer, student: Student) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, cost in answer.setting.costs.costs.items():
         amount = cost.at(student.architecture.index)
-        one: dict[str, Any] = {"value": _number(amount.value), "unit": cost.unit}
+        one: dict[str, Any] = {"value": number(amount.value), "unit": cost.unit}
         if cost.coverage is not None:
-            one |= {"low": _number(amount.low), "high": _number(amount.high), "coverage": cost.coverage}
+            one |= {"low": number(amount.low), "high": number(amount.high), "coverage": cost.coverage}
         if cost.is_latency:
             one["grade"] = amount.grade or None
             one["source"] = "measured with random weights" if amount.is_measured else "predicted"
@@ -250,7 +251,7 @@ def _intervals(fitted: Fitted, indices: Sequence[int]) -> list[tuple[float | Non
     if not fitted.left_out or not indices:
         return [(None, None)] * len(indices)
     low, high = fitted.interval(np.array(indices, dtype=np.int64))
-    return [(_number(a), _number(b)) for a, b in zip(low, high, strict=True)]
+    return [(number(a), number(b)) for a, b in zip(low, high, strict=True)]
 
 
 def _before_and_after(student: Student, synthetic: bool) -> dict[str, Any]:
@@ -271,7 +272,3 @@ def _figures(val: Figures, test: Figures, synthetic: bool) -> dict[str, float]:
 
 def _word(synthetic: bool) -> str:
     return "synthetic_" if synthetic else ""
-
-
-def _number(value: float) -> float | None:
-    return float(value) if abs(value) < float("inf") else None

@@ -12,6 +12,7 @@ from harness.commands.options import (
     StoreOption,
     TakeDoubtful,
     ThreadCount,
+    open_store,
 )
 
 
@@ -30,7 +31,6 @@ def audit(
     """
     from dataclasses import asdict
 
-    from harness.commands.options import open_store
     from harness.output.tables import print_json
     from harness.prediction.audit import audit_configuration
     from harness.prediction.space_prediction import doubt_text

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.commands.option_groups import takes
+from harness.commands.options import open_store
 from harness.commands.workers import Workers
 from space.errors import ConfigError
 
@@ -156,7 +157,6 @@ def find_blockwise(
     """
     from harness.blockwise.run import search_library
     from harness.blockwise.setup import BlockwiseRequest
-    from harness.commands.options import open_store
     from harness.output.blockwise_text import print_blockwise
     from harness.output.campaigns import print_outcome
     from harness.output.progress import ProgressView

@@ -13,6 +13,7 @@ from harness.commands.options import (
     RuntimeName,
     StoreOption,
     ThreadCount,
+    open_store,
 )
 
 
@@ -30,7 +31,6 @@ def compare(
 
     Two networks are ordered when the 95 % interval of their ratio leaves out 1.
     """
-    from harness.commands.options import open_store
     from harness.output.latency_comparison import print_pair
     from harness.output.tables import print_json
     from harness.query.compare import compare as compare_networks

@@ -16,10 +16,9 @@ from harness.commands.options import (
     StoreOption,
     TakeDoubtful,
     ThreadCount,
+    open_store,
 )
 from space.errors import ConfigError
-
-SIDECAR_VERSION = 1
 
 
 class FileFormat(StrEnum):
@@ -75,7 +74,6 @@ def write(
     The sidecar, blox-bench-NAME.json, holds for each row its interval, grade, and whether it was measured or predicted,
     and the conditions and versions of the measurement.
     """
-    from harness.commands.options import open_store
     from harness.prediction.bench_files import bench_table, check_device_name, write_bench_files
     from harness.prediction.space_prediction import doubt_text
     from harness.store.configurations import one_configuration, prior_configuration

@@ -29,18 +29,16 @@ def export(
     """Write a stand-alone ONNX or TFLite file of one network."""
     from exporters import ConversionError, Weights, standalone
     from harness.models.exported import cache_folder
-    from harness.models.names import select_architectures
+    from harness.models.names import select_architecture
     from space import find_space
 
-    chosen = select_architectures([architecture], find_space(space))
-    if len(chosen) != 1:
-        raise ConfigError(f"{architecture!r} names {len(chosen)} networks; export takes one")
+    network = select_architecture(architecture, find_space(space))
     if output.exists() and not force:
         raise ConfigError(f"{output}: exists already; name another file or add --force")
     if not output.parent.is_dir():
         raise ConfigError(f"{output}: no folder {str(output.parent)!r}; make it first")
-    weights = Weights.seeded(0) if checkpoint is None else Weights.from_checkpoint(checkpoint, chosen[0])
-    data = standalone(chosen[0], model_format.value, weights=weights, cache_dir=cache_folder())
+    weights = Weights.seeded(0) if checkpoint is None else Weights.from_checkpoint(checkpoint, network)
+    data = standalone(network, model_format.value, weights=weights, cache_dir=cache_folder())
     write_file(output, data, error=ConversionError)
     source = "seeded random weights" if checkpoint is None else f"weights of {checkpoint}"
-    typer.echo(f"{output}: {chosen[0]} as {model_format.value}, {len(data) / 1e6:.1f} MB, {source}", err=True)
+    typer.echo(f"{output}: {network} as {model_format.value}, {len(data) / 1e6:.1f} MB, {source}", err=True)

@@ -16,6 +16,7 @@ from harness.commands.options import (
     StoreOption,
     TakeDoubtful,
     ThreadCount,
+    open_store,
 )
 from space.errors import ConfigError
 
@@ -46,7 +47,6 @@ def predict(
     A ladder of predictors is fitted and judged by cross-validation; the best one makes the table. Measured networks keep
     their measured latency; the others have an interval meant to hold a measurement in 90 of 100 cases.
     """
-    from harness.commands.options import open_store
     from harness.models.names import select_architectures
     from harness.output.prediction import doubts, print_report, print_rows
     from harness.output.tables import check_one_format, print_csv, print_json, write_csv

@@ -53,7 +53,7 @@ def profile(
     from harness.devices.config import load_devices, select_device
     from harness.measurement.profile import take_profile
     from harness.models.exported import ExportedModels, with_named_nodes
-    from harness.models.names import select_architectures
+    from harness.models.names import select_architecture
     from harness.output.profile import print_profile, profile_document
     from harness.output.progress import ProgressView
     from harness.output.tables import print_json
@@ -62,15 +62,13 @@ def profile(
     chosen = select_device(load_devices(devices_file), device)
     _check_runtime(runtime)
     named_cores = parse_cores(cores)
-    networks = select_architectures([architecture], find_space(space))
-    if len(networks) != 1:
-        raise ConfigError(f"{architecture!r} names {len(networks)} networks; name one")
+    network = select_architecture(architecture, find_space(space))
 
     def say(text: str) -> None:
         typer.echo(f"{chosen.name}: {text}", err=True)
 
     with ProgressView(quiet=json_output and not sys.stderr.isatty()) as view:
-        model = ExportedModels(networks, progress=view.export).models(PROFILED_FORMAT)[0].assemble()
+        model = ExportedModels([network], progress=view.export).models(PROFILED_FORMAT)[0].assemble()
     taken = take_profile(
         chosen,
         with_named_nodes(model),
@@ -81,9 +79,9 @@ def profile(
         say=say,
     )
     if json_output:
-        print_json(profile_document(taken, networks[0], chosen.name))
+        print_json(profile_document(taken, network, chosen.name))
     else:
-        print_profile(taken, by, networks[0], chosen.name)
+        print_profile(taken, by, network, chosen.name)
 
 
 def _check_runtime(text: str) -> None:

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.options import (
-    StoreOption,
-)
+from harness.commands.options import StoreOption, open_store
 from harness.commands.query_options import QueryOptions, takes_query
 from space.errors import ConfigError
 
@@ -38,7 +36,6 @@ def report(
     It shows the devices that --device or a limit names, else all that --store and --latencies have. Limits, with < or <=, are
     those that the page opens with. The page is one file that loads nothing from any network.
     """
-    from harness.commands.options import open_store
     from harness.output.report.conditions import command_line
     from harness.output.report.page import build_page, report_of
     from space.atomic_files import write_file

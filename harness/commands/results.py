@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.commands.options import ConfigurationId, JsonFlag, StoreOption, ThreadCount
+from harness.commands.options import ConfigurationId, JsonFlag, StoreOption, ThreadCount, open_store
 
 
 def results(
@@ -29,7 +29,6 @@ def results(
     json_output: JsonFlag = False,
 ) -> None:
     """Show stored latencies, fastest first, with 95 % intervals and plain wall times."""
-    from harness.commands.options import open_store
     from harness.models import results as stored
     from harness.output.tables import check_one_format, print_failures, print_latencies
 

@@ -15,13 +15,7 @@ from harness.commands.blockwise import (
     find_blockwise,
     takes_blockwise,
 )
-from harness.commands.options import (
-    DevicesFile,
-    JsonFlag,
-    ProxyBatch,
-    ProxyPool,
-    StoreOption,
-)
+from harness.commands.options import DevicesFile, JsonFlag, ProxyBatch, ProxyPool, StoreOption, open_store
 from harness.commands.query_options import QueryOptions, takes_query
 from harness.commands.search_compare import compare
 from space.errors import ConfigError
@@ -115,7 +109,6 @@ def find(
             json_output=json_output,
         )
         return
-    from harness.commands.options import open_store
     from harness.output.campaigns import print_outcome
     from harness.output.progress import ProgressView
     from harness.output.search_document import answer_document

@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.options import (
-    JsonFlag,
-    ProxyBatch,
-    ProxyPool,
-    StoreOption,
-)
+from harness.commands.options import JsonFlag, ProxyBatch, ProxyPool, StoreOption, open_store
 from harness.commands.query_options import QueryOptions, takes_query
 from space.errors import ConfigError
 
@@ -57,7 +52,6 @@ def compare(
 
     Regret: how many points the best network found so far lacks of the best of all. Mean over seeds, with its 95 % interval.
     """
-    from harness.commands.options import open_store
     from harness.output.comparison import Scoring, comparison_document, print_comparison
     from harness.output.plots.regret import check_libraries
     from harness.output.progress import ProgressView

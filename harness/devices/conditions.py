@@ -124,7 +124,7 @@ def _is_marked(samples: Sequence[tuple[int, bool]], start_ns: int, end_ns: int) 
 def _sample_signs(sample: Mapping[str, Any], locked_khz: Mapping[int, float]) -> list[str]:
     now_khz = _table(sample.get("freq_khz"))
     return throttle_signs(sample) + _slow_cores(
-        {core: _number(now_khz.get(str(core))) for core in locked_khz}, locked_khz
+        {core: number(now_khz.get(str(core))) for core in locked_khz}, locked_khz
     )
 
 
@@ -142,19 +142,19 @@ def _locked_khz(conditions: Mapping[str, Any], cores: Sequence[int]) -> dict[int
     locked = {}
     for core in cores:
         limits = _table(table.get(str(core)))
-        low, high = _number(limits.get("min")), _number(limits.get("max"))
+        low, high = number(limits.get("min")), number(limits.get("max"))
         if low is not None and low == high:
             locked[core] = low
     return locked
 
 
 def _current_khz(conditions: Mapping[str, Any], core: int) -> float | None:
-    return _number(_table(_table(conditions.get("freq_khz")).get(str(core))).get("current"))
+    return number(_table(_table(conditions.get("freq_khz")).get(str(core))).get("current"))
 
 
 def _temperatures_c(conditions: Mapping[str, Any]) -> dict[str, float]:
-    found = {str(zone): _number(c) for zone, c in _table(conditions.get("temps_c")).items()}
-    found |= {f"GPU {index}": _number(gpu.get("temp_c")) for index, gpu in enumerate(_gpus(conditions))}
+    found = {str(zone): number(c) for zone, c in _table(conditions.get("temps_c")).items()}
+    found |= {f"GPU {index}": number(gpu.get("temp_c")) for index, gpu in enumerate(_gpus(conditions))}
     return {name: c for name, c in found.items() if c is not None}
 
 
@@ -174,7 +174,8 @@ def _table(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
+    """Return what a device sent as a number, None where it is none."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 

@@ -175,8 +175,21 @@ def runtime_format(runtime: str) -> Format:
     return cast(Format, formats[0])
 
 
+def runtime_modules(runtime: str) -> tuple[str, ...]:
+    """Return the names of modules, any of which another package's runtime needs. Raises: ConfigError when it cannot be used."""
+    return tuple(map(str, getattr(load_plugin(RUNTIME_PLUGINS, runtime), "PACKAGES", ())))
+
+
 def runtime_sources() -> dict[str, bytes]:
-    """Return the module of each runtime that other packages add, by name: they travel to the device in the agent's archive."""
+    """Return the module of each runtime that other packages add, by name: they travel to the device in the agent's archive.
+
+    Raises: ConfigError when one has no source file, or a name that could not be asked for.
+    """
+    for name in plugins(RUNTIME_PLUGINS):
+        if not _NAME.fullmatch(name):
+            raise bad_plugin(
+                RUNTIME_PLUGINS, name, "has a name with other characters than letters, digits and '-'"
+            )
     return {name: plugin_source(RUNTIME_PLUGINS, name) for name in plugins(RUNTIME_PLUGINS)}
 
 

@@ -13,6 +13,7 @@ from harness.devices.config import (
     known_runtimes,
     parse_runtime,
     runtime_format,
+    runtime_modules,
     short_provider,
 )
 from space.errors import ConfigError, did_you_mean
@@ -141,7 +142,12 @@ def _broken(hello: Mapping[str, Any]) -> str:
 
 def _install_lines(device: Device, hello: Mapping[str, Any], names: Iterable[str]) -> str:
     python = default_python(device)
-    lines = {name: f"{python} -m pip install {_INSTALL.get(name, name)}" for name in names}
+    lines = {
+        name: f"{python} -m pip install {_INSTALL[name]}"
+        if name in _INSTALL
+        else f"for {name} the package that has the module {' or '.join(runtime_modules(name))}"
+        for name in names
+    }
     if "onnxruntime" in lines and "android" in hello.get("platform", {}):
         lines["onnxruntime"] = "pkg install python-onnxruntime"  # PyPI has no wheel for Termux
     return " or ".join(lines.values())

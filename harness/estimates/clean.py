@@ -14,8 +14,8 @@ from itertools import chain
 from math import comb
 from operator import truediv
 from statistics import fmean, median
-from typing import Any
 
+from harness.devices.conditions import number
 from harness.records import SessionRecord, Slice
 
 DISTURBED_SHARE = 0.01  # of a run's time: a longer wait shows in the ratio
@@ -138,11 +138,6 @@ def waited_share_of(session: SessionRecord) -> float | None:
     """Return the share of its time that a whole session waited for a core; None where it does not know."""
     waited_s = number(session.conditions_after.get("waited_s"))
     return waited_s / session.loop_s if waited_s is not None and session.loop_s > 0 else None
-
-
-def number(value: Any) -> float | None:
-    """Return what a device sent as a number, None where it is none."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _enough(session: SessionRecord) -> int:

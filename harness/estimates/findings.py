@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from harness.devices.conditions import marked_slices, throttle_signs
+from harness.devices.conditions import marked_slices, number, throttle_signs
 from harness.estimates.clean import (
     STEAL_SHARE,
     contention,
     is_contended,
     is_known,
     is_seen_free,
-    number,
     steal_share,
     usable_sessions,
 )

@@ -15,7 +15,8 @@ from math import hypot, log, sqrt
 import numpy as np
 import numpy.typing as npt
 
-from harness.estimates.clean import clean_slices, number
+from harness.devices.conditions import number
+from harness.estimates.clean import clean_slices
 from harness.records import ReferenceLatency, SessionRecord
 from space.indexing import FloatArray
 

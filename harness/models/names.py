@@ -37,6 +37,14 @@ def select_architectures(selections: Sequence[str], config: SpaceConfig | None =
     return selection.select_models(list(selections), config or BLOX)
 
 
+def select_architecture(text: str, config: SpaceConfig | None = None) -> Architecture:
+    """Return the one architecture of a space that a text names. Raises: ConfigError when it names none, or several."""
+    named = select_architectures([text], config)
+    if len(named) != 1:
+        raise ConfigError(f"{text!r} names {len(named)} networks; name one")
+    return named[0]
+
+
 def select_models(
     selections: Sequence[str], config: SpaceConfig | None = None
 ) -> list[Architecture | Segment]:

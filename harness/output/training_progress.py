@@ -36,7 +36,7 @@ _FEWEST = 12  # columns of a description: fewer say nothing
 
 
 class TrainingView:
-    """Show the progress of `search.work.run_units`; `names` are the networks, or stages, of units by their keys.
+    """Show the progress of `search.work.running.run_units`; `names` are the networks, or stages, of units by their keys.
 
     `epochs` are those of a unit. Where `line` is given, it takes the plain lines that else go to standard error.
     """

@@ -10,7 +10,7 @@ from harness.dataframe import Tabular
 from harness.estimates.comparison import Comparison
 from harness.estimates.comparison import compare as compare_estimates
 from harness.estimates.latency import Latency
-from harness.models.names import in_spaces, select_architectures
+from harness.models.names import in_spaces, select_architecture
 from harness.prediction.space_prediction import space_of
 from harness.records import Configuration
 from harness.store import Store
@@ -141,10 +141,7 @@ def compare(
 
 def _two(first: str, second: str, config: SpaceConfig) -> tuple[Architecture, Architecture]:
     """Return the two networks of a space. Raises: ConfigError when a text names none or several, or both the same."""
-    a, b = (select_architectures([text], config) for text in (first, second))
-    for text, named in ((first, a), (second, b)):
-        if len(named) != 1:
-            raise ConfigError(f"{text!r} names {len(named)} networks; compare takes one and one")
+    a, b = (select_architecture(text, config) for text in (first, second))
     if a == b:
-        raise ConfigError(f"{first!r} and {second!r} are the same network, {a[0]}; name two")
-    return a[0], b[0]
+        raise ConfigError(f"{first!r} and {second!r} are the same network, {a}; name two")
+    return a, b

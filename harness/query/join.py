@@ -57,10 +57,10 @@ def join(
 ) -> SearchTable:
     """Join accuracies with latencies and other costs of every network of a space, to search in.
 
-    accuracies: files that `harness search --accuracies` takes, "synthetic", or what `space.load_accuracies` returned, of which
-    `metric` and `epoch` are chosen already. latencies: tables of `predict`, or blox-bench files, by the name that limits are to
-    call them; in a sequence they have their devices' names. costs: names of `search.table.constraints.PROPERTIES`. space: that of
-    accuracies in files where no table of `predict` says it.
+    accuracies: files that `harness search --accuracies` takes, "synthetic", or what `space.accuracies.load_accuracies` returned,
+    of which `metric` and `epoch` are chosen already. latencies: tables of `predict`, or blox-bench files, by the name that limits
+    are to call them; in a sequence they have their devices' names. costs: names of `search.table.constraints.PROPERTIES`. space:
+    that of accuracies in files where no table of `predict` says it.
     Raises: ConfigError, naming what is missing or is of another space, and what to do about it.
 
     >>> table = join("synthetic", costs=["params"])

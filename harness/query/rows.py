@@ -27,13 +27,13 @@ def network_row(table: Table, index: int) -> Row:
     architecture = Architecture.from_index(index, table.config)
     row: Row = {"architecture": str(architecture), "graph_hash": architecture.graph_hash, "index": index}
     for accuracies in (table.accuracy, *table.shown):
-        row[_accuracy_key(accuracies)] = _number(accuracies.values[index])
+        row[_accuracy_key(accuracies)] = number(accuracies.values[index])
     for name, cost in table.costs.items():
         key = f"{name}_{cost.unit}" if cost.unit else name
-        row[key] = _number(cost.values[index])
+        row[key] = number(cost.values[index])
         if cost.low is not None and cost.high is not None:
-            row[f"{name}_low_{cost.unit}"] = _number(cost.low[index])
-            row[f"{name}_high_{cost.unit}"] = _number(cost.high[index])
+            row[f"{name}_low_{cost.unit}"] = number(cost.low[index])
+            row[f"{name}_high_{cost.unit}"] = number(cost.high[index])
         if cost.measured is not None and cost.grades is not None:
             row[f"{name}_source"] = "measured" if cost.measured[index] else "predicted"
             if cost.supported is not None and not cost.supported[index]:
@@ -47,6 +47,6 @@ def _accuracy_key(accuracies: Accuracies) -> str:
     return f"{word}{accuracies.metric}_percent"
 
 
-def _number(value: float) -> float | None:
+def number(value: float) -> float | None:
     """Return a number for JSON and CSV, None in place of NaN and infinity."""
     return float(value) if abs(value) < float("inf") else None

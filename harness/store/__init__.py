@@ -374,7 +374,7 @@ def _configuration_id(connection: sa.Connection, configuration: Configuration) -
 
 def _insert_session(connection: sa.Connection, session: SessionRecord) -> None:
     configuration_id = _configuration_id(connection, session.configuration)
-    from harness.estimates.clean import number
+    from harness.devices.conditions import number
     from harness.estimates.reference import reference_level_ns  # late: it loads numpy
 
     columns = {column.name for column in SESSIONS.columns}

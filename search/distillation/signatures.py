@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
@@ -129,7 +128,7 @@ class Signatures:
             )
         try:
             return cls(
-                config=SpaceConfig(**_tuples(found["space"])),
+                config=SpaceConfig(**found["space"]),
                 teacher=found["teacher"],
                 task=found["task"],
                 columns={name: _table(name, rows) for name, rows in found["columns"].items()},
@@ -185,10 +184,6 @@ class Signatures:
             )
         table.flags.writeable = False
         return table
-
-
-def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
 
 
 def _table(name: str, rows: object) -> FloatArray:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 
 from space import SpaceConfig
-from space.errors import ConfigError
+from space.errors import ConfigError, HarnessError, shown
 from space.indexing import BoolArray, FloatArray, IndexArray
 
 Proxy = Callable[[IndexArray], FloatArray]  # networks (n,) -> scores (n,): higher promises more
@@ -110,7 +110,7 @@ def search(
     `on_progress` takes the number of evaluations so far. Their time does not count into `seconds`.
 
     Raises:
-        ValueError: the method asked for a network that is not allowed, or for one twice: it is broken.
+        HarnessError: the method asked for a network that is not allowed, for one twice, or for none: it is broken.
     """
     asked: list[IndexArray] = []
     told: list[FloatArray] = []
@@ -122,9 +122,11 @@ def search(
         seconds += time.perf_counter() - begin
         if not len(wanted):
             break
-        if len(np.unique(wanted)) < len(wanted) or seen[wanted].any() or not problem.allowed[wanted].all():
-            raise ValueError(
-                f"method {name!r} asked for networks that are not allowed, or for one twice: {wanted}"
+        inside = wanted.min() >= 0 and wanted.max() < len(seen)
+        if not inside or len(np.unique(wanted)) < len(wanted) or (seen | ~problem.allowed)[wanted].any():
+            raise HarnessError(
+                f"method {name!r} asked for networks that are not allowed, or for one twice: {shown(wanted.tolist())}; "
+                "this is a defect of the method, report it"
             )
         seen[wanted] = True
         scores = evaluate(wanted)
@@ -135,6 +137,8 @@ def search(
         begin = time.perf_counter()
         method.tell(wanted, scores)
         seconds += time.perf_counter() - begin
+    if not asked:
+        raise HarnessError(f"method {name!r} asked for no network; this is a defect of the method, report it")
     return Trace(
         method=name,
         seed=problem.seed,

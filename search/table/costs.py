@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
@@ -29,23 +28,6 @@ class CostEstimate:
     high: float
     grade: str = ""
     is_measured: bool = False
-
-
-class NetworkCosts(Protocol):
-    """Costs of the networks of a space in one respect, see `search.table.Cost`; intervals hold with `coverage`."""
-
-    @property
-    def unit(self) -> str: ...
-
-    @property
-    def coverage(self) -> float | None: ...
-
-    @property
-    def is_latency(self) -> bool: ...
-
-    def at(self, index: int) -> CostEstimate:
-        """Return the cost of the network at a canonical index."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -189,10 +189,7 @@ def space_of(value: object) -> SpaceConfig:
         if isinstance(value, str):
             return find_space(value)
         if isinstance(value, Mapping):
-            fields: dict[str, Any] = {
-                key: tuple(part) if isinstance(part, list) else part for key, part in value.items()
-            }
-            return SpaceConfig(**fields)
+            return SpaceConfig(**value)
     except (ArchitectureError, TypeError) as e:
         raise ConfigError(f"unit: space {value!r} cannot be used: {e}") from e
     raise ConfigError(f"unit: space {value!r} is {type(value).__name__}; give a name or a space's fields")

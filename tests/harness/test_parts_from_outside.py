@@ -22,7 +22,8 @@ from rigs.commands import refused, run
 
 import harness
 from device_agents.archive import build_archive
-from harness.devices.config import Device, parse_devices, parse_runtime, runtime_sources
+from harness.devices.config import Device, LocalDevice, parse_devices, parse_runtime, runtime_sources
+from harness.devices.runtimes import choose_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
 from harness.prediction.cache import latency_key
@@ -153,6 +154,7 @@ def test_a_device_of_a_new_transport_is_listed(site: Path, tmp_path: Path) -> No
     assert re.search(r"box +docker +container inference", done.stdout), done.stdout
 
 
+@pytest.mark.converter
 def test_a_new_runtime_travels_with_the_agent_and_is_measured_over_a_new_transport(
     box: Device, tmp_path: Path
 ) -> None:
@@ -175,11 +177,31 @@ def test_runtimes_of_other_packages_are_named_where_one_is_unknown(site: Path) -
         parse_runtime("ort-plian")
 
 
-def test_a_runtime_that_cannot_be_imported_is_told_and_ends_no_agent(tmp_path: Path) -> None:
+def test_what_a_device_lacks_for_a_new_runtime_is_told_by_its_module_and_not_by_the_runtimes_name(
+    site: Path,
+) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"no runtime 'ort-plain'.*for ort-plain the package that has the module onnxruntime$",
+    ):
+        choose_runtimes(LocalDevice(name="here"), {"runtimes": []}, ["ort-plain"], ())
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (b"import nothing_of_this_name\n", "No module named 'nothing_of_this_name'"),
+        (b"NAME = 'another'\n", "its NAME is 'another'"),
+        (b"", "has no attribute 'NAME'"),
+    ],
+)
+def test_a_runtime_that_cannot_be_used_is_told_by_its_name_and_ends_no_agent(
+    source: bytes, reason: str, tmp_path: Path
+) -> None:
     agent = tmp_path / "agent.pyz"
-    agent.write_bytes(build_archive({"odd-one": b"import nothing_of_this_name\n"})[0])
+    agent.write_bytes(build_archive({"odd-one": source})[0])
     assert "device_agents/runtimes/outside/odd_one.py" in ZipFile(agent).namelist()
-    code = "import device_agents.runtimes as r; print([*r.RUNTIMES]); r.RUNTIMES['odd_one'].find()"
+    code = "import device_agents.runtimes as r; print([*r.RUNTIMES]); r.RUNTIMES['odd-one'].find()"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": str(agent)},
@@ -188,8 +210,8 @@ def test_a_runtime_that_cannot_be_imported_is_told_and_ends_no_agent(tmp_path: P
         text=True,
         check=False,
     )
-    assert done.stdout.strip() == "['onnxruntime', 'tflite', 'odd_one']"
-    assert done.stderr.endswith("No module named 'nothing_of_this_name'\n")
+    assert done.stdout.strip() == "['onnxruntime', 'tflite', 'odd-one']"
+    assert done.stderr.endswith(f"{reason}\n")
 
 
 def test_without_other_packages_the_agent_is_as_ever(empty: Path) -> None:
@@ -285,6 +307,29 @@ def test_other_parts_that_cannot_be_used_are_refused_with_their_package(empty: P
     add(empty, "others", "harness.latency_predictors", "odd = math:pi")
     plugins.cache_clear()
     refused(run(store, "predict", "-d", "made-up", "-t", "2"), "others 1.0 is no search.latency")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("odd = no_such_module", "has no source file: FileNotFoundError: module 'no_such_module' is None"),
+        ("odd = no_such_package.module", "has no source file: ModuleNotFoundError"),
+        ("odd = math", "has no source file: FileNotFoundError: module 'math'"),
+        ("../odd = harness.version", "has a name with other characters"),
+        ("odd_one = harness.version", "has a name with other characters"),
+    ],
+)
+def test_a_runtime_that_cannot_travel_is_refused_with_its_package(
+    empty: Path, line: str, problem: str
+) -> None:
+    add(empty, "oddities", "harness.runtimes", line)
+    with pytest.raises(ConfigError, match=rf"package oddities 1.0 {re.escape(problem)}.*uninstall"):
+        runtime_sources()
+
+
+def test_a_device_whose_transport_is_not_installed_is_refused(empty: Path) -> None:
+    with pytest.raises(ConfigError, match="device 'box': no installed package adds transport 'docker'"):
+        open_transport(Device(name="box", transport="docker"))
 
 
 def test_one_name_of_two_packages_is_refused_and_names_of_harness_stay_its_own(empty: Path) -> None:

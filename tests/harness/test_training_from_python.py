@@ -25,6 +25,7 @@ def check(name: str, **known: object) -> None:
     assert doctest.DocTestRunner().run(found, out=told.write).failed == 0, told.getvalue()
 
 
+@pytest.mark.training
 def test_the_examples_in_docstrings_run(tmp_path: Path) -> None:
     check("train", folder=tmp_path / "trained")
     teacher = tmp_path / "teacher"
@@ -32,6 +33,7 @@ def test_the_examples_in_docstrings_run(tmp_path: Path) -> None:
     check("distil", teacher=teacher, folder=tmp_path / "library")
 
 
+@pytest.mark.training
 def test_networks_are_trained_as_the_command_trains_them_and_joined(tmp_path: Path) -> None:
     pytest.importorskip("pandas")
     lines: list[str] = []
@@ -60,6 +62,7 @@ def test_networks_are_trained_as_the_command_trains_them_and_joined(tmp_path: Pa
     assert harness.search(table)[0]["architecture"] in names
 
 
+@pytest.mark.training
 def test_blocks_are_distilled_as_the_command_distils_them(tmp_path: Path) -> None:
     teacher = tmp_path / "teacher"
     harness.train("conv/conv", teacher, task=TASK, space="tiny", recipe=SHORT)
@@ -86,6 +89,7 @@ def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:
         harness.train("conv/conv", file, space="tiny")
 
 
+@pytest.mark.training
 def test_a_training_that_fails_is_raised_after_the_others_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,7 +87,7 @@ CASES: dict[str, Case] = {
 
 def prepare(folder: Path) -> None:
     """Make what the commands read: two stores, a library, devices."""
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests/harness")]
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     from factories.block_libraries import tiny_store, write_library
     from factories.stores import stored
 

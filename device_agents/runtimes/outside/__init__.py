@@ -9,15 +9,16 @@ from typing import Any
 
 
 def runtimes() -> dict[str, Any]:
-    """Return the modules that lie here by their NAME; in place of one that cannot be imported, one that says why."""
-    names = [found.name for found in pkgutil.iter_modules(__path__)]
-    modules = [(name, _imported(name)) for name in names]
-    return {getattr(module, "NAME", name): module for name, module in modules}
+    """Return the modules that lie here by NAME; in place of one that cannot be used, one that says why."""
+    return {module.NAME: module for module in map(_imported, pkgutil.iter_modules(__path__))}
 
 
-def _imported(name: str) -> Any:
+def _imported(found: Any) -> Any:
+    name = found.name.replace("_", "-")
     try:
-        return import_module("%s.%s" % (__name__, name))
+        module = import_module("%s.%s" % (__name__, found.name))
+        assert module.NAME == name, "its NAME is %r" % module.NAME
+        return module
     except Exception as error:  # noqa: BLE001 - it is not ours: it must not end the agent
         reason = error
 

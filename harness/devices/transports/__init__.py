@@ -12,7 +12,8 @@ from typing import Any, Protocol, cast
 from harness.devices.config import Device, LocalDevice, SshDevice
 from harness.devices.transports.contract import Transport
 from harness.devices.transports.local import LocalTransport
-from space.plugins import TRANSPORTS, load_plugin
+from space.errors import ConfigError
+from space.plugins import TRANSPORTS, load_plugin, plugins
 
 
 class TransportClass(Protocol):
@@ -28,11 +29,18 @@ class TransportClass(Protocol):
 
 
 def open_transport(device: Device) -> Transport:
-    """Return the transport of a device, not yet connected. Raises: ConfigError when another package's cannot be loaded."""
+    """Return the transport of a device, not yet connected.
+
+    Raises: ConfigError when no package adds it, or another package's cannot be loaded.
+    """
     if isinstance(device, LocalDevice):
         return LocalTransport()
     if isinstance(device, SshDevice):
         from harness.devices.transports.ssh import SshTransport  # paramiko is needed only here
 
         return SshTransport(device)
+    if device.transport not in plugins(TRANSPORTS):
+        raise ConfigError(
+            f"device {device.name!r}: no installed package adds transport {device.transport!r}; install the one that does"
+        )
     return cast(TransportClass, load_plugin(TRANSPORTS, device.transport))(device)

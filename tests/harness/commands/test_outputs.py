@@ -1,6 +1,7 @@
 """The keys of each command's `--json` are those of json_keys.json: programs read them.
 
-Where a key is to change, say so in CHANGELOG.md and write the file anew: python tests/harness/test_command_outputs.py
+Where a key is to change, say so in CHANGELOG.md and write the file anew:
+PYTHONPATH=.:tests python tests/harness/commands/test_outputs.py
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.converter
+@pytest.mark.training
 @pytest.mark.parametrize("name", WITH_KEYS)
 def test_a_document_has_the_keys_that_programs_read(
     name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -46,7 +49,7 @@ def test_every_command_that_prints_a_document_is_among_the_cases() -> None:
     }
     held = {" ".join(word for word in CASES[name].arguments[:2] if word.isalpha()) for name in WITH_KEYS}
     named = {command for command in commands if any(one.startswith(command) for one in held)}
-    assert commands - named == {"study"}, "the study's is in test_commands_study.py: it takes minutes"
+    assert commands - named == {"study"}, "the study's is in test_study.py: it takes minutes"
 
 
 def test_keys_are_found_in_lists_and_times_are_left_out() -> None:

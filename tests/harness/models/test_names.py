@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.models.exported import reference_of
-from harness.models.names import in_spaces, select_architectures, select_models
+from harness.models.names import in_spaces, select_architecture, select_architectures, select_models
 from space import BLOX, MINI, SPACES, TINY, SpaceConfig
 from space.errors import ConfigError
 from space.segments import all_segments
@@ -23,6 +23,13 @@ def test_selections_name_networks_and_segments_of_the_space_asked_for() -> None:
     assert {one.config.name for one in select_models(["design:1", "segments"], TINY)} == {"tiny"}
     assert len(select_models(["segments"], TINY)) == len(all_segments(TINY)) == 94
     assert len(select_models(["design:1"], TINY)) == 45
+
+
+def test_one_network_is_taken_where_one_is_named() -> None:
+    assert str(select_architecture("conv/conv", TINY)) == "conv/conv"
+    for several, count in (("1,2", 2), ("sample:3", 3)):
+        with pytest.raises(ConfigError, match=f"'{several}' names {count} networks; name one"):
+            select_architecture(several, TINY)
 
 
 def test_words_are_read_in_each_space_where_they_name_something() -> None:

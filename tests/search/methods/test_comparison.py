@@ -197,12 +197,22 @@ def test_bad_input_that_a_method_finds_stays_bad_input_and_names_it(monkeypatch:
         run_comparison(table(), [], ["refusing"], [5], 3)
 
 
-def test_a_method_that_cheats_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    best = int(np.argmax(table().accuracy.values))
-    monkeypatch.setitem(
-        METHODS, "cheat", SearchMethod(make=lambda _: Scripted(np.array([best])), meaning="planted")
-    )
-    with pytest.raises(HarnessError, match=r"method 'cheat' with seed 0 failed: .*not allowed"):
+@pytest.mark.parametrize(
+    ("wanted", "problem"),
+    [
+        ([int(np.argmax(synthetic_accuracies(MINI).values))], "not allowed"),
+        ([0, 0], "not allowed, or for one twice"),
+        ([-1], "not allowed"),
+        ([len(MINI)], "not allowed"),
+        ([], "asked for no network"),
+    ],
+)
+def test_a_method_that_cheats_is_an_error_that_names_it(
+    wanted: list[int], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted = Scripted(np.array(wanted, dtype=np.int64))
+    monkeypatch.setitem(METHODS, "cheat", SearchMethod(make=lambda _: scripted, meaning="planted"))
+    with pytest.raises(HarnessError, match=rf"method 'cheat' with seed 0: .*{problem}.*defect of the method"):
         run_comparison(table(), [LIMIT], ["cheat"], [0], 3)
 
 

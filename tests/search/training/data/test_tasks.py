@@ -1,4 +1,4 @@
-"""Tasks: checked values, digits, made-up images, and sources by name. CIFAR is in test_search_tasks_cifar.py."""
+"""Tasks: checked values, digits, made-up images, and sources by name. CIFAR is in test_cifar.py."""
 
 from __future__ import annotations
 

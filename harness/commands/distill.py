@@ -28,7 +28,7 @@ def distill(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the library; run again, it goes on.")
+        Path, typer.Option("--output", "-o", help="Folder of the library; a second run continues the first.")
     ],
     network: Annotated[
         str,

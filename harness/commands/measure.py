@@ -108,13 +108,13 @@ def measure(
         ),
     ] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Measure anew what is already stored; new sessions join the old.")
+        bool, typer.Option("--fresh", help="Measure again what is already stored; new sessions join the old.")
     ] = False,
     recalibrate: Annotated[
         bool,
         typer.Option(
             "--recalibrate",
-            help="Measure the reference latency anew: later latencies are multiples of the new one.",
+            help="Measure the reference latency again: later latencies are multiples of the new one.",
         ),
     ] = False,
     seed: Annotated[

@@ -35,7 +35,7 @@ RuntimeName = Annotated[
     typer.Option("--runtime", "-r", help="Only this runtime, with or without :PROVIDER."),
 ]
 ThreadCount = Annotated[
-    int | None, typer.Option("--threads", "-t", min=1, help="Only measurements with so many threads.")
+    int | None, typer.Option("--threads", "-t", min=1, help="Only measurements with this number of threads.")
 ]
 ConfigurationId = Annotated[
     str,

@@ -22,7 +22,7 @@ from space.errors import ConfigError
 if TYPE_CHECKING:
     from search.methods.comparison import MethodComparison
 
-DEFAULT_METHODS = ("random", "evolution", "linear", "programme")  # seconds a search, and no torch
+DEFAULT_METHODS = ("random", "evolution", "linear", "ilp")  # seconds a search, and no torch
 
 
 @takes_query
@@ -38,7 +38,7 @@ def compare(
         ),
     ] = None,
     budget: Annotated[
-        int, typer.Option("--budget", "-b", min=1, help="Accuracy look-ups of a search.")
+        int, typer.Option("--budget", "-b", min=1, help="Accuracy evaluations of a search.")
     ] = 100,
     seeds: Annotated[
         int, typer.Option("--seeds", "-n", min=1, max=1000, help="Searches of each method, a seed each.")
@@ -55,7 +55,7 @@ def compare(
 ) -> None:
     """Compare how soon search methods find an accurate network within the limits, against the exhaustive answer.
 
-    Regret: how many points the best network found so far lacks of the best of all. Mean over seeds, with its 95 % interval.
+    Regret: accuracy of the best network minus the best found so far, in percentage points. Mean over seeds, with its 95 % interval.
     """
     from harness.commands.options import open_store
     from harness.output.comparison import Scoring, comparison_document, print_comparison
@@ -80,12 +80,12 @@ def compare(
         def on_progress(method: str, seed: int, count: int) -> None:
             nonlocal done
             done = count
-            view.look_ups("compare", done, total, f"{method}, seed {seed}")
+            view.evaluations("compare", done, total, f"{method}, seed {seed}")
 
         def on_score(proxy: str, seed: int, count: int) -> None:
-            view.look_ups("compare", done, total, f"{proxy}, seed {seed}: {count} networks scored")
+            view.evaluations("compare", done, total, f"{proxy}, seed {seed}: {count} networks scored")
 
-        view.look_ups("compare", 0, total, "")
+        view.evaluations("compare", 0, total, "")
         found = compare_methods(
             table.table,
             query.constraints,

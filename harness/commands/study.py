@@ -26,7 +26,7 @@ def study(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="Folder for results, tables and figures; run again, the study goes on."
+            "--output", "-o", help="Folder for results, tables and figures; a second run continues the first."
         ),
     ] = Path("study"),
     ground_truth: Annotated[

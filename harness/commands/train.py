@@ -35,7 +35,9 @@ def train(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="Folder for results, weights and published files; run again, it goes on."
+            "--output",
+            "-o",
+            help="Folder for results, weights and published files; a second run continues the first.",
         ),
     ],
     task: Annotated[

@@ -73,10 +73,10 @@ def _chosen(answer: Answer) -> str:
     )
     if choice.allowed is not None:
         return f"{choice.allowed:,} of {networks} are within {limits}{rest}"
-    way = f"{networks}, none listed: the finalists within {limits} are an integer programme's"
+    way = f"{networks}, too many to list: an integer program chose the finalists within {limits}"
     if choice.pool:
         way = (
-            f"{networks}, none listed: an integer programme gave the {choice.pool} best within {limits} by the sum of "
+            f"{networks}, too many to list: an integer program gave the {choice.pool} best within {limits} by the sum of "
             f"{choice.pool_by}; {searched.fitted.name} is no sum, and ranked these alone"
         )
     return way + rest

@@ -45,7 +45,7 @@ def print_outcome(outcome: Outcome) -> None:
         if outcome.redone:
             parts.append(f"{outcome.redone} measured again because the device throttled")
         if outcome.reused:
-            parts.append(f"{outcome.reused} already stored (--fresh measures anew)")
+            parts.append(f"{outcome.reused} already stored (--fresh measures again)")
         if outcome.sent_bytes:
             parts.append(f"{outcome.sent_bytes / 1e6:.2f} MB of model parts sent")
         echo(f"{outcome.device}: {', '.join(parts)}", err=True)

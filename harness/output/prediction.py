@@ -86,7 +86,7 @@ def print_report(table: SpaceTable) -> None:
 
 
 def _kept_apart(held_out: HeldOut) -> str:
-    return f"{held_out.errors.count} {'random' if held_out.random else 'of the measured'} networks kept apart"
+    return f"{held_out.errors.count} {'random' if held_out.random else 'of the measured'} held-out networks"
 
 
 def _judging(table: SpaceTable) -> str:

@@ -60,7 +60,7 @@ def print_profile(taken: Profile, by: str, architecture: Architecture, device: s
             err=True,
         )
     if short_provider(taken.provider) in ("cuda", "tensorrt"):
-        echo("a node's time is that of its launch: the GPU computes beside the processor", err=True)
+        echo("a node's time is that of its launch: the GPU computes asynchronously", err=True)
 
 
 def groups_by(taken: Profile, by: str, architecture: Architecture) -> list[Group]:

@@ -26,11 +26,10 @@ from rich.text import Text
 if TYPE_CHECKING:
     from harness.measurement.workload import RuntimePlan
 
-PLAIN_EVERY = (
-    10  # lines for a log file: the first, each tenth and the last session; of look-ups each tenth part
-)
+# Lines for a log file: the first, each tenth and the last session; of evaluations each tenth part.
+PLAIN_EVERY = 10
 PLAIN_STATES = ("connecting", "preparing", "calibrating", "attempt", "waiting")
-PLAIN_SECONDS = 30  # and so often while a tenth part takes long
+PLAIN_SECONDS = 30  # at least this often between the 10 % marks
 
 
 # The column that gives way on a narrow terminal: counts and times stay whole.
@@ -143,8 +142,8 @@ class ProgressView:
         if done in (0, total):
             self._line(f"{key}: {done} of {total} fragments")
 
-    def look_ups(self, name: str, done: int, total: int, text: str) -> None:
-        """Show how many accuracies a comparison of methods has looked up, and what it does now."""
+    def evaluations(self, name: str, done: int, total: int, text: str) -> None:
+        """Show how many accuracies a comparison of methods has evaluated, and its current step."""
         task = self._task(name)
         self._progress.update(task, completed=done, total=total, description=text)
         tenth, now = done * PLAIN_EVERY // total, time.monotonic()
@@ -154,7 +153,7 @@ class ProgressView:
         self._shown[name] = (tenth, now)
         left = next(t.time_remaining for t in self._progress.tasks if t.id == task)
         rest = f", {left:.0f} s left" if left and done < total else ""
-        self._line(f"{name}: {done:,} of {total:,} look-ups{rest}{': ' if text else ''}{text}")
+        self._line(f"{name}: {done:,} of {total:,} evaluations{rest}{': ' if text else ''}{text}")
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""

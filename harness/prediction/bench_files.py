@@ -203,7 +203,7 @@ def _sidecar(name: str, table: BenchTable) -> dict[str, object]:
 
 def _read_sidecar(path: Path, hashes: list[str]) -> dict[str, list[Any]] | None:
     """Return the columns of a file's sidecar, None where there is none. Raises: ConfigError when it is not of this file."""
-    remedy = "write both anew with 'harness dataset write', or remove the .json"
+    remedy = "write both again with 'harness dataset write', or remove the .json"
     try:
         if not path.is_file():
             return None
@@ -218,7 +218,7 @@ def _read_sidecar(path: Path, hashes: list[str]) -> dict[str, list[Any]] | None:
             v is None or type(v) is float for key in ("low_s", "high_s") for v in found[key]
         )
         if not (texts and numbers and found["graph_hash"] == hashes):
-            raise ConfigError(f"{path}: is not the sidecar of the file beside it; {remedy}")
+            raise ConfigError(f"{path}: is not the sidecar of its file; {remedy}")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; {remedy}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:

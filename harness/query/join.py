@@ -166,7 +166,7 @@ def notes_on(table: Table, provenance: Mapping[str, Provenance]) -> list[str]:
         if one.doubtful:
             notes.append(f"{name}: {doubt_note(one)}")
         if cost.high is None:
-            notes.append(f"{name}: {one.origin} has no intervals beside it (no sidecar .json)")
+            notes.append(f"{name}: {one.origin} has no intervals (no sidecar .json)")
         bare = 0 if cost.high is None else int((np.isnan(cost.high) & ~np.isnan(cost.values)).sum())
         if bare:
             notes.append(f"{name}: {bare:,} measured networks have too few slices for an interval")

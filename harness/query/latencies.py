@@ -125,9 +125,7 @@ def _known(
         try:
             keep_latencies(folder, before, found)
         except OSError as error:
-            log(
-                f"{folder}: cannot be written: {error.strerror or error}; the predictor is fitted anew each time"
-            )
+            log(f"{folder}: cannot be written: {error.strerror or error}; the predictor is fitted each time")
     return found
 
 

@@ -3,8 +3,8 @@
     finalists = choose(config, scores, costs, constraints, 20)
     finalists = ranked(config, choose(..., POOL), fitted.predict, 20)     # where predictions are no sums
 
-Scores are sums of what blocks add, as `sum` and `linear` predict them; for predictors that are no sums LANA's way (Molchanov et
-al. 2021, arXiv:2107.10624, about 100 solutions of its programme) gives a pool of diverse networks by a sum, which is then ranked.
+Scores are sums over blocks, as `sum` and `linear` predict them; other predictors rank a pool of diverse networks that a sum chose,
+as in LANA (Molchanov et al. 2021, arXiv:2107.10624, about 100 solutions of its integer program).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def choose(
     if not is_open.any(axis=1).all():
         stage = int(np.argmin(is_open.any(axis=1)))
         raise ConfigError(
-            f"no block of stage {stage} of space {config.name!r} has a score; distil and sign the blocks of that stage"
+            f"no block of stage {stage} of space {config.name!r} has a score; distill and score the blocks of that stage"
         )
     kept = [] if is_open.all() else [Limit(name="blocks without a score", costs=1.0 - is_open, upper=0.0)]
     known = measured(config, costs, constraints)

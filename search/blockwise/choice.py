@@ -25,7 +25,7 @@ from space.indexing import FloatArray, IndexArray, block_indices
 
 PREDICTED = "predicted_val_top1"
 ENUMERATED = "enumeration"
-PROGRAMME = "integer programme"
+INTEGER_PROGRAM = "integer program"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -127,7 +127,7 @@ def _by_programme(fitted: Fitted, signatures: Signatures, setting: Setting) -> C
     return Choice(
         finalists=finalists,
         metric=_metric(fitted),
-        chosen=PROGRAMME,
+        chosen=INTEGER_PROGRAM,
         allowed=None,
         unknown=len(config) - int(np.prod(fitted.features.known.sum(axis=1))),
         pool=pool,

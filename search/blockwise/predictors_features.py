@@ -53,7 +53,7 @@ class Features:
             column = self.columns[int(np.argmin(np.isfinite(self.table[stage, block])))]
             raise ConfigError(
                 f"signatures: {column} of block {self.config.blocks[block]} in stage {stage} is unknown, and "
-                f"network {indices[row]} has it; distil and sign that block, or leave out networks with it"
+                f"network {indices[row]} has it; distill and score that block, or leave out networks with it"
             )
 
     def scaled(self, *, logarithms: bool, by_stage: bool = True) -> FloatArray:

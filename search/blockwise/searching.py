@@ -81,12 +81,12 @@ def predicted_table(
     Raises:
         ConfigError: no network at all has a prediction.
     """
-    check_enumerable(config, metric, "choose by programmes: search.blockwise.by_programme")
+    check_enumerable(config, metric, "choose by integer programs: search.blockwise.by_integer_program")
     values = np.asarray(predict(np.arange(len(config))), dtype=np.float64)
     if np.isnan(values).all():
         raise ConfigError(
             f"{metric}: no network of space {config.name!r} has a prediction, as each has a block whose signature is unknown; "
-            "distil and sign all blocks"
+            "distill and score all blocks"
         )
     accuracy = Accuracies(
         metric=metric,

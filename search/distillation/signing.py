@@ -88,9 +88,9 @@ def signed(
             if found.task == task.name:
                 return found
         except ConfigError as error:
-            log(f"{error}; signing again")
+            log(f"{error}; scoring the blocks again")
     stages = library.config.stages - len(library.missing)
-    log(f"signing {stages} stages of {len(library.config.blocks)} blocks")
+    log(f"scoring {stages} stages of {len(library.config.blocks)} blocks")
     found = sign(library, task, device=device)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -88,5 +88,5 @@ def allocate(
 def _check_space(ladder: Ladder, config: SpaceConfig) -> None:
     if ladder.known.config != config:
         raise ConfigError(
-            f"the ladder is of space {ladder.known.config.name!r} and not of {config.name!r}; give its space"
+            f"the predictor is of space {ladder.known.config.name!r} and not of {config.name!r}; give its space"
         )

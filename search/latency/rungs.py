@@ -182,5 +182,5 @@ def _corrected(training: Training, values: FloatArray) -> Fitted:
 
 
 def _present(array: FloatArray | None) -> FloatArray:
-    assert array is not None, "a rung was fitted without what it needs"
+    assert array is not None, "a predictor was fitted without what it needs"
     return array

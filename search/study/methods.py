@@ -32,7 +32,7 @@ Fit = Callable[[IndexArray, FloatArray], FloatArray]  # networks (n,), accuracie
 # Searches that need no work beforehand, and what they are in words.
 PLAIN = {
     "random": "random order",
-    "evolution": f"regularised evolution from a pool of {ROUND}, one block mutates",
+    "evolution": f"regularized evolution from a pool of {ROUND}, one block mutates",
     "linear": f"rounds of {ROUND} by a second-order ridge on op counts and wiring",
     "gcn": f"rounds of {ROUND} by a graph convolutional network",
 }

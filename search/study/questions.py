@@ -71,7 +71,7 @@ def does_distilling_beat_training(
     gains = {count: mean_of(accuracies - scratch) for count, accuracies in tuned.items()}
     last = max((count for count in gains if count <= epochs), default=min(gains))
     gain = gains[last]
-    verdict = _told(gain, (last, epochs), "no, they are worse", "not told apart")
+    verdict = _told(gain, (last, epochs), "no, they are worse", "no clear difference")
     networks = len(scratch)
     sentence = (
         f"{verdict}: {networks} networks assembled from distilled blocks and fine-tuned with their teacher for {last} epochs "
@@ -166,7 +166,7 @@ def do_signatures_find_blocks(
     seen = [int(np.isfinite(effects[stage]).sum()) for stage in range(config.stages)]
     count = len(config.blocks)
     sentence = (
-        f"{'yes, ' + '; '.join(firm) if firm else 'not told from chance'} (Spearman's rho of {', '.join(map(str, seen))} of "
+        f"{'yes, ' + '; '.join(firm) if firm else 'no different from chance'} (Spearman's rho of {', '.join(map(str, seen))} of "
         f"{count} blocks' signatures with their effects on {len(indices)} networks; each interval over blocks, of "
         f"{_counted(max(map(len, signatures.values())), 'library', 'libraries')})"
     )
@@ -226,9 +226,7 @@ def how_many_epochs(tuned: Mapping[int, FloatArray]) -> Answer:
             f"at least {last}: {last} epochs still gain {_signed(gains[counts[-2]])} points over {counts[-2]}"
         )
     else:
-        sentence = (
-            f"{enough}: {last} epochs gain {_signed(gains[enough])} points over {enough}, not told from none"
-        )
+        sentence = f"{enough}: {last} epochs gain {_signed(gains[enough])} points over {enough}, no different from none"
     rows = [
         (str(count), str(mean_of(tuned[count])), _signed(gains[count]) if count in gains else "")
         for count in counts
@@ -266,7 +264,7 @@ def can_one_iterate(
     gain = mean_of(tested[:, -1] - tested[:, 0])
     start, end = mean_of(tested[:, 0]), mean_of(tested[:, -1])
     gain_scratch = mean_of(from_scratch[:, -1] - from_scratch[:, 0])
-    told = _told(gain, (epochs[1], epochs[0]), "no, it loses", "not told from no gain")
+    told = _told(gain, (epochs[1], epochs[0]), "no, it loses", "no different from no gain")
     if runs < FEWEST_RUNS:
         told = "one run decides nothing" if runs == 1 else "too few runs to tell"
     sentence = (
@@ -329,7 +327,7 @@ def _whether(tau: Estimate) -> str:
         return "too few networks to tell"
     if tau.low > 0:
         return "yes"
-    return "no, they oppose" if tau.high < 0 else "not told from chance"
+    return "no, they oppose" if tau.high < 0 else "no different from chance"
 
 
 def _tau(values: FloatArray) -> Estimate:

@@ -146,7 +146,7 @@ def _alike(trained: Sequence[Trained]) -> Sequence[Trained]:
         ):
             if mine != others:
                 raise ConfigError(
-                    f"{name} has {what} {mine}, and the first one has {others}; write them apart"
+                    f"{name} has {what} {mine}, and the first one has {others}; write them separately"
                 )
         if one.architecture.index in seen:
             raise ConfigError(f"{name} is given twice; a file has one row for a network")

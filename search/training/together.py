@@ -117,7 +117,7 @@ def _one_space(architectures: Sequence[Architecture]) -> Any:
     for one in architectures:
         if one.config != first:
             raise ConfigError(
-                f"{architectures[0]} is of space {first.name!r} and {one} of {one.config.name!r}; train them apart"
+                f"{architectures[0]} is of space {first.name!r} and {one} of {one.config.name!r}; train them separately"
             )
     return first
 

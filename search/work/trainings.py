@@ -224,7 +224,7 @@ def task_of(config: Mapping[str, Any], space: SpaceConfig) -> Task:
     if wanted != found:
         raise ConfigError(
             f"task {config['task']!r} has images of SHA-256 {found} here, and the unit is of those of {wanted}; "
-            "bring the same files here, or make the unit anew for these"
+            "bring the same files here, or make the unit again for these"
         )
     return task
 

@@ -1,7 +1,7 @@
 """A comparison of search methods as a figure for paper, and what it shares with the page of `harness.output.plots.regret_page`.
 
 Regrets fall from some points to 0. On a linear axis their end is flat, and on a logarithmic one 0 has no place: the axis is that
-of square roots. A curve is drawn in steps, for a regret holds until the next look-up.
+of square roots. A curve is drawn in steps, for a regret holds until the next evaluation.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COLOURS = {
     "random": "#777777",
     "evolution": "#e69f00",
     "linear": "#0072b2",
-    "programme": "#009e73",
+    "ilp": "#009e73",
     "gcn": "#d55e00",
     "gcn-binary": "#cc79a7",
     "ranked": "#56b4e9",
@@ -113,7 +113,7 @@ def _draw_axes(axes: Any, comparison: MethodComparison) -> None:
     axes.grid(axis="y", color=GRID, linewidth=0.6, zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=9)
-    axes.set_xlabel("accuracy look-ups", fontsize=10, color=INK)
+    axes.set_xlabel("accuracy evaluations", fontsize=10, color=INK)
     axes.set_ylabel(axis_title(comparison), fontsize=10, color=INK, parse_math=False)
 
 
@@ -201,7 +201,7 @@ def ticks_to(ceiling: float) -> list[float]:
 
 
 def marks(budget: int) -> list[int]:
-    """Return where the axis of look-ups is labelled: the first, and round numbers up to the last."""
+    """Return where the axis of evaluations is labelled: the first, and round numbers up to the last."""
     step = next((s * 10**p for p in range(7) for s in (1, 2, 5) if budget <= 6 * s * 10**p), budget)
     return sorted({1, *range(step, budget + 1, step)} if step > 1 else range(1, budget + 1))
 

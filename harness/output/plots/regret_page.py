@@ -59,8 +59,8 @@ def regret_html(comparison: MethodComparison) -> str:
         template="none",
         xaxis=axis
         | {
-            "title": {"text": "accuracy look-ups"},
-            "unifiedhovertitle": {"text": "after %{x} look-ups"},
+            "title": {"text": "accuracy evaluations"},
+            "unifiedhovertitle": {"text": "after %{x} evaluations"},
             "range": [1, max(comparison.budget, 2)],
             "tickvals": marks(comparison.budget),
             "showgrid": False,
@@ -140,7 +140,7 @@ def _at(values: Any, rows: Sequence[int]) -> list[float]:
 
 
 def _common_steps(methods: Sequence[MethodRegret]) -> list[int]:
-    """Return after which look-ups any curve changes, and the last one: all that the curves hold."""
+    """Return the evaluations after which any curve changes, and the last one."""
     from search.methods.regret import steps
 
     counts = {count for one in methods for count, _ in steps(one.mean, one.low, one.high)}

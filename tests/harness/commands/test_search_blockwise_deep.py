@@ -1,4 +1,4 @@
-"""`harness search --method blockwise` by integer programmes: where a space cannot be enumerated, and where it is made to be."""
+"""`harness search --method blockwise` by integer programs: where a space cannot be enumerated, and where it is made to be."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_finalists_of_184_million_networks_are_the_best_of_all_that_the_library_
     answered: Done, library: Path, store: Path
 ) -> None:
     found = answered.json
-    assert found["finalists_chosen_by"] == "integer programme"
+    assert found["finalists_chosen_by"] == "integer program"
     assert (found["networks_within_limits"], found["pool"]) == (None, None)
     (path,) = (library / "results").glob("signatures-*.json")
     change = Signatures.load(path).column("loss_change")
@@ -138,7 +138,7 @@ def test_limits_that_nothing_meets_name_the_nearest_before_any_block_is_signed(
     own = write_deep_library(tmp_path / "library")
     done = run(store, *METHOD, *QUICK, "--library", str(own), "--max-latency", "1us")
     refused(done, "no network is within made-up<=0.001ms; the nearest is", "beyond made-up<=0.001ms")
-    assert "signing" not in done.stderr
+    assert "scoring" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_a_space_made_too_large_has_the_answer_that_enumeration_gives(
     assert summed.status == 0, summed.stderr
     before, after = listed.json, summed.json
     assert before["finalists_chosen_by"] == "enumeration"
-    assert after["finalists_chosen_by"] == "integer programme"
+    assert after["finalists_chosen_by"] == "integer program"
     assert 8 < before["networks_within_limits"] < len(TINY_BLOCKS) ** 2
     pool = {"networks": before["networks_within_limits"], "best_by_sum_of": "loss_change"}
     assert after["pool"] == (pool if predictor == "gcn" else None), "all within limits, as they are so few"

@@ -98,7 +98,7 @@ def test_the_figure_says_what_was_searched_and_that_it_is_synthetic() -> None:
     assert f"{found().allowed:,} of 2,025 networks" in heading
     assert "mean of 3 searches a method, shaded: its 95 % interval over seeds" in heading
     assert axes.get_ylabel() == "regret, points of synthetic_top1 (square-root scale)"
-    assert axes.get_xlabel() == "accuracy look-ups"
+    assert axes.get_xlabel() == "accuracy evaluations"
     assert b"synthetic_top1" in regret_png(found()), "the file says so, too"
 
 
@@ -122,8 +122,8 @@ def test_the_figure_s_curves_and_shades_are_the_comparison_s() -> None:
 
 
 def test_a_curve_that_another_covers_shows_on_both_sides_of_it() -> None:
-    alike = renamed(found(), "evolution", "evolution+synflow", "programme")
-    alike = replace(alike, methods=(alike.methods[0], replace(alike.methods[2], method="programme")))
+    alike = renamed(found(), "evolution", "evolution+synflow", "ilp")
+    alike = replace(alike, methods=(alike.methods[0], replace(alike.methods[2], method="ilp")))
     (axes,) = regret_figure(alike).axes
     under = [line for line in axes.get_lines() if line.get_linewidth() > 2]
     assert [line.get_color() for line in under] == [COLOURS["evolution"]]
@@ -134,7 +134,7 @@ def test_a_curve_that_another_covers_shows_on_both_sides_of_it() -> None:
     "names",
     [
         ["random"],
-        ["random", "evolution", "linear", "programme", "exhaustive"],
+        ["random", "evolution", "linear", "ilp", "exhaustive"],
         [f"{name}+jacob_cov" for name in ("evolution", "linear")] + list(PROXIES) + ["linear", "random"],
     ],
 )

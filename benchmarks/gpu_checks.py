@@ -149,8 +149,8 @@ def check_training(chosen: argparse.Namespace) -> Found:
     import torch
     import training
 
+    from search.training.batched_training import train_together
     from search.training.recipe import Recipe
-    from search.training.together import train_together
     from search.training.training import train
     from space import Architecture, find_space
     from space.selection import select_models

@@ -38,9 +38,9 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
 from search.training.augment import OPS
+from search.training.batched_training import train_together
 from search.training.images import Images, Task
 from search.training.recipe import Recipe
-from search.training.together import train_together
 from search.training.training import train
 from space import Architecture, SpaceConfig, find_space
 from space.networks import build_network

@@ -18,7 +18,7 @@ from harness.estimates.latency import Latency
 from harness.prediction.provenance import Provenance
 from harness.version import __version__
 from search.blockwise.candidates import Student
-from search.blockwise.fitting import Fitted
+from search.blockwise.cross_validation import FittedPredictor
 from search.blockwise.iterating import Iterated
 from search.blockwise.rounds import Searched
 from search.blockwise.setting import Setting
@@ -35,7 +35,7 @@ Measured = Mapping[str, Mapping[str, Latency]]  # by device and network's text: 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Answer:
+class BlockwiseAnswer:
     """A search at its end: the round and the student chosen, and what was measured of finished models, None if nothing was.
 
     `within` says whether the student meets the limits by all that is known now; `iterated` is None for a single round.
@@ -53,7 +53,7 @@ class Answer:
     command: Sequence[str]
 
 
-def answer_document(answer: Answer) -> dict[str, Any]:
+def answer_document(answer: BlockwiseAnswer) -> dict[str, Any]:
     """Return the answer in JSON's types; accuracies in percent, latencies in ms. Keys of synthetic values hold the word."""
     setting, searched, student = answer.setting, answer.searched, answer.student
     library, architecture = searched.library, student.architecture
@@ -115,7 +115,7 @@ def answer_document(answer: Answer) -> dict[str, Any]:
     }
 
 
-def accuracy_document(answer: Answer) -> dict[str, Any]:
+def accuracy_document(answer: BlockwiseAnswer) -> dict[str, Any]:
     """Return the accuracies of the weights kept, and of those before and after fine-tuning."""
     student, synthetic = answer.student, answer.setting.task.synthetic
     return {
@@ -126,7 +126,7 @@ def accuracy_document(answer: Answer) -> dict[str, Any]:
     }
 
 
-def student_document(answer: Answer, student: Student) -> dict[str, Any]:
+def student_document(answer: BlockwiseAnswer, student: Student) -> dict[str, Any]:
     """Return one network that was fine-tuned or, where none was, the best finalist."""
     return {
         "architecture": str(student.architecture),
@@ -137,7 +137,7 @@ def student_document(answer: Answer, student: Student) -> dict[str, Any]:
     }
 
 
-def costs_document(answer: Answer, student: Student) -> dict[str, Any]:
+def costs_document(answer: BlockwiseAnswer, student: Student) -> dict[str, Any]:
     """Return what a student costs; the latency of the finished model itself where it was measured."""
     found: dict[str, Any] = {}
     for name, cost in answer.setting.costs.costs.items():
@@ -245,7 +245,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _intervals(fitted: Fitted, indices: Sequence[int]) -> list[tuple[float | None, float | None]]:
+def _intervals(fitted: FittedPredictor, indices: Sequence[int]) -> list[tuple[float | None, float | None]]:
     """Return the 90 % interval of each prediction, None for an end that is not known."""
     if not fitted.left_out or not indices:
         return [(None, None)] * len(indices)

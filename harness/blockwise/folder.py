@@ -17,7 +17,7 @@ from typing import Any
 
 import exporters
 from exporters import Format, Weights
-from harness.blockwise.answer import Answer
+from harness.blockwise.answer import BlockwiseAnswer
 from search.training.trained_files import save_trained, write_weights
 from space.atomic_files import new_folder
 from space.errors import ConfigError
@@ -38,7 +38,7 @@ def check_output(output: Path) -> None:
 
 
 def write_answer(
-    output: Path, answer: Answer, document: Mapping[str, Any], cache_dir: Path
+    output: Path, answer: BlockwiseAnswer, document: Mapping[str, Any], cache_dir: Path
 ) -> dict[str, Any]:
     """Write the folder and return the document with the files' digests, as it stands in answer.json.
 
@@ -55,7 +55,7 @@ def write_answer(
     return whole
 
 
-def _write_files(folder: Path, answer: Answer, cache_dir: Path) -> None:
+def _write_files(folder: Path, answer: BlockwiseAnswer, cache_dir: Path) -> None:
     student, library = answer.student, answer.searched.library
     write_weights(folder / "weights.pt", student.weights, student.architecture)
     if student.trained is not None and student.is_tuned:

@@ -43,7 +43,7 @@ def predict(
 ) -> None:
     """Predict the latency of every network of the space from those measured on one configuration.
 
-    A ladder of predictors is fitted and judged by cross-validation; the best one makes the table. Measured networks keep
+    Candidate predictors are cross-validated; the best one makes the table. Measured networks keep
     their measured latency; the others have an interval meant to hold a measurement in 90 of 100 cases.
     """
     from harness.commands.options import open_store

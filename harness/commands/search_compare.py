@@ -55,7 +55,7 @@ def compare(
 ) -> None:
     """Compare how soon search methods find an accurate network within the limits, against the exhaustive answer.
 
-    Regret: accuracy of the best network minus the best found so far, in percentage points. Mean over seeds, with its 95 % interval.
+    Regret: accuracy of the best network minus the best found so far, in percentage points; mean over seeds, 95 % interval.
     """
     from harness.commands.options import open_store
     from harness.output.comparison import Scoring, comparison_document, print_comparison

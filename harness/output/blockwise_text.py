@@ -9,7 +9,7 @@ from harness.output.tables import echo, print_table
 from harness.query.join import doubt_note
 
 if TYPE_CHECKING:
-    from harness.blockwise.answer import Answer
+    from harness.blockwise.answer import BlockwiseAnswer
     from search.blockwise.candidates import Student
 
 CANDIDATES = 10  # shown
@@ -19,7 +19,7 @@ _SOURCES = {
 }
 
 
-def print_blockwise(answer: Answer) -> None:
+def print_blockwise(answer: BlockwiseAnswer) -> None:
     """Print what was searched, the finalists, the networks that were fine-tuned, and the answer."""
     setting, searched, found = answer.setting, answer.searched, answer.searched.found
     library = searched.library
@@ -61,7 +61,7 @@ def print_blockwise(answer: Answer) -> None:
     )
 
 
-def _chosen(answer: Answer) -> str:
+def _chosen(answer: BlockwiseAnswer) -> str:
     """Say of how many networks the finalists were chosen, and how."""
     searched, choice = answer.searched, answer.searched.choice
     networks = f"{len(searched.library.config):,} networks"
@@ -82,7 +82,7 @@ def _chosen(answer: Answer) -> str:
     return way + rest
 
 
-def _judged(answer: Answer) -> str:
+def _judged(answer: BlockwiseAnswer) -> str:
     report, known = answer.searched.report, answer.setting.known
     if report is None or known is None:
         return "fitted to no accuracy, it only ranks"
@@ -93,7 +93,7 @@ def _judged(answer: Answer) -> str:
     return ", ".join(parts) + ", each left out"
 
 
-def _student(answer: Answer, student: Student) -> list[str]:
+def _student(answer: BlockwiseAnswer, student: Student) -> list[str]:
     from search.table.constraints import amount_text
 
     trained = student.trained

@@ -11,7 +11,7 @@ from harness.store.configurations import describe, measure_command
 
 if TYPE_CHECKING:
     from harness.prediction.space_prediction import HeldOut, SpaceTable
-    from search.latency.judging import Errors
+    from search.latency.evaluation import Errors
 
 SHOWN = 5  # of the fastest and of the slowest networks
 FAR = "predicted, far"  # from all that was measured
@@ -27,23 +27,23 @@ def doubts(table: SpaceTable) -> list[str]:
 
 
 def print_report(table: SpaceTable) -> None:
-    """Print how well each rung of the ladder does beside the repeatability of the measurements themselves."""
+    """Print cross-validated errors of each candidate predictor, and the repeatability of the measurements."""
     import numpy as np
 
+    from search.latency.candidates import all_candidates
     from search.latency.intervals import COVERAGE, guaranteed
-    from search.latency.rungs import all_rungs
     from space import Architecture
 
-    measured, meanings = table.measured, {rung.name: rung.meaning for rung in all_rungs()}
+    measured, meanings = table.measured, {candidate.name: candidate.meaning for candidate in all_candidates()}
     echo(describe(measured.configuration))
     echo(f"fitted on {len(measured.indices)} measured networks of {len(measured.config):,}")
     rows = []
-    for report in table.ladder.reports:
+    for report in table.predictor.reports:
         if report.errors is not None:
-            mark = "*" if report.name == table.ladder.chosen else " "
+            mark = "*" if report.name == table.predictor.chosen else " "
             rows.append([f"{mark} {report.name}: {meanings[report.name]}", *_cells(report.errors)])
     if table.held_out is not None:
-        label = f"  {table.ladder.chosen}, fitted without {_kept_apart(table.held_out)}"
+        label = f"  {table.predictor.chosen}, fitted without {_kept_apart(table.held_out)}"
         rows.append([label, *_cells(table.held_out.errors)])
     if table.ceiling is not None:
         label = f"  repeatability: two sessions of {table.ceiling.count} networks"
@@ -76,7 +76,7 @@ def print_report(table: SpaceTable) -> None:
             "(--sessions 2)"
         )
     skipped: dict[str, list[str]] = {}
-    for report in table.ladder.reports:
+    for report in table.predictor.reports:
         if report.errors is None:
             skipped.setdefault(_remedy(report.skipped, table), []).append(report.name)
     for remedy, names in skipped.items():
@@ -96,7 +96,7 @@ def _judging(table: SpaceTable) -> str:
 
 
 def _remedy(skipped: str, table: SpaceTable) -> str:
-    """Return why a rung was skipped, in terms of what a person can type."""
+    """Return why a candidate was skipped, in terms of what a person can type."""
     from space.segments import all_segments
 
     measured = table.measured

@@ -14,7 +14,13 @@ import numpy as np
 from harness.estimates.doubtful import DOUBTFUL, NAMED, Doubtful
 from harness.prediction.provenance import Provenance
 from harness.prediction.rows import SpaceRow
-from harness.prediction.space_prediction import Measured, SpaceTable, load_measured, predict_space, summary
+from harness.prediction.space_prediction import (
+    MeasuredNetworks,
+    SpaceTable,
+    load_measured,
+    predict_space,
+    summary,
+)
 from harness.records import Configuration, SessionRecord
 from harness.store import Store
 from harness.version import __version__
@@ -38,7 +44,7 @@ class BenchTable:
     `last_session`: the last of the fastest measured network, for its conditions and agent. `doubtful`: what has grade D.
     """
 
-    measured: Measured
+    measured: MeasuredNetworks
     prediction: SpaceTable | None
     rows: tuple[SpaceRow, ...]
     doubtful: Doubtful

@@ -21,9 +21,9 @@ from harness.models.names import select_architectures
 from harness.prediction.space_prediction import HeldOut, fit, judge_on, load_measured, load_segments
 from harness.records import Configuration
 from harness.store import Store
+from search.latency.acquisition import next_networks
+from search.latency.candidates import FEWEST
 from search.latency.design import least_variance_design
-from search.latency.picking import next_networks
-from search.latency.rungs import FEWEST
 from space import BLOX, Architecture, SpaceConfig
 from space.errors import ConfigError, HarnessError
 from space.indexing import BoolArray
@@ -165,10 +165,10 @@ def _judge(
     """Fit on all that is stored but the judges; return the errors on them, how many were fitted, and what to measure next."""
     measured = load_measured(store, configuration)
     apart: BoolArray = np.isin(measured.indices, [judge.index for judge in judges])
-    ladder = fit(measured, ~apart, segments=load_segments(store, configuration))
-    held_out = judge_on(ladder, measured.indices[apart], measured.ratios[apart], random=True)
+    predictor = fit(measured, ~apart, segments=load_segments(store, configuration))
+    held_out = judge_on(predictor, measured.indices[apart], measured.ratios[apart], random=True)
     picked = next_networks(
-        ladder, measured.indices, ROUND, np.random.default_rng(rng.getrandbits(32)), measured.config
+        predictor, measured.indices, ROUND, np.random.default_rng(rng.getrandbits(32)), measured.config
     )
     chosen = [Architecture.from_index(int(index), measured.config) for index in picked]
     return held_out, int((~apart).sum()), chosen

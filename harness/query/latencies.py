@@ -15,7 +15,7 @@ from harness.models.exported import cache_folder
 from harness.prediction.cache import SpaceLatencies, keep_latencies, kept_latencies, latency_key
 from harness.prediction.provenance import Provenance, facts_of, measured_facts, provenance_of
 from harness.prediction.space_prediction import (
-    Measured,
+    MeasuredNetworks,
     SpaceTable,
     fit,
     graded_segments,
@@ -25,8 +25,8 @@ from harness.prediction.space_prediction import (
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import configuration_id, find_configuration, select_configurations
-from search.latency.ladder import Ladder
-from search.latency.rungs import FEWEST
+from search.latency.candidates import FEWEST
+from search.latency.model_selection import SelectedPredictor
 from search.table import Cost
 from search.table.table import NOT_MEASURED
 
@@ -93,7 +93,7 @@ def stored_latency(
 def predicted_latency(table: SpaceTable, name: str) -> tuple[Cost, Provenance]:
     """Return the latencies of a table of predictions, with 95 % intervals; what conditions they were measured in is not known."""
     facts = measured_facts(table.measured, table.doubtful)
-    found = _everywhere(table.measured, table.ladder, SHOWN_COVERAGE, facts)
+    found = _everywhere(table.measured, table.predictor, SHOWN_COVERAGE, facts)
     return _column(name, table.measured.configuration, found, SHOWN_COVERAGE)
 
 
@@ -137,24 +137,24 @@ def computed_latencies(
     Raises: ConfigError when no network is measured.
     """
     measured = load_measured(store, configuration, coverage=latencies.coverage, doubtful=latencies.doubtful)
-    ladder: Ladder | None = None
+    predictor: SelectedPredictor | None = None
     apart_segments = Doubtful()
     if not latencies.measured_only and len(measured.indices) >= FEWEST:
         segments, apart_segments = graded_segments(store, configuration, doubtful=latencies.doubtful)
-        ladder = fit(measured, segments=segments)
+        predictor = fit(measured, segments=segments)
     facts = facts_of(store, configuration, measured, apart_segments)
-    return _everywhere(measured, ladder, latencies.coverage, facts)
+    return _everywhere(measured, predictor, latencies.coverage, facts)
 
 
 def _everywhere(
-    measured: Measured, ladder: Ladder | None, coverage: float, facts: Mapping[str, Any]
+    measured: MeasuredNetworks, predictor: SelectedPredictor | None, coverage: float, facts: Mapping[str, Any]
 ) -> SpaceLatencies:
-    """Return the latency of every network, measured where it is, else the ladder's, NaN without one."""
+    """Return the latency of every network, measured where it is, else the predictor's, NaN without one."""
     count = len(measured.config)
     values, low, high = (np.full(count, np.nan) for _ in range(3))
     supported = np.ones(count, dtype=np.bool_)
-    if ladder is not None:
-        prediction = ladder.predict(np.arange(count), coverage=coverage)
+    if predictor is not None:
+        prediction = predictor.predict(np.arange(count), coverage=coverage)
         supported = prediction.supported.copy()
         values, low, high = measured.milliseconds(prediction, coverage)
     is_measured = np.zeros(count, dtype=np.bool_)
@@ -164,9 +164,9 @@ def _everywhere(
         low[index], high[index] = row.interval_ms or (np.nan, np.nan)
     supported |= is_measured
     fitted = {
-        "predicted": 0 if ladder is None else count - len(measured.rows),
-        "predictor": None if ladder is None else ladder.chosen,
-        "error": None if ladder is None else ladder.errors.mape,
+        "predicted": 0 if predictor is None else count - len(measured.rows),
+        "predictor": None if predictor is None else predictor.chosen,
+        "error": None if predictor is None else predictor.errors.mape,
     }
     return SpaceLatencies(
         values=values,

@@ -1,14 +1,14 @@
-"""Finalists: the K networks of the best predictions that are within the limits and not all alike.
+"""Finalists: the K best predicted networks within the limits, kept diverse.
 
 Networks next to each other in a ranking often differ in one block only, and what a predictor gets wrong of the one it
 gets wrong of the other. So finalists are chosen by one greedy rule, with a distance D: each is the best network whose blocks
 differ in at least D stages from every finalist before it. Where no such network is left and finalists are still
 wanted, D is lowered by one and the rule goes on, down to 1, at which any other network will do. LANA (Molchanov et al. 2021,
-arXiv:2107.10624) collects about 100 solutions of its integer programme in this way, each limited in what it has in common with
+arXiv:2107.10624) collects about 100 solutions of its integer program in this way, each limited in what it has in common with
 those before.
 
 `from_scores` looks at every network of a space that can be enumerated, `from_list` at those it is given, and
-`search.blockwise.finalists_programme` at those that come first in a space of any size.
+`search.blockwise.finalists_integer_program` at those that come first in a space of any size.
 """
 
 from __future__ import annotations

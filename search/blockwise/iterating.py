@@ -46,7 +46,7 @@ class Budget(Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Turn:
+class RoundResult:
     """What a round came to: the winner, trained, what the round's training took in `flops`, and `notes` to keep of it."""
 
     trained: Trained
@@ -106,7 +106,7 @@ class Iterated:
 
 def iterate(
     first: Trained,
-    turn: Callable[[int, Trained], Turn],
+    turn: Callable[[int, Trained], RoundResult],
     budget: Budget,
     *,
     expect: Callable[[Trained], float] = lambda teacher: 0.0,
@@ -121,7 +121,7 @@ def iterate(
         ConfigError: the budget does not allow a single round.
     """
 
-    def all_turns(number: int, teachers: Mapping[int, Trained]) -> Mapping[int, Turn]:
+    def all_turns(number: int, teachers: Mapping[int, Trained]) -> Mapping[int, RoundResult]:
         return {run: turn(number, teacher) for run, teacher in teachers.items()}
 
     return iterate_together([first], all_turns, budget, expect=expect, on_round=on_round)[0]
@@ -129,7 +129,7 @@ def iterate(
 
 def iterate_together(
     firsts: Sequence[Trained],
-    turns: Callable[[int, Mapping[int, Trained]], Mapping[int, Turn]],
+    turns: Callable[[int, Mapping[int, Trained]], Mapping[int, RoundResult]],
     budget: Budget,
     *,
     expect: Callable[[Trained], float] = lambda teacher: 0.0,
@@ -179,7 +179,7 @@ class _Run:
             )
         self.stop = f"round {number} could take the training beyond {budget.flops:.3g} operations"
 
-    def end_round(self, number: int, done: Turn, budget: Budget) -> Round:
+    def end_round(self, number: int, done: RoundResult, budget: Budget) -> Round:
         """Keep a round's result, make its winner the next teacher, and stop where the budget says so."""
         before, after = self.teacher.best.val, done.trained.best.val
         noise = noise_of([before, after]) if budget.noise is None else budget.noise

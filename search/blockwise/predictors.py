@@ -21,20 +21,28 @@ from types import MappingProxyType
 import numpy as np
 
 from search.accuracy.gcn import GcnConfig
-from search.blockwise.fitting import FEWEST, Fitted, Maker, check_known, deal, fitted
-from search.blockwise.predictors_features import Features, features_of
+from search.blockwise.cross_validation import FEWEST, FittedPredictor, Maker, check_known, deal, fitted
+from search.blockwise.predictors_features import SignatureFeatures, features_of
 from search.blockwise.predictors_gcn import KNOBS, fit_gcn
-from search.blockwise.predictors_linear import Model, fit_linear, fit_second_order, fit_sum, raw_sums
-from search.blockwise.predictors_report import Report, evaluate
+from search.blockwise.predictors_linear import FittedModel, fit_linear, fit_second_order, fit_sum, raw_sums
+from search.blockwise.predictors_report import PredictorReport, evaluate
 from search.distillation.signatures import Signatures
 from space.errors import ConfigError, did_you_mean
 from space.indexing import FloatArray, IndexArray
 
-__all__ = ["PREDICTORS", "Fitted", "Report", "SignaturePredictor", "additive", "evaluate", "fit"]
+__all__ = [
+    "PREDICTORS",
+    "FittedPredictor",
+    "PredictorReport",
+    "SignaturePredictor",
+    "additive",
+    "evaluate",
+    "fit",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class PredictorKind:
     """A kind of predictor: the `columns` of signatures that it takes by default, and whether it takes a single one.
 
     Networks are left out one by one up to `one_by_one` of them, then in so many folds.
@@ -46,12 +54,12 @@ class Kind:
 
 
 SUM, LINEAR, SECOND_ORDER, GCN = "sum", "linear", "second-order", "gcn"
-PREDICTORS: Mapping[str, Kind] = MappingProxyType(
+PREDICTORS: Mapping[str, PredictorKind] = MappingProxyType(
     {
-        SUM: Kind(columns=("loss_change",), single=True),
-        LINEAR: Kind(columns=("nsr", "loss_change")),
-        SECOND_ORDER: Kind(columns=("nsr", "loss_change")),
-        GCN: Kind(columns=("nsr", "loss_change"), one_by_one=5),
+        SUM: PredictorKind(columns=("loss_change",), single=True),
+        LINEAR: PredictorKind(columns=("nsr", "loss_change")),
+        SECOND_ORDER: PredictorKind(columns=("nsr", "loss_change")),
+        GCN: PredictorKind(columns=("nsr", "loss_change"), one_by_one=5),
     }
 )
 _NONE = np.array([], dtype=np.int64)
@@ -66,7 +74,7 @@ def fit(
     seed: int = 0,
     *,
     knobs: GcnConfig = KNOBS,
-) -> Fitted:
+) -> FittedPredictor:
     """Fit a predictor to networks (n,) and their accuracies in percent (n,), and once more without each fold of them.
 
     `columns` of the signatures, those of its kind by default; "sum" takes one, and knows of each whether more is better. Without
@@ -88,11 +96,11 @@ def fit(
     return replace(made, ranking=raw_sums(features)(indices)) if name == SUM else made
 
 
-def additive(fitted: Fitted) -> tuple[FloatArray, float] | None:
+def additive(fitted: FittedPredictor) -> tuple[FloatArray, float] | None:
     """Return what each block adds to the prediction in each stage, (stages, B), and a constant; None if that is not all.
 
     None for "gcn", and for "second-order" unless leave-one-out left out the products of different stages. Blocks of unknown
-    signature have NaN, which no programme takes: leave them out.
+    signature have NaN, which no integer program takes: leave them out.
     """
     found = fitted.model.additive()
     if found is None:
@@ -116,7 +124,7 @@ class SignaturePredictor:
         self._name = name
         self._features = _features(name, signatures, columns)
         self._make = _maker(name, seed, knobs)
-        self._model: Model | None = raw_sums(self._features) if name == SUM else None
+        self._model: FittedModel | None = raw_sums(self._features) if name == SUM else None
 
     def fit(self, indices: IndexArray, scores: FloatArray) -> None:
         """Refit on networks (n,) and their accuracies (n,), n of 1 or more; "sum" has nothing to fit.
@@ -143,7 +151,7 @@ class SignaturePredictor:
         return self._model(indices)
 
 
-def _features(name: str, signatures: Signatures, columns: Sequence[str] | None) -> Features:
+def _features(name: str, signatures: Signatures, columns: Sequence[str] | None) -> SignatureFeatures:
     """Return the columns that a predictor takes.
 
     Raises:
@@ -172,10 +180,10 @@ def _maker(name: str, seed: int, knobs: GcnConfig) -> Maker:
     return makers[name]
 
 
-def _unfitted(features: Features) -> Fitted:
+def _unfitted(features: SignatureFeatures) -> FittedPredictor:
     """Return the plain sums: a ranking that needed no accuracy."""
     nothing = np.array([], dtype=np.float64)
-    return Fitted(
+    return FittedPredictor(
         name=SUM,
         features=features,
         model=raw_sums(features),

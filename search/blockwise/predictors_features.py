@@ -20,7 +20,7 @@ _CONSTANT = 1e-12  # of a column's largest value: what varies by less is roundin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Features:
+class SignatureFeatures:
     """The chosen `columns` of signatures: `table`, (stages, B, columns), NaN where unknown."""
 
     config: SpaceConfig
@@ -73,7 +73,7 @@ class Features:
         return table
 
 
-def features_of(signatures: Signatures, columns: Sequence[str]) -> Features:
+def features_of(signatures: Signatures, columns: Sequence[str]) -> SignatureFeatures:
     """Take columns of signatures as features.
 
     Raises:
@@ -85,7 +85,7 @@ def features_of(signatures: Signatures, columns: Sequence[str]) -> Features:
             f"columns {', '.join(names) or 'none'}: name at least one column of the signatures, each once"
         )
     table = np.stack([signatures.column(name) for name in names], axis=2)
-    return Features(config=signatures.config, columns=names, table=table)
+    return SignatureFeatures(config=signatures.config, columns=names, table=table)
 
 
 def is_positive(name: str) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.accuracy.gcn import GcnConfig, GcnPredictor
-from search.blockwise.predictors_features import Features
+from search.blockwise.predictors_features import SignatureFeatures
 from space.indexing import FloatArray, IndexArray
 
 # Those of `search.methods.predictor_loop`: a tenth of BRP-NAS's time for some 0.01 of Kendall's tau.
@@ -34,7 +34,11 @@ class Graphs:
 
 
 def fit_gcn(
-    features: Features, indices: IndexArray, accuracies: FloatArray, seed: int = 0, knobs: GcnConfig = KNOBS
+    features: SignatureFeatures,
+    indices: IndexArray,
+    accuracies: FloatArray,
+    seed: int = 0,
+    knobs: GcnConfig = KNOBS,
 ) -> Graphs:
     """Fit a GCN to networks (n,) and their accuracies (n,); their order does not matter.
 

@@ -10,13 +10,13 @@ from typing import Protocol
 
 import numpy as np
 
-from search.blockwise.predictors_features import HIGHER_IS_BETTER, Features
+from search.blockwise.predictors_features import HIGHER_IS_BETTER, SignatureFeatures
 from search.methods.ridge import PRODUCT_SCALES, Quadratic, fit_quadratic
 from space import SpaceConfig
 from space.indexing import FloatArray, IndexArray, block_indices
 
 
-class Model(Protocol):
+class FittedModel(Protocol):
     """What predicts networks from their blocks."""
 
     def __call__(self, indices: IndexArray) -> FloatArray:
@@ -47,13 +47,13 @@ class Sums:
         return self.scores, self.constant
 
 
-def raw_sums(features: Features) -> Sums:
+def raw_sums(features: SignatureFeatures) -> Sums:
     """Return the sums of one column over the stages, higher being better: LANA's ranking (arXiv:2107.10624), never fitted."""
     sign = 1.0 if features.columns[0] in HIGHER_IS_BETTER else -1.0
     return Sums(config=features.config, scores=sign * features.table[:, :, 0])
 
 
-def fit_sum(features: Features, indices: IndexArray, accuracies: FloatArray) -> Sums:
+def fit_sum(features: SignatureFeatures, indices: IndexArray, accuracies: FloatArray) -> Sums:
     """Bring the sums of one column to percent by the line of least squares through accuracies (n,), its slope 0 or more.
 
     A slope below 0 would say that the worse blocks make the better networks: then all are predicted to be the mean.
@@ -67,17 +67,17 @@ def fit_sum(features: Features, indices: IndexArray, accuracies: FloatArray) -> 
     return Sums(config=raw.config, scores=slope * raw.scores, constant=level - slope * centre)
 
 
-def fit_linear(features: Features, indices: IndexArray, accuracies: FloatArray) -> Quadratic:
+def fit_linear(features: SignatureFeatures, indices: IndexArray, accuracies: FloatArray) -> Quadratic:
     """Fit a ridge to the features of each stage, as DONNA does (Moons et al. 2021, arXiv:2012.08859), without products."""
     return fit_quadratic(features.config, _tables(features), indices, accuracies, scales=(0.0,))
 
 
-def fit_second_order(features: Features, indices: IndexArray, accuracies: FloatArray) -> Quadratic:
+def fit_second_order(features: SignatureFeatures, indices: IndexArray, accuracies: FloatArray) -> Quadratic:
     """Fit a ridge to the features of each stage, their squares and their products in pairs, within and between stages."""
     return fit_quadratic(features.config, _tables(features), indices, accuracies, scales=PRODUCT_SCALES)
 
 
-def _tables(features: Features) -> list[FloatArray]:
+def _tables(features: SignatureFeatures) -> list[FloatArray]:
     """Return the features as values and, where that differs, as logarithms.
 
     DONNA takes the values. What noise in a stage's output costs grows with its power, but soon less than in proportion,

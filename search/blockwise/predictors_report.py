@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from search.blockwise.fitting import Fitted
+from search.blockwise.cross_validation import FittedPredictor
 from search.statistics import COVERAGE, DRAWS, Correlation, Estimate, bootstrap, kendall, spearman
 from space.errors import ConfigError
 from space.indexing import FloatArray, IndexArray
@@ -18,7 +18,7 @@ _MOST_PAIRS = 3000  # networks; of more all pairs are not held in memory: take a
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class PredictorReport:
     """How a predictor does on `n` networks: on the fitted ones, each left out ("leave-out"), or on "held-out" ones.
 
     `mae` and `rmse`: mean absolute and root mean square error in points, None for scores that only rank. `kendall` (tau-b) and
@@ -46,14 +46,14 @@ class Report:
 
 
 def evaluate(
-    fitted: Fitted,
+    fitted: FittedPredictor,
     indices: IndexArray | None = None,
     accuracies: FloatArray | None = None,
     *,
     coverage: float = COVERAGE,
     draws: int = DRAWS,
     seed: int = 0,
-) -> Report:
+) -> PredictorReport:
     """Judge a predictor by the networks (n,) of known accuracies (n,), or by the fitted ones that it left out if none are given.
 
     The intervals are percentiles of bootstrap draws of networks (Efron and Tibshirani 1993, chapter 13).
@@ -84,7 +84,7 @@ def evaluate(
             return None
         return estimated(lambda counts: correlation(ranking, truth, counts))
 
-    return Report(
+    return PredictorReport(
         predictor=fitted.name,
         kind=kind,
         n=len(truth),
@@ -98,7 +98,7 @@ def evaluate(
     )
 
 
-def _check_held_out(fitted: Fitted, indices: IndexArray, truth: FloatArray) -> None:
+def _check_held_out(fitted: FittedPredictor, indices: IndexArray, truth: FloatArray) -> None:
     """Refuse held-out networks that prove nothing.
 
     Raises:

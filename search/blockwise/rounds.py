@@ -15,11 +15,11 @@ import numpy as np
 
 from search.blockwise.candidates import Candidate, Found, quality
 from search.blockwise.choice import Choice, choose
-from search.blockwise.fitting import Fitted
-from search.blockwise.iterating import Budget, Iterated, Round, Turn, iterate
-from search.blockwise.plugged import judge_on
+from search.blockwise.cross_validation import FittedPredictor
+from search.blockwise.inherited import judge_on
+from search.blockwise.iterating import Budget, Iterated, Round, RoundResult, iterate
 from search.blockwise.predictors import evaluate, fit
-from search.blockwise.predictors_report import Report
+from search.blockwise.predictors_report import PredictorReport
 from search.blockwise.searching import FineTune, search_blockwise
 from search.blockwise.setting import Setting
 from search.distillation.block_library import BlockLibrary, stage_from
@@ -44,8 +44,8 @@ class Searched:
 
     library: BlockLibrary
     signatures: Signatures
-    fitted: Fitted
-    report: Report | None
+    fitted: FittedPredictor
+    report: PredictorReport | None
     choice: Choice
     found: Found
     flops: float
@@ -108,12 +108,12 @@ def search_again(library: BlockLibrary, setting: Setting, budget: Budget) -> tup
     """
     rounds: list[Searched] = []
 
-    def turn(number: int, teacher: Trained) -> Turn:
+    def turn(number: int, teacher: Trained) -> RoundResult:
         own = library if number == 1 else distilled(teacher, library, setting)
         rounds.append(search_round(own, setting))
         best = rounds[-1].found.best
         assert best.trained is not None  # a setting of several rounds fine-tunes one network or more
-        return Turn(trained=best.trained, flops=rounds[-1].flops, notes=_notes(rounds[-1]))
+        return RoundResult(trained=best.trained, flops=rounds[-1].flops, notes=_notes(rounds[-1]))
 
     def log(done: Round) -> None:
         setting.log(

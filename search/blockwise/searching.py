@@ -1,7 +1,7 @@
 """From predictions to a trained network: finalists, re-scored with their library's weights, the best of them fine-tuned.
 
     table = predicted_table(config, fitted.predict, costs, name="predicted val_top1", origin=("linear",))
-    finalists, allowed = choose(table, constraints, plan)     # of a space that is not enumerated: `by_programme.choose`
+    finalists, allowed = choose(table, constraints, plan)     # of a space that is not enumerated: `by_integer_program.choose`
     found = search_blockwise(config, finalists, library, plan, judge, fine_tune)
     found.best.architecture, found.best.val.top1, found.best.test.top1
 
@@ -50,7 +50,7 @@ FineTune = Callable[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan(Checked):
+class SearchPlan(Checked):
     """How many networks get how far: `finalists` are judged, the best `fine_tune` of them trained; `distance` as in finalists.
 
     Raises:
@@ -104,7 +104,7 @@ def predicted_table(
 
 
 def choose(
-    table: Table, constraints: Sequence[Constraint], plan: Plan, *, confident: bool = False
+    table: Table, constraints: Sequence[Constraint], plan: SearchPlan, *, confident: bool = False
 ) -> tuple[Finalists, int]:
     """Return the finalists of a table, and how many networks are within the limits.
 
@@ -145,7 +145,7 @@ def rescore(
 
 
 def teach(
-    candidates: Sequence[Candidate], library: Library, plan: Plan, judge: Judge, fine_tune: FineTune
+    candidates: Sequence[Candidate], library: Library, plan: SearchPlan, judge: Judge, fine_tune: FineTune
 ) -> list[Student]:
     """Fine-tune the best candidates, best first; with none to be fine-tuned the best one is a student as it stands."""
     chosen = candidates[: max(1, plan.fine_tune)]
@@ -172,7 +172,7 @@ def search_blockwise(
     config: SpaceConfig,
     finalists: Finalists,
     library: Library,
-    plan: Plan,
+    plan: SearchPlan,
     judge: Judge,
     fine_tune: FineTune,
     *,

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from search.blockwise.searching import Plan
+from search.blockwise.searching import SearchPlan
 from search.blockwise.space_costs import SpaceCosts
 from search.distillation.block_library import TEACHER, BlockLibrary, load_library
 from search.table.constraints import Constraint
@@ -61,7 +61,7 @@ class Setting:
     costs: SpaceCosts
     constraints: tuple[Constraint, ...]
     confident: bool
-    plan: Plan
+    plan: SearchPlan
     predictor: str
     columns: tuple[str, ...] | None
     known: KnownAccuracies | None

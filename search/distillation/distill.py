@@ -26,8 +26,8 @@ from search.distillation.checkpoints import Progress
 from search.distillation.losses import judge_stages, loaded_stages
 from search.distillation.recipe import DistilRecipe
 from search.distillation.separate import apart_weights, seed_of
-from search.distillation.shared import shared_weights
-from search.distillation.teacher_features import MEMORY_BYTES, Features, check_stage, teacher_features
+from search.distillation.teacher_features import MEMORY_BYTES, FeatureMaps, check_stage, teacher_features
+from search.distillation.weight_sharing import shared_weights
 from search.training.history import EpochDone
 from search.training.images import Task
 from search.training.trained import Trained, environment_of, trained_digest
@@ -136,8 +136,8 @@ def _distil_group(
     group: Sequence[Block],
     own: Block | None,
     at_once: int,
-    learned: Features,
-    held_out: Features,
+    learned: FeatureMaps,
+    held_out: FeatureMaps,
     device: str,
     progress: Progress,
     told: Callable[[int], None],

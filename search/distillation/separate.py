@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from search.distillation.checkpoints import Progress
 from search.distillation.losses import errors
 from search.distillation.recipe import DistilRecipe
-from search.distillation.teacher_features import Features
+from search.distillation.teacher_features import FeatureMaps
 from search.training.memory import within_memory
 from search.training.stacked import StackedStages, repeated
 from space import Block
@@ -31,7 +31,7 @@ def apart_weights(
     width: int,
     recipe: DistilRecipe,
     group: Sequence[Block],
-    learned: Features,
+    learned: FeatureMaps,
     device: str,
     progress: Progress,
     told: Callable[[int], None],

@@ -32,7 +32,7 @@ _LEAST_VARIANCE = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Features:
+class FeatureMaps:
     """What a stage reads, `inputs` (n, C, H, W), and answers, `targets` (n, 2C, H/2, W/2), float32, on the processor.
 
     `variance` (2C,) is each channel's of the targets; a channel that the teacher leaves nearly constant has a small part of the
@@ -82,7 +82,7 @@ def teacher_features(
     memory_bytes: int = MEMORY_BYTES,
     folder: Path | None = None,
     device: str = "cpu",
-) -> Iterator[Features]:
+) -> Iterator[FeatureMaps]:
     """Give the features of a stage on the `train`, `val` or `test` images, from one pass of the teacher for each view.
 
     A view is a pass over all images, each time augmented anew. Features of more than `memory_bytes` lie in a file in `folder`
@@ -137,7 +137,7 @@ def _filled(
     augmentation: Augmentation,
     seed: int,
     device: str,
-) -> Features:
+) -> FeatureMaps:
     """Fill (n, H, W, C) and (n, H/2, W/2, 2C), and return them as the features."""
     network = teacher_network(teacher, device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     pixels = torch.tensor(images.images, device=device).permute(0, 3, 1, 2)
@@ -157,7 +157,7 @@ def _filled(
             inputs[rows] = x.permute(0, 2, 3, 1).cpu()
             targets[rows] = network.stages[stage](x).permute(0, 2, 3, 1).cpu()
             place += len(x)
-    return Features(
+    return FeatureMaps(
         inputs=inputs.permute(0, 3, 1, 2), targets=targets.permute(0, 3, 1, 2), variance=_variance(targets)
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from search.latency.judging import check_ratios
+from search.latency.evaluation import check_ratios
 from space import BLOX, ArchitectureError, Block, SpaceConfig, check_enumerable
 from space.errors import ConfigError
 from space.indexing import FloatArray, block_indices

@@ -65,7 +65,7 @@ class Linear:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Fitted:
+class FittedLatency:
     """A predictor with what is known of its own uncertainty.
 
     `point` predicts ratios; `columns` gives the numbers of each network that it was fitted linearly in, (n, k), and
@@ -128,7 +128,7 @@ def fit_parts(
     *,
     with_pairs: bool = False,
     with_borders: bool = False,
-) -> Fitted:
+) -> FittedLatency:
     """Fit what each part costs to ratios (n,): not negative, and about the same for an op wherever it stands.
 
     By how much the data may differ from that expectation is one penalty, see `solve`. What parts take or save together are random
@@ -156,7 +156,7 @@ def fit_parts(
         blocks = np.maximum(blocks + inside.reshape(stages, -1) @ pairs.T, 0.0)
         if with_borders:
             together = np.stack([borders @ part for part in across.reshape(stages - 1, -1)])
-    return Fitted(
+    return FittedLatency(
         point=Linear(
             config=config, constant=float(constant), blocks=blocks, floor=float(constant), borders=together
         ),
@@ -167,7 +167,7 @@ def fit_parts(
 
 def fit_corrected(
     config: SpaceConfig, indices: IndexArray, ratios: FloatArray, weights: FloatArray, guess: Guess
-) -> Fitted:
+) -> FittedLatency:
     """Fit a line through a guess, and by a shrunk ridge what parts cost more or less than it says, but never less than nothing.
 
     Two configurations differ in what an op costs by some share of the cost. So a feature may differ by as much as its effect
@@ -196,7 +196,7 @@ def fit_corrected(
         guess=guess.rest,
         floor=float(constant),
     )
-    return Fitted(point=point, columns=columns, covariance=level**2 * solved.covariance)
+    return FittedLatency(point=point, columns=columns, covariance=level**2 * solved.covariance)
 
 
 def op_penalty(config: SpaceConfig) -> FloatArray:

@@ -35,7 +35,7 @@ QUESTIONS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class QuestionAnswer:
     """The answer to question `number` in a sentence, and the numbers that it follows from as a table and as plain values."""
 
     number: int
@@ -61,13 +61,13 @@ class Answer:
 
 def does_distilling_beat_training(
     tuned: Mapping[int, FloatArray], scratch: FloatArray, epochs: int
-) -> Answer:
+) -> QuestionAnswer:
     """Compare networks fine-tuned from the library, test accuracies (n,) by epochs, with `scratch` (n,) of `epochs`.
 
     Those are compared that were fine-tuned for as many epochs, else the nearest below, else above.
     """
     if not tuned:
-        return Answer(number=1)
+        return QuestionAnswer(number=1)
     gains = {count: mean_of(accuracies - scratch) for count, accuracies in tuned.items()}
     last = max((count for count in gains if count <= epochs), default=min(gains))
     gain = gains[last]
@@ -88,7 +88,7 @@ def does_distilling_beat_training(
         )
         for count, one in gains.items()
     ]
-    return Answer(
+    return QuestionAnswer(
         number=1,
         sentence=sentence,
         columns=(
@@ -102,10 +102,10 @@ def does_distilling_beat_training(
     )
 
 
-def does_tuned_follow_scratch(tuned: Mapping[int, FloatArray], scratch: FloatArray) -> Answer:
+def does_tuned_follow_scratch(tuned: Mapping[int, FloatArray], scratch: FloatArray) -> QuestionAnswer:
     """Correlate the ranks of networks fine-tuned, (n,) by number of epochs, with those of the same from scratch (n,)."""
     if not tuned:
-        return Answer(number=2)
+        return QuestionAnswer(number=2)
     both = {count: _both(accuracies, scratch) for count, accuracies in tuned.items()}
     last = max(both)
     tau, rho = both[last]
@@ -113,7 +113,7 @@ def does_tuned_follow_scratch(tuned: Mapping[int, FloatArray], scratch: FloatArr
         f"{_whether(tau)}: over {len(scratch)} networks Kendall's tau is {tau} and Spearman's rho {rho}, "
         f"after {last} epochs of fine-tuning"
     )
-    return Answer(
+    return QuestionAnswer(
         number=2,
         sentence=sentence,
         columns=("fine-tuning epochs", "Kendall", "Spearman"),
@@ -145,13 +145,13 @@ def do_signatures_find_blocks(
     signatures: Mapping[str, FloatArray],
     indices: NDArray[np.int64],
     accuracies: FloatArray,
-) -> Answer:
+) -> QuestionAnswer:
     """Correlate the signatures of each stage's blocks, (libraries, stages, B), higher better, with the blocks' effects.
 
     The effects are fitted to the accuracies (n,) of the networks at `indices` (n,); blocks that none of these has are left out.
     """
     if not signatures:
-        return Answer(number=3)
+        return QuestionAnswer(number=3)
     effects = block_effects(config, indices, accuracies)
     rows, figures = [], {}
     firm: list[str] = []
@@ -170,7 +170,7 @@ def do_signatures_find_blocks(
         f"{count} blocks' signatures with their effects on {len(indices)} networks; each interval over blocks, of "
         f"{_counted(max(map(len, signatures.values())), 'library', 'libraries')})"
     )
-    return Answer(
+    return QuestionAnswer(
         number=3,
         sentence=sentence,
         columns=("signature", *(f"Spearman, stage {stage}" for stage in range(config.stages))),
@@ -181,11 +181,11 @@ def do_signatures_find_blocks(
 
 def do_they_predict(
     correlations: Mapping[str, tuple[Estimate, Estimate]], blockwise: Sequence[str]
-) -> Answer:
+) -> QuestionAnswer:
     """Say which of the `blockwise` predictors rank networks, by (Kendall, Spearman) of each predictor."""
     own = {name: correlations[name] for name in blockwise if name in correlations}
     if not own:
-        return Answer(number=4)
+        return QuestionAnswer(number=4)
     others = {name: pair for name, pair in correlations.items() if name not in own and name != CEILING}
     best = max(own, key=lambda name: own[name][0].value)
     text = f"the best of the blockwise predictors is {best}, Kendall's tau {own[best][0]}"
@@ -197,7 +197,7 @@ def do_they_predict(
             text += (
                 f" ({NOT_COMPARABLE} closely: judged by {judged} networks and by {others[other][0].count})"
             )
-    return Answer(
+    return QuestionAnswer(
         number=4,
         sentence=f"{_whether(own[best][0])}: {text}",
         columns=("predictor", "Kendall", "Spearman", "networks"),
@@ -208,10 +208,10 @@ def do_they_predict(
     )
 
 
-def how_many_epochs(tuned: Mapping[int, FloatArray]) -> Answer:
+def how_many_epochs(tuned: Mapping[int, FloatArray]) -> QuestionAnswer:
     """Say after how many epochs of fine-tuning, (n,) test accuracies by number of epochs, more of them stop to gain."""
     if len(tuned) < 2:
-        return Answer(number=5)
+        return QuestionAnswer(number=5)
     counts = sorted(tuned)
     last = counts[-1]
     gains = {count: mean_of(tuned[last] - tuned[count]) for count in counts[:-1]}
@@ -231,7 +231,7 @@ def how_many_epochs(tuned: Mapping[int, FloatArray]) -> Answer:
         (str(count), str(mean_of(tuned[count])), _signed(gains[count]) if count in gains else "")
         for count in counts
     ]
-    return Answer(
+    return QuestionAnswer(
         number=5,
         sentence=f"{sentence}; each number of epochs is a fine-tuning of its own, its rate falling to 0",
         columns=("fine-tuning epochs", "test %", f"what {last} epochs gain on it, points"),
@@ -250,7 +250,7 @@ def can_one_iterate(
     good_teacher: FloatArray | None = None,
     *,
     epochs: tuple[int, int],
-) -> Answer:
+) -> QuestionAnswer:
     """Follow iterations from random teachers: `tested` and `from_scratch`, (runs, rounds + 1), and `ranked`, (runs, rounds).
 
     `tested` are the test accuracies of each teacher as it taught, the last one never did; `from_scratch` those of the same
@@ -259,7 +259,7 @@ def can_one_iterate(
     that a winner was fine-tuned for.
     """
     if not tested.size or tested.shape[1] < 2:
-        return Answer(number=6)
+        return QuestionAnswer(number=6)
     runs, rounds = ranked.shape
     gain = mean_of(tested[:, -1] - tested[:, 0])
     start, end = mean_of(tested[:, 0]), mean_of(tested[:, -1])
@@ -283,7 +283,7 @@ def can_one_iterate(
         rows.append((name, str(mean_of(tested[:, number])), str(mean_of(from_scratch[:, number])), tau))
     if good_teacher is not None and good_teacher.size:
         rows.append(("largest network as teacher", "", "", str(_tau(good_teacher))))
-    return Answer(
+    return QuestionAnswer(
         number=6,
         sentence=sentence,
         columns=("teacher", "test %", "the same from scratch, test %", "Kendall of its sum"),

@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from search.training.augment import augment, normalise
-from search.training.guide import guided_loss
+from search.training.distillation_loss import guided_loss
 from search.training.history import TOP, Figures
 from search.training.images import Images, Task
 from search.training.memory import within_memory

@@ -16,7 +16,7 @@ from pathlib import Path
 from search.training.cifar import CIFAR10, CIFAR100, holds_cifar, load_cifar
 from search.training.digits import load_digits_task
 from search.training.images import TOLD, Images, Task, check_fit
-from search.training.made_images import PER_CLASS, make_synthetic_task
+from search.training.synthetic_images import PER_CLASS, make_synthetic_task
 from space import SpaceConfig
 from space.errors import ConfigError
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 
 from search.training.checkpoints import identity_of
+from search.training.distillation_loss import Guide, Start, beginning_of, check_beginning
 from search.training.epochs import WEIGHTS, Split, Teaching, judge, judge_split, learn, seed_of
-from search.training.guide import Guide, Start, beginning_of, check_beginning
 from search.training.history import Figures
 from search.training.images import Task, check_fit
 from search.training.memory import is_out_of_memory

@@ -26,7 +26,7 @@ from space.errors import ConfigError
 if TYPE_CHECKING:
     from search.distillation.block_library import BlockLibrary
     from search.distillation.recipe import DistilRecipe
-    from search.training.guide import Start
+    from search.training.distillation_loss import Start
     from search.training.images import Task
     from search.training.recipe import Recipe
     from search.training.trained import Trained
@@ -137,7 +137,7 @@ def run_finetuning(config: Mapping[str, Any], inputs: Mapping[str, Content], con
         ConfigError: the config or an input cannot be used, or the task has other images than those of the config.
     """
     from search.distillation.block_library import BlockLibrary, stage_from
-    from search.training.guide import Start
+    from search.training.distillation_loss import Start
     from search.training.trained_files import trained_from
 
     architecture = architecture_of(config)
@@ -156,7 +156,7 @@ def fine_tuned(config: Mapping[str, Any], teacher: Trained, start: Start, contex
     Raises:
         ConfigError: the config cannot be used, or the task has other images than those of the config.
     """
-    from search.training.guide import Guide
+    from search.training.distillation_loss import Guide
     from search.training.recipe import Recipe
     from search.training.trained_files import trained_content
     from search.training.training import train

@@ -106,7 +106,7 @@ def calibration_flops(config: SpaceConfig, stage: int, images: int) -> float:
 
 def recipe_flops(config: SpaceConfig, teacher: int, stage: int, images: int, recipe: DistilRecipe) -> float:
     """Return the FLOPs of distilling a stage by a recipe, whether its blocks share weights or not."""
-    from search.distillation.shared import CALIBRATION_IMAGES  # imports torch
+    from search.distillation.weight_sharing import CALIBRATION_IMAGES  # imports torch
 
     cost = supernet_flops if recipe.shared else distilling_flops
     flops = cost(config, teacher, stage, images, recipe.epochs, recipe.views)

@@ -11,8 +11,8 @@ Its config has `space` (the name of a known one, or its fields), `architecture`,
     keep_each(together, units, results)                   # now each of them is done
 
 Its config is that of the trainings, with `architectures` in place of `architecture`, and its content holds the content of each
-under `networks`. Each is then the result of its own unit, too: what `search.training.together` computes is what a training alone
-computes, to rounding, and so far results differ between machines as well.
+under `networks`. Each is then the result of its own unit, too: what `search.training.batched_training` computes is what a
+training alone computes, to rounding, and so far results differ between machines as well.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def training_unit(
 ) -> Unit:
     """Return the unit of a training; `inputs` are digests of trained networks under "start" and "guide".
 
-    `guide` gives fields of `search.training.guide.Guide` beside the teacher; the others have their defaults.
+    `guide` gives fields of `search.training.distillation_loss.Guide` beside the teacher; the others have their defaults.
 
     Raises:
         ConfigError: the guide has no teacher, or no such field.
@@ -72,7 +72,7 @@ def run_training(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
     Raises:
         ConfigError: the config or an input cannot be used, or the task has other images than those of the config.
     """
-    from search.training.guide import Guide, Start
+    from search.training.distillation_loss import Guide, Start
     from search.training.recipe import Recipe
     from search.training.trained_files import trained_content, trained_digest, trained_from
     from search.training.training import train
@@ -107,7 +107,7 @@ def guide_knobs(given: Mapping[str, Any]) -> dict[str, float]:
     Raises:
         ConfigError: there is no such field, or it is no number.
     """
-    from search.training.guide import Guide
+    from search.training.distillation_loss import Guide
 
     defaults = {item.name: item.default for item in fields(Guide) if item.name != "teacher"}
     for name, value in given.items():
@@ -151,8 +151,8 @@ def run_together(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
     Raises:
         ConfigError: the config cannot be used, or the task has other images than those of the config.
     """
+    from search.training.batched_training import train_together
     from search.training.recipe import Recipe
-    from search.training.together import train_together
     from search.training.trained_files import trained_content
 
     check_keys(config, inputs, _TOGETHER_KEYS, ())

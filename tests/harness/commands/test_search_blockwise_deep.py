@@ -20,11 +20,11 @@ from harness.store import Store
 from search.accuracy.gcn import GcnConfig
 from search.blockwise.predictors import fit
 from search.blockwise.rounds import distilling_flops, most, tuning_flops
-from search.blockwise.searching import Plan
+from search.blockwise.searching import SearchPlan
 from search.blockwise.setting import known_accuracies
 from search.distillation.block_library import load_library
 from search.distillation.signatures import Signatures
-from search.training.records import write_trainings
+from search.training.published import write_trainings
 from search.training.tasks import load_task
 from search.training.trained_files import KIND, trained_content
 from search.work.results import Results
@@ -272,7 +272,7 @@ def test_a_round_is_expected_to_take_what_its_largest_networks_would(tiny: tuple
     library = load_library(tiny[0])
 
     task = load_task(library.teacher.source, TINY)
-    setting: Any = SimpleNamespace(task=task, plan=Plan(fine_tune=3), recipe=library.teacher.recipe)
+    setting: Any = SimpleNamespace(task=task, plan=SearchPlan(fine_tune=3), recipe=library.teacher.recipe)
     largest = int(all_macs(TINY).argmax())
     expected = distilling_flops(library.teacher, library, task) + 3 * tuning_flops(
         library.teacher, largest, setting

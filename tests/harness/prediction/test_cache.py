@@ -209,7 +209,7 @@ def test_a_changed_line_of_the_predictor_is_seen(
         there.parent.mkdir(parents=True, exist_ok=True)
         there.write_bytes(path.read_bytes())
     assert source_digest(copy) == source_digest()
-    rungs = copy / "search/latency/rungs.py"
+    rungs = copy / "search/latency/candidates.py"
     rungs.write_text(rungs.read_text("utf-8").replace("FEWEST = 10", "FEWEST = 11"), "utf-8")
     source_digest.cache_clear()
     changed = source_digest(copy)
@@ -224,7 +224,7 @@ def test_no_package_is_left_out_of_the_key() -> None:
     assert packages <= set(cache.PACKAGES)
     names = {path.relative_to(ROOT).as_posix() for path in source_files()}
     assert {
-        "search/latency/rungs.py",
+        "search/latency/candidates.py",
         "harness/store/raw.py",
         "harness/estimates/estimate.py",
         "space/costs.py",

@@ -1,13 +1,13 @@
-"""Finalists: the greedy rule by hand, by a plain loop over all networks, and by integer programmes."""
+"""Finalists: the greedy rule by hand, by a plain loop over all networks, and by integer programs."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from search.blockwise import finalists_programme
+from search.blockwise import finalists_integer_program
 from search.blockwise.finalists import Finalists, from_list, from_scores
-from search.blockwise.finalists_programme import from_programme
+from search.blockwise.finalists_integer_program import from_integer_program
 from search.integer_program.solve import Limit
 from space import SpaceConfig
 from space.indexing import BoolArray, FloatArray, block_indices
@@ -88,7 +88,9 @@ def test_fewer_come_back_where_fewer_are_allowed_and_unknown_scores_are_passed_o
 
 @pytest.mark.parametrize("distance", [1, 2])
 @pytest.mark.parametrize("config", [TWO, THREE], ids=lambda config: config.name)
-def test_programmes_find_the_finalists_of_all_networks_listed(config: SpaceConfig, distance: int) -> None:
+def test_integer_programs_find_the_finalists_of_all_networks_listed(
+    config: SpaceConfig, distance: int
+) -> None:
     random = np.random.default_rng(7)
     effects = random.normal(size=(config.stages, len(config.blocks)))
     costs = random.uniform(1, 2, size=effects.shape)
@@ -102,17 +104,17 @@ def test_programmes_find_the_finalists_of_all_networks_listed(config: SpaceConfi
         12,
         distance=distance,
     )
-    planned = from_programme(effects, [limit], 12, distance=distance)
+    planned = from_integer_program(effects, [limit], 12, distance=distance)
     assert told(planned, config) == told(listed, config)
     assert planned.scores == pytest.approx(listed.scores)
 
 
-def test_programmes_find_finalists_where_networks_cannot_be_listed() -> None:
+def test_integer_programs_find_finalists_where_networks_cannot_be_listed() -> None:
     stages, blocks = 8, 45
     random = np.random.default_rng(1)
     effects, costs = random.normal(size=(stages, blocks)), random.uniform(1, 2, size=(stages, blocks))
     limit = Limit(name="latency", costs=costs, upper=11.0)
-    found = from_programme(effects, [limit], 6, distance=4)
+    found = from_integer_program(effects, [limit], 6, distance=4)
     assert (found.distances == 4).all()
     assert (np.diff(found.scores) <= 0).all()
     for place, one in enumerate(found.digits):
@@ -120,12 +122,12 @@ def test_programmes_find_finalists_where_networks_cannot_be_listed() -> None:
         assert all((one != other).sum() >= 4 for other in found.digits[:place])
 
 
-@pytest.mark.parametrize("walks", [finalists_programme.WALKS, (1,), (4, 9)])
+@pytest.mark.parametrize("walks", [finalists_integer_program.WALKS, (1,), (4, 9)])
 @pytest.mark.parametrize("distance", [1, 2, 3])
-def test_programmes_find_them_beside_networks_of_which_more_is_known(
+def test_integer_programs_find_them_beside_networks_of_which_more_is_known(
     walks: tuple[int, ...], distance: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finalists_programme, "WALKS", walks)
+    monkeypatch.setattr(finalists_integer_program, "WALKS", walks)
     random = np.random.default_rng(3)
     effects = random.normal(size=(THREE.stages, len(THREE.blocks)))
     costs = random.uniform(1, 2, size=effects.shape)
@@ -137,7 +139,7 @@ def test_programmes_find_them_beside_networks_of_which_more_is_known(
     within = total <= limit
     within[known] = may
     listed = from_scores(THREE, scores, within, 15, distance=distance)
-    planned = from_programme(
+    planned = from_integer_program(
         effects,
         [Limit(name="latency", costs=costs, upper=limit)],
         15,
@@ -152,17 +154,17 @@ def test_programmes_find_them_beside_networks_of_which_more_is_known(
 def test_where_no_network_is_better_than_another_finalists_are_within_limits_and_apart() -> None:
     costs = np.random.default_rng(2).uniform(1, 2, (5, 45))
     limit = Limit(name="latency", costs=costs, upper=6.0)
-    found = from_programme(np.zeros((5, 45)), [limit], 4, distance=3)
+    found = from_integer_program(np.zeros((5, 45)), [limit], 4, distance=3)
     assert found.distances.tolist() == [3] * 4
     for place, one in enumerate(found.digits):
         assert limit.total(one.tolist()) <= 6
         assert all((one != other).sum() >= 3 for other in found.digits[:place])
 
 
-def test_where_all_networks_within_the_limits_are_found_programmes_end() -> None:
+def test_where_all_networks_within_the_limits_are_found_integer_programs_end() -> None:
     effects = np.random.default_rng(0).normal(size=(2, 4))
     costs = np.arange(4.0) + np.zeros((2, 1))
-    found = from_programme(effects, [Limit(name="latency", costs=costs, upper=2.0)], 99, distance=2)
+    found = from_integer_program(effects, [Limit(name="latency", costs=costs, upper=2.0)], 99, distance=2)
     assert sorted(found.digits.sum(axis=1).tolist()) == [0, 1, 1, 2, 2, 2]
 
 
@@ -176,7 +178,7 @@ def test_a_list_is_chosen_from_down_to_the_distance_that_is_asked_for() -> None:
 
 def test_limits_that_nothing_meets_leave_no_finalist() -> None:
     effects = np.ones((2, 3))
-    found = from_programme(effects, [Limit(name="latency", costs=effects, upper=1.0)], 4)
+    found = from_integer_program(effects, [Limit(name="latency", costs=effects, upper=1.0)], 4)
     assert len(found) == 0
     assert found.digits.shape == (0, 2)
 
@@ -187,6 +189,6 @@ def test_counts_and_distances_below_one_are_refused() -> None:
         with pytest.raises(ValueError, match="at least 1 of each"):
             from_scores(TWO, scores, everything(TWO), count, distance=distance)
         with pytest.raises(ValueError, match="at least 1 of each"):
-            from_programme(np.zeros((2, 3)), [], count, distance=distance)
+            from_integer_program(np.zeros((2, 3)), [], count, distance=distance)
     with pytest.raises(ValueError, match="give one a network"):
         from_scores(TWO, scores[1:], everything(TWO)[1:], 1)

@@ -13,7 +13,14 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
 from search.accuracy.gcn import GcnConfig
-from search.blockwise.predictors import PREDICTORS, Fitted, SignaturePredictor, additive, evaluate, fit
+from search.blockwise.predictors import (
+    PREDICTORS,
+    FittedPredictor,
+    SignaturePredictor,
+    additive,
+    evaluate,
+    fit,
+)
 from search.blockwise.predictors_features import features_of
 from search.blockwise.predictors_linear import fit_linear, fit_second_order
 from search.distillation.signatures import Signatures
@@ -31,7 +38,7 @@ SIGNATURES = made_signatures()
 TRUTH = by_rule(SIGNATURES, WEIGHTS)
 
 
-def fitted(name: str, count: int = 14, *, truth: np.ndarray = TRUTH, **more: object) -> Fitted:
+def fitted(name: str, count: int = 14, *, truth: np.ndarray = TRUTH, **more: object) -> FittedPredictor:
     known = drawn(0, count)
     return fit(name, SIGNATURES, indices=known, accuracies=truth[known], knobs=SMALL, **more)  # type: ignore[arg-type]
 
@@ -226,7 +233,7 @@ def test_blocks_of_loss_zero_and_one_that_learned_nothing_leave_the_features_fin
     assert not nothing.scaled(logarithms=True).any()
 
 
-# Sums over stages for the integer programme
+# Sums over stages for the integer program
 
 
 @pytest.mark.parametrize("name", ["sum", "linear"])

@@ -9,7 +9,7 @@ import pytest
 from factories.signatures import by_rule, drawn, made_signatures
 
 from search.accuracy.gcn import GcnConfig
-from search.blockwise.fitting import deal
+from search.blockwise.cross_validation import deal
 from search.blockwise.predictors import fit
 from search.statistics import fewest_scores
 from space import MINI
@@ -103,7 +103,7 @@ def test_a_coverage_that_is_no_share_is_refused() -> None:
 def test_intervals_of_many_networks_are_those_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
     found = fit("sum", SIGNATURES, indices=drawn(0, 12), accuracies=TRUTH[drawn(0, 12)])
     whole = found.interval(EVERY)
-    monkeypatch.setattr("search.blockwise.fitting.AT_ONCE", 100)
+    monkeypatch.setattr("search.blockwise.cross_validation.AT_ONCE", 100)
     np.testing.assert_array_equal(whole, found.interval(EVERY))
     assert np.array(found.interval(EVERY[:0])).shape == (2, 0)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from search.training import tasks
 from search.training.digits import resize
 from search.training.images import moments
-from search.training.made_images import make_synthetic_task
+from search.training.synthetic_images import make_synthetic_task
 from search.training.tasks import Images, Task, check_fit, load_task
 from space import BLOX, MINI, SpaceConfig
 from space.errors import ConfigError

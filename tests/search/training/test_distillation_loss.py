@@ -13,7 +13,7 @@ import torch
 from factories.tasks import NETWORK, RECIPE, TINY, made_task
 
 from search.training import epochs, training
-from search.training.guide import guided_loss
+from search.training.distillation_loss import guided_loss
 from search.training.history import Figures
 from search.training.trained_files import load_trained, save_trained, trained_digest
 from search.training.training import Guide, Start, Trained, judge, train

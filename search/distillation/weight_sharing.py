@@ -17,7 +17,7 @@ from search.distillation.checkpoints import Progress
 from search.distillation.losses import loaded_stages
 from search.distillation.recipe import DistilRecipe
 from search.distillation.supernet import Supernet, learned_supernet
-from search.distillation.teacher_features import Features
+from search.distillation.teacher_features import FeatureMaps
 from search.training.stacked import repeated
 from space import Block, SpaceConfig
 from space.networks import Stage
@@ -33,7 +33,7 @@ def shared_weights(
     recipe: DistilRecipe,
     blocks: Sequence[Block],
     at_once: int,
-    learned: Features,
+    learned: FeatureMaps,
     device: str,
     progress: Progress,
     told: Callable[[int], None],
@@ -83,7 +83,7 @@ def calibrated(
     weights: Sequence[State],
     blocks: Sequence[Block],
     width: int,
-    learned: Features,
+    learned: FeatureMaps,
     recipe: DistilRecipe,
     device: str,
 ) -> list[dict[str, Tensor]]:

@@ -3,8 +3,8 @@
     finalists = choose(config, scores, costs, constraints, 20)
     finalists = ranked(config, choose(..., POOL), fitted.predict, 20)     # where predictions are no sums
 
-Scores are sums over blocks, as `sum` and `linear` predict them; other predictors rank a pool of diverse networks that a sum chose,
-as in LANA (Molchanov et al. 2021, arXiv:2107.10624, about 100 solutions of its integer program).
+Scores are sums over blocks, as `sum` and `linear` predict them; others rank a pool of diverse networks that a sum chose, as in
+LANA (Molchanov et al. 2021, arXiv:2107.10624, about 100 solutions of its integer program).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from search.blockwise.finalists import DISTANCE, Finalists, from_list
-from search.blockwise.finalists_programme import from_programme
+from search.blockwise.finalists_integer_program import from_integer_program
 from search.blockwise.searching import none_within
 from search.integer_program.nearest import nearest_choice
 from search.integer_program.solve import Limit
@@ -63,7 +63,9 @@ def choose(
     )
     lowest = np.nanmin(np.where(is_open, scores, np.nan), axis=1, keepdims=True)
     filled = np.where(is_open, scores, lowest)  # any number: a limit keeps these blocks out
-    found = from_programme(filled, [*limits, *kept], count, distance=distance, listed=listed, allowed=may)
+    found = from_integer_program(
+        filled, [*limits, *kept], count, distance=distance, listed=listed, allowed=may
+    )
     if not len(found):
         closest = nearest(config, costs, constraints, kept=kept, confident=confident)
         raise ConfigError(none_within(config, constraints, closest, confident=confident))

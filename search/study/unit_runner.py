@@ -15,7 +15,7 @@ from search.work.unit import Unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
+class UnitRunner:
     """Run units that are not done yet; `device` is what torch computes them on, for units that ask."""
 
     results: Results

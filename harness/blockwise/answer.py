@@ -1,4 +1,4 @@
-"""The answer of a blockwise search as plain values: the network found, its accuracy and costs, and what repeats the search."""
+"""Answer of a blockwise search as JSON-ready values: the network found, its accuracy and costs, and how to repeat the search."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Measured = Mapping[str, Mapping[str, Latency]]  # by device and network's text: 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BlockwiseAnswer:
-    """A search at its end: the round and the student chosen, and what was measured of finished models, None if nothing was.
+    """Result of a search: the chosen round and student, and the latencies measured of finished models, None without any.
 
     `within` says whether the student meets the limits by all that is known now; `iterated` is None for a single round.
     `provenance` is that of latencies by name; `command` the command line that asked for the search, empty where none did.
@@ -138,7 +138,7 @@ def student_document(answer: BlockwiseAnswer, student: Student) -> dict[str, Any
 
 
 def costs_document(answer: BlockwiseAnswer, student: Student) -> dict[str, Any]:
-    """Return what a student costs; the latency of the finished model itself where it was measured."""
+    """Return the costs of a student; the latency of the finished model itself where it was measured."""
     found: dict[str, Any] = {}
     for name, cost in answer.setting.costs.costs.items():
         amount = cost.at(student.architecture.index)
@@ -168,7 +168,7 @@ def costs_document(answer: BlockwiseAnswer, student: Student) -> dict[str, Any]:
 
 
 def candidate_documents(searched: Searched, synthetic: bool) -> list[dict[str, Any]]:
-    """Return the finalists, best first by their library's weights, with what was predicted of them."""
+    """Return the finalists with their predictions, best first by accuracy with the library's weights."""
     candidates = searched.found.candidates
     intervals = _intervals(searched.fitted, [one.architecture.index for one in candidates])
     key = _word(synthetic) + searched.choice.metric
@@ -179,7 +179,7 @@ def candidate_documents(searched: Searched, synthetic: bool) -> list[dict[str, A
             "index": one.architecture.index,
             f"{key}{percent}": one.predicted,
             **({f"{key}_low_percent": low, f"{key}_high_percent": high} if percent else {}),
-            f"{_word(synthetic)}plugged_in_val_top1_percent": one.plugged.top1,
+            f"{_word(synthetic)}plugged_in_val_top1_percent": one.inherited.top1,
             "distance": one.distance,
         }
         for one, (low, high) in zip(candidates, intervals, strict=True)
@@ -193,7 +193,7 @@ def pool_document(searched: Searched) -> dict[str, Any] | None:
 
 
 def predictor_document(searched: Searched, setting: Setting) -> dict[str, Any]:
-    """Return which predictor ranked the networks, on what it was fitted, and how it does on networks left out."""
+    """Return the predictor, the networks it was fitted to, and its cross-validated errors."""
     return {
         "name": searched.fitted.name,
         "columns": list(searched.fitted.features.columns),
@@ -214,7 +214,7 @@ def recipe_documents(library: BlockLibrary, setting: Setting) -> dict[str, Any]:
 
 
 def commands(folder: Path, library: BlockLibrary, command: Sequence[str], *, rounds: int) -> list[str]:
-    """Return the command lines that lead here, `command` the last, passwords masked.
+    """Return the command lines that reproduce the answer, `command` the last, passwords masked.
 
     Later rounds distil themselves: of them the last command, which began with another library, is all that there is to type. Of a
     teacher that was itself fine-tuned there is the file alone.
@@ -255,7 +255,7 @@ def _intervals(fitted: FittedPredictor, indices: Sequence[int]) -> list[tuple[fl
 
 def _before_and_after(student: Student, synthetic: bool) -> dict[str, Any]:
     return {
-        "plugged_in": _figures(student.candidate.plugged, student.plugged_test, synthetic),
+        "plugged_in": _figures(student.candidate.inherited, student.inherited_test, synthetic),
         "fine_tuned": None if student.trained is None else _accuracies(student.trained, synthetic),
     }
 

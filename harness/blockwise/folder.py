@@ -1,4 +1,4 @@
-"""The folder that a blockwise search leaves: whole under its name, or not there at all.
+"""Output folder of a blockwise search, written atomically.
 
 FOLDER/answer.json                 what was found, and what repeats it; the SHA-256 of every other file
 FOLDER/model.onnx, model.tflite    the trained network, for any tool
@@ -27,7 +27,7 @@ FORMATS: tuple[Format, ...] = ("onnx", "tflite")
 
 
 def check_output(output: Path) -> None:
-    """Refuse a folder that is there already, or has nowhere to be.
+    """Refuse an output folder that exists already, or whose parent does not.
 
     Raises: ConfigError.
     """
@@ -40,7 +40,7 @@ def check_output(output: Path) -> None:
 def write_answer(
     output: Path, answer: BlockwiseAnswer, document: Mapping[str, Any], cache_dir: Path
 ) -> dict[str, Any]:
-    """Write the folder and return the document with the files' digests, as it stands in answer.json.
+    """Write the folder and return the document with the files' digests, as in answer.json.
 
     `cache_dir` takes the network's exported fragments.
     Raises: ConfigError when the folder cannot be written, ConversionError when a model cannot be made.

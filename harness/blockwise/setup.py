@@ -26,7 +26,7 @@ from space.errors import ConfigError, did_you_mean
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockwiseRequest:
-    """A blockwise search: `library` is a folder of distilled blocks, `query` says what is limited on which devices.
+    """Request of a blockwise search: `library` is a folder of distilled blocks, `query` holds devices and limits.
 
     `predictor`: "" is linear where `trained`, a folder of trainings, gives accuracies, else sum. `columns`: signatures that it
     reads, None for its default ones. `finalists`, `distance`, `fine_tune`: see `search.blockwise.searching.Plan`. `results` keeps

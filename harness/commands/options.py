@@ -145,7 +145,7 @@ ProxyBatch = Annotated[
 
 
 def open_store(url: str) -> Store:
-    """Open the store of --store to read it; say on standard error that the one of $HARNESS_STORE is not there yet."""
+    """Open the store of --store for reading; note on standard error that the one of $HARNESS_STORE does not exist yet."""
     from harness.store.opening import open_existing
 
     return open_existing(url, lambda text: typer.echo(text, err=True))

@@ -1,4 +1,4 @@
-"""`harness predict`: every network's latency from the measured ones, with honest errors."""
+"""`harness predict`: latencies of a whole space from measured networks, with cross-validated errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`harness search compare`: search methods under the same limits, with the same seeds and budget."""
+"""`harness search compare`: compare search methods under the same limits, with the same seeds and budget."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def compare(
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
 ) -> None:
-    """Compare how soon search methods find an accurate network within the limits, against the exhaustive answer.
+    """Compare search methods by regret against the exhaustive answer, within the limits.
 
     Regret: accuracy of the best network minus the best found so far, in percentage points; mean over seeds, 95 % interval.
     """
@@ -114,7 +114,7 @@ def compare(
 
 
 def parse_methods(texts: Sequence[str]) -> list[str]:
-    """Return the methods that the user named, each once. Raises: ConfigError for one that there is not."""
+    """Return the methods named on the command line, each once. Raises: ConfigError for an unknown one."""
     from search.methods.registry import parse_method
 
     named = [word.strip() for text in texts for word in text.split(",")]

@@ -1,4 +1,4 @@
-"""`harness train`: train networks from scratch and keep their accuracies and weights."""
+"""`harness train`: train networks from scratch and store their accuracies and weights."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def print_blockwise(answer: BlockwiseAnswer) -> None:
     echo(_chosen(answer))
     score = f"{word}predicted %" if searched.fitted.in_percent else f"{word}score"
     rows = [
-        [str(one.architecture), f"{one.predicted:.3f}", f"{one.plugged.top1:.2f}", str(one.distance)]
+        [str(one.architecture), f"{one.predicted:.3f}", f"{one.inherited.top1:.2f}", str(one.distance)]
         for one in found.candidates[:CANDIDATES]
     ]
     title = f"finalists with the library's weights, {len(rows)} of {len(found.candidates)}"
@@ -62,7 +62,7 @@ def print_blockwise(answer: BlockwiseAnswer) -> None:
 
 
 def _chosen(answer: BlockwiseAnswer) -> str:
-    """Say of how many networks the finalists were chosen, and how."""
+    """Return the number of networks that the finalists were chosen from, and how."""
     searched, choice = answer.searched, answer.searched.choice
     networks = f"{len(searched.library.config):,} networks"
     limits = ", ".join(map(str, answer.setting.constraints)) or "no limit"
@@ -99,9 +99,9 @@ def _student(answer: BlockwiseAnswer, student: Student) -> list[str]:
     trained = student.trained
     cells = [
         str(student.architecture),
-        f"{student.candidate.plugged.top1:.2f}",
+        f"{student.candidate.inherited.top1:.2f}",
         "-" if trained is None else f"{trained.best.val.top1:.2f}",
-        f"{student.plugged_test.top1:.2f}",
+        f"{student.inherited_test.top1:.2f}",
         "-" if trained is None else f"{trained.test.top1:.2f}",
     ]
     for name, one in costs_document(answer, student).items():

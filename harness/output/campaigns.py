@@ -1,4 +1,4 @@
-"""Campaigns in words: what each did, and the latencies that they measured."""
+"""Campaigns as text: outcomes, and the latencies measured."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def print_campaigns(outcomes: Sequence[Outcome], store: Store, *, json_output: b
 
 
 def print_outcome(outcome: Outcome) -> None:
-    """Print on standard error what a campaign did, what failed, and the error that ended it."""
+    """Print a campaign's outcome, failures and final error on standard error."""
     if outcome.uses:
         sessions = "session" if outcome.measured == 1 else "sessions"
         parts = [f"{outcome.measured} {sessions} measured in {outcome.elapsed_s:.0f} s"]

@@ -29,7 +29,7 @@ class Scoring:
 
 
 def print_comparison(table: SearchTable, found: MethodComparison, scored: Scoring | None) -> None:
-    """Print what was searched, the best of it, and a row a method."""
+    """Print the table searched, its best network, and a row for each method."""
     from space import Architecture
 
     accuracy = table.table.accuracy

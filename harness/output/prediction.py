@@ -1,4 +1,4 @@
-"""Predicted latencies of a space in words: how good each predictor is, and rows of networks."""
+"""Predicted latencies of a space as text: errors of each candidate predictor, and rows of networks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FAR = "predicted, far"  # from all that was measured
 
 
 def doubts(table: SpaceTable) -> list[str]:
-    """Return what of grade D was left out or taken in, and what to do about it, in a sentence each."""
+    """Return notes on latencies of grade D that were left out or included, each with its remedy."""
 
     found = [doubt_text(table.doubtful, table.measured.configuration)] if table.doubtful else []
     if table.prior is not None and table.prior_doubtful:

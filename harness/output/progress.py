@@ -37,7 +37,7 @@ _LAST = Column(ratio=1, no_wrap=True, overflow="ellipsis")
 
 
 class _Bars(Progress):
-    """Bars below tables of what is measured so far."""
+    """Progress bars below tables of the latencies measured so far."""
 
     def __init__(self, *columns: ProgressColumn, **options: Any) -> None:
         self.tables: dict[str, RenderableType] = {}
@@ -92,17 +92,17 @@ class ProgressView:
         self._progress.stop()
 
     def state(self, device: str, text: str) -> None:
-        """Show what a device's campaign is doing now."""
+        """Show the current state of a device's campaign."""
         self._progress.update(self._task(device), description=text)
         if text.split()[0] in PLAIN_STATES or "reconnecting" in text:
             self._line(f"{device}: {text}")
 
     def tell(self, device: str, text: str) -> None:
-        """Print what a person is to know of a device above the bars."""
+        """Print a message on a device above the bars."""
         self.say(f"{device}: {text}")
 
     def begin(self, device: str, units: int) -> None:
-        """Show how many sessions a device is to measure, beside those that it was to measure before."""
+        """Add to the number of sessions that a device is to measure."""
         if not units:
             return
         done, before = self._counts.get(device, (0, 0))
@@ -121,7 +121,7 @@ class ProgressView:
             self._line(f"{device}: {count[0]} of {count[1]} sessions")
 
     def refine(self, device: str, use: RuntimePlan, left: int) -> None:
-        """Show what is measured so far of a use, of which `left` sessions are still to come."""
+        """Show the latencies measured so far for a runtime plan, with `left` sessions remaining."""
         if self._quiet or self._first_numbers is None or not left:
             return
         table = self._first_numbers(use)
@@ -135,7 +135,7 @@ class ProgressView:
             self._progress.tables[use.configuration.runtime] = Group(Text(title, style="bold"), table)
 
     def export(self, model_format: str, done: int, total: int, name: str) -> None:
-        """Show how far the export of a format's fragments is."""
+        """Show the progress of exporting a format's fragments."""
         key = f"export {model_format}"
         task = self._task(key)
         self._progress.update(task, completed=done, total=total, description=name, visible=done < total)

@@ -1,4 +1,4 @@
-"""Latencies in the published format, blox-bench-DEVICE, with a sidecar for what it has no room for: written, and read."""
+"""Read and write latencies in the published format, blox-bench-DEVICE, with a sidecar for further columns."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def bench_table(
     measured_only: bool = False,
     doubtful: bool = False,
 ) -> BenchTable:
-    """Return what is stored of a configuration, and unless `measured_only` predictions of all other networks.
+    """Return a configuration's stored latencies, and predictions of all other networks unless `measured_only`.
 
     `prior` and `doubtful`: as for `predict_space`. Raises: ConfigError when too little is stored.
     """
@@ -178,7 +178,7 @@ def file_latency(
 
 
 def _sidecar(name: str, table: BenchTable) -> dict[str, object]:
-    """Return what the published format has no room for; columns are in the order of the files' rows."""
+    """Return the data that the published format cannot hold; columns are in the order of the files' rows."""
     measured, rows = table.measured, table.rows
     return {
         "version": SIDECAR_VERSION,

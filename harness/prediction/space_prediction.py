@@ -62,7 +62,7 @@ class MeasuredNetworks:
     reference_sd: float = 0.0
 
     def reference_reach(self, coverage: float) -> float:
-        """Return how far the reference latency may be off with this probability, relative: in every millisecond alike."""
+        """Return the relative uncertainty of the reference latency at this probability, common to all latencies in ms."""
         return self.reference_sd * NormalDist().inv_cdf((1 + coverage) / 2)
 
     def milliseconds(
@@ -250,7 +250,7 @@ def _relative_sd(row: Latency, coverage: float) -> float:
 
 
 def judges_among(measured: MeasuredNetworks) -> BoolArray:
-    """Return which measured networks are judges, bool (n,): those of `JUDGES` as far as nearly all are measured."""
+    """Return which measured networks are held out as judges, bool (n,): those of `JUDGES` if nearly all are measured."""
     kind, _, rest = JUDGES.partition(":")
     count, _, seed = rest.partition("@")
     text = f"{kind}:{min(int(count), len(measured.config))}@{seed}"
@@ -388,7 +388,7 @@ def predict_space(
 
 
 def summary(table: SpaceTable) -> dict[str, object]:
-    """Return what was fitted, on what and how well, as plain values; errors are shares."""
+    """Return the predictor, its training networks and its errors as plain values; errors are shares."""
     measured, held_out = table.measured, table.held_out
     return {
         "configuration": asdict(measured.configuration) | {"id": measured.configuration.digest},

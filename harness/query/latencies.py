@@ -50,7 +50,7 @@ class LatencySource:
 
 
 def find_latency_configuration(store: Store, name: str, latencies: LatencySource) -> Configuration:
-    """Return the stored configuration that a name of latencies means, `pixel`, `pixel:tflite` or an id.
+    """Return the stored configuration of a name: `pixel`, `pixel:tflite` or an id.
 
     Raises: ConfigError when none does, or several.
     """
@@ -91,14 +91,14 @@ def stored_latency(
 
 
 def predicted_latency(table: SpaceTable, name: str) -> tuple[Cost, Provenance]:
-    """Return the latencies of a table of predictions, with 95 % intervals; what conditions they were measured in is not known."""
+    """Return the latencies of a table of predictions, with 95 % intervals; measurement conditions are unknown."""
     facts = measured_facts(table.measured, table.doubtful)
     found = _everywhere(table.measured, table.predictor, SHOWN_COVERAGE, facts)
     return _column(name, table.measured.configuration, found, SHOWN_COVERAGE)
 
 
 def latency_folder() -> Path:
-    """Return the folder of kept latencies, beside that of exported fragments."""
+    """Return the folder of the latency cache, next to that of exported fragments."""
     return cache_folder().parent / "latencies"
 
 
@@ -132,7 +132,7 @@ def _known(
 def computed_latencies(
     store: Store, configuration: Configuration, latencies: LatencySource
 ) -> SpaceLatencies:
-    """Return a configuration's latencies from its sessions, whatever is kept.
+    """Return a configuration's latencies from its sessions, without the cache.
 
     Raises: ConfigError when no network is measured.
     """

@@ -98,7 +98,7 @@ def check_limits(
 
 
 def _by_integer_program(fitted: FittedPredictor, signatures: Signatures, setting: Setting) -> Choice:
-    """Choose by sums of what the predictor adds for each block; where it is no sum, rank a pool that a sum gives."""
+    """Choose by the predictor's sum over blocks; where it is not additive, rank a pool that a sum chose."""
     config, plan = signatures.config, setting.plan
 
     def best(scores: FloatArray, count: int) -> Finalists:

@@ -122,7 +122,7 @@ def fitted(
 
 
 def deal(indices: IndexArray, most: int, seed: int) -> IndexArray:
-    """Deal networks (n,) into n folds of one, or into `most` folds of nearly equal size where they are more; (n,).
+    """Assign networks (n,) to n folds of one, or to `most` folds of nearly equal size where they are more; (n,).
 
     Which network comes into which fold does not hang on the networks' order.
     """
@@ -138,7 +138,7 @@ def deal(indices: IndexArray, most: int, seed: int) -> IndexArray:
 def check_known(
     name: str, features: SignatureFeatures, indices: IndexArray, accuracies: FloatArray, least: int
 ) -> None:
-    """Refuse networks (n,) and accuracies (n,) that nothing can be learned from.
+    """Refuse networks (n,) and accuracies (n,) that a predictor cannot be fitted to.
 
     Raises:
         ConfigError: they are fewer than `least`, differ in number, or name a network twice; an accuracy is not finite; a

@@ -1,4 +1,4 @@
-"""Networks' accuracies predicted from the signatures of their blocks.
+"""Predictors of accuracy from the signatures of blocks.
 
 sum           minus the sum of `loss_change` over the stages, as LANA ranks (Molchanov et al. 2021, arXiv:2107.10624); a line
               brings it to percent where accuracies are known
@@ -97,7 +97,7 @@ def fit(
 
 
 def additive(fitted: FittedPredictor) -> tuple[FloatArray, float] | None:
-    """Return what each block adds to the prediction in each stage, (stages, B), and a constant; None if that is not all.
+    """Return the additive effect of each block in each stage, (stages, B), and a constant; None if the predictor is not additive.
 
     None for "gcn", and for "second-order" unless leave-one-out left out the products of different stages. Blocks of unknown
     signature have NaN, which no integer program takes: leave them out.
@@ -109,7 +109,7 @@ def additive(fitted: FittedPredictor) -> tuple[FloatArray, float] | None:
 
 
 class SignaturePredictor:
-    """A `search.methods.predictor_loop.Predictor` that sees signatures; no models are made that leave networks out."""
+    """A `search.methods.predictor_loop.Predictor` on signatures, without cross-validation."""
 
     def __init__(
         self,
@@ -181,7 +181,7 @@ def _maker(name: str, seed: int, knobs: GcnConfig) -> Maker:
 
 
 def _unfitted(features: SignatureFeatures) -> FittedPredictor:
-    """Return the plain sums: a ranking that needed no accuracy."""
+    """Return the unfitted sums: a ranking without accuracies."""
     nothing = np.array([], dtype=np.float64)
     return FittedPredictor(
         name=SUM,

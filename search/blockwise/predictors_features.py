@@ -1,4 +1,4 @@
-"""Signatures as features: for each stage and block a row of numbers of one size, and a refusal where one is unknown."""
+"""Signatures as features: a row for each stage and block; unknown ones are refused."""
 
 from __future__ import annotations
 

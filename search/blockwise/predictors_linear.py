@@ -17,14 +17,14 @@ from space.indexing import FloatArray, IndexArray, block_indices
 
 
 class FittedModel(Protocol):
-    """What predicts networks from their blocks."""
+    """A fitted predictor of networks from their blocks."""
 
     def __call__(self, indices: IndexArray) -> FloatArray:
         """Return a prediction for each network, (n,)."""
         ...
 
     def additive(self) -> tuple[FloatArray, float] | None:
-        """Return what each block adds in each stage, (stages, B), and a constant; None if that is not all."""
+        """Return the additive effect of each block in each stage, (stages, B), and a constant; None if not additive."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""How well a predictor of accuracies predicts: errors and rank correlations, each with a bootstrap interval over networks."""
+"""Evaluation of accuracy predictors: errors and rank correlations, each with a bootstrap interval over networks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_PAIRS = 3000  # networks; of more all pairs are not held in memory: take a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictorReport:
-    """How a predictor does on `n` networks: on the fitted ones, each left out ("leave-out"), or on "held-out" ones.
+    """Errors of a predictor on `n` networks: the fitted ones, each left out ("leave-out"), or "held-out" ones.
 
     `mae` and `rmse`: mean absolute and root mean square error in points, None for scores that only rank. `kendall` (tau-b) and
     `spearman`: rank correlations with the accuracies, None where one side is constant and has no order. Leave-out predictions
@@ -54,7 +54,7 @@ def evaluate(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> PredictorReport:
-    """Judge a predictor by the networks (n,) of known accuracies (n,), or by the fitted ones that it left out if none are given.
+    """Evaluate a predictor on networks (n,) of known accuracies (n,), or by cross-validation if none are given.
 
     The intervals are percentiles of bootstrap draws of networks (Efron and Tibshirani 1993, chapter 13).
 
@@ -99,7 +99,7 @@ def evaluate(
 
 
 def _check_held_out(fitted: FittedPredictor, indices: IndexArray, truth: FloatArray) -> None:
-    """Refuse held-out networks that prove nothing.
+    """Refuse held-out networks that the predictor was fitted to, or that are too few.
 
     Raises:
         ConfigError: their number is not that of the accuracies, one is not finite, or one was fitted to.

@@ -72,7 +72,7 @@ def search_round(library: BlockLibrary, setting: Setting) -> Searched:
     choice = choose(fitted, signatures, setting)
 
     def log(candidate: Candidate) -> None:
-        setting.log(f"{candidate.architecture}: {candidate.plugged.top1:.2f} % with the library's weights")
+        setting.log(f"{candidate.architecture}: {candidate.inherited.top1:.2f} % with the library's weights")
 
     found = search_blockwise(
         library.config,
@@ -108,7 +108,7 @@ def search_again(library: BlockLibrary, setting: Setting, budget: Budget) -> tup
     """
     rounds: list[Searched] = []
 
-    def turn(number: int, teacher: Trained) -> RoundResult:
+    def do_round(number: int, teacher: Trained) -> RoundResult:
         own = library if number == 1 else distilled(teacher, library, setting)
         rounds.append(search_round(own, setting))
         best = rounds[-1].found.best
@@ -122,7 +122,11 @@ def search_again(library: BlockLibrary, setting: Setting, budget: Budget) -> tup
         )
 
     iterated = iterate(
-        library.teacher, turn, budget, expect=lambda teacher: most(teacher, library, setting), on_round=log
+        library.teacher,
+        do_round,
+        budget,
+        expect=lambda teacher: most(teacher, library, setting),
+        on_round=log,
     )
     setting.log(f"no more rounds: {iterated.stop}")
     return iterated, max(rounds, key=lambda one: quality(one.found.best.val))
@@ -144,7 +148,7 @@ def fine_tuner(library: BlockLibrary, setting: Setting) -> FineTune:
 
 
 def distilled(teacher: Trained, like: BlockLibrary, setting: Setting) -> BlockLibrary:
-    """Return the library of a new teacher, distilled as the blocks of another library were."""
+    """Return the library of a new teacher, distilled by the recipes of another library."""
     recipes = [like.stage(place).recipe for place in range(like.config.stages)]
     units = [
         unit
@@ -172,7 +176,7 @@ def tuning_flops(teacher: Trained, index: int, setting: Setting) -> float:
 
 
 def most(teacher: Trained, like: BlockLibrary, setting: Setting) -> float:
-    """Return the FLOPs that a round with a teacher takes at most: as if it fine-tuned the largest networks."""
+    """Return the maximum FLOPs of a round with a teacher: those with the largest networks fine-tuned."""
     dearest = [max(range(len(row)), key=lambda block: row[block].macs) for row in block_costs(like.config)]
     largest = index_of(like.config, dearest)
     tuning = setting.plan.fine_tune * tuning_flops(teacher, largest, setting)
@@ -185,6 +189,6 @@ def _notes(searched: Searched) -> dict[str, Any]:
         "library": searched.library.digest,
         "signatures": searched.signatures.digest,
         "networks_within_limits": searched.found.allowed,
-        "plugged_in_val": best.candidate.plugged.top1,
-        "plugged_in_test": best.plugged_test.top1,
+        "plugged_in_val": best.candidate.inherited.top1,
+        "plugged_in_test": best.inherited_test.top1,
     }

@@ -1,4 +1,4 @@
-"""From predictions to a trained network: finalists, re-scored with their library's weights, the best of them fine-tuned.
+"""Blockwise search: finalists by prediction, re-scored with their library's weights, the best fine-tuned.
 
     table = predicted_table(config, fitted.predict, costs, name="predicted val_top1", origin=("linear",))
     finalists, allowed = choose(table, constraints, plan)     # of a space that is not enumerated: `by_integer_program.choose`
@@ -7,7 +7,7 @@
 
 In four steps, each dearer a network than the one before and shown fewer of them (LANA, Molchanov et al. 2021,
 arXiv:2107.10624; DONNA, Moons et al. 2021, arXiv:2012.08859): a predictor ranks every network within the limits, K diverse
-finalists are judged on the validation images with the library's weights plugged in (nothing is trained), the N best of those
+finalists are judged on the validation images with the library's weights (nothing is trained), the N best of those
 are fine-tuned, and the best of these is the answer. What judges and what fine-tunes are arguments: nothing here trains, measures
 or writes. Whatever is chosen is chosen by validation images; test images are only told of.
 """
@@ -51,7 +51,7 @@ FineTune = Callable[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchPlan(Checked):
-    """How many networks get how far: `finalists` are judged, the best `fine_tune` of them trained; `distance` as in finalists.
+    """Sizes of a search: `finalists` are evaluated, the best `fine_tune` of them trained; `distance` as in finalists.
 
     Raises:
         ConfigError: a number is out of its range.
@@ -74,7 +74,7 @@ def predicted_table(
     synthetic: bool,
     notes: tuple[str, ...] = (),
 ) -> Table:
-    """Return the table of a space with a predictor's word for accuracies, of every network.
+    """Return the table of a space with predicted accuracies of every network.
 
     `metric` says what is predicted, higher is better; `synthetic`: of made-up images, as the metric's label will say.
 
@@ -137,11 +137,11 @@ def rescore(
                 architecture=architecture,
                 predicted=score,
                 distance=distance,
-                plugged=judge(architecture, library.assemble(architecture), "val"),
+                inherited=judge(architecture, library.assemble(architecture), "val"),
             )
         )
         on_candidate(found[-1])
-    return sorted(found, key=lambda one: quality(one.plugged), reverse=True)  # stable
+    return sorted(found, key=lambda one: quality(one.inherited), reverse=True)  # stable
 
 
 def teach(
@@ -160,8 +160,8 @@ def teach(
         students.append(
             Student(
                 candidate=one,
-                plugged_weights=weights,
-                plugged_test=judge(one.architecture, weights, "test"),
+                inherited_weights=weights,
+                inherited_test=judge(one.architecture, weights, "test"),
                 trained=came,
             )
         )

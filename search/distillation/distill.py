@@ -50,7 +50,7 @@ def distil_stage(
     memory_bytes: int = MEMORY_BYTES,
     on_epoch: Callable[[EpochDone], None] | None = None,
 ) -> StageLibrary:
-    """Train blocks of a stage, by default all, to answer as the teacher's stage does; judge them on the validation images.
+    """Distil blocks of a stage, by default all, from the teacher's stage; evaluate them on the validation images.
 
     `folder` keeps what was reached after every epoch, from which the same call goes on; it is gone once all is done. `together`
     blocks are trained at once, by default as many as about 2 GiB of feature maps allow. Features of more than `memory_bytes` lie
@@ -124,7 +124,7 @@ def distil_stage(
 
 
 def together_for(config: SpaceConfig, stage: int, batch: int) -> int:
-    """Return how many blocks of a stage are trained at once where nobody says: as many as `ACTIVATION_BYTES` hold, at least 1."""
+    """Return the default number of blocks of a stage trained at once: as many as `ACTIVATION_BYTES` hold, at least 1."""
     pixels = (config.image_size >> stage) ** 2
     return max(1, ACTIVATION_BYTES // (4 * _MAPS * config.widths[stage] * pixels * batch))
 

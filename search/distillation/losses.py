@@ -1,4 +1,4 @@
-"""How far stacked blocks are from answering as a teacher's stage does. Shapes are (batch, channels, height, width); N blocks."""
+"""Losses of stacked blocks against a teacher's stage. Shapes are (batch, channels, height, width); N blocks."""
 
 from __future__ import annotations
 

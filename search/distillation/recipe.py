@@ -1,4 +1,4 @@
-"""The recipe of a distillation: everything that decides its result beside the teacher, the images and the machine."""
+"""Recipe of a distillation: everything that determines its result besides the teacher, the images and the machine."""
 
 from __future__ import annotations
 

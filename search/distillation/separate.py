@@ -102,7 +102,7 @@ def fresh_stage(recipe: DistilRecipe, stage: int, block: Block, width: int) -> S
 
 
 def seed_of(recipe: DistilRecipe, *purpose: object) -> int:
-    """Return a seed of 63 bits for a purpose: of the recipe's seed and nothing else of it."""
+    """Return a seed of 63 bits for a purpose, derived from the recipe's seed alone."""
     text = " ".join(map(str, (recipe.seed, *purpose)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 

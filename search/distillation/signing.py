@@ -1,4 +1,4 @@
-"""Sign a block library (no cryptography: block signatures): score every block on the teacher's validation images.
+"""Block profiling (no cryptography): compute the signatures, or scores, of every block on the teacher's validation images.
 
     signatures = sign(load_library(Path("library")), task)
     signatures.column("loss_change")        # (stages, B)
@@ -77,7 +77,7 @@ def sign(
 def signed(
     library: BlockLibrary, task: Task, folder: Path, device: str, log: Callable[[str], None]
 ) -> Signatures:
-    """Return a library's signatures on a task's validation images, from a file in the folder where they are known.
+    """Return a library's signatures on a task's validation images, cached as a file in the folder.
 
     Raises: ConfigError when the file cannot be written.
     """

@@ -207,7 +207,7 @@ def additive_scores(scores: Mapping[int, FloatArray], digits: NDArray[np.int64])
 
 
 def _channel_scale(train: FeatureMaps, loss: str, device: str) -> Tensor:
-    """Return what each channel's squared error is multiplied by, (2C, 1, 1)."""
+    """Return the factor of each channel's squared error, (2C, 1, 1)."""
     scale = 1 / train.variance if loss == "nsr" else torch.ones_like(train.variance)
     return scale[:, None, None].to(device)
 

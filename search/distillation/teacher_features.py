@@ -33,7 +33,7 @@ _LEAST_VARIANCE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FeatureMaps:
-    """What a stage reads, `inputs` (n, C, H, W), and answers, `targets` (n, 2C, H/2, W/2), float32, on the processor.
+    """Feature maps of a stage, `inputs` (n, C, H, W) and `targets` (n, 2C, H/2, W/2), float32, on the processor.
 
     `variance` (2C,) is each channel's of the targets; a channel that the teacher leaves nearly constant has a small part of the
     mean over channels instead, for errors are divided by it.

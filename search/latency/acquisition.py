@@ -1,4 +1,4 @@
-"""What to measure next: new networks, or known ones again, whichever makes the predictions of the whole space vary least."""
+"""Acquisition: choose networks to measure next, new or again, that minimize the variance of all predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The predictor's candidates that are sums over blocks, for spaces too large to predict network by network.
+"""Latency predictors that are sums over blocks, for spaces too large to predict network by network.
 
 All of `search.latency.candidates` but `transfer` and `borders` are such sums, and are fitted here to the same numbers without an
 array over the space: what a line or a ridge needs to know of the space, means and deviations, are sums over stages, too.

@@ -1,4 +1,4 @@
-"""Does the latency of a network equal the sum of its parts' on this configuration, and where does it not?
+"""Additivity audit: network latencies against the sums of their parts on one configuration, and where they differ.
 
 Accelerators fuse and schedule across the borders of parts; there the sum fails, and no line through it helps.
 """
@@ -61,7 +61,7 @@ class Effect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """How far the sum of parts holds.
+    """Result of an additivity audit.
 
     `plain`: errors of the sum itself; `affine`: of `slope` * sum + `intercept`, cross-validated. `borders`: what networks
     measure above that line, by what stands in each stage. `cells`: what cells of two ops take above the sum of their
@@ -119,7 +119,7 @@ def audit(
 
 
 def judge_additivity(affine: Errors, ceiling: float | None) -> tuple[Verdict, str]:
-    """Say in a word and a sentence what the errors of the line through the sum mean."""
+    """Return a verdict, as a word and a sentence, on the errors of the line through the sum."""
     limit = FLOOR if ceiling is None else max(FLOOR, CEILINGS * ceiling)
     origin = (
         f"{CEILINGS} times what two rounds of measurement differ by"

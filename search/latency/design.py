@@ -1,4 +1,4 @@
-"""Which networks to measure so that the predictions of the whole space vary least: designs, and what to measure next.
+"""Optimal designs: networks to measure so that predictions of the whole space have the least variance.
 
 The criterion is the mean variance of all predictions (I-optimality: Fedorov 1972, Theory of Optimal Experiments; Jones & Goos
 2012, "I-optimal versus D-optimal split-plot designs"), of the linear model of `search.latency.ridge` with products of features
@@ -22,7 +22,7 @@ CONSTANT = 1e-3  # of the constant, of which hardly anything is expected
 
 
 class Variance:
-    """How much predictions of candidate networks vary after what was measured, in units of one measurement's variance.
+    """Variance of predictions of candidate networks after measurements, in units of one measurement's variance.
 
     `leverage` (n,): of each candidate's own prediction. `gain` (n,): by how much measuring it once lowers the mean variance over
     the whole space, times 1 + leverage.
@@ -123,7 +123,7 @@ def candidates_of(config: SpaceConfig, without: IndexArray, count: int, seed: in
 
 
 def _prior_covariance(config: SpaceConfig, width: int) -> FloatArray:
-    """Return what is expected of the coefficients before anything is measured, (1 + stages * width,) squared."""
+    """Return the prior covariance of the coefficients, (1 + stages * width,) squared."""
     square = op_penalty(config).T @ op_penalty(config)
     columns = 2 * len(config.ops) + 3
     main = 1 + config.stages * columns

@@ -28,7 +28,7 @@ from space.indexing import BoolArray, FloatArray, IndexArray, block_indices
 
 CHUNK = 8192  # networks predicted at once: at 400 measured ones, 26 MB an array
 REPEATS = 4  # of the folds, each dealt independently: halves what the deal alone adds to the difference of two candidates
-CLEAR = 0.25  # standard errors: benchmarks/rungs.py
+CLEAR = 0.25  # standard errors: benchmarks/predictor_choice.py
 # Times the width of intervals of nine in ten networks held out: beyond, nothing like it was measured.
 FAR = 1.5
 USUAL = 0.9  # the share of networks held out whose leverage is usual
@@ -38,7 +38,7 @@ LEAST_WEIGHT = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateReport:
-    """How a candidate did on networks held out, or why it was skipped (then `errors` is None)."""
+    """Cross-validated errors of a candidate, or why it was skipped (then `errors` is None)."""
 
     name: str
     errors: Errors | None
@@ -118,7 +118,7 @@ class SelectedPredictor:
         )
 
     def fold_predictions(self, indices: IndexArray) -> FloatArray:
-        """Return what the predictor without each fold says of networks (n,), shape (folds, n)."""
+        """Return the predictions of networks (n,) without each fold, shape (folds, n)."""
         return np.stack([point(indices) for point in self.fold_points])
 
     def _supported(self, indices: IndexArray, leverage: FloatArray) -> BoolArray:

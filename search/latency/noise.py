@@ -1,4 +1,4 @@
-"""What of an error is the predictor's and what the measurement's that it is judged by.
+"""Separation of prediction error into the predictor's own and the noise of the measurements.
 
 A measured ratio comes with a standard deviation of its own. A network measured badly may neither draw the fit to itself, nor
 count as the predictor's error, nor widen all intervals.
@@ -64,7 +64,7 @@ def expected_sds(model: float, sds: FloatArray, leverage: FloatArray | None = No
 
 
 def fit_weights(model: float, sds: FloatArray) -> FloatArray:
-    """Return what each measured network counts for in a fit, shape (n,), of mean 1; equal where nothing is known."""
+    """Return the weight of each measured network in a fit, shape (n,), of mean 1; equal without deviations."""
     variance = model**2 + sds**2
     if not np.any(variance):
         return np.ones(len(sds))

@@ -1,4 +1,4 @@
-"""Linear predictors over stages and blocks: what parts cost is not negative, and relative errors are small.
+"""Ridge regression of latency over stages and blocks: costs are not negative, relative errors are minimized.
 
 Columns are raw features, 0 or 1 in each stage, so that a coefficient is the time of a part: an op in a slot, a sum of feature
 maps, the block's input kept until a later op reads it. None of these can save time on its own, so they are fitted as not
@@ -36,7 +36,7 @@ JITTER = 1e-9  # of the mean diagonal: where features say the same, any split be
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Linear:
-    """Predict a ratio as `constant`, what the block of each stage adds, and `slope` times a guess, but never below `floor`.
+    """Linear model of a ratio: `constant`, an effect of the block of each stage, and `slope` times a guess, at least `floor`.
 
     `blocks` has shape (stages, B), `guess` (len(config),); without a guess it is None. `borders` (stages - 1, B, B): what the
     blocks of a stage and of the next add together, if anything.
@@ -66,7 +66,7 @@ class Linear:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FittedLatency:
-    """A predictor with what is known of its own uncertainty.
+    """A fitted latency predictor with its own uncertainty.
 
     `point` predicts ratios; `columns` gives the numbers of each network that it was fitted linearly in, (n, k), and
     `covariance` (k, k) that of their coefficients, where the noise of a measured ratio, relative, is 1. Both are None
@@ -95,7 +95,7 @@ class FittedLatency:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Guess:
-    """A guess of every network's ratio, up to a constant: what the block of each stage adds, `blocks` (stages, B), and the rest.
+    """Prior guess of every network's ratio, up to a constant: block effects `blocks` (stages, B), and the rest.
 
     `rest` (len(config),) is what no sum over stages says; None where there is none.
     """
@@ -129,7 +129,7 @@ def fit_parts(
     with_pairs: bool = False,
     with_borders: bool = False,
 ) -> FittedLatency:
-    """Fit what each part costs to ratios (n,): not negative, and about the same for an op wherever it stands.
+    """Fit the cost of each part to ratios (n,): not negative, and shrunk towards one cost an op.
 
     By how much the data may differ from that expectation is one penalty, see `solve`. What parts take or save together are random
     effects (Henderson 1975, Biometrics 31): two features of a block `with_pairs`, and `with_borders` those and the ops on either
@@ -200,7 +200,7 @@ def fit_corrected(
 
 
 def op_penalty(config: SpaceConfig) -> FloatArray:
-    """Return what coefficients are expected to be, as rows that should be 0, shape (rows, 1 + stages * F + ops).
+    """Return the penalty on coefficients, as rows that should be 0, shape (rows, 1 + stages * F + ops).
 
     After a constant and the features of each stage come the mean costs of the ops, on which no measurement depends directly.
     """
@@ -242,7 +242,7 @@ def guess_penalty(config: SpaceConfig, table: FloatArray, sizes: FloatArray) -> 
 
 
 def feature_sizes(table: FloatArray, effects: FloatArray) -> FloatArray:
-    """Return what each feature of blocks (B, F) adds to `effects` (stages, B) by least squares, (stages, F)."""
+    """Return the coefficients of features of blocks (B, F) for `effects` (stages, B) by least squares, (stages, F)."""
     centred = table - table.mean(axis=0)
     return np.stack([np.linalg.lstsq(centred, effect - effect.mean(), rcond=None)[0] for effect in effects])
 

@@ -53,7 +53,7 @@ class ScoredLibrary:
     signatures: Signatures
     digest: str
     distilled: Spent
-    plugged: Spent
+    scoring: Spent
     top1: FloatArray
     loss: FloatArray
     judging_s: float
@@ -67,7 +67,7 @@ class ScoredLibrary:
     @property
     def spent(self) -> Spent:
         """What it cost in all, the teacher too."""
-        return self.teacher.spent + self.distilled + self.plugged
+        return self.teacher.spent + self.distilled + self.scoring
 
     def sums(self, column: str, indices: IndexArray) -> FloatArray:
         """Return networks' scores, (n,), by the sum of a column of signatures: higher promises more."""
@@ -152,7 +152,7 @@ def sign_libraries(
                 signatures=Signatures.from_json(content["signatures"]),
                 digest=digest,
                 distilled=distilled,
-                plugged=Spent(flops=flops, seconds=context.unit_runner.seconds(unit) - content["judging_s"]),
+                scoring=Spent(flops=flops, seconds=context.unit_runner.seconds(unit) - content["judging_s"]),
                 top1=np.array(content["top1"], dtype=np.float64),
                 loss=np.array(content["loss"], dtype=np.float64),
                 judging_s=content["judging_s"],

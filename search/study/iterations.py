@@ -43,7 +43,7 @@ def iterate_all(context: StudyContext, seeds: Sequence[int]) -> list[IterationRu
     ]
     epochs = settings.tuned_epochs[-1]
 
-    def turns(number: int, teachers: Mapping[int, Trained]) -> dict[int, RoundResult]:
+    def do_rounds(number: int, teachers: Mapping[int, Trained]) -> dict[int, RoundResult]:
         going = [runs[place] for place in teachers]
         libraries = sign_libraries(
             context, [run.teachers[-1] for run in going], [1000 * number + run.seed for run in going]
@@ -55,7 +55,7 @@ def iterate_all(context: StudyContext, seeds: Sequence[int]) -> list[IterationRu
         done = {}
         for place, run, library, one in zip(teachers, going, libraries, tuned, strict=True):
             scores = library.sums(COLUMN, truth.indices)
-            spent = library.distilled + library.plugged + one.spent
+            spent = library.distilled + library.scoring + one.spent
             run.ranked.append(correlation_of(kendall, scores, truth.test, draws=1).value)
             run.spent.append(run.spent[-1] + spent)
             run.teachers.append(one)
@@ -63,7 +63,7 @@ def iterate_all(context: StudyContext, seeds: Sequence[int]) -> list[IterationRu
         return done
 
     budget = Budget(rounds=settings.rounds, is_fixed=True)
-    iterate_together([first.trained for first in firsts], turns, budget)
+    iterate_together([first.trained for first in firsts], do_rounds, budget)
     return runs
 
 

@@ -1,4 +1,4 @@
-"""The recipe of a training: everything that decides its result beside the network, the images and the machine."""
+"""Recipe of a training: everything that determines its result besides the network, the images and the machine."""
 
 from __future__ import annotations
 

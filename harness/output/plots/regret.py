@@ -1,4 +1,4 @@
-"""A comparison of search methods as a figure for paper, and what it shares with the page of `harness.output.plots.regret_page`.
+"""Regret of search methods as a figure for print, with the parts shared by the page of `harness.output.plots.regret_page`.
 
 Regrets fall from some points to 0. On a linear axis their end is flat, and on a logarithmic one 0 has no place: the axis is that
 of square roots. A curve is drawn in steps, for a regret holds until the next evaluation.
@@ -181,7 +181,7 @@ def shade(methods: int) -> float:
 
 
 def root(values: Any) -> Any:
-    """Return where regrets lie on the axis, before it is scaled to its length."""
+    """Return the positions of regrets on the axis, before scaling."""
     return np.sqrt(np.maximum(values, 0))
 
 
@@ -192,7 +192,7 @@ def ceiling_of(comparison: MethodComparison) -> float:
 
 
 def ticks_to(ceiling: float) -> list[float]:
-    """Return what the axis of square roots is labelled with: 0, and round numbers that leave room for each other."""
+    """Return the labels of the square-root axis: 0, and round numbers that do not overlap."""
     found = [0.0]
     for tick in _TICKS:
         if tick <= ceiling and root(tick / ceiling) - root(found[-1] / ceiling) > 0.055:
@@ -228,13 +228,13 @@ def axis_title(comparison: MethodComparison) -> str:
 
 
 def title(comparison: MethodComparison) -> str:
-    """Return what was searched, with the word synthetic where it applies."""
+    """Return the figure's title, with the word synthetic where it applies."""
     within = f" within {' and '.join(comparison.limits)}" if comparison.limits else ""
     return f"Search by {comparison.label}{within}"
 
 
 def subtitle(comparison: MethodComparison) -> str:
-    """Return of how many networks and searches the figure speaks."""
+    """Return the numbers of networks and searches in the figure."""
     count = len(comparison.seeds)
     many = f"mean of {count} searches a method, shaded: its 95 % interval over seeds"
     return (

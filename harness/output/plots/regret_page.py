@@ -1,4 +1,4 @@
-"""A comparison of search methods as a page of its own: the figure of `harness.output.plots.regret`, to hover over and to zoom."""
+"""Regret of search methods as an interactive page: the figure of `harness.output.plots.regret`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inli
 
 
 def regret_html(comparison: MethodComparison) -> str:
-    """Return the figure as a page of its own that loads nothing.
+    """Return the figure as a self-contained page.
 
     Raises: ConfigError when plotly is missing.
     """

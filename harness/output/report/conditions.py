@@ -20,7 +20,7 @@ CLOCK_TIERS = {
 
 
 def condition_lines(provenance: Provenance) -> list[tuple[str, str]]:
-    """Return label and text of each condition that is known; what is not known has no line."""
+    """Return label and text of each known condition."""
     lines: list[tuple[str, str]] = []
     if provenance.configuration is None:
         lines.append(("file", provenance.origin))

@@ -19,7 +19,7 @@ from space.errors import ConfigError
 
 SPACE = SpaceConfig(name="two", ops=("conv", "mbconv"), widths=(4, 8), image_size=8, classes=4)
 LATENCY = 1 + np.arange(len(SPACE)) / 100  # ms
-PLUGGED, TUNED = "plugged", "tuned"
+PLUGGED, TUNED = "inherited", "tuned"
 
 
 def figures(top1: int, loss: float = 1.0) -> Figures:
@@ -41,9 +41,9 @@ class Training:
 
 @dataclass
 class World:
-    """Where a network's accuracies are what a test says, by its index: (val, test) plugged in, and after fine-tuning."""
+    """Accuracies that a test sets, by index: (val, test) with inherited weights, and after fine-tuning."""
 
-    plugged: dict[int, tuple[int, int]] = field(default_factory=dict)
+    inherited: dict[int, tuple[int, int]] = field(default_factory=dict)
     tuned: dict[int, tuple[int, int]] = field(default_factory=dict)
     judged: list[tuple[int, str]] = field(default_factory=list)
     trained: list[int] = field(default_factory=list)
@@ -54,7 +54,7 @@ class World:
     def judge(self, architecture: Architecture, weights: State, split: str) -> Figures:
         assert weights == self.assemble(architecture)
         self.judged.append((architecture.index, split))
-        return figures(self.plugged.get(architecture.index, (10, 10))[split == "test"])
+        return figures(self.inherited.get(architecture.index, (10, 10))[split == "test"])
 
     def fine_tune(self, architectures: Sequence[Architecture]) -> Any:
         self.trained += [one.index for one in architectures]
@@ -85,7 +85,7 @@ def search(world: World, plan: SearchPlan, limit: str = "pixel<2ms", predicted: 
 
 def test_each_step_sees_only_the_best_of_the_step_before() -> None:
     # Below 2 ms are the networks 0 to 99; the best predicted are the last of them.
-    world = World(plugged={96: (50, 0), 98: (60, 0)}, tuned={96: (95, 7), 98: (94, 99)})
+    world = World(inherited={96: (50, 0), 98: (60, 0)}, tuned={96: (95, 7), 98: (94, 99)})
     found = search(world, SearchPlan(finalists=5, fine_tune=2, distance=1))
     assert [one.architecture.index for one in found.candidates] == [98, 96, 99, 97, 95]
     assert [one.predicted for one in found.candidates] == [98, 96, 99, 97, 95]
@@ -104,7 +104,7 @@ def test_test_images_are_only_shown_to_networks_that_are_fine_tuned() -> None:
 
 
 def test_weights_that_fine_tuning_made_worse_are_not_kept() -> None:
-    world = World(plugged={99: (80, 70)}, tuned={99: (79, 99), 98: (78, 78)})
+    world = World(inherited={99: (80, 70)}, tuned={99: (79, 99), 98: (78, 78)})
     found = search(world, SearchPlan(finalists=2, fine_tune=2, distance=1))
     assert not found.best.is_tuned
     assert (found.best.val.first, found.best.test.first) == (80, 70)
@@ -122,7 +122,7 @@ def test_of_equal_accuracies_the_lower_loss_counts() -> None:
 
 
 def test_without_fine_tuning_the_best_finalist_is_the_answer_with_the_librarys_weights() -> None:
-    world = World(plugged={97: (44, 43)})
+    world = World(inherited={97: (44, 43)})
     found = search(world, SearchPlan(finalists=4, fine_tune=0, distance=1))
     assert world.trained == []
     assert len(found.students) == 1

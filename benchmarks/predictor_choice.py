@@ -1,6 +1,6 @@
 """What choosing a predictor costs: how much worse the chosen candidate is on the whole space than the best one would have been.
 
-    python benchmarks/rungs.py [--draws 20]
+    python benchmarks/predictor_choice.py [--draws 20]
 
 Made-up devices, nothing measured: each op costs what it likes in each stage, pairs of ops within a block or across a reduction
 take or save some percent, and a measured ratio has noise of 0.7 %. Every candidate is fitted on the same measured networks

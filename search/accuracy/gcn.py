@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GcnConfig:
-    """The knobs of the predictor; all defaults but the batch are BRP-NAS's.
+    """Hyperparameters of the predictor; all defaults but the batch are BRP-NAS's.
 
     `learning_rate` falls to 0 along a cosine over the epochs. `batch`: networks a step; with `pairs` all pairs of them are one
     step. `predict_batch`: networks predicted at once, some 60 KB each at full width. `device`: as torch names it.
@@ -72,7 +72,7 @@ class _Fitted:
 
 @dataclass(slots=True, eq=False)
 class GcnPredictor:
-    """A predictor with `fit` and `predict`; the same networks, accuracies, knobs and seed give the same predictions.
+    """A predictor with `fit` and `predict`; equal networks, accuracies, hyperparameters and seed give equal predictions.
 
     `known`, (stages, B, columns): more features of each block in each stage, of about one size, on the nodes of the block.
     Each fit begins anew from the seed's weights. Predictions are accuracies in percent, or with `pairs` scores that only rank.
@@ -154,7 +154,7 @@ class GcnPredictor:
         return self._fitted.centre + self._fitted.spread * predicted
 
     def _inputs(self, indices: IndexArray) -> tuple[Tensor, Tensor]:
-        """Return what each node hears of the others' features, and how strongly it hears each."""
+        """Return the inputs of the network: node features and adjacency."""
         import torch
 
         hears = torch.from_numpy(adjacency(self._parts, indices)).to(self.knobs.device)

@@ -1,4 +1,4 @@
-"""The batch of images that networks are scored on: of a user's own, or scikit-learn's digits."""
+"""Batch of images for zero-cost proxies: a user's file, or scikit-learn's digits."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _digits(config: SpaceConfig) -> tuple[NDArray[np.generic], NDArray[np.int64]
 
 
 def _read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.int64], str]:
-    """Return images as they stand in the file, labels, and the file's name."""
+    """Return the file's images as stored, its labels, and its name."""
     try:
         if not zipfile.is_zipfile(path):
             path.stat()
@@ -122,7 +122,7 @@ def _channels_first(
 
 
 def _fitted(images: NDArray[np.float32], config: SpaceConfig) -> NDArray[np.float32]:
-    """Return images (n, c, h, w) in the space's size and channels, standardised."""
+    """Return images (n, c, h, w) in the space's size and channels, standardized."""
     import torch
     from torch.nn.functional import interpolate
 

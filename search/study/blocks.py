@@ -29,7 +29,7 @@ from space.indexing import FloatArray, IndexArray
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Teacher:
-    """A trained network, `digest` naming its content, and what all trainings that it rests on cost."""
+    """A trained network, its content `digest`, and the cost of all trainings that it depends on."""
 
     trained: Trained
     digest: str
@@ -37,13 +37,13 @@ class Teacher:
 
     @property
     def index(self) -> int:
-        """Its place in the canonical order of the space."""
+        """The canonical index of the network."""
         return self.trained.architecture.index
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ScoredLibrary:
-    """A teacher's distilled and signed library. `distilled` is what its stages cost, `plugged` what signing them did.
+    """A teacher's distilled and scored library. `distilled` is the cost of its stages, `scoring` that of their signatures.
 
     `top1` and `loss` are of the networks that were judged with its weights, in `judging_s` seconds.
     """
@@ -66,7 +66,7 @@ class ScoredLibrary:
 
     @property
     def spent(self) -> Spent:
-        """What it cost in all, the teacher too."""
+        """Total cost, the teacher included."""
         return self.teacher.spent + self.distilled + self.scoring
 
     def sums(self, column: str, indices: IndexArray) -> FloatArray:
@@ -92,11 +92,11 @@ class StudyContext:
 
     @property
     def images(self) -> int:
-        """How many images networks learn from."""
+        """The number of training images."""
         return len(self.task.train)
 
     def recipe(self, seed: int) -> Recipe:
-        """Return how networks are trained from scratch, with so many epochs as the ground truth's were."""
+        """Return the recipe of training from scratch, with the ground truth's number of epochs."""
         return dataclasses.replace(self.settings.recipe, epochs=self.truth.epochs, seed=seed)
 
 
@@ -117,7 +117,7 @@ def make_teachers(context: StudyContext, wanted: Sequence[tuple[int, int]]) -> l
 def sign_libraries(
     context: StudyContext, teachers: Sequence[Teacher], seeds: Sequence[int], judged: Sequence[int] = ()
 ) -> list[ScoredLibrary]:
-    """Distil all blocks of all stages from each teacher, with a seed each, and sign them.
+    """Distil all blocks of all stages from each teacher, with a seed each, and score them.
 
     `judged` are networks, by index, that are judged with each library's weights beside that.
     """

@@ -1,4 +1,4 @@
-"""The methods that the study compares: each one's runs, and what each predicts of every network of the ground truth.
+"""Methods compared by the study: runs of each, and predictions for every network of the ground truth.
 
 A run spends first on what it needs beforehand and then a training for each network that it looks at. What runs of several seeds
 share, such as a library, each pays in full.
@@ -29,7 +29,7 @@ SUPERNET, LANA, RESCORED, DONNA = "supernet", "lana", "lana-rescored", "donna"
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Candidates:
-    """What was found so far: `methods` by name, and `predictions`, (runs, n) by name, higher promising more."""
+    """Results so far: `methods` by name, and `predictions`, (runs, n) by name, higher is better."""
 
     methods: dict[str, MethodRuns] = field(default_factory=dict)
     predictions: dict[str, FloatArray] = field(default_factory=dict)

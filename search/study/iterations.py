@@ -1,4 +1,4 @@
-"""Blockwise search with no good teacher: from random networks on, each round's winner teaches the next one."""
+"""Iterated blockwise search from random networks: each round's winner is the next teacher."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMN = "loss_change"  # whose sum chooses the winner, as in LANA
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class IterationRun:
-    """One run. `teachers`: the random one and each round's winner; `spent`, as many: by when each was trained, in all.
+    """One run. `teachers`: the random one and each round's winner; `spent`: the total cost until each was trained.
 
     `ranked`, a round each: Kendall's tau of the sum of signatures with the ground truth's test accuracy.
     """
@@ -68,7 +68,7 @@ def iterate_all(context: StudyContext, seeds: Sequence[int]) -> list[IterationRu
 
 
 def run_of_iteration(truth: GroundTruth, one: IterationRun) -> StudyRun:
-    """Return the run whose networks are its teachers, what each spent until it was trained being what the run had spent.
+    """Return the run of an iteration's teachers, with its cost until each was trained.
 
     Its regret is that of the same networks trained from scratch: the ground truth's.
     """
@@ -92,7 +92,7 @@ def followed(truth: GroundTruth, runs: Sequence[IterationRun]) -> tuple[FloatArr
 
 
 def _winner(truth: GroundTruth, library: ScoredLibrary, run: IterationRun) -> int:
-    """Return the best network by the sum that has not taught yet: a teacher would only follow itself."""
+    """Return the best network by the sum that was no teacher yet: a teacher would only win again."""
     scores = library.sums(COLUMN, truth.indices)
     scores[truth.places(np.array([teacher.index for teacher in run.teachers]))] = -np.inf
     return int(truth.indices[np.argmax(scores)])

@@ -1,4 +1,4 @@
-"""The searches of the study among the networks of the ground truth; an accuracy costs a training.
+"""Searches of the study over the networks of the ground truth; each accuracy costs a training.
 
 Four need nothing beforehand: random, evolution, and the loops with a linear and a graph convolutional predictor, of the
 product's own methods with smaller rounds, for the budget is smaller. The others bring a score for each network that some
@@ -39,7 +39,7 @@ PLAIN = {
 
 
 def problem_of(truth: GroundTruth, budget: int, seed: int) -> Problem:
-    """Return the problem of finding a good one among the networks of the ground truth by training `budget` of them."""
+    """Return the problem of searching the ground truth by training `budget` networks."""
     return Problem(
         config=truth.config, allowed=truth.allowed, budget=min(budget, len(truth.indices)), seed=seed
     )
@@ -74,7 +74,7 @@ def fitted_search(fit: Fit, truth: GroundTruth, first: int, budget: int, seed: i
 
 
 class FitOnce:
-    """Ask for some random networks, fit to their accuracies, and ask in the order of what was predicted."""
+    """Search method: random networks first, then all others in the order of a fit to these."""
 
     def __init__(self, problem: Problem, fit: Fit, first: int) -> None:
         self._problem, self._fit, self._first = problem, fit, min(first, problem.budget)
@@ -98,7 +98,7 @@ class FitOnce:
         return rest[np.lexsort((self._rng.random(len(rest)), -scores))]
 
     def tell(self, indices: IndexArray, scores: FloatArray) -> None:
-        """Keep the first accuracies; the later ones change nothing."""
+        """Keep the first accuracies; later ones are ignored."""
         if self._known is None:
             self._known = indices, scores
 

@@ -1,4 +1,4 @@
-"""The paper's six questions, each answered by numbers with intervals: pure functions of arrays.
+"""The paper's six questions, each answered with estimates and intervals: pure functions of arrays.
 
 The questions are those of Blox (arXiv:2210.07271). Accuracies are of test images, in percent; differences are in points, over
 networks, paired. The module is as long as six questions are. A question whose numbers were not computed is answered by
@@ -36,7 +36,7 @@ QUESTIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionAnswer:
-    """The answer to question `number` in a sentence, and the numbers that it follows from as a table and as plain values."""
+    """Answer to question `number`: a sentence, and the numbers behind it as a table and as plain values."""
 
     number: int
     sentence: str = NOT_ANSWERED
@@ -125,7 +125,7 @@ def does_tuned_follow_scratch(tuned: Mapping[int, FloatArray], scratch: FloatArr
 
 
 def block_effects(config: SpaceConfig, indices: NDArray[np.int64], accuracies: FloatArray) -> FloatArray:
-    """Return by how much each block in each stage moves accuracies (n,), (stages, B); NaN where no network has it.
+    """Return the effect of each block in each stage on accuracies (n,), (stages, B); NaN where no network has it.
 
     Least squares on which block is where, with the ridge penalty that leave-one-out prefers: 120 networks see a block of 45 less
     than three times a stage, and plain least squares would answer with their noise.
@@ -182,7 +182,7 @@ def do_signatures_find_blocks(
 def do_they_predict(
     correlations: Mapping[str, tuple[Estimate, Estimate]], blockwise: Sequence[str]
 ) -> QuestionAnswer:
-    """Say which of the `blockwise` predictors rank networks, by (Kendall, Spearman) of each predictor."""
+    """Test which of the `blockwise` predictors rank networks, by (Kendall, Spearman) of each predictor."""
     own = {name: correlations[name] for name in blockwise if name in correlations}
     if not own:
         return QuestionAnswer(number=4)
@@ -209,7 +209,7 @@ def do_they_predict(
 
 
 def how_many_epochs(tuned: Mapping[int, FloatArray]) -> QuestionAnswer:
-    """Say after how many epochs of fine-tuning, (n,) test accuracies by number of epochs, more of them stop to gain."""
+    """Find the number of fine-tuning epochs after which more do not help, from test accuracies (n,) by number of epochs."""
     if len(tuned) < 2:
         return QuestionAnswer(number=5)
     counts = sorted(tuned)
@@ -251,7 +251,7 @@ def can_one_iterate(
     *,
     epochs: tuple[int, int],
 ) -> QuestionAnswer:
-    """Follow iterations from random teachers: `tested` and `from_scratch`, (runs, rounds + 1), and `ranked`, (runs, rounds).
+    """Evaluate iterations from random teachers: `tested` and `from_scratch`, (runs, rounds + 1), and `ranked`, (runs, rounds).
 
     `tested` are the test accuracies of each teacher as it taught, the last one never did; `from_scratch` those of the same
     networks in the ground truth. `ranked`: Kendall's tau of the sum of signatures under each teacher. `good_teacher`: the
@@ -304,7 +304,7 @@ def _both(predicted: FloatArray, true: FloatArray) -> tuple[Estimate, Estimate]:
 
 
 def _told(gain: Estimate, epochs: tuple[int, int], worse: str, none: str) -> str:
-    """Say whether a gain is one, of networks trained for the first of the `epochs` over others trained for the second.
+    """Return a verdict on the gain of networks trained for the first of the `epochs` over others trained for the second.
 
     Of unlike epochs only this can be said: who had no more of them and is better is better, and who had no fewer and is worse is
     worse.

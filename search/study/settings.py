@@ -1,4 +1,4 @@
-"""Everything that decides the study's numbers, in one frozen config; the defaults are those of `harness study`."""
+"""Settings that determine the study's numbers; the defaults are those of `harness study`."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class StudySettings(Checked):
 
     @classmethod
     def completed(cls, found: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return what JSON names of the settings, with what it leaves out of `recipe` and `tuning`."""
+        """Return settings from JSON, with defaults for fields missing from `recipe` and `tuning`."""
         parts = {"recipe": SCRATCH, "tuning": FINE_TUNING}
         full = {key: parts[key].to_plain() | found[key] for key in parts if isinstance(found.get(key), dict)}
         return {**found, **full}

@@ -1,4 +1,4 @@
-"""The whole study, from settings and a ground truth to its tables and answers: to be read top to bottom.
+"""The whole study, from settings and a ground truth to its tables and answers.
 
     truth = load_truth(TINY)
     unit_runner = UnitRunner(results=Results(folder=Path("results")), runner=LocalPool(processes=2), tell=print)
@@ -52,7 +52,7 @@ HIGHER = ("accuracy_change", "agreement")  # of these signatures more is better
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Study:
-    """What was found. `unit_flops` is a training's worth of operations: the mean of training a network of the ground truth.
+    """Results of the study. `unit_flops`: the mean FLOPs of training a network of the ground truth.
 
     `standings` are each method's at each mark, by mark; `correlations` (Kendall, Spearman) of each predictor with test accuracy.
     `notes` say what a reader must know to read the numbers right.
@@ -71,7 +71,7 @@ class Study:
 
 
 def run_study(settings: StudySettings, truth: GroundTruth, unit_runner: UnitRunner) -> Study:
-    """Run what of the study is not done, and return its tables and answers.
+    """Run the unfinished units of the study, and return its tables and answers.
 
     Raises:
         ConfigError: the ground truth is of another space or task than the settings.
@@ -133,7 +133,7 @@ def run_study(settings: StudySettings, truth: GroundTruth, unit_runner: UnitRunn
 def _tune(
     context: StudyContext, libraries: Sequence[ScoredLibrary]
 ) -> tuple[dict[int, list[Teacher]], list[int]]:
-    """Fine-tune random networks of the ground truth from the first library, for each number of epochs anew."""
+    """Fine-tune random networks of the ground truth from the first library, once for each number of epochs."""
     settings = context.settings
     if not settings.tuned or not libraries:
         return {}, []
@@ -205,7 +205,7 @@ def _check(context: StudyContext) -> None:
 
 
 def _between(truth: GroundTruth) -> str:
-    """Say how well trainings of the same networks agree: nothing can predict one training better than another one does."""
+    """Return a note on the agreement of trainings of the same networks, the ceiling for any predictor."""
     count = len(truth.tests)
     if count < 2:
         return "Each network was trained once: how much of a difference is luck of the training is not known."

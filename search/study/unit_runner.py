@@ -1,4 +1,4 @@
-"""Where the study's units are run: their contents, and the seconds that each took wherever it was run."""
+"""Run the study's units and keep their results and wall times."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from search.work.unit import Unit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitRunner:
-    """Run units that are not done yet; `device` is what torch computes them on, for units that ask."""
+    """Runner of units that are not done yet."""
 
     results: Results
     runner: Runner
@@ -41,7 +41,7 @@ class UnitRunner:
         return self.results.add(content, kind)
 
     def seconds(self, unit: Unit) -> float:
-        """Return what a finished unit took, by its record; NaN where nobody wrote it."""
+        """Return the recorded seconds of a finished unit; NaN where there are none."""
         record = json.loads((self.results.folder / "units" / f"{unit.key}.json").read_text("utf-8"))
         seconds = record.get("seconds")
         return float("nan") if seconds is None else float(seconds)

@@ -52,7 +52,7 @@ def stage_input(stage: int) -> str:
 
 
 def sign(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
-    """Sign a library: `signatures` as JSON text; and judge networks, at `indices`, with its weights plugged in, nothing trained.
+    """Score a library: `signatures` as JSON text; and evaluate networks, at `indices`, with inherited weights, nothing trained.
 
     `top1` and `loss`, of these networks, and `judging_s`, the seconds of that part, are of the validation images.
     """

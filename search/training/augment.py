@@ -1,4 +1,4 @@
-"""The published augmentation of training images, on batches of tensors, its randomness from a generator that is given.
+"""The published augmentation of training images, on batches of tensors, with a given random generator.
 
 In order: RandAugment, flip, crop, normalisation, cutout (arXiv:2210.07271, after Krizhevsky's and DeVries' practice).
 RandAugment is our own, in `search.training.pixel_ops`: kornia's draws from the global generator and one pair of ops for
@@ -42,7 +42,7 @@ OPS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation(Checked):
-    """How training images are varied; the defaults are the published ones, and 0 switches a part off.
+    """Augmentation of training images; the defaults are the published ones, and 0 disables a part.
 
     `rand_ops` ops are drawn for each image, with replacement, from `ops`, all at strength `magnitude` of the
     `magnitude_bins` from 0 up (RandAugment, arXiv:1909.13719); `flip` is the chance of mirroring left and right. A crop of
@@ -88,7 +88,7 @@ def augment(
     std: Sequence[float],
     generator: Generator,
 ) -> Tensor:
-    """Return images, uint8 (B, C, S, S) of 1 or 3 channels on any device, varied and normalised: float32, same shape.
+    """Return images, uint8 (B, C, S, S) of 1 or 3 channels on any device, augmented and normalized: float32, same shape.
 
     All random numbers come from the generator, which is on the processor, so that they are the same whatever device holds
     the images; how many are drawn depends on the batch's size and the augmentation alone. The images stay as they are.

@@ -1,4 +1,4 @@
-"""Labelled images and the task that they pose: values, checked when they are made."""
+"""Labeled images and classification tasks, validated when they are made."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Images:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Task:
-    """Images to train on, to choose by and to report, and how they are normalised.
+    """A task: images for training, validation and test, and their normalization.
 
     `mean` and `std` are a value a channel, of pixels between 0 and 1; labels run from 0 to below `classes`. `origin` tells
     people where the images are from, and `source` names them to `search.training.tasks.load_task` on the same machine; it

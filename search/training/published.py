@@ -30,7 +30,7 @@ _MAX_TEXT = 255
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """Name the files that were written, and say of each that is no `.blox` why it is not."""
+    """Files written, with the reason for each that is no `.blox`."""
 
     paths: tuple[Path, ...]
     notes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""One run of a training, of one network or of several at once: its epochs, and what is kept after each.
+"""One run of a training, of one or several networks: its epochs, and its checkpoints.
 
 A run owns the optimizer, the history and the best weights of each network, and the checkpoint. How networks learn and are
 judged is the caller's.
@@ -74,7 +74,7 @@ class TrainingRun:
         clock_ns: Clock,
         on_epoch: OnEpoch | None,
     ) -> None:
-        """Train for the epochs that are left: `learn` and `judge` take an epoch's number and return the figures of each network.
+        """Train for the remaining epochs: `learn` and `judge` take an epoch's number and return the figures of each network.
 
         `states` returns copies of the networks' weights. `on_epoch` is called once the checkpoint of an epoch stands.
 

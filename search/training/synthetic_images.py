@@ -1,4 +1,4 @@
-"""A synthetic task: images that a seeded program draws, hard enough that networks differ, for trying and for tests.
+"""A synthetic task: images drawn by a seeded program, hard enough that networks differ, for trials and tests.
 
 A class is a choice of one level each of shape, texture, orientation and hue, so that no attribute alone tells classes
 apart. An image shows the class's shape somewhere, of some size, turned, bent, dimmed, in a hue and with a texture near

@@ -1,4 +1,4 @@
-"""The tasks that networks are trained on, by name: digits, made-up images, or CIFAR in a user's folder.
+"""Tasks by name: digits, synthetic images, or CIFAR in a user's folder.
 
 task = load_task("digits", MINI)
 task = load_task("synthetic:3", BLOX)

@@ -1,4 +1,4 @@
-"""Distillations and what comes after them as units of work: the kinds "distil-stage" and "finetune".
+"""Distillations and fine-tunings as units of work: the kinds "distil-stage" and "finetune".
 
 A "distil-stage" has `space`, `task`, `stage` and `recipe` (of `search.distillation.recipe`), and the input `teacher`, a
 trained network; its content is a distilled stage. A "finetune" has `space`, `architecture`, `task`, `recipe` (of a training) and

@@ -1,4 +1,4 @@
-"""The kinds of units and the functions behind them, in one literal table, and what a function is handed.
+"""Kinds of units and their functions, in one literal table, and the execution context of a function.
 
 A function is called as `function(config, inputs, context)` and returns its content: a dict of weights, numbers and texts that
 `search.training.sealed` writes. It must be pure: all that its result depends on is in the config and the inputs. Whoever changes
@@ -54,7 +54,7 @@ Function = Callable[[Mapping[str, Any], Mapping[str, Content], Context], Content
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitKind:
-    """Name a function by module and name; `seals` is the kind of sealed file that its content is."""
+    """Kind of unit: a function by module and name; `seals` is the kind of sealed file of its content."""
 
     module: str
     function: str

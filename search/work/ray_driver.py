@@ -183,7 +183,7 @@ def _ray() -> Any:
 
 
 class _Mailbox:
-    """Hold events of units until the driver takes them: an actor."""
+    """Mailbox of events until the driver takes them: a Ray actor."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []

@@ -102,7 +102,7 @@ def run_training(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
 
 
 def guide_knobs(given: Mapping[str, Any]) -> dict[str, float]:
-    """Return all fields of a guide beside its teacher, by name; what is not given has its default.
+    """Return all fields of a guide but its teacher, by name, with defaults for missing ones.
 
     Raises:
         ConfigError: there is no such field, or it is no number.
@@ -173,7 +173,7 @@ def run_together(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
 
 
 def plain_space(config: SpaceConfig) -> str | dict[str, Any]:
-    """Return how a unit's config names a space: by its name where it is a known one, else by its fields."""
+    """Return a space as a unit's config holds it: its name where it is a known one, else its fields."""
     if SPACES.get(config.name) == config:
         return config.name
     return config.to_plain()
@@ -235,7 +235,7 @@ def check_keys(
     known: tuple[str, ...],
     known_inputs: tuple[str, ...],
 ) -> None:
-    """Refuse what a function would pass over: an unknown key of the config, an unknown input.
+    """Refuse unknown keys of a config and unknown inputs.
 
     Raises:
         ConfigError: there is one, or a key is missing.

@@ -20,7 +20,7 @@ from machine import describe_machine
 from search.latency import model_selection
 from search.latency.candidates import CANDIDATES
 from search.latency.design import least_variance_design
-from search.latency.features import block_features, pair_features, standardised
+from search.latency.features import block_features, pair_features, standardized
 from search.latency.model_selection import select_predictor, space_weights
 from space import BLOX
 from space.indexing import FloatArray, block_indices
@@ -60,7 +60,7 @@ def made_space(within: float, across: float, scatter: float, seed: int) -> tuple
     op = rng.uniform(0.1, 0.25, 3) * np.exp(rng.normal(0, scatter, (3, 3)))
     features = np.hstack([op, op * np.exp(rng.normal(0, 0.02, op.shape)), rng.uniform(0, 0.015, (3, 3))])
     blocks = features @ block_features(BLOX).T  # (stages, B)
-    pairs = standardised(pair_features(BLOX))
+    pairs = standardized(pair_features(BLOX))
     blocks = blocks * np.exp(within * _unit(rng.normal(size=(3, pairs.shape[1])) @ pairs.T))
     digits = block_indices(BLOX, np.arange(len(BLOX)))
     ends = np.array([BLOX.ops.index(block.op1) for block in BLOX.blocks])[digits]

@@ -156,7 +156,7 @@ def spearman(x: FloatArray, y: FloatArray, counts: FloatArray) -> FloatArray:
 
     A network's rank, less the mean rank, is half the sum of its signs. NaN where one side has no order.
     """
-    ranks = [counts @ _signs(values).T for values in (x, y)]  # (k, n): twice the centred mid-ranks
+    ranks = [counts @ _signs(values).T for values in (x, y)]  # (k, n): twice the centered mid-ranks
     product = (counts * ranks[0] * ranks[1]).sum(axis=1)
     spreads = [(counts * rank**2).sum(axis=1) for rank in ranks]
     return _ratio(product, np.sqrt(spreads[0] * spreads[1]))

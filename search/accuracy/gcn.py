@@ -66,7 +66,7 @@ class GcnConfig:
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Fitted:
     weights: Weights
-    centre: float
+    center: float
     spread: float
 
 
@@ -105,8 +105,8 @@ class GcnPredictor:
                 "give one finite accuracy for each of 1 or more networks"
             )
         knobs, device = self.knobs, self._device()
-        centre, spread = float(scores.mean()), float(scores.std()) or 1.0
-        targets = torch.tensor((scores - centre) / spread, dtype=torch.float32, device=device)
+        center, spread = float(scores.mean()), float(scores.std()) or 1.0
+        targets = torch.tensor((scores - center) / spread, dtype=torch.float32, device=device)
         heard, hears = self._inputs(indices)
         generator = torch.Generator().manual_seed(self.seed)
         dropping = torch.Generator(device=device).manual_seed(self.seed)
@@ -129,7 +129,7 @@ class GcnPredictor:
                     optimizer.step()
         for tensor in learned:
             tensor.requires_grad_(False)
-        self._fitted = _Fitted(weights=weights, centre=centre, spread=spread)
+        self._fitted = _Fitted(weights=weights, center=center, spread=spread)
 
     def predict(self, indices: IndexArray) -> FloatArray:
         """Return the predicted accuracy, or with `pairs` the score, of each network, (n,).
@@ -151,10 +151,10 @@ class GcnPredictor:
                 predicted[rows] = values(self._fitted.weights, *self._inputs(indices[rows])).cpu().numpy()
         if self.knobs.pairs:
             return predicted
-        return self._fitted.centre + self._fitted.spread * predicted
+        return self._fitted.center + self._fitted.spread * predicted
 
     def _inputs(self, indices: IndexArray) -> tuple[Tensor, Tensor]:
-        """Return the inputs of the network: node features and adjacency."""
+        """Return the inputs of the GCN: aggregated node features, and the adjacency."""
         import torch
 
         hears = torch.from_numpy(adjacency(self._parts, indices)).to(self.knobs.device)

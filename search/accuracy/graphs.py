@@ -117,7 +117,7 @@ def readings(parts: BlockGraphs, indices: ArrayLike) -> Array:
     reads = np.zeros((len(digits), count, count), dtype=np.float32)
     for stage in range(config.stages):
         own = slice(FIRST - 1 + _PER_STAGE * stage, FIRST + _PER_STAGE * (stage + 1))
-        reads[:, own, own] += parts.edges[digits[:, stage]]  # neighbours share a place, but no edge
+        reads[:, own, own] += parts.edges[digits[:, stage]]  # neighbors share a place, but no edge
     reads[:, -1, -2] = 1
     return reads
 
@@ -125,7 +125,7 @@ def readings(parts: BlockGraphs, indices: ArrayLike) -> Array:
 def adjacency(parts: BlockGraphs, indices: ArrayLike) -> Array:
     """Return the weighted adjacency of networks (n,): of each node (row) to each other one (column), (n, nodes, nodes).
 
-    Normalised as by Kipf and Welling (2017, arXiv:1609.02907): divided by the root of all that the hearer hears times the
+    Normalized as by Kipf and Welling (2017, arXiv:1609.02907): divided by the root of all that the hearer hears times the
     root of all by which the heard one is heard. The rows and columns of empty places are 0.
     """
     reads = readings(parts, indices)
@@ -137,8 +137,8 @@ def adjacency(parts: BlockGraphs, indices: ArrayLike) -> Array:
     hears[:, places, places] = is_there
     hearing = np.maximum(hears.sum(axis=2, keepdims=True), 1)  # (n, nodes, 1)
     heard = np.maximum(hears.sum(axis=1, keepdims=True), 1)  # (n, 1, nodes)
-    normalised: Array = hears / np.sqrt(hearing * heard)
-    return normalised
+    normalized: Array = hears / np.sqrt(hearing * heard)
+    return normalized
 
 
 def _edges(block: Block) -> list[tuple[int, int]]:

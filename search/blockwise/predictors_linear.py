@@ -60,11 +60,11 @@ def fit_sum(features: SignatureFeatures, indices: IndexArray, accuracies: FloatA
     """
     raw = raw_sums(features)
     sums = raw(indices)
-    centre, level = float(sums.mean()), float(accuracies.mean())
-    spread = float(((sums - centre) ** 2).sum())
-    slope = max(0.0, float(((sums - centre) * (accuracies - level)).sum()) / spread) if spread > 0 else 0.0
+    center, level = float(sums.mean()), float(accuracies.mean())
+    spread = float(((sums - center) ** 2).sum())
+    slope = max(0.0, float(((sums - center) * (accuracies - level)).sum()) / spread) if spread > 0 else 0.0
     # 0 times an unknown block's NaN stays NaN: it remains unknown.
-    return Sums(config=raw.config, scores=slope * raw.scores, constant=level - slope * centre)
+    return Sums(config=raw.config, scores=slope * raw.scores, constant=level - slope * center)
 
 
 def fit_linear(features: SignatureFeatures, indices: IndexArray, accuracies: FloatArray) -> Quadratic:

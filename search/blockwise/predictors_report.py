@@ -99,7 +99,7 @@ def evaluate(
 
 
 def _check_held_out(fitted: FittedPredictor, indices: IndexArray, truth: FloatArray) -> None:
-    """Refuse held-out networks that the predictor was fitted to, or that are too few.
+    """Refuse held-out networks that the predictor was fitted to, and accuracies that do not match or are not finite.
 
     Raises:
         ConfigError: their number is not that of the accuracies, one is not finite, or one was fitted to.

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from search.training.augment import NONE, Augmentation, augment, normalise
+from search.training.augment import NONE, Augmentation, augment, normalize
 from search.training.images import Images, Task, check_fit
 from search.training.trained import Trained
 from space.errors import ConfigError
@@ -147,7 +147,7 @@ def _filled(
         for begin in range(0, len(pixels), BATCH):
             some = pixels[begin : begin + BATCH]
             if augmentation == NONE:
-                x = normalise(some, task.mean, task.std)
+                x = normalize(some, task.mean, task.std)
             else:
                 x = augment(some, augmentation, task.mean, task.std, noise)
             x = network.stem(x.contiguous(memory_format=torch.channels_last))

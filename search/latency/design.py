@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import PCG64, Generator
 
-from search.latency.features import block_features, pair_features, standardised
+from search.latency.features import block_features, pair_features, standardized
 from search.latency.ridge import PAIRS, op_penalty
 from space import BLOX, SpaceConfig
 from space.errors import ConfigError
@@ -29,7 +29,7 @@ class Variance:
     """
 
     def __init__(self, config: SpaceConfig, candidates: IndexArray) -> None:
-        table = np.hstack([block_features(config), PAIRS * standardised(pair_features(config))])
+        table = np.hstack([block_features(config), PAIRS * standardized(pair_features(config))])
         self.config, self.candidates = config, candidates
         self._table, self._digits = table, block_indices(config, candidates)
         self._covariance = _prior_covariance(config, table.shape[1])

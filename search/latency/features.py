@@ -59,10 +59,10 @@ def border_features(config: SpaceConfig) -> FloatArray:
         [[float(op in (block.ops if not block.prev else block.ops[:1])) for op in ops] for block in blocks]
     )
     products = (ends[:, None, :, None] * begins[None, :, None, :]).reshape(len(blocks) ** 2, -1)
-    return standardised(products).reshape(len(blocks), len(blocks), -1)
+    return standardized(products).reshape(len(blocks), len(blocks), -1)
 
 
-def standardised(table: FloatArray) -> FloatArray:
+def standardized(table: FloatArray) -> FloatArray:
     """Return a table of blocks with columns of mean 0 and deviation 1, or 0 where a column is constant.
 
     Every block is as frequent as any other in every stage of the space, so these are the moments over the whole

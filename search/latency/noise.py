@@ -43,11 +43,11 @@ def model_sd(errors: FloatArray, sds: FloatArray, leverage: FloatArray | None = 
     `leverage` (n,): see `expected_sds`. The median, so that a few bad errors do not make all weights equal.
     """
     low, high = 0.0, float(np.abs(errors).max()) / MEDIAN
-    if np.median(_standardised(errors, expected_sds(0.0, sds, leverage))) <= MEDIAN:
+    if np.median(_standardized(errors, expected_sds(0.0, sds, leverage))) <= MEDIAN:
         return 0.0
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        is_more = np.median(_standardised(errors, expected_sds(middle, sds, leverage))) > MEDIAN
+        is_more = np.median(_standardized(errors, expected_sds(middle, sds, leverage))) > MEDIAN
         low, high = (middle, high) if is_more else (low, middle)
     return high
 
@@ -86,7 +86,7 @@ def discounted(held_out: FloatArray, measured: FloatArray, model: float, sds: Fl
     return found
 
 
-def _standardised(errors: FloatArray, expected: FloatArray) -> FloatArray:
+def _standardized(errors: FloatArray, expected: FloatArray) -> FloatArray:
     """Return |errors| in their expected deviations; infinite where none is expected and there is one."""
     found: FloatArray = np.divide(
         np.abs(errors), expected, out=np.where(errors == 0, 0.0, np.inf), where=expected > 0

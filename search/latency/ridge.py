@@ -18,7 +18,7 @@ from search.latency.features import (
     border_features,
     pair_features,
     rows_of,
-    standardised,
+    standardized,
     structured,
 )
 from space import SpaceConfig
@@ -140,7 +140,7 @@ def fit_parts(
     penalty, features = op_penalty(config), feature_rows(config, indices)
     count, stages = features.shape[1], config.stages
     columns = np.hstack([features, np.zeros((len(features), penalty.shape[1] - count))])
-    pairs, borders = PAIRS * standardised(pair_features(config)), PAIRS * border_features(config)
+    pairs, borders = PAIRS * standardized(pair_features(config)), PAIRS * border_features(config)
     products = []
     if with_pairs or with_borders:
         products.append(rows_of(pairs, digits))
@@ -243,8 +243,8 @@ def guess_penalty(config: SpaceConfig, table: FloatArray, sizes: FloatArray) -> 
 
 def feature_sizes(table: FloatArray, effects: FloatArray) -> FloatArray:
     """Return the coefficients of features of blocks (B, F) for `effects` (stages, B) by least squares, (stages, F)."""
-    centred = table - table.mean(axis=0)
-    return np.stack([np.linalg.lstsq(centred, effect - effect.mean(), rcond=None)[0] for effect in effects])
+    centered = table - table.mean(axis=0)
+    return np.stack([np.linalg.lstsq(centered, effect - effect.mean(), rcond=None)[0] for effect in effects])
 
 
 def solve(
@@ -304,11 +304,11 @@ def fit_line(
     constant the slope is 0.
     """
     weights = ratios**-2.0 * (1.0 if weights is None else weights)
-    centre = np.average(x, weights=weights)
+    center = np.average(x, weights=weights)
     level = np.average(ratios, weights=weights)
-    spread = np.sum(weights * (x - centre) ** 2)
-    slope = np.sum(weights * (x - centre) * (ratios - level)) / spread if np.ptp(x) > 0 else 0.0
+    spread = np.sum(weights * (x - center) ** 2)
+    slope = np.sum(weights * (x - center) * (ratios - level)) / spread if np.ptp(x) > 0 else 0.0
     slope = max(float(slope), 0.0)
-    if from_zero and level < slope * centre:
+    if from_zero and level < slope * center:
         return float(np.sum(weights * x * ratios) / np.sum(weights * x**2)), 0.0
-    return slope, float(level - slope * centre)
+    return slope, float(level - slope * center)

@@ -33,7 +33,7 @@ def load_batch(path: str | PathLike[str], config: SpaceConfig, count: int = 64, 
 
     `path` names an .npz with `images`, (n, h, w, c) or (n, c, h, w) of bytes or floats, and `labels`, (n,) of whole numbers
     from 0 to below the space's classes. Empty: the digits that scikit-learn ships, 8 x 8 pixels (Alpaydin and Kaynak 1998, UCI).
-    Images are resized to the space's size, grey ones repeated in each of its channels, and each channel standardised.
+    Images are resized to the space's size, gray ones repeated in each of its channels, and each channel standardized.
 
     Raises:
         ConfigError: the file cannot be read, or holds no such images and labels.
@@ -134,5 +134,5 @@ def _fitted(images: NDArray[np.float32], config: SpaceConfig) -> NDArray[np.floa
         images = resized.numpy()
     images = np.repeat(images, config.in_channels // images.shape[1], axis=1)
     mean, spread = (of(images, axis=(0, 2, 3), keepdims=True) for of in (np.mean, np.std))
-    standardised: NDArray[np.float32] = ((images - mean) / np.where(spread > 0, spread, 1)).astype(np.float32)
-    return standardised
+    standardized: NDArray[np.float32] = ((images - mean) / np.where(spread > 0, spread, 1)).astype(np.float32)
+    return standardized

@@ -28,7 +28,7 @@ def grad_norm(network: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def snip(network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Return the sum of |weight * gradient|, the sensitivity of the loss to weights (Lee et al. 2019, arXiv:1810.02340, eq. 6)."""
+    """Return the sum of |weight * gradient|, the loss's sensitivity to weights (Lee et al. 2019, arXiv:1810.02340, eq. 6)."""
     network = copy.deepcopy(network).train()
     weights = _weights(network)
     gradients = torch.autograd.grad(cross_entropy(network(images), labels), weights)
@@ -99,7 +99,7 @@ def synflow(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Return the sum of weight * gradient of the summed output for an image of ones, with absolute parameters.
 
     Tanaka et al. 2020 (arXiv:2006.05467, eq. 2). Images, but for their shape, and labels are not used. BatchNorm is left in its
-    inference mode, which for fresh networks is no normalisation; double precision, since deep products exceed single.
+    inference mode, which for fresh networks is no normalization; double precision, since deep products exceed single.
     """
     network = copy.deepcopy(network).eval().double()
     with torch.no_grad():

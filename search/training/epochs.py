@@ -17,7 +17,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from search.training.augment import augment, normalise
+from search.training.augment import augment, normalize
 from search.training.distillation_loss import guided_loss
 from search.training.history import TOP, Figures
 from search.training.images import Images, Task
@@ -181,7 +181,7 @@ def judge_all(
 
     def classed(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         labels = split.labels[rows]  # (B,)
-        return *compute(normalise(split.images[rows], split.mean, split.std), labels), labels
+        return *compute(normalize(split.images[rows], split.mean, split.std), labels), labels
 
     def all_classed() -> list[Figures]:
         for begin in range(0, len(split), recipe.batch):

@@ -126,10 +126,10 @@ def _draw(
 
     hue = (level(classes.hue) + between(-0.3, 0.3)) / classes.hues
     light = between(0.6, 1.0)
-    front_colour = _colour(hue, channels) * light[..., None]  # (n, 1, 1, channels)
-    behind_colour = _colour(between(0, 1), channels) * between(0.3, 0.8)[..., None]
-    image = inside[..., None] * front_colour * (0.35 + 0.65 * front[..., None])
-    image = image + (1 - inside[..., None]) * behind_colour * (0.5 + 0.5 * behind[..., None])
+    front_color = _color(hue, channels) * light[..., None]  # (n, 1, 1, channels)
+    behind_color = _color(between(0, 1), channels) * between(0.3, 0.8)[..., None]
+    image = inside[..., None] * front_color * (0.35 + 0.65 * front[..., None])
+    image = image + (1 - inside[..., None]) * behind_color * (0.5 + 0.5 * behind[..., None])
     image += noise * rng.standard_normal(image.shape, dtype=np.float32)
     pixels: NDArray[np.uint8] = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
     return pixels
@@ -164,8 +164,8 @@ def _texture(
     return np.clip(chosen / 2 + 0.5, 0, 1)
 
 
-def _colour(hue: Floats, channels: int) -> Floats:
-    """Return a colour of each hue, (n, 1, 1) of turns, as (n, 1, 1, channels) between 0.1 and 1."""
+def _color(hue: Floats, channels: int) -> Floats:
+    """Return a color of each hue, (n, 1, 1) of turns, as (n, 1, 1, channels) between 0.1 and 1."""
     place = 2 * np.pi * (hue[..., None] - np.arange(channels, dtype=np.float32) / max(channels, 2))
-    colour: Floats = (0.55 + 0.45 * np.cos(place)).astype(np.float32)
-    return colour
+    color: Floats = (0.55 + 0.45 * np.cos(place)).astype(np.float32)
+    return color

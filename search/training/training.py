@@ -137,7 +137,7 @@ def _on_device(
 
 
 def _laid_out(network: Network, recipe: Recipe) -> Network:
-    """Return a network in the recipe's memory layout and compilation; weights and their names stay."""
+    """Return a network in the recipe's memory layout; weights and their names stay."""
     if recipe.channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network

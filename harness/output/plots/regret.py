@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from search.methods.regret import MethodRegret
 
 LIBRARIES = ("matplotlib", "plotly")
-# One colour a method in every figure, of Okabe & Ito's eight that colour-blind readers tell apart. A proxy is a dash.
-COLOURS = {
+# One color a method in every figure, of Okabe & Ito's eight that color-blind readers tell apart. A proxy is a dash.
+COLORS = {
     "random": "#777777",
     "evolution": "#e69f00",
     "linear": "#0072b2",
@@ -35,7 +35,7 @@ COLOURS = {
     "ranked": "#56b4e9",
     "exhaustive": "#000000",
 }
-OTHER_COLOUR = "#8c6d46"  # of a method that has none yet
+OTHER_COLOR = "#8c6d46"  # of a method that has none yet
 DASHES = {  # lengths of line and gap, in widths of the line
     "": (),
     "grad_norm": (6, 2),
@@ -119,14 +119,14 @@ def _draw_axes(axes: Any, comparison: MethodComparison) -> None:
 
 def _draw_curve(axes: Any, one: MethodRegret, later: Sequence[MethodRegret], alpha: float) -> None:
     counts = np.arange(1, len(one.mean) + 1)
-    colour, dash = style(one.method)
+    color, dash = style(one.method)
     line = {"dashes": dash} if dash else {}
     if len(one.runs) > 1:
         axes.fill_between(
-            counts, one.low, one.high, step="post", color=colour, alpha=alpha, linewidth=0, zorder=2
+            counts, one.low, one.high, step="post", color=color, alpha=alpha, linewidth=0, zorder=2
         )
     # A curve at 0 lies on the axis, and is not cut off there.
-    step: dict[str, Any] = {"where": "post", "color": colour, "clip_on": False}
+    step: dict[str, Any] = {"where": "post", "color": color, "clip_on": False}
     axes.step(counts, one.mean, linewidth=1.8, zorder=3, label=one.method, **step, **line)
     covers = sum(
         (other.mean == one.mean).astype(int) for other in later
@@ -168,11 +168,11 @@ def _name_curves(axes: Any, comparison: MethodComparison) -> None:
 
 
 def style(method: str) -> tuple[str, tuple[float, ...]]:
-    """Return a method's colour and dash, equal in all figures; no dash is a solid line."""
+    """Return a method's color and dash, equal in all figures; no dash is a solid line."""
     from search.methods.registry import parse_method
 
     name, proxy = parse_method(method)
-    return COLOURS.get(name, OTHER_COLOUR), DASHES[proxy]
+    return COLORS.get(name, OTHER_COLOR), DASHES[proxy]
 
 
 def shade(methods: int) -> float:
@@ -201,7 +201,7 @@ def ticks_to(ceiling: float) -> list[float]:
 
 
 def marks(budget: int) -> list[int]:
-    """Return where the axis of evaluations is labelled: the first, and round numbers up to the last."""
+    """Return where the axis of evaluations is labeled: the first, and round numbers up to the last."""
     step = next((s * 10**p for p in range(7) for s in (1, 2, 5) if budget <= 6 * s * 10**p), budget)
     return sorted({1, *range(step, budget + 1, step)} if step > 1 else range(1, budget + 1))
 

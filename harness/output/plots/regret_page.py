@@ -96,7 +96,7 @@ def regret_html(comparison: MethodComparison) -> str:
 
 def _bands(one: MethodRegret, rows: Sequence[int], alpha: float) -> list[dict[str, Any]]:
     """Return the two edges of a method's interval, the area between them filled."""
-    colour, _ = style(one.method)
+    color, _ = style(one.method)
     edge = {
         "type": "scatter",
         "mode": "lines",
@@ -104,15 +104,15 @@ def _bands(one: MethodRegret, rows: Sequence[int], alpha: float) -> list[dict[st
         "legendgroup": one.method,
         "showlegend": False,
         "hoverinfo": "skip",
-        "line": {"width": 0, "shape": "hv", "color": colour},
+        "line": {"width": 0, "shape": "hv", "color": color},
     }
-    red, green, blue = (int(colour[k : k + 2], 16) for k in (1, 3, 5))
+    red, green, blue = (int(color[k : k + 2], 16) for k in (1, 3, 5))
     fill = {"fill": "tonexty", "fillcolor": f"rgba({red},{green},{blue},{alpha:.3g})"}
     return [edge | {"y": _at(one.low, rows)}, edge | {"y": _at(one.high, rows)} | fill]
 
 
 def _curve(one: MethodRegret, rows: Sequence[int], label: str) -> dict[str, Any]:
-    colour, dash = style(one.method)
+    color, dash = style(one.method)
     texts = []
     for k in rows:
         low, high = one.low[k - 1], one.high[k - 1]
@@ -127,7 +127,7 @@ def _curve(one: MethodRegret, rows: Sequence[int], label: str) -> dict[str, Any]
         "text": texts,
         "hovertemplate": f"%{{text}} points of {html.escape(label)}<extra>{html.escape(one.method)}</extra>",
         "line": {
-            "color": colour,
+            "color": color,
             "width": 2.5,
             "shape": "hv",
             "dash": ",".join(f"{2.5 * length:g}px" for length in dash) or "solid",

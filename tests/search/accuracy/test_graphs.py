@@ -88,7 +88,7 @@ def test_the_global_node_and_every_other_one_hear_each_other_and_themselves(conf
     assert is_there[:, [GLOBAL, INPUT, -1]].all()
 
 
-def test_the_adjacency_is_normalised_by_hearers_and_heard() -> None:
+def test_the_adjacency_is_normalized_by_hearers_and_heard() -> None:
     parts, index = block_graphs(ONE_STAGE), Architecture.parse("conv-other", ONE_STAGE).index
     links = np.eye(6) + np.diag([0, 1, 1, 1, 1], -1) + 0.25 * np.diag([0, 1, 1, 1, 1], 1)  # a plain chain
     links[GLOBAL] = links[:, GLOBAL] = 1
@@ -104,7 +104,7 @@ def test_graphs_do_not_depend_on_what_they_are_made_with() -> None:
 
 
 def test_no_two_networks_look_the_same_to_the_global_node() -> None:
-    # Colour refinement (Weisfeiler and Leman): what four layers can tell apart at best. Random sums stand for the layers.
+    # Color refinement (Weisfeiler and Leman): what four layers can tell apart at best. Random sums stand for the layers.
     parts, rng, every = block_graphs(BLOX), np.random.default_rng(0), np.arange(len(BLOX))
     seen = np.zeros(len(BLOX))
     signs = [rng.normal(size=(a, 3)) for a in (feature_count(BLOX), 3, 3, 3)]

@@ -54,8 +54,8 @@ class FirstOrder:
 def predictors(published: bool, device: str) -> dict[str, Callable[[int], Predictor]]:
     """Return how each predictor is made for a seed, by its name."""
 
-    def graph(knobs: GcnConfig) -> Callable[[int], Predictor]:
-        return lambda seed: GcnPredictor(BLOX, knobs, seed)
+    def graph(hyperparameters: GcnConfig) -> Callable[[int], Predictor]:
+        return lambda seed: GcnPredictor(BLOX, hyperparameters, seed)
 
     made: dict[str, Callable[[int], Predictor]] = {
         "linear, first order": lambda seed: FirstOrder(),

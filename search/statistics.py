@@ -1,9 +1,9 @@
 """Means, rank correlations and prediction errors with intervals: Student's t, the bootstrap, and conformal prediction.
 
-Two kinds of luck are told apart. A mean over seeds has the luck of the seeds. A rank correlation has the luck of which networks
-were trained, and where a predictor has a seed, of that too: networks are resampled for all runs alike, and then the runs. A
-resampled network counts as often as it was drawn, pairs of it with itself not at all, which is Kendall's tau-b and Spearman's rho
-of the resample, computed from counts without building it.
+Two kinds of variance are separated. A mean over seeds has the luck of the seeds. A rank correlation has the luck of which
+networks were trained, and where a predictor has a seed, of that too: networks are resampled for all runs alike, and then the
+runs. A resampled network counts as often as it was drawn, pairs of it with itself not at all, which is Kendall's tau-b and
+Spearman's rho of the resample, computed from counts without building it.
 
 Conformal intervals assume nothing of the errors' distribution, only that networks are drawn like those that errors are known of
 (Barber, Candes, Ramdas and Tibshirani 2021, "Predictive inference with the jackknife+", arXiv:1905.02928).

@@ -51,7 +51,7 @@ class RecipeOptions:
 def takes_recipe(file_help: str, *usual: Checked) -> Callable[[Command], Command]:
     """Add to a command an option for each described field of the default recipes' class, as its argument `typed`.
 
-    A default is told where these agree; `file_help` describes `--recipe`.
+    A default is shown where these agree; `file_help` describes `--recipe`.
     """
     file = typer.Option("--recipe", metavar="FILE.json", help=file_help)
     options = [("recipe", Annotated[Path | None, file], dataclasses.field(default=None))]

@@ -73,7 +73,7 @@ def study(
     except OSError as error:
         raise ConfigError(f"--output {output}: cannot be made: {error.strerror or error}") from error
     with ProgressView(quiet=json_output and not sys.stderr.isatty()) as view:
-        unit_runner = UnitRunner(results=Results(folder=output), runner=runner, tell=view.say)
+        unit_runner = UnitRunner(results=Results(folder=output), runner=runner, log=view.say)
         found = run_study(settings, truth, unit_runner)
     _write(output, found)
     if json_output:

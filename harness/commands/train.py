@@ -61,7 +61,7 @@ def train(
 ) -> None:
     """Train networks from scratch on images; what is trained already is not trained again.
 
-    A training that was stopped goes on after its last whole epoch. The folder then holds the published files of all networks
+    A training that was stopped resumes after its last whole epoch. The folder then holds the published files of all networks
     trained in it, which 'harness search --accuracies' reads, and weights for 'harness export --checkpoint'.
     """
     from harness.models.names import select_architectures

@@ -1,4 +1,4 @@
-"""A blockwise search's answer as text for people; a synthetic value never stands without the word."""
+"""A blockwise search's answer as text; synthetic values are always marked so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A comparison of search methods, for people and for programs; a synthetic value never stands without the word."""
+"""A comparison of search methods as text and JSON; synthetic values are always marked so."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def comparison_document(
 ) -> dict[str, object]:
     """Return a comparison as plain values; the keys of synthetic values hold the word.
 
-    A `curve` has a row [look-ups, mean, low, high] wherever one of the three changes, `improvements` a row [look-ups, regret].
+    A `curve` has a row [evaluations, mean, low, high] wherever one changes, `improvements` a row [evaluations, regret].
     """
     from search.methods.regret import steps
 

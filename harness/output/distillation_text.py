@@ -1,4 +1,4 @@
-"""Distilled blocks, for people and for programs; a synthetic value never stands without the word."""
+"""Distilled blocks as text and JSON; synthetic values are always marked so."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def print_report(table: SpaceTable) -> None:
             mark = "*" if report.name == table.predictor.chosen else " "
             rows.append([f"{mark} {report.name}: {meanings[report.name]}", *_cells(report.errors)])
     if table.held_out is not None:
-        label = f"  {table.predictor.chosen}, fitted without {_kept_apart(table.held_out)}"
+        label = f"  {table.predictor.chosen}, fitted without {_held_out(table.held_out)}"
         rows.append([label, *_cells(table.held_out.errors)])
     if table.ceiling is not None:
         label = f"  repeatability: two sessions of {table.ceiling.count} networks"
@@ -54,7 +54,7 @@ def print_report(table: SpaceTable) -> None:
         low, high = table.held_out.mape_interval
         echo(
             f"held out: mean error {table.held_out.errors.mape:.1%}, 95 % interval {low:.1%} to {high:.1%}; "
-            f"{table.held_out.coverage:.0%} of {_kept_apart(table.held_out)} inside their {COVERAGE:.0%} intervals"
+            f"{table.held_out.coverage:.0%} of {_held_out(table.held_out)} inside their {COVERAGE:.0%} intervals"
         )
     echo(
         f"{COVERAGE:.0%} intervals are made by CV+, which guarantees {guaranteed(COVERAGE):.0%}, of networks drawn like the "
@@ -85,7 +85,7 @@ def print_report(table: SpaceTable) -> None:
     echo("grades of the measured networks: " + ", ".join(f"{grades.count(g)} {g}" for g in "ABCD"))
 
 
-def _kept_apart(held_out: HeldOut) -> str:
+def _held_out(held_out: HeldOut) -> str:
     return f"{held_out.errors.count} {'random' if held_out.random else 'of the measured'} held-out networks"
 
 

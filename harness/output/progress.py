@@ -55,7 +55,7 @@ class ProgressView:
     def __init__(
         self, *, quiet: bool, first_numbers: Callable[[RuntimePlan], RenderableType] | None = None
     ) -> None:
-        """first_numbers: returns what is measured so far of a use, as a table that fits beside the bars."""
+        """first_numbers: returns what is measured so far of a runtime plan, as a table that fits above the bars."""
         self._first_numbers = first_numbers
         self._console = Console(stderr=True)
         self._quiet = quiet

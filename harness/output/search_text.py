@@ -1,4 +1,4 @@
-"""A search's answer as text for people; a synthetic value never stands without the word."""
+"""A search's answer as text; synthetic values are always marked so."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def latency_files(paths: Sequence[Path]) -> dict[str, Path]:
 def file_latency(
     path: Path, name: str, config: SpaceConfig, *, doubtful: bool = False
 ) -> tuple[Cost, Provenance]:
-    """Return the latencies of a blox-bench-DEVICE file, with intervals and grades where its sidecar lies beside it.
+    """Return the latencies of a blox-bench-DEVICE file, with intervals and grades where it has a sidecar.
 
     Of networks whose sidecar says grade D there is no latency, unless `doubtful`.
 

@@ -86,7 +86,7 @@ class SpaceLatencies:
     about: Mapping[str, Any]
 
 
-def kept_latencies(folder: Path, key: str, count: int) -> SpaceLatencies | None:
+def cached_latencies(folder: Path, key: str, count: int) -> SpaceLatencies | None:
     """Return the cached latencies of `count` networks under a key; None where there is no complete file of this kind and key."""
     path = folder / f"{key}{_SUFFIX}"
     try:
@@ -128,7 +128,7 @@ def kept_latencies(folder: Path, key: str, count: int) -> SpaceLatencies | None:
     )
 
 
-def keep_latencies(folder: Path, key: str, known: SpaceLatencies) -> None:
+def cache_latencies(folder: Path, key: str, known: SpaceLatencies) -> None:
     """Cache latencies under a key, replacing former ones; the least recently used files are removed beyond a maximum.
 
     Raises:

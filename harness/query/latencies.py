@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.estimates.doubtful import Doubtful
 from harness.models.exported import cache_folder
-from harness.prediction.cache import SpaceLatencies, keep_latencies, kept_latencies, latency_key
+from harness.prediction.cache import SpaceLatencies, cache_latencies, cached_latencies, latency_key
 from harness.prediction.provenance import Provenance, facts_of, measured_facts, provenance_of
 from harness.prediction.space_prediction import (
     MeasuredNetworks,
@@ -117,13 +117,13 @@ def _known(
         )
 
     folder, before = latency_folder(), key()
-    found = kept_latencies(folder, before, len(space_of(configuration)))
+    found = cached_latencies(folder, before, len(space_of(configuration)))
     if found is not None:
         return found
     found = computed_latencies(store, configuration, latencies)
     if key() == before:  # else a campaign has stored more meanwhile, and it is not known what of it was read
         try:
-            keep_latencies(folder, before, found)
+            cache_latencies(folder, before, found)
         except OSError as error:
             log(f"{folder}: cannot be written: {error.strerror or error}; the predictor is fitted each time")
     return found

@@ -27,7 +27,7 @@ class ExportObserver(Observer, Protocol):
     """An observer of campaigns and of their exports."""
 
     def export(self, model_format: str, done: int, total: int, name: str) -> None:
-        """Say that `done` of `total` fragments of a format are exported, `name` the last."""
+        """Report that `done` of `total` fragments of a format are exported, `name` the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -127,7 +127,7 @@ def nearest(
 def _missed(
     index: int, amounts: Sequence[CostEstimate], constraints: Sequence[Constraint], confident: bool
 ) -> Nearest | None:
-    """Return by how much a network misses which limits; None where one cannot be told."""
+    """Return by how much a network misses which limits; None where one is unknown."""
     values = [decisive(one, c, confident=confident) for one, c in zip(amounts, constraints, strict=True)]
     if not np.isfinite(values).all():
         return None

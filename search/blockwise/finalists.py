@@ -3,7 +3,7 @@
 Networks next to each other in a ranking often differ in one block only, and what a predictor gets wrong of the one it
 gets wrong of the other. So finalists are chosen by one greedy rule, with a distance D: each is the best network whose blocks
 differ in at least D stages from every finalist before it. Where no such network is left and finalists are still
-wanted, D is lowered by one and the rule goes on, down to 1, at which any other network will do. LANA (Molchanov et al. 2021,
+wanted, D is lowered by one and the rule continues, down to 1, at which any other network will do. LANA (Molchanov et al. 2021,
 arXiv:2107.10624) collects about 100 solutions of its integer program in this way, each limited in what it has in common with
 those before.
 

@@ -7,7 +7,7 @@
 Blox (arXiv:2210.07271) poses it as a question: can one search blockwise with no good teacher? A round distils a library from
 the teacher, searches, and fine-tunes; its winner teaches the next one. What a round does is an argument, `do_round`. It keeps
 its work by content (`search.work`), so that an iteration that was killed, called again, finds the work of finished rounds
-done and goes on. All that decides here is counted, validation images and operations; there is no clock.
+done and goes on. Decisions depend on validation images and FLOPs, never on a clock.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def iterate_together(
 ) -> list[Iterated]:
     """Run `iterate` from several teachers at once, round by round, so that their work runs in parallel.
 
-    `do_rounds(number, teachers)` does the round of each iteration that goes on, by its place in `firsts`. Each has the budget.
+    `do_rounds(number, teachers)` does the round of each unfinished iteration, by its place in `firsts`. Each has the budget.
     """
     runs = [_Run(teacher=first, best=first) for first in firsts]
     for number in range(1, budget.rounds + 1):

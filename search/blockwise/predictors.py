@@ -23,7 +23,7 @@ import numpy as np
 from search.accuracy.gcn import GcnConfig
 from search.blockwise.cross_validation import FEWEST, FittedPredictor, Maker, check_known, deal, fitted
 from search.blockwise.predictors_features import SignatureFeatures, features_of
-from search.blockwise.predictors_gcn import KNOBS, fit_gcn
+from search.blockwise.predictors_gcn import GCN_CONFIG, fit_gcn
 from search.blockwise.predictors_linear import FittedModel, fit_linear, fit_second_order, fit_sum, raw_sums
 from search.blockwise.predictors_report import PredictorReport, evaluate
 from search.distillation.signatures import Signatures
@@ -45,7 +45,7 @@ __all__ = [
 class PredictorKind:
     """A kind of predictor: the `columns` of signatures that it takes by default, and whether it takes a single one.
 
-    Networks are left out one by one up to `one_by_one` of them, then in so many folds.
+    Networks are left out one by one up to `one_by_one` of them, then in that number of folds.
     """
 
     columns: tuple[str, ...]
@@ -73,12 +73,12 @@ def fit(
     accuracies: FloatArray | None = None,
     seed: int = 0,
     *,
-    knobs: GcnConfig = KNOBS,
+    hyperparameters: GcnConfig = GCN_CONFIG,
 ) -> FittedPredictor:
     """Fit a predictor to networks (n,) and their accuracies in percent (n,), and once more without each fold of them.
 
     `columns` of the signatures, those of its kind by default; "sum" takes one, and knows of each whether more is better. Without
-    networks "sum" gives scores that only rank. `seed` deals folds, and starts the "gcn", whose `knobs` these are.
+    networks "sum" gives scores that only rank. `seed` deals folds, and starts the "gcn", whose `hyperparameters` these are.
 
     Raises:
         ConfigError: no such predictor or column; too few networks, one given twice, an accuracy that is not finite; a
@@ -91,7 +91,7 @@ def fit(
         return _unfitted(features)
     check_known(name, features, indices, scores, FEWEST)
     fold_of = deal(indices, PREDICTORS[name].one_by_one, seed)
-    made = fitted(name, features, _maker(name, seed, knobs), indices, scores, fold_of)
+    made = fitted(name, features, _maker(name, seed, hyperparameters), indices, scores, fold_of)
     # The sums themselves rank without an accuracy; lines fitted without one network each would only blur their order.
     return replace(made, ranking=raw_sums(features)(indices)) if name == SUM else made
 
@@ -118,12 +118,12 @@ class SignaturePredictor:
         columns: Sequence[str] | None = None,
         seed: int = 0,
         *,
-        knobs: GcnConfig = KNOBS,
+        hyperparameters: GcnConfig = GCN_CONFIG,
     ) -> None:
         """Choose a predictor and its columns, as `fit` does."""
         self._name = name
         self._features = _features(name, signatures, columns)
-        self._make = _maker(name, seed, knobs)
+        self._make = _maker(name, seed, hyperparameters)
         self._model: FittedModel | None = raw_sums(self._features) if name == SUM else None
 
     def fit(self, indices: IndexArray, scores: FloatArray) -> None:
@@ -170,12 +170,12 @@ def _features(name: str, signatures: Signatures, columns: Sequence[str] | None) 
     return features_of(signatures, chosen)
 
 
-def _maker(name: str, seed: int, knobs: GcnConfig) -> Maker:
+def _maker(name: str, seed: int, hyperparameters: GcnConfig) -> Maker:
     makers: Mapping[str, Maker] = {
         SUM: fit_sum,
         LINEAR: fit_linear,
         SECOND_ORDER: fit_second_order,
-        GCN: partial(fit_gcn, seed=seed, knobs=knobs),
+        GCN: partial(fit_gcn, seed=seed, hyperparameters=hyperparameters),
     }
     return makers[name]
 

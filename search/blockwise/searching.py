@@ -9,7 +9,7 @@ In four steps, each dearer a network than the one before and shown fewer of them
 arXiv:2107.10624; DONNA, Moons et al. 2021, arXiv:2012.08859): a predictor ranks every network within the limits, K diverse
 finalists are judged on the validation images with the library's weights (nothing is trained), the N best of those
 are fine-tuned, and the best of these is the answer. What judges and what fine-tunes are arguments: nothing here trains, measures
-or writes. Whatever is chosen is chosen by validation images; test images are only told of.
+or writes. Choices depend on validation images alone; test images are only reported.
 """
 
 from __future__ import annotations
@@ -144,10 +144,10 @@ def rescore(
     return sorted(found, key=lambda one: quality(one.inherited), reverse=True)  # stable
 
 
-def teach(
+def fine_tune_best(
     candidates: Sequence[Candidate], library: Library, plan: SearchPlan, judge: Judge, fine_tune: FineTune
 ) -> list[Student]:
-    """Fine-tune the best candidates, best first; with none to be fine-tuned the best one is a student as it stands."""
+    """Fine-tune the best candidates, best first; with none to be fine-tuned the best one is a student unchanged."""
     chosen = candidates[: max(1, plan.fine_tune)]
     trained: Sequence[Trained | None] = [None] * len(chosen)
     if plan.fine_tune:
@@ -181,7 +181,7 @@ def search_blockwise(
 ) -> Found:
     """Return the candidates, students and answer of finalists; `allowed` networks are within the limits, if anyone counted."""
     candidates = rescore(config, finalists, library, judge, on_candidate)
-    students = teach(candidates, library, plan, judge, fine_tune)
+    students = fine_tune_best(candidates, library, plan, judge, fine_tune)
     return Found(allowed=allowed, candidates=tuple(candidates), students=tuple(students))
 
 

@@ -25,9 +25,9 @@ from search.distillation.block_library import StageLibrary
 from search.distillation.checkpoints import Progress
 from search.distillation.losses import judge_stages, loaded_stages
 from search.distillation.recipe import DistilRecipe
-from search.distillation.separate import apart_weights, seed_of
+from search.distillation.separate import seed_of, train_separate
 from search.distillation.teacher_features import MEMORY_BYTES, FeatureMaps, check_stage, teacher_features
-from search.distillation.weight_sharing import shared_weights
+from search.distillation.weight_sharing import train_shared
 from search.training.history import EpochDone
 from search.training.images import Task
 from search.training.trained import Trained, environment_of, trained_digest
@@ -90,7 +90,7 @@ def distil_stage(
             group = chosen[first : first + group_size]
             own = teacher.architecture.blocks[stage] if recipe.keep_own else None
 
-            def told(epoch: int, first: int = first, count: int = len(group)) -> None:
+            def report_epoch(epoch: int, first: int = first, count: int = len(group)) -> None:
                 if on_epoch:
                     on_epoch(
                         EpochDone(
@@ -101,7 +101,17 @@ def distil_stage(
             progress.finish(
                 first,
                 _distil_group(
-                    teacher, stage, recipe, group, own, at_once, learned, held_out, device, progress, told
+                    teacher,
+                    stage,
+                    recipe,
+                    group,
+                    own,
+                    at_once,
+                    learned,
+                    held_out,
+                    device,
+                    progress,
+                    report_epoch,
                 ),
             )
     results = [progress.done[first] for first in sorted(progress.done)]
@@ -140,17 +150,17 @@ def _distil_group(
     held_out: FeatureMaps,
     device: str,
     progress: Progress,
-    told: Callable[[int], None],
+    on_epoch: Callable[[int], None],
 ) -> dict[str, Any]:
     """Train the blocks of a group and return their weights, history and held-out errors."""
     config = teacher.architecture.config
     width = config.widths[stage]
     if recipe.shared:
-        weights, history = shared_weights(
-            config, stage, recipe, group, at_once, learned, device, progress, told
+        weights, history = train_shared(
+            config, stage, recipe, group, at_once, learned, device, progress, on_epoch
         )
     else:
-        weights, history = apart_weights(stage, width, recipe, group, learned, device, progress, told)
+        weights, history = train_separate(stage, width, recipe, group, learned, device, progress, on_epoch)
     if own is not None and own in group:
         prefix = f"stages.{stage}."
         weights[group.index(own)] = {

@@ -26,7 +26,7 @@ from space.networks import Stage
 _CHECK_EVERY = 32  # steps
 
 
-def apart_weights(
+def train_separate(
     stage: int,
     width: int,
     recipe: DistilRecipe,
@@ -34,11 +34,11 @@ def apart_weights(
     learned: FeatureMaps,
     device: str,
     progress: Progress,
-    told: Callable[[int], None],
+    on_epoch: Callable[[int], None],
 ) -> tuple[list[dict[str, Tensor]], list[list[float]]]:
     """Train blocks at once, each with weights of its own; return these and the history (epochs, blocks).
 
-    `progress` keeps what is reached after every epoch, and what it holds is gone on from; `told` is given each epoch's number.
+    `progress` keeps checkpoints after every epoch, to resume from; `on_epoch` takes each epoch's number.
 
     Raises:
         HarnessError: a loss is not finite, or memory ran out; the message names the block, or a batch that fits.
@@ -87,7 +87,7 @@ def apart_weights(
         for number in range(len(history) + 1, recipe.epochs + 1):
             history.append(epoch_of(number))
             progress.keep(network, optimizer, history)
-            told(number)
+            on_epoch(number)
 
     what = f"distilling {len(group)} blocks of stage {stage} at once"
     within_memory(all_epochs, lambda images: step(torch.arange(images)), recipe.batch, what)

@@ -85,7 +85,7 @@ def teacher_features(
 ) -> Iterator[FeatureMaps]:
     """Give the features of a stage on the `train`, `val` or `test` images, from one pass of the teacher for each view.
 
-    A view is a pass over all images, each time augmented anew. Features of more than `memory_bytes` lie in a file in `folder`
+    A view is a pass over all images with its own augmentation. Features of more than `memory_bytes` lie in a file in `folder`
     (by default where temporary files belong), which is gone afterwards.
 
     Raises:

@@ -114,12 +114,12 @@ def make_teachers(context: StudyContext, wanted: Sequence[tuple[int, int]]) -> l
     )
 
 
-def sign_libraries(
+def score_libraries(
     context: StudyContext, teachers: Sequence[Teacher], seeds: Sequence[int], judged: Sequence[int] = ()
 ) -> list[ScoredLibrary]:
     """Distil all blocks of all stages from each teacher, with a seed each, and score them.
 
-    `judged` are networks, by index, that are judged with each library's weights beside that.
+    `judged` are networks, by index, that are also evaluated with each library's weights.
     """
     stages = range(context.truth.config.stages)
     units = [

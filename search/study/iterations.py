@@ -9,7 +9,7 @@ import numpy as np
 
 from search.blockwise.iterating import Budget, RoundResult, iterate_together
 from search.statistics import correlation_of, kendall
-from search.study.blocks import ScoredLibrary, StudyContext, Teacher, make_teachers, sign_libraries, tune
+from search.study.blocks import ScoredLibrary, StudyContext, Teacher, make_teachers, score_libraries, tune
 from search.study.runs import StudyRun, regrets
 from search.study.truth import GroundTruth
 from search.training.trained import Trained
@@ -45,7 +45,7 @@ def iterate_all(context: StudyContext, seeds: Sequence[int]) -> list[IterationRu
 
     def do_rounds(number: int, teachers: Mapping[int, Trained]) -> dict[int, RoundResult]:
         going = [runs[place] for place in teachers]
-        libraries = sign_libraries(
+        libraries = score_libraries(
             context, [run.teachers[-1] for run in going], [1000 * number + run.seed for run in going]
         )
         winners = [_winner(truth, library, run) for library, run in zip(libraries, going, strict=True)]

@@ -1,10 +1,10 @@
 """The whole study, from settings and a ground truth to its tables and answers.
 
     truth = load_truth(TINY)
-    unit_runner = UnitRunner(results=Results(folder=Path("results")), runner=LocalPool(processes=2), tell=print)
+    unit_runner = UnitRunner(results=Results(folder=Path("results")), runner=LocalPool(processes=2), log=print)
     study = run_study(StudySettings(), truth, unit_runner)
 
-Everything that takes long is a unit of work: run again, the study goes on where it was stopped.
+Everything slow is a unit of work: run again, the study resumes where it was stopped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.statistics import Estimate, correlation_of, kendall, spearman
-from search.study.blocks import ScoredLibrary, StudyContext, Teacher, make_teachers, sign_libraries, tune
+from search.study.blocks import ScoredLibrary, StudyContext, Teacher, make_teachers, score_libraries, tune
 from search.study.candidates import (
     SUMS,
     Candidates,
@@ -95,7 +95,7 @@ def run_study(settings: StudySettings, truth: GroundTruth, unit_runner: UnitRunn
         context, [(largest, truth.seed + number) for number in range(settings.libraries)]
     )
     add_supernets(context, teachers, found)
-    libraries = sign_libraries(context, teachers, range(settings.libraries), truth.indices.tolist())
+    libraries = score_libraries(context, teachers, range(settings.libraries), truth.indices.tolist())
     add_signed(context, libraries, truth_digest, found)
     tuned, chosen = _tune(context, libraries)
     if tuned:

@@ -20,14 +20,14 @@ class UnitRunner:
 
     results: Results
     runner: Runner
-    tell: Callable[[str], None]
+    log: Callable[[str], None]
 
     def digests(self, units: Sequence[Unit]) -> list[str]:
         """Return the digest of each unit's result, in their order, having run what was not done."""
 
         def report(event: Event) -> None:
             if not isinstance(event, UnitStarted):
-                self.tell(sentence(event))
+                self.log(sentence(event))
 
         done = run_units(units, self.results, self.runner, report)
         return [done[unit.key] for unit in units]

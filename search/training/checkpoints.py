@@ -73,7 +73,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 def load_checkpoint(folder: Path, identity: Mapping[str, str], device: str) -> Checkpoint | None:
     """Read the checkpoint of a folder to resume from, its tensors on a device; None where there is none.
 
-    What a killed training left half-written beside it is removed: one process at a time trains in a folder.
+    Partial files of killed trainings are removed: one process at a time trains in a folder.
 
     Raises:
         ConfigError: the file is damaged, or is of another training; the message names what differs.

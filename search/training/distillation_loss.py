@@ -104,7 +104,7 @@ def check_beginning(architecture: Architecture, start: Start | None, guide: Guid
     check_weights(guide.teacher.weights, teacher, f"guide: teacher {teacher}")
 
 
-def guided_loss(
+def distillation_loss(
     logits: Tensor, taught: Tensor, labels: Tensor, weight: float, temperature: float, smoothing: float = 0.0
 ) -> Tensor:
     """Return the loss of a batch from the student's and the teacher's logits (B, classes) and the labels (B,)."""

@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from search.training.augment import augment, normalize
-from search.training.distillation_loss import guided_loss
+from search.training.distillation_loss import distillation_loss
 from search.training.history import TOP, Figures
 from search.training.images import Images, Task
 from search.training.memory import within_memory
@@ -123,7 +123,9 @@ def _loss(
         return cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
     with torch.no_grad():
         taught = network_logits(teaching.network, images, recipe)  # (B, classes)
-    return guided_loss(logits, taught, labels, teaching.weight, teaching.temperature, recipe.label_smoothing)
+    return distillation_loss(
+        logits, taught, labels, teaching.weight, teaching.temperature, recipe.label_smoothing
+    )
 
 
 # --- judging --------------------------------------------------------------------------------------

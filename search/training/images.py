@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from space import SpaceConfig
 from space.errors import ConfigError
 
-TOLD = "synthetic"  # the word that a made-up task's name carries
+SYNTHETIC = "synthetic"  # the word that a made-up task's name carries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -90,10 +90,10 @@ class Task:
                 self._refuse(f"{key} {values}", f"give {shape[2]} numbers, one a channel")
         if min(self.std) <= 0:
             self._refuse(f"std {self.std}", "a deviation is more than 0; images of one value teach nothing")
-        if self.synthetic != (TOLD in self.name):
+        if self.synthetic != (SYNTHETIC in self.name):
             self._refuse(
                 f"synthetic = {self.synthetic}",
-                f"the names of synthetic tasks, and only theirs, hold {TOLD!r}",
+                f"the names of synthetic tasks, and only theirs, hold {SYNTHETIC!r}",
             )
 
     @property

@@ -97,7 +97,7 @@ def write_trainings(folder: Path, trained: Sequence[Trained], *, replace: bool =
     """Write `blox-base-SEED`, `blox-ext-SEED`, `blox-info` and `blox-env-SEED` of networks trained alike.
 
     Each is a `.blox` file where that holds its numbers, else a `.csv`. `replace` removes files of these names, whatever
-    their suffix: a `.blox` left beside a new `.csv` would be read in its place.
+    their suffix: a `.blox` left next to a new `.csv` would be read in its place.
 
     Raises:
         ConfigError: the networks were not trained alike, or the folder has such files and `replace` is not set.

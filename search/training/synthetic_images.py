@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.training.images import TOLD, Images, Task, moments
+from search.training.images import SYNTHETIC, Images, Task, moments
 from space import SpaceConfig
 
 PER_CLASS = (450, 50, 100)  # images to train, to validate, to test: as many as CIFAR-100 has
@@ -54,7 +54,7 @@ def make_synthetic_task(
         for stream, count in zip(streams[1:], per_class, strict=True)
     )
     mean, std = moments(train.images)
-    name = f"{TOLD}-{seed}" + ("" if per_class == PER_CLASS else "-" + "-".join(map(str, per_class)))
+    name = f"{SYNTHETIC}-{seed}" + ("" if per_class == PER_CLASS else "-" + "-".join(map(str, per_class)))
     return Task(
         name=name,
         train=train,
@@ -64,7 +64,7 @@ def make_synthetic_task(
         mean=mean,
         std=std,
         synthetic=True,
-        origin=f"{TOLD} images of seed {seed}, {'/'.join(map(str, per_class))} of each class, drawn by harness",
+        origin=f"{SYNTHETIC} images of seed {seed}, {'/'.join(map(str, per_class))} of each class, drawn by harness",
     )
 
 

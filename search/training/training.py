@@ -49,8 +49,9 @@ def train(
     """Train a network from fresh or given weights, and test it once, with the weights of its best epoch.
 
     `folder` keeps a checkpoint after every epoch: called again with the same architecture, task, recipe, start and guide, a
-    training that was stopped goes on after its last whole epoch, and a finished one is read. `device` is as torch names it.
-    `on_epoch` is called after every epoch, once its checkpoint stands. With a `guide` the training's losses are the guided ones.
+    training that was stopped resumes after its last whole epoch, and a finished one is read. `device` is as torch names it.
+    `on_epoch` is called after every epoch, once its checkpoint is written. With a `guide` the training's losses are the guided
+    ones.
 
     Raises:
         ConfigError: the task or the batch does not fit the space, the start or the teacher does not fit the network, torch has

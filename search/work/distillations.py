@@ -2,8 +2,8 @@
 
 A "distil-stage" has `space`, `task`, `stage` and `recipe` (of `search.distillation.recipe`), and the input `teacher`, a
 trained network; its content is a distilled stage. A "finetune" has `space`, `architecture`, `task`, `recipe` (of a training) and
-`guide` (its knobs), and the inputs `teacher` and `stage0`, `stage1` and so on; its content is the trained network that was
-assembled from the stages and then learned from the teacher as well. Both may hold `task_sha256`, as trainings do.
+`guide` (weight and temperature), and the inputs `teacher` and `stage0`, `stage1` and so on; its content is the trained network
+that was assembled from the stages and then learned from the teacher as well. Both may hold `task_sha256`, as trainings do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from search.work.kinds import Content, Context
 from search.work.trainings import (
     architecture_of,
     check_keys,
-    guide_knobs,
+    guide_fields,
     plain_space,
     space_of,
     task_of,
@@ -174,7 +174,7 @@ def fine_tuned(config: Mapping[str, Any], teacher: Trained, start: Start, contex
             context.device,
             on_epoch=context.on_progress,
             start=start,
-            guide=Guide(teacher=teacher, **guide_knobs(config.get("guide", {}))),
+            guide=Guide(teacher=teacher, **guide_fields(config.get("guide", {}))),
         )
     )
 

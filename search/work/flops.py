@@ -117,7 +117,7 @@ def recipe_flops(config: SpaceConfig, teacher: int, stage: int, images: int, rec
 def plugging_flops(config: SpaceConfig, teacher: int, images: int) -> float:
     """Return the FLOPs of evaluating the teacher with each block of each stage in place of its own: a forward pass for each.
 
-    The stages before the plugged one are counted once a stage, those from it on for each block.
+    The stages before the replaced one are counted once a stage, those from it on for each block.
     """
     whole, passes = network_cost(config, teacher).macs, 0.0
     for stage, own in enumerate(blocks_of(config, teacher)):

@@ -45,7 +45,7 @@ def training_unit(
 ) -> Unit:
     """Return the unit of a training; `inputs` are digests of trained networks under "start" and "guide".
 
-    `guide` gives fields of `search.training.distillation_loss.Guide` beside the teacher; the others have their defaults.
+    `guide` gives fields of `search.training.distillation_loss.Guide` except the teacher; the others have their defaults.
 
     Raises:
         ConfigError: the guide has no teacher, or no such field.
@@ -58,7 +58,7 @@ def training_unit(
         "recipe": recipe.to_plain(),
     }
     if "guide" in (inputs or {}):
-        config["guide"] = guide_knobs(guide or {})
+        config["guide"] = guide_fields(guide or {})
     elif guide:
         raise ConfigError(
             f"training: guide {dict(guide)!r} has no teacher; give its digest as the input 'guide'"
@@ -87,8 +87,8 @@ def run_training(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
         start = trained_from(inputs["start"], "input 'start'")
         more["start"] = Start(weights=start.weights, origin=trained_digest(start))
     if "guide" in inputs:
-        knobs = guide_knobs(config.get("guide", {}))
-        more["guide"] = Guide(teacher=trained_from(inputs["guide"], "input 'guide'"), **knobs)
+        fields = guide_fields(config.get("guide", {}))
+        more["guide"] = Guide(teacher=trained_from(inputs["guide"], "input 'guide'"), **fields)
     elif "guide" in config:
         raise ConfigError(
             "unit: the config has a 'guide' and the inputs have none; give the teacher as input"
@@ -101,7 +101,7 @@ def run_training(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
     )
 
 
-def guide_knobs(given: Mapping[str, Any]) -> dict[str, float]:
+def guide_fields(given: Mapping[str, Any]) -> dict[str, float]:
     """Return all fields of a guide but its teacher, by name, with defaults for missing ones.
 
     Raises:

@@ -144,7 +144,7 @@ def _draw_curve(axes: Any, one: MethodRegret, later: Sequence[MethodRegret], alp
 
 
 def _name_curves(axes: Any, comparison: MethodComparison) -> None:
-    """Write each method's name beside the end of its curve, the names apart from each other."""
+    """Write each method's name next to the end of its curve, without overlaps."""
     ends = [float(root(one.mean[-1] / ceiling_of(comparison))) for one in comparison.methods]
     for one, end, place in zip(comparison.methods, ends, spread(ends, 0.052), strict=True):
         axes.plot(

@@ -109,7 +109,7 @@ def correlations_figure(study: Study) -> Figure:
 def _figure(
     study: Study, what: str, height: float, *, left: float = 0.65, right: float = 0.3
 ) -> tuple[Figure, Any]:
-    """Return a figure with its title, and axes that leave `left` and `right` inches free beside them."""
+    """Return a figure with its title, and axes that leave `left` and `right` inches of margin."""
     check_libraries()
     from matplotlib.figure import Figure
 

@@ -84,7 +84,7 @@ def _networks(provenance: Provenance) -> str:
 
 
 def _minute(utc: str) -> str:
-    """Return a stored time for people, to the minute; as it stands where it is no ISO 8601."""
+    """Return a stored time to the minute, unchanged where it is no ISO 8601."""
     from datetime import UTC, datetime
 
     try:

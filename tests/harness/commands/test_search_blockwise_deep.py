@@ -223,7 +223,7 @@ def test_a_space_made_too_large_has_the_answer_that_enumeration_gives(
     tiny: tuple[Path, Path, Path], predictor: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = GcnConfig(width=16, epochs=5)
-    monkeypatch.setitem(fit.__kwdefaults__, "knobs", small)  # type: ignore[arg-type]
+    monkeypatch.setitem(fit.__kwdefaults__, "hyperparameters", small)  # type: ignore[arg-type]
     library, trained, path = tiny
     asked = ["--library", str(library), "--max-latency", "5.2ms", "--constraint", "memory<220KB"]
     asked += ["--predictor", predictor, *([] if predictor == "sum" else ["--trained", str(trained)])]

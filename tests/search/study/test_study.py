@@ -56,7 +56,7 @@ def truth(folder: Path) -> GroundTruth:
 
 def unit_runner(folder: Path, idle: bool = False) -> UnitRunner:
     runner = Idle() if idle else LocalPool()
-    return UnitRunner(results=Results(folder=folder / "results"), runner=runner, tell=lambda text: None)
+    return UnitRunner(results=Results(folder=folder / "results"), runner=runner, log=lambda text: None)
 
 
 @pytest.fixture(scope="module")

@@ -177,8 +177,10 @@ def tuning_flops(teacher: Trained, index: int, setting: Setting) -> float:
 
 def most(teacher: Trained, like: BlockLibrary, setting: Setting) -> float:
     """Return the maximum FLOPs of a round with a teacher: those with the largest networks fine-tuned."""
-    dearest = [max(range(len(row)), key=lambda block: row[block].macs) for row in block_costs(like.config)]
-    largest = index_of(like.config, dearest)
+    largest_blocks = [
+        max(range(len(row)), key=lambda block: row[block].macs) for row in block_costs(like.config)
+    ]
+    largest = index_of(like.config, largest_blocks)
     tuning = setting.plan.fine_tune * tuning_flops(teacher, largest, setting)
     return distilling_flops(teacher, like, setting.task) + tuning
 

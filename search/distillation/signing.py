@@ -56,7 +56,11 @@ def sign(
         if stage is None:
             continue
         rows = [config.blocks.index(block) for block in stage.blocks]
-        found = {"mse": stage.mse, "nsr": stage.nsr, **_plugged(library, stage, task, device, memory_bytes)}
+        found = {
+            "mse": stage.mse,
+            "nsr": stage.nsr,
+            **_scores_in_teacher(library, stage, task, device, memory_bytes),
+        }
         for name, values in found.items():
             columns[name][place, rows] = values
         if on_stage:
@@ -115,7 +119,7 @@ def block_sizes(config: SpaceConfig) -> dict[str, FloatArray]:
 
 
 @torch.no_grad()
-def _plugged(
+def _scores_in_teacher(
     library: BlockLibrary, stage: StageLibrary, task: Task, device: str, memory_bytes: int
 ) -> dict[str, FloatArray]:
     """Return `loss_change`, `accuracy_change` and `agreement` of a stage's blocks, (blocks,) each."""

@@ -213,7 +213,7 @@ def _ratio(above: FloatArray, below: FloatArray) -> FloatArray:
 
 
 def fewest_scores(coverage: float) -> int:
-    """Return how many networks a conformal interval of this coverage needs to be finite: 9 for 0.9, 19 for 0.95."""
+    """Return the number of networks that a finite conformal interval of this coverage needs: 9 for 0.9, 19 for 0.95."""
     return math.ceil(1 / (1 - coverage) - 1 - _SLIP)
 
 

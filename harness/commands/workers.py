@@ -34,7 +34,7 @@ class Workers:
     ] = "cpu"
 
     def runner(self) -> Runner:
-        """Return what runs units. Raises: ConfigError when Ray is asked for and is not there."""
+        """Return the executor of units. Raises: ConfigError when Ray is requested and not installed."""
         if self.ray:
             from search.work.ray_cluster import RayCluster
 

@@ -22,7 +22,7 @@ LINES_BESIDE = 8  # of a terminal: title, bars and the prompt, beside the first 
 
 
 def first_numbers_in(store: Store) -> Callable[[RuntimePlan], Table]:
-    """Return what `ProgressView` shows while a campaign runs: a use's latencies so far, as many as the terminal has lines for."""
+    """Return the table that `ProgressView` shows during a campaign: latencies so far, as many as fit the terminal."""
     return lambda use: first_numbers(
         _measured_networks(use, store), shutil.get_terminal_size().lines - LINES_BESIDE
     )

@@ -96,7 +96,7 @@ def _judging(table: SpaceTable) -> str:
 
 
 def _remedy(skipped: str, table: SpaceTable) -> str:
-    """Return why a candidate was skipped, in terms of what a person can type."""
+    """Return why a candidate was skipped, with the command that helps."""
     from space.segments import all_segments
 
     measured = table.measured

@@ -68,7 +68,7 @@ def facts_of(
 
 
 def measured_facts(measured: MeasuredNetworks, doubtful: Doubtful) -> dict[str, Any]:
-    """Return how many networks are measured with which grade, when last, how well two sessions agree, and what has grade D."""
+    """Return the numbers measured by grade, the last date, the agreement of two sessions, and what has grade D."""
     given = [row.grade for row in measured.rows]
     ceiling = measured.ceiling()
     return {

@@ -77,7 +77,7 @@ class MeasuredNetworks:
         return values, values * np.exp(-below), values * np.exp(above)
 
     def ceiling(self) -> Errors | None:
-        """Return how well two sessions of a network agree, over the networks that have two; None without ten of them."""
+        """Return the agreement of two sessions of a network, over the networks with two; None for fewer than ten."""
         twice = [row.session_medians[:2] for row in self.rows if len(row.session_medians) > 1]
         if len(twice) < 10:
             return None
@@ -236,7 +236,7 @@ def measured_networks(
 
 
 def doubt_text(apart: Doubtful, configuration: Configuration) -> str:
-    """Return what of a configuration has grade D, and where it was left out what to type."""
+    """Return a note on a configuration's measurements of grade D, with the remedy where they were left out."""
     if apart.taken:
         return str(apart)
     return f"{apart}; measure again ({measure_command(configuration)} --fresh --models ...), or take them in with --doubtful"

@@ -32,7 +32,7 @@ class NetworkComparison:
 
     @property
     def configuration(self) -> Configuration:
-        """What both were measured on."""
+        """The configuration that both were measured on."""
         return self.first.configuration
 
     def to_json(self) -> dict[str, object]:

@@ -93,18 +93,18 @@ def feature_count(config: SpaceConfig) -> int:
 def node_features(parts: BlockGraphs, indices: ArrayLike) -> Array:
     """Return the node features of networks (n,), (n, nodes, features)."""
     config = parts.config
-    digits = block_indices(config, indices)
+    choices = block_indices(config, indices)
     own = feature_count(config)
-    features = np.zeros((len(digits), node_count(config), parts.features), dtype=np.float32)
+    features = np.zeros((len(choices), node_count(config), parts.features), dtype=np.float32)
     for kind, place in (("global", GLOBAL), ("input", INPUT), ("output", -1)):
         features[:, place, _KINDS.index(kind)] = 1
     for stage in range(config.stages):
         begin = FIRST + _PER_STAGE * stage
         places = slice(begin, begin + _PER_STAGE)
-        features[:, places, :own] = parts.nodes[digits[:, stage]]
+        features[:, places, :own] = parts.nodes[choices[:, stage]]
         is_there = np.asarray(features[:, places].any(axis=2))  # (n, 3)
         features[:, places, len(_KINDS) + len(config.ops) + stage] = is_there
-        known = parts.known[stage, digits[:, stage]]  # (n, columns)
+        known = parts.known[stage, choices[:, stage]]  # (n, columns)
         features[:, places, own:] = is_there[:, :, None] * known[:, None, :]
     return features
 
@@ -112,12 +112,12 @@ def node_features(parts: BlockGraphs, indices: ArrayLike) -> Array:
 def readings(parts: BlockGraphs, indices: ArrayLike) -> Array:
     """Return 1 where a node (row) of networks (n,) reads another one (column), (n, nodes, nodes): the data flow."""
     config = parts.config
-    digits = block_indices(config, indices)
+    choices = block_indices(config, indices)
     count = node_count(config)
-    reads = np.zeros((len(digits), count, count), dtype=np.float32)
+    reads = np.zeros((len(choices), count, count), dtype=np.float32)
     for stage in range(config.stages):
         own = slice(FIRST - 1 + _PER_STAGE * stage, FIRST + _PER_STAGE * (stage + 1))
-        reads[:, own, own] += parts.edges[digits[:, stage]]  # neighbors share a place, but no edge
+        reads[:, own, own] += parts.edges[choices[:, stage]]  # neighbors share a place, but no edge
     reads[:, -1, -2] = 1
     return reads
 

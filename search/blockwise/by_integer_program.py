@@ -82,7 +82,7 @@ def ranked(
 ) -> Finalists:
     """Choose up to `count` networks of a pool by their predictions."""
     values = predict(np.array(pool.indices(config), dtype=np.int64))
-    return from_list(pool.digits, values, count, distance=distance)
+    return from_list(pool.choices, values, count, distance=distance)
 
 
 def limits_of(
@@ -111,10 +111,10 @@ def nearest(
     if not constraints:
         return None
     known = measured(config, costs, constraints)
-    digits = {index: blocks_of(config, index) for index in known}
+    choices = {index: blocks_of(config, index) for index in known}
     limits = limits_of(costs, constraints, confident=confident)
-    found = nearest_choice(limits, kept=kept, excluded=frozenset(digits.values()))
-    rest = [index for index in known if all(_holds(one, digits[index]) for one in kept)]
+    found = nearest_choice(limits, kept=kept, excluded=frozenset(choices.values()))
+    rest = [index for index in known if all(_holds(one, choices[index]) for one in kept)]
     best: Nearest | None = None
     for index in [*([] if found is None else [index_of(config, found)]), *rest]:
         amounts = [costs[one.subject].at(index) for one in constraints]
@@ -127,7 +127,7 @@ def nearest(
 def _missed(
     index: int, amounts: Sequence[CostEstimate], constraints: Sequence[Constraint], confident: bool
 ) -> Nearest | None:
-    """Return by how much a network misses which limits; None where one is unknown."""
+    """Return a network's violations of the limits; None where a cost is unknown."""
     values = [decisive(one, c, confident=confident) for one, c in zip(amounts, constraints, strict=True)]
     if not np.isfinite(values).all():
         return None
@@ -143,5 +143,5 @@ def _worst(one: Nearest) -> float:
     return max((violation.excess for violation in one.violations), default=float("-inf"))
 
 
-def _holds(limit: Limit, digits: Sequence[int]) -> bool:
-    return limit.lower <= limit.total(digits) <= limit.upper
+def _holds(limit: Limit, choices: Sequence[int]) -> bool:
+    return limit.lower <= limit.total(choices) <= limit.upper

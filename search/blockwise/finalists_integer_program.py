@@ -95,7 +95,7 @@ def _one_by_one(
     """Continue from finalists at distance `reach`, each by a program of its own."""
     stages = len(effects)
     free = sorted(apart, key=lambda one: -one.score)
-    found = [tuple(row) for row in begun.digits.tolist()]
+    found = [tuple(row) for row in begun.choices.tolist()]
     scores, distances = begun.scores.tolist(), begun.distances.tolist()
     while len(found) < count and reach:
         away = [
@@ -113,7 +113,7 @@ def _one_by_one(
         scores.append(chosen.score)
         distances.append(reach)
     return Finalists(
-        digits=np.array(found, dtype=np.int64).reshape(-1, stages),
+        choices=np.array(found, dtype=np.int64).reshape(-1, stages),
         scores=np.array(scores, dtype=np.float64),
         distances=np.array(distances, dtype=np.int64),
     )

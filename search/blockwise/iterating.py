@@ -180,7 +180,7 @@ class _Run:
         self.stop = f"round {number} could take the training beyond {budget.flops:.3g} operations"
 
     def end_round(self, number: int, done: RoundResult, budget: Budget) -> Round:
-        """Keep a round's result, make its winner the next teacher, and stop where the budget says so."""
+        """Record a round's result, make its winner the next teacher, and stop where the budget requires it."""
         before, after = self.teacher.best.val, done.trained.best.val
         noise = noise_of([before, after]) if budget.noise is None else budget.noise
         found = Round(

@@ -45,11 +45,11 @@ class SignatureFeatures:
             )
         if self.known.all():
             return
-        digits = block_indices(self.config, indices)
-        unknown = ~self.known[np.arange(self.config.stages), digits]  # (n, stages)
+        choices = block_indices(self.config, indices)
+        unknown = ~self.known[np.arange(self.config.stages), choices]  # (n, stages)
         if unknown.any():
             row, stage = np.argwhere(unknown)[0].tolist()
-            block = digits[row, stage]
+            block = choices[row, stage]
             column = self.columns[int(np.argmin(np.isfinite(self.table[stage, block])))]
             raise ConfigError(
                 f"signatures: {column} of block {self.config.blocks[block]} in stage {stage} is unknown, and "
@@ -89,7 +89,7 @@ def features_of(signatures: Signatures, columns: Sequence[str]) -> SignatureFeat
 
 
 def is_positive(name: str) -> bool:
-    """Whether a column is positive by nature, so that its logarithm makes sense."""
+    """Return whether a column is positive, so that its logarithm makes sense."""
     return name in POSITIVE or name.startswith(LATENCY)
 
 

@@ -38,8 +38,8 @@ class Sums:
 
     def __call__(self, indices: IndexArray) -> FloatArray:
         """Return a prediction for each network, (n,)."""
-        digits = block_indices(self.config, indices)
-        total: FloatArray = self.constant + self.scores[np.arange(self.config.stages), digits].sum(axis=1)
+        choices = block_indices(self.config, indices)
+        total: FloatArray = self.constant + self.scores[np.arange(self.config.stages), choices].sum(axis=1)
         return total
 
     def additive(self) -> tuple[FloatArray, float]:

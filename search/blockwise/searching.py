@@ -128,10 +128,10 @@ def rescore(
 ) -> list[Candidate]:
     """Judge each finalist on the validation images with the library's weights; best first, of equal ones the better predicted."""
     found = []
-    for digits, score, distance in zip(
-        finalists.digits.tolist(), finalists.scores.tolist(), finalists.distances.tolist(), strict=True
+    for choices, score, distance in zip(
+        finalists.choices.tolist(), finalists.scores.tolist(), finalists.distances.tolist(), strict=True
     ):
-        architecture = Architecture(blocks=tuple(config.blocks[digit] for digit in digits), config=config)
+        architecture = Architecture(blocks=tuple(config.blocks[choice] for choice in choices), config=config)
         found.append(
             Candidate(
                 architecture=architecture,

@@ -200,9 +200,11 @@ def judge_paths(
     return np.array(scores)
 
 
-def additive_scores(scores: Mapping[int, FloatArray], digits: NDArray[np.int64]) -> FloatArray:
-    """Return networks' scores, (n,), higher promising more: minus the sum of their blocks' errors, from digits (n, stages)."""
-    total: FloatArray = np.sum([scores[stage][digits[:, stage]] for stage in range(digits.shape[1])], axis=0)
+def additive_scores(scores: Mapping[int, FloatArray], choices: NDArray[np.int64]) -> FloatArray:
+    """Return networks' scores, (n,), higher promising more: minus the sum of block errors, from block indices (n, stages)."""
+    total: FloatArray = np.sum(
+        [scores[stage][choices[:, stage]] for stage in range(choices.shape[1])], axis=0
+    )
     return -total
 
 

@@ -186,8 +186,8 @@ def _corrected(training: Training, values: FloatArray) -> FittedLatency:
     config = training.known.config
     blocks = stage_effects(config, values)
     rest = values - values.mean()
-    for stage, digit in enumerate(block_indices(config, np.arange(len(config))).T):
-        rest = rest - blocks[stage, digit]
+    for stage, choice in enumerate(block_indices(config, np.arange(len(config))).T):
+        rest = rest - blocks[stage, choice]
     is_sum = np.abs(rest).max() <= NO_REST * np.abs(values).max()
     guess = Guess(blocks=blocks, rest=None if is_sum else rest)
     return fit_corrected(config, training.indices, training.ratios, training.weights, guess)

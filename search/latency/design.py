@@ -44,8 +44,8 @@ class Variance:
 
     def measure(self, index: int, weight: float = 1.0) -> None:
         """Take a network as measured, once more if it was before, with `weight` times the usual precision (1 / variance)."""
-        (digits,) = block_indices(self.config, np.array([index]))
-        row = np.concatenate([[1.0], *(self._table[digit] for digit in digits)])
+        (choices,) = block_indices(self.config, np.array([index]))
+        row = np.concatenate([[1.0], *(self._table[choice] for choice in choices)])
         reach = self._covariance @ row
         carried = self._covariance @ (self._moments @ reach)
         share = weight / (1 + weight * float(row @ reach))

@@ -73,9 +73,9 @@ def standardized(table: FloatArray) -> FloatArray:
     return scaled
 
 
-def rows_of(table: FloatArray, digits: IndexArray) -> FloatArray:
+def rows_of(table: FloatArray, choices: IndexArray) -> FloatArray:
     """Return networks' features, (n, stages * columns), from a table of blocks and the networks' blocks."""
-    return table[digits].reshape(len(digits), -1)
+    return table[choices].reshape(len(choices), -1)
 
 
 def structured(config: SpaceConfig, indices: ArrayLike) -> FloatArray:

@@ -128,8 +128,8 @@ class SelectedPredictor:
         table = op_columns(self.known.config)
         seen = rows_of(table, block_indices(self.known.config, self.indices)).any(axis=0)
         unseen = np.where(seen, 0.0, 1.0).reshape(self.known.config.stages, -1) @ table.T  # (stages, B)
-        digits = block_indices(self.known.config, indices)
-        near &= unseen[np.arange(self.known.config.stages), digits].sum(axis=1) == 0
+        choices = block_indices(self.known.config, indices)
+        near &= unseen[np.arange(self.known.config.stages), choices].sum(axis=1) == 0
         return near
 
 
@@ -192,7 +192,7 @@ def choose(errors: Mapping[str, FloatArray], weights: FloatArray) -> str:
 
 
 def space_weights(config: SpaceConfig, indices: IndexArray) -> FloatArray:
-    """Return weights (n,) with which measured networks stand for the whole space, none negative, of mean 1.
+    """Return weights (n,) with which measured networks represent the whole space, none negative, of mean 1.
 
     The calibration estimator (Deville & Sarndal 1992): the weights nearest to equal ones with which each feature is as frequent
     as in the space. A random sample or a Latin square needs none; a design or picks do.

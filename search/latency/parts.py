@@ -27,10 +27,10 @@ def parts_sum(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> FloatAr
     """
     check_enumerable(config, "sums of parts", "take `parts_by_block`")
     table, constant = parts_by_block(parts, config)
-    digits = block_indices(config, np.arange(len(config)))
+    choices = block_indices(config, np.arange(len(config)))
     total: FloatArray = np.full(len(config), constant)
     for stage in range(config.stages):
-        total += table[stage, digits[:, stage]]
+        total += table[stage, choices[:, stage]]
     return total
 
 

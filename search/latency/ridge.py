@@ -53,12 +53,12 @@ class Linear:
     def __call__(self, indices: IndexArray) -> FloatArray:
         """Return the prediction for each network, shape (n,)."""
         total: FloatArray = np.full(np.shape(indices), self.constant)
-        digits = block_indices(self.config, indices)
-        for stage, digit in enumerate(digits.T):
-            total += self.blocks[stage, digit]
+        choices = block_indices(self.config, indices)
+        for stage, choice in enumerate(choices.T):
+            total += self.blocks[stage, choice]
         if self.borders is not None:
             for stage, together in enumerate(self.borders):
-                total += together[digits[:, stage], digits[:, stage + 1]]
+                total += together[choices[:, stage], choices[:, stage + 1]]
         if self.guess is not None:
             total += self.slope * self.guess[indices]
         return np.maximum(total, self.floor)
@@ -136,16 +136,16 @@ def fit_parts(
     side of a reduction.
     """
     level = float(np.exp(np.log(ratios).mean()))
-    scale, digits = (level / ratios)[:, None], block_indices(config, indices)
+    scale, choices = (level / ratios)[:, None], block_indices(config, indices)
     penalty, features = op_penalty(config), feature_rows(config, indices)
     count, stages = features.shape[1], config.stages
     columns = np.hstack([features, np.zeros((len(features), penalty.shape[1] - count))])
     pairs, borders = PAIRS * standardized(pair_features(config)), PAIRS * border_features(config)
     products = []
     if with_pairs or with_borders:
-        products.append(rows_of(pairs, digits))
+        products.append(rows_of(pairs, choices))
     if with_borders:
-        products += [borders[digits[:, stage], digits[:, stage + 1]] for stage in range(stages - 1)]
+        products += [borders[choices[:, stage], choices[:, stage + 1]] for stage in range(stages - 1)]
     solved = solve(scale * columns, weights, penalty, scale * np.hstack(products) if products else None)
     constant, slopes = level * solved.theta[0], level * solved.theta[1:count]
     blocks = slopes.reshape(stages, -1) @ block_features(config).T  # (stages, B)

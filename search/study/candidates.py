@@ -151,12 +151,12 @@ def add_supernets(context: StudyContext, teachers: Sequence[Teacher], found: Can
         for seed, teacher in enumerate(teachers)
     ]
     context.unit_runner.digests([unit for row in units for unit in row])
-    digits = block_indices(config, truth.indices)
+    choices = block_indices(config, truth.indices)
     rows, runs = [], []
     for seed, (teacher, row) in enumerate(zip(teachers, units, strict=True)):
         contents = context.unit_runner.contents(row)
         scores = {stage: np.array(content["scores"]) for stage, content in enumerate(contents)}
-        rows.append(additive_scores(scores, digits))
+        rows.append(additive_scores(scores, choices))
         spent = teacher.spent
         for stage, unit in enumerate(row):
             flops = supernet_flops(

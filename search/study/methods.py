@@ -46,13 +46,13 @@ def problem_of(truth: GroundTruth, budget: int, seed: int) -> Problem:
 
 
 def plain_search(name: str, truth: GroundTruth, budget: int, seed: int) -> IndexArray:
-    """Return which networks a method of `PLAIN` trained, in order."""
+    """Return the networks that a method of `PLAIN` trained, in order."""
     problem = problem_of(truth, budget, seed)
     return _order(name, _plain(name, problem), problem, truth)
 
 
 def random_first(name: str, budget: int) -> int:
-    """Return how many networks a method of `PLAIN` trains at random before it chooses any; random search never does."""
+    """Return the number of random networks that a method of `PLAIN` trains first; 0 for random search."""
     return 0 if name == "random" else min(ROUND, max(1, budget // 2))
 
 

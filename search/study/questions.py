@@ -130,11 +130,11 @@ def block_effects(config: SpaceConfig, indices: NDArray[np.int64], accuracies: F
     Least squares on which block is where, with the ridge penalty that leave-one-out prefers: 120 networks see a block of 45 less
     than three times a stage, and plain least squares would answer with their noise.
     """
-    digits = block_indices(config, indices)  # (n, stages)
+    choices = block_indices(config, indices)  # (n, stages)
     count = len(config.blocks)
     design = np.zeros((len(indices), config.stages * count))
     for stage in range(config.stages):
-        design[np.arange(len(indices)), stage * count + digits[:, stage]] = 1
+        design[np.arange(len(indices)), stage * count + choices[:, stage]] = 1
     effects = fit_ridge_cv([design], accuracies).slopes.reshape(config.stages, count)
     seen = design.sum(axis=0).reshape(config.stages, count) > 0
     return np.where(seen, effects, np.nan)

@@ -1,5 +1,4 @@
-"""What a study found, as tables of texts, as plain values and as one Markdown file; each table says of which networks it
-speaks."""
+"""Tables of the study's results, for text and Markdown; each table names its networks."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class UnitRunner:
         return [self.results.get(digest) for digest in self.digests(units)]
 
     def add(self, content: Mapping[str, Any], kind: str) -> str:
-        """Keep what units take as an input, and return its digest."""
+        """Store an input of units, and return its digest."""
         return self.results.add(content, kind)
 
     def seconds(self, unit: Unit) -> float:

@@ -136,7 +136,7 @@ def _draw(
 
 
 def _shape(kinds: NDArray[np.int64], u: Floats, v: Floats, radius: Floats, sharpness: float) -> Floats:
-    """Return how far each pixel is inside its shape, 0 to 1: within a radius that waves with the angle."""
+    """Return each pixel's depth inside its shape, 0 to 1: within a radius that waves with the angle."""
     corners, depth = (
         np.array(column, np.float32)[kinds].reshape(-1, 1, 1) for column in zip(*SHAPES, strict=True)
     )

@@ -45,7 +45,7 @@ class Results:
         object.__setattr__(self, "folder", Path(self.folder).absolute())
 
     def add(self, content: Mapping[str, Any], kind: str) -> str:
-        """Keep content and return its digest; `kind` is the kind of sealed file, such as "trained network".
+        """Store content and return its digest; `kind` is the kind of sealed file, such as "trained network".
 
         Raises:
             ConfigError: the file cannot be written, such as on a full disk.
@@ -59,7 +59,7 @@ class Results:
         return digest
 
     def accept(self, data: bytes | memoryview, kind: str, name: str) -> str:
-        """Keep content that comes sealed, from another machine, and return its digest.
+        """Store sealed content from another machine, and return its digest.
 
         Raises:
             ConfigError: it is damaged, or as for `add`.
@@ -128,7 +128,7 @@ class Results:
         return None
 
     def keep(self, unit: Unit, content: Mapping[str, Any]) -> str:
-        """Keep a unit's content as its result and return the digest.
+        """Store a unit's content as its result and return the digest.
 
         Raises:
             ConfigError, TypeError: as for `add`.

@@ -223,7 +223,7 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
 
 
 def axis_title(comparison: MethodComparison) -> str:
-    """Return what the axis of regrets shows, with the word synthetic where it applies."""
+    """Return the title of the regret axis, with the word synthetic where it applies."""
     return f"regret, points of {comparison.label} (square-root scale)"
 
 

@@ -129,10 +129,10 @@ def test_what_is_known_of_blocks_stands_on_the_nodes_of_their_stage_and_changes_
     more = features[:, :, own:]
     assert not more[:, [GLOBAL, INPUT, -1]].any()
     for row, index in zip(more, every.tolist(), strict=True):
-        for stage, digit in enumerate((index % 45, index // 45)):
+        for stage, choice in enumerate((index % 45, index // 45)):
             op0, op1, reduction = row[FIRST + 3 * stage : FIRST + 3 * stage + 3]
-            assert (op1 == known[stage, digit].astype(np.float32)).all() and (reduction == op1).all()
-            assert (op0 == (op1 if MINI.blocks[digit].op0 is not None else 0)).all()
+            assert (op1 == known[stage, choice].astype(np.float32)).all() and (reduction == op1).all()
+            assert (op0 == (op1 if MINI.blocks[choice].op0 is not None else 0)).all()
 
 
 @pytest.mark.parametrize("shape", [(45, 2), (2, 44, 1), (3, 45, 1)])

@@ -212,8 +212,8 @@ def test_a_maximum_is_held_below_a_limit_and_cannot_be_held_above_one() -> None:
     totals = tuple(BlockSums(blocks=random.uniform(0, 1, (2, 45)), constant=0.0) for _ in range(3))
     cost = AdditiveCosts(name="memory", unit="bytes", title="made-up maximum", config=TINY, totals=totals)
     values = column(cost).values
-    digits = block_indices(TINY, np.arange(len(TINY)))
-    sums = [total.blocks[np.arange(2), digits].sum(axis=1) for total in totals]
+    choices = block_indices(TINY, np.arange(len(TINY)))
+    sums = [total.blocks[np.arange(2), choices].sum(axis=1) for total in totals]
     assert values == pytest.approx(np.max(sums, axis=0))
     within = int((values < 1).sum())
     found = by_integer_program.choose(
@@ -243,7 +243,7 @@ def test_in_a_space_that_nobody_lists_finalists_are_within_limits_and_apart() ->
     for place, index in enumerate(found.indices(DEEP)):
         assert costs["pixel"].at(index).high < 4.5
         assert costs["macs"].at(index).value < 12e6
-        assert all((found.digits[place] != other).sum() >= 2 for other in found.digits[:place])
+        assert all((found.choices[place] != other).sum() >= 2 for other in found.choices[:place])
 
 
 def test_one_network_s_amount_is_that_of_the_column() -> None:

@@ -25,12 +25,12 @@ def by_hand(
     config: SpaceConfig, scores: FloatArray, allowed: BoolArray, count: int, distance: int
 ) -> list[tuple[int, int]]:
     """Return (index, distance) of each finalist: the rule as its docstring tells it, network by network."""
-    digits = block_indices(config, np.arange(len(config)))
+    choices = block_indices(config, np.arange(len(config)))
     chosen: list[tuple[int, int]] = []
     while len(chosen) < count and distance:
         best = None
         for index in np.flatnonzero(allowed).tolist():
-            apart = all((digits[index] != digits[other]).sum() >= distance for other, _ in chosen)
+            apart = all((choices[index] != choices[other]).sum() >= distance for other, _ in chosen)
             if apart and (best is None or scores[index] > scores[best]):
                 best = index
         if best is None:
@@ -63,7 +63,7 @@ def test_no_two_finalists_share_a_block_until_no_other_network_is_left() -> None
     found = from_scores(TWO, np.arange(len(TWO), dtype=float), everything(TWO), count + 1, distance=2)
     assert found.distances.tolist() == [2] * count + [1]
     for stage in range(TWO.stages):
-        assert len(set(found.digits[:count, stage].tolist())) == count
+        assert len(set(found.choices[:count, stage].tolist())) == count
 
 
 def test_at_distance_one_finalists_are_the_best_networks() -> None:
@@ -94,12 +94,12 @@ def test_integer_programs_find_the_finalists_of_all_networks_listed(
     random = np.random.default_rng(7)
     effects = random.normal(size=(config.stages, len(config.blocks)))
     costs = random.uniform(1, 2, size=effects.shape)
-    stages, digits = np.arange(config.stages), block_indices(config, np.arange(len(config)))
-    total = costs[stages, digits].sum(axis=1)
+    stages, choices = np.arange(config.stages), block_indices(config, np.arange(len(config)))
+    total = costs[stages, choices].sum(axis=1)
     limit = Limit(name="latency", costs=costs, constant=0.5, upper=float(np.median(total)) + 0.5)
     listed = from_scores(
         config,
-        effects[stages, digits].sum(axis=1),
+        effects[stages, choices].sum(axis=1),
         total <= np.median(total),
         12,
         distance=distance,
@@ -117,9 +117,9 @@ def test_integer_programs_find_finalists_where_networks_cannot_be_listed() -> No
     found = from_integer_program(effects, [limit], 6, distance=4)
     assert (found.distances == 4).all()
     assert (np.diff(found.scores) <= 0).all()
-    for place, one in enumerate(found.digits):
+    for place, one in enumerate(found.choices):
         assert limit.total(one.tolist()) <= 11.0
-        assert all((one != other).sum() >= 4 for other in found.digits[:place])
+        assert all((one != other).sum() >= 4 for other in found.choices[:place])
 
 
 @pytest.mark.parametrize("walks", [finalists_integer_program.WALKS, (1,), (4, 9)])
@@ -131,8 +131,8 @@ def test_integer_programs_find_them_beside_networks_of_which_more_is_known(
     random = np.random.default_rng(3)
     effects = random.normal(size=(THREE.stages, len(THREE.blocks)))
     costs = random.uniform(1, 2, size=effects.shape)
-    stages, digits = np.arange(THREE.stages), block_indices(THREE, np.arange(len(THREE)))
-    scores, total = effects[stages, digits].sum(axis=1), costs[stages, digits].sum(axis=1)
+    stages, choices = np.arange(THREE.stages), block_indices(THREE, np.arange(len(THREE)))
+    scores, total = effects[stages, choices].sum(axis=1), costs[stages, choices].sum(axis=1)
     limit = float(np.quantile(total, 0.4))
     known = random.choice(len(THREE), 60, replace=False)
     may = random.random(60) < 0.5
@@ -144,7 +144,7 @@ def test_integer_programs_find_them_beside_networks_of_which_more_is_known(
         [Limit(name="latency", costs=costs, upper=limit)],
         15,
         distance=distance,
-        listed=digits[known],
+        listed=choices[known],
         allowed=may,
     )
     assert told(planned, THREE) == told(listed, THREE)
@@ -156,31 +156,31 @@ def test_where_no_network_is_better_than_another_finalists_are_within_limits_and
     limit = Limit(name="latency", costs=costs, upper=6.0)
     found = from_integer_program(np.zeros((5, 45)), [limit], 4, distance=3)
     assert found.distances.tolist() == [3] * 4
-    for place, one in enumerate(found.digits):
+    for place, one in enumerate(found.choices):
         assert limit.total(one.tolist()) <= 6
-        assert all((one != other).sum() >= 3 for other in found.digits[:place])
+        assert all((one != other).sum() >= 3 for other in found.choices[:place])
 
 
 def test_where_all_networks_within_the_limits_are_found_integer_programs_end() -> None:
     effects = np.random.default_rng(0).normal(size=(2, 4))
     costs = np.arange(4.0) + np.zeros((2, 1))
     found = from_integer_program(effects, [Limit(name="latency", costs=costs, upper=2.0)], 99, distance=2)
-    assert sorted(found.digits.sum(axis=1).tolist()) == [0, 1, 1, 2, 2, 2]
+    assert sorted(found.choices.sum(axis=1).tolist()) == [0, 1, 1, 2, 2, 2]
 
 
 def test_a_list_is_chosen_from_down_to_the_distance_that_is_asked_for() -> None:
-    digits = np.array([[0, 0], [0, 1], [1, 1], [2, 1]])
+    choices = np.array([[0, 0], [0, 1], [1, 1], [2, 1]])
     scores = np.array([1.0, 4.0, 3.0, 2.0])
-    assert from_list(digits, scores, 4, distance=2).digits.tolist() == [[0, 1], [1, 1], [2, 1], [0, 0]]
-    only = from_list(digits, scores, 4, distance=2, least=2)
-    assert (only.digits.tolist(), only.scores.tolist()) == ([[0, 1]], [4.0])
+    assert from_list(choices, scores, 4, distance=2).choices.tolist() == [[0, 1], [1, 1], [2, 1], [0, 0]]
+    only = from_list(choices, scores, 4, distance=2, least=2)
+    assert (only.choices.tolist(), only.scores.tolist()) == ([[0, 1]], [4.0])
 
 
 def test_limits_that_nothing_meets_leave_no_finalist() -> None:
     effects = np.ones((2, 3))
     found = from_integer_program(effects, [Limit(name="latency", costs=effects, upper=1.0)], 4)
     assert len(found) == 0
-    assert found.digits.shape == (0, 2)
+    assert found.choices.shape == (0, 2)
 
 
 def test_counts_and_distances_below_one_are_refused() -> None:

@@ -71,8 +71,8 @@ def test_second_order_terms_predict_products_of_stages_that_a_sum_cannot() -> No
 
 def test_the_sum_ranks_without_accuracies_and_lower_losses_are_better() -> None:
     bare = fit("sum", SIGNATURES)
-    digits = block_indices(MINI, EVERY)
-    expected = -SIGNATURES.column("loss_change")[[0, 1], digits].sum(axis=1)
+    choices = block_indices(MINI, EVERY)
+    expected = -SIGNATURES.column("loss_change")[[0, 1], choices].sum(axis=1)
     np.testing.assert_allclose(bare.predict(EVERY), expected)
     assert not bare.in_percent
     report = evaluate(bare, EVERY[::20], TRUTH[::20])

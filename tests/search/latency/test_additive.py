@@ -70,8 +70,8 @@ def test_latencies_of_a_space_that_nobody_lists_are_learned_from_few_networks() 
     assert fitted.blocks.shape == (5, 45)
     others = drawn(DEEP, 200, seed=9)
     truth = made_ratios(DEEP, others, 0.0)
-    digits = block_indices(DEEP, others)
-    predicted = fitted.constant + fitted.blocks[np.arange(5), digits].sum(axis=1)
+    choices = block_indices(DEEP, others)
+    predicted = fitted.constant + fitted.blocks[np.arange(5), choices].sum(axis=1)
     assert np.abs(predicted / truth - 1).mean() < 0.03
     assert fitted.errors.mape < 0.04
 
@@ -103,8 +103,8 @@ def test_networks_are_measured_within_the_margin_as_often_as_it_says() -> None:
         indices = drawn(DEEP, 100, seed)
         ratios = made_ratios(DEEP, indices, 0.03, seed)
         fitted = fit_additive(indices[:60], ratios[:60], config=DEEP, seed=seed)
-        digits = block_indices(DEEP, indices[60:])
-        predicted = fitted.constant + fitted.blocks[np.arange(5), digits].sum(axis=1)
+        choices = block_indices(DEEP, indices[60:])
+        predicted = fitted.constant + fitted.blocks[np.arange(5), choices].sum(axis=1)
         errors = np.abs(ratios[60:] / predicted - 1)
         inside, count = inside + int((errors <= fitted.margin(0.9)).sum()), count + len(errors)
     assert 0.85 < inside / count < 0.97  # 480 networks: the standard error is 1.4 points

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,8 +35,11 @@ def test_the_notebook_is_kept_without_outputs_and_is_a_page() -> None:
 def outputs(cells: list[dict[str, Any]], kind: str) -> list[str]:
     """Return what the cells put out of a MIME type, or as a `stream` of text."""
     found = [output for cell in cells for output in cell.get("outputs", [])]
-    if kind == "stream":
-        return ["".join(output["text"]) for output in found if output["output_type"] == "stream"]
+    if kind == "stream":  # a kernel sends what a cell prints in several pieces
+        streams = [
+            [text for output in cell.get("outputs", []) for text in output.get("text", ())] for cell in cells
+        ]
+        return ["".join(texts) for texts in streams if texts]
     return ["".join(output["data"][kind]) for output in found if kind in output.get("data", {})]
 
 
@@ -60,7 +64,7 @@ def test_the_notebook_measures_predicts_searches_and_draws(harness_cache: Path, 
     assert done.returncode == 0, done.stderr[-3000:]
     cells = json.loads(run.read_text())["cells"]
     (progress, chosen) = outputs(cells, "stream")
-    assert "local: 12 of 12 sessions" in progress, progress
+    assert re.search(r"local: (\d+) of \1 sessions", progress), progress
     assert "rank correlation" in chosen
     assert len([text for text in outputs(cells, "text/html") if "local_ms" in text]) == 2
     (picture,) = outputs(cells, "image/png")

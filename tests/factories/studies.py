@@ -9,10 +9,10 @@ import pytest
 
 from factories.accuracies import additive
 from search.study.settings import StudySettings
-from space import SPACES, SpaceConfig
+from space import SPACES, Space
 from space.dataset import Dataset, write_dataset
 
-SMALL = SpaceConfig(name="small-study", ops=("conv",), widths=(4, 8), image_size=8, classes=4)
+SMALL = Space(name="small-study", ops=("conv",), widths=(4, 8), image_size=8, classes=4)
 SETTINGS = StudySettings.from_json(
     """{"task": "synthetic:0:6/4/5", "tuned": 3, "tuned_epochs": [1, 2], "seeds": 2, "budget": 12, "first": 6,
     "libraries": 1, "iterations": 1, "rounds": 1, "rescored": 5, "proxies": ["synflow"], "proxy_seeds": 1,
@@ -26,9 +26,9 @@ def with_small_space(patch: pytest.MonkeyPatch) -> StudySettings:
     """Make the small space known and return the settings of a study on it; for units that run in this process."""
     import dataclasses
 
-    import space.config
+    import space.architecture
 
-    patch.setattr(space.config, "SPACES", {**SPACES, SMALL.name: SMALL})
+    patch.setattr(space.architecture, "SPACES", {**SPACES, SMALL.name: SMALL})
     return dataclasses.replace(SETTINGS, space=SMALL.name)
 
 

@@ -15,7 +15,7 @@ from factories.stores import FEW, MANY, networks, stored
 from rigs.commands import run
 
 import harness
-from harness import devices
+from harness.devices import config
 from harness.estimates.latency import LATENCY_COLUMNS, LatencyTable
 from harness.models import measure as measuring
 from harness.models import results as reading
@@ -75,7 +75,7 @@ def test_every_public_name_is_there_listed_and_documented() -> None:
         (reading, "failures"),
         (space_prediction, "predict"),
         (opening, "open_store"),
-        (devices, "load_devices"),
+        (config, "load_devices"),
     ],
 )
 def test_the_examples_in_docstrings_run(module: object, name: str, store: Store) -> None:

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 import pytest
-from output_cases import CASES, ROOT, keys_of, prepare, run_case, without_times
+from rigs.output_cases import CASES, ROOT, keys_of, prepare, run_case, without_times
 
 KEYS = Path(__file__).with_name("json_keys.json")
 WITH_KEYS = [name for name, one in CASES.items() if "--json" in one.arguments]

@@ -1,8 +1,8 @@
 """Every command on one made store and library: a test keeps the keys of documents, `scripts/compare-outputs` compares checkouts.
 
-PYTHONPATH=CHECKOUT python tests/harness/output_cases.py prepare FOLDER    # what the commands read
-PYTHONPATH=CHECKOUT python tests/harness/output_cases.py run FOLDER        # a file of each case's outputs in FOLDER/outputs
-python tests/harness/output_cases.py compare OUTPUTS OUTPUTS
+PYTHONPATH=CHECKOUT python tests/rigs/output_cases.py prepare FOLDER    # what the commands read
+PYTHONPATH=CHECKOUT python tests/rigs/output_cases.py run FOLDER        # a file of each case's outputs in FOLDER/outputs
+python tests/rigs/output_cases.py compare OUTPUTS OUTPUTS
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from search.latency.intervals import COVERAGE
 TABLE, SMALL = "design:2@1", "sample:12@5"
 RUNTIMES = ("onnxruntime", "tflite")
 TARGETS = (
-    "targets: ratios Spearman >= 0.99 and within 0.7 % in the median, milliseconds within 1 % in the median; standardised "
+    "targets: ratios Spearman >= 0.99 and within 0.7 % in the median, milliseconds within 1 % in the median; standardized "
     "differences\nof at least 20 pairs of reference latencies with a standard deviation of 1 +- 0.25"
 )
 
@@ -100,7 +100,7 @@ def print_references(references: dict[str, ReferenceLatency]) -> None:
     if scores:
         # of pairs the mean is 0 by symmetry: which store stands first means nothing
         spread = float(np.sqrt(np.mean(np.square(scores))))
-        print(f"  standardised differences of {len(scores)} pairs: standard deviation {spread:.2f}")
+        print(f"  standardized differences of {len(scores)} pairs: standard deviation {spread:.2f}")
 
 
 if __name__ == "__main__":

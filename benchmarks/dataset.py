@@ -130,7 +130,7 @@ def main() -> None:
         del dataset
         _print_reading(paths, best, runs)
         _print_own_tables(Path(folder), best, runs)
-        _print_look_ups(paths[".blox"])
+        _print_lookups(paths[".blox"])
 
 
 def _print_reading(paths: dict[str, Path], best: dict[str, float], runs: int) -> None:
@@ -193,7 +193,7 @@ def _print_own_tables(folder: Path, best: dict[str, float], runs: int) -> None:
         print(f"{notation:46} " + " ".join(f"{seconds:9.2f}" for seconds in times))
 
 
-def _print_look_ups(path: Path) -> None:
+def _print_lookups(path: Path) -> None:
     accuracies, trainings = load_accuracies(path), read_trainings(path)
     networks = [Architecture.from_index(i) for i in random.Random(0).sample(range(len(BLOX)), LOOK_UPS)]
     names: dict[str, list[object]] = {

@@ -33,7 +33,7 @@ from search.distillation.losses import errors
 from search.distillation.recipe import DistilRecipe
 from search.distillation.separate import fresh_stage
 from search.distillation.teacher_features import teacher_features, teacher_network
-from search.training.augment import normalise
+from search.training.augment import normalize
 from search.training.history import Epoch, Figures
 from search.training.images import Task
 from search.training.recipe import Recipe
@@ -107,7 +107,7 @@ def ways_of(teacher: Trained, task: Task, stage: int, chosen: argparse.Namespace
 
         @torch.no_grad()
         def seen(begin: int) -> tuple[Tensor, Tensor]:
-            x = network.stem(normalise(pixels[begin : begin + chosen.batch], task.mean, task.std))
+            x = network.stem(normalize(pixels[begin : begin + chosen.batch], task.mean, task.std))
             for before in network.stages[:stage]:
                 x = before(x)
             return x, network.stages[stage](x)

@@ -149,8 +149,8 @@ def check_training(chosen: argparse.Namespace) -> Found:
     import torch
     import training
 
+    from search.training.batched_training import train_together
     from search.training.recipe import Recipe
-    from search.training.together import train_together
     from search.training.training import train
     from space import Architecture, find_space
     from space.selection import select_models
@@ -184,7 +184,7 @@ def check_training(chosen: argparse.Namespace) -> Found:
         chosen.keep(found)
         for name, changes in LAYOUTS.items():
             recipe = replace(usual, **changes)
-            with training.utilisation(chosen.device) as shares:
+            with training.utilization(chosen.device) as shares:
                 trained = train(architecture, task, recipe, device=chosen.device)
             figures["train"][name] = {
                 "images_per_s": last_rate(trained, task),
@@ -332,7 +332,7 @@ def check_distilling(chosen: argparse.Namespace) -> Found:
         chosen.keep(found)
         images = -(-min(chosen.images, 512) // config.classes)
         task = load_task(f"synthetic:0:{images}/4/4", config)
-        with training.utilisation(chosen.device) as shares:
+        with training.utilization(chosen.device) as shares:
             there, device_s = distilled(teacher, task, recipe, blocks, chosen.device)
         few = blocks[:2]
         here, processor_s = distilled(teacher, task, recipe, few, "cpu")

@@ -22,7 +22,7 @@ from machine import describe_machine
 from scipy.stats import kendalltau
 
 from search.accuracy.gcn import GcnConfig, GcnPredictor
-from search.latency.features import block_features, rows_of, standardised
+from search.latency.features import block_features, rows_of, standardized
 from search.methods.linear import SecondOrder
 from search.methods.predictor_loop import GCN_CONFIG, GCN_PAIRS_CONFIG, Predictor
 from search.methods.ridge import fit_ridge_cv
@@ -42,7 +42,7 @@ class FirstOrder:
     """A ridge on op counts and wiring alone."""
 
     def __init__(self) -> None:
-        self._table = standardised(block_features(BLOX))
+        self._table = standardized(block_features(BLOX))
 
     def fit(self, indices: IndexArray, scores: FloatArray) -> None:
         self._fit = fit_ridge_cv([rows_of(self._table, block_indices(BLOX, indices))], scores)
@@ -54,8 +54,8 @@ class FirstOrder:
 def predictors(published: bool, device: str) -> dict[str, Callable[[int], Predictor]]:
     """Return how each predictor is made for a seed, by its name."""
 
-    def graph(knobs: GcnConfig) -> Callable[[int], Predictor]:
-        return lambda seed: GcnPredictor(BLOX, knobs, seed)
+    def graph(hyperparameters: GcnConfig) -> Callable[[int], Predictor]:
+        return lambda seed: GcnPredictor(BLOX, hyperparameters, seed)
 
     made: dict[str, Callable[[int], Predictor]] = {
         "linear, first order": lambda seed: FirstOrder(),

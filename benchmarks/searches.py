@@ -1,10 +1,10 @@
-"""Exhaustive answers against a plain loop, search methods' own time, and the integer programme against listing every network.
+"""Exhaustive answers against a plain loop, search methods' own time, and the integer program against listing every network.
 
     python benchmarks/searches.py [--gcn]
 
 (a) Milliseconds of an exhaustive answer, a Pareto front and the nearest network over the loaded table of 91,125 networks, with
 two latencies and parameters limited, against the loop over rows that people write; answers are compared. All is synthetic.
-(b) Seconds a method takes beside its look-ups for 100 of them, over all networks of Blox: the median over seeds after one run
+(b) Seconds a method takes without its evaluations for 100 of them, over all networks of Blox: the median over seeds after one run
 that is not counted, for it loads libraries. The accuracies are synthetic, and their regret says nothing of real ones.
 (c) The best networks within a MACs limit by sums of random scores: the list computes all 91,125 sums with numpy and sorts
 them, and both answers are compared. A space of 8 stages cannot be listed; what its list would take is not extrapolated.
@@ -133,10 +133,10 @@ def made_table() -> Table:
 
 
 def methods(names: list[str]) -> None:
-    """Print each method's time for `BUDGET` look-ups."""
+    """Print each method's time for `BUDGET` evaluations."""
     truth = synthetic_accuracies(BLOX, seed=0).values
     allowed = np.ones(len(BLOX), dtype=np.bool_)
-    print(f"{'method':12} {f's per {BUDGET} look-ups':>20} {'least .. most':>20} {'synthetic regret':>18}")
+    print(f"{'method':12} {f's per {BUDGET} evaluations':>20} {'least .. most':>20} {'synthetic regret':>18}")
     for name in names:
         seconds, regrets = [], []
         for seed in (SEEDS[0], *SEEDS):
@@ -174,8 +174,8 @@ def list_best(
     return best
 
 
-def programme() -> None:
-    """Print the programme's times and compare its answers over Blox with the list's."""
+def integer_program() -> None:
+    """Print the integer program's times and compare its answers over Blox with the list's."""
     macs, digits = all_macs(BLOX), block_indices(BLOX, np.arange(len(BLOX)))
     drawn = {c: [np.random.default_rng(s).normal(size=(c.stages, 45)) for s in SEEDS] for c in (BLOX, EIGHT)}
     solve(drawn[BLOX][0])  # loads scipy
@@ -185,16 +185,16 @@ def programme() -> None:
         for scores in drawn[BLOX]:
             found = [index_of(BLOX, solution.blocks) for solution in solve(scores, [limit], count)]
             if found != list_best(scores, limit, digits, macs, count):
-                raise SystemExit(f"the programme and the list disagree on the {count} best of Blox")
+                raise SystemExit(f"the integer program and the list disagree on the {count} best of Blox")
     rows = {
         "45^3 = 91,125, listed": [
             [timed_s(lambda s=s, n=n: list_best(s, limit, digits, macs, n)) for s in drawn[BLOX]]
             for n in (1, 100)
         ],
-        "45^3 = 91,125, integer programme": [
+        "45^3 = 91,125, integer program": [
             [timed_s(lambda s=s, n=n: solve(s, [limit], n)) for s in drawn[BLOX]] for n in (1, 100)
         ],
-        "45^8 = 1.7e13, integer programme": [
+        "45^8 = 1.7e13, integer program": [
             [timed_s(lambda s=s, n=n: solve(s, [macs_limit(EIGHT, 0.4)], n)) for s in drawn[EIGHT]]
             for n in (1, 100)
         ],
@@ -203,7 +203,7 @@ def programme() -> None:
         print(
             f"{name:34} {statistics.median(one):10.4f} {statistics.median(hundred):12.4f} {max(one + hundred):12.4f}"
         )
-    print("the 1 and 100 best of Blox by the programme equal the list's in each of 5 draws")
+    print("the 1 and 100 best of Blox by the integer program equal the list's in each of 5 draws")
 
 
 def main(arguments: list[str]) -> None:
@@ -216,7 +216,7 @@ def main(arguments: list[str]) -> None:
     without = ("exhaustive", "ranked", *(() if arguments else GRAPHS))
     methods([name for name in METHODS if name not in without])
     print()
-    programme()
+    integer_program()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 Both train the same network by the same recipe (the published one but for the batch) on the same images; an epoch of
 learning is timed, after one that warms up. The plain loop is a `torch.utils.data.DataLoader` over one image at a time, as
-torchvision's examples have it: RandAugment, flip, crop, to tensor, normalise, cutout, each by Pillow or torch. torchvision
+torchvision's examples have it: RandAugment, flip, crop, to tensor, normalize, cutout, each by Pillow or torch. torchvision
 itself is not installed; its transforms of images call the same functions of Pillow. The images are drawn at random, synthetic:
 nothing is learned here. Below the layouts of a small space stand 15 random networks of it, channels last, each alone and all
 together (`harness train --together`). What is reported is the median of the rounds, in which the ways take turns; on a
@@ -38,9 +38,9 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
 from search.training.augment import OPS
+from search.training.batched_training import train_together
 from search.training.images import Images, Task
 from search.training.recipe import Recipe
-from search.training.together import train_together
 from search.training.training import train
 from space import Architecture, SpaceConfig, find_space
 from space.networks import build_network
@@ -116,7 +116,7 @@ def compare(
     architecture = Architecture.parse("/".join(NETWORK.split("/")[: config.stages]), config)
     ours, plain, busy = [], [], []
     for _ in range(rounds):
-        with utilisation(device) as shares:
+        with utilization(device) as shares:
             trained = train(architecture, task, recipe, device=device, clock_ns=clock)
         busy.append(shares)
         ours.append(len(task.train) / trained.history[-1].train_ns * 1e9)
@@ -187,7 +187,7 @@ def random_task(config: SpaceConfig, count: int) -> Task:
 
 
 @contextmanager
-def utilisation(device: str) -> Iterator[list[float]]:
+def utilization(device: str) -> Iterator[list[float]]:
     """Yield a list that fills, twice a second, with the percentage of time in which the GPU computed."""
     shares: list[float] = []
     over = threading.Event()

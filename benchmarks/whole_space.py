@@ -32,11 +32,11 @@ from campaigns import run
 from machine import describe_machine
 
 from harness.measurement.plan import QUICK, Options
-from harness.prediction.space_prediction import Measured, SpaceTable, load_measured, predict_space
+from harness.prediction.space_prediction import MeasuredNetworks, SpaceTable, load_measured, predict_space
 from harness.store import Store
-from search.latency.judging import Errors, judge, repeatability
-from search.latency.ladder import fit_ladder
-from search.latency.rungs import RUNGS
+from search.latency.candidates import CANDIDATES
+from search.latency.evaluation import Errors, judge, repeatability
+from search.latency.model_selection import select_predictor
 from space.selection import select_models
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -169,7 +169,7 @@ def busy(core: int) -> Iterator[None]:
         process.wait()
 
 
-def judged(store: Store, runtime: str, count: int) -> Measured:
+def judged(store: Store, runtime: str, count: int) -> MeasuredNetworks:
     """Measure random judges in processes of their own, some of them twice; return all that the store then holds."""
     options = Options(runtimes=(runtime,), level=QUICK)
     outcome = run([f"sample:{count}@{JUDGES_SEED}"], store, options)
@@ -183,7 +183,7 @@ def judged(store: Store, runtime: str, count: int) -> Measured:
     return load_measured(store, outcome.uses[0].configuration)
 
 
-def print_errors(title: str, table: Table, truth: Measured) -> None:
+def print_errors(title: str, table: Table, truth: MeasuredNetworks) -> None:
     """Print how far a table is from the judges, after one common factor of the two reference latencies, and how they repeat."""
     judges = judges_of(truth)
     rows = [row for index, row in zip(truth.indices.tolist(), truth.rows, strict=True) if index in judges]
@@ -199,12 +199,12 @@ def print_errors(title: str, table: Table, truth: Measured) -> None:
     print(f"{'two sessions of ' + str(len(twice)) + ' judges':<36}{_cells(repeatability(first, second))}")
 
 
-def judges_of(truth: Measured) -> set[int]:
+def judges_of(truth: MeasuredNetworks) -> set[int]:
     """Return the indices of the judges among all that was measured."""
     return {a.index for a in select_models(f"sample:{len(truth.indices)}@{JUDGES_SEED}", truth.config)}
 
 
-def inside(space: SpaceTable, truth: Measured) -> float:
+def inside(space: SpaceTable, truth: MeasuredNetworks) -> float:
     """Return the share of judges whose ratio lies inside the interval that the table had for it, the reference left out."""
     judges = judges_of(truth) - set(space.measured.indices.tolist())
     rows = [
@@ -214,28 +214,28 @@ def inside(space: SpaceTable, truth: Measured) -> float:
     return float(np.mean(held))
 
 
-def transfer(prior: Measured, target: Measured) -> None:
+def transfer(prior: MeasuredNetworks, target: MeasuredNetworks) -> None:
     """Judge 10 networks of a configuration with another's prediction as prior, beside the same networks without."""
     names = [measured.configuration.runtime for measured in (prior, target)]
     print(f"\n{names[0]} as prior of {names[1]}, {TRANSFER_NETWORKS} networks, {TRANSFER_DRAWS} draws")
     print(f"{'':<36}{'Spearman, median':>18}{'worst':>8}{'median error, median':>22}{'worst':>8}")
     everywhere = np.arange(len(prior.config))
-    whole = fit_ladder(prior.indices, prior.ratios, sds=prior.sds).predict(everywhere).ratios
+    whole = select_predictor(prior.indices, prior.ratios, sds=prior.sds).predict(everywhere).ratios
     rng = np.random.default_rng(0)
     found: dict[str, list[Errors]] = {"transfer": [], "ridge": []}
     for _ in range(TRANSFER_DRAWS):
         order = rng.permutation(len(target.indices))
         picked, apart = order[:TRANSFER_NETWORKS], order[TRANSFER_NETWORKS:]
         for name in found:
-            rung = next(rung for rung in RUNGS if rung.name == name)
-            ladder = fit_ladder(
+            candidate = next(candidate for candidate in CANDIDATES if candidate.name == name)
+            predictor = select_predictor(
                 target.indices[picked],
                 target.ratios[picked],
                 sds=target.sds[picked],
                 prior=whole,
-                rungs=[rung],
+                candidates=[candidate],
             )
-            predicted = ladder.predict(target.indices[apart])
+            predicted = predictor.predict(target.indices[apart])
             found[name].append(judge(predicted.ratios, target.ratios[apart]))
     for name, errors in found.items():
         ranks = [error.spearman or 0.0 for error in errors]

@@ -1,4 +1,4 @@
-"""The best of 17 trillion networks within a MACs limit: a space of 8 stages, solved as an integer programme.
+"""The best of 17 trillion networks within a MACs limit: a space of 8 stages, solved as an integer program.
 
     python examples/eight_stages.py 2.0e9
 
@@ -52,8 +52,10 @@ def main(max_macs: float, count: int = 100) -> None:
     )
     for place, solution in enumerate(found[:5], start=1):
         network = Architecture(blocks=tuple(EIGHT.blocks[block] for block in solution.blocks), config=EIGHT)
-        if network.macs != solution.totals[0]:  # the programme's sum against the network's own count
-            sys.exit(f"{network}: {network.macs:,} MACs, and {solution.totals[0]:,.0f} by the programme")
+        if network.macs != solution.totals[0]:  # the program's sum against the network's own count
+            sys.exit(
+                f"{network}: {network.macs:,} MACs, and {solution.totals[0]:,.0f} by the integer program"
+            )
         print(f"{place}. synthetic score {solution.score:.4f}, {network.macs:,} MACs\n   {network}")
 
 

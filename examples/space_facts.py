@@ -1,4 +1,4 @@
-"""Facts about networks of the space, without building one: identity, cost, neighbours of equal cost.
+"""Facts about networks of the space, without building one: identity, cost, neighbors of equal cost.
 
 python examples/space_facts.py conv-mbconv+in/bconv/conv+mbconv
 """

@@ -56,7 +56,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """What a field takes: values of `kind` in `range` or of `words`, a tuple of them where `many`; `help` describes it."""
+    """A field's type: values of `kind` in `range` or of `words`, a tuple of them where `many`; `help` describes it."""
 
     kind: Any
     many: bool = False
@@ -182,7 +182,7 @@ class Checked:
 
 
 def fields_of(cls: type[Checked]) -> Mapping[str, Field]:
-    """Return what each field of a class takes, by name, in their order."""
+    """Return the type of each field of a class, by name, in their order."""
     return _fields_of(cls)  # type: ignore[arg-type]  # mypy: "expected Hashable", as which it takes no class of this base
 
 

@@ -1,9 +1,9 @@
 """Means, rank correlations and prediction errors with intervals: Student's t, the bootstrap, and conformal prediction.
 
-Two kinds of luck are told apart. A mean over seeds has the luck of the seeds. A rank correlation has the luck of which networks
-were trained, and where a predictor has a seed, of that too: networks are resampled for all runs alike, and then the runs. A
-resampled network counts as often as it was drawn, pairs of it with itself not at all, which is Kendall's tau-b and Spearman's rho
-of the resample, computed from counts without building it.
+Two kinds of variance are separated. A mean over seeds has the luck of the seeds. A rank correlation has the luck of which
+networks were trained, and where a predictor has a seed, of that too: networks are resampled for all runs alike, and then the
+runs. A resampled network counts as often as it was drawn, pairs of it with itself not at all, which is Kendall's tau-b and
+Spearman's rho of the resample, computed from counts without building it.
 
 Conformal intervals assume nothing of the errors' distribution, only that networks are drawn like those that errors are known of
 (Barber, Candes, Ramdas and Tibshirani 2021, "Predictive inference with the jackknife+", arXiv:1905.02928).
@@ -156,7 +156,7 @@ def spearman(x: FloatArray, y: FloatArray, counts: FloatArray) -> FloatArray:
 
     A network's rank, less the mean rank, is half the sum of its signs. NaN where one side has no order.
     """
-    ranks = [counts @ _signs(values).T for values in (x, y)]  # (k, n): twice the centred mid-ranks
+    ranks = [counts @ _signs(values).T for values in (x, y)]  # (k, n): twice the centered mid-ranks
     product = (counts * ranks[0] * ranks[1]).sum(axis=1)
     spreads = [(counts * rank**2).sum(axis=1) for rank in ranks]
     return _ratio(product, np.sqrt(spreads[0] * spreads[1]))
@@ -213,7 +213,7 @@ def _ratio(above: FloatArray, below: FloatArray) -> FloatArray:
 
 
 def fewest_scores(coverage: float) -> int:
-    """Return how many networks a conformal interval of this coverage needs to be finite: 9 for 0.9, 19 for 0.95."""
+    """Return the number of networks that a finite conformal interval of this coverage needs: 9 for 0.9, 19 for 0.95."""
     return math.ceil(1 / (1 - coverage) - 1 - _SLIP)
 
 

@@ -38,10 +38,10 @@ def test_its_ops_give_the_bytes_of_ours(benchmark: ModuleType, op: str) -> None:
         np.testing.assert_array_equal(theirs, ours)
 
 
-def test_its_images_are_normalised_and_cut_out_as_ours_are(benchmark: ModuleType) -> None:
+def test_its_images_are_normalized_and_cut_out_as_ours_are(benchmark: ModuleType) -> None:
     plain = benchmark.PlainImages(benchmark.random_task(TINY, 40), Recipe())
     assert (plain.padding, plain.hole) == (1, 4)
     images = torch.stack([plain[place][0] for place in range(40)])
     assert images.shape == (40, 3, 8, 8) and images.dtype == torch.float32
-    holes = (images == 0).all(dim=1).sum(dim=(1, 2))  # pixels of the mean colour in all channels
+    holes = (images == 0).all(dim=1).sum(dim=(1, 2))  # pixels of the mean color in all channels
     assert ((holes >= 4) & (holes <= 16)).all()  # a quarter of the square is inside, at least

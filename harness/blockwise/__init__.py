@@ -1,1 +1,1 @@
-"""A blockwise search on this store and these devices: its costs and setting, measured finalists, the answer and its folder."""
+"""Blockwise search on a store and its devices: costs and settings, measured finalists, the answer and its output folder."""

@@ -1,4 +1,4 @@
-"""The answer of a blockwise search as plain values: the network found, its accuracy and costs, and what repeats the search."""
+"""Answer of a blockwise search as JSON-ready values: the network found, its accuracy and costs, and how to repeat the search."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.prediction.provenance import Provenance
 from harness.query.rows import number
 from harness.version import __version__
 from search.blockwise.candidates import Student
-from search.blockwise.fitting import Fitted
+from search.blockwise.cross_validation import FittedPredictor
 from search.blockwise.iterating import Iterated
 from search.blockwise.rounds import Searched
 from search.blockwise.setting import Setting
@@ -36,8 +36,8 @@ Measured = Mapping[str, Mapping[str, Latency]]  # by device and network's text: 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Answer:
-    """A search at its end: the round and the student chosen, and what was measured of finished models, None if nothing was.
+class BlockwiseAnswer:
+    """Result of a search: the chosen round and student, and the latencies measured of finished models, None without any.
 
     `within` says whether the student meets the limits by all that is known now; `iterated` is None for a single round.
     `provenance` is that of latencies by name; `command` the command line that asked for the search, empty where none did.
@@ -54,7 +54,7 @@ class Answer:
     command: Sequence[str]
 
 
-def answer_document(answer: Answer) -> dict[str, Any]:
+def answer_document(answer: BlockwiseAnswer) -> dict[str, Any]:
     """Return the answer in JSON's types; accuracies in percent, latencies in ms. Keys of synthetic values hold the word."""
     setting, searched, student = answer.setting, answer.searched, answer.student
     library, architecture = searched.library, student.architecture
@@ -116,7 +116,7 @@ def answer_document(answer: Answer) -> dict[str, Any]:
     }
 
 
-def accuracy_document(answer: Answer) -> dict[str, Any]:
+def accuracy_document(answer: BlockwiseAnswer) -> dict[str, Any]:
     """Return the accuracies of the weights kept, and of those before and after fine-tuning."""
     student, synthetic = answer.student, answer.setting.task.synthetic
     return {
@@ -127,7 +127,7 @@ def accuracy_document(answer: Answer) -> dict[str, Any]:
     }
 
 
-def student_document(answer: Answer, student: Student) -> dict[str, Any]:
+def student_document(answer: BlockwiseAnswer, student: Student) -> dict[str, Any]:
     """Return one network that was fine-tuned or, where none was, the best finalist."""
     return {
         "architecture": str(student.architecture),
@@ -138,8 +138,8 @@ def student_document(answer: Answer, student: Student) -> dict[str, Any]:
     }
 
 
-def costs_document(answer: Answer, student: Student) -> dict[str, Any]:
-    """Return what a student costs; the latency of the finished model itself where it was measured."""
+def costs_document(answer: BlockwiseAnswer, student: Student) -> dict[str, Any]:
+    """Return the costs of a student; the latency of the finished model itself where it was measured."""
     found: dict[str, Any] = {}
     for name, cost in answer.setting.costs.costs.items():
         amount = cost.at(student.architecture.index)
@@ -169,7 +169,7 @@ def costs_document(answer: Answer, student: Student) -> dict[str, Any]:
 
 
 def candidate_documents(searched: Searched, synthetic: bool) -> list[dict[str, Any]]:
-    """Return the finalists, best first by their library's weights, with what was predicted of them."""
+    """Return the finalists with their predictions, best first by accuracy with the library's weights."""
     candidates = searched.found.candidates
     intervals = _intervals(searched.fitted, [one.architecture.index for one in candidates])
     key = _word(synthetic) + searched.choice.metric
@@ -180,7 +180,7 @@ def candidate_documents(searched: Searched, synthetic: bool) -> list[dict[str, A
             "index": one.architecture.index,
             f"{key}{percent}": one.predicted,
             **({f"{key}_low_percent": low, f"{key}_high_percent": high} if percent else {}),
-            f"{_word(synthetic)}plugged_in_val_top1_percent": one.plugged.top1,
+            f"{_word(synthetic)}plugged_in_val_top1_percent": one.inherited.top1,
             "distance": one.distance,
         }
         for one, (low, high) in zip(candidates, intervals, strict=True)
@@ -194,7 +194,7 @@ def pool_document(searched: Searched) -> dict[str, Any] | None:
 
 
 def predictor_document(searched: Searched, setting: Setting) -> dict[str, Any]:
-    """Return which predictor ranked the networks, on what it was fitted, and how it does on networks left out."""
+    """Return the predictor, the networks it was fitted to, and its cross-validated errors."""
     return {
         "name": searched.fitted.name,
         "columns": list(searched.fitted.features.columns),
@@ -215,7 +215,7 @@ def recipe_documents(library: BlockLibrary, setting: Setting) -> dict[str, Any]:
 
 
 def commands(folder: Path, library: BlockLibrary, command: Sequence[str], *, rounds: int) -> list[str]:
-    """Return the command lines that lead here, `command` the last, passwords masked.
+    """Return the command lines that reproduce the answer, `command` the last, passwords masked.
 
     Later rounds distil themselves: of them the last command, which began with another library, is all that there is to type. Of a
     teacher that was itself fine-tuned there is the file alone.
@@ -246,7 +246,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _intervals(fitted: Fitted, indices: Sequence[int]) -> list[tuple[float | None, float | None]]:
+def _intervals(fitted: FittedPredictor, indices: Sequence[int]) -> list[tuple[float | None, float | None]]:
     """Return the 90 % interval of each prediction, None for an end that is not known."""
     if not fitted.left_out or not indices:
         return [(None, None)] * len(indices)
@@ -256,7 +256,7 @@ def _intervals(fitted: Fitted, indices: Sequence[int]) -> list[tuple[float | Non
 
 def _before_and_after(student: Student, synthetic: bool) -> dict[str, Any]:
     return {
-        "plugged_in": _figures(student.candidate.plugged, student.plugged_test, synthetic),
+        "plugged_in": _figures(student.candidate.inherited, student.inherited_test, synthetic),
         "fine_tuned": None if student.trained is None else _accuracies(student.trained, synthetic),
     }
 

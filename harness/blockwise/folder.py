@@ -1,4 +1,4 @@
-"""The folder that a blockwise search leaves: whole under its name, or not there at all.
+"""Output folder of a blockwise search, written atomically.
 
 FOLDER/answer.json                 what was found, and what repeats it; the SHA-256 of every other file
 FOLDER/model.onnx, model.tflite    the trained network, for any tool
@@ -17,7 +17,7 @@ from typing import Any
 
 import exporters
 from exporters import Format, Weights
-from harness.blockwise.answer import Answer
+from harness.blockwise.answer import BlockwiseAnswer
 from search.training.trained_files import save_trained, write_weights
 from space.atomic_files import new_folder
 from space.errors import ConfigError
@@ -27,7 +27,7 @@ FORMATS: tuple[Format, ...] = ("onnx", "tflite")
 
 
 def check_output(output: Path) -> None:
-    """Refuse a folder that is there already, or has nowhere to be.
+    """Refuse an output folder that exists already, or whose parent does not.
 
     Raises: ConfigError.
     """
@@ -38,9 +38,9 @@ def check_output(output: Path) -> None:
 
 
 def write_answer(
-    output: Path, answer: Answer, document: Mapping[str, Any], cache_dir: Path
+    output: Path, answer: BlockwiseAnswer, document: Mapping[str, Any], cache_dir: Path
 ) -> dict[str, Any]:
-    """Write the folder and return the document with the files' digests, as it stands in answer.json.
+    """Write the folder and return the document with the files' digests, as in answer.json.
 
     `cache_dir` takes the network's exported fragments.
     Raises: ConfigError when the folder cannot be written, ConversionError when a model cannot be made.
@@ -55,7 +55,7 @@ def write_answer(
     return whole
 
 
-def _write_files(folder: Path, answer: Answer, cache_dir: Path) -> None:
+def _write_files(folder: Path, answer: BlockwiseAnswer, cache_dir: Path) -> None:
     student, library = answer.student, answer.searched.library
     write_weights(folder / "weights.pt", student.weights, student.architecture)
     if student.trained is not None and student.is_tuned:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.blockwise.answer import Answer, answer_document
+from harness.blockwise.answer import BlockwiseAnswer, answer_document
 from harness.blockwise.folder import write_answer
 from harness.blockwise.setup import BlockwiseRequest, prepare
 from harness.blockwise.verify import verify_students
@@ -25,7 +25,7 @@ from search.blockwise.setting import RunUnits, load_whole_library
 class BlockwiseResult:
     """The answer, its document in JSON's types, and the outcomes of the campaigns that measured finished networks."""
 
-    answer: Answer
+    answer: BlockwiseAnswer
     document: Mapping[str, Any]
     outcomes: tuple[Outcome, ...]
 
@@ -70,7 +70,7 @@ def search_library(
                 )
             student, measured, within = verdict.student, verdict.measured, verdict.within
             outcomes = verdict.outcomes
-        answer = Answer(
+        answer = BlockwiseAnswer(
             setting=setting,
             provenance=provenance,
             searched=searched,

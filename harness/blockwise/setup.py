@@ -13,11 +13,11 @@ from harness.query.query import Query, check_intervals
 from harness.store import Store
 from search.blockwise.choice import check_limits
 from search.blockwise.predictors import LINEAR, PREDICTORS, SUM
-from search.blockwise.searching import Plan
+from search.blockwise.searching import SearchPlan
 from search.blockwise.setting import RunUnits, Setting, fine_tune_recipe, known_accuracies
 from search.distillation.block_library import BlockLibrary
 from search.distillation.signatures import COLUMNS
-from search.training.guide import Guide
+from search.training.distillation_loss import Guide
 from search.training.tasks import load_task
 from search.work.results import Results
 from space import is_enumerable
@@ -26,7 +26,7 @@ from space.errors import ConfigError, did_you_mean
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockwiseRequest:
-    """A blockwise search: `library` is a folder of distilled blocks, `query` says what is limited on which devices.
+    """Request of a blockwise search: `library` is a folder of distilled blocks, `query` holds devices and limits.
 
     `predictor`: "" is linear where `trained`, a folder of trainings, gives accuracies, else sum. `columns`: signatures that it
     reads, None for its default ones. `finalists`, `distance`, `fine_tune`: see `search.blockwise.searching.Plan`. `results` keeps
@@ -105,7 +105,7 @@ def prepare(
     costs, provenance = space_costs(store, config, query.costs, query.latencies, log)
     if query.confident and is_enumerable(config):
         check_intervals(query, costs.listed, provenance)
-    plan = Plan(finalists=request.finalists, fine_tune=request.fine_tune, distance=request.distance)
+    plan = SearchPlan(finalists=request.finalists, fine_tune=request.fine_tune, distance=request.distance)
     check_limits(query.constraints, config, costs, plan, confident=query.confident)
     guide = Guide(library.teacher)
     setting = Setting(

@@ -1,4 +1,4 @@
-"""`harness audit`: does the sum of its parts tell a network's latency on a device?"""
+"""`harness audit`: test whether a network's latency on a device is the sum of its parts' latencies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def audit(
 ) -> None:
     """Compare networks with the sum of their stem, cells, reductions and head, each measured on its own.
 
-    Says how far the sum is off, where (stage boundaries, wirings, ops), and whether a latency model by adding up holds here.
+    Shows the error of the sum, its sources (stage boundaries, wirings, ops), and whether an additive latency model holds here.
     """
     from dataclasses import asdict
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from search.work.unit import Unit
 
 METHOD = "blockwise"
-# Of `harness search`, what only the methods that look up accuracies understand.
+# Options of `harness search` that only methods with given accuracies understand.
 FOREIGN = (
     *("accuracies", "metric", "epoch", "training_seed", "accuracy_sd", "allow_pickle"),
     *("pareto", "top", "budget", "pool", "batch"),
@@ -83,7 +83,7 @@ class BlockwiseOptions:
         int,
         _option(
             "--rounds",
-            "let the network found be the next teacher, up to so many times, while accuracy gains more than its noise.",
+            "number of rounds: the network found is the next teacher, while accuracy gains more than its noise.",
             min=1,
         ),
     ] = 1
@@ -91,7 +91,7 @@ class BlockwiseOptions:
         float | None,
         _option(
             "--max-flops",
-            "begin no round whose training could go beyond so many operations in all, e.g. 1e15.",
+            "start no round that could bring training above this number of FLOPs in all, e.g. 1e15.",
         ),
     ] = None
     jobs: Annotated[int, _option("--jobs", "trainings at once, each in a process of its own.", min=1)] = 1
@@ -123,7 +123,7 @@ takes_blockwise = takes(BlockwiseOptions, "blockwise")  # gives a command these 
 
 
 def check_method(context: typer.Context, method: str) -> None:
-    """Refuse, by name, options that were typed and do not belong to the method.
+    """Refuse, by name, options on the command line that do not belong to the method.
 
     Raises: ConfigError.
     """

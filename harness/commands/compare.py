@@ -1,4 +1,4 @@
-"""`harness compare`: is one network faster than another on a device, slower, or a tie?"""
+"""`harness compare`: whether one network is faster than another on a device, slower, or a tie."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def compare(
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
 ) -> None:
-    """Say for each configuration of a device whether network A is faster than B, slower, or a tie.
+    """Compare two networks on each configuration of a device: A is faster than B, slower, or a tie.
 
     Two networks are ordered when the 95 % interval of their ratio leaves out 1.
     """

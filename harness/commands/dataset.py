@@ -69,7 +69,7 @@ def write(
     doubtful: TakeDoubtful = False,
     store_url: StoreOption = "",
 ) -> None:
-    """Write blox-bench-NAME.{blox,csv,pickle}: latency in seconds of every network, and a sidecar that says how it was got.
+    """Write blox-bench-NAME.{blox,csv,pickle}: latency in seconds of every network, and a sidecar with its provenance.
 
     The sidecar, blox-bench-NAME.json, holds for each row its interval, grade, and whether it was measured or predicted,
     and the conditions and versions of the measurement.

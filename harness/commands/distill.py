@@ -1,4 +1,4 @@
-"""`harness distill`: a library of blocks that stand in for those of a trained network, its teacher."""
+"""`harness distill`: distil a library of blocks from a trained network, the teacher."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def distill(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the library; run again, it goes on.")
+        Path, typer.Option("--output", "-o", help="Folder of the library; a second run continues the first.")
     ],
     network: Annotated[
         str,
@@ -43,7 +43,7 @@ def distill(
     ] = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Train every block of every stage to answer as a trained network's stage does, and sign the blocks.
+    """Distil every block of every stage from a trained network, and score the blocks.
 
     All blocks of a stage learn at once, from features that the teacher computes once. 'harness search --method blockwise
     --library FOLDER' then puts networks together from them without training.

@@ -1,4 +1,4 @@
-"""`harness doctor`: is a device ready, and what to type if it is not."""
+"""`harness doctor`: check whether a device is ready, with the commands that make it so."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def doctor(
     devices_file: DevicesFile = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Reach a device and check login, Python, runtimes, free space, clocks and temperatures."""
+    """Connect to a device and check login, Python, runtimes, free space, clocks and temperatures."""
     from harness.devices.config import load_devices, select_device
     from harness.devices.doctor import diagnose
     from harness.output.tables import print_json

@@ -1,4 +1,4 @@
-"""`harness export`: one network as a file that any tool opens."""
+"""`harness export`: export one network as a model file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`harness measure`: time networks on devices and keep what was measured."""
+"""`harness measure`: measure latencies of networks on devices and store them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ModelFormat(StrEnum):
 
 
 class MeasureLevel(StrEnum):
-    """How much measuring a network gets: see harness.measurement.plan."""
+    """Measuring effort for a network: see harness.measurement.plan."""
 
     quick = "quick"
     screen = "screen"
@@ -108,13 +108,13 @@ def measure(
         ),
     ] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Measure anew what is already stored; new sessions join the old.")
+        bool, typer.Option("--fresh", help="Measure again what is already stored; new sessions join the old.")
     ] = False,
     recalibrate: Annotated[
         bool,
         typer.Option(
             "--recalibrate",
-            help="Measure the reference latency anew: later latencies are multiples of the new one.",
+            help="Measure the reference latency again: later latencies are multiples of the new one.",
         ),
     ] = False,
     seed: Annotated[
@@ -125,7 +125,7 @@ def measure(
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
 ) -> None:
-    """Time networks on devices; what is stored already is not measured again.
+    """Measure networks on devices; what is stored already is not measured again.
 
     With nothing else, 20 random networks run on this machine, in every runtime that it has, three sessions each.
     """
@@ -186,7 +186,7 @@ def measure(
 
 
 def _print_until(outcome: Outcome, store: Store, json_output: bool) -> None:
-    """Print how good the predictor is now, and what the campaign did."""
+    """Print the predictor's error so far, and the campaign's outcome."""
     from harness.output.campaigns import print_outcome
     from harness.output.prediction import doubts, print_report
     from harness.output.tables import print_json

@@ -1,4 +1,4 @@
-"""Options that belong together, as the fields of one dataclass, given to every command that takes them."""
+"""Groups of options, each the fields of one dataclass, added to every command that takes them."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ RuntimeName = Annotated[
     typer.Option("--runtime", "-r", help="Only this runtime, with or without :PROVIDER."),
 ]
 ThreadCount = Annotated[
-    int | None, typer.Option("--threads", "-t", min=1, help="Only measurements with so many threads.")
+    int | None, typer.Option("--threads", "-t", min=1, help="Only measurements with this number of threads.")
 ]
 ConfigurationId = Annotated[
     str,
@@ -145,7 +145,7 @@ ProxyBatch = Annotated[
 
 
 def open_store(url: str) -> Store:
-    """Open the store of --store to read it; say on standard error that the one of $HARNESS_STORE is not there yet."""
+    """Open the store of --store for reading; note on standard error that the one of $HARNESS_STORE does not exist yet."""
     from harness.store.opening import open_existing
 
     return open_existing(url, lambda text: typer.echo(text, err=True))

@@ -1,4 +1,4 @@
-"""`harness predict`: every network's latency from the measured ones, with honest errors."""
+"""`harness predict`: latencies of a whole space from measured networks, with cross-validated errors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def predict(
 ) -> None:
     """Predict the latency of every network of the space from those measured on one configuration.
 
-    A ladder of predictors is fitted and judged by cross-validation; the best one makes the table. Measured networks keep
+    Candidate predictors are cross-validated; the best one makes the table. Measured networks keep
     their measured latency; the others have an interval meant to hold a measurement in 90 of 100 cases.
     """
     from harness.models.names import select_architectures

@@ -1,4 +1,4 @@
-"""`harness profile`: where a network's time goes on a device, by fragment, by op type or by node."""
+"""`harness profile`: a network's time on a device by fragment, op type or node."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROFILED_FORMAT: Final = "onnx"
 
 
 class By(StrEnum):
-    """What the nodes are added up by."""
+    """Grouping of nodes."""
 
     fragment = "fragment"
     op = "op"

@@ -1,4 +1,4 @@
-"""The options of a recipe, made from its fields: a file, and single values over it."""
+"""Options of a recipe, derived from its fields: a file, and single values that override it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class RecipeOptions:
     recipe: Path | None = None
 
     def over(self, usual: R) -> R:
-        """Return the file's recipe, or the usual one, with the other values in place of its own.
+        """Return the file's recipe, or the default one, overridden by the other values.
 
         Raises: ConfigError when the file or a value cannot be used.
         """
@@ -49,9 +49,9 @@ class RecipeOptions:
 
 
 def takes_recipe(file_help: str, *usual: Checked) -> Callable[[Command], Command]:
-    """Give a command, as its argument `typed`, an option for each described field of the usual recipes' class.
+    """Add to a command an option for each described field of the default recipes' class, as its argument `typed`.
 
-    A default is told where these agree; `file_help` describes `--recipe`.
+    A default is shown where these agree; `file_help` describes `--recipe`.
     """
     file = typer.Option("--recipe", metavar="FILE.json", help=file_help)
     options = [("recipe", Annotated[Path | None, file], dataclasses.field(default=None))]

@@ -31,7 +31,7 @@ def report(
     title: Annotated[str, typer.Option("--title", help="Title of the page.")] = "",
     store_url: StoreOption = "",
 ) -> None:
-    """Write a page on which limits are moved and the most accurate network within them is seen at once.
+    """Write an interactive page: move limits and see the most accurate network within them.
 
     It shows the devices that --device or a limit names, else all that --store and --latencies have. Limits, with < or <=, are
     those that the page opens with. The page is one file that loads nothing from any network.

@@ -1,4 +1,4 @@
-"""`harness results`: what is stored."""
+"""`harness results`: stored latencies."""
 
 from __future__ import annotations
 

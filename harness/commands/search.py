@@ -60,7 +60,7 @@ def find(
         ),
     ] = "exhaustive",
     budget: Annotated[
-        int, typer.Option("--budget", min=1, help="Accuracy look-ups of methods that are not exhaustive.")
+        int, typer.Option("--budget", min=1, help="Accuracy evaluations of methods that are not exhaustive.")
     ] = 100,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the method.")] = 0,
     pool: ProxyPool = 100,
@@ -70,7 +70,7 @@ def find(
         typer.Option(
             "--verify",
             min=1,
-            help="Measure so many of the best networks on the devices, at level final, and correct the answer.",
+            help="Measure this many of the best networks on the devices, at level final, and correct the answer.",
         ),
     ] = None,
     output: Annotated[
@@ -176,11 +176,11 @@ def _log(text: str) -> None:
 
 
 def _refuse_options(context: typer.Context) -> None:
-    """Raise ConfigError when options of the search stand before a subcommand, which would not see them."""
+    """Raise ConfigError when options of the search come before a subcommand, which would not see them."""
     for name in context.params:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
             option = "--" + name.replace("_", "-")
             raise ConfigError(
-                f"{option} stands before {context.invoked_subcommand!r}, which has options of its own; write it after"
+                f"{option} comes before {context.invoked_subcommand!r}, which has options of its own; write it after"
             )

@@ -1,4 +1,4 @@
-"""`harness search compare`: search methods under the same limits, with the same seeds and budget."""
+"""`harness search compare`: compare search methods under the same limits, with the same seeds and budget."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from space.errors import ConfigError
 if TYPE_CHECKING:
     from search.methods.comparison import MethodComparison
 
-DEFAULT_METHODS = ("random", "evolution", "linear", "programme")  # seconds a search, and no torch
+DEFAULT_METHODS = ("random", "evolution", "linear", "ilp")  # seconds a search, and no torch
 
 
 @takes_query
@@ -33,7 +33,7 @@ def compare(
         ),
     ] = None,
     budget: Annotated[
-        int, typer.Option("--budget", "-b", min=1, help="Accuracy look-ups of a search.")
+        int, typer.Option("--budget", "-b", min=1, help="Accuracy evaluations of a search.")
     ] = 100,
     seeds: Annotated[
         int, typer.Option("--seeds", "-n", min=1, max=1000, help="Searches of each method, a seed each.")
@@ -48,9 +48,9 @@ def compare(
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
 ) -> None:
-    """Compare how soon search methods find an accurate network within the limits, against the exhaustive answer.
+    """Compare search methods by regret against the exhaustive answer, within the limits.
 
-    Regret: how many points the best network found so far lacks of the best of all. Mean over seeds, with its 95 % interval.
+    Regret: accuracy of the best network minus the best found so far, in percentage points; mean over seeds, 95 % interval.
     """
     from harness.output.comparison import Scoring, comparison_document, print_comparison
     from harness.output.plots.regret import check_libraries
@@ -74,12 +74,12 @@ def compare(
         def on_progress(method: str, seed: int, count: int) -> None:
             nonlocal done
             done = count
-            view.look_ups("compare", done, total, f"{method}, seed {seed}")
+            view.evaluations("compare", done, total, f"{method}, seed {seed}")
 
         def on_score(proxy: str, seed: int, count: int) -> None:
-            view.look_ups("compare", done, total, f"{proxy}, seed {seed}: {count} networks scored")
+            view.evaluations("compare", done, total, f"{proxy}, seed {seed}: {count} networks scored")
 
-        view.look_ups("compare", 0, total, "")
+        view.evaluations("compare", 0, total, "")
         found = compare_methods(
             table.table,
             query.constraints,
@@ -108,7 +108,7 @@ def compare(
 
 
 def parse_methods(texts: Sequence[str]) -> list[str]:
-    """Return the methods that the user named, each once. Raises: ConfigError for one that there is not."""
+    """Return the methods named on the command line, each once. Raises: ConfigError for an unknown one."""
     from search.methods.registry import parse_method
 
     named = [word.strip() for text in texts for word in text.split(",")]

@@ -26,7 +26,7 @@ def study(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="Folder for results, tables and figures; run again, the study goes on."
+            "--output", "-o", help="Folder for results, tables and figures; a second run continues the first."
         ),
     ] = Path("study"),
     ground_truth: Annotated[
@@ -59,7 +59,7 @@ def study(
     from harness.output.study_text import print_study
     from search.study.study import run_study
     from search.study.truth import load_truth
-    from search.study.workshop import Workshop
+    from search.study.unit_runner import UnitRunner
     from search.work.results import Results
 
     settings = _settings(settings_file, quick)
@@ -73,8 +73,8 @@ def study(
     except OSError as error:
         raise ConfigError(f"--output {output}: cannot be made: {error.strerror or error}") from error
     with ProgressView(quiet=json_output and not sys.stderr.isatty()) as view:
-        workshop = Workshop(results=Results(folder=output), runner=runner, tell=view.say)
-        found = run_study(settings, truth, workshop)
+        unit_runner = UnitRunner(results=Results(folder=output), runner=runner, log=view.say)
+        found = run_study(settings, truth, unit_runner)
     _write(output, found)
     if json_output:
         from harness.output.tables import print_json

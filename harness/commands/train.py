@@ -1,4 +1,4 @@
-"""`harness train`: train networks from scratch and keep their accuracies and weights."""
+"""`harness train`: train networks from scratch and store their accuracies and weights."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def train(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="Folder for results, weights and published files; run again, it goes on."
+            "--output",
+            "-o",
+            help="Folder for results, weights and published files; a second run continues the first.",
         ),
     ],
     task: Annotated[
@@ -59,7 +61,7 @@ def train(
 ) -> None:
     """Train networks from scratch on images; what is trained already is not trained again.
 
-    A training that was stopped goes on after its last whole epoch. The folder then holds the published files of all networks
+    A training that was stopped resumes after its last whole epoch. The folder then holds the published files of all networks
     trained in it, which 'harness search --accuracies' reads, and weights for 'harness export --checkpoint'.
     """
     from harness.models.names import select_architectures

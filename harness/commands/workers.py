@@ -1,4 +1,4 @@
-"""Who computes units of work: processes of this machine, or a Ray cluster; the options of commands that train."""
+"""Where units of work run: local processes or a Ray cluster; the options of commands that train."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workers:
-    """What the user typed of who computes."""
+    """Where units of work run: local processes or a Ray cluster."""
 
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="Units of work done at once, a process each.")
@@ -34,7 +34,7 @@ class Workers:
     ] = "cpu"
 
     def runner(self) -> Runner:
-        """Return what runs units. Raises: ConfigError when Ray is asked for and is not there."""
+        """Return the executor of units. Raises: ConfigError when Ray is requested and not installed."""
         if self.ray:
             from search.work.ray_cluster import RayCluster
 

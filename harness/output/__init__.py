@@ -1,1 +1,1 @@
-"""All that is printed or drawn: tables, progress, answers in words and as JSON, figures and the report's page."""
+"""Output: tables, progress, answers as text and JSON, figures and the report page."""

@@ -1,4 +1,4 @@
-"""A blockwise search's answer as text for people; a synthetic value never stands without the word."""
+"""A blockwise search's answer as text; synthetic values are always marked so."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.output.tables import echo, print_table
 from harness.query.join import doubt_note
 
 if TYPE_CHECKING:
-    from harness.blockwise.answer import Answer
+    from harness.blockwise.answer import BlockwiseAnswer
     from search.blockwise.candidates import Student
 
 CANDIDATES = 10  # shown
@@ -19,7 +19,7 @@ _SOURCES = {
 }
 
 
-def print_blockwise(answer: Answer) -> None:
+def print_blockwise(answer: BlockwiseAnswer) -> None:
     """Print what was searched, the finalists, the networks that were fine-tuned, and the answer."""
     setting, searched, found = answer.setting, answer.searched, answer.searched.found
     library = searched.library
@@ -38,7 +38,7 @@ def print_blockwise(answer: Answer) -> None:
     echo(_chosen(answer))
     score = f"{word}predicted %" if searched.fitted.in_percent else f"{word}score"
     rows = [
-        [str(one.architecture), f"{one.predicted:.3f}", f"{one.plugged.top1:.2f}", str(one.distance)]
+        [str(one.architecture), f"{one.predicted:.3f}", f"{one.inherited.top1:.2f}", str(one.distance)]
         for one in found.candidates[:CANDIDATES]
     ]
     title = f"finalists with the library's weights, {len(rows)} of {len(found.candidates)}"
@@ -61,8 +61,8 @@ def print_blockwise(answer: Answer) -> None:
     )
 
 
-def _chosen(answer: Answer) -> str:
-    """Say of how many networks the finalists were chosen, and how."""
+def _chosen(answer: BlockwiseAnswer) -> str:
+    """Return the number of networks that the finalists were chosen from, and how."""
     searched, choice = answer.searched, answer.searched.choice
     networks = f"{len(searched.library.config):,} networks"
     limits = ", ".join(map(str, answer.setting.constraints)) or "no limit"
@@ -73,16 +73,16 @@ def _chosen(answer: Answer) -> str:
     )
     if choice.allowed is not None:
         return f"{choice.allowed:,} of {networks} are within {limits}{rest}"
-    way = f"{networks}, none listed: the finalists within {limits} are an integer programme's"
+    way = f"{networks}, too many to list: an integer program chose the finalists within {limits}"
     if choice.pool:
         way = (
-            f"{networks}, none listed: an integer programme gave the {choice.pool} best within {limits} by the sum of "
+            f"{networks}, too many to list: an integer program gave the {choice.pool} best within {limits} by the sum of "
             f"{choice.pool_by}; {searched.fitted.name} is no sum, and ranked these alone"
         )
     return way + rest
 
 
-def _judged(answer: Answer) -> str:
+def _judged(answer: BlockwiseAnswer) -> str:
     report, known = answer.searched.report, answer.setting.known
     if report is None or known is None:
         return "fitted to no accuracy, it only ranks"
@@ -93,15 +93,15 @@ def _judged(answer: Answer) -> str:
     return ", ".join(parts) + ", each left out"
 
 
-def _student(answer: Answer, student: Student) -> list[str]:
+def _student(answer: BlockwiseAnswer, student: Student) -> list[str]:
     from search.table.constraints import amount_text
 
     trained = student.trained
     cells = [
         str(student.architecture),
-        f"{student.candidate.plugged.top1:.2f}",
+        f"{student.candidate.inherited.top1:.2f}",
         "-" if trained is None else f"{trained.best.val.top1:.2f}",
-        f"{student.plugged_test.top1:.2f}",
+        f"{student.inherited_test.top1:.2f}",
         "-" if trained is None else f"{trained.test.top1:.2f}",
     ]
     for name, one in costs_document(answer, student).items():

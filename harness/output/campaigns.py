@@ -1,4 +1,4 @@
-"""Campaigns in words: what each did, and the latencies that they measured."""
+"""Campaigns as text: outcomes, and the latencies measured."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LINES_BESIDE = 8  # of a terminal: title, bars and the prompt, beside the first 
 
 
 def first_numbers_in(store: Store) -> Callable[[RuntimePlan], Table]:
-    """Return what `ProgressView` shows while a campaign runs: a use's latencies so far, as many as the terminal has lines for."""
+    """Return the table that `ProgressView` shows during a campaign: latencies so far, as many as fit the terminal."""
     return lambda use: first_numbers(
         _measured_networks(use, store), shutil.get_terminal_size().lines - LINES_BESIDE
     )
@@ -38,14 +38,14 @@ def print_campaigns(outcomes: Sequence[Outcome], store: Store, *, json_output: b
 
 
 def print_outcome(outcome: Outcome) -> None:
-    """Print on standard error what a campaign did, what failed, and the error that ended it."""
+    """Print a campaign's outcome, failures and final error on standard error."""
     if outcome.uses:
         sessions = "session" if outcome.measured == 1 else "sessions"
         parts = [f"{outcome.measured} {sessions} measured in {outcome.elapsed_s:.0f} s"]
         if outcome.redone:
             parts.append(f"{outcome.redone} measured again because the device throttled")
         if outcome.reused:
-            parts.append(f"{outcome.reused} already stored (--fresh measures anew)")
+            parts.append(f"{outcome.reused} already stored (--fresh measures again)")
         if outcome.sent_bytes:
             parts.append(f"{outcome.sent_bytes / 1e6:.2f} MB of model parts sent")
         echo(f"{outcome.device}: {', '.join(parts)}", err=True)

@@ -1,4 +1,4 @@
-"""A comparison of search methods, for people and for programs; a synthetic value never stands without the word."""
+"""A comparison of search methods as text and JSON; synthetic values are always marked so."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from search.methods.comparison import MethodComparison
     from search.methods.regret import EvaluationsToTarget, MethodRegret, Run
 
-SHOWN_THRESHOLD = 0.1  # points of regret that the table counts look-ups to
+SHOWN_THRESHOLD = 0.1  # points of regret that the table counts evaluations to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Scoring:
 
 
 def print_comparison(table: SearchTable, found: MethodComparison, scored: Scoring | None) -> None:
-    """Print what was searched, the best of it, and a row a method."""
+    """Print the table searched, its best network, and a row for each method."""
     from space import Architecture
 
     accuracy = table.table.accuracy
@@ -48,7 +48,7 @@ def print_comparison(table: SearchTable, found: MethodComparison, scored: Scorin
         each = ", ".join(f"{method} {count}" for method, count in found.random_evaluations.items())
         echo(f"not comparable with random search until they choose, after as many random networks: {each}")
     word = "synthetic " if accuracy.synthetic else ""
-    counts = shown_look_ups(found.budget)
+    counts = shown_evaluations(found.budget)
     seeds = f"{len(found.seeds)} seeds" if len(found.seeds) > 1 else "1 seed"
     columns = [
         "method",
@@ -59,7 +59,7 @@ def print_comparison(table: SearchTable, found: MethodComparison, scored: Scorin
         "seconds",
     ]
     print_table(
-        f"{word}regret in points of {found.label}, mean over {seeds}, after so many look-ups",
+        f"{word}regret in points of {found.label}, mean over {seeds}, by number of evaluations",
         columns,
         [_cells(one, counts) for one in found.methods],
         right=[
@@ -74,7 +74,7 @@ def comparison_document(
 ) -> dict[str, object]:
     """Return a comparison as plain values; the keys of synthetic values hold the word.
 
-    A `curve` has a row [look-ups, mean, low, high] wherever one of the three changes, `improvements` a row [look-ups, regret].
+    A `curve` has a row [evaluations, mean, low, high] wherever one changes, `improvements` a row [evaluations, regret].
     """
     from search.methods.regret import steps
 
@@ -94,7 +94,7 @@ def comparison_document(
 
     def of_method(one: MethodRegret) -> dict[str, object]:
         curve = [[count, *map(_number, values)] for count, values in steps(one.mean, one.low, one.high)]
-        at = [[count, *map(_number, _ends(one, count))] for count in shown_look_ups(found.budget)]
+        at = [[count, *map(_number, _ends(one, count))] for count in shown_evaluations(found.budget)]
         return {
             "method": one.method,
             "seconds": one.seconds,
@@ -127,8 +127,8 @@ def comparison_document(
     }
 
 
-def shown_look_ups(budget: int) -> list[int]:
-    """Return after how many look-ups regrets are told: a quarter, half and all of the budget."""
+def shown_evaluations(budget: int) -> list[int]:
+    """Return the numbers of evaluations that regret is shown for: a quarter, half and all of the budget."""
     return sorted({max(1, budget // 4), max(1, budget // 2), budget})
 
 

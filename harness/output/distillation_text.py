@@ -1,4 +1,4 @@
-"""Distilled blocks, for people and for programs; a synthetic value never stands without the word."""
+"""Distilled blocks as text and JSON; synthetic values are always marked so."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def print_library(library: BlockLibrary, task: Task, signatures: Signatures) -> 
         rest = f"{len(order)} blocks, NSR {np.nanmin(one.nsr):.4f} to {np.nanmax(one.nsr):.4f}, {one.seconds:.0f} s"
         rows.append([str(one.stage), rest, "", "", "", ""])
     print_table(
-        f"blocks of {config.name} distilled from {library.teacher.architecture} on {task.name}; the best by loss when plugged "
-        f"into the teacher, on {len(task.val)}{synthetic} validation images",
+        f"blocks of {config.name} distilled from {library.teacher.architecture} on {task.name}; the best by loss when placed "
+        f"in the teacher, on {len(task.val)}{synthetic} validation images",
         ["stage", "block", "NSR", "loss", "top-1 points", "same class %"],
         rows,
     )

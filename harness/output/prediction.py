@@ -1,4 +1,4 @@
-"""Predicted latencies of a space in words: how good each predictor is, and rows of networks."""
+"""Predicted latencies of a space as text: errors of each candidate predictor, and rows of networks."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from harness.store.configurations import describe, measure_command
 
 if TYPE_CHECKING:
     from harness.prediction.space_prediction import HeldOut, SpaceTable
-    from search.latency.judging import Errors
+    from search.latency.evaluation import Errors
 
 SHOWN = 5  # of the fastest and of the slowest networks
 FAR = "predicted, far"  # from all that was measured
 
 
 def doubts(table: SpaceTable) -> list[str]:
-    """Return what of grade D was left out or taken in, and what to do about it, in a sentence each."""
+    """Return notes on latencies of grade D that were left out or included, each with its remedy."""
 
     found = [doubt_text(table.doubtful, table.measured.configuration)] if table.doubtful else []
     if table.prior is not None and table.prior_doubtful:
@@ -27,23 +27,23 @@ def doubts(table: SpaceTable) -> list[str]:
 
 
 def print_report(table: SpaceTable) -> None:
-    """Print how well each rung of the ladder does beside the repeatability of the measurements themselves."""
+    """Print cross-validated errors of each candidate predictor, and the repeatability of the measurements."""
     import numpy as np
 
+    from search.latency.candidates import all_candidates
     from search.latency.intervals import COVERAGE, guaranteed
-    from search.latency.rungs import all_rungs
     from space import Architecture
 
-    measured, meanings = table.measured, {rung.name: rung.meaning for rung in all_rungs()}
+    measured, meanings = table.measured, {candidate.name: candidate.meaning for candidate in all_candidates()}
     echo(describe(measured.configuration))
     echo(f"fitted on {len(measured.indices)} measured networks of {len(measured.config):,}")
     rows = []
-    for report in table.ladder.reports:
+    for report in table.predictor.reports:
         if report.errors is not None:
-            mark = "*" if report.name == table.ladder.chosen else " "
+            mark = "*" if report.name == table.predictor.chosen else " "
             rows.append([f"{mark} {report.name}: {meanings[report.name]}", *_cells(report.errors)])
     if table.held_out is not None:
-        label = f"  {table.ladder.chosen}, fitted without {_kept_apart(table.held_out)}"
+        label = f"  {table.predictor.chosen}, fitted without {_held_out(table.held_out)}"
         rows.append([label, *_cells(table.held_out.errors)])
     if table.ceiling is not None:
         label = f"  repeatability: two sessions of {table.ceiling.count} networks"
@@ -54,7 +54,7 @@ def print_report(table: SpaceTable) -> None:
         low, high = table.held_out.mape_interval
         echo(
             f"held out: mean error {table.held_out.errors.mape:.1%}, 95 % interval {low:.1%} to {high:.1%}; "
-            f"{table.held_out.coverage:.0%} of {_kept_apart(table.held_out)} inside their {COVERAGE:.0%} intervals"
+            f"{table.held_out.coverage:.0%} of {_held_out(table.held_out)} inside their {COVERAGE:.0%} intervals"
         )
     echo(
         f"{COVERAGE:.0%} intervals are made by CV+, which guarantees {guaranteed(COVERAGE):.0%}, of networks drawn like the "
@@ -76,7 +76,7 @@ def print_report(table: SpaceTable) -> None:
             "(--sessions 2)"
         )
     skipped: dict[str, list[str]] = {}
-    for report in table.ladder.reports:
+    for report in table.predictor.reports:
         if report.errors is None:
             skipped.setdefault(_remedy(report.skipped, table), []).append(report.name)
     for remedy, names in skipped.items():
@@ -85,8 +85,8 @@ def print_report(table: SpaceTable) -> None:
     echo("grades of the measured networks: " + ", ".join(f"{grades.count(g)} {g}" for g in "ABCD"))
 
 
-def _kept_apart(held_out: HeldOut) -> str:
-    return f"{held_out.errors.count} {'random' if held_out.random else 'of the measured'} networks kept apart"
+def _held_out(held_out: HeldOut) -> str:
+    return f"{held_out.errors.count} {'random' if held_out.random else 'of the measured'} held-out networks"
 
 
 def _judging(table: SpaceTable) -> str:
@@ -96,7 +96,7 @@ def _judging(table: SpaceTable) -> str:
 
 
 def _remedy(skipped: str, table: SpaceTable) -> str:
-    """Return why a rung was skipped, in terms of what a person can type."""
+    """Return why a candidate was skipped, with the command that helps."""
     from space.segments import all_segments
 
     measured = table.measured

@@ -26,7 +26,7 @@ def profile_document(taken: Profile, architecture: Architecture, device: str) ->
 
 
 def print_profile(taken: Profile, by: str, architecture: Architecture, device: str) -> None:
-    """Print where the time goes, added up by fragment, op or node, and on standard error what to know of the numbers."""
+    """Print a network's time by fragment, op or node, and caveats on standard error."""
     ops = {node.name: node.op for node in taken.nodes}
     rows = [
         [
@@ -60,7 +60,7 @@ def print_profile(taken: Profile, by: str, architecture: Architecture, device: s
             err=True,
         )
     if short_provider(taken.provider) in ("cuda", "tensorrt"):
-        echo("a node's time is that of its launch: the GPU computes beside the processor", err=True)
+        echo("a node's time is that of its launch: the GPU computes asynchronously", err=True)
 
 
 def groups_by(taken: Profile, by: str, architecture: Architecture) -> list[Group]:

@@ -26,11 +26,10 @@ from rich.text import Text
 if TYPE_CHECKING:
     from harness.measurement.workload import RuntimePlan
 
-PLAIN_EVERY = (
-    10  # lines for a log file: the first, each tenth and the last session; of look-ups each tenth part
-)
+# Lines for a log file: the first, each tenth and the last session; of evaluations each tenth part.
+PLAIN_EVERY = 10
 PLAIN_STATES = ("connecting", "preparing", "calibrating", "attempt", "waiting")
-PLAIN_SECONDS = 30  # and so often while a tenth part takes long
+PLAIN_SECONDS = 30  # at least this often between the 10 % marks
 
 
 # The column that gives way on a narrow terminal: counts and times stay whole.
@@ -38,7 +37,7 @@ _LAST = Column(ratio=1, no_wrap=True, overflow="ellipsis")
 
 
 class _Bars(Progress):
-    """Bars below tables of what is measured so far."""
+    """Progress bars below tables of the latencies measured so far."""
 
     def __init__(self, *columns: ProgressColumn, **options: Any) -> None:
         self.tables: dict[str, RenderableType] = {}
@@ -56,7 +55,7 @@ class ProgressView:
     def __init__(
         self, *, quiet: bool, first_numbers: Callable[[RuntimePlan], RenderableType] | None = None
     ) -> None:
-        """first_numbers: returns what is measured so far of a use, as a table that fits beside the bars."""
+        """first_numbers: returns what is measured so far of a runtime plan, as a table that fits above the bars."""
         self._first_numbers = first_numbers
         self._console = Console(stderr=True)
         self._quiet = quiet
@@ -93,17 +92,17 @@ class ProgressView:
         self._progress.stop()
 
     def state(self, device: str, text: str) -> None:
-        """Show what a device's campaign is doing now."""
+        """Show the current state of a device's campaign."""
         self._progress.update(self._task(device), description=text)
         if text.split()[0] in PLAIN_STATES or "reconnecting" in text:
             self._line(f"{device}: {text}")
 
     def tell(self, device: str, text: str) -> None:
-        """Print what a person is to know of a device above the bars."""
+        """Print a message on a device above the bars."""
         self.say(f"{device}: {text}")
 
     def begin(self, device: str, units: int) -> None:
-        """Show how many sessions a device is to measure, beside those that it was to measure before."""
+        """Add to the number of sessions that a device is to measure."""
         if not units:
             return
         done, before = self._counts.get(device, (0, 0))
@@ -122,7 +121,7 @@ class ProgressView:
             self._line(f"{device}: {count[0]} of {count[1]} sessions")
 
     def refine(self, device: str, use: RuntimePlan, left: int) -> None:
-        """Show what is measured so far of a use, of which `left` sessions are still to come."""
+        """Show the latencies measured so far for a runtime plan, with `left` sessions remaining."""
         if self._quiet or self._first_numbers is None or not left:
             return
         table = self._first_numbers(use)
@@ -136,15 +135,15 @@ class ProgressView:
             self._progress.tables[use.configuration.runtime] = Group(Text(title, style="bold"), table)
 
     def export(self, model_format: str, done: int, total: int, name: str) -> None:
-        """Show how far the export of a format's fragments is."""
+        """Show the progress of exporting a format's fragments."""
         key = f"export {model_format}"
         task = self._task(key)
         self._progress.update(task, completed=done, total=total, description=name, visible=done < total)
         if done in (0, total):
             self._line(f"{key}: {done} of {total} fragments")
 
-    def look_ups(self, name: str, done: int, total: int, text: str) -> None:
-        """Show how many accuracies a comparison of methods has looked up, and what it does now."""
+    def evaluations(self, name: str, done: int, total: int, text: str) -> None:
+        """Show how many accuracies a comparison of methods has evaluated, and its current step."""
         task = self._task(name)
         self._progress.update(task, completed=done, total=total, description=text)
         tenth, now = done * PLAIN_EVERY // total, time.monotonic()
@@ -154,7 +153,7 @@ class ProgressView:
         self._shown[name] = (tenth, now)
         left = next(t.time_remaining for t in self._progress.tasks if t.id == task)
         rest = f", {left:.0f} s left" if left and done < total else ""
-        self._line(f"{name}: {done:,} of {total:,} look-ups{rest}{': ' if text else ''}{text}")
+        self._line(f"{name}: {done:,} of {total:,} evaluations{rest}{': ' if text else ''}{text}")
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""

@@ -63,7 +63,7 @@ def answer_document(found: SearchAnswer, front: Front | None, top: int) -> dict[
 
 
 def accuracy_document(accuracy: Accuracies) -> dict[str, object]:
-    """Return what accuracies are and where they are from, as plain values."""
+    """Return the kind and origin of accuracies as plain values."""
     return {
         "label": accuracy.label,
         "synthetic": accuracy.synthetic,

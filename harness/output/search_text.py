@@ -1,4 +1,4 @@
-"""A search's answer as text for people; a synthetic value never stands without the word."""
+"""A search's answer as text; synthetic values are always marked so."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def print_answer(found: SearchAnswer, top: int) -> None:
         echo(f"{len(answer.ranked):,} networks are within all limits")
     else:
         echo(
-            f"{trace.method}: looked up {len(trace.indices):,} networks within all limits, seed {trace.seed}"
+            f"{trace.method}: evaluated {len(trace.indices):,} networks within all limits, seed {trace.seed}"
         )
     ranked = found.indices
     if verified is not None:
@@ -52,15 +52,15 @@ def _verdict(answer: Answer, verified: frozenset[int], ranked: IndexArray) -> st
     """Return what the finalists' measurements mean for the answer."""
     if not verified.intersection(answer.ranked.tolist()):
         return (
-            f"none of the {len(verified)} networks measured now is within the limits: the same command again goes on; "
+            f"none of the {len(verified)} networks measured now is within the limits: run the same command again to continue; "
             "unverified ones:"
         )
     above = answer.ranked.tolist().index(int(ranked[0]))
     text = f"{len(ranked)} of {len(verified)} networks measured now are within the limits"
     if above:
         text += (
-            f"; {above:,} more accurate ones that were not measured are predicted to be within them: the same command again "
-            "goes on"
+            f"; {above:,} more accurate ones that were not measured are predicted to be within them: run the same "
+            "command again to continue"
         )
     return text
 

@@ -1,4 +1,4 @@
-"""The study's results in words."""
+"""The study's results as text."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def first_numbers(rows: Sequence[Latency], height: int) -> Table:
 
 
 def _print_findings(rows: Sequence[Latency]) -> None:
-    """Say on standard error what speaks against the rows, each kind of finding once, with an example and the remedy."""
+    """Print the findings on rows on standard error, each kind once, with an example and the remedy."""
     kinds: dict[str, list[tuple[Latency, Finding]]] = {}
     for row in rows:
         for finding in row.findings:

@@ -1,4 +1,4 @@
-"""Trained networks, for people and for programs; a synthetic value never stands without the word."""
+"""Trained networks as text and JSON; synthetic values are always marked so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the sum of its parts tells a network's latency, from what a store has of networks and segments."""
+"""Additivity audit of a stored configuration: networks against the sums of their segments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from space.segments import all_segments
 def audit_configuration(
     store: Store, configuration: Configuration, *, doubtful: bool = False
 ) -> tuple[Audit, Doubtful]:
-    """Compare a configuration's networks with the sums of their segments; return that, and what has grade D.
+    """Compare a configuration's networks with the sums of their segments; return the audit, and what has grade D.
 
     `doubtful`: with networks and segments of grade D.
     Raises: ConfigError when too few networks, or not all segments, are measured.

@@ -1,4 +1,4 @@
-"""Latencies in the published format, blox-bench-DEVICE, with a sidecar for what it has no room for: written, and read."""
+"""Read and write latencies in the published format, blox-bench-DEVICE, with a sidecar for further columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ import numpy as np
 from harness.estimates.doubtful import DOUBTFUL, NAMED, Doubtful
 from harness.prediction.provenance import Provenance
 from harness.prediction.rows import SpaceRow
-from harness.prediction.space_prediction import Measured, SpaceTable, load_measured, predict_space, summary
+from harness.prediction.space_prediction import (
+    MeasuredNetworks,
+    SpaceTable,
+    load_measured,
+    predict_space,
+    summary,
+)
 from harness.records import Configuration, SessionRecord
 from harness.store import Store
 from harness.version import __version__
@@ -38,7 +44,7 @@ class BenchTable:
     `last_session`: the last of the fastest measured network, for its conditions and agent. `doubtful`: what has grade D.
     """
 
-    measured: Measured
+    measured: MeasuredNetworks
     prediction: SpaceTable | None
     rows: tuple[SpaceRow, ...]
     doubtful: Doubtful
@@ -53,7 +59,7 @@ def bench_table(
     measured_only: bool = False,
     doubtful: bool = False,
 ) -> BenchTable:
-    """Return what is stored of a configuration, and unless `measured_only` predictions of all other networks.
+    """Return a configuration's stored latencies, and predictions of all other networks unless `measured_only`.
 
     `prior` and `doubtful`: as for `predict_space`. Raises: ConfigError when too little is stored.
     """
@@ -116,7 +122,7 @@ def latency_files(paths: Sequence[Path]) -> dict[str, Path]:
 def file_latency(
     path: Path, name: str, config: SpaceConfig, *, doubtful: bool = False
 ) -> tuple[Cost, Provenance]:
-    """Return the latencies of a blox-bench-DEVICE file, with intervals and grades where its sidecar lies beside it.
+    """Return the latencies of a blox-bench-DEVICE file, with intervals and grades where it has a sidecar.
 
     Of networks whose sidecar says grade D there is no latency, unless `doubtful`.
 
@@ -172,7 +178,7 @@ def file_latency(
 
 
 def _sidecar(name: str, table: BenchTable) -> dict[str, object]:
-    """Return what the published format has no room for; columns are in the order of the files' rows."""
+    """Return the data that the published format cannot hold; columns are in the order of the files' rows."""
     measured, rows = table.measured, table.rows
     return {
         "version": SIDECAR_VERSION,
@@ -203,7 +209,7 @@ def _sidecar(name: str, table: BenchTable) -> dict[str, object]:
 
 def _read_sidecar(path: Path, hashes: list[str]) -> dict[str, list[Any]] | None:
     """Return the columns of a file's sidecar, None where there is none. Raises: ConfigError when it is not of this file."""
-    remedy = "write both anew with 'harness dataset write', or remove the .json"
+    remedy = "write both again with 'harness dataset write', or remove the .json"
     try:
         if not path.is_file():
             return None
@@ -218,7 +224,7 @@ def _read_sidecar(path: Path, hashes: list[str]) -> dict[str, list[Any]] | None:
             v is None or type(v) is float for key in ("low_s", "high_s") for v in found[key]
         )
         if not (texts and numbers and found["graph_hash"] == hashes):
-            raise ConfigError(f"{path}: is not the sidecar of the file beside it; {remedy}")
+            raise ConfigError(f"{path}: is not the sidecar of its file; {remedy}")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; {remedy}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""A cache of latencies of whole spaces, so that the predictor is not fitted anew for each command.
+"""Cache of latencies of whole spaces, which spares fitting the predictor for each command.
 
 A file is a line that names its kind, a line with the SHA-256 of the rest, a line of JSON, and arrays of known length: reading it
 runs no code. What is damaged, cut off or another's counts as absent. Files appear whole under their name, so that several
@@ -86,8 +86,8 @@ class SpaceLatencies:
     about: Mapping[str, Any]
 
 
-def kept_latencies(folder: Path, key: str, count: int) -> SpaceLatencies | None:
-    """Return what is kept of `count` networks under a key; None where there is nothing whole of this kind and key."""
+def cached_latencies(folder: Path, key: str, count: int) -> SpaceLatencies | None:
+    """Return the cached latencies of `count` networks under a key; None where there is no complete file of this kind and key."""
     path = folder / f"{key}{_SUFFIX}"
     try:
         if path.stat().st_size > _HEAD_BYTES + count * _NETWORK_BYTES:
@@ -128,8 +128,8 @@ def kept_latencies(folder: Path, key: str, count: int) -> SpaceLatencies | None:
     )
 
 
-def keep_latencies(folder: Path, key: str, known: SpaceLatencies) -> None:
-    """Keep latencies under a key, in place of what is there; the files used least recently go where there are too many.
+def cache_latencies(folder: Path, key: str, known: SpaceLatencies) -> None:
+    """Cache latencies under a key, replacing former ones; the least recently used files are removed beyond a maximum.
 
     Raises:
         OSError: the folder cannot be written.
@@ -169,7 +169,7 @@ def latency_key(
 
 @cache
 def source_digest(root: Path = ROOT) -> str:
-    """Return the SHA-256 of this program's source: in it stand the predictors, how one is chosen, and its seed."""
+    """Return the SHA-256 of this program's source, which defines the predictors, their selection and its seed."""
     hasher = hashlib.sha256()
     for path in source_files(root):
         content = path.read_bytes()
@@ -185,7 +185,7 @@ def source_files(root: Path = ROOT) -> Iterator[Path]:
 
 @cache
 def arithmetic() -> dict[str, object]:
-    """Return what the last bits of sums depend on beside the libraries: the processor's vectors and the BLAS kernels for it."""
+    """Return what the last bits of sums depend on besides the libraries: the processor's vector width and its BLAS kernels."""
     kernels = {str(one.get("architecture")) for one in threadpool_info() if one["user_api"] == "blas"}
     return {
         "python": sys.version,
@@ -200,7 +200,7 @@ def _digest(payload: bytes | memoryview) -> bytes:
 
 
 def _clear(folder: Path) -> None:
-    """Remove what was used least recently beyond `MOST_FILES`, and what killed processes left half-written."""
+    """Remove the least recently used files beyond `MOST_FILES`, and partial files of killed processes."""
     aged = sorted(_ages(folder, f"*{_SUFFIX}"), key=lambda found: found[0])
     abandoned = [found for found in _ages(folder, f".*{_SUFFIX}.*.partial") if found[0] > _ABANDONED_S]
     for _, path in [*aged[MOST_FILES:], *abandoned]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.estimates.doubtful import Doubtful, doubtful_from_json
-from harness.prediction.space_prediction import Measured
+from harness.prediction.space_prediction import MeasuredNetworks
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import configuration_id, short_description
@@ -17,7 +17,7 @@ from harness.store.configurations import configuration_id, short_description
 class Provenance:
     """Provenance of a device's latencies: source, number measured per grade, number predicted.
 
-    `predictor` is the chosen rung and `error` its cross-validated mean error, a share; None where nothing is predicted.
+    `predictor` is the chosen one and `error` its cross-validated mean error, a share; None where nothing is predicted.
     `conditions` are those before the last session of the fastest measured network. `doubtful` has grade D and is not counted
     among the measured, unless it was taken in. `repeatability`: the mean difference, a share, between two sessions of the
     networks that have two, and how many these are; None of fewer than ten. A file has no configuration.
@@ -57,7 +57,7 @@ def provenance_of(configuration: Configuration, about: Mapping[str, Any]) -> Pro
 
 
 def facts_of(
-    store: Store, configuration: Configuration, measured: Measured, segments: Doubtful
+    store: Store, configuration: Configuration, measured: MeasuredNetworks, segments: Doubtful
 ) -> dict[str, Any]:
     """Return `measured_facts`, and the conditions in which a session of the fastest measured network began.
 
@@ -67,8 +67,8 @@ def facts_of(
     return measured_facts(measured, measured.doubtful + segments) | {"conditions": last.conditions_before}
 
 
-def measured_facts(measured: Measured, doubtful: Doubtful) -> dict[str, Any]:
-    """Return how many networks are measured with which grade, when last, how well two sessions agree, and what has grade D."""
+def measured_facts(measured: MeasuredNetworks, doubtful: Doubtful) -> dict[str, Any]:
+    """Return the numbers measured by grade, the last date, the agreement of two sessions, and what has grade D."""
     given = [row.grade for row in measured.rows]
     ceiling = measured.ceiling()
     return {

@@ -23,11 +23,11 @@ from harness.store.configurations import (
 )
 from harness.store.latencies import latencies
 from search.latency.audit import parts_sum
+from search.latency.candidates import FEWEST
+from search.latency.evaluation import Errors, judge, mape_interval, repeatability
 from search.latency.intervals import COVERAGE as PREDICTED_COVERAGE
 from search.latency.intervals import guaranteed
-from search.latency.judging import Errors, judge, mape_interval, repeatability
-from search.latency.ladder import Ladder, Prediction, fit_ladder
-from search.latency.rungs import FEWEST
+from search.latency.model_selection import Prediction, SelectedPredictor, select_predictor
 from space import Architecture, ArchitectureError, SpaceConfig, check_enumerable, find_space
 from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, IndexArray
@@ -45,7 +45,7 @@ UNKNOWN_SD = 0.1  # of a ratio without an interval, relative: measured in too fe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class MeasuredNetworks:
     """Networks measured on a configuration, in the order of `indices`; `doubtful` are those of grade D.
 
     `sds`: the relative standard deviation of each ratio, by its own interval. `reference_sd`: that of the reference latency.
@@ -62,7 +62,7 @@ class Measured:
     reference_sd: float = 0.0
 
     def reference_reach(self, coverage: float) -> float:
-        """Return how far the reference latency may be off with this probability, relative: in every millisecond alike."""
+        """Return the relative uncertainty of the reference latency at this probability, common to all latencies in ms."""
         return self.reference_sd * NormalDist().inv_cdf((1 + coverage) / 2)
 
     def milliseconds(
@@ -77,7 +77,7 @@ class Measured:
         return values, values * np.exp(-below), values * np.exp(above)
 
     def ceiling(self) -> Errors | None:
-        """Return how well two sessions of a network agree, over the networks that have two; None without ten of them."""
+        """Return the agreement of two sessions of a network, over the networks with two; None for fewer than ten."""
         twice = [row.session_medians[:2] for row in self.rows if len(row.session_medians) > 1]
         if len(twice) < 10:
             return None
@@ -125,8 +125,8 @@ class SpaceTable(Tabular):
     `doubtful`: networks and segments of grade D, the prior's apart.
     """
 
-    measured: Measured
-    ladder: Ladder
+    measured: MeasuredNetworks
+    predictor: SelectedPredictor
     prediction: Prediction
     held_out: HeldOut | None
     ceiling: Errors | None
@@ -175,7 +175,7 @@ class SpaceTable(Tabular):
 
 def load_measured(
     store: Store, configuration: Configuration, *, coverage: float = COVERAGE, doubtful: bool = False
-) -> Measured:
+) -> MeasuredNetworks:
     """Return the networks measured on a configuration, with intervals of this coverage, to predict all others of the space.
 
     Those of grade D are left out, unless `doubtful`.
@@ -197,7 +197,7 @@ def measured_networks(
     *,
     coverage: float = COVERAGE,
     doubtful: bool = False,
-) -> Measured:
+) -> MeasuredNetworks:
     """Return what `load_measured` does, of a space of any size.
 
     Raises: ConfigError when no network is measured, or none well enough.
@@ -222,7 +222,7 @@ def measured_networks(
     indices = np.array(
         [Architecture.parse(row.architecture, config).index for row in trusted], dtype=np.int64
     )
-    return Measured(
+    return MeasuredNetworks(
         configuration=configuration,
         config=config,
         reference_ms=reference.latency_ns / 1e6,
@@ -236,7 +236,7 @@ def measured_networks(
 
 
 def doubt_text(apart: Doubtful, configuration: Configuration) -> str:
-    """Return what of a configuration has grade D, and where it was left out what to type."""
+    """Return a note on a configuration's measurements of grade D, with the remedy where they were left out."""
     if apart.taken:
         return str(apart)
     return f"{apart}; measure again ({measure_command(configuration)} --fresh --models ...), or take them in with --doubtful"
@@ -249,8 +249,8 @@ def _relative_sd(row: Latency, coverage: float) -> float:
     return (high - low) / 2 / NormalDist().inv_cdf((1 + coverage) / 2) / row.estimate.ratio
 
 
-def judges_among(measured: Measured) -> BoolArray:
-    """Return which measured networks are judges, bool (n,): those of `JUDGES` as far as nearly all are measured."""
+def judges_among(measured: MeasuredNetworks) -> BoolArray:
+    """Return which measured networks are held out as judges, bool (n,): those of `JUDGES` if nearly all are measured."""
     kind, _, rest = JUDGES.partition(":")
     count, _, seed = rest.partition("@")
     text = f"{kind}:{min(int(count), len(measured.config))}@{seed}"
@@ -273,7 +273,7 @@ def graded_segments(
     return {row.architecture: row.estimate.ratio for row in rows}, apart
 
 
-def check_enough(measured: Measured) -> None:
+def check_enough(measured: MeasuredNetworks) -> None:
     """Raise ConfigError when fewer networks are measured than a predictor can be fitted to."""
     if len(measured.indices) < FEWEST:
         apart = f" ({doubt_text(measured.doubtful, measured.configuration)})" if measured.doubtful else ""
@@ -285,21 +285,21 @@ def check_enough(measured: Measured) -> None:
 
 
 def fit(
-    measured: Measured,
+    measured: MeasuredNetworks,
     subset: BoolArray | None = None,
     *,
     segments: Mapping[str, float],
     prior: FloatArray | None = None,
     seed: int = 0,
-) -> Ladder:
-    """Fit the ladder on measured networks, a `subset` (n,) of them or all; with the sum of parts if every segment is measured.
+) -> SelectedPredictor:
+    """Choose and fit a predictor on measured networks, all or a `subset` (n,); with the sum of parts where all are known.
 
     `prior` (len(config),): another configuration's prediction of the space. Raises: ConfigError when there are too few networks.
     """
     check_enough(measured)
     config = measured.config
     complete = len(segments) == len(all_segments(config))
-    return fit_ladder(
+    return select_predictor(
         measured.indices if subset is None else measured.indices[subset],
         measured.ratios if subset is None else measured.ratios[subset],
         sds=measured.sds if subset is None else measured.sds[subset],
@@ -345,7 +345,7 @@ def predict_space(
     seed: int = 0,
     doubtful: bool = False,
 ) -> SpaceTable:
-    """Fit the ladder on what is stored of a configuration and predict the whole space with the best rung.
+    """Fit a predictor on what is stored of a configuration and predict the whole space with the best candidate.
 
     `prior`: another configuration whose own prediction serves as this one's prior. `doubtful`: with networks and segments of
     grade D. Raises: ConfigError when too little is stored.
@@ -364,7 +364,7 @@ def predict_space(
         prior_apart = others.doubtful + prior_apart
         guess = fit(others, segments=parts, seed=seed).predict(everywhere).ratios
     segments, apart_segments = graded_segments(store, configuration, doubtful=doubtful)
-    ladder = fit(measured, segments=segments, prior=guess, seed=seed)
+    predictor = fit(measured, segments=segments, prior=guess, seed=seed)
     held_out, count = None, len(measured.indices)
     apart = judges_among(measured)
     is_random = bool(apart.sum() >= JUDGES_FROM and (~apart).sum() >= FEWEST)
@@ -376,8 +376,8 @@ def predict_space(
         held_out = judge_on(rest, measured.indices[apart], measured.ratios[apart], random=is_random)
     return SpaceTable(
         measured=measured,
-        ladder=ladder,
-        prediction=ladder.predict(everywhere),
+        predictor=predictor,
+        prediction=predictor.predict(everywhere),
         held_out=held_out,
         ceiling=measured.ceiling(),
         segments=len(segments),
@@ -388,7 +388,7 @@ def predict_space(
 
 
 def summary(table: SpaceTable) -> dict[str, object]:
-    """Return what was fitted, on what and how well, as plain values; errors are shares."""
+    """Return the predictor, its training networks and its errors as plain values; errors are shares."""
     measured, held_out = table.measured, table.held_out
     return {
         "configuration": asdict(measured.configuration) | {"id": measured.configuration.digest},
@@ -398,8 +398,8 @@ def summary(table: SpaceTable) -> dict[str, object]:
         "prior": None if table.prior is None else table.prior.digest,
         "doubtful": table.doubtful.to_json(),
         "prior_doubtful": None if table.prior is None else table.prior_doubtful.to_json(),
-        "rungs": [asdict(report) for report in table.ladder.reports],
-        "chosen": table.ladder.chosen,
+        "rungs": [asdict(report) for report in table.predictor.reports],
+        "chosen": table.predictor.chosen,
         "held_out": None if held_out is None else asdict(held_out),
         "coverage": {"aimed": PREDICTED_COVERAGE, "guaranteed": guaranteed(PREDICTED_COVERAGE)},
         "unsupported_networks": int((~table.prediction.supported).sum()),
@@ -407,9 +407,11 @@ def summary(table: SpaceTable) -> dict[str, object]:
     }
 
 
-def judge_on(ladder: Ladder, indices: IndexArray, ratios: FloatArray, *, random: bool) -> HeldOut:
-    """Judge a ladder on networks that it was fitted without, a `random` sample of the space or not."""
-    found = ladder.predict(indices)
+def judge_on(
+    predictor: SelectedPredictor, indices: IndexArray, ratios: FloatArray, *, random: bool
+) -> HeldOut:
+    """Judge a predictor on networks that it was fitted without, a `random` sample of the space or not."""
+    found = predictor.predict(indices)
     inside = (found.low <= ratios) & (ratios <= found.high)
     return HeldOut(
         errors=judge(found.ratios, ratios),

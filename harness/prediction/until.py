@@ -1,4 +1,4 @@
-"""`harness measure --until mape=2%`: measure until the predictor of the whole space is shown to be that good.
+"""`harness measure --until mape=2%`: measure until the predictor of the whole space provably reaches an error.
 
 The networks: a design of 45 from which the predictions of the whole space vary least; then, in other processes, 24 random ones
 which no predictor is fitted on until the end: they judge it. Then, round by round, the networks that lower the variance of all
@@ -21,9 +21,9 @@ from harness.models.names import select_architectures
 from harness.prediction.space_prediction import HeldOut, fit, judge_on, load_measured, load_segments
 from harness.records import Configuration
 from harness.store import Store
+from search.latency.acquisition import next_networks
+from search.latency.candidates import FEWEST
 from search.latency.design import least_variance_design
-from search.latency.picking import next_networks
-from search.latency.rungs import FEWEST
 from space import BLOX, Architecture, SpaceConfig
 from space.errors import ConfigError, HarnessError
 from space.indexing import BoolArray
@@ -38,14 +38,14 @@ Measure = Callable[[Sequence[Architecture], Options], Outcome]
 
 
 class Unreachable(HarnessError):
-    """The wanted error could not be shown; everything measured is stored."""
+    """The target error could not be shown; everything measured is stored."""
 
     exit_status = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """The mean absolute percentage error that is wanted, as a share."""
+    """Target of the mean absolute percentage error, as a share."""
 
     mape: float
 
@@ -123,7 +123,7 @@ def measure_until(
 
 
 def _first_table(store: Store, configuration: Configuration, judges: Sequence[Architecture]) -> str:
-    """Return what is known of the whole space after the design alone."""
+    """Return the predictions of the whole space after the design alone."""
     measured = load_measured(store, configuration)
     apart = np.isin(measured.indices, [judge.index for judge in judges])
     if (~apart).sum() < FEWEST:
@@ -138,7 +138,7 @@ def _first_table(store: Store, configuration: Configuration, judges: Sequence[Ar
 def _check_reachable(
     target: Target, store: Store, configuration: Configuration, judges: Sequence[Architecture]
 ) -> float:
-    """Refuse a target below what the judges' own noise lets anyone see; return that noise, a share.
+    """Refuse a target below the noise of the held-out measurements; return that noise, a share.
 
     It is the mean error that an exact predictor would show: of a normal deviation, sqrt(2 / pi) of the standard deviation.
     """
@@ -162,13 +162,13 @@ def _check_reachable(
 def _judge(
     store: Store, configuration: Configuration, judges: Sequence[Architecture], rng: random.Random
 ) -> tuple[HeldOut, int, list[Architecture]]:
-    """Fit on all that is stored but the judges; return the errors on them, how many were fitted, and what to measure next."""
+    """Fit on all stored networks but the judges; return the errors on these, the number fitted, and what to measure next."""
     measured = load_measured(store, configuration)
     apart: BoolArray = np.isin(measured.indices, [judge.index for judge in judges])
-    ladder = fit(measured, ~apart, segments=load_segments(store, configuration))
-    held_out = judge_on(ladder, measured.indices[apart], measured.ratios[apart], random=True)
+    predictor = fit(measured, ~apart, segments=load_segments(store, configuration))
+    held_out = judge_on(predictor, measured.indices[apart], measured.ratios[apart], random=True)
     picked = next_networks(
-        ladder, measured.indices, ROUND, np.random.default_rng(rng.getrandbits(32)), measured.config
+        predictor, measured.indices, ROUND, np.random.default_rng(rng.getrandbits(32)), measured.config
     )
     chosen = [Architecture.from_index(int(index), measured.config) for index in picked]
     return held_out, int((~apart).sum()), chosen

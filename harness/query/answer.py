@@ -21,7 +21,7 @@ from space.indexing import IndexArray
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ParetoFront(Tabular, Sequence[Row]):
-    """The networks that no other one within the limits dominates, cheapest first, each a row as in a `SearchAnswer`."""
+    """Non-dominated networks within the limits, cheapest first, each a row as in a `SearchAnswer`."""
 
     table: SearchTable
     front: Front

@@ -32,7 +32,7 @@ class NetworkComparison:
 
     @property
     def configuration(self) -> Configuration:
-        """What both were measured on."""
+        """The configuration that both were measured on."""
         return self.first.configuration
 
     def to_json(self) -> dict[str, object]:
@@ -99,7 +99,7 @@ def compare(
     threads: int | None = None,
     configuration: str = "",
 ) -> NetworkComparisons:
-    """Say for each configuration of a device whether network `first` is faster than `second`, slower, or a tie.
+    """Compare two networks on each configuration of a device: `first` is faster than `second`, slower, or a tie.
 
     They are ordered where the 95 % interval of their ratio leaves out 1. A network is an architecture, its graph hash or its
     index. device: `local` unless it is given, or a `configuration`'s id; runtime and threads narrow the choice.

@@ -131,21 +131,21 @@ def build_table(
 
 
 def with_far_networks(found: SearchTable) -> SearchTable:
-    """Return the same with networks that are unlike any measured one, for a search that measures what it recommends."""
+    """Return the table with networks unlike any measured one included, for a search that measures its finalists."""
     costs = {name: replace(cost, supported=None) for name, cost in found.table.costs.items()}
     table = replace(found.table, costs=costs)
     return replace(found, table=table, notes=tuple(notes_on(table, found.provenance)))
 
 
 def doubt_note(provenance: Provenance) -> str:
-    """Return what of a device's latencies has grade D, and what to do about it where it was left out."""
+    """Return a note on a device's latencies of grade D, with the remedy where they were left out."""
     if provenance.configuration is not None:
         return doubt_text(provenance.doubtful, provenance.configuration)
     return f"{provenance.doubtful}" + ("" if provenance.doubtful.taken else "; take them in with --doubtful")
 
 
 def notes_on(table: Table, provenance: Mapping[str, Provenance]) -> list[str]:
-    """Return what is missing or doubtful in a table; nothing of it is left out in silence."""
+    """Return notes on everything that is missing or doubtful in a table."""
     count, accuracy = len(table.config), table.accuracy
     missing = int(np.isnan(accuracy.values).sum())
     notes = []
@@ -166,7 +166,7 @@ def notes_on(table: Table, provenance: Mapping[str, Provenance]) -> list[str]:
         if one.doubtful:
             notes.append(f"{name}: {doubt_note(one)}")
         if cost.high is None:
-            notes.append(f"{name}: {one.origin} has no intervals beside it (no sidecar .json)")
+            notes.append(f"{name}: {one.origin} has no intervals (no sidecar .json)")
         bare = 0 if cost.high is None else int((np.isnan(cost.high) & ~np.isnan(cost.values)).sum())
         if bare:
             notes.append(f"{name}: {bare:,} measured networks have too few slices for an interval")

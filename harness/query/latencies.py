@@ -12,10 +12,10 @@ import numpy as np
 
 from harness.estimates.doubtful import Doubtful
 from harness.models.exported import cache_folder
-from harness.prediction.cache import SpaceLatencies, keep_latencies, kept_latencies, latency_key
+from harness.prediction.cache import SpaceLatencies, cache_latencies, cached_latencies, latency_key
 from harness.prediction.provenance import Provenance, facts_of, measured_facts, provenance_of
 from harness.prediction.space_prediction import (
-    Measured,
+    MeasuredNetworks,
     SpaceTable,
     fit,
     graded_segments,
@@ -25,8 +25,8 @@ from harness.prediction.space_prediction import (
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import configuration_id, find_configuration, select_configurations
-from search.latency.ladder import Ladder
-from search.latency.rungs import FEWEST
+from search.latency.candidates import FEWEST
+from search.latency.model_selection import SelectedPredictor
 from search.table import Cost
 from search.table.table import NOT_MEASURED
 
@@ -50,7 +50,7 @@ class LatencySource:
 
 
 def find_latency_configuration(store: Store, name: str, latencies: LatencySource) -> Configuration:
-    """Return the stored configuration that a name of latencies means, `pixel`, `pixel:tflite` or an id.
+    """Return the stored configuration of a name: `pixel`, `pixel:tflite` or an id.
 
     Raises: ConfigError when none does, or several.
     """
@@ -91,14 +91,14 @@ def stored_latency(
 
 
 def predicted_latency(table: SpaceTable, name: str) -> tuple[Cost, Provenance]:
-    """Return the latencies of a table of predictions, with 95 % intervals; what conditions they were measured in is not known."""
+    """Return the latencies of a table of predictions, with 95 % intervals; measurement conditions are unknown."""
     facts = measured_facts(table.measured, table.doubtful)
-    found = _everywhere(table.measured, table.ladder, SHOWN_COVERAGE, facts)
+    found = _everywhere(table.measured, table.predictor, SHOWN_COVERAGE, facts)
     return _column(name, table.measured.configuration, found, SHOWN_COVERAGE)
 
 
 def latency_folder() -> Path:
-    """Return the folder of kept latencies, beside that of exported fragments."""
+    """Return the folder of the latency cache, next to that of exported fragments."""
     return cache_folder().parent / "latencies"
 
 
@@ -117,46 +117,44 @@ def _known(
         )
 
     folder, before = latency_folder(), key()
-    found = kept_latencies(folder, before, len(space_of(configuration)))
+    found = cached_latencies(folder, before, len(space_of(configuration)))
     if found is not None:
         return found
     found = computed_latencies(store, configuration, latencies)
     if key() == before:  # else a campaign has stored more meanwhile, and it is not known what of it was read
         try:
-            keep_latencies(folder, before, found)
+            cache_latencies(folder, before, found)
         except OSError as error:
-            log(
-                f"{folder}: cannot be written: {error.strerror or error}; the predictor is fitted anew each time"
-            )
+            log(f"{folder}: cannot be written: {error.strerror or error}; the predictor is fitted each time")
     return found
 
 
 def computed_latencies(
     store: Store, configuration: Configuration, latencies: LatencySource
 ) -> SpaceLatencies:
-    """Return a configuration's latencies from its sessions, whatever is kept.
+    """Return a configuration's latencies from its sessions, without the cache.
 
     Raises: ConfigError when no network is measured.
     """
     measured = load_measured(store, configuration, coverage=latencies.coverage, doubtful=latencies.doubtful)
-    ladder: Ladder | None = None
+    predictor: SelectedPredictor | None = None
     apart_segments = Doubtful()
     if not latencies.measured_only and len(measured.indices) >= FEWEST:
         segments, apart_segments = graded_segments(store, configuration, doubtful=latencies.doubtful)
-        ladder = fit(measured, segments=segments)
+        predictor = fit(measured, segments=segments)
     facts = facts_of(store, configuration, measured, apart_segments)
-    return _everywhere(measured, ladder, latencies.coverage, facts)
+    return _everywhere(measured, predictor, latencies.coverage, facts)
 
 
 def _everywhere(
-    measured: Measured, ladder: Ladder | None, coverage: float, facts: Mapping[str, Any]
+    measured: MeasuredNetworks, predictor: SelectedPredictor | None, coverage: float, facts: Mapping[str, Any]
 ) -> SpaceLatencies:
-    """Return the latency of every network, measured where it is, else the ladder's, NaN without one."""
+    """Return the latency of every network, measured where it is, else the predictor's, NaN without one."""
     count = len(measured.config)
     values, low, high = (np.full(count, np.nan) for _ in range(3))
     supported = np.ones(count, dtype=np.bool_)
-    if ladder is not None:
-        prediction = ladder.predict(np.arange(count), coverage=coverage)
+    if predictor is not None:
+        prediction = predictor.predict(np.arange(count), coverage=coverage)
         supported = prediction.supported.copy()
         values, low, high = measured.milliseconds(prediction, coverage)
     is_measured = np.zeros(count, dtype=np.bool_)
@@ -166,9 +164,9 @@ def _everywhere(
         low[index], high[index] = row.interval_ms or (np.nan, np.nan)
     supported |= is_measured
     fitted = {
-        "predicted": 0 if ladder is None else count - len(measured.rows),
-        "predictor": None if ladder is None else ladder.chosen,
-        "error": None if ladder is None else ladder.errors.mape,
+        "predicted": 0 if predictor is None else count - len(measured.rows),
+        "predictor": None if predictor is None else predictor.chosen,
+        "error": None if predictor is None else predictor.errors.mape,
     }
     return SpaceLatencies(
         values=values,

@@ -31,7 +31,7 @@ _TITLES = {
 
 
 def property_cost(name: str, config: SpaceConfig, log: Callable[[str], None] = lambda text: None) -> Cost:
-    """Return what every network costs in one of `search.table.constraints.PROPERTIES`; `log` is told what takes time."""
+    """Return the cost of every network in one of `search.table.constraints.PROPERTIES`; `log` takes messages on slow steps."""
     values: FloatArray
     if name == "params":
         values = all_params(config).astype(float)
@@ -74,7 +74,7 @@ def _counted(name: str, config: SpaceConfig) -> BlockSums:
 
 
 def _memory(config: SpaceConfig) -> list[BlockSums]:
-    """Return the sums whose largest is a network's memory: its weights, and the peak of one stage or of what all share."""
+    """Return the sums of which the largest is a network's memory: weights plus the peak of one stage or of the shared parts."""
     params = _counted("params", config)
     weights, constant = FLOAT_BYTES * params.blocks, FLOAT_BYTES * params.constant
     totals = [BlockSums(blocks=weights, constant=constant + fixed_peak(config))]

@@ -1,4 +1,4 @@
-"""A search query: accuracies, devices and limits, read from what people write."""
+"""A search query: accuracies, devices and limits, parsed from text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from space.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """What to search: `costs` are the names of all columns to join, those of the constraints among them.
+    """A search query: `costs` are the names of all columns to join, including those of the constraints.
 
     `confident`: the far end of each latency's interval must meet the limit. `with_far`: networks unlike any measured one
     count, as where the best are measured before the answer is given.
@@ -40,7 +40,7 @@ class Query:
     with_far: bool = False
 
     def build_table(self, store: Store, log: Callable[[str], None] = lambda text: None) -> SearchTable:
-        """Join accuracies and costs; `log` is told what takes time.
+        """Join accuracies and costs; `log` takes messages on slow steps.
 
         Raises: ConfigError as `join.build_table`, or where a confidence is asked for that a latency's intervals do not have.
         """

@@ -1,4 +1,4 @@
-"""Search a table: of every network, or of those that a method evaluates; and compare search methods."""
+"""Search a table exhaustively or by a method, and compare search methods."""
 
 from __future__ import annotations
 
@@ -110,13 +110,13 @@ def compare_methods(
 
 
 def check_any(table: Table, constraints: Sequence[Constraint], *, confident: bool = False) -> None:
-    """Raise ConfigError when no network meets the constraints, with the nearest one and what it would take."""
+    """Raise ConfigError when no network meets the constraints, with the nearest one and its violations."""
     if not allowed(table, constraints, confident=confident).any():
         raise ConfigError(none_found(table, answer(table, constraints, confident=confident)))
 
 
 def check_limits(found: MethodComparison) -> None:
-    """Raise HarnessError when a method's answer breaks a limit: such an answer is not to be relied on."""
+    """Raise HarnessError when a method's answer violates a limit."""
     if broken := [
         f"{one.method}, seed {r.trace.seed}" for one in found.methods for r in one.runs if not r.meets
     ]:
@@ -156,7 +156,7 @@ def proxies_on(config: SpaceConfig, batch: Batch, on_score: OnScore) -> ProxyOf:
 
 
 def none_found(table: Table, found: Answer) -> str:
-    """Return why no network meets the constraints: the nearest one and what it would take."""
+    """Return why no network meets the constraints: the nearest one and its violations."""
     limits = ", ".join(map(str, found.constraints)) or "no limit"
     if found.without_accuracy == len(table.config):
         return f"no network has an accuracy ({table.accuracy.label}); give other --accuracies"

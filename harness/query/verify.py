@@ -1,4 +1,4 @@
-"""Verify a search: measure the finalists on their devices at level final, and answer again from what was measured."""
+"""Verify a search: measure the finalists on their devices at level final, and correct the answer."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ MAX_ROUNDS = 5  # of K networks each; by then a fair predictor has learned what 
 
 
 class ExportObserver(Observer, Protocol):
-    """An observer of campaigns that is told of their exports, too."""
+    """An observer of campaigns and of their exports."""
 
     def export(self, model_format: str, done: int, total: int, name: str) -> None:
-        """Say that `done` of `total` fragments of a format are exported, `name` the last."""
+        """Report that `done` of `total` fragments of a format are exported, `name` the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Verified:
-    """The answer after measuring, which holds what was measured; `outcomes` are those of the campaigns."""
+    """The answer with measured latencies; `outcomes` are those of the campaigns."""
 
     answer: SearchAnswer
     outcomes: tuple[Outcome, ...]
@@ -100,7 +100,7 @@ def searched_devices(configurations: Iterable[Configuration], devices_file: Path
 def measured_everywhere(
     found: SearchTable, configurations: Mapping[str, Configuration], indices: list[int]
 ) -> frozenset[int]:
-    """Return which networks are measured, not predicted, on all devices of the search."""
+    """Return the networks that are measured, not predicted, on all devices of the search."""
     everywhere = np.ones(len(found.table.config), dtype=np.bool_)
     for name in configurations:
         measured = found.table.costs[name].measured

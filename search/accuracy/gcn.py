@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GcnConfig:
-    """The knobs of the predictor; all defaults but the batch are BRP-NAS's.
+    """Hyperparameters of the predictor; all defaults but the batch are BRP-NAS's.
 
     `learning_rate` falls to 0 along a cosine over the epochs. `batch`: networks a step; with `pairs` all pairs of them are one
     step. `predict_batch`: networks predicted at once, some 60 KB each at full width. `device`: as torch names it.
 
     Raises:
-        ConfigError: a knob is out of its range.
+        ConfigError: a hyperparameter is out of its range.
     """
 
     layers: int = 4
@@ -51,9 +51,9 @@ class GcnConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for knob in ("layers", "width", "epochs", "batch", "predict_batch"):
-            if getattr(self, knob) < 1:
-                raise ConfigError(f"gcn: {knob} = {getattr(self, knob)}; give 1 or more")
+        for hyperparameter in ("layers", "width", "epochs", "batch", "predict_batch"):
+            if getattr(self, hyperparameter) < 1:
+                raise ConfigError(f"gcn: {hyperparameter} = {getattr(self, hyperparameter)}; give 1 or more")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"gcn: dropout = {self.dropout}; give a share from 0 to below 1")
         if not self.learning_rate > 0 or self.weight_decay < 0:
@@ -66,20 +66,20 @@ class GcnConfig:
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Fitted:
     weights: Weights
-    centre: float
+    center: float
     spread: float
 
 
 @dataclass(slots=True, eq=False)
 class GcnPredictor:
-    """A predictor with `fit` and `predict`; the same networks, accuracies, knobs and seed give the same predictions.
+    """A predictor with `fit` and `predict`; equal networks, accuracies, hyperparameters and seed give equal predictions.
 
     `known`, (stages, B, columns): more features of each block in each stage, of about one size, on the nodes of the block.
-    Each fit begins anew from the seed's weights. Predictions are accuracies in percent, or with `pairs` scores that only rank.
+    Each fit starts from the seed's weights. Predictions are accuracies in percent, or with `pairs` scores that only rank.
     """
 
     config: SpaceConfig = BLOX
-    knobs: GcnConfig = field(default_factory=GcnConfig)
+    hyperparameters: GcnConfig = field(default_factory=GcnConfig)
     seed: int = 0
     known: FloatArray | None = field(default=None, repr=False)
     _parts: BlockGraphs = field(init=False, repr=False)
@@ -104,32 +104,41 @@ class GcnPredictor:
                 f"gcn: {scores.shape} accuracies, all finite: {np.isfinite(scores).all()}, for {indices.shape} networks; "
                 "give one finite accuracy for each of 1 or more networks"
             )
-        knobs, device = self.knobs, self._device()
-        centre, spread = float(scores.mean()), float(scores.std()) or 1.0
-        targets = torch.tensor((scores - centre) / spread, dtype=torch.float32, device=device)
+        hyperparameters, device = self.hyperparameters, self._device()
+        center, spread = float(scores.mean()), float(scores.std()) or 1.0
+        targets = torch.tensor((scores - center) / spread, dtype=torch.float32, device=device)
         heard, hears = self._inputs(indices)
         generator = torch.Generator().manual_seed(self.seed)
         dropping = torch.Generator(device=device).manual_seed(self.seed)
-        weights = fresh_weights(self._parts.features, knobs.width, knobs.layers, generator).to(device)
-        loss_of = pair_loss if knobs.pairs else value_loss
+        weights = fresh_weights(
+            self._parts.features, hyperparameters.width, hyperparameters.layers, generator
+        ).to(device)
+        loss_of = pair_loss if hyperparameters.pairs else value_loss
         with torch.enable_grad():
             learned = [tensor.requires_grad_() for tensor in weights.tensors()]
             optimizer = torch.optim.AdamW(
-                learned, lr=knobs.learning_rate, weight_decay=knobs.weight_decay, fused=True
+                learned,
+                lr=hyperparameters.learning_rate,
+                weight_decay=hyperparameters.weight_decay,
+                fused=True,
             )
-            for epoch in range(knobs.epochs):
-                rate = knobs.learning_rate * (1 + math.cos(math.pi * epoch / knobs.epochs)) / 2
+            for epoch in range(hyperparameters.epochs):
+                rate = (
+                    hyperparameters.learning_rate
+                    * (1 + math.cos(math.pi * epoch / hyperparameters.epochs))
+                    / 2
+                )
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 order = torch.randperm(len(indices), generator=generator).to(device)
-                for rows in torch.split(order, knobs.batch):
-                    predicted = values(weights, heard[rows], hears[rows], knobs.dropout, dropping)
+                for rows in torch.split(order, hyperparameters.batch):
+                    predicted = values(weights, heard[rows], hears[rows], hyperparameters.dropout, dropping)
                     optimizer.zero_grad()
                     loss_of(predicted, targets[rows]).backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
         for tensor in learned:
             tensor.requires_grad_(False)
-        self._fitted = _Fitted(weights=weights, centre=centre, spread=spread)
+        self._fitted = _Fitted(weights=weights, center=center, spread=spread)
 
     def predict(self, indices: IndexArray) -> FloatArray:
         """Return the predicted accuracy, or with `pairs` the score, of each network, (n,).
@@ -146,19 +155,21 @@ class GcnPredictor:
         indices = np.asarray(indices, dtype=np.int64)
         predicted = np.zeros(len(indices))
         with torch.inference_mode():
-            for begin in range(0, len(indices), self.knobs.predict_batch):
-                rows = slice(begin, begin + self.knobs.predict_batch)
+            for begin in range(0, len(indices), self.hyperparameters.predict_batch):
+                rows = slice(begin, begin + self.hyperparameters.predict_batch)
                 predicted[rows] = values(self._fitted.weights, *self._inputs(indices[rows])).cpu().numpy()
-        if self.knobs.pairs:
+        if self.hyperparameters.pairs:
             return predicted
-        return self._fitted.centre + self._fitted.spread * predicted
+        return self._fitted.center + self._fitted.spread * predicted
 
     def _inputs(self, indices: IndexArray) -> tuple[Tensor, Tensor]:
-        """Return what each node hears of the others' features, and how strongly it hears each."""
+        """Return the inputs of the GCN: aggregated node features, and the adjacency."""
         import torch
 
-        hears = torch.from_numpy(adjacency(self._parts, indices)).to(self.knobs.device)
-        return hears @ torch.from_numpy(node_features(self._parts, indices)).to(self.knobs.device), hears
+        hears = torch.from_numpy(adjacency(self._parts, indices)).to(self.hyperparameters.device)
+        return hears @ torch.from_numpy(node_features(self._parts, indices)).to(
+            self.hyperparameters.device
+        ), hears
 
     def _device(self) -> str:
         """Return the device's name.
@@ -169,7 +180,7 @@ class GcnPredictor:
         import torch
 
         try:
-            torch.empty(0, device=self.knobs.device)
+            torch.empty(0, device=self.hyperparameters.device)
         except (RuntimeError, AssertionError) as e:
-            raise ConfigError(f"gcn: device {self.knobs.device!r} cannot be used: {e}") from e
-        return self.knobs.device
+            raise ConfigError(f"gcn: device {self.hyperparameters.device!r} cannot be used: {e}") from e
+        return self.hyperparameters.device

@@ -1,4 +1,4 @@
-"""Networks as graphs of numbers: what each node is, and how strongly it hears each other one.
+"""Networks as graphs: node features and weighted adjacency.
 
 The nodes, in order: global, input, then for each stage op0, op1 and the reduction, then output: 3 * stages + 3, 12 for Blox. A
 block of one op has no op0: that place stays empty, hears nobody and is heard by nobody. A node's features are one-hots side by
@@ -37,7 +37,7 @@ _SOURCE, _OP0, _OP1, _REDUCTION = range(4)  # places within a stage, from what i
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BlockGraphs:
-    """The parts that the graphs of a space are put together from, made once.
+    """Parts shared by the graphs of a space, made once.
 
     `nodes`, (B, 3, features): the nodes of a stage that holds a block, as the first stage has them. `edges`, (B, 4, 4): 1 where
     a node (row) reads another (column), among what the stage reads and its own three. `known`, (stages, B, columns): more
@@ -51,7 +51,7 @@ class BlockGraphs:
 
     @property
     def features(self) -> int:
-        """How many features a node has, those of `known` included."""
+        """The number of features of a node, those of `known` included."""
         return feature_count(self.config) + int(self.known.shape[2])
 
 
@@ -81,51 +81,51 @@ def block_graphs(config: SpaceConfig, known: ArrayLike | None = None) -> BlockGr
 
 
 def node_count(config: SpaceConfig) -> int:
-    """Return how many nodes each graph of a space has, empty places included."""
+    """Return the number of nodes of each graph of a space, empty ones included."""
     return FIRST + _PER_STAGE * config.stages + 1
 
 
 def feature_count(config: SpaceConfig) -> int:
-    """Return how many features a node has of itself: one-hots of its kind and stage, and whether it is the first of two ops."""
+    """Return the number of a node's own features: one-hots of its kind and stage, and whether it is the first of two ops."""
     return len(_KINDS) + len(config.ops) + config.stages + 1
 
 
 def node_features(parts: BlockGraphs, indices: ArrayLike) -> Array:
-    """Return what the nodes of networks (n,) are, (n, nodes, features)."""
+    """Return the node features of networks (n,), (n, nodes, features)."""
     config = parts.config
-    digits = block_indices(config, indices)
+    choices = block_indices(config, indices)
     own = feature_count(config)
-    features = np.zeros((len(digits), node_count(config), parts.features), dtype=np.float32)
+    features = np.zeros((len(choices), node_count(config), parts.features), dtype=np.float32)
     for kind, place in (("global", GLOBAL), ("input", INPUT), ("output", -1)):
         features[:, place, _KINDS.index(kind)] = 1
     for stage in range(config.stages):
         begin = FIRST + _PER_STAGE * stage
         places = slice(begin, begin + _PER_STAGE)
-        features[:, places, :own] = parts.nodes[digits[:, stage]]
+        features[:, places, :own] = parts.nodes[choices[:, stage]]
         is_there = np.asarray(features[:, places].any(axis=2))  # (n, 3)
         features[:, places, len(_KINDS) + len(config.ops) + stage] = is_there
-        known = parts.known[stage, digits[:, stage]]  # (n, columns)
+        known = parts.known[stage, choices[:, stage]]  # (n, columns)
         features[:, places, own:] = is_there[:, :, None] * known[:, None, :]
     return features
 
 
 def readings(parts: BlockGraphs, indices: ArrayLike) -> Array:
-    """Return 1 where a node (row) of networks (n,) reads another one (column), (n, nodes, nodes): the data's flow, no more."""
+    """Return 1 where a node (row) of networks (n,) reads another one (column), (n, nodes, nodes): the data flow."""
     config = parts.config
-    digits = block_indices(config, indices)
+    choices = block_indices(config, indices)
     count = node_count(config)
-    reads = np.zeros((len(digits), count, count), dtype=np.float32)
+    reads = np.zeros((len(choices), count, count), dtype=np.float32)
     for stage in range(config.stages):
         own = slice(FIRST - 1 + _PER_STAGE * stage, FIRST + _PER_STAGE * (stage + 1))
-        reads[:, own, own] += parts.edges[digits[:, stage]]  # neighbours share a place, but no edge
+        reads[:, own, own] += parts.edges[choices[:, stage]]  # neighbors share a place, but no edge
     reads[:, -1, -2] = 1
     return reads
 
 
 def adjacency(parts: BlockGraphs, indices: ArrayLike) -> Array:
-    """Return how strongly each node (row) of networks (n,) hears each other one (column), (n, nodes, nodes).
+    """Return the weighted adjacency of networks (n,): of each node (row) to each other one (column), (n, nodes, nodes).
 
-    Normalised as by Kipf and Welling (2017, arXiv:1609.02907): divided by the root of all that the hearer hears times the
+    Normalized as by Kipf and Welling (2017, arXiv:1609.02907): divided by the root of all that the hearer hears times the
     root of all by which the heard one is heard. The rows and columns of empty places are 0.
     """
     reads = readings(parts, indices)
@@ -137,8 +137,8 @@ def adjacency(parts: BlockGraphs, indices: ArrayLike) -> Array:
     hears[:, places, places] = is_there
     hearing = np.maximum(hears.sum(axis=2, keepdims=True), 1)  # (n, nodes, 1)
     heard = np.maximum(hears.sum(axis=1, keepdims=True), 1)  # (n, 1, nodes)
-    normalised: Array = hears / np.sqrt(hearing * heard)
-    return normalised
+    normalized: Array = hears / np.sqrt(hearing * heard)
+    return normalized
 
 
 def _edges(block: Block) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""The graph convolutions of a predictor, their training and their use, in PyTorch; to be read top to bottom.
+"""Graph convolutions of a predictor in PyTorch: forward pass and losses.
 
 Shapes at the line ends are (networks, nodes, features or channels). All randomness comes from the generators given: torch's
 own state, and its count of threads, stay as they were.
@@ -19,14 +19,14 @@ from search.accuracy.graphs import GLOBAL
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Weights:
-    """What is learned: for each layer a matrix (channels in, channels out) and a bias, then the read-out (width,)."""
+    """Trainable weights: for each layer a matrix (channels in, channels out) and a bias, then the read-out (width,)."""
 
     matrices: tuple[Tensor, ...]
     biases: tuple[Tensor, ...]
     read_out: Tensor
 
     def tensors(self) -> list[Tensor]:
-        """Return all that is learned."""
+        """Return all trainable tensors."""
         return [*self.matrices, *self.biases, self.read_out]
 
     def to(self, device: str) -> Weights:

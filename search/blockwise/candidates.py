@@ -17,7 +17,7 @@ State = Mapping[str, Any]  # a state dict of `space.networks.build_network`
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A finalist: what was predicted of it, in what the predictor predicts, and how it does with the library's weights.
+    """A finalist: its prediction, in the predictor's unit, and its accuracy with the library's weights.
 
     `distance`: the number of stages in which it differs at least from the finalists chosen before it.
     """
@@ -25,19 +25,19 @@ class Candidate:
     architecture: Architecture
     predicted: float
     distance: int
-    plugged: Figures  # validation images
+    inherited: Figures  # validation images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Student:
-    """A finalist that was looked at on the test images, too, and fine-tuned if that was asked for.
+    """A finalist with test figures, fine-tuned where requested.
 
     Fine-tuning does not help every network, so the better weights of the two are kept, by validation top-1, then loss.
     """
 
     candidate: Candidate
-    plugged_weights: State
-    plugged_test: Figures
+    inherited_weights: State
+    inherited_test: Figures
     trained: Trained | None
 
     @property
@@ -48,23 +48,23 @@ class Student:
     @property
     def is_tuned(self) -> bool:
         """Whether the weights kept are the fine-tuned ones."""
-        return self.trained is not None and quality(self.trained.best.val) > quality(self.candidate.plugged)
+        return self.trained is not None and quality(self.trained.best.val) > quality(self.candidate.inherited)
 
     @property
     def weights(self) -> State:
         """The weights kept."""
-        return self.trained.weights if self.trained is not None and self.is_tuned else self.plugged_weights
+        return self.trained.weights if self.trained is not None and self.is_tuned else self.inherited_weights
 
     @property
     def val(self) -> Figures:
-        """How the weights kept do on the validation images."""
+        """Figures of the kept weights on the validation images."""
         tuned = self.trained is not None and self.is_tuned
-        return self.trained.best.val if tuned and self.trained is not None else self.candidate.plugged
+        return self.trained.best.val if tuned and self.trained is not None else self.candidate.inherited
 
     @property
     def test(self) -> Figures:
-        """How the weights kept do on the test images."""
-        return self.trained.test if self.trained is not None and self.is_tuned else self.plugged_test
+        """Figures of the kept weights on the test images."""
+        return self.trained.test if self.trained is not None and self.is_tuned else self.inherited_test
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,5 +85,5 @@ class Found:
 
 
 def quality(figures: Figures) -> tuple[float, float]:
-    """Return what figures are compared by, higher is better: top-1, then a low loss."""
+    """Return the sort key of figures, higher is better: top-1, then a low loss."""
     return figures.top1, -figures.loss

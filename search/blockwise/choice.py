@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from search.blockwise import by_programme, searching
+from search.blockwise import by_integer_program, searching
+from search.blockwise.cross_validation import FittedPredictor
 from search.blockwise.finalists import Finalists
-from search.blockwise.fitting import Fitted
 from search.blockwise.predictors import SUM, additive, fit
 from search.blockwise.predictors_features import HIGHER_IS_BETTER
-from search.blockwise.searching import Plan, predicted_table
+from search.blockwise.searching import SearchPlan, predicted_table
 from search.blockwise.setting import Setting
 from search.blockwise.space_costs import SpaceCosts
 from search.distillation.signatures import Signatures
@@ -25,7 +25,7 @@ from space.indexing import FloatArray, IndexArray, block_indices
 
 PREDICTED = "predicted_val_top1"
 ENUMERATED = "enumeration"
-PROGRAMME = "integer programme"
+INTEGER_PROGRAM = "integer program"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,14 +45,14 @@ class Choice:
     pool_by: str = ""
 
 
-def choose(fitted: Fitted, signatures: Signatures, setting: Setting) -> Choice:
+def choose(fitted: FittedPredictor, signatures: Signatures, setting: Setting) -> Choice:
     """Return the finalists of a library's space within the limits of a setting.
 
     Raises: ConfigError when no network is within the limits.
     """
     config = signatures.config
     if not is_enumerable(config):
-        return _by_programme(fitted, signatures, setting)
+        return _by_integer_program(fitted, signatures, setting)
     table = predicted_table(
         config,
         _predict(fitted, config),
@@ -74,12 +74,17 @@ def choose(fitted: Fitted, signatures: Signatures, setting: Setting) -> Choice:
 
 
 def check_limits(
-    constraints: Sequence[Constraint], config: SpaceConfig, costs: SpaceCosts, plan: Plan, *, confident: bool
+    constraints: Sequence[Constraint],
+    config: SpaceConfig,
+    costs: SpaceCosts,
+    plan: SearchPlan,
+    *,
+    confident: bool,
 ) -> None:
     """Raise ConfigError when no network of the space is within the limits, whatever its accuracy."""
     if not is_enumerable(config):
         nothing = np.zeros((config.stages, len(config.blocks)))
-        by_programme.choose(config, nothing, costs.summed, constraints, 1, confident=confident)
+        by_integer_program.choose(config, nothing, costs.summed, constraints, 1, confident=confident)
         return
     table = predicted_table(
         config,
@@ -92,12 +97,12 @@ def check_limits(
     searching.choose(table, constraints, plan, confident=confident)
 
 
-def _by_programme(fitted: Fitted, signatures: Signatures, setting: Setting) -> Choice:
-    """Choose by sums of what the predictor adds for each block; where it is no sum, rank a pool that a sum gives."""
+def _by_integer_program(fitted: FittedPredictor, signatures: Signatures, setting: Setting) -> Choice:
+    """Choose by the predictor's sum over blocks; where it is not additive, rank a pool that a sum chose."""
     config, plan = signatures.config, setting.plan
 
     def best(scores: FloatArray, count: int) -> Finalists:
-        return by_programme.choose(
+        return by_integer_program.choose(
             config,
             scores,
             setting.costs.summed,
@@ -119,15 +124,15 @@ def _by_programme(fitted: Fitted, signatures: Signatures, setting: Setting) -> C
         sums = additive(plain)
         assert sums is not None
         scores = np.where(fitted.features.known, sums[0], np.nan)
-        many = best(scores, max(by_programme.POOL, plan.finalists))
-        finalists = by_programme.ranked(
+        many = best(scores, max(by_integer_program.POOL, plan.finalists))
+        finalists = by_integer_program.ranked(
             config, many, _predict(fitted, config), plan.finalists, distance=plan.distance
         )
         pool, pool_by = len(many), plain.features.columns[0]
     return Choice(
         finalists=finalists,
         metric=_metric(fitted),
-        chosen=PROGRAMME,
+        chosen=INTEGER_PROGRAM,
         allowed=None,
         unknown=len(config) - int(np.prod(fitted.features.known.sum(axis=1))),
         pool=pool,
@@ -135,7 +140,7 @@ def _by_programme(fitted: Fitted, signatures: Signatures, setting: Setting) -> C
     )
 
 
-def _predict(fitted: Fitted, config: SpaceConfig) -> Callable[[IndexArray], FloatArray]:
+def _predict(fitted: FittedPredictor, config: SpaceConfig) -> Callable[[IndexArray], FloatArray]:
     """Return a function that predicts networks, (n,) -> (n,), NaN where the signature of a block is unknown."""
 
     def predict(indices: IndexArray) -> FloatArray:
@@ -148,7 +153,7 @@ def _predict(fitted: Fitted, config: SpaceConfig) -> Callable[[IndexArray], Floa
     return predict
 
 
-def _metric(fitted: Fitted) -> str:
+def _metric(fitted: FittedPredictor) -> str:
     """Return the name of predictions; without accuracies they are sums of a signature, higher being better."""
     column = fitted.features.columns[0]
     score = f"{column}_sum" if column in HIGHER_IS_BETTER else f"minus_{column}_sum"

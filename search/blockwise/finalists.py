@@ -1,14 +1,14 @@
-"""Finalists: the K networks of the best predictions that are within the limits and not all alike.
+"""Finalists: the K best predicted networks within the limits, kept diverse.
 
 Networks next to each other in a ranking often differ in one block only, and what a predictor gets wrong of the one it
 gets wrong of the other. So finalists are chosen by one greedy rule, with a distance D: each is the best network whose blocks
 differ in at least D stages from every finalist before it. Where no such network is left and finalists are still
-wanted, D is lowered by one and the rule goes on, down to 1, at which any other network will do. LANA (Molchanov et al. 2021,
-arXiv:2107.10624) collects about 100 solutions of its integer programme in this way, each limited in what it has in common with
+wanted, D is lowered by one and the rule continues, down to 1, at which any other network will do. LANA (Molchanov et al. 2021,
+arXiv:2107.10624) collects about 100 solutions of its integer program in this way, each limited in what it has in common with
 those before.
 
 `from_scores` looks at every network of a space that can be enumerated, `from_list` at those it is given, and
-`search.blockwise.finalists_programme` at those that come first in a space of any size.
+`search.blockwise.finalists_integer_program` at those that come first in a space of any size.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ DISTANCE = 2  # stages: in a space of three, at most one block is shared
 class Finalists:
     """Networks in the order in which they were chosen.
 
-    `digits`, int64 (K, stages), are their blocks by number; `scores`, float64 (K,), what they were chosen by, higher is better;
+    `choices`, int64 (K, stages), are their block indices; `scores`, float64 (K,), what they were chosen by, higher is better;
     `distances`, int64 (K,), the distance that held when each was chosen, so that they never rise.
     """
 
-    digits: IndexArray
+    choices: IndexArray
     scores: FloatArray
     distances: IndexArray
 
     def __len__(self) -> int:
-        return len(self.digits)
+        return len(self.choices)
 
     def indices(self, config: SpaceConfig) -> list[int]:
         """Return the networks' canonical indices as whole numbers of any size."""
-        return [index_of(config, row) for row in self.digits.tolist()]
+        return [index_of(config, row) for row in self.choices.tolist()]
 
 
 def from_scores(
@@ -62,22 +62,22 @@ def from_scores(
 
 
 def from_list(
-    digits: IndexArray, scores: FloatArray, count: int, *, distance: int = DISTANCE, least: int = 1
+    choices: IndexArray, scores: FloatArray, count: int, *, distance: int = DISTANCE, least: int = 1
 ) -> Finalists:
-    """Choose up to `count` of the networks with these blocks, `digits` (n, stages), by their scores (n,), higher first.
+    """Choose up to `count` networks, by block indices `choices` (n, stages), by their scores (n,), higher first.
 
     Of equal scores the earlier in the list comes first. The distance is lowered to `least` at most.
 
     Raises:
         ValueError: count or distance is below 1.
     """
-    stages = digits.shape[1]
+    stages = choices.shape[1]
     reach = _checked(stages, count, distance)
     order = np.argsort(-scores, kind="stable")
-    digits, scores = digits[order], scores[order]
+    choices, scores = choices[order], scores[order]
     chosen: list[int] = []
     distances: list[int] = []
-    nearest = np.full(len(digits), stages, dtype=np.int64)  # stages, to the nearest finalist so far
+    nearest = np.full(len(choices), stages, dtype=np.int64)  # stages, to the nearest finalist so far
     while len(chosen) < count and reach >= least:
         free = np.flatnonzero(nearest >= reach)
         if not len(free):
@@ -86,9 +86,9 @@ def from_list(
         best = int(free[0])
         chosen.append(best)
         distances.append(reach)
-        nearest = np.minimum(nearest, (digits != digits[best]).sum(axis=1))
+        nearest = np.minimum(nearest, (choices != choices[best]).sum(axis=1))
     return Finalists(
-        digits=digits[chosen], scores=scores[chosen], distances=np.array(distances, dtype=np.int64)
+        choices=choices[chosen], scores=scores[chosen], distances=np.array(distances, dtype=np.int64)
     )
 
 

@@ -1,13 +1,13 @@
-"""Search without a good teacher: the network found becomes the next teacher, for as long as that helps.
+"""Iterated search without a good teacher: the network found is the next teacher, while accuracy improves.
 
-    done = iterate(first, turn, Budget(rounds=4, flops=1e15), expect=lambda teacher: ...)
+    done = iterate(first, do_round, Budget(rounds=4, flops=1e15), expect=lambda teacher: ...)
     done.best                      # the trained network of the highest validation accuracy, the first teacher among them
     [round.gain for round in done.rounds], done.stop
 
 Blox (arXiv:2210.07271) poses it as a question: can one search blockwise with no good teacher? A round distils a library from
-the teacher, searches, and fine-tunes; its winner teaches the next one. What a round does is an argument, `turn`. It keeps
+the teacher, searches, and fine-tunes; its winner teaches the next one. What a round does is an argument, `do_round`. It keeps
 its work by content (`search.work`), so that an iteration that was killed, called again, finds the work of finished rounds
-done and goes on. All that decides here is counted, validation images and operations; there is no clock.
+done and goes on. Decisions depend on validation images and FLOPs, never on a clock.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Budget(Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Turn:
-    """What a round came to: the winner, trained, what the round's training took in `flops`, and `notes` to keep of it."""
+class RoundResult:
+    """Result of a round: the trained winner, the training FLOPs, and `notes` for its record."""
 
     trained: Trained
     flops: float
@@ -58,7 +58,7 @@ class Turn:
 class Round:
     """One round as plain data. Accuracies are top-1 in percent, those of validation images decide; `noise` and `gain` in points.
 
-    `notes` are the turn's: digests, figures, whatever repeats it, in JSON's types.
+    `notes` are those of its `RoundResult`: digests, figures, whatever repeats it, in JSON's types.
     """
 
     number: int
@@ -73,13 +73,13 @@ class Round:
 
     @property
     def gain(self) -> float:
-        """How much better than its teacher the winner is on the validation images, in points."""
+        """Validation top-1 of the winner minus its teacher's, in points."""
         return self.winner_val - self.teacher_val
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Iterated:
-    """The rounds, why there are no more, and the best trained network: the first teacher where no round beat it.
+    """History of rounds, the reason to stop, and the best trained network: the first teacher where no round beat it.
 
     `best_round` is the number of its round, 0 for the first teacher.
     """
@@ -106,38 +106,38 @@ class Iterated:
 
 def iterate(
     first: Trained,
-    turn: Callable[[int, Trained], Turn],
+    do_round: Callable[[int, Trained], RoundResult],
     budget: Budget,
     *,
     expect: Callable[[Trained], float] = lambda teacher: 0.0,
     on_round: Callable[[Round], None] = lambda done: None,
 ) -> Iterated:
-    """Let each round's winner teach the next, from the teacher `first` on, until the budget or the gains are at an end.
+    """Search round after round, each winner the next teacher, from `first` on, until the budget or the gains end.
 
-    `turn(number, teacher)` does a round, numbered from 1; `expect(teacher)` says what it can cost at most, in FLOPs. A winner
+    `do_round(number, teacher)` does a round, numbered from 1; `expect(teacher)` says what it can cost at most, in FLOPs. A winner
     that is no better than its teacher ends the iteration, and the better one remains the best.
 
     Raises:
         ConfigError: the budget does not allow a single round.
     """
 
-    def all_turns(number: int, teachers: Mapping[int, Trained]) -> Mapping[int, Turn]:
-        return {run: turn(number, teacher) for run, teacher in teachers.items()}
+    def do_rounds(number: int, teachers: Mapping[int, Trained]) -> Mapping[int, RoundResult]:
+        return {run: do_round(number, teacher) for run, teacher in teachers.items()}
 
-    return iterate_together([first], all_turns, budget, expect=expect, on_round=on_round)[0]
+    return iterate_together([first], do_rounds, budget, expect=expect, on_round=on_round)[0]
 
 
 def iterate_together(
     firsts: Sequence[Trained],
-    turns: Callable[[int, Mapping[int, Trained]], Mapping[int, Turn]],
+    do_rounds: Callable[[int, Mapping[int, Trained]], Mapping[int, RoundResult]],
     budget: Budget,
     *,
     expect: Callable[[Trained], float] = lambda teacher: 0.0,
     on_round: Callable[[Round], None] = lambda done: None,
 ) -> list[Iterated]:
-    """Do what `iterate` does from each of several teachers, round by round for all, so that their work is done at once.
+    """Run `iterate` from several teachers at once, round by round, so that their work runs in parallel.
 
-    `turns(number, teachers)` does the round of each iteration that goes on, by its place in `firsts`. Each has the budget.
+    `do_rounds(number, teachers)` does the round of each unfinished iteration, by its place in `firsts`. Each has the budget.
     """
     runs = [_Run(teacher=first, best=first) for first in firsts]
     for number in range(1, budget.rounds + 1):
@@ -146,7 +146,7 @@ def iterate_together(
         going = {place: run for place, run in enumerate(runs) if not run.stop}
         if not going:
             break
-        done = turns(number, {place: run.teacher for place, run in going.items()})
+        done = do_rounds(number, {place: run.teacher for place, run in going.items()})
         for place, run in going.items():
             on_round(run.end_round(number, done[place], budget))
     return [
@@ -157,7 +157,7 @@ def iterate_together(
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Run:
-    """An iteration under way."""
+    """An iteration in progress."""
 
     teacher: Trained
     best: Trained
@@ -179,8 +179,8 @@ class _Run:
             )
         self.stop = f"round {number} could take the training beyond {budget.flops:.3g} operations"
 
-    def end_round(self, number: int, done: Turn, budget: Budget) -> Round:
-        """Keep a round's result, make its winner the next teacher, and stop where the budget says so."""
+    def end_round(self, number: int, done: RoundResult, budget: Budget) -> Round:
+        """Record a round's result, make its winner the next teacher, and stop where the budget requires it."""
         before, after = self.teacher.best.val, done.trained.best.val
         noise = noise_of([before, after]) if budget.noise is None else budget.noise
         found = Round(

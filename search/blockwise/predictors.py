@@ -1,4 +1,4 @@
-"""Networks' accuracies predicted from the signatures of their blocks.
+"""Predictors of accuracy from the signatures of blocks.
 
 sum           minus the sum of `loss_change` over the stages, as LANA ranks (Molchanov et al. 2021, arXiv:2107.10624); a line
               brings it to percent where accuracies are known
@@ -21,23 +21,31 @@ from types import MappingProxyType
 import numpy as np
 
 from search.accuracy.gcn import GcnConfig
-from search.blockwise.fitting import FEWEST, Fitted, Maker, check_known, deal, fitted
-from search.blockwise.predictors_features import Features, features_of
-from search.blockwise.predictors_gcn import KNOBS, fit_gcn
-from search.blockwise.predictors_linear import Model, fit_linear, fit_second_order, fit_sum, raw_sums
-from search.blockwise.predictors_report import Report, evaluate
+from search.blockwise.cross_validation import FEWEST, FittedPredictor, Maker, check_known, deal, fitted
+from search.blockwise.predictors_features import SignatureFeatures, features_of
+from search.blockwise.predictors_gcn import GCN_CONFIG, fit_gcn
+from search.blockwise.predictors_linear import FittedModel, fit_linear, fit_second_order, fit_sum, raw_sums
+from search.blockwise.predictors_report import PredictorReport, evaluate
 from search.distillation.signatures import Signatures
 from space.errors import ConfigError, did_you_mean
 from space.indexing import FloatArray, IndexArray
 
-__all__ = ["PREDICTORS", "Fitted", "Report", "SignaturePredictor", "additive", "evaluate", "fit"]
+__all__ = [
+    "PREDICTORS",
+    "FittedPredictor",
+    "PredictorReport",
+    "SignaturePredictor",
+    "additive",
+    "evaluate",
+    "fit",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class PredictorKind:
     """A kind of predictor: the `columns` of signatures that it takes by default, and whether it takes a single one.
 
-    Networks are left out one by one up to `one_by_one` of them, then in so many folds.
+    Networks are left out one by one up to `one_by_one` of them, then in that number of folds.
     """
 
     columns: tuple[str, ...]
@@ -46,12 +54,12 @@ class Kind:
 
 
 SUM, LINEAR, SECOND_ORDER, GCN = "sum", "linear", "second-order", "gcn"
-PREDICTORS: Mapping[str, Kind] = MappingProxyType(
+PREDICTORS: Mapping[str, PredictorKind] = MappingProxyType(
     {
-        SUM: Kind(columns=("loss_change",), single=True),
-        LINEAR: Kind(columns=("nsr", "loss_change")),
-        SECOND_ORDER: Kind(columns=("nsr", "loss_change")),
-        GCN: Kind(columns=("nsr", "loss_change"), one_by_one=5),
+        SUM: PredictorKind(columns=("loss_change",), single=True),
+        LINEAR: PredictorKind(columns=("nsr", "loss_change")),
+        SECOND_ORDER: PredictorKind(columns=("nsr", "loss_change")),
+        GCN: PredictorKind(columns=("nsr", "loss_change"), one_by_one=5),
     }
 )
 _NONE = np.array([], dtype=np.int64)
@@ -65,12 +73,12 @@ def fit(
     accuracies: FloatArray | None = None,
     seed: int = 0,
     *,
-    knobs: GcnConfig = KNOBS,
-) -> Fitted:
+    hyperparameters: GcnConfig = GCN_CONFIG,
+) -> FittedPredictor:
     """Fit a predictor to networks (n,) and their accuracies in percent (n,), and once more without each fold of them.
 
     `columns` of the signatures, those of its kind by default; "sum" takes one, and knows of each whether more is better. Without
-    networks "sum" gives scores that only rank. `seed` deals folds, and starts the "gcn", whose `knobs` these are.
+    networks "sum" gives scores that only rank. `seed` deals folds, and starts the "gcn", whose `hyperparameters` these are.
 
     Raises:
         ConfigError: no such predictor or column; too few networks, one given twice, an accuracy that is not finite; a
@@ -83,16 +91,16 @@ def fit(
         return _unfitted(features)
     check_known(name, features, indices, scores, FEWEST)
     fold_of = deal(indices, PREDICTORS[name].one_by_one, seed)
-    made = fitted(name, features, _maker(name, seed, knobs), indices, scores, fold_of)
+    made = fitted(name, features, _maker(name, seed, hyperparameters), indices, scores, fold_of)
     # The sums themselves rank without an accuracy; lines fitted without one network each would only blur their order.
     return replace(made, ranking=raw_sums(features)(indices)) if name == SUM else made
 
 
-def additive(fitted: Fitted) -> tuple[FloatArray, float] | None:
-    """Return what each block adds to the prediction in each stage, (stages, B), and a constant; None if that is not all.
+def additive(fitted: FittedPredictor) -> tuple[FloatArray, float] | None:
+    """Return the additive effect of each block in each stage, (stages, B), and a constant; None if the predictor is not additive.
 
     None for "gcn", and for "second-order" unless leave-one-out left out the products of different stages. Blocks of unknown
-    signature have NaN, which no programme takes: leave them out.
+    signature have NaN, which no integer program takes: leave them out.
     """
     found = fitted.model.additive()
     if found is None:
@@ -101,7 +109,7 @@ def additive(fitted: Fitted) -> tuple[FloatArray, float] | None:
 
 
 class SignaturePredictor:
-    """A `search.methods.predictor_loop.Predictor` that sees signatures; no models are made that leave networks out."""
+    """A `search.methods.predictor_loop.Predictor` on signatures, without cross-validation."""
 
     def __init__(
         self,
@@ -110,13 +118,13 @@ class SignaturePredictor:
         columns: Sequence[str] | None = None,
         seed: int = 0,
         *,
-        knobs: GcnConfig = KNOBS,
+        hyperparameters: GcnConfig = GCN_CONFIG,
     ) -> None:
         """Choose a predictor and its columns, as `fit` does."""
         self._name = name
         self._features = _features(name, signatures, columns)
-        self._make = _maker(name, seed, knobs)
-        self._model: Model | None = raw_sums(self._features) if name == SUM else None
+        self._make = _maker(name, seed, hyperparameters)
+        self._model: FittedModel | None = raw_sums(self._features) if name == SUM else None
 
     def fit(self, indices: IndexArray, scores: FloatArray) -> None:
         """Refit on networks (n,) and their accuracies (n,), n of 1 or more; "sum" has nothing to fit.
@@ -143,7 +151,7 @@ class SignaturePredictor:
         return self._model(indices)
 
 
-def _features(name: str, signatures: Signatures, columns: Sequence[str] | None) -> Features:
+def _features(name: str, signatures: Signatures, columns: Sequence[str] | None) -> SignatureFeatures:
     """Return the columns that a predictor takes.
 
     Raises:
@@ -162,20 +170,20 @@ def _features(name: str, signatures: Signatures, columns: Sequence[str] | None) 
     return features_of(signatures, chosen)
 
 
-def _maker(name: str, seed: int, knobs: GcnConfig) -> Maker:
+def _maker(name: str, seed: int, hyperparameters: GcnConfig) -> Maker:
     makers: Mapping[str, Maker] = {
         SUM: fit_sum,
         LINEAR: fit_linear,
         SECOND_ORDER: fit_second_order,
-        GCN: partial(fit_gcn, seed=seed, knobs=knobs),
+        GCN: partial(fit_gcn, seed=seed, hyperparameters=hyperparameters),
     }
     return makers[name]
 
 
-def _unfitted(features: Features) -> Fitted:
-    """Return the plain sums: a ranking that needed no accuracy."""
+def _unfitted(features: SignatureFeatures) -> FittedPredictor:
+    """Return the unfitted sums: a ranking without accuracies."""
     nothing = np.array([], dtype=np.float64)
-    return Fitted(
+    return FittedPredictor(
         name=SUM,
         features=features,
         model=raw_sums(features),

@@ -1,4 +1,4 @@
-"""Signatures as features: for each stage and block a row of numbers of one size, and a refusal where one is unknown."""
+"""Signatures as features: a row for each stage and block; unknown ones are refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CONSTANT = 1e-12  # of a column's largest value: what varies by less is roundin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Features:
+class SignatureFeatures:
     """The chosen `columns` of signatures: `table`, (stages, B, columns), NaN where unknown."""
 
     config: SpaceConfig
@@ -45,15 +45,15 @@ class Features:
             )
         if self.known.all():
             return
-        digits = block_indices(self.config, indices)
-        unknown = ~self.known[np.arange(self.config.stages), digits]  # (n, stages)
+        choices = block_indices(self.config, indices)
+        unknown = ~self.known[np.arange(self.config.stages), choices]  # (n, stages)
         if unknown.any():
             row, stage = np.argwhere(unknown)[0].tolist()
-            block = digits[row, stage]
+            block = choices[row, stage]
             column = self.columns[int(np.argmin(np.isfinite(self.table[stage, block])))]
             raise ConfigError(
                 f"signatures: {column} of block {self.config.blocks[block]} in stage {stage} is unknown, and "
-                f"network {indices[row]} has it; distil and sign that block, or leave out networks with it"
+                f"network {indices[row]} has it; distill and score that block, or leave out networks with it"
             )
 
     def scaled(self, *, logarithms: bool, by_stage: bool = True) -> FloatArray:
@@ -73,7 +73,7 @@ class Features:
         return table
 
 
-def features_of(signatures: Signatures, columns: Sequence[str]) -> Features:
+def features_of(signatures: Signatures, columns: Sequence[str]) -> SignatureFeatures:
     """Take columns of signatures as features.
 
     Raises:
@@ -85,11 +85,11 @@ def features_of(signatures: Signatures, columns: Sequence[str]) -> Features:
             f"columns {', '.join(names) or 'none'}: name at least one column of the signatures, each once"
         )
     table = np.stack([signatures.column(name) for name in names], axis=2)
-    return Features(config=signatures.config, columns=names, table=table)
+    return SignatureFeatures(config=signatures.config, columns=names, table=table)
 
 
 def is_positive(name: str) -> bool:
-    """Whether a column is positive by nature, so that its logarithm makes sense."""
+    """Return whether a column is positive, so that its logarithm makes sense."""
     return name in POSITIVE or name.startswith(LATENCY)
 
 

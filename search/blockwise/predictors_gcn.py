@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.accuracy.gcn import GcnConfig, GcnPredictor
-from search.blockwise.predictors_features import Features
+from search.blockwise.predictors_features import SignatureFeatures
 from space.indexing import FloatArray, IndexArray
 
 # Those of `search.methods.predictor_loop`: a tenth of BRP-NAS's time for some 0.01 of Kendall's tau.
-KNOBS = GcnConfig(width=200, epochs=100, learning_rate=2e-3)
+GCN_CONFIG = GcnConfig(width=200, epochs=100, learning_rate=2e-3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,7 +34,11 @@ class Graphs:
 
 
 def fit_gcn(
-    features: Features, indices: IndexArray, accuracies: FloatArray, seed: int = 0, knobs: GcnConfig = KNOBS
+    features: SignatureFeatures,
+    indices: IndexArray,
+    accuracies: FloatArray,
+    seed: int = 0,
+    hyperparameters: GcnConfig = GCN_CONFIG,
 ) -> Graphs:
     """Fit a GCN to networks (n,) and their accuracies (n,); their order does not matter.
 
@@ -42,7 +46,7 @@ def fit_gcn(
     stages share the weights of a feature, so a column is scaled over all stages together.
     """
     known = features.scaled(logarithms=True, by_stage=False)
-    predictor = GcnPredictor(features.config, knobs, seed, known)
+    predictor = GcnPredictor(features.config, hyperparameters, seed, known)
     order = np.argsort(indices)  # the seed deals batches by place
     predictor.fit(indices[order], accuracies[order])
     return Graphs(predictor=predictor)

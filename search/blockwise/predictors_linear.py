@@ -10,21 +10,21 @@ from typing import Protocol
 
 import numpy as np
 
-from search.blockwise.predictors_features import HIGHER_IS_BETTER, Features
+from search.blockwise.predictors_features import HIGHER_IS_BETTER, SignatureFeatures
 from search.methods.ridge import PRODUCT_SCALES, Quadratic, fit_quadratic
 from space import SpaceConfig
 from space.indexing import FloatArray, IndexArray, block_indices
 
 
-class Model(Protocol):
-    """What predicts networks from their blocks."""
+class FittedModel(Protocol):
+    """A fitted predictor of networks from their blocks."""
 
     def __call__(self, indices: IndexArray) -> FloatArray:
         """Return a prediction for each network, (n,)."""
         ...
 
     def additive(self) -> tuple[FloatArray, float] | None:
-        """Return what each block adds in each stage, (stages, B), and a constant; None if that is not all."""
+        """Return the additive effect of each block in each stage, (stages, B), and a constant; None if not additive."""
         ...
 
 
@@ -38,8 +38,8 @@ class Sums:
 
     def __call__(self, indices: IndexArray) -> FloatArray:
         """Return a prediction for each network, (n,)."""
-        digits = block_indices(self.config, indices)
-        total: FloatArray = self.constant + self.scores[np.arange(self.config.stages), digits].sum(axis=1)
+        choices = block_indices(self.config, indices)
+        total: FloatArray = self.constant + self.scores[np.arange(self.config.stages), choices].sum(axis=1)
         return total
 
     def additive(self) -> tuple[FloatArray, float]:
@@ -47,37 +47,37 @@ class Sums:
         return self.scores, self.constant
 
 
-def raw_sums(features: Features) -> Sums:
+def raw_sums(features: SignatureFeatures) -> Sums:
     """Return the sums of one column over the stages, higher being better: LANA's ranking (arXiv:2107.10624), never fitted."""
     sign = 1.0 if features.columns[0] in HIGHER_IS_BETTER else -1.0
     return Sums(config=features.config, scores=sign * features.table[:, :, 0])
 
 
-def fit_sum(features: Features, indices: IndexArray, accuracies: FloatArray) -> Sums:
+def fit_sum(features: SignatureFeatures, indices: IndexArray, accuracies: FloatArray) -> Sums:
     """Bring the sums of one column to percent by the line of least squares through accuracies (n,), its slope 0 or more.
 
     A slope below 0 would say that the worse blocks make the better networks: then all are predicted to be the mean.
     """
     raw = raw_sums(features)
     sums = raw(indices)
-    centre, level = float(sums.mean()), float(accuracies.mean())
-    spread = float(((sums - centre) ** 2).sum())
-    slope = max(0.0, float(((sums - centre) * (accuracies - level)).sum()) / spread) if spread > 0 else 0.0
+    center, level = float(sums.mean()), float(accuracies.mean())
+    spread = float(((sums - center) ** 2).sum())
+    slope = max(0.0, float(((sums - center) * (accuracies - level)).sum()) / spread) if spread > 0 else 0.0
     # 0 times an unknown block's NaN stays NaN: it remains unknown.
-    return Sums(config=raw.config, scores=slope * raw.scores, constant=level - slope * centre)
+    return Sums(config=raw.config, scores=slope * raw.scores, constant=level - slope * center)
 
 
-def fit_linear(features: Features, indices: IndexArray, accuracies: FloatArray) -> Quadratic:
+def fit_linear(features: SignatureFeatures, indices: IndexArray, accuracies: FloatArray) -> Quadratic:
     """Fit a ridge to the features of each stage, as DONNA does (Moons et al. 2021, arXiv:2012.08859), without products."""
     return fit_quadratic(features.config, _tables(features), indices, accuracies, scales=(0.0,))
 
 
-def fit_second_order(features: Features, indices: IndexArray, accuracies: FloatArray) -> Quadratic:
+def fit_second_order(features: SignatureFeatures, indices: IndexArray, accuracies: FloatArray) -> Quadratic:
     """Fit a ridge to the features of each stage, their squares and their products in pairs, within and between stages."""
     return fit_quadratic(features.config, _tables(features), indices, accuracies, scales=PRODUCT_SCALES)
 
 
-def _tables(features: Features) -> list[FloatArray]:
+def _tables(features: SignatureFeatures) -> list[FloatArray]:
     """Return the features as values and, where that differs, as logarithms.
 
     DONNA takes the values. What noise in a stage's output costs grows with its power, but soon less than in proportion,

@@ -1,4 +1,4 @@
-"""How well a predictor of accuracies predicts: errors and rank correlations, each with a bootstrap interval over networks."""
+"""Evaluation of accuracy predictors: errors and rank correlations, each with a bootstrap interval over networks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from search.blockwise.fitting import Fitted
+from search.blockwise.cross_validation import FittedPredictor
 from search.statistics import COVERAGE, DRAWS, Correlation, Estimate, bootstrap, kendall, spearman
 from space.errors import ConfigError
 from space.indexing import FloatArray, IndexArray
@@ -18,8 +18,8 @@ _MOST_PAIRS = 3000  # networks; of more all pairs are not held in memory: take a
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """How a predictor does on `n` networks: on the fitted ones, each left out ("leave-out"), or on "held-out" ones.
+class PredictorReport:
+    """Errors of a predictor on `n` networks: the fitted ones, each left out ("leave-out"), or "held-out" ones.
 
     `mae` and `rmse`: mean absolute and root mean square error in points, None for scores that only rank. `kendall` (tau-b) and
     `spearman`: rank correlations with the accuracies, None where one side is constant and has no order. Leave-out predictions
@@ -46,15 +46,15 @@ class Report:
 
 
 def evaluate(
-    fitted: Fitted,
+    fitted: FittedPredictor,
     indices: IndexArray | None = None,
     accuracies: FloatArray | None = None,
     *,
     coverage: float = COVERAGE,
     draws: int = DRAWS,
     seed: int = 0,
-) -> Report:
-    """Judge a predictor by the networks (n,) of known accuracies (n,), or by the fitted ones that it left out if none are given.
+) -> PredictorReport:
+    """Evaluate a predictor on networks (n,) of known accuracies (n,), or by cross-validation if none are given.
 
     The intervals are percentiles of bootstrap draws of networks (Efron and Tibshirani 1993, chapter 13).
 
@@ -84,7 +84,7 @@ def evaluate(
             return None
         return estimated(lambda counts: correlation(ranking, truth, counts))
 
-    return Report(
+    return PredictorReport(
         predictor=fitted.name,
         kind=kind,
         n=len(truth),
@@ -98,8 +98,8 @@ def evaluate(
     )
 
 
-def _check_held_out(fitted: Fitted, indices: IndexArray, truth: FloatArray) -> None:
-    """Refuse held-out networks that prove nothing.
+def _check_held_out(fitted: FittedPredictor, indices: IndexArray, truth: FloatArray) -> None:
+    """Refuse held-out networks that the predictor was fitted to, and accuracies that do not match or are not finite.
 
     Raises:
         ConfigError: their number is not that of the accuracies, one is not finite, or one was fitted to.

@@ -15,11 +15,11 @@ import numpy as np
 
 from search.blockwise.candidates import Candidate, Found, quality
 from search.blockwise.choice import Choice, choose
-from search.blockwise.fitting import Fitted
-from search.blockwise.iterating import Budget, Iterated, Round, Turn, iterate
-from search.blockwise.plugged import judge_on
+from search.blockwise.cross_validation import FittedPredictor
+from search.blockwise.inherited import judge_on
+from search.blockwise.iterating import Budget, Iterated, Round, RoundResult, iterate
 from search.blockwise.predictors import evaluate, fit
-from search.blockwise.predictors_report import Report
+from search.blockwise.predictors_report import PredictorReport
 from search.blockwise.searching import FineTune, search_blockwise
 from search.blockwise.setting import Setting
 from search.distillation.block_library import BlockLibrary, stage_from
@@ -44,8 +44,8 @@ class Searched:
 
     library: BlockLibrary
     signatures: Signatures
-    fitted: Fitted
-    report: Report | None
+    fitted: FittedPredictor
+    report: PredictorReport | None
     choice: Choice
     found: Found
     flops: float
@@ -72,7 +72,7 @@ def search_round(library: BlockLibrary, setting: Setting) -> Searched:
     choice = choose(fitted, signatures, setting)
 
     def log(candidate: Candidate) -> None:
-        setting.log(f"{candidate.architecture}: {candidate.plugged.top1:.2f} % with the library's weights")
+        setting.log(f"{candidate.architecture}: {candidate.inherited.top1:.2f} % with the library's weights")
 
     found = search_blockwise(
         library.config,
@@ -108,12 +108,12 @@ def search_again(library: BlockLibrary, setting: Setting, budget: Budget) -> tup
     """
     rounds: list[Searched] = []
 
-    def turn(number: int, teacher: Trained) -> Turn:
+    def do_round(number: int, teacher: Trained) -> RoundResult:
         own = library if number == 1 else distilled(teacher, library, setting)
         rounds.append(search_round(own, setting))
         best = rounds[-1].found.best
         assert best.trained is not None  # a setting of several rounds fine-tunes one network or more
-        return Turn(trained=best.trained, flops=rounds[-1].flops, notes=_notes(rounds[-1]))
+        return RoundResult(trained=best.trained, flops=rounds[-1].flops, notes=_notes(rounds[-1]))
 
     def log(done: Round) -> None:
         setting.log(
@@ -122,7 +122,11 @@ def search_again(library: BlockLibrary, setting: Setting, budget: Budget) -> tup
         )
 
     iterated = iterate(
-        library.teacher, turn, budget, expect=lambda teacher: most(teacher, library, setting), on_round=log
+        library.teacher,
+        do_round,
+        budget,
+        expect=lambda teacher: most(teacher, library, setting),
+        on_round=log,
     )
     setting.log(f"no more rounds: {iterated.stop}")
     return iterated, max(rounds, key=lambda one: quality(one.found.best.val))
@@ -144,7 +148,7 @@ def fine_tuner(library: BlockLibrary, setting: Setting) -> FineTune:
 
 
 def distilled(teacher: Trained, like: BlockLibrary, setting: Setting) -> BlockLibrary:
-    """Return the library of a new teacher, distilled as the blocks of another library were."""
+    """Return the library of a new teacher, distilled by the recipes of another library."""
     recipes = [like.stage(place).recipe for place in range(like.config.stages)]
     units = [
         unit
@@ -172,9 +176,11 @@ def tuning_flops(teacher: Trained, index: int, setting: Setting) -> float:
 
 
 def most(teacher: Trained, like: BlockLibrary, setting: Setting) -> float:
-    """Return the FLOPs that a round with a teacher takes at most: as if it fine-tuned the largest networks."""
-    dearest = [max(range(len(row)), key=lambda block: row[block].macs) for row in block_costs(like.config)]
-    largest = index_of(like.config, dearest)
+    """Return the maximum FLOPs of a round with a teacher: those with the largest networks fine-tuned."""
+    largest_blocks = [
+        max(range(len(row)), key=lambda block: row[block].macs) for row in block_costs(like.config)
+    ]
+    largest = index_of(like.config, largest_blocks)
     tuning = setting.plan.fine_tune * tuning_flops(teacher, largest, setting)
     return distilling_flops(teacher, like, setting.task) + tuning
 
@@ -185,6 +191,6 @@ def _notes(searched: Searched) -> dict[str, Any]:
         "library": searched.library.digest,
         "signatures": searched.signatures.digest,
         "networks_within_limits": searched.found.allowed,
-        "plugged_in_val": best.candidate.plugged.top1,
-        "plugged_in_test": best.plugged_test.top1,
+        "plugged_in_val": best.candidate.inherited.top1,
+        "plugged_in_test": best.inherited_test.top1,
     }

@@ -1,15 +1,15 @@
-"""From predictions to a trained network: finalists, re-scored with their library's weights, the best of them fine-tuned.
+"""Blockwise search: finalists by prediction, re-scored with their library's weights, the best fine-tuned.
 
     table = predicted_table(config, fitted.predict, costs, name="predicted val_top1", origin=("linear",))
-    finalists, allowed = choose(table, constraints, plan)     # of a space that is not enumerated: `by_programme.choose`
+    finalists, allowed = choose(table, constraints, plan)     # of a space that is not enumerated: `by_integer_program.choose`
     found = search_blockwise(config, finalists, library, plan, judge, fine_tune)
     found.best.architecture, found.best.val.top1, found.best.test.top1
 
 In four steps, each dearer a network than the one before and shown fewer of them (LANA, Molchanov et al. 2021,
 arXiv:2107.10624; DONNA, Moons et al. 2021, arXiv:2012.08859): a predictor ranks every network within the limits, K diverse
-finalists are judged on the validation images with the library's weights plugged in (nothing is trained), the N best of those
+finalists are judged on the validation images with the library's weights (nothing is trained), the N best of those
 are fine-tuned, and the best of these is the answer. What judges and what fine-tunes are arguments: nothing here trains, measures
-or writes. Whatever is chosen is chosen by validation images; test images are only told of.
+or writes. Choices depend on validation images alone; test images are only reported.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ FineTune = Callable[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan(Checked):
-    """How many networks get how far: `finalists` are judged, the best `fine_tune` of them trained; `distance` as in finalists.
+class SearchPlan(Checked):
+    """Sizes of a search: `finalists` are evaluated, the best `fine_tune` of them trained; `distance` as in finalists.
 
     Raises:
         ConfigError: a number is out of its range.
@@ -74,19 +74,19 @@ def predicted_table(
     synthetic: bool,
     notes: tuple[str, ...] = (),
 ) -> Table:
-    """Return the table of a space with a predictor's word for accuracies, of every network.
+    """Return the table of a space with predicted accuracies of every network.
 
     `metric` says what is predicted, higher is better; `synthetic`: of made-up images, as the metric's label will say.
 
     Raises:
         ConfigError: no network at all has a prediction.
     """
-    check_enumerable(config, metric, "choose by programmes: search.blockwise.by_programme")
+    check_enumerable(config, metric, "choose by integer programs: search.blockwise.by_integer_program")
     values = np.asarray(predict(np.arange(len(config))), dtype=np.float64)
     if np.isnan(values).all():
         raise ConfigError(
             f"{metric}: no network of space {config.name!r} has a prediction, as each has a block whose signature is unknown; "
-            "distil and sign all blocks"
+            "distill and score all blocks"
         )
     accuracy = Accuracies(
         metric=metric,
@@ -104,7 +104,7 @@ def predicted_table(
 
 
 def choose(
-    table: Table, constraints: Sequence[Constraint], plan: Plan, *, confident: bool = False
+    table: Table, constraints: Sequence[Constraint], plan: SearchPlan, *, confident: bool = False
 ) -> tuple[Finalists, int]:
     """Return the finalists of a table, and how many networks are within the limits.
 
@@ -128,26 +128,26 @@ def rescore(
 ) -> list[Candidate]:
     """Judge each finalist on the validation images with the library's weights; best first, of equal ones the better predicted."""
     found = []
-    for digits, score, distance in zip(
-        finalists.digits.tolist(), finalists.scores.tolist(), finalists.distances.tolist(), strict=True
+    for choices, score, distance in zip(
+        finalists.choices.tolist(), finalists.scores.tolist(), finalists.distances.tolist(), strict=True
     ):
-        architecture = Architecture(blocks=tuple(config.blocks[digit] for digit in digits), config=config)
+        architecture = Architecture(blocks=tuple(config.blocks[choice] for choice in choices), config=config)
         found.append(
             Candidate(
                 architecture=architecture,
                 predicted=score,
                 distance=distance,
-                plugged=judge(architecture, library.assemble(architecture), "val"),
+                inherited=judge(architecture, library.assemble(architecture), "val"),
             )
         )
         on_candidate(found[-1])
-    return sorted(found, key=lambda one: quality(one.plugged), reverse=True)  # stable
+    return sorted(found, key=lambda one: quality(one.inherited), reverse=True)  # stable
 
 
-def teach(
-    candidates: Sequence[Candidate], library: Library, plan: Plan, judge: Judge, fine_tune: FineTune
+def fine_tune_best(
+    candidates: Sequence[Candidate], library: Library, plan: SearchPlan, judge: Judge, fine_tune: FineTune
 ) -> list[Student]:
-    """Fine-tune the best candidates, best first; with none to be fine-tuned the best one is a student as it stands."""
+    """Fine-tune the best candidates, best first; with none to be fine-tuned the best one is a student unchanged."""
     chosen = candidates[: max(1, plan.fine_tune)]
     trained: Sequence[Trained | None] = [None] * len(chosen)
     if plan.fine_tune:
@@ -160,8 +160,8 @@ def teach(
         students.append(
             Student(
                 candidate=one,
-                plugged_weights=weights,
-                plugged_test=judge(one.architecture, weights, "test"),
+                inherited_weights=weights,
+                inherited_test=judge(one.architecture, weights, "test"),
                 trained=came,
             )
         )
@@ -172,7 +172,7 @@ def search_blockwise(
     config: SpaceConfig,
     finalists: Finalists,
     library: Library,
-    plan: Plan,
+    plan: SearchPlan,
     judge: Judge,
     fine_tune: FineTune,
     *,
@@ -181,7 +181,7 @@ def search_blockwise(
 ) -> Found:
     """Return the candidates, students and answer of finalists; `allowed` networks are within the limits, if anyone counted."""
     candidates = rescore(config, finalists, library, judge, on_candidate)
-    students = teach(candidates, library, plan, judge, fine_tune)
+    students = fine_tune_best(candidates, library, plan, judge, fine_tune)
     return Found(allowed=allowed, candidates=tuple(candidates), students=tuple(students))
 
 

@@ -1,4 +1,4 @@
-"""The setting of a blockwise search, which all its rounds share, and what of it is read from files."""
+"""Settings of a blockwise search, shared by all rounds, and readers of its files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from search.blockwise.searching import Plan
+from search.blockwise.searching import SearchPlan
 from search.blockwise.space_costs import SpaceCosts
 from search.distillation.block_library import TEACHER, BlockLibrary, load_library
 from search.table.constraints import Constraint
@@ -52,7 +52,7 @@ class KnownAccuracies:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Setting:
-    """What all rounds of a search share; `recipe` is that of fine-tuning, `guide` its teacher's weight and temperature.
+    """Settings of all rounds of a search; `recipe` is that of fine-tuning, `guide` its teacher's weight and temperature.
 
     `columns` are the signatures that the predictor reads, None for its default ones; `device` as torch names it.
     """
@@ -61,7 +61,7 @@ class Setting:
     costs: SpaceCosts
     constraints: tuple[Constraint, ...]
     confident: bool
-    plan: Plan
+    plan: SearchPlan
     predictor: str
     columns: tuple[str, ...] | None
     known: KnownAccuracies | None

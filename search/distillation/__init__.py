@@ -1,8 +1,8 @@
-"""Distillation of blocks from a teacher's stages: the library of blocks, and the signatures that say what each is worth.
+"""Distillation of blocks from a teacher's stages: the block library, and signatures (scores) of the blocks.
 
     distill.py        all blocks of a stage learn to answer as the teacher's stage does
     block_library.py  the teacher and its distilled stages, from which any network of the space is assembled
-    signatures.py     what is known of every block of every stage; signing.py measures it
+    signatures.py     scores of every block of every stage; signing.py computes them
 
 Importing this package loads no torch.
 """

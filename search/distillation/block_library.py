@@ -1,4 +1,4 @@
-"""Block libraries: for each stage of a teacher, blocks that learned to stand in for the teacher's own.
+"""Block libraries: for each stage of a teacher, blocks distilled to replace the teacher's own.
 
     library = load_library(Path("library"))
     weights = library.assemble(Architecture.parse("conv-conv+in/bconv", TINY))     # a state dict; nothing is trained
@@ -229,7 +229,7 @@ def save_stage(folder: Path, library: StageLibrary) -> Path:
 
 
 def save_library(folder: Path, library: BlockLibrary) -> None:
-    """Write a library's teacher and the stages that there are.
+    """Write a library's teacher and its distilled stages.
 
     Raises:
         ConfigError: a file cannot be written.

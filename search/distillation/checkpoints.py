@@ -17,7 +17,7 @@ KIND = "unfinished distillation"
 
 
 class Progress:
-    """Keep what is done in a file of a folder, if one is given; `done` are finished groups by their first block's place.
+    """Checkpoint file of a distillation, if a folder is given; `done` are finished groups by their first block's place.
 
     Raises:
         ConfigError: the file is damaged, or of another distillation; the message names what differs.
@@ -53,14 +53,14 @@ class Progress:
             )
 
     def finish(self, first: int, result: dict[str, Any]) -> None:
-        """Keep a group that is ready; none is then in work."""
+        """Store a finished group."""
         self.done[first] = result
         self._state = None
         if self._path is not None:
             self._write(None)
 
     def remove(self) -> None:
-        """Remove the file: all is done."""
+        """Remove the file at the end."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 

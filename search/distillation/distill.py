@@ -25,9 +25,9 @@ from search.distillation.block_library import StageLibrary
 from search.distillation.checkpoints import Progress
 from search.distillation.losses import judge_stages, loaded_stages
 from search.distillation.recipe import DistilRecipe
-from search.distillation.separate import apart_weights, seed_of
-from search.distillation.shared import shared_weights
-from search.distillation.teacher_features import MEMORY_BYTES, Features, check_stage, teacher_features
+from search.distillation.separate import seed_of, train_separate
+from search.distillation.teacher_features import MEMORY_BYTES, FeatureMaps, check_stage, teacher_features
+from search.distillation.weight_sharing import train_shared
 from search.training.history import EpochDone
 from search.training.images import Task
 from search.training.trained import Trained, environment_of, trained_digest
@@ -50,7 +50,7 @@ def distil_stage(
     memory_bytes: int = MEMORY_BYTES,
     on_epoch: Callable[[EpochDone], None] | None = None,
 ) -> StageLibrary:
-    """Train blocks of a stage, by default all, to answer as the teacher's stage does; judge them on the validation images.
+    """Distil blocks of a stage, by default all, from the teacher's stage; evaluate them on the validation images.
 
     `folder` keeps what was reached after every epoch, from which the same call goes on; it is gone once all is done. `together`
     blocks are trained at once, by default as many as about 2 GiB of feature maps allow. Features of more than `memory_bytes` lie
@@ -90,7 +90,7 @@ def distil_stage(
             group = chosen[first : first + group_size]
             own = teacher.architecture.blocks[stage] if recipe.keep_own else None
 
-            def told(epoch: int, first: int = first, count: int = len(group)) -> None:
+            def report_epoch(epoch: int, first: int = first, count: int = len(group)) -> None:
                 if on_epoch:
                     on_epoch(
                         EpochDone(
@@ -101,7 +101,17 @@ def distil_stage(
             progress.finish(
                 first,
                 _distil_group(
-                    teacher, stage, recipe, group, own, at_once, learned, held_out, device, progress, told
+                    teacher,
+                    stage,
+                    recipe,
+                    group,
+                    own,
+                    at_once,
+                    learned,
+                    held_out,
+                    device,
+                    progress,
+                    report_epoch,
                 ),
             )
     results = [progress.done[first] for first in sorted(progress.done)]
@@ -124,7 +134,7 @@ def distil_stage(
 
 
 def together_for(config: SpaceConfig, stage: int, batch: int) -> int:
-    """Return how many blocks of a stage are trained at once where nobody says: as many as `ACTIVATION_BYTES` hold, at least 1."""
+    """Return the default number of blocks of a stage trained at once: as many as `ACTIVATION_BYTES` hold, at least 1."""
     pixels = (config.image_size >> stage) ** 2
     return max(1, ACTIVATION_BYTES // (4 * _MAPS * config.widths[stage] * pixels * batch))
 
@@ -136,21 +146,21 @@ def _distil_group(
     group: Sequence[Block],
     own: Block | None,
     at_once: int,
-    learned: Features,
-    held_out: Features,
+    learned: FeatureMaps,
+    held_out: FeatureMaps,
     device: str,
     progress: Progress,
-    told: Callable[[int], None],
+    on_epoch: Callable[[int], None],
 ) -> dict[str, Any]:
     """Train the blocks of a group and return their weights, history and held-out errors."""
     config = teacher.architecture.config
     width = config.widths[stage]
     if recipe.shared:
-        weights, history = shared_weights(
-            config, stage, recipe, group, at_once, learned, device, progress, told
+        weights, history = train_shared(
+            config, stage, recipe, group, at_once, learned, device, progress, on_epoch
         )
     else:
-        weights, history = apart_weights(stage, width, recipe, group, learned, device, progress, told)
+        weights, history = train_separate(stage, width, recipe, group, learned, device, progress, on_epoch)
     if own is not None and own in group:
         prefix = f"stages.{stage}."
         weights[group.index(own)] = {

@@ -1,4 +1,4 @@
-"""How far stacked blocks are from answering as a teacher's stage does. Shapes are (batch, channels, height, width); N blocks."""
+"""Losses of stacked blocks against a teacher's stage. Shapes are (batch, channels, height, width); N blocks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from search.distillation.block_library import StageLibrary
-from search.distillation.teacher_features import Features
+from search.distillation.teacher_features import FeatureMaps
 from search.training.stacked import StackedStages, repeated
 from space import Block
 from space.indexing import FloatArray
@@ -30,7 +30,7 @@ def errors(answers: Tensor, targets: Tensor, variance: Tensor) -> tuple[Tensor, 
 
 @torch.no_grad()
 def judge_stages(
-    network: StackedStages, features: Features, batch: int, device: str
+    network: StackedStages, features: FeatureMaps, batch: int, device: str
 ) -> tuple[FloatArray, FloatArray]:
     """Return MSE and NSR of stacked stages on features, float64 (N,) each, with the running means of BatchNorm."""
     network.eval()

@@ -1,4 +1,4 @@
-"""The weights of a block as two tensors, which are read, written and hashed many times as fast as a hundred small ones.
+"""A block's weights packed into two tensors, which are read, written and hashed much faster than a hundred small ones.
 
     packed = pack(state, block, width)            # {"values": float32 (n,), "counts": int64 (m,)}
     state = unpack(packed, block, width)          # a state dict of `space.networks.Stage(block, width)`, views of the two

@@ -1,4 +1,4 @@
-"""The recipe of a distillation: everything that decides its result beside the teacher, the images and the machine."""
+"""Recipe of a distillation: everything that determines its result besides the teacher, the images and the machine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class DistilRecipe(Checked):
     learning_rate: Annotated[float, Range(above=0), "Adam's, of the first step."] = 0.01
     weight_decay: Annotated[float, Range(least=0)] = 0.0
     views: Annotated[
-        int, Range(least=1), "Passes of the teacher, each augmented anew; epochs take turns."
+        int,
+        Range(least=1),
+        "Passes of the teacher, each with its own augmentation; epochs alternate between them.",
     ] = 1
     augmentation: Annotated[Augmentation, "published, mild or none."] = NONE
     keep_own: Annotated[bool, "Take the teacher's own blocks with the teacher's weights."] = False
@@ -48,7 +50,7 @@ class DistilRecipe(Checked):
     def check(self) -> None:
         """Refuse fields that do not go together. Raises: ConfigError."""
         if self.views > self.epochs:
-            raise self.refusal("views", f"{self.epochs} epochs do not see so many; give fewer")
+            raise self.refusal("views", f"{self.epochs} epochs cannot use that many; give fewer")
 
     def rate_at(self, share: float) -> float:
         """Return the learning rate once this share of all steps was taken, 0 to 1."""

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from search.distillation.checkpoints import Progress
 from search.distillation.losses import errors
 from search.distillation.recipe import DistilRecipe
-from search.distillation.teacher_features import Features
+from search.distillation.teacher_features import FeatureMaps
 from search.training.memory import within_memory
 from search.training.stacked import StackedStages, repeated
 from space import Block
@@ -26,19 +26,19 @@ from space.networks import Stage
 _CHECK_EVERY = 32  # steps
 
 
-def apart_weights(
+def train_separate(
     stage: int,
     width: int,
     recipe: DistilRecipe,
     group: Sequence[Block],
-    learned: Features,
+    learned: FeatureMaps,
     device: str,
     progress: Progress,
-    told: Callable[[int], None],
+    on_epoch: Callable[[int], None],
 ) -> tuple[list[dict[str, Tensor]], list[list[float]]]:
     """Train blocks at once, each with weights of its own; return these and the history (epochs, blocks).
 
-    `progress` keeps what is reached after every epoch, and what it holds is gone on from; `told` is given each epoch's number.
+    `progress` keeps checkpoints after every epoch, to resume from; `on_epoch` takes each epoch's number.
 
     Raises:
         HarnessError: a loss is not finite, or memory ran out; the message names the block, or a batch that fits.
@@ -87,7 +87,7 @@ def apart_weights(
         for number in range(len(history) + 1, recipe.epochs + 1):
             history.append(epoch_of(number))
             progress.keep(network, optimizer, history)
-            told(number)
+            on_epoch(number)
 
     what = f"distilling {len(group)} blocks of stage {stage} at once"
     within_memory(all_epochs, lambda images: step(torch.arange(images)), recipe.batch, what)
@@ -102,7 +102,7 @@ def fresh_stage(recipe: DistilRecipe, stage: int, block: Block, width: int) -> S
 
 
 def seed_of(recipe: DistilRecipe, *purpose: object) -> int:
-    """Return a seed of 63 bits for a purpose: of the recipe's seed and nothing else of it."""
+    """Return a seed of 63 bits for a purpose, derived from the recipe's seed alone."""
     text = " ".join(map(str, (recipe.seed, *purpose)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 

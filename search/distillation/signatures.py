@@ -118,13 +118,13 @@ class Signatures:
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as e:
-            raise ConfigError(f"signatures: the text is not JSON: {e}; sign the library again") from e
+            raise ConfigError(f"signatures: the text is not JSON: {e}; score the library again") from e
         if not isinstance(found, dict) or found.get("format") != FORMAT:
-            raise ConfigError(f"signatures: the text is no {FORMAT}; give the file that signing wrote")
+            raise ConfigError(f"signatures: the text is no {FORMAT}; give a file of block signatures")
         if found.get("version") != VERSION:
             raise ConfigError(
                 f"signatures: version {found.get('version')!r} cannot be read, only {VERSION}; "
-                "sign the library again with this release"
+                "score the library again with this release"
             )
         try:
             return cls(
@@ -136,7 +136,7 @@ class Signatures:
             )
         except (KeyError, TypeError, AttributeError, ArchitectureError) as e:
             raise ConfigError(
-                f"signatures: the text cannot be used: {type(e).__name__}: {e}; sign the library again"
+                f"signatures: the text cannot be used: {type(e).__name__}: {e}; score the library again"
             ) from e
 
     def save(self, path: Path) -> None:
@@ -158,7 +158,7 @@ class Signatures:
             return cls.from_json(path.read_text("utf-8"))
         except OSError as e:
             raise ConfigError(
-                f"{path}: signatures cannot be read: {e.strerror or e}; sign a library first"
+                f"{path}: signatures cannot be read: {e.strerror or e}; score a library first"
             ) from e
         except (UnicodeDecodeError, ConfigError) as e:
             raise ConfigError(f"{path}: {e}") from e
@@ -200,5 +200,5 @@ def _table(name: str, rows: object) -> FloatArray:
         return np.where(known, table, np.nan).astype(np.float64)
     except (ValueError, TypeError, OverflowError) as e:
         raise ConfigError(
-            f"signatures: column {name!r} is no table of numbers: {e}; sign the library again"
+            f"signatures: column {name!r} is no table of numbers: {e}; score the library again"
         ) from e

@@ -1,4 +1,4 @@
-"""Sign a block library (no cryptography: block signatures): score every block on the teacher's validation images.
+"""Block profiling (no cryptography): compute the signatures, or scores, of every block on the teacher's validation images.
 
     signatures = sign(load_library(Path("library")), task)
     signatures.column("loss_change")        # (stages, B)
@@ -56,7 +56,11 @@ def sign(
         if stage is None:
             continue
         rows = [config.blocks.index(block) for block in stage.blocks]
-        found = {"mse": stage.mse, "nsr": stage.nsr, **_plugged(library, stage, task, device, memory_bytes)}
+        found = {
+            "mse": stage.mse,
+            "nsr": stage.nsr,
+            **_scores_in_teacher(library, stage, task, device, memory_bytes),
+        }
         for name, values in found.items():
             columns[name][place, rows] = values
         if on_stage:
@@ -77,7 +81,7 @@ def sign(
 def signed(
     library: BlockLibrary, task: Task, folder: Path, device: str, log: Callable[[str], None]
 ) -> Signatures:
-    """Return a library's signatures on a task's validation images, from a file in the folder where they are known.
+    """Return a library's signatures on a task's validation images, cached as a file in the folder.
 
     Raises: ConfigError when the file cannot be written.
     """
@@ -88,9 +92,9 @@ def signed(
             if found.task == task.name:
                 return found
         except ConfigError as error:
-            log(f"{error}; signing again")
+            log(f"{error}; scoring the blocks again")
     stages = library.config.stages - len(library.missing)
-    log(f"signing {stages} stages of {len(library.config.blocks)} blocks")
+    log(f"scoring {stages} stages of {len(library.config.blocks)} blocks")
     found = sign(library, task, device=device)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +119,7 @@ def block_sizes(config: SpaceConfig) -> dict[str, FloatArray]:
 
 
 @torch.no_grad()
-def _plugged(
+def _scores_in_teacher(
     library: BlockLibrary, stage: StageLibrary, task: Task, device: str, memory_bytes: int
 ) -> dict[str, FloatArray]:
     """Return `loss_change`, `accuracy_change` and `agreement` of a stage's blocks, (blocks,) each."""

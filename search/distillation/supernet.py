@@ -23,7 +23,7 @@ from torch import Generator, Tensor, nn
 
 from search.distillation.checkpoints import Progress
 from search.distillation.recipe import DistilRecipe
-from search.distillation.teacher_features import Features, teacher_features
+from search.distillation.teacher_features import FeatureMaps, teacher_features
 from search.training.history import EpochDone
 from search.training.memory import within_memory
 from space import Block, SpaceConfig
@@ -94,8 +94,8 @@ def train_supernet(
 def supernet_scores(
     config: SpaceConfig,
     stage: int,
-    train: Features,
-    held_out: Features,
+    train: FeatureMaps,
+    held_out: FeatureMaps,
     recipe: DistilRecipe,
     device: str = "cpu",
     on_epoch: Callable[[EpochDone], None] | None = None,
@@ -117,7 +117,7 @@ def learned_supernet(
     config: SpaceConfig,
     stage: int,
     blocks: Sequence[Block],
-    train: Features,
+    train: FeatureMaps,
     recipe: DistilRecipe,
     device: str = "cpu",
     *,
@@ -185,7 +185,7 @@ def learned_supernet(
 
 @torch.no_grad()
 def judge_paths(
-    network: Supernet, blocks: Sequence[Block], held_out: Features, scale: Tensor, batch: int
+    network: Supernet, blocks: Sequence[Block], held_out: FeatureMaps, scale: Tensor, batch: int
 ) -> FloatArray:
     """Return each block's mean error on held-out features, (blocks,), with BatchNorm on the batch's statistics."""
     network.train()
@@ -200,14 +200,16 @@ def judge_paths(
     return np.array(scores)
 
 
-def additive_scores(scores: Mapping[int, FloatArray], digits: NDArray[np.int64]) -> FloatArray:
-    """Return networks' scores, (n,), higher promising more: minus the sum of their blocks' errors, from digits (n, stages)."""
-    total: FloatArray = np.sum([scores[stage][digits[:, stage]] for stage in range(digits.shape[1])], axis=0)
+def additive_scores(scores: Mapping[int, FloatArray], choices: NDArray[np.int64]) -> FloatArray:
+    """Return networks' scores, (n,), higher promising more: minus the sum of block errors, from block indices (n, stages)."""
+    total: FloatArray = np.sum(
+        [scores[stage][choices[:, stage]] for stage in range(choices.shape[1])], axis=0
+    )
     return -total
 
 
-def _channel_scale(train: Features, loss: str, device: str) -> Tensor:
-    """Return what each channel's squared error is multiplied by, (2C, 1, 1)."""
+def _channel_scale(train: FeatureMaps, loss: str, device: str) -> Tensor:
+    """Return the factor of each channel's squared error, (2C, 1, 1)."""
     scale = 1 / train.variance if loss == "nsr" else torch.ones_like(train.variance)
     return scale[:, None, None].to(device)
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from search.training.augment import NONE, Augmentation, augment, normalise
+from search.training.augment import NONE, Augmentation, augment, normalize
 from search.training.images import Images, Task, check_fit
 from search.training.trained import Trained
 from space.errors import ConfigError
@@ -32,8 +32,8 @@ _LEAST_VARIANCE = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Features:
-    """What a stage reads, `inputs` (n, C, H, W), and answers, `targets` (n, 2C, H/2, W/2), float32, on the processor.
+class FeatureMaps:
+    """Feature maps of a stage, `inputs` (n, C, H, W) and `targets` (n, 2C, H/2, W/2), float32, on the processor.
 
     `variance` (2C,) is each channel's of the targets; a channel that the teacher leaves nearly constant has a small part of the
     mean over channels instead, for errors are divided by it.
@@ -82,10 +82,10 @@ def teacher_features(
     memory_bytes: int = MEMORY_BYTES,
     folder: Path | None = None,
     device: str = "cpu",
-) -> Iterator[Features]:
+) -> Iterator[FeatureMaps]:
     """Give the features of a stage on the `train`, `val` or `test` images, from one pass of the teacher for each view.
 
-    A view is a pass over all images, each time augmented anew. Features of more than `memory_bytes` lie in a file in `folder`
+    A view is a pass over all images with its own augmentation. Features of more than `memory_bytes` lie in a file in `folder`
     (by default where temporary files belong), which is gone afterwards.
 
     Raises:
@@ -137,7 +137,7 @@ def _filled(
     augmentation: Augmentation,
     seed: int,
     device: str,
-) -> Features:
+) -> FeatureMaps:
     """Fill (n, H, W, C) and (n, H/2, W/2, 2C), and return them as the features."""
     network = teacher_network(teacher, device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     pixels = torch.tensor(images.images, device=device).permute(0, 3, 1, 2)
@@ -147,7 +147,7 @@ def _filled(
         for begin in range(0, len(pixels), BATCH):
             some = pixels[begin : begin + BATCH]
             if augmentation == NONE:
-                x = normalise(some, task.mean, task.std)
+                x = normalize(some, task.mean, task.std)
             else:
                 x = augment(some, augmentation, task.mean, task.std, noise)
             x = network.stem(x.contiguous(memory_format=torch.channels_last))
@@ -157,7 +157,7 @@ def _filled(
             inputs[rows] = x.permute(0, 2, 3, 1).cpu()
             targets[rows] = network.stages[stage](x).permute(0, 2, 3, 1).cpu()
             place += len(x)
-    return Features(
+    return FeatureMaps(
         inputs=inputs.permute(0, 3, 1, 2), targets=targets.permute(0, 3, 1, 2), variance=_variance(targets)
     )
 

@@ -141,15 +141,15 @@ def _scaled(scores: FloatArray, limits: Sequence[Limit]) -> Scaled | None:
         for sign, bound in ((1, limit.upper), (-1, -limit.lower)):
             costs, constant = sign * limit.costs, sign * limit.constant
             least, most = costs.min(axis=1), costs.max(axis=1)
-            cheapest, dearest = math.fsum([constant, *least]), math.fsum([constant, *most])
+            cheapest, most_expensive = math.fsum([constant, *least]), math.fsum([constant, *most])
             if cheapest > bound:
                 return None
-            if dearest <= bound:
+            if most_expensive <= bound:
                 continue
             # Each stage's cheapest block counts 0: large constants would eat the precision. Rounding may not exclude what
             # is just allowed; what it lets in is found by `_broken`.
             scale = WIDTH / float((most - least).max())
-            slip = 2 * math.ulp(max(abs(cheapest), abs(dearest)))
+            slip = 2 * math.ulp(max(abs(cheapest), abs(most_expensive)))
             rows.append(scale * (costs - least[:, None]))
             highest.append(scale * math.fsum([bound, slip, -constant, *-least]))
     spread = float(np.ptp(scores, axis=1).max())

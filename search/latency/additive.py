@@ -1,8 +1,8 @@
-"""The ladder's rungs that are sums over blocks, for spaces too large to predict network by network.
+"""Latency predictors that are sums over blocks, for spaces too large to predict network by network.
 
-All of `search.latency.rungs` but `transfer` and `borders` are such sums, and are fitted here to the same numbers without an
+All of `search.latency.candidates` but `transfer` and `borders` are such sums, and are fitted here to the same numbers without an
 array over the space: what a line or a ridge needs to know of the space, means and deviations, are sums over stages, too.
-They are judged and chosen as `search.latency.ladder` does.
+They are judged and chosen as `search.latency.model_selection` does.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from search.latency.judging import Errors
-from search.latency.ladder import fit_ladder
+from search.latency.candidates import CANDIDATES, CandidatePredictor, Training, line, origin_of
+from search.latency.evaluation import Errors
+from search.latency.model_selection import select_predictor
 from search.latency.parts import parts_by_block
-from search.latency.ridge import Fitted, Guess, Linear, fit_corrected, fit_line
-from search.latency.rungs import RUNGS, Rung, Training, line, origin_of
+from search.latency.ridge import FittedLatency, Guess, Linear, fit_corrected, fit_line
 from search.statistics import conformal_margin
 from space import BLOX, SpaceConfig
 from space.costs import block_costs, fixed_cost
@@ -30,7 +30,7 @@ SAMPLE = 2_000  # networks of the space that stand for all
 class Additive:
     """A latency predictor that is a sum: `constant` and what the block of each stage adds, `blocks` (stages, B), in ratios.
 
-    `chosen` is the rung, `errors` its cross-validated errors, `scores` (measured,) the relative ones as of a network of mean
+    `chosen` is the candidate, `errors` its cross-validated errors, `scores` (measured,) the relative ones as of a network of mean
     leverage.
     """
 
@@ -55,39 +55,41 @@ def fit_additive(
     parts: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> Additive:
-    """Judge the rungs that are sums on measured networks (n,) and their ratios (n,), choose one, fit it on all.
+    """Judge the candidates that are sums on measured networks (n,) and their ratios (n,), choose one, fit it on all.
 
-    `sds` (n,): as for `fit_ladder`. `parts`: the ratio of every segment, by its text, as in `search.latency.parts`; without it
-    rungs that need it are left out.
+    `sds` (n,): as for `select_predictor`. `parts`: the ratio of every segment by its text, as in `search.latency.parts`; without
+    it candidates that need it are left out.
 
     Raises:
-        ConfigError: as `fit_ladder` and `parts_by_block`.
+        ConfigError: as `select_predictor` and `parts_by_block`.
     """
-    ladder = fit_ladder(
-        indices, ratios, sds=sds, config=config, seed=seed, rungs=additive_rungs(config, parts)
+    predictor = select_predictor(
+        indices, ratios, sds=sds, config=config, seed=seed, candidates=additive_candidates(config, parts)
     )
-    point = ladder.point.point
-    assert isinstance(point, Linear) and point.guess is None  # each rung below returns such a sum
+    point = predictor.point.point
+    assert isinstance(point, Linear) and point.guess is None  # each candidate below returns such a sum
     places = np.random.default_rng(seed).integers(len(config), size=SAMPLE)  # for the mean leverage
     return Additive(
         config=config,
-        chosen=ladder.chosen,
+        chosen=predictor.chosen,
         constant=point.constant,
         blocks=point.blocks,
-        errors=ladder.errors,
-        scores=ladder.scores * np.sqrt(1 + ladder.point.leverage(places).mean()),
+        errors=predictor.errors,
+        scores=predictor.scores * np.sqrt(1 + predictor.point.leverage(places).mean()),
     )
 
 
-def additive_rungs(config: SpaceConfig, parts: Mapping[str, float] | None = None) -> tuple[Rung, ...]:
-    """Return the rungs of the ladder that are sums, simplest first; those that need the parts only with them."""
-    by_name = {rung.name: rung for rung in RUNGS}
-    fits: dict[str, Callable[[Training], Fitted]] = {"macs": lambda t: _line(t, _macs(config), 0.0)}
+def additive_candidates(
+    config: SpaceConfig, parts: Mapping[str, float] | None = None
+) -> tuple[CandidatePredictor, ...]:
+    """Return the candidates that are sums, simplest first; those that need the parts only with them."""
+    by_name = {candidate.name: candidate for candidate in CANDIDATES}
+    fits: dict[str, Callable[[Training], FittedLatency]] = {"macs": lambda t: _line(t, _macs(config), 0.0)}
     if parts is not None:
         blocks, constant = parts_by_block(parts, config)
         total = Linear(config=config, constant=constant, blocks=blocks)
         origin = origin_of(constant + float(blocks.min(axis=1).sum()))
-        fits["sum"] = lambda training: Fitted(point=total)
+        fits["sum"] = lambda training: FittedLatency(point=total)
         fits["affine"] = lambda training: _line(training, total, origin)
         fits["corrected"] = lambda t: fit_corrected(
             config, t.indices, t.ratios, t.weights, Guess(blocks=blocks)
@@ -95,9 +97,14 @@ def additive_rungs(config: SpaceConfig, parts: Mapping[str, float] | None = None
     for name in ("ridge", "pairs"):
         fits[name] = by_name[name].fit
     return tuple(
-        Rung(name=rung.name, meaning=rung.meaning, fit=fits[rung.name], min_networks=rung.min_networks)
-        for rung in RUNGS
-        if rung.name in fits
+        CandidatePredictor(
+            name=candidate.name,
+            meaning=candidate.meaning,
+            fit=fits[candidate.name],
+            min_networks=candidate.min_networks,
+        )
+        for candidate in CANDIDATES
+        if candidate.name in fits
     )
 
 
@@ -106,7 +113,7 @@ def _macs(config: SpaceConfig) -> Linear:
     return Linear(config=config, constant=float(fixed_cost(config).macs), blocks=blocks)
 
 
-def _line(training: Training, x: Linear, origin: float) -> Fitted:
+def _line(training: Training, x: Linear, origin: float) -> FittedLatency:
     """Fit a line through a sum, which is again a sum."""
     slope, intercept = fit_line(
         x(training.indices) - origin, training.ratios, training.weights, from_zero=True

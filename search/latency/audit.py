@@ -1,4 +1,4 @@
-"""Does the latency of a network equal the sum of its parts' on this configuration, and where does it not?
+"""Additivity audit: network latencies against the sums of their parts on one configuration, and where they differ.
 
 Accelerators fuse and schedule across the borders of parts; there the sum fails, and no line through it helps.
 """
@@ -12,11 +12,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from search.latency.judging import Errors
-from search.latency.ladder import check_indices, fit_ladder
+from search.latency.candidates import CANDIDATES
+from search.latency.evaluation import Errors
+from search.latency.model_selection import check_indices, select_predictor
 from search.latency.parts import cell_excess, parts_sum
 from search.latency.ridge import fit_line
-from search.latency.rungs import RUNGS
 from search.statistics import mean_interval
 from space import BLOX, Architecture, Block, SpaceConfig
 from space.indexing import FloatArray
@@ -61,7 +61,7 @@ class Effect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """How far the sum of parts holds.
+    """Result of an additivity audit.
 
     `plain`: errors of the sum itself; `affine`: of `slope` * sum + `intercept`, cross-validated. `borders`: what networks
     measure above that line, by what stands in each stage. `cells`: what cells of two ops take above the sum of their
@@ -93,22 +93,24 @@ def audit(
     `ceiling`: the `mape` of `repeatability` between two rounds, if two were measured.
 
     Raises:
-        ConfigError: a part is missing, or as `fit_ladder` for the networks.
+        ConfigError: a part is missing, or as `select_predictor` for the networks.
     """
     total = parts_sum(parts, config)
-    rungs = [rung for rung in RUNGS if rung.name in ("sum", "affine")]
-    ladder = fit_ladder(indices, ratios, config=config, parts_sum=total, seed=seed, rungs=rungs)
-    plain, affine = (report.errors for report in ladder.reports)
+    candidates = [candidate for candidate in CANDIDATES if candidate.name in ("sum", "affine")]
+    predictor = select_predictor(
+        indices, ratios, config=config, parts_sum=total, seed=seed, candidates=candidates
+    )
+    plain, affine = (report.errors for report in predictor.reports)
     assert plain is not None and affine is not None, "both need parts alone"
     places = check_indices(indices, config)
-    slope, intercept = fit_line(total[places], ladder.ratios)
+    slope, intercept = fit_line(total[places], predictor.ratios)
     verdict, reason = judge_additivity(affine, ceiling)
     return Audit(
         plain=plain,
         affine=affine,
         slope=slope,
         intercept=intercept,
-        borders=_borders(places.tolist(), ladder.ratios / (slope * total[places] + intercept) - 1, config),
+        borders=_borders(places.tolist(), predictor.ratios / (slope * total[places] + intercept) - 1, config),
         cells=_cells(cell_excess(parts, config)),
         ceiling=ceiling,
         verdict=verdict,
@@ -117,7 +119,7 @@ def audit(
 
 
 def judge_additivity(affine: Errors, ceiling: float | None) -> tuple[Verdict, str]:
-    """Say in a word and a sentence what the errors of the line through the sum mean."""
+    """Return a verdict, as a word and a sentence, on the errors of the line through the sum."""
     limit = FLOOR if ceiling is None else max(FLOOR, CEILINGS * ceiling)
     origin = (
         f"{CEILINGS} times what two rounds of measurement differ by"

@@ -1,4 +1,4 @@
-"""Which networks to measure so that the predictions of the whole space vary least: designs, and what to measure next.
+"""Optimal designs: networks to measure so that predictions of the whole space have the least variance.
 
 The criterion is the mean variance of all predictions (I-optimality: Fedorov 1972, Theory of Optimal Experiments; Jones & Goos
 2012, "I-optimal versus D-optimal split-plot designs"), of the linear model of `search.latency.ridge` with products of features
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import PCG64, Generator
 
-from search.latency.features import block_features, pair_features, standardised
+from search.latency.features import block_features, pair_features, standardized
 from search.latency.ridge import PAIRS, op_penalty
 from space import BLOX, SpaceConfig
 from space.errors import ConfigError
@@ -22,14 +22,14 @@ CONSTANT = 1e-3  # of the constant, of which hardly anything is expected
 
 
 class Variance:
-    """How much predictions of candidate networks vary after what was measured, in units of one measurement's variance.
+    """Variance of predictions of candidate networks after measurements, in units of one measurement's variance.
 
     `leverage` (n,): of each candidate's own prediction. `gain` (n,): by how much measuring it once lowers the mean variance over
     the whole space, times 1 + leverage.
     """
 
     def __init__(self, config: SpaceConfig, candidates: IndexArray) -> None:
-        table = np.hstack([block_features(config), PAIRS * standardised(pair_features(config))])
+        table = np.hstack([block_features(config), PAIRS * standardized(pair_features(config))])
         self.config, self.candidates = config, candidates
         self._table, self._digits = table, block_indices(config, candidates)
         self._covariance = _prior_covariance(config, table.shape[1])
@@ -44,8 +44,8 @@ class Variance:
 
     def measure(self, index: int, weight: float = 1.0) -> None:
         """Take a network as measured, once more if it was before, with `weight` times the usual precision (1 / variance)."""
-        (digits,) = block_indices(self.config, np.array([index]))
-        row = np.concatenate([[1.0], *(self._table[digit] for digit in digits)])
+        (choices,) = block_indices(self.config, np.array([index]))
+        row = np.concatenate([[1.0], *(self._table[choice] for choice in choices)])
         reach = self._covariance @ row
         carried = self._covariance @ (self._moments @ reach)
         share = weight / (1 + weight * float(row @ reach))
@@ -123,7 +123,7 @@ def candidates_of(config: SpaceConfig, without: IndexArray, count: int, seed: in
 
 
 def _prior_covariance(config: SpaceConfig, width: int) -> FloatArray:
-    """Return what is expected of the coefficients before anything is measured, (1 + stages * width,) squared."""
+    """Return the prior covariance of the coefficients, (1 + stages * width,) squared."""
     square = op_penalty(config).T @ op_penalty(config)
     columns = 2 * len(config.ops) + 3
     main = 1 + config.stages * columns

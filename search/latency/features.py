@@ -1,4 +1,4 @@
-"""What a network's blocks say of its latency before anything is measured: numbers for each stage.
+"""Features of a network's blocks for latency prediction: numbers for each stage.
 
 A space is the product of its stages, and each stage holds any of the B blocks. So a feature is a column of a table with a row
 for each block, a network's features are the rows of its blocks side by side, and a linear predictor over the whole
@@ -48,7 +48,7 @@ def pair_features(config: SpaceConfig) -> FloatArray:
 
 
 def border_features(config: SpaceConfig) -> FloatArray:
-    """Return what two blocks on either side of a reduction say together, shape (B, B, ops**2), the earlier block first.
+    """Return joint features of two blocks on either side of a reduction, shape (B, B, ops**2), the earlier block first.
 
     The products of the earlier one's last op and of the later one's first: both ops of a parallel block are its first. Of mean 0
     and deviation 1 over all pairs.
@@ -59,10 +59,10 @@ def border_features(config: SpaceConfig) -> FloatArray:
         [[float(op in (block.ops if not block.prev else block.ops[:1])) for op in ops] for block in blocks]
     )
     products = (ends[:, None, :, None] * begins[None, :, None, :]).reshape(len(blocks) ** 2, -1)
-    return standardised(products).reshape(len(blocks), len(blocks), -1)
+    return standardized(products).reshape(len(blocks), len(blocks), -1)
 
 
-def standardised(table: FloatArray) -> FloatArray:
+def standardized(table: FloatArray) -> FloatArray:
     """Return a table of blocks with columns of mean 0 and deviation 1, or 0 where a column is constant.
 
     Every block is as frequent as any other in every stage of the space, so these are the moments over the whole
@@ -73,9 +73,9 @@ def standardised(table: FloatArray) -> FloatArray:
     return scaled
 
 
-def rows_of(table: FloatArray, digits: IndexArray) -> FloatArray:
+def rows_of(table: FloatArray, choices: IndexArray) -> FloatArray:
     """Return networks' features, (n, stages * columns), from a table of blocks and the networks' blocks."""
-    return table[digits].reshape(len(digits), -1)
+    return table[choices].reshape(len(choices), -1)
 
 
 def structured(config: SpaceConfig, indices: ArrayLike) -> FloatArray:
@@ -84,7 +84,7 @@ def structured(config: SpaceConfig, indices: ArrayLike) -> FloatArray:
 
 
 def stage_effects(config: SpaceConfig, values: FloatArray) -> FloatArray:
-    """Return by how much each block in each stage moves the mean of `values` over the space, shape (stages, B).
+    """Return the effect of each block in each stage on the mean of `values` over the space, shape (stages, B).
 
     `values` has shape (len(config),). Since the space is a full product, these are the least-squares additive effects.
     """

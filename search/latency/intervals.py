@@ -12,7 +12,7 @@ COVERAGE = 0.90
 
 
 def folds(count: int, seed: int) -> IndexArray:
-    """Deal `count` networks into 10 folds, or one each if fewer, of nearly equal size; shape (count,)."""
+    """Assign `count` networks to 10 folds of nearly equal size, or to one each if fewer; shape (count,)."""
     dealt = np.arange(count, dtype=np.int64) % min(FOLDS, count)
     return np.random.default_rng(seed).permutation(dealt)
 

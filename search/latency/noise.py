@@ -1,4 +1,4 @@
-"""What of an error is the predictor's and what the measurement's that it is judged by.
+"""Separation of prediction error into the predictor's own and the noise of the measurements.
 
 A measured ratio comes with a standard deviation of its own. A network measured badly may neither draw the fit to itself, nor
 count as the predictor's error, nor widen all intervals.
@@ -43,11 +43,11 @@ def model_sd(errors: FloatArray, sds: FloatArray, leverage: FloatArray | None = 
     `leverage` (n,): see `expected_sds`. The median, so that a few bad errors do not make all weights equal.
     """
     low, high = 0.0, float(np.abs(errors).max()) / MEDIAN
-    if np.median(_standardised(errors, expected_sds(0.0, sds, leverage))) <= MEDIAN:
+    if np.median(_standardized(errors, expected_sds(0.0, sds, leverage))) <= MEDIAN:
         return 0.0
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        is_more = np.median(_standardised(errors, expected_sds(middle, sds, leverage))) > MEDIAN
+        is_more = np.median(_standardized(errors, expected_sds(middle, sds, leverage))) > MEDIAN
         low, high = (middle, high) if is_more else (low, middle)
     return high
 
@@ -64,7 +64,7 @@ def expected_sds(model: float, sds: FloatArray, leverage: FloatArray | None = No
 
 
 def fit_weights(model: float, sds: FloatArray) -> FloatArray:
-    """Return what each measured network counts for in a fit, shape (n,), of mean 1; equal where nothing is known."""
+    """Return the weight of each measured network in a fit, shape (n,), of mean 1; equal without deviations."""
     variance = model**2 + sds**2
     if not np.any(variance):
         return np.ones(len(sds))
@@ -86,7 +86,7 @@ def discounted(held_out: FloatArray, measured: FloatArray, model: float, sds: Fl
     return found
 
 
-def _standardised(errors: FloatArray, expected: FloatArray) -> FloatArray:
+def _standardized(errors: FloatArray, expected: FloatArray) -> FloatArray:
     """Return |errors| in their expected deviations; infinite where none is expected and there is one."""
     found: FloatArray = np.divide(
         np.abs(errors), expected, out=np.where(errors == 0, 0.0, np.inf), where=expected > 0

@@ -1,4 +1,4 @@
-"""The measured parts of a space's networks: what each adds up to, and what a cell of two ops is made of.
+"""Sums of the measured parts of networks, and of the ops of a cell.
 
 Parts are a mapping from a segment's text, such as `segment:cell0:conv-mbconv+in`, to its ratio: its latency as a model of its
 own over the reference network's.
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from search.latency.judging import check_ratios
+from search.latency.evaluation import check_ratios
 from space import BLOX, ArchitectureError, Block, SpaceConfig, check_enumerable
 from space.errors import ConfigError
 from space.indexing import FloatArray, block_indices
@@ -27,10 +27,10 @@ def parts_sum(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> FloatAr
     """
     check_enumerable(config, "sums of parts", "take `parts_by_block`")
     table, constant = parts_by_block(parts, config)
-    digits = block_indices(config, np.arange(len(config)))
+    choices = block_indices(config, np.arange(len(config)))
     total: FloatArray = np.full(len(config), constant)
     for stage in range(config.stages):
-        total += table[stage, digits[:, stage]]
+        total += table[stage, choices[:, stage]]
     return total
 
 
@@ -58,7 +58,7 @@ def parts_by_block(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> tu
 
 
 def cell_excess(parts: Mapping[str, float], config: SpaceConfig = BLOX) -> dict[tuple[int, Block], float]:
-    """Return by what share each measured cell of two ops differs from the sum of the same ops as single-op cells.
+    """Return the relative excess of each measured cell of two ops over the sum of the same ops as single-op cells.
 
     Keys are the stage and the block; cells of which a part is not measured are absent.
 

@@ -1,4 +1,4 @@
-"""Linear predictors over stages and blocks: what parts cost is not negative, and relative errors are small.
+"""Ridge regression of latency over stages and blocks: costs are not negative, relative errors are minimized.
 
 Columns are raw features, 0 or 1 in each stage, so that a coefficient is the time of a part: an op in a slot, a sum of feature
 maps, the block's input kept until a later op reads it. None of these can save time on its own, so they are fitted as not
@@ -18,7 +18,7 @@ from search.latency.features import (
     border_features,
     pair_features,
     rows_of,
-    standardised,
+    standardized,
     structured,
 )
 from space import SpaceConfig
@@ -36,7 +36,7 @@ JITTER = 1e-9  # of the mean diagonal: where features say the same, any split be
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Linear:
-    """Predict a ratio as `constant`, what the block of each stage adds, and `slope` times a guess, but never below `floor`.
+    """Linear model of a ratio: `constant`, an effect of the block of each stage, and `slope` times a guess, at least `floor`.
 
     `blocks` has shape (stages, B), `guess` (len(config),); without a guess it is None. `borders` (stages - 1, B, B): what the
     blocks of a stage and of the next add together, if anything.
@@ -53,20 +53,20 @@ class Linear:
     def __call__(self, indices: IndexArray) -> FloatArray:
         """Return the prediction for each network, shape (n,)."""
         total: FloatArray = np.full(np.shape(indices), self.constant)
-        digits = block_indices(self.config, indices)
-        for stage, digit in enumerate(digits.T):
-            total += self.blocks[stage, digit]
+        choices = block_indices(self.config, indices)
+        for stage, choice in enumerate(choices.T):
+            total += self.blocks[stage, choice]
         if self.borders is not None:
             for stage, together in enumerate(self.borders):
-                total += together[digits[:, stage], digits[:, stage + 1]]
+                total += together[choices[:, stage], choices[:, stage + 1]]
         if self.guess is not None:
             total += self.slope * self.guess[indices]
         return np.maximum(total, self.floor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Fitted:
-    """A predictor with what is known of its own uncertainty.
+class FittedLatency:
+    """A fitted latency predictor with its own uncertainty.
 
     `point` predicts ratios; `columns` gives the numbers of each network that it was fitted linearly in, (n, k), and
     `covariance` (k, k) that of their coefficients, where the noise of a measured ratio, relative, is 1. Both are None
@@ -95,7 +95,7 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Guess:
-    """A guess of every network's ratio, up to a constant: what the block of each stage adds, `blocks` (stages, B), and the rest.
+    """Prior guess of every network's ratio, up to a constant: block effects `blocks` (stages, B), and the rest.
 
     `rest` (len(config),) is what no sum over stages says; None where there is none.
     """
@@ -128,24 +128,24 @@ def fit_parts(
     *,
     with_pairs: bool = False,
     with_borders: bool = False,
-) -> Fitted:
-    """Fit what each part costs to ratios (n,): not negative, and about the same for an op wherever it stands.
+) -> FittedLatency:
+    """Fit the cost of each part to ratios (n,): not negative, and shrunk towards one cost an op.
 
     By how much the data may differ from that expectation is one penalty, see `solve`. What parts take or save together are random
     effects (Henderson 1975, Biometrics 31): two features of a block `with_pairs`, and `with_borders` those and the ops on either
     side of a reduction.
     """
     level = float(np.exp(np.log(ratios).mean()))
-    scale, digits = (level / ratios)[:, None], block_indices(config, indices)
+    scale, choices = (level / ratios)[:, None], block_indices(config, indices)
     penalty, features = op_penalty(config), feature_rows(config, indices)
     count, stages = features.shape[1], config.stages
     columns = np.hstack([features, np.zeros((len(features), penalty.shape[1] - count))])
-    pairs, borders = PAIRS * standardised(pair_features(config)), PAIRS * border_features(config)
+    pairs, borders = PAIRS * standardized(pair_features(config)), PAIRS * border_features(config)
     products = []
     if with_pairs or with_borders:
-        products.append(rows_of(pairs, digits))
+        products.append(rows_of(pairs, choices))
     if with_borders:
-        products += [borders[digits[:, stage], digits[:, stage + 1]] for stage in range(stages - 1)]
+        products += [borders[choices[:, stage], choices[:, stage + 1]] for stage in range(stages - 1)]
     solved = solve(scale * columns, weights, penalty, scale * np.hstack(products) if products else None)
     constant, slopes = level * solved.theta[0], level * solved.theta[1:count]
     blocks = slopes.reshape(stages, -1) @ block_features(config).T  # (stages, B)
@@ -156,7 +156,7 @@ def fit_parts(
         blocks = np.maximum(blocks + inside.reshape(stages, -1) @ pairs.T, 0.0)
         if with_borders:
             together = np.stack([borders @ part for part in across.reshape(stages - 1, -1)])
-    return Fitted(
+    return FittedLatency(
         point=Linear(
             config=config, constant=float(constant), blocks=blocks, floor=float(constant), borders=together
         ),
@@ -167,7 +167,7 @@ def fit_parts(
 
 def fit_corrected(
     config: SpaceConfig, indices: IndexArray, ratios: FloatArray, weights: FloatArray, guess: Guess
-) -> Fitted:
+) -> FittedLatency:
     """Fit a line through a guess, and by a shrunk ridge what parts cost more or less than it says, but never less than nothing.
 
     Two configurations differ in what an op costs by some share of the cost. So a feature may differ by as much as its effect
@@ -196,11 +196,11 @@ def fit_corrected(
         guess=guess.rest,
         floor=float(constant),
     )
-    return Fitted(point=point, columns=columns, covariance=level**2 * solved.covariance)
+    return FittedLatency(point=point, columns=columns, covariance=level**2 * solved.covariance)
 
 
 def op_penalty(config: SpaceConfig) -> FloatArray:
-    """Return what coefficients are expected to be, as rows that should be 0, shape (rows, 1 + stages * F + ops).
+    """Return the penalty on coefficients, as rows that should be 0, shape (rows, 1 + stages * F + ops).
 
     After a constant and the features of each stage come the mean costs of the ops, on which no measurement depends directly.
     """
@@ -242,9 +242,9 @@ def guess_penalty(config: SpaceConfig, table: FloatArray, sizes: FloatArray) -> 
 
 
 def feature_sizes(table: FloatArray, effects: FloatArray) -> FloatArray:
-    """Return what each feature of blocks (B, F) adds to `effects` (stages, B) by least squares, (stages, F)."""
-    centred = table - table.mean(axis=0)
-    return np.stack([np.linalg.lstsq(centred, effect - effect.mean(), rcond=None)[0] for effect in effects])
+    """Return the coefficients of features of blocks (B, F) for `effects` (stages, B) by least squares, (stages, F)."""
+    centered = table - table.mean(axis=0)
+    return np.stack([np.linalg.lstsq(centered, effect - effect.mean(), rcond=None)[0] for effect in effects])
 
 
 def solve(
@@ -304,11 +304,11 @@ def fit_line(
     constant the slope is 0.
     """
     weights = ratios**-2.0 * (1.0 if weights is None else weights)
-    centre = np.average(x, weights=weights)
+    center = np.average(x, weights=weights)
     level = np.average(ratios, weights=weights)
-    spread = np.sum(weights * (x - centre) ** 2)
-    slope = np.sum(weights * (x - centre) * (ratios - level)) / spread if np.ptp(x) > 0 else 0.0
+    spread = np.sum(weights * (x - center) ** 2)
+    slope = np.sum(weights * (x - center) * (ratios - level)) / spread if np.ptp(x) > 0 else 0.0
     slope = max(float(slope), 0.0)
-    if from_zero and level < slope * centre:
+    if from_zero and level < slope * center:
         return float(np.sum(weights * x * ratios) / np.sum(weights * x**2)), 0.0
-    return slope, float(level - slope * centre)
+    return slope, float(level - slope * center)

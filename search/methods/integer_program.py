@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from search.integer_program.solve import Limit, additive_part, in_order
-from search.latency.features import block_features, pair_features, rows_of, standardised
+from search.latency.features import block_features, pair_features, rows_of, standardized
 from search.methods.method import Problem
 from search.methods.predictor_loop import ROUND
 from search.methods.ridge import fit_ridge_cv
@@ -83,8 +83,8 @@ class IntegerProgramSearch:
 
 def _tables(config: SpaceConfig) -> list[FloatArray]:
     """Return features of each block (B, columns), plainest first: its ops and wiring, with their products, itself."""
-    cells = standardised(block_features(config))
-    pairs = _PAIR_SCALE * standardised(pair_features(config))
+    cells = standardized(block_features(config))
+    pairs = _PAIR_SCALE * standardized(pair_features(config))
     return [cells, np.hstack([cells, pairs]), np.eye(len(config.blocks))]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.latency.features import block_features, standardised
+from search.latency.features import block_features, standardized
 from search.methods.ridge import Quadratic, fit_quadratic
 from space import SpaceConfig
 from space.indexing import FloatArray, IndexArray
@@ -19,7 +19,7 @@ class SecondOrder:
 
     def __init__(self, config: SpaceConfig) -> None:
         self._config = config
-        table = standardised(block_features(config))
+        table = standardized(block_features(config))
         self._table = np.broadcast_to(table, (config.stages, *table.shape))
         self._model: Quadratic | None = None
 

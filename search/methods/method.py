@@ -66,7 +66,7 @@ class Problem:
 
 
 class Method(Protocol):
-    """A search method: asks for networks, is told their accuracies; one object a search, reproducible by the problem's seed."""
+    """A search method: asks for networks, receives their accuracies; one object a search, reproducible by the problem's seed."""
 
     def ask(self) -> IndexArray:
         """Return the networks to evaluate next, (n,): allowed, none of them asked for before; empty when there are no more."""

@@ -22,6 +22,7 @@ from space.plugins import SEARCH_METHODS, bad_plugin, load_plugin, plugins
 # arXiv:2101.08134; they are computed elsewhere and handed over as the problem's warm-up.
 PROXIES = ("grad_norm", "snip", "grasp", "fisher", "jacob_cov", "synflow")
 RANKED = "ranked"  # the method behind a proxy alone
+FORMER_NAMES = {"programme": "ilp"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +51,9 @@ METHODS: dict[str, SearchMethod] = {
     ),
     "gcn-binary": SearchMethod(
         make=gcn_binary,
-        meaning="rounds of 20 by a graph convolutional network that tells which of two is better",
+        meaning="rounds of 20 by a graph convolutional network that predicts which of two is better",
     ),
-    "programme": SearchMethod(
+    "ilp": SearchMethod(
         make=IntegerProgramSearch,
         meaning="an integer program over what blocks add by a fit to random networks",
     ),
@@ -67,6 +68,7 @@ def find_method(name: str) -> SearchMethod:
 
     Raises: ConfigError when another package's cannot be loaded; KeyError when there is none.
     """
+    name = FORMER_NAMES.get(name, name)
     if name in METHODS:
         return METHODS[name]
     found = load_plugin(SEARCH_METHODS, name)
@@ -78,12 +80,13 @@ def find_method(name: str) -> SearchMethod:
 def parse_method(text: str) -> tuple[str, str]:
     """Return a text's method and proxy, `evolution+synflow` as ("evolution", "synflow"), without a proxy ("evolution", "").
 
-    A proxy alone is ("ranked", proxy).
+    A proxy alone is ("ranked", proxy); a former name is the present one.
 
     Raises:
         ConfigError: there is no such method or proxy, or the method takes no warm-up, or `ranked` was given no proxy.
     """
     name, plus, proxy = text.strip().partition("+")
+    name = FORMER_NAMES.get(name, name)
     if name in PROXIES and not plus:
         return RANKED, name
     if name not in METHODS and name not in plugins(SEARCH_METHODS):

@@ -1,4 +1,4 @@
-"""The batch of images that networks are scored on: of a user's own, or scikit-learn's digits."""
+"""Batch of images for zero-cost proxies: a user's file, or scikit-learn's digits."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def load_batch(path: str | PathLike[str], config: SpaceConfig, count: int = 64, 
 
     `path` names an .npz with `images`, (n, h, w, c) or (n, c, h, w) of bytes or floats, and `labels`, (n,) of whole numbers
     from 0 to below the space's classes. Empty: the digits that scikit-learn ships, 8 x 8 pixels (Alpaydin and Kaynak 1998, UCI).
-    Images are resized to the space's size, grey ones repeated in each of its channels, and each channel standardised.
+    Images are resized to the space's size, gray ones repeated in each of its channels, and each channel standardized.
 
     Raises:
         ConfigError: the file cannot be read, or holds no such images and labels.
@@ -67,7 +67,7 @@ def _digits(config: SpaceConfig) -> tuple[NDArray[np.generic], NDArray[np.int64]
 
 
 def _read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.int64], str]:
-    """Return images as they stand in the file, labels, and the file's name."""
+    """Return the file's images as stored, its labels, and its name."""
     try:
         if not zipfile.is_zipfile(path):
             path.stat()
@@ -122,7 +122,7 @@ def _channels_first(
 
 
 def _fitted(images: NDArray[np.float32], config: SpaceConfig) -> NDArray[np.float32]:
-    """Return images (n, c, h, w) in the space's size and channels, standardised."""
+    """Return images (n, c, h, w) in the space's size and channels, standardized."""
     import torch
     from torch.nn.functional import interpolate
 
@@ -134,5 +134,5 @@ def _fitted(images: NDArray[np.float32], config: SpaceConfig) -> NDArray[np.floa
         images = resized.numpy()
     images = np.repeat(images, config.in_channels // images.shape[1], axis=1)
     mean, spread = (of(images, axis=(0, 2, 3), keepdims=True) for of in (np.mean, np.std))
-    standardised: NDArray[np.float32] = ((images - mean) / np.where(spread > 0, spread, 1)).astype(np.float32)
-    return standardised
+    standardized: NDArray[np.float32] = ((images - mean) / np.where(spread > 0, spread, 1)).astype(np.float32)
+    return standardized

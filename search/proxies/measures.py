@@ -28,7 +28,7 @@ def grad_norm(network: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def snip(network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Return the sum of |weight * gradient|: how far the loss moves as weights go (Lee et al. 2019, arXiv:1810.02340, eq. 6)."""
+    """Return the sum of |weight * gradient|, the loss's sensitivity to weights (Lee et al. 2019, arXiv:1810.02340, eq. 6)."""
     network = copy.deepcopy(network).train()
     weights = _weights(network)
     gradients = torch.autograd.grad(cross_entropy(network(images), labels), weights)
@@ -51,7 +51,7 @@ def grasp(network: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def fisher(network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Return the sum over all channels behind a ReLU of the estimated rise of the loss without the channel.
+    """Return the sum over all channels after a ReLU of the estimated increase of the loss without the channel.
 
     For a channel, half the mean over images of (sum over pixels of activation * gradient of the image's loss)**2 (Theis et al.
     2018, arXiv:1801.05787, eq. 11; Turner et al. 2020, arXiv:1906.04113). Through the batch's statistics an image's
@@ -78,7 +78,7 @@ def fisher(network: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def jacob_cov(network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Return how differently a network answers to small changes of different images (Mellor et al. 2020, arXiv:2006.04647v1).
+    """Return a score of the correlation of Jacobians between images (Mellor et al. 2020, arXiv:2006.04647v1).
 
     Of the gradients of the summed logits by each image, the correlations between images have eigenvalues v: the score is
     -sum(log(v + k) + 1 / (v + k)), k = 1e-5. The labels are not used.
@@ -96,10 +96,10 @@ def jacob_cov(network: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def synflow(network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Return the sum of weight * gradient of the summed answer to an image of ones, all parameters made positive.
+    """Return the sum of weight * gradient of the summed output for an image of ones, with absolute parameters.
 
     Tanaka et al. 2020 (arXiv:2006.05467, eq. 2). Images, but for their shape, and labels are not used. BatchNorm is left in its
-    inference mode, which for fresh networks is no normalisation; double precision, since deep products exceed single.
+    inference mode, which for fresh networks is no normalization; double precision, since deep products exceed single.
     """
     network = copy.deepcopy(network).eval().double()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A proxy as a search method uses it: from networks' indices to scores, each network scored once."""
+"""Proxy scores by network index, each network scored once."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The study: search methods and six questions, answered by numbers on networks that this project trained itself."""
+"""The study: search methods and six questions, answered with numbers on networks that this project trained."""

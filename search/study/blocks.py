@@ -1,4 +1,4 @@
-"""Signed libraries: a teacher, its stages' blocks distilled, and their signatures, with what each part cost."""
+"""Scored block libraries: a teacher, the blocks distilled from its stages, their signatures, and the cost of each part."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from search.distillation.signatures import Signatures
 from search.study import works
 from search.study.settings import StudySettings
 from search.study.truth import GroundTruth
-from search.study.workshop import Workshop
+from search.study.unit_runner import UnitRunner
 from search.training.images import Task
 from search.training.recipe import Recipe
 from search.training.trained import Trained
@@ -29,7 +29,7 @@ from space.indexing import FloatArray, IndexArray
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Teacher:
-    """A trained network, `digest` naming its content, and what all trainings that it rests on cost."""
+    """A trained network, its content `digest`, and the cost of all trainings that it depends on."""
 
     trained: Trained
     digest: str
@@ -37,13 +37,13 @@ class Teacher:
 
     @property
     def index(self) -> int:
-        """Its place in the canonical order of the space."""
+        """The canonical index of the network."""
         return self.trained.architecture.index
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Signed:
-    """A teacher's distilled and signed library. `distilled` is what its stages cost, `plugged` what signing them did.
+class ScoredLibrary:
+    """A teacher's distilled and scored library. `distilled` is the cost of its stages, `scoring` that of their signatures.
 
     `top1` and `loss` are of the networks that were judged with its weights, in `judging_s` seconds.
     """
@@ -53,7 +53,7 @@ class Signed:
     signatures: Signatures
     digest: str
     distilled: Spent
-    plugged: Spent
+    scoring: Spent
     top1: FloatArray
     loss: FloatArray
     judging_s: float
@@ -66,8 +66,8 @@ class Signed:
 
     @property
     def spent(self) -> Spent:
-        """What it cost in all, the teacher too."""
-        return self.teacher.spent + self.distilled + self.plugged
+        """Total cost, the teacher included."""
+        return self.teacher.spent + self.distilled + self.scoring
 
     def sums(self, column: str, indices: IndexArray) -> FloatArray:
         """Return networks' scores, (n,), by the sum of a column of signatures: higher promises more."""
@@ -77,13 +77,13 @@ class Signed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """What all parts of the study share."""
+class StudyContext:
+    """Settings, data and unit runner that all parts of the study share."""
 
     settings: StudySettings
     truth: GroundTruth
     task: Task
-    workshop: Workshop
+    unit_runner: UnitRunner
 
     @property
     def base(self) -> dict[str, Any]:
@@ -92,67 +92,67 @@ class Bench:
 
     @property
     def images(self) -> int:
-        """How many images networks learn from."""
+        """The number of training images."""
         return len(self.task.train)
 
     def recipe(self, seed: int) -> Recipe:
-        """Return how networks are trained from scratch, with so many epochs as the ground truth's were."""
+        """Return the recipe of training from scratch, with the ground truth's number of epochs."""
         return dataclasses.replace(self.settings.recipe, epochs=self.truth.epochs, seed=seed)
 
 
-def make_teachers(bench: Bench, wanted: Sequence[tuple[int, int]]) -> list[Teacher]:
+def make_teachers(context: StudyContext, wanted: Sequence[tuple[int, int]]) -> list[Teacher]:
     """Train networks from scratch, (index, seed) each."""
-    config = bench.truth.config
+    config = context.truth.config
     units = [
-        training_unit(Architecture.from_index(index, config), bench.task, bench.recipe(seed))
+        training_unit(Architecture.from_index(index, config), context.task, context.recipe(seed))
         for index, seed in wanted
     ]
     return _trained(
-        bench,
+        context,
         units,
-        [network_flops(config, index, bench.images, bench.truth.epochs) for index, _ in wanted],
+        [network_flops(config, index, context.images, context.truth.epochs) for index, _ in wanted],
     )
 
 
-def sign_libraries(
-    bench: Bench, teachers: Sequence[Teacher], seeds: Sequence[int], judged: Sequence[int] = ()
-) -> list[Signed]:
-    """Distil all blocks of all stages from each teacher, with a seed each, and sign them.
+def score_libraries(
+    context: StudyContext, teachers: Sequence[Teacher], seeds: Sequence[int], judged: Sequence[int] = ()
+) -> list[ScoredLibrary]:
+    """Distil all blocks of all stages from each teacher, with a seed each, and score them.
 
-    `judged` are networks, by index, that are judged with each library's weights beside that.
+    `judged` are networks, by index, that are also evaluated with each library's weights.
     """
-    stages = range(bench.truth.config.stages)
+    stages = range(context.truth.config.stages)
     units = [
         [
             Unit(
                 kind=works.kind("distil"),
-                config={**bench.base, "stage": stage, "recipe": {**bench.settings.distil, "seed": seed}},
+                config={**context.base, "stage": stage, "recipe": {**context.settings.distil, "seed": seed}},
                 inputs={works.TEACHER: teacher.digest},
             )
             for stage in stages
         ]
         for teacher, seed in zip(teachers, seeds, strict=True)
     ]
-    bench.workshop.digests([unit for row in units for unit in row])
+    context.unit_runner.digests([unit for row in units for unit in row])
     unsigned = [
-        _unsigned(bench, teacher, row, bench.workshop.digests(row))
+        _unsigned(context, teacher, row, context.unit_runner.digests(row))
         for teacher, row in zip(teachers, units, strict=True)
     ]
-    config = {**bench.base, "indices": list(judged)}
+    config = {**context.base, "indices": list(judged)}
     signing = [Unit(kind=works.kind("sign"), config=config, inputs=inputs) for inputs, _ in unsigned]
-    digests = bench.workshop.digests(signing)
+    digests = context.unit_runner.digests(signing)
     signed = []
     for teacher, (inputs, distilled), unit, digest in zip(teachers, unsigned, signing, digests, strict=True):
-        flops = plugging_flops(bench.truth.config, teacher.index, len(bench.task.val))
-        content = bench.workshop.results.get(digest)
+        flops = plugging_flops(context.truth.config, teacher.index, len(context.task.val))
+        content = context.unit_runner.results.get(digest)
         signed.append(
-            Signed(
+            ScoredLibrary(
                 teacher=teacher,
                 stages=tuple(inputs[works.stage_input(stage)] for stage in stages),
                 signatures=Signatures.from_json(content["signatures"]),
                 digest=digest,
                 distilled=distilled,
-                plugged=Spent(flops=flops, seconds=bench.workshop.seconds(unit) - content["judging_s"]),
+                scoring=Spent(flops=flops, seconds=context.unit_runner.seconds(unit) - content["judging_s"]),
                 top1=np.array(content["top1"], dtype=np.float64),
                 loss=np.array(content["loss"], dtype=np.float64),
                 judging_s=content["judging_s"],
@@ -161,40 +161,44 @@ def sign_libraries(
     return signed
 
 
-def tune(bench: Bench, wanted: Sequence[tuple[Signed, int, int]]) -> list[Teacher]:
+def tune(context: StudyContext, wanted: Sequence[tuple[ScoredLibrary, int, int]]) -> list[Teacher]:
     """Fine-tune networks: (library, index, epochs) each. What each cost is the fine-tuning alone."""
-    starts = _starts(bench, wanted)
+    starts = _starts(context, wanted)
     units = []
     for library, index, epochs in wanted:
-        recipe = dataclasses.replace(bench.settings.tuning, epochs=epochs)
+        recipe = dataclasses.replace(context.settings.tuning, epochs=epochs)
         config = {
-            **bench.base,
-            "architecture": str(Architecture.from_index(index, bench.truth.config)),
+            **context.base,
+            "architecture": str(Architecture.from_index(index, context.truth.config)),
             "recipe": json.loads(recipe.to_json()),
-            "guide": dict(bench.settings.guide),
+            "guide": dict(context.settings.guide),
         }
         inputs = {works.TEACHER: library.teacher.digest, "start": starts[library.digest, index]}
         units.append(Unit(kind=works.kind("fine_tune"), config=config, inputs=inputs))
     return _trained(
-        bench,
+        context,
         units,
         [
-            guided_flops(bench.truth.config, index, library.teacher.index, bench.images, epochs)
+            guided_flops(context.truth.config, index, library.teacher.index, context.images, epochs)
             for library, index, epochs in wanted
         ],
     )
 
 
-def _trained(bench: Bench, units: Sequence[Unit], flops: Sequence[float]) -> list[Teacher]:
+def _trained(context: StudyContext, units: Sequence[Unit], flops: Sequence[float]) -> list[Teacher]:
     """Run trainings, each of known FLOPs, and return their networks."""
-    workshop, made = bench.workshop, []
-    for unit, digest, own in zip(units, workshop.digests(units), flops, strict=True):
-        spent = Spent(flops=own, networks=1, seconds=workshop.seconds(unit))
-        made.append(Teacher(trained=trained_from(workshop.results.get(digest)), digest=digest, spent=spent))
+    unit_runner, made = context.unit_runner, []
+    for unit, digest, own in zip(units, unit_runner.digests(units), flops, strict=True):
+        spent = Spent(flops=own, networks=1, seconds=unit_runner.seconds(unit))
+        made.append(
+            Teacher(trained=trained_from(unit_runner.results.get(digest)), digest=digest, spent=spent)
+        )
     return made
 
 
-def _starts(bench: Bench, wanted: Sequence[tuple[Signed, int, int]]) -> dict[tuple[str, int], str]:
+def _starts(
+    context: StudyContext, wanted: Sequence[tuple[ScoredLibrary, int, int]]
+) -> dict[tuple[str, int], str]:
     """Return the digests of assembled networks by library and index; a library, which is large, is read once."""
     libraries = {library.digest: library for library, _, _ in wanted}
     indices = {
@@ -204,24 +208,24 @@ def _starts(bench: Bench, wanted: Sequence[tuple[Signed, int, int]]) -> dict[tup
     units = [
         Unit(
             kind=works.kind("assemble"),
-            config={**bench.base, "indices": indices[digest]},
+            config={**context.base, "indices": indices[digest]},
             inputs=library.inputs,
         )
         for digest, library in libraries.items()
     ]
     found = {}
-    for digest, content in zip(libraries, bench.workshop.contents(units), strict=True):
+    for digest, content in zip(libraries, context.unit_runner.contents(units), strict=True):
         for index, start in zip(indices[digest], content["starts"], strict=True):
-            found[digest, index] = bench.workshop.add(start, "assembled network")
+            found[digest, index] = context.unit_runner.add(start, "assembled network")
     return found
 
 
 def _unsigned(
-    bench: Bench, teacher: Teacher, units: Sequence[Unit], digests: Sequence[str]
+    context: StudyContext, teacher: Teacher, units: Sequence[Unit], digests: Sequence[str]
 ) -> tuple[Mapping[str, str], Spent]:
-    recipe = DistilRecipe.from_json(json.dumps(bench.settings.distil))
-    config, stages = bench.truth.config, range(len(units))
-    flops = sum(recipe_flops(config, teacher.index, stage, bench.images, recipe) for stage in stages)
-    seconds = float(np.sum([bench.workshop.seconds(unit) for unit in units]))
+    recipe = DistilRecipe.from_json(json.dumps(context.settings.distil))
+    config, stages = context.truth.config, range(len(units))
+    flops = sum(recipe_flops(config, teacher.index, stage, context.images, recipe) for stage in stages)
+    seconds = float(np.sum([context.unit_runner.seconds(unit) for unit in units]))
     inputs = {works.stage_input(stage): digest for stage, digest in enumerate(digests)}
     return {works.TEACHER: teacher.digest, **inputs}, Spent(flops=flops, seconds=seconds)

@@ -1,4 +1,4 @@
-"""Blockwise search with no good teacher: from random networks on, each round's winner teaches the next one."""
+"""Iterated blockwise search from random networks: each round's winner is the next teacher."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from search.blockwise.iterating import Budget, Turn, iterate_together
+from search.blockwise.iterating import Budget, RoundResult, iterate_together
 from search.statistics import correlation_of, kendall
-from search.study.blocks import Bench, Signed, Teacher, make_teachers, sign_libraries, tune
+from search.study.blocks import ScoredLibrary, StudyContext, Teacher, make_teachers, score_libraries, tune
 from search.study.runs import StudyRun, regrets
 from search.study.truth import GroundTruth
 from search.training.trained import Trained
@@ -20,8 +20,8 @@ COLUMN = "loss_change"  # whose sum chooses the winner, as in LANA
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Iterated:
-    """One run. `teachers`: the random one and each round's winner; `spent`, as many: by when each was trained, in all.
+class IterationRun:
+    """One run. `teachers`: the random one and each round's winner; `spent`: the total cost until each was trained.
 
     `ranked`, a round each: Kendall's tau of the sum of signatures with the ground truth's test accuracy.
     """
@@ -32,43 +32,43 @@ class Iterated:
     ranked: list[float] = field(default_factory=list)
 
 
-def iterate_all(bench: Bench, seeds: Sequence[int]) -> list[Iterated]:
+def iterate_all(context: StudyContext, seeds: Sequence[int]) -> list[IterationRun]:
     """Run an iteration from a random network of the ground truth for each seed, as many rounds as the settings say."""
-    truth, settings = bench.truth, bench.settings
+    truth, settings = context.truth, context.settings
     starts = [int(np.random.default_rng((seed, 6)).choice(truth.indices)) for seed in seeds]
-    firsts = make_teachers(bench, [(index, truth.seed) for index in starts])
+    firsts = make_teachers(context, [(index, truth.seed) for index in starts])
     runs = [
-        Iterated(seed=seed, teachers=[first], spent=[first.spent])
+        IterationRun(seed=seed, teachers=[first], spent=[first.spent])
         for seed, first in zip(seeds, firsts, strict=True)
     ]
     epochs = settings.tuned_epochs[-1]
 
-    def turns(number: int, teachers: Mapping[int, Trained]) -> dict[int, Turn]:
+    def do_rounds(number: int, teachers: Mapping[int, Trained]) -> dict[int, RoundResult]:
         going = [runs[place] for place in teachers]
-        libraries = sign_libraries(
-            bench, [run.teachers[-1] for run in going], [1000 * number + run.seed for run in going]
+        libraries = score_libraries(
+            context, [run.teachers[-1] for run in going], [1000 * number + run.seed for run in going]
         )
         winners = [_winner(truth, library, run) for library, run in zip(libraries, going, strict=True)]
         tuned = tune(
-            bench, [(library, index, epochs) for library, index in zip(libraries, winners, strict=True)]
+            context, [(library, index, epochs) for library, index in zip(libraries, winners, strict=True)]
         )
         done = {}
         for place, run, library, one in zip(teachers, going, libraries, tuned, strict=True):
             scores = library.sums(COLUMN, truth.indices)
-            spent = library.distilled + library.plugged + one.spent
+            spent = library.distilled + library.scoring + one.spent
             run.ranked.append(correlation_of(kendall, scores, truth.test, draws=1).value)
             run.spent.append(run.spent[-1] + spent)
             run.teachers.append(one)
-            done[place] = Turn(trained=one.trained, flops=spent.flops)
+            done[place] = RoundResult(trained=one.trained, flops=spent.flops)
         return done
 
     budget = Budget(rounds=settings.rounds, is_fixed=True)
-    iterate_together([first.trained for first in firsts], turns, budget)
+    iterate_together([first.trained for first in firsts], do_rounds, budget)
     return runs
 
 
-def run_of_iteration(truth: GroundTruth, one: Iterated) -> StudyRun:
-    """Return the run whose networks are its teachers, what each spent until it was trained being what the run had spent.
+def run_of_iteration(truth: GroundTruth, one: IterationRun) -> StudyRun:
+    """Return the run of an iteration's teachers, with its cost until each was trained.
 
     Its regret is that of the same networks trained from scratch: the ground truth's.
     """
@@ -81,7 +81,7 @@ def run_of_iteration(truth: GroundTruth, one: Iterated) -> StudyRun:
     )
 
 
-def followed(truth: GroundTruth, runs: Sequence[Iterated]) -> tuple[FloatArray, FloatArray, FloatArray]:
+def followed(truth: GroundTruth, runs: Sequence[IterationRun]) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return teachers' test accuracies, those of the same networks from scratch, both (runs, rounds + 1), and taus (runs,
     rounds)."""
     tested = [[teacher.trained.test.top1 for teacher in run.teachers] for run in runs]
@@ -91,8 +91,8 @@ def followed(truth: GroundTruth, runs: Sequence[Iterated]) -> tuple[FloatArray, 
     return np.array(tested), np.array(scratch), np.array([run.ranked for run in runs])
 
 
-def _winner(truth: GroundTruth, library: Signed, run: Iterated) -> int:
-    """Return the best network by the sum that has not taught yet: a teacher would only follow itself."""
+def _winner(truth: GroundTruth, library: ScoredLibrary, run: IterationRun) -> int:
+    """Return the best network by the sum that was no teacher yet: a teacher would only win again."""
     scores = library.sums(COLUMN, truth.indices)
     scores[truth.places(np.array([teacher.index for teacher in run.teachers]))] = -np.inf
     return int(truth.indices[np.argmax(scores)])

@@ -1,4 +1,4 @@
-"""The searches of the study among the networks of the ground truth; an accuracy costs a training.
+"""Searches of the study over the networks of the ground truth; each accuracy costs a training.
 
 Four need nothing beforehand: random, evolution, and the loops with a linear and a graph convolutional predictor, of the
 product's own methods with smaller rounds, for the budget is smaller. The others bring a score for each network that some
@@ -32,27 +32,27 @@ Fit = Callable[[IndexArray, FloatArray], FloatArray]  # networks (n,), accuracie
 # Searches that need no work beforehand, and what they are in words.
 PLAIN = {
     "random": "random order",
-    "evolution": f"regularised evolution from a pool of {ROUND}, one block mutates",
+    "evolution": f"regularized evolution from a pool of {ROUND}, one block mutates",
     "linear": f"rounds of {ROUND} by a second-order ridge on op counts and wiring",
     "gcn": f"rounds of {ROUND} by a graph convolutional network",
 }
 
 
 def problem_of(truth: GroundTruth, budget: int, seed: int) -> Problem:
-    """Return the problem of finding a good one among the networks of the ground truth by training `budget` of them."""
+    """Return the problem of searching the ground truth by training `budget` networks."""
     return Problem(
         config=truth.config, allowed=truth.allowed, budget=min(budget, len(truth.indices)), seed=seed
     )
 
 
 def plain_search(name: str, truth: GroundTruth, budget: int, seed: int) -> IndexArray:
-    """Return which networks a method of `PLAIN` trained, in order."""
+    """Return the networks that a method of `PLAIN` trained, in order."""
     problem = problem_of(truth, budget, seed)
     return _order(name, _plain(name, problem), problem, truth)
 
 
 def random_first(name: str, budget: int) -> int:
-    """Return how many networks a method of `PLAIN` trains at random before it chooses any; random search never does."""
+    """Return the number of random networks that a method of `PLAIN` trains first; 0 for random search."""
     return 0 if name == "random" else min(ROUND, max(1, budget // 2))
 
 
@@ -74,7 +74,7 @@ def fitted_search(fit: Fit, truth: GroundTruth, first: int, budget: int, seed: i
 
 
 class FitOnce:
-    """Ask for some random networks, fit to their accuracies, and ask in the order of what was predicted."""
+    """Search method: random networks first, then all others in the order of a fit to these."""
 
     def __init__(self, problem: Problem, fit: Fit, first: int) -> None:
         self._problem, self._fit, self._first = problem, fit, min(first, problem.budget)
@@ -98,7 +98,7 @@ class FitOnce:
         return rest[np.lexsort((self._rng.random(len(rest)), -scores))]
 
     def tell(self, indices: IndexArray, scores: FloatArray) -> None:
-        """Keep the first accuracies; the later ones change nothing."""
+        """Keep the first accuracies; later ones are ignored."""
         if self._known is None:
             self._known = indices, scores
 

@@ -1,4 +1,4 @@
-"""The paper's six questions, each answered by numbers with intervals: pure functions of arrays.
+"""The paper's six questions, each answered with estimates and intervals: pure functions of arrays.
 
 The questions are those of Blox (arXiv:2210.07271). Accuracies are of test images, in percent; differences are in points, over
 networks, paired. The module is as long as six questions are. A question whose numbers were not computed is answered by
@@ -35,8 +35,8 @@ QUESTIONS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """The answer to question `number` in a sentence, and the numbers that it follows from as a table and as plain values."""
+class QuestionAnswer:
+    """Answer to question `number`: a sentence, and the numbers behind it as a table and as plain values."""
 
     number: int
     sentence: str = NOT_ANSWERED
@@ -61,17 +61,17 @@ class Answer:
 
 def does_distilling_beat_training(
     tuned: Mapping[int, FloatArray], scratch: FloatArray, epochs: int
-) -> Answer:
+) -> QuestionAnswer:
     """Compare networks fine-tuned from the library, test accuracies (n,) by epochs, with `scratch` (n,) of `epochs`.
 
     Those are compared that were fine-tuned for as many epochs, else the nearest below, else above.
     """
     if not tuned:
-        return Answer(number=1)
+        return QuestionAnswer(number=1)
     gains = {count: mean_of(accuracies - scratch) for count, accuracies in tuned.items()}
     last = max((count for count in gains if count <= epochs), default=min(gains))
     gain = gains[last]
-    verdict = _told(gain, (last, epochs), "no, they are worse", "not told apart")
+    verdict = _told(gain, (last, epochs), "no, they are worse", "no clear difference")
     networks = len(scratch)
     sentence = (
         f"{verdict}: {networks} networks assembled from distilled blocks and fine-tuned with their teacher for {last} epochs "
@@ -88,7 +88,7 @@ def does_distilling_beat_training(
         )
         for count, one in gains.items()
     ]
-    return Answer(
+    return QuestionAnswer(
         number=1,
         sentence=sentence,
         columns=(
@@ -102,10 +102,10 @@ def does_distilling_beat_training(
     )
 
 
-def does_tuned_follow_scratch(tuned: Mapping[int, FloatArray], scratch: FloatArray) -> Answer:
+def does_tuned_follow_scratch(tuned: Mapping[int, FloatArray], scratch: FloatArray) -> QuestionAnswer:
     """Correlate the ranks of networks fine-tuned, (n,) by number of epochs, with those of the same from scratch (n,)."""
     if not tuned:
-        return Answer(number=2)
+        return QuestionAnswer(number=2)
     both = {count: _both(accuracies, scratch) for count, accuracies in tuned.items()}
     last = max(both)
     tau, rho = both[last]
@@ -113,7 +113,7 @@ def does_tuned_follow_scratch(tuned: Mapping[int, FloatArray], scratch: FloatArr
         f"{_whether(tau)}: over {len(scratch)} networks Kendall's tau is {tau} and Spearman's rho {rho}, "
         f"after {last} epochs of fine-tuning"
     )
-    return Answer(
+    return QuestionAnswer(
         number=2,
         sentence=sentence,
         columns=("fine-tuning epochs", "Kendall", "Spearman"),
@@ -125,16 +125,16 @@ def does_tuned_follow_scratch(tuned: Mapping[int, FloatArray], scratch: FloatArr
 
 
 def block_effects(config: SpaceConfig, indices: NDArray[np.int64], accuracies: FloatArray) -> FloatArray:
-    """Return by how much each block in each stage moves accuracies (n,), (stages, B); NaN where no network has it.
+    """Return the effect of each block in each stage on accuracies (n,), (stages, B); NaN where no network has it.
 
     Least squares on which block is where, with the ridge penalty that leave-one-out prefers: 120 networks see a block of 45 less
     than three times a stage, and plain least squares would answer with their noise.
     """
-    digits = block_indices(config, indices)  # (n, stages)
+    choices = block_indices(config, indices)  # (n, stages)
     count = len(config.blocks)
     design = np.zeros((len(indices), config.stages * count))
     for stage in range(config.stages):
-        design[np.arange(len(indices)), stage * count + digits[:, stage]] = 1
+        design[np.arange(len(indices)), stage * count + choices[:, stage]] = 1
     effects = fit_ridge_cv([design], accuracies).slopes.reshape(config.stages, count)
     seen = design.sum(axis=0).reshape(config.stages, count) > 0
     return np.where(seen, effects, np.nan)
@@ -145,13 +145,13 @@ def do_signatures_find_blocks(
     signatures: Mapping[str, FloatArray],
     indices: NDArray[np.int64],
     accuracies: FloatArray,
-) -> Answer:
+) -> QuestionAnswer:
     """Correlate the signatures of each stage's blocks, (libraries, stages, B), higher better, with the blocks' effects.
 
     The effects are fitted to the accuracies (n,) of the networks at `indices` (n,); blocks that none of these has are left out.
     """
     if not signatures:
-        return Answer(number=3)
+        return QuestionAnswer(number=3)
     effects = block_effects(config, indices, accuracies)
     rows, figures = [], {}
     firm: list[str] = []
@@ -166,11 +166,11 @@ def do_signatures_find_blocks(
     seen = [int(np.isfinite(effects[stage]).sum()) for stage in range(config.stages)]
     count = len(config.blocks)
     sentence = (
-        f"{'yes, ' + '; '.join(firm) if firm else 'not told from chance'} (Spearman's rho of {', '.join(map(str, seen))} of "
+        f"{'yes, ' + '; '.join(firm) if firm else 'no different from chance'} (Spearman's rho of {', '.join(map(str, seen))} of "
         f"{count} blocks' signatures with their effects on {len(indices)} networks; each interval over blocks, of "
         f"{_counted(max(map(len, signatures.values())), 'library', 'libraries')})"
     )
-    return Answer(
+    return QuestionAnswer(
         number=3,
         sentence=sentence,
         columns=("signature", *(f"Spearman, stage {stage}" for stage in range(config.stages))),
@@ -181,11 +181,11 @@ def do_signatures_find_blocks(
 
 def do_they_predict(
     correlations: Mapping[str, tuple[Estimate, Estimate]], blockwise: Sequence[str]
-) -> Answer:
-    """Say which of the `blockwise` predictors rank networks, by (Kendall, Spearman) of each predictor."""
+) -> QuestionAnswer:
+    """Test which of the `blockwise` predictors rank networks, by (Kendall, Spearman) of each predictor."""
     own = {name: correlations[name] for name in blockwise if name in correlations}
     if not own:
-        return Answer(number=4)
+        return QuestionAnswer(number=4)
     others = {name: pair for name, pair in correlations.items() if name not in own and name != CEILING}
     best = max(own, key=lambda name: own[name][0].value)
     text = f"the best of the blockwise predictors is {best}, Kendall's tau {own[best][0]}"
@@ -197,7 +197,7 @@ def do_they_predict(
             text += (
                 f" ({NOT_COMPARABLE} closely: judged by {judged} networks and by {others[other][0].count})"
             )
-    return Answer(
+    return QuestionAnswer(
         number=4,
         sentence=f"{_whether(own[best][0])}: {text}",
         columns=("predictor", "Kendall", "Spearman", "networks"),
@@ -208,10 +208,10 @@ def do_they_predict(
     )
 
 
-def how_many_epochs(tuned: Mapping[int, FloatArray]) -> Answer:
-    """Say after how many epochs of fine-tuning, (n,) test accuracies by number of epochs, more of them stop to gain."""
+def how_many_epochs(tuned: Mapping[int, FloatArray]) -> QuestionAnswer:
+    """Find the number of fine-tuning epochs after which more do not help, from test accuracies (n,) by number of epochs."""
     if len(tuned) < 2:
-        return Answer(number=5)
+        return QuestionAnswer(number=5)
     counts = sorted(tuned)
     last = counts[-1]
     gains = {count: mean_of(tuned[last] - tuned[count]) for count in counts[:-1]}
@@ -226,14 +226,12 @@ def how_many_epochs(tuned: Mapping[int, FloatArray]) -> Answer:
             f"at least {last}: {last} epochs still gain {_signed(gains[counts[-2]])} points over {counts[-2]}"
         )
     else:
-        sentence = (
-            f"{enough}: {last} epochs gain {_signed(gains[enough])} points over {enough}, not told from none"
-        )
+        sentence = f"{enough}: {last} epochs gain {_signed(gains[enough])} points over {enough}, no different from none"
     rows = [
         (str(count), str(mean_of(tuned[count])), _signed(gains[count]) if count in gains else "")
         for count in counts
     ]
-    return Answer(
+    return QuestionAnswer(
         number=5,
         sentence=f"{sentence}; each number of epochs is a fine-tuning of its own, its rate falling to 0",
         columns=("fine-tuning epochs", "test %", f"what {last} epochs gain on it, points"),
@@ -252,8 +250,8 @@ def can_one_iterate(
     good_teacher: FloatArray | None = None,
     *,
     epochs: tuple[int, int],
-) -> Answer:
-    """Follow iterations from random teachers: `tested` and `from_scratch`, (runs, rounds + 1), and `ranked`, (runs, rounds).
+) -> QuestionAnswer:
+    """Evaluate iterations from random teachers: `tested` and `from_scratch`, (runs, rounds + 1), and `ranked`, (runs, rounds).
 
     `tested` are the test accuracies of each teacher as it taught, the last one never did; `from_scratch` those of the same
     networks in the ground truth. `ranked`: Kendall's tau of the sum of signatures under each teacher. `good_teacher`: the
@@ -261,12 +259,12 @@ def can_one_iterate(
     that a winner was fine-tuned for.
     """
     if not tested.size or tested.shape[1] < 2:
-        return Answer(number=6)
+        return QuestionAnswer(number=6)
     runs, rounds = ranked.shape
     gain = mean_of(tested[:, -1] - tested[:, 0])
     start, end = mean_of(tested[:, 0]), mean_of(tested[:, -1])
     gain_scratch = mean_of(from_scratch[:, -1] - from_scratch[:, 0])
-    told = _told(gain, (epochs[1], epochs[0]), "no, it loses", "not told from no gain")
+    told = _told(gain, (epochs[1], epochs[0]), "no, it loses", "no different from no gain")
     if runs < FEWEST_RUNS:
         told = "one run decides nothing" if runs == 1 else "too few runs to tell"
     sentence = (
@@ -285,7 +283,7 @@ def can_one_iterate(
         rows.append((name, str(mean_of(tested[:, number])), str(mean_of(from_scratch[:, number])), tau))
     if good_teacher is not None and good_teacher.size:
         rows.append(("largest network as teacher", "", "", str(_tau(good_teacher))))
-    return Answer(
+    return QuestionAnswer(
         number=6,
         sentence=sentence,
         columns=("teacher", "test %", "the same from scratch, test %", "Kendall of its sum"),
@@ -306,7 +304,7 @@ def _both(predicted: FloatArray, true: FloatArray) -> tuple[Estimate, Estimate]:
 
 
 def _told(gain: Estimate, epochs: tuple[int, int], worse: str, none: str) -> str:
-    """Say whether a gain is one, of networks trained for the first of the `epochs` over others trained for the second.
+    """Return a verdict on the gain of networks trained for the first of the `epochs` over others trained for the second.
 
     Of unlike epochs only this can be said: who had no more of them and is better is better, and who had no fewer and is worse is
     worse.
@@ -329,7 +327,7 @@ def _whether(tau: Estimate) -> str:
         return "too few networks to tell"
     if tau.low > 0:
         return "yes"
-    return "no, they oppose" if tau.high < 0 else "not told from chance"
+    return "no, they oppose" if tau.high < 0 else "no different from chance"
 
 
 def _tau(values: FloatArray) -> Estimate:

@@ -1,4 +1,4 @@
-"""A study as one Markdown file for people, and as plain values for programs."""
+"""The study's report as Markdown, and as plain values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from search.study.tables import all_tables, verdict_text, verdicts
 
 
 def to_markdown(study: Study, figures: Sequence[str] = ()) -> str:
-    """Return the study as Markdown: the answers, the tables, what to mind, and the settings; `figures` are files beside it."""
+    """Return the study as Markdown: answers, tables, caveats and settings; `figures` are files next to it."""
     lines = [f"# Search methods compared on {study.truth.label}", ""]
     lines += [
         f"Ground truth: {study.truth.origin}, SHA-256 {study.truth.digest}.",

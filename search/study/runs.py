@@ -1,4 +1,4 @@
-"""A method's run as the study judges it: after each network that it trained, what it had spent and how far it was from the best.
+"""Runs of methods in the study: cost and regret after each network trained.
 
 A method decides what to train by validation accuracies alone, and is judged by test accuracy: regret is how many points the best
 network that it trained so far lacks of the best of all. Whoever then has to name one network by its validation accuracy
@@ -37,15 +37,15 @@ class StudyRun:
     regret: FloatArray
 
     def at_flops(self, budget: float) -> float:
-        """Return the regret that so many operations buy; NaN where they buy no network yet."""
+        """Return the regret at a number of FLOPs; NaN before the first network."""
         return self._at(self.trained_at(budget))
 
     def trained_at(self, budget: float) -> int:
-        """Return how many trainings were done when so many operations were spent."""
+        """Return the number of trainings done at a number of FLOPs."""
         return int(np.searchsorted(self.flops, budget * (1 + 1e-9), side="right"))
 
     def at_networks(self, budget: int) -> float:
-        """Return the regret after so many networks were trained; NaN where that is before the first answer."""
+        """Return the regret after a number of networks; NaN before the first answer."""
         return self._at(int(np.searchsorted(self.networks, budget, side="right")))
 
     def _at(self, done: int) -> float:
@@ -54,7 +54,7 @@ class StudyRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MethodRuns:
-    """All runs of one method, a run a seed, and what it is in words.
+    """All runs of one method, one a seed, and its description.
 
     Each run trains `random_first` networks before it chooses any: until then it is random search. `libraries`: how many
     there are where runs of several seeds share one, for runs of one library repeat its luck.
@@ -71,13 +71,13 @@ class MethodRuns:
         return np.array([run.at_flops(budget) for run in self.runs])
 
     def at_networks(self, budget: int) -> FloatArray:
-        """Return each run's regret after so many networks, (runs,); NaN where a run has no answer yet."""
+        """Return each run's regret after a number of networks, (runs,); NaN where a run has no answer yet."""
         return np.array([run.at_networks(budget) for run in self.runs])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How a method stands at one cost: its regret, the paired difference to random search, and what follows.
+    """A method at one cost: its regret, the paired difference to random search, and the verdict.
 
     `answered` of `runs` had an answer at this cost; the mean is over these, and the difference over those of them whose seed the
     baseline has.
@@ -92,7 +92,7 @@ class Standing:
 
 
 def run_of(truth: GroundTruth, seed: int, order: Sequence[int], images: int, before: Spent) -> StudyRun:
-    """Return the run that spent `before`, and then trained the networks of the space in this order (t,), of the ground truth."""
+    """Return the run that spent `before` and then trained networks of the ground truth in this order (t,)."""
     indices = np.asarray(order, dtype=np.int64)
     places = truth.places(indices)
     flops = [network_flops(truth.config, int(index), images, truth.epochs) for index in indices]
@@ -106,13 +106,13 @@ def run_of(truth: GroundTruth, seed: int, order: Sequence[int], images: int, bef
 
 
 def regrets(truth: GroundTruth, places: NDArray[np.int64]) -> FloatArray:
-    """Return the regret, (t,), of who trained the networks at these places of the ground truth, (t,), in this order."""
+    """Return the regret, (t,), after training the networks at these places of the ground truth, (t,), in this order."""
     lacked: FloatArray = truth.test[truth.best] - np.maximum.accumulate(truth.test[places])
     return lacked
 
 
 def price_of_choosing(truth: GroundTruth) -> float:
-    """Return how many points of test accuracy the network of the highest validation accuracy of all lacks of the best."""
+    """Return the test accuracy, in points, lost by choosing by validation accuracy among all networks."""
     return float(truth.test[truth.best] - truth.test[np.argmax(truth.val)])
 
 

@@ -1,4 +1,4 @@
-"""Everything that decides the study's numbers, in one frozen config; the defaults are those of `harness study`."""
+"""Settings that determine the study's numbers; the defaults are those of `harness study`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class StudySettings(Checked):
     `recipe` trains teachers from scratch; its epochs and seed give way to those of the ground truth, whose recipe it is to be.
     `distil` and `supernet` are fields of `search.distillation.distill.DistilRecipe`; the first distils libraries, the second
     trains supernets. `tuning` fine-tunes, for as many epochs as `tuned_epochs` say one after another, each of these anew,
-    `tuned` networks of the ground truth; `guide` are fields of `search.training.guide.Guide` but the teacher.
+    `tuned` networks of the ground truth; `guide` are fields of `search.training.distillation_loss.Guide` but the teacher.
 
     A search has `seeds` runs, trains up to `budget` networks, and is judged at the costs `marks`, in trainings' worth: what
     training a network of the ground truth takes in the mean. At `decisive` it is said who beats random search. DONNA fits to
@@ -90,7 +90,7 @@ class StudySettings(Checked):
 
     @classmethod
     def completed(cls, found: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return what JSON names of the settings, with what it leaves out of `recipe` and `tuning`."""
+        """Return settings from JSON, with defaults for fields missing from `recipe` and `tuning`."""
         parts = {"recipe": SCRATCH, "tuning": FINE_TUNING}
         full = {key: parts[key].to_plain() | found[key] for key in parts if isinstance(found.get(key), dict)}
         return {**found, **full}

@@ -1,10 +1,10 @@
-"""The whole study, from settings and a ground truth to its tables and answers: to be read top to bottom.
+"""The whole study, from settings and a ground truth to its tables and answers.
 
     truth = load_truth(TINY)
-    workshop = Workshop(results=Results(folder=Path("results")), runner=LocalPool(processes=2), tell=print)
-    study = run_study(StudySettings(), truth, workshop)
+    unit_runner = UnitRunner(results=Results(folder=Path("results")), runner=LocalPool(processes=2), log=print)
+    study = run_study(StudySettings(), truth, unit_runner)
 
-Everything that takes long is a unit of work: run again, the study goes on where it was stopped.
+Everything slow is a unit of work: run again, the study resumes where it was stopped.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.statistics import Estimate, correlation_of, kendall, spearman
-from search.study.blocks import Bench, Signed, Teacher, make_teachers, sign_libraries, tune
-from search.study.contenders import (
+from search.study.blocks import ScoredLibrary, StudyContext, Teacher, make_teachers, score_libraries, tune
+from search.study.candidates import (
     SUMS,
-    Contenders,
+    Candidates,
     add_plain,
     add_proxies,
     add_signed,
     add_supernets,
     add_tuned,
 )
-from search.study.iterations import COLUMN, Iterated, followed, iterate_all, run_of_iteration
+from search.study.iterations import COLUMN, IterationRun, followed, iterate_all, run_of_iteration
 from search.study.questions import (
-    Answer,
+    QuestionAnswer,
     can_one_iterate,
     do_signatures_find_blocks,
     do_they_predict,
@@ -38,7 +38,7 @@ from search.study.questions import (
 from search.study.runs import FEWEST_RUNS, NOT_COMPARABLE, MethodRuns, Standing, price_of_choosing, standing
 from search.study.settings import StudySettings
 from search.study.truth import GroundTruth
-from search.study.workshop import Workshop
+from search.study.unit_runner import UnitRunner
 from search.training.tasks import load_task
 from search.work.flops import mean_training_flops
 from space import Architecture
@@ -52,7 +52,7 @@ HIGHER = ("accuracy_change", "agreement")  # of these signatures more is better
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Study:
-    """What was found. `unit_flops` is a training's worth of operations: the mean of training a network of the ground truth.
+    """Results of the study. `unit_flops`: the mean FLOPs of training a network of the ground truth.
 
     `standings` are each method's at each mark, by mark; `correlations` (Kendall, Spearman) of each predictor with test accuracy.
     `notes` say what a reader must know to read the numbers right.
@@ -66,36 +66,41 @@ class Study:
     standings: Mapping[int, tuple[Standing, ...]]
     correlations: Mapping[str, tuple[Estimate, Estimate]]
     blockwise: tuple[str, ...]
-    answers: tuple[Answer, ...]
+    answers: tuple[QuestionAnswer, ...]
     notes: tuple[str, ...]
 
 
-def run_study(settings: StudySettings, truth: GroundTruth, workshop: Workshop) -> Study:
-    """Run what of the study is not done, and return its tables and answers.
+def run_study(settings: StudySettings, truth: GroundTruth, unit_runner: UnitRunner) -> Study:
+    """Run the unfinished units of the study, and return its tables and answers.
 
     Raises:
         ConfigError: the ground truth is of another space or task than the settings.
         HarnessError: a unit of work failed; the message names it, and the others are kept.
     """
-    bench = Bench(
-        settings=settings, truth=truth, task=load_task(settings.task, settings.config), workshop=workshop
+    context = StudyContext(
+        settings=settings,
+        truth=truth,
+        task=load_task(settings.task, settings.config),
+        unit_runner=unit_runner,
     )
-    _check(bench)
-    truth_digest = workshop.add(truth.to_content(), "ground truth")
-    found = Contenders()
-    add_plain(bench, truth_digest, found)
-    add_proxies(bench, found)
+    _check(context)
+    truth_digest = unit_runner.add(truth.to_content(), "ground truth")
+    found = Candidates()
+    add_plain(context, truth_digest, found)
+    add_proxies(context, found)
 
     # The largest network by MACs, which needs no search to be found; a seed each.
     largest = int(np.argmax(all_macs(truth.config)))
-    teachers = make_teachers(bench, [(largest, truth.seed + number) for number in range(settings.libraries)])
-    add_supernets(bench, teachers, found)
-    libraries = sign_libraries(bench, teachers, range(settings.libraries), truth.indices.tolist())
-    add_signed(bench, libraries, truth_digest, found)
-    tuned, chosen = _tune(bench, libraries)
+    teachers = make_teachers(
+        context, [(largest, truth.seed + number) for number in range(settings.libraries)]
+    )
+    add_supernets(context, teachers, found)
+    libraries = score_libraries(context, teachers, range(settings.libraries), truth.indices.tolist())
+    add_signed(context, libraries, truth_digest, found)
+    tuned, chosen = _tune(context, libraries)
     if tuned:
-        add_tuned(bench, libraries[0], tuned[max(tuned)], found)
-    iterated = iterate_all(bench, range(settings.iterations))
+        add_tuned(context, libraries[0], tuned[max(tuned)], found)
+    iterated = iterate_all(context, range(settings.iterations))
     found.add(
         "iteration",
         f"{settings.rounds} rounds from a random teacher by the sum of {COLUMN}; each winner teaches",
@@ -106,7 +111,7 @@ def run_study(settings: StudySettings, truth: GroundTruth, workshop: Workshop) -
         name: (correlation_of(kendall, values, truth.test), correlation_of(spearman, values, truth.test))
         for name, values in found.predictions.items()
     }
-    unit = mean_training_flops(truth.config, truth.indices.tolist(), bench.images, truth.epochs)
+    unit = mean_training_flops(truth.config, truth.indices.tolist(), context.images, truth.epochs)
     methods = tuple(found.methods.values())
     baseline = found.methods[BASELINE]
     return Study(
@@ -120,20 +125,22 @@ def run_study(settings: StudySettings, truth: GroundTruth, workshop: Workshop) -
         },
         correlations=correlations,
         blockwise=tuple(found.blockwise),
-        answers=_answers(bench, libraries, tuned, chosen, iterated, correlations, found.blockwise),
-        notes=_notes(bench, found),
+        answers=_answers(context, libraries, tuned, chosen, iterated, correlations, found.blockwise),
+        notes=_notes(context, found),
     )
 
 
-def _tune(bench: Bench, libraries: Sequence[Signed]) -> tuple[dict[int, list[Teacher]], list[int]]:
-    """Fine-tune random networks of the ground truth from the first library, for each number of epochs anew."""
-    settings = bench.settings
+def _tune(
+    context: StudyContext, libraries: Sequence[ScoredLibrary]
+) -> tuple[dict[int, list[Teacher]], list[int]]:
+    """Fine-tune random networks of the ground truth from the first library, once for each number of epochs."""
+    settings = context.settings
     if not settings.tuned or not libraries:
         return {}, []
-    count = min(settings.tuned, len(bench.truth.indices))
-    chosen = np.random.default_rng((0, 1)).permutation(bench.truth.indices)[:count].tolist()
+    count = min(settings.tuned, len(context.truth.indices))
+    chosen = np.random.default_rng((0, 1)).permutation(context.truth.indices)[:count].tolist()
     made = tune(
-        bench, [(libraries[0], index, epochs) for epochs in settings.tuned_epochs for index in chosen]
+        context, [(libraries[0], index, epochs) for epochs in settings.tuned_epochs for index in chosen]
     )
     return {
         epochs: made[number * count : (number + 1) * count]
@@ -142,15 +149,15 @@ def _tune(bench: Bench, libraries: Sequence[Signed]) -> tuple[dict[int, list[Tea
 
 
 def _answers(
-    bench: Bench,
-    libraries: Sequence[Signed],
+    context: StudyContext,
+    libraries: Sequence[ScoredLibrary],
     tuned: Mapping[int, Sequence[Teacher]],
     chosen: Sequence[int],
-    iterated: Sequence[Iterated],
+    iterated: Sequence[IterationRun],
     correlations: Mapping[str, tuple[Estimate, Estimate]],
     blockwise: Sequence[str],
-) -> tuple[Answer, ...]:
-    truth = bench.truth
+) -> tuple[QuestionAnswer, ...]:
+    truth = context.truth
     tested: dict[int, FloatArray] = {
         epochs: np.array([one.trained.test.top1 for one in networks]) for epochs, networks in tuned.items()
     }
@@ -173,32 +180,32 @@ def _answers(
         do_signatures_find_blocks(truth.config, signatures, truth.indices, truth.test),
         do_they_predict(correlations, blockwise),
         how_many_epochs(tested),
-        _iterated(bench, iterated, taught) if iterated else Answer(number=6),
+        _iterated(context, iterated, taught) if iterated else QuestionAnswer(number=6),
     )
 
 
-def _iterated(bench: Bench, iterated: Sequence[Iterated], taught: FloatArray) -> Answer:
-    truth = bench.truth
+def _iterated(context: StudyContext, iterated: Sequence[IterationRun], taught: FloatArray) -> QuestionAnswer:
+    truth = context.truth
     return can_one_iterate(
-        *followed(truth, iterated), taught, epochs=(truth.epochs, bench.settings.tuned_epochs[-1])
+        *followed(truth, iterated), taught, epochs=(truth.epochs, context.settings.tuned_epochs[-1])
     )
 
 
-def _check(bench: Bench) -> None:
-    truth, task = bench.truth, bench.task
-    if truth.config != bench.settings.config:
+def _check(context: StudyContext) -> None:
+    truth, task = context.truth, context.task
+    if truth.config != context.settings.config:
         raise ConfigError(
-            f"ground truth {truth.origin} is of space {truth.config.name!r}, the study of {bench.settings.space!r}"
+            f"ground truth {truth.origin} is of space {truth.config.name!r}, the study of {context.settings.space!r}"
         )
     if truth.dataset != task.name:
         raise ConfigError(
-            f"ground truth {truth.origin} was trained on {truth.dataset!r}, and the study's task {bench.settings.task!r} is "
+            f"ground truth {truth.origin} was trained on {truth.dataset!r}, and the study's task {context.settings.task!r} is "
             f"{task.name!r}; name a ground truth of that task, or the task of this ground truth in the settings"
         )
 
 
 def _between(truth: GroundTruth) -> str:
-    """Say how well trainings of the same networks agree: nothing can predict one training better than another one does."""
+    """Return a note on the agreement of trainings of the same networks, the ceiling for any predictor."""
     count = len(truth.tests)
     if count < 2:
         return "Each network was trained once: how much of a difference is luck of the training is not known."
@@ -211,21 +218,21 @@ def _between(truth: GroundTruth) -> str:
     )
 
 
-def _notes(bench: Bench, found: Contenders) -> tuple[str, ...]:
-    truth, settings = bench.truth, bench.settings
+def _notes(context: StudyContext, found: Candidates) -> tuple[str, ...]:
+    truth, settings = context.truth, context.settings
     judged = len(found.methods) - 1
-    error = float(np.sqrt(truth.test.mean() * (100 - truth.test.mean()) / len(bench.task.test)))
+    error = float(np.sqrt(truth.test.mean() * (100 - truth.test.mean()) / len(context.task.test)))
     return (
         f"Methods decide which of {truth.label}, to train, by validation accuracies, and are judged by the best test accuracy "
         f"among those they trained. Naming one by validation costs more: the best by validation of all lacks "
         f"{price_of_choosing(truth):.2f} points of the best on test.",
         "What holds here need not hold for larger networks, real images or another space.",
-        f"Each network was trained for {truth.epochs} epochs; a test accuracy of {len(bench.task.test)} images has a standard "
+        f"Each network was trained for {truth.epochs} epochs; a test accuracy of {len(context.task.test)} images has a standard "
         f"error of about {error:.1f} points from the images alone, and the best of them is partly lucky.",
         _between(truth),
         f"A method is '{NOT_COMPARABLE}' with random search as long as it has trained no more than the random networks that it "
         f"begins with. Fewer than {FEWEST_RUNS} runs, or runs of fewer libraries, are too few to compare.",
-        f"Of {judged} comparisons with random search at 95 %, about {0.05 * judged:.1f} would be told apart by chance alone.",
+        f"Of {judged} comparisons with random search at 95 %, about {0.05 * judged:.1f} would be significant by chance alone.",
         f"Runs of {settings.seeds} seeds that use signatures take {settings.libraries} libraries in turn, so "
         "that their intervals know less of the luck of a library than of the seed's.",
         "Seconds are those of the machine that did the work, the ground truth's another one's: costs are compared in operations.",

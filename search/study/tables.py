@@ -1,5 +1,4 @@
-"""What a study found, as tables of texts, as plain values and as one Markdown file; each table says of which networks it
-speaks."""
+"""Tables of the study's results, for text and Markdown; each table names its networks."""
 
 from __future__ import annotations
 
@@ -62,7 +61,7 @@ def regret_table(study: Study) -> TextTable:
 
 
 def networks_table(study: Study) -> TextTable:
-    """Return each method's regret after so many networks were trained or fine-tuned, whatever else it spent."""
+    """Return each method's regret by number of networks trained or fine-tuned, whatever else it spent."""
     marks = study.settings.marks
     rows = []
     for method in study.methods:
@@ -77,7 +76,7 @@ def networks_table(study: Study) -> TextTable:
 
 
 def cost_table(study: Study) -> TextTable:
-    """Return what each method spent until it had trained its first network, and what it spent in all."""
+    """Return each method's cost until its first trained network, and its total cost."""
     rows = []
     for method in study.methods:
         first, whole = _at(method, 0), _at(method, -1)
@@ -149,7 +148,7 @@ def _difference_text(one: Standing) -> str:
 
 
 def verdict_text(one: Standing) -> str:
-    """Say how a method stands against random search."""
+    """Return the verdict on a method against random search."""
     return "no answer yet" if one.answered == 0 else one.verdict
 
 

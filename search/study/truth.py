@@ -1,4 +1,4 @@
-"""The study's ground truth: networks that were trained far enough to be compared, read from a published-format file."""
+"""The study's ground truth: fully trained networks, read from a published-format file."""
 
 from __future__ import annotations
 
@@ -58,24 +58,24 @@ class GroundTruth:
 
     @property
     def label(self) -> str:
-        """What every table is of: `120 trained networks of tiny, synthetic images`."""
+        """The label of every table: `120 trained networks of tiny, synthetic images`."""
         images = "synthetic images" if self.synthetic else f"images of {self.dataset}"
         return f"{len(self.indices)} trained networks of {self.config.name}, {images}"
 
     @property
     def best(self) -> int:
-        """The place, among the networks here, of the first that tests best."""
+        """The position of the network with the best test accuracy; of equal ones the first."""
         return int(np.argmax(self.test))
 
     @property
     def allowed(self) -> NDArray[np.bool_]:
-        """Which networks of the space these are, (len(config),)."""
+        """The mask of these networks in the space, (len(config),)."""
         marks = np.zeros(len(self.config), dtype=np.bool_)
         marks[self.indices] = True
         return marks
 
     def places(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return where networks of the space, (m,), stand among these. Raises: ValueError for one that is not here."""
+        """Return the positions of networks of the space, (m,), among these. Raises: ValueError for one that is not here."""
         found = np.minimum(np.searchsorted(self.indices, indices), len(self.indices) - 1)
         if (self.indices[found] != indices).any():
             raise ValueError(f"networks {indices} are not all in {self.origin}")

@@ -52,11 +52,11 @@ def stage_input(stage: int) -> str:
 
 
 def sign(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
-    """Sign a library: `signatures` as JSON text; and judge networks, at `indices`, with its weights plugged in, nothing trained.
+    """Score a library: `signatures` as JSON text; and evaluate networks, at `indices`, with inherited weights, nothing trained.
 
     `top1` and `loss`, of these networks, and `judging_s`, the seconds of that part, are of the validation images.
     """
-    from search.blockwise.plugged import judge_on
+    from search.blockwise.inherited import judge_on
     from search.distillation.signing import sign as sign_library
 
     space, task = _of(config)
@@ -90,7 +90,7 @@ def assemble(config: Mapping[str, Any], inputs: Mapping[str, Content], context: 
 
 def fine_tune(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
     """Fine-tune as a "finetune" does, from the input `start`: a network of `assemble`, where a library is much to read."""
-    from search.training.guide import Start
+    from search.training.distillation_loss import Start
 
     start = inputs["start"]
     if start["architecture"] != config["architecture"]:

@@ -1,1 +1,1 @@
-"""Training networks of the space on images: tasks, augmentation, and training from scratch. Imported torch-free."""
+"""Training of networks on images: tasks, augmentation, and training from scratch. Importable without torch."""

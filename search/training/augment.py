@@ -1,6 +1,6 @@
-"""The published augmentation of training images, on batches of tensors, its randomness from a generator that is given.
+"""The published augmentation of training images, on batches of tensors, with a given random generator.
 
-In order: RandAugment, flip, crop, normalisation, cutout (arXiv:2210.07271, after Krizhevsky's and DeVries' practice).
+In order: RandAugment, flip, crop, normalization, cutout (arXiv:2210.07271, after Krizhevsky's and DeVries' practice).
 RandAugment is our own, in `search.training.pixel_ops`: kornia's draws from the global generator and one pair of ops for
 a whole batch, from other ops and ranges than the published recipe; torchvision works on one image at a time.
 torch is imported when a batch is augmented.
@@ -42,12 +42,12 @@ OPS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation(Checked):
-    """How training images are varied; the defaults are the published ones, and 0 switches a part off.
+    """Augmentation of training images; the defaults are the published ones, and 0 disables a part.
 
     `rand_ops` ops are drawn for each image, with replacement, from `ops`, all at strength `magnitude` of the
     `magnitude_bins` from 0 up (RandAugment, arXiv:1909.13719); `flip` is the chance of mirroring left and right. A crop of
     the image's size is taken from the image with `crop_padding` black pixels around it, and a square of `cutout` pixels
-    about a random pixel is set to the mean colour, as far as it lies in the image (arXiv:1708.04552). These two are pixels
+    about a random pixel is set to the mean color, as far as it lies in the image (arXiv:1708.04552). These two are pixels
     of 32 x 32 images: of other sizes they are scaled and rounded.
 
     Raises:
@@ -88,7 +88,7 @@ def augment(
     std: Sequence[float],
     generator: Generator,
 ) -> Tensor:
-    """Return images, uint8 (B, C, S, S) of 1 or 3 channels on any device, varied and normalised: float32, same shape.
+    """Return images, uint8 (B, C, S, S) of 1 or 3 channels on any device, augmented and normalized: float32, same shape.
 
     All random numbers come from the generator, which is on the processor, so that they are the same whatever device holds
     the images; how many are drawn depends on the batch's size and the augmentation alone. The images stay as they are.
@@ -104,7 +104,7 @@ def augment(
         images = flip(images, augmentation.flip, generator)
     if padding := augmentation.scaled(augmentation.crop_padding, size):
         images = crop(images, padding, generator)
-    normal = normalise(images, mean, std)
+    normal = normalize(images, mean, std)
     if hole := augmentation.scaled(augmentation.cutout, size):
         normal = cut_out(normal, hole, generator)
     return normal
@@ -151,15 +151,15 @@ def crop(images: Tensor, padding: int, generator: Generator) -> Tensor:
     return affine(images, torch.stack([one, zero, right, zero, one, down], dim=1))
 
 
-def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Return uint8 images (B, C, H, W) as float32, less the mean and over the deviation of each channel."""
     import torch
 
-    centre, spread = (
+    center, spread = (
         torch.tensor(values, dtype=torch.float32, device=images.device).view(1, -1, 1, 1)
         for values in (mean, std)
     )
-    return (images / 255 - centre) / spread
+    return (images / 255 - center) / spread
 
 
 def cut_out(images: Tensor, hole: int, generator: Generator) -> Tensor:

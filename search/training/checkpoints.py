@@ -1,4 +1,4 @@
-"""Checkpoints of a training: a sealed file after every epoch, whole or not at all, and only ever taken for what it is."""
+"""Checkpoints of a training: a sealed file after every epoch, written atomically and checked when read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ State = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Checkpoint:
-    """Hold all that a training goes on from after an epoch.
+    """State of a training after an epoch, to resume from.
 
     `identity` says of what it is, each aspect as text: architecture, task, and every field of the recipe; `terms` says it
     in plain values, of which a `Trained` is made, where it is of one network. `network`
@@ -46,7 +46,7 @@ class Checkpoint:
 
 
 def identity_of(architecture: Architecture, task: Task, recipe: Recipe) -> dict[str, str]:
-    """Return what a training is of, aspect by aspect as text; equal identities mean equal results on one machine."""
+    """Return a training's identity: its inputs, each as text; equal identities mean equal results on one machine."""
     config = architecture.config
     fields = recipe.to_plain()
     return {
@@ -71,9 +71,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(folder: Path, identity: Mapping[str, str], device: str) -> Checkpoint | None:
-    """Read the checkpoint of a folder to go on from, its tensors on a device; None where there is none.
+    """Read the checkpoint of a folder to resume from, its tensors on a device; None where there is none.
 
-    What a killed training left half-written beside it is removed: one process at a time trains in a folder.
+    Partial files of killed trainings are removed: one process at a time trains in a folder.
 
     Raises:
         ConfigError: the file is damaged, or is of another training; the message names what differs.

@@ -112,12 +112,12 @@ def load_cifar(folder: Path, kind: CifarSet) -> Task:
 
 
 def holds_cifar(folder: Path, kind: CifarSet) -> bool:
-    """Tell whether a folder holds the archive of a set or any file of it, whole or not."""
+    """Return whether a folder holds the archive of a set or any file of it, complete or not."""
     return (folder / kind.archive).exists() or any(_bin_folders(folder, kind))
 
 
 def published_split(count: int = 50_000, val: int = 5_000) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the places of the images trained on and of those validated on, in the published order.
+    """Return the indices of training and validation images, in the published order.
 
     numpy's legacy generator of seed 0 shuffles the places; the last `val` are for validation (arXiv:2210.07271). Its
     stream is frozen: numpy promises the same numbers in every version.

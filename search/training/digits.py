@@ -22,8 +22,8 @@ def load_digits_task(config: SpaceConfig) -> Task:
 
     digits = load_digits()
     scaled = resize(digits.images.astype(np.float64) * (255 / LEVELS), config.image_size)
-    grey = np.floor(scaled.round(6) + 0.5).astype(np.uint8)  # (n, size, size); no sum's last digit decides
-    images = np.repeat(grey[..., None], config.in_channels, axis=3)
+    gray = np.floor(scaled.round(6) + 0.5).astype(np.uint8)  # (n, size, size); no sum's last digit decides
+    images = np.repeat(gray[..., None], config.in_channels, axis=3)
     labels = digits.target.astype(np.int64)
     order = np.random.RandomState(0).permutation(len(images))  # a stream that numpy keeps as it is
     test, val, train = order[:TEST], order[TEST : TEST + VAL], order[TEST + VAL :]
@@ -49,10 +49,10 @@ def resize(images: NDArray[np.float64], size: int) -> NDArray[np.float64]:
 
 
 def _weights(old: int, new: int) -> NDArray[np.float64]:
-    """Return the shares, (new, old), that old pixels have in new ones; pixels are sampled at their centres."""
+    """Return the shares, (new, old), that old pixels have in new ones; pixels are sampled at their centers."""
     scale = old / new
-    centres = (np.arange(new) + 0.5) * scale
-    distance = np.abs(np.arange(old) + 0.5 - centres[:, None]) / max(scale, 1.0)
+    centers = (np.arange(new) + 0.5) * scale
+    distance = np.abs(np.arange(old) + 0.5 - centers[:, None]) / max(scale, 1.0)
     weights = np.clip(1 - distance, 0, None)
     shares: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
     return shares

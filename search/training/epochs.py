@@ -1,4 +1,4 @@
-"""An epoch of a training: learning from all images once, and judging on images, to be read top to bottom.
+"""An epoch of a training, and evaluation on images.
 
 One network learns, or N of one space at once, each by its own loss. Shapes at the line ends are (images, channels, height,
 width). Every random number comes from a generator seeded by the recipe's seed, a purpose and the number of the epoch: so all
@@ -17,8 +17,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from search.training.augment import augment, normalise
-from search.training.guide import guided_loss
+from search.training.augment import augment, normalize
+from search.training.distillation_loss import distillation_loss
 from search.training.history import TOP, Figures
 from search.training.images import Images, Task
 from search.training.memory import within_memory
@@ -44,7 +44,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Teaching:
-    """A teacher's network, ready on the device in evaluation mode, and the two knobs of a `Guide`."""
+    """A teacher's network, ready on the device in evaluation mode, with weight and temperature of a `Guide`."""
 
     network: nn.Module
     weight: float
@@ -65,7 +65,7 @@ def learn(
     number: int,
     teaching: Teaching | None = None,
 ) -> Figures:
-    """Let one network learn for an epoch; the figures' loss is the one that was learned by.
+    """Train one network for an epoch; the figures' loss is the training loss.
 
     Raises:
         HarnessError: a loss is not finite, or memory runs out.
@@ -123,7 +123,9 @@ def _loss(
         return cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
     with torch.no_grad():
         taught = network_logits(teaching.network, images, recipe)  # (B, classes)
-    return guided_loss(logits, taught, labels, teaching.weight, teaching.temperature, recipe.label_smoothing)
+    return distillation_loss(
+        logits, taught, labels, teaching.weight, teaching.temperature, recipe.label_smoothing
+    )
 
 
 # --- judging --------------------------------------------------------------------------------------
@@ -132,7 +134,7 @@ def _loss(
 def judge(
     network: nn.Module, images: Images, task: Task, batch: int = JUDGED, device: str | None = None
 ) -> Figures:
-    """Class images as a task normalises them, without augmentation, in single precision.
+    """Evaluate a network on images, normalized as the task says, without augmentation, in single precision.
 
     The network is moved to `device`, as torch names it; by default it is used where it is. It is used in evaluation mode,
     and left in the mode that it had. With a recipe's batch the figures are those that its training counts.
@@ -150,7 +152,7 @@ def judge(
 
 
 def judge_split(network: nn.Module, split: Split, recipe: Recipe, what: str) -> Figures:
-    """Class the images of a split, in the recipe's batches and precision; the network stays in evaluation mode.
+    """Evaluate a network on a split, in the recipe's batches and precision; it stays in evaluation mode.
 
     Raises:
         HarnessError: a loss is not finite, or memory runs out; `what` names the occasion.
@@ -171,7 +173,7 @@ def judge_all(
     compute: Compute,
     members: Sequence[str] = ("",),
 ) -> list[Figures]:
-    """Class the images of a split by all networks; `members` names these in messages.
+    """Evaluate all networks on a split; `members` names these in messages.
 
     Raises:
         HarnessError: a loss is not finite, or memory runs out; `what` names the occasion.
@@ -181,7 +183,7 @@ def judge_all(
 
     def classed(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         labels = split.labels[rows]  # (B,)
-        return *compute(normalise(split.images[rows], split.mean, split.std), labels), labels
+        return *compute(normalize(split.images[rows], split.mean, split.std), labels), labels
 
     def all_classed() -> list[Figures]:
         for begin in range(0, len(split), recipe.batch):
@@ -195,7 +197,7 @@ def judge_all(
 
 
 def network_logits(network: nn.Module, images: Tensor, recipe: Recipe) -> Tensor:
-    """Map normalised images (B, C, H, W) to logits (B, classes) in single precision."""
+    """Map normalized images (B, C, H, W) to logits (B, classes) in single precision."""
     images = images.contiguous(
         memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format
     )
@@ -208,7 +210,7 @@ def network_logits(network: nn.Module, images: Tensor, recipe: Recipe) -> Tensor
 
 
 class Tally:
-    """Count for each of N networks over the batches of an epoch; counts stay on the device, losses are looked at now and then."""
+    """Counters of N networks over the batches of an epoch; they stay on the device, losses are checked now and then."""
 
     def __init__(self, what: str, members: Sequence[str] = ("",)) -> None:
         self.what, self.members = what, members

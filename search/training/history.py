@@ -12,7 +12,7 @@ TOP = 5  # a class among so many first ones counts for top-5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Say how a network did on some images: its mean loss, and how many images it classed right.
+    """Figures of a network on some images: mean loss, and the number classified right.
 
     `first` counts the images whose class had the highest logit, `among_five` those whose class had one of the five highest.
     Counts, not shares, are kept: published files hold counts.
@@ -36,7 +36,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch:
-    """Hold what an epoch gave; `number` counts from 1, `rate` is its learning rate.
+    """Figures of an epoch; `number` counts from 1, `rate` is its learning rate.
 
     `train` was counted while the network learned, on augmented images, each batch before its own step; `val` after the
     epoch, with the running means of BatchNorm. Times, in nanoseconds, are no part of equality.
@@ -74,7 +74,7 @@ class EpochDone:
 
     @property
     def share(self) -> Fraction:
-        """How much of the whole work is done."""
+        """The finished share of the whole work."""
         whole = Fraction(self.number, self.epochs)
         return (self.first + self.blocks * whole) / self.of if self.of else whole
 

@@ -1,4 +1,4 @@
-"""Labelled images and the task that they pose: values, checked when they are made."""
+"""Labeled images and classification tasks, validated when they are made."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from space import SpaceConfig
 from space.errors import ConfigError
 
-TOLD = "synthetic"  # the word that a made-up task's name carries
+SYNTHETIC = "synthetic"  # the word that a made-up task's name carries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,7 +45,7 @@ class Images:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Task:
-    """Images to train on, to choose by and to report, and how they are normalised.
+    """A task: images for training, validation and test, and their normalization.
 
     `mean` and `std` are a value a channel, of pixels between 0 and 1; labels run from 0 to below `classes`. `origin` tells
     people where the images are from, and `source` names them to `search.training.tasks.load_task` on the same machine; it
@@ -90,10 +90,10 @@ class Task:
                 self._refuse(f"{key} {values}", f"give {shape[2]} numbers, one a channel")
         if min(self.std) <= 0:
             self._refuse(f"std {self.std}", "a deviation is more than 0; images of one value teach nothing")
-        if self.synthetic != (TOLD in self.name):
+        if self.synthetic != (SYNTHETIC in self.name):
             self._refuse(
                 f"synthetic = {self.synthetic}",
-                f"the names of synthetic tasks, and only theirs, hold {TOLD!r}",
+                f"the names of synthetic tasks, and only theirs, hold {SYNTHETIC!r}",
             )
 
     @property

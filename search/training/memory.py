@@ -1,4 +1,4 @@
-"""Out of memory: torch's errors of it told apart from others, and the batch that would fit, by trying.
+"""Out-of-memory errors: recognize torch's, and find a batch that fits.
 
 What a step needs depends on the layers, on how torch computes each and on what else fills the memory, so nothing is worked
 out: steps of half as many images are tried until one passes. What ends the process cannot be told: the system's killer; or
@@ -26,14 +26,14 @@ _WORDS = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory ran out: on an accelerator, or on the CPU, where torch has no class for it."""
+    """Return whether an error is out of memory: on an accelerator, or on the CPU, where torch has no class for it."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
 
 
 def within_memory(work: Callable[[], T], step: Callable[[int], object], batch: int, what: str) -> T:
-    """Return what the work gives; where memory runs out, say which batch would fit.
+    """Return the work's result; where memory runs out, raise an error with the batch that would fit.
 
     `batch` is how many images the work takes at once, and `step(images)` does a part of it with so many; it is called only
     after a failure, and what it does to the network does not matter any more. `what` names the work.

@@ -19,7 +19,7 @@ MAX_ROTATION = 30.0  # degrees
 MAX_ENHANCEMENT = 0.9  # more or less than the image has
 MAX_POSTERIZED_BITS = 4  # of 8 taken away
 FIXED = 1 << 16
-LUMA = (19595, 38470, 7471)  # ITU-R 601 in 1/65536, as Pillow makes grey of red, green and blue
+LUMA = (19595, 38470, 7471)  # ITU-R 601 in 1/65536, as Pillow makes gray of red, green and blue
 SMOOTH = 13  # the sum of the smoothing kernel: 5 in the middle, 1 around
 
 
@@ -82,7 +82,7 @@ def affine(images: Tensor, matrices: Tensor) -> Tensor:
     """Fetch each pixel (x, y) from (a x + b y + c, d x + e y + f), matrices float64 (B, 6) on the processor, nearest."""
     count, channels, height, width = images.shape
     a, b, c, d, e, f = matrices.unbind(1)
-    fixed = torch.stack([a, b, c + (a + b) / 2, d, e, f + (d + e) / 2])  # at the centres of pixels
+    fixed = torch.stack([a, b, c + (a + b) / 2, d, e, f + (d + e) / 2])  # at the centers of pixels
     a, b, c, d, e, f = (fixed * FIXED + 0.5).floor().long().to(images.device)[:, :, None, None].unbind(0)
     x = torch.arange(width, device=images.device)[None, None, :]
     y = torch.arange(height, device=images.device)[None, :, None]
@@ -102,15 +102,15 @@ def brightness(images: Tensor, strength: float, signs: Tensor) -> Tensor:
 
 
 def color(images: Tensor, strength: float, signs: Tensor) -> Tensor:
-    """Make colours stronger or weaker."""
-    return _blend(_grey(images).expand_as(images), images, strength, signs)
+    """Make colors stronger or weaker."""
+    return _blend(_gray(images).expand_as(images), images, strength, signs)
 
 
 def contrast(images: Tensor, strength: float, signs: Tensor) -> Tensor:
     """Spread brightness from its mean, or draw it there."""
-    grey = _grey(images)
-    pixels = grey[0].numel()
-    total = grey.long().sum(dim=(1, 2, 3), keepdim=True)
+    gray = _gray(images)
+    pixels = gray[0].numel()
+    total = gray.long().sum(dim=(1, 2, 3), keepdim=True)
     mean = (2 * total + pixels) // (2 * pixels)  # rounded, halves up
     return _blend(mean.to(torch.uint8).expand_as(images), images, strength, signs)
 
@@ -134,7 +134,7 @@ def _blend(plain: Tensor, images: Tensor, strength: float, signs: Tensor) -> Ten
     return (start + factors * (images.float() - start)).clamp(0, 255).to(torch.uint8)
 
 
-def _grey(images: Tensor) -> Tensor:
+def _gray(images: Tensor) -> Tensor:
     """Return the brightness (B, 1, H, W)."""
     if images.shape[1] == 1:
         return images

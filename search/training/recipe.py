@@ -1,4 +1,4 @@
-"""The recipe of a training: everything that decides its result beside the network, the images and the machine."""
+"""Recipe of a training: everything that determines its result besides the network, the images and the machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SMALL = ("digits", "synthetic")  # a source up to its first colon
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe(Checked):
-    """How a network is trained from scratch; the defaults are those of the published accuracies (arXiv:2210.07271).
+    """Recipe of training from scratch; the defaults are those of the published accuracies (arXiv:2210.07271).
 
     SGD on the cross-entropy; `batch` images a step, the last smaller batch of an epoch kept; `weight_decay` on every
     parameter, biases and BatchNorms too; the learning rate falls to 0 along half a cosine, one step an epoch, without

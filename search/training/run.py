@@ -1,4 +1,4 @@
-"""One run of a training, of one network or of several at once: its epochs, and what is kept after each.
+"""One run of a training, of one or several networks: its epochs, and its checkpoints.
 
 A run owns the optimizer, the history and the best weights of each network, and the checkpoint. How networks learn and are
 judged is the caller's.
@@ -27,7 +27,7 @@ OnEpoch = Callable[[EpochDone], None]
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class TrainingRun:
-    """A training of `architectures` that are computed by one `network`; it goes on from the checkpoint of `folder`.
+    """A training of `architectures` that are computed by one `network`; it resumes from the checkpoint of `folder`.
 
     `identity` and `terms` say what the training is of (`search.training.checkpoints`); `terms` are empty where several networks
     are trained together. `histories`, `best` weights and `tests` are by network, in the order of the architectures; `tests` are
@@ -74,9 +74,9 @@ class TrainingRun:
         clock_ns: Clock,
         on_epoch: OnEpoch | None,
     ) -> None:
-        """Train for the epochs that are left: `learn` and `judge` take an epoch's number and return the figures of each network.
+        """Train for the remaining epochs: `learn` and `judge` take an epoch's number and return the figures of each network.
 
-        `states` returns copies of the networks' weights. `on_epoch` is called once the checkpoint of an epoch stands.
+        `states` returns copies of the networks' weights. `on_epoch` is called once the checkpoint of an epoch is written.
 
         Raises:
             ConfigError: the checkpoint cannot be written.

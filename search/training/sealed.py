@@ -1,4 +1,4 @@
-"""Sealed files: weights, numbers and texts on disk, whole or not at all, and only ever taken for what they are.
+"""Sealed files: checked containers (like safetensors) of weights, numbers and texts, written atomically.
 
 A sealed file is a line that names the kind of its content, `harness KIND 1`, a line with the SHA-256 of the rest, and what
 `torch.save` writes. The digest is there because a flipped bit in stored weights is valid to torch; it is no signature.
@@ -179,7 +179,7 @@ def _head(kind: str) -> bytes:
 
 
 def _other(view: memoryview) -> str:
-    """Say what kind of sealed file this is instead, where it is one."""
+    """Return the actual kind of a sealed file, where it is one."""
     line, newline, _ = bytes(view[:_LONGEST_HEAD]).partition(b"\n")
     if newline and line.startswith(b"harness ") and line.isascii():
         return f", but is headed {line.decode()!r}"

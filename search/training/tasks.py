@@ -1,4 +1,4 @@
-"""The tasks that networks are trained on, by name: digits, made-up images, or CIFAR in a user's folder.
+"""Tasks by name: digits, synthetic images, or CIFAR in a user's folder.
 
 task = load_task("digits", MINI)
 task = load_task("synthetic:3", BLOX)
@@ -15,8 +15,8 @@ from pathlib import Path
 
 from search.training.cifar import CIFAR10, CIFAR100, holds_cifar, load_cifar
 from search.training.digits import load_digits_task
-from search.training.images import TOLD, Images, Task, check_fit
-from search.training.made_images import PER_CLASS, make_synthetic_task
+from search.training.images import SYNTHETIC, Images, Task, check_fit
+from search.training.synthetic_images import PER_CLASS, make_synthetic_task
 from space import SpaceConfig
 from space.errors import ConfigError
 
@@ -40,10 +40,10 @@ def load_task(source: str | PathLike[str], config: SpaceConfig) -> Task:
     text = str(source)
     if text == "digits":
         task, found = load_digits_task(config), text
-    elif text == TOLD or text.startswith(TOLD + ":"):
+    elif text == SYNTHETIC or text.startswith(SYNTHETIC + ":"):
         seed, per_class = parse_synthetic(text)
         task = make_synthetic_task(config, seed, per_class)
-        found = f"{TOLD}:{seed}:{'/'.join(map(str, per_class))}"
+        found = f"{SYNTHETIC}:{seed}:{'/'.join(map(str, per_class))}"
     else:
         task, found = _from_folder(Path(text).expanduser(), config), str(Path(text).expanduser().absolute())
     check_fit(task, config)
@@ -56,11 +56,11 @@ def parse_synthetic(text: str) -> tuple[int, tuple[int, int, int]]:
     Raises:
         ConfigError: the text is no such source.
     """
-    match = _SYNTHETIC.fullmatch(text.removeprefix(TOLD).removeprefix(":") if text != TOLD else "0")
+    match = _SYNTHETIC.fullmatch(text.removeprefix(SYNTHETIC).removeprefix(":") if text != SYNTHETIC else "0")
     if match is None:
         raise ConfigError(
-            f"{text!r}: the seed is a whole number, as in '{TOLD}:3', and the images of each class are three, to train, "
-            f"validate and test, as in '{TOLD}:3:200/50/200'"
+            f"{text!r}: the seed is a whole number, as in '{SYNTHETIC}:3', and the images of each class are three, to train, "
+            f"validate and test, as in '{SYNTHETIC}:3:200/50/200'"
         )
     seed = int(match[1])
     if seed > MAX_SEED:
@@ -78,8 +78,8 @@ def parse_synthetic(text: str) -> tuple[int, tuple[int, int, int]]:
 def _from_folder(folder: Path, config: SpaceConfig) -> Task:
     if not folder.is_dir():
         raise ConfigError(
-            f"{str(folder)!r} is no task: give 'digits', '{TOLD}', '{TOLD}:SEED', '{TOLD}:SEED:TRAIN/VAL/TEST' (images of each "
-            f"class), or a folder that holds {CIFAR100.archive} or {CIFAR10.archive}"
+            f"{str(folder)!r} is no task: give 'digits', '{SYNTHETIC}', '{SYNTHETIC}:SEED', '{SYNTHETIC}:SEED:TRAIN/VAL/TEST' "
+            f"(images of each class), or a folder that holds {CIFAR100.archive} or {CIFAR10.archive}"
         )
     here = [kind for kind in (CIFAR100, CIFAR10) if holds_cifar(folder, kind)]
     fitting = [kind for kind in here if kind.classes == config.classes]

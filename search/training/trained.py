@@ -1,4 +1,4 @@
-"""A finished training: what it was of, its figures, and the weights of its best epoch."""
+"""A finished training: its inputs, figures, and the weights of its best epoch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _THEN = " then "  # between environments, where a training went on elsewhere
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trained:
-    """Hold a finished training: the figures of each epoch, and the best epoch's weights and test figures.
+    """A finished training: the figures of each epoch, and the best epoch's weights and test figures.
 
     `task` is the task's name, `source` what `search.training.tasks.load_task` reads it from on the same machine, and
     `synthetic` says that its images are made up; `weights` is the state dict of
@@ -75,7 +75,7 @@ def plain_terms(
     start: str,
     guide: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return what a training is of as plain values: the part of `trained_content` that is known before it begins."""
+    """Return the training's inputs as JSON-ready values: the part of `trained_content` that is known before it begins."""
     return {
         "space": architecture.config.name,
         "space_config": architecture.config.to_plain(),
@@ -132,7 +132,7 @@ def environment_of(device: torch.device) -> dict[str, str]:
 
 
 def both_environments(former: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment that says what changed, `A then B`, where a training went on elsewhere."""
+    """Return an environment with changes as `A then B`, where a training was resumed on another machine."""
 
     def joined(key: str) -> str:
         values = former.get(key, now[key]).split(_THEN)

@@ -1,4 +1,4 @@
-"""Trained networks as sealed files, weights with all that says how they came to be; and weights alone, for other tools.
+"""Trained networks as sealed files, weights with their provenance; and weights alone, for other tools.
 
 save_trained(Path("teacher.harness"), trained)
 load_trained(Path("teacher.harness"))     # or the folder of a training that has finished

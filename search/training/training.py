@@ -1,4 +1,4 @@
-"""Train one network, to be read top to bottom; an epoch is in `search.training.epochs`.
+"""Training of one network; an epoch is in `search.training.epochs`.
 
     from search.training.recipe import Recipe
     from search.training.tasks import load_task
@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 
 from search.training.checkpoints import identity_of
+from search.training.distillation_loss import Guide, Start, beginning_of, check_beginning
 from search.training.epochs import WEIGHTS, Split, Teaching, judge, judge_split, learn, seed_of
-from search.training.guide import Guide, Start, beginning_of, check_beginning
 from search.training.history import Figures
 from search.training.images import Task, check_fit
 from search.training.memory import is_out_of_memory
@@ -46,11 +46,12 @@ def train(
     start: Start | None = None,
     guide: Guide | None = None,
 ) -> Trained:
-    """Train a network, of fresh weights or from a start, and test it once, with the weights of its best epoch.
+    """Train a network from fresh or given weights, and test it once, with the weights of its best epoch.
 
     `folder` keeps a checkpoint after every epoch: called again with the same architecture, task, recipe, start and guide, a
-    training that was stopped goes on after its last whole epoch, and a finished one is read. `device` is as torch names it.
-    `on_epoch` is called after every epoch, once its checkpoint stands. With a `guide` the training's losses are the guided ones.
+    training that was stopped resumes after its last whole epoch, and a finished one is read. `device` is as torch names it.
+    `on_epoch` is called after every epoch, once its checkpoint is written. With a `guide` the training's losses are the guided
+    ones.
 
     Raises:
         ConfigError: the task or the batch does not fit the space, the start or the teacher does not fit the network, torch has
@@ -119,7 +120,7 @@ def _on_device(
     start: Start | None,
     guide: Guide | None,
 ) -> tuple[Network, Teaching | None, tuple[Split, Split]]:
-    """Return the network with its first weights, its teacher, and the images to learn from and to validate, on the device."""
+    """Return the network with its initial weights, its teacher, and the training and validation images, on the device."""
     network = fresh_network(architecture, recipe)
     if start:
         network.load_state_dict(start.weights)
@@ -137,7 +138,7 @@ def _on_device(
 
 
 def _laid_out(network: Network, recipe: Recipe) -> Network:
-    """Return a network as the recipe wants it to compute; its weights and their names stay."""
+    """Return a network in the recipe's memory layout; weights and their names stay."""
     if recipe.channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network

@@ -1,9 +1,9 @@
-"""Distillations and what comes after them as units of work: the kinds "distil-stage" and "finetune".
+"""Distillations and fine-tunings as units of work: the kinds "distil-stage" and "finetune".
 
 A "distil-stage" has `space`, `task`, `stage` and `recipe` (of `search.distillation.recipe`), and the input `teacher`, a
 trained network; its content is a distilled stage. A "finetune" has `space`, `architecture`, `task`, `recipe` (of a training) and
-`guide` (its knobs), and the inputs `teacher` and `stage0`, `stage1` and so on; its content is the trained network that was
-assembled from the stages and then learned from the teacher as well. Both may hold `task_sha256`, as trainings do.
+`guide` (weight and temperature), and the inputs `teacher` and `stage0`, `stage1` and so on; its content is the trained network
+that was assembled from the stages and then learned from the teacher as well. Both may hold `task_sha256`, as trainings do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from search.work.kinds import Content, Context
 from search.work.trainings import (
     architecture_of,
     check_keys,
-    guide_knobs,
+    guide_fields,
     plain_space,
     space_of,
     task_of,
@@ -26,7 +26,7 @@ from space.errors import ConfigError
 if TYPE_CHECKING:
     from search.distillation.block_library import BlockLibrary
     from search.distillation.recipe import DistilRecipe
-    from search.training.guide import Start
+    from search.training.distillation_loss import Start
     from search.training.images import Task
     from search.training.recipe import Recipe
     from search.training.trained import Trained
@@ -137,7 +137,7 @@ def run_finetuning(config: Mapping[str, Any], inputs: Mapping[str, Content], con
         ConfigError: the config or an input cannot be used, or the task has other images than those of the config.
     """
     from search.distillation.block_library import BlockLibrary, stage_from
-    from search.training.guide import Start
+    from search.training.distillation_loss import Start
     from search.training.trained_files import trained_from
 
     architecture = architecture_of(config)
@@ -156,7 +156,7 @@ def fine_tuned(config: Mapping[str, Any], teacher: Trained, start: Start, contex
     Raises:
         ConfigError: the config cannot be used, or the task has other images than those of the config.
     """
-    from search.training.guide import Guide
+    from search.training.distillation_loss import Guide
     from search.training.recipe import Recipe
     from search.training.trained_files import trained_content
     from search.training.training import train
@@ -174,7 +174,7 @@ def fine_tuned(config: Mapping[str, Any], teacher: Trained, start: Start, contex
             context.device,
             on_epoch=context.on_progress,
             start=start,
-            guide=Guide(teacher=teacher, **guide_knobs(config.get("guide", {}))),
+            guide=Guide(teacher=teacher, **guide_fields(config.get("guide", {}))),
         )
     )
 

@@ -1,4 +1,4 @@
-"""Progress of units of work as events: plain values, which travel between processes and machines; `sentence` puts one in words.
+"""Progress events of units of work: plain values, sent between processes and machines; `sentence` returns one as text.
 
 A unit's function reports a `Step`, a runner and `search.work.running.run_units` report an `Event`.
 """

@@ -1,4 +1,4 @@
-"""Costs of training and distilling: floating-point operations (FLOPs) by one rule, and the seconds that work took.
+"""Costs of training and distillation: floating-point operations (FLOPs) by one rule, and wall time.
 
 The rule: 2 operations a multiply-accumulate (MAC); a step of training is 3 passes, forward once and backward twice (once for
 weights, once for activations). So training costs 3 x 2 x MACs x images x epochs. Counted are the images that are learned
@@ -25,7 +25,7 @@ PASSES = 3  # of a training step, in forward passes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What work took: operations, networks trained or fine-tuned whole, and seconds on the machine that did it."""
+    """Cost of work: FLOPs, networks trained or fine-tuned, and seconds on the machine that did it."""
 
     flops: float = 0.0
     networks: int = 0
@@ -55,7 +55,7 @@ def forward_flops(macs: float, images: int) -> float:
 
 
 def network_flops(config: SpaceConfig, index: int, images: int, epochs: int) -> float:
-    """Return the operations of training the network at this place from scratch."""
+    """Return the FLOPs of training the network of a canonical index from scratch."""
     return training_flops(network_cost(config, index).macs, images, epochs)
 
 
@@ -106,7 +106,7 @@ def calibration_flops(config: SpaceConfig, stage: int, images: int) -> float:
 
 def recipe_flops(config: SpaceConfig, teacher: int, stage: int, images: int, recipe: DistilRecipe) -> float:
     """Return the FLOPs of distilling a stage by a recipe, whether its blocks share weights or not."""
-    from search.distillation.shared import CALIBRATION_IMAGES  # imports torch
+    from search.distillation.weight_sharing import CALIBRATION_IMAGES  # imports torch
 
     cost = supernet_flops if recipe.shared else distilling_flops
     flops = cost(config, teacher, stage, images, recipe.epochs, recipe.views)
@@ -115,9 +115,9 @@ def recipe_flops(config: SpaceConfig, teacher: int, stage: int, images: int, rec
 
 
 def plugging_flops(config: SpaceConfig, teacher: int, images: int) -> float:
-    """Return the operations of judging the teacher with each block of each stage plugged in: a forward pass for each.
+    """Return the FLOPs of evaluating the teacher with each block of each stage in place of its own: a forward pass for each.
 
-    The stages before the plugged one are counted once a stage, those from it on for each block.
+    The stages before the replaced one are counted once a stage, those from it on for each block.
     """
     whole, passes = network_cost(config, teacher).macs, 0.0
     for stage, own in enumerate(blocks_of(config, teacher)):
@@ -128,7 +128,7 @@ def plugging_flops(config: SpaceConfig, teacher: int, images: int) -> float:
 
 
 def mean_training_flops(config: SpaceConfig, indices: Iterable[int], images: int, epochs: int) -> float:
-    """Return what training one of these networks takes in the mean: the unit in which costs are told."""
+    """Return the mean FLOPs of training one of these networks: the unit of costs in reports."""
     each = [network_flops(config, index, images, epochs) for index in indices]
     return sum(each) / len(each)
 

@@ -1,4 +1,4 @@
-"""The kinds of units and the functions behind them, in one literal table, and what a function is handed.
+"""Kinds of units and their functions, in one literal table, and the execution context of a function.
 
 A function is called as `function(config, inputs, context)` and returns its content: a dict of weights, numbers and texts that
 `search.training.sealed` writes. It must be pure: all that its result depends on is in the config and the inputs. Whoever changes
@@ -53,8 +53,8 @@ Function = Callable[[Mapping[str, Any], Mapping[str, Content], Context], Content
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """Name a function by module and name; `seals` is the kind of sealed file that its content is."""
+class UnitKind:
+    """Kind of unit: a function by module and name; `seals` is the kind of sealed file of its content."""
 
     module: str
     function: str
@@ -62,17 +62,17 @@ class Kind:
     seals: str
 
 
-KINDS: Mapping[str, Kind] = {
-    "train": Kind(
+KINDS: Mapping[str, UnitKind] = {
+    "train": UnitKind(
         module="search.work.trainings", function="run_training", version=1, seals="trained network"
     ),
-    "train-together": Kind(
+    "train-together": UnitKind(
         module="search.work.trainings", function="run_together", version=1, seals="trained networks"
     ),
-    "distil-stage": Kind(
+    "distil-stage": UnitKind(
         module="search.work.distillations", function="run_distillation", version=1, seals="distilled stage"
     ),
-    "finetune": Kind(
+    "finetune": UnitKind(
         module="search.work.distillations", function="run_finetuning", version=1, seals="trained network"
     ),
 }
@@ -80,7 +80,7 @@ OWN_SEALS = "work result"
 _OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
-def find_kind(name: str) -> Kind:
+def find_kind(name: str) -> UnitKind:
     """Return the kind of a name: one of the table, or `module:function`.
 
     Raises:
@@ -90,7 +90,7 @@ def find_kind(name: str) -> Kind:
         return KINDS[name]
     if isinstance(name, str) and _OWN.fullmatch(name):
         module, _, function = name.partition(":")
-        return Kind(module=module, function=function, version=1, seals=OWN_SEALS)
+        return UnitKind(module=module, function=function, version=1, seals=OWN_SEALS)
     near = (
         did_you_mean(str(name), KINDS)
         or f"; there are {', '.join(KINDS)}, and 'module:function' for your own"

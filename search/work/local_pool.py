@@ -1,4 +1,4 @@
-"""Run units in processes of this machine; a process that is killed costs one attempt of the unit that it had."""
+"""Run units in processes of this machine; a killed process costs one attempt of its unit."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _report(on_progress: OnProgress, unit: Unit, step: Step) -> None:
 
 
 def _serve(link: Connection, folder: Path, device: str, threads: int) -> None:
-    """Compute what comes through the link until the parent closes it."""
+    """Compute units received through the link until the parent closes it."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
     results, lock = Results(folder=folder), threading.Lock()
 

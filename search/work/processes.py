@@ -1,4 +1,4 @@
-"""Processes of this package: spawned, joined to their parent by a link, ended with it, however it ends.
+"""Child processes: spawned, connected to their parent by a pipe, ended with it, however it ends.
 
 They are spawned, not forked: torch's threads do not survive a fork. So a script that runs units in processes keeps what it
 does under `if __name__ == "__main__":`.
@@ -23,13 +23,13 @@ _STOP_S = 5.0  # how long a process may take to end before it is killed
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Child:
-    """Hold a process and the parent's end of the link to it."""
+    """A child process and the parent's end of its pipe."""
 
     process: SpawnProcess
     link: Connection
 
     def heard(self) -> Any:
-        """Return what the child said first of what is unheard; None where it said nothing, and so is dead if it is `ready`."""
+        """Return the child's first unread message; None where there is none, so that it is dead if it is `ready`."""
         try:
             return self.link.recv() if self.link.poll() else None
         except (OSError, EOFError):
@@ -48,7 +48,7 @@ def start(target: Callable[..., None], *arguments: Any) -> Child:
 
 
 def ready(children: Sequence[Child], timeout_s: float | None = None) -> list[Child]:
-    """Wait until children say something or die, and return them; what one said before it died is heard first."""
+    """Wait until children send or die, and return them; messages sent before death are received first."""
     things = [thing for child in children for thing in (child.link, child.process.sentinel)]
     found = connection.wait(things, timeout_s)
     return [child for child in children if child.link in found or child.process.sentinel in found]

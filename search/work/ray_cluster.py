@@ -123,7 +123,7 @@ class RayCluster(Checked):
             stop([driver])
 
     def _reach(self) -> None:
-        """Refuse at once what is not there at all."""
+        """Refuse an unreachable address at once."""
         found = _ADDRESS.fullmatch(self.address)
         if found and found["host"]:
             try:

@@ -1,6 +1,6 @@
 """The process that talks to Ray, and what runs on the nodes; only here is ray imported.
 
-Retries are counted here, not by Ray, so that each is told. Inputs are put into Ray's object store once, sealed; results
+Retries are counted here, not by Ray, so that each is reported. Inputs are put into Ray's object store once, sealed; results
 come back sealed and are verified before they are kept.
 """
 
@@ -183,7 +183,7 @@ def _ray() -> Any:
 
 
 class _Mailbox:
-    """Hold events of units until the driver takes them: an actor."""
+    """Mailbox of events until the driver takes them: a Ray actor."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []

@@ -1,4 +1,4 @@
-"""The results folder: what units gave, each object under the digest of its content, verified whenever it is read.
+"""Results folder: contents of units by digest, verified whenever they are read.
 
     FOLDER/objects/ab/abcd....harness    content, sealed (`search.training.sealed`); whole or not there
     FOLDER/units/KEY.json                the unit, the digest of its result, seconds, host and time: for people to read
@@ -37,7 +37,7 @@ _AGAIN = "its unit is computed again when it is next run"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """Keep content in a folder, which is made when something is first kept."""
+    """Content-addressed store in a folder, which is made with the first content."""
 
     folder: Path
 
@@ -45,7 +45,7 @@ class Results:
         object.__setattr__(self, "folder", Path(self.folder).absolute())
 
     def add(self, content: Mapping[str, Any], kind: str) -> str:
-        """Keep content and return its digest; `kind` is the kind of sealed file, such as "trained network".
+        """Store content and return its digest; `kind` is the kind of sealed file, such as "trained network".
 
         Raises:
             ConfigError: the file cannot be written, such as on a full disk.
@@ -59,7 +59,7 @@ class Results:
         return digest
 
     def accept(self, data: bytes | memoryview, kind: str, name: str) -> str:
-        """Keep content that comes sealed, from another machine, and return its digest.
+        """Store sealed content from another machine, and return its digest.
 
         Raises:
             ConfigError: it is damaged, or as for `add`.
@@ -99,7 +99,7 @@ class Results:
             raise ConfigError(f"{path}: cannot be read: {e.strerror or e}; check the folder") from e
 
     def path_of(self, digest: str) -> Path:
-        """Return where the content of a digest is, or would be."""
+        """Return the path of the content of a digest."""
         if not is_digest(digest):
             raise ConfigError(f"{digest!r} is no content digest; give 64 hexadecimal characters")
         return self.folder / "objects" / digest[:2] / f"{digest}.harness"
@@ -128,7 +128,7 @@ class Results:
         return None
 
     def keep(self, unit: Unit, content: Mapping[str, Any]) -> str:
-        """Keep a unit's content as its result and return the digest.
+        """Store a unit's content as its result and return the digest.
 
         Raises:
             ConfigError, TypeError: as for `add`.
@@ -138,7 +138,7 @@ class Results:
         return digest
 
     def record(self, unit: Unit, digest: str, seconds: float | None, host: str) -> None:
-        """Write that a unit is done, its content being kept already, and remove its scratch folder.
+        """Record that a unit is done, its content being stored already, and remove its scratch folder.
 
         Raises:
             ConfigError: the file cannot be written.
@@ -157,7 +157,7 @@ class Results:
         shutil.rmtree(self.scratch_of(unit), ignore_errors=True)
 
     def record_of(self, unit: Unit) -> dict[str, Any]:
-        """Return what is recorded of a finished unit: its `result`, `seconds`, `host` and time.
+        """Return the record of a finished unit: its `result`, `seconds`, `host` and time.
 
         Raises:
             ConfigError: nothing readable is.
@@ -169,12 +169,12 @@ class Results:
         return record
 
     def scratch_of(self, unit: Unit) -> Path:
-        """Return a unit's own folder for what it keeps while under way; it is not made here."""
+        """Return a unit's scratch folder; it is not made here."""
         return self.folder / "scratch" / unit.key
 
     @contextmanager
     def locked(self, tell: Callable[[str], None]) -> Iterator[None]:
-        """Hold the folder as the one process that runs units in it; wait for another one, telling who it is.
+        """Lock the folder for this process to run units in it; wait for another one, reporting which.
 
         The system lets go of the lock when the process ends, however it ends.
 
@@ -220,7 +220,7 @@ class Results:
         return self.folder / "units" / f"{unit.key}.json"
 
     def trouble_with(self, digest: str) -> str | None:
-        """Say why the content of a digest cannot be used; None where it can."""
+        """Return why the content of a digest cannot be used; None where it can."""
         try:
             self.get(digest)
         except ConfigError as e:

@@ -1,4 +1,4 @@
-"""Run units: those that are done are not run again, what fails names itself, and the others finish.
+"""Run units: finished ones are skipped, failures are reported by unit, and the others finish.
 
     results = Results(folder=Path("results"))
     done = run_units(units, results, LocalPool(processes=2))
@@ -28,7 +28,7 @@ _TOLD_FAILURES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """Say that a unit's content is kept, under which digest, and what it took where."""
+    """A finished unit: its content's digest, seconds and host."""
 
     unit: Unit
     digest: str
@@ -38,7 +38,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """Say why a unit has no result; `is_input` where what it was given is to blame, as in a ConfigError."""
+    """A failed unit: the reason; `is_input` where its inputs are the cause, as in a ConfigError."""
 
     unit: Unit
     message: str
@@ -50,7 +50,7 @@ Outcome = Done | Failed
 
 
 class Runner(Protocol):
-    """Compute units somewhere. The content is in `results` when its `Done` is yielded; units come in any order."""
+    """Executor of units. A unit's content is in `results` when its `Done` is yielded; units come in any order."""
 
     def run(self, units: Sequence[Unit], results: Results, on_progress: OnProgress) -> Iterator[Outcome]:
         """Yield how each unit ended, as it ends; close the iterator to stop the others."""
@@ -65,7 +65,7 @@ def run_units(
     *,
     called: Callable[[Unit], str] = str,
 ) -> dict[str, str]:
-    """Run what is not done and return the digest of each unit's result by the unit's key, in the order of the units.
+    """Run unfinished units and return the digest of each unit's result by the unit's key, in the order of the units.
 
     The results folder is this process's own meanwhile; where another process runs units there, this one waits. `on_progress` is
     called in this process. `called` names a unit in errors.
@@ -121,7 +121,7 @@ def compute(unit: Unit, inputs: Mapping[str, Content], context: Context) -> Cont
 def compute_and_keep(
     unit: Unit, results: Results, device: str, threads: int, on_progress: Callable[[Step], None]
 ) -> Done | Failed:
-    """Compute a unit on this machine, with inputs from the results folder; what it raises is part of the answer."""
+    """Compute a unit on this machine, with inputs from the results folder; return its failure as a value."""
     import torch
 
     torch.set_num_threads(threads)
@@ -138,7 +138,7 @@ def compute_and_keep(
 
 
 def failed(unit: Unit, error: Exception) -> Failed:
-    """Return what a unit raised as a value that travels."""
+    """Return a unit's exception as a picklable value."""
     message = str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
     details = "".join(traceback.format_exception(error))
     return Failed(unit=unit, message=message, is_input=isinstance(error, ConfigError), details=details)

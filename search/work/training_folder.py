@@ -1,7 +1,7 @@
 """The folder of `harness train`: finished trainings, the published files of all, the weights of each.
 
 FOLDER/units, objects, scratch     `search.work.results`: trainings done, and those under way
-FOLDER/blox-base-SEED.csv ...      `search.training.records`: all that were trained in this folder with the seed
+FOLDER/blox-base-SEED.csv ...      `search.training.published`: all that were trained in this folder with the seed
 FOLDER/weights-SEED/NETWORK.pt     state dicts of `space.networks.build_network`, which `harness export --checkpoint` reads
 """
 
@@ -44,7 +44,7 @@ def training_units(architectures: Sequence[Architecture], task: Task, recipe: Re
 
 
 def grouped(units: Sequence[Unit], results: Results, together: int) -> list[tuple[Unit, list[Unit]]]:
-    """Return the units to run, each with the trainings that it does: itself, or `together` of those that are not done."""
+    """Return the units to run, each with its trainings: itself, or `together` unfinished ones."""
     from search.work.trainings import together_unit
 
     if together == 1:
@@ -71,7 +71,7 @@ def check_alike(results: Results, unit: Unit) -> None:
 
 
 def stored_units(results: Results) -> list[Unit]:
-    """Return the units of networks trained alone from scratch of which the folder has a record, whole or not."""
+    """Return the recorded units of networks trained alone from scratch, readable or not."""
 
     found = []
     for path in sorted((results.folder / "units").glob("*.json")):
@@ -105,7 +105,7 @@ def publish(
 
 
 def collect(results: Results, units: Iterable[Unit]) -> dict[str, FinishedTraining]:
-    """Return by key those of the units that are done; the weights of each are written where they are not yet.
+    """Return finished units by key; missing weight files are written.
 
     Raises: ConfigError when a file cannot be written.
     """
@@ -125,11 +125,11 @@ def collect(results: Results, units: Iterable[Unit]) -> dict[str, FinishedTraini
 
 
 def write_published(folder: Path, finished: Iterable[FinishedTraining]) -> tuple[list[Path], list[str]]:
-    """Write the published files of finished trainings, a set for each seed; return their paths and what to say of them.
+    """Write the published files of finished trainings, a set for each seed; return their paths and notes.
 
     Raises: ConfigError when one cannot be written.
     """
-    from search.training.records import training_datasets, write_trainings
+    from search.training.published import training_datasets, write_trainings
     from space.dataset import write_dataset
 
     by_seed: dict[int, list[Trained]] = {}
@@ -187,7 +187,7 @@ def load_teacher(path: Path, network: str = "") -> Trained:
 
 
 def _terms(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return what trainings of one folder share, aspect by aspect."""
+    """Return the inputs shared by the trainings of one folder."""
     aspects = {key: config.get(key) for key in ("space", "task", "task_sha256")}
     recipe = {f"recipe's {key}": value for key, value in config["recipe"].items() if key != "seed"}
     return {key: json.dumps(value, sort_keys=True) for key, value in (aspects | recipe).items()}

@@ -11,8 +11,8 @@ Its config has `space` (the name of a known one, or its fields), `architecture`,
     keep_each(together, units, results)                   # now each of them is done
 
 Its config is that of the trainings, with `architectures` in place of `architecture`, and its content holds the content of each
-under `networks`. Each is then the result of its own unit, too: what `search.training.together` computes is what a training alone
-computes, to rounding, and so far results differ between machines as well.
+under `networks`. Each is then the result of its own unit, too: what `search.training.batched_training` computes is what a
+training alone computes, to rounding, and so far results differ between machines as well.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def training_unit(
 ) -> Unit:
     """Return the unit of a training; `inputs` are digests of trained networks under "start" and "guide".
 
-    `guide` gives fields of `search.training.guide.Guide` beside the teacher; the others have their defaults.
+    `guide` gives fields of `search.training.distillation_loss.Guide` except the teacher; the others have their defaults.
 
     Raises:
         ConfigError: the guide has no teacher, or no such field.
@@ -58,7 +58,7 @@ def training_unit(
         "recipe": recipe.to_plain(),
     }
     if "guide" in (inputs or {}):
-        config["guide"] = guide_knobs(guide or {})
+        config["guide"] = guide_fields(guide or {})
     elif guide:
         raise ConfigError(
             f"training: guide {dict(guide)!r} has no teacher; give its digest as the input 'guide'"
@@ -72,7 +72,7 @@ def run_training(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
     Raises:
         ConfigError: the config or an input cannot be used, or the task has other images than those of the config.
     """
-    from search.training.guide import Guide, Start
+    from search.training.distillation_loss import Guide, Start
     from search.training.recipe import Recipe
     from search.training.trained_files import trained_content, trained_digest, trained_from
     from search.training.training import train
@@ -87,8 +87,8 @@ def run_training(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
         start = trained_from(inputs["start"], "input 'start'")
         more["start"] = Start(weights=start.weights, origin=trained_digest(start))
     if "guide" in inputs:
-        knobs = guide_knobs(config.get("guide", {}))
-        more["guide"] = Guide(teacher=trained_from(inputs["guide"], "input 'guide'"), **knobs)
+        fields = guide_fields(config.get("guide", {}))
+        more["guide"] = Guide(teacher=trained_from(inputs["guide"], "input 'guide'"), **fields)
     elif "guide" in config:
         raise ConfigError(
             "unit: the config has a 'guide' and the inputs have none; give the teacher as input"
@@ -101,13 +101,13 @@ def run_training(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
     )
 
 
-def guide_knobs(given: Mapping[str, Any]) -> dict[str, float]:
-    """Return all fields of a guide beside its teacher, by name; what is not given has its default.
+def guide_fields(given: Mapping[str, Any]) -> dict[str, float]:
+    """Return all fields of a guide but its teacher, by name, with defaults for missing ones.
 
     Raises:
         ConfigError: there is no such field, or it is no number.
     """
-    from search.training.guide import Guide
+    from search.training.distillation_loss import Guide
 
     defaults = {item.name: item.default for item in fields(Guide) if item.name != "teacher"}
     for name, value in given.items():
@@ -151,8 +151,8 @@ def run_together(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
     Raises:
         ConfigError: the config cannot be used, or the task has other images than those of the config.
     """
+    from search.training.batched_training import train_together
     from search.training.recipe import Recipe
-    from search.training.together import train_together
     from search.training.trained_files import trained_content
 
     check_keys(config, inputs, _TOGETHER_KEYS, ())
@@ -173,7 +173,7 @@ def run_together(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
 
 
 def plain_space(config: SpaceConfig) -> str | dict[str, Any]:
-    """Return how a unit's config names a space: by its name where it is a known one, else by its fields."""
+    """Return a space as a unit's config holds it: its name where it is a known one, else its fields."""
     if SPACES.get(config.name) == config:
         return config.name
     return config.to_plain()
@@ -221,7 +221,7 @@ def task_of(config: Mapping[str, Any], space: SpaceConfig) -> Task:
     if wanted != found:
         raise ConfigError(
             f"task {config['task']!r} has images of SHA-256 {found} here, and the unit is of those of {wanted}; "
-            "bring the same files here, or make the unit anew for these"
+            "bring the same files here, or make the unit again for these"
         )
     return task
 
@@ -232,7 +232,7 @@ def check_keys(
     known: tuple[str, ...],
     known_inputs: tuple[str, ...],
 ) -> None:
-    """Refuse what a function would pass over: an unknown key of the config, an unknown input.
+    """Refuse unknown keys of a config and unknown inputs.
 
     Raises:
         ConfigError: there is one, or a key is missing.

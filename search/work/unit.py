@@ -1,4 +1,4 @@
-"""A unit of work: what is computed, of what. Equal units have equal keys on every machine.
+"""A unit of work: a function with its config and inputs. Equal units have equal keys on every machine.
 
     unit = Unit(kind="train", config={"space": "tiny", "architecture": "conv/bconv", ...})
     unit.key                                         # 64 hexadecimal characters
@@ -25,7 +25,7 @@ _TOLD_CHARACTERS = 60  # of a value of the config in a message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """Name a function by `kind` (`search.work.kinds`), its `config`, JSON, and its inputs: content digests by name.
+    """A unit: its function by `kind` (`search.work.kinds`), its `config`, JSON, and its inputs: content digests by name.
 
     Raises:
         ConfigError: there is no such kind, the config is no JSON object, or an input is no digest.
@@ -55,7 +55,7 @@ class Unit:
         return hash(self.key)
 
     def __str__(self) -> str:
-        """Return what messages call it: the kind, the beginning of the key, and the texts of its config."""
+        """Return the unit's name in messages: the kind, the beginning of the key, and the texts of its config."""
         texts = (f"{name} {value}" for name, value in self.config.items() if _is_short(value))
         told = ", ".join(
             text if len(text) <= _TOLD_CHARACTERS else text[:_TOLD_CHARACTERS] + "..." for text in texts
@@ -68,7 +68,7 @@ class Unit:
 
 
 def is_digest(text: object) -> bool:
-    """Say whether a value is written as content digests are: 64 hexadecimal characters."""
+    """Return whether a value has the form of a content digest: 64 hexadecimal characters."""
     return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
 
 

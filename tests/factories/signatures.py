@@ -28,7 +28,7 @@ def made_signatures(seed: int = 0, config: SpaceConfig = MINI) -> Signatures:
 
 
 def by_rule(signatures: Signatures, weights: FloatArray, *, coupling: float = 0.0) -> FloatArray:
-    """Return accuracies, (len(config),): 60, less `weights` (stages,) times the blocks' log NSR, and products of neighbours."""
+    """Return accuracies, (len(config),): 60, less `weights` (stages,) times the blocks' log NSR, and products of neighbors."""
     config = signatures.config
     digits = block_indices(config, np.arange(len(config)))
     logs = (

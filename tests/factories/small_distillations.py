@@ -54,7 +54,7 @@ def small_task(seed: int = 0, counts: tuple[int, int, int] = (40, 21, 17)) -> Ta
 
 
 def pixels(images: np.ndarray) -> torch.Tensor:
-    """Return images as the task normalises them, (n, 3, 8, 8)."""
+    """Return images as the task normalizes them, (n, 3, 8, 8)."""
     scaled = (images / 255 - small_task().mean) / small_task().std
     return torch.tensor(scaled, dtype=torch.float32).permute(0, 3, 1, 2)
 

@@ -246,9 +246,9 @@ def test_a_search_by_a_new_method_evaluates_its_budget(site: Path) -> None:
 def test_a_new_predictor_is_judged_with_the_others_and_predicts(site: Path, store: Path) -> None:
     with Store(str(store)) as opened:
         table = harness.predict(opened, device="made-up", threads=2)
-    names = [report.name for report in table.ladder.reports]
+    names = [report.name for report in table.predictor.reports]
     assert names[-1] == "by-params" and len(names) > 5
-    assert table.ladder.reports[-1].errors is not None
+    assert table.predictor.reports[-1].errors is not None
 
 
 def test_kept_latencies_are_those_of_the_predictors_installed(

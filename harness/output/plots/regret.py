@@ -1,7 +1,7 @@
-"""A comparison of search methods as a figure for paper, and what it shares with the page of `harness.output.plots.regret_page`.
+"""Regret of search methods as a figure for print, with the parts shared by the page of `harness.output.plots.regret_page`.
 
 Regrets fall from some points to 0. On a linear axis their end is flat, and on a logarithmic one 0 has no place: the axis is that
-of square roots. A curve is drawn in steps, for a regret holds until the next look-up.
+of square roots. A curve is drawn in steps, for a regret holds until the next evaluation.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from search.methods.regret import MethodRegret
 
 LIBRARIES = ("matplotlib", "plotly")
-# One colour a method in every figure, of Okabe & Ito's eight that colour-blind readers tell apart. A proxy is a dash.
-COLOURS = {
+# One color a method in every figure, of Okabe & Ito's eight that color-blind readers tell apart. A proxy is a dash.
+COLORS = {
     "random": "#777777",
     "evolution": "#e69f00",
     "linear": "#0072b2",
-    "programme": "#009e73",
+    "ilp": "#009e73",
     "gcn": "#d55e00",
     "gcn-binary": "#cc79a7",
     "ranked": "#56b4e9",
     "exhaustive": "#000000",
 }
-OTHER_COLOUR = "#8c6d46"  # of a method that has none yet
+OTHER_COLOR = "#8c6d46"  # of a method that has none yet
 DASHES = {  # lengths of line and gap, in widths of the line
     "": (),
     "grad_norm": (6, 2),
@@ -113,20 +113,20 @@ def _draw_axes(axes: Any, comparison: MethodComparison) -> None:
     axes.grid(axis="y", color=GRID, linewidth=0.6, zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=9)
-    axes.set_xlabel("accuracy look-ups", fontsize=10, color=INK)
+    axes.set_xlabel("accuracy evaluations", fontsize=10, color=INK)
     axes.set_ylabel(axis_title(comparison), fontsize=10, color=INK, parse_math=False)
 
 
 def _draw_curve(axes: Any, one: MethodRegret, later: Sequence[MethodRegret], alpha: float) -> None:
     counts = np.arange(1, len(one.mean) + 1)
-    colour, dash = style(one.method)
+    color, dash = style(one.method)
     line = {"dashes": dash} if dash else {}
     if len(one.runs) > 1:
         axes.fill_between(
-            counts, one.low, one.high, step="post", color=colour, alpha=alpha, linewidth=0, zorder=2
+            counts, one.low, one.high, step="post", color=color, alpha=alpha, linewidth=0, zorder=2
         )
     # A curve at 0 lies on the axis, and is not cut off there.
-    step: dict[str, Any] = {"where": "post", "color": colour, "clip_on": False}
+    step: dict[str, Any] = {"where": "post", "color": color, "clip_on": False}
     axes.step(counts, one.mean, linewidth=1.8, zorder=3, label=one.method, **step, **line)
     covers = sum(
         (other.mean == one.mean).astype(int) for other in later
@@ -144,7 +144,7 @@ def _draw_curve(axes: Any, one: MethodRegret, later: Sequence[MethodRegret], alp
 
 
 def _name_curves(axes: Any, comparison: MethodComparison) -> None:
-    """Write each method's name beside the end of its curve, the names apart from each other."""
+    """Write each method's name next to the end of its curve, without overlaps."""
     ends = [float(root(one.mean[-1] / ceiling_of(comparison))) for one in comparison.methods]
     for one, end, place in zip(comparison.methods, ends, spread(ends, 0.052), strict=True):
         axes.plot(
@@ -168,11 +168,11 @@ def _name_curves(axes: Any, comparison: MethodComparison) -> None:
 
 
 def style(method: str) -> tuple[str, tuple[float, ...]]:
-    """Return a method's colour and dash, equal in all figures; no dash is a solid line."""
+    """Return a method's color and dash, equal in all figures; no dash is a solid line."""
     from search.methods.registry import parse_method
 
     name, proxy = parse_method(method)
-    return COLOURS.get(name, OTHER_COLOUR), DASHES[proxy]
+    return COLORS.get(name, OTHER_COLOR), DASHES[proxy]
 
 
 def shade(methods: int) -> float:
@@ -181,7 +181,7 @@ def shade(methods: int) -> float:
 
 
 def root(values: Any) -> Any:
-    """Return where regrets lie on the axis, before it is scaled to its length."""
+    """Return the positions of regrets on the axis, before scaling."""
     return np.sqrt(np.maximum(values, 0))
 
 
@@ -192,7 +192,7 @@ def ceiling_of(comparison: MethodComparison) -> float:
 
 
 def ticks_to(ceiling: float) -> list[float]:
-    """Return what the axis of square roots is labelled with: 0, and round numbers that leave room for each other."""
+    """Return the labels of the square-root axis: 0, and round numbers that do not overlap."""
     found = [0.0]
     for tick in _TICKS:
         if tick <= ceiling and root(tick / ceiling) - root(found[-1] / ceiling) > 0.055:
@@ -201,7 +201,7 @@ def ticks_to(ceiling: float) -> list[float]:
 
 
 def marks(budget: int) -> list[int]:
-    """Return where the axis of look-ups is labelled: the first, and round numbers up to the last."""
+    """Return where the axis of evaluations is labeled: the first, and round numbers up to the last."""
     step = next((s * 10**p for p in range(7) for s in (1, 2, 5) if budget <= 6 * s * 10**p), budget)
     return sorted({1, *range(step, budget + 1, step)} if step > 1 else range(1, budget + 1))
 
@@ -223,18 +223,18 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
 
 
 def axis_title(comparison: MethodComparison) -> str:
-    """Return what the axis of regrets shows, with the word synthetic where it applies."""
+    """Return the title of the regret axis, with the word synthetic where it applies."""
     return f"regret, points of {comparison.label} (square-root scale)"
 
 
 def title(comparison: MethodComparison) -> str:
-    """Return what was searched, with the word synthetic where it applies."""
+    """Return the figure's title, with the word synthetic where it applies."""
     within = f" within {' and '.join(comparison.limits)}" if comparison.limits else ""
     return f"Search by {comparison.label}{within}"
 
 
 def subtitle(comparison: MethodComparison) -> str:
-    """Return of how many networks and searches the figure speaks."""
+    """Return the numbers of networks and searches in the figure."""
     count = len(comparison.seeds)
     many = f"mean of {count} searches a method, shaded: its 95 % interval over seeds"
     return (

@@ -1,4 +1,4 @@
-"""A comparison of search methods as a page of its own: the figure of `harness.output.plots.regret`, to hover over and to zoom."""
+"""Regret of search methods as an interactive page: the figure of `harness.output.plots.regret`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inli
 
 
 def regret_html(comparison: MethodComparison) -> str:
-    """Return the figure as a page of its own that loads nothing.
+    """Return the figure as a self-contained page.
 
     Raises: ConfigError when plotly is missing.
     """
@@ -59,8 +59,8 @@ def regret_html(comparison: MethodComparison) -> str:
         template="none",
         xaxis=axis
         | {
-            "title": {"text": "accuracy look-ups"},
-            "unifiedhovertitle": {"text": "after %{x} look-ups"},
+            "title": {"text": "accuracy evaluations"},
+            "unifiedhovertitle": {"text": "after %{x} evaluations"},
             "range": [1, max(comparison.budget, 2)],
             "tickvals": marks(comparison.budget),
             "showgrid": False,
@@ -96,7 +96,7 @@ def regret_html(comparison: MethodComparison) -> str:
 
 def _bands(one: MethodRegret, rows: Sequence[int], alpha: float) -> list[dict[str, Any]]:
     """Return the two edges of a method's interval, the area between them filled."""
-    colour, _ = style(one.method)
+    color, _ = style(one.method)
     edge = {
         "type": "scatter",
         "mode": "lines",
@@ -104,15 +104,15 @@ def _bands(one: MethodRegret, rows: Sequence[int], alpha: float) -> list[dict[st
         "legendgroup": one.method,
         "showlegend": False,
         "hoverinfo": "skip",
-        "line": {"width": 0, "shape": "hv", "color": colour},
+        "line": {"width": 0, "shape": "hv", "color": color},
     }
-    red, green, blue = (int(colour[k : k + 2], 16) for k in (1, 3, 5))
+    red, green, blue = (int(color[k : k + 2], 16) for k in (1, 3, 5))
     fill = {"fill": "tonexty", "fillcolor": f"rgba({red},{green},{blue},{alpha:.3g})"}
     return [edge | {"y": _at(one.low, rows)}, edge | {"y": _at(one.high, rows)} | fill]
 
 
 def _curve(one: MethodRegret, rows: Sequence[int], label: str) -> dict[str, Any]:
-    colour, dash = style(one.method)
+    color, dash = style(one.method)
     texts = []
     for k in rows:
         low, high = one.low[k - 1], one.high[k - 1]
@@ -127,7 +127,7 @@ def _curve(one: MethodRegret, rows: Sequence[int], label: str) -> dict[str, Any]
         "text": texts,
         "hovertemplate": f"%{{text}} points of {html.escape(label)}<extra>{html.escape(one.method)}</extra>",
         "line": {
-            "color": colour,
+            "color": color,
             "width": 2.5,
             "shape": "hv",
             "dash": ",".join(f"{2.5 * length:g}px" for length in dash) or "solid",
@@ -140,7 +140,7 @@ def _at(values: Any, rows: Sequence[int]) -> list[float]:
 
 
 def _common_steps(methods: Sequence[MethodRegret]) -> list[int]:
-    """Return after which look-ups any curve changes, and the last one: all that the curves hold."""
+    """Return the evaluations after which any curve changes, and the last one."""
     from search.methods.regret import steps
 
     counts = {count for one in methods for count, _ in steps(one.mean, one.low, one.high)}

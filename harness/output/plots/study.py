@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from search.study.study import Study
 
-# Okabe & Ito's colours and the dashes tell methods apart together: there are more methods than colours.
-_COLOURS = ("#e69f00", "#0072b2", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c6d46")
+# Okabe & Ito's colors and the dashes tell methods apart together: there are more methods than colors.
+_COLORS = ("#e69f00", "#0072b2", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c6d46")
 _DASHES = ((), (5, 2), (1, 1.5))
 _STEPS = 200  # points of a curve
 _FIRST = 1.0  # trainings' worth, where curves begin
@@ -62,14 +62,14 @@ def regret_figure(study: Study) -> Figure:
     ends = [float(root(values[-1] / ceiling)) for values in curves.values()]
     for number, (name, values) in enumerate(curves.items()):
         place = spread(ends, 0.052)[number]
-        colour = "#777777" if number == 0 else _COLOURS[(number - 1) % len(_COLOURS)]
-        dash = _DASHES[number // len(_COLOURS) % len(_DASHES)]
+        color = "#777777" if number == 0 else _COLORS[(number - 1) % len(_COLORS)]
+        dash = _DASHES[number // len(_COLORS) % len(_DASHES)]
         line: dict[str, Any] = {"dashes": dash} if dash else {}
-        axes.step(costs, values, where="post", color=colour, linewidth=1.6, clip_on=False, **line)
+        axes.step(costs, values, where="post", color=color, linewidth=1.6, clip_on=False, **line)
         axes.plot(
             [1.004, 1.036],
             [ends[number], place],
-            color=colour,
+            color=color,
             linewidth=1,
             transform=axes.transAxes,
             clip_on=False,
@@ -94,10 +94,10 @@ def correlations_figure(study: Study) -> Figure:
     )
     for row, (name, tau) in enumerate(pairs):
         own = name in study.blockwise
-        colour = "#0072b2" if own else "#777777"
-        axes.plot([tau.low, tau.high], [row, row], color=colour, linewidth=1.4)
+        color = "#0072b2" if own else "#777777"
+        axes.plot([tau.low, tau.high], [row, row], color=color, linewidth=1.4)
         axes.plot(
-            [tau.value], [row], "o", color=colour, markerfacecolor=colour if own else "white", markersize=5
+            [tau.value], [row], "o", color=color, markerfacecolor=color if own else "white", markersize=5
         )
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(range(len(pairs)), [name for name, _ in pairs])
@@ -109,7 +109,7 @@ def correlations_figure(study: Study) -> Figure:
 def _figure(
     study: Study, what: str, height: float, *, left: float = 0.65, right: float = 0.3
 ) -> tuple[Figure, Any]:
-    """Return a figure with its title, and axes that leave `left` and `right` inches free beside them."""
+    """Return a figure with its title, and axes that leave `left` and `right` inches of margin."""
     check_libraries()
     from matplotlib.figure import Figure
 

@@ -20,7 +20,7 @@ CLOCK_TIERS = {
 
 
 def condition_lines(provenance: Provenance) -> list[tuple[str, str]]:
-    """Return label and text of each condition that is known; what is not known has no line."""
+    """Return label and text of each known condition."""
     lines: list[tuple[str, str]] = []
     if provenance.configuration is None:
         lines.append(("file", provenance.origin))
@@ -84,7 +84,7 @@ def _networks(provenance: Provenance) -> str:
 
 
 def _minute(utc: str) -> str:
-    """Return a stored time for people, to the minute; as it stands where it is no ISO 8601."""
+    """Return a stored time to the minute, unchanged where it is no ISO 8601."""
     from datetime import UTC, datetime
 
     try:

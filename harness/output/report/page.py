@@ -1,6 +1,6 @@
 """One self-contained HTML page of a report: program, styles, numbers and plotly.js inside, and nothing fetched when it opens.
 
-The page's parts lie beside this file: page.html, page.css, and the program in the order of SCRIPTS. Text of devices and
+The page's parts lie next to this file: page.html, page.css, and the program in the order of SCRIPTS. Text of devices and
 files enters as JSON and leaves as text nodes, never as markup. A Content-Security-Policy forbids whatever is not in the
 file, and any script but those whose digests it names; `unsafe-eval` is for plotly.js, which compiles its WebGL plots.
 """

@@ -1,4 +1,4 @@
-"""What the page is told: a joined table as JSON, its columns as the base64 of little-endian arrays.
+"""Data of the page: a search table as JSON, its columns as the base64 of little-endian arrays.
 
 A column is `{"kind", "data"}`, and `table` besides where kind is `codes8` or `codes16`: its distinct values, float64, which
 `data` points into with uint8 or uint16. Published accuracies and costs by arithmetic repeat themselves, so that codes hold them
@@ -29,7 +29,7 @@ _CODES = {"codes8": "<u1", "codes16": "<u2"}
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Report:
-    """What a page shows.
+    """Contents of a report page.
 
     `conditions`: by a cost's name, what stood behind it as label and text, in the order to be read. `notes` say what is missing
     or doubtful. `versions` name the software, as `conditions` do. `limits`, upper ones by a cost's name in the cost's unit, are
@@ -54,7 +54,7 @@ class Report:
 
 
 def build_payload(report: Report) -> Json:
-    """Return all that the page's program reads, as plain values."""
+    """Return the page's data as JSON-ready values."""
     table = report.table
     return {
         "title": report.title,

@@ -112,7 +112,7 @@ def test_the_report_says_for_people_how_good_each_predictor_is(store: Path) -> N
         "sum: ",
         "affine: ",
         "ridge: ",
-        "networks kept apart",
+        "held-out networks",
         "90% intervals are made by CV+, which guarantees 80%, of networks drawn like the measured ones",
         "--models sample:24@20",
         "repeatability",

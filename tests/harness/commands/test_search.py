@@ -179,7 +179,7 @@ def test_a_sidecar_gives_a_files_intervals_and_a_foreign_one_is_refused(store: P
     document = json.loads(sidecar.read_text())
     document["columns"]["graph_hash"][0] = "0" * 32
     sidecar.write_text(json.dumps(document))
-    refused(run(store, *arguments), str(sidecar), "is not the sidecar of the file beside it", "dataset write")
+    refused(run(store, *arguments), str(sidecar), "is not the sidecar of its file", "dataset write")
     sidecar.write_text('{"columns": ')
     refused(run(store, *arguments), str(sidecar), "is no sidecar")
 
@@ -273,7 +273,7 @@ BAD = [
     ((*SEARCH, "-c", "params<3M", "-o", "/nowhere/x.csv"), ["/nowhere/x.csv", "no folder"]),
     (("search", "-c", "params<3M", "-a", "/nowhere/base.blox"), ["/nowhere/base.blox"]),
     ((*SEARCH, "--latencies", "/nowhere/bench.csv", "-c", "x<3ms"), ["/nowhere/bench.csv"]),
-    ((*SEARCH, "-c", "params<3M", "compare"), ["--accuracies stands before 'compare'", "write it after"]),
+    ((*SEARCH, "-c", "params<3M", "compare"), ["--accuracies comes before 'compare'", "write it after"]),
 ]  # fmt: skip
 
 

@@ -123,7 +123,7 @@ def test_limits_that_nothing_meets_name_the_nearest_before_any_block_is_signed(
 ) -> None:
     done = search(store, library, "--max-latency", "1us")
     refused(done, "no network is within made-up<=0.001ms; the nearest is", "beyond made-up<=0.001ms")
-    assert "signing" not in done.stderr
+    assert "scoring" not in done.stderr
 
 
 def test_a_predictor_that_needs_accuracies_asks_for_them(library: Path, store: Path) -> None:
@@ -160,7 +160,7 @@ def test_an_address_that_is_no_cluster_s_is_refused_before_anything_is_signed(
 ) -> None:
     done = search(store, library, "--max-latency", LIMIT, "--ray", "nowhere")
     refused(done, "Ray: address = 'nowhere'")
-    assert "signing" not in done.stderr
+    assert "scoring" not in done.stderr
 
 
 def test_an_output_that_is_there_is_left_alone(library: Path, store: Path, tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_passwords_do_not_stand_in_commands() -> None:
 
 def test_blocks_are_signed_once(answered: Done, library: Path, store: Path) -> None:
     again = search(store, library, "--max-latency", LIMIT, "--json")
-    assert "signing" not in again.stderr
+    assert "scoring" not in again.stderr
     assert again.json["signatures"] == answered.json["signatures"]
     assert again.json["candidates"] == answered.json["candidates"]
 

@@ -1,4 +1,4 @@
-"""`harness search --method blockwise` by integer programmes: where a space cannot be enumerated, and where it is made to be."""
+"""`harness search --method blockwise` by integer programs: where a space cannot be enumerated, and where it is made to be."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from harness.store import Store
 from search.accuracy.gcn import GcnConfig
 from search.blockwise.predictors import fit
 from search.blockwise.rounds import distilling_flops, most, tuning_flops
-from search.blockwise.searching import Plan
+from search.blockwise.searching import SearchPlan
 from search.blockwise.setting import known_accuracies
 from search.distillation.block_library import load_library
 from search.distillation.signatures import Signatures
-from search.training.records import write_trainings
+from search.training.published import write_trainings
 from search.training.tasks import load_task
 from search.training.trained_files import KIND, trained_content
 from search.work.results import Results
@@ -82,7 +82,7 @@ def test_finalists_of_184_million_networks_are_the_best_of_all_that_the_library_
     answered: Done, library: Path, store: Path
 ) -> None:
     found = answered.json
-    assert found["finalists_chosen_by"] == "integer programme"
+    assert found["finalists_chosen_by"] == "integer program"
     assert (found["networks_within_limits"], found["pool"]) == (None, None)
     (path,) = (library / "results").glob("signatures-*.json")
     change = Signatures.load(path).column("loss_change")
@@ -138,7 +138,7 @@ def test_limits_that_nothing_meets_name_the_nearest_before_any_block_is_signed(
     own = write_deep_library(tmp_path / "library")
     done = run(store, *METHOD, *QUICK, "--library", str(own), "--max-latency", "1us")
     refused(done, "no network is within made-up<=0.001ms; the nearest is", "beyond made-up<=0.001ms")
-    assert "signing" not in done.stderr
+    assert "scoring" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_a_space_made_too_large_has_the_answer_that_enumeration_gives(
     tiny: tuple[Path, Path, Path], predictor: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = GcnConfig(width=16, epochs=5)
-    monkeypatch.setitem(fit.__kwdefaults__, "knobs", small)  # type: ignore[arg-type]
+    monkeypatch.setitem(fit.__kwdefaults__, "hyperparameters", small)  # type: ignore[arg-type]
     library, trained, path = tiny
     asked = ["--library", str(library), "--max-latency", "5.2ms", "--constraint", "memory<220KB"]
     asked += ["--predictor", predictor, *([] if predictor == "sum" else ["--trained", str(trained)])]
@@ -234,7 +234,7 @@ def test_a_space_made_too_large_has_the_answer_that_enumeration_gives(
     assert summed.status == 0, summed.stderr
     before, after = listed.json, summed.json
     assert before["finalists_chosen_by"] == "enumeration"
-    assert after["finalists_chosen_by"] == "integer programme"
+    assert after["finalists_chosen_by"] == "integer program"
     assert 8 < before["networks_within_limits"] < len(TINY_BLOCKS) ** 2
     pool = {"networks": before["networks_within_limits"], "best_by_sum_of": "loss_change"}
     assert after["pool"] == (pool if predictor == "gcn" else None), "all within limits, as they are so few"
@@ -272,7 +272,7 @@ def test_a_round_is_expected_to_take_what_its_largest_networks_would(tiny: tuple
     library = load_library(tiny[0])
 
     task = load_task(library.teacher.source, TINY)
-    setting: Any = SimpleNamespace(task=task, plan=Plan(fine_tune=3), recipe=library.teacher.recipe)
+    setting: Any = SimpleNamespace(task=task, plan=SearchPlan(fine_tune=3), recipe=library.teacher.recipe)
     largest = int(all_macs(TINY).argmax())
     expected = distilling_flops(library.teacher, library, task) + 3 * tuning_flops(
         library.teacher, largest, setting

@@ -69,7 +69,9 @@ def test_people_read_what_was_searched_and_a_row_a_method(table: Done) -> None:
         re.sub(" +", " ", heads).strip() == "method at 5 at 10 at 20 95 % interval to 0.1 (runs) best seconds"
     )
     title = lines[lines.index(heads) - 1]
-    assert title == "synthetic regret in points of synthetic_top1, mean over 3 seeds, after so many look-ups"
+    assert (
+        title == "synthetic regret in points of synthetic_top1, mean over 3 seeds, by number of evaluations"
+    )
     assert [line.split()[0] for line in lines[lines.index(heads) + 1 :]] == list(METHODS_ASKED)
     assert "--output DIR writes regret.png, regret.html and regret.json" in table.stderr
 
@@ -147,8 +149,8 @@ def test_progress_is_told_in_lines_where_there_is_no_terminal(table: Done, writt
     assert counts[0] == 0 and counts[-1] == total
     assert counts == sorted(set(counts))
     assert 4 <= len(counts) <= 12
-    assert lines[-1] == f"compare: {total} of {total} look-ups: evolution, seed 7"
-    assert all(f"of {total} look-ups" in line for line in lines)
+    assert lines[-1] == f"compare: {total} of {total} evaluations: evolution, seed 7"
+    assert all(f"of {total} evaluations" in line for line in lines)
     assert "compare: " not in written.stderr, "quiet beside JSON"
 
 
@@ -160,7 +162,7 @@ def test_lines_come_also_while_a_tenth_part_takes_long(
     with ProgressView(quiet=False) as view:
         for second in range(100):
             now = float(second)
-            view.look_ups("compare", second // 50, 1000, f"network {second}")
+            view.evaluations("compare", second // 50, 1000, f"network {second}")
     told = re.findall(r"network (\d+)", capsys.readouterr().err)
     assert told == ["0", "30", "60", "90"]
 

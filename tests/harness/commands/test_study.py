@@ -13,7 +13,7 @@ from rigs.commands import Done, refused, run
 from harness.commands.study import FILES
 from harness.output.plots.study import correlations_figure, regret_figure
 from search.statistics import correlation_of, kendall, spearman
-from search.study.questions import Answer, do_they_predict
+from search.study.questions import QuestionAnswer, do_they_predict
 from search.study.runs import MethodRuns, run_of, standing
 from search.study.settings import QUICK, StudySettings
 from search.study.study import Study
@@ -62,7 +62,7 @@ def made_study(settings: StudySettings) -> Study:
         name: (correlation_of(kendall, values, truth.test), correlation_of(spearman, values, truth.test))
         for name, values in predictions.items()
     }
-    answers = [Answer(number=number) for number in range(1, 7)]
+    answers = [QuestionAnswer(number=number) for number in range(1, 7)]
     answers[3] = do_they_predict(correlations, ["sum of nsr"])
     return Study(
         settings=settings,
@@ -85,7 +85,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[StudySettings]:
     """Let the command find a made-up study; the settings that it asked with are kept."""
     kept: list[StudySettings] = []
 
-    def found(settings: StudySettings, truth: GroundTruth, workshop: object) -> Study:
+    def found(settings: StudySettings, truth: GroundTruth, unit_runner: object) -> Study:
         kept.append(settings)
         return made_study(settings)
 

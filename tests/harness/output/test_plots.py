@@ -1,4 +1,4 @@
-"""Figures of compared search methods: what they show is what was found, labelled, and nothing is cut off."""
+"""Figures of compared search methods: what they show is what was found, labeled, and nothing is cut off."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.output.plots.regret import (
-    COLOURS,
+    COLORS,
     DASHES,
     ceiling_of,
     check_libraries,
@@ -98,7 +98,7 @@ def test_the_figure_says_what_was_searched_and_that_it_is_synthetic() -> None:
     assert f"{found().allowed:,} of 2,025 networks" in heading
     assert "mean of 3 searches a method, shaded: its 95 % interval over seeds" in heading
     assert axes.get_ylabel() == "regret, points of synthetic_top1 (square-root scale)"
-    assert axes.get_xlabel() == "accuracy look-ups"
+    assert axes.get_xlabel() == "accuracy evaluations"
     assert b"synthetic_top1" in regret_png(found()), "the file says so, too"
 
 
@@ -122,11 +122,11 @@ def test_the_figure_s_curves_and_shades_are_the_comparison_s() -> None:
 
 
 def test_a_curve_that_another_covers_shows_on_both_sides_of_it() -> None:
-    alike = renamed(found(), "evolution", "evolution+synflow", "programme")
-    alike = replace(alike, methods=(alike.methods[0], replace(alike.methods[2], method="programme")))
+    alike = renamed(found(), "evolution", "evolution+synflow", "ilp")
+    alike = replace(alike, methods=(alike.methods[0], replace(alike.methods[2], method="ilp")))
     (axes,) = regret_figure(alike).axes
     under = [line for line in axes.get_lines() if line.get_linewidth() > 2]
-    assert [line.get_color() for line in under] == [COLOURS["evolution"]]
+    assert [line.get_color() for line in under] == [COLORS["evolution"]]
     assert under[0].get_ydata().tolist() == alike.methods[0].mean.tolist()
 
 
@@ -134,7 +134,7 @@ def test_a_curve_that_another_covers_shows_on_both_sides_of_it() -> None:
     "names",
     [
         ["random"],
-        ["random", "evolution", "linear", "programme", "exhaustive"],
+        ["random", "evolution", "linear", "ilp", "exhaustive"],
         [f"{name}+jacob_cov" for name in ("evolution", "linear")] + list(PROXIES) + ["linear", "random"],
     ],
 )
@@ -265,13 +265,13 @@ def test_a_missing_library_is_named_with_the_line_that_installs_it(
 
 
 def test_every_method_and_proxy_has_a_style_of_its_own() -> None:
-    assert set(METHODS) <= set(COLOURS)
+    assert set(METHODS) <= set(COLORS)
     assert set(PROXIES) == set(DASHES) - {""}
-    assert len(set(COLOURS.values())) == len(COLOURS)
+    assert len(set(COLORS.values())) == len(COLORS)
     assert len(set(DASHES.values())) == len(DASHES)
-    assert style("evolution+synflow") == (COLOURS["evolution"], DASHES["synflow"])
-    assert style("synflow") == (COLOURS["ranked"], DASHES["synflow"])
-    assert style("linear") == (COLOURS["linear"], ())
+    assert style("evolution+synflow") == (COLORS["evolution"], DASHES["synflow"])
+    assert style("synflow") == (COLORS["ranked"], DASHES["synflow"])
+    assert style("linear") == (COLORS["linear"], ())
 
 
 @given(st.lists(st.floats(-0.2, 1), min_size=1, max_size=18))
@@ -286,7 +286,7 @@ def test_labels_keep_their_order_and_their_distance(places: list[float]) -> None
 
 
 @given(st.floats(0.0005, 120))
-def test_the_axis_of_regrets_is_labelled_from_0_with_room_between(ceiling: float) -> None:
+def test_the_axis_of_regrets_is_labeled_from_0_with_room_between(ceiling: float) -> None:
     ticks = ticks_to(ceiling)
     assert ticks[0] == 0
     assert max(ticks) <= ceiling
@@ -296,7 +296,7 @@ def test_the_axis_of_regrets_is_labelled_from_0_with_room_between(ceiling: float
 
 
 @given(st.integers(1, 91_125))
-def test_the_axis_of_look_ups_is_labelled_from_the_first_within_the_budget(budget: int) -> None:
+def test_the_axis_of_look_ups_is_labeled_from_the_first_within_the_budget(budget: int) -> None:
     found = marks(budget)
     assert found[0] == 1
     assert found[-1] <= budget

@@ -21,7 +21,7 @@ from harness.prediction import cache, space_prediction
 from harness.prediction.cache import (
     ROOT,
     SpaceLatencies,
-    keep_latencies,
+    cache_latencies,
     latency_key,
     source_digest,
     source_files,
@@ -113,7 +113,7 @@ def test_kept_latencies_are_the_computed_ones_to_the_last_bit(
     assert np.isnan(computed.values).any() == measured_only
     cold = answer(store, source)
     (path,) = folder.iterdir()
-    kept = cache.kept_latencies(folder, path.stem, len(TINY))
+    kept = cache.cached_latencies(folder, path.stem, len(TINY))
     assert kept is not None and bits(kept) == bits(computed)
     monkeypatch.setattr(latency_columns, "computed_latencies", no_fit)
     assert same(answer(store, source), cold)
@@ -209,7 +209,7 @@ def test_a_changed_line_of_the_predictor_is_seen(
         there.parent.mkdir(parents=True, exist_ok=True)
         there.write_bytes(path.read_bytes())
     assert source_digest(copy) == source_digest()
-    rungs = copy / "search/latency/rungs.py"
+    rungs = copy / "search/latency/candidates.py"
     rungs.write_text(rungs.read_text("utf-8").replace("FEWEST = 10", "FEWEST = 11"), "utf-8")
     source_digest.cache_clear()
     changed = source_digest(copy)
@@ -224,7 +224,7 @@ def test_no_package_is_left_out_of_the_key() -> None:
     assert packages <= set(cache.PACKAGES)
     names = {path.relative_to(ROOT).as_posix() for path in source_files()}
     assert {
-        "search/latency/rungs.py",
+        "search/latency/candidates.py",
         "harness/store/raw.py",
         "harness/estimates/estimate.py",
         "space/costs.py",
@@ -280,16 +280,16 @@ def test_a_file_that_is_damaged_or_foreign_is_written_anew(store: Store, folder:
     whole = path.read_bytes()
     assert sealed(whole.split(b"\n", 2)[2]) == whole
     path.write_bytes(FAULTS[fault](whole))
-    assert cache.kept_latencies(folder, path.stem, len(TINY)) is None
+    assert cache.cached_latencies(folder, path.stem, len(TINY)) is None
     assert same(answer(store, source), right)
     assert path.read_bytes() == whole
 
 
 def test_a_file_longer_than_any_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keep_latencies(tmp_path, "k", some(1))
+    cache_latencies(tmp_path, "k", some(1))
     os.truncate(tmp_path / "k.latencies", 1 << 33)  # 8 GB, without taking the room
     monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} is read"))
-    assert cache.kept_latencies(tmp_path, "k", 4000) is None
+    assert cache.cached_latencies(tmp_path, "k", 4000) is None
 
 
 def test_without_a_folder_to_write_to_the_answer_is_the_same_and_a_line_says_why(
@@ -339,14 +339,14 @@ def test_the_files_used_least_recently_go_where_there_are_too_many(
 ) -> None:
     monkeypatch.setattr(cache, "MOST_FILES", 3)
     for number in range(3):
-        keep_latencies(tmp_path, f"{number}", some(number))
+        cache_latencies(tmp_path, f"{number}", some(number))
         os.utime(tmp_path / f"{number}.latencies", (1000 + number, 1000 + number))
-    assert cache.kept_latencies(tmp_path, "0", 4000) is not None  # used now
+    assert cache.cached_latencies(tmp_path, "0", 4000) is not None  # used now
     young, old = tmp_path / ".1.latencies.ab.partial", tmp_path / ".2.latencies.cd.partial"
     for path in (young, old, tmp_path / "notes.txt"):
         path.touch()
     os.utime(old, (1000, 1000))
-    keep_latencies(tmp_path, "3", some(3))
+    cache_latencies(tmp_path, "3", some(3))
     assert {path.name for path in tmp_path.iterdir()} == {
         "0.latencies",
         "2.latencies",
@@ -361,10 +361,10 @@ def test_many_that_keep_and_read_the_same_at_once_never_see_a_part(tmp_path: Pat
 
     def work() -> None:
         for _ in range(15):
-            found = cache.kept_latencies(tmp_path, "k", 4000)
+            found = cache.cached_latencies(tmp_path, "k", 4000)
             seen.append(found is None or bits(found) == whole)
-            keep_latencies(tmp_path, "k", some(1))
-            found = cache.kept_latencies(tmp_path, "k", 4000)
+            cache_latencies(tmp_path, "k", some(1))
+            found = cache.cached_latencies(tmp_path, "k", 4000)
             seen.append(found is not None and bits(found) == whole)
 
     threads = [threading.Thread(target=work) for _ in range(4)]

@@ -17,7 +17,7 @@ from harness.measurement.campaign import Outcome
 from harness.measurement.plan import QUICK, Options
 from harness.measurement.workload import Model, RuntimePlan
 from harness.prediction import until
-from harness.prediction.space_prediction import Measured
+from harness.prediction.space_prediction import MeasuredNetworks
 from harness.prediction.until import DESIGN, ROUND, Unreachable, measure_until, parse_target
 from harness.records import Configuration
 from harness.store import Store
@@ -126,7 +126,7 @@ def test_no_predictor_is_fitted_on_the_networks_that_judge_it(
     fitted: list[set[int]] = []
     fit = until.fit
 
-    def watched(measured: Measured, places: Any = None, **known: Any) -> Any:
+    def watched(measured: MeasuredNetworks, places: Any = None, **known: Any) -> Any:
         fitted.append(set(measured.indices[places].tolist()))
         return fit(measured, places, **known)
 

@@ -51,12 +51,12 @@ def test_pairs_rank_held_out_networks_a_tenth_better_than_second_order_terms() -
     assert min(gains) > 0.05, gains
 
 
-@pytest.mark.parametrize("knobs", [SMALL, SMALL_PAIRS])
-def test_equal_seeds_predict_equally_and_others_differently(knobs: GcnConfig) -> None:
+@pytest.mark.parametrize("hyperparameters", [SMALL, SMALL_PAIRS])
+def test_equal_seeds_predict_equally_and_others_differently(hyperparameters: GcnConfig) -> None:
     known, scores = np.arange(0, 2000, 50), synthetic_accuracies(MINI).values[:2000:50]
 
     def predicted(seed: int) -> np.ndarray:
-        predictor = GcnPredictor(MINI, knobs, seed)
+        predictor = GcnPredictor(MINI, hyperparameters, seed)
         predictor.fit(known, scores)
         return predictor.predict(np.arange(100))
 
@@ -97,10 +97,10 @@ def test_values_are_learned_on_the_scale_of_accuracies() -> None:
     assert np.abs(predictor.predict(known) - scores).mean() < 0.25 * scores.std()
 
 
-@pytest.mark.parametrize("knobs", [SMALL, SMALL_PAIRS])
-def test_one_network_and_equal_accuracies_are_enough_to_go_on(knobs: GcnConfig) -> None:
+@pytest.mark.parametrize("hyperparameters", [SMALL, SMALL_PAIRS])
+def test_one_network_and_equal_accuracies_are_enough_to_go_on(hyperparameters: GcnConfig) -> None:
     for known in (np.array([5]), np.array([5, 9, 12])):
-        predictor = GcnPredictor(MINI, knobs)
+        predictor = GcnPredictor(MINI, hyperparameters)
         predictor.fit(known, np.full(len(known), 50.0))
         assert np.isfinite(predictor.predict(np.arange(len(MINI)))).all()
 
@@ -161,11 +161,11 @@ def test_the_pairs_loss_is_the_mean_over_all_pairs() -> None:
 @pytest.mark.parametrize("make", [gcn, gcn_binary])
 def test_as_a_method_it_looks_up_better_networks_than_it_began_with(make: object) -> None:
     accuracies = synthetic_accuracies(MINI, seed=4).values
-    knobs = GcnConfig(width=32, epochs=60, learning_rate=5e-3, pairs=make is gcn_binary)
+    hyperparameters = GcnConfig(width=32, epochs=60, learning_rate=5e-3, pairs=make is gcn_binary)
     gains = []
     for seed in range(4):
         problem = Problem(config=MINI, allowed=np.ones(len(MINI), dtype=np.bool_), budget=60, seed=seed)
-        trace = search("gcn", make(problem, knobs), problem, lambda indices: accuracies[indices])  # type: ignore[operator]
+        trace = search("gcn", make(problem, hyperparameters), problem, lambda indices: accuracies[indices])  # type: ignore[operator]
         assert len(trace.indices) == 60
         gains.append((trace.scores[20:].mean() - trace.scores[:20].mean()) / accuracies.std())
     assert np.mean(gains) > 0.5, gains  # random networks would gain nothing, give or take 0.14
@@ -177,8 +177,8 @@ def test_what_makes_no_sense_is_refused() -> None:
     for indices, scores in (([], []), ([1, 2], [50.0]), ([1], [np.nan])):
         with pytest.raises(ValueError, match="one finite accuracy for each"):
             GcnPredictor(MINI).fit(np.array(indices, dtype=np.int64), np.array(scores))
-    for knobs in ({"layers": 0}, {"dropout": 1.0}, {"learning_rate": 0.0}, {"batch": 0}):
-        with pytest.raises(ConfigError, match=next(iter(knobs))):
-            GcnConfig(**knobs)  # type: ignore[arg-type]
+    for hyperparameters in ({"layers": 0}, {"dropout": 1.0}, {"learning_rate": 0.0}, {"batch": 0}):
+        with pytest.raises(ConfigError, match=next(iter(hyperparameters))):
+            GcnConfig(**hyperparameters)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="device 'nowhere'"):
         GcnPredictor(MINI, GcnConfig(device="nowhere")).fit(np.array([1]), np.array([50.0]))

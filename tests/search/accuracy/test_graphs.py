@@ -88,7 +88,7 @@ def test_the_global_node_and_every_other_one_hear_each_other_and_themselves(conf
     assert is_there[:, [GLOBAL, INPUT, -1]].all()
 
 
-def test_the_adjacency_is_normalised_by_hearers_and_heard() -> None:
+def test_the_adjacency_is_normalized_by_hearers_and_heard() -> None:
     parts, index = block_graphs(ONE_STAGE), Architecture.parse("conv-other", ONE_STAGE).index
     links = np.eye(6) + np.diag([0, 1, 1, 1, 1], -1) + 0.25 * np.diag([0, 1, 1, 1, 1], 1)  # a plain chain
     links[GLOBAL] = links[:, GLOBAL] = 1
@@ -104,7 +104,7 @@ def test_graphs_do_not_depend_on_what_they_are_made_with() -> None:
 
 
 def test_no_two_networks_look_the_same_to_the_global_node() -> None:
-    # Colour refinement (Weisfeiler and Leman): what four layers can tell apart at best. Random sums stand for the layers.
+    # Color refinement (Weisfeiler and Leman): what four layers can tell apart at best. Random sums stand for the layers.
     parts, rng, every = block_graphs(BLOX), np.random.default_rng(0), np.arange(len(BLOX))
     seen = np.zeros(len(BLOX))
     signs = [rng.normal(size=(a, 3)) for a in (feature_count(BLOX), 3, 3, 3)]
@@ -129,10 +129,10 @@ def test_what_is_known_of_blocks_stands_on_the_nodes_of_their_stage_and_changes_
     more = features[:, :, own:]
     assert not more[:, [GLOBAL, INPUT, -1]].any()
     for row, index in zip(more, every.tolist(), strict=True):
-        for stage, digit in enumerate((index % 45, index // 45)):
+        for stage, choice in enumerate((index % 45, index // 45)):
             op0, op1, reduction = row[FIRST + 3 * stage : FIRST + 3 * stage + 3]
-            assert (op1 == known[stage, digit].astype(np.float32)).all() and (reduction == op1).all()
-            assert (op0 == (op1 if MINI.blocks[digit].op0 is not None else 0)).all()
+            assert (op1 == known[stage, choice].astype(np.float32)).all() and (reduction == op1).all()
+            assert (op0 == (op1 if MINI.blocks[choice].op0 is not None else 0)).all()
 
 
 @pytest.mark.parametrize("shape", [(45, 2), (2, 44, 1), (3, 45, 1)])

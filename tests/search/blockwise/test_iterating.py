@@ -13,7 +13,7 @@ from search.blockwise.iterating import (
     Budget,
     Iterated,
     Round,
-    Turn,
+    RoundResult,
     iterate,
     iterate_together,
     noise_of,
@@ -54,9 +54,11 @@ class Rounds:
         self.winners = [network(f"winner {place}", count) for place, count in enumerate(right, start=1)]
         self.taught: list[tuple[int, Any]] = []
 
-    def turn(self, number: int, teacher: Trained) -> Turn:
+    def turn(self, number: int, teacher: Trained) -> RoundResult:
         self.taught.append((number, teacher.architecture))
-        return Turn(trained=self.winners[number - 1], flops=100.0, notes={"library": f"digest {number}"})
+        return RoundResult(
+            trained=self.winners[number - 1], flops=100.0, notes={"library": f"digest {number}"}
+        )
 
 
 def run(rounds: Rounds, budget: Budget, **more: Any) -> Iterated:
@@ -106,7 +108,7 @@ def test_several_iterations_go_round_by_round_and_each_ends_for_itself() -> None
     each = [Rounds(280, 330, 360), Rounds(250, 200), Rounds(280, 330, 360)]
     asked: list[tuple[int, tuple[int, ...]]] = []
 
-    def turns(number: int, teachers: Mapping[int, Trained]) -> dict[int, Turn]:
+    def turns(number: int, teachers: Mapping[int, Trained]) -> dict[int, RoundResult]:
         asked.append((number, tuple(teachers)))
         return {place: each[place].turn(number, teacher) for place, teacher in teachers.items()}
 

@@ -13,7 +13,14 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
 from search.accuracy.gcn import GcnConfig
-from search.blockwise.predictors import PREDICTORS, Fitted, SignaturePredictor, additive, evaluate, fit
+from search.blockwise.predictors import (
+    PREDICTORS,
+    FittedPredictor,
+    SignaturePredictor,
+    additive,
+    evaluate,
+    fit,
+)
 from search.blockwise.predictors_features import features_of
 from search.blockwise.predictors_linear import fit_linear, fit_second_order
 from search.distillation.signatures import Signatures
@@ -31,9 +38,9 @@ SIGNATURES = made_signatures()
 TRUTH = by_rule(SIGNATURES, WEIGHTS)
 
 
-def fitted(name: str, count: int = 14, *, truth: np.ndarray = TRUTH, **more: object) -> Fitted:
+def fitted(name: str, count: int = 14, *, truth: np.ndarray = TRUTH, **more: object) -> FittedPredictor:
     known = drawn(0, count)
-    return fit(name, SIGNATURES, indices=known, accuracies=truth[known], knobs=SMALL, **more)  # type: ignore[arg-type]
+    return fit(name, SIGNATURES, indices=known, accuracies=truth[known], hyperparameters=SMALL, **more)  # type: ignore[arg-type]
 
 
 def without(signatures: Signatures, column: str, stage: int, block: int) -> Signatures:
@@ -64,8 +71,8 @@ def test_second_order_terms_predict_products_of_stages_that_a_sum_cannot() -> No
 
 def test_the_sum_ranks_without_accuracies_and_lower_losses_are_better() -> None:
     bare = fit("sum", SIGNATURES)
-    digits = block_indices(MINI, EVERY)
-    expected = -SIGNATURES.column("loss_change")[[0, 1], digits].sum(axis=1)
+    choices = block_indices(MINI, EVERY)
+    expected = -SIGNATURES.column("loss_change")[[0, 1], choices].sum(axis=1)
     np.testing.assert_allclose(bare.predict(EVERY), expected)
     assert not bare.in_percent
     report = evaluate(bare, EVERY[::20], TRUTH[::20])
@@ -84,10 +91,10 @@ def test_the_sum_of_a_column_of_which_more_is_better_is_not_turned_around() -> N
 
 def test_the_gcn_sees_signatures_that_the_ops_say_nothing_of() -> None:
     known, others = drawn(3, 80), np.setdiff1d(EVERY, drawn(3, 80))[::4]
-    knobs = GcnConfig(width=24, epochs=50, learning_rate=5e-3, dropout=0.0)
+    hyperparameters = GcnConfig(width=24, epochs=50, learning_rate=5e-3, dropout=0.0)
     correlations = []
     for seed in (0, 7):  # the true signatures, and others
-        predictor = SignaturePredictor("gcn", made_signatures(seed), ["nsr"], knobs=knobs)
+        predictor = SignaturePredictor("gcn", made_signatures(seed), ["nsr"], hyperparameters=hyperparameters)
         predictor.fit(known, TRUTH[known])
         correlations.append(np.corrcoef(predictor.predict(others), TRUTH[others])[0, 1])
     assert correlations[0] > 0.9 > 0.7 > correlations[1], correlations
@@ -154,7 +161,7 @@ def test_the_order_of_networks_does_not_matter(name: str) -> None:
     known = drawn(1, 9)
     order = np.random.default_rng(0).permutation(9)
     first, second = (
-        fit(name, SIGNATURES, indices=known[rows], accuracies=TRUTH[known[rows]], knobs=SMALL)
+        fit(name, SIGNATURES, indices=known[rows], accuracies=TRUTH[known[rows]], hyperparameters=SMALL)
         for rows in (np.arange(9), order)
     )
     np.testing.assert_allclose(first.predict(EVERY), second.predict(EVERY), rtol=1e-9)
@@ -176,7 +183,8 @@ def test_signatures_in_another_unit_predict_the_same(name: str) -> None:
     other = SIGNATURES.with_columns({column: 1000 * SIGNATURES.column(column)})
     known = drawn(1, 9)
     first, second = (
-        fit(name, s, [column], known, TRUTH[known], knobs=SMALL).predict(EVERY) for s in (SIGNATURES, other)
+        fit(name, s, [column], known, TRUTH[known], hyperparameters=SMALL).predict(EVERY)
+        for s in (SIGNATURES, other)
     )
     np.testing.assert_allclose(first, second, rtol=1e-4 if name == "gcn" else 1e-9)
 
@@ -187,7 +195,7 @@ def test_constant_columns_predict_the_mean_without_a_warning(name: str) -> None:
     known = drawn(1, 9)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = fit(name, constant, indices=known, accuracies=TRUTH[known], knobs=SMALL)
+        found = fit(name, constant, indices=known, accuracies=TRUTH[known], hyperparameters=SMALL)
         low, high = found.interval(EVERY)
         report = evaluate(found)
     assert np.isfinite([low, high]).all() and (low < high).all()
@@ -226,7 +234,7 @@ def test_blocks_of_loss_zero_and_one_that_learned_nothing_leave_the_features_fin
     assert not nothing.scaled(logarithms=True).any()
 
 
-# Sums over stages for the integer programme
+# Sums over stages for the integer program
 
 
 @pytest.mark.parametrize("name", ["sum", "linear"])
@@ -268,11 +276,11 @@ def test_a_network_with_an_unknown_signature_is_refused_by_stage_block_and_colum
     message = rf"loss_change of block {MINI.blocks[7]} in stage 1 is unknown, and network 31[57] has it"
     known = np.append(rest, with_it)
     with pytest.raises(ConfigError, match=message.replace("+", r"\+")):
-        fit(name, signatures, indices=known, accuracies=TRUTH[known], knobs=SMALL)
+        fit(name, signatures, indices=known, accuracies=TRUTH[known], hyperparameters=SMALL)
     # Networks without that block are enough.
-    found = fit(name, signatures, indices=rest, accuracies=TRUTH[rest], knobs=SMALL)
+    found = fit(name, signatures, indices=rest, accuracies=TRUTH[rest], hyperparameters=SMALL)
     assert np.isfinite(found.predict(np.arange(45))).all()
-    in_loop = SignaturePredictor(name, signatures, knobs=SMALL)
+    in_loop = SignaturePredictor(name, signatures, hyperparameters=SMALL)
     in_loop.fit(rest, TRUTH[rest])
     for ask in (found.predict, found.interval, in_loop.predict):
         with pytest.raises(ConfigError, match=message.replace("+", r"\+")):

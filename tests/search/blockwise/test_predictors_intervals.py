@@ -9,7 +9,7 @@ import pytest
 from factories.signatures import by_rule, drawn, made_signatures
 
 from search.accuracy.gcn import GcnConfig
-from search.blockwise.fitting import deal
+from search.blockwise.cross_validation import deal
 from search.blockwise.predictors import fit
 from search.statistics import fewest_scores
 from space import MINI
@@ -54,8 +54,8 @@ def residual() -> float:
 def test_the_ends_are_the_order_statistics_of_barber_and_others(name: str, count: int) -> None:
     known, some = drawn(0, count), EVERY[::100]
     scores = TRUTH[known] + np.random.default_rng(0).normal(0, NOISE, count)
-    knobs = GcnConfig(width=8, epochs=3)
-    found = fit(name, SIGNATURES, ["nsr"], known, scores, knobs=knobs)
+    hyperparameters = GcnConfig(width=8, epochs=3)
+    found = fit(name, SIGNATURES, ["nsr"], known, scores, hyperparameters=hyperparameters)
     low, high = found.interval(some, 0.8)
     ends_low: list[FloatArray] = []
     ends_high: list[FloatArray] = []
@@ -72,13 +72,13 @@ def test_the_ends_are_the_order_statistics_of_barber_and_others(name: str, count
 
 def test_a_model_that_left_networks_out_never_saw_them() -> None:
     known = drawn(4, 13)
-    knobs = GcnConfig(width=8, epochs=3)
+    hyperparameters = GcnConfig(width=8, epochs=3)
     for name in ("sum", "linear", "second-order", "gcn"):
         scores = TRUTH[known].copy()
-        first = fit(name, SIGNATURES, indices=known, accuracies=scores, knobs=knobs)
+        first = fit(name, SIGNATURES, indices=known, accuracies=scores, hyperparameters=hyperparameters)
         out = first.fold_of == first.fold_of[6]
         scores[out] += np.linspace(5, 9, out.sum())
-        second = fit(name, SIGNATURES, indices=known, accuracies=scores, knobs=knobs)
+        second = fit(name, SIGNATURES, indices=known, accuracies=scores, hyperparameters=hyperparameters)
         np.testing.assert_array_equal(first.leave_out[out], second.leave_out[out])
         assert not np.allclose(first.leave_out[~out], second.leave_out[~out], rtol=1e-9)
 
@@ -103,7 +103,7 @@ def test_a_coverage_that_is_no_share_is_refused() -> None:
 def test_intervals_of_many_networks_are_those_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
     found = fit("sum", SIGNATURES, indices=drawn(0, 12), accuracies=TRUTH[drawn(0, 12)])
     whole = found.interval(EVERY)
-    monkeypatch.setattr("search.blockwise.fitting.AT_ONCE", 100)
+    monkeypatch.setattr("search.blockwise.cross_validation.AT_ONCE", 100)
     np.testing.assert_array_equal(whole, found.interval(EVERY))
     assert np.array(found.interval(EVERY[:0])).shape == (2, 0)
 

@@ -9,8 +9,8 @@ import pytest
 from factories.signatures import by_rule, drawn, made_signatures
 from scipy.stats import kendalltau, spearmanr
 
-from search.blockwise.fitting import Fitted
-from search.blockwise.predictors import Report, evaluate, fit
+from search.blockwise.cross_validation import FittedPredictor
+from search.blockwise.predictors import PredictorReport, evaluate, fit
 from search.statistics import Estimate
 from space import MINI
 from space.errors import ConfigError
@@ -21,9 +21,9 @@ EVERY = np.arange(len(MINI))
 FITTED = fit("sum", SIGNATURES, indices=drawn(0, 20), accuracies=TRUTH[drawn(0, 20)])
 
 
-def judged(predicted: np.ndarray, truth: np.ndarray, **more: object) -> Report:
+def judged(predicted: np.ndarray, truth: np.ndarray, **more: object) -> PredictorReport:
     """Return the report on leave-out predictions put in the place of a predictor's own."""
-    made: Fitted = dataclasses.replace(
+    made: FittedPredictor = dataclasses.replace(
         FITTED,
         indices=EVERY[: len(truth)],
         accuracies=np.asarray(truth, float),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from search.blockwise.candidates import State
-from search.blockwise.searching import Plan, choose, predicted_table, search_blockwise
+from search.blockwise.searching import SearchPlan, choose, predicted_table, search_blockwise
 from search.table import Cost, Table
 from search.table.constraints import parse_constraint
 from search.training.history import Figures
@@ -19,7 +19,7 @@ from space.errors import ConfigError
 
 SPACE = SpaceConfig(name="two", ops=("conv", "mbconv"), widths=(4, 8), image_size=8, classes=4)
 LATENCY = 1 + np.arange(len(SPACE)) / 100  # ms
-PLUGGED, TUNED = "plugged", "tuned"
+PLUGGED, TUNED = "inherited", "tuned"
 
 
 def figures(top1: int, loss: float = 1.0) -> Figures:
@@ -41,9 +41,9 @@ class Training:
 
 @dataclass
 class World:
-    """Where a network's accuracies are what a test says, by its index: (val, test) plugged in, and after fine-tuning."""
+    """Accuracies that a test sets, by index: (val, test) with inherited weights, and after fine-tuning."""
 
-    plugged: dict[int, tuple[int, int]] = field(default_factory=dict)
+    inherited: dict[int, tuple[int, int]] = field(default_factory=dict)
     tuned: dict[int, tuple[int, int]] = field(default_factory=dict)
     judged: list[tuple[int, str]] = field(default_factory=list)
     trained: list[int] = field(default_factory=list)
@@ -54,7 +54,7 @@ class World:
     def judge(self, architecture: Architecture, weights: State, split: str) -> Figures:
         assert weights == self.assemble(architecture)
         self.judged.append((architecture.index, split))
-        return figures(self.plugged.get(architecture.index, (10, 10))[split == "test"])
+        return figures(self.inherited.get(architecture.index, (10, 10))[split == "test"])
 
     def fine_tune(self, architectures: Sequence[Architecture]) -> Any:
         self.trained += [one.index for one in architectures]
@@ -78,15 +78,15 @@ def table(predicted: np.ndarray[Any, Any] | None = None) -> Table:
     )
 
 
-def search(world: World, plan: Plan, limit: str = "pixel<2ms", predicted: Any = None) -> Any:
+def search(world: World, plan: SearchPlan, limit: str = "pixel<2ms", predicted: Any = None) -> Any:
     finalists, allowed = choose(table(predicted), [parse_constraint(limit)], plan)
     return search_blockwise(SPACE, finalists, world, plan, world.judge, world.fine_tune, allowed=allowed)
 
 
 def test_each_step_sees_only_the_best_of_the_step_before() -> None:
     # Below 2 ms are the networks 0 to 99; the best predicted are the last of them.
-    world = World(plugged={96: (50, 0), 98: (60, 0)}, tuned={96: (95, 7), 98: (94, 99)})
-    found = search(world, Plan(finalists=5, fine_tune=2, distance=1))
+    world = World(inherited={96: (50, 0), 98: (60, 0)}, tuned={96: (95, 7), 98: (94, 99)})
+    found = search(world, SearchPlan(finalists=5, fine_tune=2, distance=1))
     assert [one.architecture.index for one in found.candidates] == [98, 96, 99, 97, 95]
     assert [one.predicted for one in found.candidates] == [98, 96, 99, 97, 95]
     assert world.trained == [98, 96]
@@ -98,14 +98,14 @@ def test_each_step_sees_only_the_best_of_the_step_before() -> None:
 
 def test_test_images_are_only_shown_to_networks_that_are_fine_tuned() -> None:
     world = World()
-    search(world, Plan(finalists=6, fine_tune=2, distance=1))
+    search(world, SearchPlan(finalists=6, fine_tune=2, distance=1))
     assert {split for _, split in world.judged[:6]} == {"val"}
     assert sorted(world.judged[6:]) == sorted((index, "test") for index in world.trained)
 
 
 def test_weights_that_fine_tuning_made_worse_are_not_kept() -> None:
-    world = World(plugged={99: (80, 70)}, tuned={99: (79, 99), 98: (78, 78)})
-    found = search(world, Plan(finalists=2, fine_tune=2, distance=1))
+    world = World(inherited={99: (80, 70)}, tuned={99: (79, 99), 98: (78, 78)})
+    found = search(world, SearchPlan(finalists=2, fine_tune=2, distance=1))
     assert not found.best.is_tuned
     assert (found.best.val.first, found.best.test.first) == (80, 70)
     assert found.best.weights == {PLUGGED: 99}
@@ -117,13 +117,13 @@ def test_of_equal_accuracies_the_lower_loss_counts() -> None:
         def judge(self, architecture: Architecture, weights: State, split: str) -> Figures:
             return figures(50, loss=abs(architecture.index - 97))
 
-    found = search(Losing(), Plan(finalists=4, fine_tune=0, distance=1))
+    found = search(Losing(), SearchPlan(finalists=4, fine_tune=0, distance=1))
     assert [one.architecture.index for one in found.candidates] == [97, 98, 96, 99]
 
 
 def test_without_fine_tuning_the_best_finalist_is_the_answer_with_the_librarys_weights() -> None:
-    world = World(plugged={97: (44, 43)})
-    found = search(world, Plan(finalists=4, fine_tune=0, distance=1))
+    world = World(inherited={97: (44, 43)})
+    found = search(world, SearchPlan(finalists=4, fine_tune=0, distance=1))
     assert world.trained == []
     assert len(found.students) == 1
     assert found.best.trained is None
@@ -133,7 +133,7 @@ def test_without_fine_tuning_the_best_finalist_is_the_answer_with_the_librarys_w
 def test_networks_with_an_unknown_signature_are_never_finalists() -> None:
     predicted = np.arange(len(SPACE), dtype=float)
     predicted[50:] = np.nan
-    found = search(World(), Plan(finalists=3, fine_tune=0, distance=1), predicted=predicted)
+    found = search(World(), SearchPlan(finalists=3, fine_tune=0, distance=1), predicted=predicted)
     assert {one.architecture.index for one in found.candidates} == {49, 48, 47}
     assert found.allowed == 50
     with pytest.raises(ConfigError, match="a block whose signature is unknown"):
@@ -143,7 +143,7 @@ def test_networks_with_an_unknown_signature_are_never_finalists() -> None:
 def test_limits_that_nothing_meets_name_the_nearest_network_before_anything_is_judged() -> None:
     world = World()
     with pytest.raises(ConfigError) as error:
-        search(world, Plan(), "pixel<0.5ms")
+        search(world, SearchPlan(), "pixel<0.5ms")
     nearest = str(Architecture.from_index(0, SPACE))
     assert f"no network is within pixel<0.5ms; the nearest is {nearest}" in str(error.value)
     assert "pixel 1ms, 100.0% beyond pixel<0.5ms" in str(error.value)
@@ -156,10 +156,10 @@ def test_a_trainer_that_returns_another_network_is_found_out() -> None:
             return super().fine_tune(architectures[::-1])
 
     with pytest.raises(ValueError, match="gave another network"):
-        search(Mixed(), Plan(finalists=2, fine_tune=2, distance=1))
+        search(Mixed(), SearchPlan(finalists=2, fine_tune=2, distance=1))
 
 
 @pytest.mark.parametrize(("name", "value"), [("finalists", 0), ("fine_tune", -1), ("distance", 0)])
 def test_a_plan_out_of_range_is_refused_by_name(name: str, value: int) -> None:
     with pytest.raises(ConfigError, match=f"{name} = {value}"):
-        Plan(**{name: value})
+        SearchPlan(**{name: value})

@@ -21,7 +21,7 @@ from factories.small_distillations import (
 )
 from torch.nn.functional import cross_entropy
 
-from search.blockwise.plugged import judge_on
+from search.blockwise.inherited import judge_on
 from search.distillation import signing
 from search.distillation.block_library import (
     BlockLibrary,

@@ -18,7 +18,7 @@ from search.distillation.supernet import (
     supernet_scores,
     train_supernet,
 )
-from search.distillation.teacher_features import Features, teacher_features
+from search.distillation.teacher_features import FeatureMaps, teacher_features
 from search.training.augment import Augmentation
 from search.training.history import EpochDone
 from space import TINY, SpaceConfig
@@ -32,7 +32,7 @@ STAGE = 1
 RECIPE = DistilRecipe(epochs=1, batch=16, learning_rate=0.01)
 
 
-def features(count: int = 32, seed: int = 0, stage: int = STAGE) -> Features:
+def features(count: int = 32, seed: int = 0, stage: int = STAGE) -> FeatureMaps:
     torch.manual_seed(seed)
     width, size = SMALL.widths[stage], SMALL.image_size >> stage
     teacher = Stage(
@@ -43,8 +43,10 @@ def features(count: int = 32, seed: int = 0, stage: int = STAGE) -> Features:
         return as_features(inputs, teacher(inputs))
 
 
-def as_features(inputs: torch.Tensor, targets: torch.Tensor) -> Features:
-    return Features(inputs=inputs, targets=targets, variance=targets.var(dim=(0, 2, 3), correction=0) + 1e-6)
+def as_features(inputs: torch.Tensor, targets: torch.Tensor) -> FeatureMaps:
+    return FeatureMaps(
+        inputs=inputs, targets=targets, variance=targets.var(dim=(0, 2, 3), correction=0) + 1e-6
+    )
 
 
 def test_every_path_computes_what_the_block_with_these_weights_computes() -> None:

@@ -1,4 +1,4 @@
-"""The integer programme, against listing every choice."""
+"""The integer program, against listing every choice."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def assert_best(
 
 
 @st.composite
-def programmes(draw: st.DrawFn) -> tuple[FloatArray, list[Limit], int]:
+def programs(draw: st.DrawFn) -> tuple[FloatArray, list[Limit], int]:
     """Draw scores, limits and a count; scales of everything, ties, limits met exactly and limits that cannot be met."""
     stages, blocks = draw(st.integers(1, 3)), draw(st.integers(1, 6))
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
@@ -100,14 +100,14 @@ def programmes(draw: st.DrawFn) -> tuple[FloatArray, list[Limit], int]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(drawn=programmes())
+@given(drawn=programs())
 def test_it_finds_what_listing_every_choice_finds(drawn: tuple[FloatArray, list[Limit], int]) -> None:
     scores, limits, count = drawn
     assert_best(solve(scores, limits, count), scores, limits, listed(scores, limits), count)
 
 
 @settings(max_examples=60, deadline=None)
-@given(drawn=programmes(), most=st.sampled_from([-1, 3, 12]), seed=st.integers(0, 99))
+@given(drawn=programs(), most=st.sampled_from([-1, 3, 12]), seed=st.integers(0, 99))
 def test_the_solver_goes_on_alone_where_too_many_choices_are_near(
     drawn: tuple[FloatArray, list[Limit], int], most: int, seed: int
 ) -> None:
@@ -131,7 +131,7 @@ def test_the_solver_alone_and_the_list_agree_on_the_best_of_eight_stages(
 
 
 @settings(max_examples=40, deadline=None)
-@given(drawn=programmes(), seed=st.integers(0, 99))
+@given(drawn=programs(), seed=st.integers(0, 99))
 def test_excluded_choices_are_not_returned(drawn: tuple[FloatArray, list[Limit], int], seed: int) -> None:
     scores, limits, count = drawn
     rng = np.random.default_rng(seed)
@@ -234,7 +234,7 @@ def test_a_solver_whose_order_is_wrong_is_an_error_where_the_list_cannot_help(
 
 
 @pytest.mark.parametrize("time_limit_s", [0.0, 1e-9])
-def test_a_programme_that_was_not_solved_in_time_is_an_error(time_limit_s: float) -> None:
+def test_a_program_that_was_not_solved_in_time_is_an_error(time_limit_s: float) -> None:
     with pytest.raises(HarnessError, match="was not found"):
         solve(block_scores(7, EIGHT), [macs_limit(EIGHT, 0.3)], time_limit_s=time_limit_s)
 

@@ -1,4 +1,4 @@
-"""Latency predictors that are sums: the ladder's own numbers without an array over the space, and margins that hold."""
+"""Latency predictors that are sums: the predictor's own numbers without an array over the space, and margins that hold."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from search.blockwise.searching import predicted_table
-from search.latency.additive import additive_rungs, fit_additive
+from search.latency.additive import additive_candidates, fit_additive
+from search.latency.candidates import CANDIDATES, SpaceFacts, Training
 from search.latency.features import block_features
 from search.latency.parts import parts_sum
-from search.latency.rungs import RUNGS, Known, Training
 from search.table.synthetic import synthetic_accuracies
 from space import DEEP, MINI, ArchitectureError, SpaceConfig
 from space.errors import ConfigError
@@ -47,20 +47,20 @@ def drawn(config: SpaceConfig, count: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("name", SUMS)
 def test_each_rung_that_is_a_sum_predicts_what_the_ladder_s_own_rung_does(name: str) -> None:
     indices, parts = drawn(MINI, 120), made_parts(MINI)
-    known = Known(config=MINI, parts_sum=parts_sum(parts, MINI))
+    known = SpaceFacts(config=MINI, parts_sum=parts_sum(parts, MINI))
     ratios = made_ratios(MINI, indices, 0.02) + known.parts_sum[indices]
     everywhere = np.arange(len(MINI))
     training = Training(known=known, indices=indices, ratios=ratios, weights=np.ones(120), seed=0)
-    listed = next(rung for rung in RUNGS if rung.name == name).fit(training)(everywhere)
-    (rung,) = [rung for rung in additive_rungs(MINI, parts) if rung.name == name]
-    summed = rung.fit(replace(training, known=Known(config=MINI)))
+    listed = next(candidate for candidate in CANDIDATES if candidate.name == name).fit(training)(everywhere)
+    (candidate,) = [candidate for candidate in additive_candidates(MINI, parts) if candidate.name == name]
+    summed = candidate.fit(replace(training, known=SpaceFacts(config=MINI)))
     assert summed(everywhere) == pytest.approx(listed, rel=1e-9)
     assert np.ptp(listed) > 0
 
 
 def test_without_parts_only_rungs_that_need_none_are_there_and_they_keep_the_ladder_s_order() -> None:
-    assert [rung.name for rung in additive_rungs(MINI)] == ["macs", "ridge", "pairs"]
-    assert [rung.name for rung in additive_rungs(MINI, made_parts(MINI))] == list(SUMS)
+    assert [candidate.name for candidate in additive_candidates(MINI)] == ["macs", "ridge", "pairs"]
+    assert [candidate.name for candidate in additive_candidates(MINI, made_parts(MINI))] == list(SUMS)
 
 
 def test_latencies_of_a_space_that_nobody_lists_are_learned_from_few_networks() -> None:
@@ -70,8 +70,8 @@ def test_latencies_of_a_space_that_nobody_lists_are_learned_from_few_networks() 
     assert fitted.blocks.shape == (5, 45)
     others = drawn(DEEP, 200, seed=9)
     truth = made_ratios(DEEP, others, 0.0)
-    digits = block_indices(DEEP, others)
-    predicted = fitted.constant + fitted.blocks[np.arange(5), digits].sum(axis=1)
+    choices = block_indices(DEEP, others)
+    predicted = fitted.constant + fitted.blocks[np.arange(5), choices].sum(axis=1)
     assert np.abs(predicted / truth - 1).mean() < 0.03
     assert fitted.errors.mape < 0.04
 
@@ -103,8 +103,8 @@ def test_networks_are_measured_within_the_margin_as_often_as_it_says() -> None:
         indices = drawn(DEEP, 100, seed)
         ratios = made_ratios(DEEP, indices, 0.03, seed)
         fitted = fit_additive(indices[:60], ratios[:60], config=DEEP, seed=seed)
-        digits = block_indices(DEEP, indices[60:])
-        predicted = fitted.constant + fitted.blocks[np.arange(5), digits].sum(axis=1)
+        choices = block_indices(DEEP, indices[60:])
+        predicted = fitted.constant + fitted.blocks[np.arange(5), choices].sum(axis=1)
         errors = np.abs(ratios[60:] / predicted - 1)
         inside, count = inside + int((errors <= fitted.margin(0.9)).sum()), count + len(errors)
     assert 0.85 < inside / count < 0.97  # 480 networks: the standard error is 1.4 points

@@ -7,7 +7,7 @@ import pytest
 from factories.latencies import additive, cells, costs, design, fused, measured, parts_of
 
 from search.latency.audit import ACROSS, audit, judge_additivity, render
-from search.latency.judging import Errors
+from search.latency.evaluation import Errors
 from search.latency.parts import cell_excess, parts_sum
 from space import BLOX, Architecture, Block
 from space.errors import ConfigError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from factories.latencies import additive
 
-from search.latency.features import block_features, pair_features, stage_effects, standardised, structured
+from search.latency.features import block_features, pair_features, stage_effects, standardized, structured
 from space import BLOX, MINI, Architecture
 from space.indexing import block_indices
 
@@ -52,8 +52,8 @@ def test_every_block_has_features_of_its_own() -> None:
     assert len(np.unique(block_features(BLOX), axis=0)) == 45
 
 
-def test_standardised_columns_have_mean_0_and_deviation_1_over_the_whole_space() -> None:
-    columns = standardised(pair_features(MINI))[block_indices(MINI, np.arange(len(MINI)))].reshape(
+def test_standardized_columns_have_mean_0_and_deviation_1_over_the_whole_space() -> None:
+    columns = standardized(pair_features(MINI))[block_indices(MINI, np.arange(len(MINI)))].reshape(
         len(MINI), -1
     )
     assert np.allclose(columns.mean(axis=0), 0)
@@ -68,5 +68,5 @@ def test_a_pair_feature_is_the_product_of_its_two_features() -> None:
 
 def test_the_stage_effects_of_an_additive_table_are_the_tables_it_was_made_of() -> None:
     made = np.random.default_rng(0).normal(size=(3, 45))
-    centred = made - made.mean(axis=1, keepdims=True)
-    assert np.allclose(stage_effects(BLOX, additive(made)), centred)
+    centered = made - made.mean(axis=1, keepdims=True)
+    assert np.allclose(stage_effects(BLOX, additive(made)), centered)

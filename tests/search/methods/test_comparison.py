@@ -135,9 +135,9 @@ def test_an_answer_is_judged_by_its_own_cost_and_not_by_the_mask(monkeypatch: py
 
 
 def test_a_seed_gives_every_method_the_same_first_networks() -> None:
-    found = run_comparison(table(), [], ["evolution", "programme"], [3, 4], 40)
-    evolution, programme = ([run.trace.indices[:20].tolist() for run in one.runs] for one in found.methods)
-    assert evolution == programme, "both begin with half of the budget at random"
+    found = run_comparison(table(), [], ["evolution", "ilp"], [3, 4], 40)
+    evolution, program = ([run.trace.indices[:20].tolist() for run in one.runs] for one in found.methods)
+    assert evolution == program, "both begin with half of the budget at random"
     assert evolution[0] != evolution[1]
 
 

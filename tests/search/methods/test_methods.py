@@ -83,19 +83,19 @@ def test_a_second_order_fit_to_one_network_predicts_its_accuracy_for_all() -> No
     assert predictor.predict(np.arange(9)).tolist() == [71.5] * 9
 
 
-def test_the_programme_finds_the_best_network_of_blox_under_a_limit_where_accuracies_add_up() -> None:
+def test_the_integer_program_finds_the_best_network_of_blox_under_a_limit_where_accuracies_add_up() -> None:
     truth, macs = additive(4, BLOX), all_macs(BLOX).astype(np.float64)
     limit = float(np.quantile(macs, 0.3))
     allowed = macs <= limit
     for seed in SEEDS:
         given = replace(problem(120, seed, BLOX, allowed), costs={"macs": macs}, limits={"macs": limit})
-        trace = run("programme", given, lambda indices: truth[indices])
+        trace = run("ilp", given, lambda indices: truth[indices])
         assert trace.best == np.where(allowed, truth, -np.inf).argmax()
         drawn = run("random", given, lambda indices: truth[indices])
         assert drawn.best != trace.best
 
 
-def test_the_programme_passes_over_what_only_its_additive_costs_allow() -> None:
+def test_the_integer_program_passes_over_what_only_its_additive_costs_allow() -> None:
     truth = additive(4)
     rng = np.random.default_rng(0)
     latency = all_macs(MINI) / 1e5 * rng.lognormal(0, 0.1, len(MINI))
@@ -103,13 +103,13 @@ def test_the_programme_passes_over_what_only_its_additive_costs_allow() -> None:
     limit = float(np.nanquantile(latency, 0.2))
     allowed = latency <= limit
     given = replace(problem(100, allowed=allowed), costs={"latency": latency}, limits={"latency": limit})
-    trace = run("programme", given, lambda indices: truth[indices])
+    trace = run("ilp", given, lambda indices: truth[indices])
     assert allowed[trace.indices].all()
     assert len(trace.indices) == 100
     assert trace.best == np.where(allowed, truth, -np.inf).argmax()
 
 
-def test_the_programme_finds_networks_that_cost_less_than_their_blocks() -> None:
+def test_the_integer_program_finds_networks_that_cost_less_than_their_blocks() -> None:
     macs, regrets = all_macs(MINI).astype(np.float64), []
     truth = additive(9) + 4 * macs / macs.std()
     for seed in range(10):
@@ -120,12 +120,12 @@ def test_the_programme_finds_networks_that_cost_less_than_their_blocks() -> None
             costs={"latency": latency},
             limits={"latency": limit},
         )
-        trace = run("programme", given, lambda indices: truth[indices])
+        trace = run("ilp", given, lambda indices: truth[indices])
         regrets.append(truth[given.allowed].max() - trace.best_so_far[-1])
     assert sum(regret < 1e-9 for regret in regrets) >= 9  # without the looser limit 2 of 10
 
 
-def test_the_programme_plans_for_what_is_allowed_where_an_intervals_end_has_to_meet_the_limit() -> None:
+def test_the_integer_program_plans_for_what_is_allowed_where_an_intervals_end_has_to_meet_the_limit() -> None:
     macs = all_macs(BLOX).astype(np.float64)
     truth = (
         additive(4, BLOX) + 10 * macs / macs.std()
@@ -135,16 +135,16 @@ def test_the_programme_plans_for_what_is_allowed_where_an_intervals_end_has_to_m
     given = replace(
         problem(100, config=BLOX, allowed=end <= limit), costs={"macs": macs}, limits={"macs": limit}
     )
-    trace = run("programme", given, lambda indices: truth[indices])
+    trace = run("ilp", given, lambda indices: truth[indices])
     assert trace.best == np.where(given.allowed, truth, -np.inf).argmax()
 
 
-def test_the_programme_goes_on_where_no_sum_of_costs_meets_the_limit() -> None:
+def test_the_integer_program_goes_on_where_no_sum_of_costs_meets_the_limit() -> None:
     few = np.random.default_rng(0).choice(len(MINI), size=40, replace=False)
     cost = np.full(len(MINI), 10.0)
     cost[few] = 1.0  # the additive part of their costs is far above 1
     given = replace(problem(50, allowed=cost < 2), costs={"cost": cost}, limits={"cost": 2.0})
-    assert sorted(run("programme", given, lambda indices: indices * 1.0).indices) == sorted(few)
+    assert sorted(run("ilp", given, lambda indices: indices * 1.0).indices) == sorted(few)
 
 
 def children(budget: int, told: float) -> tuple[IndexArray, IndexArray]:
@@ -295,10 +295,17 @@ def test_a_proxy_alone_finds_more_than_random_search() -> None:
         (" evolution+synflow", ("evolution", "synflow")),
         *((proxy, ("ranked", proxy)) for proxy in PROXIES),
         ("ranked+snip", ("ranked", "snip")),
+        ("programme", ("ilp", "")),
+        ("programme+snip", ("ilp", "snip")),
     ],
 )
 def test_a_text_names_a_method_and_a_proxy(text: str, parsed: tuple[str, str]) -> None:
     assert parse_method(text) == parsed
+
+
+def test_the_former_name_of_a_method_runs_the_same_search() -> None:
+    now, before = (run(name, problem(30), lambda indices: indices * 1.0) for name in ("ilp", "programme"))
+    assert now.indices.tolist() == before.indices.tolist()
 
 
 @pytest.mark.parametrize(

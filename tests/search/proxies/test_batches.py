@@ -1,4 +1,4 @@
-"""Batches of images: digits or a user's own, in whichever layout, standardised, and refused with a reason."""
+"""Batches of images: digits or a user's own, in whichever layout, standardized, and refused with a reason."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from search.proxies import load_batch
 from space import BLOX, MINI, SpaceConfig
 from space.errors import ConfigError
 
-GREY = SpaceConfig(name="grey", ops=("conv",), widths=(2,), image_size=8, classes=4, in_channels=1)
+GREY = SpaceConfig(name="gray", ops=("conv",), widths=(2,), image_size=8, classes=4, in_channels=1)
 
 
 def save(path: Path, images: object, labels: object) -> Path:
@@ -26,7 +26,7 @@ def pictures(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def test_the_digits_are_standardised_in_the_spaces_shape() -> None:
+def test_the_digits_are_standardized_in_the_spaces_shape() -> None:
     batch = load_batch("", BLOX)
     assert batch.images.shape == (64, 3, 32, 32) and batch.images.dtype == np.float32
     assert batch.labels.shape == (64,) and set(batch.labels) <= set(range(10)) and len(set(batch.labels)) > 5
@@ -47,7 +47,7 @@ def test_the_digits_own_size_is_not_resampled() -> None:
 
     known = {image.tobytes() for image in load_digits().images.astype(np.float32)}
     images = load_batch("", GREY, count=5).images[:, 0]
-    levels = np.unique(images)  # 0 to 16, standardised
+    levels = np.unique(images)  # 0 to 16, standardized
     restored = np.round((images - levels[0]) / (levels[-1] - levels[0]) * 16).astype(np.float32)
     assert all(image.tobytes() in known for image in restored)
 
@@ -66,10 +66,10 @@ def test_both_layouts_and_floats_hold_the_same_images(tmp_path: Path) -> None:
     assert (last.labels == labels[np.random.default_rng(0).permutation(20)]).all()
 
 
-def test_grey_images_fill_every_channel_and_are_resized(tmp_path: Path) -> None:
+def test_gray_images_fill_every_channel_and_are_resized(tmp_path: Path) -> None:
     steps = np.zeros((4, 8, 8, 1), dtype=np.uint8)
     steps[:, :, 4:] = 200  # dark left half, bright right half
-    batch = load_batch(save(tmp_path / "grey.npz", steps, [0, 1, 2, 3]), MINI)
+    batch = load_batch(save(tmp_path / "gray.npz", steps, [0, 1, 2, 3]), MINI)
     assert batch.images.shape == (4, 3, 16, 16)
     assert (batch.images[:, 0] == batch.images[:, 2]).all()
     assert (batch.images[..., :7] < 0).all() and (batch.images[..., 9:] > 0).all()

@@ -46,7 +46,7 @@ def test_what_was_not_run_is_not_answered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gain", "start"), [(2.0, "yes:"), (-2.0, "no, they are worse:"), (0.0, "not told apart:")]
+    ("gain", "start"), [(2.0, "yes:"), (-2.0, "no, they are worse:"), (0.0, "no clear difference:")]
 )
 def test_distilling_beats_training_where_the_paired_gain_says_so(gain: float, start: str) -> None:
     made = {4: SCRATCH + gain - 3, 8: SCRATCH + gain + np.resize([-1.0, 1.0], 24)}
@@ -87,7 +87,7 @@ def test_fine_tuned_accuracy_follows_or_does_not() -> None:
     assert does_tuned_follow_scratch(tuned(1, 0.1), SCRATCH).sentence.startswith("yes:")
     assert does_tuned_follow_scratch({8: -SCRATCH}, SCRATCH).sentence.startswith("no, they oppose:")
     chance = {8: np.random.default_rng(5).normal(size=24)}
-    assert does_tuned_follow_scratch(chance, SCRATCH).sentence.startswith("not told from chance:")
+    assert does_tuned_follow_scratch(chance, SCRATCH).sentence.startswith("no different from chance:")
 
 
 def test_four_networks_in_order_answer_nothing() -> None:
@@ -132,7 +132,7 @@ def test_signatures_that_are_the_effects_are_found_good_and_noise_is_not() -> No
     assert "nsr in stage 1" in answer.sentence and "mse" not in answer.sentence
     assert [row[0] for row in answer.rows] == ["nsr", "mse"]
     alone = do_signatures_find_blocks(TINY, {"mse": noise}, INDICES, accuracies_of(effect))
-    assert alone.sentence.startswith("not told from chance")
+    assert alone.sentence.startswith("no different from chance")
 
 
 def test_the_best_blockwise_predictor_is_named_beside_the_best_other() -> None:
@@ -187,7 +187,7 @@ def test_iteration_is_judged_by_the_gain_of_its_last_winner() -> None:
     either = can_one_iterate(
         tested - [[0.0, 0.0, 9.0], [0.0, 0.0, 14.0], [0.0, 0.0, 5.0]], tested, ranked, **same
     )
-    assert either.sentence.startswith("not told from no gain")
+    assert either.sentence.startswith("no different from no gain")
 
 
 def test_winners_fine_tuned_for_fewer_epochs_than_their_teachers_are_not_comparable_with_them() -> None:

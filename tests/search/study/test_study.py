@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from factories.studies import SMALL, with_small_space, write_small_truth
 
-from search.study.contenders import SIGNED, SUMS
+from search.study.candidates import SIGNED, SUMS
 from search.study.questions import NOT_ANSWERED
 from search.study.report import to_document, to_markdown
 from search.study.settings import StudySettings
 from search.study.study import Study, run_study
 from search.study.tables import all_tables, verdicts
 from search.study.truth import GroundTruth, load_truth
-from search.study.workshop import Workshop
+from search.study.unit_runner import UnitRunner
 from search.work.events import OnProgress
 from search.work.local_pool import LocalPool
 from search.work.results import Results
@@ -54,14 +54,14 @@ def truth(folder: Path) -> GroundTruth:
     return load_truth(SMALL, [write_small_truth(folder)])
 
 
-def workshop(folder: Path, idle: bool = False) -> Workshop:
+def unit_runner(folder: Path, idle: bool = False) -> UnitRunner:
     runner = Idle() if idle else LocalPool()
-    return Workshop(results=Results(folder=folder / "results"), runner=runner, tell=lambda text: None)
+    return UnitRunner(results=Results(folder=folder / "results"), runner=runner, log=lambda text: None)
 
 
 @pytest.fixture(scope="module")
 def found(settings: StudySettings, truth: GroundTruth, folder: Path) -> Study:
-    return run_study(settings, truth, workshop(folder))
+    return run_study(settings, truth, unit_runner(folder))
 
 
 def test_every_method_has_runs_that_pay_for_what_they_use(found: Study) -> None:
@@ -142,7 +142,7 @@ def test_the_document_is_json_and_synthetic_values_are_named_so(found: Study) ->
 def test_a_study_that_is_done_is_told_again_without_work(
     found: Study, settings: StudySettings, truth: GroundTruth, folder: Path
 ) -> None:
-    again = run_study(settings, truth, workshop(folder, idle=True))
+    again = run_study(settings, truth, unit_runner(folder, idle=True))
     assert to_document(again) == to_document(found)
 
 
@@ -150,7 +150,7 @@ def test_what_was_left_out_is_not_answered(
     found: Study, settings: StudySettings, truth: GroundTruth, folder: Path
 ) -> None:
     less = dataclasses.replace(settings, libraries=0, tuned=0, iterations=0)
-    told = run_study(less, truth, workshop(folder, idle=True))
+    told = run_study(less, truth, unit_runner(folder, idle=True))
     assert [answer.sentence for answer in told.answers] == [NOT_ANSWERED] * 6
     assert {method.method for method in told.methods} == {"random", "evolution", "linear", "gcn", "synflow"}
     assert len(all_tables(told)) == 4
@@ -162,8 +162,8 @@ def test_a_ground_truth_of_another_task_is_refused(
 ) -> None:
     other = dataclasses.replace(settings, task="synthetic:1:6/4/5")
     with pytest.raises(ConfigError, match="was trained on 'synthetic-0-6-4-5'"):
-        run_study(other, truth, workshop(folder, idle=True))
+        run_study(other, truth, unit_runner(folder, idle=True))
     with pytest.raises(ConfigError, match="is of space 'small-study', the study of 'tiny'"):
         run_study(
-            dataclasses.replace(settings, space="tiny", task="synthetic:0:1/1/1"), truth, workshop(folder)
+            dataclasses.replace(settings, space="tiny", task="synthetic:0:1/1/1"), truth, unit_runner(folder)
         )

@@ -19,11 +19,11 @@ from factories.tasks import NETWORK, RECIPE, TINY, made_task
 from rigs import with_tests
 
 from search.training import training
+from search.training.batched_training import train_together
 from search.training.checkpoints import NAME, identity_of, load_checkpoint, read_checkpoint
 from search.training.history import EpochDone, Figures
 from search.training.images import Images, Task
 from search.training.recipe import Recipe
-from search.training.together import train_together
 from search.training.training import Trained, train
 from space import Architecture
 from space.errors import ConfigError

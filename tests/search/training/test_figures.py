@@ -8,9 +8,9 @@ from __future__ import annotations
 import pytest
 
 from search.training.augment import MILD
+from search.training.batched_training import train_together
 from search.training.recipe import Recipe
 from search.training.tasks import load_task
-from search.training.together import train_together
 from search.training.trained import Trained
 from search.training.training import train
 from space import TINY, Architecture

@@ -11,10 +11,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from search.training.augment import NONE
+from search.training.batched_training import train_together
 from search.training.history import EpochDone, best_epoch
 from search.training.recipe import Recipe
 from search.training.stacked import StackedNetworks, StackedStages, repeated, stack
-from search.training.together import train_together
 from search.training.training import train
 from space import MINI, TINY, Architecture
 from space.errors import ConfigError, HarnessError

@@ -15,7 +15,7 @@ import torch
 
 from search.work import kinds
 from search.work.events import Event, UnitAgain, sentence
-from search.work.kinds import Kind, Message
+from search.work.kinds import Message, UnitKind
 from search.work.local_pool import LocalPool
 from search.work.results import Results
 from search.work.running import run_units
@@ -55,7 +55,7 @@ def test_the_order_of_a_config_is_no_part_of_a_unit_and_everything_else_is() -> 
 def test_a_new_version_of_a_kind_gives_units_new_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = set()
     for version in (1, 2):
-        kind = Kind(module="factories.work", function="add", version=version, seals="work result")
+        kind = UnitKind(module="factories.work", function="add", version=version, seals="work result")
         monkeypatch.setattr(kinds, "KINDS", {"adding": kind})
         keys.add(Unit(kind="adding", config={}).key)
     assert len(keys) == 2

@@ -162,7 +162,7 @@ def test_a_hole_lies_about_any_pixel_and_is_cut_at_the_border() -> None:
     assert holes[:, 0].equal(holes[:, 1])
     rows, columns = holes[:, 0].any(dim=2), holes[:, 0].any(dim=1)
     assert (holes[:, 0] == (rows[:, :, None] & columns[:, None, :])).all()  # a rectangle
-    # Centred on k of 0 to 31 it spans k - 8 to k + 7: the first 8 are cut below, the last 7 above.
+    # Centered on k of 0 to 31 it spans k - 8 to k + 7: the first 8 are cut below, the last 7 above.
     spans = [min(32, k + 8) - max(0, k - 8) for k in range(32)]
     for lengths in (rows.sum(dim=1), columns.sum(dim=1)):
         assert set(lengths.tolist()) == set(spans) and max(spans) == 16
@@ -211,7 +211,7 @@ def test_as_many_numbers_are_drawn_whatever_the_images_show() -> None:
     assert states[0].equal(states[1])
 
 
-def test_with_every_part_off_images_are_only_normalised() -> None:
+def test_with_every_part_off_images_are_only_normalized() -> None:
     images, generator = pictures(), torch.Generator().manual_seed(8)
     state = generator.get_state()
     got = augment(images, NONE, MEAN, STD, generator)

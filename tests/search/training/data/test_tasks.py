@@ -12,7 +12,7 @@ from PIL import Image
 from search.training import tasks
 from search.training.digits import resize
 from search.training.images import moments
-from search.training.made_images import make_synthetic_task
+from search.training.synthetic_images import make_synthetic_task
 from search.training.tasks import Images, Task, check_fit, load_task
 from space import BLOX, MINI, SpaceConfig
 from space.errors import ConfigError
@@ -58,7 +58,7 @@ def test_a_task_knows_its_shape_and_cannot_be_written_to() -> None:
         (np.zeros((2, 8, 8, 3), np.uint8), np.zeros(2), "labels are float64"),
     ],
 )
-def test_what_are_no_labelled_images_is_refused(pixels: np.ndarray, labels: np.ndarray, message: str) -> None:
+def test_what_are_no_labeled_images_is_refused(pixels: np.ndarray, labels: np.ndarray, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Images(images=pixels, labels=labels)
 

@@ -1,4 +1,4 @@
-"""What a training may begin from, and a teacher that guides it: fine-tuning.
+"""Fine-tuning: initial weights, and knowledge distillation from a teacher.
 
 The teacher sees the same augmented images as the student, in evaluation mode, and the loss of a batch is
 
@@ -26,7 +26,7 @@ from space.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Start:
-    """Begin from these weights, the state dict of the architecture's network, and not from fresh ones.
+    """Initial weights of a training: a state dict of the architecture's network.
 
     `origin` says where they are from, such as a digest; it is kept with the result.
 
@@ -46,7 +46,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Guide(Checked):
-    """Learn from a teacher too: `weight` is its share of the loss, `temperature` what both networks' logits are divided by.
+    """Knowledge distillation: `weight` is the teacher's share of the loss, `temperature` the divisor of both networks' logits.
 
     The defaults are a middle way, not a published recipe.
 
@@ -62,7 +62,7 @@ class Guide(Checked):
 
     @property
     def terms(self) -> dict[str, str]:
-        """The teacher's digest and the two knobs as text: what is kept with the result."""
+        """The teacher's digest, weight and temperature as text, kept with the result."""
         return {
             "teacher": trained_digest(self.teacher),
             "weight": repr(self.weight),
@@ -71,7 +71,7 @@ class Guide(Checked):
 
 
 def beginning_of(start: Start | None, guide: Guide | None) -> dict[str, str]:
-    """Return the part of a training's identity that says what it began from and who guided it; empty without either."""
+    """Return the part of a training's identity on initial weights and teacher; empty without either."""
     identity: dict[str, str] = {}
     if start:
         identity |= {"start": start.origin, "start's weights": content_digest(start.weights)}
@@ -104,7 +104,7 @@ def check_beginning(architecture: Architecture, start: Start | None, guide: Guid
     check_weights(guide.teacher.weights, teacher, f"guide: teacher {teacher}")
 
 
-def guided_loss(
+def distillation_loss(
     logits: Tensor, taught: Tensor, labels: Tensor, weight: float, temperature: float, smoothing: float = 0.0
 ) -> Tensor:
     """Return the loss of a batch from the student's and the teacher's logits (B, classes) and the labels (B,)."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.blockwise.predictors_features import Features
-from search.blockwise.predictors_linear import Model
+from search.blockwise.predictors_features import SignatureFeatures
+from search.blockwise.predictors_linear import FittedModel
 from search.statistics import conformal_interval, fewest_scores
 from space.errors import ConfigError
 from space.indexing import FloatArray, IndexArray
@@ -23,11 +23,11 @@ FEWEST = 3  # networks with accuracies; of fewer no model can be made without on
 COVERAGE = 0.90
 AT_ONCE = 4_000_000  # predictions of left-out models held in memory
 
-Maker = Callable[[Features, IndexArray, FloatArray], Model]
+Maker = Callable[[SignatureFeatures, IndexArray, FloatArray], FittedModel]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Fitted:
+class FittedPredictor:
     """A predictor of accuracy named `name`, fitted to networks `indices` (n,) of known `accuracies` (n,); n may be 0.
 
     `in_percent`: predictions are accuracies; else they only rank, higher being better. `leave_out`, (n,): the fitted networks'
@@ -37,15 +37,15 @@ class Fitted:
     """
 
     name: str
-    features: Features
-    model: Model
+    features: SignatureFeatures
+    model: FittedModel
     in_percent: bool
     indices: IndexArray
     accuracies: FloatArray
     leave_out: FloatArray
     ranking: FloatArray
     fold_of: IndexArray
-    left_out: tuple[Model, ...]
+    left_out: tuple[FittedModel, ...]
 
     @property
     def errors(self) -> FloatArray:
@@ -93,12 +93,12 @@ class Fitted:
 
 def fitted(
     name: str,
-    features: Features,
+    features: SignatureFeatures,
     make: Maker,
     indices: IndexArray,
     accuracies: FloatArray,
     fold_of: IndexArray,
-) -> Fitted:
+) -> FittedPredictor:
     """Make a model of all networks (n,) and their accuracies (n,), and one without each fold of `fold_of` (n,)."""
     left_out = []
     predicted = np.empty(len(indices))
@@ -107,7 +107,7 @@ def fitted(
         model = make(features, indices[~is_out], accuracies[~is_out])
         predicted[is_out] = model(indices[is_out])
         left_out.append(model)
-    return Fitted(
+    return FittedPredictor(
         name=name,
         features=features,
         model=make(features, indices, accuracies),
@@ -122,7 +122,7 @@ def fitted(
 
 
 def deal(indices: IndexArray, most: int, seed: int) -> IndexArray:
-    """Deal networks (n,) into n folds of one, or into `most` folds of nearly equal size where they are more; (n,).
+    """Assign networks (n,) to n folds of one, or to `most` folds of nearly equal size where they are more; (n,).
 
     Which network comes into which fold does not hang on the networks' order.
     """
@@ -136,9 +136,9 @@ def deal(indices: IndexArray, most: int, seed: int) -> IndexArray:
 
 
 def check_known(
-    name: str, features: Features, indices: IndexArray, accuracies: FloatArray, least: int
+    name: str, features: SignatureFeatures, indices: IndexArray, accuracies: FloatArray, least: int
 ) -> None:
-    """Refuse networks (n,) and accuracies (n,) that nothing can be learned from.
+    """Refuse networks (n,) and accuracies (n,) that a predictor cannot be fitted to.
 
     Raises:
         ConfigError: they are fewer than `least`, differ in number, or name a network twice; an accuracy is not finite; a

@@ -1,4 +1,4 @@
-"""Train many networks of one space at once, as one stacked network: on small networks several times as fast.
+"""Batched training: many networks of one space as one stacked network, several times as fast for small networks.
 
     trained = train_together(architectures, load_task("digits", TINY), Recipe(epochs=20))
 
@@ -117,11 +117,11 @@ def _one_space(architectures: Sequence[Architecture]) -> Any:
     for one in architectures:
         if one.config != first:
             raise ConfigError(
-                f"{architectures[0]} is of space {first.name!r} and {one} of {one.config.name!r}; train them apart"
+                f"{architectures[0]} is of space {first.name!r} and {one} of {one.config.name!r}; train them separately"
             )
     return first
 
 
 def _identity(architectures: Sequence[Architecture], task: Task, recipe: Recipe) -> dict[str, str]:
-    """Return what the training of all is of; that of one network, with all their names."""
+    """Return the identity of the batched training: that of one network, with the names of all."""
     return identity_of(architectures[0], task, recipe) | {"architecture": " ".join(map(str, architectures))}

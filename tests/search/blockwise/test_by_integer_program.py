@@ -1,4 +1,4 @@
-"""Where a space can be enumerated, programmes choose what enumeration does: the same scores, the same nearest network."""
+"""Where a space can be enumerated, integer programs choose what enumeration does: the same scores, the same nearest network."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from factories.signatures import by_rule, drawn, made_signatures
 
-from search.blockwise import by_programme
-from search.blockwise.by_programme import POOL, nearest, ranked
-from search.blockwise.fitting import Fitted
+from search.blockwise import by_integer_program
+from search.blockwise.by_integer_program import POOL, nearest, ranked
+from search.blockwise.cross_validation import FittedPredictor
 from search.blockwise.predictors import additive, fit
-from search.blockwise.searching import Plan, choose, predicted_table
+from search.blockwise.searching import SearchPlan, choose, predicted_table
 from search.table import Cost
 from search.table.answers import nearest as listed_nearest
 from search.table.constraints import parse_constraint
@@ -82,7 +82,7 @@ COSTS: Mapping[str, AdditiveCosts] = {"pixel": latency(), "macs": macs()}
 COLUMNS = {name: column(cost) for name, cost in COSTS.items()}
 
 
-def predictor(name: str) -> Fitted:
+def predictor(name: str) -> FittedPredictor:
     """Return a predictor of made-up signatures, of which those of two blocks are unknown, fitted to accuracies by a rule."""
     values = np.array(SIGNATURES.column("loss_change"))
     values[1, 3:5] = np.nan
@@ -95,7 +95,7 @@ def predictor(name: str) -> Fitted:
     return fit(name, signatures, indices=indices, accuracies=accuracies)
 
 
-def predictions(fitted: Fitted, indices: np.ndarray) -> FloatArray:
+def predictions(fitted: FittedPredictor, indices: np.ndarray) -> FloatArray:
     values = np.full(len(indices), np.nan)
     known = fitted.features.known[np.arange(TINY.stages), block_indices(TINY, indices)].all(axis=1)
     values[known] = fitted.predict(indices[known])
@@ -114,7 +114,7 @@ LIMITS = [
 @pytest.mark.parametrize("confident", [False, True])
 @pytest.mark.parametrize("name", ["sum", "linear"])
 @pytest.mark.parametrize("texts", LIMITS, ids=lambda texts: " ".join(texts) or "none")
-def test_programmes_choose_the_finalists_that_enumeration_chooses(
+def test_integer_programs_choose_the_finalists_that_enumeration_chooses(
     texts: Sequence[str], name: str, confident: bool
 ) -> None:
     constraints = [parse_constraint(text) for text in texts]
@@ -129,8 +129,8 @@ def test_programmes_choose_the_finalists_that_enumeration_chooses(
         origin=(),
         synthetic=True,
     )
-    listed, count = choose(table, constraints, Plan(finalists=12), confident=confident)
-    found = by_programme.choose(TINY, form[0], COSTS, constraints, 12, confident=confident)
+    listed, count = choose(table, constraints, SearchPlan(finalists=12), confident=confident)
+    found = by_integer_program.choose(TINY, form[0], COSTS, constraints, 12, confident=confident)
     assert count > 12
     assert found.scores + form[1] == pytest.approx(listed.scores, abs=1e-9)
     assert found.distances.tolist() == listed.distances.tolist()
@@ -151,7 +151,7 @@ def test_some_finalists_are_measured_networks_that_their_sums_would_have_exclude
     assert only_measured, "else the test proves nothing"
     scores = np.zeros((TINY.stages, len(TINY.blocks)))
     scores[np.arange(2), block_indices(TINY, only_measured[:1])[0]] = 1.0
-    found = by_programme.choose(TINY, scores, COSTS, [constraint], 1)
+    found = by_integer_program.choose(TINY, scores, COSTS, [constraint], 1)
     assert found.indices(TINY) == only_measured[:1]
 
 
@@ -171,7 +171,7 @@ def test_where_nothing_is_within_the_limits_the_nearest_misses_them_by_what_enum
     assert worst[1] == pytest.approx(worst[0], abs=2e-6)
     scores = np.zeros((TINY.stages, len(TINY.blocks)))
     with pytest.raises(ConfigError, match=r"no network is within pixel<.*; the nearest is .* beyond "):
-        by_programme.choose(TINY, scores, COSTS, constraints, 3, confident=confident)
+        by_integer_program.choose(TINY, scores, COSTS, constraints, 3, confident=confident)
 
 
 def test_the_nearest_has_no_block_without_a_score() -> None:
@@ -181,7 +181,7 @@ def test_the_nearest_has_no_block_without_a_score() -> None:
     scores = np.zeros((TINY.stages, len(TINY.blocks)))
     scores[np.arange(2), block_indices(TINY, [free.index])[0]] = np.nan
     with pytest.raises(ConfigError, match="the nearest is") as error:
-        by_programme.choose(TINY, scores, COSTS, [constraint], 1)
+        by_integer_program.choose(TINY, scores, COSTS, [constraint], 1)
     text = str(error.value).split("the nearest is ")[1].split(":")[0]
     blocks = Architecture.parse(text, TINY).blocks
     assert not set(zip((0, 1), blocks, strict=True)) & set(
@@ -193,18 +193,18 @@ def test_far_ends_that_nobody_knows_leave_measured_networks_alone() -> None:
     unknown = {"pixel": latency(margin=np.inf)}
     constraint = parse_constraint("pixel<9ms")
     scores = np.zeros((TINY.stages, len(TINY.blocks)))
-    found = by_programme.choose(TINY, scores, unknown, [constraint], 99, confident=True)
+    found = by_integer_program.choose(TINY, scores, unknown, [constraint], 99, confident=True)
     assert sorted(found.indices(TINY)) == sorted(unknown["pixel"].known)
     bare = {"pixel": latency(margin=np.inf, measured=0)}
     with pytest.raises(ConfigError, match="of none is all of it known"):
-        by_programme.choose(TINY, scores, bare, [constraint], 1, confident=True)
+        by_integer_program.choose(TINY, scores, bare, [constraint], 1, confident=True)
 
 
 def test_a_stage_without_a_score_is_refused_by_its_number() -> None:
     scores = np.zeros((TINY.stages, len(TINY.blocks)))
     scores[1] = np.nan
     with pytest.raises(ConfigError, match="no block of stage 1 of space 'tiny' has a score"):
-        by_programme.choose(TINY, scores, COSTS, [], 1)
+        by_integer_program.choose(TINY, scores, COSTS, [], 1)
 
 
 def test_a_maximum_is_held_below_a_limit_and_cannot_be_held_above_one() -> None:
@@ -212,11 +212,11 @@ def test_a_maximum_is_held_below_a_limit_and_cannot_be_held_above_one() -> None:
     totals = tuple(BlockSums(blocks=random.uniform(0, 1, (2, 45)), constant=0.0) for _ in range(3))
     cost = AdditiveCosts(name="memory", unit="bytes", title="made-up maximum", config=TINY, totals=totals)
     values = column(cost).values
-    digits = block_indices(TINY, np.arange(len(TINY)))
-    sums = [total.blocks[np.arange(2), digits].sum(axis=1) for total in totals]
+    choices = block_indices(TINY, np.arange(len(TINY)))
+    sums = [total.blocks[np.arange(2), choices].sum(axis=1) for total in totals]
     assert values == pytest.approx(np.max(sums, axis=0))
     within = int((values < 1).sum())
-    found = by_programme.choose(
+    found = by_integer_program.choose(
         TINY, np.zeros((2, 45)), {"memory": cost}, [parse_constraint("memory<1B")], len(TINY), distance=1
     )
     assert sorted(found.indices(TINY)) == np.flatnonzero(values < 1).tolist()
@@ -228,7 +228,7 @@ def test_a_maximum_is_held_below_a_limit_and_cannot_be_held_above_one() -> None:
 def test_a_pool_is_ranked_by_what_is_predicted_of_its_networks() -> None:
     form = additive(predictor("sum"))
     assert form is not None
-    pool = by_programme.choose(TINY, form[0], COSTS, [parse_constraint("pixel<3ms")], POOL, distance=1)
+    pool = by_integer_program.choose(TINY, form[0], COSTS, [parse_constraint("pixel<3ms")], POOL, distance=1)
     assert len(pool) == POOL
     found = ranked(TINY, pool, lambda indices: -indices.astype(np.float64), 7, distance=1)
     assert found.indices(TINY) == sorted(pool.indices(TINY))[:7]
@@ -238,12 +238,12 @@ def test_in_a_space_that_nobody_lists_finalists_are_within_limits_and_apart() ->
     costs = {"pixel": latency(DEEP, measured=40), "macs": macs(DEEP)}
     scores = np.random.default_rng(5).normal(size=(5, 45))
     constraints = [parse_constraint("pixel<4.5ms"), parse_constraint("macs<12M")]
-    found = by_programme.choose(DEEP, scores, costs, constraints, 20, confident=True)
+    found = by_integer_program.choose(DEEP, scores, costs, constraints, 20, confident=True)
     assert len(found) == 20 and (np.diff(found.scores) <= 0).all()
     for place, index in enumerate(found.indices(DEEP)):
         assert costs["pixel"].at(index).high < 4.5
         assert costs["macs"].at(index).value < 12e6
-        assert all((found.digits[place] != other).sum() >= 2 for other in found.digits[:place])
+        assert all((found.choices[place] != other).sum() >= 2 for other in found.choices[:place])
 
 
 def test_one_network_s_amount_is_that_of_the_column() -> None:

@@ -13,7 +13,7 @@ import torch
 from factories.tasks import NETWORK, RECIPE, TINY, made_task
 
 from search.training import epochs, training
-from search.training.guide import guided_loss
+from search.training.distillation_loss import distillation_loss
 from search.training.history import Figures
 from search.training.trained_files import load_trained, save_trained, trained_digest
 from search.training.training import Guide, Start, Trained, judge, train
@@ -103,17 +103,19 @@ def test_the_guided_loss_is_the_formula_on_a_case_worked_by_hand() -> None:
     labels = torch.tensor([1])
     for weight in (0.25, 1.0):
         wanted = (1 - weight) * hard + weight * 4 * soft
-        assert float(guided_loss(student, taught, labels, weight, 2.0)) == pytest.approx(wanted, rel=1e-6)
+        assert float(distillation_loss(student, taught, labels, weight, 2.0)) == pytest.approx(
+            wanted, rel=1e-6
+        )
     # Smoothing by 0.1 gives each of two classes 0.05 of the label; what the teacher says is as soft as it is.
     smooth = 0.95 * hard - 0.05 * math.log(9 / 10)
-    found = float(guided_loss(student, taught, labels, 0.25, 2.0, smoothing=0.1))
+    found = float(distillation_loss(student, taught, labels, 0.25, 2.0, smoothing=0.1))
     assert found == pytest.approx(0.75 * smooth + soft, rel=1e-6)
     # A mean over images: with a second image, on which the two agree, the soft part halves.
     both = torch.cat([student, taught]), torch.cat([taught, taught])
-    halved = float(guided_loss(*both, torch.tensor([1, 0]), 1.0, 2.0))
+    halved = float(distillation_loss(*both, torch.tensor([1, 0]), 1.0, 2.0))
     assert halved == pytest.approx(4 * soft / 2, rel=1e-6)
     # Teacher and student are not interchangeable.
-    assert float(guided_loss(taught, student, labels, 1.0, 2.0)) != pytest.approx(4 * soft, rel=1e-3)
+    assert float(distillation_loss(taught, student, labels, 1.0, 2.0)) != pytest.approx(4 * soft, rel=1e-3)
 
 
 def test_the_teacher_sees_the_students_images_and_is_never_changed(

@@ -1,4 +1,4 @@
-"""The methods that the study compares: each one's runs, and what each predicts of every network of the ground truth.
+"""Methods compared by the study: runs of each, and predictions for every network of the ground truth.
 
 A run spends first on what it needs beforehand and then a training for each network that it looks at. What runs of several seeds
 share, such as a library, each pays in full.
@@ -13,7 +13,7 @@ import numpy as np
 
 from search.distillation.supernet import additive_scores
 from search.study import works
-from search.study.blocks import Bench, Signed, Teacher
+from search.study.blocks import ScoredLibrary, StudyContext, Teacher
 from search.study.methods import PLAIN, ordered_search, random_first
 from search.study.questions import CEILING
 from search.study.runs import MethodRuns, StudyRun, run_of
@@ -28,8 +28,8 @@ SUPERNET, LANA, RESCORED, DONNA = "supernet", "lana", "lana-rescored", "donna"
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Contenders:
-    """What was found so far: `methods` by name, and `predictions`, (runs, n) by name, higher promising more."""
+class Candidates:
+    """Results so far: `methods` by name, and `predictions`, (runs, n) by name, higher is better."""
 
     methods: dict[str, MethodRuns] = field(default_factory=dict)
     predictions: dict[str, FloatArray] = field(default_factory=dict)
@@ -55,9 +55,9 @@ class Contenders:
             )
 
 
-def add_plain(bench: Bench, truth_digest: str, found: Contenders) -> None:
+def add_plain(context: StudyContext, truth_digest: str, found: Candidates) -> None:
     """Run random search, evolution and the loops with predictors, and predict by the latter and by what networks cost."""
-    settings, truth = bench.settings, bench.truth
+    settings, truth = context.settings, context.truth
     inputs = {"truth": truth_digest}
     searches = {
         name: [
@@ -87,47 +87,55 @@ def add_plain(bench: Bench, truth_digest: str, found: Contenders) -> None:
         ]
         for name in ("linear", "gcn")
     }
-    bench.workshop.digests([unit for units in (*searches.values(), *fits.values()) for unit in units])
+    context.unit_runner.digests([unit for units in (*searches.values(), *fits.values()) for unit in units])
     for name, units in searches.items():
         runs = [
-            run_of(truth, seed, content["order"], bench.images, Spent(seconds=bench.workshop.seconds(unit)))
-            for seed, (unit, content) in enumerate(zip(units, bench.workshop.contents(units), strict=True))
+            run_of(
+                truth,
+                seed,
+                content["order"],
+                context.images,
+                Spent(seconds=context.unit_runner.seconds(unit)),
+            )
+            for seed, (unit, content) in enumerate(
+                zip(units, context.unit_runner.contents(units), strict=True)
+            )
         ]
         found.add(name, PLAIN[name], runs, random_first=random_first(name, settings.budget))
     found.predictions[CEILING] = truth.val[None]
     found.predictions["parameters"] = all_params(truth.config)[truth.indices][None].astype(np.float64)
     found.predictions["MACs"] = all_macs(truth.config)[truth.indices][None].astype(np.float64)
     for name, units in fits.items():
-        rows = [_numbers(content["predicted"]) for content in bench.workshop.contents(units)]
+        rows = [_numbers(content["predicted"]) for content in context.unit_runner.contents(units)]
         found.predictions[f"{name} on ops and wiring, {settings.first} trained"] = np.array(rows)
 
 
-def add_proxies(bench: Bench, found: Contenders) -> None:
+def add_proxies(context: StudyContext, found: Candidates) -> None:
     """Rank by zero-cost proxies of untrained networks."""
-    settings, truth = bench.settings, bench.truth
+    settings, truth = context.settings, context.truth
     seeds = range(settings.proxy_seeds)
     config = {"indices": truth.indices.tolist(), "images": settings.proxy_images}
     units = {
-        name: [_unit("proxy", {**bench.base, **config, "proxy": name, "seed": seed}, {}) for seed in seeds]
+        name: [_unit("proxy", {**context.base, **config, "proxy": name, "seed": seed}, {}) for seed in seeds]
         for name in settings.proxies
     }
-    bench.workshop.digests([unit for row in units.values() for unit in row])
+    context.unit_runner.digests([unit for row in units.values() for unit in row])
     macs = sum(network_cost(truth.config, int(index)).macs for index in truth.indices)
     for name, row in units.items():
-        scores = np.array([content["scores"] for content in bench.workshop.contents(row)])
+        scores = np.array([content["scores"] for content in context.unit_runner.contents(row)])
         found.predictions[name] = scores
         runs = []
         for seed, unit in zip(seeds, row, strict=True):
             spent = Spent(
-                flops=training_flops(macs, settings.proxy_images), seconds=bench.workshop.seconds(unit)
+                flops=training_flops(macs, settings.proxy_images), seconds=context.unit_runner.seconds(unit)
             )
-            runs.append(_ordered(bench, seed, scores[seed], spent))
+            runs.append(_ordered(context, seed, scores[seed], spent))
         found.add(name, "the order of a zero-cost proxy", runs)
 
 
-def add_supernets(bench: Bench, teachers: Sequence[Teacher], found: Contenders) -> None:
+def add_supernets(context: StudyContext, teachers: Sequence[Teacher], found: Candidates) -> None:
     """Rank by the sum of the errors of blocks in weight-sharing supernets, one a stage and teacher."""
-    truth, recipe = bench.truth, bench.settings.supernet
+    truth, recipe = context.truth, context.settings.supernet
     if not teachers:
         return
     config, stages = truth.config, range(truth.config.stages)
@@ -135,42 +143,49 @@ def add_supernets(bench: Bench, teachers: Sequence[Teacher], found: Contenders) 
         [
             _unit(
                 "supernet",
-                {**bench.base, "stage": stage, "recipe": {**recipe, "seed": seed}},
+                {**context.base, "stage": stage, "recipe": {**recipe, "seed": seed}},
                 {works.TEACHER: teacher.digest},
             )
             for stage in stages
         ]
         for seed, teacher in enumerate(teachers)
     ]
-    bench.workshop.digests([unit for row in units for unit in row])
-    digits = block_indices(config, truth.indices)
+    context.unit_runner.digests([unit for row in units for unit in row])
+    choices = block_indices(config, truth.indices)
     rows, runs = [], []
     for seed, (teacher, row) in enumerate(zip(teachers, units, strict=True)):
-        contents = bench.workshop.contents(row)
+        contents = context.unit_runner.contents(row)
         scores = {stage: np.array(content["scores"]) for stage, content in enumerate(contents)}
-        rows.append(additive_scores(scores, digits))
+        rows.append(additive_scores(scores, choices))
         spent = teacher.spent
         for stage, unit in enumerate(row):
             flops = supernet_flops(
-                config, teacher.index, stage, bench.images, int(recipe["epochs"]), int(recipe.get("views", 1))
+                config,
+                teacher.index,
+                stage,
+                context.images,
+                int(recipe["epochs"]),
+                int(recipe.get("views", 1)),
             )
-            judged = forward_flops(sum(stage_macs(config, stage)), len(bench.task.val))
-            spent += Spent(flops=flops + judged, seconds=bench.workshop.seconds(unit))
-        runs.append(_ordered(bench, seed, rows[-1], spent))
+            judged = forward_flops(sum(stage_macs(config, stage)), len(context.task.val))
+            spent += Spent(flops=flops + judged, seconds=context.unit_runner.seconds(unit))
+        runs.append(_ordered(context, seed, rows[-1], spent))
     found.predictions["supernet a stage"] = np.array(rows)
     found.add(SUPERNET, "the sum of blocks' errors in weight-sharing supernets, one a stage (DNA)", runs)
 
 
-def add_signed(bench: Bench, libraries: Sequence[Signed], truth_digest: str, found: Contenders) -> None:
+def add_signed(
+    context: StudyContext, libraries: Sequence[ScoredLibrary], truth_digest: str, found: Candidates
+) -> None:
     """Rank by signatures: their sums (LANA), whole networks with the library's weights, and regressions (DONNA)."""
-    settings, truth = bench.settings, bench.truth
+    settings, truth = context.settings, context.truth
     if not libraries:
         return
     for column in SUMS:
         name = f"sum of {column}"
         found.predictions[name] = np.array([one.sums(column, truth.indices) for one in libraries])
         found.blockwise.append(name)
-    _add_sums(bench, libraries, found)
+    _add_sums(context, libraries, found)
     fits = {
         predictor: [
             _unit(
@@ -188,7 +203,7 @@ def add_signed(bench: Bench, libraries: Sequence[Signed], truth_digest: str, fou
         ]
         for predictor in SIGNED
     }
-    bench.workshop.digests([unit for row in fits.values() for unit in row])
+    context.unit_runner.digests([unit for row in fits.values() for unit in row])
     meanings = {
         "second-order": f"second-order regression on signatures, fitted to {settings.first} trained networks",
         "linear": f"linear regression on signatures, fitted to {settings.first} trained networks",
@@ -196,14 +211,14 @@ def add_signed(bench: Bench, libraries: Sequence[Signed], truth_digest: str, fou
     }
     names = {"second-order": DONNA, "linear": f"{DONNA}-linear", "gcn": "blockwise-gcn"}
     for predictor, row in fits.items():
-        contents = bench.workshop.contents(row)
+        contents = context.unit_runner.contents(row)
         name = f"{predictor} on signatures, {settings.first} trained"
         found.predictions[name] = np.array([_numbers(content["predicted"]) for content in contents])
         found.blockwise.append(name)
         runs = []
         for seed, (unit, content) in enumerate(zip(row, contents, strict=True)):
-            before = libraries[seed % len(libraries)].spent + Spent(seconds=bench.workshop.seconds(unit))
-            runs.append(run_of(truth, seed, content["order"], bench.images, before))
+            before = libraries[seed % len(libraries)].spent + Spent(seconds=context.unit_runner.seconds(unit))
+            runs.append(run_of(truth, seed, content["order"], context.images, before))
         found.add(
             names[predictor],
             meanings[predictor],
@@ -213,12 +228,14 @@ def add_signed(bench: Bench, libraries: Sequence[Signed], truth_digest: str, fou
         )
 
 
-def add_tuned(bench: Bench, library: Signed, tuned: Sequence[Teacher], found: Contenders) -> None:
+def add_tuned(
+    context: StudyContext, library: ScoredLibrary, tuned: Sequence[Teacher], found: Candidates
+) -> None:
     """Rank by a second-order regression on signatures that was fitted to fine-tuned networks' validation accuracy, as DONNA
     does."""
     from search.blockwise.predictors import SignaturePredictor
 
-    truth = bench.truth
+    truth = context.truth
     indices = np.array([one.index for one in tuned], dtype=np.int64)
     predictor = SignaturePredictor("second-order", library.signatures)
     predictor.fit(indices, np.array([one.trained.best.val.top1 for one in tuned]))
@@ -226,7 +243,7 @@ def add_tuned(bench: Bench, library: Signed, tuned: Sequence[Teacher], found: Co
     before = library.spent
     for one in tuned:
         before += one.spent
-    runs = [_ordered(bench, 0, scores, before)]
+    runs = [_ordered(context, 0, scores, before)]
     found.add(f"{DONNA}-tuned", f"the same, fitted to {len(tuned)} fine-tuned networks", runs)
     apart = scores.copy()
     apart[truth.places(indices)] = np.nan
@@ -235,20 +252,20 @@ def add_tuned(bench: Bench, library: Signed, tuned: Sequence[Teacher], found: Co
     found.blockwise.append(name)
 
 
-def _add_sums(bench: Bench, libraries: Sequence[Signed], found: Contenders) -> None:
-    truth, settings = bench.truth, bench.settings
+def _add_sums(context: StudyContext, libraries: Sequence[ScoredLibrary], found: Candidates) -> None:
+    truth, settings = context.truth, context.settings
     plain, rescored = [], []
     for seed, library in enumerate(libraries):
         scores = library.sums("loss_change", truth.indices)
-        plain.append(_ordered(bench, seed, scores, library.spent))
+        plain.append(_ordered(context, seed, scores, library.spent))
         finalists = np.argsort(-scores, kind="stable")[: settings.rescored]
         again = scores - np.ptp(scores) - 1  # the others come behind all finalists, in their former order
         order = np.lexsort((-library.loss[finalists], library.top1[finalists]))  # worst first
         again[finalists[order]] = scores.max() + np.arange(len(finalists))
         macs = sum(network_cost(truth.config, int(truth.indices[place])).macs for place in finalists)
         seconds = library.judging_s * len(finalists) / len(truth.indices)
-        spent = Spent(flops=forward_flops(macs, len(bench.task.val)), seconds=seconds)
-        rescored.append(_ordered(bench, seed, again, library.spent + spent))
+        spent = Spent(flops=forward_flops(macs, len(context.task.val)), seconds=seconds)
+        rescored.append(_ordered(context, seed, again, library.spent + spent))
     found.add(LANA, "the sum of the blocks' loss changes in the teacher", plain)
     found.add(RESCORED, f"the same, its best {settings.rescored} judged with the library's weights", rescored)
     name = "whole network with the library's weights"
@@ -256,9 +273,9 @@ def _add_sums(bench: Bench, libraries: Sequence[Signed], found: Contenders) -> N
     found.blockwise.append(name)
 
 
-def _ordered(bench: Bench, seed: int, scores: FloatArray, before: Spent) -> StudyRun:
-    order = ordered_search(scores, bench.truth, bench.settings.budget, seed)
-    return run_of(bench.truth, seed, order.tolist(), bench.images, before)
+def _ordered(context: StudyContext, seed: int, scores: FloatArray, before: Spent) -> StudyRun:
+    order = ordered_search(scores, context.truth, context.settings.budget, seed)
+    return run_of(context.truth, seed, order.tolist(), context.images, before)
 
 
 def _unit(name: str, config: Mapping[str, object], inputs: Mapping[str, str]) -> Unit:

@@ -8,30 +8,37 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from search.latency.candidates import (
+    CANDIDATES,
+    FEWEST,
+    CandidatePredictor,
+    SpaceFacts,
+    Training,
+    all_candidates,
+    fit_structured,
+)
+from search.latency.evaluation import Errors, check_ratios, judge, relative_errors
 from search.latency.features import block_features, op_columns, rows_of
 from search.latency.intervals import COVERAGE, cv_plus, folds
-from search.latency.judging import Errors, check_ratios, judge, relative_errors
 from search.latency.noise import check_sds, discounted, expected_sds, fit_weights, model_sd
-from search.latency.ridge import Fitted
-from search.latency.rungs import FEWEST, RUNGS, Known, Rung, Training, all_rungs, fit_structured
+from search.latency.ridge import FittedLatency
 from space import BLOX, SpaceConfig
 from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, IndexArray, block_indices
 
 CHUNK = 8192  # networks predicted at once: at 400 measured ones, 26 MB an array
-REPEATS = 4  # of the folds, each dealt anew: halves what the deal alone adds to the difference of two rungs
-TOLD = 0.25  # standard errors: benchmarks/rungs.py
-FAR = (
-    1.5  # times the width of intervals of nine in ten networks held out: beyond, nothing like it was measured
-)
+REPEATS = 4  # of the folds, each dealt independently: halves what the deal alone adds to the difference of two candidates
+CLEAR = 0.25  # standard errors: benchmarks/predictor_choice.py
+# Times the width of intervals of nine in ten networks held out: beyond, nothing like it was measured.
+FAR = 1.5
 USUAL = 0.9  # the share of networks held out whose leverage is usual
 SOFT = 0.01  # keeps weights finite where a feature was hardly measured
 LEAST_WEIGHT = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RungReport:
-    """How a rung did on networks held out, or why it was skipped (then `errors` is None)."""
+class CandidateReport:
+    """Cross-validated errors of a candidate, or why it was skipped (then `errors` is None)."""
 
     name: str
     errors: Errors | None
@@ -53,22 +60,22 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Ladder:
-    """All rungs judged, and the chosen one fitted on all measured networks and without each fold.
+class SelectedPredictor:
+    """All candidates judged, and the chosen one fitted on all measured networks and without each fold.
 
     `fold_of` (n,): the fold of each measured network; `scores` (n,): |measured - predicted| / predicted by the predictor that did
     not see it, as it would be of a network of leverage 0 measured with the usual precision. `usual_leverage`: what nine in
-    ten networks held out do not exceed. `knows_ops`: whether the rung was told what each op costs. `each_error`: of every rung
-    judged, the relative error of each measured network held out, (n,).
+    ten networks held out do not exceed. `knows_ops`: whether the candidate knows what each op costs. `each_error`: of every
+    candidate judged, the relative error of each measured network held out, (n,).
     """
 
-    reports: tuple[RungReport, ...]
+    reports: tuple[CandidateReport, ...]
     chosen: str
-    known: Known
+    known: SpaceFacts
     indices: IndexArray
     ratios: FloatArray
-    point: Fitted
-    fold_points: tuple[Fitted, ...]
+    point: FittedLatency
+    fold_points: tuple[FittedLatency, ...]
     fold_of: IndexArray
     scores: FloatArray
     usual_leverage: float
@@ -77,7 +84,7 @@ class Ladder:
 
     @property
     def errors(self) -> Errors:
-        """The cross-validated errors of the chosen rung."""
+        """The cross-validated errors of the chosen candidate."""
         return next(r.errors for r in self.reports if r.name == self.chosen and r.errors is not None)
 
     def predict(self, indices: ArrayLike, coverage: float = COVERAGE) -> Prediction:
@@ -111,7 +118,7 @@ class Ladder:
         )
 
     def fold_predictions(self, indices: IndexArray) -> FloatArray:
-        """Return what the predictor without each fold says of networks (n,), shape (folds, n)."""
+        """Return the predictions of networks (n,) without each fold, shape (folds, n)."""
         return np.stack([point(indices) for point in self.fold_points])
 
     def _supported(self, indices: IndexArray, leverage: FloatArray) -> BoolArray:
@@ -121,12 +128,12 @@ class Ladder:
         table = op_columns(self.known.config)
         seen = rows_of(table, block_indices(self.known.config, self.indices)).any(axis=0)
         unseen = np.where(seen, 0.0, 1.0).reshape(self.known.config.stages, -1) @ table.T  # (stages, B)
-        digits = block_indices(self.known.config, indices)
-        near &= unseen[np.arange(self.known.config.stages), digits].sum(axis=1) == 0
+        choices = block_indices(self.known.config, indices)
+        near &= unseen[np.arange(self.known.config.stages), choices].sum(axis=1) == 0
         return near
 
 
-def fit_ladder(
+def select_predictor(
     indices: ArrayLike,
     ratios: ArrayLike,
     *,
@@ -135,14 +142,14 @@ def fit_ladder(
     parts_sum: ArrayLike | None = None,
     prior: ArrayLike | None = None,
     seed: int = 0,
-    rungs: Sequence[Rung] | None = None,
-) -> Ladder:
-    """Judge every rung on the same folds, choose one, fit it on all measured networks.
+    candidates: Sequence[CandidatePredictor] | None = None,
+) -> SelectedPredictor:
+    """Judge every candidate on the same folds, choose one, fit it on all measured networks.
 
     `indices` and `ratios` (n,): measured networks and their latency over the reference network's. `sds` (n,): the relative
-    standard deviation of each ratio; see `noise` for what it changes. `parts_sum` and `prior` (len(config),): see `Known`;
-    rungs that need one are skipped without it. Chosen is the rung of least mean absolute percentage error as expected of the
-    whole space, or a simpler one where the difference between the two, on the same networks, is within its own noise: see
+    standard deviation of each ratio; see `noise` for what it changes. `parts_sum` and `prior` (len(config),): see `SpaceFacts`;
+    candidates that need one are skipped without it. Chosen is the candidate of least mean absolute percentage error as expected
+    of the whole space, or a simpler one where the difference between the two, on the same networks, is within its own noise: see
     `choose`.
 
     Raises:
@@ -153,38 +160,39 @@ def fit_ladder(
 
     places, measured = check_indices(indices, config), np.asarray(ratios, dtype=np.float64)
     _check_measured(places, measured, config)
-    known = Known(
+    known = SpaceFacts(
         config=config,
         parts_sum=_whole("parts_sum", parts_sum, config),
         prior=_whole("prior", prior, config),
     )
-    ladder = {rung.name: rung for rung in (all_rungs() if rungs is None else rungs)}
+    by_name = {
+        candidate.name: candidate for candidate in (all_candidates() if candidates is None else candidates)
+    }
     training = Training(known=known, indices=places, ratios=measured, weights=np.ones(len(places)), seed=seed)
     deviations = check_sds(sds, len(places))
-    with threadpool_limits(
-        limits=1
-    ):  # matrices this small gain nothing: on a busy machine threads wait for each other
-        return _climb(ladder, _weighed(training, deviations), deviations)
+    # Matrices this small gain nothing by threads, which wait for each other on a busy machine.
+    with threadpool_limits(limits=1):
+        return _select(by_name, _weighed(training, deviations), deviations)
 
 
 def choose(errors: Mapping[str, FloatArray], weights: FloatArray) -> str:
-    """Return the rung of least weighted mean error, or the simplest that is not told from it; `errors` (n,), simplest first.
+    """Return the candidate of least weighted mean error, or the simplest not clearly worse; `errors` (n,), simplest first.
 
-    Told: the mean of the paired differences exceeds `TOLD` standard errors. Errors of one network by two rungs go together, so
-    this tells far smaller differences than the standard error of either mean.
+    Clearly: the mean of the paired differences exceeds `CLEAR` standard errors. Errors of one network by two candidates go
+    together, so this tells far smaller differences than the standard error of either mean.
     """
     shares = weights / weights.sum()
     best = min(errors.values(), key=lambda each: float(shares @ each))
     for name, each in errors.items():
         difference = each - best
         mean = float(shares @ difference)
-        if mean <= TOLD * float(np.sqrt((shares**2) @ (difference - mean) ** 2)):
+        if mean <= CLEAR * float(np.sqrt((shares**2) @ (difference - mean) ** 2)):
             return name
     raise AssertionError("the best differs from itself by nothing")
 
 
 def space_weights(config: SpaceConfig, indices: IndexArray) -> FloatArray:
-    """Return weights (n,) with which measured networks stand for the whole space, none negative, of mean 1.
+    """Return weights (n,) with which measured networks represent the whole space, none negative, of mean 1.
 
     The calibration estimator (Deville & Sarndal 1992): the weights nearest to equal ones with which each feature is as frequent
     as in the space. A random sample or a Latin square needs none; a design or picks do.
@@ -221,27 +229,31 @@ def _weighed(training: Training, sds: FloatArray) -> Training:
     if not sds.any():
         return training
     fold_of = folds(len(training.indices), training.seed)
-    rung = next(rung for rung in RUNGS if rung.fit is fit_structured)
-    held_out = _held_out(_fit_folds(rung, training, fold_of), training.indices, fold_of)
+    candidate = next(candidate for candidate in CANDIDATES if candidate.fit is fit_structured)
+    held_out = _held_out(_fit_folds(candidate, training, fold_of), training.indices, fold_of)
     model = model_sd(training.ratios / held_out - 1, sds)
     return replace(training, weights=fit_weights(model, sds))
 
 
-def _climb(ladder: dict[str, Rung], everything: Training, sds: FloatArray) -> Ladder:
+def _select(
+    by_name: dict[str, CandidatePredictor], everything: Training, sds: FloatArray
+) -> SelectedPredictor:
     known, places, measured = everything.known, everything.indices, everything.ratios
     dealt = [folds(len(places), everything.seed * REPEATS + repeat) for repeat in range(REPEATS)]
     fold_of = dealt[0]
     reports, errors, fitted = [], {}, {}
-    for name, rung in ladder.items():
-        if reason := _reason_to_skip(rung, known, len(places)):
-            reports.append(RungReport(name=name, errors=None, skipped=reason))
+    for name, candidate in by_name.items():
+        if reason := _reason_to_skip(candidate, known, len(places)):
+            reports.append(CandidateReport(name=name, errors=None, skipped=reason))
             continue
-        fitted[name] = _fit_folds(rung, everything, fold_of)
+        fitted[name] = _fit_folds(candidate, everything, fold_of)
         predictions = [_held_out(fitted[name], places, fold_of)]
-        predictions += [_held_out(_fit_folds(rung, everything, other), places, other) for other in dealt[1:]]
+        predictions += [
+            _held_out(_fit_folds(candidate, everything, other), places, other) for other in dealt[1:]
+        ]
         seen = [_discounted(held_out, measured, sds) for held_out in predictions]
         found = judge(np.concatenate(predictions), np.concatenate(seen))
-        reports.append(RungReport(name=name, errors=replace(found, count=len(places))))
+        reports.append(CandidateReport(name=name, errors=replace(found, count=len(places))))
         errors[name] = np.mean(
             [relative_errors(p, s) for p, s in zip(predictions, seen, strict=True)], axis=0
         )
@@ -251,18 +263,18 @@ def _climb(ladder: dict[str, Rung], everything: Training, sds: FloatArray) -> La
     chosen = choose(errors, space_weights(known.config, places))
     held_out = _held_out(fitted[chosen], places, fold_of)
     leverage = _leverage(fitted[chosen], places, fold_of)
-    return Ladder(
+    return SelectedPredictor(
         reports=tuple(reports),
         chosen=chosen,
         known=known,
         indices=places,
         ratios=measured,
-        point=ladder[chosen].fit(everything),
+        point=by_name[chosen].fit(everything),
         fold_points=fitted[chosen],
         fold_of=fold_of,
         scores=_scores(held_out, measured, sds, leverage),
         usual_leverage=float(np.quantile(leverage, USUAL)),
-        knows_ops=ladder[chosen].needs is not None,
+        knows_ops=by_name[chosen].needs is not None,
         each_error=errors,
     )
 
@@ -315,15 +327,17 @@ def _whole(name: str, values: ArrayLike | None, config: SpaceConfig) -> FloatArr
     return array
 
 
-def _reason_to_skip(rung: Rung, known: Known, count: int) -> str:
-    if rung.needs is not None and getattr(known, rung.needs) is None:
-        return f"needs {rung.needs}, which is not given"
-    if count < rung.min_networks:
-        return f"needs {rung.min_networks} measured networks, and there are {count}"
+def _reason_to_skip(candidate: CandidatePredictor, known: SpaceFacts, count: int) -> str:
+    if candidate.needs is not None and getattr(known, candidate.needs) is None:
+        return f"needs {candidate.needs}, which is not given"
+    if count < candidate.min_networks:
+        return f"needs {candidate.min_networks} measured networks, and there are {count}"
     return ""
 
 
-def _fit_folds(rung: Rung, everything: Training, fold_of: IndexArray) -> tuple[Fitted, ...]:
+def _fit_folds(
+    candidate: CandidatePredictor, everything: Training, fold_of: IndexArray
+) -> tuple[FittedLatency, ...]:
     fitted = []
     for fold in range(fold_of.max() + 1):
         seen = fold_of != fold
@@ -333,18 +347,18 @@ def _fit_folds(rung: Rung, everything: Training, fold_of: IndexArray) -> tuple[F
             ratios=everything.ratios[seen],
             weights=everything.weights[seen],
         )
-        fitted.append(rung.fit(part))
+        fitted.append(candidate.fit(part))
     return tuple(fitted)
 
 
-def _held_out(fitted: Sequence[Fitted], indices: IndexArray, fold_of: IndexArray) -> FloatArray:
+def _held_out(fitted: Sequence[FittedLatency], indices: IndexArray, fold_of: IndexArray) -> FloatArray:
     predicted: FloatArray = np.empty(len(indices))
     for fold, point in enumerate(fitted):
         predicted[fold_of == fold] = point(indices[fold_of == fold])
     return predicted
 
 
-def _leverage(fitted: Sequence[Fitted], indices: IndexArray, fold_of: IndexArray) -> FloatArray:
+def _leverage(fitted: Sequence[FittedLatency], indices: IndexArray, fold_of: IndexArray) -> FloatArray:
     leverage: FloatArray = np.empty(len(indices))
     for fold, point in enumerate(fitted):
         leverage[fold_of == fold] = point.leverage(indices[fold_of == fold])

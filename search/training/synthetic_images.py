@@ -1,4 +1,4 @@
-"""A synthetic task: images that a seeded program draws, hard enough that networks differ, for trying and for tests.
+"""A synthetic task: images drawn by a seeded program, hard enough that networks differ, for trials and tests.
 
 A class is a choice of one level each of shape, texture, orientation and hue, so that no attribute alone tells classes
 apart. An image shows the class's shape somewhere, of some size, turned, bent, dimmed, in a hue and with a texture near
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.training.images import TOLD, Images, Task, moments
+from search.training.images import SYNTHETIC, Images, Task, moments
 from space import SpaceConfig
 
 PER_CLASS = (450, 50, 100)  # images to train, to validate, to test: as many as CIFAR-100 has
@@ -54,7 +54,7 @@ def make_synthetic_task(
         for stream, count in zip(streams[1:], per_class, strict=True)
     )
     mean, std = moments(train.images)
-    name = f"{TOLD}-{seed}" + ("" if per_class == PER_CLASS else "-" + "-".join(map(str, per_class)))
+    name = f"{SYNTHETIC}-{seed}" + ("" if per_class == PER_CLASS else "-" + "-".join(map(str, per_class)))
     return Task(
         name=name,
         train=train,
@@ -64,7 +64,7 @@ def make_synthetic_task(
         mean=mean,
         std=std,
         synthetic=True,
-        origin=f"{TOLD} images of seed {seed}, {'/'.join(map(str, per_class))} of each class, drawn by harness",
+        origin=f"{SYNTHETIC} images of seed {seed}, {'/'.join(map(str, per_class))} of each class, drawn by harness",
     )
 
 
@@ -126,17 +126,17 @@ def _draw(
 
     hue = (level(classes.hue) + between(-0.3, 0.3)) / classes.hues
     light = between(0.6, 1.0)
-    front_colour = _colour(hue, channels) * light[..., None]  # (n, 1, 1, channels)
-    behind_colour = _colour(between(0, 1), channels) * between(0.3, 0.8)[..., None]
-    image = inside[..., None] * front_colour * (0.35 + 0.65 * front[..., None])
-    image = image + (1 - inside[..., None]) * behind_colour * (0.5 + 0.5 * behind[..., None])
+    front_color = _color(hue, channels) * light[..., None]  # (n, 1, 1, channels)
+    behind_color = _color(between(0, 1), channels) * between(0.3, 0.8)[..., None]
+    image = inside[..., None] * front_color * (0.35 + 0.65 * front[..., None])
+    image = image + (1 - inside[..., None]) * behind_color * (0.5 + 0.5 * behind[..., None])
     image += noise * rng.standard_normal(image.shape, dtype=np.float32)
     pixels: NDArray[np.uint8] = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
     return pixels
 
 
 def _shape(kinds: NDArray[np.int64], u: Floats, v: Floats, radius: Floats, sharpness: float) -> Floats:
-    """Return how far each pixel is inside its shape, 0 to 1: within a radius that waves with the angle."""
+    """Return each pixel's depth inside its shape, 0 to 1: within a radius that waves with the angle."""
     corners, depth = (
         np.array(column, np.float32)[kinds].reshape(-1, 1, 1) for column in zip(*SHAPES, strict=True)
     )
@@ -164,8 +164,8 @@ def _texture(
     return np.clip(chosen / 2 + 0.5, 0, 1)
 
 
-def _colour(hue: Floats, channels: int) -> Floats:
-    """Return a colour of each hue, (n, 1, 1) of turns, as (n, 1, 1, channels) between 0.1 and 1."""
+def _color(hue: Floats, channels: int) -> Floats:
+    """Return a color of each hue, (n, 1, 1) of turns, as (n, 1, 1, channels) between 0.1 and 1."""
     place = 2 * np.pi * (hue[..., None] - np.arange(channels, dtype=np.float32) / max(channels, 2))
-    colour: Floats = (0.55 + 0.45 * np.cos(place)).astype(np.float32)
-    return colour
+    color: Floats = (0.55 + 0.45 * np.cos(place)).astype(np.float32)
+    return color

@@ -1,4 +1,4 @@
-"""How well predicted ratios agree with measured ones, and how well two rounds of measurement agree."""
+"""Errors of predicted ratios against measured ones, and repeatability of measurements."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from space.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Errors:
-    """How far predictions are from measurements of `count` networks, in shares of the measured value (0.01 is 1 %).
+    """Errors of predictions of `count` networks, relative to the measured value (0.01 is 1 %).
 
     `mape` and `median_ape`: mean and median absolute error; `within_5` and `within_10`: the share of networks within 5 and 10 %;
     `spearman` and `kendall` (tau-b): rank correlations, None where one side is constant and has no order.
@@ -83,7 +83,7 @@ def judge(predicted: ArrayLike, measured: ArrayLike) -> Errors:
 
 
 def repeatability(first: ArrayLike, second: ArrayLike) -> Errors:
-    """Compare two rounds of measurement of the same networks: the ceiling that no predictor honestly beats by much.
+    """Compare two rounds of measurement of the same networks: the ceiling for any predictor.
 
     Both rounds carry noise, a predictor's judge only one: where noise is all there is, an exact predictor shows
     1 / sqrt(2) of these errors.

@@ -13,14 +13,14 @@ import torch
 from factories.small_distillations import SMALL, small_task
 from torch import nn
 
-from search.training import epochs, together
+from search.training import batched_training, epochs
 from search.training.augment import Augmentation
+from search.training.batched_training import train_together
 from search.training.epochs import judge
 from search.training.history import EpochDone
 from search.training.images import Images
 from search.training.recipe import Recipe
 from search.training.stacked import StackedNetworks, stack, unstack
-from search.training.together import train_together
 from search.training.training import train
 from space import Architecture, SpaceConfig
 from space.errors import ConfigError, HarnessError
@@ -99,8 +99,10 @@ def test_a_stopped_training_knows_the_best_weights_of_epochs_before(
         network.load_state_dict(dict(one.weights))
         for images, figures in ((small_task().val, one.best.val), (small_task().test, one.test)):
             assert judge(network, images, small_task()).loss == pytest.approx(figures.loss, rel=1e-4)
-    real = together.environment_of
-    monkeypatch.setattr(together, "environment_of", lambda place: {**real(place), "torch_version": "0.1"})
+    real = batched_training.environment_of
+    monkeypatch.setattr(
+        batched_training, "environment_of", lambda place: {**real(place), "torch_version": "0.1"}
+    )
     (elsewhere, _) = train_together(BOTH, small_task(), falling, tmp_path)
     assert elsewhere.environment != resumed[0].environment
     assert "0.1" in elsewhere.environment["torch_version"] != "0.1"  # both are told
@@ -115,14 +117,14 @@ def test_networks_learn_together_even_where_the_caller_wants_no_gradients() -> N
 
 
 def test_memory_that_runs_out_names_a_batch_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = together._losses
+    real = batched_training._losses
 
     def small(logits: torch.Tensor, *more: Any) -> torch.Tensor:
         if len(logits) > 5:
             raise MemoryError
         return real(logits, *more)
 
-    monkeypatch.setattr(together, "_losses", small)
+    monkeypatch.setattr(batched_training, "_losses", small)
     with pytest.raises(
         HarnessError,
         match=r"^training 2 networks together, epoch 1, .* a batch of 16 images .* a batch of 4 fits",

@@ -1,4 +1,4 @@
-"""Networks of given weights, judged on a task's images. Imports torch."""
+"""Evaluation of networks with inherited weights on a task's images. Imports torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from space.networks import build_network
 
 
 def judge_on(task: Task, device: str = "cpu") -> Callable[[Architecture, State, str], Figures]:
-    """Return what builds a network with given weights and classes a split of the task, "val" or "test", with it."""
+    """Return a function that builds a network with given weights and evaluates it on a split, "val" or "test"."""
     splits = {"val": task.val, "test": task.test}
 
     def judge_network(architecture: Architecture, weights: State, split: str) -> Figures:

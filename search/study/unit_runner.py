@@ -1,4 +1,4 @@
-"""Where the study's units are run: their contents, and the seconds that each took wherever it was run."""
+"""Run the study's units and keep their results and wall times."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from search.work.unit import Unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
-    """Run units that are not done yet; `device` is what torch computes them on, for units that ask."""
+class UnitRunner:
+    """Runner of units that are not done yet."""
 
     results: Results
     runner: Runner
-    tell: Callable[[str], None]
+    log: Callable[[str], None]
 
     def digests(self, units: Sequence[Unit]) -> list[str]:
         """Return the digest of each unit's result, in their order, having run what was not done."""
 
         def report(event: Event) -> None:
             if not isinstance(event, UnitStarted):
-                self.tell(sentence(event))
+                self.log(sentence(event))
 
         done = run_units(units, self.results, self.runner, report)
         return [done[unit.key] for unit in units]
@@ -37,11 +37,11 @@ class Workshop:
         return [self.results.get(digest) for digest in self.digests(units)]
 
     def add(self, content: Mapping[str, Any], kind: str) -> str:
-        """Keep what units take as an input, and return its digest."""
+        """Store an input of units, and return its digest."""
         return self.results.add(content, kind)
 
     def seconds(self, unit: Unit) -> float:
-        """Return what a finished unit took, by its record; NaN where nobody wrote it."""
+        """Return the recorded seconds of a finished unit; NaN where there are none."""
         record = json.loads((self.results.folder / "units" / f"{unit.key}.json").read_text("utf-8"))
         seconds = record.get("seconds")
         return float("nan") if seconds is None else float(seconds)

@@ -1,9 +1,9 @@
-"""The ladder of latency predictors, simplest first.
+"""Candidate latency predictors, simplest first.
 
-Adding one is adding a function and a line of `RUNGS`, or an entry point of another package.
+Adding one is adding a function and a line of `CANDIDATES`, or an entry point of another package.
 
-All minimise relative errors. A rung never sees the networks that it is judged on, but may know of every network of the
-space what costs no measurement of it: its blocks, its MACs, the sum of its parts, another configuration's prediction.
+All minimize relative errors. A candidate never sees the networks that it is judged on, but may use what is known of every
+network of the space without measuring it: its blocks, its MACs, the sum of its parts, another configuration's prediction.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.latency.features import stage_effects
-from search.latency.ridge import Fitted, Guess, fit_corrected, fit_line, fit_parts
+from search.latency.ridge import FittedLatency, Guess, fit_corrected, fit_line, fit_parts
 from space import BLOX, SpaceConfig
 from space.costs import all_macs
 from space.indexing import FloatArray, IndexArray, block_indices
@@ -25,8 +25,8 @@ NO_REST = 1e-9  # of a guess: below, it is a sum over stages but for rounding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Known:
-    """What is known of every network of a space before it is measured; arrays have shape (len(config),).
+class SpaceFacts:
+    """Facts on every network of a space that need no measurement of it; arrays have shape (len(config),).
 
     `parts_sum`: the measured ratios of stem, cells, reductions and head, added up. `prior`: another configuration's prediction.
     """
@@ -38,12 +38,12 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Training:
-    """Measured networks, indices and ratios of shape (n,), and what is known beside them.
+    """Measured networks, indices and ratios of shape (n,), and facts on the space.
 
     `weights` (n,), of mean 1: what the relative error of each counts for.
     """
 
-    known: Known
+    known: SpaceFacts
     indices: IndexArray
     ratios: FloatArray
     weights: FloatArray
@@ -51,109 +51,121 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rung:
-    """One predictor: `needs` names the field of `Known` that it cannot do without, `min_networks` how many measured ones."""
+class CandidatePredictor:
+    """A candidate predictor: `needs` names the field of `SpaceFacts` that it requires, `min_networks` how many measured ones."""
 
     name: str
     meaning: str
-    fit: Callable[[Training], Fitted]
+    fit: Callable[[Training], FittedLatency]
     needs: str | None = None
     min_networks: int = FEWEST
 
 
-def fit_macs(training: Training) -> Fitted:
+def fit_macs(training: Training) -> FittedLatency:
     """Fit a line through MACs: neither slope nor intercept is below 0."""
     macs = all_macs(training.known.config).astype(np.float64)
     return line(training, lambda places: macs[places])
 
 
-def fit_sum(training: Training) -> Fitted:
+def fit_sum(training: Training) -> FittedLatency:
     """Take the sum of the measured parts as it is."""
     parts_sum = _present(training.known.parts_sum)
-    return Fitted(point=lambda indices: parts_sum[indices])
+    return FittedLatency(point=lambda indices: parts_sum[indices])
 
 
-def fit_affine(training: Training) -> Fitted:
+def fit_affine(training: Training) -> FittedLatency:
     """Fit a line through the sum of the measured parts: see `origin_of` for how low it may begin."""
     parts_sum = _present(training.known.parts_sum)
     return line(training, lambda places: parts_sum[places], origin_of(float(parts_sum.min())))
 
 
-def fit_structured(training: Training) -> Fitted:
+def fit_structured(training: Training) -> FittedLatency:
     """Fit what each op costs by slot and stage, and the wiring."""
     return fit_parts(training.known.config, training.indices, training.ratios, training.weights)
 
 
-def fit_pairs(training: Training) -> Fitted:
+def fit_pairs(training: Training) -> FittedLatency:
     """Fit the same and the products of two features within each stage."""
     return fit_parts(
         training.known.config, training.indices, training.ratios, training.weights, with_pairs=True
     )
 
 
-def fit_borders(training: Training) -> Fitted:
+def fit_borders(training: Training) -> FittedLatency:
     """Fit the same and the products of ops on either side of each reduction."""
     return fit_parts(
         training.known.config, training.indices, training.ratios, training.weights, with_borders=True
     )
 
 
-def fit_sum_corrected(training: Training) -> Fitted:
+def fit_sum_corrected(training: Training) -> FittedLatency:
     """Fit a line through the sum of parts, corrected by a shrunk ridge."""
     return _corrected(training, _present(training.known.parts_sum))
 
 
-def fit_transfer(training: Training) -> Fitted:
+def fit_transfer(training: Training) -> FittedLatency:
     """Fit a line through another configuration's prediction, corrected by a shrunk ridge."""
     return _corrected(training, _present(training.known.prior))
 
 
-RUNGS: tuple[Rung, ...] = (
-    Rung(name="macs", meaning="a line through MACs", fit=fit_macs),
-    Rung(name="sum", meaning="the sum of the measured parts", fit=fit_sum, needs="parts_sum"),
-    Rung(name="affine", meaning="a line through the sum of parts", fit=fit_affine, needs="parts_sum"),
-    Rung(name="ridge", meaning="what each op and wiring costs, by stage", fit=fit_structured),
-    Rung(
+CANDIDATES: tuple[CandidatePredictor, ...] = (
+    CandidatePredictor(name="macs", meaning="a line through MACs", fit=fit_macs),
+    CandidatePredictor(name="sum", meaning="the sum of the measured parts", fit=fit_sum, needs="parts_sum"),
+    CandidatePredictor(
+        name="affine", meaning="a line through the sum of parts", fit=fit_affine, needs="parts_sum"
+    ),
+    CandidatePredictor(name="ridge", meaning="what each op and wiring costs, by stage", fit=fit_structured),
+    CandidatePredictor(
         name="corrected",
         meaning="affine, corrected by a shrunk ridge",
         fit=fit_sum_corrected,
         needs="parts_sum",
     ),
-    Rung(
+    CandidatePredictor(
         name="transfer",
         meaning="a line through the prior, corrected by a shrunk ridge",
         fit=fit_transfer,
         needs="prior",
     ),
-    Rung(name="pairs", meaning="the same with products within each stage", fit=fit_pairs, min_networks=45),
-    Rung(name="borders", meaning="the same with products across stages", fit=fit_borders, min_networks=45),
+    CandidatePredictor(
+        name="pairs", meaning="the same with products within each stage", fit=fit_pairs, min_networks=45
+    ),
+    CandidatePredictor(
+        name="borders", meaning="the same with products across stages", fit=fit_borders, min_networks=45
+    ),
 )
 
 
-def all_rungs() -> tuple[Rung, ...]:
-    """Return `RUNGS`, then those of the entry points of the group `harness.latency_predictors`, by name.
+def all_candidates() -> tuple[CandidatePredictor, ...]:
+    """Return `CANDIDATES`, then those of the entry points of the group `harness.latency_predictors`, by name.
 
     Raises: ConfigError when another package's cannot be used.
     """
-    return (*RUNGS, *(_outside(name) for name in sorted(plugins(LATENCY_PREDICTORS))))
+    return (*CANDIDATES, *(_outside(name) for name in sorted(plugins(LATENCY_PREDICTORS))))
 
 
-def _outside(name: str) -> Rung:
-    rung = load_plugin(LATENCY_PREDICTORS, name)
-    if not isinstance(rung, Rung) or rung.name != name or name in {own.name for own in RUNGS}:
+def _outside(name: str) -> CandidatePredictor:
+    candidate = load_plugin(LATENCY_PREDICTORS, name)
+    if (
+        not isinstance(candidate, CandidatePredictor)
+        or candidate.name != name
+        or name in {own.name for own in CANDIDATES}
+    ):
         raise bad_plugin(
-            LATENCY_PREDICTORS, name, f"is no search.latency.rungs.Rung of the new name {name!r}"
+            LATENCY_PREDICTORS,
+            name,
+            f"is no search.latency.candidates.CandidatePredictor of a new name {name!r}",
         )
-    return rung
+    return candidate
 
 
-def line(training: Training, x: Callable[[IndexArray], FloatArray], origin: float = 0.0) -> Fitted:
+def line(training: Training, x: Callable[[IndexArray], FloatArray], origin: float = 0.0) -> FittedLatency:
     """Fit a line through what `x` says of networks: its slope is not below 0, nor is it itself at `origin`."""
     seen, ratios = x(training.indices) - origin, training.ratios
     slope, intercept = fit_line(seen, ratios, training.weights, from_zero=True)
     rows = np.column_stack([seen, np.ones(len(seen))]) * (np.sqrt(training.weights) / ratios)[:, None]
     covariance = np.asarray(np.linalg.pinv(rows.T @ rows), dtype=np.float64)
-    return Fitted(
+    return FittedLatency(
         point=lambda places: intercept + slope * (x(places) - origin),
         columns=lambda places: np.column_stack([x(places) - origin, np.ones(len(places))]),
         covariance=covariance,
@@ -169,18 +181,18 @@ def origin_of(least_sum: float) -> float:
     return least_sum / 2
 
 
-def _corrected(training: Training, values: FloatArray) -> Fitted:
+def _corrected(training: Training, values: FloatArray) -> FittedLatency:
     """Correct a guess of every network, `values` (len(config),)."""
     config = training.known.config
     blocks = stage_effects(config, values)
     rest = values - values.mean()
-    for stage, digit in enumerate(block_indices(config, np.arange(len(config))).T):
-        rest = rest - blocks[stage, digit]
+    for stage, choice in enumerate(block_indices(config, np.arange(len(config))).T):
+        rest = rest - blocks[stage, choice]
     is_sum = np.abs(rest).max() <= NO_REST * np.abs(values).max()
     guess = Guess(blocks=blocks, rest=None if is_sum else rest)
     return fit_corrected(config, training.indices, training.ratios, training.weights, guess)
 
 
 def _present(array: FloatArray | None) -> FloatArray:
-    assert array is not None, "a rung was fitted without what it needs"
+    assert array is not None, "a predictor was fitted without what it needs"
     return array

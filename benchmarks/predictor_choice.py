@@ -1,12 +1,12 @@
-"""What choosing a predictor costs: how much worse the chosen rung is on the whole space than the best one would have been.
+"""What choosing a predictor costs: how much worse the chosen candidate is on the whole space than the best one would have been.
 
-    python benchmarks/rungs.py [--draws 20]
+    python benchmarks/predictor_choice.py [--draws 20]
 
 Made-up devices, nothing measured: each op costs what it likes in each stage, pairs of ops within a block or across a reduction
-take or save some percent, and a measured ratio has noise of 0.7 %. Every rung is fitted on the same measured networks
-and judged on 2,000 random ones without noise; the regret of a rule is the error of the rung that it chooses over
-the least error of any rung, less 1. Rules: the one up to 4f57e14 (the simplest within one standard error of the best mean, one
-deal of the folds) and paired differences over four deals at several levels, with and without weights for the space.
+take or save some percent, and a measured ratio has noise of 0.7 %. Every candidate is fitted on the same measured networks
+and judged on 2,000 random ones without noise; the regret of a rule is the error of the candidate that it chooses over
+the least error of any candidate, less 1. Rules: the one up to 4f57e14 (the simplest within one standard error of the best mean,
+one deal of the folds) and paired differences over four deals at several levels, with and without weights for the space.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from machine import describe_machine
 
-from search.latency import ladder as ladders
+from search.latency import model_selection
+from search.latency.candidates import CANDIDATES
 from search.latency.design import least_variance_design
-from search.latency.features import block_features, pair_features, standardised
-from search.latency.ladder import fit_ladder, space_weights
-from search.latency.rungs import RUNGS
+from search.latency.features import block_features, pair_features, standardized
+from search.latency.model_selection import select_predictor, space_weights
 from space import BLOX
 from space.indexing import FloatArray, block_indices
 
@@ -60,7 +60,7 @@ def made_space(within: float, across: float, scatter: float, seed: int) -> tuple
     op = rng.uniform(0.1, 0.25, 3) * np.exp(rng.normal(0, scatter, (3, 3)))
     features = np.hstack([op, op * np.exp(rng.normal(0, 0.02, op.shape)), rng.uniform(0, 0.015, (3, 3))])
     blocks = features @ block_features(BLOX).T  # (stages, B)
-    pairs = standardised(pair_features(BLOX))
+    pairs = standardized(pair_features(BLOX))
     blocks = blocks * np.exp(within * _unit(rng.normal(size=(3, pairs.shape[1])) @ pairs.T))
     digits = block_indices(BLOX, np.arange(len(BLOX)))
     ends = np.array([BLOX.ops.index(block.op1) for block in BLOX.blocks])[digits]
@@ -80,19 +80,24 @@ def _unit(values: FloatArray) -> FloatArray:
 
 
 def _regrets(sizes: tuple[float, float, float], count: int, seed: int) -> tuple[list[float], float]:
-    """Return each rule's regret on one device, and the least error of any rung."""
+    """Return each rule's regret on one device, and the least error of any candidate."""
     (truth, parts), rng = made_space(*sizes, seed), np.random.default_rng((seed, 1))
     measured = least_variance_design(BLOX, count, seed)
     ratios = truth[measured] * np.exp(rng.normal(0, NOISE, count))
     sums = parts if seed % 2 else None  # half of the users measure the segments, too
-    everything = _with(4, lambda: fit_ladder(measured, ratios, parts_sum=sums))
-    once = _with(1, lambda: fit_ladder(measured, ratios, parts_sum=sums))
+    everything = _with(4, lambda: select_predictor(measured, ratios, parts_sum=sums))
+    once = _with(1, lambda: select_predictor(measured, ratios, parts_sum=sums))
     judges = rng.choice(len(truth), JUDGES, replace=False)
     errors = {}
-    for rung in RUNGS:
-        if rung.name in everything.each_error:
-            alone = _with(1, lambda rung=rung: fit_ladder(measured, ratios, parts_sum=sums, rungs=[rung]))
-            errors[rung.name] = float(np.mean(np.abs(alone.point(judges) / truth[judges] - 1)))
+    for candidate in CANDIDATES:
+        if candidate.name in everything.each_error:
+            alone = _with(
+                1,
+                lambda candidate=candidate: select_predictor(
+                    measured, ratios, parts_sum=sums, candidates=[candidate]
+                ),
+            )
+            errors[candidate.name] = float(np.mean(np.abs(alone.point(judges) / truth[judges] - 1)))
     chosen = [_one_standard_error(once.each_error)]
     equal = np.ones(count)
     chosen += [_paired(everything.each_error, equal, level) for level in LEVELS]
@@ -101,20 +106,22 @@ def _regrets(sizes: tuple[float, float, float], count: int, seed: int) -> tuple[
     return [errors[name] / least - 1 for name in chosen], least
 
 
-def _with(repeats: int, fit: Callable[[], ladders.Ladder]) -> ladders.Ladder:
-    before, ladders.REPEATS = ladders.REPEATS, repeats
+def _with(
+    repeats: int, fit: Callable[[], model_selection.SelectedPredictor]
+) -> model_selection.SelectedPredictor:
+    before, model_selection.REPEATS = model_selection.REPEATS, repeats
     try:
         return fit()
     finally:
-        ladders.REPEATS = before
+        model_selection.REPEATS = before
 
 
 def _paired(errors: Mapping[str, FloatArray], weights: FloatArray, level: float) -> str:
-    before, ladders.TOLD = ladders.TOLD, level
+    before, model_selection.CLEAR = model_selection.CLEAR, level
     try:
-        return ladders.choose(errors, weights)
+        return model_selection.choose(errors, weights)
     finally:
-        ladders.TOLD = before
+        model_selection.CLEAR = before
 
 
 def _one_standard_error(errors: Mapping[str, FloatArray]) -> str:

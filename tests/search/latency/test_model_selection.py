@@ -1,4 +1,4 @@
-"""The ladder of predictors on latencies made by a rule."""
+"""The predictor of predictors on latencies made by a rule."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from factories.latencies import NOISE, additive, cells, costs, design, fused, measured
 
+from search.latency.candidates import CANDIDATES, CandidatePredictor, SpaceFacts, Training
 from search.latency.design import least_variance_design
+from search.latency.evaluation import judge
 from search.latency.intervals import cv_plus, folds, guaranteed
-from search.latency.judging import judge
-from search.latency.ladder import choose, fit_ladder, space_weights
+from search.latency.model_selection import choose, select_predictor, space_weights
 from search.latency.ridge import Linear, fit_line
-from search.latency.rungs import RUNGS, Known, Rung, Training
 from space import BLOX, MINI
 from space.costs import all_macs
 from space.errors import ConfigError
@@ -25,19 +25,19 @@ EVERY = np.arange(len(BLOX))
 SOME = EVERY[::37]  # in each stage every block
 
 
-def rungs(*names: str) -> list[Rung]:
-    return [rung for rung in RUNGS if rung.name in names]
+def candidates(*names: str) -> list[CandidatePredictor]:
+    return [candidate for candidate in CANDIDATES if candidate.name in names]
 
 
 def test_ridge_finds_an_additive_space_to_about_the_noise_from_45_and_90_networks() -> None:
     truth = additive(cells(costs(1)))
     for rounds, most in ((1, 2.0), (2, 1.3)):
         places = design(rounds)
-        ladder = fit_ladder(places, measured(truth, places, 5))
-        assert ladder.chosen == "ridge"
-        found = judge(ladder.predict(SOME).ratios, measured(truth, SOME, 6))
+        predictor = select_predictor(places, measured(truth, places, 5))
+        assert predictor.chosen == "ridge"
+        found = judge(predictor.predict(SOME).ratios, measured(truth, SOME, 6))
         assert found.mape < most * MEAN_NOISE
-        assert ladder.errors.mape < 2.5 * MEAN_NOISE
+        assert predictor.errors.mape < 2.5 * MEAN_NOISE
 
 
 @pytest.mark.simulation
@@ -46,17 +46,19 @@ def test_nine_of_ten_networks_held_out_are_measured_within_their_intervals() -> 
     for seed in range(8):
         truth = additive(cells(costs(seed)))
         places = design(4, seed)
-        ladder = fit_ladder(places, measured(truth, places, seed), rungs=rungs("ridge"), seed=seed)
+        predictor = select_predictor(
+            places, measured(truth, places, seed), candidates=candidates("ridge"), seed=seed
+        )
         others = np.setdiff1d(EVERY, places)[seed::40]
-        again, found = measured(truth, others, 100 + seed), ladder.predict(others)
+        again, found = measured(truth, others, 100 + seed), predictor.predict(others)
         shares.append(np.mean((found.low <= again) & (again <= found.high)))
     assert 0.86 <= np.mean(shares) <= 0.94
 
 
 def test_an_interval_holds_its_point_and_widens_with_the_coverage() -> None:
     truth, places = additive(cells(costs(0))), design(2)
-    ladder = fit_ladder(places, measured(truth, places, 0), rungs=rungs("ridge"))
-    usual, wide = ladder.predict(SOME), ladder.predict(SOME, coverage=0.97)
+    predictor = select_predictor(places, measured(truth, places, 0), candidates=candidates("ridge"))
+    usual, wide = predictor.predict(SOME), predictor.predict(SOME, coverage=0.97)
     assert np.all((usual.low <= usual.ratios) & (usual.ratios <= usual.high))
     assert np.all((wide.low <= usual.low) & (usual.high <= wide.high))
     assert np.mean(wide.high - wide.low) > 1.1 * np.mean(usual.high - usual.low)
@@ -65,36 +67,36 @@ def test_an_interval_holds_its_point_and_widens_with_the_coverage() -> None:
 def test_products_across_stages_win_where_latency_depends_on_two_stages_at_once() -> None:
     truth = additive(cells(costs(2))) + fused(0.06)
     places = design(2)
-    ladder = fit_ladder(places, measured(truth, places, 0))
-    by_name = {report.name: report.errors for report in ladder.reports}
-    assert ladder.chosen == "borders"
+    predictor = select_predictor(places, measured(truth, places, 0))
+    by_name = {report.name: report.errors for report in predictor.reports}
+    assert predictor.chosen == "borders"
     assert by_name["borders"].mape < 0.7 * by_name["ridge"].mape  # type: ignore[union-attr]
     held_out = np.setdiff1d(EVERY, places)[::50]
-    assert judge(ladder.predict(held_out).ratios, truth[held_out]).mape < 0.7 * by_name["ridge"].mape  # type: ignore[union-attr]
+    assert judge(predictor.predict(held_out).ratios, truth[held_out]).mape < 0.7 * by_name["ridge"].mape  # type: ignore[union-attr]
 
 
 def test_a_line_is_chosen_where_the_sum_of_parts_is_biased_but_exact() -> None:
     truth, places = additive(cells(costs(3))), design(1)
-    ladder = fit_ladder(places, measured(truth, places, 0), parts_sum=1.07 * truth + 0.1)
-    by_name = {report.name: report.errors for report in ladder.reports}
-    assert ladder.chosen == "affine"
+    predictor = select_predictor(places, measured(truth, places, 0), parts_sum=1.07 * truth + 0.1)
+    by_name = {report.name: report.errors for report in predictor.reports}
+    assert predictor.chosen == "affine"
     assert by_name["sum"].mape > 0.1 > by_name["affine"].mape * 8  # type: ignore[union-attr]
-    assert judge(ladder.predict(SOME).ratios, truth[SOME]).mape < MEAN_NOISE
+    assert judge(predictor.predict(SOME).ratios, truth[SOME]).mape < MEAN_NOISE
 
 
 def test_a_sum_of_parts_that_needs_no_fit_is_taken_as_it_is() -> None:
     truth, places = additive(cells(costs(3))), design(1)
-    ladder = fit_ladder(places, measured(truth, places, 1), parts_sum=truth)
-    assert ladder.chosen == "sum"
-    assert np.array_equal(ladder.predict(EVERY).ratios, truth)
+    predictor = select_predictor(places, measured(truth, places, 1), parts_sum=truth)
+    assert predictor.chosen == "sum"
+    assert np.array_equal(predictor.predict(EVERY).ratios, truth)
 
 
 def test_where_parts_mislead_by_wiring_the_corrected_line_beats_line_and_ridge() -> None:
     cost = costs(4)
     truth = additive(cells(cost + np.array([0, 0, 0, 0, 0, 0, 0.06, 0.08, 0])))  # sums are dearer than alone
     places = design(1)[:25]
-    ladder = fit_ladder(places, measured(truth, places, 1), parts_sum=additive(cells(cost)))
-    assert ladder.chosen == "corrected"
+    predictor = select_predictor(places, measured(truth, places, 1), parts_sum=additive(cells(cost)))
+    assert predictor.chosen == "corrected"
 
 
 def test_ten_networks_and_another_device_do_what_ten_networks_alone_cannot() -> None:
@@ -104,12 +106,12 @@ def test_ten_networks_and_another_device_do_what_ten_networks_alone_cannot() -> 
         prior = additive(cells(cost))
         truth = additive(cells(cost * np.exp(rng.normal(0, 0.15, cost.shape))), 0.5)
         places = design(1, seed)[:10]
-        ladder = fit_ladder(
-            places, measured(truth, places, seed), prior=prior, rungs=rungs("transfer", "ridge")
+        predictor = select_predictor(
+            places, measured(truth, places, seed), prior=prior, candidates=candidates("transfer", "ridge")
         )
-        assert ladder.chosen == "transfer"
-        found = judge(ladder.predict(SOME).ratios, truth[SOME])
-        alone = fit_ladder(places, measured(truth, places, seed), rungs=rungs("ridge"))
+        assert predictor.chosen == "transfer"
+        found = judge(predictor.predict(SOME).ratios, truth[SOME])
+        alone = select_predictor(places, measured(truth, places, seed), candidates=candidates("ridge"))
         orders.append(found.spearman)
         shares.append(found.mape / judge(alone.predict(SOME).ratios, truth[SOME]).mape)
     assert np.mean(orders) >= 0.95
@@ -120,13 +122,13 @@ def test_a_correction_learns_what_the_prior_does_not_know() -> None:
     cost, places = costs(7), design(1)
     truth = additive(cells(cost + np.array([0, 0, 0.1, 0, 0, 0.1, 0, 0, 0])))  # bconv is dear here
     training = Training(
-        known=Known(prior=additive(cells(cost))),
+        known=SpaceFacts(prior=additive(cells(cost))),
         indices=places,
         ratios=measured(truth, places, 0),
         weights=np.ones(len(places)),
         seed=0,
     )
-    (transfer,) = rungs("transfer")
+    (transfer,) = candidates("transfer")
     assert judge(transfer.fit(training)(EVERY), truth).mape < MEAN_NOISE
 
 
@@ -174,7 +176,7 @@ def test_the_errors_that_choose_count_as_often_as_such_networks_are_in_the_space
 
 def test_rungs_that_lack_what_they_need_are_reported_as_skipped_with_the_reason() -> None:
     truth, places = additive(cells(costs(0))), design(1)[:44]
-    skipped = {r.name: r.skipped for r in fit_ladder(places, truth[places]).reports if r.errors is None}
+    skipped = {r.name: r.skipped for r in select_predictor(places, truth[places]).reports if r.errors is None}
     assert set(skipped) == {"sum", "affine", "corrected", "transfer", "pairs", "borders"}
     assert "parts_sum" in skipped["sum"] and "prior" in skipped["transfer"]
     assert skipped["pairs"] == "needs 45 measured networks, and there are 44"
@@ -183,7 +185,9 @@ def test_rungs_that_lack_what_they_need_are_reported_as_skipped_with_the_reason(
 def test_the_same_seed_gives_the_same_ladder_and_another_one_other_folds() -> None:
     truth, places = additive(cells(costs(0))), design(2)
     ratios = measured(truth, places, 0)
-    first, second, third = (fit_ladder(places, ratios, seed=seed, rungs=rungs("ridge")) for seed in (0, 0, 1))
+    first, second, third = (
+        select_predictor(places, ratios, seed=seed, candidates=candidates("ridge")) for seed in (0, 0, 1)
+    )
     for name in ("ratios", "low", "high"):
         assert np.array_equal(getattr(first.predict(SOME), name), getattr(second.predict(SOME), name))
     assert first.reports == second.reports
@@ -192,8 +196,8 @@ def test_the_same_seed_gives_the_same_ladder_and_another_one_other_folds() -> No
 
 def test_a_small_space_is_predicted_as_well() -> None:
     truth, places = additive(cells(costs(0, MINI), MINI), config=MINI), design(2, config=MINI)
-    ladder = fit_ladder(places, measured(truth, places, 0), config=MINI)
-    assert judge(ladder.predict(np.arange(len(MINI))).ratios, truth).mape < 2 * MEAN_NOISE
+    predictor = select_predictor(places, measured(truth, places, 0), config=MINI)
+    assert judge(predictor.predict(np.arange(len(MINI))).ratios, truth).mape < 2 * MEAN_NOISE
 
 
 @pytest.mark.parametrize(
@@ -216,25 +220,25 @@ def test_a_small_space_is_predicted_as_well() -> None:
 )
 def test_bad_measurements_are_refused_with_the_remedy(places: object, ratios: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        fit_ladder(places, ratios)  # type: ignore[arg-type]
+        select_predictor(places, ratios)  # type: ignore[arg-type]
 
 
 def test_what_is_known_must_be_known_of_every_network() -> None:
     with pytest.raises(ConfigError, match=r"prior has shape \(3,\); give one value for each of 91125"):
-        fit_ladder(range(10), np.ones(10), prior=np.ones(3))
+        select_predictor(range(10), np.ones(10), prior=np.ones(3))
     holed = np.ones(len(BLOX))
     holed[7] = np.nan
     with pytest.raises(ConfigError, match="parts_sum of network 7 is nan"):
-        fit_ladder(range(10), np.ones(10), parts_sum=holed)
+        select_predictor(range(10), np.ones(10), parts_sum=holed)
     with pytest.raises(ConfigError, match=r"no predictor can be fitted \(sum: needs parts_sum"):
-        fit_ladder(range(10), np.ones(10), rungs=rungs("sum"))
+        select_predictor(range(10), np.ones(10), candidates=candidates("sum"))
 
 
 def test_networks_that_all_take_the_same_time_are_predicted_to() -> None:
-    ladder = fit_ladder(
+    predictor = select_predictor(
         design(1), np.full(45, 1.5), prior=np.ones(len(BLOX)), parts_sum=np.full(len(BLOX), 1.5)
     )
-    assert np.allclose(ladder.predict(EVERY[::100]).ratios, 1.5)
+    assert np.allclose(predictor.predict(EVERY[::100]).ratios, 1.5)
 
 
 @pytest.mark.parametrize("count", [12, 45, 90])
@@ -246,15 +250,15 @@ def test_no_part_costs_less_than_nothing_and_no_network_less_than_the_parts_that
         places = np.sort(rng.choice(len(BLOX), count, replace=False))
         wild = np.exp(rng.normal(0, 0.5, count))  # no physics at all: what contention makes of ratios
         guess = additive(cells(costs(seed)))
-        known = Known(parts_sum=guess, prior=guess * np.exp(rng.normal(0, 0.05, len(BLOX))))
+        known = SpaceFacts(parts_sum=guess, prior=guess * np.exp(rng.normal(0, 0.05, len(BLOX))))
         training = Training(known=known, indices=places, ratios=wild, weights=np.ones(count), seed=0)
-        for rung in RUNGS:
-            fitted = rung.fit(training)
-            assert fitted(EVERY).min() > 0, rung.name
-            assert fitted.leverage(SOME).min() >= 0, rung.name
+        for candidate in CANDIDATES:
+            fitted = candidate.fit(training)
+            assert fitted(EVERY).min() > 0, candidate.name
+            assert fitted.leverage(SOME).min() >= 0, candidate.name
             if isinstance(fitted.point, Linear):
-                assert fitted.point.constant >= 0 and fitted.point.blocks.min() >= 0, rung.name
-                assert fitted(EVERY).min() >= fitted.point.constant, rung.name
+                assert fitted.point.constant >= 0 and fitted.point.blocks.min() >= 0, candidate.name
+                assert fitted(EVERY).min() >= fitted.point.constant, candidate.name
 
 
 def test_a_line_neither_falls_nor_begins_below_nothing_where_it_may_not() -> None:
@@ -270,8 +274,8 @@ def test_an_op_costs_about_the_same_in_both_slots_and_all_stages_so_that_fifteen
     op = rng.uniform(0.1, 0.3, 3) * np.exp(rng.normal(0, 0.1, (3, 3)))
     truth = additive(cells(np.hstack([op, op * 1.01, np.full((3, 3), 0.01)])))
     places = least_variance_design(BLOX, 15, 0)
-    ladder = fit_ladder(places, measured(truth, places, 0), rungs=rungs("ridge"))
-    assert judge(ladder.predict(SOME).ratios, truth[SOME]).mape < 2 * MEAN_NOISE
+    predictor = select_predictor(places, measured(truth, places, 0), candidates=candidates("ridge"))
+    assert judge(predictor.predict(SOME).ratios, truth[SOME]).mape < 2 * MEAN_NOISE
 
 
 def test_a_network_measured_badly_neither_draws_the_fit_nor_widens_the_intervals_of_others() -> None:
@@ -280,9 +284,9 @@ def test_a_network_measured_badly_neither_draws_the_fit_nor_widens_the_intervals
     bad = np.arange(0, 45, 5)
     ratios[bad] *= np.exp(np.random.default_rng(1).normal(0, 0.15, len(bad)))
     sds[bad] = 0.15
-    told = fit_ladder(places, ratios, sds=sds, rungs=rungs("ridge"))
-    untold = fit_ladder(places, ratios, rungs=rungs("ridge"))
-    without = fit_ladder(np.delete(places, bad), np.delete(ratios, bad), rungs=rungs("ridge"))
+    told = select_predictor(places, ratios, sds=sds, candidates=candidates("ridge"))
+    untold = select_predictor(places, ratios, candidates=candidates("ridge"))
+    without = select_predictor(np.delete(places, bad), np.delete(ratios, bad), candidates=candidates("ridge"))
     error, worst, best = (
         judge(one.predict(SOME).ratios, truth[SOME]).mape for one in (told, untold, without)
     )
@@ -298,13 +302,14 @@ def test_equal_deviations_change_nothing() -> None:
     truth, places = additive(cells(costs(5))), design(1)
     ratios = measured(truth, places, 0)
     plain, told = (
-        fit_ladder(places, ratios, sds=sds, rungs=rungs("ridge")) for sds in (None, np.full(45, 0.01))
+        select_predictor(places, ratios, sds=sds, candidates=candidates("ridge"))
+        for sds in (None, np.full(45, 0.01))
     )
     assert told.predict(SOME).ratios == pytest.approx(plain.predict(SOME).ratios)
     with pytest.raises(ConfigError, match="standard deviation nan at place 3"):
-        fit_ladder(places, ratios, sds=[0.01] * 3 + [np.nan] * 42)
+        select_predictor(places, ratios, sds=[0.01] * 3 + [np.nan] * 42)
     with pytest.raises(ConfigError, match=r"45 networks with standard deviations of shape \(2,\)"):
-        fit_ladder(places, ratios, sds=[0.01, 0.01])
+        select_predictor(places, ratios, sds=[0.01, 0.01])
 
 
 @pytest.mark.parametrize("name", ["ridge", "macs"])
@@ -312,8 +317,8 @@ def test_a_network_with_an_op_that_was_never_measured_there_is_far_from_all_meas
     truth = additive(cells(costs(1)))
     last = np.array(["bconv" in block.ops for block in BLOX.blocks])[EVERY // 45**2]
     places = np.random.default_rng(0).choice(np.flatnonzero(~last), 40, replace=False)
-    ladder = fit_ladder(places, measured(truth, places, 0), rungs=rungs(name))
-    found = ladder.predict(EVERY)
+    predictor = select_predictor(places, measured(truth, places, 0), candidates=candidates(name))
+    found = predictor.predict(EVERY)
     assert not found.supported[last].any()
     assert (
         found.supported[~last].mean() > 0.9
@@ -326,8 +331,8 @@ def test_a_network_with_an_op_that_was_never_measured_there_is_far_from_all_meas
 def test_a_line_through_macs_reaches_no_further_than_what_was_measured() -> None:
     truth = 0.2 + all_macs(BLOX) / 2e8
     slow = np.argsort(truth)[-2000::50]
-    ladder = fit_ladder(slow, measured(truth, slow, 0), rungs=rungs("macs"))
-    found = ladder.predict(np.argsort(truth)[:10])
+    predictor = select_predictor(slow, measured(truth, slow, 0), candidates=candidates("macs"))
+    found = predictor.predict(np.argsort(truth)[:10])
     assert not found.supported.any() and (found.ratios > 0).all()
 
 
@@ -337,9 +342,11 @@ def test_random_judges_lie_within_intervals_as_often_as_claimed_after_a_design_t
     for seed in range(12):
         truth, rng = additive(cells(costs(seed))) + fused(0.01), np.random.default_rng(seed)
         places = least_variance_design(BLOX, 60, seed)
-        ladder = fit_ladder(places, measured(truth, places, seed), rungs=rungs("ridge"), seed=seed)
+        predictor = select_predictor(
+            places, measured(truth, places, seed), candidates=candidates("ridge"), seed=seed
+        )
         judges = rng.choice(len(BLOX), 225, replace=False)
-        found, again = ladder.predict(judges), measured(truth, judges, 100 + seed)
+        found, again = predictor.predict(judges), measured(truth, judges, 100 + seed)
         shares.append(np.mean((found.low <= again) & (again <= found.high)))
     assert 0.86 <= np.mean(shares) <= 0.94
 

@@ -2,7 +2,7 @@
 
 In place of B blocks one supernet learns (module `supernet`), each step along the path of one random block: a step costs
 a B-th of what a step of all blocks costs. Then each block takes the weights of its path. What it cannot share are the statistics
-of BatchNorm, which would be those of all paths mixed: they are taken anew along its own path, as single-path supernets do (Guo et
+of BatchNorm, which would be those of all paths mixed: they are recomputed along its own path, as single-path supernets do (Guo et
 al. 2020, arXiv:1904.00420, section 3.4).
 """
 
@@ -17,7 +17,7 @@ from search.distillation.checkpoints import Progress
 from search.distillation.losses import loaded_stages
 from search.distillation.recipe import DistilRecipe
 from search.distillation.supernet import Supernet, learned_supernet
-from search.distillation.teacher_features import Features
+from search.distillation.teacher_features import FeatureMaps
 from search.training.stacked import repeated
 from space import Block, SpaceConfig
 from space.networks import Stage
@@ -27,21 +27,21 @@ CALIBRATION_IMAGES = 512  # at most, of the first view: of how many BatchNorm ta
 State = Mapping[str, Tensor]
 
 
-def shared_weights(
+def train_shared(
     config: SpaceConfig,
     stage: int,
     recipe: DistilRecipe,
     blocks: Sequence[Block],
     at_once: int,
-    learned: Features,
+    learned: FeatureMaps,
     device: str,
     progress: Progress,
-    told: Callable[[int], None],
+    on_epoch: Callable[[int], None],
 ) -> tuple[list[dict[str, Tensor]], list[list[float]]]:
     """Train a stage's supernet and return each block's weights, and the history (epochs, blocks).
 
-    Of an epoch all blocks have the mean loss of the paths taken. Statistics are taken of `at_once` blocks at a time. `told` is
-    given the number of each epoch.
+    Of an epoch all blocks have the mean loss of the paths taken. Statistics are taken of `at_once` blocks at a time. `on_epoch`
+    is given the number of each epoch.
 
     Raises:
         HarnessError: as `learned_supernet`.
@@ -54,7 +54,7 @@ def shared_weights(
         recipe,
         device,
         progress=progress,
-        on_epoch=lambda epoch: told(epoch.number),
+        on_epoch=lambda epoch: on_epoch(epoch.number),
     )
     width = config.widths[stage]
     weights: list[dict[str, Tensor]] = []
@@ -83,7 +83,7 @@ def calibrated(
     weights: Sequence[State],
     blocks: Sequence[Block],
     width: int,
-    learned: Features,
+    learned: FeatureMaps,
     recipe: DistilRecipe,
     device: str,
 ) -> list[dict[str, Tensor]]:

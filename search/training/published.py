@@ -30,7 +30,7 @@ _MAX_TEXT = 255
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """Name the files that were written, and say of each that is no `.blox` why it is not."""
+    """Files written, with the reason for each that is no `.blox`."""
 
     paths: tuple[Path, ...]
     notes: tuple[str, ...]
@@ -97,7 +97,7 @@ def write_trainings(folder: Path, trained: Sequence[Trained], *, replace: bool =
     """Write `blox-base-SEED`, `blox-ext-SEED`, `blox-info` and `blox-env-SEED` of networks trained alike.
 
     Each is a `.blox` file where that holds its numbers, else a `.csv`. `replace` removes files of these names, whatever
-    their suffix: a `.blox` left beside a new `.csv` would be read in its place.
+    their suffix: a `.blox` left next to a new `.csv` would be read in its place.
 
     Raises:
         ConfigError: the networks were not trained alike, or the folder has such files and `replace` is not set.
@@ -146,7 +146,7 @@ def _alike(trained: Sequence[Trained]) -> Sequence[Trained]:
         ):
             if mine != others:
                 raise ConfigError(
-                    f"{name} has {what} {mine}, and the first one has {others}; write them apart"
+                    f"{name} has {what} {mine}, and the first one has {others}; write them separately"
                 )
         if one.architecture.index in seen:
             raise ConfigError(f"{name} is given twice; a file has one row for a network")

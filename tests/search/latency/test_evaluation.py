@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from search.latency.judging import judge, mape_interval, repeatability
+from search.latency.evaluation import judge, mape_interval, repeatability
 from space.errors import ConfigError
 
 

@@ -1,8 +1,8 @@
-"""Finalists of a space that nothing lists, by sums over blocks: what `finalists.from_scores` chooses, by integer programmes.
+"""Finalists in a space too large to enumerate: what `finalists.from_scores` chooses, by integer programs over sums.
 
-One programme gives networks best first, one after the other (`solve.in_order`), and the greedy rule takes from them.
+One program gives networks best first, one after the other (`solve.in_order`), and the greedy rule takes from them.
 That is quick while few networks lie between two finalists: within D - 1 stages of one there are at most some hundreds for D of 2.
-Where they are too many to walk through, each finalist is a programme of its own, in which "at least D stages away from that one"
+Where they are too many to walk through, each finalist is a program of its own, in which "at least D stages away from that one"
 is a limit on a sum like any other. Networks of which more is known than sums tell, such as a measured latency, are looked at one
 by one.
 """
@@ -21,11 +21,8 @@ from search.integer_program.solve import Limit, in_order, solve
 from search.integer_program.solver import Blocks, ones_at
 from space.indexing import BoolArray, FloatArray, IndexArray
 
-WALKS = (
-    300,
-    3_000,
-    30_000,
-)  # networks looked at, best first, before each finalist has a programme of its own
+# Networks looked at, best first, before each finalist has a program of its own.
+WALKS = (300, 3_000, 30_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +33,7 @@ class _Choice:
     score: float
 
 
-def from_programme(
+def from_integer_program(
     effects: FloatArray,
     limits: Sequence[Limit],
     count: int,
@@ -50,11 +47,11 @@ def from_programme(
 
     The limits are not for the networks with the blocks `listed` (n, stages): of those `allowed` (n,) says which may be chosen,
     by the same sums. Of sums that the solver holds equal (`solve.TIE`) any comes first, and the same one in every
-    call. `time_limit_s` is for each programme.
+    call. `time_limit_s` is for each program.
 
     Raises:
         ValueError: as `solve`, or count or distance is below 1.
-        HarnessError: a programme was not solved, or not in time.
+        HarnessError: a program was not solved, or not in time.
     """
     known = [] if listed is None else [tuple(row) for row in listed.tolist()]
     apart = [
@@ -95,10 +92,10 @@ def _one_by_one(
     known: Sequence[Blocks],
     time_limit_s: float,
 ) -> Finalists:
-    """Go on from finalists at distance `reach`, each by a programme of its own."""
+    """Continue from finalists at distance `reach`, each by a program of its own."""
     stages = len(effects)
     free = sorted(apart, key=lambda one: -one.score)
-    found = [tuple(row) for row in begun.digits.tolist()]
+    found = [tuple(row) for row in begun.choices.tolist()]
     scores, distances = begun.scores.tolist(), begun.distances.tolist()
     while len(found) < count and reach:
         away = [
@@ -116,14 +113,14 @@ def _one_by_one(
         scores.append(chosen.score)
         distances.append(reach)
     return Finalists(
-        digits=np.array(found, dtype=np.int64).reshape(-1, stages),
+        choices=np.array(found, dtype=np.int64).reshape(-1, stages),
         scores=np.array(scores, dtype=np.float64),
         distances=np.array(distances, dtype=np.int64),
     )
 
 
 def _sum(effects: FloatArray, blocks: Blocks) -> float:
-    """Return a correctly rounded sum, as the programme's solutions have it."""
+    """Return a correctly rounded sum, as the program's solutions have it."""
     return math.fsum(float(row[block]) for row, block in zip(effects, blocks, strict=True))
 
 

@@ -3,8 +3,8 @@
     finalists = choose(config, scores, costs, constraints, 20)
     finalists = ranked(config, choose(..., POOL), fitted.predict, 20)     # where predictions are no sums
 
-Scores are sums of what blocks add, as `sum` and `linear` predict them; for predictors that are no sums LANA's way (Molchanov et
-al. 2021, arXiv:2107.10624, about 100 solutions of its programme) gives a pool of diverse networks by a sum, which is then ranked.
+Scores are sums over blocks, as `sum` and `linear` predict them; others rank a pool of diverse networks that a sum chose, as in
+LANA (Molchanov et al. 2021, arXiv:2107.10624, about 100 solutions of its integer program).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from search.blockwise.finalists import DISTANCE, Finalists, from_list
-from search.blockwise.finalists_programme import from_programme
+from search.blockwise.finalists_integer_program import from_integer_program
 from search.blockwise.searching import none_within
 from search.integer_program.nearest import nearest_choice
 from search.integer_program.solve import Limit
@@ -48,7 +48,7 @@ def choose(
     if not is_open.any(axis=1).all():
         stage = int(np.argmin(is_open.any(axis=1)))
         raise ConfigError(
-            f"no block of stage {stage} of space {config.name!r} has a score; distil and sign the blocks of that stage"
+            f"no block of stage {stage} of space {config.name!r} has a score; distill and score the blocks of that stage"
         )
     kept = [] if is_open.all() else [Limit(name="blocks without a score", costs=1.0 - is_open, upper=0.0)]
     known = measured(config, costs, constraints)
@@ -63,7 +63,9 @@ def choose(
     )
     lowest = np.nanmin(np.where(is_open, scores, np.nan), axis=1, keepdims=True)
     filled = np.where(is_open, scores, lowest)  # any number: a limit keeps these blocks out
-    found = from_programme(filled, [*limits, *kept], count, distance=distance, listed=listed, allowed=may)
+    found = from_integer_program(
+        filled, [*limits, *kept], count, distance=distance, listed=listed, allowed=may
+    )
     if not len(found):
         closest = nearest(config, costs, constraints, kept=kept, confident=confident)
         raise ConfigError(none_within(config, constraints, closest, confident=confident))
@@ -80,7 +82,7 @@ def ranked(
 ) -> Finalists:
     """Choose up to `count` networks of a pool by their predictions."""
     values = predict(np.array(pool.indices(config), dtype=np.int64))
-    return from_list(pool.digits, values, count, distance=distance)
+    return from_list(pool.choices, values, count, distance=distance)
 
 
 def limits_of(
@@ -109,10 +111,10 @@ def nearest(
     if not constraints:
         return None
     known = measured(config, costs, constraints)
-    digits = {index: blocks_of(config, index) for index in known}
+    choices = {index: blocks_of(config, index) for index in known}
     limits = limits_of(costs, constraints, confident=confident)
-    found = nearest_choice(limits, kept=kept, excluded=frozenset(digits.values()))
-    rest = [index for index in known if all(_holds(one, digits[index]) for one in kept)]
+    found = nearest_choice(limits, kept=kept, excluded=frozenset(choices.values()))
+    rest = [index for index in known if all(_holds(one, choices[index]) for one in kept)]
     best: Nearest | None = None
     for index in [*([] if found is None else [index_of(config, found)]), *rest]:
         amounts = [costs[one.subject].at(index) for one in constraints]
@@ -125,7 +127,7 @@ def nearest(
 def _missed(
     index: int, amounts: Sequence[CostEstimate], constraints: Sequence[Constraint], confident: bool
 ) -> Nearest | None:
-    """Return by how much a network misses which limits; None where one cannot be told."""
+    """Return a network's violations of the limits; None where a cost is unknown."""
     values = [decisive(one, c, confident=confident) for one, c in zip(amounts, constraints, strict=True)]
     if not np.isfinite(values).all():
         return None
@@ -141,5 +143,5 @@ def _worst(one: Nearest) -> float:
     return max((violation.excess for violation in one.violations), default=float("-inf"))
 
 
-def _holds(limit: Limit, digits: Sequence[int]) -> bool:
-    return limit.lower <= limit.total(digits) <= limit.upper
+def _holds(limit: Limit, choices: Sequence[int]) -> bool:
+    return limit.lower <= limit.total(choices) <= limit.upper

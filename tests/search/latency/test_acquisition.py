@@ -1,0 +1,108 @@
+"""Which networks are measured next."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from factories.latencies import additive, cells, costs, design, measured
+
+from search.latency import design as designs
+from search.latency.acquisition import allocate, next_networks
+from search.latency.candidates import CANDIDATES
+from search.latency.design import mean_variance
+from search.latency.evaluation import judge
+from search.latency.model_selection import SelectedPredictor, select_predictor
+from space import BLOX, MINI
+from space.errors import ConfigError
+
+EVERY = np.arange(len(BLOX))
+RIDGE = [candidate for candidate in CANDIDATES if candidate.name == "ridge"]
+
+
+@pytest.fixture(scope="module")
+def narrow() -> tuple[np.ndarray, SelectedPredictor]:
+    """Twenty networks that are alike in the last stage, where the truth differs most."""
+    truth = additive(cells(costs(0) * np.array([[0.5], [1], [2]])))
+    places = np.random.default_rng(0).choice(45**2 * 4, 20, replace=False)  # last stage: blocks 0 to 3 of 45
+    return truth, select_predictor(places, measured(truth, places, 0), candidates=RIDGE)
+
+
+def test_no_network_is_picked_twice_and_none_that_is_measured(
+    narrow: tuple[np.ndarray, SelectedPredictor],
+) -> None:
+    _, predictor = narrow
+    picks = next_networks(predictor, predictor.indices, 100, np.random.default_rng(0))
+    assert len(np.unique(picks)) == len(picks) == 100
+    assert not np.isin(picks, predictor.indices).any()
+
+
+def test_all_that_is_left_of_a_space_can_be_picked() -> None:
+    truth, places = additive(cells(costs(0, MINI), MINI), config=MINI), design(1, config=MINI)
+    predictor = select_predictor(places, truth[places], config=MINI, candidates=RIDGE)
+    done = np.setdiff1d(np.arange(len(MINI)), [3, 5, 8])
+    picks = next_networks(predictor, done, 3, np.random.default_rng(0), MINI)
+    assert sorted(picks) == [3, 5, 8]
+
+
+def test_picks_lower_the_mean_variance_and_the_error_more_than_a_random_draw(
+    narrow: tuple[np.ndarray, SelectedPredictor],
+) -> None:
+    truth, predictor = narrow
+
+    def after(more: np.ndarray) -> tuple[float, float]:
+        places = np.concatenate([predictor.indices, more])
+        again = select_predictor(places, measured(truth, places, 9), candidates=RIDGE)
+        error = judge(again.predict(EVERY[::37]).ratios, truth[::37]).mape
+        return mean_variance(BLOX, places), error
+
+    picked = after(next_networks(predictor, predictor.indices, 12, np.random.default_rng(0)))
+    left = np.setdiff1d(EVERY, predictor.indices)
+    drawn = [after(np.random.default_rng(seed).choice(left, 12, replace=False)) for seed in range(4)]
+    assert picked[0] < min(variance for variance, _ in drawn)
+    assert picked[1] < np.mean([error for _, error in drawn])
+
+
+def test_what_is_measured_again_is_what_was_measured_badly_and_new_networks_come_first_where_all_is_well() -> (
+    None
+):
+    truth, places = additive(cells(costs(0))), design(1)
+    sds = np.full(45, 0.007)
+    sds[[4, 20]] = 0.05
+    predictor = select_predictor(places, measured(truth, places, 0), sds=sds, candidates=RIDGE)
+    again = allocate(predictor, sds, 2, np.random.default_rng(0), new_sd=0.007, again_only=True)
+    assert sorted(again) == sorted(places[[4, 20]])
+    good = np.full(45, 0.002)
+    assert not np.isin(allocate(predictor, good, 5, np.random.default_rng(0), new_sd=0.007), places).any()
+    with pytest.raises(ConfigError, match="nothing is measured exactly"):
+        allocate(predictor, np.zeros(45), 1, np.random.default_rng(0), new_sd=0.007)
+    with pytest.raises(ConfigError, match="46 networks to measure; give 1 to 45"):
+        allocate(predictor, sds, 46, np.random.default_rng(0), new_sd=0.007, again_only=True)
+
+
+def test_the_first_picks_differ_where_hardly_anything_is_known(
+    narrow: tuple[np.ndarray, SelectedPredictor],
+) -> None:
+    _, predictor = narrow
+    picks = next_networks(predictor, predictor.indices, 6, np.random.default_rng(0))
+    assert len(np.unique(picks // 45**2)) == 6, "in the last stage, of which four blocks were measured"
+
+
+def test_picks_from_a_sample_of_a_large_space_are_reproducible_by_the_generator(
+    narrow: tuple[np.ndarray, SelectedPredictor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(designs, "CANDIDATES", 500)
+    _, predictor = narrow
+    first, second, third = (
+        next_networks(predictor, predictor.indices, 5, np.random.default_rng(seed)).tolist()
+        for seed in (1, 1, 2)
+    )
+    assert first == second != third
+
+
+def test_a_count_that_cannot_be_picked_is_refused(narrow: tuple[np.ndarray, SelectedPredictor]) -> None:
+    _, predictor = narrow
+    for count in (0, len(BLOX)):
+        with pytest.raises(ConfigError, match=f"{count} networks to pick; give 1 to 91105"):
+            next_networks(predictor, predictor.indices, count, np.random.default_rng(0))
+    with pytest.raises(ConfigError, match="space 'blox' and not of 'mini'"):
+        next_networks(predictor, [], 1, np.random.default_rng(0), MINI)

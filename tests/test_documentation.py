@@ -108,6 +108,7 @@ def test_the_python_of_the_page_on_networks_runs() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.alone
 @pytest.mark.converter
 def test_the_python_of_the_readme_measures_predicts_joins_and_searches(
     harness_cache: Path, tmp_path: Path
@@ -124,6 +125,7 @@ def test_the_python_of_the_readme_measures_predicts_joins_and_searches(
     assert str(Architecture.parse(done.stdout.splitlines()[-1])) == done.stdout.splitlines()[-1]
 
 
+@pytest.mark.alone
 @pytest.mark.converter
 def test_a_script_of_30_lines_measures_predicts_joins_own_accuracies_and_searches(
     harness_cache: Path, tmp_path: Path

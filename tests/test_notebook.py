@@ -43,6 +43,7 @@ def outputs(cells: list[dict[str, Any]], kind: str) -> list[str]:
     return ["".join(output["data"][kind]) for output in found if kind in output.get("data", {})]
 
 
+@pytest.mark.alone
 @pytest.mark.converter
 def test_the_notebook_measures_predicts_searches_and_draws(harness_cache: Path, tmp_path: Path) -> None:
     for library in ("nbclient", "ipykernel", "matplotlib", "pandas"):

@@ -191,6 +191,7 @@ def test_what_is_stored_is_not_measured_again_and_not_sent_again(
     }
 
 
+@pytest.mark.alone
 def test_a_real_session_has_samples_and_slices_on_one_clock(
     device: LocalDevice, networks: Callable[..., ExportedModels], store: Store
 ) -> None:

@@ -15,7 +15,7 @@ from rigs.short_campaigns import SHORT
 from harness.measurement import core_gate, plan
 from space import TINY
 
-pytestmark = pytest.mark.converter
+pytestmark = [pytest.mark.converter, pytest.mark.alone]  # latencies of grade D would leave nothing to search
 
 SAMPLE = 12  # the fewest that a predictor with intervals is fitted to are 10
 

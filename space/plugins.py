@@ -38,7 +38,7 @@ def load_plugin(group: str, name: str) -> object:
     point = plugins(group)[name]
     try:
         return point.load()
-    except Exception as error:  # importing another's package may raise anything at all
+    except (Exception, SystemExit) as error:  # importing another's package may raise anything at all
         raise bad_plugin(group, name, f"cannot be loaded: {type(error).__name__}: {error}") from error
 
 
@@ -54,13 +54,12 @@ def plugin_source(group: str, name: str) -> bytes:
     """Return the source text of an entry point's module. Raises: ConfigError when it has none."""
     module = plugins(group)[name].module
     try:
-        spec = find_spec(
-            module
-        )  # imports the packages that the module is in, which may raise anything at all
+        # Imports the packages that the module is in, which may raise anything at all.
+        spec = find_spec(module)
         if spec is None or not str(spec.origin).endswith(".py"):
             raise FileNotFoundError(f"module {module!r} is {spec and spec.origin}")
         return Path(str(spec.origin)).read_bytes()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise bad_plugin(group, name, f"has no source file: {type(error).__name__}: {error}") from error
 
 

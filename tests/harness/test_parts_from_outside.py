@@ -193,6 +193,7 @@ def test_what_a_device_lacks_for_a_new_runtime_is_told_by_its_module_and_not_by_
         (b"import nothing_of_this_name\n", "No module named 'nothing_of_this_name'"),
         (b"NAME = 'another'\n", "its NAME is 'another'"),
         (b"", "has no attribute 'NAME'"),
+        (b"raise SystemExit(3)\n", "ImportError: SystemExit: 3"),
     ],
 )
 def test_a_runtime_that_cannot_be_used_is_told_by_its_name_and_ends_no_agent(
@@ -203,7 +204,7 @@ def test_a_runtime_that_cannot_be_used_is_told_by_its_name_and_ends_no_agent(
     assert "device_agents/runtimes/outside/odd_one.py" in ZipFile(agent).namelist()
     code = "import device_agents.runtimes as r; print([*r.RUNTIMES]); r.RUNTIMES['odd-one'].find()"
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-O", "-c", code],
         env={**os.environ, "PYTHONPATH": str(agent)},
         cwd=tmp_path,
         capture_output=True,
@@ -286,11 +287,14 @@ def add(folder: Path, package: str, group: str, line: str) -> None:
     [
         ("odd = no_such_module:METHOD", "cannot be loaded: ModuleNotFoundError"),
         ("odd = math:pi", "is no search.methods.registry.SearchMethod"),
+        ("odd = exits_when_imported:METHOD", "cannot be loaded: SystemExit"),
     ],
 )
 def test_a_method_that_cannot_be_used_is_refused_with_its_package(
-    empty: Path, line: str, problem: str
+    empty: Path, line: str, problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (empty / "exits_when_imported.py").write_text("raise SystemExit(3)\n")
+    monkeypatch.syspath_prepend(empty)
     add(empty, "oddities", "harness.search_methods", line)
     done = run(
         "sqlite://", "search", "--accuracies", "synthetic", "--constraint", "params<=3M", "--method", "odd"

@@ -1,4 +1,4 @@
-"""Runtimes that other packages add: their modules lie here in the archive that goes to a device, and only there."""
+"""Runtimes of other packages: their modules lie here in the archive that goes to a device."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ def _imported(found: Any) -> Any:
     name = found.name.replace("_", "-")
     try:
         module = import_module("%s.%s" % (__name__, found.name))
-        assert module.NAME == name, "its NAME is %r" % module.NAME
+        if module.NAME != name:
+            raise ValueError("its NAME is %r" % module.NAME)
         return module
-    except Exception as error:  # noqa: BLE001 - it is not ours: it must not end the agent
-        reason = error
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - not ours
+        reason = ImportError("%s: %s" % (type(error).__name__, error))
 
     def find() -> Any:
         raise reason

@@ -55,8 +55,10 @@ class Space(SpaceConfig):
         Fewer of the same seed are the first ones of more.
 
         Raises:
-            ArchitectureError: the space has fewer networks.
+            ArchitectureError: the space has fewer networks, or the seed is negative.
         """
+        if seed < 0:
+            raise ArchitectureError(f"seed = {seed}: give 0 or more")
         if not 0 < count <= len(self):
             raise ArchitectureError(
                 f"a sample of {count} networks: space {self.name!r} has {len(self)}; give 1 to {len(self)}"

@@ -48,8 +48,8 @@ class Estimate:
     """Estimated ratio to the reference, with its numbers of sessions, processes and clean slices; no unit.
 
     `interval`: of 95 %, or what was asked for, low and high; None below 6 slices, which carry none. `between_cv`: the relative
-    standard deviation of the processes' medians; None for one process. `is_pooled`: the scatter of networks enough is in the
-    interval. `named`: the processes by name, where all have one, and
+    standard deviation of the processes' medians; None for one process. `is_pooled`: enough networks of the configuration tell
+    how processes scatter. `named`: the processes by name, where all have one, and
     `apart` the interval without the part common to all networks of a process, for comparing networks of the same processes.
     """
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from space.errors import ConfigError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionPlan:
@@ -83,6 +85,11 @@ class Options:
     recalibrate: bool = False
     one_runtime: bool = False
     silence_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("sessions", self.sessions), ("threads", self.threads)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} = {value}: give 1 or more, or leave it out")
 
     @property
     def sessions_each(self) -> int:

@@ -42,6 +42,8 @@ class Problem:
             raise ValueError(f"allowed has shape {self.allowed.shape}, not ({len(self.config)},)")
         if self.budget < 1:
             raise ConfigError(f"a budget of {self.budget} evaluations finds nothing; give 1 or more")
+        if self.seed < 0:
+            raise ConfigError(f"seed = {self.seed}: give 0 or more")
         if not self.allowed.any():
             raise ConfigError("no network meets the constraints; loosen one")
 

@@ -44,9 +44,14 @@ def training_units(architectures: Sequence[Architecture], task: Task, recipe: Re
 
 
 def grouped(units: Sequence[Unit], results: Results, together: int) -> list[tuple[Unit, list[Unit]]]:
-    """Return the units to run, each with its trainings: itself, or `together` unfinished ones."""
+    """Return the units to run, each with its trainings: itself, or `together` unfinished ones.
+
+    Raises: ConfigError for less than one.
+    """
     from search.work.trainings import together_unit
 
+    if together < 1:
+        raise ConfigError(f"together = {together}: give 1 or more networks to train as one")
     if together == 1:
         return [(unit, [unit]) for unit in units]
     rest = [unit for unit in units if results.result_of(unit) is None]

@@ -23,7 +23,7 @@ from harness.prediction import space_prediction
 from harness.prediction.rows import COLUMNS
 from harness.store import Store, opening
 from space import BLOX, Architecture
-from space.errors import ConfigError
+from space.errors import ArchitectureError, ConfigError
 
 LOADED_ON_USE = (
     "numpy",
@@ -134,6 +134,22 @@ def test_results_are_narrowed_by_one_or_several_of_each(store: Store) -> None:
     several = harness.results(store, models=names, configuration=MANY.digest[:8])
     assert sorted(row.architecture for row in several) == sorted(names)
     assert isinstance(several[:2], tuple)
+
+
+@pytest.mark.parametrize("asked", [{"sessions": 0}, {"threads": 0}, {"sessions": -1}])
+def test_a_measurement_of_less_than_one_is_refused(store: Store, asked: dict[str, int]) -> None:
+    with pytest.raises(
+        ConfigError, match=f"{next(iter(asked))} = {next(iter(asked.values()))}: give 1 or more"
+    ):
+        harness.measure(harness.load_devices()["local"], "conv/conv/conv", store=store, **asked)  # type: ignore[arg-type]
+
+
+def test_a_negative_seed_is_refused(store: Store) -> None:
+    table = harness.join("synthetic", costs=["params"])
+    with pytest.raises(ConfigError, match="seed = -1: give 0 or more"):
+        harness.search(table, method="random", seed=-1)
+    with pytest.raises(ArchitectureError, match="seed = -1: give 0 or more"):
+        BLOX.sample(2, seed=-1)
 
 
 @pytest.mark.parametrize(

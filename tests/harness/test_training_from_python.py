@@ -83,6 +83,9 @@ def test_blocks_are_distilled_as_the_command_distils_them(tmp_path: Path) -> Non
 def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'epochs'"):
         harness.train("conv/conv", tmp_path, space="tiny", recipe={"epoch": 1})
+    for together in (0, -1):
+        with pytest.raises(ConfigError, match=f"together = {together}: give 1 or more"):
+            harness.train("conv/conv", tmp_path / "none", space="tiny", together=together)
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(ConfigError, match="is a file; name a folder"):

@@ -22,7 +22,7 @@ from machine import describe_machine
 from scipy.stats import kendalltau
 
 from search.accuracy.gcn import GcnConfig, GcnPredictor
-from search.latency.features import block_features, rows_of, standardized
+from search.latency.block_features import block_features, rows_of, standardized
 from search.methods.linear import SecondOrder
 from search.methods.predictor_loop import GCN_CONFIG, GCN_PAIRS_CONFIG, Predictor
 from search.methods.ridge import fit_ridge_cv

@@ -24,6 +24,7 @@ from device_agents.frames import (
     FrameReader,
     FrameWriter,
 )
+from device_agents.job_folder import temporary_folder
 from device_agents.jobs import CORES_LIMIT, Job, ProfileJob, parse_cores, parse_job, parse_profile_job
 from device_agents.machine_lock import MachineLock, user_name
 from device_agents.nvidia import uses_gpu
@@ -33,7 +34,6 @@ from device_agents.quota import read_quota, withheld_cores
 from device_agents.refusal import Refusal
 from device_agents.sampler import PERIOD_S, SHARED_PERIOD_S, Sampler
 from device_agents.supervision import ClientGone, Supervision
-from device_agents.temporary import temporary_folder
 
 DIGESTS_LIMIT = 20000
 MESSAGE_CHARACTERS = 2000

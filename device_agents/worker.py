@@ -13,7 +13,7 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-from device_agents.clean import CleanRuns, baseline_ns
+from device_agents.clean_runs import CleanRuns, baseline_ns
 from device_agents.core_request import ask
 from device_agents.frames import FrameReader, FrameWriter
 from device_agents.jobs import Plan, Recipe

@@ -11,9 +11,9 @@ from harness.dataframe import Tabular
 from harness.models.names import select_architectures
 from search.work.events import sentence
 from search.work.results import Results
-from search.work.running import Runner, run_units
 from search.work.training_folder import FinishedTraining, check_alike, grouped, publish, training_units
 from search.work.unit import Unit
+from search.work.unit_runs import Runner, run_units
 from space import Architecture, find_space
 from space.errors import ConfigError, HarnessError
 
@@ -29,7 +29,7 @@ UNITS = "results"  # in a library's folder: units of work, done and under way
 
 
 class RunUnits(Protocol):
-    """Run units of work, each with its name, and show their progress. Raises: as `search.work.running.run_units`."""
+    """Run units of work, each with its name, and show their progress. Raises: as `search.work.unit_runs.run_units`."""
 
     def __call__(
         self, units: Sequence[tuple[str, Unit]], *, results: Results, runner: Runner
@@ -259,7 +259,7 @@ def distil_library(
     Raises: as `distil`.
     """
     from search.distillation.block_library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
-    from search.distillation.signing import signed
+    from search.distillation.block_scores import signed
     from search.training.tasks import load_task
     from search.training.trained import trained_digest
     from search.training.trained_files import load_trained, save_trained

@@ -265,7 +265,7 @@ def test_a_door_that_is_closed_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     allowed = {
         "search.third": "from space.errors import ConfigError\nfrom search import statistics",
-        "search.blockwise.third": "from search.work.unit import Unit\nfrom search.distillation import signing",
+        "search.blockwise.third": "from search.work.unit import Unit\nfrom search.distillation import block_scores",
         "harness.devices.third": "from device_agents.archive import build_archive\nfrom space import errors",
         "harness.models.fourth": "from harness.measurement.workload import Model\nfrom exporters import Weights",
         "harness.blockwise.third": "from harness.query.query import Query\nfrom search.blockwise import rounds",

@@ -20,7 +20,7 @@ from harness.query.rows import number
 from harness.version import __version__
 from search.blockwise.candidates import Student
 from search.blockwise.cross_validation import FittedPredictor
-from search.blockwise.iterating import Iterated
+from search.blockwise.iterated_search import Iterated
 from search.blockwise.rounds import Searched
 from search.blockwise.setting import Setting
 from search.distillation.block_library import BlockLibrary

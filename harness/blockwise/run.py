@@ -16,7 +16,7 @@ from harness.blockwise.verify import verify_students
 from harness.measurement.campaign import Outcome
 from harness.query.verify import ExportObserver
 from harness.store import Store
-from search.blockwise.iterating import Budget
+from search.blockwise.iterated_search import Budget
 from search.blockwise.rounds import search_again, search_round
 from search.blockwise.setting import RunUnits, load_whole_library
 

@@ -2,7 +2,7 @@
 
 The estimate that ranks and compares is paired: in each slice, the fastest clean run of the network over the fastest clean run of
 the reference; over slices, the median. The speed of a machine that drifts over seconds cancels in it, and runs in which another
-program had the core are no samples (harness.estimates.clean).
+program had the core are no samples (harness.estimates.clean_runs).
 
 Processes that measure one network scatter by more than their slices tell, and three to five of them tell poorly by how much. So
 the scatter is pooled over the networks of a configuration, and a network's own is moderated by it (Smyth 2004). Sessions of one
@@ -21,7 +21,7 @@ from statistics import NormalDist, fmean, median, stdev
 
 import numpy as np
 
-from harness.estimates.clean import FEWEST_SLICES, clean_slices, doubt_of, usable_sessions
+from harness.estimates.clean_runs import FEWEST_SLICES, clean_slices, doubt_of, usable_sessions
 from harness.records import SessionRecord
 from space.indexing import FloatArray
 
@@ -121,7 +121,7 @@ def estimate(
     pool does, scaled by a moderated standard deviation, itself drawn as uncertain as its degrees of freedom make it: so one
     process has an honest interval, too. Without it the medians deviate as Student's t, and the interval is never narrower than
     their slices allow; that of one process speaks of its slices alone. Below 6 slices (of 95 %) there is none in any case: a
-    pool does not tell how the few slices scatter. What slices cannot show (harness.estimates.clean) widens it. `coverage` is
+    pool does not tell how the few slices scatter. What slices cannot show (harness.estimates.clean_runs) widens it. `coverage` is
     the probability that the interval is meant to hold the ratio with.
     Raises: ValueError without sessions or without a clean slice, or when their configurations differ, or for a coverage that is
     no probability.

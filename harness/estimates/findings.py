@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from harness.devices.conditions import marked_slices, number, throttle_signs
-from harness.estimates.clean import (
+from harness.estimates.clean_runs import (
     STEAL_SHARE,
     contention,
     is_contended,

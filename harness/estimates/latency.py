@@ -8,7 +8,7 @@ from statistics import NormalDist, fmean, median
 from typing import overload
 
 from harness.dataframe import Tabular
-from harness.estimates.clean import usable_sessions
+from harness.estimates.clean_runs import usable_sessions
 from harness.estimates.estimate import (
     COVERAGE,
     Estimate,

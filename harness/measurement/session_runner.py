@@ -12,7 +12,7 @@ from typing import Any
 from harness.devices.conditions import marked_slices
 from harness.devices.connection import Connection
 from harness.errors import AgentError, BadResult, LinkError
-from harness.estimates.clean import is_contended
+from harness.estimates.clean_runs import is_contended
 from harness.measurement.core_gate import CoreGate, CoreRequest, QuietCores
 from harness.measurement.gate import Gate
 from harness.measurement.plan import SessionPlan

@@ -16,15 +16,15 @@ import numpy as np
 from search.blockwise.candidates import Candidate, Found, quality
 from search.blockwise.choice import Choice, choose
 from search.blockwise.cross_validation import FittedPredictor
-from search.blockwise.inherited import judge_on
-from search.blockwise.iterating import Budget, Iterated, Round, RoundResult, iterate
+from search.blockwise.inherited_weights import judge_on
+from search.blockwise.iterated_search import Budget, Iterated, Round, RoundResult, iterate
 from search.blockwise.predictors import evaluate, fit
 from search.blockwise.predictors_report import PredictorReport
-from search.blockwise.searching import FineTune, search_blockwise
+from search.blockwise.search import FineTune, search_blockwise
 from search.blockwise.setting import Setting
 from search.distillation.block_library import BlockLibrary, stage_from
+from search.distillation.block_scores import signed
 from search.distillation.signatures import Signatures
-from search.distillation.signing import signed
 from search.training.images import Task
 from search.training.trained import Trained
 from search.training.trained_files import trained_from

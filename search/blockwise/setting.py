@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from search.blockwise.searching import SearchPlan
+from search.blockwise.search import SearchPlan
 from search.blockwise.space_costs import SpaceCosts
 from search.distillation.block_library import TEACHER, BlockLibrary, load_library
 from search.table.constraints import Constraint

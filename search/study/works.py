@@ -56,8 +56,8 @@ def sign(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Cont
 
     `top1` and `loss`, of these networks, and `judging_s`, the seconds of that part, are of the validation images.
     """
-    from search.blockwise.inherited import judge_on
-    from search.distillation.signing import sign as sign_library
+    from search.blockwise.inherited_weights import judge_on
+    from search.distillation.block_scores import sign as sign_library
 
     space, task = _of(config)
     library = _library(inputs)

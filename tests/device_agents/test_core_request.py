@@ -15,7 +15,7 @@ from device_agents.control_groups import find_cpu_groups
 from device_agents.core_grants import Grant, best, judge, verify
 from device_agents.core_probe import probe_each
 from device_agents.core_request import GROUP, METHODS, ask, sweep_groups
-from device_agents.forked import READY, Forked
+from device_agents.forked_child import READY, Forked
 
 pytestmark = pytest.mark.alone
 

@@ -18,7 +18,7 @@ from search.distillation.recipe import DistilRecipe
 from search.training.augment import NONE
 from search.training.epochs import judge
 from search.training.history import Epoch
-from search.training.published import write_trainings
+from search.training.published_files import write_trainings
 from search.training.recipe import Recipe
 from search.training.tasks import load_task
 from search.training.trained import Trained, environment_of, trained_digest

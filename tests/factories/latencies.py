@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from search.latency.features import block_features
+from search.latency.block_features import block_features
 from space import BLOX, SpaceConfig
 from space.indexing import block_indices
 from space.segments import all_segments

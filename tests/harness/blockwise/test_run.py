@@ -19,8 +19,8 @@ from harness.store import Store
 from search.table.constraints import parse_constraint
 from search.work.local_pool import LocalPool
 from search.work.results import Results
-from search.work.running import run_units
 from search.work.unit import Unit
+from search.work.unit_runs import run_units
 from space.errors import ConfigError
 
 QUERY = Query(

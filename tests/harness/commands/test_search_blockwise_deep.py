@@ -20,11 +20,11 @@ from harness.store import Store
 from search.accuracy.gcn import GcnConfig
 from search.blockwise.predictors import fit
 from search.blockwise.rounds import distilling_flops, most, tuning_flops
-from search.blockwise.searching import SearchPlan
+from search.blockwise.search import SearchPlan
 from search.blockwise.setting import known_accuracies
 from search.distillation.block_library import load_library
 from search.distillation.signatures import Signatures
-from search.training.published import write_trainings
+from search.training.published_files import write_trainings
 from search.training.tasks import load_task
 from search.training.trained_files import KIND, trained_content
 from search.work.results import Results

@@ -12,9 +12,9 @@ from factories.records import CONFIGURATION, SLICES, make_session, make_slice, w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_agents import clean as agents_clean
-from harness.estimates import clean as rule
-from harness.estimates.clean import (
+from device_agents import clean_runs as agents_clean
+from harness.estimates import clean_runs as rule
+from harness.estimates.clean_runs import (
     FEW_RUNS_DOUBT,
     REFILL_SHARE,
     clean_slices,

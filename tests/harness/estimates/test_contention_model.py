@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from factories.records import make_session
 
-from harness.estimates import clean as rule
-from harness.estimates.clean import clean_slices, contention, is_contended
+from harness.estimates import clean_runs as rule
+from harness.estimates.clean_runs import clean_slices, contention, is_contended
 from harness.estimates.estimate import estimate, half_width
 from harness.estimates.findings import check_network, grade
 from harness.records import SessionRecord, Slice

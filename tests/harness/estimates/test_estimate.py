@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
-from harness.estimates.clean import clean_slices
+from harness.estimates.clean_runs import clean_slices
 from harness.estimates.estimate import (
     Estimate,
     combined_interval,

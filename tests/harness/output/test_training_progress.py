@@ -22,8 +22,8 @@ from search.work.events import (
 )
 from search.work.kinds import Message
 from search.work.results import Results
-from search.work.running import Done, Failed
 from search.work.unit import Unit
+from search.work.unit_runs import Done, Failed
 from space.errors import ConfigError, HarnessError
 
 A, B = (Unit(kind="distil-stage", config={"stage": stage}) for stage in (0, 1))

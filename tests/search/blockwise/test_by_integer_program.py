@@ -12,7 +12,7 @@ from search.blockwise import by_integer_program
 from search.blockwise.by_integer_program import POOL, nearest, ranked
 from search.blockwise.cross_validation import FittedPredictor
 from search.blockwise.predictors import additive, fit
-from search.blockwise.searching import SearchPlan, choose, predicted_table
+from search.blockwise.search import SearchPlan, choose, predicted_table
 from search.table import Cost
 from search.table.answers import nearest as listed_nearest
 from search.table.constraints import parse_constraint

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from search.blockwise.candidates import State
-from search.blockwise.searching import SearchPlan, choose, predicted_table, search_blockwise
+from search.blockwise.search import SearchPlan, choose, predicted_table, search_blockwise
 from search.table import Cost, Table
 from search.table.constraints import parse_constraint
 from search.training.history import Figures

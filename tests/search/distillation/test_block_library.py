@@ -21,8 +21,8 @@ from factories.small_distillations import (
 )
 from torch.nn.functional import cross_entropy
 
-from search.blockwise.inherited import judge_on
-from search.distillation import signing
+from search.blockwise.inherited_weights import judge_on
+from search.distillation import block_scores
 from search.distillation.block_library import (
     BlockLibrary,
     StageLibrary,
@@ -31,8 +31,8 @@ from search.distillation.block_library import (
     stage_content,
     stage_from,
 )
+from search.distillation.block_scores import block_sizes, sign
 from search.distillation.losses import judge_stages, stacked_stages
-from search.distillation.signing import block_sizes, sign
 from search.distillation.teacher_features import teacher_features
 from search.training.sealed import content_digest
 from search.training.trained import trained_digest
@@ -148,8 +148,8 @@ def test_a_stage_reads_back_whole_and_a_damaged_one_is_refused(tmp_path: Path) -
 
 
 def test_signatures_are_those_of_each_block_in_the_teachers_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signing, "BATCH", 8)  # 21 images: two batches and a rest
-    monkeypatch.setattr(signing, "together_for", lambda *of: 2)  # three blocks: two, then one
+    monkeypatch.setattr(block_scores, "BATCH", 8)  # 21 images: two batches and a rest
+    monkeypatch.setattr(block_scores, "together_for", lambda *of: 2)  # three blocks: two, then one
     task, teacher = small_task(), small_teacher()
     library = library_of(drawn_stage(0), drawn_stage(1, TEXTS[:2]))
     with torch.enable_grad():

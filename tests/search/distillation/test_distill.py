@@ -21,12 +21,12 @@ from search.distillation.block_library import (
     stage_content,
     stage_from,
 )
+from search.distillation.block_scores import block_sizes, sign
 from search.distillation.checkpoints import NAME
 from search.distillation.distill import distil_stage
 from search.distillation.losses import errors
 from search.distillation.packing import pack, shapes_of, unpack
 from search.distillation.recipe import DistilRecipe
-from search.distillation.signing import block_sizes, sign
 from search.distillation.teacher_features import teacher_features, teacher_network
 from search.training.augment import Augmentation
 from search.training.epochs import judge

@@ -12,9 +12,9 @@ from factories.small_distillations import BLOCKS, SMALL, drawn_stage, small_task
 
 from search.distillation import teacher_features as features_module
 from search.distillation.block_library import BlockLibrary
+from search.distillation.block_scores import sign
 from search.distillation.distill import distil_stage
 from search.distillation.recipe import DistilRecipe
-from search.distillation.signing import sign
 from search.distillation.teacher_features import teacher_features, teacher_network
 from search.training.augment import Augmentation
 from space.errors import ConfigError

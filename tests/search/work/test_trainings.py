@@ -13,9 +13,9 @@ from search.training.tasks import load_task
 from search.training.trained_files import trained_digest, trained_from
 from search.work.local_pool import LocalPool
 from search.work.results import Results
-from search.work.running import run_units
 from search.work.trainings import plain_space, space_of, training_unit
 from search.work.unit import Unit
+from search.work.unit_runs import run_units
 from space import TINY, Architecture, SpaceConfig
 from space.errors import ConfigError
 

@@ -2,7 +2,7 @@
 
 A network that fits into the scheduler's turn beside a reference that does not makes a ratio that is wrong by a factor of two in
 every slice alike, so that no interval can see it. So a run counts only where its threads did not wait for a core, and where the
-run before it did not either: else another program had the caches. The agent follows the same rule (device_agents/clean.py).
+run before it did not either: else another program had the caches. The agent follows the same rule (device_agents/clean_runs.py).
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from search.distillation.losses import stacked_stages
 from search.distillation.signatures import Signatures
 from search.distillation.teacher_features import MEMORY_BYTES, teacher_features, teacher_network
 from search.training.images import Task
-from search.training.stacked import StackedStages, repeated
+from search.training.stacked_modules import StackedStages, repeated
 from search.training.trained import trained_digest
 from space import SpaceConfig
 from space.costs import block_costs, reduction_cost

@@ -1,7 +1,7 @@
 """Distil blocks of one stage with weights of their own, all of them at once: stacked into one module of grouped convolutions.
 
-Each block has the gradients that it would have alone (`search.training.stacked`), and initial weights that depend on the recipe's
-seed, the stage and the block, not on which others are trained.
+Each block has the gradients that it would have alone (`search.training.stacked_modules`), and initial weights that depend on the
+recipe's seed, the stage and the block, not on which others are trained.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from search.distillation.losses import errors
 from search.distillation.recipe import DistilRecipe
 from search.distillation.teacher_features import FeatureMaps
 from search.training.memory import within_memory
-from search.training.stacked import StackedStages, repeated
+from search.training.stacked_modules import StackedStages, repeated
 from space import Block
 from space.errors import HarnessError
 from space.networks import Stage

@@ -147,7 +147,7 @@ def measure(
     )
     from harness.measurement.campaigns import run_all
     from harness.models.exported import ExportedModels
-    from harness.models.names import select_models
+    from harness.models.names import select_models_and_segments
     from harness.output.campaigns import first_numbers_in, print_campaigns
     from harness.output.progress import ProgressView
     from space import find_space
@@ -155,7 +155,7 @@ def measure(
     config = find_space(space)
     if target is not None:
         _check_target(config)
-    selected = [] if target else select_models(models or [DEFAULT_MODELS], config)
+    selected = [] if target else select_models_and_segments(models or [DEFAULT_MODELS], config)
     store = open_store(store_url)
     try:
         quiet = json_output and not sys.stderr.isatty()

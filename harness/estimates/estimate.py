@@ -44,7 +44,7 @@ LARGEST_DEVIATION = 50.0  # of a logarithm: represents an interval without bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class RatioEstimate:
     """Estimated ratio to the reference, with its numbers of sessions, processes and clean slices; no unit.
 
     `interval`: of 95 %, or what was asked for, low and high; None below 6 slices, which carry none. `between_cv`: the relative
@@ -113,7 +113,7 @@ def estimate(
     *,
     coverage: float = COVERAGE,
     seed: int = 0,
-) -> Estimate:
+) -> RatioEstimate:
     """Combine sessions of one network: the median of the processes' medians, with a hierarchical bootstrap interval.
 
     Sessions that were contended are left out if there are others. Each draw resamples processes, and slices within them
@@ -143,7 +143,7 @@ def estimate(
         if scatter is not None and scatter.shared_sd > 0:
             apart = _widened(_interval(units, scatter.apart, coverage, seed), doubt)
     names = [session.process for session in used]
-    return Estimate(
+    return RatioEstimate(
         ratio=ratio,
         interval=interval,
         sessions=len(used),

@@ -22,14 +22,13 @@ PATIENCE_S = 30.0  # at the start, for someone sits and waits; and all later wai
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoreRequest:
-    """Scheduling request for the cores of a campaign: the first that the agent verified to help, or none and why.
+    """Scheduling request for the cores of a campaign: the first that the agent verified to help, or none.
 
-    `method` is empty without one. `refusals`: what was said to each way that was not granted.
+    `method` is empty without one.
     """
 
     method: str = ""
     verified: bool = False
-    refusals: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> CoreRequest:
@@ -37,10 +36,9 @@ class CoreRequest:
         try:
             grants = [dict(grant) for grant in answer["grants"]]
             best = next((str(grant["method"]) for grant in grants if grant["verified"] is True), "")
-            refusals = tuple(f"{grant['method']}: {grant['reason']}" for grant in grants if grant["reason"])
         except (KeyError, TypeError, ValueError) as error:
             raise LinkError(f"the agent broke the protocol in its answer to permissions: {error}") from error
-        return cls(method=best, verified=bool(best), refusals=refusals)
+        return cls(method=best, verified=bool(best))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import overload
 
 import platformdirs
 
-from exporters import Format, FragmentLibrary, Recipe, Weights, with_node_names
+from exporters import AssemblyRecipe, Format, FragmentLibrary, Weights, with_node_names
 from harness.devices.assembly import Assembly
 from harness.measurement.workload import Model
 from space import BLOX, Architecture, SpaceConfig
@@ -137,7 +137,7 @@ def to_model(library: FragmentLibrary, architecture: Architecture | Segment, wei
 def with_named_nodes(assembly: Assembly) -> Assembly:
     """Return an ONNX model whose nodes have names that tell their fragments, as a profile needs them."""
     recipe = with_node_names(
-        Recipe(
+        AssemblyRecipe(
             format="onnx",
             alignment=assembly.alignment,
             skeleton=assembly.skeleton,

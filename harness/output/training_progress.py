@@ -136,10 +136,10 @@ class TrainingView:
 
 def run_shown(
     units: Sequence[tuple[str, Unit]],
-    epochs: int,
     results: Results,
     runner: Runner,
     *,
+    epochs: int,
     quiet: bool,
     title: str,
     line: Callable[[str], None] | None = None,

@@ -25,7 +25,7 @@ from search.distillation.block_library import StageLibrary
 from search.distillation.checkpoints import Progress
 from search.distillation.losses import judge_stages, loaded_stages
 from search.distillation.recipe import DistilRecipe
-from search.distillation.separate_weights import seed_of, train_separate
+from search.distillation.separate_weights import distil_seed, train_separate
 from search.distillation.teacher_features import MEMORY_BYTES, FeatureMaps, check_stage, teacher_features
 from search.distillation.weight_sharing import train_shared
 from search.training.history import EpochDone
@@ -78,7 +78,7 @@ def distil_stage(
             stage,
             views=recipe.views,
             augmentation=recipe.augmentation,
-            seed=seed_of(recipe, "views", stage),
+            seed=distil_seed(recipe, "views", stage),
             memory_bytes=memory_bytes,
             device=device,
         ) as learned,

@@ -67,7 +67,7 @@ def train_separate(
     def epoch_of(number: int) -> list[float]:
         network.train()
         order = torch.randperm(
-            count, generator=Generator().manual_seed(seed_of(recipe, "order", stage, number))
+            count, generator=Generator().manual_seed(distil_seed(recipe, "order", stage, number))
         )
         order += count * ((number - 1) % recipe.views)  # the next view of every image
         parts = torch.split(order, recipe.batch)
@@ -97,11 +97,11 @@ def train_separate(
 def fresh_stage(recipe: DistilRecipe, stage: int, block: Block, width: int) -> Stage:
     """Return a block of a stage with its initial weights."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed_of(recipe, "weights", stage, str(block)))
+        torch.default_generator.manual_seed(distil_seed(recipe, "weights", stage, str(block)))
         return Stage(block, width)
 
 
-def seed_of(recipe: DistilRecipe, *purpose: object) -> int:
+def distil_seed(recipe: DistilRecipe, *purpose: object) -> int:
     """Return a seed of 63 bits for a purpose, derived from the recipe's seed alone."""
     text = " ".join(map(str, (recipe.seed, *purpose)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

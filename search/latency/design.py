@@ -104,15 +104,6 @@ def least_variance_design(config: SpaceConfig = BLOX, count: int = 90, seed: int
     return variance.pick(np.ones(len(variance.candidates)), count)
 
 
-def mean_variance(config: SpaceConfig, indices: IndexArray, weights: FloatArray | None = None) -> float:
-    """Return the mean variance of all predictions of a space after networks (n,) were measured, each once or with `weights`
-    (n,)."""
-    variance = Variance(config, indices[:0])
-    for place, index in enumerate(indices.tolist()):
-        variance.measure(index, 1.0 if weights is None else float(weights[place]))
-    return variance.mean
-
-
 def candidates_of(config: SpaceConfig, without: IndexArray, count: int, seed: int) -> IndexArray:
     """Return networks to choose from, in an order drawn by the seed: all but `without`, or of a large space at least `count`."""
     generator = Generator(PCG64(seed))

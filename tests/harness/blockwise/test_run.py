@@ -42,7 +42,7 @@ class Here:
     def open_store(self) -> Store:
         return Store(str(self.path))
 
-    def run(self, units: Any, epochs: int, results: Results, title: str) -> dict[str, str]:
+    def run(self, units: Any, results: Results, *, epochs: int, title: str) -> dict[str, str]:
         self.ran.append((title, epochs, [name for name, _ in units]))
         plain: list[Unit] = [unit for _, unit in units]
         return run_units(plain, results, LocalPool(), lambda text: None)

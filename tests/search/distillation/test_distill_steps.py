@@ -16,7 +16,7 @@ from search.distillation import separate_weights
 from search.distillation.block_library import StageLibrary
 from search.distillation.distill import distil_stage, together_for
 from search.distillation.recipe import DistilRecipe
-from search.distillation.separate_weights import fresh_stage, seed_of
+from search.distillation.separate_weights import distil_seed, fresh_stage
 from search.distillation.teacher_features import teacher_features
 from search.training.augment import Augmentation
 from search.training.history import EpochDone
@@ -65,7 +65,7 @@ def plainly(
         stage,
         views=recipe.views,
         augmentation=recipe.augmentation,
-        seed=seed_of(recipe, "views", stage),
+        seed=distil_seed(recipe, "views", stage),
     ) as found:
         inputs, targets = found.inputs.split(40), found.targets.split(40)  # by view
     variance = torch.cat(targets).var((0, 2, 3), correction=0)
@@ -75,7 +75,7 @@ def plainly(
     for number in range(recipe.epochs):
         view = number % recipe.views
         order = torch.randperm(
-            40, generator=torch.Generator().manual_seed(seed_of(recipe, "order", stage, number + 1))
+            40, generator=torch.Generator().manual_seed(distil_seed(recipe, "order", stage, number + 1))
         )
         total = 0.0
         for rows in (order[:16], order[16:32], order[32:]):

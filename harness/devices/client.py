@@ -29,9 +29,13 @@ DICTIONARY_BYTES = 1 << 15
 MIN_PYTHON = (3, 8)
 MAX_QUOTED = 500  # characters of what a worker printed
 
-# Run on the device before there is an agent: argv = root, digest; with an archive on standard input it is stored.
+# Run on the device before there is an agent: argv = root, digest; an archive on standard input, compressed, is stored.
 _BOOT = """
 import hashlib, json, os, sys
+try:
+    import zlib
+except ImportError:
+    zlib = None
 root, digest = sys.argv[1], sys.argv[2]
 root = os.path.expanduser(root)
 path = os.path.join(root, 'agent-' + digest[:16] + '.pyz')
@@ -45,6 +49,7 @@ data = sys.stdin.buffer.read()
 error = ''
 if data and not good():
     try:
+        data = zlib.decompress(data)
         os.makedirs(root, mode=0o700, exist_ok=True)
         temporary = path + '.' + str(os.getpid())
         try:
@@ -54,14 +59,14 @@ if data and not good():
         finally:
             if os.path.exists(temporary):
                 os.remove(temporary)
-    except OSError as e:
+    except (OSError, zlib.error) as e:
         error = str(e)
-print('\\nHARNESS-BOOT ' + json.dumps({'present': good(), 'path': path, 'root': root, 'error': error,
+print('\\nHARNESS-BOOT ' + json.dumps({'present': good(), 'zlib': zlib is not None, 'path': path, 'root': root, 'error': error,
     'python': list(sys.version_info[:3]), 'executable': sys.executable}))
 """
 
 
-_BOOT_FIELDS = {"present", "path", "root", "error", "python", "executable"}
+_BOOT_FIELDS = {"present", "zlib", "path", "root", "error", "python", "executable"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +97,17 @@ def deploy(transport: Transport, device: Device) -> Deployment:
             f"device {device.name!r}: {python!r} is Python {'.'.join(map(str, version))}; the agent needs 3.8 or newer: "
             f'name one with python = "..." in [devices.{device.name}]'
         )
+    if not answer["zlib"]:
+        raise DeviceError(
+            f"device {device.name!r}: {python!r} has no module zlib, which the agent needs to unpack models; "
+            f'name another with python = "..." in [devices.{device.name}]'
+        )
     sent_bytes = 0
     if not answer["present"]:
-        answer = _boot(transport, device, [python, "-c", _BOOT, root, digest], archive)
-        sent_bytes = len(archive)
+        # Compressed on the way alone: compressors differ between machines, and the digest of the file is kept with sessions.
+        packed = zlib.compress(archive, 9)
+        answer = _boot(transport, device, [python, "-c", _BOOT, root, digest], packed)
+        sent_bytes = len(packed)
         if not answer["present"]:
             raise DeviceError(
                 f"device {device.name!r}: the agent cannot be stored in {answer['root']!r}: {answer['error']}; free some "

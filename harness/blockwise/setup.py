@@ -30,7 +30,7 @@ class BlockwiseRequest:
     """Request of a blockwise search: `library` is a folder of distilled blocks, `query` holds devices and limits.
 
     `predictor`: "" is linear where `trained`, a folder of trainings, gives accuracies, else sum. `columns`: signatures that it
-    reads, None for its default ones. `finalists`, `distance`, `fine_tune`: see `search.blockwise.search.Plan`. `results` keeps
+    reads, None for its default ones. `finalists`, `distance`, `fine_tune`: as in `SearchPlan`. `results` keeps
     finished trainings, in the library's folder where it is None. `device`: where to train, as torch names it. `verify`: how many
     of the finished networks to measure, on the devices of `devices_file`. `output`: the folder for the trained network.
     `command`: the command line that asked for the search, written into the answer.

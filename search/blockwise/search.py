@@ -72,7 +72,6 @@ def predicted_table(
     metric: str,
     origin: tuple[str, ...],
     synthetic: bool,
-    notes: tuple[str, ...] = (),
 ) -> Table:
     """Return the table of a space with predicted accuracies of every network.
 
@@ -97,7 +96,6 @@ def predicted_table(
         seed_sd=None,
         origin=origin,
         synthetic=synthetic,
-        notes=notes,
         config=config,
     )
     return Table(config=config, accuracy=accuracy, costs=costs)

@@ -64,7 +64,10 @@ DOORS: dict[str, tuple[str, ...]] = {
     "harness.measurement": ("space.errors", *below("harness.measurement")),
     "harness.store": ("space.errors", *below("harness.store")),
     "harness.estimates": ("space.indexing", *below("harness.estimates")),
-    "harness.devices": ("device_agents.archive", "space.errors", "space.plugins", *below("harness.devices")),
+    "harness.devices": (
+        *("device_agents.archive", "space.errors", "space.plugins", "space.text"),
+        *below("harness.devices"),
+    ),
     "harness": ("space.errors",),
     **{room: below(room) for room in SPACE},
     "exporters": ("space",),

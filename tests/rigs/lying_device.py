@@ -58,7 +58,7 @@ SAMPLE: dict[str, Any] = {
     "load_1m": 0.5,
 }
 MEASURED_TOO: dict[str, Any] = {"waited_s": 0.0, "steal_s": 0.0, "others_busy": 0.1, "pinned": True}
-MEASURED_TOO |= {"runtime": dict.fromkeys(("name", "package"), "onnxruntime") | {"version": "1.0"}}
+MEASURED_TOO |= {"runtime": dict.fromkeys(("name", "package"), "onnxruntime") | {"version": "2.0"}}
 MEASURED_TOO["runtime"]["provider"] = "CPUExecutionProvider"
 MEASURED_TOO |= {"request": {"method": "nice", "granted": True, "reason": ""}}
 ANSWERS: dict[str, dict[str, Any]] = {
@@ -82,7 +82,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
             {
                 "name": "onnxruntime",
                 "package": "onnxruntime",
-                "version": "1.0",
+                "version": "2.0",
                 "formats": ["onnx"],
                 "providers": ["CPUExecutionProvider"],
             }

@@ -231,7 +231,7 @@ class Agent:
                 {"event": "conditions", "conditions": before, "type": "event", "id": request_id}
             )
             message = job.worker_message(cores, self._cache.parts_dir)
-            session = self._supervise(message, job.silence_s, before, request_id)
+            session = self._supervise(message, job.parts(), job.silence_s, before, request_id)
             after = self._probes.conditions(cores, gpus)
         return dict(session, conditions_before=before, conditions_after=after)
 
@@ -241,7 +241,7 @@ class Agent:
         with self._cache.hold(job.parts()), temporary_folder(self._root / "tmp") as temp_dir:
             conditions = self._probes.conditions(cores, uses_gpu(str(job.options.get("provider", ""))))
             message = job.worker_message(cores, self._cache.parts_dir, temp_dir)
-            profile = self._supervise(message, job.silence_s, conditions, request_id)
+            profile = self._supervise(message, job.parts(), job.silence_s, conditions, request_id)
         return dict(profile, conditions_before=conditions)
 
     def _choose_cores(self, job: Job | ProfileJob) -> list[int]:
@@ -250,7 +250,12 @@ class Agent:
         return choose_cores(job.cores, job.threads, clusters, find_siblings(cores, self._filesystem), {})
 
     def _supervise(
-        self, message: dict[str, Any], silence_s: float, conditions: dict[str, Any], request_id: Any
+        self,
+        message: dict[str, Any],
+        parts: tuple[str, ...],
+        silence_s: float,
+        conditions: dict[str, Any],
+        request_id: Any,
     ) -> dict[str, Any]:
         def emit(event: dict[str, Any]) -> None:
             self._writer.write(dict(event, type="event", id=request_id))
@@ -268,8 +273,8 @@ class Agent:
         try:
             return supervision.run(message)
         except Refusal as refusal:
-            if refusal.kind == "part-damaged":
-                self._cache.remove(refusal.details["digest"])
+            if refusal.kind == "part-damaged":  # a disk that damages one part damages others
+                refusal.details["digests"] = self._cache.remove_damaged(parts)
             raise
 
 

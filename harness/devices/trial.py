@@ -19,9 +19,16 @@ from harness.errors import AgentError
 
 TOLERANCE = 2e-3  # accelerators compute in half precision or TF32
 SILENCE_S = 20.0
-PLAN = {
-    **{"reference_runs": 1, "network_runs": 2, "min_slices": 1, "max_s": 0.1, "half_width": 0.5},
-    **{"warmup_min_runs": 1, "warmup_min_s": 0.0, "warmup_max_s": 0.1, "warmup_stable_runs": 1},
+PLAN: dict[str, Any] = {
+    "reference_runs": 1,
+    "network_runs": 2,
+    "min_slices": 1,
+    "max_s": 0.1,
+    "half_width": 0.5,
+    "warmup_min_runs": 1,
+    "warmup_min_s": 0.0,
+    "warmup_max_s": 0.1,
+    "warmup_stable_runs": 1,
 }
 
 

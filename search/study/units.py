@@ -57,11 +57,11 @@ def sign(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Cont
     `top1` and `loss`, of these networks, and `judging_s`, the seconds of that part, are of the validation images.
     """
     from search.blockwise.inherited_weights import inherited_judge
-    from search.distillation.block_scores import sign as sign_library
+    from search.distillation.block_scores import score_blocks
 
     space, task = _of(config)
     library = _library(inputs)
-    signatures = sign_library(library, task, device=context.device).to_json()
+    signatures = score_blocks(library, task, device=context.device).to_json()
     judge, figures = inherited_judge(task, context.device), []
     begin = time.perf_counter()
     for index in config["indices"]:

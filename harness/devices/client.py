@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from device_agents.archive import build_archive
 from harness.devices.assembly import Assembly
 from harness.devices.config import Device, default_python, runtime_sources
 from harness.devices.framing import FrameStream
+from harness.devices.sending import DIGESTS_AT_ONCE, Part, PartSender, Progress, parts_of, patience_s
 from harness.devices.transports.contract import Channel, Transport
 from harness.errors import AgentError, DeviceError, LinkError
 from harness.version import __version__
@@ -25,9 +25,11 @@ START_TIMEOUT_S = 60.0
 HELLO_TIMEOUT_S = 150.0  # importing a large runtime on a small board takes long
 ANSWER_TIMEOUT_S = 60.0
 SILENCE_S = 30.0  # the agent's heart beats every 2 s while it runs a job
-DICTIONARY_BYTES = 1 << 15
 MIN_PYTHON = (3, 8)
 MAX_QUOTED = 500  # characters of what a worker printed
+
+# No sitecustomize, no module of the folder where a login begins: only Python's own.
+ISOLATED = ("-I", "-S")
 
 # Run on the device before there is an agent: argv = root, digest; with an archive on standard input it is stored.
 _BOOT = """
@@ -85,7 +87,8 @@ def deploy(transport: Transport, device: Device) -> Deployment:
     python = default_python(device)
     archive, digest = build_archive(runtime_sources())
     root = device.root or ".cache/harness-agent"
-    answer = _boot(transport, device, [python, "-c", _BOOT, root, digest], b"")
+    boot = [python, *ISOLATED, "-c", _BOOT, root, digest]
+    answer = _boot(transport, device, boot, b"")
     version = tuple(answer["python"])
     if version < MIN_PYTHON:
         raise DeviceError(
@@ -94,7 +97,7 @@ def deploy(transport: Transport, device: Device) -> Deployment:
         )
     sent_bytes = 0
     if not answer["present"]:
-        answer = _boot(transport, device, [python, "-c", _BOOT, root, digest], archive)
+        answer = _boot(transport, device, boot, archive)
         sent_bytes = len(archive)
         if not answer["present"]:
             raise DeviceError(
@@ -113,21 +116,20 @@ def deploy(transport: Transport, device: Device) -> Deployment:
 
 
 class AgentClient:
-    """Client of one agent. Every wait has a deadline; `sent_bytes` counts the bytes of parts on the wire."""
+    """Client of one agent. Every wait has a deadline, which grows with the size of what is sent."""
 
     def __init__(self, channel: Channel, who: str) -> None:
         self._channel = channel
         self._frames = FrameStream(channel, who)
         self._who = who
         self._last_id = 0
-        self.sent_bytes = 0
-        self.sent_part_bytes: dict[str, int] = {}
+        self._sender = PartSender(self._ask_sized)
         self._there: set[str] = set()  # parts that the device is known to hold
 
     @classmethod
     def start(cls, transport: Transport, device: Device, deployment: Deployment) -> AgentClient:
         """Start the deployed agent on the device and wait for its first line."""
-        argv = [deployment.python, deployment.path, "serve", "--root", deployment.root]
+        argv = [deployment.python, "-I", deployment.path, "serve", "--root", deployment.root]
         client = cls(transport.start(argv), f"device {device.name!r}")
         try:
             client._frames.wait_for_preamble(START_TIMEOUT_S)
@@ -188,26 +190,34 @@ class AgentClient:
         """Forget which parts the device holds, after it reported a missing or damaged one."""
         self._there.clear()
 
-    def send_models(self, models: Sequence[Assembly]) -> int:
-        """Send the parts of the models that the device lacks; return the bytes of parts sent."""
-        wanted: dict[str, tuple[Assembly, bytes | None]] = {}
-        for model in models:
-            if model.dictionary is not None:
-                wanted.setdefault(model.dictionary, (model, None))
-            for digest in model.parts:
-                wanted.setdefault(digest, (model, None))
-            wanted.setdefault(model.skeleton_digest, (model, model.skeleton))
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of parts on the wire so far, each counted when the device has confirmed it."""
+        return self._sender.sent_bytes
+
+    @property
+    def sent_part_bytes(self) -> dict[str, int]:
+        """Bytes on the wire of each part that was sent, by digest."""
+        return self._sender.sent_part_bytes
+
+    def send_models(
+        self, models: Sequence[Assembly], on_progress: Progress = lambda done, total: None
+    ) -> int:
+        """Send the parts of the models that the device lacks; return the bytes of parts sent.
+
+        on_progress: called after each chunk. Raises: LinkError; the device keeps what it has, and the next call goes on there.
+        """
         before = self.sent_bytes
-        asked = [digest for digest in wanted if digest not in self._there]
-        if not asked:
-            return 0
-        missing = set(self._field(self._ask("missing", digests=asked), "missing", list))
-        for digest, (
-            model,
-            skeleton,
-        ) in wanted.items():  # dictionaries stand before the skeletons that need them
-            if digest in missing:
-                self._put(digest, model, skeleton)
+        parts = parts_of(models)
+        asked = [digest for digest in parts if digest not in self._there]
+        missing: list[Part] = []
+        received: dict[str, int] = {}
+        for start in range(0, len(asked), DIGESTS_AT_ONCE):
+            answer = self._ask("missing", digests=asked[start : start + DIGESTS_AT_ONCE])
+            lacking = set(self._field(answer, "missing", list))
+            missing += [parts[digest] for digest in asked if digest in lacking]
+            received |= self._field(answer, "received", dict)
+        self._sender.send(missing, _plausible(received), on_progress)
         self._there.update(asked)
         return self.sent_bytes - before
 
@@ -229,26 +239,12 @@ class AgentClient:
         """End the agent: its input ends, so it kills its worker and leaves."""
         self._channel.close()
 
-    def _put(self, digest: str, model: Assembly, skeleton: bytes | None) -> None:
-        data = skeleton if skeleton is not None else model.read_part(digest)
-        dictionary = model.dictionary if skeleton is not None else None
-        if skeleton is not None:
-            payload = compress_skeleton(skeleton, model.read_part(dictionary) if dictionary else None)
-        else:
-            payload = zlib.compress(data, 1)
-        encoding = "zlib"
-        if len(payload) >= len(data):
-            payload, encoding, dictionary = data, "raw", None
-        size = self._ask_sized(
-            "put", payload, digest=digest, size_bytes=len(data), encoding=encoding, dictionary=dictionary
-        )
-        self.sent_bytes += size
-        self.sent_part_bytes[digest] = size
-
     def _ask_sized(self, verb: str, payload: bytes, **fields: Any) -> int:
         self._last_id += 1
-        size = self._frames.write({"id": self._last_id, "verb": verb, **fields}, payload)
-        self._answer(ANSWER_TIMEOUT_S, None)
+        more_s = patience_s(len(payload))
+        header = {"id": self._last_id, "verb": verb, **fields}
+        size = self._frames.write(header, payload, timeout_s=ANSWER_TIMEOUT_S + more_s)
+        self._answer(ANSWER_TIMEOUT_S, None, more_s)
         return size
 
     def _ask(
@@ -260,17 +256,21 @@ class AgentClient:
         **fields: Any,
     ) -> dict[str, Any]:
         self._last_id += 1
-        self._frames.write({"id": self._last_id, "verb": verb, **fields})
-        return self._answer(timeout_s, on_event)
+        size = self._frames.write({"id": self._last_id, "verb": verb, **fields})
+        return self._answer(timeout_s, on_event, patience_s(size))
 
     def _field(self, answer: dict[str, Any], name: str, kind: type) -> Any:
         if not isinstance(answer.get(name), kind):
             raise LinkError(f"{self._who}: the agent broke the protocol: {name} = {answer.get(name)!r}")
         return answer[name]
 
-    def _answer(self, timeout_s: float, on_event: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
+    def _answer(
+        self, timeout_s: float, on_event: Callable[[dict[str, Any]], None] | None, more_s: float = 0.0
+    ) -> dict[str, Any]:
+        """Return the result of the last request; its first word may take `more_s` longer, until it is across."""
         while True:
-            header, _ = self._frames.read(timeout_s)
+            header, _ = self._frames.read(timeout_s + more_s)
+            more_s = 0.0
             kind = header.get("type")
             if header.get("id") != self._last_id:
                 raise LinkError(f"{self._who}: the agent broke the protocol: answer to {header.get('id')!r}")
@@ -288,16 +288,13 @@ class AgentClient:
                 on_event(header)
 
 
-def compress_skeleton(skeleton: bytes, dictionary: bytes | None) -> bytes:
-    """Compress a skeleton with zlib level 9, with the end of `dictionary` as preset dictionary when there is one."""
-    if dictionary is None:
-        return zlib.compress(skeleton, 9)
-    packer = zlib.compressobj(9, zlib.DEFLATED, zdict=dictionary[-DICTIONARY_BYTES:])
-    return packer.compress(skeleton) + packer.flush()
+def _plausible(received: dict[str, Any]) -> dict[str, int]:
+    """Return how much the device says to have of parts, where that can be."""
+    return {digest: size for digest, size in received.items() if type(size) is int and size >= 0}
 
 
 def _boot(transport: Transport, device: Device, argv: Sequence[str], archive: bytes) -> dict[str, Any]:
-    done = transport.run(argv, stdin=archive, timeout_s=START_TIMEOUT_S)
+    done = transport.run(argv, stdin=archive, timeout_s=START_TIMEOUT_S + patience_s(len(archive)))
     for line in done.stdout.decode("utf-8", "replace").splitlines():
         if line.startswith("HARNESS-BOOT "):
             try:

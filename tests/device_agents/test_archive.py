@@ -88,7 +88,7 @@ def test_holds_the_agent_and_no_tests_nor_its_own_builder():
     names = [entry.filename for entry in entries]
     assert "__main__.py" in names and "device_agents/runtimes/tflite.py" in names
     assert not [name for name in names if "test" in name or "archive" in name or not name.endswith(".py")]
-    assert len(build_archive()[0]) < 200000
+    assert len(build_archive()[0]) < 220000
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -16,6 +16,7 @@ FIRST_CHUNK_BYTES = 1 << 15
 MAX_CHUNK_BYTES = 1 << 22
 CHUNK_S = 1.5  # a chunk's aim, its answer included: so often progress is told and Ctrl-C is heeded
 LEAST_BYTES_PER_S = 1000  # a link that is slower counts as broken
+PATIENT_BYTES = 1 << 17  # a larger request was sized for a faster link: one that slowed down so much is opened again
 DIGESTS_AT_ONCE = 10_000  # a request's header holds some more
 CORRECTIONS_A_PART = 2
 
@@ -25,7 +26,7 @@ Progress = Callable[[int, int], None]
 
 def patience_s(size_bytes: int) -> float:
     """Return how long a link at the least rate takes for a request, besides the time of the answer itself."""
-    return size_bytes / LEAST_BYTES_PER_S
+    return min(size_bytes, PATIENT_BYTES) / LEAST_BYTES_PER_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

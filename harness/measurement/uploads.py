@@ -15,7 +15,7 @@ from harness.errors import AgentError, Cancelled, LinkError
 TOLD_AFTER_S = 1.0  # what is sent at once is no news
 TOLD_EVERY_S = 1.0
 RATE_SHARE = 0.3  # of the last chunk in the rate that is shown
-AHEAD_MODELS = 512  # whose parts are sent ahead: others share nearly all of theirs
+AHEAD_MODELS = 4096  # whose parts are sent ahead: others share nearly all of theirs
 AHEAD_SHARE = 0.9  # of the device's cache, so that none of them pushes another out
 CACHE_BYTES = 1 << 30
 

@@ -87,6 +87,11 @@ def test_a_chunk_takes_about_as_long_whatever_the_link(bytes_per_s: float, chunk
     assert sum(wire.sizes) == 16 << 20
 
 
+def test_waits_grow_with_the_size_and_not_without_end() -> None:
+    assert sending.patience_s(32_768) == pytest.approx(32.8, rel=0.01)
+    assert sending.patience_s(MAX_CHUNK_BYTES) == sending.patience_s(1 << 40) < 132
+
+
 def test_progress_counts_what_was_there_before() -> None:
     wire, told = Wire(1e5), list[tuple[int, int]]()
     parts = [part(noise(100_000, seed)) for seed in (1, 2)] + [part(b"small")]

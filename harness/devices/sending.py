@@ -16,7 +16,9 @@ FIRST_CHUNK_BYTES = 1 << 15
 MAX_CHUNK_BYTES = 1 << 22
 CHUNK_S = 1.5  # a chunk's aim, its answer included: so often progress is told and Ctrl-C is heeded
 LEAST_BYTES_PER_S = 1000  # a link that is slower counts as broken
-PATIENT_BYTES = 1 << 17  # a larger request was sized for a faster link: one that slowed down so much is opened again
+PATIENT_BYTES = (
+    1 << 17
+)  # a larger request was sized for a faster link: one that slowed down so much is opened again
 DIGESTS_AT_ONCE = 10_000  # a request's header holds some more
 CORRECTIONS_A_PART = 2
 
@@ -77,9 +79,10 @@ class PartSender:
         Raises: AgentError, LinkError; what the device has by then it keeps.
         """
         sizes = {part.digest: len(part.read()) for part in parts}
-        done, total = sum(received.get(part.digest, 0) for part in parts), sum(sizes.values())
+        there = {digest: min(received.get(digest, 0), size) for digest, size in sizes.items()}
+        done, total = sum(there.values()), sum(sizes.values())
         for part in parts:
-            begun = received.get(part.digest, 0)
+            begun = there[part.digest]
             self.send_part(part, begun, lambda offset, done=done - begun: on_progress(done + offset, total))  # type: ignore[misc]
             done += sizes[part.digest] - begun
             on_progress(done, total)
@@ -91,7 +94,7 @@ class PartSender:
         if not received and len(data) <= FIRST_CHUNK_BYTES:
             self._send_whole(part, data)
             return
-        offset, corrections = min(received, len(data)), 0
+        offset, corrections = received, 0
         while True:
             chunk = data[offset : offset + self._chunk_bytes]
             started_s = self._clock_s()

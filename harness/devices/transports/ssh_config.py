@@ -23,6 +23,7 @@ import paramiko
 from harness.devices.destination import parse_port
 from harness.devices.transports.ssh_files import expand_home, read_lines
 from space.errors import ConfigError
+from space.user_paths import expand_user
 
 SYSTEM_CONFIG = "/etc/ssh/ssh_config"
 EXEC_TIMEOUT_S = 10.0
@@ -81,8 +82,8 @@ def read_settings(name: str, config_file: str, *, user: str = "", port: int | No
     reader = _Reader(name, user, port)
     if config_file != "none":
         try:
-            path = Path(config_file).expanduser()
-        except RuntimeError:  # an account without a home folder has no settings there
+            path = expand_user(config_file)
+        except ConfigError:  # an account without a home folder has no settings there
             path = Path(os.devnull)
         reader.read(path, 0)
         if config_file == "~/.ssh/config":

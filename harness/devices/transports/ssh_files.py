@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from space.errors import ConfigError
+from space.user_paths import expand_user
 
 MAX_BYTES = 16 << 20
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -47,6 +48,6 @@ def read_lines(path: Path, what: str, *, must_be_own: bool = False) -> list[str]
 def expand_home(text: str, what: str) -> Path:
     """Return a path with `~` and `~user` at its beginning expanded. Raises: ConfigError."""
     try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise ConfigError(f"{what} = {text!r}: no such user's home folder") from error
+        return expand_user(text)
+    except ConfigError as error:
+        raise ConfigError(f"{what} = {text!r}: {error}") from error

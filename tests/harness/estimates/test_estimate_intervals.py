@@ -11,7 +11,15 @@ import pytest
 from factories.records import CONFIGURATION, make_session, make_slice
 from scipy.stats import t as student
 
-from harness.estimates.estimate import USUAL_DF, USUAL_SD, Estimate, Scatter, estimate, half_width, scatter_of
+from harness.estimates.estimate import (
+    USUAL_DF,
+    USUAL_SD,
+    RatioEstimate,
+    Scatter,
+    estimate,
+    half_width,
+    scatter_of,
+)
 from harness.estimates.findings import GRADE_HALF_WIDTHS, grade
 from harness.records import SessionRecord
 
@@ -57,7 +65,7 @@ def pool(
 
 def estimates(
     shape: str, sessions: int, networks_in_pool: int, coverage: float = 0.95, sd: float = SESSION_SD
-) -> list[Estimate]:
+) -> list[RatioEstimate]:
     """Return estimates of 300 networks; a pool serves 12 of them."""
     rng = np.random.default_rng(3)
     scatter, found = None, []

@@ -17,7 +17,9 @@ from harness.devices.transports.known_hosts import KnownKeys, is_meant, parse_ke
 from space.errors import ConfigError
 
 KEYGEN = shutil.which("ssh-keygen") or ""
-pytestmark = pytest.mark.skipif(not KEYGEN, reason="needs ssh-keygen (Debian: apt install openssh-client)")
+pytestmark = pytest.mark.skipif(
+    not KEYGEN, reason="needs OpenSSH's ssh-keygen (Debian: apt install openssh-client)"
+)
 
 NOW_S = time.time()
 

@@ -25,7 +25,7 @@ def pytest_configure() -> None:
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 # Reasons to skip that no complete installation gives: a package of the extra `dev`, or a program that scripts/test installs.
 ABSENT = re.compile(
-    r"could not import|No module named|is absent|is not installed|needs OpenSSH|no PostgreSQL server"
+    r"could not import|No module named|is absent|is not installed|needs OpenSSH|needs tcsh|no PostgreSQL server"
 )
 
 

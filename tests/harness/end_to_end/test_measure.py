@@ -17,13 +17,12 @@ from harness.devices.client import AgentClient
 from harness.devices.config import Device, LocalDevice
 from harness.devices.connection import Connection
 from harness.devices.transports.local import LocalTransport
-from harness.errors import DeviceError
+from harness.errors import Cancelled, DeviceError
 from harness.estimates.estimate import session_ratios
 from harness.estimates.latency import to_json
 from harness.measurement import core_gate, workload
 from harness.measurement.campaign import Outcome, run_campaign
 from harness.measurement.plan import Level, Options, SessionPlan
-from harness.measurement.session_runner import Cancelled
 from harness.measurement.workload import Model, RuntimePlan
 from harness.models.exported import REFERENCE, ExportedModels
 from harness.models.names import select_architectures, select_models_and_segments

@@ -24,6 +24,7 @@ from device_agents.frames import (
     FrameReader,
     FrameWriter,
 )
+from device_agents.job_folder import temporary_folder
 from device_agents.jobs import CORES_LIMIT, Job, ProfileJob, parse_cores, parse_job, parse_profile_job
 from device_agents.machine_lock import MachineLock, user_name
 from device_agents.nvidia import uses_gpu
@@ -33,7 +34,6 @@ from device_agents.quota import read_quota, withheld_cores
 from device_agents.refusal import Refusal
 from device_agents.sampler import PERIOD_S, SHARED_PERIOD_S, Sampler
 from device_agents.supervision import ClientGone, Supervision
-from device_agents.temporary import temporary_folder
 
 DIGESTS_LIMIT = 20000
 MESSAGE_CHARACTERS = 2000
@@ -231,7 +231,7 @@ class Agent:
                 {"event": "conditions", "conditions": before, "type": "event", "id": request_id}
             )
             message = job.worker_message(cores, self._cache.parts_dir)
-            session = self._supervise(message, job.silence_s, before, request_id)
+            session = self._supervise(message, job.parts(), job.silence_s, before, request_id)
             after = self._probes.conditions(cores, gpus)
         return dict(session, conditions_before=before, conditions_after=after)
 
@@ -241,7 +241,7 @@ class Agent:
         with self._cache.hold(job.parts()), temporary_folder(self._root / "tmp") as temp_dir:
             conditions = self._probes.conditions(cores, uses_gpu(str(job.options.get("provider", ""))))
             message = job.worker_message(cores, self._cache.parts_dir, temp_dir)
-            profile = self._supervise(message, job.silence_s, conditions, request_id)
+            profile = self._supervise(message, job.parts(), job.silence_s, conditions, request_id)
         return dict(profile, conditions_before=conditions)
 
     def _choose_cores(self, job: Job | ProfileJob) -> list[int]:
@@ -250,7 +250,12 @@ class Agent:
         return choose_cores(job.cores, job.threads, clusters, find_siblings(cores, self._filesystem), {})
 
     def _supervise(
-        self, message: dict[str, Any], silence_s: float, conditions: dict[str, Any], request_id: Any
+        self,
+        message: dict[str, Any],
+        parts: tuple[str, ...],
+        silence_s: float,
+        conditions: dict[str, Any],
+        request_id: Any,
     ) -> dict[str, Any]:
         def emit(event: dict[str, Any]) -> None:
             self._writer.write(dict(event, type="event", id=request_id))
@@ -268,8 +273,8 @@ class Agent:
         try:
             return supervision.run(message)
         except Refusal as refusal:
-            if refusal.kind == "part-damaged":
-                self._cache.remove(refusal.details["digest"])
+            if refusal.kind == "part-damaged":  # a disk that damages one part damages others
+                refusal.details["digests"] = self._cache.remove_damaged(parts)
             raise
 
 

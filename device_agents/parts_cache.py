@@ -101,6 +101,18 @@ class PartsCache:
                 self._size_bytes -= path.stat().st_size
                 path.unlink()
 
+    def remove_damaged(self, digests: tuple[str, ...]) -> list[str]:
+        """Remove those of the parts that are damaged, and return them; one that is not here is not damaged."""
+        found = []
+        for digest in digests:
+            try:
+                load_part(self.parts_dir, digest)
+            except Refusal as refusal:
+                if refusal.kind == "part-damaged":
+                    self.remove(digest)
+                    found.append(digest)
+        return found
+
     def evict(self, max_bytes: int) -> tuple[int, int]:
         """Remove the least recently used parts until `max_bytes` are left; return (removed, kept) bytes."""
         removed_bytes = 0

@@ -17,7 +17,7 @@ from typing import Any
 
 from exporters.cache import FragmentCache
 from exporters.fragments import Fragment
-from exporters.weights import Checkpoint, Weights
+from exporters.weights import Weights, WeightsFile
 from space import Architecture, SpaceConfig
 from space.errors import HarnessError
 
@@ -65,7 +65,7 @@ def _weights(source: dict[str, Any], config: SpaceConfig) -> Weights:
     if source["seed"] is not None:
         return Weights.seeded(source["seed"])
     return Weights(
-        checkpoint=Checkpoint(
+        checkpoint=WeightsFile(
             path=Path(source["path"]),
             sha256=source["sha256"],
             architecture=Architecture.parse(source["architecture"], config),

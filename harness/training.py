@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from harness.dataframe import Tabular
 from harness.models.names import select_architectures
 from search.work.events import sentence
 from search.work.results import Results
-from search.work.running import Runner, run_units
 from search.work.training_folder import FinishedTraining, check_alike, grouped, publish, training_units
 from search.work.unit import Unit
+from search.work.unit_runs import Runner, RunUnits, run_units
 from space import Architecture, find_space
 from space.errors import ConfigError, HarnessError
 
@@ -26,15 +26,6 @@ if TYPE_CHECKING:
     from search.training.trained import Trained
 
 UNITS = "results"  # in a library's folder: units of work, done and under way
-
-
-class RunUnits(Protocol):
-    """Run units of work, each with its name, and show their progress. Raises: as `search.work.running.run_units`."""
-
-    def __call__(
-        self, units: Sequence[tuple[str, Unit]], *, results: Results, runner: Runner
-    ) -> dict[str, str]:
-        """Return the digest of each result by the unit's key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -147,9 +138,8 @@ def train(
         load_task(task, config),
         recipe,
         Path(folder),
-        runner or LocalPool(),
         together=together,
-        run=_logged(log),
+        run=_logged(log, runner or LocalPool()),
     )
     if trained.error is not None:
         raise trained.error
@@ -161,7 +151,6 @@ def train_networks(
     task: Task,
     recipe: Recipe,
     folder: Path,
-    runner: Runner,
     *,
     together: int,
     run: RunUnits,
@@ -180,8 +169,9 @@ def train_networks(
     try:
         run(
             [(_named([names[unit.key] for unit in of]), job) for job, of in jobs],
-            results=results,
-            runner=runner,
+            results,
+            epochs=recipe.epochs,
+            title=task.name,
         )
     except HarnessError as found:
         error = found
@@ -235,9 +225,8 @@ def distil(
         stages,
         recipe,
         Path(folder),
-        runner or LocalPool(device=device),
         device=device,
-        run=_logged(log),
+        run=_logged(log, runner or LocalPool(device=device)),
         log=log,
     )
 
@@ -248,18 +237,17 @@ def distil_library(
     stages: Sequence[int],
     recipe: DistilRecipe,
     folder: Path,
-    runner: Runner,
     *,
     device: str,
     run: RunUnits,
     log: Callable[[str], None],
 ) -> DistilledBlocks:
-    """Distil stages, or all, on the images of a source, by default the teacher's, into a folder, and sign the library.
+    """Distil stages, or all, on the images of a source, by default the teacher's, into a folder, and score its blocks.
 
     Raises: as `distil`.
     """
     from search.distillation.block_library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
-    from search.distillation.signing import signed
+    from search.distillation.block_scores import cached_signatures
     from search.training.tasks import load_task
     from search.training.trained import trained_digest
     from search.training.trained_files import load_trained, save_trained
@@ -285,8 +273,9 @@ def distil_library(
     units = stage_units(teacher, task, places, recipe, results)
     done = run(
         [(f"stage {place}", unit) for place, unit in zip(places, units, strict=True)],
-        results=results,
-        runner=runner,
+        results,
+        epochs=recipe.epochs,
+        title="distilling",
     )
     save_trained(folder / TEACHER, teacher)
     made = [stage_from(results.get(done[unit.key])) for unit in units]
@@ -295,14 +284,16 @@ def distil_library(
     whole = len(made) == config.stages
     library = BlockLibrary(teacher=teacher, stages=tuple(made)) if whole else load_library(folder)
     return DistilledBlocks(
-        library=library, signatures=signed(library, task, results.folder, device, log), task=task
+        library=library, signatures=cached_signatures(library, task, results.folder, device, log), task=task
     )
 
 
-def _logged(log: Callable[[str], None]) -> RunUnits:
-    """Return a way to run units that gives `log` a line of progress at a time."""
+def _logged(log: Callable[[str], None], runner: Runner) -> RunUnits:
+    """Return a way to run units with a runner that gives `log` a line of progress at a time."""
 
-    def run(units: Sequence[tuple[str, Unit]], *, results: Results, runner: Runner) -> dict[str, str]:
+    def run(
+        units: Sequence[tuple[str, Unit]], results: Results, *, epochs: int, title: str
+    ) -> dict[str, str]:
         names = {unit.key: name for name, unit in units}
 
         def called(unit: Unit) -> str:

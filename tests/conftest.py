@@ -1,12 +1,14 @@
-"""What all tests share: Ctrl-C that works, and the folder of exported fragments, filled once in a test session."""
+"""What all tests share: Ctrl-C that works, skips that CI does not accept, and a folder of fragments, filled once a session."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from rigs.fragment_libraries import exported_once
@@ -38,6 +40,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         found = [place for place, mark in enumerate(SLOWEST) if item.get_closest_marker(mark)]
         marks[item.path] = min([marks[item.path], *found])
     items.sort(key=lambda item: (marks[item.path], item.path.parent != ROOT, -tests[item.path], item.path))
+
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+# Reasons to skip that no complete installation gives: a package of the extra `dev`, or a program that scripts/test installs.
+ABSENT = re.compile(
+    r"could not import|No module named|is absent|is not installed|needs OpenSSH|no PostgreSQL server"
+)
+
+
+def unless_absent(report: Report) -> Report:
+    """Return a report, failed if something was absent where HARNESS_TEST_ALL says that all is there."""
+    if report.skipped and os.environ.get("HARNESS_TEST_ALL") and ABSENT.search(str(report.longrepr)):
+        report.outcome, report.longrepr = "failed", f"skipped, and HARNESS_TEST_ALL is set: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Report a test that was run, or skipped."""
+    return unless_absent((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Report a file whose tests were found, or that is skipped as a whole."""
+    return unless_absent((yield))
 
 
 @pytest.fixture(scope="session")

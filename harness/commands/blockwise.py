@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,8 +17,6 @@ from space.errors import ConfigError
 
 if TYPE_CHECKING:
     from harness.query.query import Query
-    from search.work.results import Results
-    from search.work.unit import Unit
 
 METHOD = "blockwise"
 # Options of `harness search` that only methods with given accuracies understand.
@@ -188,17 +186,10 @@ def find_blockwise(
         output=output,
         command=tuple(sys.argv[1:]),
     )
-    runner = options.workers.runner()
-
-    def run(
-        units: Sequence[tuple[str, Unit]], epochs: int, results: Results, title: str
-    ) -> Mapping[str, str]:
-        return run_shown(units, epochs, results, runner, quiet=False, title=title, line=_log)
-
     found = search_library(
         request,
         open_store=lambda: open_store(store_url),
-        run=run,
+        run=partial(run_shown, runner=options.workers.runner(), quiet=False, line=_log),
         observe=lambda: ProgressView(quiet=json_output and not sys.stderr.isatty()),
         log=_log,
     )

@@ -67,9 +67,8 @@ def distill(
         stage or (),
         recipe,
         output,
-        workers.runner(),
         device=workers.accelerator,
-        run=partial(run_shown, epochs=recipe.epochs, quiet=quiet, title="distilling", line=log),
+        run=partial(run_shown, runner=workers.runner(), quiet=quiet, line=log),
         log=log,
     )
     library = found.library

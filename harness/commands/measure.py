@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.devices.config import Device
     from harness.measurement.campaign import Outcome
     from harness.measurement.plan import Options
-    from harness.prediction.until import Target
+    from harness.prediction.error_target import Target
     from harness.store import Store
     from space import Architecture, SpaceConfig
     from space.segments import Segment
@@ -147,7 +147,7 @@ def measure(
     )
     from harness.measurement.campaigns import run_all
     from harness.models.exported import ExportedModels
-    from harness.models.names import select_models
+    from harness.models.names import select_models_and_segments
     from harness.output.campaigns import first_numbers_in, print_campaigns
     from harness.output.progress import ProgressView
     from space import find_space
@@ -155,7 +155,7 @@ def measure(
     config = find_space(space)
     if target is not None:
         _check_target(config)
-    selected = [] if target else select_models(models or [DEFAULT_MODELS], config)
+    selected = [] if target else select_models_and_segments(models or [DEFAULT_MODELS], config)
     store = open_store(store_url)
     try:
         quiet = json_output and not sys.stderr.isatty()
@@ -168,7 +168,7 @@ def measure(
             if target is None:
                 outcomes = run(selected, options)
             else:
-                from harness.prediction.until import measure_until
+                from harness.prediction.error_target import measure_until
 
                 outcomes = [
                     measure_until(
@@ -255,7 +255,7 @@ def _until(text: str, chosen: list[Device], models: list[str] | None) -> Target 
     """Return the target of --until. Raises: ConfigError when it is none, or other options speak against it."""
     if not text:
         return None
-    from harness.prediction.until import parse_target
+    from harness.prediction.error_target import parse_target
 
     target = parse_target(text)
     if models:

@@ -81,9 +81,8 @@ def train(
         images,
         recipe,
         output,
-        workers.runner(),
         together=together,
-        run=partial(run_shown, epochs=recipe.epochs, quiet=quiet, title=images.name),
+        run=partial(run_shown, runner=workers.runner(), quiet=quiet),
     )
     if json_output:
         from harness.output.tables import print_json

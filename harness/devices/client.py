@@ -1,6 +1,7 @@
 """Client of the agent protocol, and deployment of the agent.
 
-docs/interfaces.md holds the protocol. Errors that the agent reports become AgentError; a broken connection LinkError.
+docs/interfaces.md holds the protocol, harness.devices.answers the schema by which all that the agent says is checked. Errors
+that the agent reports become AgentError; a broken connection LinkError.
 """
 
 from __future__ import annotations
@@ -8,30 +9,39 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from device_agents.archive import build_archive
+from harness.devices.answers import BadAnswer, check_answer, check_boot, check_event, check_refusal
 from harness.devices.assembly import Assembly
 from harness.devices.config import Device, default_python, runtime_sources
 from harness.devices.framing import FrameStream
 from harness.devices.transports.contract import Channel, Transport
 from harness.errors import AgentError, DeviceError, LinkError
 from harness.version import __version__
+from space.text import printable
 
 PROTOCOL = 3
 START_TIMEOUT_S = 60.0
 HELLO_TIMEOUT_S = 150.0  # importing a large runtime on a small board takes long
 ANSWER_TIMEOUT_S = 60.0
 SILENCE_S = 30.0  # the agent's heart beats every 2 s while it runs a job
+PROFILE_S = 1800.0  # for a whole profile, of at most 1000 runs
+NETWORK_BYTES = 1 << 24  # of all that is told of one network; 150 s of slices are 5 MB
+RESULT_S = 60.0  # for what stands between a job's networks, beside what its plan allows
 DICTIONARY_BYTES = 1 << 15
 MIN_PYTHON = (3, 8)
 MAX_QUOTED = 500  # characters of what a worker printed
 
-# Run on the device before there is an agent: argv = root, digest; with an archive on standard input it is stored.
+# Run on the device before there is an agent: argv = root, digest; an archive on standard input, compressed, is stored.
 _BOOT = """
 import hashlib, json, os, sys
+try:
+    import zlib
+except ImportError:
+    zlib = None
 root, digest = sys.argv[1], sys.argv[2]
 root = os.path.expanduser(root)
 path = os.path.join(root, 'agent-' + digest[:16] + '.pyz')
@@ -45,6 +55,7 @@ data = sys.stdin.buffer.read()
 error = ''
 if data and not good():
     try:
+        data = zlib.decompress(data)
         os.makedirs(root, mode=0o700, exist_ok=True)
         temporary = path + '.' + str(os.getpid())
         try:
@@ -54,14 +65,11 @@ if data and not good():
         finally:
             if os.path.exists(temporary):
                 os.remove(temporary)
-    except OSError as e:
+    except (OSError, zlib.error) as e:
         error = str(e)
-print('\\nHARNESS-BOOT ' + json.dumps({'present': good(), 'path': path, 'root': root, 'error': error,
+print('\\nHARNESS-BOOT ' + json.dumps({'present': good(), 'zlib': zlib is not None, 'path': path, 'root': root, 'error': error,
     'python': list(sys.version_info[:3]), 'executable': sys.executable}))
 """
-
-
-_BOOT_FIELDS = {"present", "path", "root", "error", "python", "executable"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +100,17 @@ def deploy(transport: Transport, device: Device) -> Deployment:
             f"device {device.name!r}: {python!r} is Python {'.'.join(map(str, version))}; the agent needs 3.8 or newer: "
             f'name one with python = "..." in [devices.{device.name}]'
         )
+    if not answer["zlib"]:
+        raise DeviceError(
+            f"device {device.name!r}: {python!r} has no module zlib, which the agent needs to unpack models; "
+            f'name another with python = "..." in [devices.{device.name}]'
+        )
     sent_bytes = 0
     if not answer["present"]:
-        answer = _boot(transport, device, [python, "-c", _BOOT, root, digest], archive)
-        sent_bytes = len(archive)
+        # Compressed on the way alone: compressors differ between machines, and the digest of the file is kept with sessions.
+        packed = zlib.compress(archive, 9)
+        answer = _boot(transport, device, [python, "-c", _BOOT, root, digest], packed)
+        sent_bytes = len(packed)
         if not answer["present"]:
             raise DeviceError(
                 f"device {device.name!r}: the agent cannot be stored in {answer['root']!r}: {answer['error']}; free some "
@@ -143,8 +158,6 @@ class AgentClient:
             raise DeviceError(
                 f"{self._who}: the agent speaks protocol {answer.get('protocol')!r}, not {PROTOCOL}"
             )
-        for name in ("cores", "clusters", "runtimes", "broken"):
-            self._field(answer, name, list)
         return answer
 
     def lock(self, owner: str, *, wait_s: float = 10.0) -> str:
@@ -155,7 +168,7 @@ class AgentClient:
         deadline = time.monotonic() + wait_s
         while True:
             try:
-                return str(self._field(self._ask("lock", owner=owner), "machine_lock", str))
+                return str(self._ask("lock", owner=owner)["machine_lock"])
             except AgentError as error:
                 if error.kind != "busy" or time.monotonic() > deadline:
                     raise
@@ -163,7 +176,7 @@ class AgentClient:
 
     def probe(self) -> dict[str, Any]:
         """Return the device's present conditions."""
-        return dict(self._field(self._ask("probe"), "conditions", dict))
+        return dict(self._ask("probe")["conditions"])
 
     def quiet(self, cores: Sequence[int], threads: int, request: str) -> dict[str, Any]:
         """Return the `threads` quietest of some cores; empty `cores`: of the fastest like ones."""
@@ -174,10 +187,7 @@ class AgentClient:
 
         Raises: AgentError `busy` when a campaign holds the device, which the trial would disturb.
         """
-        answer = self._ask("permissions", owner=owner, cores=list(cores), threads=threads)
-        for name, kind in (("grants", list), ("waited", dict), ("siblings", dict), ("withheld", list)):
-            self._field(answer, name, kind)
-        return answer
+        return self._ask("permissions", owner=owner, cores=list(cores), threads=threads)
 
     def evict(self, max_bytes: int) -> dict[str, Any]:
         """Shrink the device's cache of parts to `max_bytes`, least recently used first."""
@@ -201,7 +211,7 @@ class AgentClient:
         asked = [digest for digest in wanted if digest not in self._there]
         if not asked:
             return 0
-        missing = set(self._field(self._ask("missing", digests=asked), "missing", list))
+        missing = set(self._ask("missing", digests=asked)["missing"])
         for digest, (
             model,
             skeleton,
@@ -214,16 +224,20 @@ class AgentClient:
     def run(self, job: dict[str, Any], on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Run a job, handing each event on, and return the session's summary.
 
-        Raises: AgentError with the reason the job failed; LinkError when the agent falls silent.
+        Raises: AgentError with the reason the job failed; LinkError when the agent falls silent; DeviceError when it says that
+        it lives and tells of no network for longer than one can take.
         """
-        return self._ask("run", timeout_s=SILENCE_S, on_event=on_event, job=job)
+        limit = _Limit(limit_s=network_limit_s(job), limit_bytes=NETWORK_BYTES)
+        return self._ask("run", timeout_s=SILENCE_S, limit=limit, on_event=on_event, job=job)
 
     def profile(self, job: dict[str, Any]) -> dict[str, Any]:
         """Time each node of a network by the runtime's own profiler, and return the answer.
 
-        Raises: AgentError with the reason it failed (`no-profiler`: the runtime has none); LinkError when the agent falls silent.
+        Raises: AgentError with the reason it failed (`no-profiler`: the runtime has none); LinkError when the agent falls silent;
+        DeviceError when it says that it lives for longer than a profile can take.
         """
-        return self._ask("profile", timeout_s=SILENCE_S, job=job)
+        limit = _Limit(limit_s=PROFILE_S, limit_bytes=NETWORK_BYTES)
+        return self._ask("profile", timeout_s=SILENCE_S, limit=limit, job=job)
 
     def close(self) -> None:
         """End the agent: its input ends, so it kills its worker and leaves."""
@@ -248,7 +262,7 @@ class AgentClient:
     def _ask_sized(self, verb: str, payload: bytes, **fields: Any) -> int:
         self._last_id += 1
         size = self._frames.write({"id": self._last_id, "verb": verb, **fields}, payload)
-        self._answer(ANSWER_TIMEOUT_S, None)
+        self._answer(verb, ANSWER_TIMEOUT_S, None, lambda _: None)
         return size
 
     def _ask(
@@ -256,36 +270,87 @@ class AgentClient:
         verb: str,
         *,
         timeout_s: float = ANSWER_TIMEOUT_S,
-        on_event: Callable[[dict[str, Any]], None] | None = None,
+        limit: _Limit | None = None,
+        on_event: Callable[[dict[str, Any]], None] = lambda _: None,
         **fields: Any,
     ) -> dict[str, Any]:
         self._last_id += 1
         self._frames.write({"id": self._last_id, "verb": verb, **fields})
-        return self._answer(timeout_s, on_event)
+        return self._answer(verb, timeout_s, limit, on_event)
 
-    def _field(self, answer: dict[str, Any], name: str, kind: type) -> Any:
-        if not isinstance(answer.get(name), kind):
-            raise LinkError(f"{self._who}: the agent broke the protocol: {name} = {answer.get(name)!r}")
-        return answer[name]
-
-    def _answer(self, timeout_s: float, on_event: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
+    def _answer(
+        self,
+        verb: str,
+        timeout_s: float,
+        limit: _Limit | None,
+        on_event: Callable[[dict[str, Any]], None],
+    ) -> dict[str, Any]:
+        """Return the checked answer to a verb, handing on the events before it, of which there are none without a limit."""
         while True:
-            header, _ = self._frames.read(timeout_s)
-            kind = header.get("type")
-            if header.get("id") != self._last_id:
-                raise LinkError(f"{self._who}: the agent broke the protocol: answer to {header.get('id')!r}")
-            if kind == "result":
-                return header
-            if kind == "error":
-                printed = str(header.get("stderr") or "")[-MAX_QUOTED:]
-                message = f"{self._who}: {header.get('message')}" + (
-                    f"; it printed: {printed}" if printed else ""
-                )
-                raise AgentError(str(header.get("kind")), message, header)
-            if kind != "event":
-                raise LinkError(f"{self._who}: the agent broke the protocol: type {kind!r}")
-            if on_event is not None:
-                on_event(header)
+            before = self._frames.received_bytes
+            header = self._frames.read(timeout_s)
+            try:
+                kind = header.get("type")
+                if header.get("id") != self._last_id:
+                    raise BadAnswer(
+                        f"its answer to {verb}: id = {_quoted(header.get('id'))}, not {self._last_id}"
+                    )
+                if kind == "result":
+                    return check_answer(verb, header)
+                if kind == "error":
+                    raise self._error(check_refusal(header))
+                if kind != "event" or limit is None:
+                    raise BadAnswer(f"its answer to {verb}: type = {_quoted(kind)}")
+                event = check_event(header)
+            except BadAnswer as error:
+                raise LinkError(f"{self._who}: the agent broke the protocol in {error}") from error
+            if trouble := limit.count(self._frames.received_bytes - before):
+                raise DeviceError(f"{self._who}: {trouble}")
+            if event is not None:
+                if event["event"] in ("measured", "refused"):
+                    limit.begin()
+                on_event(event)
+
+    def _error(self, said: dict[str, Any]) -> AgentError:
+        printed = said.get("stderr", "")[-MAX_QUOTED:]
+        return AgentError(
+            said["kind"],
+            f"{self._who}: {said['message']}" + (f"; it printed: {printed}" if printed else ""),
+            said,
+        )
+
+
+class _Limit:
+    """Limit in time and bytes of what is told of one network, or of a profile."""
+
+    def __init__(self, *, limit_s: float, limit_bytes: int) -> None:
+        self._limit_s, self._limit_bytes = limit_s, limit_bytes
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from nothing again: another network."""
+        self._since_s, self._bytes = time.monotonic(), 0
+
+    def count(self, size_bytes: int) -> str:
+        """Count what was told; return what is wrong with it, empty where nothing is."""
+        self._bytes += size_bytes
+        if self._bytes > self._limit_bytes:
+            return (
+                f"the agent told more than {self._limit_bytes >> 20} MiB of one network: its device is broken"
+            )
+        if time.monotonic() - self._since_s > self._limit_s:
+            return f"the agent says that it is alive, and told no result for {self._limit_s:.0f} s: restart the device"
+        return ""
+
+
+def network_limit_s(job: Mapping[str, Any]) -> float:
+    """Return for how long an agent may be busy with one network of a job: two loads, the warm-up and the slices, each doubled."""
+    plan = job["plan"]
+    return RESULT_S + 2 * (2 * float(job["silence_s"]) + float(plan["warmup_max_s"]) + float(plan["max_s"]))
+
+
+def _quoted(value: Any) -> str:
+    return printable(repr(value)[:100])
 
 
 def compress_skeleton(skeleton: bytes, dictionary: bytes | None) -> bytes:
@@ -301,21 +366,15 @@ def _boot(transport: Transport, device: Device, argv: Sequence[str], archive: by
     for line in done.stdout.decode("utf-8", "replace").splitlines():
         if line.startswith("HARNESS-BOOT "):
             try:
-                answer = dict(json.loads(line.removeprefix("HARNESS-BOOT ")))
-                if (
-                    not all(isinstance(number, int) for number in answer["python"])
-                    or not set(answer) >= _BOOT_FIELDS
-                ):
-                    raise ValueError("fields are missing")
-            except (ValueError, TypeError, KeyError) as error:
+                return check_boot(json.loads(line.removeprefix("HARNESS-BOOT ")))
+            except (ValueError, RecursionError) as error:
                 raise DeviceError(f"device {device.name!r}: unreadable answer {line[:200]!r}") from error
-            return answer
     if done.status in (126, 127):
         raise DeviceError(
-            f"device {device.name!r}: no Python at {argv[0]!r} ({done.stderr or 'not found'}); install one (Debian: "
+            f"device {device.name!r}: no Python at {argv[0]!r} ({printable(done.stderr) or 'not found'}); install one (Debian: "
             f"apt install python3; Termux: pkg install python) or name it: "
             f'python = "/path/to/python3" in [devices.{device.name}]'
         )
     raise DeviceError(
-        f"device {device.name!r}: {argv[0]!r} ended with status {done.status}: {done.stderr or done.stdout[:200]!r}"
+        f"device {device.name!r}: {argv[0]!r} ended with status {done.status}: {printable(done.stderr) or done.stdout[:200]!r}"
     )

@@ -11,7 +11,8 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.json_schema import models_json_schema
 
 from space.errors import ConfigError, did_you_mean
 from space.plugins import RUNTIMES as RUNTIME_PLUGINS
@@ -260,15 +261,23 @@ def select_device(devices: dict[str, Device], name: str) -> Device:
 
 
 def devices_schema() -> dict[str, Any]:
-    """Return the JSON schema of devices.toml, for editors (Even Better TOML, taplo)."""
-    own: TypeAdapter[Device] = TypeAdapter(
-        Annotated[LocalDevice | SshDevice, Field(discriminator="transport")]
+    """Return the JSON schema of devices.toml, for editors (Even Better TOML, taplo); with the transports of other packages.
+
+    Raises: ConfigError when another package's transport cannot be used.
+    """
+    classes = _CLASSES | {name: _plugin_class(name) for name in plugins(TRANSPORTS) if name not in _CLASSES}
+    found, document = models_json_schema(
+        [(kind, "validation") for kind in classes.values()], ref_template="#/$defs/{model}"
     )
-    device = own.json_schema(ref_template="#/$defs/{model}")
-    definitions = device.pop("$defs")
-    for definition in definitions.values():
+    devices = []
+    for name, kind in classes.items():
+        reference = found[kind, "validation"]
+        definition = document["$defs"][reference["$ref"].rpartition("/")[2]]
         definition["properties"].pop("name", None)
-    definitions["SshDevice"].setdefault("required", []).append("transport")
+        if kind is not LocalDevice:
+            definition["required"] = sorted({*definition.get("required", ()), "transport"})
+        own = {"properties": {"transport": {"const": name}}}
+        devices.append(reference if name in _CLASSES else {"allOf": [reference, own]})
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "devices.toml of harness",
@@ -278,10 +287,10 @@ def devices_schema() -> dict[str, Any]:
             "devices": {
                 "type": "object",
                 "propertyNames": {"pattern": f"^{_NAME.pattern}$"},
-                "additionalProperties": {"oneOf": device["oneOf"]},
+                "additionalProperties": {"oneOf": devices},
             }
         },
-        "$defs": definitions,
+        "$defs": document["$defs"],
     }
 
 
@@ -320,6 +329,11 @@ def _device_class(transport: str) -> type[Device] | None:
     """Return the class of a transport's devices, which another package may add; None where no one knows the transport."""
     if transport in _CLASSES or transport not in plugins(TRANSPORTS):
         return _CLASSES.get(transport)
+    return _plugin_class(transport)
+
+
+def _plugin_class(transport: str) -> type[Device]:
+    """Return the class of the devices of another package's transport. Raises: ConfigError when it has none."""
     found = getattr(load_plugin(TRANSPORTS, transport), "device_class", None)
     if not (isinstance(found, type) and issubclass(found, Device)):
         raise bad_plugin(TRANSPORTS, transport, "has no device_class that is a harness.devices.config.Device")

@@ -13,11 +13,12 @@ from typing import overload
 
 import platformdirs
 
-from exporters import Format, FragmentLibrary, Recipe, Weights, with_node_names
+from exporters import AssemblyRecipe, Format, FragmentLibrary, Weights, with_node_names
 from harness.devices.assembly import Assembly
 from harness.measurement.workload import Model
 from space import BLOX, Architecture, SpaceConfig
 from space.segments import Segment
+from space.user_paths import expand_user, own_folder
 
 PRECISION = "fp32"
 # The reference of every slice: one network of middling cost that holds all three ops and both kinds of sum.
@@ -31,8 +32,9 @@ def reference_of(config: SpaceConfig) -> Architecture:
 
 
 def cache_folder() -> Path:
-    """Return the folder for exported fragments: $HARNESS_CACHE, or the user's cache folder."""
-    return Path(os.environ.get("HARNESS_CACHE") or platformdirs.user_cache_dir("harness")) / "fragments"
+    """Return the folder for exported fragments: $HARNESS_CACHE, or the user's cache folder. Raises: ConfigError for no $HOME."""
+    named = os.environ.get("HARNESS_CACHE")
+    return (expand_user(named) if named else own_folder(platformdirs.user_cache_dir("harness"))) / "fragments"
 
 
 class ExportedModels:
@@ -137,7 +139,7 @@ def to_model(library: FragmentLibrary, architecture: Architecture | Segment, wei
 def with_named_nodes(assembly: Assembly) -> Assembly:
     """Return an ONNX model whose nodes have names that tell their fragments, as a profile needs them."""
     recipe = with_node_names(
-        Recipe(
+        AssemblyRecipe(
             format="onnx",
             alignment=assembly.alignment,
             skeleton=assembly.skeleton,

@@ -10,7 +10,7 @@ from harness.measurement.campaigns import run_all
 from harness.measurement.plan import LEVELS, Level, Options
 from harness.measurement.workload import RuntimePlan
 from harness.models.exported import ExportedModels
-from harness.models.names import select_models
+from harness.models.names import select_models_and_segments
 from harness.store import Store
 from harness.store.latencies import latencies
 from space import find_space
@@ -49,7 +49,7 @@ def measure(
     conv/conv/conv onnxruntime True
     """
     config = find_space(space)
-    networks = select_models([models] if isinstance(models, str) else models, config)
+    networks = select_models_and_segments([models] if isinstance(models, str) else models, config)
     options = Options(
         runtimes=tuple(runtimes),
         threads=threads,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.output.search_document import accuracy_document
 from harness.output.tables import echo, print_table
+from harness.prediction.provenance import provenance_document
 from harness.query.rows import network_row
 
 if TYPE_CHECKING:
@@ -113,9 +114,8 @@ def comparison_document(
         "constraints": list(found.limits),
         "by": "interval" if query.confident else "estimate",
         "coverage": query.latencies.coverage if query.confident else None,
-        "latencies": {name: str(one) for name, one in joined.provenance.items()},
+        **provenance_document(joined.provenance),
         "notes": list(joined.notes),
-        "doubtful": {name: one.doubtful.to_json() for name, one in joined.provenance.items()},
         "networks": found.networks,
         "networks_within_limits": found.allowed,
         "best": network_row(table, found.best),

@@ -24,8 +24,8 @@ from search.work.events import Event, UnitDone, UnitProgress, UnitStarted, sente
 
 if TYPE_CHECKING:
     from search.work.results import Results
-    from search.work.running import Runner
     from search.work.unit import Unit
+    from search.work.unit_runs import Runner
 
 PLAIN_SECONDS = 10  # between lines that tell of an epoch: a log of thousands of networks stays readable
 _BAR = 24
@@ -36,7 +36,7 @@ _FEWEST = 12  # columns of a description: fewer say nothing
 
 
 class TrainingView:
-    """Show the progress of `search.work.running.run_units`; `names` are the networks, or stages, of units by their keys.
+    """Show the progress of `search.work.unit_runs.run_units`; `names` are the networks, or stages, of units by their keys.
 
     `epochs` are those of a unit. Where `line` is given, it takes the plain lines that else go to standard error.
     """
@@ -136,19 +136,19 @@ class TrainingView:
 
 def run_shown(
     units: Sequence[tuple[str, Unit]],
-    epochs: int,
     results: Results,
     runner: Runner,
     *,
+    epochs: int,
     quiet: bool,
     title: str,
     line: Callable[[str], None] | None = None,
 ) -> dict[str, str]:
     """Run units, each with its name, in a view of them, and return the digest of each result by the unit's key.
 
-    Raises: what `search.work.running.run_units` does, in the names.
+    Raises: what `search.work.unit_runs.run_units` does, in the names.
     """
-    from search.work.running import run_units
+    from search.work.unit_runs import run_units
 
     names = {unit.key: name for name, unit in units}
     with TrainingView(names, epochs, quiet=quiet, title=title, line=line) as view:

@@ -19,9 +19,9 @@ from search.work.events import Event, UnitAgain, UnitDone, UnitFailed, UnitProgr
 from search.work.kinds import Message
 from search.work.local_pool import LocalPool
 from search.work.results import Results
-from search.work.running import Runner, run_units
 from search.work.trainings import training_unit
 from search.work.unit import Unit
+from search.work.unit_runs import Runner, run_units
 from space import TINY, Architecture
 from space.errors import ConfigError, HarnessError
 

@@ -14,7 +14,7 @@ import pytest
 from rigs.agent_client import process_exists
 
 from device_agents.core_probe import compete, probe_cores, probe_each
-from device_agents.forked import READY, REFUSED, Forked
+from device_agents.forked_child import READY, REFUSED, Forked
 
 pytestmark = pytest.mark.device
 

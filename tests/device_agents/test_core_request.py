@@ -12,10 +12,10 @@ from rigs.agent_client import process_exists
 
 from device_agents import core_request
 from device_agents.control_groups import find_cpu_groups
-from device_agents.core_grants import Grant, best, judge, verify
+from device_agents.core_grants import judge, verify
 from device_agents.core_probe import probe_each
 from device_agents.core_request import GROUP, METHODS, ask, sweep_groups
-from device_agents.forked import READY, Forked
+from device_agents.forked_child import READY, Forked
 
 pytestmark = pytest.mark.device
 
@@ -42,7 +42,7 @@ def autogroup() -> str:
 def test_what_is_claimed_was_seen_to_end_the_waiting():
     for _ in range(10):  # another program of the machine may ask for the core too, for a while
         grants = verify([CORE])
-        chosen = best(grants)
+        chosen = next((grant for grant in grants if grant.verified), None)
         if chosen is not None or not any(grant.granted for grant in grants):
             break
         time.sleep(0.5)
@@ -217,10 +217,3 @@ def test_within_a_control_group_nice_is_not_claimed_for_programs_outside(tmp_pat
     for grant in verify([CORE], tmp_path):
         if grant.method in ("autogroup", "nice"):
             assert not grant.verified and grant.reason
-
-
-def test_the_best_is_the_first_that_helps():
-    useless = Grant("realtime", True, 0.5, 0.5, False, "granted, without effect")
-    useful = Grant("autogroup", True, 0.5, 0.01, True, "")
-    assert best([useless, useful]) is useful
-    assert best([useless]) is None

@@ -118,7 +118,7 @@ class ScriptedLink:
         return {
             "name": name,
             "package": name,
-            "version": "1.0",
+            "version": "2.0",
             "formats": ["onnx"],
             "providers": [provider],
         }

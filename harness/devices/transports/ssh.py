@@ -27,6 +27,7 @@ from harness.devices.transports.contract import MAX_OUTPUT_BYTES, CompletedComma
 from harness.devices.transports.tail import Tail
 from harness.errors import DeviceError, LinkError
 from space.errors import ConfigError
+from space.user_paths import expand_user
 
 CONNECT_TIMEOUT_S = 15.0
 KEEPALIVE_S = 15
@@ -305,9 +306,9 @@ def _key_file(device: SshDevice) -> str | None:
 
 def _expand(text: str, device: SshDevice, key: str) -> Path:
     try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise ConfigError(f"[devices.{device.name}] {key} = {text!r}: no such user's home folder") from error
+        return expand_user(text)
+    except ConfigError as error:
+        raise ConfigError(f"[devices.{device.name}] {key} = {text!r}: {error}") from error
 
 
 def _reason(error: BaseException) -> str:

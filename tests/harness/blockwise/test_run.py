@@ -20,8 +20,8 @@ from harness.store import Store
 from search.table.constraints import parse_constraint
 from search.work.local_pool import LocalPool
 from search.work.results import Results
-from search.work.running import run_units
 from search.work.unit import Unit
+from search.work.unit_runs import run_units
 from space.errors import ConfigError
 
 QUERY = Query(
@@ -43,7 +43,7 @@ class Here:
     def open_store(self) -> Store:
         return Store(str(self.path))
 
-    def run(self, units: Any, epochs: int, results: Results, title: str) -> dict[str, str]:
+    def run(self, units: Any, results: Results, *, epochs: int, title: str) -> dict[str, str]:
         self.ran.append((title, epochs, [name for name, _ in units]))
         plain: list[Unit] = [unit for _, unit in units]
         return run_units(plain, results, LocalPool(), lambda text: None)

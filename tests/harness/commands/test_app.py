@@ -311,7 +311,7 @@ BAD_FOR_THE_DEVICE: dict[str, tuple[list[str], list[str]]] = {
 
 
 def test_the_package_and_the_script_are_the_same_command(user: User) -> None:
-    as_module = user.start("-m", "harness.commands.app", "measure", "-d", "pixle")
+    as_module = user.start("-m", "harness", "measure", "-d", "pixle")
     assert (as_module.returncode, as_module.stdout) == (2, "")
     assert as_module == user.run("measure", "-d", "pixle")
     script = Path(sys.executable).with_name("harness")

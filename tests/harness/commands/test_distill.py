@@ -14,7 +14,7 @@ from factories.spaces import TWO_OPS, make_known
 from rigs.commands import Done
 from rigs.commands import run as run_command
 
-from search.blockwise.rounds import distilling_flops
+from search.blockwise.rounds import library_flops
 from search.distillation.block_library import load_library
 from search.training.tasks import load_task
 from search.training.trained_files import save_trained
@@ -103,7 +103,7 @@ def test_blocks_may_share_weights_at_a_part_of_the_cost(trained: Path, library: 
     )
     assert not torch.equal(apart.stage(0).weights[0][name], apart.stage(0).weights[1][name])
     task = load_task(TASK, TWO_OPS)
-    part = distilling_flops(shared.teacher, shared, task) / distilling_flops(apart.teacher, apart, task)
+    part = library_flops(shared.teacher, shared, task) / library_flops(apart.teacher, apart, task)
     calibrated = 1 / 3  # a forward pass of every block, where apart each has a step for every image
     assert calibrated < part < calibrated + 0.1
 

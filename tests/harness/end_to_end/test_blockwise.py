@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from factories.block_libraries import save_library
 from rigs.commands import run
 from rigs.short_campaigns import SHORT, permissions_once
 
 from harness.devices.client import AgentClient
 from harness.measurement import core_gate, plan
-from search.distillation.block_library import BlockLibrary, save_library
+from search.distillation.block_library import BlockLibrary
 from search.distillation.distill import distil_stage
 from search.distillation.recipe import DistilRecipe
 from search.training.recipe import SHORT as TRAINING

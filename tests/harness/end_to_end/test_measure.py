@@ -27,7 +27,7 @@ from harness.measurement.plan import Level, Options, SessionPlan
 from harness.measurement.session_runner import Cancelled
 from harness.measurement.workload import Model, RuntimePlan
 from harness.models.exported import REFERENCE, ExportedModels
-from harness.models.names import select_architectures, select_models
+from harness.models.names import select_architectures, select_models_and_segments
 from harness.store import Store
 from harness.store.latencies import latencies
 from space.errors import ConfigError
@@ -221,7 +221,9 @@ def test_a_real_session_has_samples_and_slices_on_one_clock(
 def test_segments_are_measured_as_models_of_their_own_and_stay_out_of_the_table(
     device: LocalDevice, libraries: dict[str, object], harness_cache: Path, store: Store
 ) -> None:
-    segments = [one for one in select_models(["segments"]) if str(one).endswith(("head", "stem"))]
+    segments = [
+        one for one in select_models_and_segments(["segments"]) if str(one).endswith(("head", "stem"))
+    ]
     assert len(segments) == 2
     source = ExportedModels(segments, progress=lambda *_: None)
     source._libraries = libraries  # type: ignore[assignment]

@@ -12,7 +12,15 @@ import pytest
 from factories.records import CONFIGURATION, make_session, make_slice
 from scipy.stats import t as student
 
-from harness.estimates.estimate import USUAL_DF, USUAL_SD, Estimate, Scatter, estimate, half_width, scatter_of
+from harness.estimates.estimate import (
+    USUAL_DF,
+    USUAL_SD,
+    RatioEstimate,
+    Scatter,
+    estimate,
+    half_width,
+    scatter_of,
+)
 from harness.estimates.findings import GRADE_HALF_WIDTHS, grade
 from harness.records import SessionRecord
 
@@ -60,11 +68,11 @@ def pool(
 @cache
 def estimates(
     shape: str, networks_in_pool: int, coverage: float = 0.95, sd: float = SESSION_SD
-) -> dict[int, list[Estimate]]:
+) -> dict[int, list[RatioEstimate]]:
     """Return the estimates of 300 networks by their number of sessions, the first of the same five; a pool serves 20 of them."""
     rng = np.random.default_rng([3, round(1e4 * sd), networks_in_pool])
     scatter: Scatter | None = None
-    found: dict[int, list[Estimate]] = {count: [] for count in SESSIONS}
+    found: dict[int, list[RatioEstimate]] = {count: [] for count in SESSIONS}
     for number in range(300):
         if networks_in_pool and number % 20 == 0:
             scatter = pool(rng, shape, networks_in_pool, sd=sd)

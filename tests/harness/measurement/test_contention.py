@@ -21,7 +21,7 @@ from device_agents.core_probe import probe_each
 from harness.devices.client import AgentClient
 from harness.devices.config import LocalDevice
 from harness.errors import DeviceError
-from harness.estimates.clean import clean_slices, is_contended
+from harness.estimates.clean_runs import clean_slices, is_contended
 from harness.estimates.latency import Latency
 from harness.measurement import core_gate
 from harness.measurement.campaign import Outcome, run_campaign

@@ -22,7 +22,7 @@ from harness.errors import AgentError, LinkError
 from harness.measurement.campaign import Outcome
 from harness.measurement.session_runner import REDO_AFTER_S, Cancelled
 from harness.models.exported import ExportedModels
-from harness.models.names import select_models
+from harness.models.names import select_models_and_segments
 from harness.records import Configuration, SessionRecord
 from harness.store import Store
 from harness.store.latencies import latencies
@@ -285,7 +285,7 @@ def test_segments_join_as_segments_and_never_appear_among_networks(store: Store)
 
 @pytest.mark.converter
 def test_segments_that_the_user_names_come_as_segments(harness_cache: Path) -> None:
-    selected = select_models(["segments", "conv/conv/conv"])
+    selected = select_models_and_segments(["segments", "conv/conv/conv"])
     models = ExportedModels(selected, progress=lambda *_: None).models("onnx")
     assert (models[0].purpose, models[0].architecture) == ("network", "conv/conv/conv")
     assert {model.purpose for model in models[1:5]} == {"segment"}

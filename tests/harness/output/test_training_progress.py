@@ -22,8 +22,8 @@ from search.work.events import (
 )
 from search.work.kinds import Message
 from search.work.results import Results
-from search.work.running import Done, Failed
 from search.work.unit import Unit
+from search.work.unit_runs import Done, Failed
 from space.errors import ConfigError, HarnessError
 
 A, B = (Unit(kind="distil-stage", config={"stage": stage}) for stage in (0, 1))
@@ -184,7 +184,9 @@ def test_an_error_calls_units_by_their_names_and_keeps_its_kind_and_notes(tmp_pa
     units = [(f"stage {place}", Unit(kind="distil-stage", config={"stage": place})) for place in (0, 1)]
     lines: list[str] = []
     with pytest.raises(HarnessError) as raised:
-        run_shown(units, 4, Results(folder=tmp_path), Failing(), quiet=False, title="x", line=lines.append)
+        run_shown(
+            units, Results(folder=tmp_path), Failing(), epochs=4, quiet=False, title="x", line=lines.append
+        )
     assert isinstance(raised.value, ConfigError)
     assert "stage 0: a made-up fault\nstage 1: a made-up fault" in str(raised.value)
     assert "distil-stage" not in str(raised.value) and raised.value.__notes__ == ["its traceback"] * 2

@@ -20,8 +20,8 @@ from search.work.local_pool import LocalPool
 from search.work.ray_cluster import RayCluster
 from search.work.ray_driver import _scratch
 from search.work.results import Results
-from search.work.running import Runner, run_units
 from search.work.unit import Unit
+from search.work.unit_runs import Runner, run_units
 from space.errors import ConfigError
 
 pytestmark = pytest.mark.ray

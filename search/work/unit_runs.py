@@ -57,6 +57,19 @@ class Runner(Protocol):
         ...
 
 
+class RunUnits(Protocol):
+    """A way to run units with a runner and to show their progress. Raises: as `run_units`."""
+
+    def __call__(
+        self, units: Sequence[tuple[str, Unit]], results: Results, *, epochs: int, title: str
+    ) -> dict[str, str]:
+        """Return the digest of each result by the unit's key; each unit has a name for people.
+
+        `epochs` are those of one unit, `title` what all of them do.
+        """
+        ...
+
+
 def run_units(
     units: Iterable[Unit],
     results: Results,

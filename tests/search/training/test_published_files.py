@@ -12,7 +12,7 @@ import torch
 from factories.tasks import NETWORK, RECIPE, TINY, made_task
 
 from search.training.history import Epoch, Figures
-from search.training.published import training_datasets, write_trainings
+from search.training.published_files import training_datasets, write_trainings
 from search.training.training import Trained, train
 from space import BLOX, MINI, Architecture
 from space.accuracies import load_accuracies

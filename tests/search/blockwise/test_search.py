@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from search.blockwise.candidates import State
-from search.blockwise.searching import SearchPlan, choose, predicted_table, search_blockwise
+from search.blockwise.search import SearchPlan, choose_listed, predicted_table, search_blockwise
 from search.table import Cost, Table
 from search.table.constraints import parse_constraint
 from search.training.history import Figures
@@ -79,7 +79,7 @@ def table(predicted: np.ndarray[Any, Any] | None = None) -> Table:
 
 
 def search(world: World, plan: SearchPlan, limit: str = "pixel<2ms", predicted: Any = None) -> Any:
-    finalists, allowed = choose(table(predicted), [parse_constraint(limit)], plan)
+    finalists, allowed = choose_listed(table(predicted), [parse_constraint(limit)], plan)
     return search_blockwise(SPACE, finalists, world, plan, world.judge, world.fine_tune, allowed=allowed)
 
 

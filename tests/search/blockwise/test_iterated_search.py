@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from search.blockwise.iterating import (
+from search.blockwise.iterated_search import (
     Budget,
     Iterated,
     Round,

@@ -1,7 +1,7 @@
 """Distil blocks of one stage with weights of their own, all of them at once: stacked into one module of grouped convolutions.
 
-Each block has the gradients that it would have alone (`search.training.stacked`), and initial weights that depend on the recipe's
-seed, the stage and the block, not on which others are trained.
+Each block has the gradients that it would have alone (`search.training.stacked_modules`), and initial weights that depend on the
+recipe's seed, the stage and the block, not on which others are trained.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from search.distillation.losses import errors
 from search.distillation.recipe import DistilRecipe
 from search.distillation.teacher_features import FeatureMaps
 from search.training.memory import within_memory
-from search.training.stacked import StackedStages, repeated
+from search.training.stacked_modules import StackedStages, repeated
 from space import Block
 from space.errors import HarnessError
 from space.networks import Stage
@@ -67,7 +67,7 @@ def train_separate(
     def epoch_of(number: int) -> list[float]:
         network.train()
         order = torch.randperm(
-            count, generator=Generator().manual_seed(seed_of(recipe, "order", stage, number))
+            count, generator=Generator().manual_seed(distil_seed(recipe, "order", stage, number))
         )
         order += count * ((number - 1) % recipe.views)  # the next view of every image
         parts = torch.split(order, recipe.batch)
@@ -97,11 +97,11 @@ def train_separate(
 def fresh_stage(recipe: DistilRecipe, stage: int, block: Block, width: int) -> Stage:
     """Return a block of a stage with its initial weights."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed_of(recipe, "weights", stage, str(block)))
+        torch.default_generator.manual_seed(distil_seed(recipe, "weights", stage, str(block)))
         return Stage(block, width)
 
 
-def seed_of(recipe: DistilRecipe, *purpose: object) -> int:
+def distil_seed(recipe: DistilRecipe, *purpose: object) -> int:
     """Return a seed of 63 bits for a purpose, derived from the recipe's seed alone."""
     text = " ".join(map(str, (recipe.seed, *purpose)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

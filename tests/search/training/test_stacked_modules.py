@@ -14,7 +14,7 @@ from search.training.augment import NONE
 from search.training.batched_training import train_together
 from search.training.history import EpochDone, best_epoch
 from search.training.recipe import Recipe
-from search.training.stacked import StackedNetworks, StackedStages, repeated, stack
+from search.training.stacked_modules import StackedNetworks, StackedStages, repeated, stack
 from search.training.training import train
 from space import MINI, TINY, Architecture
 from space.errors import ConfigError, HarnessError

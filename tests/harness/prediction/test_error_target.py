@@ -16,9 +16,9 @@ from harness.errors import DeviceError
 from harness.measurement.campaign import Outcome
 from harness.measurement.plan import QUICK, Options
 from harness.measurement.workload import Model, RuntimePlan
-from harness.prediction import until
+from harness.prediction import error_target
+from harness.prediction.error_target import DESIGN, ROUND, Unreachable, measure_until, parse_target
 from harness.prediction.space_prediction import MeasuredNetworks
-from harness.prediction.until import DESIGN, ROUND, Unreachable, measure_until, parse_target
 from harness.records import Configuration
 from harness.store import Store
 from space import Architecture
@@ -124,13 +124,13 @@ def test_no_predictor_is_fitted_on_the_networks_that_judge_it(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fitted: list[set[int]] = []
-    fit = until.fit
+    fit = error_target.fit
 
     def watched(measured: MeasuredNetworks, places: Any = None, **known: Any) -> Any:
         fitted.append(set(measured.indices[places].tolist()))
         return fit(measured, places, **known)
 
-    monkeypatch.setattr(until, "fit", watched)
+    monkeypatch.setattr(error_target, "fit", watched)
     script = Script(store)
     script.until("mape=2%")
     assert fitted == [{network.index for network in script.design}] * 2
@@ -149,7 +149,7 @@ def test_a_target_below_the_devices_own_scatter_is_refused_after_the_judges(stor
 def test_rounds_measure_what_is_known_least_until_there_are_most(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(until, "MOST_NETWORKS", 60)
+    monkeypatch.setattr(error_target, "MOST_NETWORKS", 60)
     script = Script(store, twist=0.06)
     with pytest.raises(Unreachable, match=r"not reached with [67][0-9] networks") as caught:
         script.until("mape=1%", replace(OPTIONS, recalibrate=True))

@@ -1,7 +1,7 @@
 """The study's kinds of units, `search.study.works:NAME`: pure functions of a config and of contents (see `search.work`).
 
 A config names the space and the task as trainings' configs do; the inputs `teacher`, `stage0`, `stage1` and so on are a trained
-network and its distilled stages. Names of functions here are part of the keys of stored units: they stay.
+network and its distilled stages. The names of kinds, functions here among them, are part of the keys of stored units: they stay.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ __all__ = [
 TEACHER = "teacher"
 
 
-def kind(name: str) -> str:
-    """Return how a unit names a function of this module."""
-    return f"{__name__}:{name}"
+def study_kind(name: str) -> str:
+    """Return the kind of unit whose function is `name` here; `search.work.kinds` finds this module by it."""
+    return f"search.study.works:{name}"
 
 
 def stage_input(stage: int) -> str:
@@ -56,13 +56,13 @@ def sign(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Cont
 
     `top1` and `loss`, of these networks, and `judging_s`, the seconds of that part, are of the validation images.
     """
-    from search.blockwise.inherited import judge_on
-    from search.distillation.signing import sign as sign_library
+    from search.blockwise.inherited_weights import inherited_judge
+    from search.distillation.block_scores import score_blocks
 
     space, task = _of(config)
     library = _library(inputs)
-    signatures = sign_library(library, task, device=context.device).to_json()
-    judge, figures = judge_on(task, context.device), []
+    signatures = score_blocks(library, task, device=context.device).to_json()
+    judge, figures = inherited_judge(task, context.device), []
     begin = time.perf_counter()
     for index in config["indices"]:
         architecture = Architecture.from_index(index, space)
@@ -116,7 +116,7 @@ def supernet(config: Mapping[str, Any], inputs: Mapping[str, Content], context: 
 
 def proxy(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
     """Score networks, at `indices`, by the zero-cost proxy `proxy`, untrained weights of `seed`, on `images` of the task."""
-    from search.proxies import proxy as make
+    from search.proxies import proxy_scorer
     from search.proxies.batches import Batch
 
     space, task = _of(config)
@@ -125,7 +125,9 @@ def proxy(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Con
     mean, std = (np.array(values, np.float32)[:, None, None] for values in (task.mean, task.std))
     images = ((pixels - mean) / std).astype(np.float32)
     batch = Batch(images=images, labels=task.train.labels[rows], origin=task.origin)
-    scores = make(config["proxy"], space, batch, config["seed"])(np.array(config["indices"], dtype=np.int64))
+    scores = proxy_scorer(config["proxy"], space, batch, config["seed"])(
+        np.array(config["indices"], dtype=np.int64)
+    )
     return {"scores": scores.tolist()}
 
 
@@ -134,9 +136,9 @@ def plain_search(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
 
     `random_first`, how many the method trains before it chooses, tells runs of other numbers apart.
     """
-    from search.study.methods import plain_search as search
+    from search.study.methods import training_order
 
-    order = search(config["method"], _truth(config, inputs), config["budget"], config["seed"])
+    order = training_order(config["method"], _truth(config, inputs), config["budget"], config["seed"])
     return {"order": order.tolist()}
 
 

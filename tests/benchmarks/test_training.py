@@ -20,7 +20,7 @@ from space import TINY
 
 @pytest.fixture(scope="module")
 def benchmark() -> ModuleType:
-    folder = str(Path(__file__).parents[1] / "benchmarks")
+    folder = str(Path(__file__).parents[2] / "benchmarks")
     sys.path.insert(0, folder)
     try:
         return import_module("training")

@@ -14,7 +14,7 @@ from space import Architecture
 from space.networks import build_network
 
 
-def judge_on(task: Task, device: str = "cpu") -> Callable[[Architecture, State, str], Figures]:
+def inherited_judge(task: Task, device: str = "cpu") -> Callable[[Architecture, State, str], Figures]:
     """Return a function that builds a network with given weights and evaluates it on a split, "val" or "test"."""
     splits = {"val": task.val, "test": task.test}
 

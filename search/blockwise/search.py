@@ -1,7 +1,7 @@
 """Blockwise search: finalists by prediction, re-scored with their library's weights, the best fine-tuned.
 
     table = predicted_table(config, fitted.predict, costs, name="predicted val_top1", origin=("linear",))
-    finalists, allowed = choose(table, constraints, plan)     # of a space that is not enumerated: `by_integer_program.choose`
+    finalists, allowed = choose_listed(table, constraints, plan)    # not enumerated: `by_integer_program.choose`
     found = search_blockwise(config, finalists, library, plan, judge, fine_tune)
     found.best.architecture, found.best.val.top1, found.best.test.top1
 
@@ -72,7 +72,6 @@ def predicted_table(
     metric: str,
     origin: tuple[str, ...],
     synthetic: bool,
-    notes: tuple[str, ...] = (),
 ) -> Table:
     """Return the table of a space with predicted accuracies of every network.
 
@@ -97,13 +96,12 @@ def predicted_table(
         seed_sd=None,
         origin=origin,
         synthetic=synthetic,
-        notes=notes,
         config=config,
     )
     return Table(config=config, accuracy=accuracy, costs=costs)
 
 
-def choose(
+def choose_listed(
     table: Table, constraints: Sequence[Constraint], plan: SearchPlan, *, confident: bool = False
 ) -> tuple[Finalists, int]:
     """Return the finalists of a table, and how many networks are within the limits.

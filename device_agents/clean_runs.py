@@ -1,6 +1,6 @@
 """Which runs count: those in which nobody else had the core, and before which nobody had.
 
-The same rule makes the estimate on the other side (harness/estimates/clean.py); here it decides when a session has enough.
+The same rule makes the estimate on the other side (harness/estimates/clean_runs.py); here it decides when a session has enough.
 """
 
 from __future__ import annotations

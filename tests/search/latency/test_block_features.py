@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from factories.latencies import additive
 
-from search.latency.features import block_features, pair_features, stage_effects, standardized, structured
+from search.latency.block_features import (
+    block_features,
+    pair_features,
+    stage_effects,
+    standardized,
+    structured,
+)
 from space import BLOX, MINI, Architecture
 from space.indexing import block_indices
 

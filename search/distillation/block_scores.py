@@ -1,6 +1,6 @@
 """Block profiling (no cryptography): compute the signatures, or scores, of every block on the teacher's validation images.
 
-    signatures = sign(load_library(Path("library")), task)
+    signatures = score_blocks(load_library(Path("library")), task)
     signatures.column("loss_change")        # (stages, B)
 
 Each block in turn takes the place of the teacher's own (LANA, arXiv:2107.10624): what the stage reads goes through the block and
@@ -24,7 +24,7 @@ from search.distillation.losses import stacked_stages
 from search.distillation.signatures import Signatures
 from search.distillation.teacher_features import MEMORY_BYTES, teacher_features, teacher_network
 from search.training.images import Task
-from search.training.stacked import StackedStages, repeated
+from search.training.stacked_modules import StackedStages, repeated
 from search.training.trained import trained_digest
 from space import SpaceConfig
 from space.costs import block_costs, reduction_cost
@@ -34,16 +34,15 @@ from space.indexing import FloatArray
 BATCH = 128  # images; N times as many in the tail
 
 
-def sign(
+def score_blocks(
     library: BlockLibrary,
     task: Task,
     device: str = "cpu",
     memory_bytes: int = MEMORY_BYTES,
-    on_stage: Callable[[int], None] | None = None,
 ) -> Signatures:
     """Return the signatures of all blocks of a library; of stages and blocks that were not distilled NaN.
 
-    The figures are of the task's validation images, those of the teacher too. `on_stage` is told each stage that is done.
+    The figures are of the task's validation images, those of the teacher too.
 
     Raises:
         ConfigError: the task does not fit the space.
@@ -63,8 +62,6 @@ def sign(
         }
         for name, values in found.items():
             columns[name][place, rows] = values
-        if on_stage:
-            on_stage(place)
     return Signatures(
         config=config,
         teacher=trained_digest(library.teacher),
@@ -78,7 +75,7 @@ def sign(
     )
 
 
-def signed(
+def cached_signatures(
     library: BlockLibrary, task: Task, folder: Path, device: str, log: Callable[[str], None]
 ) -> Signatures:
     """Return a library's signatures on a task's validation images, cached as a file in the folder.
@@ -95,7 +92,7 @@ def signed(
             log(f"{error}; scoring the blocks again")
     stages = library.config.stages - len(library.missing)
     log(f"scoring {stages} stages of {len(library.config.blocks)} blocks")
-    found = sign(library, task, device=device)
+    found = score_blocks(library, task, device=device)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

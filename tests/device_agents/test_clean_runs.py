@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from device_agents.clean import CleanRuns, baseline_ns, warm_places
+from device_agents.clean_runs import CleanRuns, baseline_ns, warm_places
 
 MS = 1000000
 # Places of a slice's runs: two of the reference, two cold ones of the network, three warm ones, two cold ones of the reference.

@@ -2,7 +2,7 @@
 
 A network that fits into the scheduler's turn beside a reference that does not makes a ratio that is wrong by a factor of two in
 every slice alike, so that no interval can see it. So a run counts only where its threads did not wait for a core, and where the
-run before it did not either: else another program had the caches. The agent follows the same rule (device_agents/clean.py).
+run before it did not either: else another program had the caches. The agent follows the same rule (device_agents/clean_runs.py).
 """
 
 from __future__ import annotations
@@ -64,12 +64,11 @@ class CleanSlice:
 class Contention:
     """What a session knows of other programs on its cores.
 
-    `known`: it holds what each run waited. `disturbed_share` of its runs; `waited_share` of its time, None where not even that is
-    known. `clean_slices` of `slices` are samples.
+    `known`: it holds what each run waited. `waited_share` of its time, None where not even that is known.
+    `clean_slices` of `slices` are samples.
     """
 
     known: bool
-    disturbed_share: float
     waited_share: float | None
     clean_slices: int
     slices: int
@@ -222,7 +221,6 @@ def _seen(key: _Same) -> tuple[tuple[CleanSlice, ...], Contention]:
     known = is_known(session)
     return tuple(found), Contention(
         known=known,
-        disturbed_share=fmean(map(_is_disturbed, times_ns, excess_ns)),
         waited_share=sum(excess_ns) / sum(times_ns) if known else waited_share_of(session),
         clean_slices=len(found),
         slices=len(session.slices),

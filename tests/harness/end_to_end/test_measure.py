@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from rigs.short_campaigns import permissions_once
 
 from exporters import FragmentLibrary
 from harness.devices.client import AgentClient
@@ -65,8 +66,9 @@ class Notes:
 
 @pytest.fixture(autouse=True)
 def any_core_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However busy this machine is, no campaign waits for a core."""
+    """However busy this machine is, no campaign waits for a core, and one alone finds out how to ask for it."""
     monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)
+    monkeypatch.setattr(AgentClient, "permissions", permissions_once)
 
 
 @pytest.fixture(scope="module")

@@ -153,14 +153,14 @@ def augment_batches(
 
     _check(images, generator)
     size = images.shape[3]
-    each = [draw(len(some), size, augmentation, generator) for some in images.split(batch)]
+    each = [draw(len(some), size, augmentation, generator) for some in torch.split(images, batch)]
 
     def all_of(name: str) -> Tensor | None:
         parts = [getattr(one, name) for one in each]
         return None if parts[0] is None else torch.cat(parts, dim=-1)
 
     draws = Draws(**{one.name: all_of(one.name) for one in fields(Draws)})
-    return augmented(images, augmentation, mean, std, draws).split(batch)
+    return torch.split(augmented(images, augmentation, mean, std, draws), batch)
 
 
 def batches_ahead(images: Tensor, batch: int) -> int:

@@ -105,7 +105,7 @@ def learn_epoch(
 
     def batches(rows: Tensor, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
         images = augment_batches(split.images[rows], batch, recipe.augmentation, split.mean, split.std, noise)
-        return zip(images, split.labels[rows].split(batch), strict=True)
+        return zip(images, torch.split(split.labels[rows], batch), strict=True)
 
     def step(images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         found = learned(images, labels)
@@ -113,9 +113,10 @@ def learn_epoch(
         return found
 
     def all_steps() -> list[Figures]:
-        parts = order.split(batch * batches_ahead(split.images, batch))
+        parts = torch.split(order, batch * batches_ahead(split.images, batch))
         for images, labels in _one_ahead(chain.from_iterable(batches(rows, batch) for rows in parts)):
-            tally.add(*step(images, labels), len(labels))
+            losses, hits = step(images, labels)
+            tally.add(losses, hits, len(labels))
         return tally.figures()
 
     def trial(images: int) -> None:
@@ -211,7 +212,8 @@ def judge_all(
     def all_judged() -> list[Figures]:
         for begin in range(0, len(split), recipe.batch):
             images, labels = batch(slice(begin, begin + recipe.batch))
-            tally.add(*judged(images, labels), len(labels))
+            losses, hits = judged(images, labels)
+            tally.add(losses, hits, len(labels))
         return tally.figures()
 
     def trial(images: int) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ class Replayed:
     def __init__(self, compute: Computation, parameters: Iterable[torch.nn.Parameter] = ()) -> None:
         self.compute, self.parameters = compute, list(parameters)
         self._captured: dict[int, _Captured] = {}  # by images
-        self._pool: object = None  # of memory, which all graphs share: they never run at once
+        self._pool: Any = None  # of memory, which all graphs share: they never run at once
         self._begun = False
 
     def __call__(self, *batch: Tensor) -> tuple[Tensor, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -130,15 +131,16 @@ def test_all_networks_see_the_same_images_in_the_same_order(monkeypatch: pytest.
     drawn: dict[str, list[torch.Tensor]] = {}
     seen: dict[str, list[torch.Tensor]] = {}
     seeds: dict[str, list[int]] = {}
-    real = epochs.augment
+    real = epochs.augment_batches
 
-    def spy(images: torch.Tensor, *rest: object) -> torch.Tensor:
+    def spy(images: torch.Tensor, *rest: object) -> Sequence[torch.Tensor]:
+        (batch,) = real(images, *rest)
         drawn.setdefault(name, []).append(images)
-        seen.setdefault(name, []).append(real(images, *rest))
+        seen.setdefault(name, []).append(batch)
         seeds.setdefault(name, []).append(rest[-1].initial_seed())
-        return seen[name][-1]
+        return (batch,)
 
-    monkeypatch.setattr(epochs, "augment", spy)
+    monkeypatch.setattr(epochs, "augment_batches", spy)
     for name in ("conv", "bconv-bconv+in+out"):
         train(Architecture.parse(name, TINY), made_task(), dataclasses.replace(RECIPE, epochs=2))
     one, another = seen.values()

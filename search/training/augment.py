@@ -236,9 +236,8 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
         sent(torch.tensor(values, dtype=torch.float32), images.device).view(1, -1, 1, 1)
         for values in (mean, std)
     )
-    white = torch.full(
-        (), 255.0, device=images.device
-    )  # by a plain 255, CUDA would multiply with its rounded inverse
+    # By a plain 255, CUDA would multiply with its rounded inverse.
+    white = torch.full((), 255.0, device=images.device)
     return (images / white - center) / spread
 
 

@@ -45,9 +45,8 @@ class Replayed:
 
     def __call__(self, *batch: Tensor) -> tuple[Tensor, ...]:
         """Compute on a batch."""
-        if (
-            not batch[0].is_cuda or not self._begun
-        ):  # libraries set themselves up in a first call, which no graph may hold
+        # Libraries set themselves up in a first call, which no graph may hold.
+        if not batch[0].is_cuda or not self._begun:
             self._begun = True
             return self.compute(*batch)
         images = len(batch[0])

@@ -82,6 +82,13 @@ def test_the_figures_are_those_of_the_best_epochs_weights() -> None:
     assert trained.synthetic and trained.task == task.name
 
 
+def test_labels_are_smoothed_in_learning_alone() -> None:
+    task = made_task()
+    trained = train(NETWORK, task, dataclasses.replace(RECIPE, label_smoothing=0.9))
+    for images, reported in ((task.val, trained.best.val), (task.test, trained.test)):
+        assert reported.loss == pytest.approx(judged(dict(trained.weights), NETWORK, images).loss, rel=1e-5)
+
+
 def test_the_best_epochs_weights_are_kept_where_a_later_epoch_is_worse(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -176,13 +183,14 @@ def test_the_schedule_reaches_the_optimizer(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_loss_that_is_not_finite_is_refused_with_its_epoch_and_batch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real, calls = epochs.augment, []
+    real, calls = epochs.augment_batches, []
 
-    def poisoned(images: torch.Tensor, *arguments: object) -> torch.Tensor:
+    def poisoned(images: torch.Tensor, *arguments: object) -> Sequence[torch.Tensor]:
         calls.append(len(images))
-        return real(images, *arguments) * (float("nan") if len(calls) == 5 else 1)
+        (batch,) = real(images, *arguments)
+        return (batch * (float("nan") if len(calls) == 5 else 1),)
 
-    monkeypatch.setattr(epochs, "augment", poisoned)
+    monkeypatch.setattr(epochs, "augment_batches", poisoned)
     with pytest.raises(
         HarnessError, match=r"epoch 2, training at rate .*: the loss of batch 2 is nan; .* learning_rate"
     ):

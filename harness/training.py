@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from harness.dataframe import Tabular
 from harness.models.names import select_architectures
-from search.work.events import sentence
 from search.work.results import Results
-from search.work.running import Runner, run_units
+from search.work.running import Runner, Watch, logged, run_watched
 from search.work.training_folder import FinishedTraining, check_alike, grouped, publish, training_units
-from search.work.unit import Unit
-from space import Architecture, find_space
+from space import find_space
 from space.errors import ConfigError, HarnessError
 
 if TYPE_CHECKING:
@@ -28,15 +26,6 @@ if TYPE_CHECKING:
 UNITS = "results"  # in a library's folder: units of work, done and under way
 
 
-class RunUnits(Protocol):
-    """Run units of work, each with its name, and show their progress. Raises: as `search.work.running.run_units`."""
-
-    def __call__(
-        self, units: Sequence[tuple[str, Unit]], *, results: Results, runner: Runner
-    ) -> dict[str, str]:
-        """Return the digest of each result by the unit's key."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrainedNetworks(Tabular, Sequence[FinishedTraining]):
     """The trained networks that were asked for, a row each.
@@ -46,6 +35,7 @@ class TrainedNetworks(Tabular, Sequence[FinishedTraining]):
     """
 
     rows: tuple[FinishedTraining, ...]
+    space: str
     task: Task
     recipe: Recipe
     not_trained: tuple[str, ...]
@@ -133,23 +123,15 @@ def train(
     mbconv-conv+out/mbconv-bconv+in True
     mbconv-mbconv+in+out/mbconv-bconv+in+out True
     """
-    from search.training.recipe import Recipe, default_recipe
-    from search.training.tasks import load_task
-    from search.work.local_pool import LocalPool
-
-    config = find_space(space)
-    architectures = select_architectures([networks] if isinstance(networks, str) else networks, config)
-    if not isinstance(recipe, Recipe):
-        recipe = Recipe.from_plain(default_recipe(task).to_plain() | dict(recipe or {}))
-
     trained = train_networks(
-        architectures,
-        load_task(task, config),
-        recipe,
+        [networks] if isinstance(networks, str) else networks,
         Path(folder),
-        runner or LocalPool(),
+        task=task,
+        space=space,
+        recipe=recipe or {},
         together=together,
-        run=_logged(log),
+        runner=runner,
+        watch=logged(log),
     )
     if trained.error is not None:
         raise trained.error
@@ -157,39 +139,48 @@ def train(
 
 
 def train_networks(
-    architectures: Sequence[Architecture],
-    task: Task,
-    recipe: Recipe,
+    networks: Sequence[str],
     folder: Path,
-    runner: Runner,
     *,
+    task: str,
+    space: str,
+    recipe: Recipe | Mapping[str, Any],
     together: int,
-    run: RunUnits,
+    runner: Runner | None,
+    watch: Watch,
 ) -> TrainedNetworks:
-    """Train networks into a folder and publish all that it holds; a training that fails is the answer's `error`.
+    """Train networks into a folder and publish all that it holds, as `train` does; what fails is the answer's `error`.
 
-    Raises: ConfigError when the folder holds trainings of another kind, or a file cannot be written.
+    Raises: ConfigError when a name or value cannot be used, the folder holds trainings of another kind, or a file cannot be
+    written.
     """
+    from search.training.recipe import Recipe, default_recipe
+    from search.training.tasks import load_task
+    from search.work.local_pool import LocalPool
+
+    config = find_space(space)
+    architectures = select_architectures(networks, config)
+    if not isinstance(recipe, Recipe):
+        recipe = Recipe.from_plain(default_recipe(task).to_plain() | dict(recipe))
+    images = load_task(task, config)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: is a file; name a folder")
-    units, results = training_units(architectures, task, recipe), Results(folder=folder)
+    units, results = training_units(architectures, images, recipe), Results(folder=folder)
     check_alike(results, units[0])
     names = {unit.key: str(one) for unit, one in zip(units, architectures, strict=True)}
     jobs = grouped(units, results, together)
+    named = [(_named([names[unit.key] for unit in of]), job) for job, of in jobs]
     error: HarnessError | None = None
     try:
-        run(
-            [(_named([names[unit.key] for unit in of]), job) for job, of in jobs],
-            results=results,
-            runner=runner,
-        )
+        run_watched(named, recipe.epochs, results, images.name, runner=runner or LocalPool(), watch=watch)
     except HarnessError as found:
         error = found
     finally:  # stopped, too: what is finished can be used
         finished, paths, notes = publish(results, units, jobs)
     return TrainedNetworks(
         rows=tuple(finished[unit.key] for unit in units if unit.key in finished),
-        task=task,
+        space=config.name,
+        task=images,
         recipe=recipe,
         not_trained=tuple(names[unit.key] for unit in units if unit.key not in finished),
         error=error,
@@ -210,108 +201,80 @@ def distil(
     runner: Runner | None = None,
     device: str = "cpu",
     log: Callable[[str], None] = lambda line: None,
+    watch: Watch | None = None,
 ) -> DistilledBlocks:
     """Train every block of every stage to answer as a trained network's stage does, and measure what each is worth.
 
     teacher: the folder of `train`, of which the most accurate `network` unless one is named, or a file of one network. folder:
     takes the library, for `harness search --method blockwise`. task: images, those of the teacher unless others are named.
     stages: from 0, all where none is named. recipe: the usual one, a whole one, or the values to change of the usual. runner and
-    log: as for `train`. device: of torch, such as "cuda".
+    log: as for `train`. device: of torch, such as "cuda". watch: shows the distillations in place of `log`.
     Raises: ConfigError when a name or value cannot be used, or the folder holds another teacher's library.
 
     >>> blocks = distil(teacher, folder, stages=[1], recipe={"epochs": 1})
     >>> len(blocks.to_records()[0])
     45
     """
+    from search.distillation.block_library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
     from search.distillation.recipe import DistilRecipe
+    from search.distillation.signing import signed
+    from search.training.trained_files import save_trained
+    from search.work.distillations import stage_units
     from search.work.local_pool import LocalPool
     from search.work.training_folder import load_teacher
 
+    folder, trained = Path(folder), load_teacher(Path(teacher), network)
+    config = trained.architecture.config
     if not isinstance(recipe, DistilRecipe):
         recipe = DistilRecipe.from_plain(DistilRecipe().to_plain() | dict(recipe or {}))
-    return distil_library(
-        load_teacher(Path(teacher), network),
-        task,
-        stages,
-        recipe,
-        Path(folder),
-        runner or LocalPool(device=device),
-        device=device,
-        run=_logged(log),
-        log=log,
+    images = _images_of(trained, task)
+    places = sorted(set(stages)) or list(range(config.stages))
+    if places[-1] >= config.stages:
+        raise ConfigError(f"stage {places[-1]}: space {config.name!r} has stages 0 to {config.stages - 1}")
+    _check_library(folder, trained)
+    results = Results(folder=folder / UNITS)
+    units = stage_units(trained, images, places, recipe, results)
+    done = run_watched(
+        [(f"stage {place}", unit) for place, unit in zip(places, units, strict=True)],
+        recipe.epochs,
+        results,
+        "distilling",
+        runner=runner or LocalPool(device=device),
+        watch=watch or logged(log),
     )
+    save_trained(folder / TEACHER, trained)
+    made = [stage_from(results.get(done[unit.key])) for unit in units]
+    for one in made:
+        save_stage(folder, one)
+    whole = len(made) == config.stages
+    library = BlockLibrary(teacher=trained, stages=tuple(made)) if whole else load_library(folder)
+    signatures = signed(library, images, results.folder, device, log)
+    return DistilledBlocks(library=library, signatures=signatures, task=images)
 
 
-def distil_library(
-    teacher: Trained,
-    source: str,
-    stages: Sequence[int],
-    recipe: DistilRecipe,
-    folder: Path,
-    runner: Runner,
-    *,
-    device: str,
-    run: RunUnits,
-    log: Callable[[str], None],
-) -> DistilledBlocks:
-    """Distil stages, or all, on the images of a source, by default the teacher's, into a folder, and sign the library.
-
-    Raises: as `distil`.
-    """
-    from search.distillation.block_library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
-    from search.distillation.signing import signed
+def _images_of(teacher: Trained, source: str) -> Task:
+    """Return the images of a source, by default the teacher's. Raises: ConfigError where neither says any."""
     from search.training.tasks import load_task
-    from search.training.trained import trained_digest
-    from search.training.trained_files import load_trained, save_trained
-    from search.work.distillations import stage_units
 
-    config = teacher.architecture.config
     source = source or teacher.source
     if not source:
         raise ConfigError(
             f"teacher {teacher.architecture}: does not say what it was trained on; name the images with --task"
         )
-    task = load_task(source, config)
-    places = sorted(set(stages)) or list(range(config.stages))
-    if places[-1] >= config.stages:
-        raise ConfigError(f"stage {places[-1]}: space {config.name!r} has stages 0 to {config.stages - 1}")
+    return load_task(source, teacher.architecture.config)
+
+
+def _check_library(folder: Path, teacher: Trained) -> None:
+    """Raise ConfigError where a folder cannot take the library of this teacher."""
+    from search.distillation.block_library import TEACHER
+    from search.training.trained import trained_digest
+    from search.training.trained_files import load_trained
+
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: is a file; name a folder")
-    if (folder / TEACHER).exists() and trained_digest(load_trained(folder / TEACHER)) != trained_digest(
-        teacher
-    ):
+    kept = folder / TEACHER
+    if kept.exists() and trained_digest(load_trained(kept)) != trained_digest(teacher):
         raise ConfigError(f"{folder} is the library of another teacher; name another folder")
-    results = Results(folder=folder / UNITS)
-    units = stage_units(teacher, task, places, recipe, results)
-    done = run(
-        [(f"stage {place}", unit) for place, unit in zip(places, units, strict=True)],
-        results=results,
-        runner=runner,
-    )
-    save_trained(folder / TEACHER, teacher)
-    made = [stage_from(results.get(done[unit.key])) for unit in units]
-    for one in made:
-        save_stage(folder, one)
-    whole = len(made) == config.stages
-    library = BlockLibrary(teacher=teacher, stages=tuple(made)) if whole else load_library(folder)
-    return DistilledBlocks(
-        library=library, signatures=signed(library, task, results.folder, device, log), task=task
-    )
-
-
-def _logged(log: Callable[[str], None]) -> RunUnits:
-    """Return a way to run units that gives `log` a line of progress at a time."""
-
-    def run(units: Sequence[tuple[str, Unit]], *, results: Results, runner: Runner) -> dict[str, str]:
-        names = {unit.key: name for name, unit in units}
-
-        def called(unit: Unit) -> str:
-            return names.get(unit.key) or str(unit)
-
-        only = [unit for _, unit in units]
-        return run_units(only, results, runner, lambda event: log(sentence(event, called)), called=called)
-
-    return run
 
 
 def _named(names: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from harness.measurement.campaign import Outcome, run_campaign
 from harness.measurement.plan import Options
 from harness.measurement.workload import RuntimePlan
 from harness.models.exported import ExportedModels
-from harness.models.names import select_models
+from harness.models.names import select_models_and_segments
 from harness.store import Store
 from space.errors import HarnessError
 
@@ -49,7 +49,7 @@ def run(
 
     The models of `options.formats` are exported before the campaign begins: `Outcome.elapsed_s` is without that.
     """
-    source = ExportedModels(select_models(selection), progress=lambda *_: None)
+    source = ExportedModels(select_models_and_segments(selection), progress=lambda *_: None)
     for model_format in options.formats:
         source.models(cast(Format, model_format))
     try:

@@ -32,14 +32,14 @@ from surroundings import ANOTHER, NOBODY, SPIN, STREAM, agent_python, programs
 
 from harness.devices.config import RUNTIMES, LocalDevice
 from harness.estimates.comparison import compare
-from harness.estimates.estimate import Estimate, estimate, scatter_of
+from harness.estimates.estimate import RatioEstimate, estimate, scatter_of
 from harness.estimates.latency import Latency
 from harness.measurement.campaign import run_campaign
 from harness.measurement.plan import LEVELS, Options
 from harness.measurement.session_runner import Cancelled
 from harness.measurement.workload import RuntimePlan
 from harness.models.exported import ExportedModels
-from harness.models.names import select_models
+from harness.models.names import select_models_and_segments
 from harness.records import Configuration, SessionRecord
 from harness.store import Store
 from harness.store.latencies import latencies
@@ -177,7 +177,7 @@ class Bench:
     def __init__(self, folder: Path, store_folder: Path, networks: int, sessions: int) -> None:
         self.folder, self.sessions = folder, sessions
         names = [*FIRST_EVIDENCE, f"sample:{networks}@31"] if networks else list(FIRST_EVIDENCE)
-        self.source = ExportedModels(select_models(names), progress=lambda *_: None)
+        self.source = ExportedModels(select_models_and_segments(names), progress=lambda *_: None)
         self.store = Store(str(store_folder / "contention.sqlite"))
         self._told_file = store_folder / "told.json"
         known = json.loads(self._told_file.read_text()) if self._told_file.exists() else {}
@@ -290,7 +290,7 @@ class Bench:
             for row in latencies(self.store, configuration)
         ]
 
-    def free(self, right: str, runtime: str, threads: int) -> dict[str, Estimate]:
+    def free(self, right: str, runtime: str, threads: int) -> dict[str, RatioEstimate]:
         """Return the estimates of the free machine, first and last campaign together, by network."""
         by_network: dict[str, list[SessionRecord]] = {}
         for letter in ("a", "a-again"):
@@ -354,7 +354,7 @@ class Judged:
         return not self.is_used or abs(self.off) <= NEAR or self.covers
 
 
-def judge(row: Latency, free: Estimate) -> Judged:
+def judge(row: Latency, free: RatioEstimate) -> Judged:
     """Compare a row with the free machine."""
     interval = row.estimate.interval
     ratio = compare(row.estimate, free).interval

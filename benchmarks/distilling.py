@@ -31,13 +31,13 @@ from torch import Tensor
 
 from search.distillation.losses import errors
 from search.distillation.recipe import DistilRecipe
-from search.distillation.separate import fresh_stage
+from search.distillation.separate_weights import fresh_stage
 from search.distillation.teacher_features import teacher_features, teacher_network
 from search.training.augment import normalize
 from search.training.history import Epoch, Figures
 from search.training.images import Task
 from search.training.recipe import Recipe
-from search.training.stacked import StackedStages, repeated
+from search.training.stacked_modules import StackedStages, repeated
 from search.training.tasks import load_task
 from search.training.trained import Trained
 from space import Architecture, find_space

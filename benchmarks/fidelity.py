@@ -37,7 +37,7 @@ from machine import describe_machine
 from peers import PEERS, Task
 from turns import find_worker, take_turns, waited_ns
 
-from device_agents.clean import DISTURBED_SHARE
+from device_agents.clean_runs import DISTURBED_SHARE
 from device_agents.stopping import median_interval_rank
 from exporters import FORMATS, Format, FragmentLibrary, link
 from harness.devices.config import LocalDevice

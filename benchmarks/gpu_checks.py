@@ -417,9 +417,11 @@ def provider_outputs(providers: Sequence[str]) -> dict[str, list[list[float]]]:
     """Return the first output values of some networks under each provider, each on the agent's fixed input."""
     from device_agents.runtimes import onnxruntime_cpu
     from harness.models.exported import ExportedModels
-    from harness.models.names import select_models
+    from harness.models.names import select_models_and_segments
 
-    models = ExportedModels(select_models(["sample:4@11"]), progress=lambda *_: None).models("onnx")
+    models = ExportedModels(select_models_and_segments(["sample:4@11"]), progress=lambda *_: None).models(
+        "onnx"
+    )
     outputs: dict[str, list[list[float]]] = {provider: [] for provider in providers}
     for model in models:
         assembly = model.assemble()

@@ -18,9 +18,9 @@ import numpy as np
 from machine import describe_machine
 
 from search.latency import model_selection
+from search.latency.block_features import block_features, pair_features, standardized
 from search.latency.candidates import CANDIDATES
 from search.latency.design import least_variance_design
-from search.latency.features import block_features, pair_features, standardized
 from search.latency.model_selection import select_predictor, space_weights
 from space import BLOX
 from space.indexing import FloatArray, block_indices

@@ -22,11 +22,11 @@ from machine import describe_machine
 from scipy.stats import kendalltau
 
 from search.accuracy.gcn import GcnConfig, GcnPredictor
-from search.latency.features import block_features, rows_of, standardized
+from search.latency.block_features import block_features, rows_of, standardized
 from search.methods.linear import SecondOrder
 from search.methods.predictor_loop import GCN_CONFIG, GCN_PAIRS_CONFIG, Predictor
 from search.methods.ridge import fit_ridge_cv
-from search.proxies import load_batch, proxy
+from search.proxies import load_batch, proxy_scorer
 from search.proxies.measures import PROXIES
 from search.table.synthetic import Rule, synthetic_accuracies
 from space import BLOX
@@ -124,7 +124,7 @@ def _time_proxies() -> None:
     networks = np.random.default_rng(0).choice(len(BLOX), PROXIED, replace=False)
     print(f"\n{f'proxy of one network, batch of {len(batch.images)}, {batch.origin}':44} {'seconds':>7}")
     for name in PROXIES:
-        score, seconds = proxy(name, BLOX, batch, seed=0), []
+        score, seconds = proxy_scorer(name, BLOX, batch, seed=0), []
         for network in networks:
             start = time.perf_counter()
             score(np.array([network]))

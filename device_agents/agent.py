@@ -24,8 +24,10 @@ from device_agents.frames import (
     FrameReader,
     FrameWriter,
 )
+from device_agents.job_folder import temporary_folder
 from device_agents.jobs import CORES_LIMIT, Job, ProfileJob, parse_cores, parse_job, parse_profile_job
 from device_agents.machine_lock import MachineLock, user_name
+from device_agents.models import MODEL_LIMIT_BYTES
 from device_agents.nvidia import uses_gpu
 from device_agents.parts_cache import PartsCache, free_bytes
 from device_agents.probes import Probes
@@ -33,7 +35,6 @@ from device_agents.quota import read_quota, withheld_cores
 from device_agents.refusal import Refusal
 from device_agents.sampler import PERIOD_S, SHARED_PERIOD_S, Sampler
 from device_agents.supervision import ClientGone, Supervision
-from device_agents.temporary import temporary_folder
 
 DIGESTS_LIMIT = 20000
 MESSAGE_CHARACTERS = 2000
@@ -160,9 +161,12 @@ class Agent:
         return {"machine_lock": self._lock.machine_lock}
 
     def _missing(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
-        return {"missing": self._cache.missing(fields.digests("digests", DIGESTS_LIMIT))}
+        missing = self._cache.missing(fields.digests("digests", DIGESTS_LIMIT))
+        return {"missing": missing, "received": self._cache.received(missing)}
 
     def _put(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+        if "offset" in fields.values:
+            return self._put_chunk(fields, payload)
         self._cache.put(
             fields.digest("digest"),
             fields.integer("size_bytes", 0, PAYLOAD_LIMIT_BYTES),
@@ -171,6 +175,19 @@ class Agent:
             fields.optional_digest("dictionary"),
         )
         return {"stored": True}
+
+    def _put_chunk(self, fields: Fields, payload: bytes) -> dict[str, Any]:
+        size_bytes = fields.integer("size_bytes", 0, MODEL_LIMIT_BYTES)
+        offset = fields.integer("offset", 0, size_bytes)
+        received_bytes = self._cache.put_chunk(
+            fields.digest("digest"),
+            size_bytes,
+            offset,
+            fields.integer("chunk_bytes", 0, min(PAYLOAD_LIMIT_BYTES, size_bytes - offset)),
+            payload,
+            fields.choice("encoding", ("raw", "zlib")),
+        )
+        return {"stored": received_bytes == size_bytes, "received_bytes": received_bytes}
 
     def _probe(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         return {"conditions": self._probes.conditions(available_cores())}
@@ -231,7 +248,7 @@ class Agent:
                 {"event": "conditions", "conditions": before, "type": "event", "id": request_id}
             )
             message = job.worker_message(cores, self._cache.parts_dir)
-            session = self._supervise(message, job.silence_s, before, request_id)
+            session = self._supervise(message, job.parts(), job.silence_s, before, request_id)
             after = self._probes.conditions(cores, gpus)
         return dict(session, conditions_before=before, conditions_after=after)
 
@@ -241,7 +258,7 @@ class Agent:
         with self._cache.hold(job.parts()), temporary_folder(self._root / "tmp") as temp_dir:
             conditions = self._probes.conditions(cores, uses_gpu(str(job.options.get("provider", ""))))
             message = job.worker_message(cores, self._cache.parts_dir, temp_dir)
-            profile = self._supervise(message, job.silence_s, conditions, request_id)
+            profile = self._supervise(message, job.parts(), job.silence_s, conditions, request_id)
         return dict(profile, conditions_before=conditions)
 
     def _choose_cores(self, job: Job | ProfileJob) -> list[int]:
@@ -250,7 +267,12 @@ class Agent:
         return choose_cores(job.cores, job.threads, clusters, find_siblings(cores, self._filesystem), {})
 
     def _supervise(
-        self, message: dict[str, Any], silence_s: float, conditions: dict[str, Any], request_id: Any
+        self,
+        message: dict[str, Any],
+        parts: tuple[str, ...],
+        silence_s: float,
+        conditions: dict[str, Any],
+        request_id: Any,
     ) -> dict[str, Any]:
         def emit(event: dict[str, Any]) -> None:
             self._writer.write(dict(event, type="event", id=request_id))
@@ -268,8 +290,8 @@ class Agent:
         try:
             return supervision.run(message)
         except Refusal as refusal:
-            if refusal.kind == "part-damaged":
-                self._cache.remove(refusal.details["digest"])
+            if refusal.kind == "part-damaged":  # a disk that damages one part damages others
+                refusal.details["digests"] = self._cache.remove_damaged(parts)
             raise
 
 

@@ -27,7 +27,7 @@ def build_archive(runtimes: Mapping[str, bytes] = MappingProxyType({})) -> tuple
     sources.update({outside % name.replace("-", "_"): text for name, text in runtimes.items()})
     buffer = io.BytesIO()
     buffer.write(SHEBANG)
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # compressors differ between machines
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # compressors differ: see `deploy`
         for name, text in sorted({**sources, "__main__.py": MAIN}.items()):
             entry = zipfile.ZipInfo(name, FIXED_TIME)
             entry.create_system = 3

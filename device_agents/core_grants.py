@@ -72,11 +72,6 @@ def judge(method: str, before: float | None, after: float | None, refusal: str, 
     return Grant(method, True, before, after, False, reason)
 
 
-def best(grants: list[Grant]) -> Grant | None:
-    """Return the first, by preference, that is granted and helps."""
-    return next((grant for grant in grants if grant.verified), None)
-
-
 def danger(cores: list[int], filesystem: Path) -> str:
     """Return why a realtime class on these cores could freeze the machine, or ''."""
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from device_agents.core_request import ask, sweep_groups
 from device_agents.facts import parse_waited_ns
-from device_agents.forked import READY, REFUSED, Forked
+from device_agents.forked_child import READY, REFUSED, Forked
 
 SECONDS = 0.1  # some 30 turns of two programs that share a core
 SLACK_S = 3.0  # a child that has not answered so much later got no turn at all

@@ -19,7 +19,7 @@ RUNS_LIMIT = 1000  # of a profile: each writes some 60 KB
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ModelRecipe:
     """A model as an ordered list of parts, joined with zero bytes up to multiples of `alignment`."""
 
     format: str
@@ -47,8 +47,8 @@ class Plan:
 class Job:
     """One worker's work: the networks are timed one after another. request: how the core is asked for, empty for not."""
 
-    networks: tuple[Recipe, ...]
-    reference: Recipe
+    networks: tuple[ModelRecipe, ...]
+    reference: ModelRecipe
     runtime: str
     options: dict[str, Any]
     threads: int
@@ -72,7 +72,7 @@ class Job:
 class ProfileJob:
     """One profile's work: `runs` runs of a network, node by node."""
 
-    network: Recipe
+    network: ModelRecipe
     runtime: str
     options: dict[str, Any]
     threads: int
@@ -110,7 +110,7 @@ def parse_job(values: Any) -> Job:
     )
 
 
-def parse_networks(job: Fields, runtime: str) -> tuple[Recipe, ...]:
+def parse_networks(job: Fields, runtime: str) -> tuple[ModelRecipe, ...]:
     """Read and check the recipes of the networks. Raises: Refusal."""
     recipes = job.values.get("networks")
     if not isinstance(recipes, list) or not 0 < len(recipes) <= NETWORKS_LIMIT:
@@ -155,7 +155,7 @@ def parse_runtime(fields: Fields) -> str:
     return runtime
 
 
-def parse_recipe(fields: Fields, runtime: str) -> Recipe:
+def parse_recipe(fields: Fields, runtime: str) -> ModelRecipe:
     """Read and check a recipe. Raises: Refusal."""
     fields.only("format", "alignment", "parts")
     model_format = fields.choice("format", FORMATS)
@@ -164,7 +164,7 @@ def parse_recipe(fields: Fields, runtime: str) -> Recipe:
     parts = fields.digests("parts", RECIPE_PARTS_LIMIT)
     if not parts:
         raise refuse(fields.name + ".parts", parts, "at least one digest")
-    return Recipe(model_format, fields.integer("alignment", 1, 1 << 16), tuple(parts))
+    return ModelRecipe(model_format, fields.integer("alignment", 1, 1 << 16), tuple(parts))
 
 
 def parse_options(job: Fields, runtime: str) -> dict[str, Any]:

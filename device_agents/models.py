@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from device_agents.jobs import Recipe
+from device_agents.jobs import ModelRecipe
 from device_agents.refusal import Refusal
 
 MODEL_LIMIT_BYTES = (1 << 31) - 1  # protobuf's and flatbuffers' own
@@ -39,7 +39,7 @@ def missing_parts(digests: list[str]) -> Refusal:
 
 
 def assemble(
-    recipe: Recipe, parts_dir: Path, held: dict[str, bytes] | None = None, keep: set[str] | None = None
+    recipe: ModelRecipe, parts_dir: Path, held: dict[str, bytes] | None = None, keep: set[str] | None = None
 ) -> bytes:
     """Return a model's bytes, held once. Raises: Refusal, OSError.
 

@@ -16,7 +16,7 @@ from statistics import median
 from time import perf_counter_ns
 from typing import Any, Callable, Iterable
 
-from device_agents.jobs import Plan, Recipe
+from device_agents.jobs import ModelRecipe, Plan
 from device_agents.models import assemble
 from device_agents.refusal import Refusal
 from device_agents.run_delay import RunDelay
@@ -45,7 +45,7 @@ def profile_network(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
         RUNTIMES[job["runtime"]].find()
     except ModuleNotFoundError as error:
         raise Refusal("runtime-missing", "%s is not installed here: %s" % (job["runtime"], error)) from error
-    model = assemble(Recipe(**job["network"]), Path(message["parts_dir"]))
+    model = assemble(ModelRecipe(**job["network"]), Path(message["parts_dir"]))
     plain = RUNTIMES[job["runtime"]].load(model, job["threads"], job["options"])
     profiled, end_profile = PROFILED[job["runtime"]].load_profiled(
         model, job["threads"], job["options"], Path(message["temp_dir"])

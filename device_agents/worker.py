@@ -13,10 +13,10 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-from device_agents.clean import CleanRuns, baseline_ns
+from device_agents.clean_runs import CleanRuns, baseline_ns
 from device_agents.core_request import ask
 from device_agents.frames import FrameReader, FrameWriter
-from device_agents.jobs import Plan, Recipe
+from device_agents.jobs import ModelRecipe, Plan
 from device_agents.models import assemble
 from device_agents.nvidia import uses_gpu
 from device_agents.quota import ThrottledTime, read_quota
@@ -252,7 +252,7 @@ class Session:
         """Assemble and load a model and run it once. Raises: Refusal, and what the runtime raises."""
         job = self._job
         runtime = RUNTIMES[job["runtime"]]
-        model = assemble(Recipe(**recipe), Path(self._message["parts_dir"]), self._parts, self._common)
+        model = assemble(ModelRecipe(**recipe), Path(self._message["parts_dir"]), self._parts, self._common)
         try:
             runtime.find()
         except ModuleNotFoundError as error:

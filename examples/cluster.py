@@ -22,8 +22,8 @@ from search.work.events import Event, UnitDone, UnitProgress, sentence
 from search.work.local_pool import LocalPool
 from search.work.ray_cluster import RayCluster
 from search.work.results import Results
-from search.work.running import run_units
 from search.work.trainings import training_unit
+from search.work.unit_runs import run_units
 from space import TINY, Architecture
 
 NETWORKS = ("conv/conv", "mbconv/conv", "bconv/mbconv", "conv-bconv+in/bconv")

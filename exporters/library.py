@@ -22,7 +22,7 @@ from exporters.fragments import (
     segment_steps,
     steps,
 )
-from exporters.recipe import FORMATS, Format, Recipe
+from exporters.recipe import FORMATS, AssemblyRecipe, Format
 from exporters.weights import Weights
 from space import BLOX, Architecture, SpaceConfig
 from space.segments import Segment
@@ -117,7 +117,7 @@ class FragmentLibrary:
             _part_bytes={f: len(part) for f, part in parts.items()},
         )
 
-    def recipe(self, architecture: Architecture) -> Recipe:
+    def recipe(self, architecture: Architecture) -> AssemblyRecipe:
         """Return the recipe of a network; it takes well under a millisecond.
 
         Raises:
@@ -126,7 +126,7 @@ class FragmentLibrary:
         self._refuse_other_space(f"architecture {architecture}", architecture.config)
         return self._recipe_of(f"architecture {architecture}", steps(architecture))
 
-    def segment_recipe(self, segment: Segment) -> Recipe:
+    def segment_recipe(self, segment: Segment) -> AssemblyRecipe:
         """Return the recipe of a segment as a model of its own, made of parts that networks have too.
 
         Its input is one tensor of float32 for one image, (1, *segment.input_shape), with the channels last in
@@ -156,7 +156,7 @@ class FragmentLibrary:
                 f"{name} is of space {config.name!r}; this library holds {self.config.name!r}"
             )
 
-    def _recipe_of(self, name: str, plan: tuple[Step, ...]) -> Recipe:
+    def _recipe_of(self, name: str, plan: tuple[Step, ...]) -> AssemblyRecipe:
         part_bytes: dict[Fragment, int] = {}
         parts = []
         for fragment in fragments_in(plan):
@@ -169,7 +169,7 @@ class FragmentLibrary:
             if digest is not None:
                 part_bytes[fragment] = self._part_bytes[fragment]
                 parts.append(digest)
-        return Recipe(
+        return AssemblyRecipe(
             format=self.format,
             alignment=self.alignment,
             skeleton=self._skeletons.skeleton(plan, part_bytes),

@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from exporters.errors import ConversionError
 from exporters.fragments import GLUE, Fragment, fragments_of
-from exporters.weights import Checkpoint, Weights, checkpoint_digest
+from exporters.weights import Weights, WeightsFile, checkpoint_digest
 from space import Architecture, SpaceConfig
 from space.networks import build_head, build_network, build_op, build_reduction, build_stem
 from space.state_notes import noted_architecture
@@ -149,7 +149,7 @@ def _set(target: Tensor, values: npt.NDArray[np.float64]) -> None:
 
 
 @lru_cache(maxsize=1)
-def _checkpoint_state(checkpoint: Checkpoint) -> Mapping[str, Tensor]:
+def _checkpoint_state(checkpoint: WeightsFile) -> Mapping[str, Tensor]:
     path = checkpoint.path
     if checkpoint_digest(path) != checkpoint.sha256:
         raise ConversionError(f"checkpoint {path} changed since it was named; name it again")
@@ -194,7 +194,7 @@ def _checkpoint_state(checkpoint: Checkpoint) -> Mapping[str, Tensor]:
     return state
 
 
-def _check_note(checkpoint: Checkpoint, state: object) -> None:
+def _check_note(checkpoint: WeightsFile, state: object) -> None:
     """Refuse weights that say they are another network's, whose shapes may be the same."""
     noted, wanted = noted_architecture(state), checkpoint.architecture
     if noted is None or (noted.config, str(noted)) == (wanted.config, str(wanted)):

@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from exporters.errors import ConversionError
 from exporters.onnx_linking import MODEL_GRAPH
 from exporters.protobuf import bytes_field, split_fields
-from exporters.recipe import Recipe
+from exporters.recipe import AssemblyRecipe
 from space import Architecture
 
 # Field numbers in onnx.proto.
@@ -37,7 +37,7 @@ _VALUE = re.compile(
 _REORDER = re.compile(r"Reorder(?:Input|Output)(?![A-Za-z0-9.])")
 
 
-def with_node_names(recipe: Recipe) -> Recipe:
+def with_node_names(recipe: AssemblyRecipe) -> AssemblyRecipe:
     """Return the recipe of the same ONNX model, every node of which is named by the first value that it writes.
 
     The parts are the same; the skeleton is longer and has another digest. Use it to profile, not to measure.

@@ -13,7 +13,7 @@ _FIXED_BYTES = {_FIXED_64: 8, _FIXED_32: 4}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
+class MessageField:
     """Hold one field of a message: its number, its bytes as they stand there, and what a `bytes` field holds.
 
     `content` is empty for numbers.
@@ -34,7 +34,7 @@ def bytes_field(number: int, content: bytes) -> bytes:
     return _varint(number << 3 | _BYTES) + _varint(len(content)) + content
 
 
-def split_fields(message: bytes) -> Iterator[Field]:
+def split_fields(message: bytes) -> Iterator[MessageField]:
     """Yield the fields of a message in order; their `raw` bytes joined are the message.
 
     Raises:
@@ -57,7 +57,7 @@ def split_fields(message: bytes) -> Iterator[Field]:
             raise ValueError(f"protobuf message: byte {start} begins a field of the unknown kind {kind}")
         if at > len(message):
             raise ValueError(f"protobuf message: the field at byte {start} ends behind the message")
-        yield Field(number=tag >> 3, raw=message[start:at], content=content)
+        yield MessageField(number=tag >> 3, raw=message[start:at], content=content)
 
 
 def _varint(value: int) -> bytes:

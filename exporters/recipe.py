@@ -12,7 +12,7 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class AssemblyRecipe:
     """Describe one model file: a skeleton, then parts in order, each preceded by zeros up to `alignment` bytes.
 
     `parts` are sha256 digests, 64 hex characters. `dictionary` names a part whose last 32 KiB serve as zlib
@@ -41,7 +41,7 @@ class Recipe:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def link(recipe: Recipe, read_part: Callable[[str], bytes]) -> bytes:
+def link(recipe: AssemblyRecipe, read_part: Callable[[str], bytes]) -> bytes:
     """Assemble a model: the skeleton, then each part in order at the next multiple of the alignment.
 
     The bytes are those that a device assembles. `read_part` returns the bytes of a part by digest.

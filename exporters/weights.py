@@ -16,7 +16,7 @@ MAX_CHECKPOINT_BYTES = 1 << 30  # the largest network of Blox needs 15 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
+class WeightsFile:
     """Name a file with the trained weights of one architecture."""
 
     path: Path
@@ -29,7 +29,7 @@ class Weights:
     """Name the weights of a space's fragments: exactly one of a seed and a checkpoint."""
 
     seed: int | None = None
-    checkpoint: Checkpoint | None = None
+    checkpoint: WeightsFile | None = None
 
     def __post_init__(self) -> None:
         if (self.seed is None) == (self.checkpoint is None):
@@ -54,7 +54,7 @@ class Weights:
         """
         path = Path(path).absolute()
         return cls(
-            checkpoint=Checkpoint(path=path, sha256=checkpoint_digest(path), architecture=architecture)
+            checkpoint=WeightsFile(path=path, sha256=checkpoint_digest(path), architecture=architecture)
         )
 
     @property

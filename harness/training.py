@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, overload
 from harness.dataframe import Tabular
 from harness.models.names import select_architectures
 from search.work.results import Results
-from search.work.running import Runner, Watch, logged, run_watched
 from search.work.training_folder import FinishedTraining, check_alike, grouped, publish, training_units
+from search.work.unit_runs import Runner, Watch, logged, run_watched
 from space import find_space
 from space.errors import ConfigError, HarnessError
 
@@ -172,7 +172,14 @@ def train_networks(
     named = [(_named([names[unit.key] for unit in of]), job) for job, of in jobs]
     error: HarnessError | None = None
     try:
-        run_watched(named, recipe.epochs, results, images.name, runner=runner or LocalPool(), watch=watch)
+        run_watched(
+            named,
+            results,
+            epochs=recipe.epochs,
+            title=images.name,
+            runner=runner or LocalPool(),
+            watch=watch,
+        )
     except HarnessError as found:
         error = found
     finally:  # stopped, too: what is finished can be used
@@ -216,8 +223,8 @@ def distil(
     45
     """
     from search.distillation.block_library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
+    from search.distillation.block_scores import cached_signatures
     from search.distillation.recipe import DistilRecipe
-    from search.distillation.signing import signed
     from search.training.trained_files import save_trained
     from search.work.distillations import stage_units
     from search.work.local_pool import LocalPool
@@ -236,9 +243,9 @@ def distil(
     units = stage_units(trained, images, places, recipe, results)
     done = run_watched(
         [(f"stage {place}", unit) for place, unit in zip(places, units, strict=True)],
-        recipe.epochs,
         results,
-        "distilling",
+        epochs=recipe.epochs,
+        title="distilling",
         runner=runner or LocalPool(device=device),
         watch=watch or logged(log),
     )
@@ -248,7 +255,7 @@ def distil(
         save_stage(folder, one)
     whole = len(made) == config.stages
     library = BlockLibrary(teacher=trained, stages=tuple(made)) if whole else load_library(folder)
-    signatures = signed(library, images, results.folder, device, log)
+    signatures = cached_signatures(library, images, results.folder, device, log)
     return DistilledBlocks(library=library, signatures=signatures, task=images)
 
 

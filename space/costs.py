@@ -32,37 +32,39 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
+class ModelCost:
     """Parameters of a part and its MACs for one image."""
 
     params: int = 0
     macs: int = 0
 
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(params=self.params + other.params, macs=self.macs + other.macs)
+    def __add__(self, other: ModelCost) -> ModelCost:
+        return ModelCost(params=self.params + other.params, macs=self.macs + other.macs)
 
-    def __mul__(self, times: int) -> Cost:
-        return Cost(params=self.params * times, macs=self.macs * times)
+    def __mul__(self, times: int) -> ModelCost:
+        return ModelCost(params=self.params * times, macs=self.macs * times)
 
 
-def unit_cost(channels_in: int, channels_out: int, kernel: int, size: int, groups: int = 1) -> Cost:
+def unit_cost(channels_in: int, channels_out: int, kernel: int, size: int, groups: int = 1) -> ModelCost:
     """Count a convolution with bias, its BatchNorm and its ReLU, for an output of size * size pixels."""
     weights = kernel * kernel * (channels_in // groups) * channels_out
-    return Cost(params=weights + 3 * channels_out, macs=size * size * (weights + 4 * channels_out))
+    return ModelCost(params=weights + 3 * channels_out, macs=size * size * (weights + 4 * channels_out))
 
 
-def _conv_cost(width: int, size: int) -> Cost:
+def _conv_cost(width: int, size: int) -> ModelCost:
     return unit_cost(width, width, 3, size) * 4
 
 
-def _mbconv_cost(width: int, size: int) -> Cost:
+def _mbconv_cost(width: int, size: int) -> ModelCost:
     wide = 2 * width
-    gate = Cost(params=2 * (wide * wide + wide), macs=size * size * wide + 2 * (wide * wide + wide) + wide)
+    gate = ModelCost(
+        params=2 * (wide * wide + wide), macs=size * size * wide + 2 * (wide * wide + wide) + wide
+    )
     return (unit_cost(width, wide, 3, size) + gate + unit_cost(wide, width, 1, size)) * 2
 
 
-def _bconv_cost(width: int, size: int) -> Cost:
-    total = Cost()
+def _bconv_cost(width: int, size: int) -> ModelCost:
+    total = ModelCost()
     for b in (width // 2, width, 2 * width):
         total += (
             unit_cost(width, b, 1, size) + unit_cost(b, b, 5, size, groups=b) + unit_cost(b, width, 1, size)
@@ -70,14 +72,14 @@ def _bconv_cost(width: int, size: int) -> Cost:
     return total * 2
 
 
-OP_COSTS: Mapping[str, Callable[[int, int], Cost]] = {
+OP_COSTS: Mapping[str, Callable[[int, int], ModelCost]] = {
     "conv": _conv_cost,
     "mbconv": _mbconv_cost,
     "bconv": _bconv_cost,
 }
 
 
-def op_cost(op: str, width: int, size: int) -> Cost:
+def op_cost(op: str, width: int, size: int) -> ModelCost:
     """Count one op on `width` channels of size * size pixels.
 
     Raises:
@@ -91,36 +93,36 @@ def op_cost(op: str, width: int, size: int) -> Cost:
     return OP_COSTS[op](width, size)
 
 
-def reduction_cost(width: int, size: int) -> Cost:
+def reduction_cost(width: int, size: int) -> ModelCost:
     """Count the reduction that follows a stage of `width` channels and size * size pixels."""
     wide, half = 2 * width, size // 2
     return unit_cost(width, wide, 3, half) + unit_cost(wide, wide, 3, half) + unit_cost(width, wide, 2, half)
 
 
 @lru_cache(maxsize=64)
-def fixed_cost(config: SpaceConfig) -> Cost:
+def fixed_cost(config: SpaceConfig) -> ModelCost:
     """Count what all networks of a space share: stem, reductions, head."""
     total = unit_cost(config.in_channels, config.widths[0], 3, config.image_size)
     for stage, width in enumerate(config.widths):
         total += reduction_cost(width, config.image_size >> stage)
     features, end_size = 2 * config.widths[-1], config.image_size >> config.stages
     linear = (features + 1) * config.classes
-    return total + Cost(params=linear, macs=features * end_size * end_size + linear)
+    return total + ModelCost(params=linear, macs=features * end_size * end_size + linear)
 
 
 @lru_cache(maxsize=64)
-def block_costs(config: SpaceConfig) -> tuple[tuple[Cost, ...], ...]:
+def block_costs(config: SpaceConfig) -> tuple[tuple[ModelCost, ...], ...]:
     """Return the cost of each block in canonical order, for each stage; wiring costs nothing."""
     return tuple(
         tuple(
-            sum((op_cost(op, width, config.image_size >> stage) for op in block.ops), Cost())
+            sum((op_cost(op, width, config.image_size >> stage) for op in block.ops), ModelCost())
             for block in config.blocks
         )
         for stage, width in enumerate(config.widths)
     )
 
 
-def network_cost(config: SpaceConfig, index: int) -> Cost:
+def network_cost(config: SpaceConfig, index: int) -> ModelCost:
     """Count the network at this place of the canonical order."""
     total = fixed_cost(config)
     for costs, block in zip(block_costs(config), blocks_of(config, index), strict=True):
@@ -146,7 +148,7 @@ def all_macs(config: SpaceConfig) -> NDArray[np.int64]:
     return _all(config, lambda cost: cost.macs)
 
 
-def _all(config: SpaceConfig, of: Callable[[Cost], int]) -> NDArray[np.int64]:
+def _all(config: SpaceConfig, of: Callable[[ModelCost], int]) -> NDArray[np.int64]:
     import numpy as np
 
     check_enumerable(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
 
-from space.architecture import BLOX, Architecture
+from space.architecture import BLOX
 from space.block import Block, block_table
 from space.config import SpaceConfig
 from space.errors import ArchitectureError, did_you_mean, shown
@@ -116,16 +116,6 @@ def all_segments(config: SpaceConfig = BLOX) -> tuple[Segment, ...]:
     found = [Segment(kind="stem", config=config)]
     for stage in range(config.stages):
         found += [Segment(kind="cell", stage=stage, block=block, config=config) for block in config.blocks]
-        found.append(Segment(kind="reduction", stage=stage, config=config))
-    return (*found, Segment(kind="head", config=config))
-
-
-def segments_of(architecture: Architecture) -> tuple[Segment, ...]:
-    """Return the segments of one network in running order: each reads what the one before it wrote."""
-    config = architecture.config
-    found = [Segment(kind="stem", config=config)]
-    for stage, block in enumerate(architecture.blocks):
-        found.append(Segment(kind="cell", stage=stage, block=block, config=config))
         found.append(Segment(kind="reduction", stage=stage, config=config))
     return (*found, Segment(kind="head", config=config))
 

@@ -1,12 +1,21 @@
-"""What all tests share: Ctrl-C that works, and the folder of exported fragments, filled once in a test session."""
+"""What all tests share: Ctrl-C that works, skips that CI does not accept, and a folder of fragments, filled once a session."""
 
 from __future__ import annotations
 
+import gc
 import os
+import re
 import signal
+from collections import Counter
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+from rigs.fragment_libraries import exported_once
+
+ROOT = Path(__file__).parent
+SLOWEST = ("ray", "converter", "training", "ssh", "browser", "simulation", "device")
 
 
 def pytest_configure() -> None:
@@ -19,8 +28,55 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, so that processes that take a file at a time end together.
+
+    Those whose tests need a cluster, converters or trainings; then those of the repository, which start processes; then the
+    others, the largest first.
+    """
+    tests = Counter(item.path for item in items)
+    marks = {item.path: len(SLOWEST) for item in items}
+    for item in items:
+        found = [place for place, mark in enumerate(SLOWEST) if item.get_closest_marker(mark)]
+        marks[item.path] = min([marks[item.path], *found])
+    items.sort(key=lambda item: (marks[item.path], item.path.parent != ROOT, -tests[item.path], item.path))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what lasts as long as the run, modules and tests: some hundred thousand objects."""
+    gc.collect()
+    gc.freeze()
+
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+# Reasons to skip that no complete installation gives: a package of the extra `dev`, or a program that scripts/test installs.
+ABSENT = re.compile(
+    r"could not import|No module named|is absent|is not installed|needs OpenSSH|needs tcsh|no PostgreSQL server"
+)
+
+
+def unless_absent(report: Report) -> Report:
+    """Return a report, failed if something was absent where HARNESS_TEST_ALL says that all is there."""
+    if report.skipped and os.environ.get("HARNESS_TEST_ALL") and ABSENT.search(str(report.longrepr)):
+        report.outcome, report.longrepr = "failed", f"skipped, and HARNESS_TEST_ALL is set: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Report a test that was run, or skipped."""
+    return unless_absent((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Report a file whose tests were found, or that is skipped as a whole."""
+    return unless_absent((yield))
+
+
 @pytest.fixture(scope="session")
-def harness_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def harness_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return a folder of this process for $HARNESS_CACHE, whose `fragments` all processes of the run share.
 
     HARNESS_TEST_CACHE names a folder of fragments that outlives the run; without it they are exported once a run.
@@ -32,4 +88,5 @@ def harness_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = own / "cache"
     folder.mkdir()
     (folder / "fragments").symlink_to(fragments)
-    return folder
+    with exported_once(fragments):
+        yield folder

@@ -1,8 +1,9 @@
-"""scripts/test: which tests it runs, and its exit status, which CI goes by. A stub stands in for pytest."""
+"""scripts/test and .ci/run: what they run, and their exit status. Stubs stand in for pytest and for what CI runs."""
 
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,9 @@ def run(folder: Path, *arguments: str, many: int = 0, alone: int = 0) -> subproc
     """scripts/test in a project whose parallel tests, and those that run alone, end with the given statuses."""
     project = folder / "project"
     nothing = "#!/usr/bin/env bash\n"
-    programs = {f"bin/{name}": nothing for name in ("sshd", "chromium", "chromedriver")}  # none is installed
+    programs = {
+        f"bin/{name}": nothing for name in ("sshd", "chromium", "chromedriver", "initdb", "tcsh")
+    }  # none is installed
     for name, text in {**programs, "scripts/setup": nothing, ".venv/bin/python": STUB}.items():
         path = project / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,3 +81,44 @@ def test_nothing_is_left_in_the_folder_for_temporary_files(tmp_path):
     roots = set((tmp_path / "roots.txt").read_text().split())
     assert len(roots) == 1
     assert not Path(roots.pop()).exists()
+
+
+@pytest.mark.parametrize(("check", "test"), [(0, 0), (3, 0), (0, 4)])
+def test_ci_runs_the_checks_and_then_all_tests_and_fails_with_either(tmp_path, check, test):
+    for name, status in {"check": check, "test": test}.items():
+        path = tmp_path / "scripts" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'#!/bin/sh\necho "{name} $# $HARNESS_TEST_ALL"\nexit {status}\n')
+        path.chmod(0o755)
+    shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
+    own = {name: value for name, value in os.environ.items() if name != "HARNESS_TEST_ALL"}
+    done = subprocess.run([tmp_path / ".ci" / "run"], env=own, capture_output=True, text=True, check=False)
+    assert done.returncode == (check or test)
+    assert done.stdout.splitlines() == ["check 0 "] + ["test 0 1"] * (not check)
+
+
+def test_what_is_absent_skips_a_test_and_a_file_and_fails_them_where_all_is_there(tmp_path):
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
+    (tmp_path / "test_file.py").write_text("import pytest\npytest.importorskip('no_such_module')\n")
+    (tmp_path / "test_one.py").write_text(
+        "import pytest\ndef test_program(): pytest.skip('chromium is not installed')\n"
+        "def test_cores(): pytest.skip('needs two cores')\n"
+    )
+    for own, told in (({}, "3 skipped"), ({"HARNESS_TEST_ALL": "1"}, "1 skipped, 1 failed, 1 error")):
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                "--continue-on-collection-errors",
+            ],
+            cwd=tmp_path,
+            env={**{k: v for k, v in os.environ.items() if k != "HARNESS_TEST_ALL"}, **own},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert sorted(told.split(", ")) == sorted(done.stdout.splitlines()[-1].split(" in ")[0].split(", "))

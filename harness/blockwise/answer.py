@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from harness.estimates.latency import Latency
-from harness.prediction.provenance import Provenance
-from harness.query.rows import number
+from harness.prediction.provenance import Provenance, provenance_document
+from harness.query.rows import limit_row, number
 from harness.version import __version__
 from search.blockwise.candidates import Student
 from search.blockwise.cross_validation import FittedPredictor
-from search.blockwise.iterating import Iterated
+from search.blockwise.iterated_search import Iterated
 from search.blockwise.rounds import Searched
 from search.blockwise.setting import Setting
 from search.distillation.block_library import BlockLibrary
@@ -54,7 +54,7 @@ class BlockwiseAnswer:
     command: Sequence[str]
 
 
-def answer_document(answer: BlockwiseAnswer) -> dict[str, Any]:
+def blockwise_document(answer: BlockwiseAnswer) -> dict[str, Any]:
     """Return the answer in JSON's types; accuracies in percent, latencies in ms. Keys of synthetic values hold the word."""
     setting, searched, student = answer.setting, answer.searched, answer.student
     library, architecture = searched.library, student.architecture
@@ -68,22 +68,18 @@ def answer_document(answer: BlockwiseAnswer) -> dict[str, Any]:
         "graph_hash": architecture.graph_hash,
         "index": architecture.index,
         "task": {"name": task.name, "source": task.source, "synthetic": task.synthetic},
-        "accuracy": accuracy_document(answer),
+        "accuracy": {
+            **_figures(student.val, student.test, task.synthetic),
+            "images": {"val": student.val.images, "test": student.test.images},
+            **_weights(student, task.synthetic),
+        },
         "costs": costs_document(answer, student),
         "within_limits": answer.within,
-        "constraints": [
-            {
-                "constraint": str(one),
-                "limit": one.limit,
-                "by": "interval" if setting.confident else "estimate",
-            }
-            for one in setting.constraints
-        ],
+        "constraints": [limit_row(one, confident=setting.confident) for one in setting.constraints],
         "networks_within_limits": searched.found.allowed,
         "finalists_chosen_by": searched.choice.chosen,
         "pool": pool_document(searched),
-        "latencies": {name: str(one) for name, one in answer.provenance.items()},
-        "doubtful": {name: one.doubtful.to_json() for name, one in answer.provenance.items()},
+        **provenance_document(answer.provenance),
         "predictor": predictor_document(searched, setting),
         "candidates": candidate_documents(searched, task.synthetic),
         "students": [student_document(answer, one) for one in searched.found.students],
@@ -116,24 +112,12 @@ def answer_document(answer: BlockwiseAnswer) -> dict[str, Any]:
     }
 
 
-def accuracy_document(answer: BlockwiseAnswer) -> dict[str, Any]:
-    """Return the accuracies of the weights kept, and of those before and after fine-tuning."""
-    student, synthetic = answer.student, answer.setting.task.synthetic
-    return {
-        **_figures(student.val, student.test, synthetic),
-        "images": {"val": student.val.images, "test": student.test.images},
-        "weights": "fine-tuned" if student.is_tuned else "of the library, not fine-tuned",
-        **_before_and_after(student, synthetic),
-    }
-
-
 def student_document(answer: BlockwiseAnswer, student: Student) -> dict[str, Any]:
     """Return one network that was fine-tuned or, where none was, the best finalist."""
     return {
         "architecture": str(student.architecture),
         "index": student.architecture.index,
-        "weights": "fine-tuned" if student.is_tuned else "of the library, not fine-tuned",
-        **_before_and_after(student, answer.setting.task.synthetic),
+        **_weights(student, answer.setting.task.synthetic),
         "costs": costs_document(answer, student),
     }
 
@@ -254,8 +238,10 @@ def _intervals(fitted: FittedPredictor, indices: Sequence[int]) -> list[tuple[fl
     return [(number(a), number(b)) for a, b in zip(low, high, strict=True)]
 
 
-def _before_and_after(student: Student, synthetic: bool) -> dict[str, Any]:
+def _weights(student: Student, synthetic: bool) -> dict[str, Any]:
+    """Return which weights are kept, and the accuracies before and after fine-tuning."""
     return {
+        "weights": "fine-tuned" if student.is_tuned else "of the library, not fine-tuned",
         "plugged_in": _figures(student.candidate.inherited, student.inherited_test, synthetic),
         "fine_tuned": None if student.trained is None else _accuracies(student.trained, synthetic),
     }

@@ -10,17 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.blockwise.answer import BlockwiseAnswer, answer_document
+from harness.blockwise.answer import BlockwiseAnswer, blockwise_document
 from harness.blockwise.folder import write_answer
 from harness.blockwise.setup import BlockwiseRequest, prepare
 from harness.blockwise.verify import verify_students
 from harness.measurement.campaign import Outcome
 from harness.models.exported import ExportObserver
 from harness.store import Store
-from search.blockwise.iterating import Budget
+from search.blockwise.iterated_search import Budget
 from search.blockwise.rounds import search_again, search_round
 from search.blockwise.setting import load_whole_library
-from search.work.running import Runner, Watch, run_watched
+from search.work.unit_runs import Runner, Watch, run_watched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,7 +93,7 @@ def search_library(
             library=request.library,
             command=request.command,
         )
-        document = answer_document(answer)
+        document = blockwise_document(answer)
         if request.output is not None:
             document = write_answer(request.output, answer, document, folder / "fragments")
     return BlockwiseResult(answer=answer, document=document, outcomes=outcomes)

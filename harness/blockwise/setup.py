@@ -11,15 +11,16 @@ from harness.blockwise.folder import check_output
 from harness.prediction.provenance import Provenance
 from harness.query.query import Query, check_intervals
 from harness.store import Store
-from search.blockwise.choice import check_limits
+from search.blockwise.choice import check_feasible
 from search.blockwise.predictors import LINEAR, PREDICTORS, SUM
-from search.blockwise.searching import SearchPlan
-from search.blockwise.setting import RunUnits, Setting, fine_tune_recipe, known_accuracies
+from search.blockwise.search import SearchPlan
+from search.blockwise.setting import Setting, fine_tune_recipe, known_accuracies
 from search.distillation.block_library import BlockLibrary
 from search.distillation.signatures import COLUMNS
 from search.training.distillation_loss import Guide
 from search.training.tasks import load_task
 from search.work.results import Results
+from search.work.unit_runs import RunUnits
 from space import is_enumerable
 from space.errors import ConfigError, did_you_mean
 
@@ -29,7 +30,7 @@ class BlockwiseRequest:
     """Request of a blockwise search: `library` is a folder of distilled blocks, `query` holds devices and limits.
 
     `predictor`: "" is linear where `trained`, a folder of trainings, gives accuracies, else sum. `columns`: signatures that it
-    reads, None for its default ones. `finalists`, `distance`, `fine_tune`: see `search.blockwise.searching.Plan`. `results` keeps
+    reads, None for its default ones. `finalists`, `distance`, `fine_tune`: as in `SearchPlan`. `results` keeps
     finished trainings, in the library's folder where it is None. `device`: where to train, as torch names it. `verify`: how many
     of the finished networks to measure, on the devices of `devices_file`. `output`: the folder for the trained network.
     `command`: the command line that asked for the search, written into the answer.
@@ -106,7 +107,7 @@ def prepare(
     if query.confident and is_enumerable(config):
         check_intervals(query, costs.listed, provenance)
     plan = SearchPlan(finalists=request.finalists, fine_tune=request.fine_tune, distance=request.distance)
-    check_limits(query.constraints, config, costs, plan, confident=query.confident)
+    check_feasible(query.constraints, config, costs, plan, confident=query.confident)
     guide = Guide(library.teacher)
     setting = Setting(
         task=load_task(library.teacher.source, config),

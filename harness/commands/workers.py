@@ -10,7 +10,7 @@ import typer
 from harness.commands.option_groups import takes
 
 if TYPE_CHECKING:
-    from search.work.running import Runner
+    from search.work.unit_runs import Runner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

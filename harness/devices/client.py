@@ -1,6 +1,7 @@
 """Client of the agent protocol, and deployment of the agent.
 
-docs/interfaces.md holds the protocol. Errors that the agent reports become AgentError; a broken connection LinkError.
+docs/interfaces.md holds the protocol, harness.devices.answers the schema by which all that the agent says is checked. Errors
+that the agent reports become AgentError; a broken connection LinkError.
 """
 
 from __future__ import annotations
@@ -8,30 +9,42 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from device_agents.archive import build_archive
+from harness.devices.answers import BadAnswer, check_answer, check_boot, check_event, check_refusal
 from harness.devices.assembly import Assembly
 from harness.devices.config import Device, default_python, runtime_sources
 from harness.devices.framing import FrameStream
+from harness.devices.sending import DIGESTS_AT_ONCE, Part, PartSender, Progress, parts_of, patience_s
 from harness.devices.transports.contract import Channel, Transport
 from harness.errors import AgentError, DeviceError, LinkError
 from harness.version import __version__
+from space.text import printable
 
 PROTOCOL = 3
 START_TIMEOUT_S = 60.0
 HELLO_TIMEOUT_S = 150.0  # importing a large runtime on a small board takes long
 ANSWER_TIMEOUT_S = 60.0
 SILENCE_S = 30.0  # the agent's heart beats every 2 s while it runs a job
-DICTIONARY_BYTES = 1 << 15
+PROFILE_S = 1800.0  # for a whole profile, of at most 1000 runs
+NETWORK_BYTES = 1 << 24  # of all that is told of one network; 150 s of slices are 5 MB
+RESULT_S = 60.0  # for what stands between a job's networks, beside what its plan allows
 MIN_PYTHON = (3, 8)
 MAX_QUOTED = 500  # characters of what a worker printed
 
-# Run on the device before there is an agent: argv = root, digest; with an archive on standard input it is stored.
+# No sitecustomize, no module of the folder where a login begins: only Python's own.
+ISOLATED = ("-I", "-S")
+
+# Run on the device before there is an agent: argv = root, digest; an archive on standard input, compressed, is stored.
 _BOOT = """
 import hashlib, json, os, sys
+try:
+    import zlib
+except ImportError:
+    zlib = None
 root, digest = sys.argv[1], sys.argv[2]
 root = os.path.expanduser(root)
 path = os.path.join(root, 'agent-' + digest[:16] + '.pyz')
@@ -45,6 +58,7 @@ data = sys.stdin.buffer.read()
 error = ''
 if data and not good():
     try:
+        data = zlib.decompress(data)
         os.makedirs(root, mode=0o700, exist_ok=True)
         temporary = path + '.' + str(os.getpid())
         try:
@@ -54,14 +68,11 @@ if data and not good():
         finally:
             if os.path.exists(temporary):
                 os.remove(temporary)
-    except OSError as e:
+    except (OSError, zlib.error) as e:
         error = str(e)
-print('\\nHARNESS-BOOT ' + json.dumps({'present': good(), 'path': path, 'root': root, 'error': error,
+print('\\nHARNESS-BOOT ' + json.dumps({'present': good(), 'zlib': zlib is not None, 'path': path, 'root': root, 'error': error,
     'python': list(sys.version_info[:3]), 'executable': sys.executable}))
 """
-
-
-_BOOT_FIELDS = {"present", "path", "root", "error", "python", "executable"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,17 +96,25 @@ def deploy(transport: Transport, device: Device) -> Deployment:
     python = default_python(device)
     archive, digest = build_archive(runtime_sources())
     root = device.root or ".cache/harness-agent"
-    answer = _boot(transport, device, [python, "-c", _BOOT, root, digest], b"")
+    boot = [python, *ISOLATED, "-c", _BOOT, root, digest]
+    answer = _boot(transport, device, boot, b"")
     version = tuple(answer["python"])
     if version < MIN_PYTHON:
         raise DeviceError(
             f"device {device.name!r}: {python!r} is Python {'.'.join(map(str, version))}; the agent needs 3.8 or newer: "
             f'name one with python = "..." in [devices.{device.name}]'
         )
+    if not answer["zlib"]:
+        raise DeviceError(
+            f"device {device.name!r}: {python!r} has no module zlib, which the agent needs to unpack models; "
+            f'name another with python = "..." in [devices.{device.name}]'
+        )
     sent_bytes = 0
     if not answer["present"]:
-        answer = _boot(transport, device, [python, "-c", _BOOT, root, digest], archive)
-        sent_bytes = len(archive)
+        # Compressed on the way alone: compressors differ between machines, and the digest of the file is kept with sessions.
+        packed = zlib.compress(archive, 9)
+        answer = _boot(transport, device, boot, packed)
+        sent_bytes = len(packed)
         if not answer["present"]:
             raise DeviceError(
                 f"device {device.name!r}: the agent cannot be stored in {answer['root']!r}: {answer['error']}; free some "
@@ -113,21 +132,20 @@ def deploy(transport: Transport, device: Device) -> Deployment:
 
 
 class AgentClient:
-    """Client of one agent. Every wait has a deadline; `sent_bytes` counts the bytes of parts on the wire."""
+    """Client of one agent. Every wait has a deadline, which grows with the size of what is sent."""
 
     def __init__(self, channel: Channel, who: str) -> None:
         self._channel = channel
         self._frames = FrameStream(channel, who)
         self._who = who
         self._last_id = 0
-        self.sent_bytes = 0
-        self.sent_part_bytes: dict[str, int] = {}
+        self._sender = PartSender(self._ask_sized)
         self._there: set[str] = set()  # parts that the device is known to hold
 
     @classmethod
     def start(cls, transport: Transport, device: Device, deployment: Deployment) -> AgentClient:
         """Start the deployed agent on the device and wait for its first line."""
-        argv = [deployment.python, deployment.path, "serve", "--root", deployment.root]
+        argv = [deployment.python, "-I", deployment.path, "serve", "--root", deployment.root]
         client = cls(transport.start(argv), f"device {device.name!r}")
         try:
             client._frames.wait_for_preamble(START_TIMEOUT_S)
@@ -143,8 +161,6 @@ class AgentClient:
             raise DeviceError(
                 f"{self._who}: the agent speaks protocol {answer.get('protocol')!r}, not {PROTOCOL}"
             )
-        for name in ("cores", "clusters", "runtimes", "broken"):
-            self._field(answer, name, list)
         return answer
 
     def lock(self, owner: str, *, wait_s: float = 10.0) -> str:
@@ -155,7 +171,7 @@ class AgentClient:
         deadline = time.monotonic() + wait_s
         while True:
             try:
-                return str(self._field(self._ask("lock", owner=owner), "machine_lock", str))
+                return str(self._ask("lock", owner=owner)["machine_lock"])
             except AgentError as error:
                 if error.kind != "busy" or time.monotonic() > deadline:
                     raise
@@ -163,7 +179,7 @@ class AgentClient:
 
     def probe(self) -> dict[str, Any]:
         """Return the device's present conditions."""
-        return dict(self._field(self._ask("probe"), "conditions", dict))
+        return dict(self._ask("probe")["conditions"])
 
     def quiet(self, cores: Sequence[int], threads: int, request: str) -> dict[str, Any]:
         """Return the `threads` quietest of some cores; empty `cores`: of the fastest like ones."""
@@ -174,10 +190,7 @@ class AgentClient:
 
         Raises: AgentError `busy` when a campaign holds the device, which the trial would disturb.
         """
-        answer = self._ask("permissions", owner=owner, cores=list(cores), threads=threads)
-        for name, kind in (("grants", list), ("waited", dict), ("siblings", dict), ("withheld", list)):
-            self._field(answer, name, kind)
-        return answer
+        return self._ask("permissions", owner=owner, cores=list(cores), threads=threads)
 
     def evict(self, max_bytes: int) -> dict[str, Any]:
         """Shrink the device's cache of parts to `max_bytes`, least recently used first."""
@@ -188,67 +201,65 @@ class AgentClient:
         """Forget which parts the device holds, after it reported a missing or damaged one."""
         self._there.clear()
 
-    def send_models(self, models: Sequence[Assembly]) -> int:
-        """Send the parts of the models that the device lacks; return the bytes of parts sent."""
-        wanted: dict[str, tuple[Assembly, bytes | None]] = {}
-        for model in models:
-            if model.dictionary is not None:
-                wanted.setdefault(model.dictionary, (model, None))
-            for digest in model.parts:
-                wanted.setdefault(digest, (model, None))
-            wanted.setdefault(model.skeleton_digest, (model, model.skeleton))
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of parts on the wire so far, each counted when the device has confirmed it."""
+        return self._sender.sent_bytes
+
+    @property
+    def sent_part_bytes(self) -> dict[str, int]:
+        """Bytes on the wire of each part that was sent, by digest."""
+        return self._sender.sent_part_bytes
+
+    def send_models(
+        self, models: Sequence[Assembly], on_progress: Progress = lambda done, total: None
+    ) -> int:
+        """Send the parts of the models that the device lacks; return the bytes of parts sent.
+
+        on_progress: called after each chunk. Raises: LinkError; the device keeps what it has, and the next call goes on there.
+        """
         before = self.sent_bytes
-        asked = [digest for digest in wanted if digest not in self._there]
-        if not asked:
-            return 0
-        missing = set(self._field(self._ask("missing", digests=asked), "missing", list))
-        for digest, (
-            model,
-            skeleton,
-        ) in wanted.items():  # dictionaries stand before the skeletons that need them
-            if digest in missing:
-                self._put(digest, model, skeleton)
+        parts = parts_of(models)
+        asked = [digest for digest in parts if digest not in self._there]
+        missing: list[Part] = []
+        received: dict[str, int] = {}
+        for start in range(0, len(asked), DIGESTS_AT_ONCE):
+            answer = self._ask("missing", digests=asked[start : start + DIGESTS_AT_ONCE])
+            lacking = set(answer["missing"])
+            missing += [parts[digest] for digest in asked if digest in lacking]
+            received |= answer.get("received", {})
+        self._sender.send(missing, received, on_progress)
         self._there.update(asked)
         return self.sent_bytes - before
 
     def run(self, job: dict[str, Any], on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Run a job, handing each event on, and return the session's summary.
 
-        Raises: AgentError with the reason the job failed; LinkError when the agent falls silent.
+        Raises: AgentError with the reason the job failed; LinkError when the agent falls silent; DeviceError when it says that
+        it lives and tells of no network for longer than one can take.
         """
-        return self._ask("run", timeout_s=SILENCE_S, on_event=on_event, job=job)
+        limit = _Limit(limit_s=network_limit_s(job), limit_bytes=NETWORK_BYTES)
+        return self._ask("run", timeout_s=SILENCE_S, limit=limit, on_event=on_event, job=job)
 
     def profile(self, job: dict[str, Any]) -> dict[str, Any]:
         """Time each node of a network by the runtime's own profiler, and return the answer.
 
-        Raises: AgentError with the reason it failed (`no-profiler`: the runtime has none); LinkError when the agent falls silent.
+        Raises: AgentError with the reason it failed (`no-profiler`: the runtime has none); LinkError when the agent falls silent;
+        DeviceError when it says that it lives for longer than a profile can take.
         """
-        return self._ask("profile", timeout_s=SILENCE_S, job=job)
+        limit = _Limit(limit_s=PROFILE_S, limit_bytes=NETWORK_BYTES)
+        return self._ask("profile", timeout_s=SILENCE_S, limit=limit, job=job)
 
     def close(self) -> None:
         """End the agent: its input ends, so it kills its worker and leaves."""
         self._channel.close()
 
-    def _put(self, digest: str, model: Assembly, skeleton: bytes | None) -> None:
-        data = skeleton if skeleton is not None else model.read_part(digest)
-        dictionary = model.dictionary if skeleton is not None else None
-        if skeleton is not None:
-            payload = compress_skeleton(skeleton, model.read_part(dictionary) if dictionary else None)
-        else:
-            payload = zlib.compress(data, 1)
-        encoding = "zlib"
-        if len(payload) >= len(data):
-            payload, encoding, dictionary = data, "raw", None
-        size = self._ask_sized(
-            "put", payload, digest=digest, size_bytes=len(data), encoding=encoding, dictionary=dictionary
-        )
-        self.sent_bytes += size
-        self.sent_part_bytes[digest] = size
-
     def _ask_sized(self, verb: str, payload: bytes, **fields: Any) -> int:
         self._last_id += 1
-        size = self._frames.write({"id": self._last_id, "verb": verb, **fields}, payload)
-        self._answer(ANSWER_TIMEOUT_S, None)
+        more_s = patience_s(len(payload))
+        header = {"id": self._last_id, "verb": verb, **fields}
+        size = self._frames.write(header, payload, timeout_s=ANSWER_TIMEOUT_S + more_s)
+        self._answer(verb, ANSWER_TIMEOUT_S, None, lambda _: None, more_s)
         return size
 
     def _ask(
@@ -256,66 +267,108 @@ class AgentClient:
         verb: str,
         *,
         timeout_s: float = ANSWER_TIMEOUT_S,
-        on_event: Callable[[dict[str, Any]], None] | None = None,
+        limit: _Limit | None = None,
+        on_event: Callable[[dict[str, Any]], None] = lambda _: None,
         **fields: Any,
     ) -> dict[str, Any]:
         self._last_id += 1
-        self._frames.write({"id": self._last_id, "verb": verb, **fields})
-        return self._answer(timeout_s, on_event)
+        size = self._frames.write({"id": self._last_id, "verb": verb, **fields})
+        return self._answer(verb, timeout_s, limit, on_event, patience_s(size))
 
-    def _field(self, answer: dict[str, Any], name: str, kind: type) -> Any:
-        if not isinstance(answer.get(name), kind):
-            raise LinkError(f"{self._who}: the agent broke the protocol: {name} = {answer.get(name)!r}")
-        return answer[name]
+    def _answer(
+        self,
+        verb: str,
+        timeout_s: float,
+        limit: _Limit | None,
+        on_event: Callable[[dict[str, Any]], None],
+        more_s: float,
+    ) -> dict[str, Any]:
+        """Return the checked answer to a verb, handing on the events before it, of which there are none without a limit.
 
-    def _answer(self, timeout_s: float, on_event: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
+        more_s: how much longer its first word may take, until the request is across.
+        """
         while True:
-            header, _ = self._frames.read(timeout_s)
-            kind = header.get("type")
-            if header.get("id") != self._last_id:
-                raise LinkError(f"{self._who}: the agent broke the protocol: answer to {header.get('id')!r}")
-            if kind == "result":
-                return header
-            if kind == "error":
-                printed = str(header.get("stderr") or "")[-MAX_QUOTED:]
-                message = f"{self._who}: {header.get('message')}" + (
-                    f"; it printed: {printed}" if printed else ""
-                )
-                raise AgentError(str(header.get("kind")), message, header)
-            if kind != "event":
-                raise LinkError(f"{self._who}: the agent broke the protocol: type {kind!r}")
-            if on_event is not None:
-                on_event(header)
+            before = self._frames.received_bytes
+            header = self._frames.read(timeout_s + more_s)
+            more_s = 0.0
+            try:
+                kind = header.get("type")
+                if header.get("id") != self._last_id:
+                    raise BadAnswer(
+                        f"its answer to {verb}: id = {_quoted(header.get('id'))}, not {self._last_id}"
+                    )
+                if kind == "result":
+                    return check_answer(verb, header)
+                if kind == "error":
+                    raise self._error(check_refusal(header))
+                if kind != "event" or limit is None:
+                    raise BadAnswer(f"its answer to {verb}: type = {_quoted(kind)}")
+                event = check_event(header)
+            except BadAnswer as error:
+                raise LinkError(f"{self._who}: the agent broke the protocol in {error}") from error
+            if trouble := limit.count(self._frames.received_bytes - before):
+                raise DeviceError(f"{self._who}: {trouble}")
+            if event is not None:
+                if event["event"] in ("measured", "refused"):
+                    limit.begin()
+                on_event(event)
+
+    def _error(self, said: dict[str, Any]) -> AgentError:
+        printed = said.get("stderr", "")[-MAX_QUOTED:]
+        return AgentError(
+            said["kind"],
+            f"{self._who}: {said['message']}" + (f"; it printed: {printed}" if printed else ""),
+            said,
+        )
 
 
-def compress_skeleton(skeleton: bytes, dictionary: bytes | None) -> bytes:
-    """Compress a skeleton with zlib level 9, with the end of `dictionary` as preset dictionary when there is one."""
-    if dictionary is None:
-        return zlib.compress(skeleton, 9)
-    packer = zlib.compressobj(9, zlib.DEFLATED, zdict=dictionary[-DICTIONARY_BYTES:])
-    return packer.compress(skeleton) + packer.flush()
+class _Limit:
+    """Limit in time and bytes of what is told of one network, or of a profile."""
+
+    def __init__(self, *, limit_s: float, limit_bytes: int) -> None:
+        self._limit_s, self._limit_bytes = limit_s, limit_bytes
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from nothing again: another network."""
+        self._since_s, self._bytes = time.monotonic(), 0
+
+    def count(self, size_bytes: int) -> str:
+        """Count what was told; return what is wrong with it, empty where nothing is."""
+        self._bytes += size_bytes
+        if self._bytes > self._limit_bytes:
+            return (
+                f"the agent told more than {self._limit_bytes >> 20} MiB of one network: its device is broken"
+            )
+        if time.monotonic() - self._since_s > self._limit_s:
+            return f"the agent says that it is alive, and told no result for {self._limit_s:.0f} s: restart the device"
+        return ""
+
+
+def network_limit_s(job: Mapping[str, Any]) -> float:
+    """Return for how long an agent may be busy with one network of a job: two loads, the warm-up and the slices, each doubled."""
+    plan = job["plan"]
+    return RESULT_S + 2 * (2 * float(job["silence_s"]) + float(plan["warmup_max_s"]) + float(plan["max_s"]))
+
+
+def _quoted(value: Any) -> str:
+    return printable(repr(value)[:100])
 
 
 def _boot(transport: Transport, device: Device, argv: Sequence[str], archive: bytes) -> dict[str, Any]:
-    done = transport.run(argv, stdin=archive, timeout_s=START_TIMEOUT_S)
+    done = transport.run(argv, stdin=archive, timeout_s=START_TIMEOUT_S + patience_s(len(archive)))
     for line in done.stdout.decode("utf-8", "replace").splitlines():
         if line.startswith("HARNESS-BOOT "):
             try:
-                answer = dict(json.loads(line.removeprefix("HARNESS-BOOT ")))
-                if (
-                    not all(isinstance(number, int) for number in answer["python"])
-                    or not set(answer) >= _BOOT_FIELDS
-                ):
-                    raise ValueError("fields are missing")
-            except (ValueError, TypeError, KeyError) as error:
+                return check_boot(json.loads(line.removeprefix("HARNESS-BOOT ")))
+            except (ValueError, RecursionError) as error:
                 raise DeviceError(f"device {device.name!r}: unreadable answer {line[:200]!r}") from error
-            return answer
     if done.status in (126, 127):
         raise DeviceError(
-            f"device {device.name!r}: no Python at {argv[0]!r} ({done.stderr or 'not found'}); install one (Debian: "
+            f"device {device.name!r}: no Python at {argv[0]!r} ({printable(done.stderr) or 'not found'}); install one (Debian: "
             f"apt install python3; Termux: pkg install python) or name it: "
             f'python = "/path/to/python3" in [devices.{device.name}]'
         )
     raise DeviceError(
-        f"device {device.name!r}: {argv[0]!r} ended with status {done.status}: {done.stderr or done.stdout[:200]!r}"
+        f"device {device.name!r}: {argv[0]!r} ended with status {done.status}: {printable(done.stderr) or done.stdout[:200]!r}"
     )

@@ -11,6 +11,7 @@ from harness.devices.config import Device, SshDevice
 from harness.devices.connection import Connection
 from harness.devices.runtimes import allowed_cores, choose_runtimes
 from harness.devices.transports import open_transport
+from harness.devices.trial import try_runtime
 from harness.errors import AgentError, DeviceError
 from space.errors import ConfigError
 
@@ -65,7 +66,8 @@ def diagnose(device: Device) -> list[Check]:
         deployment = connection.deployment
         assert deployment is not None
         if isinstance(device, SshDevice):
-            key = "pinned in devices.toml" if device.host_key else f"known from {device.known_hosts}"
+            named = device.known_hosts if "known_hosts" in device.model_fields_set else "known_hosts"
+            key = "pinned in devices.toml" if device.host_key else f"known from {named}"
             checks.append(Check(status="ok", name="host key", found=key))
         version = ".".join(map(str, deployment.python_version))
         checks.append(Check(status="ok", name="python", found=f"{version} ({deployment.executable})"))
@@ -75,6 +77,7 @@ def diagnose(device: Device) -> list[Check]:
         conditions = connection.client.probe()
         checks += _conditions(device, connection.hello, conditions)
         checks += _permissions(device, connection, "android" in conditions)
+        checks += _trials(device, connection)
     except (DeviceError, ConfigError) as error:
         checks.append(Check(status="FAIL", name="agent", found=str(error)))
     finally:
@@ -100,6 +103,33 @@ def _runtimes(device: Device, hello: Mapping[str, Any]) -> list[Check]:
         choose_runtimes(device, hello, (), ())
     except ConfigError as error:
         checks.append(Check(status="FAIL", name="runtime", found=str(error)))
+    return checks
+
+
+def _trials(device: Device, connection: Connection) -> list[Check]:
+    """Run a small model in each runtime, in a worker as a session does; a device in use is left alone."""
+    try:
+        uses = choose_runtimes(device, connection.hello, (), ())
+        cores, threads = allowed_cores(device, connection.hello, None, ())
+    except ConfigError:
+        return []  # said already, of the runtimes or the cores
+    try:
+        connection.client.lock(OWNER, wait_s=0.0)
+    except AgentError as error:
+        if error.kind != "busy":
+            raise
+        remedy = "ask again once it has ended: a model that runs now would disturb it"
+        return [Check(status="warn", name="trial", found=str(error), remedy=remedy)]
+    checks = []
+    for use in uses:
+        wrong = try_runtime(connection.client, use, cores[-threads:], threads)
+        what = f"{use.name} ({use.provider})"
+        if wrong:
+            found, remedy = f"{what} cannot run a model: {wrong}", "install it anew on the device"
+            checks.append(Check(status="FAIL", name="trial", found=found, remedy=remedy))
+        else:
+            found = f"{what} runs a model of {use.format} in a worker, its outputs are right"
+            checks.append(Check(status="ok", name="trial", found=found))
     return checks
 
 

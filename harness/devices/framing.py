@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.devices.transports.contract import Channel
 from harness.errors import LinkError
+from space.text import printable
 
 PREAMBLE = b"HARNESS-AGENT 1\n"
 MAX_PREAMBLE_BYTES = 1 << 16
@@ -32,6 +33,7 @@ class FrameStream:
         self._channel = channel
         self._who = f"{who}: " if who else ""
         self._buffer = bytearray()
+        self.received_bytes = 0
 
     def wait_for_preamble(self, timeout_s: float) -> None:
         """Skip what a login shell printed, up to the agent's first line.
@@ -55,10 +57,10 @@ class FrameStream:
             self._channel.write(frame[start : start + _PIECE_BYTES], timeout_s)
         return len(frame)
 
-    def read(self, timeout_s: float) -> tuple[dict[str, Any], bytes]:
-        """Read one frame; `timeout_s` bounds the silence before it begins and again its transfer.
+    def read(self, timeout_s: float) -> dict[str, Any]:
+        """Read one frame and return its header; `timeout_s` bounds the silence before it begins and again its transfer.
 
-        Raises: LinkError at the end of input, on silence, or for bytes that are no frame.
+        Raises: LinkError at the end of input, on silence, or for bytes that are no frame; an agent sends no payload.
         """
         self._need(_HEAD.size, timeout_s)
         magic, header_size, payload_size = _HEAD.unpack_from(self._buffer)
@@ -66,14 +68,14 @@ class FrameStream:
             raise LinkError(
                 f"{self._who}the agent broke the protocol: expected a frame, read {bytes(self._buffer[:24])!r}"
             )
-        if header_size > MAX_HEADER_BYTES or payload_size > MAX_PAYLOAD_BYTES:
+        if header_size > MAX_HEADER_BYTES or payload_size:
             raise LinkError(
                 f"{self._who}the agent broke the protocol: a frame of {header_size} + {payload_size} bytes"
             )
-        self._need(_HEAD.size + header_size + payload_size, timeout_s)
+        self._need(_HEAD.size + header_size, timeout_s)
         text = bytes(self._buffer[_HEAD.size : _HEAD.size + header_size])
-        payload = bytes(self._buffer[_HEAD.size + header_size : _HEAD.size + header_size + payload_size])
-        del self._buffer[: _HEAD.size + header_size + payload_size]
+        del self._buffer[: _HEAD.size + header_size]
+        self.received_bytes += _HEAD.size + header_size
         try:
             header = json.loads(text)
             if _SURROGATE.search(text):  # half a pair is no text: neither a database nor a terminal takes it
@@ -84,7 +86,7 @@ class FrameStream:
             ) from error
         if not isinstance(header, dict):
             raise LinkError(f"{self._who}the agent broke the protocol: header is no object: {text[:80]!r}")
-        return header, payload
+        return header
 
     def _need(self, size: int, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
@@ -102,6 +104,6 @@ class FrameStream:
             tail = self._channel.stderr_tail()
             raise LinkError(
                 f"{self._who}the agent ended while {waiting_for} was awaited"
-                + (f"; it said: {tail}" if tail else "")
+                + (f"; it said: {printable(tail, keep=chr(10))}" if tail else "")
             )
         self._buffer += data

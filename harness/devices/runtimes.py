@@ -20,6 +20,9 @@ from harness.devices.config import (
 from space.errors import ConfigError, did_you_mean
 
 _INSTALL = {"onnxruntime": "onnxruntime", "tflite": "ai-edge-litert"}
+# The first release that reads the models: ONNX opset 17, IR version 8 (exporters.onnx_export).
+LEAST_VERSIONS = {"onnxruntime": (1, 12)}
+VENV = "harness-venv"  # in the home folder: systems such as Debian 12 let pip install nowhere else (PEP 668)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +121,15 @@ def version_name(runtime: Mapping[str, Any]) -> str:
     return version if package == name else f"{package} {version}"
 
 
+def old_version(runtime: Mapping[str, Any]) -> str:
+    """Describe a runtime that is too old to read the models; empty where it is not, or its version is no number."""
+    least = LEAST_VERSIONS.get(str(runtime.get("name")))
+    numbers = re.match(r"([0-9]+)[.]([0-9]+)", str(runtime.get("version")))
+    if least is None or numbers is None or tuple(map(int, numbers.groups())) >= least:
+        return ""
+    return f"{version_name(runtime)} of {runtime['name']} is too old, {least[0]}.{least[1]} is the first that reads the models"
+
+
 def _threads_in_file(device: Device, named: Sequence[int], cores_of_command_line: Sequence[int]) -> int:
     """Return devices.toml's threads; cores named without threads mean one thread a core."""
     if named and (cores_of_command_line or "threads" not in device.model_fields_set):
@@ -134,6 +146,10 @@ def _use(
             f"on the device: {_install_lines(device, hello, [name])}"
         )
     runtime = found[name]
+    if too_old := old_version(runtime):
+        raise ConfigError(
+            f"device {device.name!r}: {too_old}; {_install_lines(device, hello, [name], '--upgrade ')}"
+        )
     options: dict[str, Any] = {}
     providers = {short_provider(str(p)): str(p) for p in runtime.get("providers", [])}
     full = next(iter(providers.values()), "cpu")
@@ -159,17 +175,24 @@ def _broken(hello: Mapping[str, Any]) -> str:
     return f"; installed but broken: {'; '.join(broken)}" if broken else ""
 
 
-def _install_lines(device: Device, hello: Mapping[str, Any], names: Iterable[str]) -> str:
-    python = default_python(device)
+def _install_lines(device: Device, hello: Mapping[str, Any], names: Iterable[str], upgrade: str = "") -> str:
+    """Return the commands that install runtimes on the device."""
+    python, before, after = default_python(device), "", ""
+    pip = f"{python} -m pip install {upgrade}"
+    is_android = "android" in hello.get("platform", {})
+    if not is_android and re.fullmatch(r"(/usr/(local/)?bin/)?python3?([.][0-9]+)?", python):
+        before = f"{python} -m venv ~/{VENV} (Debian, Ubuntu: sudo apt install python3-venv first), then "
+        pip = f"~/{VENV}/bin/pip install {upgrade}"
+        after = f', then python = "~/{VENV}/bin/python" in [devices.{device.name}]'
     lines = {
-        name: f"{python} -m pip install {_INSTALL[name]}"
+        name: f"{pip}{_INSTALL[name]}"
         if name in _INSTALL
         else f"for {name} the package that has the module {' or '.join(runtime_modules(name))}"
         for name in names
     }
-    if "onnxruntime" in lines and "android" in hello.get("platform", {}):
+    if "onnxruntime" in lines and is_android:
         lines["onnxruntime"] = "pkg install python-onnxruntime"  # PyPI has no wheel for Termux
-    return " or ".join(lines.values())
+    return before + " or ".join(lines.values()) + after
 
 
 def _list(cores: Sequence[int]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from math import exp, hypot, log
 from typing import Literal
 
-from harness.estimates.estimate import Estimate
+from harness.estimates.estimate import RatioEstimate
 from harness.records import Configuration
 
 Verdict = Literal["faster", "slower", "tie"]
@@ -26,7 +26,7 @@ class Comparison:
     reason: str
 
 
-def compare(a: Estimate, b: Estimate, configurations: Sequence[Configuration] = ()) -> Comparison:
+def compare(a: RatioEstimate, b: RatioEstimate, configurations: Sequence[Configuration] = ()) -> Comparison:
     """Say whether network a is faster or slower than b, at a level of 5 %: unless the interval of their ratio holds 1.
 
     An estimate does not know what it was measured on: give the `configurations` where they might differ. The interval of the
@@ -52,7 +52,7 @@ def compare(a: Estimate, b: Estimate, configurations: Sequence[Configuration] = 
     )
 
 
-def _reaches(one: Estimate, *, is_same: bool) -> tuple[float, float] | None:
+def _reaches(one: RatioEstimate, *, is_same: bool) -> tuple[float, float] | None:
     """Return how far an estimate's interval reaches below and above, in logarithms; None where it has none."""
     interval = one.apart if is_same else one.interval
     if interval is None:

@@ -2,7 +2,7 @@
 
 The estimate that ranks and compares is paired: in each slice, the fastest clean run of the network over the fastest clean run of
 the reference; over slices, the median. The speed of a machine that drifts over seconds cancels in it, and runs in which another
-program had the core are no samples (harness.estimates.clean).
+program had the core are no samples (harness.estimates.clean_runs).
 
 Processes that measure one network scatter by more than their slices tell, and three to five of them tell poorly by how much. So
 the scatter is pooled over the networks of a configuration, and a network's own is moderated by it (Smyth 2004). Sessions of one
@@ -21,7 +21,7 @@ from statistics import NormalDist, fmean, median, stdev
 
 import numpy as np
 
-from harness.estimates.clean import FEWEST_SLICES, clean_slices, doubt_of, usable_sessions
+from harness.estimates.clean_runs import FEWEST_SLICES, clean_slices, doubt_of, usable_sessions
 from harness.records import SessionRecord
 from space.indexing import FloatArray
 
@@ -44,7 +44,7 @@ LARGEST_DEVIATION = 50.0  # of a logarithm: represents an interval without bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class RatioEstimate:
     """Estimated ratio to the reference, with its numbers of sessions, processes and clean slices; no unit.
 
     `interval`: of 95 %, or what was asked for, low and high; None below 6 slices, which carry none. `between_cv`: the relative
@@ -113,7 +113,7 @@ def estimate(
     *,
     coverage: float = COVERAGE,
     seed: int = 0,
-) -> Estimate:
+) -> RatioEstimate:
     """Combine sessions of one network: the median of the processes' medians, with a hierarchical bootstrap interval.
 
     Sessions that were contended are left out if there are others. Each draw resamples processes, and slices within them
@@ -121,7 +121,7 @@ def estimate(
     pool does, scaled by a moderated standard deviation, itself drawn as uncertain as its degrees of freedom make it: so one
     process has an honest interval, too. Without it the medians deviate as Student's t, and the interval is never narrower than
     their slices allow; that of one process speaks of its slices alone. Below 6 slices (of 95 %) there is none in any case: a
-    pool does not tell how the few slices scatter. What slices cannot show (harness.estimates.clean) widens it. `coverage` is
+    pool does not tell how the few slices scatter. What slices cannot show (harness.estimates.clean_runs) widens it. `coverage` is
     the probability that the interval is meant to hold the ratio with.
     Raises: ValueError without sessions or without a clean slice, or when their configurations differ, or for a coverage that is
     no probability.
@@ -143,7 +143,7 @@ def estimate(
         if scatter is not None and scatter.shared_sd > 0:
             apart = _widened(_interval(units, scatter.apart, coverage, seed), doubt)
     names = [session.process for session in used]
-    return Estimate(
+    return RatioEstimate(
         ratio=ratio,
         interval=interval,
         sessions=len(used),

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from harness.devices.conditions import marked_slices, number, throttle_signs
-from harness.estimates.clean import (
+from harness.estimates.clean_runs import (
     STEAL_SHARE,
     contention,
     is_contended,
@@ -20,9 +20,15 @@ from harness.estimates.clean import (
     steal_share,
     usable_sessions,
 )
-from harness.estimates.estimate import Estimate, estimate, half_width, reference_latency_ns, session_ratios
+from harness.estimates.estimate import (
+    RatioEstimate,
+    estimate,
+    half_width,
+    reference_latency_ns,
+    session_ratios,
+)
 from harness.estimates.reference import reference_level_ns, shared_caches_doubt
-from harness.estimates.series import drift_of, tukey, two_modes
+from harness.estimates.series import drift_of, severe_outliers, two_modes
 from harness.records import ReferenceLatency, SessionRecord
 
 Kind = Literal[
@@ -46,7 +52,6 @@ Kind = Literal[
     "battery",
 ]
 Grade = Literal["A", "B", "C", "D"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 REFERENCE_SHARE = 0.03  # the sentinel: the reference so far off its latency
 # Pairing cancels what slows reference and network alike. In ONNX Runtime ratios moved by a quarter of what the reference slowed,
@@ -74,7 +79,7 @@ class Finding:
 
 
 def check_network(
-    sessions: Sequence[SessionRecord], summary: Estimate, reference: ReferenceLatency | None
+    sessions: Sequence[SessionRecord], summary: RatioEstimate, reference: ReferenceLatency | None
 ) -> list[Finding]:
     """Return the findings about one network's estimate from these sessions; at most one for each cause.
 
@@ -323,7 +328,7 @@ def _drift_cap(share: float) -> Grade:
     return "B" if share <= PAIRED_SHARE else "C"
 
 
-def _one_session(summary: Estimate) -> Finding | None:
+def _one_session(summary: RatioEstimate) -> Finding | None:
     if summary.processes > 1:
         return None
     known = "taken from other networks" if summary.is_pooled else "not known here, and taken as usual"
@@ -335,7 +340,7 @@ def _one_session(summary: Estimate) -> Finding | None:
     )
 
 
-def _few_slices(summary: Estimate) -> Finding | None:
+def _few_slices(summary: RatioEstimate) -> Finding | None:
     if summary.interval is not None:
         return None
     message = f"{summary.slices} slices carry no interval"
@@ -400,7 +405,7 @@ def _drift(sessions: Sequence[SessionRecord]) -> Finding | None:
 
 
 def _outliers(sessions: Sequence[SessionRecord]) -> Finding | None:
-    severe = sum(tukey(session_ratios(session)).severe for session in sessions)
+    severe = sum(severe_outliers(session_ratios(session)) for session in sessions)
     slices = sum(len(session.slices) for session in sessions)
     if severe <= SEVERE_SHARE * slices:
         return None

@@ -8,10 +8,10 @@ from statistics import NormalDist, fmean, median
 from typing import overload
 
 from harness.dataframe import Tabular
-from harness.estimates.clean import usable_sessions
+from harness.estimates.clean_runs import usable_sessions
 from harness.estimates.estimate import (
     COVERAGE,
-    Estimate,
+    RatioEstimate,
     Scatter,
     WallTime,
     combined_interval,
@@ -72,7 +72,7 @@ class Latency:
     interval_ms: tuple[float, float] | None
     grade: str
     findings: tuple[Finding, ...]
-    estimate: Estimate
+    estimate: RatioEstimate
     session_medians: tuple[float, ...]
     wall: WallTime
     first_run_ms: float
@@ -148,7 +148,7 @@ def latency_of(
     """
     doubt = fmean(shared_caches_doubt(session, reference) for session in usable_sessions(sessions))
 
-    def of(coverage: float) -> Estimate:
+    def of(coverage: float) -> RatioEstimate:
         found = estimate(sessions, scatter, coverage=coverage)
         if found.interval is None or not doubt:
             return found
@@ -179,7 +179,7 @@ def latency_of(
 
 
 def _interval_ms(
-    summary: Estimate, reference: ReferenceLatency, coverage: float
+    summary: RatioEstimate, reference: ReferenceLatency, coverage: float
 ) -> tuple[float, float] | None:
     """Return the interval in ms, with the reference's own uncertainty."""
     if summary.interval is None:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.devices.conditions import number
-from harness.estimates.clean import clean_slices
+from harness.estimates.clean_runs import clean_slices
 from harness.records import ReferenceLatency, SessionRecord
 from space.indexing import FloatArray
 

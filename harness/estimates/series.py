@@ -12,21 +12,11 @@ import numpy.typing as npt
 
 from space.indexing import FloatArray
 
-MILD_FENCE, SEVERE_FENCE = (
-    1.5,
-    3.0,
-)  # interquartile ranges beyond the quartiles: Tukey's fences, as in criterion
+# Interquartile ranges beyond the quartiles: the outer one of Tukey's fences, as in criterion.
+SEVERE_FENCE = 3.0
 MODES_VALUES = 12  # of fewer values every dip may be chance
 DRIFT_VALUES = 8  # the normal approximation of Kendall's score wants as many
 DRIFT_POINTS = 400  # longer series are reduced to medians of as many stretches: all pairs are compared
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outliers:
-    """Number of values outside Tukey's fences: `mild` beyond 1.5 interquartile ranges, `severe` beyond 3 (not in `mild`)."""
-
-    mild: int
-    severe: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +27,11 @@ class Drift:
     p: float
 
 
-def tukey(values: Sequence[float]) -> Outliers:
-    """Count outliers by Tukey's fences; they are classified, never dropped."""
+def severe_outliers(values: Sequence[float]) -> int:
+    """Count values beyond Tukey's outer fences; they are counted, never dropped."""
     low, high = np.quantile(values, (0.25, 0.75))
     beyond = np.maximum(low - np.asarray(values), np.asarray(values) - high)
-    severe = int(np.sum(beyond > SEVERE_FENCE * (high - low)))
-    return Outliers(mild=int(np.sum(beyond > MILD_FENCE * (high - low))) - severe, severe=severe)
+    return int(np.sum(beyond > SEVERE_FENCE * (high - low)))
 
 
 def two_modes(values: Sequence[float]) -> tuple[float, float] | None:

@@ -29,7 +29,8 @@ from harness.estimates.estimate import reference_latency_ns
 from harness.measurement.core_gate import CoreGate, CoreRequest
 from harness.measurement.gate import Gate
 from harness.measurement.plan import CALIBRATION, QUICK, Options, SessionPlan
-from harness.measurement.session_runner import Result, SessionRunner, Unit, now_utc
+from harness.measurement.session_runner import PlannedSession, Result, SessionRunner, now_utc
+from harness.measurement.uploads import send_ahead
 from harness.measurement.workload import ModelSource, RuntimePlan, plan_runtime
 from harness.records import Failure, SessionRecord
 from harness.store import Store
@@ -152,11 +153,12 @@ class _Run:
     def measure(self, uses: Iterable[RuntimePlan]) -> None:
         """Measure the missing sessions: a first round of each runtime once its models are exported, then the others in turns."""
         outcome = self._outcome
-        pending: list[list[Round]] = []
+        pending: list[list[SessionRound]] = []
         try:
             for use in uses:
                 outcome.uses.append(use)
                 rounds = self._plan(use)
+                self._send_ahead(use, rounds)
                 if self._options.recalibrate:
                     self._recalibrate(use)
                 self._measure_next(rounds)
@@ -178,13 +180,22 @@ class _Run:
         except StoreError as error:
             outcome.error = outcome.error or error
 
-    def _plan(self, use: RuntimePlan) -> list[Round]:
+    def _plan(self, use: RuntimePlan) -> list[SessionRound]:
         """Return the missing rounds of a runtime plan, and count the sessions already stored."""
         rounds = plan_rounds(use, self._options, self._store, self._rng)
         lacking = sum(len({id(unit) for batch in one.batches for unit in batch}) for one in rounds)
         self._outcome.reused += len(use.models) * self._options.sessions_each - lacking
         self._observer.begin(self._outcome.device, sum(one.sessions for one in rounds))
         return rounds
+
+    def _send_ahead(self, use: RuntimePlan, rounds: list[SessionRound]) -> None:
+        """Send the parts that the missing sessions need."""
+        if not rounds:
+            return
+        units = (unit for one in rounds for batch in one.batches for unit in batch)
+        models = {id(model): model for model in (use.reference, *(unit.model for unit in units))}
+        assemblies = [model.assemble for model in models.values()]
+        send_ahead(self._connection, assemblies, self._say, self._cancel)
 
     def _start(self, use: RuntimePlan) -> SessionRunner:
         """Return the session runner; the first time, begin the campaign in the store and ask how to get the cores."""
@@ -218,7 +229,7 @@ class _Run:
             self._connection.reopen(self._say, self._cancel)
             return CoreRequest.of(self._connection.client.permissions(_owner(), cores, threads))
 
-    def _measure_next(self, rounds: list[Round]) -> None:
+    def _measure_next(self, rounds: list[SessionRound]) -> None:
         """Measure the next round, if there is one, and report the sessions left in its runtime plan."""
         if not rounds:
             return
@@ -239,9 +250,11 @@ class _Run:
         self._store.start_recalibration(use.configuration, now_utc())
         for number in range(CALIBRATION.sessions):
             self._say(f"calibrating {use.configuration.runtime}, {number + 1} of {CALIBRATION.sessions}")
-            measuring.measure([Unit(use, use.reference, "calibration")], CALIBRATION.plan, self._keep)
+            measuring.measure(
+                [PlannedSession(use, use.reference, "calibration")], CALIBRATION.plan, self._keep
+            )
 
-    def _keep(self, unit: Unit, result: Result) -> None:
+    def _keep(self, unit: PlannedSession, result: Result) -> None:
         """Store a session or a failure. Raises: GivenUp when everything fails."""
         key = unit.use.configuration.digest
         if isinstance(result, Failure):
@@ -259,7 +272,7 @@ class _Run:
         self._store.add_session(result)
         self._failed_in_a_row[key] = 0
 
-    def _take(self, unit: Unit, result: Result) -> None:
+    def _take(self, unit: PlannedSession, result: Result) -> None:
         """Store a result, then count and report it."""
         name = self._outcome.device
         self._keep(unit, result)
@@ -294,12 +307,12 @@ class GivenUp(DeviceError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
+class SessionRound:
     """One more session of each network of a runtime plan that lacks one: batches, each for one worker."""
 
     use: RuntimePlan
     plan: SessionPlan
-    batches: tuple[tuple[Unit, ...], ...]
+    batches: tuple[tuple[PlannedSession, ...], ...]
 
     @property
     def sessions(self) -> int:
@@ -307,7 +320,7 @@ class Round:
         return sum(map(len, self.batches))
 
 
-def plan_rounds(use: RuntimePlan, options: Options, store: Store, rng: random.Random) -> list[Round]:
+def plan_rounds(use: RuntimePlan, options: Options, store: Store, rng: random.Random) -> list[SessionRound]:
     """Return the rounds of sessions that the store lacks, each in random order across networks.
 
     The first of several rounds is a quick one, so that every network soon has a number to show.
@@ -317,11 +330,11 @@ def plan_rounds(use: RuntimePlan, options: Options, store: Store, rng: random.Ra
         level = QUICK if number == 0 and options.level.has_quick_start else options.level
         if units:
             rng.shuffle(units)
-            rounds.append(Round(use=use, plan=level.plan, batches=batches(units, level.at_once)))
+            rounds.append(SessionRound(use=use, plan=level.plan, batches=batches(units, level.at_once)))
     return rounds
 
 
-def batches(units: Sequence[Unit], at_once: int) -> tuple[tuple[Unit, ...], ...]:
+def batches(units: Sequence[PlannedSession], at_once: int) -> tuple[tuple[PlannedSession, ...], ...]:
     """Distribute units over workers: one each, or, where workers take many, over at least three with some networks in common.
 
     The common ones measure the differences between workers.
@@ -334,16 +347,16 @@ def batches(units: Sequence[Unit], at_once: int) -> tuple[tuple[Unit, ...], ...]
     return tuple((*bridges, *rest[number::count]) for number in range(count))
 
 
-def _lacking(use: RuntimePlan, options: Options, store: Store) -> list[list[Unit]]:
+def _lacking(use: RuntimePlan, options: Options, store: Store) -> list[list[PlannedSession]]:
     """Return the missing units of a runtime plan, by session number."""
     counts: dict[tuple[str, str], int] = {}
     for purpose in set() if options.fresh else {model.purpose for model in use.models}:
         stored = store.session_counts(use.configuration, purpose)
         counts |= {(purpose, key): count for key, count in stored.items()}
-    rows: list[list[Unit]] = [[] for _ in range(options.sessions_each)]
+    rows: list[list[PlannedSession]] = [[] for _ in range(options.sessions_each)]
     for model in use.models:
         for number in range(counts.get((model.purpose, model.graph_hash), 0), options.sessions_each):
-            rows[number].append(Unit(use, model, model.purpose))
+            rows[number].append(PlannedSession(use, model, model.purpose))
     return rows
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from harness.devices.config import Device, short_provider
+from harness.errors import Cancelled
 from harness.measurement.campaign import Observer, Outcome, run_campaign
 from harness.measurement.plan import LEVELS, Options
-from harness.measurement.session_runner import Cancelled
 from harness.measurement.workload import ModelSource
 from harness.records import Configuration
 from harness.store import Store
 from space.errors import HarnessError
+
+GRACE_S = 1.5  # after Ctrl-C, for what is under way to end by itself
 
 
 def run_all(
@@ -26,33 +28,45 @@ def run_all(
 ) -> list[Outcome]:
     """Run one campaign on each device, each with its options, concurrently; a failing device does not affect the others.
 
-    On Ctrl-C each gives up the session under way and ends; what was measured is stored.
+    On Ctrl-C each gives up the session under way and ends; what was measured is stored. One that waits for something that does
+    not come, such as a connection, is left behind after a moment: its thread ends with the process.
     """
     cancel = threading.Event()
+    found: dict[int, Outcome | BaseException] = {}
 
-    def run(device: Device, options: Options) -> Outcome:
+    def wait(limit_s: float = float("inf")) -> None:
+        """Wait for all campaigns; not by joining threads, which an interrupt makes look ended (Python 3.11)."""
+        deadline_s = time.monotonic() + limit_s
+        while len(found) < len(chosen) and time.monotonic() < deadline_s:
+            threading.Event().wait(0.1)
+
+    def run(number: int, device: Device, options: Options) -> None:
         try:
             rng = random.Random(seed)
-            return run_campaign(device, source, options, store, observer, rng=rng, cancel=cancel)
+            found[number] = run_campaign(device, source, options, store, observer, rng=rng, cancel=cancel)
         except HarnessError as error:
-            return Outcome(device=device.name, error=Cancelled() if cancel.is_set() else error)
+            found[number] = Outcome(device=device.name, error=Cancelled() if cancel.is_set() else error)
+        except BaseException as error:  # noqa: BLE001 - raised again where the caller is
+            found[number] = error
 
-    with ThreadPoolExecutor(max_workers=len(chosen)) as pool:
-        pending = [pool.submit(run, device, options) for device, options in chosen]
-        try:
-            while not all(future.done() for future in pending):
-                for future in pending:
-                    if not future.done():
-                        threading.Event().wait(0.1)
-        except KeyboardInterrupt:
-            cancel.set()
-            for (device, _), future in zip(chosen, pending, strict=True):
-                if not future.done():
-                    observer.tell(
-                        device.name,
-                        "stopping: the session under way is given up, what was measured is stored",
-                    )
-        return [future.result() for future in pending]
+    for number, one in enumerate(chosen):
+        threading.Thread(target=run, args=(number, *one), daemon=True).start()
+    try:
+        wait()
+    except KeyboardInterrupt:
+        cancel.set()
+        for number, (device, _) in enumerate(chosen):
+            if number not in found:
+                text = "stopping: the session under way is given up, what was measured is stored"
+                observer.tell(device.name, text)
+        wait(GRACE_S)
+    outcomes = []
+    for number, (device, _) in enumerate(chosen):
+        outcome = found.get(number) or Outcome(device=device.name, error=Cancelled())
+        if isinstance(outcome, BaseException):
+            raise outcome
+        outcomes.append(outcome)
+    return outcomes
 
 
 def measure_finalists(

@@ -19,7 +19,6 @@ from harness.devices.connection import Connection
 from harness.devices.runtimes import allowed_cores, choose_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
-from harness.errors import LinkError
 
 OUTSIDE = "outside nodes"
 OTHER = "other"
@@ -131,39 +130,17 @@ def take_profile(
 
 
 def read_profile(answer: Mapping[str, Any]) -> Profile:
-    """Return the profile in an agent's answer; the agent is foreign, so each field is checked.
-
-    Raises: LinkError when one is missing or garbled.
-    """
-    try:
-        runtime = answer["runtime"]
-        return Profile(
-            runtime=str(runtime["name"]),
-            version=str(runtime["version"]),
-            provider=str(runtime["provider"]),
-            threads=_count(answer["threads"]),
-            cores=tuple(_count(core) for core in answer["cores"]),
-            runs=_count(answer["runs"]),
-            quiet_runs=_count(answer["quiet_runs"]),
-            wall_median_ns=_count(answer["wall_median_ns"]),
-            plain_median_ns=_count(answer["plain_median_ns"]),
-            nodes=tuple(
-                Node(
-                    name=str(node["name"]),
-                    op=str(node["op"]),
-                    provider=str(node["provider"]),
-                    runs=_count(node["runs"]),
-                    total_ns=_count(node["total_ns"]),
-                    median_ns=_count(node["median_ns"]),
-                )
-                for node in answer["nodes"]
-            ),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise LinkError(f"the agent broke the protocol: profile lacks or garbles {error}") from error
-
-
-def _count(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < 1 << 63:
-        raise ValueError(f"{value!r} where a 64-bit integer belongs")
-    return value
+    """Return the profile in an agent's answer."""
+    runtime = answer["runtime"]
+    return Profile(
+        runtime=runtime["name"],
+        version=runtime["version"],
+        provider=runtime["provider"],
+        threads=answer["threads"],
+        cores=tuple(answer["cores"]),
+        runs=answer["runs"],
+        quiet_runs=answer["quiet_runs"],
+        wall_median_ns=answer["wall_median_ns"],
+        plain_median_ns=answer["plain_median_ns"],
+        nodes=tuple(Node(**node) for node in answer["nodes"]),
+    )

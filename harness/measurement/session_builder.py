@@ -1,4 +1,4 @@
-"""Build session records from a worker's events; the agent is foreign, so each field is checked, and times against each other."""
+"""Build session records from a worker's events, each checked before (harness.devices.answers); here, against each other."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from itertools import pairwise
 from typing import Any
 
 from harness.errors import BadResult, LinkError
-from harness.records import STOP_REASONS, SessionRecord, Slice
+from harness.records import SessionRecord, Slice
 
 MAX_SLICES = 100_000
 MAX_SAMPLES = 10_000
-MAX_CORES = 4096
 CLOCK_TOLERANCE_NS = 1_000_000  # between two readings of one clock, beside each other
 CLOCKS_TOLERANCE_S = 2.0  # between the device's clock and this machine's, and events that arrive in bursts
 CLOCKS_SHARE = 0.05
-_ENVELOPE = ("type", "event", "id")
 _WORKER = ("pinned", "waited_s")  # what the worker knows of its own conditions
 _SCHEDULING = ("delay_source", "baseline_ns", "steal_s", "others_busy", "request")
 
@@ -88,9 +86,9 @@ class SessionBuilder:
             raise LinkError(f"the agent broke the protocol in event {kind!r}: {error}") from error
         return None
 
-    def _check_number(self, number: Any) -> None:
+    def _check_number(self, number: int) -> None:
         """Check that networks come in the order of the job, each once."""
-        if type(number) is not int or number != self._number or number >= self._networks:
+        if number != self._number or number >= self._networks:
             raise ValueError(f"network {number!r} where {self._number} of {self._networks} is due")
 
     def _add_of_network(self, kind: str, event: Mapping[str, Any]) -> SessionRecord | Refused | None:
@@ -102,9 +100,7 @@ class SessionBuilder:
             self._add_slice(event)
         elif kind == "refused":
             failure = event["failure"]
-            refused = Refused(
-                network=event["network"], kind=str(failure["kind"]), message=str(failure["message"])
-            )
+            refused = Refused(network=event["network"], kind=failure["kind"], message=failure["message"])
             self._begin(self._number + 1)
             return refused
         else:
@@ -116,8 +112,7 @@ class SessionBuilder:
     def _add_sample(self, event: Mapping[str, Any]) -> None:
         if len(self._samples) >= MAX_SAMPLES:
             raise ValueError(f"more than {MAX_SAMPLES} samples of conditions")
-        _positive(event["at_ns"])
-        self._samples.append({k: v for k, v in event.items() if k not in _ENVELOPE})
+        self._samples.append({k: v for k, v in event.items() if k != "event"})
 
     def _add_slice(self, event: Mapping[str, Any]) -> None:
         if len(self._slices) >= MAX_SLICES or event["index"] != len(self._slices):
@@ -128,7 +123,7 @@ class SessionBuilder:
                 after_switch_ns=event["after_switch_ns"],
                 network_ns=tuple(event["network_ns"]),
                 reference_after_ns=tuple(event["reference_after_ns"]),
-                at_ns=_positive(event["at_ns"]),
+                at_ns=event["at_ns"],
                 delays_ns=tuple(event.get("delays_ns", ())),
                 gaps_ns=tuple(event.get("gaps_ns", ())),
             )
@@ -141,30 +136,28 @@ class SessionBuilder:
             raise ValueError("a network is measured before it and the reference are loaded and warm")
         if measured["slices"] != len(self._slices):
             raise ValueError(f"{measured['slices']} slices announced, {len(self._slices)} arrived")
-        if measured["stop"] not in STOP_REASONS:
-            raise ValueError(f"stop {measured['stop']!r}")
-        loop_s, elapsed_s = _seconds(measured["loop_s"]), _seconds(measured["elapsed_s"])
+        loop_s, elapsed_s = measured["loop_s"], measured["elapsed_s"]
         self._check_times(loop_s, elapsed_s)
         return SessionRecord(
             started_utc=self._started_utc,
             elapsed_s=elapsed_s,
             loop_s=loop_s,
             stop=measured["stop"],
-            load_ns=_positive(network["load_ns"]),
-            first_run_ns=_positive(network["first_run_ns"]),
-            reference_load_ns=_positive(reference["load_ns"]),
-            reference_first_run_ns=_positive(reference["first_run_ns"]),
-            network_loops=_positive(warm["network_loops"]),
-            reference_loops=_positive(warm["reference_loops"]),
-            warmup_network_ns=tuple(_positive(ns) for ns in warm["network_ns"]),
-            warmup_reference_ns=tuple(_positive(ns) for ns in warm["reference_ns"]),
+            load_ns=network["load_ns"],
+            first_run_ns=network["first_run_ns"],
+            reference_load_ns=reference["load_ns"],
+            reference_first_run_ns=reference["first_run_ns"],
+            network_loops=warm["network_loops"],
+            reference_loops=warm["reference_loops"],
+            warmup_network_ns=tuple(warm["network_ns"]),
+            warmup_reference_ns=tuple(warm["reference_ns"]),
             slices=tuple(self._slices),
             conditions_before=self._conditions,
             conditions_after={k: measured[k] for k in _WORKER if k in measured},
-            output=tuple(float(value) for value in measured["output"]),
+            output=tuple(measured["output"]),
             samples=tuple(self._samples),
             scheduling=self._scheduling
-            | {"cores": _cores(measured["cores"])}
+            | {"cores": measured["cores"]}
             | {k: measured[k] for k in _SCHEDULING if k in measured},
             **self._identity(measured["network"]),
         )
@@ -194,21 +187,3 @@ class SessionBuilder:
                     f"the device says that a slice ended at {end_ns} ns, after the next one began at {after.at_ns} ns; "
                     "its clock or its agent is broken"
                 )
-
-
-def _positive(value: Any) -> int:
-    if type(value) is not int or not 0 < value < 1 << 63:
-        raise ValueError(f"{value!r} where a positive 64-bit integer belongs")
-    return value
-
-
-def _cores(value: Any) -> list[int]:
-    if not isinstance(value, list) or not all(type(core) is int and 0 <= core < MAX_CORES for core in value):
-        raise ValueError(f"cores {value!r} where a list of core numbers belongs")
-    return list(value)
-
-
-def _seconds(value: Any) -> float:
-    if type(value) not in (int, float) or not 0 <= value < 1e9:
-        raise ValueError(f"{value!r} where a time in seconds belongs")
-    return float(value)

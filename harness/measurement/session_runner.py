@@ -11,15 +11,15 @@ from typing import Any
 
 from harness.devices.conditions import marked_slices
 from harness.devices.connection import Connection
-from harness.errors import AgentError, BadResult, LinkError
-from harness.estimates.clean import is_contended
+from harness.errors import AgentError, BadResult, Cancelled, LinkError
+from harness.estimates.clean_runs import is_contended
 from harness.measurement.core_gate import CoreGate, CoreRequest, QuietCores
 from harness.measurement.gate import Gate
 from harness.measurement.plan import SessionPlan
 from harness.measurement.session_builder import Refused, SessionBuilder
+from harness.measurement.uploads import send_parts
 from harness.measurement.workload import Model, RuntimePlan, changes
 from harness.records import Failure, SessionRecord
-from space.errors import HarnessError
 
 LINK_LOSSES_A_UNIT = 2  # a network that takes the device down twice is a failure, not bad luck
 RESENDS_A_UNIT = 2
@@ -29,19 +29,8 @@ GPU_PROVIDERS = ("cuda", "tensorrt")  # in a provider's name: its sessions heed 
 _RESENT = ("part-missing", "part-damaged")
 
 
-class Cancelled(HarnessError):
-    """Report that the user stopped the campaign; what was measured is stored."""
-
-    exit_status = 130
-
-    def __init__(self) -> None:
-        super().__init__(
-            "stopped by the user; what was measured is stored, the same command goes on from here"
-        )
-
-
 @dataclass(frozen=True, slots=True)
-class Unit:
+class PlannedSession:
     """One session to be measured: a model in one use of the device, and what it is for."""
 
     use: RuntimePlan
@@ -50,7 +39,7 @@ class Unit:
 
 
 Result = SessionRecord | Failure
-Take = Callable[[Unit, Result], None]
+Take = Callable[[PlannedSession, Result], None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,7 +64,7 @@ class SessionRunner:
     _conditions: Mapping[str, Any] | None = None  # the latest known, None when they are too old to trust
     _is_distrusted: bool = False  # said so while a worker ran, whose end does not undo it
 
-    def measure(self, units: Sequence[Unit], plan: SessionPlan, take: Take) -> None:
+    def measure(self, units: Sequence[PlannedSession], plan: SessionPlan, take: Take) -> None:
         """Measure units of one use in one worker, and hand each result on as it comes.
 
         A unit that was throttled or contended is measured again with its like, twice at most, then kept as it is: its raw
@@ -84,10 +73,15 @@ class SessionRunner:
         """
         attempt = 0
         while units:
-            again: list[Unit] = []
+            again: list[PlannedSession] = []
             is_hot = False
 
-            def judge(unit: Unit, result: Result, attempt: int = attempt, again: list[Unit] = again) -> None:
+            def judge(
+                unit: PlannedSession,
+                result: Result,
+                attempt: int = attempt,
+                again: list[PlannedSession] = again,
+            ) -> None:
                 nonlocal is_hot
                 trouble = "" if isinstance(result, Failure) else setback(result)
                 if not trouble or attempt >= self._redos:
@@ -116,7 +110,7 @@ class SessionRunner:
         self._conditions = None
         self._is_distrusted = True
 
-    def failure(self, unit: Unit, kind: str, message: str) -> Failure:
+    def failure(self, unit: PlannedSession, kind: str, message: str) -> Failure:
         """Return a failure of a unit, now."""
         return Failure(
             campaign_id=self.campaign_id,
@@ -128,13 +122,13 @@ class SessionRunner:
             time_utc=now_utc(),
         )
 
-    def _attempt(self, units: Sequence[Unit], plan: SessionPlan, attempt: int, take: Take) -> None:
+    def _attempt(self, units: Sequence[PlannedSession], plan: SessionPlan, attempt: int, take: Take) -> None:
         """Measure units once, through reconnections, damaged parts and workers that die: each costs the unit at fault alone."""
         left = list(units)
         losses = resends = 0
         remedy: Callable[[], object] | None = None
 
-        def done(unit: Unit, result: Result) -> None:
+        def done(unit: PlannedSession, result: Result) -> None:
             nonlocal losses, resends
             left.remove(unit)
             losses = resends = 0
@@ -180,11 +174,13 @@ class SessionRunner:
             return lambda: self.link.client.evict(0)
         return None
 
-    def _run_worker(self, units: Sequence[Unit], plan: SessionPlan, attempt: int, take: Take) -> None:
+    def _run_worker(
+        self, units: Sequence[PlannedSession], plan: SessionPlan, attempt: int, take: Take
+    ) -> None:
         """Measure units of one use in a fresh worker, in their order; units that it did not come to are left."""
-        use, client = units[0].use, self.link.client
+        use = units[0].use
         networks, reference = [unit.model.assemble() for unit in units], use.reference.assemble()
-        client.send_models([reference, *networks])
+        send_parts(self.link, [reference, *networks], self.say, self.cancel)
         gate = self._pass_gates(use)
         quiet, found = self.core_gate.wait(lambda: self._probe_cores(use), self.request)
         if self.cancel.is_set():
@@ -239,14 +235,14 @@ class SessionRunner:
                 take(unit, self._changed(unit, changed) if changed else result)
 
         self._is_distrusted = False
-        summary = client.run(job, on_event)
+        summary = self.link.client.run(job, on_event)
         if builder.done == 0:
             raise LinkError("the agent broke the protocol: it ended a job without a word of any network")
         conditions = summary.get("conditions_after")
         is_known = isinstance(conditions, Mapping) and not self._is_distrusted
         self._conditions = conditions if is_known else None
 
-    def _changed(self, unit: Unit, changed: str) -> Failure:
+    def _changed(self, unit: PlannedSession, changed: str) -> Failure:
         message = (
             f"device {unit.use.configuration.device!r}: measured with {changed} as when the campaign began; such times are "
             "not merged: set it back, or give the same command again to measure as it is now"
@@ -279,7 +275,7 @@ def setback(session: SessionRecord) -> str:
     return "contended" if is_contended(session) else ""
 
 
-def _counted(units: Sequence[Unit]) -> str:
+def _counted(units: Sequence[PlannedSession]) -> str:
     return "1 session was" if len(units) == 1 else f"{len(units)} sessions were"
 
 

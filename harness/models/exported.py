@@ -13,7 +13,15 @@ from typing import Protocol, overload
 
 import platformdirs
 
-from exporters import ConversionError, Format, FragmentLibrary, Recipe, Weights, standalone, with_node_names
+from exporters import (
+    AssemblyRecipe,
+    ConversionError,
+    Format,
+    FragmentLibrary,
+    Weights,
+    standalone,
+    with_node_names,
+)
 from harness.devices.assembly import Assembly
 from harness.measurement.campaign import Observer
 from harness.measurement.workload import Model
@@ -22,6 +30,7 @@ from space import BLOX, Architecture, SpaceConfig, find_space
 from space.atomic_files import check_folder_of, write_file
 from space.errors import ConfigError
 from space.segments import Segment
+from space.user_paths import expand_user, own_folder
 
 PRECISION = "fp32"
 # The reference of every slice: one network of middling cost that holds all three ops and both kinds of sum.
@@ -35,8 +44,9 @@ def reference_of(config: SpaceConfig) -> Architecture:
 
 
 def cache_folder() -> Path:
-    """Return the folder for exported fragments: $HARNESS_CACHE, or the user's cache folder."""
-    return Path(os.environ.get("HARNESS_CACHE") or platformdirs.user_cache_dir("harness")) / "fragments"
+    """Return the folder for exported fragments: $HARNESS_CACHE, or the user's cache folder. Raises: ConfigError for no $HOME."""
+    named = os.environ.get("HARNESS_CACHE")
+    return (expand_user(named) if named else own_folder(platformdirs.user_cache_dir("harness"))) / "fragments"
 
 
 class ExportObserver(Observer, Protocol):
@@ -195,7 +205,7 @@ def export_network(
 def with_named_nodes(assembly: Assembly) -> Assembly:
     """Return an ONNX model whose nodes have names that tell their fragments, as a profile needs them."""
     recipe = with_node_names(
-        Recipe(
+        AssemblyRecipe(
             format="onnx",
             alignment=assembly.alignment,
             skeleton=assembly.skeleton,

@@ -45,7 +45,7 @@ def select_architecture(text: str, config: SpaceConfig | None = None) -> Archite
     return named[0]
 
 
-def select_models(
+def select_models_and_segments(
     selections: Sequence[str], config: SpaceConfig | None = None
 ) -> list[Architecture | Segment]:
     """Return what the user named to be measured: architectures, and with the word `segments` the space's segments.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.output.search_document import accuracy_document
 from harness.output.tables import echo, print_json, print_table
+from harness.prediction.provenance import provenance_document
 from harness.query.rows import network_row
 from space.atomic_files import write_file
 from space.errors import ConfigError
@@ -150,9 +151,8 @@ def _document(compared: SearchComparison) -> dict[str, object]:
         "constraints": list(found.limits),
         "by": "interval" if query.confident else "estimate",
         "coverage": query.latencies.coverage if query.confident else None,
-        "latencies": {name: str(one) for name, one in joined.provenance.items()},
+        **provenance_document(joined.provenance),
         "notes": list(joined.notes),
-        "doubtful": {name: one.doubtful.to_json() for name, one in joined.provenance.items()},
         "networks": found.networks,
         "networks_within_limits": found.allowed,
         "best": network_row(table, found.best),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.prediction.provenance import provenance_document
+from harness.query.rows import limit_row
+
 if TYPE_CHECKING:
     from harness.query.answer import ParetoFront, SearchAnswer
     from space.accuracies import Accuracies
@@ -19,14 +22,11 @@ def answer_document(found: SearchAnswer, front: ParetoFront | None, top: int) ->
     return {
         "accuracy": accuracy_document(accuracy),
         "costs": {name: {"unit": cost.unit, "title": cost.title} for name, cost in table.costs.items()},
-        "latencies": {name: str(one) for name, one in found.table.provenance.items()},
+        **provenance_document(found.table.provenance),
         "notes": list(found.table.notes),
-        "doubtful": {name: one.doubtful.to_json() for name, one in found.table.provenance.items()},
         "constraints": [
-            {
-                "constraint": str(standing.constraint),
-                "limit": standing.constraint.limit,
-                "by": "interval" if answer.confident else "estimate",
+            limit_row(standing.constraint, confident=answer.confident)
+            | {
                 "met": standing.met,
                 "broken": standing.broken,
                 "unknown": standing.unknown,

@@ -28,14 +28,14 @@ def print_study(found: Study, folder: Path, *, json_output: bool) -> None:
 
 def _write(folder: Path, found: Study) -> None:
     """Write the report, the document and the figures, each whole; all are made before the first is written."""
-    from harness.output.plots.study import correlations_png, regret_png
+    from harness.output.plots.study import correlations_png, study_regret_png
     from search.study.report import to_document, to_markdown
 
     report, document, *figures = FILES
     files = {
         report: to_markdown(found, figures).encode(),
         document: json.dumps(to_document(found), indent=1, allow_nan=False).encode() + b"\n",
-        figures[0]: regret_png(found),
+        figures[0]: study_regret_png(found),
         figures[1]: correlations_png(found),
     }
     for name, data in files.items():

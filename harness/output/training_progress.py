@@ -22,8 +22,8 @@ from search.training.history import EpochDone
 from search.work.events import Event, UnitDone, UnitProgress, UnitStarted, sentence
 
 if TYPE_CHECKING:
-    from search.work.running import NamedUnits
     from search.work.unit import Unit
+    from search.work.unit_runs import NamedUnits
 
 PLAIN_SECONDS = 10  # between lines that tell of an epoch: a log of thousands of networks stays readable
 _BAR = 24
@@ -34,7 +34,7 @@ _FEWEST = 12  # columns of a description: fewer say nothing
 
 
 class TrainingView:
-    """A `search.work.running.Watch` of units: the progress of their networks, or stages; it is called with each event."""
+    """A `search.work.unit_runs.Watch` of units: the progress of their networks, or stages; it is called with each event."""
 
     def __init__(self, units: NamedUnits, *, quiet: bool) -> None:
         self._units, self._quiet = units, quiet

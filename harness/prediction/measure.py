@@ -12,9 +12,9 @@ from harness.measurement.campaigns import run_all
 from harness.measurement.plan import LEVELS, Options
 from harness.measurement.workload import RuntimePlan
 from harness.models.exported import ExportedModels, ExportObserver
-from harness.models.names import select_models
+from harness.models.names import select_models_and_segments
+from harness.prediction.error_target import measure_until, parse_target
 from harness.prediction.space_prediction import SpaceTable, predict_space
-from harness.prediction.until import measure_until, parse_target
 from harness.store import Store
 from harness.store.latencies import latencies
 from space import Architecture, check_enumerable, find_space
@@ -103,7 +103,7 @@ class Measured:
 def measure_devices(request: MeasureRequest, store: Store, observer: ExportObserver) -> Measured:
     """Measure on every device of a request, devices concurrently; what is stored already is not measured again.
 
-    Raises: ConfigError when a name cannot be used; `harness.prediction.until.Unreachable`. What else fails is in the outcomes.
+    Raises: ConfigError when a name cannot be used; `error_target.Unreachable`. What else fails is in the outcomes.
     """
     config, options = find_space(request.space), request.options
 
@@ -112,7 +112,7 @@ def measure_devices(request: MeasureRequest, store: Store, observer: ExportObser
         return run_all([(one, options) for one in request.devices], source, store, observer, request.seed)
 
     if not request.until:
-        outcomes = run(select_models(request.models or [DEFAULT_MODELS], config), options)
+        outcomes = run(select_models_and_segments(request.models or [DEFAULT_MODELS], config), options)
         rows = (row for one in outcomes for use in one.uses for row in latencies_of(use, store))
         return Measured(outcomes=tuple(outcomes), rows=tuple(rows))
     last = measure_until(

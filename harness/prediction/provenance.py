@@ -45,6 +45,14 @@ class Provenance:
         return text
 
 
+def provenance_document(provenance: Mapping[str, Provenance]) -> dict[str, object]:
+    """Return the `latencies` of an answer's document, each in words, and what of them is `doubtful`; by name."""
+    return {
+        "latencies": {name: str(one) for name, one in provenance.items()},
+        "doubtful": {name: one.doubtful.to_json() for name, one in provenance.items()},
+    }
+
+
 def provenance_of(configuration: Configuration, about: Mapping[str, Any]) -> Provenance:
     """Return the provenance of a configuration's latencies; `about` holds the fields of `cache.ABOUT`."""
     origin = f"{configuration.device}, {short_description(configuration)} [{configuration_id(configuration)}]"

@@ -1,8 +1,9 @@
-"""Networks as rows of plain values: their names, accuracies in percent, latencies in ms, sizes in bytes."""
+"""Networks and limits as rows of plain values: names, accuracies in percent, latencies in ms, sizes in bytes."""
 
 from __future__ import annotations
 
 from search.table import Table
+from search.table.constraints import Constraint
 from space import Architecture
 from space.accuracies import Accuracies
 from space.indexing import IndexArray
@@ -45,6 +46,12 @@ def network_row(table: Table, index: int) -> Row:
 def _accuracy_key(accuracies: Accuracies) -> str:
     word = "" if not accuracies.synthetic or "synthetic" in accuracies.metric else "synthetic_"
     return f"{word}{accuracies.metric}_percent"
+
+
+def limit_row(constraint: Constraint, *, confident: bool) -> dict[str, object]:
+    """Return a limit as plain values, and by what a network is held to it: its estimate or, `confident`, the far end."""
+    by = "interval" if confident else "estimate"
+    return {"constraint": str(constraint), "limit": constraint.limit, "by": by}
 
 
 def number(value: float) -> float | None:

@@ -13,7 +13,7 @@ from harness.query.join import SearchTable
 from search.methods.comparison import MethodComparison, ProxyOf, make_problem
 from search.methods.method import Proxy
 from search.methods.registry import parse_method, run
-from search.proxies import Batch, load_batch, proxy
+from search.proxies import Batch, load_batch, proxy_scorer
 from search.table import Table
 from search.table.answers import Answer, answer, nearest
 from search.table.constraints import Constraint, allowed, check_contradictions, parse_constraint
@@ -109,7 +109,7 @@ def proxies_on(config: SpaceConfig, batch: Batch, on_score: OnScore) -> ProxyOf:
     """Return a maker of proxies by name and seed that score on a batch."""
 
     def proxy_of(name: str, seed: int) -> Proxy:
-        score, count = proxy(name, config, batch, seed), 0
+        score, count = proxy_scorer(name, config, batch, seed), 0
 
         def scored(indices: IndexArray) -> FloatArray:
             nonlocal count

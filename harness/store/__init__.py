@@ -28,6 +28,7 @@ from harness.store.tables import (
     REFERENCE_LATENCIES,
     SESSIONS,
 )
+from space.user_paths import expand_user, own_folder
 
 if TYPE_CHECKING:
     from harness.estimates.reference import ReferenceLevel
@@ -41,10 +42,10 @@ _SCHEMA_LOCK = 0x6861726E  # "harn": any number that all harnesses share
 
 
 def default_url() -> str:
-    """Return the URL of the user's own SQLite store."""
+    """Return the URL of the user's own SQLite store. Raises: ConfigError when $HOME is no folder."""
     import platformdirs
 
-    return f"sqlite:///{Path(platformdirs.user_data_dir('harness')) / 'harness.sqlite'}"
+    return f"sqlite:///{own_folder(platformdirs.user_data_dir('harness')) / 'harness.sqlite'}"
 
 
 class Store:
@@ -334,10 +335,10 @@ def _lock_schema(connection: sa.Connection) -> None:
 def _parse_url(url: str) -> sa.URL:
     """Parse a URL or a file path; `~` is the home folder in both."""
     if "://" not in url:
-        return sa.URL.create("sqlite", database=str(Path(url).expanduser()))
+        return sa.URL.create("sqlite", database=str(expand_user(url)))
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
-        return parsed.set(database=str(Path(parsed.database).expanduser()))
+        return parsed.set(database=str(expand_user(parsed.database)))
     return parsed
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.estimates.clean import usable_sessions
+from harness.estimates.clean_runs import usable_sessions
 from harness.estimates.estimate import COVERAGE, Scatter, scatter_of
 from harness.estimates.latency import Latency, latency_of
 from harness.records import Configuration, SessionRecord

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from harness.store import Store, default_url
 from space.errors import ConfigError
+from space.user_paths import expand_user
 
 STORE_VARIABLE = "HARNESS_STORE"
 
@@ -53,7 +54,7 @@ def open_existing(url: str, on_missing: Callable[[str], None]) -> Store:
 def _sqlite_file(url: str) -> Path | None:
     """Return the file of a SQLite URL; None where there is none, and for what `Store` will refuse."""
     if "://" not in url:
-        return Path(url).expanduser()
+        return expand_user(url)
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
@@ -61,4 +62,4 @@ def _sqlite_file(url: str) -> Path | None:
     database = parsed.database or ""
     if parsed.get_backend_name() != "sqlite" or not database or database.startswith((":memory:", "file:")):
         return None
-    return Path(database).expanduser()
+    return expand_user(database)

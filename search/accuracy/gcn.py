@@ -25,7 +25,7 @@ from space.indexing import FloatArray, IndexArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from search.accuracy.layers import Weights
+    from search.accuracy.layers import GcnWeights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ class GcnConfig:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Fitted:
-    weights: Weights
+    weights: GcnWeights
     center: float
     spread: float
 

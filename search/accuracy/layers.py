@@ -18,7 +18,7 @@ from search.accuracy.graphs import GLOBAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Weights:
+class GcnWeights:
     """Trainable weights: for each layer a matrix (channels in, channels out) and a bias, then the read-out (width,)."""
 
     matrices: tuple[Tensor, ...]
@@ -29,23 +29,23 @@ class Weights:
         """Return all trainable tensors."""
         return [*self.matrices, *self.biases, self.read_out]
 
-    def to(self, device: str) -> Weights:
+    def to(self, device: str) -> GcnWeights:
         """Return the same weights on a device."""
-        return Weights(
+        return GcnWeights(
             matrices=tuple(matrix.to(device) for matrix in self.matrices),
             biases=tuple(bias.to(device) for bias in self.biases),
             read_out=self.read_out.to(device),
         )
 
 
-def fresh_weights(features: int, width: int, layers: int, generator: Generator) -> Weights:
+def fresh_weights(features: int, width: int, layers: int, generator: Generator) -> GcnWeights:
     """Draw initial weights: normal with deviation sqrt(2 / inputs) for ReLU (He et al. 2015, arXiv:1502.01852), zero biases.
 
     They are drawn on the processor, so that every device starts from the same ones.
     """
     sizes = [features] + [width] * layers
     pairs = list(pairwise(sizes))
-    return Weights(
+    return GcnWeights(
         matrices=tuple(torch.randn(i, o, generator=generator) * math.sqrt(2 / i) for i, o in pairs),
         biases=tuple(torch.zeros(o) for _, o in pairs),
         read_out=torch.randn(width, generator=generator) / math.sqrt(width),
@@ -53,7 +53,11 @@ def fresh_weights(features: int, width: int, layers: int, generator: Generator) 
 
 
 def values(
-    weights: Weights, heard: Tensor, hears: Tensor, dropout: float = 0.0, generator: Generator | None = None
+    weights: GcnWeights,
+    heard: Tensor,
+    hears: Tensor,
+    dropout: float = 0.0,
+    generator: Generator | None = None,
 ) -> Tensor:
     """Return a value for each network, (networks,).
 

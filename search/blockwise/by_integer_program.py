@@ -15,7 +15,7 @@ import numpy as np
 
 from search.blockwise.finalists import DISTANCE, Finalists, from_list
 from search.blockwise.finalists_integer_program import from_integer_program
-from search.blockwise.searching import none_within
+from search.blockwise.search import none_within
 from search.integer_program.nearest import nearest_choice
 from search.integer_program.solve import Limit
 from search.table.answers import Nearest, Violation

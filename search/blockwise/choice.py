@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from search.blockwise import by_integer_program, searching
+from search.blockwise import by_integer_program
 from search.blockwise.cross_validation import FittedPredictor
 from search.blockwise.finalists import Finalists
 from search.blockwise.predictors import SUM, additive, fit
-from search.blockwise.predictors_features import HIGHER_IS_BETTER
-from search.blockwise.searching import SearchPlan, predicted_table
+from search.blockwise.search import SearchPlan, choose_listed, predicted_table
 from search.blockwise.setting import Setting
+from search.blockwise.signature_features import HIGHER_IS_BETTER
 from search.blockwise.space_costs import SpaceCosts
 from search.distillation.signatures import Signatures
 from search.table.constraints import Constraint
@@ -45,7 +45,7 @@ class Choice:
     pool_by: str = ""
 
 
-def choose(fitted: FittedPredictor, signatures: Signatures, setting: Setting) -> Choice:
+def choose_finalists(fitted: FittedPredictor, signatures: Signatures, setting: Setting) -> Choice:
     """Return the finalists of a library's space within the limits of a setting.
 
     Raises: ConfigError when no network is within the limits.
@@ -61,9 +61,7 @@ def choose(fitted: FittedPredictor, signatures: Signatures, setting: Setting) ->
         origin=(f"{setting.predictor} of signatures",),
         synthetic=setting.task.synthetic,
     )
-    finalists, allowed = searching.choose(
-        table, setting.constraints, setting.plan, confident=setting.confident
-    )
+    finalists, allowed = choose_listed(table, setting.constraints, setting.plan, confident=setting.confident)
     return Choice(
         finalists=finalists,
         metric=_metric(fitted),
@@ -73,7 +71,7 @@ def choose(fitted: FittedPredictor, signatures: Signatures, setting: Setting) ->
     )
 
 
-def check_limits(
+def check_feasible(
     constraints: Sequence[Constraint],
     config: SpaceConfig,
     costs: SpaceCosts,
@@ -94,7 +92,7 @@ def check_limits(
         origin=(),
         synthetic=False,
     )
-    searching.choose(table, constraints, plan, confident=confident)
+    choose_listed(table, constraints, plan, confident=confident)
 
 
 def _by_integer_program(fitted: FittedPredictor, signatures: Signatures, setting: Setting) -> Choice:

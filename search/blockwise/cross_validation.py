@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.blockwise.predictors_features import SignatureFeatures
 from search.blockwise.predictors_linear import FittedModel
+from search.blockwise.signature_features import SignatureFeatures
 from search.statistics import conformal_interval, fewest_scores
 from space.errors import ConfigError
 from space.indexing import FloatArray, IndexArray

@@ -22,10 +22,10 @@ import numpy as np
 
 from search.accuracy.gcn import GcnConfig
 from search.blockwise.cross_validation import FEWEST, FittedPredictor, Maker, check_known, deal, fitted
-from search.blockwise.predictors_features import SignatureFeatures, features_of
 from search.blockwise.predictors_gcn import GCN_CONFIG, fit_gcn
 from search.blockwise.predictors_linear import FittedModel, fit_linear, fit_second_order, fit_sum, raw_sums
 from search.blockwise.predictors_report import PredictorReport, evaluate
+from search.blockwise.signature_features import SignatureFeatures, features_of
 from search.distillation.signatures import Signatures
 from space.errors import ConfigError, did_you_mean
 from space.indexing import FloatArray, IndexArray

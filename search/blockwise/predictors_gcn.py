@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.accuracy.gcn import GcnConfig, GcnPredictor
-from search.blockwise.predictors_features import SignatureFeatures
+from search.blockwise.signature_features import SignatureFeatures
 from space.indexing import FloatArray, IndexArray
 
 # Those of `search.methods.predictor_loop`: a tenth of BRP-NAS's time for some 0.01 of Kendall's tau.

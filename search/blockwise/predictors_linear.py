@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from search.blockwise.predictors_features import HIGHER_IS_BETTER, SignatureFeatures
+from search.blockwise.signature_features import HIGHER_IS_BETTER, SignatureFeatures
 from search.methods.ridge import PRODUCT_SCALES, Quadratic, fit_quadratic
 from space import SpaceConfig
 from space.indexing import FloatArray, IndexArray, block_indices

@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 
 from search.blockwise.candidates import Candidate, Found, quality
-from search.blockwise.choice import Choice, choose
+from search.blockwise.choice import Choice, choose_finalists
 from search.blockwise.cross_validation import FittedPredictor
-from search.blockwise.inherited import judge_on
-from search.blockwise.iterating import Budget, Iterated, Round, RoundResult, iterate
+from search.blockwise.inherited_weights import inherited_judge
+from search.blockwise.iterated_search import Budget, Iterated, Round, RoundResult, iterate
 from search.blockwise.predictors import evaluate, fit
 from search.blockwise.predictors_report import PredictorReport
-from search.blockwise.searching import FineTune, search_blockwise
+from search.blockwise.search import FineTune, search_blockwise
 from search.blockwise.setting import Setting
 from search.distillation.block_library import BlockLibrary, stage_from
+from search.distillation.block_scores import cached_signatures
 from search.distillation.signatures import Signatures
-from search.distillation.signing import signed
 from search.training.images import Task
 from search.training.trained import Trained
 from search.training.trained_files import trained_from
@@ -56,7 +56,7 @@ def search_round(library: BlockLibrary, setting: Setting) -> Searched:
 
     Raises: ConfigError when a stage was not distilled, no network is within the limits, or a predictor cannot be fitted.
     """
-    signatures = signed(library, setting.task, setting.results.folder, setting.device, setting.log)
+    signatures = cached_signatures(library, setting.task, setting.results.folder, setting.device, setting.log)
     signatures = signatures.with_columns(setting.costs.blocks)
     signatures = replace(signatures, notes={**signatures.notes, **setting.costs.sources})
     known = setting.known
@@ -69,7 +69,7 @@ def search_round(library: BlockLibrary, setting: Setting) -> Searched:
         seed=setting.seed,
     )
     report = evaluate(fitted, seed=setting.seed) if known is not None else None
-    choice = choose(fitted, signatures, setting)
+    choice = choose_finalists(fitted, signatures, setting)
 
     def log(candidate: Candidate) -> None:
         setting.log(f"{candidate.architecture}: {candidate.inherited.top1:.2f} % with the library's weights")
@@ -79,12 +79,12 @@ def search_round(library: BlockLibrary, setting: Setting) -> Searched:
         choice.finalists,
         library,
         setting.plan,
-        judge_on(setting.task, setting.device),
+        inherited_judge(setting.task, setting.device),
         fine_tuner(library, setting),
         allowed=choice.allowed,
         on_candidate=log,
     )
-    flops = distilling_flops(library.teacher, library, setting.task) + sum(
+    flops = library_flops(library.teacher, library, setting.task) + sum(
         tuning_flops(library.teacher, student.architecture.index, setting)
         for student in found.students
         if student.trained is not None
@@ -140,7 +140,7 @@ def fine_tuner(library: BlockLibrary, setting: Setting) -> FineTune:
         units = finetune_units(library, architectures, setting.task, setting.recipe, setting.guide, results)
         setting.log(f"fine-tuning {len(units)} networks for {epochs} epochs each")
         named = [(str(one), unit) for one, unit in zip(architectures, units, strict=True)]
-        done = setting.run(named, epochs, results, "fine-tuning")
+        done = setting.run(named, results, epochs=epochs, title="fine-tuning")
         digests = [done[unit.key] for unit in units]
         return [trained_from(results.get(digest), str(results.path_of(digest))) for digest in digests]
 
@@ -157,12 +157,13 @@ def distilled(teacher: Trained, like: BlockLibrary, setting: Setting) -> BlockLi
     ]
     setting.log(f"distilling {len(units)} stages of {teacher.architecture}")
     named = [(f"stage {place}", unit) for place, unit in enumerate(units)]
-    done = setting.run(named, max(recipe.epochs for recipe in recipes), setting.results, "distilling")
+    epochs = max(recipe.epochs for recipe in recipes)
+    done = setting.run(named, setting.results, epochs=epochs, title="distilling")
     stages = tuple(stage_from(setting.results.get(done[unit.key])) for unit in units)
     return BlockLibrary(teacher=teacher, stages=stages)
 
 
-def distilling_flops(teacher: Trained, like: BlockLibrary, task: Task) -> float:
+def library_flops(teacher: Trained, like: BlockLibrary, task: Task) -> float:
     """Return the FLOPs of distilling a teacher as another library was."""
     index, images = teacher.architecture.index, len(task.train)
     made = [stage for stage in like.stages if stage is not None]
@@ -182,7 +183,7 @@ def most(teacher: Trained, like: BlockLibrary, setting: Setting) -> float:
     ]
     largest = index_of(like.config, largest_blocks)
     tuning = setting.plan.fine_tune * tuning_flops(teacher, largest, setting)
-    return distilling_flops(teacher, like, setting.task) + tuning
+    return library_flops(teacher, like, setting.task) + tuning
 
 
 def _notes(searched: Searched) -> dict[str, Any]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
-from search.blockwise.searching import SearchPlan
+from search.blockwise.search import SearchPlan
 from search.blockwise.space_costs import SpaceCosts
 from search.distillation.block_library import TEACHER, BlockLibrary, load_library
 from search.table.constraints import Constraint
@@ -19,6 +18,7 @@ from search.training.trained_files import trained_from
 from search.work.results import Results
 from search.work.training_folder import stored_units
 from search.work.unit import Unit
+from search.work.unit_runs import RunUnits
 from space import SpaceConfig, is_enumerable
 from space.accuracies import load_accuracies
 from space.errors import ConfigError, DatasetError
@@ -26,19 +26,6 @@ from space.indexing import FloatArray, IndexArray
 
 # Of the teacher's learning rate: at the whole rate the first epoch undoes what the blocks have learned.
 FINE_TUNE_RATE = 0.2
-
-
-class RunUnits(Protocol):
-    """Runs units of work that are not done yet."""
-
-    def __call__(
-        self, units: Sequence[tuple[str, Unit]], epochs: int, results: Results, title: str
-    ) -> Mapping[str, str]:
-        """Run units, each with a name for people, and return the digest of each result by the unit's key.
-
-        `epochs` are those of a unit, `title` what all of them do.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

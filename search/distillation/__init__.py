@@ -2,7 +2,7 @@
 
     distill.py        all blocks of a stage learn to answer as the teacher's stage does
     block_library.py  the teacher and its distilled stages, from which any network of the space is assembled
-    signatures.py     scores of every block of every stage; signing.py computes them
+    signatures.py     scores of every block of every stage; block_scores.py computes them
 
 Importing this package loads no torch.
 """

@@ -20,7 +20,7 @@ from search.distillation.packing import pack, unpack
 from search.distillation.recipe import DistilRecipe
 from search.training.sealed import content_digest, read_sealed, write_sealed
 from search.training.trained import Trained, trained_digest
-from search.training.trained_files import load_trained, save_trained
+from search.training.trained_files import load_trained
 from space import Architecture, Block, SpaceConfig
 from space.errors import ConfigError
 from space.indexing import FloatArray
@@ -226,18 +226,6 @@ def save_stage(folder: Path, library: StageLibrary) -> Path:
     path = folder / f"stage-{library.stage}.harness"
     write_sealed(path, KIND, stage_content(library))
     return path
-
-
-def save_library(folder: Path, library: BlockLibrary) -> None:
-    """Write a library's teacher and its distilled stages.
-
-    Raises:
-        ConfigError: a file cannot be written.
-    """
-    save_trained(folder / TEACHER, library.teacher)
-    for one in library.stages:
-        if one is not None:
-            save_stage(folder, one)
 
 
 def load_library(folder: Path) -> BlockLibrary:

@@ -6,9 +6,9 @@
 
 Every candidate block learns alone to turn what the teacher's stage reads into what it answers (DNA, arXiv:1911.13053; DONNA,
 arXiv:2012.08859; LANA, arXiv:2107.10624). The teacher runs once over the images; its features are shared by all blocks; and the
-blocks are stacked into one module of grouped convolutions (`search.training.stacked`), in which each has the gradients that it
-would have alone. A block's initial weights depend on the recipe's seed, the stage and the block, not on which others are trained.
-Shapes at the line ends are (batch, channels, height, width); N blocks are trained at once.
+blocks are stacked into one module of grouped convolutions (`search.training.stacked_modules`), in which each has the gradients
+that it would have alone. A block's initial weights depend on the recipe's seed, the stage and the block, not on which others
+are trained. Shapes at the line ends are (batch, channels, height, width); N blocks are trained at once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from search.distillation.block_library import StageLibrary
 from search.distillation.checkpoints import Progress
 from search.distillation.losses import judge_stages, loaded_stages
 from search.distillation.recipe import DistilRecipe
-from search.distillation.separate import seed_of, train_separate
+from search.distillation.separate_weights import distil_seed, train_separate
 from search.distillation.teacher_features import MEMORY_BYTES, FeatureMaps, check_stage, teacher_features
 from search.distillation.weight_sharing import train_shared
 from search.training.history import EpochDone
@@ -99,7 +99,7 @@ def distil_stage(
             stage,
             views=recipe.views,
             augmentation=recipe.augmentation,
-            seed=seed_of(recipe, "views", stage),
+            seed=distil_seed(recipe, "views", stage),
             memory_bytes=memory_bytes,
             device=device,
         ) as learned,

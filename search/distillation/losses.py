@@ -9,7 +9,7 @@ from torch import Tensor
 
 from search.distillation.block_library import StageLibrary
 from search.distillation.teacher_features import FeatureMaps
-from search.training.stacked import StackedStages, repeated
+from search.training.stacked_modules import StackedStages, repeated
 from space import Block
 from space.indexing import FloatArray
 from space.networks import Stage

@@ -18,7 +18,7 @@ from search.distillation.losses import loaded_stages
 from search.distillation.recipe import DistilRecipe
 from search.distillation.supernet import Supernet, learned_supernet
 from search.distillation.teacher_features import FeatureMaps
-from search.training.stacked import repeated
+from search.training.stacked_modules import repeated
 from space import Block, SpaceConfig
 from space.networks import Stage
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from search.integer_program.solver import WIDTH, Blocks, Scaled, by_cuts
 from search.integer_program.window import Relaxation
-from search.latency.features import stage_effects
+from search.latency.block_features import stage_effects
 from space import SpaceConfig
 from space.errors import HarnessError
 from space.indexing import FloatArray, block_indices

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.latency.features import stage_effects
+from search.latency.block_features import stage_effects
 from search.latency.ridge import FittedLatency, Guess, fit_corrected, fit_line, fit_parts
 from space import BLOX, SpaceConfig
 from space.costs import all_macs

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import PCG64, Generator
 
-from search.latency.features import block_features, pair_features, standardized
+from search.latency.block_features import block_features, pair_features, standardized
 from search.latency.ridge import PAIRS, op_penalty
 from space import BLOX, SpaceConfig
 from space.errors import ConfigError
@@ -102,15 +102,6 @@ def least_variance_design(config: SpaceConfig = BLOX, count: int = 90, seed: int
         )
     variance = Variance(config, candidates_of(config, np.zeros(0, dtype=np.int64), count, seed))
     return variance.pick(np.ones(len(variance.candidates)), count)
-
-
-def mean_variance(config: SpaceConfig, indices: IndexArray, weights: FloatArray | None = None) -> float:
-    """Return the mean variance of all predictions of a space after networks (n,) were measured, each once or with `weights`
-    (n,)."""
-    variance = Variance(config, indices[:0])
-    for place, index in enumerate(indices.tolist()):
-        variance.measure(index, 1.0 if weights is None else float(weights[place]))
-    return variance.mean
 
 
 def candidates_of(config: SpaceConfig, without: IndexArray, count: int, seed: int) -> IndexArray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from search.latency.block_features import block_features, op_columns, rows_of
 from search.latency.candidates import (
     CANDIDATES,
     FEWEST,
@@ -18,7 +19,6 @@ from search.latency.candidates import (
     fit_structured,
 )
 from search.latency.evaluation import Errors, check_ratios, judge, relative_errors
-from search.latency.features import block_features, op_columns, rows_of
 from search.latency.intervals import COVERAGE, cv_plus, folds
 from search.latency.noise import check_sds, discounted, expected_sds, fit_weights, model_sd
 from search.latency.ridge import FittedLatency

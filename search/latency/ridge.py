@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.latency.features import (
+from search.latency.block_features import (
     block_features,
     border_features,
     pair_features,

@@ -143,7 +143,6 @@ def make_problem(
     seed: int,
     confident: bool = False,
     pool: int = POOL,
-    warm_up: Proxy | None = None,
 ) -> Problem:
     """Return the problem of searching the table within the constraints.
 
@@ -162,7 +161,6 @@ def make_problem(
         seed=seed,
         costs=costs,
         limits=limits,
-        warm_up=warm_up,
         pool=pool,
     )
 

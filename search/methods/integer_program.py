@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from search.integer_program.solve import Limit, additive_part, in_order
-from search.latency.features import block_features, pair_features, rows_of, standardized
+from search.latency.block_features import block_features, pair_features, rows_of, standardized
 from search.methods.method import Problem
 from search.methods.predictor_loop import ROUND
 from search.methods.ridge import fit_ridge_cv

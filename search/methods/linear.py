@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.latency.features import block_features, standardized
+from search.latency.block_features import block_features, standardized
 from search.methods.ridge import Quadratic, fit_quadratic
 from space import SpaceConfig
 from space.indexing import FloatArray, IndexArray

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.latency.features import rows_of
+from search.latency.block_features import rows_of
 from space import SpaceConfig
 from space.indexing import FloatArray, IndexArray, block_indices
 

@@ -14,7 +14,7 @@ from space.errors import ConfigError, HarnessError, did_you_mean
 from space.indexing import FloatArray, IndexArray
 
 
-def proxy(
+def proxy_scorer(
     name: str, config: SpaceConfig, batch: Batch, seed: int, cache: MutableMapping[int, float] | None = None
 ) -> Proxy:
     """Return a function from indices (n,) to scores (n,), higher promising more.

@@ -12,10 +12,10 @@ import numpy as np
 
 from search.distillation.recipe import DistilRecipe
 from search.distillation.signatures import Signatures
-from search.study import works
 from search.study.settings import StudySettings
 from search.study.truth import GroundTruth
 from search.study.unit_runner import UnitRunner
+from search.study.units import TEACHER, stage_input, study_kind
 from search.training.images import Task
 from search.training.recipe import Recipe
 from search.training.trained import Trained
@@ -61,8 +61,8 @@ class ScoredLibrary:
     @property
     def inputs(self) -> dict[str, str]:
         """The inputs of units that need the library."""
-        stages = {works.stage_input(stage): digest for stage, digest in enumerate(self.stages)}
-        return {works.TEACHER: self.teacher.digest, **stages}
+        stages = {stage_input(stage): digest for stage, digest in enumerate(self.stages)}
+        return {TEACHER: self.teacher.digest, **stages}
 
     @property
     def spent(self) -> Spent:
@@ -125,9 +125,9 @@ def score_libraries(
     units = [
         [
             Unit(
-                kind=works.kind("distil"),
+                kind=study_kind("distil"),
                 config={**context.base, "stage": stage, "recipe": {**context.settings.distil, "seed": seed}},
-                inputs={works.TEACHER: teacher.digest},
+                inputs={TEACHER: teacher.digest},
             )
             for stage in stages
         ]
@@ -139,16 +139,16 @@ def score_libraries(
         for teacher, row in zip(teachers, units, strict=True)
     ]
     config = {**context.base, "indices": list(judged)}
-    signing = [Unit(kind=works.kind("sign"), config=config, inputs=inputs) for inputs, _ in unsigned]
-    digests = context.unit_runner.digests(signing)
+    scoring = [Unit(kind=study_kind("sign"), config=config, inputs=inputs) for inputs, _ in unsigned]
+    digests = context.unit_runner.digests(scoring)
     signed = []
-    for teacher, (inputs, distilled), unit, digest in zip(teachers, unsigned, signing, digests, strict=True):
+    for teacher, (inputs, distilled), unit, digest in zip(teachers, unsigned, scoring, digests, strict=True):
         flops = plugging_flops(context.truth.config, teacher.index, len(context.task.val))
         content = context.unit_runner.results.get(digest)
         signed.append(
             ScoredLibrary(
                 teacher=teacher,
-                stages=tuple(inputs[works.stage_input(stage)] for stage in stages),
+                stages=tuple(inputs[stage_input(stage)] for stage in stages),
                 signatures=Signatures.from_json(content["signatures"]),
                 digest=digest,
                 distilled=distilled,
@@ -173,8 +173,8 @@ def tune(context: StudyContext, wanted: Sequence[tuple[ScoredLibrary, int, int]]
             "recipe": json.loads(recipe.to_json()),
             "guide": dict(context.settings.guide),
         }
-        inputs = {works.TEACHER: library.teacher.digest, "start": starts[library.digest, index]}
-        units.append(Unit(kind=works.kind("fine_tune"), config=config, inputs=inputs))
+        inputs = {TEACHER: library.teacher.digest, "start": starts[library.digest, index]}
+        units.append(Unit(kind=study_kind("fine_tune"), config=config, inputs=inputs))
     return _trained(
         context,
         units,
@@ -207,7 +207,7 @@ def _starts(
     }
     units = [
         Unit(
-            kind=works.kind("assemble"),
+            kind=study_kind("assemble"),
             config={**context.base, "indices": indices[digest]},
             inputs=library.inputs,
         )
@@ -227,5 +227,5 @@ def _unsigned(
     config, stages = context.truth.config, range(len(units))
     flops = sum(recipe_flops(config, teacher.index, stage, context.images, recipe) for stage in stages)
     seconds = float(np.sum([context.unit_runner.seconds(unit) for unit in units]))
-    inputs = {works.stage_input(stage): digest for stage, digest in enumerate(digests)}
-    return {works.TEACHER: teacher.digest, **inputs}, Spent(flops=flops, seconds=seconds)
+    inputs = {stage_input(stage): digest for stage, digest in enumerate(digests)}
+    return {TEACHER: teacher.digest, **inputs}, Spent(flops=flops, seconds=seconds)

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from search.distillation.supernet import additive_scores
-from search.study import works
 from search.study.blocks import ScoredLibrary, StudyContext, Teacher
 from search.study.methods import PLAIN, ordered_search, random_first
 from search.study.questions import CEILING
 from search.study.runs import MethodRuns, StudyRun, run_of
+from search.study.units import TEACHER, study_kind
 from search.work.flops import Spent, forward_flops, stage_macs, supernet_flops, training_flops
 from search.work.unit import Unit
 from space.costs import all_macs, all_params, network_cost
@@ -144,7 +144,7 @@ def add_supernets(context: StudyContext, teachers: Sequence[Teacher], found: Can
             _unit(
                 "supernet",
                 {**context.base, "stage": stage, "recipe": {**recipe, "seed": seed}},
-                {works.TEACHER: teacher.digest},
+                {TEACHER: teacher.digest},
             )
             for stage in stages
         ]
@@ -279,7 +279,7 @@ def _ordered(context: StudyContext, seed: int, scores: FloatArray, before: Spent
 
 
 def _unit(name: str, config: Mapping[str, object], inputs: Mapping[str, str]) -> Unit:
-    return Unit(kind=works.kind(name), config=config, inputs=inputs)
+    return Unit(kind=study_kind(name), config=config, inputs=inputs)
 
 
 def _numbers(values: Sequence[float | None]) -> FloatArray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from search.blockwise.iterating import Budget, RoundResult, iterate_together
+from search.blockwise.iterated_search import Budget, RoundResult, iterate_together
 from search.statistics import correlation_of, kendall
 from search.study.blocks import ScoredLibrary, StudyContext, Teacher, make_teachers, score_libraries, tune
 from search.study.runs import StudyRun, regrets

@@ -45,7 +45,7 @@ def problem_of(truth: GroundTruth, budget: int, seed: int) -> Problem:
     )
 
 
-def plain_search(name: str, truth: GroundTruth, budget: int, seed: int) -> IndexArray:
+def training_order(name: str, truth: GroundTruth, budget: int, seed: int) -> IndexArray:
     """Return the networks that a method of `PLAIN` trained, in order."""
     problem = problem_of(truth, budget, seed)
     return _order(name, _plain(name, problem), problem, truth)

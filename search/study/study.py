@@ -43,7 +43,7 @@ from search.study.unit_runner import UnitRunner
 from search.training.tasks import load_task
 from search.work.flops import mean_training_flops
 from search.work.results import Results
-from search.work.running import Runner
+from search.work.unit_runs import Runner
 from space import Architecture
 from space.costs import all_macs
 from space.errors import ConfigError

@@ -10,8 +10,8 @@ from typing import Any
 from search.work.events import Event, UnitStarted, sentence
 from search.work.kinds import Content
 from search.work.results import Results
-from search.work.running import Runner, run_units
 from search.work.unit import Unit
+from search.work.unit_runs import Runner, run_units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

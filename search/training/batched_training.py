@@ -24,10 +24,10 @@ from search.training.epochs import Compute, Split, judge_all, learn_epoch, netwo
 from search.training.history import Figures
 from search.training.images import Task, check_fit
 from search.training.recipe import Recipe
-from search.training.run import Clock, OnEpoch, TrainingRun
-from search.training.stacked import StackedNetworks
+from search.training.stacked_modules import StackedNetworks
 from search.training.trained import Trained, environment_of
 from search.training.training import check_batches, fresh_network, usable_device
+from search.training.training_run import Clock, OnEpoch, TrainingRun
 from space import Architecture
 from space.errors import ConfigError
 

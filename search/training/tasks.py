@@ -19,6 +19,7 @@ from search.training.images import SYNTHETIC, Images, Task, check_fit
 from search.training.synthetic_images import PER_CLASS, make_synthetic_task
 from space import SpaceConfig
 from space.errors import ConfigError
+from space.user_paths import expand_user
 
 __all__ = ["Images", "Task", "check_fit", "load_task"]
 
@@ -45,7 +46,8 @@ def load_task(source: str | PathLike[str], config: SpaceConfig) -> Task:
         task = make_synthetic_task(config, seed, per_class)
         found = f"{SYNTHETIC}:{seed}:{'/'.join(map(str, per_class))}"
     else:
-        task, found = _from_folder(Path(text).expanduser(), config), str(Path(text).expanduser().absolute())
+        folder = expand_user(text)
+        task, found = _from_folder(folder, config), str(folder.absolute())
     check_fit(task, config)
     return dataclasses.replace(task, source=found)
 

@@ -26,8 +26,8 @@ from search.training.history import Figures
 from search.training.images import Task, check_fit
 from search.training.memory import is_out_of_memory
 from search.training.recipe import Recipe
-from search.training.run import Clock, OnEpoch, TrainingRun
 from search.training.trained import Trained, environment_of, plain_terms
+from search.training.training_run import Clock, OnEpoch, TrainingRun
 from space import Architecture
 from space.errors import ConfigError, HarnessError
 from space.networks import Network, build_network

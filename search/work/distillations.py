@@ -17,7 +17,7 @@ from search.work.trainings import (
     check_keys,
     guide_fields,
     plain_space,
-    space_of,
+    space_from_plain,
     task_of,
 )
 from search.work.unit import Unit
@@ -105,7 +105,7 @@ def run_distillation(config: Mapping[str, Any], inputs: Mapping[str, Content], c
     from search.training.trained_files import trained_from
 
     check_keys(config, inputs, _DISTIL, ("teacher",))
-    space = space_of(config["space"])
+    space = space_from_plain(config["space"])
     teacher = trained_from(_input(inputs, "teacher"), "input 'teacher'")
     if teacher.architecture.config != space:
         raise ConfigError(

@@ -1,6 +1,6 @@
 """Progress events of units of work: plain values, sent between processes and machines; `sentence` returns one as text.
 
-A unit's function reports a `Step`, a runner and `search.work.running.run_units` report an `Event`.
+A unit's function reports a `Step`, a runner and `search.work.unit_runs.run_units` report an `Event`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from space import SpaceConfig
-from space.costs import Cost, block_costs, network_cost, reduction_cost, unit_cost
+from space.costs import ModelCost, block_costs, network_cost, reduction_cost, unit_cost
 from space.indexing import blocks_of
 
 if TYPE_CHECKING:
@@ -37,11 +37,6 @@ class Spent:
             networks=self.networks + other.networks,
             seconds=self.seconds + other.seconds,
         )
-
-
-def total(spent: Iterable[Spent]) -> Spent:
-    """Return the sum of what was spent."""
-    return sum(spent, Spent())
 
 
 def training_flops(macs: float, images: int, epochs: int = 1) -> float:
@@ -133,5 +128,5 @@ def mean_training_flops(config: SpaceConfig, indices: Iterable[int], images: int
     return sum(each) / len(each)
 
 
-def _reduction(config: SpaceConfig, stage: int) -> Cost:
+def _reduction(config: SpaceConfig, stage: int) -> ModelCost:
     return reduction_cost(config.widths[stage], config.image_size >> stage)

@@ -3,7 +3,8 @@
 A function is called as `function(config, inputs, context)` and returns its content: a dict of weights, numbers and texts that
 `search.training.sealed` writes. It must be pure: all that its result depends on is in the config and the inputs. Whoever changes
 what a function computes counts its version up. Besides the table a kind may be written `module:function`, for functions of
-a user's own; such a module is imported where the unit runs, and its version is always 1.
+a user's own; such a module is imported where the unit runs, and its version is always 1. A kind's name is part of the keys of
+stored units: it stays where the module has another name now (`_MODULES`).
 """
 
 from __future__ import annotations
@@ -77,6 +78,9 @@ KINDS: Mapping[str, UnitKind] = {
     ),
 }
 OWN_SEALS = "work result"
+_MODULES = {
+    "search.study.works": "search.study.units"
+}  # the one that a kind names: the one that holds its function
 _OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -90,7 +94,7 @@ def find_kind(name: str) -> UnitKind:
         return KINDS[name]
     if isinstance(name, str) and _OWN.fullmatch(name):
         module, _, function = name.partition(":")
-        return UnitKind(module=module, function=function, version=1, seals=OWN_SEALS)
+        return UnitKind(module=_MODULES.get(module, module), function=function, version=1, seals=OWN_SEALS)
     near = (
         did_you_mean(str(name), KINDS)
         or f"; there are {', '.join(KINDS)}, and 'module:function' for your own"

@@ -18,8 +18,8 @@ from search.work.events import OnProgress, UnitAgain, UnitProgress, UnitStarted
 from search.work.kinds import Step
 from search.work.processes import Child, ready, start, stop
 from search.work.results import Results
-from search.work.running import Outcome, compute_and_keep, given_up
 from search.work.unit import Unit
+from search.work.unit_runs import Outcome, compute_and_keep, given_up
 
 _MOST = 4096  # processes, or threads of one
 

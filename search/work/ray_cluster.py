@@ -33,8 +33,8 @@ from search.work.events import Event, OnProgress
 from search.work.processes import ready, start, stop
 from search.work.ray_driver import Order, drive
 from search.work.results import Results
-from search.work.running import Outcome
 from search.work.unit import Unit
+from search.work.unit_runs import Outcome
 from space.errors import ConfigError, HarnessError
 
 LOG = "ray.log"

@@ -26,8 +26,8 @@ from typing import Any
 from search.work.events import Event, UnitAgain, UnitProgress, UnitStarted
 from search.work.kinds import Context, Message, Step, find_kind
 from search.work.results import Results, sealed_kind
-from search.work.running import Done, Failed, Outcome, compute, failed, given_up
 from search.work.unit import Unit
+from search.work.unit_runs import Done, Failed, Outcome, compute, failed, given_up
 from space.errors import ConfigError, HarnessError
 
 _TICK_S = 0.5  # how often progress is asked for

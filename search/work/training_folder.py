@@ -1,7 +1,7 @@
 """The folder of `harness train`: finished trainings, the published files of all, the weights of each.
 
 FOLDER/units, objects, scratch     `search.work.results`: trainings done, and those under way
-FOLDER/blox-base-SEED.csv ...      `search.training.published`: all that were trained in this folder with the seed
+FOLDER/blox-base-SEED.csv ...      `search.training.published_files`: all that were trained in this folder with the seed
 FOLDER/weights-SEED/NETWORK.pt     state dicts of `space.networks.build_network`, which `harness export --checkpoint` reads
 """
 
@@ -134,7 +134,7 @@ def write_published(folder: Path, finished: Iterable[FinishedTraining]) -> tuple
 
     Raises: ConfigError when one cannot be written.
     """
-    from search.training.published import training_datasets, write_trainings
+    from search.training.published_files import training_datasets, write_trainings
     from space.dataset import write_dataset
 
     by_seed: dict[int, list[Trained]] = {}

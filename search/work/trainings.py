@@ -156,7 +156,7 @@ def run_together(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
     from search.training.trained_files import trained_content
 
     check_keys(config, inputs, _TOGETHER_KEYS, ())
-    space = space_of(config["space"])
+    space = space_from_plain(config["space"])
     try:
         architectures = [Architecture.parse(text, space) for text in config["architectures"]]
     except ArchitectureError as e:
@@ -179,7 +179,7 @@ def plain_space(config: SpaceConfig) -> str | dict[str, Any]:
     return config.to_plain()
 
 
-def space_of(value: object) -> SpaceConfig:
+def space_from_plain(value: object) -> SpaceConfig:
     """Return the space that a unit's config names.
 
     Raises:
@@ -202,7 +202,7 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
         ConfigError: there is none, or it is not of the config's space.
     """
     try:
-        return Architecture.parse(config["architecture"], space_of(config["space"]))
+        return Architecture.parse(config["architecture"], space_from_plain(config["space"]))
     except ArchitectureError as e:
         raise ConfigError(f"unit: architecture {config['architecture']!r}: {e}") from e
 

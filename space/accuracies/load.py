@@ -11,7 +11,14 @@ from typing import TypeAlias
 from space.accuracies.accuracies import Accuracies
 from space.accuracies.epochs import BEST, check_epoch
 from space.accuracies.seeds import mean_over_seeds
-from space.accuracies.trainings import Part, Trainings, check_parts, choose_metric, columns_for, measure
+from space.accuracies.trainings import (
+    Part,
+    Trainings,
+    accuracies_of_trainings,
+    check_parts,
+    choose_metric,
+    columns_for,
+)
 from space.accuracies.user_table import read_own_table
 from space.architecture import BLOX
 from space.config import SpaceConfig, check_enumerable
@@ -64,7 +71,7 @@ def load_accuracies(
             metric = choose_metric(metric, (name for part in chosen.values() for name in part.columns))
         trainings = _read(chosen, columns_for(metric, epoch), allow_pickle, config)
         with _naming(chosen):
-            measured = measure(trainings, metric, epoch, seeds)
+            measured = accuracies_of_trainings(trainings, metric, epoch, seeds)
         return mean_over_seeds(measured, seeds)
     if len(files) > 1:
         files.remove(own[0])

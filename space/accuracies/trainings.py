@@ -208,7 +208,9 @@ def columns_for(metric: str, epoch: str) -> Collection[str]:
     return {metric, _VALIDATION, _TIES}
 
 
-def measure(trainings: Trainings, metric: str, epoch: str, seeds: tuple[int, ...] = ()) -> SeedAccuracies:
+def accuracies_of_trainings(
+    trainings: Trainings, metric: str, epoch: str, seeds: tuple[int, ...] = ()
+) -> SeedAccuracies:
     """Return one accuracy for each network and seed; of all seeds where none is named.
 
     `epoch` is `best`, `last` or a number from 1, of columns with one value an epoch. The best epoch of any column is that of

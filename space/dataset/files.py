@@ -19,7 +19,7 @@ from space.atomic_files import write_file
 from space.config import SpaceConfig
 from space.dataset import csv_rows, custom_rows, pickle_rows
 from space.dataset.header import HEADER_BYTES, Header, header_bytes, parse_header
-from space.dataset.keys import check_space, indices_of
+from space.dataset.keys import check_space, indices_of_digests
 from space.dataset.model import Dataset
 from space.dataset.schema import kinds_of
 from space.errors import DatasetError
@@ -88,7 +88,7 @@ def read_dataset(
             raise DatasetError("holds no row; it was cut: download or write it again")
         return Dataset(
             dataset_type=header.dataset_type,
-            indices=indices_of(digests, config),
+            indices=indices_of_digests(digests, config),
             columns=values,  # type: ignore[arg-type]  # made into columns there
             extra=header.extra,
             config=config,

@@ -48,7 +48,7 @@ def digests_of(texts: Sequence[str]) -> NDArray[np.uint8]:
     return np.frombuffer(bytes.fromhex(joined), np.uint8).reshape(-1, DIGEST_BYTES)
 
 
-def indices_of(digests: NDArray[np.uint8], config: SpaceConfig) -> NDArray[np.int64]:
+def indices_of_digests(digests: NDArray[np.uint8], config: SpaceConfig) -> NDArray[np.int64]:
     """Return the places in the canonical order of the networks with these digests: (rows, 16) -> (rows,).
 
     Raises:

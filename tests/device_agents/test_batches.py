@@ -147,6 +147,17 @@ def test_a_damaged_part_of_the_reference_is_no_networks_fault(client, job, tmp_p
     assert "network" not in answer and named(events, "measured") == []
 
 
+def test_all_damaged_parts_of_a_job_are_found_at_once(client, job, tmp_path):
+    digests = list(dict.fromkeys(p for one in (job["reference"], *job["networks"]) for p in one["parts"]))
+    broken = digests[::2]
+    for digest in broken:
+        path = tmp_path / "root/parts" / digest[:2] / digest
+        path.write_bytes(bytes(len(path.read_bytes())))
+    _, answer = client.run(job)
+    assert (answer["kind"], answer["digests"]) == ("part-damaged", broken)
+    assert client.ask("missing", digests=digests)["missing"] == broken
+
+
 def test_a_core_that_others_hold_ends_the_job_after_the_network_that_saw_it(client, job):
     from device_agents.core_probe import compete
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from device_agents.control_groups import find_cpu_groups
-from device_agents.forked import READY, Forked
+from device_agents.forked_child import READY, Forked
 from device_agents.quota import Quota, ThrottledTime, parse_throttled_us, read_quota
 
 V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n"

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from exporters import FragmentLibrary, Recipe, link
+from exporters import AssemblyRecipe, FragmentLibrary, link
 from space import Architecture
 
 PARTS = {hashlib.sha256(data).hexdigest(): data for data in (b"first", b"second part", b"3")}
 
 
-def recipe(**changes: object) -> Recipe:
-    return replace(Recipe(format="tflite", alignment=8, skeleton=b"skeleton+", parts=tuple(PARTS)), **changes)  # type: ignore[arg-type]
+def recipe(**changes: object) -> AssemblyRecipe:
+    return replace(
+        AssemblyRecipe(format="tflite", alignment=8, skeleton=b"skeleton+", parts=tuple(PARTS)), **changes
+    )  # type: ignore[arg-type]
 
 
 def test_each_part_starts_at_the_next_multiple_of_the_alignment() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from factories.segments import segments_of
 from rigs.model_runs import Array, operators, random_image, run_model
 from torch import nn
 
@@ -19,7 +20,7 @@ from exporters.conversion import converter_versions
 from exporters.fragments import segment_steps, value_shape
 from exporters.networks import torch_network
 from space import BLOX, MINI, Architecture, SpaceConfig
-from space.segments import Segment, all_segments, segments_of
+from space.segments import Segment, all_segments
 
 pytestmark = pytest.mark.converter
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from search.latency.features import block_features
+from search.latency.block_features import block_features
 from search.methods.method import Problem, Proxy
 from space import MINI, SpaceConfig
 from space.indexing import FloatArray, IndexArray, block_indices

@@ -13,15 +13,16 @@ import numpy as np
 import torch
 
 from factories.stores import MANY, add_sessions, calibrate, new_store
-from search.distillation.block_library import BlockLibrary, StageLibrary, save_library
+from search.distillation.block_library import TEACHER, BlockLibrary, StageLibrary, save_stage
 from search.distillation.recipe import DistilRecipe
 from search.training.augment import NONE
 from search.training.epochs import judge
 from search.training.history import Epoch
-from search.training.published import write_trainings
+from search.training.published_files import write_trainings
 from search.training.recipe import Recipe
 from search.training.tasks import load_task
 from search.training.trained import Trained, environment_of, trained_digest
+from search.training.trained_files import save_trained
 from space import TINY, Architecture, Block, SpaceConfig
 from space.networks import Stage, build_network
 from space.segments import all_segments
@@ -85,6 +86,14 @@ def made_library() -> BlockLibrary:
     return BlockLibrary(
         teacher=teacher, stages=tuple(made_stage(teacher, stage) for stage in range(TINY.stages))
     )
+
+
+def save_library(folder: Path, library: BlockLibrary) -> None:
+    """Write a library's teacher and its distilled stages."""
+    save_trained(folder / TEACHER, library.teacher)
+    for one in library.stages:
+        if one is not None:
+            save_stage(folder, one)
 
 
 def write_library(folder: Path, stages: Sequence[int] = (0, 1)) -> Path:

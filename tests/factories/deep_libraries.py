@@ -8,10 +8,10 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from factories.block_libraries import made_stage, made_teacher
+from factories.block_libraries import made_stage, made_teacher, save_library
 from factories.stores import MANY, add_sessions, calibrate, new_store
 from harness.records import Configuration
-from search.distillation.block_library import BlockLibrary, save_library
+from search.distillation.block_library import BlockLibrary
 from space import DEEP, SpaceConfig
 from space.segments import all_segments
 from space.selection import select_models

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from search.latency.features import block_features
+from search.latency.block_features import block_features
+from search.latency.design import Variance
 from space import BLOX, SpaceConfig
 from space.indexing import block_indices
 from space.segments import all_segments
@@ -47,6 +48,14 @@ def fused(size: float, config: SpaceConfig = BLOX) -> Array:
 def design(rounds: int, seed: int = 0, config: SpaceConfig = BLOX) -> Indices:
     """Return the networks of a design: every block in every stage `rounds` times."""
     return np.array([a.index for a in select_models(f"design:{rounds}@{seed}", config)])
+
+
+def mean_variance(config: SpaceConfig, indices: Indices) -> float:
+    """Return the mean variance of all predictions of a space after networks (n,) were measured, each once."""
+    variance = Variance(config, indices[:0])
+    for index in indices.tolist():
+        variance.measure(index)
+    return variance.mean
 
 
 def measured(truth: Array, indices: Indices, seed: int, noise: float = NOISE) -> Array:

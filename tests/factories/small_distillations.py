@@ -11,7 +11,7 @@ import torch
 
 from search.distillation.block_library import StageLibrary
 from search.distillation.recipe import DistilRecipe
-from search.distillation.separate import fresh_stage
+from search.distillation.separate_weights import fresh_stage
 from search.training.augment import NONE
 from search.training.history import Epoch, Figures
 from search.training.images import Images, Task

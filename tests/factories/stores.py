@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from factories.records import CAMPAIGN, CONFIGURATION, make_session, make_slice
+from factories.segments import segments_of
 from harness.records import Configuration
 from harness.store import Store
 from space import Architecture
-from space.segments import Segment, all_segments, segments_of
+from space.segments import Segment, all_segments
 from space.selection import select_models
 
 REFERENCE_NS = 5_000_000

@@ -14,6 +14,7 @@ from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 from zipfile import ZipFile
 
+import jsonschema
 import numpy as np
 import pytest
 from contracts.transport import TransportContract
@@ -22,7 +23,14 @@ from rigs.commands import refused, run
 
 import harness
 from device_agents.archive import build_archive
-from harness.devices.config import Device, LocalDevice, parse_devices, parse_runtime, runtime_sources
+from harness.devices.config import (
+    Device,
+    LocalDevice,
+    devices_schema,
+    parse_devices,
+    parse_runtime,
+    runtime_sources,
+)
 from harness.devices.runtimes import choose_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
@@ -145,6 +153,15 @@ def test_the_keys_of_a_new_transports_devices_are_checked(site: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             parse_devices(f"[devices.box]\n{table}\n")
+
+
+def test_the_schema_for_editors_knows_the_keys_of_a_new_transport(site: Path) -> None:
+    check = jsonschema.Draft7Validator(devices_schema()).is_valid
+    box = tomllib.loads(files(ROOT / "docs/how-to/add-transport.md")["devices.toml"])["devices"]["box"]
+    board = {"transport": "ssh", "address": "10.0.0.2"}
+    assert check({"devices": {"box": box, "board": board, "local": {}}})
+    for wrong in ({"contaner": "a"}, {"transport": "dokcer"}, {"transport": "ssh"}, {"container": 3}):
+        assert not check({"devices": {"box": box | wrong}})
 
 
 def test_a_device_of_a_new_transport_is_listed(site: Path, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ class ScriptedLink:
         return {
             "name": name,
             "package": name,
-            "version": "1.0",
+            "version": "2.0",
             "formats": ["onnx"],
             "providers": [provider],
         }
@@ -142,7 +142,9 @@ class ScriptedLink:
             raise answer
         return dict(answer)
 
-    def send_models(self, models: Sequence[Assembly]) -> int:
+    def send_models(
+        self, models: Sequence[Assembly], on_progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> int:
         """Send nothing."""
         if self.send_errors:
             raise self.send_errors.pop(0)

@@ -12,7 +12,7 @@ from space import DEEP, SPACES, TINY, Architecture, ArchitectureError, is_enumer
 from space.accuracies import load_accuracies
 from space.costs import all_macs, all_params
 from space.dataset import bench_dataset, keys, read_dataset, write_dataset
-from space.dataset.keys import digests_at, indices_of
+from space.dataset.keys import digests_at, indices_of_digests
 from space.errors import DatasetError
 from space.memory import all_memory
 from space.networks import build_network
@@ -72,7 +72,7 @@ def test_a_few_rows_of_deep_are_published_under_the_hashes_of_their_networks(tmp
 def test_hashes_computed_one_by_one_are_those_of_the_whole_space(monkeypatch: pytest.MonkeyPatch) -> None:
     indices = np.array([3, 2024, 77])
     together = digests_at(indices, TINY)
-    assert (indices_of(together, TINY) == indices).all()
+    assert (indices_of_digests(together, TINY) == indices).all()
     monkeypatch.setattr(keys, "_MAX_NETWORKS", 5)
     assert (digests_at(indices, TINY) == together).all()
     with pytest.raises(DatasetError, match="too many to join by hash"):

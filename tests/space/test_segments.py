@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
+from factories.segments import segments_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from space import BLOX, MINI, Architecture, ArchitectureError, Block, SpaceConfig
-from space.segments import Segment, all_segments, segments_of
+from space.segments import Segment, all_segments
 
 SEGMENTS = all_segments(BLOX)
 CELL = Segment.parse("segment:cell0:conv-mbconv+in")
@@ -54,20 +55,6 @@ def test_a_key_is_the_md5_of_space_and_text_and_no_network_has_it() -> None:
     for key in keys[:3]:
         with pytest.raises(ArchitectureError, match="no network of space 'blox' has it"):
             Architecture.from_hash(key)
-
-
-def test_the_segments_of_a_network_stand_in_running_order() -> None:
-    architecture = Architecture.parse("conv-mbconv+in/bconv/conv+mbconv")
-    assert [str(segment) for segment in segments_of(architecture)] == [
-        "segment:stem",
-        "segment:cell0:conv-mbconv+in",
-        "segment:reduction0",
-        "segment:cell1:bconv",
-        "segment:reduction1",
-        "segment:cell2:conv+mbconv",
-        "segment:reduction2",
-        "segment:head",
-    ]
 
 
 @pytest.mark.parametrize("config", [BLOX, MINI])

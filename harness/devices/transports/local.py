@@ -9,12 +9,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import final
 
 from harness.devices.transports.contract import MAX_OUTPUT_BYTES, CompletedCommand
 from harness.devices.transports.tail import Tail
 from harness.errors import DeviceError, LinkError
+from space.errors import ConfigError
+from space.user_paths import expand_user, home_folder
 
 _WRITE_BYTES = 1 << 16
 _GRACE_S = 5.0  # an agent whose input ended has this long to go by itself
@@ -141,18 +142,17 @@ class LocalChannel:
 
 
 def _start(argv: Sequence[str]) -> LocalChannel:
-    home = Path.home()
+    try:
+        home, program = home_folder(), str(expand_user(argv[0])) if argv[0].startswith("~/") else argv[0]
+    except ConfigError as error:
+        raise DeviceError(f"this machine: {error}") from error
     process = subprocess.Popen(
-        [_in_home(argv[0]), *argv[1:]],
+        [program, *argv[1:]],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         bufsize=0,
-        cwd=home if home.is_dir() else None,
+        cwd=home,
         start_new_session=True,  # Ctrl-C is the harness's to handle
     )
     return LocalChannel(process)
-
-
-def _in_home(path: str) -> str:
-    return str(Path(path).expanduser()) if path.startswith("~/") else path

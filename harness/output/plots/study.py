@@ -23,9 +23,9 @@ _FIRST = 1.0  # trainings' worth, where curves begin
 _LABEL = 11  # characters that a label's column is made for, a method's name
 
 
-def regret_png(study: Study) -> bytes:
+def study_regret_png(study: Study) -> bytes:
     """Return regret against cost as a PNG file. Raises: ConfigError when matplotlib is missing."""
-    return _png(regret_figure(study), study)
+    return _png(study_regret_figure(study), study)
 
 
 def correlations_png(study: Study) -> bytes:
@@ -33,7 +33,7 @@ def correlations_png(study: Study) -> bytes:
     return _png(correlations_figure(study), study)
 
 
-def regret_figure(study: Study) -> Figure:
+def study_regret_figure(study: Study) -> Figure:
     """Return a curve a method: its mean regret once all of its runs have an answer, against cost in trainings' worth.
 
     Raises: ConfigError when matplotlib is missing.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from factories.block_libraries import tiny_store, write_library
 
+import exporters
 from harness.blockwise.run import search_library
 from harness.blockwise.setup import BlockwiseRequest
 from harness.models.exported import ExportObserver
@@ -19,7 +20,7 @@ from harness.store import Store
 from search.table.constraints import parse_constraint
 from search.work.events import OnProgress
 from search.work.local_pool import LocalPool
-from search.work.running import NamedUnits
+from search.work.unit_runs import NamedUnits
 from space.errors import ConfigError
 
 QUERY = Query(
@@ -53,6 +54,7 @@ class Here:
 @pytest.mark.training
 def test_a_request_is_all_that_a_search_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["no", "command", "line"])
+    monkeypatch.setattr(exporters, "standalone", lambda *_, **__: b"a model")  # seconds, and not asked here
     library, here = write_library(tmp_path / "library"), Here(tmp_path / "store.sqlite")
     told: list[str] = []
     request = BlockwiseRequest(

@@ -31,7 +31,7 @@ from harness.measurement.campaign import Outcome
 from harness.measurement.plan import Options
 from harness.models.trained import Finished, FinishedModels
 from harness.store import Store
-from search.blockwise import iterating, rounds
+from search.blockwise import iterated_search, rounds
 from search.blockwise.setting import Setting
 from search.distillation.block_library import BlockLibrary
 from search.distillation.signatures import Signatures
@@ -306,7 +306,7 @@ def test_a_predictor_fitted_to_accuracies_tells_its_error(library: Path, store: 
 def test_each_round_s_winner_teaches_the_next_and_the_same_command_trains_nothing_again(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(iterating, "noise_of", lambda pair: -100.0)  # so few images tell nothing
+    monkeypatch.setattr(iterated_search, "noise_of", lambda pair: -100.0)  # so few images tell nothing
     taught = []
 
     def remade(teacher: Trained, like: BlockLibrary, setting: Setting) -> BlockLibrary:

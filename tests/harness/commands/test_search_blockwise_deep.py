@@ -19,12 +19,12 @@ from harness.query.latencies import LatencySource
 from harness.store import Store
 from search.accuracy.gcn import GcnConfig
 from search.blockwise.predictors import fit
-from search.blockwise.rounds import distilling_flops, most, tuning_flops
-from search.blockwise.searching import SearchPlan
+from search.blockwise.rounds import library_flops, most, tuning_flops
+from search.blockwise.search import SearchPlan
 from search.blockwise.setting import known_accuracies
 from search.distillation.block_library import load_library
 from search.distillation.signatures import Signatures
-from search.training.published import write_trainings
+from search.training.published_files import write_trainings
 from search.training.tasks import load_task
 from search.training.trained_files import KIND, trained_content
 from search.work.results import Results
@@ -277,7 +277,7 @@ def test_a_round_is_expected_to_take_what_its_largest_networks_would(tiny: tuple
     task = load_task(library.teacher.source, TINY)
     setting: Any = SimpleNamespace(task=task, plan=SearchPlan(fine_tune=3), recipe=library.teacher.recipe)
     largest = int(all_macs(TINY).argmax())
-    expected = distilling_flops(library.teacher, library, task) + 3 * tuning_flops(
+    expected = library_flops(library.teacher, library, task) + 3 * tuning_flops(
         library.teacher, largest, setting
     )
     assert most(library.teacher, library, setting) == expected

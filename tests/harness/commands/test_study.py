@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rigs.commands import Done, refused, run
 
-from harness.output.plots.study import correlations_figure, regret_figure
+from harness.output.plots.study import correlations_figure, study_regret_figure
 from harness.output.study_text import FILES
 from search.statistics import correlation_of, kendall, spearman
 from search.study.questions import QuestionAnswer, do_they_predict
@@ -169,13 +169,13 @@ def test_bad_input_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytes
 
 def test_figures_name_every_method_and_predictor_that_has_something_to_show() -> None:
     found = made_study(QUICK)
-    texts = {text.get_text() for text in regret_figure(found).axes[0].texts}
+    texts = {text.get_text() for text in study_regret_figure(found).axes[0].texts}
     assert texts == {"random", "seer", "late"}
     drawn = correlations_figure(found).axes[0]
     assert [label.get_text() for label in drawn.get_yticklabels()] == ["MACs", "sum of nsr"], (
         "a constant has none"
     )
-    assert "synthetic" in regret_figure(found).axes[0].get_ylabel()
+    assert "synthetic" in study_regret_figure(found).axes[0].get_ylabel()
 
 
 def test_the_shipped_ground_truth_is_of_the_study_s_task_and_recipe() -> None:

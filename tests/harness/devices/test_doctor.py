@@ -161,8 +161,12 @@ def test_a_lock_that_is_not_to_be_had_is_a_warning() -> None:
 
 def test_the_doctor_tries_a_free_device_and_leaves_one_in_use_in_peace(tmp_path: Path) -> None:
     device = LocalDevice(name="local", root=str(tmp_path / "root"))
-    names = {check.name for check in diagnose(device)}
+    found = diagnose(device)
+    names = {check.name for check in found}
     assert {"core: realtime", "core: nice", "waiting", "quota", "hyperthreads", "machine lock"} <= names
+    trials = [check for check in found if check.name == "trial"]
+    assert [check.status for check in trials] == ["ok", "ok"]
+    assert [check.found.split()[0] for check in trials] == ["onnxruntime", "tflite"]
     holder = MachineLock()
     holder.take()
     try:
@@ -172,3 +176,4 @@ def test_the_doctor_tries_a_free_device_and_leaves_one_in_use_in_peace(tmp_path:
     assert not any(name.startswith("core: ") for name in checks)
     assert checks["core request"].status == "warn"
     assert f"process {os.getpid()}" in checks["core request"].found
+    assert (checks["trial"].status, "in use" in checks["trial"].found) == ("warn", True)

@@ -138,9 +138,34 @@ def test_a_device_without_a_runtime_is_refused_with_the_lines_to_install_one() -
         choose_runtimes(device, only(), (), ())
     for part in (
         "device 'pi': no runtime to measure with, none is installed",
-        "python3 -m pip install onnxruntime or python3 -m pip install ai-edge-litert",
+        "python3 -m venv ~/harness-venv (Debian, Ubuntu: sudo apt install python3-venv first), then "
+        "~/harness-venv/bin/pip install onnxruntime or ~/harness-venv/bin/pip install ai-edge-litert, "
+        'then python = "~/harness-venv/bin/python" in [devices.pi]',
     ):
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("python", ["", "/usr/bin/python3", "/usr/bin/python3.11", "python3"])
+def test_pip_is_not_sent_into_a_python_of_the_systems_own(python: str) -> None:
+    """Debian 12, Ubuntu 24.04 and Raspberry Pi OS refuse it: PEP 668."""
+    with pytest.raises(ConfigError) as caught:
+        choose_runtimes(SshDevice(name="pi", address="a", python=python), only(), (), ())
+    assert "-m pip" not in str(caught.value) and "-m venv" in str(caught.value)
+
+
+@pytest.mark.parametrize("version", ["1.11.1", "1.9.0", "0.5"])
+def test_a_runtime_too_old_for_the_models_is_refused_with_the_least_version(version: str) -> None:
+    old = only() | {"runtimes": [HELLO["runtimes"][0] | {"version": version}]}
+    with pytest.raises(ConfigError) as caught:
+        choose_runtimes(SshDevice(name="pi", address="a"), old, (), ())
+    words = (version, "of onnxruntime is too old", "1.12 is the first", "pip install --upgrade onnxruntime")
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize("version", ["1.12.0", "1.30.0+cpu", "2.0", "unknown"])
+def test_a_runtime_that_reads_the_models_or_does_not_tell_is_taken(version: str) -> None:
+    found = only() | {"runtimes": [HELLO["runtimes"][0] | {"version": version}]}
+    assert len(choose_runtimes(LOCAL, found, (), ())) == 1
 
 
 def test_on_this_machine_the_line_to_install_names_the_python_that_is_used() -> None:

@@ -12,22 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.estimates.comparison import compare
-from harness.estimates.estimate import Estimate, estimate, scatter_of
+from harness.estimates.estimate import RatioEstimate, estimate, scatter_of
 
 MIRROR = {"faster": "slower", "slower": "faster", "tie": "tie"}
 
 
 def estimate_of(
     ratio: float, low: float | None = None, high: float | None = None, **changes: Any
-) -> Estimate:
+) -> RatioEstimate:
     """Return an estimate of three processes with this interval."""
     interval = None if low is None or high is None else (low, high)
     known = {"sessions": 3, "processes": 3, "slices": 40, "apart": interval} | changes
-    return Estimate(ratio=ratio, interval=interval, **known)
+    return RatioEstimate(ratio=ratio, interval=interval, **known)
 
 
 @st.composite
-def estimates(draw: st.DrawFn) -> Estimate:
+def estimates(draw: st.DrawFn) -> RatioEstimate:
     """Estimates with an interval or none, within a few percent of each other."""
     ratio = draw(st.floats(0.9, 1.1))
     if draw(st.booleans()) and draw(st.booleans()):
@@ -66,7 +66,7 @@ def test_what_the_same_processes_share_is_not_in_the_interval_of_a_ratio() -> No
 def test_one_process_each_leaves_the_doubt_of_what_differs_between_processes() -> None:
     usual = scatter_of([])
 
-    def measured(ratio: float) -> Estimate:
+    def measured(ratio: float) -> RatioEstimate:
         slices = [
             make_slice([round(ratio * step)], [10**9], [])
             for step in range(999_000_000, 1_001_000_001, 100_000)
@@ -109,7 +109,7 @@ def test_the_interval_of_the_ratio_adds_doubts_as_variances() -> None:
 
 
 @given(a=estimates(), b=estimates())
-def test_comparing_the_other_way_round_mirrors_the_result(a: Estimate, b: Estimate) -> None:
+def test_comparing_the_other_way_round_mirrors_the_result(a: RatioEstimate, b: RatioEstimate) -> None:
     one, other = compare(a, b), compare(b, a)
     assert other.verdict == MIRROR[one.verdict]
     assert other.reason == one.reason

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
-from harness.estimates.clean import clean_slices
+from harness.estimates.clean_runs import clean_slices
 from harness.estimates.estimate import (
-    Estimate,
+    RatioEstimate,
     combined_interval,
     estimate,
     half_width,
@@ -25,7 +25,7 @@ from harness.records import SessionRecord, Slice
 MS = 1_000_000
 
 
-def interval_of(result: Estimate) -> tuple[float, float]:
+def interval_of(result: RatioEstimate) -> tuple[float, float]:
     assert result.interval is not None
     return result.interval
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from factories.records import CONFIGURATION, SESSIONS, make_session, make_slice,
 from hypothesis import given, settings
 
 from harness.estimates.estimate import estimate, scatter_of
-from harness.estimates.findings import KINDS, Finding, check_network, grade
+from harness.estimates.findings import Finding, Kind, check_network, grade
 from harness.estimates.reference import NEVER_QUIET_DOUBT, shared_caches_doubt
 from harness.records import ReferenceLatency, SessionRecord
 
@@ -122,7 +122,7 @@ def test_a_doubt_is_found_with_its_value_and_a_remedy(kind: str) -> None:
 
 
 def test_every_kind_has_its_case() -> None:
-    assert set(CASES) | {"one-session", "few-slices", "contended", "steal"} == set(KINDS)
+    assert set(CASES) | {"one-session", "few-slices", "contended", "steal"} == set(get_args(Kind))
 
 
 @pytest.mark.parametrize(
@@ -327,6 +327,6 @@ def test_only_notes_leave_an_a_and_what_may_be_wrong_beyond_any_interval_is_a_d(
 @given(session=SESSIONS)
 def test_any_session_is_checked_and_graded(session: SessionRecord) -> None:
     found = check_network([session], estimate([session]), REFERENCE)
-    assert {one.kind for one in found} <= set(KINDS)
+    assert {one.kind for one in found} <= set(get_args(Kind))
     assert all(one.message and one.remedy for one in found)
     assert grade(None, found) == "D"

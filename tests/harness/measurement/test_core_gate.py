@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 from rigs.scripted_link import Run, ScriptedLink, ScriptedSource, Silent, StubEvent, run_scripted
 
-from harness.errors import DeviceError, LinkError
+from harness.errors import Cancelled, DeviceError, LinkError
 from harness.measurement.core_gate import PATIENCE_S, POLL_S, CoreGate, CoreRequest, QuietCores, is_busy
-from harness.measurement.session_runner import Cancelled
 from harness.store import Store
 
-UNASKED = CoreRequest(refusals=("realtime: not permitted",))
+UNASKED = CoreRequest()
 REALTIME = CoreRequest(method="realtime", verified=True)
 
 
@@ -158,46 +157,19 @@ def test_of_several_cores_the_busiest_counts() -> None:
     assert QuietCores.of(answer, 2).waited == 0.4
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        {},
-        {"cores": [1]},
-        {"cores": 1, "waited": {}},
-        {"cores": [0, 1], "waited": {}},
-        {"cores": [], "waited": {}},
-        {"cores": ["1"], "waited": {}},
-        {"cores": [-1], "waited": {}},
-        {"cores": [1], "waited": []},
-        {"cores": [1], "waited": {"1": "much"}},
-        {"cores": [1], "waited": {"1": 1.5}},
-        {"cores": [1], "waited": {"1": float("nan")}},
-        {"cores": [1], "waited": {"1": 0.5}, "waited_asking": {"1": -1}},
-        {"cores": [1], "waited": {}, "quota_cores": 0},
-        {"cores": [1], "waited": {}, "quota_cores": "half"},
-    ],
-)
-def test_an_answer_that_is_garbled_breaks_the_protocol(answer: dict[str, Any]) -> None:
+@pytest.mark.parametrize("cores", [[], [0, 1], [0, 1, 2]])
+def test_an_answer_with_another_number_of_cores_breaks_the_protocol(cores: list[int]) -> None:
     with pytest.raises(LinkError, match="answer to quiet"):
-        QuietCores.of(answer, 1)
+        QuietCores.of({"cores": cores, "waited": {}}, 1)
 
 
 def test_the_first_way_that_was_verified_is_asked_for() -> None:
-    def grant(method: str, verified: object, reason: str = "") -> dict[str, Any]:
+    def grant(method: str, verified: bool, reason: str = "") -> dict[str, Any]:
         return {"method": method, "granted": True, "verified": verified, "reason": reason}
 
     grants = [grant("realtime", False, "refused"), grant("autogroup", True), grant("nice", True)]
-    assert CoreRequest.of({"grants": grants}) == CoreRequest(
-        method="autogroup", verified=True, refusals=("realtime: refused",)
-    )
-    assert CoreRequest.of({"grants": [grant("nice", 1)]}).method == "", "true, not something like it"
+    assert CoreRequest.of({"grants": grants}) == CoreRequest(method="autogroup", verified=True)
     assert CoreRequest.of({"grants": []}) == CoreRequest()
-
-
-@pytest.mark.parametrize("answer", [{}, {"grants": None}, {"grants": [5]}, {"grants": [{}]}])
-def test_grants_that_are_garbled_break_the_protocol(answer: dict[str, Any]) -> None:
-    with pytest.raises(LinkError, match="answer to permissions"):
-        CoreRequest.of(answer)
 
 
 @pytest.fixture

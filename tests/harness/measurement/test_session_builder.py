@@ -11,6 +11,7 @@ from factories.records import CONFIGURATION
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.devices.answers import BadAnswer, check_event
 from harness.errors import BadResult, LinkError
 from harness.measurement import session_builder
 from harness.measurement.session_builder import Refused, SessionBuilder
@@ -61,7 +62,7 @@ MEASURED: Event = {
     "elapsed_s": 2.5,
     "output": [0.5, -1, 2.25],
     "cores": [4],
-    "runtime": {"name": "onnxruntime"},
+    "runtime": {"name": "onnxruntime", "package": "onnxruntime", "version": "1.2", "provider": "CPU"},
     "delay_source": "schedstat",
     "baseline_ns": {"network": 3, "reference": 4},
     "waited_s": 0.25,
@@ -120,8 +121,20 @@ class Clock:
         return self._times_s.pop() if self._times_s else self.now_s
 
 
+class CheckedBuilder(SessionBuilder):
+    """A builder behind the door through which a client hands on events."""
+
+    def add(self, event: Mapping[str, Any]) -> SessionRecord | Refused | None:
+        """Check the event first, as the client does."""
+        try:
+            known = check_event(event)
+        except BadAnswer as error:
+            raise LinkError(f"the agent broke the protocol in {error}") from error
+        return None if known is None else super().add(known)
+
+
 def builder(networks: int = 1, clock: Clock | None = None) -> SessionBuilder:
-    return SessionBuilder(
+    return CheckedBuilder(
         networks,
         identity,
         lambda: "2024-05-01T00:00:00.000+00:00",

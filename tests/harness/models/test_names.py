@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from harness.models.exported import reference_of
-from harness.models.names import in_spaces, select_architecture, select_architectures, select_models
+from harness.models.names import (
+    in_spaces,
+    select_architecture,
+    select_architectures,
+    select_models_and_segments,
+)
 from space import BLOX, MINI, SPACES, TINY, SpaceConfig
 from space.errors import ConfigError
 from space.segments import all_segments
@@ -20,9 +25,9 @@ def test_the_reference_has_as_many_of_its_blocks_as_a_space_has_stages() -> None
 
 
 def test_selections_name_networks_and_segments_of_the_space_asked_for() -> None:
-    assert {one.config.name for one in select_models(["design:1", "segments"], TINY)} == {"tiny"}
-    assert len(select_models(["segments"], TINY)) == len(all_segments(TINY)) == 94
-    assert len(select_models(["design:1"], TINY)) == 45
+    assert {one.config.name for one in select_models_and_segments(["design:1", "segments"], TINY)} == {"tiny"}
+    assert len(select_models_and_segments(["segments"], TINY)) == len(all_segments(TINY)) == 94
+    assert len(select_models_and_segments(["design:1"], TINY)) == 45
 
 
 def test_one_network_is_taken_where_one_is_named() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 import sqlite3
 import subprocess
@@ -691,7 +692,7 @@ def rows_or_none(path: Path) -> int:
 
 
 @pytest.fixture(scope="module")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """Return the URL of an empty database: HARNESS_TEST_POSTGRES, or a server of our own."""
     pytest.importorskip("psycopg", reason="PostgreSQL's driver is absent: pip install 'psycopg[binary]'")
     if url := os.environ.get("HARNESS_TEST_POSTGRES"):
@@ -700,18 +701,22 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     initdb = shutil.which("initdb") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")), None)
     if initdb is None:
         pytest.skip("no PostgreSQL server here; install one, or name a database in HARNESS_TEST_POSTGRES")
-    if os.geteuid() == 0:
-        pytest.skip("PostgreSQL does not run as root; name a database in HARNESS_TEST_POSTGRES")
-    folder = tmp_path_factory.mktemp("postgres")
-    programs = Path(initdb).parent
-    subprocess.run(
-        [initdb, "-D", folder / "data", "-U", "lab", "-A", "trust"], check=True, capture_output=True
-    )
+    folder = Path(tempfile.mkdtemp(prefix="postgres"))  # within pytest's folder no other account may read
+    account: dict[str, Any] = {}
+    if os.geteuid() == 0:  # as which PostgreSQL does not run
+        shutil.chown(folder, "nobody")
+        account = {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []}
+
+    def run(*command: str | Path) -> None:
+        subprocess.run(command, check=True, capture_output=True, cwd=folder, **account)
+
+    run(initdb, "-D", folder / "data", "-U", "lab", "-A", "trust")
     options = f"-c listen_addresses='' -c unix_socket_directories='{folder}'"
-    command = [programs / "pg_ctl", "-D", folder / "data", "-l", folder / "log", "-w"]
-    subprocess.run([*command, "-o", options, "start"], check=True, capture_output=True)
+    server = (Path(initdb).resolve().parent / "pg_ctl", "-D", folder / "data", "-l", folder / "log", "-w")
+    run(*server, "-o", options, "start")
     yield f"postgresql+psycopg://lab@/postgres?host={folder}"
-    subprocess.run([*command, "-m", "immediate", "stop"], check=True, capture_output=True)
+    run(*server, "-m", "immediate", "stop")
+    shutil.rmtree(folder)
 
 
 def test_postgresql_keeps_what_sqlite_keeps(postgres_url: str) -> None:

@@ -12,7 +12,7 @@ from search.blockwise import by_integer_program
 from search.blockwise.by_integer_program import POOL, nearest, ranked
 from search.blockwise.cross_validation import FittedPredictor
 from search.blockwise.predictors import additive, fit
-from search.blockwise.searching import SearchPlan, choose, predicted_table
+from search.blockwise.search import SearchPlan, choose_listed, predicted_table
 from search.table import Cost
 from search.table.answers import nearest as listed_nearest
 from search.table.constraints import parse_constraint
@@ -129,7 +129,7 @@ def test_integer_programs_choose_the_finalists_that_enumeration_chooses(
         origin=(),
         synthetic=True,
     )
-    listed, count = choose(table, constraints, SearchPlan(finalists=12), confident=confident)
+    listed, count = choose_listed(table, constraints, SearchPlan(finalists=12), confident=confident)
     found = by_integer_program.choose(TINY, form[0], COSTS, constraints, 12, confident=confident)
     assert count > 12
     assert found.scores + form[1] == pytest.approx(listed.scores, abs=1e-9)

@@ -21,8 +21,8 @@ from search.blockwise.predictors import (
     evaluate,
     fit,
 )
-from search.blockwise.predictors_features import features_of
 from search.blockwise.predictors_linear import fit_linear, fit_second_order
+from search.blockwise.signature_features import features_of
 from search.distillation.signatures import Signatures
 from search.methods.method import Problem, search
 from search.methods.predictor_loop import PredictorLoop

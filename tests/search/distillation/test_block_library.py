@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from factories.block_libraries import save_library
 from factories.small_distillations import (
     BLOCKS,
     RECIPE,
@@ -21,18 +22,17 @@ from factories.small_distillations import (
 )
 from torch.nn.functional import cross_entropy
 
-from search.blockwise.inherited import judge_on
-from search.distillation import signing
+from search.blockwise.inherited_weights import inherited_judge
+from search.distillation import block_scores
 from search.distillation.block_library import (
     BlockLibrary,
     StageLibrary,
     load_library,
-    save_library,
     stage_content,
     stage_from,
 )
+from search.distillation.block_scores import block_sizes, score_blocks
 from search.distillation.losses import judge_stages, stacked_stages
-from search.distillation.signing import block_sizes, sign
 from search.distillation.teacher_features import teacher_features
 from search.training.sealed import content_digest
 from search.training.trained import trained_digest
@@ -148,12 +148,12 @@ def test_a_stage_reads_back_whole_and_a_damaged_one_is_refused(tmp_path: Path) -
 
 
 def test_signatures_are_those_of_each_block_in_the_teachers_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signing, "BATCH", 8)  # 21 images: two batches and a rest
-    monkeypatch.setattr(signing, "together_for", lambda *of: 2)  # three blocks: two, then one
+    monkeypatch.setattr(block_scores, "BATCH", 8)  # 21 images: two batches and a rest
+    monkeypatch.setattr(block_scores, "together_for", lambda *of: 2)  # three blocks: two, then one
     task, teacher = small_task(), small_teacher()
     library = library_of(drawn_stage(0), drawn_stage(1, TEXTS[:2]))
     with torch.enable_grad():
-        found = sign(library, task)
+        found = score_blocks(library, task)
     labels = torch.tensor(task.val.labels)
     own = classed(teacher.weights, teacher.architecture, task.val.images)
     for place, stage in enumerate(library.stages):
@@ -183,9 +183,6 @@ def test_signatures_are_those_of_each_block_in_the_teachers_place(monkeypatch: p
         "images": "21 validation images of drawn by a test",
         "library": library.digest,
     }
-    told: list[int] = []
-    sign(library_of(None, library.stages[1]), task, on_stage=told.append)
-    assert told == [1]
 
 
 def test_sizes_of_a_block_are_the_difference_that_it_makes_to_a_network() -> None:
@@ -228,7 +225,7 @@ def test_judging_stages_weighs_images_alike_and_uses_running_means() -> None:
 
 def test_a_plugged_network_is_judged_on_the_split_that_is_named(tmp_path: Path) -> None:
     teacher, task = small_teacher(), small_task()
-    judge = judge_on(task)
+    judge = inherited_judge(task)
     before = torch.get_rng_state()
     judge(teacher.architecture, teacher.weights, "val")
     assert torch.equal(torch.get_rng_state(), before)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from factories.block_libraries import save_library
 from factories.teachers import TEACHER, few_digits, made_teacher
 from torch.nn.functional import cross_entropy
 
@@ -16,17 +17,16 @@ from search.distillation import teacher_features as features_module
 from search.distillation.block_library import (
     BlockLibrary,
     load_library,
-    save_library,
     save_stage,
     stage_content,
     stage_from,
 )
+from search.distillation.block_scores import block_sizes, score_blocks
 from search.distillation.checkpoints import NAME
 from search.distillation.distill import distil_stage
 from search.distillation.losses import errors
 from search.distillation.packing import pack, shapes_of, unpack
 from search.distillation.recipe import DistilRecipe
-from search.distillation.signing import block_sizes, sign
 from search.distillation.teacher_features import teacher_features, teacher_network
 from search.training.augment import Augmentation
 from search.training.epochs import judge
@@ -127,7 +127,7 @@ def test_the_teachers_own_blocks_have_no_error_and_make_the_teacher_again() -> N
     state = library.assemble(teacher.architecture)
     assert list(state) == list(build_network(teacher.architecture).state_dict())
     assert all(torch.equal(state[name], tensor) for name, tensor in teacher.weights.items())
-    signatures = sign(library, few_digits())
+    signatures = score_blocks(library, few_digits())
     for place, block in enumerate(OWN):
         column = TINY.blocks.index(block)
         assert abs(signatures.column("loss_change")[place, column]) < 1e-5
@@ -206,7 +206,7 @@ def test_a_library_reads_back_and_refuses_what_is_not_its_own(tmp_path) -> None:
 def test_signatures_are_those_of_the_assembled_network() -> None:
     teacher, task = made_teacher(), few_digits()
     library = BlockLibrary(teacher=teacher, stages=(distil_stage(teacher, task, 0, QUICK, SINGLES), None))
-    signatures = sign(library, task)
+    signatures = score_blocks(library, task)
     network = build_network(teacher.architecture)
     network.load_state_dict(dict(teacher.weights))
     own = judge(network, task.val, task)

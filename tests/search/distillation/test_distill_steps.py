@@ -12,11 +12,11 @@ import pytest
 import torch
 from factories.small_distillations import BLOCKS, SMALL, pixels, small_task, small_teacher
 
-from search.distillation import separate
+from search.distillation import separate_weights
 from search.distillation.block_library import StageLibrary
 from search.distillation.distill import distil_stage, together_for
 from search.distillation.recipe import DistilRecipe
-from search.distillation.separate import fresh_stage, seed_of
+from search.distillation.separate_weights import distil_seed, fresh_stage
 from search.distillation.teacher_features import teacher_features
 from search.training.augment import Augmentation
 from search.training.history import EpochDone
@@ -65,7 +65,7 @@ def plainly(
         stage,
         views=recipe.views,
         augmentation=recipe.augmentation,
-        seed=seed_of(recipe, "views", stage),
+        seed=distil_seed(recipe, "views", stage),
     ) as found:
         inputs, targets = found.inputs.split(40), found.targets.split(40)  # by view
     variance = torch.cat(targets).var((0, 2, 3), correction=0)
@@ -75,7 +75,7 @@ def plainly(
     for number in range(recipe.epochs):
         view = number % recipe.views
         order = torch.randperm(
-            40, generator=torch.Generator().manual_seed(seed_of(recipe, "order", stage, number + 1))
+            40, generator=torch.Generator().manual_seed(distil_seed(recipe, "order", stage, number + 1))
         )
         total = 0.0
         for rows in (order[:16], order[16:32], order[32:]):
@@ -99,7 +99,7 @@ def plainly(
 def test_blocks_learn_together_what_a_plain_loop_teaches_each(
     loss: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(separate, "_CHECK_EVERY", 2)  # of three batches an epoch
+    monkeypatch.setattr(separate_weights, "_CHECK_EVERY", 2)  # of three batches an epoch
     recipe, teacher = dataclasses.replace(RECIPE, loss=loss), small_teacher()
     found = distil_stage(teacher, small_task(), 1, recipe, TWO)
     for place, block in enumerate(TWO):
@@ -222,14 +222,14 @@ def test_as_many_blocks_learn_together_as_two_gibibytes_hold() -> None:
 
 
 def test_memory_that_runs_out_names_the_blocks_and_a_batch_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = separate.repeated
+    real = separate_weights.repeated
 
     def small(x: torch.Tensor, count: int) -> torch.Tensor:
         if len(x) > 5:
             raise MemoryError
         return real(x, count)
 
-    monkeypatch.setattr(separate, "repeated", small)
+    monkeypatch.setattr(separate_weights, "repeated", small)
     with pytest.raises(
         HarnessError,
         match=r"^distilling 2 blocks of stage 1 at once: .* with a batch of 20 images .* a batch of 5 fits",

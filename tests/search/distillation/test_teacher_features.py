@@ -12,9 +12,9 @@ from factories.small_distillations import BLOCKS, SMALL, drawn_stage, small_task
 
 from search.distillation import teacher_features as features_module
 from search.distillation.block_library import BlockLibrary
+from search.distillation.block_scores import score_blocks
 from search.distillation.distill import distil_stage
 from search.distillation.recipe import DistilRecipe
-from search.distillation.signing import sign
 from search.distillation.teacher_features import teacher_features, teacher_network
 from search.training.augment import Augmentation
 from space.errors import ConfigError
@@ -62,7 +62,9 @@ def test_features_for_signatures_lie_on_disk_where_memory_may_not_hold_them(
     monkeypatch.setattr(
         features_module, "_file_of", lambda size, folder: sizes.append(size) or real(size, folder)
     )
-    sign(BlockLibrary(teacher=small_teacher(), stages=(drawn_stage(0), None)), small_task(), memory_bytes=0)
+    score_blocks(
+        BlockLibrary(teacher=small_teacher(), stages=(drawn_stage(0), None)), small_task(), memory_bytes=0
+    )
     assert sizes == [21 * 4 * (4 * 8 * 8 + 8 * 4 * 4)]
 
 

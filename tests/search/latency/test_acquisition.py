@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from factories.latencies import additive, cells, costs, design, measured
+from factories.latencies import additive, cells, costs, design, mean_variance, measured
 
 from search.latency import design as designs
-from search.latency.acquisition import allocate, next_networks
+from search.latency.acquisition import next_networks
 from search.latency.candidates import CANDIDATES
-from search.latency.design import mean_variance
 from search.latency.evaluation import judge
 from search.latency.model_selection import SelectedPredictor, select_predictor
 from space import BLOX, MINI
@@ -60,23 +59,6 @@ def test_picks_lower_the_mean_variance_and_the_error_more_than_a_random_draw(
     drawn = [after(np.random.default_rng(seed).choice(left, 12, replace=False)) for seed in range(4)]
     assert picked[0] < min(variance for variance, _ in drawn)
     assert picked[1] < np.mean([error for _, error in drawn])
-
-
-def test_what_is_measured_again_is_what_was_measured_badly_and_new_networks_come_first_where_all_is_well() -> (
-    None
-):
-    truth, places = additive(cells(costs(0))), design(1)
-    sds = np.full(45, 0.007)
-    sds[[4, 20]] = 0.05
-    predictor = select_predictor(places, measured(truth, places, 0), sds=sds, candidates=RIDGE)
-    again = allocate(predictor, sds, 2, np.random.default_rng(0), new_sd=0.007, again_only=True)
-    assert sorted(again) == sorted(places[[4, 20]])
-    good = np.full(45, 0.002)
-    assert not np.isin(allocate(predictor, good, 5, np.random.default_rng(0), new_sd=0.007), places).any()
-    with pytest.raises(ConfigError, match="nothing is measured exactly"):
-        allocate(predictor, np.zeros(45), 1, np.random.default_rng(0), new_sd=0.007)
-    with pytest.raises(ConfigError, match="46 networks to measure; give 1 to 45"):
-        allocate(predictor, sds, 46, np.random.default_rng(0), new_sd=0.007, again_only=True)
 
 
 def test_the_first_picks_differ_where_hardly_anything_is_known(

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from search.blockwise.searching import predicted_table
+from search.blockwise.search import predicted_table
 from search.latency.additive import additive_candidates, fit_additive
+from search.latency.block_features import block_features
 from search.latency.candidates import CANDIDATES, SpaceFacts, Training
-from search.latency.features import block_features
 from search.latency.parts import parts_sum
 from search.table.synthetic import synthetic_accuracies
 from space import DEEP, MINI, ArchitectureError, SpaceConfig

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from factories.latencies import design as latin
+from factories.latencies import mean_variance
 
-from search.latency.design import Variance, least_variance_design, mean_variance
+from search.latency.design import Variance, least_variance_design
 from space import BLOX, DEEP, MINI
 from space.errors import ConfigError
 
@@ -35,8 +36,10 @@ def test_the_mean_variance_is_the_mean_of_every_networks_own() -> None:
         assert variance.leverage.mean() == pytest.approx(before, rel=1e-5)
         variance.measure(index)
         assert before - variance.mean == pytest.approx(gain / (1 + leverage), rel=1e-5)
-    twice = mean_variance(MINI, np.array([3, 11]), np.array([2.0, 1.0]))
-    assert variance.mean == pytest.approx(twice, rel=1e-5), (
+    twice = Variance(MINI, everywhere)
+    twice.measure(3, 2.0)
+    twice.measure(11)
+    assert variance.mean == pytest.approx(twice.mean, rel=1e-5), (
         "measured twice is measured with twice the precision"
     )
 

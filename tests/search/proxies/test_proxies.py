@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import search.proxies.scoring as scoring
 from search.methods.registry import PROXIES as NAMES
-from search.proxies import Batch, load_batch, proxy
+from search.proxies import Batch, load_batch, proxy_scorer
 from search.proxies.measures import PROXIES, fisher, grad_norm, grasp, jacob_cov, snip, synflow
 from space import MINI, Architecture, SpaceConfig
 from space.errors import ConfigError, HarnessError
@@ -210,13 +210,13 @@ def test_seeds_make_weights_and_scores(name: str) -> None:
     indices = np.array([3, 0, 12])
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    first = proxy(name, TINY, tiny_batch(), seed=5)(indices)
+    first = proxy_scorer(name, TINY, tiny_batch(), seed=5)(indices)
     assert torch.equal(state, torch.get_rng_state())
     torch.manual_seed(2)
     with torch.no_grad():
-        again = proxy(name, TINY, tiny_batch(), seed=5)(indices[::-1])[::-1]
+        again = proxy_scorer(name, TINY, tiny_batch(), seed=5)(indices[::-1])[::-1]
     assert first.dtype == np.float64 and (first == again).all()
-    assert (first != proxy(name, TINY, tiny_batch(), seed=6)(indices)).all()
+    assert (first != proxy_scorer(name, TINY, tiny_batch(), seed=6)(indices)).all()
     assert len(np.unique(first)) == 3
 
 
@@ -225,12 +225,12 @@ def test_a_network_is_scored_once(monkeypatch: pytest.MonkeyPatch) -> None:
     original = scoring._score
     monkeypatch.setattr(scoring, "_score", lambda n, a, b, s: scored.append(a.index) or original(n, a, b, s))
     cache: dict[int, float] = {}
-    score = proxy("synflow", TINY, tiny_batch(), 0, cache)
+    score = proxy_scorer("synflow", TINY, tiny_batch(), 0, cache)
     first = score(np.array([4, 7, 4]))
     assert first[0] == first[2] and scored == [4, 7]
-    proxy("synflow", TINY, tiny_batch(), 0, cache)(np.array([7, 4, 9]))
+    proxy_scorer("synflow", TINY, tiny_batch(), 0, cache)(np.array([7, 4, 9]))
     assert scored == [4, 7, 9] and set(cache) == {4, 7, 9}
-    assert proxy("synflow", TINY, tiny_batch(), 0)(np.array([], dtype=np.int64)).shape == (0,)
+    assert proxy_scorer("synflow", TINY, tiny_batch(), 0)(np.array([], dtype=np.int64)).shape == (0,)
 
 
 def test_the_scored_network_is_the_one_that_was_asked_for() -> None:
@@ -240,7 +240,9 @@ def test_the_scored_network_is_the_one_that_was_asked_for() -> None:
         torch.manual_seed(seed)
         network = build_network(architecture)
     expected = grad_norm(network, torch.from_numpy(batch.images), torch.from_numpy(batch.labels))
-    assert proxy("grad_norm", TINY, batch, 8)(np.array([architecture.index]))[0] == pytest.approx(expected)
+    assert proxy_scorer("grad_norm", TINY, batch, 8)(np.array([architecture.index]))[0] == pytest.approx(
+        expected
+    )
 
 
 def test_a_score_that_is_not_finite_is_an_error_that_names_network_and_proxy() -> None:
@@ -250,16 +252,16 @@ def test_a_score_that_is_not_finite_is_an_error_that_names_network_and_proxy() -
         with pytest.raises(
             HarnessError, match=rf"proxy {name} of network {Architecture.from_index(2, TINY)} "
         ):
-            proxy(name, TINY, broken, 0)(np.array([2]))
+            proxy_scorer(name, TINY, broken, 0)(np.array([2]))
 
 
 def test_an_unknown_proxy_is_refused() -> None:
     with pytest.raises(ConfigError, match="did you mean 'synflow'"):
-        proxy("sinflow", TINY, tiny_batch(), 0)
+        proxy_scorer("sinflow", TINY, tiny_batch(), 0)
 
 
 @pytest.mark.parametrize("name", PROXIES)
 def test_every_proxy_scores_a_network_of_the_space_on_the_digits(name: str) -> None:
-    score = proxy(name, MINI, load_batch("", MINI, count=16), seed=0)
+    score = proxy_scorer(name, MINI, load_batch("", MINI, count=16), seed=0)
     scores = score(np.array([Architecture.parse("mbconv-bconv+in+out/conv+mbconv", MINI).index, 0]))
     assert np.isfinite(scores).all() and scores[0] != scores[1]

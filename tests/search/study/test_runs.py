@@ -15,8 +15,8 @@ from search.study.methods import (
     fitted_scores,
     fitted_search,
     ordered_search,
-    plain_search,
     random_first,
+    training_order,
 )
 from search.study.runs import (
     BEATS,
@@ -131,11 +131,11 @@ def test_a_run_pays_first_what_was_spent_before_and_then_each_training(truth: Gr
 def test_a_search_trains_networks_of_the_truth_once_each_and_repeats_by_its_seed(
     name: str, truth: GroundTruth
 ) -> None:
-    found = plain_search(name, truth, 20, seed=3)
+    found = training_order(name, truth, 20, seed=3)
     assert len(set(found.tolist())) == len(found) == 20
     assert truth.allowed[found].all()
-    assert (found == plain_search(name, truth, 20, seed=3)).all()
-    assert (found != plain_search(name, truth, 20, seed=4)).any()
+    assert (found == training_order(name, truth, 20, seed=3)).all()
+    assert (found != training_order(name, truth, 20, seed=4)).any()
 
 
 def test_scores_that_are_the_accuracies_find_the_best_first(truth: GroundTruth) -> None:
@@ -160,14 +160,14 @@ def test_a_fit_sees_the_random_networks_alone_and_orders_the_rest(truth: GroundT
     order = fitted_search(fit, truth, 6, 15, seed=0)
     assert len(seen) == 1
     assert (order[:6] == seen[0]).all()
-    assert (order[:6] == plain_search("random", truth, 6, 0)).all(), "paired with random search"
+    assert (order[:6] == training_order("random", truth, 6, 0)).all(), "paired with random search"
     rest = truth.test[truth.places(order[6:])]
     assert (np.diff(rest) <= 0).all() and len(order) == 15
 
 
 def test_a_predictor_s_own_networks_are_no_part_of_its_predictions(truth: GroundTruth) -> None:
     predicted = fitted_scores("linear", truth, 12, seed=1)
-    known = truth.places(plain_search("random", truth, 12, seed=1))
+    known = truth.places(training_order("random", truth, 12, seed=1))
     assert np.flatnonzero(np.isnan(predicted)).tolist() == sorted(known.tolist())
     rest = np.isfinite(predicted)
     assert np.corrcoef(predicted[rest], truth.test[rest])[0, 1] > 0.3
@@ -175,7 +175,9 @@ def test_a_predictor_s_own_networks_are_no_part_of_its_predictions(truth: Ground
 
 def runs_of(truth: GroundTruth, name: str, scores: np.ndarray | None, before: Spent) -> MethodRuns:
     orders = [
-        plain_search("random", truth, 20, seed) if scores is None else ordered_search(scores, truth, 20, seed)
+        training_order("random", truth, 20, seed)
+        if scores is None
+        else ordered_search(scores, truth, 20, seed)
         for seed in range(8)
     ]
     runs = tuple(run_of(truth, seed, order, IMAGES, before) for seed, order in enumerate(orders))
@@ -199,14 +201,14 @@ def test_a_method_beats_random_search_only_where_their_paired_difference_says_so
 
 def random_runs_of(truth: GroundTruth, name: str, count: int = 20) -> MethodRuns:
     runs = [
-        run_of(truth, seed, plain_search(name, truth, count, seed).tolist(), IMAGES, Spent())
+        run_of(truth, seed, training_order(name, truth, count, seed).tolist(), IMAGES, Spent())
         for seed in range(5)
     ]
     return MethodRuns(method=name, meaning="", runs=tuple(runs), random_first=random_first(name, count))
 
 
 def test_evolution_chooses_before_the_cost_at_which_it_is_judged(truth: GroundTruth) -> None:
-    random, evolution = (plain_search(name, truth, 20, 0) for name in ("random", "evolution"))
+    random, evolution = (training_order(name, truth, 20, 0) for name in ("random", "evolution"))
     first = random_first("evolution", 20)
     assert first == 8 < min(StudySettings().decisive, QUICK.decisive)
     assert (evolution[:first] == random[:first]).all()

@@ -22,8 +22,8 @@ from search.study.unit_runner import UnitRunner
 from search.work.events import OnProgress
 from search.work.local_pool import LocalPool
 from search.work.results import Results
-from search.work.running import Done, Failed
 from search.work.unit import Unit
+from search.work.unit_runs import Done, Failed
 from space.errors import ConfigError
 
 pytestmark = pytest.mark.training

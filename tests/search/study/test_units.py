@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from search.study import works
+from search.study.units import study_kind
 from search.work.kinds import load_function
 from search.work.unit import Unit
 
@@ -41,7 +41,7 @@ STORED: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
 @pytest.mark.parametrize("name", STORED)
 def test_a_stored_unit_has_the_key_that_it_was_stored_under(name: str) -> None:
     config, inputs, key = STORED[name]
-    unit = Unit(kind=works.kind(name), config=config, inputs=inputs)
+    unit = Unit(kind=study_kind(name), config=config, inputs=inputs)
     assert unit.kind == f"search.study.works:{name}"
     assert unit.key.startswith(key)
     assert Unit(**unit.to_plain()) == unit
@@ -49,4 +49,4 @@ def test_a_stored_unit_has_the_key_that_it_was_stored_under(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*STORED, "proxy", "plain_predict", "signed_predict"])
 def test_every_kind_has_a_function(name: str) -> None:
-    assert callable(load_function(works.kind(name)))
+    assert callable(load_function(study_kind(name)))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from search.latency.features import stage_effects
+from search.latency.block_features import stage_effects
 from search.table.synthetic import SEED_SD, synthetic_accuracies
 from space import BLOX, MINI, Architecture, SpaceConfig
 from space.costs import all_params

@@ -20,7 +20,7 @@ from search.training.epochs import judge
 from search.training.history import EpochDone
 from search.training.images import Images
 from search.training.recipe import Recipe
-from search.training.stacked import StackedNetworks, stack, unstack
+from search.training.stacked_modules import StackedNetworks, stack, unstack
 from search.training.training import train
 from space import Architecture, SpaceConfig
 from space.errors import ConfigError, HarnessError

@@ -10,7 +10,7 @@ import pytest
 import torch
 from factories.tasks import NETWORK, RECIPE, TINY, made_task
 
-from search.training.sealed import seal, unseal
+from search.training.sealed import content_digest, seal, unseal
 from search.training.trained_files import (
     KIND,
     load_trained,
@@ -18,10 +18,13 @@ from search.training.trained_files import (
     trained_content,
     trained_digest,
     trained_from,
+    write_weights,
 )
 from search.training.training import Trained, train
 from space import Architecture
 from space.errors import ConfigError
+from space.networks import build_network
+from space.state_notes import noted_architecture
 
 pytestmark = pytest.mark.training
 
@@ -133,3 +136,23 @@ def test_other_files_and_folders_are_refused(folder: Path, tmp_path: Path) -> No
         load_trained(folder / "checkpoint.harness")
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         load_trained(tmp_path / "absent")
+
+
+def test_written_weights_name_their_network_and_load_as_ever(tmp_path: Path) -> None:
+    architecture = Architecture.parse("conv-mbconv+in/bconv", TINY)
+    with torch.random.fork_rng(devices=[]):
+        network = build_network(architecture)
+    path, weights = (
+        tmp_path / "new" / "weights.pt",
+        {name: value.clone() for name, value in network.state_dict().items()},
+    )
+    digest = write_weights(path, weights, architecture, make_folder=True)
+    before = path.stat().st_mtime_ns
+    assert write_weights(path, weights, architecture) == digest == content_digest(weights)
+    assert path.stat().st_mtime_ns == before  # the same weights are not written again
+    found = torch.load(path, weights_only=True)
+    noted = noted_architecture(found)
+    assert noted == architecture and noted is not None and noted.config == TINY
+    network.load_state_dict({name: torch.zeros_like(value) for name, value in found.items()})
+    network.load_state_dict(found)
+    assert all(torch.equal(value, weights[name]) for name, value in network.state_dict().items())

@@ -15,7 +15,7 @@ from factories.small_distillations import SMALL, small_teacher
 from search.distillation.block_library import BlockLibrary, StageLibrary, stage_content, stage_from
 from search.distillation.distill import distil_stage
 from search.distillation.recipe import DistilRecipe
-from search.study import works
+from search.study.units import study_kind
 from search.training.images import Task
 from search.training.recipe import Recipe
 from search.training.tasks import load_task
@@ -109,7 +109,7 @@ def test_a_fine_tuning_begins_with_the_librarys_blocks_has_the_teacher_and_goes_
 
 
 def test_the_study_distils_and_fine_tunes_as_a_search_does() -> None:
-    assert load_function(works.kind("distil")) is load_function("distil-stage")
+    assert load_function(study_kind("distil")) is load_function("distil-stage")
     library = BlockLibrary(teacher=small_teacher(), stages=stages())
     start = {
         "architecture": str(STUDENT),
@@ -118,7 +118,7 @@ def test_the_study_distils_and_fine_tunes_as_a_search_does() -> None:
     }
     config = finetuning(recipe={**json.loads(TUNE.to_json()), "learning_rate": 0.01}, guide={"weight": 0.25})
     wanted = trained_from(run_finetuning(config, inputs(*ALL), context([])), "it")
-    run = load_function(works.kind("fine_tune"))
+    run = load_function(study_kind("fine_tune"))
     found = trained_from(run(config, {**inputs("teacher"), "start": start}, context([])), "it")
     assert (found.start, found.guide, found.test) == (wanted.start, wanted.guide, wanted.test)
     assert all(torch.equal(found.weights[name], tensor) for name, tensor in wanted.weights.items())

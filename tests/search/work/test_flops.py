@@ -69,8 +69,7 @@ def test_plugging_in_the_teacher_s_own_blocks_costs_whole_passes() -> None:
 
 
 def test_what_was_spent_adds_up() -> None:
-    both = flops.total([Spent(flops=1, networks=1, seconds=2), Spent(flops=3, seconds=0.5)])
+    both = Spent(flops=1, networks=1, seconds=2) + Spent(flops=3, seconds=0.5)
     assert both == Spent(flops=4, networks=1, seconds=2.5)
-    assert flops.total([]) == Spent()
     mean = flops.mean_training_flops(TINY, [SMALL.index, LARGE.index], 10, 1)
     assert mean == 30 * (SMALL.macs + LARGE.macs)

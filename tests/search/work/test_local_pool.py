@@ -17,13 +17,14 @@ from search.training.history import EpochDone
 from search.work.events import Event, UnitProgress, sentence
 from search.work.local_pool import LocalPool
 from search.work.results import Results
-from search.work.running import Runner, run_units
 from search.work.unit import Unit
+from search.work.unit_runs import Runner, run_units
 from space.errors import ConfigError
 
 PATIENCE_S = 60.0
 
 
+@pytest.mark.training
 class TestLocalPool(WorkContract):
     @pytest.fixture(scope="class")
     @classmethod
@@ -83,7 +84,7 @@ def test_a_caller_that_is_stopped_leaves_no_process_behind(tmp_path: Path, sent:
         "from search.work.events import UnitProgress\n"
         "from search.work.local_pool import LocalPool\n"
         "from search.work.results import Results\n"
-        "from search.work.running import run_units\n"
+        "from search.work.unit_runs import run_units\n"
         "from search.work.unit import Unit\n"
         "if __name__ == '__main__':\n"
         "    units = [Unit(kind='factories.work:steps', config={'steps': 2, 'seconds': 300, 'n': n}) for n in (0, 1)]\n"

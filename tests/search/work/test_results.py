@@ -18,8 +18,8 @@ from search.work.events import Event, UnitAgain, sentence
 from search.work.kinds import Message, UnitKind
 from search.work.local_pool import LocalPool
 from search.work.results import Results
-from search.work.running import run_units
 from search.work.unit import Unit
+from search.work.unit_runs import run_units
 from space.errors import ConfigError, HarnessError
 
 HERE = LocalPool()

@@ -13,9 +13,9 @@ from search.training.tasks import load_task
 from search.training.trained_files import trained_digest, trained_from
 from search.work.local_pool import LocalPool
 from search.work.results import Results
-from search.work.running import run_units
-from search.work.trainings import plain_space, space_of, training_unit
+from search.work.trainings import plain_space, space_from_plain, training_unit
 from search.work.unit import Unit
+from search.work.unit_runs import run_units
 from space import TINY, Architecture, SpaceConfig
 from space.errors import ConfigError
 
@@ -85,10 +85,10 @@ def test_a_config_that_cannot_be_used_is_refused_by_what_is_wrong(
 
 
 def test_a_space_is_named_where_it_is_known_and_written_out_where_it_is_not() -> None:
-    assert plain_space(TINY) == "tiny" and space_of("tiny") == TINY
-    assert isinstance(plain_space(OTHER), dict) and space_of(plain_space(OTHER)) == OTHER
+    assert plain_space(TINY) == "tiny" and space_from_plain("tiny") == TINY
+    assert isinstance(plain_space(OTHER), dict) and space_from_plain(plain_space(OTHER)) == OTHER
     unit = training_unit(Architecture.from_index(0, OTHER), load_task(TASK, OTHER), Recipe())
-    assert space_of(unit.config["space"]) == OTHER
+    assert space_from_plain(unit.config["space"]) == OTHER
 
 
 def test_a_guide_without_a_teacher_is_refused() -> None:

@@ -14,9 +14,9 @@ from search.training.trained_files import trained_from
 from search.work.events import Event
 from search.work.local_pool import LocalPool
 from search.work.results import Results
-from search.work.running import run_units
 from search.work.trainings import keep_each, together_unit, training_unit
 from search.work.unit import Unit
+from search.work.unit_runs import run_units
 from space import TINY, Architecture
 from space.errors import ConfigError
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from space import MINI
 from space.accuracies import load_accuracies
 from space.accuracies.seeds import mean_over_seeds
-from space.accuracies.trainings import Trainings, measure
+from space.accuracies.trainings import Trainings, accuracies_of_trainings
 from space.dataset import Dataset
 from space.errors import DatasetError
 
@@ -76,9 +76,9 @@ def test_accuracies_of_joined_parts_are_those_of_a_plain_loop(
     if not wanted:
         if any(part == holder for _, part in parts):
             with pytest.raises(DatasetError, match="no network has a"):
-                mean_over_seeds(measure(trainings, metric, epoch))
+                mean_over_seeds(accuracies_of_trainings(trainings, metric, epoch))
         return
-    found = mean_over_seeds(measure(trainings, metric, epoch))
+    found = mean_over_seeds(accuracies_of_trainings(trainings, metric, epoch))
     assert found.seed_counts[:5].tolist() == [len(wanted.get(n, ())) for n in range(5)]
     for network, values in wanted.items():
         assert found.at(network) == pytest.approx(sum(values) / len(values))

@@ -21,7 +21,7 @@ from space.dataset import Dataset, bench_dataset, read_dataset, write_dataset
 from space.dataset.csv_rows import decode as decode_csv
 from space.dataset.custom_rows import decode as decode_custom
 from space.dataset.header import Header, parse_header
-from space.dataset.keys import indices_of
+from space.dataset.keys import indices_of_digests
 from space.dataset.pickle_rows import decode as decode_pickle
 from space.dataset.plain_pickle import load_plain
 from space.errors import DatasetError
@@ -52,7 +52,7 @@ def parts(path: Path) -> tuple[bytes, bytes]:
 def decoded(suffix: str, payload: bytes, header: Header) -> Dataset:
     """What read_dataset makes of a payload, without the file and its header."""
     digests, columns = DECODERS[suffix](payload, header, BLOX)
-    indices = indices_of(digests, BLOX)
+    indices = indices_of_digests(digests, BLOX)
     return Dataset(dataset_type=header.dataset_type, indices=indices, columns=columns, extra=header.extra)
 
 

@@ -46,12 +46,18 @@ def test_commands_run_in_the_home_folder(
     assert transport.run(["~/tool"]).stdout == b"from home\n"
 
 
-def test_a_home_folder_that_does_not_exist_does_not_hide_the_programs(
-    transport: LocalTransport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("home", ["", "absent", "/absent"])
+def test_without_a_home_folder_nothing_is_run_where_harness_happens_to_be(
+    transport: LocalTransport, home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "absent"))
-    assert transport.run(["echo", "here"]).stdout == b"here\n"
-    assert transport.start(["echo", "here"]).read(100, 10) == b"here\n"
+    monkeypatch.setenv("HOME", home)
+    monkeypatch.chdir(tmp_path)
+    for run in (transport.run, transport.start):
+        with pytest.raises(
+            DeviceError, match=rf"this machine: \$HOME is '{home}', which is no folder; set HOME"
+        ):
+            run(["touch", "here"])
+    assert not any(tmp_path.iterdir())
 
 
 def test_starting_a_missing_program_names_it(transport: LocalTransport) -> None:

@@ -1,0 +1,131 @@
+"""Which runs count: those in which nobody else had the core, and before which nobody had.
+
+The same rule makes the estimate on the other side (harness/estimates/clean_runs.py); here it decides when a session has enough.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+DISTURBED_SHARE = 0.01  # of a run's time: more waiting than that, and the run is no sample
+COLD_RUNS = (
+    2  # after a switch: TFLite's first two take 8 to 15 % longer than settled ones, ONNX Runtime's 3 to 8 %
+)
+COLD_GAP_NS = 20000  # another program that had the core for longer than a tick's work has had the caches, too
+LONG_RUN_NS = 50000000  # hardly a run as long as that stays undisturbed on a busy core: it is corrected
+BASELINE_SHARE = (
+    0.02  # of a run: a pool that waits for more than that on a free machine is not free of others
+)
+
+
+class CleanRuns:
+    """Tell slice by slice the ratio of the network to the reference by clean, warm runs alone.
+
+    A run is disturbed when it waited more than 1 % of its time beyond the baseline; the run after one finds cold caches.
+    """
+
+    def __init__(
+        self, network_loops: int, reference_loops: int, network_baseline_ns: int, reference_baseline_ns: int
+    ) -> None:
+        self.network_loops, self.reference_loops = network_loops, reference_loops
+        self._loops = {"network": network_loops, "reference": reference_loops}
+        self._baseline_ns = {"network": network_baseline_ns, "reference": reference_baseline_ns}
+        self._was_disturbed = False
+        self._pending: Runs | None = None
+
+    def add(self, times: dict[str, Any]) -> float | None:
+        """Take the next slice and return the ratio of the one before it: the reference's runs after its network begin this one.
+
+        None of the first slice, and where the slice before lacks a clean run of either model.
+        """
+        runs, pending = self._runs(times), self._pending
+        self._pending = runs
+        if pending is None:
+            return None
+        if pending.ends_cold and runs.ends_cold:
+            pending.reference.extend(runs.reference[:1])
+        network, reference = mean_fastest(pending.network), mean_fastest(pending.reference)
+        return network / reference if network and reference else None
+
+    def _runs(self, times: dict[str, Any]) -> Runs:
+        """Return the runs of a slice that may be samples, in ns a loop."""
+        first = len(times["reference_before_ns"])
+        last = first + 1 + len(times["network_ns"])
+        network, reference = warm_places(times)
+        runs_ns = [
+            *times["reference_before_ns"],
+            times["after_switch_ns"],
+            *times["network_ns"],
+            *times["reference_after_ns"],
+        ]
+        nothing = [0] * len(runs_ns)
+        delays_ns, gaps_ns = times.get("delays_ns") or nothing, times.get("gaps_ns") or nothing
+        clean: dict[int, float] = {}
+        corrected: dict[int, float] = {}
+        for place, run_ns in enumerate(runs_ns):
+            which = "network" if first <= place < last else "reference"
+            delay_ns = max(0, delays_ns[place] - self._baseline_ns[which])
+            is_disturbed = delay_ns > DISTURBED_SHARE * run_ns
+            if not is_disturbed and not self._was_disturbed and gaps_ns[place] <= COLD_GAP_NS:
+                clean[place] = run_ns / self._loops[which]
+            elif run_ns - delay_ns >= LONG_RUN_NS:
+                corrected[place] = (run_ns - delay_ns) / self._loops[which]
+            self._was_disturbed = is_disturbed
+        return Runs(pick(network, clean, corrected), pick(reference, clean, corrected), ends_cold(times))
+
+
+class Runs:
+    """The runs of a slice that are samples, in ns a loop: the network's in two halves, the reference's on each side of it."""
+
+    def __init__(self, network: list[list[float]], reference: list[list[float]], ends_cold: bool) -> None:
+        self.network, self.reference, self.ends_cold = network, reference, ends_cold
+
+
+def pick(
+    groups: tuple[range, range], clean: dict[int, float], corrected: dict[int, float]
+) -> list[list[float]]:
+    """Return the runs at the places of each group: the clean ones, or where no group has any, those that were corrected."""
+    found = [
+        [runs[place] for place in places if place in runs] for runs in (clean, corrected) for places in groups
+    ]
+    return found[:2] if any(found[:2]) else found[2:]
+
+
+def mean_fastest(groups: list[list[float]]) -> float:
+    """Return the mean over groups of the fastest run in each; 0 without a run."""
+    fastest = [min(group) for group in groups if group]
+    return sum(fastest) / len(fastest) if fastest else 0.0
+
+
+def ends_cold(times: dict[str, Any]) -> bool:
+    """Tell whether only the reference's runs before the network are warm in a slice: those after it follow the switch."""
+    before_ns = times["reference_before_ns"]
+    count = len(before_ns) + len(times["reference_after_ns"])
+    return bool(before_ns) and count > COLD_RUNS and min(before_ns) < LONG_RUN_NS
+
+
+def warm_places(times: dict[str, Any]) -> tuple[tuple[range, range], tuple[range, range]]:
+    """Return the places of a slice's runs at which a model has its own caches again, from the third run after a switch on.
+
+    Of the network in two halves, and of the reference before and after it. The reference's first runs of a slice follow the last
+    ones of the slice before. Slices too short for any, and long runs, which fill the caches at their beginning, have all places
+    but that of the switch.
+    """
+    network_ns = times["network_ns"]
+    begin = len(times["reference_before_ns"])
+    end = begin + 1 + len(network_ns)
+    is_cut = end - begin > COLD_RUNS and min(network_ns) < LONG_RUN_NS
+    network = range(begin + (COLD_RUNS if is_cut else 1), end)
+    half = len(network) // 2
+    after = 0 if ends_cold(times) else len(times["reference_after_ns"])
+    return (network[:half], network[half:]), (range(begin), range(end, end + after))
+
+
+def baseline_ns(delays_ns: list[int], run_ns: int) -> int:
+    """Return what threads of a pool wait in one run on a free machine, from warm-up runs of which some were undisturbed.
+
+    The least tenth of them tells, and no more than 2 % of a run is ever taken for it.
+    """
+    if not delays_ns:
+        return 0
+    return min(sorted(delays_ns)[len(delays_ns) // 10], int(BASELINE_SHARE * run_ns))

@@ -1,0 +1,449 @@
+"""What an agent may say: each answer, event and condition, checked at this one place before anything else sees it.
+
+The agent is foreign: its device may be broken, or lie. What does not fit these models is a BadAnswer that names the field and
+the value; fields that no model has are dropped, texts are made printable and cut, numbers are finite and within bounds.
+docs/interfaces.md describes the protocol; docs/protocol.schema.json is made of these models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from harness.records import STOP_REASONS
+from space.text import printable
+
+MAX_CORES = 4096
+MAX_NODES = 4000  # of a profile
+MAX_RUNS = 4096  # of a slice, or of a model's warm-up
+MAX_MESSAGE = 4096  # characters
+MAX_NAME = 300
+MAX_QUOTED = 120  # characters of a value in an error
+
+_MAX_INTEGER = 1 << 63
+
+
+def _cut(text: Any) -> Any:
+    return text[:MAX_MESSAGE] if isinstance(text, str) else text
+
+
+Name = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(printable)]
+Message = Annotated[str, BeforeValidator(_cut), AfterValidator(lambda text: printable(text, keep="\n\t"))]
+Core = Annotated[int, Field(ge=0, lt=MAX_CORES)]
+Cores = Annotated[list[Core], Field(max_length=MAX_CORES)]
+CoreText = Annotated[str, Field(pattern=r"^[0-9]{1,4}$")]
+Count = Annotated[int, Field(ge=0, lt=_MAX_INTEGER)]
+Positive = Annotated[int, Field(gt=0, lt=_MAX_INTEGER)]
+Finite = Annotated[float, Field(gt=-1e18, lt=1e18, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, lt=1e9, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Celsius = Annotated[float, Field(ge=-300, le=2000)]
+Times = Annotated[list[Positive], Field(max_length=MAX_RUNS)]
+Waits = Annotated[list[Count], Field(max_length=MAX_RUNS)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class BadAnswer(ValueError):
+    """What an agent said does not follow the protocol; the message names verb or event, field and value."""
+
+
+class Said(BaseModel):
+    """What an agent says; unknown fields are dropped, types are exact."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class Boot(Said):
+    """The device's answer before there is an agent."""
+
+    present: bool
+    zlib: bool
+    path: Annotated[Message, Field(max_length=MAX_MESSAGE)]
+    root: Message
+    error: Message
+    python: Annotated[list[Annotated[int, Field(ge=0, lt=1000)]], Field(min_length=3, max_length=3)]
+    executable: Message
+
+
+class Runtime(Said):
+    """A runtime that works on the device."""
+
+    name: Name
+    package: Name
+    version: Name
+    formats: Annotated[list[Name], Field(max_length=16)]
+    providers: Annotated[list[Name], Field(max_length=64)]
+
+
+class BrokenRuntime(Said):
+    """A runtime that is installed and cannot be used."""
+
+    name: Name
+    message: Message
+
+
+class Hello(Said):
+    """The agent's description of the device and of the runtimes on it."""
+
+    protocol: Count
+    agent: Name = ""
+    python: Name = ""
+    platform: Annotated[dict[Name, Name], Field(max_length=64)] = {}
+    cores: Annotated[Cores, Field(min_length=1)]
+    clusters: Annotated[list[Cores], Field(max_length=MAX_CORES)]
+    siblings: Annotated[dict[CoreText, Cores], Field(max_length=MAX_CORES)] = {}
+    runtimes: Annotated[list[Runtime], Field(max_length=64)]
+    broken: Annotated[list[BrokenRuntime], Field(max_length=64)]
+    limits: Annotated[dict[Name, Count], Field(max_length=64)] = {}
+    free_bytes: Count | None = None
+    root: Message = ""
+
+
+class Frequencies(Said):
+    """A core's clock in kHz."""
+
+    min: Count = 0
+    max: Count = 0
+    current: Count = 0
+    hardware_max: Count = 0
+
+
+class Battery(Said):
+    """Charge and state."""
+
+    percent: Annotated[int, Field(ge=0, le=100)] = 0
+    status: Name = ""
+
+
+class Gpu(Said):
+    """An NVIDIA GPU's state, as nvidia-smi tells it."""
+
+    index: Count = 0
+    name: Name = ""
+    reasons: Count = 0
+    temp_c: Celsius = 0
+    clock_mhz: Count = 0
+    max_clock_mhz: Count = 0
+    power_w: Finite = 0
+    persistence: bool = False
+
+
+class Conditions(Said):
+    """The conditions of a device; what it does not tell is absent."""
+
+    time_utc: Name = ""
+    cpu_model: Name = ""
+    board: Name = ""
+    os: Name = ""
+    android: Name = ""
+    phone: Name = ""
+    soc: Name = ""
+    uptime_s: Finite = 0
+    load_1m: Annotated[float, Field(ge=0, lt=1e6)] = 0
+    memory_total_bytes: Count = 0
+    memory_available_bytes: Count = 0
+    governors: Annotated[dict[CoreText, Name], Field(max_length=MAX_CORES)] = {}
+    freq_khz: Annotated[dict[CoreText, Frequencies], Field(max_length=MAX_CORES)] = {}
+    temps_c: Annotated[dict[Name, Celsius], Field(max_length=512)] = {}
+    cooling: Annotated[dict[Name, Count], Field(max_length=512)] = {}
+    battery: Battery = Battery()
+    throttled: Count = 0
+    power_mode: Name = ""
+    thermal_status: Annotated[int, Field(ge=0, le=100)] = 0
+    gpus: Annotated[list[Gpu], Field(max_length=64)] = []
+    probe_errors: Annotated[dict[Name, Message], Field(max_length=64)] = {}
+
+
+class Probed(Said):
+    """The answer to `probe`."""
+
+    conditions: Conditions
+
+
+class Locked(Said):
+    """The answer to `lock`."""
+
+    machine_lock: Message
+
+
+class Missing(Said):
+    """The answer to `missing`; of parts that came in chunks, how many bytes are there."""
+
+    missing: Annotated[list[Digest], Field(max_length=1 << 16)]
+    received: Annotated[dict[Digest, Count], Field(max_length=1 << 16)] = {}
+
+
+class Quiet(Said):
+    """The answer to `quiet`: shares of time that a process waits, by core."""
+
+    cores: Annotated[Cores, Field(min_length=1)]
+    waited: Annotated[dict[CoreText, Share], Field(max_length=MAX_CORES)]
+    waited_asking: Annotated[dict[CoreText, Share], Field(max_length=MAX_CORES)] = {}
+    quota_cores: Annotated[float, Field(gt=0, lt=1e6)] = 1.0
+
+
+class Grant(Said):
+    """The effect of one way to ask for a core."""
+
+    method: Name
+    granted: bool
+    waited_before: Share | None
+    waited_after: Share | None
+    verified: bool
+    reason: Message
+
+
+class Quota(Said):
+    """Processor time that a control group allows."""
+
+    cores: Annotated[float, Field(gt=0, lt=1e6)]
+    group: Message
+
+
+class Permissions(Said):
+    """The answer to `permissions`."""
+
+    user: Name = ""
+    cores: Cores = []
+    waited: Annotated[dict[CoreText, Share | None], Field(max_length=MAX_CORES)]
+    grants: Annotated[list[Grant], Field(max_length=16)]
+    quota: Quota | None = None
+    withheld: Cores
+    siblings: Annotated[dict[CoreText, Cores], Field(max_length=MAX_CORES)]
+    machine_lock: Message = ""
+
+
+class Evicted(Said):
+    """The answer to `evict`."""
+
+    removed_bytes: Count = 0
+    kept_bytes: Count = 0
+
+
+class Stored(Said):
+    """The answer to `put`."""
+
+    stored: bool = True
+    received_bytes: Count = 0
+
+
+class RanJob(Said):
+    """The answer to `run`, after its events."""
+
+    conditions_after: Conditions = Conditions()
+
+
+class UsedRuntime(Said):
+    """The runtime that a worker used."""
+
+    name: Name
+    package: Name
+    version: Name
+    provider: Name
+
+
+class ProfiledNode(Said):
+    """A node of a profiled network."""
+
+    name: Message
+    op: Message
+    provider: Name
+    runs: Count
+    total_ns: Count
+    median_ns: Count
+
+
+class Profiled(Said):
+    """The answer to `profile`."""
+
+    runtime: UsedRuntime
+    threads: Positive
+    cores: Cores
+    runs: Positive
+    quiet_runs: Positive
+    wall_median_ns: Positive
+    plain_median_ns: Positive
+    nodes: Annotated[list[ProfiledNode], Field(min_length=1, max_length=MAX_NODES)]
+
+
+class Refusal(Said):
+    """An error of the agent's, with what applies to it."""
+
+    kind: Name
+    message: Message
+    network: Count | None = None
+    signal: Message = ""
+    phase: Message = ""
+    stderr: Message = ""
+    digest: Message = ""
+    received_bytes: Count | None = None
+    owner: Message = ""
+    pid: Count | None = None
+
+
+class ConditionsEvent(Said):
+    """The conditions just before a worker starts."""
+
+    event: Literal["conditions"]
+    conditions: Conditions
+
+
+class LoadedEvent(Said):
+    """A model was loaded and ran once."""
+
+    event: Literal["loaded"]
+    which: Literal["reference", "network"]
+    network: Count | None = None
+    load_ns: Positive
+    first_run_ns: Positive
+
+
+class WarmEvent(Said):
+    """Network and reference are warm."""
+
+    event: Literal["warm"]
+    network: Count
+    network_ns: Times
+    reference_ns: Times
+    network_loops: Positive
+    reference_loops: Positive
+
+
+class SliceEvent(Said):
+    """A slice was timed."""
+
+    event: Literal["slice"]
+    network: Count
+    index: Count
+    at_ns: Positive
+    reference_before_ns: Times
+    after_switch_ns: Positive
+    network_ns: Annotated[Times, Field(min_length=1)]
+    reference_after_ns: Times
+    delays_ns: Waits = []
+    gaps_ns: Waits = []
+
+
+class SampleEvent(Said):
+    """Conditions beside the run, once a second."""
+
+    event: Literal["sample"]
+    at_ns: Positive
+    freq_khz: Annotated[dict[CoreText, Count], Field(max_length=MAX_CORES)] = {}
+    temps_c: Annotated[dict[Name, Celsius], Field(max_length=512)] = {}
+    throttled: Count = 0
+    thermal_status: Annotated[int, Field(ge=0, le=100)] = 0
+    gpu_reasons: Count = 0
+    gpu_temp_c: Celsius = 0
+    gpu_clock_mhz: Count = 0
+    load_1m: Annotated[float, Field(ge=0, lt=1e6)] = 0
+
+
+class Baselines(Said):
+    """What pool threads wait in a run on a free machine."""
+
+    network: Count
+    reference: Count
+
+
+class AskedCore(Said):
+    """How the worker asked for its cores, and what came of it."""
+
+    method: Name
+    granted: bool
+    reason: Message = ""
+
+
+class MeasuredEvent(Said):
+    """A network is measured."""
+
+    event: Literal["measured"]
+    network: Count
+    slices: Count
+    stop: Literal[STOP_REASONS]  # type: ignore[valid-type]
+    loop_s: Seconds
+    elapsed_s: Seconds
+    output: Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=64)]
+    runtime: UsedRuntime
+    cores: Cores
+    delay_source: Name = ""
+    baseline_ns: Baselines = Baselines(network=0, reference=0)
+    waited_s: Seconds = 0
+    steal_s: Seconds = 0
+    others_busy: Share = 0
+    pinned: bool = False
+    request: AskedCore | None = None
+
+
+class RefusedEvent(Said):
+    """A network could not be measured."""
+
+    event: Literal["refused"]
+    network: Count
+    failure: Refusal
+
+
+_ANSWERS: dict[str, type[Said]] = {
+    "hello": Hello,
+    "lock": Locked,
+    "missing": Missing,
+    "put": Stored,
+    "probe": Probed,
+    "quiet": Quiet,
+    "permissions": Permissions,
+    "run": RanJob,
+    "profile": Profiled,
+    "evict": Evicted,
+}
+_EVENTS: dict[str, type[Said]] = {
+    "conditions": ConditionsEvent,
+    "loaded": LoadedEvent,
+    "warm": WarmEvent,
+    "slice": SliceEvent,
+    "sample": SampleEvent,
+    "measured": MeasuredEvent,
+    "refused": RefusedEvent,
+}
+
+
+def check_answer(verb: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the answer to a verb with the fields that it told, each as its model has it. Raises: BadAnswer."""
+    return _check(_ANSWERS[verb], said, f"its answer to {verb}")
+
+
+def check_event(said: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return an event as its model has it; None of a kind that tells nothing here, such as a heartbeat. Raises: BadAnswer."""
+    kind = said.get("event")
+    model = _EVENTS.get(kind) if isinstance(kind, str) else None
+    return None if model is None else _check(model, said, f"event {kind!r}")
+
+
+def check_refusal(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an error of the agent's. Raises: BadAnswer."""
+    return _check(Refusal, said, "an error")
+
+
+def check_boot(said: Any) -> dict[str, Any]:
+    """Return the device's answer before there is an agent. Raises: BadAnswer."""
+    return _check(Boot, said, "its first answer")
+
+
+def protocol_schema() -> dict[str, Any]:
+    """Return the JSON schema of all answers and events, by name; a field that is not required may be absent."""
+    models = {f"answer {verb}": model for verb, model in _ANSWERS.items()}
+    models |= {f"event {kind}": model for kind, model in _EVENTS.items()} | {"error": Refusal, "boot": Boot}
+    return {name: model.model_json_schema() for name, model in models.items()}
+
+
+def _check(model: type[Said], said: Any, what: str) -> dict[str, Any]:
+    try:
+        return model.model_validate(said).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = printable(".".join(map(str, first["loc"])) or "the whole")[:MAX_NAME]
+        if first["type"] == "missing":
+            raise BadAnswer(f"{what}: {place} is missing") from error
+        value = printable(repr(first["input"])[:MAX_QUOTED])
+        raise BadAnswer(f"{what}: {place} = {value}: {printable(first['msg'])}") from error

@@ -1,0 +1,354 @@
+"""Which runs of a session are samples, and what the session says of other programs on its cores.
+
+A network that fits into the scheduler's turn beside a reference that does not makes a ratio that is wrong by a factor of two in
+every slice alike, so that no interval can see it. So a run counts only where its threads did not wait for a core, and where the
+run before it did not either: else another program had the caches. The agent follows the same rule (device_agents/clean_runs.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import chain
+from math import comb
+from operator import truediv
+from statistics import fmean, median
+
+from harness.devices.conditions import number
+from harness.records import SessionRecord, Slice
+
+DISTURBED_SHARE = 0.01  # of a run's time: a longer wait shows in the ratio
+# A wait between two runs, after which the caches are another program's: a kernel thread is done within some microseconds, and in
+# 20 us a program reads some 200 KB, a small part of the second-level cache.
+COLD_GAP_NS = 20_000
+# After a switch of models caches fill over several runs: the first and second take 8 to 15 % longer than the fastest (TFLite) or
+# 3 to 8 % (ONNX Runtime). In whole slices they are never the fastest; where a disturbance leaves no others, ratios are too low.
+COLD_RUNS = 2
+LONG_RUN_NS = (
+    50_000_000  # runs that no turn of a scheduler (3 to 30 ms) holds: among busy programs none stays clean
+)
+# What a foreign turn costs in cold caches afterwards, as a share of its length: at turns of 3 ms the least CPU times of
+# networks of 3 ms were 5 to 10 % above those on a free core (docs/performance.md).
+REFILL_SHARE = 0.1
+# The fastest of few runs is slower than the fastest of all (of one: by 3 %). Where runs are missing the two are compared by as
+# many of each; of one run each, that left up to 0.9 % in quiet sessions thinned out at random, of two up to 0.5 %.
+FEW_RUNS_DOUBT = 0.01
+FEWEST_SLICES = 6  # of fewer values not even the extremes enclose the median with 95 %: 1 - 2 * 0.5**5 = 94 %
+MIN_SLICES = 12  # where a session's plan does not say
+STEAL_SHARE = 0.02  # of the session's time: what a hypervisor takes shows in no run's delay
+# Of records without delays: 93 sessions that waited below 30 % ran as if alone, those above were wrong by up to a factor of
+# three; turns of 3 ms beside runs of 3 ms begin to matter well below that.
+WAITED_SHARE = 0.1
+FREE_SHARE = 0.005  # so little waiting over a whole session disturbs one run in a hundred at most
+CACHED = 64  # sessions: those of a network are looked at together, and of a long one the runs take a megabyte
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanSlice:
+    """A slice with a clean run of both: its ratio, and the fastest clean run of each, in ns a loop.
+
+    `index`: its place among the session's slices. `corrected`: long runs less the time that they waited. `doubt`: how far the
+    ratio may be off by what cannot be seen, relative: cold caches of corrected runs, few runs to choose from.
+    """
+
+    index: int
+    ratio: float
+    network_ns: float
+    reference_ns: float
+    corrected: bool = False
+    doubt: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contention:
+    """What a session knows of other programs on its cores.
+
+    `known`: it holds what each run waited. `waited_share` of its time, None where not even that is known.
+    `clean_slices` of `slices` are samples.
+    """
+
+    known: bool
+    waited_share: float | None
+    clean_slices: int
+    slices: int
+
+
+def clean_slices(session: SessionRecord) -> tuple[CleanSlice, ...]:
+    """Return the slices of a session that are samples, in the order measured.
+
+    A session that does not know what its runs waited keeps all. Long runs are corrected for their waits where too few slices are
+    clean without.
+    """
+    return _seen(_Same(session))[0]
+
+
+def contention(session: SessionRecord) -> Contention:
+    """Return what a session knows of other programs on its cores."""
+    return _seen(_Same(session))[1]
+
+
+def is_known(session: SessionRecord) -> bool:
+    """Tell whether a session holds what each of its runs waited."""
+    return bool(session.scheduling.get("delay_source")) and all(piece.delays_ns for piece in session.slices)
+
+
+def is_contended(session: SessionRecord) -> bool:
+    """Tell whether other programs left a session too little: too few clean slices, or a hypervisor that took its core.
+
+    Too few are less than half of its slices and of what its plan asks for, or less than carry an interval. Of a session that does
+    not know what its runs waited, the whole wait decides.
+    """
+    if steal_share(session) > STEAL_SHARE:
+        return True
+    if not is_known(session):
+        return (waited_share_of(session) or 0.0) > WAITED_SHARE
+    return len(clean_slices(session)) < min(_enough(session), len(session.slices))
+
+
+def is_seen_free(session: SessionRecord) -> bool:
+    """Tell whether a session that does not know what its runs waited still speaks for a free core: it waited next to nothing.
+
+    Of one thread alone: those of a pool wait for each other.
+    """
+    share = waited_share_of(session)
+    return session.configuration.threads == 1 and share is not None and share < FREE_SHARE
+
+
+def usable_sessions(sessions: Sequence[SessionRecord]) -> list[SessionRecord]:
+    """Return the sessions that make an estimate: those that were not contended, else all that have a clean slice."""
+    return [session for session in sessions if not is_contended(session)] or [
+        session for session in sessions if clean_slices(session)
+    ]
+
+
+def doubt_of(session: SessionRecord) -> float:
+    """Return how far a session's ratio may be off, relative, by what its slices' scatter cannot show."""
+    return fmean([piece.doubt for piece in clean_slices(session)] or [0.0])
+
+
+def steal_share(session: SessionRecord) -> float:
+    """Return the share of a session's time in which a hypervisor gave the measured cores to others; 0 where not known."""
+    steal_s = number(session.scheduling.get("steal_s")) or 0.0
+    return steal_s / session.loop_s if session.loop_s > 0 else 0.0
+
+
+def waited_share_of(session: SessionRecord) -> float | None:
+    """Return the share of its time that a whole session waited for a core; None where it does not know."""
+    waited_s = number(session.conditions_after.get("waited_s"))
+    return waited_s / session.loop_s if waited_s is not None and session.loop_s > 0 else None
+
+
+def _enough(session: SessionRecord) -> int:
+    """Return how many clean slices a session needs."""
+    planned = number(session.plan.get("min_slices")) or MIN_SLICES
+    return max(FEWEST_SLICES, min(int(planned), (len(session.slices) + 1) // 2))
+
+
+class _Same:
+    """A session as the key of a cache: what it says of itself is asked for many times, and it cannot be hashed by value."""
+
+    __slots__ = ("session",)
+
+    def __init__(self, session: SessionRecord) -> None:
+        self.session = session
+
+    def __hash__(self) -> int:
+        return id(self.session)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.session is other.session
+
+
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """Some runs of one model in a row that may be samples: times, waits beyond the baseline, which are clean; per run."""
+
+    times_ns: Sequence[float]
+    excess_ns: Sequence[float]
+    clean: Sequence[bool]
+
+    @property
+    def clean_ns(self) -> Sequence[float]:
+        return [ns for ns, clean in zip(self.times_ns, self.clean, strict=True) if clean]
+
+    @property
+    def own_ns(self) -> Sequence[float]:
+        return [ns - excess for ns, excess in zip(self.times_ns, self.excess_ns, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """The runs of network or reference in one slice: the network's in two halves, the reference's on either side of it."""
+
+    groups: Sequence[_Runs]
+
+    @property
+    def is_clean(self) -> bool:
+        return any(any(group.clean) for group in self.groups)
+
+    @property
+    def is_long(self) -> bool:
+        return min(min(group.own_ns) for group in self.groups) >= LONG_RUN_NS
+
+    def own(self) -> _Model:
+        """Return the same runs less what they waited, as if clean."""
+        return _Model([_Runs(g.own_ns, g.excess_ns, [True] * len(g.clean)) for g in self.groups])
+
+
+@lru_cache(maxsize=CACHED)
+def _seen(key: _Same) -> tuple[tuple[CleanSlice, ...], Contention]:
+    """Return the clean slices of a session and what it knows of other programs."""
+    session = key.session
+    models = list(_models(session))
+    every = [group for both in models for model in both for group in model.groups]
+    models = _bracketed(session, models)
+    found = [
+        _clean_slice(session, index, *both)
+        for index, both in enumerate(models)
+        if all(model.is_clean for model in both)
+    ]
+    if len(found) < _enough(session):
+        found += [
+            _corrected_slice(session, index, *both)
+            for index, both in enumerate(models)
+            if not all(model.is_clean for model in both)
+            and all(model.is_clean or model.is_long for model in both)
+        ]
+        found.sort(key=lambda piece: piece.index)
+    times_ns = [ns for group in every for ns in group.times_ns]
+    excess_ns = [ns for group in every for ns in group.excess_ns]
+    known = is_known(session)
+    return tuple(found), Contention(
+        known=known,
+        waited_share=sum(excess_ns) / sum(times_ns) if known else waited_share_of(session),
+        clean_slices=len(found),
+        slices=len(session.slices),
+    )
+
+
+def _models(session: SessionRecord) -> Iterator[tuple[_Model, _Model]]:
+    """Yield of each slice the network's and the reference's runs that may be samples; all clean where a session does not know."""
+    known, base_ns = is_known(session), _baseline(session)
+    is_cold = False  # the warm-up went before
+    for piece in session.slices:
+        begin = len(piece.reference_before_ns)
+        end = begin + 1 + len(piece.network_ns)
+        times_ns, excesses_ns, clean = piece.runs_ns, [], []
+        nothing = (0,) * len(times_ns)
+        delays_ns, gaps_ns = (piece.delays_ns, piece.gaps_ns or nothing) if known else (nothing, nothing)
+        for place, (time_ns, delay_ns, gap_ns) in enumerate(zip(times_ns, delays_ns, gaps_ns, strict=True)):
+            excess_ns = min(max(delay_ns - base_ns[begin <= place < end], 0.0), time_ns - 1)
+            is_disturbed = _is_disturbed(time_ns, excess_ns)
+            excesses_ns.append(excess_ns)
+            clean.append(not (is_disturbed or is_cold or gap_ns > COLD_GAP_NS))
+            is_cold = is_disturbed
+        network, reference = (
+            _Model(
+                [
+                    _Runs(
+                        [times_ns[place] for place in places],
+                        [excesses_ns[place] for place in places],
+                        [clean[place] for place in places],
+                    )
+                    for places in groups
+                    if places
+                ]
+            )
+            for groups in _warm_places(piece)
+        )
+        yield network, reference
+
+
+def _bracketed(
+    session: SessionRecord, models: Sequence[tuple[_Model, _Model]]
+) -> list[tuple[_Model, _Model]]:
+    """Return the same with the reference's runs on both sides of the network: those after it are the first of the next slice.
+
+    The last slice has those before alone. What the machine's speed does within a slice cancels so, too: in 754 sessions of
+    both runtimes on a shared machine slices scattered by 2.4 % so, by 3.1 % beside the runs before alone.
+    """
+    found = []
+    for index, (network, reference) in enumerate(models):
+        if all(map(_ends_cold, session.slices[index : index + 2])) and index + 1 < len(models):
+            reference = _Model([*reference.groups, *models[index + 1][1].groups])
+        found.append((network, reference))
+    return found
+
+
+def _ends_cold(piece: Slice) -> bool:
+    """Tell whether only the reference's runs before the network are warm in a slice: those after it follow the switch."""
+    before, after = piece.reference_before_ns, piece.reference_after_ns
+    return bool(before) and len(before) + len(after) > COLD_RUNS and min(before) < LONG_RUN_NS
+
+
+def _warm_places(piece: Slice) -> tuple[tuple[range, range], tuple[range, range]]:
+    """Return the places of a slice's runs that may be samples, of the network in two halves and of the reference on each side.
+
+    From the third after a switch on; the reference's first runs of a slice follow the last ones of the slice before. Slices too
+    short for any, and long runs, which fill the caches at their beginning, have all places but that of the switch.
+    """
+    begin = len(piece.reference_before_ns)
+    end = begin + 1 + len(piece.network_ns)
+    network, before = range(begin + 1, end), range(begin)
+    if end - begin > COLD_RUNS and min(piece.network_ns) < LONG_RUN_NS:
+        network = network[COLD_RUNS - 1 :]
+    half = len(network) // 2
+    after = range(end, end if _ends_cold(piece) else len(piece.runs_ns))
+    return (network[:half], network[half:]), (before, after)
+
+
+def _clean_slice(session: SessionRecord, index: int, network: _Model, reference: _Model) -> CleanSlice:
+    """Return a slice by its clean, warm runs: the mean over the network's halves beside that over the reference's sides.
+
+    Of each the fastest run, of as many everywhere, for the fastest of few is slower; halves and sides that have fewer do not
+    count, so that two of each are compared wherever there are.
+    """
+    both = [[sorted(group.clean_ns) for group in model.groups] for model in (network, reference)]
+    count, full = (
+        min(max(map(len, groups)) for groups in some)
+        for some in (both, [[group.times_ns for group in model.groups] for model in (network, reference)])
+    )
+    network_ns, reference_ns = (
+        fmean(_least_of(group, count) for group in groups if len(group) >= count) for groups in both
+    )
+    return CleanSlice(
+        index=index,
+        ratio=network_ns / reference_ns * (session.reference_loops / session.network_loops),
+        network_ns=min(chain(*both[0])) / session.network_loops,
+        reference_ns=min(chain(*both[1])) / session.reference_loops,
+        doubt=FEW_RUNS_DOUBT if count == 1 < full else 0.0,
+    )
+
+
+def _corrected_slice(session: SessionRecord, index: int, network: _Model, reference: _Model) -> CleanSlice:
+    """Return a slice in which network or reference, long runs, are never clean: those less what they waited."""
+    models = (network, reference)
+    piece = _clean_slice(session, index, *(model if model.is_clean else model.own() for model in models))
+    shares = [
+        median(chain(*(map(truediv, group.excess_ns, group.own_ns) for group in model.groups)))
+        for model in models
+        if not model.is_clean
+    ]
+    return replace(piece, corrected=True, doubt=piece.doubt + REFILL_SHARE * sum(shares))
+
+
+def _least_of(ordered: Sequence[float], count: int) -> float:
+    """Return the expected least of `count` values drawn from these without putting back; values in rising order."""
+    total = len(ordered)
+    ways = comb(total, count)
+    return sum(
+        value * comb(total - 1 - place, count - 1) / ways
+        for place, value in enumerate(ordered[: total - count + 1])
+    )
+
+
+def _is_disturbed(time_ns: float, excess_ns: float) -> bool:
+    return excess_ns > DISTURBED_SHARE * time_ns
+
+
+def _baseline(session: SessionRecord) -> tuple[float, float]:
+    """Return what a pool's threads wait in a run on a free machine: of the reference, of the network, in ns."""
+    found = session.scheduling.get("baseline_ns")
+    table = found if isinstance(found, Mapping) else {}
+    return number(table.get("reference")) or 0.0, number(table.get("network")) or 0.0

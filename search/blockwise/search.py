@@ -1,0 +1,194 @@
+"""Blockwise search: finalists by prediction, re-scored with their library's weights, the best fine-tuned.
+
+    table = predicted_table(config, fitted.predict, costs, name="predicted val_top1", origin=("linear",))
+    finalists, allowed = choose_listed(table, constraints, plan)    # not enumerated: `by_integer_program.choose`
+    found = search_blockwise(config, finalists, library, plan, judge, fine_tune)
+    found.best.architecture, found.best.val.top1, found.best.test.top1
+
+In four steps, each dearer a network than the one before and shown fewer of them (LANA, Molchanov et al. 2021,
+arXiv:2107.10624; DONNA, Moons et al. 2021, arXiv:2012.08859): a predictor ranks every network within the limits, K diverse
+finalists are judged on the validation images with the library's weights (nothing is trained), the N best of those
+are fine-tuned, and the best of these is the answer. What judges and what fine-tunes are arguments: nothing here trains, measures
+or writes. Choices depend on validation images alone; test images are only reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
+
+import numpy as np
+
+from search.blockwise.candidates import Candidate, Found, State, Student, quality
+from search.blockwise.finalists import DISTANCE, Finalists, from_scores
+from search.checked import Checked, Range
+from search.table import Cost, Table
+from search.table.answers import Nearest, nearest
+from search.table.constraints import Constraint, allowed
+from search.training.history import Figures
+from space import Architecture, SpaceConfig, check_enumerable
+from space.accuracies import Accuracies
+from space.errors import ConfigError
+from space.indexing import FloatArray, IndexArray
+
+if TYPE_CHECKING:
+    from search.training.trained import Trained
+
+
+class Library(Protocol):
+    """Blocks with weights, from which any network of their space is assembled."""
+
+    def assemble(self, architecture: Architecture) -> State:
+        """Return a network's weights: the teacher's stem and head, the library's blocks."""
+
+
+Judge = Callable[[Architecture, State, str], Figures]  # a network with weights on a split, "val" or "test"
+FineTune = Callable[
+    [Sequence[Architecture]], "Sequence[Trained]"
+]  # from their library's weights; in this order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchPlan(Checked):
+    """Sizes of a search: `finalists` are evaluated, the best `fine_tune` of them trained; `distance` as in finalists.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
+
+    NAME: ClassVar[str] = "plan"
+
+    finalists: Annotated[int, Range(least=1)] = 20
+    fine_tune: Annotated[int, Range(least=0)] = 3
+    distance: Annotated[int, Range(least=1)] = DISTANCE
+
+
+def predicted_table(
+    config: SpaceConfig,
+    predict: Callable[[IndexArray], FloatArray],
+    costs: Mapping[str, Cost],
+    *,
+    metric: str,
+    origin: tuple[str, ...],
+    synthetic: bool,
+) -> Table:
+    """Return the table of a space with predicted accuracies of every network.
+
+    `metric` says what is predicted, higher is better; `synthetic`: of made-up images, as the metric's label will say.
+
+    Raises:
+        ConfigError: no network at all has a prediction.
+    """
+    check_enumerable(config, metric, "choose by integer programs: search.blockwise.by_integer_program")
+    values = np.asarray(predict(np.arange(len(config))), dtype=np.float64)
+    if np.isnan(values).all():
+        raise ConfigError(
+            f"{metric}: no network of space {config.name!r} has a prediction, as each has a block whose signature is unknown; "
+            "distill and score all blocks"
+        )
+    accuracy = Accuracies(
+        metric=metric,
+        epoch="",
+        seeds=(),
+        values=values,
+        seed_counts=np.zeros(len(config), dtype=np.int64),
+        seed_sd=None,
+        origin=origin,
+        synthetic=synthetic,
+        config=config,
+    )
+    return Table(config=config, accuracy=accuracy, costs=costs)
+
+
+def choose_listed(
+    table: Table, constraints: Sequence[Constraint], plan: SearchPlan, *, confident: bool = False
+) -> tuple[Finalists, int]:
+    """Return the finalists of a table, and how many networks are within the limits.
+
+    Raises:
+        ConfigError: none is; the message names the nearest and what it takes.
+    """
+    mask = allowed(table, constraints, confident=confident)
+    if not mask.any():
+        closest = nearest(table, constraints, confident=confident)
+        raise ConfigError(none_within(table.config, constraints, closest, confident=confident))
+    found = from_scores(table.config, table.accuracy.values, mask, plan.finalists, distance=plan.distance)
+    return found, int(mask.sum())
+
+
+def rescore(
+    config: SpaceConfig,
+    finalists: Finalists,
+    library: Library,
+    judge: Judge,
+    on_candidate: Callable[[Candidate], None] = lambda candidate: None,
+) -> list[Candidate]:
+    """Judge each finalist on the validation images with the library's weights; best first, of equal ones the better predicted."""
+    found = []
+    for choices, score, distance in zip(
+        finalists.choices.tolist(), finalists.scores.tolist(), finalists.distances.tolist(), strict=True
+    ):
+        architecture = Architecture(blocks=tuple(config.blocks[choice] for choice in choices), config=config)
+        found.append(
+            Candidate(
+                architecture=architecture,
+                predicted=score,
+                distance=distance,
+                inherited=judge(architecture, library.assemble(architecture), "val"),
+            )
+        )
+        on_candidate(found[-1])
+    return sorted(found, key=lambda one: quality(one.inherited), reverse=True)  # stable
+
+
+def fine_tune_best(
+    candidates: Sequence[Candidate], library: Library, plan: SearchPlan, judge: Judge, fine_tune: FineTune
+) -> list[Student]:
+    """Fine-tune the best candidates, best first; with none to be fine-tuned the best one is a student unchanged."""
+    chosen = candidates[: max(1, plan.fine_tune)]
+    trained: Sequence[Trained | None] = [None] * len(chosen)
+    if plan.fine_tune:
+        trained = fine_tune([one.architecture for one in chosen])
+    students = []
+    for one, came in zip(chosen, trained, strict=True):
+        if came is not None and came.architecture != one.architecture:
+            raise ValueError(f"fine-tuning {one.architecture} gave another network, {came.architecture}")
+        weights = library.assemble(one.architecture)
+        students.append(
+            Student(
+                candidate=one,
+                inherited_weights=weights,
+                inherited_test=judge(one.architecture, weights, "test"),
+                trained=came,
+            )
+        )
+    return sorted(students, key=lambda student: quality(student.val), reverse=True)
+
+
+def search_blockwise(
+    config: SpaceConfig,
+    finalists: Finalists,
+    library: Library,
+    plan: SearchPlan,
+    judge: Judge,
+    fine_tune: FineTune,
+    *,
+    allowed: int | None = None,
+    on_candidate: Callable[[Candidate], None] = lambda candidate: None,
+) -> Found:
+    """Return the candidates, students and answer of finalists; `allowed` networks are within the limits, if anyone counted."""
+    candidates = rescore(config, finalists, library, judge, on_candidate)
+    students = fine_tune_best(candidates, library, plan, judge, fine_tune)
+    return Found(allowed=allowed, candidates=tuple(candidates), students=tuple(students))
+
+
+def none_within(
+    config: SpaceConfig, constraints: Sequence[Constraint], closest: Nearest | None, *, confident: bool
+) -> str:
+    """Return that no network is within the limits, and what the nearest takes; None where not all of it is known of any."""
+    limits = ", ".join(map(str, constraints))
+    manner = ", with the far ends of intervals" if confident else ""
+    if closest is None:
+        return f"no network is within {limits}{manner}: of none is all of it known; measure more networks"
+    return f"no network is within {limits}{manner}; {closest.text(config)}"

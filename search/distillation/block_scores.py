@@ -1,0 +1,166 @@
+"""Block profiling (no cryptography): compute the signatures, or scores, of every block on the teacher's validation images.
+
+    signatures = score_blocks(load_library(Path("library")), task)
+    signatures.column("loss_change")        # (stages, B)
+
+Each block in turn takes the place of the teacher's own (LANA, arXiv:2107.10624): what the stage reads goes through the block and
+then through the rest of the teacher, its tail. All blocks of a stage run stacked, and the tail sees their answers as one large
+batch. Shapes at the line ends are (batch, channels, height, width); N blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from search.distillation.block_library import BlockLibrary, StageLibrary
+from search.distillation.distill import together_for
+from search.distillation.losses import stacked_stages
+from search.distillation.signatures import Signatures
+from search.distillation.teacher_features import MEMORY_BYTES, teacher_features, teacher_network
+from search.training.images import Task
+from search.training.stacked_modules import StackedStages, repeated
+from search.training.trained import trained_digest
+from space import SpaceConfig
+from space.costs import block_costs, reduction_cost
+from space.errors import ConfigError
+from space.indexing import FloatArray
+
+BATCH = 128  # images; N times as many in the tail
+
+
+def score_blocks(
+    library: BlockLibrary,
+    task: Task,
+    device: str = "cpu",
+    memory_bytes: int = MEMORY_BYTES,
+) -> Signatures:
+    """Return the signatures of all blocks of a library; of stages and blocks that were not distilled NaN.
+
+    The figures are of the task's validation images, those of the teacher too.
+
+    Raises:
+        ConfigError: the task does not fit the space.
+    """
+    config = library.config
+    shape = config.stages, len(config.blocks)
+    names = ("mse", "nsr", "loss_change", "accuracy_change", "agreement")
+    columns = {name: np.full(shape, np.nan) for name in names}
+    for place, stage in enumerate(library.stages):
+        if stage is None:
+            continue
+        rows = [config.blocks.index(block) for block in stage.blocks]
+        found = {
+            "mse": stage.mse,
+            "nsr": stage.nsr,
+            **_scores_in_teacher(library, stage, task, device, memory_bytes),
+        }
+        for name, values in found.items():
+            columns[name][place, rows] = values
+    return Signatures(
+        config=config,
+        teacher=trained_digest(library.teacher),
+        task=task.name,
+        columns={**columns, **block_sizes(config)},
+        notes={
+            "teacher": str(library.teacher.architecture),
+            "images": f"{len(task.val)} validation images of {task.origin}",
+            "library": library.digest,
+        },
+    )
+
+
+def cached_signatures(
+    library: BlockLibrary, task: Task, folder: Path, device: str, log: Callable[[str], None]
+) -> Signatures:
+    """Return a library's signatures on a task's validation images, cached as a file in the folder.
+
+    Raises: ConfigError when the file cannot be written.
+    """
+    path = folder / f"signatures-{library.digest}.json"
+    if path.is_file():
+        try:
+            found = Signatures.load(path)
+            if found.task == task.name:
+                return found
+        except ConfigError as error:
+            log(f"{error}; scoring the blocks again")
+    stages = library.config.stages - len(library.missing)
+    log(f"scoring {stages} stages of {len(library.config.blocks)} blocks")
+    found = score_blocks(library, task, device=device)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: cannot be made: {error.strerror or error}; name another folder"
+        ) from error
+    found.save(path)
+    return found
+
+
+def block_sizes(config: SpaceConfig) -> dict[str, FloatArray]:
+    """Return `params` and `macs` of each block with its stage's reduction, (stages, B)."""
+    reductions = [
+        reduction_cost(width, config.image_size >> stage) for stage, width in enumerate(config.widths)
+    ]
+    both = [[cost + one for cost in row] for row, one in zip(block_costs(config), reductions, strict=True)]
+    return {
+        name: np.array([[getattr(cost, name) for cost in row] for row in both], dtype=np.float64)
+        for name in ("params", "macs")
+    }
+
+
+@torch.no_grad()
+def _scores_in_teacher(
+    library: BlockLibrary, stage: StageLibrary, task: Task, device: str, memory_bytes: int
+) -> dict[str, FloatArray]:
+    """Return `loss_change`, `accuracy_change` and `agreement` of a stage's blocks, (blocks,) each."""
+    teacher = teacher_network(library.teacher, device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    tail = nn.Sequential(*teacher.stages[stage.stage + 1 :], teacher.head)
+    labels = torch.tensor(task.val.labels)
+    count = len(stage.blocks)
+    at_once = min(count, together_for(stage.config, stage.stage, BATCH))
+    totals = np.zeros((3, count))  # loss, right ones, those with the teacher's class
+    own = np.zeros(2)  # the teacher's loss and right ones
+    with teacher_features(
+        library.teacher, task, stage.stage, "val", memory_bytes=memory_bytes, device=device
+    ) as features:
+        blocks = stacked_stages(stage, device)
+        for begin in range(0, len(features), BATCH):
+            rows = slice(begin, begin + BATCH)
+            targets, classes = features.targets[rows].to(device), labels[rows].to(device)
+            said = tail(targets)  # (B, classes)
+            own += _loss_and_hits(said[:, None], classes)[:, 0]
+            logits = _through(blocks, features.inputs[rows].to(device), tail, at_once)  # (B, N, classes)
+            totals[:2] += _loss_and_hits(logits, classes)
+            totals[2] += (logits.argmax(2) == said.argmax(1)[:, None]).sum(0).cpu().numpy()
+    loss, hits, same = totals / len(labels)
+    return {
+        "loss_change": loss - own[0] / len(labels),
+        "accuracy_change": 100 * (hits - own[1] / len(labels)),
+        "agreement": 100 * same,
+    }
+
+
+def _through(blocks: StackedStages, inputs: Tensor, tail: nn.Module, at_once: int) -> Tensor:
+    """Return logits (B, N, classes) of inputs (B, C, H, W) through each of N blocks and the teacher's tail."""
+    answers = blocks(repeated(inputs, blocks.members))  # (B, N*2C, H/2, W/2)
+    last = answers.permute(0, 2, 3, 1)
+    each = last.reshape(*last.shape[:3], blocks.members, -1).permute(3, 0, 4, 1, 2)  # (N, B, 2C, H/2, W/2)
+    logits = [tail(some.flatten(0, 1)).view(len(some), len(inputs), -1) for some in each.split(at_once)]
+    return torch.cat(logits).transpose(0, 1)
+
+
+def _loss_and_hits(logits: Tensor, labels: Tensor) -> FloatArray:
+    """Return the summed cross-entropy and the images classed right of N networks, (2, N), of logits (B, N, classes)."""
+    loss = cross_entropy(
+        logits.transpose(1, 2), labels[:, None].expand(-1, logits.shape[1]), reduction="none"
+    )
+    hits = (logits.argmax(2) == labels[:, None]).sum(0)
+    found: FloatArray = torch.stack([loss.double().sum(0), hits.double()]).cpu().numpy()
+    return found

@@ -1,0 +1,116 @@
+"""Distil blocks of one stage with weights of their own, all of them at once: stacked into one module of grouped convolutions.
+
+Each block has the gradients that it would have alone (`search.training.stacked_modules`), and initial weights that depend on the
+recipe's seed, the stage and the block, not on which others are trained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from search.distillation.checkpoints import Progress
+from search.distillation.losses import errors
+from search.distillation.recipe import DistilRecipe
+from search.distillation.teacher_features import FeatureMaps
+from search.training.memory import within_memory
+from search.training.stacked_modules import StackedStages, repeated
+from space import Block
+from space.errors import HarnessError
+from space.networks import Stage
+
+_CHECK_EVERY = 32  # steps
+
+
+def train_separate(
+    stage: int,
+    width: int,
+    recipe: DistilRecipe,
+    group: Sequence[Block],
+    learned: FeatureMaps,
+    device: str,
+    progress: Progress,
+    on_epoch: Callable[[int], None],
+) -> tuple[list[dict[str, Tensor]], list[list[float]]]:
+    """Train blocks at once, each with weights of its own; return these and the history (epochs, blocks).
+
+    `progress` keeps checkpoints after every epoch, to resume from; `on_epoch` takes each epoch's number.
+
+    Raises:
+        HarnessError: a loss is not finite, or memory ran out; the message names the block, or a batch that fits.
+    """
+    network = StackedStages([fresh_stage(recipe, stage, block, width) for block in group])
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(
+        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
+    history: list[list[float]] = []
+    if former := progress.unfinished:
+        network.load_state_dict(former["network"])
+        optimizer.load_state_dict(former["optimizer"])
+        history = former["history"]
+    count = len(learned) // recipe.views
+
+    def step(rows: Tensor) -> Tensor:
+        inputs, targets = learned.inputs[rows].to(device), learned.targets[rows].to(device)
+        found = errors(network(repeated(inputs, len(group))), targets, learned.variance.to(device))
+        losses = found[1] if recipe.loss == "nsr" else found[0]  # (N,)
+        optimizer.zero_grad()
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return losses.detach()
+
+    def epoch_of(number: int) -> list[float]:
+        network.train()
+        order = torch.randperm(
+            count, generator=Generator().manual_seed(distil_seed(recipe, "order", stage, number))
+        )
+        order += count * ((number - 1) % recipe.views)  # the next view of every image
+        parts = torch.split(order, recipe.batch)
+        total, pending = torch.zeros(len(group), dtype=torch.float64), []
+        for place, rows in enumerate(parts):
+            for group_ in optimizer.param_groups:
+                group_["lr"] = recipe.rate_at((number - 1 + place / len(parts)) / recipe.epochs)
+            pending.append(step(rows) * (len(rows) / count))
+            if len(pending) == _CHECK_EVERY or place == len(parts) - 1:
+                total += torch.stack(pending).cpu().double().sum(0)
+                pending = []
+                _check_finite(total, group, stage, number)
+        losses: list[float] = total.tolist()
+        return losses
+
+    def all_epochs() -> None:
+        for number in range(len(history) + 1, recipe.epochs + 1):
+            history.append(epoch_of(number))
+            progress.keep(network, optimizer, history)
+            on_epoch(number)
+
+    what = f"distilling {len(group)} blocks of stage {stage} at once"
+    within_memory(all_epochs, lambda images: step(torch.arange(images)), recipe.batch, what)
+    return network.unstacked(), history
+
+
+def fresh_stage(recipe: DistilRecipe, stage: int, block: Block, width: int) -> Stage:
+    """Return a block of a stage with its initial weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(distil_seed(recipe, "weights", stage, str(block)))
+        return Stage(block, width)
+
+
+def distil_seed(recipe: DistilRecipe, *purpose: object) -> int:
+    """Return a seed of 63 bits for a purpose, derived from the recipe's seed alone."""
+    text = " ".join(map(str, (recipe.seed, *purpose)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def _check_finite(losses: Tensor, blocks: Sequence[Block], stage: int, number: int) -> None:
+    for block, loss in zip(blocks, losses.tolist(), strict=True):
+        if not math.isfinite(loss):
+            raise HarnessError(
+                f"distilling block {block} of stage {stage}: the loss of epoch {number} is {loss}; give the recipe a lower "
+                "learning_rate"
+            )

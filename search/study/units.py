@@ -1,0 +1,205 @@
+"""The study's kinds of units, `search.study.works:NAME`: pure functions of a config and of contents (see `search.work`).
+
+A config names the space and the task as trainings' configs do; the inputs `teacher`, `stage0`, `stage1` and so on are a trained
+network and its distilled stages. The names of kinds, functions here among them, are part of the keys of stored units: they stay.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from search.study.truth import GroundTruth
+from search.work.distillations import fine_tuned
+from search.work.distillations import run_distillation as distil
+from search.work.kinds import Content, Context
+from space import Architecture, SpaceConfig, find_space
+from space.errors import ConfigError
+from space.indexing import FloatArray, IndexArray
+
+if TYPE_CHECKING:
+    from search.distillation.block_library import BlockLibrary
+    from search.training.images import Task
+    from search.training.trained import Trained
+
+__all__ = [
+    "assemble",
+    "distil",
+    "fine_tune",
+    "plain_predict",
+    "plain_search",
+    "proxy",
+    "sign",
+    "signed_predict",
+    "supernet",
+]
+
+TEACHER = "teacher"
+
+
+def study_kind(name: str) -> str:
+    """Return the kind of unit whose function is `name` here; `search.work.kinds` finds this module by it."""
+    return f"search.study.works:{name}"
+
+
+def stage_input(stage: int) -> str:
+    """Return the name of the input that a distilled stage is."""
+    return f"stage{stage}"
+
+
+def sign(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
+    """Score a library: `signatures` as JSON text; and evaluate networks, at `indices`, with inherited weights, nothing trained.
+
+    `top1` and `loss`, of these networks, and `judging_s`, the seconds of that part, are of the validation images.
+    """
+    from search.blockwise.inherited_weights import inherited_judge
+    from search.distillation.block_scores import score_blocks
+
+    space, task = _of(config)
+    library = _library(inputs)
+    signatures = score_blocks(library, task, device=context.device).to_json()
+    judge, figures = inherited_judge(task, context.device), []
+    begin = time.perf_counter()
+    for index in config["indices"]:
+        architecture = Architecture.from_index(index, space)
+        figures.append(judge(architecture, library.assemble(architecture), "val"))
+    return {
+        "signatures": signatures,
+        "top1": [one.top1 for one in figures],
+        "loss": [one.loss for one in figures],
+        "judging_s": time.perf_counter() - begin,
+    }
+
+
+def assemble(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
+    """Assemble networks, at `indices`, from a library: `starts`, what fine-tunings begin from, each an input `start` then."""
+    space, _ = _of(config)
+    library = _library(inputs)
+    origin = f"library {library.digest}"
+    networks = [Architecture.from_index(index, space) for index in config["indices"]]
+    return {
+        "starts": [
+            {"architecture": str(one), "weights": library.assemble(one), "origin": origin} for one in networks
+        ]
+    }
+
+
+def fine_tune(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
+    """Fine-tune as a "finetune" does, from the input `start`: a network of `assemble`, where a library is much to read."""
+    from search.training.distillation_loss import Start
+
+    start = inputs["start"]
+    if start["architecture"] != config["architecture"]:
+        raise ConfigError(
+            f"fine-tuning of {config['architecture']} was given the weights of {start['architecture']}"
+        )
+    weights = Start(weights=start["weights"], origin=start["origin"])
+    return fine_tuned(config, _teacher(inputs), weights, context)
+
+
+def supernet(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
+    """Train the supernet of `stage` by `recipe` and return the `scores` of all blocks, lower being better."""
+    from search.distillation.recipe import DistilRecipe
+    from search.distillation.supernet import train_supernet
+
+    _, task = _of(config)
+    recipe = DistilRecipe.from_json(json.dumps(config["recipe"]))
+    scores = train_supernet(
+        _teacher(inputs), task, config["stage"], recipe, context.device, context.on_progress
+    )
+    return {"scores": scores.tolist()}
+
+
+def proxy(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
+    """Score networks, at `indices`, by the zero-cost proxy `proxy`, untrained weights of `seed`, on `images` of the task."""
+    from search.proxies import proxy_scorer
+    from search.proxies.batches import Batch
+
+    space, task = _of(config)
+    rows = np.random.default_rng(config["seed"]).permutation(len(task.train))[: config["images"]]
+    pixels = task.train.images[rows].transpose(0, 3, 1, 2).astype(np.float32) / 255
+    mean, std = (np.array(values, np.float32)[:, None, None] for values in (task.mean, task.std))
+    images = ((pixels - mean) / std).astype(np.float32)
+    batch = Batch(images=images, labels=task.train.labels[rows], origin=task.origin)
+    scores = proxy_scorer(config["proxy"], space, batch, config["seed"])(
+        np.array(config["indices"], dtype=np.int64)
+    )
+    return {"scores": scores.tolist()}
+
+
+def plain_search(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
+    """Search by `method` with `seed` and `budget` among the input `truth`: the networks in the `order` of their training.
+
+    `random_first`, how many the method trains before it chooses, tells runs of other numbers apart.
+    """
+    from search.study.methods import training_order
+
+    order = training_order(config["method"], _truth(config, inputs), config["budget"], config["seed"])
+    return {"order": order.tolist()}
+
+
+def plain_predict(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
+    """Fit the predictor of a method to `first` random networks of the input `truth`, and predict all of them.
+
+    `predicted` is in the truth's order, None for those that it was fitted to.
+    """
+    from search.study.methods import fitted_scores
+
+    scores = fitted_scores(config["method"], _truth(config, inputs), config["first"], config["seed"])
+    return {"predicted": _numbers(scores)}
+
+
+def signed_predict(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
+    """Fit `predictor` on the input `signatures` to `first` random networks of the input `truth`.
+
+    `predicted` is in the truth's order, None for those that it was fitted to; `order` is that of a search that trained
+    these, and goes on with the best predicted to `budget`.
+    """
+    from search.blockwise.predictors import SignaturePredictor
+    from search.distillation.signatures import Signatures
+    from search.study.methods import fitted_search, without_fitted
+
+    truth = _truth(config, inputs)
+    signatures = Signatures.from_json(inputs["signatures"]["signatures"])
+    predictor = SignaturePredictor(config["predictor"], signatures, seed=config["seed"])
+
+    def fit(indices: IndexArray, accuracies: FloatArray) -> FloatArray:
+        predictor.fit(indices, accuracies)
+        return predictor.predict(np.arange(len(truth.config)))
+
+    order = fitted_search(fit, truth, config["first"], config["budget"], config["seed"])
+    predicted = without_fitted(predictor.predict(truth.indices), truth, order[: config["first"]])
+    return {"predicted": _numbers(predicted), "order": order.tolist()}
+
+
+def _numbers(values: FloatArray) -> list[float | None]:
+    return [None if value != value else value for value in values.tolist()]
+
+
+def _of(config: Mapping[str, Any]) -> tuple[SpaceConfig, Task]:
+    from search.training.tasks import load_task
+
+    space = find_space(config["space"])
+    return space, load_task(config["task"], space)
+
+
+def _teacher(inputs: Mapping[str, Content]) -> Trained:
+    from search.training.trained_files import trained_from
+
+    return trained_from(inputs[TEACHER], TEACHER)
+
+
+def _library(inputs: Mapping[str, Content]) -> BlockLibrary:
+    from search.distillation.block_library import BlockLibrary, stage_from
+
+    teacher = _teacher(inputs)
+    names = [stage_input(stage) for stage in range(teacher.architecture.config.stages)]
+    return BlockLibrary(teacher=teacher, stages=tuple(stage_from(inputs[name], name) for name in names))
+
+
+def _truth(config: Mapping[str, Any], inputs: Mapping[str, Content]) -> GroundTruth:
+    return GroundTruth.from_content(inputs["truth"], find_space(config["space"]))

@@ -1,0 +1,16 @@
+"""Text from outside, made fit for a terminal, a table or a page."""
+
+from __future__ import annotations
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""Return the text with each character that is not shown as itself written out, as in `\x1b` or `\u202e`.
+
+    Control characters, those that turn the direction of writing, and halves of pairs are such; `keep` names those to leave.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() or one in keep else one.encode("unicode_escape", "surrogatepass").decode()
+        for one in text
+    )

@@ -1,0 +1,53 @@
+"""Paths that a person writes, `~` being the home folder, and the folders that are the user's own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from space.errors import ConfigError
+
+
+def home_folder() -> Path:
+    """Return the user's home folder: $HOME, without it that of the password database.
+
+    Raises: ConfigError when it is none: what belongs there would end up in the working folder, or wherever else.
+    """
+    named = os.environ.get("HOME")
+    try:
+        home = Path.home()
+    except RuntimeError as error:
+        raise ConfigError("no home folder is known of this user; set HOME to one") from error
+    if named == "" or not home.is_absolute() or not home.is_dir():
+        told = f"$HOME is {named!r}" if named is not None else f"the user's home is {str(home)!r}"
+        raise ConfigError(f"{told}, which is no folder; set HOME to the whole path of one that is there")
+    return home
+
+
+def expand_user(text: str | Path) -> Path:
+    """Return a path as it was written, a leading `~` or `~NAME` replaced by the home folder.
+
+    Raises: ConfigError when that is no folder, or there is no such user.
+    """
+    path = Path(text)
+    if path.parts[:1] == ("~",):
+        return home_folder().joinpath(*path.parts[1:])
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{text}: there is no user {path.parts[0][1:]!r}; write the whole path") from error
+
+
+def own_folder(path: str) -> Path:
+    """Return one of the user's own folders, as platformdirs names them by $HOME and the variables of XDG.
+
+    Raises: ConfigError when it is not absolute, or lies in a home folder that is not there.
+    """
+    folder = Path(path)
+    if not folder.is_absolute():
+        raise ConfigError(
+            f"the folder {path!r} is not absolute; set HOME, and XDG_DATA_HOME and XDG_CACHE_HOME if they are set, to whole paths"
+        )
+    if folder.is_relative_to(Path.home()):
+        home_folder()
+    return folder

@@ -1,0 +1,97 @@
+"""The model that the doctor tries runtimes with: what is expected of it, and what is said of a runtime that fails."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from device_agents.runtimes.loaded import fixed_values
+from exporters import FragmentLibrary, Weights, link
+from harness.devices import trial
+from harness.devices.runtimes import RuntimeUse
+from harness.devices.trial import PLAN, expected_output, trial_model, try_runtime
+from harness.errors import AgentError
+from space import TINY
+from space.segments import Segment
+
+USE = RuntimeUse(name="onnxruntime", version="1", provider="CPUExecutionProvider", format="onnx")
+
+
+def test_what_is_expected_is_what_numpy_computes_of_the_model() -> None:
+    model = onnx.load_from_string(trial_model("onnx").skeleton)
+    image = fixed_values([1, 3, TINY.image_size, TINY.image_size], "NCHW")
+    (output,) = ReferenceEvaluator(model).run(None, {model.graph.input[0].name: image})
+    assert expected_output("onnx") == pytest.approx(output.reshape(-1)[:8].tolist(), abs=1e-5)
+    last = np.asarray(output).transpose(0, 2, 3, 1)
+    assert expected_output("tflite") == pytest.approx(last.reshape(-1)[:8].tolist(), abs=1e-5)
+    assert max(expected_output("onnx")) > 0 < max(expected_output("tflite"))
+
+
+@pytest.mark.converter
+@pytest.mark.parametrize("model_format", ["onnx", "tflite"])
+def test_the_model_is_what_the_exporters_make(model_format: Any, tmp_path: Path) -> None:
+    library = FragmentLibrary.open(model_format, cache_dir=tmp_path, config=TINY, weights=Weights.seeded(0))
+    recipe = library.segment_recipe(Segment.parse("segment:stem", TINY))
+    made, kept = link(recipe, library.part), trial_model(model_format).skeleton
+    if model_format == "onnx":
+        old, new = onnx.load_from_string(kept), onnx.load_from_string(made)
+        assert (old.ir_version, old.opset_import[0].version) == (new.ir_version, new.opset_import[0].version)
+        assert [node.op_type for node in old.graph.node] == [node.op_type for node in new.graph.node]
+    else:
+        assert len(made) == len(kept)
+
+
+class Worker:
+    """A client whose worker answers as told."""
+
+    def __init__(self, *told: dict[str, Any], error: AgentError | None = None) -> None:
+        self._told, self._error = told, error
+
+    def send_models(self, models: Any) -> int:
+        return 0
+
+    def run(self, job: dict[str, Any], on_event: Any) -> dict[str, Any]:
+        json.dumps(job)
+        assert job["plan"] == PLAN and job["networks"] == [job["reference"]]
+        for event in self._told:
+            on_event(event)
+        if self._error is not None:
+            raise self._error
+        return {}
+
+
+def tried(worker: Any) -> str:
+    return try_runtime(worker, USE, (1,), 1)
+
+
+def measured(output: list[float]) -> dict[str, Any]:
+    return {"event": "measured", "network": 0, "output": output}
+
+
+def test_right_outputs_pass_also_in_half_precision() -> None:
+    right = expected_output("onnx")
+    assert tried(Worker(measured(right))) == ""
+    assert tried(Worker(measured([value * (1 + trial.TOLERANCE / 2) for value in right]))) == ""
+
+
+@pytest.mark.parametrize(
+    ("worker", "says"),
+    [
+        (Worker(measured([0.0] * 8)), "it computes 0, 0, 0, 0 where"),
+        (Worker(measured(expected_output("onnx")[:3])), "it computes"),
+        (
+            Worker({"event": "refused", "network": 0, "failure": {"kind": "x", "message": "no Conv"}}),
+            "no Conv",
+        ),
+        (Worker(error=AgentError("worker-killed", "ended by SIGSEGV", {})), "ended by SIGSEGV"),
+        (Worker(), "without a word"),
+    ],
+)
+def test_what_is_wrong_with_a_runtime_is_said(worker: Any, says: str) -> None:
+    assert says in tried(worker)

@@ -1,0 +1,82 @@
+"""Ctrl-C ends campaigns soon, whatever they wait for, and what was measured stays."""
+
+from __future__ import annotations
+
+import _thread
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rigs.lying_device import LyingDevice
+from rigs.scripted_link import PLAN, ScriptedSource, Silent
+
+from harness.devices.config import LocalDevice
+from harness.errors import LinkError
+from harness.measurement import campaign, campaigns, session_builder
+from harness.measurement.plan import Level, Options
+from harness.measurement.session_runner import Cancelled
+from harness.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(f"sqlite:///{tmp_path / 'store.sqlite'}") as opened:
+        yield opened
+
+
+class Unreachable:
+    """A transport that never connects."""
+
+    def __init__(self, is_waiting: threading.Event) -> None:
+        self._is_waiting = is_waiting
+
+    def connect(self) -> None:
+        self._is_waiting.set()
+        threading.Event().wait(60)
+        raise LinkError("nobody is there")
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_device_that_is_waited_for_is_left_behind(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_waiting = threading.Event()
+    monkeypatch.setattr(session_builder, "CLOCKS_TOLERANCE_S", 100.0)  # the device's clock is made up
+    real = campaign.run_campaign
+
+    def run(device: LocalDevice, *arguments: Any, **options: Any) -> campaign.Outcome:
+        transport: Any = Unreachable(is_waiting) if device.name == "far" else LyingDevice()
+        return real(device, *arguments, **options, connect=lambda _: transport)
+
+    monkeypatch.setattr(campaigns, "run_campaign", run)
+    observer = Silent()
+
+    def interrupt() -> None:
+        is_waiting.wait(10)
+        while not observer.advanced:
+            time.sleep(0.01)
+        _thread.interrupt_main()
+
+    threading.Thread(target=interrupt).start()
+    options = Options(level=Level(name="made-up", sessions=1, plan=PLAN))
+    chosen = [(LocalDevice(name=name), options) for name in ("far", "near")]
+    started_s = time.monotonic()
+    far, near = campaigns.run_all(chosen, ScriptedSource(), store, observer)
+    assert time.monotonic() - started_s < 30
+    assert isinstance(far.error, Cancelled)
+    assert near.measured == 1 and store.session_counts(near.uses[0].configuration)
+    assert observer.told == ["stopping: the session under way is given up, what was measured is stored"]
+
+
+def test_a_fault_of_the_harness_in_a_campaign_reaches_the_caller(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: Any, **__: Any) -> campaign.Outcome:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(campaigns, "run_campaign", run)
+    with pytest.raises(ZeroDivisionError):
+        campaigns.run_all([(LocalDevice(name="near"), Options())], ScriptedSource(), store, Silent())

@@ -1,0 +1,208 @@
+"""`harness measure --until`: networks are measured until the error is shown, or it is said why it cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factories.stores import MANY, add_sessions, calibrate, new_store
+from rigs.commands import refused, run
+
+from harness.devices.runtimes import RuntimeUse
+from harness.errors import DeviceError
+from harness.measurement.campaign import Outcome
+from harness.measurement.plan import QUICK, Options
+from harness.measurement.workload import Model, RuntimePlan
+from harness.prediction import error_target
+from harness.prediction.error_target import DESIGN, ROUND, Unreachable, measure_until, parse_target
+from harness.prediction.space_prediction import MeasuredNetworks
+from harness.records import Configuration
+from harness.store import Store
+from space import Architecture
+
+OPTIONS = Options(level=QUICK)
+
+
+def use(configuration: Configuration) -> RuntimePlan:
+    def assemble() -> object:
+        raise AssertionError("no model is made here")
+
+    model = Model(
+        architecture="reference",
+        graph_hash="f" * 32,
+        format="onnx",
+        precision="fp32",
+        space="blox",
+        weights="seeded 0",
+        assemble=assemble,  # type: ignore[arg-type]
+    )
+    runtime = RuntimeUse(
+        name=configuration.runtime, version="1.0", provider="CPUExecutionProvider", format="onnx"
+    )
+    return RuntimePlan(configuration=configuration, runtime=runtime, models=(), reference=model)
+
+
+class Script:
+    """Campaigns that store made-up sessions: how many networks each was asked for, and what each said."""
+
+    def __init__(self, store: Store, *, scatter: float = 0.004, twist: float = 0.0, last: int = 99) -> None:
+        self.store, self.scatter, self.twist, self.last = store, scatter, twist, last
+        self.asked: list[list[Architecture]] = []
+        self.options: list[Options] = []
+        self.said: list[str] = []
+        self.error: DeviceError | None = None
+        calibrate(store, MANY)
+
+    @property
+    def judges(self) -> list[Architecture]:
+        return self.asked[1]
+
+    @property
+    def design(self) -> set[Architecture]:
+        return set(self.asked[0])
+
+    @property
+    def counts(self) -> list[int]:
+        return [len(networks) for networks in self.asked]
+
+    def __call__(self, networks: Sequence[Architecture], options: Options) -> Outcome:
+        self.asked.append(list(networks))
+        self.options.append(options)
+        if networks and len(self.asked) <= self.last:
+            stored = self.store.session_counts(MANY)
+            for have in range(options.sessions_each):  # as a campaign does: what the store lacks
+                lacking = [each for each in networks if stored.get(each.graph_hash, 0) == have]
+                more = options.sessions_each - have
+                add_sessions(
+                    self.store,
+                    lacking,
+                    sessions=more,
+                    scatter=self.scatter,
+                    twist=self.twist,
+                    seed=len(self.asked),
+                )
+            for extra in range(2):  # as a campaign does, too: some networks in each of three workers
+                add_sessions(
+                    self.store, networks[:4], scatter=self.scatter, twist=self.twist, seed=100 + extra
+                )
+        outcome = Outcome(device="made-up", uses=[use(MANY)])
+        if self.error is not None and len(self.asked) == self.last:
+            outcome.error = self.error
+        return outcome
+
+    def until(self, target: str, options: Options = OPTIONS) -> Outcome:
+        return measure_until(parse_target(target), options, self.store, self, self.said.append)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = new_store(tmp_path / "store.sqlite")
+    yield store
+    store.close()
+
+
+def test_it_stops_when_the_error_is_shown_and_says_what_it_did(store: Store) -> None:
+    script = Script(store)
+    outcome = script.until("mape=2%")
+    assert outcome.error is None
+    assert script.counts == [len(script.design), 24], "the design first, and judges in processes of their own"
+    assert len(script.design) in range(DESIGN - 3, DESIGN + 1)
+    assert not script.design & set(script.judges)
+    counts = store.session_counts(MANY)
+    assert {counts[network.graph_hash] for network in (*script.judges[4:], *script.asked[0][4:])} == {1}
+    assert all(each.one_runtime for each in script.options)
+    assert "24 random ones to judge it by" in script.said[0]
+    assert f"first table of all 91,125 networks, from {len(script.design)}: error 0." in script.said[1]
+    assert script.said[-1].endswith("wanted 2.00%: reached")
+    assert f"{len(script.design)} networks: held-out error 0." in script.said[-1]
+
+
+def test_no_predictor_is_fitted_on_the_networks_that_judge_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[set[int]] = []
+    fit = error_target.fit
+
+    def watched(measured: MeasuredNetworks, places: Any = None, **known: Any) -> Any:
+        fitted.append(set(measured.indices[places].tolist()))
+        return fit(measured, places, **known)
+
+    monkeypatch.setattr(error_target, "fit", watched)
+    script = Script(store)
+    script.until("mape=2%")
+    assert fitted == [{network.index for network in script.design}] * 2
+    assert not fitted[0] & {judge.index for judge in script.judges}
+
+
+def test_a_target_below_the_devices_own_scatter_is_refused_after_the_judges(store: Store) -> None:
+    script = Script(store, scatter=0.08)
+    with pytest.raises(Unreachable, match=r"an error of 1\.00% cannot be shown: a measurement") as caught:
+        script.until("mape=1%")
+    assert script.counts == [len(script.design), 24]
+    assert "quiet the device" in str(caught.value)
+    assert caught.value.exit_status == 3
+
+
+def test_rounds_measure_what_is_known_least_until_there_are_most(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(error_target, "MOST_NETWORKS", 60)
+    script = Script(store, twist=0.06)
+    with pytest.raises(Unreachable, match=r"not reached with [67][0-9] networks") as caught:
+        script.until("mape=1%", replace(OPTIONS, recalibrate=True))
+    assert "harness audit" in str(caught.value)
+    design = len(script.design)
+    rounds = script.counts[2:]
+    assert set(rounds) == {ROUND}
+    assert design + sum(rounds) - ROUND < 60 <= design + sum(rounds)
+    everything = [network for networks in (script.asked[0], *script.asked[2:]) for network in networks]
+    assert len(set(everything)) == len(everything), "no network is asked for twice"
+    assert "measuring the 15 networks known least" in script.said[2]
+    assert [each.recalibrate for each in script.options] == [True] + [False] * (len(rounds) + 1)
+
+
+def test_a_round_in_which_nothing_was_measured_ends_it(store: Store) -> None:
+    script = Script(store, twist=0.06, last=2)
+    with pytest.raises(Unreachable, match="nothing more was measured") as caught:
+        script.until("mape=1%")
+    assert len(script.counts) == 3
+    assert "run the same command again" in str(caught.value)
+
+
+@pytest.mark.parametrize("campaign", [1, 3])
+def test_a_campaign_that_was_stopped_stops_all(store: Store, campaign: int) -> None:
+    script = Script(store, twist=0.06, last=campaign)
+    script.error = DeviceError("the link broke")
+    assert script.until("mape=1%").error is script.error
+    assert len(script.counts) == campaign
+
+
+def test_judges_that_cannot_be_measured_are_reported(store: Store) -> None:
+    script = Script(store, last=1)
+    with pytest.raises(Unreachable, match="none of the networks to judge by was measured well enough"):
+        script.until("mape=2%")
+
+
+BAD = {
+    "no percent": (["mape=2"], "mape=2%"),
+    "no number": (["2%"], "mape=2%"),
+    "another measure": (["rmse=2%"], "mape=2%"),
+    "nothing wanted": (["mape=0%"], "mape=2%"),
+    "all": (["mape=100%"], "mape=2%"),
+    "networks named": (["mape=2%", "-m", "sample:5"], "leave out --models"),
+    "two devices": (["mape=2%", "-d", "local", "-d", "other", "--devices", "lab.toml"], "name one --device"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_refused_before_anything_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    arguments, remedy = BAD[name]
+    (tmp_path / "lab.toml").write_text('[devices.other]\ntransport = "local"\n')
+    monkeypatch.chdir(tmp_path)
+    refused(run(tmp_path / "store.sqlite", "measure", "--until", *arguments), "--until", remedy)
+    assert not (tmp_path / "store.sqlite").exists()

@@ -1,0 +1,223 @@
+"""A device at the other end of the wire that answers as the agent does, and lies where it is told to.
+
+It speaks frames, so everything from the transport's channel to the store is the product's own; it answers at once.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, final
+
+from harness.devices.framing import PREAMBLE
+from harness.devices.transports.contract import CompletedCommand
+from harness.errors import LinkError
+from rigs.scripted_link import Run, ScriptedLink
+
+_HEAD = struct.Struct(">4sII")
+Path = tuple[str | int, ...]
+
+GPU = {"index": 0, "name": "Made Up GPU", "reasons": 0, "temp_c": 40.0, "clock_mhz": 500}
+GPU |= {"max_clock_mhz": 900, "power_w": 20.5, "persistence": True}
+CONDITIONS: dict[str, Any] = {
+    "time_utc": "2024-05-01T00:00:00Z",
+    "cpu_model": "Made Up CPU",
+    "board": "Made Up Board",
+    "os": "Made Up Linux",
+    "android": "14",
+    "phone": "Made Up",
+    "soc": "X1",
+    "uptime_s": 1000.5,
+    "load_1m": 0.25,
+    "memory_total_bytes": 1 << 32,
+    "memory_available_bytes": 1 << 31,
+    "governors": {"0": "schedutil", "1": "schedutil"},
+    "freq_khz": {"0": {"min": 1000, "max": 2000, "current": 1500, "hardware_max": 2000}},
+    "temps_c": {"cpu": 40.0},
+    "cooling": {"fan": 0},
+    "battery": {"percent": 80, "status": "Full"},
+    "throttled": 0,
+    "power_mode": "MAXN",
+    "thermal_status": 0,
+    "gpus": [GPU],
+    "probe_errors": {"freq_khz": "core 1: not told"},
+}
+SAMPLE: dict[str, Any] = {
+    "event": "sample",
+    "at_ns": 1,
+    "freq_khz": {"0": 1500},
+    "temps_c": {"cpu": 40.5},
+    "throttled": 0,
+    "thermal_status": 0,
+    "gpu_reasons": 0,
+    "gpu_temp_c": 41.0,
+    "gpu_clock_mhz": 500,
+    "load_1m": 0.5,
+}
+MEASURED_TOO: dict[str, Any] = {"waited_s": 0.0, "steal_s": 0.0, "others_busy": 0.1, "pinned": True}
+MEASURED_TOO |= {"runtime": dict.fromkeys(("name", "package"), "onnxruntime") | {"version": "2.0"}}
+MEASURED_TOO["runtime"]["provider"] = "CPUExecutionProvider"
+MEASURED_TOO |= {"request": {"method": "nice", "granted": True, "reason": ""}}
+ANSWERS: dict[str, dict[str, Any]] = {
+    "boot": {
+        "present": True,
+        "zlib": True,
+        "path": "/agent.pyz",
+        "root": "/",
+        "error": "",
+        "python": [3, 11, 2],
+        "executable": "/bin/python3",
+    },
+    "hello": {
+        "protocol": 3,
+        "agent": "a" * 64,
+        "python": "3.11.2",
+        "platform": {"system": "Linux", "release": "6", "machine": "made-up"},
+        "cores": [0, 1],
+        "clusters": [[0, 1]],
+        "siblings": {"0": [0], "1": [1]},
+        "runtimes": [
+            {
+                "name": "onnxruntime",
+                "package": "onnxruntime",
+                "version": "2.0",
+                "formats": ["onnx"],
+                "providers": ["CPUExecutionProvider"],
+            }
+        ],
+        "broken": [{"name": "tflite", "message": "no module named tflite"}],
+        "limits": {"header_bytes": 1 << 20},
+        "free_bytes": 1 << 33,
+        "root": "/root",
+    },
+    "lock": {"machine_lock": "held"},
+    "missing": {"missing": [], "received": {"a" * 64: 5}},
+    "probe": {"conditions": CONDITIONS},
+    "quiet": {"cores": [1], "waited": {"1": 0.0}, "waited_asking": {"1": 0.0}, "quota_cores": 2.0},
+    "permissions": {
+        "user": "me",
+        "cores": [1],
+        "waited": {"0": 0.0, "1": None},
+        "grants": [
+            {
+                "method": "nice",
+                "granted": True,
+                "waited_before": 0.5,
+                "waited_after": 0.0,
+                "verified": True,
+                "reason": "",
+            }
+        ],
+        "quota": {"cores": 2.0, "group": "/sys/fs/cgroup/x"},
+        "withheld": [2],
+        "siblings": {"0": [0]},
+        "machine_lock": "held",
+    },
+    "run": {"measured": 1, "threads": 1, "cores": [1], "conditions_after": CONDITIONS},
+}
+
+
+def leaves(value: Any, path: Path = ()) -> Iterator[Path]:
+    """Return the paths of all values within a message, objects and lists included."""
+    if path:
+        yield path
+    inner: Any = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    )
+    for key, one in inner:
+        yield from leaves(one, (*path, key))
+
+
+def changed(message: dict[str, Any], path: Path, value: Any) -> dict[str, Any]:
+    """Return the message with another value at a path; the exception class KeyError takes it away."""
+    message = copy.deepcopy(message)
+    place: Any = message
+    for key in path[:-1]:
+        place = place[key]
+    if value is KeyError:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    return message
+
+
+@final
+class LyingDevice:
+    """A transport to a made-up device; `lie(name, message)` returns what is said in place of a message.
+
+    A message's name is its verb's, `boot`, or `event KIND`. `extra`: events told before a job's first. It is its own channel.
+    """
+
+    def __init__(
+        self,
+        lie: Callable[[str, dict[str, Any]], Any] = lambda _, message: message,
+        extra: Sequence[dict[str, Any]] | Callable[[], Iterator[dict[str, Any]]] = (),
+    ) -> None:
+        self._lie, self._extra = lie, extra
+        self._link = ScriptedLink([Run()], probes=[CONDITIONS])
+        self._pending: Iterator[bytes] = iter(())
+        self._buffer = b""
+
+    def connect(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 60.0) -> CompletedCommand:
+        """Answer the boot."""
+        said = json.dumps(self._lie("boot", ANSWERS["boot"]))
+        return CompletedCommand(status=0, stdout=f"\nHARNESS-BOOT {said}\n".encode(), stderr="")
+
+    def start(self, argv: Sequence[str]) -> LyingDevice:
+        """Begin with the agent's first line."""
+        self._pending, self._buffer = iter([PREAMBLE]), b""
+        return self
+
+    def write(self, data: bytes, timeout_s: float) -> None:
+        """Take a request, of which none here is longer than one piece, and prepare its answer."""
+        _, size, _ = _HEAD.unpack_from(data)
+        request = json.loads(data[_HEAD.size : _HEAD.size + size])
+        self._pending = itertools.chain(self._pending, self._answers(request))
+
+    def read(self, size: int, timeout_s: float) -> bytes:
+        """Return the next of what was answered; nothing is silence."""
+        if not self._buffer:
+            self._buffer = next(self._pending, b"")
+            if not self._buffer:
+                raise LinkError(f"no sign of life from the agent for {timeout_s:g} s")
+        data, self._buffer = self._buffer[:size], self._buffer[size:]
+        return data
+
+    def stderr_tail(self) -> str:
+        """Return nothing."""
+        return ""
+
+    def _answers(self, request: dict[str, Any]) -> Iterator[bytes]:
+        verb, number = request["verb"], request["id"]
+        if verb == "run":
+            for event in self._events(request["job"]):
+                yield _frame(self._lie(f"event {event['event']}", {"type": "event", "id": number} | event))
+        answer = {"stored": True} if verb == "put" else ANSWERS[verb]
+        yield _frame(self._lie(verb, {"type": "result", "id": number} | answer))
+
+    def _events(self, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        yield from self._extra() if callable(self._extra) else self._extra
+        told: list[dict[str, Any]] = []
+        self._link.run(job, told.append)
+        for event in told:
+            if event["event"] == "conditions":
+                event = event | {"conditions": CONDITIONS}
+            if event["event"] == "sample":
+                event = SAMPLE | event
+            if event["event"] == "measured":
+                event = event | MEASURED_TOO
+            yield event
+
+
+def _frame(message: Any) -> bytes:
+    text = json.dumps(message).encode()
+    return _HEAD.pack(b"HRN1", len(text), 0) + text

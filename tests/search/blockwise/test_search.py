@@ -1,0 +1,165 @@
+"""The steps of a blockwise search: who is judged, who is trained, by what the answer is chosen; with made-up judges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from search.blockwise.candidates import State
+from search.blockwise.search import SearchPlan, choose_listed, predicted_table, search_blockwise
+from search.table import Cost, Table
+from search.table.constraints import parse_constraint
+from search.training.history import Figures
+from space import Architecture, SpaceConfig
+from space.errors import ConfigError
+
+SPACE = SpaceConfig(name="two", ops=("conv", "mbconv"), widths=(4, 8), image_size=8, classes=4)
+LATENCY = 1 + np.arange(len(SPACE)) / 100  # ms
+PLUGGED, TUNED = "inherited", "tuned"
+
+
+def figures(top1: int, loss: float = 1.0) -> Figures:
+    return Figures(images=100, loss=loss, first=top1, among_five=100)
+
+
+@dataclass
+class Epoch:
+    val: Figures
+
+
+@dataclass
+class Training:
+    architecture: Architecture
+    best: Epoch
+    test: Figures
+    weights: State
+
+
+@dataclass
+class World:
+    """Accuracies that a test sets, by index: (val, test) with inherited weights, and after fine-tuning."""
+
+    inherited: dict[int, tuple[int, int]] = field(default_factory=dict)
+    tuned: dict[int, tuple[int, int]] = field(default_factory=dict)
+    judged: list[tuple[int, str]] = field(default_factory=list)
+    trained: list[int] = field(default_factory=list)
+
+    def assemble(self, architecture: Architecture) -> State:
+        return {PLUGGED: architecture.index}
+
+    def judge(self, architecture: Architecture, weights: State, split: str) -> Figures:
+        assert weights == self.assemble(architecture)
+        self.judged.append((architecture.index, split))
+        return figures(self.inherited.get(architecture.index, (10, 10))[split == "test"])
+
+    def fine_tune(self, architectures: Sequence[Architecture]) -> Any:
+        self.trained += [one.index for one in architectures]
+        found = []
+        for one in architectures:
+            val, test = self.tuned.get(one.index, (90, 90))
+            found.append(Training(one, Epoch(figures(val)), figures(test), {TUNED: one.index}))
+        return found
+
+
+def table(predicted: np.ndarray[Any, Any] | None = None) -> Table:
+    values = np.arange(len(SPACE), dtype=float) if predicted is None else predicted
+    cost = Cost(name="pixel", unit="ms", title="made-up latency", values=LATENCY)
+    return predicted_table(
+        SPACE,
+        lambda indices: cast(Any, values[indices]),
+        {"pixel": cost},
+        metric="predicted val_top1",
+        origin=("made up",),
+        synthetic=False,
+    )
+
+
+def search(world: World, plan: SearchPlan, limit: str = "pixel<2ms", predicted: Any = None) -> Any:
+    finalists, allowed = choose_listed(table(predicted), [parse_constraint(limit)], plan)
+    return search_blockwise(SPACE, finalists, world, plan, world.judge, world.fine_tune, allowed=allowed)
+
+
+def test_each_step_sees_only_the_best_of_the_step_before() -> None:
+    # Below 2 ms are the networks 0 to 99; the best predicted are the last of them.
+    world = World(inherited={96: (50, 0), 98: (60, 0)}, tuned={96: (95, 7), 98: (94, 99)})
+    found = search(world, SearchPlan(finalists=5, fine_tune=2, distance=1))
+    assert [one.architecture.index for one in found.candidates] == [98, 96, 99, 97, 95]
+    assert [one.predicted for one in found.candidates] == [98, 96, 99, 97, 95]
+    assert world.trained == [98, 96]
+    assert found.allowed == 100
+    assert found.best.architecture.index == 96, "the better on validation images, the worse on test images"
+    assert (found.best.val.first, found.best.test.first) == (95, 7)
+    assert found.best.weights == {TUNED: 96}
+
+
+def test_test_images_are_only_shown_to_networks_that_are_fine_tuned() -> None:
+    world = World()
+    search(world, SearchPlan(finalists=6, fine_tune=2, distance=1))
+    assert {split for _, split in world.judged[:6]} == {"val"}
+    assert sorted(world.judged[6:]) == sorted((index, "test") for index in world.trained)
+
+
+def test_weights_that_fine_tuning_made_worse_are_not_kept() -> None:
+    world = World(inherited={99: (80, 70)}, tuned={99: (79, 99), 98: (78, 78)})
+    found = search(world, SearchPlan(finalists=2, fine_tune=2, distance=1))
+    assert not found.best.is_tuned
+    assert (found.best.val.first, found.best.test.first) == (80, 70)
+    assert found.best.weights == {PLUGGED: 99}
+    assert found.students[1].is_tuned
+
+
+def test_of_equal_accuracies_the_lower_loss_counts() -> None:
+    class Losing(World):
+        def judge(self, architecture: Architecture, weights: State, split: str) -> Figures:
+            return figures(50, loss=abs(architecture.index - 97))
+
+    found = search(Losing(), SearchPlan(finalists=4, fine_tune=0, distance=1))
+    assert [one.architecture.index for one in found.candidates] == [97, 98, 96, 99]
+
+
+def test_without_fine_tuning_the_best_finalist_is_the_answer_with_the_librarys_weights() -> None:
+    world = World(inherited={97: (44, 43)})
+    found = search(world, SearchPlan(finalists=4, fine_tune=0, distance=1))
+    assert world.trained == []
+    assert len(found.students) == 1
+    assert found.best.trained is None
+    assert (found.best.architecture.index, found.best.test.first) == (97, 43)
+
+
+def test_networks_with_an_unknown_signature_are_never_finalists() -> None:
+    predicted = np.arange(len(SPACE), dtype=float)
+    predicted[50:] = np.nan
+    found = search(World(), SearchPlan(finalists=3, fine_tune=0, distance=1), predicted=predicted)
+    assert {one.architecture.index for one in found.candidates} == {49, 48, 47}
+    assert found.allowed == 50
+    with pytest.raises(ConfigError, match="a block whose signature is unknown"):
+        table(np.full(len(SPACE), np.nan))
+
+
+def test_limits_that_nothing_meets_name_the_nearest_network_before_anything_is_judged() -> None:
+    world = World()
+    with pytest.raises(ConfigError) as error:
+        search(world, SearchPlan(), "pixel<0.5ms")
+    nearest = str(Architecture.from_index(0, SPACE))
+    assert f"no network is within pixel<0.5ms; the nearest is {nearest}" in str(error.value)
+    assert "pixel 1ms, 100.0% beyond pixel<0.5ms" in str(error.value)
+    assert world.judged == []
+
+
+def test_a_trainer_that_returns_another_network_is_found_out() -> None:
+    class Mixed(World):
+        def fine_tune(self, architectures: Sequence[Architecture]) -> Any:
+            return super().fine_tune(architectures[::-1])
+
+    with pytest.raises(ValueError, match="gave another network"):
+        search(Mixed(), SearchPlan(finalists=2, fine_tune=2, distance=1))
+
+
+@pytest.mark.parametrize(("name", "value"), [("finalists", 0), ("fine_tune", -1), ("distance", 0)])
+def test_a_plan_out_of_range_is_refused_by_name(name: str, value: int) -> None:
+    with pytest.raises(ConfigError, match=f"{name} = {value}"):
+        SearchPlan(**{name: value})

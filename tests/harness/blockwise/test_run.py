@@ -72,6 +72,7 @@ def test_a_request_is_all_that_a_search_needs(tmp_path: Path, monkeypatch: pytes
     assert here.ran == [("fine-tuning", 1, [str(found.answer.searched.found.students[0].architecture)])]
     assert (found.answer.within, found.outcomes) == (True, ())
     assert any(text.startswith(f"{network}: ") for text in told)
+    assert {"weights.pt", "model.onnx", "model.tflite"} <= set(found.document["files"])
     assert sorted(path.name for path in (tmp_path / "answer").iterdir()) == sorted(
         [*found.document["files"], "answer.json"]
     )

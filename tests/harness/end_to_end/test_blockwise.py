@@ -17,6 +17,7 @@ from factories.block_libraries import save_library
 from rigs.commands import run
 from rigs.short_campaigns import SHORT, permissions_once
 
+from harness.blockwise import folder as answer_folder
 from harness.devices.client import AgentClient
 from harness.measurement import core_gate, plan
 from search.distillation.block_library import BlockLibrary
@@ -70,6 +71,8 @@ def test_a_library_becomes_a_trained_network_that_was_itself_measured_within_the
     monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)  # however busy this machine is
     monkeypatch.setattr(AgentClient, "permissions", permissions_once)
     monkeypatch.setattr(plan, "LEVELS", {name: SHORT for name in plan.LEVELS})
+    # The converter to the other format takes as long as all else.
+    monkeypatch.setattr(answer_folder, "FORMATS", ("onnx",))
     store, library, folder = tmp_path / "store.sqlite", tmp_path / "library", tmp_path / "answer"
     teacher = distilled(library)
     assert teacher > 25, "of ten classes chance is 10 %"

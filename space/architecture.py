@@ -17,6 +17,7 @@ from space.block import Block, block_table
 from space.config import SpaceConfig
 from space.errors import ArchitectureError, did_you_mean, shown
 from space.indexing import blocks_of, drawn, index_of, random_words
+from space.text import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -163,8 +164,8 @@ class Architecture:
         names = text.split("/")
         if len(names) != config.stages:
             raise ArchitectureError(
-                f"architecture {shown(text)} has {len(names)} blocks; space {config.name!r} has "
-                f"{config.stages} stages: write one block for each stage, joined by '/'"
+                f"architecture {shown(text)} has {counted(len(names), 'block')}; space {config.name!r} has "
+                f"{counted(config.stages, 'stage')}: write one block for each stage, joined by '/'"
             )
         table = block_table(config.ops)
         for stage, name in enumerate(names):

@@ -1,4 +1,4 @@
-"""Text from outside, made fit for a terminal, a table or a page."""
+"""Text for people: what comes from outside made fit for a terminal, a table or a page, and counted things."""
 
 from __future__ import annotations
 
@@ -14,3 +14,8 @@ def printable(text: str, keep: str = "") -> str:
         one if one.isprintable() or one in keep else one.encode("unicode_escape", "surrogatepass").decode()
         for one in text
     )
+
+
+def counted(count: int, singular: str, plural: str = "") -> str:
+    """Return a number with what it counts, as in `1 network` and `1,024 networks`."""
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"

@@ -35,6 +35,7 @@ from harness.measurement.workload import ModelSource, RuntimePlan, plan_runtime
 from harness.records import Failure, SessionRecord
 from harness.store import Store
 from space.errors import ConfigError, HarnessError
+from space.text import counted
 
 CONSECUTIVE_FAILURES = 5  # in a row are the device's fault, not the networks'
 FEWEST_WORKERS = 3  # to tell what differs from process to process
@@ -166,7 +167,11 @@ class _Run:
             while any(pending):
                 for rounds in pending:
                     self._measure_next(rounds)
-            ending = "complete" if not outcome.failures else f"complete with {len(outcome.failures)} failures"
+            ending = (
+                "complete"
+                if not outcome.failures
+                else f"complete with {counted(len(outcome.failures), 'failure')}"
+            )
         except HarnessError as error:
             if not outcome.campaign_id:
                 raise

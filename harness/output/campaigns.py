@@ -11,6 +11,7 @@ from harness.output.prediction import doubts, print_report
 from harness.output.tables import echo, first_numbers, print_json, print_latencies
 from harness.prediction.measure import latencies_of
 from harness.prediction.space_prediction import summary
+from space.text import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -63,7 +64,7 @@ def print_outcome(outcome: Outcome) -> None:
         kinds = Counter(failure.kind for failure in outcome.failures)
         text = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
         echo(
-            f"{outcome.device}: {len(outcome.failures)} failures ({text}); see 'harness results --failures'",
+            f"{outcome.device}: {counted(len(outcome.failures), 'failure')} ({text}); see 'harness results --failures'",
             err=True,
         )
     if outcome.error is not None:

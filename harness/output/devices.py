@@ -35,7 +35,7 @@ def print_devices(devices: Mapping[str, Device], *, json_output: bool) -> None:
         for name, device in devices.items()
     ]
     columns = ["name", "transport", "where", "runtimes", "threads", "description"]
-    print_table("devices", columns, rows, right=())
+    print_table("devices", columns, rows, right=(), spare=("description", "threads", "runtimes"))
 
 
 def print_diagnosis(found: Diagnosis, *, json_output: bool) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.output.tables import echo, print_json, print_table
+from space.text import counted
 
 if TYPE_CHECKING:
     from harness.training import DistilledBlocks
@@ -92,7 +93,7 @@ def _print_library(library: BlockLibrary, task: Task, signatures: Signatures) ->
                     ),
                 ]
             )
-        rest = f"{len(order)} blocks, NSR {np.nanmin(one.nsr):.4f} to {np.nanmax(one.nsr):.4f}, {one.seconds:.0f} s"
+        rest = f"{counted(len(order), 'block')}, NSR {np.nanmin(one.nsr):.4f} to {np.nanmax(one.nsr):.4f}, {one.seconds:.0f} s"
         rows.append([str(one.stage), rest, "", "", "", ""])
     print_table(
         f"blocks of {config.name} distilled from {library.teacher.architecture} on {task.name}; the best by loss when placed "

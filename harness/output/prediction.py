@@ -10,6 +10,7 @@ from harness.output.tables import echo, interval_text, print_csv, print_json, pr
 from harness.prediction.rows import COLUMNS
 from harness.prediction.space_prediction import JUDGES, doubt_text, summary
 from harness.store.configurations import describe, measure_command
+from space.text import counted
 
 if TYPE_CHECKING:
     from harness.prediction.audit import ConfigurationAudit
@@ -37,7 +38,7 @@ def print_prediction(table: SpaceTable, *, csv_output: bool, json_output: bool, 
         _print_rows(table)
     if output is not None:
         write_csv(output, documents, COLUMNS)
-        echo(f"{output}: {len(rows)} networks", err=True)
+        echo(f"{output}: {counted(len(rows), 'network')}", err=True)
     elif is_plain and table.chosen is None:
         echo("the whole table: --csv, or --output FILE.csv", err=True)
 
@@ -48,7 +49,7 @@ def print_bench_files(found: BenchFiles) -> None:
     if table.doubtful:
         echo(f"note: {doubt_text(table.doubtful, table.measured.configuration)}", err=True)
     for path in found.paths:
-        echo(f"{path}: {len(table.rows)} networks", err=True)
+        echo(f"{path}: {counted(len(table.rows), 'network')}", err=True)
     echo(f"{found.sidecar}: intervals, grades, sources, conditions and versions", err=True)
 
 
@@ -115,7 +116,8 @@ def print_report(table: SpaceTable) -> None:
     )
     if far := np.flatnonzero(~table.prediction.supported).tolist():
         echo(
-            f"{len(far):,} networks are unlike any measured one, such as {Architecture.from_index(far[0], measured.config)}: "
+            f"{counted(len(far), 'network is', 'networks are')} unlike any measured one, such as "
+            f"{Architecture.from_index(far[0], measured.config)}: "
             "their intervals are wider, by a guess; measure some of them"
         )
     if table.ceiling is None:

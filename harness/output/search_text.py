@@ -10,6 +10,7 @@ from harness.output.campaigns import print_outcome
 from harness.output.search_document import answer_document
 from harness.output.tables import echo, print_json, print_table, write_csv
 from harness.query.rows import network_row
+from space.text import counted
 
 if TYPE_CHECKING:
     from harness.query.answer import SearchAnswer
@@ -35,7 +36,7 @@ def print_search(found: SearchResult, *, top: int, json_output: bool, output: Pa
     if output is not None:
         rows = [network_row(table, index) for index in answer.answer.ranked.tolist()]
         write_csv(output, rows, list(rows[0]))
-        echo(f"{output}: {len(rows):,} networks", err=True)
+        echo(f"{output}: {counted(len(rows), 'network')}", err=True)
 
 
 def _print_answer(found: SearchAnswer, top: int) -> None:
@@ -58,10 +59,10 @@ def _print_answer(found: SearchAnswer, top: int) -> None:
             f"{standing.constraint}{_manner(table, standing.constraint.subject, answer)}: {', '.join(parts)}"
         )
     if trace is None:
-        echo(f"{len(answer.ranked):,} networks are within all limits")
+        echo(f"{counted(len(answer.ranked), 'network is', 'networks are')} within all limits")
     else:
         echo(
-            f"{trace.method}: evaluated {len(trace.indices):,} networks within all limits, seed {trace.seed}"
+            f"{trace.method}: evaluated {counted(len(trace.indices), 'network')} within all limits, seed {trace.seed}"
         )
     ranked = found.indices
     if verified is not None:
@@ -178,7 +179,7 @@ def _print_ties(table: Table, ranked: IndexArray) -> None:
     word = "synthetic " if table.accuracy.synthetic else ""
     known = table.accuracy.seed_sd is not None
     why = "their 95 % intervals over trainings overlap" if known else "theirs is the same"
-    text = f"{len(tied):,} networks tie in {word}accuracy with the first: {why}"
+    text = f"{counted(len(tied), 'network ties', 'networks tie')} in {word}accuracy with the first: {why}"
     for name, cost in table.costs.items():
         if cost.unit != "ms":
             continue

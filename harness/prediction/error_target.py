@@ -27,6 +27,7 @@ from search.latency.design import least_variance_design
 from space import BLOX, Architecture, SpaceConfig
 from space.errors import ConfigError, HarnessError
 from space.indexing import BoolArray
+from space.text import counted
 
 DESIGN = 45
 # The first of `space_prediction.JUDGES`: the next campaign judges by the same networks.
@@ -82,7 +83,7 @@ def measure_until(
     design = [one for one in (Architecture.from_index(int(i), space) for i in indices) if one not in judges]
     options = replace(options, one_runtime=True)
     say(
-        f"measuring {len(design)} networks for the first table, then {len(judges)} random ones to judge it by"
+        f"measuring {counted(len(design), 'network')} for the first table, then {len(judges)} random ones to judge it by"
     )
     outcome = measure(design, options)
     if outcome.error is not None:
@@ -117,7 +118,7 @@ def measure_until(
                 f"device {configuration.device!r}: {state}: not reached with {fitted} networks; the predictor does not fit this "
                 "device better: see 'harness predict' and 'harness audit', or allow a larger error"
             )
-        say(f"{state}: measuring the {len(picked)} networks known least")
+        say(f"{state}: measuring the {counted(len(picked), 'network')} known least")
         outcome = measure(picked, later)
     return outcome
 

@@ -18,6 +18,7 @@ from harness.records import Configuration
 from harness.store import Store
 from space import Architecture
 from space.errors import ConfigError
+from space.text import counted
 
 MAX_ROUNDS = 5  # of K networks each; by then a fair predictor has learned what it had missed
 
@@ -55,7 +56,7 @@ def verify_finalists(
         finalists = [i for i in answer.answer.ranked[:count].tolist() if i not in tried]
         if not finalists:
             break
-        log(f"measuring {len(finalists)} finalists on {', '.join(configurations)}")
+        log(f"measuring {counted(len(finalists), 'finalist')} on {', '.join(configurations)}")
         networks = [Architecture.from_index(index, config) for index in finalists]
         source = ExportedModels(networks, progress=observer.export, config=config)
         outcomes += tuple(measure_finalists(configurations.values(), devices, source, store, observer))

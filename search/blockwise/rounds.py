@@ -33,6 +33,7 @@ from search.work.flops import guided_flops, recipe_flops
 from space import Architecture
 from space.costs import block_costs
 from space.indexing import index_of
+from space.text import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -138,7 +139,7 @@ def fine_tuner(library: BlockLibrary, setting: Setting) -> FineTune:
     def tune(architectures: Sequence[Architecture]) -> list[Trained]:
         results, epochs = setting.results, setting.recipe.epochs
         units = finetune_units(library, architectures, setting.task, setting.recipe, setting.guide, results)
-        setting.log(f"fine-tuning {len(units)} networks for {epochs} epochs each")
+        setting.log(f"fine-tuning {counted(len(units), 'network')} for {counted(epochs, 'epoch')} each")
         named = [(str(one), unit) for one, unit in zip(architectures, units, strict=True)]
         done = setting.run(named, results, epochs=epochs, title="fine-tuning")
         digests = [done[unit.key] for unit in units]
@@ -155,7 +156,7 @@ def distilled(teacher: Trained, like: BlockLibrary, setting: Setting) -> BlockLi
         for place, recipe in enumerate(recipes)
         for unit in stage_units(teacher, setting.task, [place], recipe, setting.results)
     ]
-    setting.log(f"distilling {len(units)} stages of {teacher.architecture}")
+    setting.log(f"distilling {counted(len(units), 'stage')} of {teacher.architecture}")
     named = [(f"stage {place}", unit) for place, unit in enumerate(units)]
     epochs = max(recipe.epochs for recipe in recipes)
     done = setting.run(named, setting.results, epochs=epochs, title="distilling")

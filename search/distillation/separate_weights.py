@@ -23,6 +23,7 @@ from search.training.stacked_modules import StackedStages, repeated
 from space import Block
 from space.errors import HarnessError
 from space.networks import Stage
+from space.text import counted
 
 _CHECK_EVERY = 32  # steps
 
@@ -102,7 +103,7 @@ def train_separate(
         gradients.forget()
         step(torch.arange(images))
 
-    what = f"distilling {len(group)} blocks of stage {stage} at once"
+    what = f"distilling {counted(len(group), 'block')} of stage {stage} at once"
     within_memory(all_epochs, trial, recipe.batch, what)
     return network.unstacked(), history
 

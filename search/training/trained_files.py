@@ -25,6 +25,7 @@ from space import Architecture, ArchitectureError, SpaceConfig
 from space.atomic_files import write_file
 from space.errors import ConfigError
 from space.state_notes import with_note
+from space.text import counted
 
 __all__ = [
     "KIND",
@@ -123,7 +124,8 @@ def load_trained(path: Path) -> Trained:
         raise ConfigError(f"{path}: holds no {NAME}; name a trained network's file, or a training's folder")
     if found.test is None:
         raise ConfigError(
-            f"{path / NAME}: the training has not finished: {len(found.history)} epochs are done; run it again to go on"
+            f"{path / NAME}: the training has not finished: {counted(len(found.history), 'epoch is', 'epochs are')} done; "
+            "run it again to go on"
         )
     finished = {
         "history": found.history,

@@ -36,6 +36,7 @@ from search.work.results import Results
 from search.work.unit import Unit
 from search.work.unit_runs import Outcome
 from space.errors import ConfigError, HarnessError
+from space.text import counted
 
 LOG = "ray.log"
 _ADDRESS = re.compile(r"auto|(?P<host>[^\s:/]+):(?P<port>[0-9]{1,5})")
@@ -116,8 +117,8 @@ class RayCluster(Checked):
                     on_progress(said)
                 elif said is None:
                     raise HarnessError(
-                        f"Ray: the connection to {self.address} was lost with {len(left)} units to do; what was done is "
-                        f"kept. See {log}, look at the cluster with `ray status`, and run it again"
+                        f"Ray: the connection to {self.address} was lost with {counted(len(left), 'unit')} to do; what was "
+                        f"done is kept. See {log}, look at the cluster with `ray status`, and run it again"
                     )
         finally:
             stop([driver])

@@ -29,6 +29,7 @@ from search.work.results import Results, sealed_kind
 from search.work.unit import Unit
 from search.work.unit_runs import Done, Failed, Outcome, compute, failed, given_up
 from space.errors import ConfigError, HarnessError
+from space.text import counted
 
 _TICK_S = 0.5  # how often progress is asked for
 _POST_S = 5.0  # how long what a unit reported last may take to arrive
@@ -97,7 +98,9 @@ def _run(order: Order, units: Sequence[Unit], results: Results) -> Iterator[Outc
         num_cpus=order.threads, num_gpus=int(order.device.startswith("cuda")), max_retries=0
     )
     nodes = _able(order)
-    yield Message(text=f"connected to Ray at {order.address}: {len(nodes)} nodes that can run a unit")
+    yield Message(
+        text=f"connected to Ray at {order.address}: {counted(len(nodes), 'node')} that can run a unit"
+    )
 
     digests = {digest for unit in units for digest in unit.inputs.values()}
     inputs = {digest: ray.put(results.sealed(digest)) for digest in digests}
@@ -143,7 +146,7 @@ def _run(order: Order, units: Sequence[Unit], results: Results) -> Iterator[Outc
             looked = now
             former, nodes = nodes, _able(order)
             for name in former - nodes:
-                yield Message(text=f"node {name[:12]} is lost; {len(nodes)} nodes can run a unit")
+                yield Message(text=f"node {name[:12]} is lost; {counted(len(nodes), 'node')} can run a unit")
             able_at = now if nodes else able_at
             if now - able_at > order.patience_s:
                 raise HarnessError(

@@ -23,6 +23,7 @@ from search.work.kinds import Content, Context, Message, Step, find_kind, load_f
 from search.work.results import Results
 from search.work.unit import Unit
 from space.errors import ConfigError, HarnessError
+from space.text import counted
 
 _TOLD_FAILURES = 5
 
@@ -151,7 +152,7 @@ def run_units(
         failures: list[Failed] = []
         if rest:
             if done:
-                on_progress(Message(text=f"{len(done)} of {len(wanted)} units are done already"))
+                on_progress(Message(text=f"{len(done)} of {counted(len(wanted), 'unit')} done already"))
             outcomes = runner.run(rest, results, on_progress)
             try:
                 for outcome in outcomes:

@@ -125,7 +125,7 @@ def test_a_training_that_has_not_finished_is_no_trained_network(tmp_path: Path) 
 
     with pytest.raises(KeyboardInterrupt):
         train(NETWORK, TASK, SHORT, tmp_path, on_epoch=stop)
-    with pytest.raises(ConfigError, match="the training has not finished: 1 epochs are done; run it again"):
+    with pytest.raises(ConfigError, match="the training has not finished: 1 epoch is done; run it again"):
         load_trained(tmp_path)
 
 

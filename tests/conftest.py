@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from rigs.fragment_libraries import exported_once
 
 ROOT = Path(__file__).parent
 SLOWEST = ("ray", "converter", "training", "ssh", "browser", "simulation", "device")
@@ -88,5 +87,7 @@ def harness_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = own / "cache"
     folder.mkdir()
     (folder / "fragments").symlink_to(fragments)
+    from rigs.fragment_libraries import exported_once  # late: this file is copied to where no rigs are
+
     with exported_once(fragments):
         yield folder

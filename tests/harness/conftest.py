@@ -17,7 +17,7 @@ def own_folders(harness_cache: Path, tmp_path_factory: pytest.TempPathFactory) -
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def folds_dealt_once() -> Iterator[None]:
     """Judge predictors on folds that are dealt once: how they are chosen is what tests/search/latency is about."""
     with pytest.MonkeyPatch.context() as patch:

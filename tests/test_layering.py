@@ -61,8 +61,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "harness.prediction": (*SEARCH, *SPACE, *below("harness.prediction")),
     "harness.training": (*SEARCH, *SPACE, *below("harness.training")),
     "harness.models": ("space", "exporters", *below("harness.models")),
-    "harness.measurement": ("space.errors", *below("harness.measurement")),
-    "harness.store": ("space.errors", "space.user_paths", *below("harness.store")),
+    "harness.measurement": ("space.errors", "space.text", *below("harness.measurement")),
+    "harness.store": ("space.errors", "space.text", "space.user_paths", *below("harness.store")),
     "harness.estimates": ("space.indexing", *below("harness.estimates")),
     "harness.devices": (
         *("device_agents.archive", "space.errors", "space.plugins", "space.text", "space.user_paths"),

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from harness.errors import StoreError
 from harness.estimates.latency import Latency
 from harness.output.tables import echo, first_numbers, print_latencies
 from harness.store.latencies import latencies
@@ -30,7 +31,10 @@ def first_numbers_in(store: Store) -> Callable[[RuntimePlan], Table]:
 
 def print_campaigns(outcomes: Sequence[Outcome], store: Store, *, json_output: bool) -> None:
     """Print the latencies of all campaigns' networks as one table a configuration, then what each campaign did."""
-    rows = [row for outcome in outcomes for use in outcome.uses for row in _measured_networks(use, store)]
+    if any(isinstance(outcome.error, StoreError) for outcome in outcomes):
+        rows = []  # the store does not answer: what is measured is told below, and is in no table yet
+    else:
+        rows = [row for outcome in outcomes for use in outcome.uses for row in _measured_networks(use, store)]
     if rows or json_output:
         print_latencies(rows, json_output=json_output)
     for outcome in outcomes:

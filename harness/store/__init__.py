@@ -85,7 +85,7 @@ class Store:
         self._engine = self._database.engine
         self._read_only, self._on_note = read_only, on_note
         self.unreadable: dict[str, str] = {}
-        self._spool = None if read_only else spool_for(self._database.url)
+        self._spool = spool_for(self._database.url)
         self._replay_at_s = 0.0
         self.trouble = ""  # why the store took nothing the last time
         if not read_only:
@@ -401,7 +401,7 @@ class Store:
 
     def _replay(self, *, at_once: bool = False) -> bool:
         """Try to write what waits, not too often; return whether nothing waits any more."""
-        if self._spool is None or self._spool.is_empty:
+        if self._read_only or self._spool is None or self._spool.is_empty:
             return True
         if not at_once and time.monotonic() < self._replay_at_s:
             return False

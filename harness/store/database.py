@@ -217,24 +217,26 @@ def _read_in_place(asked: sa.URL, url: sa.URL) -> Database:
     elif url.get_backend_name() == "postgresql":
         engine = engine.execution_options(postgresql_readonly=True)
     name = hide(asked.render_as_string())
+    folder = tempfile.TemporaryDirectory(prefix="harness-store-")
+    copy = Path(folder.name) / "copy.sqlite"
+    is_kept = False
     try:
         with _patiently(engine.connect) as connection:
             present = version_of(connection)
             check_ours(connection, present, name)
             if present == VERSION:
-                return Database(engine, asked, engine.dispose)
-            folder = tempfile.TemporaryDirectory(prefix="harness-store-")
-            try:
-                copy = Path(folder.name) / "copy.sqlite"
-                if present is not None:
-                    _copy_rows(connection, present, copy)
-                return _of_copy(copy, asked, folder)
-            except BaseException:
+                is_kept = True
                 folder.cleanup()
-                raise
+                return Database(engine, asked, engine.dispose)
+            if present is not None:
+                _copy_rows(connection, present, copy)
+        return _of_copy(copy, asked, folder)
     except BaseException:
-        engine.dispose()
+        folder.cleanup()
         raise
+    finally:
+        if not is_kept:
+            engine.dispose()
 
 
 def _of_copy(copy: Path, asked: sa.URL, folder: tempfile.TemporaryDirectory[str]) -> Database:

@@ -27,6 +27,7 @@ from device_agents.frames import (
 from device_agents.job_folder import temporary_folder
 from device_agents.jobs import CORES_LIMIT, Job, ProfileJob, parse_cores, parse_job, parse_profile_job
 from device_agents.machine_lock import MachineLock, user_name
+from device_agents.models import MODEL_LIMIT_BYTES
 from device_agents.nvidia import uses_gpu
 from device_agents.parts_cache import PartsCache, free_bytes
 from device_agents.probes import Probes
@@ -160,9 +161,12 @@ class Agent:
         return {"machine_lock": self._lock.machine_lock}
 
     def _missing(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
-        return {"missing": self._cache.missing(fields.digests("digests", DIGESTS_LIMIT))}
+        missing = self._cache.missing(fields.digests("digests", DIGESTS_LIMIT))
+        return {"missing": missing, "received": self._cache.received(missing)}
 
     def _put(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+        if "offset" in fields.values:
+            return self._put_chunk(fields, payload)
         self._cache.put(
             fields.digest("digest"),
             fields.integer("size_bytes", 0, PAYLOAD_LIMIT_BYTES),
@@ -171,6 +175,19 @@ class Agent:
             fields.optional_digest("dictionary"),
         )
         return {"stored": True}
+
+    def _put_chunk(self, fields: Fields, payload: bytes) -> dict[str, Any]:
+        size_bytes = fields.integer("size_bytes", 0, MODEL_LIMIT_BYTES)
+        offset = fields.integer("offset", 0, size_bytes)
+        received_bytes = self._cache.put_chunk(
+            fields.digest("digest"),
+            size_bytes,
+            offset,
+            fields.integer("chunk_bytes", 0, min(PAYLOAD_LIMIT_BYTES, size_bytes - offset)),
+            payload,
+            fields.choice("encoding", ("raw", "zlib")),
+        )
+        return {"stored": received_bytes == size_bytes, "received_bytes": received_bytes}
 
     def _probe(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
         return {"conditions": self._probes.conditions(available_cores())}

@@ -32,6 +32,13 @@ def claim_stdout() -> int:
     return frames_fd
 
 
+def claim_frames(frames_fd: int) -> int:
+    """Return a descriptor for frames that this process was started with, kept from processes that it starts."""
+    os.set_inheritable(frames_fd, False)
+    sys.stdout = sys.stderr  # what is printed is not held back until the end
+    return frames_fd
+
+
 class FrameWriter:
     """Write frames to a descriptor, each whole."""
 

@@ -31,25 +31,27 @@ def main(arguments: list[str] | None = None) -> int:
     )
     describe = roles.add_parser("describe", help="(internal) import one runtime and describe it")
     describe.add_argument("name")
-    roles.add_parser("worker", help="(internal) do one session")
+    worker = roles.add_parser("worker", help="(internal) do one session")
+    for role in (describe, worker):
+        role.add_argument("--frames", type=int, required=True, help="the descriptor to write frames to")
     chosen = parser.parse_args(arguments)
     if chosen.version:
         sys.stdout.write("harness-agent %d %s\n" % (PROTOCOL, own_digest(agent_path)))
         return 0
     # The roles import what they need and no more: a worker's start counts.
-    from device_agents.frames import claim_stdout
+    from device_agents.frames import claim_frames, claim_stdout
 
     if chosen.role == "serve":
         return serve_root(chosen.root, chosen.cache_bytes, agent_path, claim_stdout())
     if chosen.role == "describe":
         from device_agents.discovery import describe_runtime
 
-        describe_runtime(chosen.name, claim_stdout())
+        describe_runtime(chosen.name, claim_frames(chosen.frames))
         return 0
     if chosen.role == "worker":
         from device_agents.worker import serve_job
 
-        serve_job(claim_stdout())
+        serve_job(claim_frames(chosen.frames))
         return 0
     parser.error("name a role: serve")
 

@@ -2,6 +2,8 @@
 
 Two agents may share one cache. A change of the folder happens under `cache.lock`; a part that a job uses is
 held by a shared lock on its file, which an evicting agent respects; both kinds of lock end with the process.
+
+A part that comes in chunks grows in `unfinished`, where it outlives its agent: whoever sends it next goes on there.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import time
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +27,9 @@ DEFAULT_LIMIT_BYTES = 1 << 30
 FREE_SHARE = 3  # of what is free or already ours, at most a third
 EVICT_TO = 0.9  # some room at once, so that not every put has to look through the folder
 DICTIONARY_BYTES = 32 << 10  # zlib's window
+READ_BYTES = 1 << 20
+UNFINISHED = "unfinished"
+UNFINISHED_KEPT_S = 7 * 86400.0
 FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -34,6 +40,8 @@ class PartsCache:
         self.parts_dir = root / "parts"
         self._temp_dir = root / "parts" / "temp"
         self._temp_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._unfinished_dir = root / "parts" / UNFINISHED
+        self._unfinished_dir.mkdir(mode=0o700, exist_ok=True)
         self._lock_path = root / "cache.lock"
         self._dictionary = ("", b"")
         with self._locked():
@@ -49,18 +57,19 @@ class PartsCache:
         with self._locked():
             return [digest for digest in dict.fromkeys(digests) if not self._touch(digest)]
 
+    def received(self, digests: list[str]) -> dict[str, int]:
+        """Return how many bytes are here of those parts that came in part."""
+        with self._locked():
+            sizes = {digest: file_bytes(self._unfinished_dir / digest) for digest in digests}
+        return {digest: size for digest, size in sizes.items() if size}
+
     def put(
         self, digest: str, size_bytes: int, payload: bytes, encoding: str, dictionary: str | None
     ) -> None:
         """Store a part. Raises: OSError, and Refusal: `damaged`, `too-large`, `disk-full`; of the dictionary
         `part-missing`, `part-damaged`.
         """
-        if size_bytes > self.limit_bytes:
-            raise Refusal(
-                "too-large",
-                "part %s of %d bytes is over the cache's limit of %d; free disk space on the device"
-                % (digest, size_bytes, self.limit_bytes),
-            )
+        self._check_size(digest, size_bytes)
         data = payload
         if encoding == "zlib":
             data = inflate(payload, size_bytes, self._load_dictionary(dictionary), digest)
@@ -72,9 +81,42 @@ class PartsCache:
         with self._locked():
             if self._touch(digest):
                 return
-        if self._size_bytes + size_bytes > self.limit_bytes:
-            self.evict(max(0, int(self.limit_bytes * EVICT_TO) - size_bytes))
+        self._make_room(size_bytes)
         self._store(digest, data)
+
+    def put_chunk(
+        self, digest: str, size_bytes: int, offset: int, chunk_bytes: int, payload: bytes, encoding: str
+    ) -> int:
+        """Add to a part what follows the `offset` bytes that are here; the last chunk stores it.
+
+        Returns the bytes that are here then. Raises: as `put`, and Refusal `out-of-step`, which tells where to go on.
+        """
+        self._check_size(digest, size_bytes)
+        data = inflate(payload, chunk_bytes, b"", digest) if encoding == "zlib" else payload
+        if len(data) != chunk_bytes:
+            raise damaged(digest, "a chunk has %d bytes, not %d" % (len(data), chunk_bytes))
+        if offset == 0:
+            self._make_room(size_bytes)
+        path = self._unfinished_dir / digest
+        with self._locked():
+            if self._touch(digest):
+                return size_bytes
+            here_bytes = file_bytes(path)
+            if here_bytes > size_bytes:  # it never was this part
+                path.unlink()
+                self._size_bytes -= here_bytes
+                here_bytes = 0
+            if here_bytes != offset:
+                raise Refusal(
+                    "out-of-step",
+                    "part %s has %d bytes here, not %d; go on there" % (digest, here_bytes, offset),
+                    digest=digest,
+                    received_bytes=here_bytes,
+                )
+            self._append(path, data, here_bytes)
+            if offset + chunk_bytes == size_bytes:
+                self._finish(digest, path)
+        return offset + chunk_bytes
 
     @contextmanager
     def hold(self, digests: tuple[str, ...]) -> Iterator[None]:
@@ -128,6 +170,49 @@ class PartsCache:
         self._size_bytes = kept_bytes
         return removed_bytes, kept_bytes
 
+    def _check_size(self, digest: str, size_bytes: int) -> None:
+        if size_bytes > self.limit_bytes:
+            raise Refusal(
+                "too-large",
+                "part %s of %d bytes is over the cache's limit of %d; free disk space on the device"
+                % (digest, size_bytes, self.limit_bytes),
+            )
+
+    def _make_room(self, size_bytes: int) -> None:
+        if self._size_bytes + size_bytes > self.limit_bytes:
+            self.evict(max(0, int(self.limit_bytes * EVICT_TO) - size_bytes))
+
+    def _append(self, path: Path, data: bytes, here_bytes: int) -> None:
+        """Add to an unfinished part, all or nothing."""
+        try:
+            with path.open("ab") as file:
+                file.write(data)
+        except OSError as error:
+            if path.exists():
+                os.truncate(str(path), here_bytes)
+            raise self._full(error, path.name, len(data)) from error
+        self._size_bytes += len(data)
+
+    def _finish(self, digest: str, path: Path) -> None:
+        """Store a part that is here whole; a damaged one is removed."""
+        actual = file_digest(path)
+        if actual != digest:
+            self._size_bytes -= file_bytes(path)
+            path.unlink()
+            raise damaged(digest, "its digest is %s" % actual)
+        part_path(self.parts_dir, digest).parent.mkdir(mode=0o700, exist_ok=True)
+        path.replace(part_path(self.parts_dir, digest))
+
+    def _full(self, error: OSError, digest: str, size_bytes: int) -> Exception:
+        """Return a refusal where the disk is full, else the error itself."""
+        if error.errno not in FULL_ERRORS:
+            return error
+        return Refusal(
+            "disk-full",
+            "no room for part %s of %d bytes under %s (%s; %d bytes free); free some, or use `evict`"
+            % (digest, size_bytes, self.parts_dir, error.strerror, free_bytes(self.parts_dir)),
+        )
+
     def _store(self, digest: str, data: bytes) -> None:
         path = part_path(self.parts_dir, digest)
         temp_path = self._temp_dir / ("%d-%s" % (os.getpid(), os.urandom(8).hex()))
@@ -137,13 +222,7 @@ class PartsCache:
                 path.parent.mkdir(mode=0o700, exist_ok=True)
                 temp_path.replace(path)
         except OSError as error:
-            if error.errno not in FULL_ERRORS:
-                raise
-            raise Refusal(
-                "disk-full",
-                "no room for part %s of %d bytes under %s (%s; %d bytes free); free some, or use `evict`"
-                % (digest, len(data), self.parts_dir, error.strerror, free_bytes(self.parts_dir)),
-            ) from error
+            raise self._full(error, digest, len(data)) from error
         finally:
             if temp_path.exists():
                 temp_path.unlink()
@@ -170,9 +249,9 @@ class PartsCache:
         return True
 
     def _parts(self) -> Iterator[tuple[int, int, Path]]:
-        """Yield (last use in ns, bytes, path) of each part."""
+        """Yield (last use in ns, bytes, path) of each part, unfinished ones among them."""
         for folder in os.scandir(str(self.parts_dir)):
-            if len(folder.name) != 2 or not folder.is_dir():
+            if (len(folder.name) != 2 and folder.name != UNFINISHED) or not folder.is_dir():
                 continue
             for entry in os.scandir(folder.path):
                 if DIGEST.fullmatch(entry.name):
@@ -189,7 +268,10 @@ class PartsCache:
             os.close(fd)
 
     def _sweep(self) -> None:
-        """Remove half-written parts of agents that are gone."""
+        """Remove half-written parts of agents that are gone, and unfinished ones that nobody went on with."""
+        for path in self._unfinished_dir.iterdir():
+            if path.stat().st_mtime < time.time() - UNFINISHED_KEPT_S:
+                path.unlink()
         for path in self._temp_dir.iterdir():
             pid = path.name.split("-")[0]
             if not pid.isdigit() or not is_alive(int(pid)):
@@ -226,6 +308,20 @@ def remove_unused(path: Path) -> bool:
     finally:
         os.close(fd)
     return True
+
+
+def file_bytes(path: Path) -> int:
+    """Return a file's size, 0 where there is none."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file, read piece by piece."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for piece in iter(lambda: file.read(READ_BYTES), b""):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def free_bytes(path: Path) -> int:

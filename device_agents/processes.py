@@ -10,17 +10,35 @@ from pathlib import Path
 
 
 def start_agent(agent_path: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
-    """Start the agent's own file with a role, in a process group of its own, with three pipes."""
+    """Start the agent's own file with a role, in a process group of its own, with three pipes.
+
+    Its frames, which `stdout` of the answer reads, have a descriptor of their own there, so that whatever prints, and be it a
+    `sitecustomize` before the role begins, cannot get between two frames; all that is printed goes to `stderr`.
+    """
     environment = dict(os.environ, OPENBLAS_NUM_THREADS="1")  # numpy only fills buffers here
-    return subprocess.Popen(
-        [sys.executable, str(agent_path), *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-        start_new_session=True,
-        env=environment,
-    )
+    frames_fd, their_frames_fd = os.pipe()
+    printed_fd, their_printed_fd = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, str(agent_path), *arguments, "--frames", str(their_frames_fd)],
+            stdin=subprocess.PIPE,
+            stdout=their_printed_fd,
+            stderr=their_printed_fd,
+            pass_fds=(their_frames_fd,),
+            bufsize=0,
+            start_new_session=True,
+            env=environment,
+        )
+    except BaseException:
+        os.close(frames_fd)
+        os.close(printed_fd)
+        raise
+    finally:
+        os.close(their_frames_fd)
+        os.close(their_printed_fd)
+    process.stdout = os.fdopen(frames_fd, "rb", 0)
+    process.stderr = os.fdopen(printed_fd, "rb", 0)
+    return process
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from exporters.errors import ConversionError
 from exporters.fragments import Fragment
@@ -140,17 +141,24 @@ def _run(
         "CUDA_VISIBLE_DEVICES": "-1",
         "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGE_ROOT, os.environ.get("PYTHONPATH")])),
     }
-    with tempfile.TemporaryFile() as noise:
-        with subprocess.Popen(
-            [sys.executable, "-P", "-m", "exporters.worker"],  # -P: nothing from the working folder
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=noise,
-            env=environment,
-            text=True,
-        ) as worker:
+    answers_fd, their_answers_fd = os.pipe()
+    with os.fdopen(answers_fd) as answers, tempfile.TemporaryFile() as noise:
+        try:
+            worker = subprocess.Popen(
+                # -P: nothing from the working folder
+                [sys.executable, "-P", "-m", "exporters.worker", str(their_answers_fd)],
+                stdin=subprocess.PIPE,
+                stdout=noise,
+                stderr=noise,
+                pass_fds=(their_answers_fd,),
+                env=environment,
+                text=True,
+            )
+        finally:
+            os.close(their_answers_fd)
+        with worker:
             try:
-                problem = _follow(worker, json.dumps(request), report)
+                problem = _follow(worker, json.dumps(request), answers, report)
             except BaseException:
                 worker.kill()
                 raise
@@ -162,14 +170,16 @@ def _run(
         raise ConversionError(problem)
 
 
-def _follow(worker: subprocess.Popen[str], request: str, report: Callable[[str, float], None]) -> str | None:
+def _follow(
+    worker: subprocess.Popen[str], request: str, answers: TextIO, report: Callable[[str, float], None]
+) -> str | None:
     """Send the request and read answers to the end; return the error that the worker reported, if any."""
-    assert worker.stdin is not None and worker.stdout is not None
+    assert worker.stdin is not None
     problem = None
     with contextlib.suppress(BrokenPipeError):  # it died at once; its exit status and stderr say why
         worker.stdin.write(request)
         worker.stdin.close()
-    for line in worker.stdout:
+    for line in answers:
         answer = json.loads(line)
         if "error" in answer:
             problem = str(answer["error"])

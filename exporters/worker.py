@@ -1,8 +1,9 @@
-"""The converter's process: `python -m exporters.worker`. Reads one request, exports, reports line by line.
+"""The converter's process: `python -m exporters.worker DESCRIPTOR`. Reads one request, exports, reports line by line.
 
 torch and tensorflow write to stdout and stderr from C++ as they please and keep hundreds of megabytes; in a process
-of their own they disturb nobody. stdin: one JSON request. stdout: one JSON object a line, {"done": name,
-"elapsed_s": seconds of conversion} or {"error": message}. stderr: whatever the converters print.
+of their own they disturb nobody. stdin: one JSON request. The descriptor: one JSON object a line, {"done": name,
+"elapsed_s": seconds of conversion} or {"error": message}. stdout and stderr: whatever is printed, by a site's
+start-up files, too.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from space.errors import HarnessError
 
 def main() -> int:
     """Serve the request on stdin; return the exit status."""
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whoever prints from here on prints to stderr
+    answers = os.fdopen(int(sys.argv[1]), "w", buffering=1)
+    os.set_inheritable(answers.fileno(), False)
     request = json.load(sys.stdin)
     try:
         for answer in _serve(request):

@@ -52,3 +52,14 @@ class AgentError(DeviceError):
 
 class BadResult(DeviceError):
     """Times that a device cannot have measured; the network they are of fails, and nothing of them is stored."""
+
+
+class Cancelled(HarnessError):
+    """Report that the user stopped the campaign; what was measured is stored."""
+
+    exit_status = 130
+
+    def __init__(self) -> None:
+        super().__init__(
+            "stopped by the user; what was measured is stored, the same command goes on from here"
+        )

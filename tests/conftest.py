@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from rigs.fragment_libraries import exported_once
+
+ROOT = Path(__file__).parent
+SLOWEST = ("ray", "converter", "training", "ssh", "browser", "simulation", "device")
 
 
 def pytest_configure() -> None:
@@ -22,10 +28,31 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, so that processes that take a file at a time end together.
+
+    Those whose tests need a cluster, converters or trainings; then those of the repository, which start processes; then the
+    others, the largest first.
+    """
+    tests = Counter(item.path for item in items)
+    marks = {item.path: len(SLOWEST) for item in items}
+    for item in items:
+        found = [place for place, mark in enumerate(SLOWEST) if item.get_closest_marker(mark)]
+        marks[item.path] = min([marks[item.path], *found])
+    items.sort(key=lambda item: (marks[item.path], item.path.parent != ROOT, -tests[item.path], item.path))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what lasts as long as the run, modules and tests: some hundred thousand objects."""
+    gc.collect()
+    gc.freeze()
+
+
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 # Reasons to skip that no complete installation gives: a package of the extra `dev`, or a program that scripts/test installs.
 ABSENT = re.compile(
-    r"could not import|No module named|is absent|is not installed|needs OpenSSH|no PostgreSQL server"
+    r"could not import|No module named|is absent|is not installed|needs OpenSSH|needs tcsh|no PostgreSQL server"
 )
 
 
@@ -49,7 +76,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 @pytest.fixture(scope="session")
-def harness_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def harness_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return a folder of this process for $HARNESS_CACHE, whose `fragments` all processes of the run share.
 
     HARNESS_TEST_CACHE names a folder of fragments that outlives the run; without it they are exported once a run.
@@ -61,4 +88,5 @@ def harness_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = own / "cache"
     folder.mkdir()
     (folder / "fragments").symlink_to(fragments)
-    return folder
+    with exported_once(fragments):
+        yield folder

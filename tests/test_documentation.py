@@ -1,12 +1,19 @@
-"""What README.md, the pages of the site and the examples promise; harness/commands/test_documented.py runs their commands."""
+"""What README.md, the site, the examples and the notebook promise; harness/commands/test_documented.py runs their commands."""
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import os
 import re
 import shlex
+import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -46,13 +53,13 @@ def commands(document: Path) -> list[list[str]]:
     return [words[1:] for words in found]
 
 
-def run(*argv: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(*argv: str, cwd: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *argv],
         capture_output=True,
         text=True,
         timeout=240,
-        cwd=ROOT,
+        cwd=cwd,
         env={**os.environ, **variables},
         check=False,
     )
@@ -108,51 +115,116 @@ def test_the_python_of_the_page_on_networks_runs() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@dataclass(frozen=True)
+class Script:
+    """The script of 30 lines on the page of Python, run in a folder of its own: what it printed, and its store."""
+
+    folder: Path
+    lines: int
+    stdout: str
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        """Return the variables for others that ask the same: this device, and a store in `folder` that lacks one network."""
+        store = shutil.copy(self.folder / "mine.sqlite", folder / "store.sqlite")
+        with closing(sqlite3.connect(store)) as connection, connection:
+            network = "select min(architecture) from sessions where purpose = 'network'"
+            connection.execute(f"delete from sessions where architecture = ({network})")
+        return self.home(self.folder) | {"HARNESS_STORE": str(store)}
+
+    @staticmethod
+    def home(folder: Path) -> dict[str, str]:
+        """Return the variables by which a campaign of the user's own is not in the way."""
+        return {"HOME": str(folder), "HARNESS_LOCK_NAME": folder.name, "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture(scope="module")
+def script(harness_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Script:
+    page, folder = (ROOT / "docs/how-to/python.md").read_text(), tmp_path_factory.mktemp("script")
+    for name, text in re.findall(r'^```\w+ title="(\S+)"\n(.*?)^```', page, re.MULTILINE | re.DOTALL):
+        (folder / name).write_text(text)
+    path = folder / "within_a_limit.py"
+    own = {"HARNESS_CACHE": str(harness_cache)} | Script.home(folder)
+    done = run(str(path), cwd=folder, **own)
+    assert done.returncode == 0, done.stderr
+    return Script(folder, len(path.read_text().splitlines()), done.stdout)
+
+
+@pytest.mark.alone
+@pytest.mark.converter
+def test_a_script_of_30_lines_measures_predicts_joins_own_accuracies_and_searches(script: Script) -> None:
+    assert script.lines <= 30
+    assert re.search(r"local: (\d+) of \1 sessions", script.stdout)
+    own = (script.folder / "accuracies.csv").read_text()
+    assert f"{script.stdout.split()[-1]}," in own, script.stdout
+
+
 @pytest.mark.alone
 @pytest.mark.converter
 def test_the_python_of_the_readme_measures_predicts_joins_and_searches(
-    harness_cache: Path, tmp_path: Path
+    script: Script, harness_cache: Path, tmp_path: Path
 ) -> None:
     (block,) = blocks(Path("README.md"), "python")
     few = block.replace('"design:1@1"', '"sample:12@1"').replace(
         "])\n    latency", '], level="quick")\n    latency'
     )
     assert few.count("sample:12") == few.count("quick") == 1, "45 networks would take minutes"
-    own = {"HARNESS_STORE": str(tmp_path / "store.sqlite"), "HARNESS_LOCK_NAME": tmp_path.name}
-    own |= {"HARNESS_CACHE": str(harness_cache), "HOME": str(tmp_path)}
+    own = {"HARNESS_CACHE": str(harness_cache)} | script.environment(tmp_path)
     done = run("-c", few, **own)
     assert done.returncode == 0, done.stderr
     assert str(Architecture.parse(done.stdout.splitlines()[-1])) == done.stdout.splitlines()[-1]
 
 
+NOTEBOOK = ROOT / "examples/measure_to_pareto.ipynb"
+RUN = """
+import sys, nbformat
+from nbclient import NotebookClient
+notebook = nbformat.read(sys.argv[1], as_version=4)
+NotebookClient(notebook, timeout=240, resources={"metadata": {"path": sys.argv[2]}}).execute()
+nbformat.write(notebook, sys.argv[3])
+"""
+
+
+def test_the_notebook_is_kept_without_outputs_and_is_a_page() -> None:
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
+    assert sum(len(cell["source"]) for cell in cells) <= 70
+
+
+def outputs(cells: list[dict[str, Any]], kind: str) -> list[str]:
+    """Return what the cells put out of a MIME type, or as a `stream` of text."""
+    found = [output for cell in cells for output in cell.get("outputs", [])]
+    if kind == "stream":  # a kernel sends what a cell prints in several pieces
+        streams = [
+            [text for output in cell.get("outputs", []) for text in output.get("text", ())] for cell in cells
+        ]
+        return ["".join(texts) for texts in streams if texts]
+    return ["".join(output["data"][kind]) for output in found if kind in output.get("data", {})]
+
+
 @pytest.mark.alone
 @pytest.mark.converter
-def test_a_script_of_30_lines_measures_predicts_joins_own_accuracies_and_searches(
-    harness_cache: Path, tmp_path: Path
+def test_the_notebook_measures_predicts_searches_and_draws(
+    script: Script, harness_cache: Path, tmp_path: Path
 ) -> None:
-    page = (ROOT / "docs/how-to/python.md").read_text()
-    for name, text in re.findall(r'^```\w+ title="(\S+)"\n(.*?)^```', page, re.MULTILINE | re.DOTALL):
-        (tmp_path / name).write_text(text)
-    script = tmp_path / "within_a_limit.py"
-    assert len(script.read_text().splitlines()) <= 30
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "HARNESS_CACHE": str(harness_cache),
-            "HOME": str(tmp_path),
-        },
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"local: (\d+) of \1 sessions", done.stdout)
-    own = (tmp_path / "accuracies.csv").read_text()
-    assert f"{done.stdout.split()[-1]}," in own, done.stdout
+    for library in ("nbclient", "ipykernel", "matplotlib", "pandas"):
+        pytest.importorskip(library)
+    path = tmp_path / "run.ipynb"
+    own = {"HARNESS_CACHE": str(harness_cache)} | script.environment(tmp_path)
+    (tmp_path / "store.sqlite").rename(tmp_path / "notebook.sqlite")
+    drawn = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    done = run("-c", RUN, str(NOTEBOOK), str(tmp_path), str(path), **own, **drawn)
+    assert done.returncode == 0, done.stderr[-3000:]
+    cells = json.loads(path.read_text())["cells"]
+    (progress, chosen) = outputs(cells, "stream")
+    assert re.search(r"local: (\d+) of \1 sessions", progress), progress
+    assert "rank correlation" in chosen
+    assert len([text for text in outputs(cells, "text/html") if "local_ms" in text]) == 2
+    (picture,) = outputs(cells, "image/png")
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
+    assert image.width > 500 and len(image.getcolors(1 << 24)) > 50  # type: ignore[arg-type]
 
 
 def test_the_page_of_python_has_every_public_name() -> None:

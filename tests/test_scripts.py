@@ -26,7 +26,7 @@ def run(folder: Path, *arguments: str, many: int = 0, alone: int = 0) -> subproc
     project = folder / "project"
     nothing = "#!/usr/bin/env bash\n"
     programs = {
-        f"bin/{name}": nothing for name in ("sshd", "chromium", "chromedriver", "initdb")
+        f"bin/{name}": nothing for name in ("sshd", "chromium", "chromedriver", "initdb", "tcsh")
     }  # none is installed
     for name, text in {**programs, "scripts/setup": nothing, ".venv/bin/python": STUB}.items():
         path = project / name

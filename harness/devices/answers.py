@@ -169,9 +169,10 @@ class Locked(Said):
 
 
 class Missing(Said):
-    """The answer to `missing`."""
+    """The answer to `missing`; of parts that came in chunks, how many bytes are there."""
 
     missing: Annotated[list[Digest], Field(max_length=1 << 16)]
+    received: Annotated[dict[Digest, Count], Field(max_length=1 << 16)] = {}
 
 
 class Quiet(Said):
@@ -225,6 +226,7 @@ class Stored(Said):
     """The answer to `put`."""
 
     stored: bool = True
+    received_bytes: Count = 0
 
 
 class RanJob(Said):
@@ -276,6 +278,7 @@ class Refusal(Said):
     phase: Message = ""
     stderr: Message = ""
     digest: Message = ""
+    received_bytes: Count | None = None
     owner: Message = ""
     pid: Count | None = None
 

@@ -18,6 +18,7 @@ from harness.devices.answers import BadAnswer, check_answer, check_boot, check_e
 from harness.devices.assembly import Assembly
 from harness.devices.config import Device, default_python, runtime_sources
 from harness.devices.framing import FrameStream
+from harness.devices.sending import DIGESTS_AT_ONCE, Part, PartSender, Progress, parts_of, patience_s
 from harness.devices.transports.contract import Channel, Transport
 from harness.errors import AgentError, DeviceError, LinkError
 from harness.version import __version__
@@ -31,9 +32,11 @@ SILENCE_S = 30.0  # the agent's heart beats every 2 s while it runs a job
 PROFILE_S = 1800.0  # for a whole profile, of at most 1000 runs
 NETWORK_BYTES = 1 << 24  # of all that is told of one network; 150 s of slices are 5 MB
 RESULT_S = 60.0  # for what stands between a job's networks, beside what its plan allows
-DICTIONARY_BYTES = 1 << 15
 MIN_PYTHON = (3, 8)
 MAX_QUOTED = 500  # characters of what a worker printed
+
+# No sitecustomize, no module of the folder where a login begins: only Python's own.
+ISOLATED = ("-I", "-S")
 
 # Run on the device before there is an agent: argv = root, digest; an archive on standard input, compressed, is stored.
 _BOOT = """
@@ -93,7 +96,8 @@ def deploy(transport: Transport, device: Device) -> Deployment:
     python = default_python(device)
     archive, digest = build_archive(runtime_sources())
     root = device.root or ".cache/harness-agent"
-    answer = _boot(transport, device, [python, "-c", _BOOT, root, digest], b"")
+    boot = [python, *ISOLATED, "-c", _BOOT, root, digest]
+    answer = _boot(transport, device, boot, b"")
     version = tuple(answer["python"])
     if version < MIN_PYTHON:
         raise DeviceError(
@@ -109,7 +113,7 @@ def deploy(transport: Transport, device: Device) -> Deployment:
     if not answer["present"]:
         # Compressed on the way alone: compressors differ between machines, and the digest of the file is kept with sessions.
         packed = zlib.compress(archive, 9)
-        answer = _boot(transport, device, [python, "-c", _BOOT, root, digest], packed)
+        answer = _boot(transport, device, boot, packed)
         sent_bytes = len(packed)
         if not answer["present"]:
             raise DeviceError(
@@ -128,21 +132,20 @@ def deploy(transport: Transport, device: Device) -> Deployment:
 
 
 class AgentClient:
-    """Client of one agent. Every wait has a deadline; `sent_bytes` counts the bytes of parts on the wire."""
+    """Client of one agent. Every wait has a deadline, which grows with the size of what is sent."""
 
     def __init__(self, channel: Channel, who: str) -> None:
         self._channel = channel
         self._frames = FrameStream(channel, who)
         self._who = who
         self._last_id = 0
-        self.sent_bytes = 0
-        self.sent_part_bytes: dict[str, int] = {}
+        self._sender = PartSender(self._ask_sized)
         self._there: set[str] = set()  # parts that the device is known to hold
 
     @classmethod
     def start(cls, transport: Transport, device: Device, deployment: Deployment) -> AgentClient:
         """Start the deployed agent on the device and wait for its first line."""
-        argv = [deployment.python, deployment.path, "serve", "--root", deployment.root]
+        argv = [deployment.python, "-I", deployment.path, "serve", "--root", deployment.root]
         client = cls(transport.start(argv), f"device {device.name!r}")
         try:
             client._frames.wait_for_preamble(START_TIMEOUT_S)
@@ -198,26 +201,34 @@ class AgentClient:
         """Forget which parts the device holds, after it reported a missing or damaged one."""
         self._there.clear()
 
-    def send_models(self, models: Sequence[Assembly]) -> int:
-        """Send the parts of the models that the device lacks; return the bytes of parts sent."""
-        wanted: dict[str, tuple[Assembly, bytes | None]] = {}
-        for model in models:
-            if model.dictionary is not None:
-                wanted.setdefault(model.dictionary, (model, None))
-            for digest in model.parts:
-                wanted.setdefault(digest, (model, None))
-            wanted.setdefault(model.skeleton_digest, (model, model.skeleton))
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of parts on the wire so far, each counted when the device has confirmed it."""
+        return self._sender.sent_bytes
+
+    @property
+    def sent_part_bytes(self) -> dict[str, int]:
+        """Bytes on the wire of each part that was sent, by digest."""
+        return self._sender.sent_part_bytes
+
+    def send_models(
+        self, models: Sequence[Assembly], on_progress: Progress = lambda done, total: None
+    ) -> int:
+        """Send the parts of the models that the device lacks; return the bytes of parts sent.
+
+        on_progress: called after each chunk. Raises: LinkError; the device keeps what it has, and the next call goes on there.
+        """
         before = self.sent_bytes
-        asked = [digest for digest in wanted if digest not in self._there]
-        if not asked:
-            return 0
-        missing = set(self._ask("missing", digests=asked)["missing"])
-        for digest, (
-            model,
-            skeleton,
-        ) in wanted.items():  # dictionaries stand before the skeletons that need them
-            if digest in missing:
-                self._put(digest, model, skeleton)
+        parts = parts_of(models)
+        asked = [digest for digest in parts if digest not in self._there]
+        missing: list[Part] = []
+        received: dict[str, int] = {}
+        for start in range(0, len(asked), DIGESTS_AT_ONCE):
+            answer = self._ask("missing", digests=asked[start : start + DIGESTS_AT_ONCE])
+            lacking = set(answer["missing"])
+            missing += [parts[digest] for digest in asked if digest in lacking]
+            received |= answer.get("received", {})
+        self._sender.send(missing, received, on_progress)
         self._there.update(asked)
         return self.sent_bytes - before
 
@@ -243,26 +254,12 @@ class AgentClient:
         """End the agent: its input ends, so it kills its worker and leaves."""
         self._channel.close()
 
-    def _put(self, digest: str, model: Assembly, skeleton: bytes | None) -> None:
-        data = skeleton if skeleton is not None else model.read_part(digest)
-        dictionary = model.dictionary if skeleton is not None else None
-        if skeleton is not None:
-            payload = compress_skeleton(skeleton, model.read_part(dictionary) if dictionary else None)
-        else:
-            payload = zlib.compress(data, 1)
-        encoding = "zlib"
-        if len(payload) >= len(data):
-            payload, encoding, dictionary = data, "raw", None
-        size = self._ask_sized(
-            "put", payload, digest=digest, size_bytes=len(data), encoding=encoding, dictionary=dictionary
-        )
-        self.sent_bytes += size
-        self.sent_part_bytes[digest] = size
-
     def _ask_sized(self, verb: str, payload: bytes, **fields: Any) -> int:
         self._last_id += 1
-        size = self._frames.write({"id": self._last_id, "verb": verb, **fields}, payload)
-        self._answer(verb, ANSWER_TIMEOUT_S, None, lambda _: None)
+        more_s = patience_s(len(payload))
+        header = {"id": self._last_id, "verb": verb, **fields}
+        size = self._frames.write(header, payload, timeout_s=ANSWER_TIMEOUT_S + more_s)
+        self._answer(verb, ANSWER_TIMEOUT_S, None, lambda _: None, more_s)
         return size
 
     def _ask(
@@ -275,8 +272,8 @@ class AgentClient:
         **fields: Any,
     ) -> dict[str, Any]:
         self._last_id += 1
-        self._frames.write({"id": self._last_id, "verb": verb, **fields})
-        return self._answer(verb, timeout_s, limit, on_event)
+        size = self._frames.write({"id": self._last_id, "verb": verb, **fields})
+        return self._answer(verb, timeout_s, limit, on_event, patience_s(size))
 
     def _answer(
         self,
@@ -284,11 +281,16 @@ class AgentClient:
         timeout_s: float,
         limit: _Limit | None,
         on_event: Callable[[dict[str, Any]], None],
+        more_s: float,
     ) -> dict[str, Any]:
-        """Return the checked answer to a verb, handing on the events before it, of which there are none without a limit."""
+        """Return the checked answer to a verb, handing on the events before it, of which there are none without a limit.
+
+        more_s: how much longer its first word may take, until the request is across.
+        """
         while True:
             before = self._frames.received_bytes
-            header = self._frames.read(timeout_s)
+            header = self._frames.read(timeout_s + more_s)
+            more_s = 0.0
             try:
                 kind = header.get("type")
                 if header.get("id") != self._last_id:
@@ -353,16 +355,8 @@ def _quoted(value: Any) -> str:
     return printable(repr(value)[:100])
 
 
-def compress_skeleton(skeleton: bytes, dictionary: bytes | None) -> bytes:
-    """Compress a skeleton with zlib level 9, with the end of `dictionary` as preset dictionary when there is one."""
-    if dictionary is None:
-        return zlib.compress(skeleton, 9)
-    packer = zlib.compressobj(9, zlib.DEFLATED, zdict=dictionary[-DICTIONARY_BYTES:])
-    return packer.compress(skeleton) + packer.flush()
-
-
 def _boot(transport: Transport, device: Device, argv: Sequence[str], archive: bytes) -> dict[str, Any]:
-    done = transport.run(argv, stdin=archive, timeout_s=START_TIMEOUT_S)
+    done = transport.run(argv, stdin=archive, timeout_s=START_TIMEOUT_S + patience_s(len(archive)))
     for line in done.stdout.decode("utf-8", "replace").splitlines():
         if line.startswith("HARNESS-BOOT "):
             try:

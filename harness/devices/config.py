@@ -11,9 +11,10 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.json_schema import models_json_schema
 
+from harness.devices.destination import Destination, parse_destination
 from space.errors import ConfigError, did_you_mean
 from space.plugins import RUNTIMES as RUNTIME_PLUGINS
 from space.plugins import TRANSPORTS, bad_plugin, load_plugin, plugin_source, plugins
@@ -26,6 +27,17 @@ RUNTIMES: dict[str, Format] = {"onnxruntime": "onnx", "tflite": "tflite"}
 MAX_FILE_BYTES = 1 << 20
 
 _NAME = re.compile(r"[a-zA-Z0-9-]+")
+# What other tools call a key of ours, by the name that people try.
+_OTHER_NAMES = {
+    "host": "address",
+    "hostname": "address",
+    "ip": "address",
+    "username": "user",
+    "login": "user",
+    "identity_file": "key",
+    "proxy_jump": "jump",
+    "jump_host": "jump",
+}
 _HOST_KEY_TYPES = (
     "ssh-ed25519",
     "ecdsa-sha2-nistp256",
@@ -101,27 +113,90 @@ class SshDevice(Device):
     """A machine reached over SSH."""
 
     transport: Literal["ssh"] = "ssh"
-    address: str = Field(min_length=1, max_length=253, description="Host name or IP address.")
-    port: int = Field(22, ge=1, le=65535, description="Port of sshd; Termux listens on 8022.")
-    user: str = Field("", max_length=256, description="Login name; default: yours on this machine.")
-    key: str = Field("", description="Private key file; default: the SSH agent and ~/.ssh/id_*.")
+    address: str = Field(
+        min_length=1,
+        max_length=600,
+        description="Host name, IP address or alias of ~/.ssh/config; also user@host:port.",
+    )
+    port: int = Field(
+        22,
+        ge=1,
+        le=65535,
+        description="Port of sshd; Termux listens on 8022. Default: ~/.ssh/config's, else 22.",
+    )
+    user: str = Field(
+        "", max_length=256, description="Login name; default: ~/.ssh/config's, else yours on this machine."
+    )
+    key: str = Field(
+        "",
+        description="Private key file, the only key that is offered; default: ~/.ssh/config's, the SSH agent, ~/.ssh/id_*.",
+    )
     host_key: str = Field(
         "", description="The device's public host key, 'ssh-ed25519 AAAA...'; default: ~/.ssh/known_hosts."
     )
     known_hosts: str = Field(
         "~/.ssh/known_hosts", description="File of known host keys, used without host_key."
     )
+    jump: str = Field(
+        "",
+        max_length=2000,
+        description="Host to go through, 'user@host:port'; several with commas; 'none': not even ~/.ssh/config's.",
+    )
+    ssh_config: str = Field(
+        "~/.ssh/config", description="OpenSSH's settings of hosts, read as ssh reads them; 'none': none."
+    )
+
+    @property
+    def destination(self) -> Destination:
+        """Login, host and port as far as devices.toml names them; ~/.ssh/config may name what is open."""
+        written = parse_destination(self.address)
+        port = self.port if "port" in self.model_fields_set else written.port
+        return Destination(user=self.user or written.user, host=written.host, port=port)
+
+    @property
+    def jumps(self) -> tuple[Destination, ...]:
+        """Hosts to go through by devices.toml, in order; empty for `none`, too."""
+        if self.jump in ("", "none"):
+            return ()
+        return tuple(parse_destination(one.strip()) for one in self.jump.split(","))
 
     @property
     def where(self) -> str:
         """Login, host and port."""
-        return f"{self.user + '@' if self.user else ''}{self.address}:{self.port}"
+        to = self.destination
+        via = f" via {self.jump}" if self.jumps else ""
+        return str(Destination(user=to.user, host=to.host, port=to.port or self.port)) + via
 
-    @field_validator("address", "user", "key", "known_hosts")
+    @field_validator("address", "user", "key", "known_hosts", "jump", "ssh_config")
     @classmethod
     def _no_control(cls, value: str) -> str:
         if any(ord(character) < 32 for character in value):
             raise ValueError("holds a control character")
+        return value
+
+    @field_validator("address")
+    @classmethod
+    def _is_destination(cls, value: str) -> str:
+        parse_destination(value)
+        return value
+
+    @field_validator("jump")
+    @classmethod
+    def _are_destinations(cls, value: str) -> str:
+        for one in value.split(",") if value not in ("", "none") else ():
+            parse_destination(one.strip())
+        return value
+
+    @field_validator("port", "user")
+    @classmethod
+    def _named_once(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse a login or a port that the address names, too, and otherwise."""
+        if "address" in info.data:
+            written = getattr(parse_destination(info.data["address"]), str(info.field_name))
+            if value and written and value != written:
+                raise ValueError(
+                    f"differs from the address, which names {written!r}; leave one of the two out"
+                )
         return value
 
     @field_validator("host_key")
@@ -315,8 +390,10 @@ def _parse_device(name: str, table: Any, text: str, source: str) -> Device:
     for key, value in table.items():
         if key not in fields:
             line = _line_of(text, name, key)
+            meant = _OTHER_NAMES.get(key.lower().replace("-", "_"))
+            hint = f"; did you mean {meant!r}?" if meant in fields else did_you_mean(key, fields)
             raise ConfigError(
-                f"{source}:{line}: [devices.{name}] has no key {key!r}{did_you_mean(key, fields)} "
+                f"{source}:{line}: [devices.{name}] has no key {key!r}{hint} "
                 f"(known: {', '.join(sorted(fields))}; given: {value!r})"
             )
     try:

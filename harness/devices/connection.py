@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from harness.devices.client import AgentClient, Deployment, deploy
+from harness.devices.client import ISOLATED, AgentClient, Deployment, deploy
 from harness.devices.config import Device, default_python
 from harness.devices.transports.contract import Transport
 from harness.errors import AgentError, DeviceError, LinkError
@@ -92,7 +92,7 @@ class Connection:
         except AgentError as error:
             pid = error.details.get("pid")
             if error.details.get("owner") == self._owner and type(pid) is int and pid > 1:
-                self._transport.run([default_python(self._device), "-c", _END, str(pid)])
+                self._transport.run([default_python(self._device), *ISOLATED, "-c", _END, str(pid)])
             self.machine_lock = self.client.lock(self._owner)
 
     def close(self) -> None:

@@ -49,7 +49,8 @@ def diagnose(device: Device) -> list[Check]:
         deployment = connection.deployment
         assert deployment is not None
         if isinstance(device, SshDevice):
-            key = "pinned in devices.toml" if device.host_key else f"known from {device.known_hosts}"
+            named = device.known_hosts if "known_hosts" in device.model_fields_set else "known_hosts"
+            key = "pinned in devices.toml" if device.host_key else f"known from {named}"
             checks.append(Check(status="ok", name="host key", found=key))
         version = ".".join(map(str, deployment.python_version))
         checks.append(Check(status="ok", name="python", found=f"{version} ({deployment.executable})"))

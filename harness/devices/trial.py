@@ -62,7 +62,7 @@ def try_runtime(client: AgentClient, use: RuntimeUse, cores: tuple[int, ...], th
     client.send_models([model])
     told: list[dict[str, Any]] = []
     recipe = model.recipe()
-    job = {
+    job: dict[str, Any] = {
         "networks": [recipe],
         "reference": recipe,
         "runtime": use.name,

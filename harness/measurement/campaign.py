@@ -31,6 +31,7 @@ from harness.measurement.core_gate import CoreGate, CoreRequest
 from harness.measurement.gate import Gate
 from harness.measurement.plan import CALIBRATION, QUICK, Options, SessionPlan
 from harness.measurement.session_runner import PlannedSession, Result, SessionRunner, now_utc
+from harness.measurement.uploads import send_ahead
 from harness.measurement.workload import ModelSource, RuntimePlan, plan_runtime
 from harness.records import Failure, SessionRecord
 from harness.store import Store
@@ -158,6 +159,7 @@ class _Run:
             for use in uses:
                 outcome.uses.append(use)
                 rounds = self._plan(use)
+                self._send_ahead(use, rounds)
                 if self._options.recalibrate:
                     self._recalibrate(use)
                 self._measure_next(rounds)
@@ -188,6 +190,15 @@ class _Run:
         self._outcome.reused += len(use.models) * self._options.sessions_each - lacking
         self._observer.begin(self._outcome.device, sum(one.sessions for one in rounds))
         return rounds
+
+    def _send_ahead(self, use: RuntimePlan, rounds: list[SessionRound]) -> None:
+        """Send the parts that the missing sessions need."""
+        if not rounds:
+            return
+        units = (unit for one in rounds for batch in one.batches for unit in batch)
+        models = {id(model): model for model in (use.reference, *(unit.model for unit in units))}
+        assemblies = [model.assemble for model in models.values()]
+        send_ahead(self._connection, assemblies, self._say, self._cancel)
 
     def _start(self, use: RuntimePlan) -> SessionRunner:
         """Return the session runner; the first time, begin the campaign in the store and ask how to get the cores."""

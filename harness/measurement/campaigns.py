@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from harness.devices.config import Device, short_provider
+from harness.errors import Cancelled
 from harness.measurement.campaign import Observer, Outcome, run_campaign
 from harness.measurement.plan import LEVELS, Options
-from harness.measurement.session_runner import Cancelled
 from harness.measurement.workload import ModelSource
 from harness.records import Configuration
 from harness.store import Store

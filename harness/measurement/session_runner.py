@@ -11,15 +11,15 @@ from typing import Any
 
 from harness.devices.conditions import marked_slices
 from harness.devices.connection import Connection
-from harness.errors import AgentError, BadResult, LinkError
+from harness.errors import AgentError, BadResult, Cancelled, LinkError
 from harness.estimates.clean_runs import is_contended
 from harness.measurement.core_gate import CoreGate, CoreRequest, QuietCores
 from harness.measurement.gate import Gate
 from harness.measurement.plan import SessionPlan
 from harness.measurement.session_builder import Refused, SessionBuilder
+from harness.measurement.uploads import send_parts
 from harness.measurement.workload import Model, RuntimePlan, changes
 from harness.records import Failure, SessionRecord
-from space.errors import HarnessError
 
 LINK_LOSSES_A_UNIT = 2  # a network that takes the device down twice is a failure, not bad luck
 RESENDS_A_UNIT = 2
@@ -27,17 +27,6 @@ REDOS_A_UNIT = 2  # androidx.benchmark's: a throttled session is measured again,
 REDO_AFTER_S = 90.0
 GPU_PROVIDERS = ("cuda", "tensorrt")  # in a provider's name: its sessions heed the GPUs, no others do
 _RESENT = ("part-missing", "part-damaged")
-
-
-class Cancelled(HarnessError):
-    """Report that the user stopped the campaign; what was measured is stored."""
-
-    exit_status = 130
-
-    def __init__(self) -> None:
-        super().__init__(
-            "stopped by the user; what was measured is stored, the same command goes on from here"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +178,9 @@ class SessionRunner:
         self, units: Sequence[PlannedSession], plan: SessionPlan, attempt: int, take: Take
     ) -> None:
         """Measure units of one use in a fresh worker, in their order; units that it did not come to are left."""
-        use, client = units[0].use, self.link.client
+        use = units[0].use
         networks, reference = [unit.model.assemble() for unit in units], use.reference.assemble()
-        client.send_models([reference, *networks])
+        send_parts(self.link, [reference, *networks], self.say, self.cancel)
         gate = self._pass_gates(use)
         quiet, found = self.core_gate.wait(lambda: self._probe_cores(use), self.request)
         if self.cancel.is_set():
@@ -246,7 +235,7 @@ class SessionRunner:
                 take(unit, self._changed(unit, changed) if changed else result)
 
         self._is_distrusted = False
-        summary = client.run(job, on_event)
+        summary = self.link.client.run(job, on_event)
         if builder.done == 0:
             raise LinkError("the agent broke the protocol: it ended a job without a word of any network")
         conditions = summary.get("conditions_after")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # Lines for a log file: the first, each tenth and the last session; of evaluations each tenth part.
 PLAIN_EVERY = 10
-PLAIN_STATES = ("connecting", "preparing", "calibrating", "attempt", "waiting")
+PLAIN_STATES = ("connecting", "preparing", "sending", "calibrating", "attempt", "waiting")
 PLAIN_SECONDS = 30  # at least this often between the 10 % marks
 
 
@@ -94,8 +94,18 @@ class ProgressView:
     def state(self, device: str, text: str) -> None:
         """Show the current state of a device's campaign."""
         self._progress.update(self._task(device), description=text)
+        if text.startswith("sending") and not self._is_due(device):
+            return
         if text.split()[0] in PLAIN_STATES or "reconnecting" in text:
             self._line(f"{device}: {text}")
+
+    def _is_due(self, device: str) -> bool:
+        """Tell whether a line of what is told each second is due where there is no bar."""
+        last, now = self._shown.get(f"{device} sending", (0, -PLAIN_SECONDS))[1], time.monotonic()
+        if now - last < PLAIN_SECONDS:
+            return False
+        self._shown[f"{device} sending"] = (0, now)
+        return True
 
     def tell(self, device: str, text: str) -> None:
         """Print a message on a device above the bars."""

@@ -25,7 +25,8 @@ from space.errors import ConfigError
 # What a narrow terminal does without, in this order.
 SPARE_COLUMNS = ("p90 ms", "wall ms", "ratio", "sessions", "95 % interval")
 PAGE_WIDTH = 200  # of a table that goes to a file or a pipe
-LEAST_WIDTH = 10  # to which a column of text is folded
+LEAST_WIDTH = 10  # to which a column of text is folded, but for its words
+LONGEST_WORD = 40  # that is kept whole
 FAILURE_COLUMNS = ("device", "runtime", "architecture", "graph_hash", "kind", "message", "time_utc")
 
 
@@ -155,12 +156,13 @@ def print_table(
     """Print a table; the columns `right` (default: all but the first) are aligned to the right.
 
     A terminal too narrow for it gets it without columns of `spare`, as many of the first ones as need be, and a line on
-    standard error names them. Where that does not do, the terminal folds the lines; names and numbers are never folded.
+    standard error names them. Where that does not do, the terminal folds the lines; names, numbers and words are never folded.
     """
     aligned = set(range(1, len(columns)) if right is None else right)
     widths = [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
+    words = [max(map(_longest_word, cells)) for cells in zip(columns, *rows, strict=True)]
     least = [
-        width if number == 0 or number in aligned else min(width, LEAST_WIDTH)
+        width if number == 0 or number in aligned else min(width, max(words[number], LEAST_WIDTH))
         for number, width in enumerate(widths)
     ]
     console = Console(file=sys.stdout, highlight=False)
@@ -174,6 +176,7 @@ def print_table(
             justify="right" if number in aligned else "left",
             overflow="fold",
             no_wrap=number == 0 or number in aligned,
+            min_width=least[number],
         )
     for row in rows:
         table.add_row(*(_plain(row[number]) for number in shown))
@@ -185,6 +188,11 @@ def print_table(
     console.print(table)
     if left_out:
         echo(f"a wider terminal or --json also shows: {', '.join(left_out)}", err=True)
+
+
+def _longest_word(text: str) -> int:
+    """Return the width of the longest word, but of one too long for any terminal that of half a narrow one."""
+    return min(max(map(cell_len, text.split()), default=0), LONGEST_WORD)
 
 
 def _too_many(columns: Sequence[str], least: Sequence[int], spare: Sequence[str], width: int) -> list[str]:

@@ -18,6 +18,7 @@ from search.distillation.losses import errors
 from search.distillation.recipe import DistilRecipe
 from search.distillation.teacher_features import FeatureMaps
 from search.training.memory import within_memory
+from search.training.replayed import Replayed
 from search.training.stacked_modules import StackedStages, repeated
 from space import Block
 from space.errors import HarnessError
@@ -54,15 +55,22 @@ def train_separate(
         optimizer.load_state_dict(former["optimizer"])
         history = former["history"]
     count = len(learned) // recipe.views
+    learned = learned.near(torch.device(device))
+    variance = learned.variance.to(device)
+
+    def compute(inputs: Tensor, targets: Tensor) -> tuple[Tensor]:
+        found = errors(network(repeated(inputs, len(group))), targets, variance)
+        losses = found[1] if recipe.loss == "nsr" else found[0]  # (N,)
+        network.zero_grad()
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        return (losses.detach(),)
+
+    gradients = Replayed(compute, network.parameters())
 
     def step(rows: Tensor) -> Tensor:
-        inputs, targets = learned.inputs[rows].to(device), learned.targets[rows].to(device)
-        found = errors(network(repeated(inputs, len(group))), targets, learned.variance.to(device))
-        losses = found[1] if recipe.loss == "nsr" else found[0]  # (N,)
-        optimizer.zero_grad()
-        losses.sum().backward()  # type: ignore[no-untyped-call]
+        (losses,) = gradients(learned.inputs[rows].to(device), learned.targets[rows].to(device))
         optimizer.step()
-        return losses.detach()
+        return losses
 
     def epoch_of(number: int) -> list[float]:
         network.train()
@@ -70,6 +78,7 @@ def train_separate(
             count, generator=Generator().manual_seed(distil_seed(recipe, "order", stage, number))
         )
         order += count * ((number - 1) % recipe.views)  # the next view of every image
+        order = order.to(learned.inputs.device)
         parts = torch.split(order, recipe.batch)
         total, pending = torch.zeros(len(group), dtype=torch.float64), []
         for place, rows in enumerate(parts):
@@ -89,8 +98,12 @@ def train_separate(
             progress.keep(network, optimizer, history)
             on_epoch(number)
 
+    def trial(images: int) -> None:
+        gradients.forget()
+        step(torch.arange(images))
+
     what = f"distilling {len(group)} blocks of stage {stage} at once"
-    within_memory(all_epochs, lambda images: step(torch.arange(images)), recipe.batch, what)
+    within_memory(all_epochs, trial, recipe.batch, what)
     return network.unstacked(), history
 
 

@@ -145,6 +145,7 @@ def learned_supernet(
             network.load_state_dict(former["network"])
             optimizer.load_state_dict(former["optimizer"])
             history = [mean for (mean,) in former["history"]]
+        train = train.near(torch.device(device))
         count = len(train) // recipe.views
         parts = math.ceil(count / recipe.batch)
 
@@ -163,6 +164,7 @@ def learned_supernet(
                 if epoch <= len(history):
                     continue  # done before; the numbers drawn for it are out of the way
                 losses = []
+                order = order.to(train.inputs.device)
                 for place, rows in enumerate(torch.split(order, recipe.batch)):
                     for group in optimizer.param_groups:
                         group["lr"] = recipe.rate_at(((epoch - 1) * parts + place) / (recipe.epochs * parts))

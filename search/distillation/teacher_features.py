@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -26,6 +26,7 @@ from space.networks import Network, build_network
 
 MEMORY_BYTES = 2 << 30  # of features held in memory; more goes to a file
 BATCH = 256  # images that the teacher sees at once
+_SHARE = 0.25  # of a GPU's free memory for features
 _LEAST_VARIANCE = (
     1e-6  # of the mean over channels: a channel that hardly varies is not made the only one that counts
 )
@@ -33,7 +34,7 @@ _LEAST_VARIANCE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FeatureMaps:
-    """Feature maps of a stage, `inputs` (n, C, H, W) and `targets` (n, 2C, H/2, W/2), float32, on the processor.
+    """Feature maps of a stage, `inputs` (n, C, H, W) and `targets` (n, 2C, H/2, W/2), float32, on the processor if not `near`.
 
     `variance` (2C,) is each channel's of the targets; a channel that the teacher leaves nearly constant has a small part of the
     mean over channels instead, for errors are divided by it.
@@ -45,6 +46,13 @@ class FeatureMaps:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    def near(self, device: torch.device) -> FeatureMaps:
+        """Return the maps on a CUDA device where they take at most a quarter of its free memory, and else as they are."""
+        size_bytes = self.inputs.nbytes + self.targets.nbytes
+        if device.type != "cuda" or size_bytes > torch.cuda.mem_get_info(device)[0] * _SHARE:
+            return self
+        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
 
 
 def teacher_network(teacher: Trained, device: str = "cpu") -> Network:

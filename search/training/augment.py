@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from search.checked import Checked, Range
@@ -19,6 +19,7 @@ from space.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
+AHEAD_PIXELS = 8192 * 32 * 32  # of images augmented at once on an accelerator
 REFERENCE_PX = 32  # the image size that crop_padding and cutout are given for
 
 # RandAugment's ops as the published recipe draws them.
@@ -81,6 +82,41 @@ MILD = Augmentation(rand_ops=0, flip=0, crop_padding=4, cutout=0)  # moved by up
 AUGMENTATIONS: Mapping[str, Augmentation] = {"published": Augmentation(), "mild": MILD, "none": NONE}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Draws:
+    """Random numbers of B images, on the processor; None for a part that is off.
+
+    `ops` and `signs` are (rand_ops, B), `mirrored` (B,), `moves` to the right and down and the holes' `middles` (2, B).
+    """
+
+    ops: Tensor | None
+    signs: Tensor | None
+    mirrored: Tensor | None
+    moves: Tensor | None
+    middles: Tensor | None
+
+
+def draw(count: int, size: int, augmentation: Augmentation, generator: Generator) -> Draws:
+    """Draw the numbers of a batch of `count` images of `size` pixels."""
+    import torch
+
+    def whole(least: int, end: int, *shape: int) -> Tensor:
+        return torch.randint(least, end, shape, generator=generator)
+
+    rounds = [
+        (whole(0, len(augmentation.ops), count), whole(0, 2, count)) for _ in range(augmentation.rand_ops)
+    ]
+    mirrored = torch.rand(count, generator=generator) < augmentation.flip if augmentation.flip else None
+    padding, hole = (augmentation.scaled(n, size) for n in (augmentation.crop_padding, augmentation.cutout))
+    return Draws(
+        ops=torch.stack([ops for ops, _ in rounds]) if rounds else None,
+        signs=torch.stack([1 - 2 * signs for _, signs in rounds]) if rounds else None,
+        mirrored=mirrored,
+        moves=whole(-padding, padding + 1, 2, count) if padding else None,
+        middles=torch.stack([whole(0, size, count), whole(0, size, count)]) if hole else None,
+    )
+
+
 def augment(
     images: Tensor,
     augmentation: Augmentation,
@@ -96,57 +132,96 @@ def augment(
     Raises:
         ConfigError: the images or the generator are of another kind.
     """
+    (batch,) = augment_batches(images, len(images), augmentation, mean, std, generator)
+    return batch
+
+
+def augment_batches(
+    images: Tensor,
+    batch: int,
+    augmentation: Augmentation,
+    mean: Sequence[float],
+    std: Sequence[float],
+    generator: Generator,
+) -> Sequence[Tensor]:
+    """Return what `augment` gives for the images batch by batch, all computed at once.
+
+    Raises:
+        ConfigError: as `augment`.
+    """
+    import torch
+
     _check(images, generator)
     size = images.shape[3]
-    if augmentation.rand_ops:
-        images = rand_augment(images, augmentation, generator)
-    if augmentation.flip:
-        images = flip(images, augmentation.flip, generator)
-    if padding := augmentation.scaled(augmentation.crop_padding, size):
-        images = crop(images, padding, generator)
+    each = [draw(len(some), size, augmentation, generator) for some in torch.split(images, batch)]
+
+    def all_of(name: str) -> Tensor | None:
+        parts = [getattr(one, name) for one in each]
+        return None if parts[0] is None else torch.cat(parts, dim=-1)
+
+    draws = Draws(**{one.name: all_of(one.name) for one in fields(Draws)})
+    return torch.split(augmented(images, augmentation, mean, std, draws), batch)
+
+
+def batches_ahead(images: Tensor, batch: int) -> int:
+    """Return how many batches of such images, (n, C, S, S), to augment at once: one, but on an accelerator many.
+
+    However many the images, the host launches some 540 kernels: 20 ms, in which an accelerator would wait (docs/performance.md).
+    """
+    if images.device.type == "cpu":
+        return 1
+    return max(1, AHEAD_PIXELS // (batch * images.shape[2] * images.shape[3]))
+
+
+def augmented(
+    images: Tensor, augmentation: Augmentation, mean: Sequence[float], std: Sequence[float], draws: Draws
+) -> Tensor:
+    """Return images as `augment` does, by numbers drawn before."""
+    if draws.ops is not None:
+        images = rand_augment(images, augmentation, draws)
+    if draws.mirrored is not None:
+        images = flip(images, draws.mirrored)
+    if draws.moves is not None:
+        images = crop(images, draws.moves)
     normal = normalize(images, mean, std)
-    if hole := augmentation.scaled(augmentation.cutout, size):
-        normal = cut_out(normal, hole, generator)
+    if draws.middles is not None:
+        normal = cut_out(normal, augmentation.scaled(augmentation.cutout, images.shape[3]), draws.middles)
     return normal
 
 
-def rand_augment(images: Tensor, augmentation: Augmentation, generator: Generator) -> Tensor:
-    """Apply `rand_ops` random ops to each image, uint8 (B, C, S, S); the sign of a strength that has one is random too."""
-    import torch
+def rand_augment(images: Tensor, augmentation: Augmentation, draws: Draws) -> Tensor:
+    """Apply the drawn ops to each image, uint8 (B, C, S, S)."""
+    from search.training.pixel_ops import apply_op, sent
 
-    from search.training.pixel_ops import apply_op
-
+    assert draws.ops is not None and draws.signs is not None
     strength = augmentation.magnitude / (augmentation.magnitude_bins - 1)
-    count, device = len(images), images.device
-    for _ in range(augmentation.rand_ops):
-        choice = torch.randint(len(augmentation.ops), (count,), generator=generator)
-        signs = 1 - 2 * torch.randint(2, (count,), generator=generator)
+    for choice, signs in zip(draws.ops, draws.signs, strict=True):
         changed = images.clone()
         for place, op in enumerate(augmentation.ops):
             rows = (choice == place).nonzero()[:, 0]
             if len(rows) and op != "identity":
-                there = rows.to(device)
+                there = sent(rows, images.device)
                 changed[there] = apply_op(op, images[there], strength, signs[rows])
         images = changed
     return images
 
 
-def flip(images: Tensor, chance: float, generator: Generator) -> Tensor:
-    """Mirror each image (B, C, H, W) left and right with a chance."""
+def flip(images: Tensor, mirrored: Tensor) -> Tensor:
+    """Mirror images (B, C, H, W) left and right where `mirrored` (B,) says so."""
     import torch
 
-    mirrored = torch.rand(len(images), generator=generator) < chance
-    return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(3), images)
+    from search.training.pixel_ops import sent
+
+    return torch.where(sent(mirrored, images.device)[:, None, None, None], images.flip(3), images)
 
 
-def crop(images: Tensor, padding: int, generator: Generator) -> Tensor:
-    """Move each image, uint8 (B, C, H, W), by up to `padding` pixels each way, every way as likely; black comes in."""
+def crop(images: Tensor, moves: Tensor) -> Tensor:
+    """Move each image, uint8 (B, C, H, W), to the right and down by `moves` (2, B) pixels; black comes in."""
     import torch
 
     from search.training.pixel_ops import affine
 
-    count = len(images)
-    right, down = torch.randint(-padding, padding + 1, (2, count), generator=generator).double()
+    right, down = moves.double()
     one, zero = torch.ones_like(right), torch.zeros_like(right)
     return affine(images, torch.stack([one, zero, right, zero, one, down], dim=1))
 
@@ -155,21 +230,26 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     """Return uint8 images (B, C, H, W) as float32, less the mean and over the deviation of each channel."""
     import torch
 
+    from search.training.pixel_ops import sent
+
     center, spread = (
-        torch.tensor(values, dtype=torch.float32, device=images.device).view(1, -1, 1, 1)
+        sent(torch.tensor(values, dtype=torch.float32), images.device).view(1, -1, 1, 1)
         for values in (mean, std)
     )
-    return (images / 255 - center) / spread
+    # By a plain 255, CUDA would multiply with its rounded inverse.
+    white = torch.full((), 255.0, device=images.device)
+    return (images / white - center) / spread
 
 
-def cut_out(images: Tensor, hole: int, generator: Generator) -> Tensor:
-    """Set a square of `hole` pixels about a random pixel of each image (B, C, H, W) to 0, as far as it is inside."""
+def cut_out(images: Tensor, hole: int, middles: Tensor) -> Tensor:
+    """Set a square of `hole` pixels about `middles`, row and column (2, B), of images (B, C, H, W) to 0, cut at the border."""
     import torch
 
-    count, _, height, width = images.shape
+    from search.training.pixel_ops import sent
+
     inside = []
-    for length in (height, width):
-        first = torch.randint(length, (count,), generator=generator).to(images.device)[:, None] - hole // 2
+    for middle, length in zip(sent(middles, images.device), images.shape[2:], strict=True):
+        first = middle[:, None] - hole // 2
         place = torch.arange(length, device=images.device)
         inside.append((place >= first) & (place < first + hole))  # (B, length)
     rows, columns = inside

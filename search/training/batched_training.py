@@ -20,7 +20,15 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from search.training.checkpoints import identity_of
-from search.training.epochs import Compute, Split, judge_all, learn_epoch, network_logits
+from search.training.epochs import (
+    Compute,
+    Split,
+    judge_all,
+    judging,
+    learn_epoch,
+    learning,
+    network_logits,
+)
 from search.training.history import Figures
 from search.training.images import Task, check_fit
 from search.training.recipe import Recipe
@@ -64,9 +72,6 @@ def train_together(
             network.load_state_dict(state)
         return StackedNetworks(networks).to(place, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
-    def judge(network: StackedNetworks, split: Split, what: str) -> list[Figures]:
-        return judge_all(network, split, laid, what, _compute(network, laid), names)
-
     with torch.inference_mode(False), torch.enable_grad():
         network = stacked()
         run = TrainingRun(
@@ -80,15 +85,22 @@ def train_together(
             device=device,
         )
         train_set, val_set = Split(task.train, task, place), Split(task.val, task, place)
-        compute = _compute(network, laid, recipe.label_smoothing)
+        learned = learning(network, _compute(network, laid, recipe.label_smoothing))
+        judged = judging(_compute(network, laid))
+
+        def test() -> list[Figures]:
+            best = stacked(run.best)
+            judged = judging(_compute(best, laid))
+            return judge_all(best, Split(task.test, task, place), laid, "test", judged, names)
+
         run.train(
-            lambda number: learn_epoch(network, run.optimizer, train_set, laid, number, compute, names),
-            lambda number: judge(network, val_set, f"epoch {number}, validation"),
+            lambda number: learn_epoch(network, run.optimizer, train_set, laid, number, learned, names),
+            lambda number: judge_all(network, val_set, laid, f"epoch {number}, validation", judged, names),
             network.unstacked,
             clock_ns,
             on_epoch,
         )
-        return run.finish(lambda: judge(stacked(run.best), Split(task.test, task, place), "test"))
+        return run.finish(test)
 
 
 def _compute(network: StackedNetworks, recipe: Recipe, smoothing: float = 0.0) -> Compute:

@@ -9,20 +9,22 @@ it was.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from search.training.augment import augment, normalize
+from search.training.augment import augment_batches, batches_ahead, normalize
 from search.training.distillation_loss import distillation_loss
 from search.training.history import TOP, Figures
 from search.training.images import Images, Task
 from search.training.memory import within_memory
 from search.training.recipe import Recipe
+from search.training.replayed import Replayed
 from space.errors import HarnessError
 
 WEIGHTS, ORDER, AUGMENTATION = range(3)  # purposes of random numbers
@@ -57,25 +59,26 @@ class Teaching:
 Compute = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def learn(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    split: Split,
-    recipe: Recipe,
-    number: int,
-    teaching: Teaching | None = None,
-) -> Figures:
-    """Train one network for an epoch; the figures' loss is the training loss.
-
-    Raises:
-        HarnessError: a loss is not finite, or memory runs out.
-    """
+def computing(network: nn.Module, recipe: Recipe, teaching: Teaching | None = None) -> Compute:
+    """Return what computes the training loss of one network."""
 
     def compute(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = network_logits(network, images, recipe)  # (B, classes)
         return _loss(logits, images, labels, recipe, teaching)[None], logits[:, None]
 
-    return learn_epoch(network, optimizer, split, recipe, number, compute)[0]
+    return compute
+
+
+def learning(network: nn.Module, compute: Compute) -> Replayed:
+    """Return what leaves the gradients of a batch, and returns the losses (N,) and hits (2, N)."""
+
+    def learned(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        losses, logits = compute(images, labels)
+        network.zero_grad()
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        return losses.detach(), hits_of(logits, labels)
+
+    return Replayed(learned, network.parameters())
 
 
 def learn_epoch(
@@ -84,10 +87,12 @@ def learn_epoch(
     split: Split,
     recipe: Recipe,
     number: int,
-    compute: Compute,
+    learned: Replayed,
     members: Sequence[str] = ("",),
 ) -> list[Figures]:
     """Take one step for each batch, in the epoch's order, the same for all networks; `members` names these in messages.
+
+    `learned` is of `learning`, the same for all epochs of a training. The figures' loss is the training loss.
 
     Raises:
         HarnessError: a loss is not finite, or memory runs out.
@@ -96,24 +101,40 @@ def learn_epoch(
     order = torch.randperm(len(split), generator=generator(recipe, ORDER, number)).to(split.labels.device)
     noise = generator(recipe, AUGMENTATION, number)
     tally = Tally(f"epoch {number}, training at rate {recipe.rate_at(number):g}", members)
+    batch = min(recipe.batch, len(split))
 
-    def step(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        images = augment(split.images[rows], recipe.augmentation, split.mean, split.std, noise)
-        labels = split.labels[rows]  # (B,)
-        losses, logits = compute(images, labels)
-        optimizer.zero_grad()
-        losses.sum().backward()  # type: ignore[no-untyped-call]
+    def batches(rows: Tensor, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        images = augment_batches(split.images[rows], batch, recipe.augmentation, split.mean, split.std, noise)
+        return zip(images, torch.split(split.labels[rows], batch), strict=True)
+
+    def step(images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        found = learned(images, labels)
         optimizer.step()
-        return losses, logits, labels
+        return found
 
     def all_steps() -> list[Figures]:
-        for rows in torch.split(order, recipe.batch):
-            tally.add(*step(rows))
+        parts = torch.split(order, batch * batches_ahead(split.images, batch))
+        for images, labels in _one_ahead(chain.from_iterable(batches(rows, batch) for rows in parts)):
+            losses, hits = step(images, labels)
+            tally.add(losses, hits, len(labels))
         return tally.figures()
 
+    def trial(images: int) -> None:
+        learned.forget()
+        for some in batches(order[:images], images):
+            step(*some)
+
     together = f"training {len(members)} networks together, " if len(members) > 1 else ""
-    batch = min(recipe.batch, len(split))
-    return within_memory(all_steps, lambda images: step(order[:images]), batch, together + tally.what)
+    return within_memory(all_steps, trial, batch, together + tally.what)
+
+
+def _one_ahead(batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield all batches, each when the next is begun: what is waited for behind a batch finds an accelerator at work."""
+    now = next(batches)
+    for following in batches:
+        yield now
+        now = following
+    yield now
 
 
 def _loss(
@@ -144,25 +165,27 @@ def judge(
     """
     place = torch.device(device) if device else next(network.parameters()).device
     network.to(place)
-    before = network.training
+    before, recipe = network.training, Recipe(batch=batch)
     try:
-        return judge_split(network, Split(images, task, place), Recipe(batch=batch), "judging")
+        judged = judging(computing(network, recipe))
+        return judge_split(network, Split(images, task, place), recipe, "judging", judged)
     finally:
         network.train(before)
 
 
-def judge_split(network: nn.Module, split: Split, recipe: Recipe, what: str) -> Figures:
-    """Evaluate a network on a split, in the recipe's batches and precision; it stays in evaluation mode.
+def judging(compute: Compute) -> Replayed:
+    """Return what returns the losses (N,) and hits (2, N) of a batch."""
 
-    Raises:
-        HarnessError: a loss is not finite, or memory runs out; `what` names the occasion.
-    """
+    def judged(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        losses, logits = compute(images, labels)
+        return losses, hits_of(logits, labels)
 
-    def compute(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        logits = network_logits(network, images, recipe)  # (B, classes)
-        return cross_entropy(logits, labels)[None], logits[:, None]
+    return Replayed(judged)
 
-    return judge_all(network, split, recipe, what, compute)[0]
+
+def judge_split(network: nn.Module, split: Split, recipe: Recipe, what: str, judged: Replayed) -> Figures:
+    """Evaluate one network on a split; see `judge_all`."""
+    return judge_all(network, split, recipe, what, judged)[0]
 
 
 def judge_all(
@@ -170,10 +193,12 @@ def judge_all(
     split: Split,
     recipe: Recipe,
     what: str,
-    compute: Compute,
+    judged: Replayed,
     members: Sequence[str] = ("",),
 ) -> list[Figures]:
-    """Evaluate all networks on a split; `members` names these in messages.
+    """Evaluate all networks on a split, in the recipe's batches; they stay in evaluation mode.
+
+    `judged` is of `judging`; `members` names the networks in messages.
 
     Raises:
         HarnessError: a loss is not finite, or memory runs out; `what` names the occasion.
@@ -181,19 +206,22 @@ def judge_all(
     network.eval()
     tally = Tally(what, members)
 
-    def classed(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
-        labels = split.labels[rows]  # (B,)
-        return *compute(normalize(split.images[rows], split.mean, split.std), labels), labels
+    def batch(rows: slice) -> tuple[Tensor, Tensor]:
+        return normalize(split.images[rows], split.mean, split.std), split.labels[rows]
 
-    def all_classed() -> list[Figures]:
+    def all_judged() -> list[Figures]:
         for begin in range(0, len(split), recipe.batch):
-            tally.add(*classed(slice(begin, begin + recipe.batch)))
+            images, labels = batch(slice(begin, begin + recipe.batch))
+            losses, hits = judged(images, labels)
+            tally.add(losses, hits, len(labels))
         return tally.figures()
 
+    def trial(images: int) -> None:
+        judged.forget()
+        judged(*batch(slice(images)))
+
     with torch.no_grad():
-        return within_memory(
-            all_classed, lambda images: classed(slice(images)), min(recipe.batch, len(split)), what
-        )
+        return within_memory(all_judged, trial, min(recipe.batch, len(split)), what)
 
 
 def network_logits(network: nn.Module, images: Tensor, recipe: Recipe) -> Tensor:
@@ -219,13 +247,11 @@ class Tally:
         self.sizes: list[int] = []
         self.hits: Tensor | None = None  # (2, N): first, among five
 
-    def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch: its mean losses (N,), its logits (B, N, classes) and labels (B,)."""
-        found = logits.detach().topk(min(TOP, logits.shape[2])).indices == labels[:, None, None]  # (B, N, 5)
-        hits = torch.stack([found[:, :, 0].sum(0), found.any(2).sum(0)])
-        self.hits = hits if self.hits is None else self.hits + hits
-        self.sizes.append(len(labels))
-        self.pending.append(losses.detach())
+    def add(self, losses: Tensor, hits: Tensor, images: int) -> None:
+        """Count a batch of so many images: its mean losses (N,) and hits (2, N), which may be overwritten afterwards."""
+        self.hits = hits.clone() if self.hits is None else self.hits + hits
+        self.sizes.append(images)
+        self.pending.append(losses.clone())
         if len(self.pending) == _CHECK_EVERY:
             self._look()
 
@@ -257,6 +283,12 @@ class Tally:
                         "the training has diverged: give the recipe a lower learning_rate, or leave mixed_precision off"
                     )
         self.pending = []
+
+
+def hits_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return for how many images the label is a network's first class, and among its first five: (2, N)."""
+    found = logits.detach().topk(min(TOP, logits.shape[2])).indices == labels[:, None, None]  # (B, N, 5)
+    return torch.stack([found[:, :, 0].sum(0), found.any(2).sum(0)])
 
 
 # --- random numbers -------------------------------------------------------------------------------

@@ -28,6 +28,13 @@ def apply_op(name: str, images: Tensor, strength: float, signs: Tensor) -> Tenso
     return OPS[name](images, strength, signs)
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor of the processor on a device; a copy to CUDA does not wait for what is queued there."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 # --- geometry -------------------------------------------------------------------------------------
 
 
@@ -83,7 +90,7 @@ def affine(images: Tensor, matrices: Tensor) -> Tensor:
     count, channels, height, width = images.shape
     a, b, c, d, e, f = matrices.unbind(1)
     fixed = torch.stack([a, b, c + (a + b) / 2, d, e, f + (d + e) / 2])  # at the centers of pixels
-    a, b, c, d, e, f = (fixed * FIXED + 0.5).floor().long().to(images.device)[:, :, None, None].unbind(0)
+    a, b, c, d, e, f = sent((fixed * FIXED + 0.5).floor().long(), images.device)[:, :, None, None].unbind(0)
     x = torch.arange(width, device=images.device)[None, None, :]
     y = torch.arange(height, device=images.device)[None, :, None]
     from_x, from_y = (a * x + b * y + c) >> 16, (d * x + e * y + f) >> 16  # (B, H, W)
@@ -129,7 +136,9 @@ def sharpness(images: Tensor, strength: float, signs: Tensor) -> Tensor:
 
 def _blend(plain: Tensor, images: Tensor, strength: float, signs: Tensor) -> Tensor:
     """Return plain + factor * (image - plain), cut to bytes, factors about 1 by strength and sign."""
-    factors = (1 + signs.double() * strength * MAX_ENHANCEMENT).float().to(images.device)[:, None, None, None]
+    factors = sent((1 + signs.double() * strength * MAX_ENHANCEMENT).float(), images.device)[
+        :, None, None, None
+    ]
     start = plain.float()
     return (start + factors * (images.float() - start)).clamp(0, 255).to(torch.uint8)
 
@@ -138,7 +147,7 @@ def _gray(images: Tensor) -> Tensor:
     """Return the brightness (B, 1, H, W)."""
     if images.shape[1] == 1:
         return images
-    weights = torch.tensor(LUMA, dtype=torch.int32, device=images.device).view(1, 3, 1, 1)
+    weights = sent(torch.tensor(LUMA, dtype=torch.int32), images.device).view(1, 3, 1, 1)
     summed = (images.int() * weights).sum(dim=1, keepdim=True, dtype=torch.int32)
     return ((summed + (1 << 15)) >> 16).to(torch.uint8)
 

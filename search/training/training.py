@@ -15,13 +15,25 @@ training gives the same bits, stopped and gone on with or not; on an accelerator
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from search.training.checkpoints import identity_of
 from search.training.distillation_loss import Guide, Start, beginning_of, check_beginning
-from search.training.epochs import WEIGHTS, Split, Teaching, judge, judge_split, learn, seed_of
+from search.training.epochs import (
+    WEIGHTS,
+    Split,
+    Teaching,
+    computing,
+    judge,
+    judge_split,
+    judging,
+    learn_epoch,
+    learning,
+    seed_of,
+)
 from search.training.history import Figures
 from search.training.images import Task, check_fit
 from search.training.memory import is_out_of_memory
@@ -84,14 +96,16 @@ def train(
             folder=folder,
             device=device,
         )
+        learned = learning(network, computing(network, recipe, teaching))
+        judged = judging(computing(network, replace(recipe, label_smoothing=0.0)))
 
         def test() -> list[Figures]:
             network.load_state_dict(run.best[0])
-            return [judge_split(network, Split(task.test, task, place), recipe, "test")]
+            return [judge_split(network, Split(task.test, task, place), recipe, "test", judged)]
 
         run.train(
-            lambda number: [learn(network, run.optimizer, train_set, recipe, number, teaching)],
-            lambda number: [judge_split(network, val_set, recipe, f"epoch {number}, validation")],
+            lambda number: learn_epoch(network, run.optimizer, train_set, recipe, number, learned),
+            lambda number: [judge_split(network, val_set, recipe, f"epoch {number}, validation", judged)],
             lambda: [{name: tensor.clone() for name, tensor in network.state_dict().items()}],
             clock_ns,
             on_epoch,

@@ -16,7 +16,7 @@ from rigs.agent_client import process_exists
 from device_agents.core_probe import compete, probe_cores, probe_each
 from device_agents.forked_child import READY, REFUSED, Forked
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.device
 
 CORE = max(os.sched_getaffinity(0))
 NO_CORE = 4000
@@ -59,6 +59,7 @@ def test_a_core_that_another_program_keeps_busy_is_waited_for():
         competitor.end()
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 def test_a_program_that_is_busy_on_one_core_makes_only_that_one_waited_for():
     other = min(os.sched_getaffinity(0))
@@ -123,7 +124,7 @@ def test_a_child_answers_or_refuses_or_is_told_to_have_ended():
 
 
 def test_a_child_is_in_a_session_of_its_own_and_ends_at_its_deadline():
-    child = Forked(lambda: None, lambda: time.sleep(60) or "", 0.2)
+    child = Forked(lambda: None, lambda: time.sleep(60) or "", 1.0)
     try:
         assert child.await_ready() == READY
         assert os.getsid(child.pid) == child.pid

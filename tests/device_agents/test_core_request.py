@@ -17,7 +17,7 @@ from device_agents.core_probe import probe_each
 from device_agents.core_request import GROUP, METHODS, ask, sweep_groups
 from device_agents.forked_child import READY, Forked
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.device
 
 CORE = max(os.sched_getaffinity(0))
 CPUS = os.cpu_count() or 1
@@ -38,6 +38,7 @@ def autogroup() -> str:
     return path.read_text() if path.exists() else ""
 
 
+@pytest.mark.alone
 def test_what_is_claimed_was_seen_to_end_the_waiting():
     for _ in range(10):  # another program of the machine may ask for the core too, for a while
         grants = verify([CORE])
@@ -55,6 +56,7 @@ def test_what_is_claimed_was_seen_to_end_the_waiting():
     assert chosen.waited_before > 0.25 and chosen.waited_after <= 0.1
 
 
+@pytest.mark.alone
 def test_plain_nice_is_granted_without_effect_where_sessions_share_the_core():
     if not Path("/proc/self/autogroup").exists() or os.geteuid() != 0 or CPUS < 2:
         pytest.skip("needs autogroup, root, and two cores")
@@ -115,6 +117,7 @@ def test_an_autogroup_that_may_not_be_changed_just_now_is_asked_for_again(monkey
     assert tries == ["-20"] * 3
 
 
+@pytest.mark.alone
 def test_the_group_of_a_process_that_was_killed_is_removed_and_that_of_a_live_one_kept():
     child = ask_in_child("cgroup")
     group = find_cpu_groups().mount / (GROUP % child.pid)
@@ -130,6 +133,7 @@ def test_the_group_of_a_process_that_was_killed_is_removed_and_that_of_a_live_on
     assert not group.exists()
 
 
+@pytest.mark.alone
 def test_a_group_that_its_process_is_about_to_enter_is_kept():
     ask_in_child("cgroup").end()
     group = find_cpu_groups().mount / (GROUP % os.getpid())
@@ -139,6 +143,7 @@ def test_a_group_that_its_process_is_about_to_enter_is_kept():
     group.rmdir()
 
 
+@pytest.mark.alone
 def test_a_probe_that_asked_for_a_group_leaves_none():
     ask_in_child("cgroup").end()
     assert probe_each([CORE], "cgroup", 0.01)[CORE][1] == ""
@@ -146,6 +151,7 @@ def test_a_probe_that_asked_for_a_group_leaves_none():
     assert all(process_exists(int(group.name.split("-")[1])) for group in groups), "of other agents alone"
 
 
+@pytest.mark.alone
 def test_a_group_keeps_the_process_on_its_core():
     ask_in_child("cgroup").end()
 
@@ -162,6 +168,7 @@ def test_a_group_keeps_the_process_on_its_core():
         sweep_groups()
 
 
+@pytest.mark.alone
 def test_a_quota_is_not_evaded_by_leaving_its_group():
     if os.geteuid() != 0 or find_cpu_groups() is None or find_cpu_groups().version != 1:
         pytest.skip("needs root and version 1's cpu groups")

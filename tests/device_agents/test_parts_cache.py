@@ -134,6 +134,116 @@ class TestPut:
             client.put(b"small")
 
 
+class TestChunks:
+    def chunk(self, client, data, offset, end):
+        piece = data[offset:end]
+        fields = {"digest": sha256(data), "size_bytes": len(data), "encoding": "raw"}
+        fields |= {"offset": offset, "chunk_bytes": len(piece)}
+        return client.ask("put", piece, **fields)
+
+    def test_a_part_grows_and_outlives_its_agent_and_is_stored_when_it_is_whole(self, agent, tmp_path):
+        data = os.urandom(1000)
+        with Client(agent, tmp_path / "root") as client:
+            answer = self.chunk(client, data, 0, 600)
+            assert (answer["stored"], answer["received_bytes"]) == (False, 600)
+            answer = client.ask("missing", digests=[sha256(data), "0" * 64])
+            assert answer["missing"] == [sha256(data), "0" * 64]
+            assert answer["received"] == {sha256(data): 600}
+        with Client(agent, tmp_path / "root") as client:
+            assert client.ask("missing", digests=[sha256(data)])["received"] == {sha256(data): 600}
+            answer = self.chunk(client, data, 600, 1000)
+            assert (answer["stored"], answer["received_bytes"]) == (True, 1000)
+            assert client.ask("missing", digests=[sha256(data)])["missing"] == []
+            assert stored_names(tmp_path / "root") == [sha256(data)]
+            answer = self.chunk(client, data, 0, 600)
+            assert (answer["stored"], answer["received_bytes"]) == (True, 1000), "it is here already"
+
+    def test_a_chunk_may_be_compressed_and_its_size_is_checked(self, client):
+        data = bytes(1000)
+        fields = {"digest": sha256(data), "size_bytes": 1000, "encoding": "zlib", "offset": 0}
+        for payload, chunk_bytes in ((zlib.compress(data), 999), (zlib.compress(data[1:]), 1000), (b"x", 1)):
+            assert client.ask("put", payload, chunk_bytes=chunk_bytes, **fields)["kind"] == "damaged"
+        assert client.ask("missing", digests=[sha256(data)])["received"] == {}
+        assert client.ask("put", zlib.compress(data), chunk_bytes=1000, **fields)["stored"] is True
+
+    @pytest.mark.parametrize("offset", [0, 599, 601, 1000])
+    def test_a_chunk_from_elsewhere_is_told_where_to_go_on(self, client, offset):
+        data = os.urandom(1000)
+        self.chunk(client, data, 0, 600)
+        answer = self.chunk(client, data, offset, offset + 1)
+        assert (answer["kind"], answer["received_bytes"]) == ("out-of-step", 600)
+        assert self.chunk(client, data, 600, 1000)["stored"] is True
+
+    @pytest.mark.parametrize(
+        ("changes", "word"),
+        [
+            ({"offset": -1}, "put: offset"),
+            ({"offset": 1001}, "put: offset"),
+            ({"chunk_bytes": 1001}, "put: chunk_bytes"),
+            ({"size_bytes": 1 << 40}, "put: size_bytes"),
+            ({"digest": "../../x"}, "put: digest"),
+        ],
+    )
+    def test_a_chunk_out_of_bounds_is_refused_by_field(self, client, changes, word):
+        data = os.urandom(1000)
+        fields = {
+            "digest": sha256(data),
+            "size_bytes": 1000,
+            "encoding": "raw",
+            "offset": 0,
+            "chunk_bytes": 10,
+        }
+        answer = client.ask("put", data[:10], **{**fields, **changes})
+        assert answer["kind"] == "bad-request" and word in answer["message"]
+
+    def test_a_part_that_is_whole_and_not_what_it_was_called_is_removed(self, client, tmp_path):
+        data = os.urandom(1000)
+        self.chunk(client, data, 0, 600)
+        path = tmp_path / "root/parts/unfinished" / sha256(data)
+        path.write_bytes(bytes(600))
+        answer = self.chunk(client, data, 600, 1000)
+        assert (answer["kind"], answer["digest"]) == ("damaged", sha256(data))
+        assert stored_names(tmp_path / "root") == []
+
+    def test_unfinished_parts_count_in_the_cache_and_go_like_others(self, tmp_path):
+        cache = PartsCache(tmp_path, 1000)
+        data = os.urandom(500)
+        cache.put_chunk(sha256(data), 500, 0, 400, data[:400], "raw")
+        assert PartsCache(tmp_path, 1000).evict(1000) == (0, 400)
+        assert cache.evict(0) == (400, 0)
+        assert cache.received([sha256(data)]) == {}
+        with pytest.raises(Refusal) as caught:
+            cache.put_chunk(sha256(data), 500, 400, 100, data[400:], "raw")
+        assert caught.value.details["received_bytes"] == 0
+
+    def test_unfinished_parts_that_nobody_went_on_with_are_swept(self, tmp_path):
+        cache = PartsCache(tmp_path, 1000)
+        for number in (1, 2):
+            cache.put_chunk(f"{number}" * 64, 500, 0, 400, bytes(400), "raw")
+        os.utime(tmp_path / "parts/unfinished" / ("1" * 64), (0, 0))
+        PartsCache(tmp_path, 1000)
+        assert stored_names(tmp_path) == ["2" * 64]
+
+    def test_a_full_disk_keeps_what_was_there(self, agent, tmp_path):
+        with (
+            small_disk(tmp_path / "root", 1 << 20) as disk,
+            Client(agent, disk.folder, arguments=["--cache-bytes", "100000000"]) as client,
+        ):
+            data = os.urandom(2 << 20)
+            self.chunk(client, data, 0, 600000)
+            answer = self.chunk(client, data, 600000, 1200000)
+            assert answer["kind"] == "disk-full" and "evict" in answer["message"]
+            assert client.ask("missing", digests=[sha256(data)])["received"] == {sha256(data): 600000}
+
+    def test_two_agents_send_one_part_together(self, agent, tmp_path):
+        data = os.urandom(1000)
+        with Client(agent, tmp_path / "root") as first, Client(agent, tmp_path / "root") as second:
+            self.chunk(first, data, 0, 300)
+            self.chunk(second, data, 300, 700)
+            assert self.chunk(first, data, 300, 600)["received_bytes"] == 700
+            assert self.chunk(first, data, 700, 1000)["stored"] is True
+
+
 class TestEviction:
     def test_takes_the_least_recently_used_first(self, tmp_path):
         cache = PartsCache(tmp_path, 1000)

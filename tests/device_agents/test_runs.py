@@ -248,11 +248,16 @@ def test_a_worker_leaves_when_its_input_ends(agent, client, models, tmp_path):
         "parts_dir": str(tmp_path / "root/parts"),
         "parent": os.getpid(),
     }
-    command = [sys.executable, str(agent), "worker"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+    frames_fd, theirs = os.pipe()
+    command = [sys.executable, str(agent), "worker", "--frames", str(theirs)]
+    with (
+        os.fdopen(frames_fd, "rb", 0) as frames,
+        subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(theirs,)) as worker,
+    ):
+        os.close(theirs)
         worker.stdin.write(frame(message))
         worker.stdin.flush()
-        assert worker.stdout.read(4) == b"HRN1"
+        assert frames.read(4) == b"HRN1"
         worker.stdin.close()
         assert worker.wait(10) == 1
 

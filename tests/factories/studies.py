@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from factories.accuracies import additive
+from factories.spaces import make_known
 from search.study.settings import StudySettings
-from space import SPACES, Space
+from space import Space
 from space.dataset import Dataset, write_dataset
 
 SMALL = Space(name="small-study", ops=("conv",), widths=(4, 8), image_size=8, classes=4)
@@ -24,12 +26,8 @@ SETTINGS = StudySettings.from_json(
 
 def with_small_space(patch: pytest.MonkeyPatch) -> StudySettings:
     """Make the small space known and return the settings of a study on it; for units that run in this process."""
-    import dataclasses
-
-    import space.architecture
-
-    patch.setattr(space.architecture, "SPACES", {**SPACES, SMALL.name: SMALL})
-    return dataclasses.replace(SETTINGS, space=SMALL.name)
+    make_known(patch, SMALL)
+    return replace(SETTINGS, space=SMALL.name)
 
 
 def write_small_truth(folder: Path, count: int = 30) -> Path:

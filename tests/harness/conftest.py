@@ -15,3 +15,11 @@ def own_folders(harness_cache: Path, tmp_path_factory: pytest.TempPathFactory) -
         patch.setenv("HARNESS_CACHE", str(harness_cache))
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def folds_dealt_once() -> Iterator[None]:
+    """Judge predictors on folds that are dealt once: how they are chosen is what tests/search/latency is about."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("search.latency.model_selection.REPEATS", 1)
+        yield

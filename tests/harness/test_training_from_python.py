@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 import pytest
+from factories.spaces import TWO_OPS, make_known
 from rigs.commands import run
 
 import harness
@@ -63,9 +64,12 @@ def test_networks_are_trained_as_the_command_trains_them_and_joined(tmp_path: Pa
 
 
 @pytest.mark.training
-def test_blocks_are_distilled_as_the_command_distils_them(tmp_path: Path) -> None:
+def test_blocks_are_distilled_as_the_command_distils_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_known(monkeypatch, TWO_OPS)
     teacher = tmp_path / "teacher"
-    harness.train("conv/conv", teacher, task=TASK, space="tiny", recipe=SHORT)
+    harness.train("conv/conv", teacher, task=TASK, space=TWO_OPS.name, recipe=SHORT)
     lines: list[str] = []
     found = harness.distil(teacher, tmp_path / "here", stages=[1], recipe=SHORT, log=lines.append)
     there = ("--output", str(tmp_path / "there"), "--stage", "1", "--epochs", "1", "--json")
@@ -75,8 +79,8 @@ def test_blocks_are_distilled_as_the_command_distils_them(tmp_path: Path) -> Non
         {name: row[name] for name in columns} for row in rows
     ]
     assert "synthetic_loss_change" in columns and "params" in columns
-    assert any("stage 1: blocks 1 to 45 of 45, epoch 1 of 1" in line for line in lines), lines
-    with pytest.raises(ConfigError, match="stage 2: space 'tiny' has stages 0 to 1"):
+    assert any("stage 1: blocks 1 to 21 of 21, epoch 1 of 1" in line for line in lines), lines
+    with pytest.raises(ConfigError, match="stage 2: space 'two-ops' has stages 0 to 1"):
         harness.distil(teacher, tmp_path / "here", stages=[2])
 
 

@@ -1,4 +1,4 @@
-"""A TCP proxy that breaks the link between a harness and a device, as networks do: cut, silent or dead."""
+"""A TCP proxy that spoils the link between a harness and a device, as networks do: slow, late, cut, silent or dead."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import select
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 
 from harness.devices.transports.ssh import SshTransport
@@ -28,16 +29,22 @@ class FaultyLink:
         self._is_over = False
         self._is_refusing = False
         self._cut_after: int | None = None
+        self._up_cuts: list[int] = []  # bytes up after which connections are cut, one each
         self.connections = 0
         self.cuts = 0
         self.up_bytes = 0
-        self.bytes_per_s = float("inf")
+        self.bytes_per_s = float("inf")  # up
+        self.delay_s = 0.0  # each way
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
 
     def cut_after(self, down_bytes: int) -> None:
         """Cut the present connection when the device has sent so many more bytes; later ones pass."""
         self._cut_after = down_bytes
+
+    def cut_uploads(self, *up_bytes: int) -> None:
+        """Cut the next connections, each when the harness has sent so many bytes over it; later ones pass."""
+        self._up_cuts = list(up_bytes)
 
     def die(self) -> None:
         """Cut what is open and refuse whatever comes."""
@@ -76,26 +83,36 @@ class FaultyLink:
             thread.start()
 
     def _forward(self, near: socket.socket, is_open: threading.Event) -> None:
+        cut_at = self._up_cuts.pop(0) if self._up_cuts else None
         with (
             contextlib.suppress(ConnectionError),
             near,
             socket.create_connection(("127.0.0.1", self._target_port)) as far,
         ):
+            late: deque[tuple[float, socket.socket, bytes]] = deque()  # what is on its way, and where to
             while not (self._is_over or self._is_dead or self._is_refusing):
                 if not is_open.wait(POLL_S):
                     continue
-                for source in select.select([near, far], [], [], POLL_S)[0]:
-                    data = source.recv(1 << 16)
+                while late and late[0][0] <= time.monotonic():
+                    _, goal, data = late.popleft()
+                    goal.sendall(data)
+                for source in select.select([near, far], [], [], POLL_S / 10 if late else POLL_S)[0]:
+                    data = source.recv(int(min(1 << 16, max(1, self.bytes_per_s * POLL_S))))
                     if not data:
                         return
                     if source is near:
                         self.up_bytes += len(data)
                         time.sleep(len(data) / self.bytes_per_s)
-                        far.sendall(data)
+                        if cut_at is not None and (cut_at := cut_at - len(data)) <= 0:
+                            self.cuts += 1
+                            return
                     elif self._is_cut_by(data, near):
                         return
+                    goal = far if source is near else near
+                    if self.delay_s:
+                        late.append((time.monotonic() + self.delay_s, goal, data))
                     else:
-                        near.sendall(data)
+                        goal.sendall(data)
 
     def _is_cut_by(self, data: bytes, near: socket.socket) -> bool:
         if self._cut_after is None:
@@ -121,7 +138,5 @@ def faulty_link(target_port: int) -> Iterator[FaultyLink]:
 
 def narrow(transport: SshTransport) -> None:
     """Shrink a connection's send buffer to a slow network's; loopback's swallows all that a test sends."""
-    assert transport._client is not None
-    connection = transport._client.get_transport()
-    assert connection is not None
+    connection = transport._transports[-1]
     connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from exporters import FragmentLibrary
+
+
+@contextmanager
+def exported_once(folder: Path) -> Iterator[None]:
+    """Let one process of the run at a time open libraries in a folder: the others find there what the first exported."""
+    open_library = FragmentLibrary.open
+
+    def open_alone(*arguments: Any, cache_dir: Path, **named: Any) -> FragmentLibrary:
+        with (folder / "lock").open("w") as lock:
+            if Path(cache_dir).resolve() == folder:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            return open_library(*arguments, cache_dir=cache_dir, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FragmentLibrary, "open", open_alone)
+        yield
 
 
 @pytest.fixture(scope="session")

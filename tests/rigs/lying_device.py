@@ -94,7 +94,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
         "root": "/root",
     },
     "lock": {"machine_lock": "held"},
-    "missing": {"missing": []},
+    "missing": {"missing": [], "received": {"a" * 64: 5}},
     "probe": {"conditions": CONDITIONS},
     "quiet": {"cores": [1], "waited": {"1": 0.0}, "waited_asking": {"1": 0.0}, "quota_cores": 2.0},
     "permissions": {

@@ -142,7 +142,9 @@ class ScriptedLink:
             raise answer
         return dict(answer)
 
-    def send_models(self, models: Sequence[Assembly]) -> int:
+    def send_models(
+        self, models: Sequence[Assembly], on_progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> int:
         """Send nothing."""
         if self.send_errors:
             raise self.send_errors.pop(0)

@@ -10,9 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from harness.devices.client import AgentClient
 from harness.devices.config import Device
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
@@ -65,6 +67,17 @@ def models(networks: tuple[str, ...]) -> ModelSource:
     return ExportedModels(select_architectures(networks), progress=lambda *_: None)
 
 
+_permissions, _permitted = AgentClient.permissions, dict[tuple[int, ...], dict[str, Any]]()
+
+
+def permissions_once(client: AgentClient, owner: str, cores: Sequence[int], threads: int) -> dict[str, Any]:
+    """Ask the first agent of this process, and answer for all later ones on these cores."""
+    key = (*cores, threads)
+    if key not in _permitted:
+        _permitted[key] = _permissions(client, owner, cores, threads)
+    return _permitted[key]
+
+
 def measure(
     device: Device,
     store: Store,
@@ -74,9 +87,13 @@ def measure(
     observer: Watcher | None = None,
     connect: Callable[[Device], Transport] = open_transport,
 ) -> Outcome:
-    """Run a campaign in an order that is always the same, on cores that count as free however busy this machine is."""
+    """Run a campaign in an order that is always the same, on cores that count as free however busy this machine is.
+
+    Which way of asking for the core helps is tried out once a process: it takes longer than a session.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(core_gate, "FREE_SHARE", 1.0)
+        patch.setattr(AgentClient, "permissions", permissions_once)
         return run_campaign(
             device,
             models(tuple(networks)),

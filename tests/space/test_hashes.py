@@ -64,6 +64,7 @@ def test_the_published_hashes_come_out_from_graphs_with_dead_ops_and_from_the_ta
     assert Architecture.from_vector(case["arch"]).graph_hash == case["hash"]
 
 
+@pytest.mark.simulation
 def test_the_shipped_table_comes_out_of_nothing(tmp_path: Path) -> None:
     write_table(tmp_path / "hashes.bin")
     assert (tmp_path / "hashes.bin").read_bytes() == hash_table.TABLE_PATH.read_bytes()

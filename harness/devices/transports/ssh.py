@@ -1,15 +1,13 @@
 """Transport over SSH, with paramiko: host keys always verified, every wait with a deadline.
 
-The host key is pinned in devices.toml (`host_key`) or known from `known_hosts`; a key that is neither ends the
-connection with the line to pin it. The remote side takes one shell string, so each argument is quoted here and nowhere else.
+The host key is pinned in devices.toml (`host_key`) or known from files of known_hosts, of jump hosts, too; a key that is neither
+ends the connection with the line to pin it. The remote side takes one shell string, so each argument is quoted here and nowhere
+else.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import getpass
-import hashlib
 import logging
 import re
 import shlex
@@ -17,93 +15,66 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import final
 
 import paramiko
 
 from harness.devices.config import SshDevice
 from harness.devices.transports.contract import MAX_OUTPUT_BYTES, CompletedCommand
+from harness.devices.transports.known_hosts import (
+    KnownKeys,
+    fingerprint,
+    parse_key,
+    read_known_keys,
+    shown_keys,
+)
+from harness.devices.transports.ssh_hosts import SshHost, find_way
+from harness.devices.transports.ssh_login import KeyFailed, check_key_file, log_in
+from harness.devices.transports.ssh_proxy import ProxyCommand
 from harness.devices.transports.tail import Tail
 from harness.errors import DeviceError, LinkError
 from space.errors import ConfigError
-from space.user_paths import expand_user
 
 CONNECT_TIMEOUT_S = 15.0
 KEEPALIVE_S = 15
 _CLOSE_TIMEOUT_S = 5.0
+# What some login shells act on even between single quotes: csh on '!' and line breaks, fish on a backslash.
+_NOT_QUOTABLE = re.compile(r"[^ -~]|[!\\]")
+_PLAIN = re.compile(rb"[A-Za-z0-9_./,:=+@ -]")
 
 
 @final
 class SshTransport:
-    """Transport that runs commands on a device over one SSH connection."""
+    """Transport that runs commands on a device over one SSH connection, through jump hosts where there are some."""
 
     def __init__(self, device: SshDevice) -> None:
         self._device = device
-        self._user = device.user or getpass.getuser()
-        self._client: paramiko.SSHClient | None = None
-        self._who = f"device {device.name!r} ({self._user}@{device.address}:{device.port})"
+        self._who = f"device {device.name!r} ({device.where})"
+        self._transports: list[paramiko.Transport] = []  # of the hosts on the way; the device's is the last
+        self._proxies: list[ProxyCommand] = []
 
     def connect(self) -> None:
-        """Connect and verify the host key.
+        """Connect and verify the host keys.
 
-        Raises: ConfigError for a bad key file; DeviceError for an unknown or changed host key or a refused login, with
-        what to type; LinkError when the device does not answer.
+        Raises: ConfigError for a bad key file or bad settings; DeviceError for an unknown or changed host key or a refused
+        login, with what to type; LinkError when the device does not answer.
         """
-        if self._client is not None:
+        if self._transports:
             return
         device = self._device
-        key_file = _key_file(device)
-        client = paramiko.SSHClient()
         logger = logging.getLogger("paramiko")
         if not logger.handlers:  # else Python prints its tracebacks; what they say is in our errors
             logger.addHandler(logging.NullHandler())
-        self._load_host_keys(client)
-        client.set_missing_host_key_policy(_Refuse(self._who, device))
+        way = find_way(device)
+        if device.key:
+            check_key_file(way[-1].keys[0], f"[devices.{device.name}] key = {device.key!r}")
         try:
-            client.connect(
-                device.address,
-                port=device.port,
-                username=self._user,
-                key_filename=key_file,
-                look_for_keys=key_file is None,
-                timeout=CONNECT_TIMEOUT_S,
-                banner_timeout=CONNECT_TIMEOUT_S,
-                auth_timeout=CONNECT_TIMEOUT_S,
-                channel_timeout=CONNECT_TIMEOUT_S,
-                compress=True,  # digests of the same parts recur in every job
-            )
-        except paramiko.BadHostKeyException as error:
-            client.close()
-            raise DeviceError(
-                f"{self._who}: the host key has CHANGED: expected {_fingerprint(error.expected_key)}, "
-                f"got {_fingerprint(error.key)}. If the device was set up anew, check the fingerprint on the device "
-                f"itself, then pin it: {_pin_line(error.key)}"
-            ) from error
-        except DeviceError:  # the host key is unknown
-            client.close()
+            for host in way:
+                self._connect_to(host)
+        except BaseException:
+            self.close()
             raise
-        except paramiko.PasswordRequiredException as error:
-            client.close()
-            raise DeviceError(
-                f"{self._who}: the private key is locked by a passphrase; hand it to your SSH agent: "
-                f"ssh-add {shlex.quote(key_file) if key_file else ''}".rstrip()
-            ) from error
-        except paramiko.AuthenticationException as error:
-            client.close()
-            raise self._refused(str(error)) from error
-        except (paramiko.SSHException, OSError, EOFError, UnicodeError) as error:
-            client.close()
-            if str(error) == "No authentication methods available":
-                raise self._refused("no private key here; make one: ssh-keygen -t ed25519") from error
-            raise LinkError(
-                f"{self._who}: no SSH connection: {_reason(error)}. Is the device on, in this network, and sshd "
-                f"listening on port {device.port}? (Termux: run 'sshd', its port is 8022)"
-            ) from error
-        transport = client.get_transport()
-        assert transport is not None
-        transport.set_keepalive(KEEPALIVE_S)
-        self._client = client
+        self._who = way[-1].who
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 60.0) -> CompletedCommand:
         """Run a command to its end; see Transport."""
@@ -131,59 +102,60 @@ class SshTransport:
     def start(self, argv: Sequence[str]) -> SshChannel:
         """Start a long-running command; see Transport."""
         self.connect()
-        assert self._client is not None
-        transport = self._client.get_transport()
+        transport = self._transports[-1]
         try:
-            if transport is None:
-                raise paramiko.SSHException("the connection is closed")
             with _deadline(transport, CONNECT_TIMEOUT_S):
                 channel = transport.open_session(timeout=CONNECT_TIMEOUT_S)
-                channel.exec_command(shlex.join([_in_home(argv[0]), *argv[1:]]))
+                channel.exec_command(command_line(argv))
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise LinkError(f"{self._who}: the connection broke: {_reason(error)}") from error
         return SshChannel(channel, self._who)
 
     def close(self) -> None:
         """Close the connection; sshd ends what ran on it."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        while self._transports:
+            self._transports.pop().close()
+        while self._proxies:
+            self._proxies.pop().close()
 
-    def _refused(self, reason: str) -> DeviceError:
-        device = self._device
-        name_key = f'; or name a private key: key = "~/.ssh/..." in [devices.{device.name}]'
-        return DeviceError(
-            f"{self._who}: login refused ({reason}). Put your public key on the device: "
-            f"ssh-copy-id -p {device.port} {shlex.quote(f'{self._user}@{device.address}')}"
-            + ("" if device.key else name_key)
-        )
+    def _connect_to(self, host: SshHost) -> None:
+        """Connect to the next host on the way and log in, without the keys of the agent that break the connection."""
+        known = _known_keys(host, self._device)
+        failed: dict[bytes, str] = {}
+        while True:
+            try:
+                self._transports.append(self._open(host))
+                _shake_hands(self._transports[-1], host, known)
+                log_in(self._transports[-1], host, failed)
+                self._transports[-1].set_keepalive(KEEPALIVE_S)
+                return
+            except KeyFailed as error:
+                failed[error.blob] = str(error)
+                self._transports.pop().close()
+            except (paramiko.SSHException, OSError, EOFError, UnicodeError) as error:
+                said = self._proxies[-1].said() if host.proxy_command and self._proxies else ""
+                raise LinkError(
+                    f"{host.who}: no SSH connection: {_reason(error)}{said}. Is it on, in this network, and sshd "
+                    f"listening on port {host.port}? (Termux: run 'sshd', its port is 8022)"
+                ) from error
 
-    def _load_host_keys(self, client: paramiko.SSHClient) -> None:
-        device = self._device
-        if device.host_key:
-            kind, blob = device.host_key.split()[:2]
-            name = device.address if device.port == 22 else f"[{device.address}]:{device.port}"
-            entry = _parse_known_host(f"host {kind} {blob}")
-            if entry is None:
-                raise ConfigError(
-                    f"[devices.{device.name}] host_key = {device.host_key!r}: no public key of type {kind!r}; "
-                    "leave it out and connect to be shown the device's own"
+    def _open(self, host: SshHost) -> paramiko.Transport:
+        """Return a connection on which nothing was said yet."""
+        stream: socket.socket | paramiko.Channel
+        if host.proxy_command:
+            self._proxies.append(ProxyCommand(host.proxy_command, host.who))
+            stream = self._proxies[-1].socket
+        elif self._transports:
+            before = self._transports[-1]
+            with _deadline(before, CONNECT_TIMEOUT_S):
+                stream = before.open_channel(
+                    "direct-tcpip", (host.hostname, host.port), ("127.0.0.1", 0), timeout=CONNECT_TIMEOUT_S
                 )
-            client.get_host_keys().add(name, kind, entry.key)
-            return
-        path = _expand(device.known_hosts, device, "known_hosts")
-        if not path.exists():
-            return
-        try:
-            lines = path.read_text("utf-8", "replace").splitlines()
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error}") from error
-        revoked = {line.split()[3] for line in lines if re.match(r"\s*@revoked(\s+\S+){3}", line)}
-        for line in lines:
-            entry = _parse_known_host(line.strip())
-            if entry is not None and entry.key.get_base64() not in revoked:
-                for name in entry.hostnames:
-                    client.get_host_keys().add(name, entry.key.get_name(), entry.key)
+        else:
+            stream = socket.create_connection((host.hostname, host.port), CONNECT_TIMEOUT_S)
+        transport = paramiko.Transport(stream)
+        transport.use_compression(not host.is_jump)  # digests of the same parts recur in every job
+        return transport
 
 
 @final
@@ -252,63 +224,77 @@ class SshChannel:
             self._channel.close()
 
 
-class _Refuse(paramiko.MissingHostKeyPolicy):
-    """Refuse an unknown host key and say how to pin it."""
+def command_line(argv: Sequence[str]) -> str:
+    """Return a command as one line that every login shell runs alike: sh and its kin, csh, tcsh, fish.
 
-    def __init__(self, who: str, device: SshDevice) -> None:
-        self._who, self._device = who, device
+    What some of them change between quotes travels as octal numbers, which the device's `sh` turns back.
+    """
+    line = shlex.join([_in_home(argv[0]), *argv[1:]])
+    if not _NOT_QUOTABLE.search(line):
+        return line
+    octal = "".join(
+        chr(byte) if _PLAIN.match(bytes([byte])) else f"\\0{byte:03o}" for byte in f"exec {line}".encode()
+    )
+    return f"""sh -c 'eval "$(printf %b "{octal}")"'"""
 
-    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        where = "host_key" if self._device.host_key else self._device.known_hosts
-        raise DeviceError(
-            f"{self._who}: unknown host key {_fingerprint(key)} (no match in {where}). Compare the fingerprint on the "
-            f"device (ssh-keygen -lf on its host key's .pub file), then pin it in [devices.{self._device.name}]: "
-            f"{_pin_line(key)}"
+
+def _known_keys(host: SshHost, device: SshDevice) -> KnownKeys:
+    if not host.pin:
+        where = (
+            f"[devices.{device.name}] known_hosts"
+            if "known_hosts" in device.model_fields_set
+            else "known_hosts"
         )
+        return read_known_keys(host.known_hosts, host.host_key_name, host.plain_key_name, where)
+    kind, blob = host.pin.split()[:2]
+    key = parse_key(kind, blob)
+    if key is None:
+        raise ConfigError(
+            f"[devices.{device.name}] host_key = {host.pin!r}: no public key of type {kind!r}; "
+            "leave it out and connect to be shown the device's own"
+        )
+    return KnownKeys(keys=(key,))
 
 
-def _fingerprint(key: paramiko.PKey) -> str:
-    digest = base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
-    return f"{key.get_name()} SHA256:{digest}"
+def _shake_hands(transport: paramiko.Transport, host: SshHost, known: KnownKeys) -> None:
+    """Agree on keys and verify the host's. Raises: DeviceError when it is not known; what paramiko raises."""
+    transport.banner_timeout = transport.auth_timeout = transport.channel_timeout = CONNECT_TIMEOUT_S
+    transport.get_security_options().key_types = known.algorithms()
+    is_agreed = threading.Event()
+    transport.start_client(event=is_agreed)
+    is_agreed.wait(CONNECT_TIMEOUT_S)
+    if not transport.is_active():
+        raise transport.get_exception() or paramiko.SSHException("the host hung up")
+    if not is_agreed.is_set():
+        raise TimeoutError
+    key = transport.get_remote_server_key()
+    if not known.knows(key, host.plain_key_name):
+        raise _unknown_key(key, host, known)
 
 
-def _pin_line(key: paramiko.PKey) -> str:
-    return f'host_key = "{key.get_name()} {key.get_base64()}"'
-
-
-def _parse_known_host(line: str) -> paramiko.hostkeys.HostKeyEntry | None:
-    """Read a line of known_hosts; None for what ssh skips too: comments, unreadable keys, markers."""
-    if not line or line[0] in "#@":
-        return None
-    try:
-        entry = paramiko.hostkeys.HostKeyEntry.from_line(line)
-    except (paramiko.SSHException, paramiko.hostkeys.InvalidHostKey, ValueError):
-        return None
-    return entry if entry is not None and entry.key is not None else None
-
-
-def _key_file(device: SshDevice) -> str | None:
-    if not device.key:
-        return None
-    path = _expand(device.key, device, "key")
-    where = f"[devices.{device.name}] key = {device.key!r}"
-    if not path.is_file():
-        raise ConfigError(f"{where}: no such file; make one: ssh-keygen -t ed25519")
-    try:
-        paramiko.PKey.from_path(path)
-    except TypeError:  # locked by a passphrase: the SSH agent may hold it
-        pass
-    except (OSError, ValueError, paramiko.SSHException, paramiko.pkey.UnknownKeyType) as error:
-        reason = _reason(error) if isinstance(error, OSError) else "no private key"
-        raise ConfigError(f"{where}: {reason}; name the private key's file, not the .pub one") from error
-    return str(path)
-
-
-def _expand(text: str, device: SshDevice, key: str) -> Path:
-    try:
-        return expand_user(text)
-    except ConfigError as error:
-        raise ConfigError(f"[devices.{device.name}] {key} = {text!r}: {error}") from error
+def _unknown_key(key: paramiko.PKey, host: SshHost, known: KnownKeys) -> DeviceError:
+    if host.is_jump:
+        line = f"{host.host_key_name} {key.get_name()} {key.get_base64()}"
+        remedy = (
+            f"add this line to {host.known_hosts[0] if host.known_hosts else '~/.ssh/known_hosts'}: {line}"
+        )
+    else:
+        remedy = f'pin it in [devices.{host.device}]: host_key = "{key.get_name()} {key.get_base64()}"'
+    where = "host_key" if host.pin else ", ".join(map(str, host.known_hosts[:2])) or "known_hosts"
+    if key.asbytes() in known.revoked:
+        return DeviceError(
+            f"{host.who}: its host key {fingerprint(key)} is marked @revoked in {where}: no one may trust it any more. "
+            f"Give the device new host keys (ssh-keygen -A after removing the old ones), then {remedy.split(':')[0]}"
+        )
+    if known.keys:
+        return DeviceError(
+            f"{host.who}: the host key has CHANGED: expected {shown_keys(known.keys)}, got {fingerprint(key)}. If the device "
+            f"was set up anew, check the fingerprint on the device itself, then {remedy}"
+        )
+    return DeviceError(
+        f"{host.who}: unknown host key {fingerprint(key)} (no match in {where}). Compare the fingerprint on the "
+        f"device (ssh-keygen -lf on its host key's .pub file), then {remedy}"
+    )
 
 
 def _reason(error: BaseException) -> str:
@@ -316,10 +302,12 @@ def _reason(error: BaseException) -> str:
         return f"the address cannot be resolved ({error.strerror})"
     if isinstance(error, UnicodeError):
         return "the address is no host name"
-    if isinstance(error, paramiko.ssh_exception.NoValidConnectionsError):
-        return "; ".join(sorted({str(getattr(one, "strerror", one)) for one in error.errors.values()}))
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, paramiko.ChannelException):
+        return f"the host before it does not pass it on ({error.text})"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return str(error) or type(error).__name__
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from factories.block_libraries import tiny_store, write_library
 
+import exporters
 from harness.blockwise.run import search_library
 from harness.blockwise.setup import BlockwiseRequest
 from harness.query.accuracies import AccuracySource
@@ -54,6 +55,7 @@ class Here:
 @pytest.mark.training
 def test_a_request_is_all_that_a_search_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["no", "command", "line"])
+    monkeypatch.setattr(exporters, "standalone", lambda *_, **__: b"a model")  # seconds, and not asked here
     library, here = write_library(tmp_path / "library"), Here(tmp_path / "store.sqlite")
     told: list[str] = []
     request = BlockwiseRequest(
@@ -66,6 +68,7 @@ def test_a_request_is_all_that_a_search_needs(tmp_path: Path, monkeypatch: pytes
     assert here.ran == [("fine-tuning", 1, [str(found.answer.searched.found.students[0].architecture)])]
     assert (found.answer.within, found.outcomes) == (True, ())
     assert any(text.startswith(f"{network}: ") for text in told)
+    assert {"weights.pt", "model.onnx", "model.tflite"} <= set(found.document["files"])
     assert sorted(path.name for path in (tmp_path / "answer").iterdir()) == sorted(
         [*found.document["files"], "answer.json"]
     )

@@ -63,8 +63,14 @@ for line in sys.stdin:
         for number, name in enumerate((os.devnull, request["stdout"], request["stderr"])):
             os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
         sys.argv = ["harness", *request["arguments"]]
-        main()
-        sys.exit(0)
+        status = 0
+        try:
+            main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # to take all modules down takes longer than most commands
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 

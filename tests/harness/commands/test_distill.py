@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from factories.spaces import TWO_OPS, make_known
 from rigs.commands import Done
 from rigs.commands import run as run_command
 
@@ -17,7 +19,6 @@ from search.distillation.block_library import load_library
 from search.training.tasks import load_task
 from search.training.trained_files import save_trained
 from search.work.training_folder import load_teacher
-from space import TINY
 from space.errors import ConfigError
 
 pytestmark = pytest.mark.training
@@ -30,13 +31,30 @@ def run(*arguments: str) -> Done:
     return run_command("sqlite://", *arguments)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def two_ops() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        make_known(patch, TWO_OPS)
+        yield
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of `harness train` with two networks, trained together."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("trained")
     found = run(
-        *("train", "conv/conv", "conv-bconv+in/mbconv", "--space", "tiny", "--task", TASK, "--together", "2"),
+        *(
+            "train",
+            "conv/conv",
+            "conv-mbconv+in/mbconv",
+            "--space",
+            TWO_OPS.name,
+            "--task",
+            TASK,
+            "--together",
+            "2",
+        ),
         *("--output", str(folder), *FAST),
     )
     assert found.status == 0, found.stderr
@@ -54,7 +72,7 @@ def library(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_library_holds_every_block_of_every_stage_and_says_synthetic(library: Path, trained: Path) -> None:
     found = load_library(library)
     assert str(found.teacher.architecture) == "conv/conv" and found.missing == ()
-    assert [len(one.blocks) for one in found.stages if one] == [45, 45]
+    assert [len(one.blocks) for one in found.stages if one] == [len(TWO_OPS.blocks)] * 2
     again = run("distill", str(trained), "--network", "conv/conv", "--output", str(library), *FAST)
     assert again.status == 0 and "epoch" not in again.stderr  # nothing is distilled twice
     title = again.stdout.splitlines()[0] + again.stdout.splitlines()[1]
@@ -66,9 +84,9 @@ def test_a_library_holds_every_block_of_every_stage_and_says_synthetic(library: 
             "distill", str(trained), "--network", "conv/conv", "--output", str(library), *FAST, "--json"
         ).stdout
     )
-    block = document["stages"][1]["blocks"][44]
-    assert document["digest"] == found.digest and block["block"] == str(found.config.blocks[44])
-    assert block["synthetic_nsr"] == pytest.approx(found.stages[1].nsr[44])
+    block = document["stages"][1]["blocks"][-1]
+    assert document["digest"] == found.digest and block["block"] == str(found.config.blocks[-1])
+    assert block["synthetic_nsr"] == pytest.approx(found.stages[1].nsr[-1])
     assert block["params"] > 0 and "nsr" not in block
 
 
@@ -78,13 +96,13 @@ def test_blocks_may_share_weights_at_a_part_of_the_cost(trained: Path, library: 
     )
     assert done.status == 0, done.stderr
     shared, apart = load_library(tmp_path), load_library(library)
-    assert all(one.recipe.shared and len(one.blocks) == 45 for one in shared.stages if one)
+    assert all(one.recipe.shared and len(one.blocks) == len(TWO_OPS.blocks) for one in shared.stages if one)
     name = "reduction.shallow.0.weight"  # one reduction for all blocks of a stage
     assert all(
         torch.equal(state[name], shared.stage(0).weights[0][name]) for state in shared.stage(0).weights
     )
     assert not torch.equal(apart.stage(0).weights[0][name], apart.stage(0).weights[1][name])
-    task = load_task(TASK, TINY)
+    task = load_task(TASK, TWO_OPS)
     part = library_flops(shared.teacher, shared, task) / library_flops(apart.teacher, apart, task)
     calibrated = 1 / 3  # a forward pass of every block, where apart each has a step for every image
     assert calibrated < part < calibrated + 0.1
@@ -95,13 +113,13 @@ def test_one_stage_can_be_distilled_alone_and_the_other_later(trained: Path, tmp
         "distill", str(trained), "--network", "conv/conv", "--output", str(tmp_path), "--stage", "1", *FAST
     )
     assert one.status == 0 and "stages 0 are missing" in one.stderr
-    assert "\nstage 1: blocks 1 to 45 of 45, epoch 1 of 1\nstage 1 is done in " in f"\n{one.stderr}"
+    assert "\nstage 1: blocks 1 to 21 of 21, epoch 1 of 1\nstage 1 is done in " in f"\n{one.stderr}"
     assert "distil-stage" not in one.stderr
     assert load_library(tmp_path).missing == (0,)
 
 
 def test_a_teacher_is_the_most_accurate_one_the_one_named_or_a_file(trained: Path, tmp_path: Path) -> None:
-    both = [load_teacher(trained, name) for name in ("conv/conv", "conv-bconv+in/mbconv")]
+    both = [load_teacher(trained, name) for name in ("conv/conv", "conv-mbconv+in/mbconv")]
     best = max(both, key=lambda one: (one.best.val.first, -one.best.val.loss))
     assert load_teacher(trained).architecture == best.architecture
     path = tmp_path / "teacher.harness"
@@ -116,7 +134,7 @@ def test_a_teacher_is_the_most_accurate_one_the_one_named_or_a_file(trained: Pat
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--stage", "2"), "stage 2: space 'tiny' has stages 0 to 1"),
+        (("--stage", "2"), "stage 2: space 'two-ops' has stages 0 to 1"),
         (("--loss", "l1"), "loss = 'l1'; choose one of nsr, mse"),
         (("--task", "nowhere"), "'nowhere' is no task"),
         (("--task", "/"), "cifar-10-binary.tar.gz"),
@@ -133,7 +151,9 @@ def test_what_does_not_fit_is_named(
 
 
 def test_a_library_is_of_one_teacher(library: Path, trained: Path, tmp_path: Path) -> None:
-    found = run("distill", str(trained), "--network", "conv-bconv+in/mbconv", "--output", str(library), *FAST)
+    found = run(
+        "distill", str(trained), "--network", "conv-mbconv+in/mbconv", "--output", str(library), *FAST
+    )
     assert found.status == 2 and "library of another teacher" in found.stderr
     found = run("distill", str(tmp_path / "nowhere"), "--output", str(tmp_path / "lib"))
     assert found.status == 2 and "nowhere" in found.stderr

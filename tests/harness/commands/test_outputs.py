@@ -10,7 +10,11 @@ import json
 from pathlib import Path
 
 import pytest
+from rigs.commands import run
 from rigs.output_cases import CASES, ROOT, keys_of, prepare, run_case, without_times
+
+import exporters
+from harness.measurement import core_gate
 
 KEYS = Path(__file__).with_name("json_keys.json")
 WITH_KEYS = [name for name, one in CASES.items() if "--json" in one.arguments]
@@ -27,13 +31,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.training
 @pytest.mark.parametrize("name", WITH_KEYS)
 def test_a_document_has_the_keys_that_programs_read(
-    name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))  # a campaign of the user's own locks the device
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    found = run_case(name, folder)
-    assert found["status"] == 0, found["stderr"]
-    assert known(found["keys"]) == known(json.loads(KEYS.read_text())[name])
+    monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)  # however busy this machine is
+    monkeypatch.setattr(exporters, "standalone", lambda *_, **__: b"a model")
+    monkeypatch.chdir(folder)
+    done = run(CASES[name].store, *CASES[name].arguments)
+    assert done.status == 0, done.stderr
+    assert known(sorted(keys_of(done.json))) == known(json.loads(KEYS.read_text())[name])
 
 
 def known(keys: list[str]) -> list[str]:

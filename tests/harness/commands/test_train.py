@@ -33,6 +33,7 @@ pytestmark = pytest.mark.training
 
 NETWORKS = ("conv/conv", "bconv/conv")
 FEW = "synthetic:0:4/2/2"  # images of each class: an epoch takes a moment
+MANY = "synthetic:0:60/2/2"  # and here long enough to be killed in
 QUICK = ("--space", "tiny", "--task", FEW, "--epochs", "1")
 
 
@@ -141,7 +142,7 @@ def test_seeds_stand_beside_each_other_in_one_folder(tmp_path: Path) -> None:
 
 def test_killed_in_the_middle_it_goes_on_after_the_last_whole_epoch_to_the_same_bits(tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    arguments = ["conv/conv", "--space", "tiny", "--task", "digits", "--epochs", "2", "--output", str(folder)]
+    arguments = ["conv/conv", "--space", "tiny", "--task", MANY, "--epochs", "2", "--output", str(folder)]
     process = subprocess.Popen(
         [sys.executable, "-m", "harness.commands.app", "train", *arguments],
         stderr=subprocess.DEVNULL,
@@ -166,7 +167,7 @@ def test_killed_in_the_middle_it_goes_on_after_the_last_whole_epoch_to_the_same_
     try:
         whole = train(
             Architecture.parse("conv/conv", TINY),
-            load_task("digits", TINY),
+            load_task(MANY, TINY),
             Recipe.from_json(
                 json.dumps({key: v for key, v in done.json["recipe"].items() if key != "digest"})
             ),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
 
 import pytest
 
-from harness.devices.client import deploy
+from harness.devices.assembly import Assembly
+from harness.devices.client import AgentClient, deploy
 from harness.devices.config import LocalDevice
 from harness.devices.transports.local import LocalTransport
 from harness.errors import DeviceError
@@ -30,10 +32,60 @@ def test_a_garbled_answer_of_the_device_is_quoted(answer: str, tmp_path: Path) -
         deploy(LocalTransport(), LocalDevice(name="odd", python=str(python)))
 
 
+@pytest.mark.device
+def test_modules_that_lie_about_on_the_device_and_a_site_that_prints_disturb_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, site = tmp_path / "home", tmp_path / "site"
+    for folder in (home, site):
+        folder.mkdir()
+    for name in ("json", "hashlib", "struct", "argparse"):
+        (home / f"{name}.py").write_text("raise RuntimeError('not the one that was meant')\n")
+    (site / "sitecustomize.py").write_text(
+        "import os, sys\nprint('Welcome to this Python')\nsys.stdout.flush()\nos.write(1, b'HRN1 and more\\n' * 9)\n"
+    )
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    transport, device = LocalTransport(), LocalDevice(name="here", root=str(tmp_path / "root"))
+    client = AgentClient.start(transport, device, deploy(transport, device))
+    hello = client.hello()
+    client.close()
+    assert ([runtime["name"] for runtime in hello["runtimes"]], hello["broken"]) == (
+        ["onnxruntime", "tflite"],
+        [],
+    )
+
+
+@pytest.mark.device
+def test_more_parts_than_one_request_may_name_are_asked_for_in_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.devices.client.DIGESTS_AT_ONCE", 2)
+    parts = {hashlib.sha256(data).hexdigest(): data for data in (b"a", b"b", b"c", b"d", b"e")}
+    models = [
+        Assembly(
+            format="onnx",
+            alignment=1,
+            skeleton=b"skeleton",
+            parts=tuple(parts),
+            dictionary=None,
+            digest="",
+            read_part=parts.__getitem__,
+        )
+    ]
+    transport, device = LocalTransport(), LocalDevice(name="here", root=str(tmp_path / "root"))
+    client = AgentClient.start(transport, device, deploy(transport, device))
+    assert client.send_models(models) > 0
+    client.forget_parts()
+    assert client.send_models(models) == 0
+    client.close()
+    assert {path.name for path in (tmp_path / "root/parts").glob("??/*")} >= set(parts)
+
+
 def test_a_python_without_zlib_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
     python, root = tmp_path / "python", tmp_path / "root"
     without = "import sys; sys.modules['zlib'] = None; exec(sys.argv.pop(1))"
-    python.write_text(f'#!/bin/sh\nshift\nexec {sys.executable} -c "{without}" "$@"\n')
+    python.write_text(f'#!/bin/sh\nshift 3\nexec {sys.executable} -c "{without}" "$@"\n')
     python.chmod(0o755)
     with pytest.raises(DeviceError, match=r"device 'odd': .*python' has no module zlib, .*name another with"):
         deploy(LocalTransport(), LocalDevice(name="odd", python=str(python), root=str(root)))

@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 from factories.block_libraries import save_library
 from rigs.commands import run
-from rigs.short_campaigns import SHORT
+from rigs.short_campaigns import SHORT, permissions_once
 
+from harness.blockwise import folder as answer_folder
+from harness.devices.client import AgentClient
 from harness.measurement import core_gate, plan
 from search.distillation.block_library import BlockLibrary
 from search.distillation.distill import distil_stage
@@ -27,7 +29,7 @@ from search.training.trained_files import load_trained
 from search.training.training import train
 from space import TINY, Architecture, Block
 
-pytestmark = [pytest.mark.converter, pytest.mark.training, pytest.mark.alone]
+pytestmark = [pytest.mark.converter, pytest.mark.training]
 
 SAMPLE = 12  # the fewest that a predictor with intervals is fitted to are 10
 BLOCKS = ("conv", "mbconv", "conv-mbconv+in", "mbconv+mbconv")  # without the op that is slow to train
@@ -67,7 +69,10 @@ def test_a_library_becomes_a_trained_network_that_was_itself_measured_within_the
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)  # however busy this machine is
+    monkeypatch.setattr(AgentClient, "permissions", permissions_once)
     monkeypatch.setattr(plan, "LEVELS", {name: SHORT for name in plan.LEVELS})
+    # The converter to the other format takes as long as all else.
+    monkeypatch.setattr(answer_folder, "FORMATS", ("onnx",))
     store, library, folder = tmp_path / "store.sqlite", tmp_path / "library", tmp_path / "answer"
     teacher = distilled(library)
     assert teacher > 25, "of ten classes chance is 10 %"

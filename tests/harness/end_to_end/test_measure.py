@@ -11,19 +11,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from rigs.short_campaigns import permissions_once
 
 from exporters import FragmentLibrary
 from harness.devices.client import AgentClient
 from harness.devices.config import Device, LocalDevice
 from harness.devices.connection import Connection
 from harness.devices.transports.local import LocalTransport
-from harness.errors import DeviceError
+from harness.errors import Cancelled, DeviceError
 from harness.estimates.estimate import session_ratios
 from harness.estimates.latency import to_json
 from harness.measurement import core_gate, workload
 from harness.measurement.campaign import Outcome, run_campaign
 from harness.measurement.plan import Level, Options, SessionPlan
-from harness.measurement.session_runner import Cancelled
 from harness.measurement.workload import Model, RuntimePlan
 from harness.models.exported import REFERENCE, ExportedModels
 from harness.models.names import select_architectures, select_models_and_segments
@@ -66,8 +66,9 @@ class Notes:
 
 @pytest.fixture(autouse=True)
 def any_core_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However busy this machine is, no campaign waits for a core."""
+    """However busy this machine is, no campaign waits for a core, and one alone finds out how to ask for it."""
     monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)
+    monkeypatch.setattr(AgentClient, "permissions", permissions_once)
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from rigs.commands import run
-from rigs.short_campaigns import SHORT
+from rigs.short_campaigns import SHORT, permissions_once
 
+from harness.devices.client import AgentClient
 from harness.measurement import core_gate, plan
 from space import TINY
 
-pytestmark = [pytest.mark.converter, pytest.mark.alone]  # latencies of grade D would leave nothing to search
+pytestmark = pytest.mark.converter
 
 SAMPLE = 12  # the fewest that a predictor with intervals is fitted to are 10
 
@@ -24,6 +25,7 @@ def test_a_search_ends_with_networks_that_were_measured_within_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)  # however busy this machine is
+    monkeypatch.setattr(AgentClient, "permissions", permissions_once)
     monkeypatch.setattr(plan, "LEVELS", {name: SHORT for name in plan.LEVELS})
     store = tmp_path / "store.sqlite"
     measured = run(
@@ -33,7 +35,8 @@ def test_a_search_ends_with_networks_that_were_measured_within_the_limit(
     rows = sorted(measured.json, key=lambda row: row["latency_ms"])
     assert len(rows) == SAMPLE
     limit = f"local<{rows[SAMPLE // 2]['latency_ms']:.3f}ms"  # about half of the space is within it
-    arguments = ("search", "-a", "synthetic", "-c", limit, "--top", "3", "--json")
+    # Sessions of a few slices beside other tests may have grade D.
+    arguments = ("search", "-a", "synthetic", "-c", limit, "--top", "3", "--doubtful", "--json")
     thought = run(store, *arguments)
     assert thought.status == 0, thought.stderr
     # In a noisy minute the five rounds of a command may not settle: the same command goes on, and knows more.

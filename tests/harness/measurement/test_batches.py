@@ -13,9 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rigs.scripted_link import COOL, Run, ScriptedLink, ScriptedSource, Silent, StubEvent, run_scripted
 
-from harness.errors import AgentError, LinkError
+from harness.errors import AgentError, Cancelled, LinkError
 from harness.measurement.campaign import BRIDGES, FEWEST_WORKERS, Outcome, batches
-from harness.measurement.session_runner import Cancelled
 from harness.records import SessionRecord
 from harness.store import Store
 

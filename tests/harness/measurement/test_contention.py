@@ -6,8 +6,9 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import log
@@ -64,9 +65,6 @@ class Measured:
         return log(interval[1] / interval[0]) / 2 if interval else 0.0
 
 
-Measure = Callable[[str], Measured]
-
-
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tmp_path_factory.mktemp("device"))
@@ -85,16 +83,13 @@ def campaign(root: str, store: Store) -> Outcome:
     )
 
 
-@pytest.fixture
-def measure(root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measure:
+def measure(root: str, method: str) -> Measured:
     """Measure in a fresh store on the core, whoever else holds it. method: how it is asked for, or empty."""
-    monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)
-    count = iter(range(100))
-
-    def run(method: str) -> Measured:
-        grants = [{"method": method, "granted": True, "verified": True, "reason": ""}] if method else []
-        monkeypatch.setattr(AgentClient, "permissions", lambda *_: {"grants": grants})
-        store = Store(str(tmp_path / f"{next(count)}.sqlite"))
+    grants = [{"method": method, "granted": True, "verified": True, "reason": ""}] if method else []
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(core_gate, "FREE_SHARE", 1.0)
+        patch.setattr(AgentClient, "permissions", lambda *_: {"grants": grants})
+        store = Store(f"{folder}/store.sqlite")
         try:
             outcome = campaign(root, store)
             assert (outcome.measured, outcome.failures, outcome.error) == (1, [], None)
@@ -105,8 +100,6 @@ def measure(root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measu
             return Measured(session, set_apart, rows[0] if rows else None)
         finally:
             store.close()
-
-    return run
 
 
 @contextmanager
@@ -150,10 +143,11 @@ def assert_agree(found: Measured, truth: Measured) -> None:
     assert off < TOLERANCE or off < found.half_width + truth.half_width
 
 
-def undisturbed(measure: Measure, method: str) -> Measured:
+@pytest.fixture(scope="module")
+def truth(root: str, method: str) -> Measured:
     """Return what is true: measured while no program of this machine is in the way."""
     for _ in range(TRIES):
-        found = measure(method)
+        found = measure(root, method)
         if not is_contended(found.session) and clean_share(found.session) > 0.8:
             return found
     pytest.skip(
@@ -161,36 +155,38 @@ def undisturbed(measure: Measure, method: str) -> Measured:
     )
 
 
+@pytest.fixture(scope="module")
+def beside(root: str, truth: Measured) -> Measured:
+    """Return what is measured beside a busy program, the core not asked for."""
+    with busy(CORE):
+        return measure(root, "")
+
+
 def test_beside_a_busy_program_a_ratio_is_right_or_set_apart_and_never_wrong(
-    measure: Measure, method: str
+    beside: Measured, truth: Measured
 ) -> None:
-    truth = undisturbed(measure, method)
-    with busy(CORE):
-        found = measure("")
-    if is_contended(found.session):
-        assert found.set_apart, "it was measured again"
-        assert found.row is None or found.row.grade == "D"
-    elif found.row is not None and found.row.grade != "D":
-        assert_agree(found, truth)
+    if is_contended(beside.session):
+        assert beside.set_apart, "it was measured again"
+        assert beside.row is None or beside.row.grade == "D"
+    elif beside.row is not None and beside.row.grade != "D":
+        assert_agree(beside, truth)
 
 
-def test_runs_beside_a_busy_program_know_what_they_waited(measure: Measure, method: str) -> None:
-    truth = undisturbed(measure, method)
-    with busy(CORE):
-        found = measure("")
-    for session in (found.session, *found.set_apart):
+def test_runs_beside_a_busy_program_know_what_they_waited(beside: Measured, truth: Measured) -> None:
+    for session in (beside.session, *beside.set_apart):
         waits_ns = [wait_ns for piece in session.slices for wait_ns in piece.delays_ns]
         runs_ns = [run_ns for piece in session.slices for run_ns in piece.runs_ns]
         assert sum(waits_ns) > 0.2 * sum(runs_ns), "it is a half where nothing else runs"
         assert clean_share(session) < clean_share(truth.session)
 
 
-def test_a_core_that_was_asked_for_is_had_beside_a_busy_program(measure: Measure, method: str) -> None:
+def test_a_core_that_was_asked_for_is_had_beside_a_busy_program(
+    root: str, truth: Measured, method: str
+) -> None:
     if not method:
         pytest.skip("this system permits no way of asking for the core that helps")
-    truth = undisturbed(measure, method)
     with busy(CORE):
-        found = measure(method)
+        found = measure(root, method)
     assert found.set_apart == []
     assert clean_share(found.session) > 0.8
     assert found.session.scheduling["request"] == {"method": method, "granted": True}

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from rigs.scripted_link import Run, ScriptedLink, ScriptedSource, Silent, StubEvent, run_scripted
 
-from harness.errors import DeviceError, LinkError
+from harness.errors import Cancelled, DeviceError, LinkError
 from harness.measurement.core_gate import PATIENCE_S, POLL_S, CoreGate, CoreRequest, QuietCores, is_busy
-from harness.measurement.session_runner import Cancelled
 from harness.store import Store
 
 UNASKED = CoreRequest()

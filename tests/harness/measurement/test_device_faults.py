@@ -231,7 +231,7 @@ def test_a_device_without_room_for_the_agent_says_what_to_do(
 def test_a_disk_that_fills_up_is_a_failure_with_the_remedy(
     ground: Ground, store: Store, disk: SmallDisk
 ) -> None:
-    watcher = once(lambda: disk.fill(leave_bytes=100_000), "asking for the core")
+    watcher = once(lambda: disk.fill(leave_bytes=100_000), "preparing")
     device = ground.server.device(root=str(disk.folder))
     outcome = measure(device, store, NETWORKS[:1], observer=watcher)
     assert outcome.measured == 0

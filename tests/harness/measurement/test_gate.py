@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from rigs.scripted_link import COOL, HOT, Run, ScriptedLink, ScriptedSource, StubEvent, run_scripted
 
-from harness.errors import LinkError
+from harness.errors import Cancelled, LinkError
 from harness.measurement.gate import PATIENCE_S, POLL_S, Gate
-from harness.measurement.session_runner import Cancelled
 from harness.store import Store
 from harness.store.latencies import latencies
 

@@ -11,6 +11,7 @@ from rigs.sshd import Sshd, start_sshd
 
 from harness.devices.client import AgentClient, deploy
 from harness.devices.config import SshDevice
+from harness.devices.sending import Part, PartSender
 from harness.devices.transports.ssh import SshTransport
 from harness.errors import AgentError
 from harness.measurement.plan import Options
@@ -53,13 +54,13 @@ def test_networks_are_measured_once_and_weights_travel_once(
 ) -> None:
     device = server.device(root=str(server.folder / "whole path"))
     sent: dict[str, int] = {}
-    put = AgentClient._put
+    send_part = PartSender.send_part
 
-    def record(client: AgentClient, digest: str, *rest: object) -> None:
-        put(client, digest, *rest)  # type: ignore[arg-type]
-        sent[digest] = client.sent_part_bytes[digest]
+    def record(sender: PartSender, part: Part, *rest: object) -> None:
+        send_part(sender, part, *rest)  # type: ignore[arg-type]
+        sent[part.digest] = sender.sent_part_bytes[part.digest]
 
-    monkeypatch.setattr(AgentClient, "_put", record)
+    monkeypatch.setattr(PartSender, "send_part", record)
 
     first = measure(device, store, FIRST)
     assert (first.measured, first.reused, first.failures, first.error) == (2, 0, [], None)

@@ -18,9 +18,9 @@ from rigs.scripted_link import (
     run_scripted,
 )
 
-from harness.errors import AgentError, LinkError
+from harness.errors import AgentError, Cancelled, LinkError
 from harness.measurement.campaign import Outcome
-from harness.measurement.session_runner import REDO_AFTER_S, Cancelled
+from harness.measurement.session_runner import REDO_AFTER_S
 from harness.models.exported import ExportedModels
 from harness.models.names import select_models_and_segments
 from harness.records import Configuration, SessionRecord
@@ -151,7 +151,8 @@ def test_a_link_lost_twice_is_a_failure_and_the_campaign_goes_on(store: Store) -
 def test_a_link_lost_while_the_full_disk_is_cleared_is_opened_again(store: Store) -> None:
     full = AgentError("disk-full", "no space left")
     link = ScriptedLink()
-    link.send_errors, link.evict_errors = [full, full], [LinkError("gone")]
+    # the first is of what is sent ahead, which leaves it to the workers
+    link.send_errors, link.evict_errors = [full, full, full], [LinkError("gone")]
     outcome = run_scripted(link, store)
     assert (outcome.measured, outcome.failures, outcome.error) == (1, [], None)
     assert (link.reopened, link.evicted) == (1, 2)
@@ -161,7 +162,7 @@ def test_an_agent_that_cannot_clear_its_disk_is_a_failure_and_no_end(store: Stor
     link = ScriptedLink()
     run_scripted(link, store)
     link = ScriptedLink()
-    link.send_errors = [AgentError("disk-full", "no space left")]
+    link.send_errors = [AgentError("disk-full", "no space left")] * 2  # of what is sent ahead, of a worker's
     link.evict_errors = [AgentError("agent-error", "read-only file system")]
     outcome = run_scripted(link, store, ScriptedSource(networks=(2, 3)))
     assert (outcome.measured, outcome.error) == (1, None)

@@ -73,3 +73,13 @@ def test_beside_a_whole_name_long_text_is_folded_to_the_terminal(shown: Show) ->
     assert NETWORK in table
     assert max(map(len, table.splitlines())) <= 80
     assert " ".join(table.replace(NETWORK, "").split()).count("agent ended") == 20
+
+
+def test_a_word_within_a_text_is_not_folded(shown: Show) -> None:
+    columns = ["name", "transport", "where", "runtimes", "threads", "description"]
+    row = ["pi4", "ssh", "pi@192.168.1.40:22", "onnxruntime:cuda, tflite", "4", "Raspberry Pi 4, 4 GB"]
+    table, note = shown(80, columns, row, right=(), spare=("description",))
+    assert "pi@192.168.1.40:22" in table and "onnxruntime:cuda," in table
+    assert max(map(len, table.splitlines())) <= 80 and note == ""
+    table, note = shown(60, columns, row, right=(), spare=("description",))
+    assert "onnxruntime:cuda," in table and "Raspberry" not in table and "description" in note

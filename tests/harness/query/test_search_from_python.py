@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from factories.stores import networks, stored
+from factories.stores import MANY, add_sessions, calibrate, networks, new_store, stored
 from rigs.commands import run
 
 from harness.dataframe import Tabular
@@ -43,6 +43,15 @@ def predicted(tmp_path_factory: pytest.TempPathFactory) -> SpaceTable:
     path.write_bytes(stored(segments=False))
     with Store(str(path)) as opened:
         return predict(opened, device="made-up", threads=2)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> SpaceTable:
+    with new_store(tmp_path_factory.mktemp("tiny") / "store.sqlite") as opened:
+        configuration = replace(MANY, space=TINY.name)
+        calibrate(opened, configuration)
+        add_sessions(opened, TINY.sample(14, seed=1), configuration, sessions=2)
+        return predict(opened, device="made-up")
 
 
 def test_a_search_over_predictions_has_the_rows_of_the_command(path: Path, predicted: SpaceTable) -> None:
@@ -128,17 +137,17 @@ def test_what_one_configuration_lacks_is_told_beside_the_others(store: Store) ->
     assert list(found.not_measured.values()) == [(second,)]
 
 
-def test_every_table_becomes_a_data_frame_and_an_arrow_table(store: Store, predicted: SpaceTable) -> None:
+def test_every_table_becomes_a_data_frame_and_an_arrow_table(store: Store, tiny: SpaceTable) -> None:
     pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
-    table = join.join("synthetic", [predicted])
+    table = join.join("synthetic", [tiny])
     answer = search.search(table, ["made-up<3ms"])
     front = answer.front(["made-up", "params"])
     first, second = (str(one) for one in networks(2))
     tables: list[Tabular] = [
-        results(store), predicted, table, answer, front, compare.compare(store, first, second, device="made-up"),
+        results(store), tiny, table, answer, front, compare.compare(store, first, second, device="made-up"),
     ]  # fmt: skip
-    counts = [72, len(BLOX), len(BLOX), len(answer), len(front), 2]
+    counts = [72, len(TINY), len(TINY), len(answer), len(front), 2]
     for one, count in zip(tables, counts, strict=True):
         frame, arrow = one.to_pandas(), one.to_arrow()
         assert len(frame) == arrow.num_rows == count, one

@@ -101,7 +101,7 @@ def test_where_parts_mislead_by_wiring_the_corrected_line_beats_line_and_ridge()
 
 def test_ten_networks_and_another_device_do_what_ten_networks_alone_cannot() -> None:
     orders, shares = [], []
-    for seed in range(6):
+    for seed in range(3):
         rng, cost = np.random.default_rng(seed), costs(seed)
         prior = additive(cells(cost))
         truth = additive(cells(cost * np.exp(rng.normal(0, 0.15, cost.shape))), 0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 import numpy as np
@@ -10,7 +11,20 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 
 from search.training import pixel_ops
-from search.training.augment import NONE, OPS, Augmentation, augment, crop, cut_out, flip, rand_augment
+from search.training.augment import (
+    NONE,
+    OPS,
+    Augmentation,
+    Draws,
+    augment,
+    augment_batches,
+    batches_ahead,
+    crop,
+    cut_out,
+    draw,
+    flip,
+    rand_augment,
+)
 from space.errors import ConfigError
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.5)
@@ -27,6 +41,11 @@ def pictures(size: int = 32, channels: int = 3) -> torch.Tensor:
     dim = rng.integers(90, 110, (2, channels, size, size))
     flat = np.stack([np.zeros((channels, size, size)), np.full((channels, size, size), 255)])
     return torch.from_numpy(np.concatenate([noise, shades, dim, flat]).astype(np.uint8))
+
+
+def drawn(images: torch.Tensor, augmentation: Augmentation, seed: int = 0) -> Draws:
+    """Return the numbers that augmenting images draws from a fresh generator."""
+    return draw(len(images), images.shape[3], augmentation, torch.Generator().manual_seed(seed))
 
 
 def by_pillow(op: str, image: Image.Image, strength: float, sign: int) -> Image.Image:
@@ -109,7 +128,7 @@ def test_at_the_published_magnitude_the_strengths_are_the_published_ones() -> No
 def test_rand_augment_draws_every_op_as_often_and_both_signs() -> None:
     images = torch.full((14_000, 1, 4, 4), 100, dtype=torch.uint8)
     chosen = Augmentation(rand_ops=1, ops=("identity", "brightness"))
-    values = rand_augment(images, chosen, torch.Generator().manual_seed(0))[:, 0, 0, 0]
+    values = rand_augment(images, chosen, drawn(images, chosen, 0))[:, 0, 0, 0]
     counts = {int(value): int((values == value).sum()) for value in values.unique()}
     assert counts.keys() == {58, 100, 142}  # 1 less and more 0.42
     assert abs(counts[100] - 7000) < 250 and abs(counts[58] - 3500) < 250 and abs(counts[142] - 3500) < 250
@@ -118,25 +137,26 @@ def test_rand_augment_draws_every_op_as_often_and_both_signs() -> None:
 def test_rand_augment_applies_as_many_ops_as_told_one_after_another() -> None:
     images = torch.full((100, 1, 4, 4), 100, dtype=torch.uint8)
     thrice = Augmentation(rand_ops=3, ops=("solarize",), magnitude=30)  # inverts all
-    assert (rand_augment(images, thrice, torch.Generator()) == 155).all()
+    assert (rand_augment(images, thrice, drawn(images, thrice)) == 155).all()
     twice = Augmentation(rand_ops=2, ops=("solarize",), magnitude=30)
-    assert (rand_augment(images, twice, torch.Generator()) == 100).all()
+    assert (rand_augment(images, twice, drawn(images, twice)) == 100).all()
 
 
 def test_images_of_a_batch_get_ops_of_their_own() -> None:
     images = pictures()[:1].expand(200, -1, -1, -1)
-    varied = rand_augment(images, Augmentation(), torch.Generator().manual_seed(1))
+    varied = rand_augment(images, Augmentation(), drawn(images, Augmentation(), 1))
     assert len({image.numpy().tobytes() for image in varied}) > 80  # of some 25 * 25 outcomes
 
 
 def test_half_of_the_images_are_mirrored() -> None:
     images = pictures()[:1].expand(4000, -1, -1, -1)
-    flipped = flip(images, 0.5, torch.Generator().manual_seed(2))
+    half, all_of_them = (drawn(images, Augmentation(flip=chance), 2).mirrored for chance in (0.5, 1.0))
+    assert half is not None and all_of_them is not None
+    flipped = flip(images, half)
     mirrored = (flipped == images.flip(3)).all(dim=(1, 2, 3))
     assert ((flipped == images).all(dim=(1, 2, 3)) ^ mirrored).all()
     assert abs(mirrored.double().mean() - 0.5) < 4 * 0.5 / math.sqrt(4000)
-    always = flip(images[:50], 1.0, torch.Generator().manual_seed(2))
-    assert always.equal(images[:50].flip(3))
+    assert flip(images, all_of_them).equal(images.flip(3))
 
 
 def test_crops_are_of_every_offset_alike_and_black_comes_in() -> None:
@@ -144,7 +164,9 @@ def test_crops_are_of_every_offset_alike_and_black_comes_in() -> None:
     images = (
         torch.arange(1, size * size + 1, dtype=torch.uint8).view(1, 1, size, size).expand(count, -1, -1, -1)
     )
-    cropped = crop(images, 4, torch.Generator().manual_seed(3))
+    moves = drawn(images, Augmentation(crop_padding=10), 3).moves  # 4 pixels of 12
+    assert moves is not None
+    cropped = crop(images, moves)
     padded = torch.nn.functional.pad(images[0], (4,) * 4)
     tally = torch.zeros(9, 9)
     for down in range(9):
@@ -158,7 +180,9 @@ def test_crops_are_of_every_offset_alike_and_black_comes_in() -> None:
 
 def test_a_hole_lies_about_any_pixel_and_is_cut_at_the_border() -> None:
     images = torch.ones(20_000, 2, 32, 32)
-    holes = cut_out(images, 16, torch.Generator().manual_seed(4)) == 0
+    middles = drawn(images, Augmentation(), 4).middles
+    assert middles is not None
+    holes = cut_out(images, 16, middles) == 0
     assert holes[:, 0].equal(holes[:, 1])
     rows, columns = holes[:, 0].any(dim=2), holes[:, 0].any(dim=1)
     assert (holes[:, 0] == (rows[:, :, None] & columns[:, None, :])).all()  # a rectangle
@@ -176,12 +200,43 @@ def test_a_hole_lies_about_any_pixel_and_is_cut_at_the_border() -> None:
 def test_all_parts_together_in_order() -> None:
     images, generator = pictures(), torch.Generator().manual_seed(5)
     got = augment(images, Augmentation(), MEAN, STD, generator)
-    again = torch.Generator().manual_seed(5)
-    expected = rand_augment(images, Augmentation(), again)
-    expected = crop(flip(expected, 0.5, again), 4, again)
+    draws = drawn(images, Augmentation(), 5)
+    assert draws.mirrored is not None and draws.moves is not None and draws.middles is not None
+    expected = rand_augment(images, Augmentation(), draws)
+    expected = crop(flip(expected, draws.mirrored), draws.moves)
     scale = torch.tensor(STD).view(1, 3, 1, 1), torch.tensor(MEAN).view(1, 3, 1, 1)
-    assert got.equal(cut_out((expected / 255 - scale[1]) / scale[0], 16, again))
+    assert got.equal(cut_out((expected / 255 - scale[1]) / scale[0], 16, draws.middles))
     assert got.dtype == torch.float32 and got.shape == images.shape and got.is_contiguous()
+
+
+def test_many_batches_at_once_are_what_one_after_another_would_be() -> None:
+    images = pictures()
+    for augmentation in (Augmentation(), Augmentation(rand_ops=0, crop_padding=0), NONE):
+        one_by_one, at_once = torch.Generator().manual_seed(7), torch.Generator().manual_seed(7)
+        expected = [augment(some, augmentation, MEAN, STD, one_by_one) for some in images.split(5)]
+        got = augment_batches(images, 5, augmentation, MEAN, STD, at_once)
+        assert [len(some) for some in got] == [5, 5, 2]
+        assert all(a.equal(b) for a, b in zip(got, expected, strict=True))
+        assert at_once.get_state().equal(one_by_one.get_state())
+
+
+def test_the_pixels_are_those_of_former_releases() -> None:
+    # Stored checkpoints go on with them.
+    generator = torch.Generator().manual_seed(11)
+    digest = hashlib.sha256()
+    for size, channels in ((32, 3), (16, 1)):
+        for _ in range(3):
+            some = augment(
+                pictures(size, channels), Augmentation(), MEAN[:channels], STD[:channels], generator
+            )
+            digest.update(some.numpy().tobytes())
+    assert digest.hexdigest()[:16] == "226e0432a51224e4"
+
+
+def test_only_an_accelerator_augments_many_batches_at_once() -> None:
+    assert batches_ahead(torch.empty(0, 3, 32, 32), 256) == 1
+    assert batches_ahead(torch.empty(0, 3, 32, 32, device="meta"), 256) == 32
+    assert batches_ahead(torch.empty(0, 3, 8, 8, device="meta"), 1 << 20) == 1
 
 
 def test_the_generator_s_state_decides_and_nothing_else() -> None:

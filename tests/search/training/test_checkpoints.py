@@ -91,12 +91,12 @@ def test_a_training_killed_in_the_midst_of_an_epoch_goes_on_to_the_same_bits(
         "import torch; torch.set_num_threads(1)\n"
         "from factories.tasks import NETWORK, RECIPE, made_task\n"
         "from search.training import epochs, training\n"
-        "real, calls = epochs.augment, []\n"
+        "real, calls = epochs.augment_batches, []\n"
         "def deadly(*arguments):\n"
         "    calls.append(1)\n"
-        "    if len(calls) == 5: os.kill(os.getpid(), signal.SIGKILL)\n"  # epoch 2, batch 2
+        "    if len(calls) == 6: os.kill(os.getpid(), signal.SIGKILL)\n"  # epoch 2, after a step
         "    return real(*arguments)\n"
-        "epochs.augment = deadly\n"
+        "epochs.augment_batches = deadly\n"
         "training.train(NETWORK, made_task(), RECIPE, Path(sys.argv[1]))\n"
     )
     done = subprocess.run(

@@ -67,13 +67,13 @@ def test_a_network_from_trained_weights_has_their_figures_before_its_first_epoch
     former: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before: list[Figures] = []
-    real = training.learn
+    real = training.learn_epoch
 
-    def spy(network: torch.nn.Module, *rest: Any) -> Figures:
+    def spy(network: torch.nn.Module, *rest: Any) -> list[Figures]:
         before.append(judge(network, TASK.val, TASK, batch=SHORT.batch))
         return real(network, *rest)
 
-    monkeypatch.setattr(training, "learn", spy)
+    monkeypatch.setattr(training, "learn_epoch", spy)
     trained = train(NETWORK, TASK, SHORT, start=start_of(former))
     assert before[0] == former.best.val
     assert before[1] == trained.history[0].val != before[0]

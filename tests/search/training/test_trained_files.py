@@ -139,7 +139,7 @@ def test_other_files_and_folders_are_refused(folder: Path, tmp_path: Path) -> No
 
 
 def test_written_weights_name_their_network_and_load_as_ever(tmp_path: Path) -> None:
-    architecture = Architecture.parse("conv-mbconv+in/bconv", TINY)
+    architecture = Architecture.parse("conv-mbconv+in", TINY)
     with torch.random.fork_rng(devices=[]):
         network = build_network(architecture)
     path, weights = (

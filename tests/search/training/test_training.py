@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -81,6 +82,13 @@ def test_the_figures_are_those_of_the_best_epochs_weights() -> None:
     assert trained.synthetic and trained.task == task.name
 
 
+def test_labels_are_smoothed_in_learning_alone() -> None:
+    task = made_task()
+    trained = train(NETWORK, task, dataclasses.replace(RECIPE, label_smoothing=0.9))
+    for images, reported in ((task.val, trained.best.val), (task.test, trained.test)):
+        assert reported.loss == pytest.approx(judged(dict(trained.weights), NETWORK, images).loss, rel=1e-5)
+
+
 def test_the_best_epochs_weights_are_kept_where_a_later_epoch_is_worse(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -130,15 +138,16 @@ def test_all_networks_see_the_same_images_in_the_same_order(monkeypatch: pytest.
     drawn: dict[str, list[torch.Tensor]] = {}
     seen: dict[str, list[torch.Tensor]] = {}
     seeds: dict[str, list[int]] = {}
-    real = epochs.augment
+    real = epochs.augment_batches
 
-    def spy(images: torch.Tensor, *rest: object) -> torch.Tensor:
+    def spy(images: torch.Tensor, *rest: object) -> Sequence[torch.Tensor]:
+        (batch,) = real(images, *rest)
         drawn.setdefault(name, []).append(images)
-        seen.setdefault(name, []).append(real(images, *rest))
+        seen.setdefault(name, []).append(batch)
         seeds.setdefault(name, []).append(rest[-1].initial_seed())
-        return seen[name][-1]
+        return (batch,)
 
-    monkeypatch.setattr(epochs, "augment", spy)
+    monkeypatch.setattr(epochs, "augment_batches", spy)
     for name in ("conv", "bconv-bconv+in+out"):
         train(Architecture.parse(name, TINY), made_task(), dataclasses.replace(RECIPE, epochs=2))
     one, another = seen.values()
@@ -174,13 +183,14 @@ def test_the_schedule_reaches_the_optimizer(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_loss_that_is_not_finite_is_refused_with_its_epoch_and_batch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real, calls = epochs.augment, []
+    real, calls = epochs.augment_batches, []
 
-    def poisoned(images: torch.Tensor, *arguments: object) -> torch.Tensor:
+    def poisoned(images: torch.Tensor, *arguments: object) -> Sequence[torch.Tensor]:
         calls.append(len(images))
-        return real(images, *arguments) * (float("nan") if len(calls) == 5 else 1)
+        (batch,) = real(images, *arguments)
+        return (batch * (float("nan") if len(calls) == 5 else 1),)
 
-    monkeypatch.setattr(epochs, "augment", poisoned)
+    monkeypatch.setattr(epochs, "augment_batches", poisoned)
     with pytest.raises(
         HarnessError, match=r"epoch 2, training at rate .*: the loss of batch 2 is nan; .* learning_rate"
     ):

@@ -24,6 +24,7 @@ from space.errors import ConfigError
 PATIENCE_S = 60.0
 
 
+@pytest.mark.training
 class TestLocalPool(WorkContract):
     @pytest.fixture(scope="class")
     @classmethod

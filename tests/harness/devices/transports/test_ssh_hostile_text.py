@@ -125,7 +125,7 @@ def test_a_hostile_user_is_refused_and_quoted_in_what_to_type(server: Sshd, mark
 
 
 def test_a_hostile_address_is_no_option_and_no_command(server: Sshd, marker: Path) -> None:
-    for text in ("-oProxyCommand=touch " + str(marker), f"$(touch {marker})", "a b", "é" * 60, "..", "[::1"):
+    for text in ("-oProxyCommand=touch " + str(marker), f"$(touch {marker})", "a b", "é" * 60, ".."):
         with pytest.raises(DeviceError, match="no SSH connection"):
             SshTransport(server.device(address=text)).connect()
 

@@ -1,0 +1,164 @@
+"""Sending the parts of models that a device lacks: in chunks that the link's rate sizes, from where a broken link left off."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from harness.devices.assembly import Assembly
+from harness.errors import AgentError
+
+DICTIONARY_BYTES = 1 << 15
+MIN_CHUNK_BYTES = 1 << 13
+FIRST_CHUNK_BYTES = 1 << 15
+MAX_CHUNK_BYTES = 1 << 22
+CHUNK_S = 1.5  # a chunk's aim, its answer included: so often progress is told and Ctrl-C is heeded
+LEAST_BYTES_PER_S = 1000  # a link that is slower counts as broken
+PATIENT_BYTES = (
+    1 << 17
+)  # a larger request was sized for a faster link: one that slowed down so much is opened again
+DIGESTS_AT_ONCE = 10_000  # a request's header holds some more
+CORRECTIONS_A_PART = 2
+
+# What was sent of the parts that the device lacked, and their size, in bytes before compression.
+Progress = Callable[[int, int], None]
+
+
+def patience_s(size_bytes: int) -> float:
+    """Return how long a link at the least rate takes for a request, besides the time of the answer itself."""
+    return min(size_bytes, PATIENT_BYTES) / LEAST_BYTES_PER_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part to be sent. `dictionary` is the preset dictionary of a skeleton's compression, None for other parts."""
+
+    digest: str
+    read: Callable[[], bytes] = field(repr=False)
+    dictionary: str | None
+    read_dictionary: Callable[[], bytes] | None = field(repr=False)
+
+
+def parts_of(models: Iterable[Assembly]) -> dict[str, Part]:
+    """Return the parts of models by digest, each once; dictionaries stand before the skeletons that need them."""
+    parts: dict[str, Part] = {}
+    for model in models:
+        shared = [model.dictionary] if model.dictionary is not None else []
+        for digest in (*shared, *model.parts):
+            if digest not in parts:
+                parts[digest] = Part(
+                    digest=digest, read=_reader(model, digest), dictionary=None, read_dictionary=None
+                )
+        if model.skeleton_digest not in parts:
+            parts[model.skeleton_digest] = Part(
+                digest=model.skeleton_digest,
+                read=lambda model=model: model.skeleton,  # type: ignore[misc]
+                dictionary=model.dictionary,
+                read_dictionary=_reader(model, model.dictionary) if model.dictionary is not None else None,
+            )
+    return parts
+
+
+class PartSender:
+    """Sender of parts over one connection.
+
+    `put` sends one request with a payload and returns its size on the wire once it is answered. `sent_bytes` counts those.
+    """
+
+    def __init__(self, put: Callable[..., int], clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._put, self._clock_s = put, clock_s
+        self._chunk_bytes = FIRST_CHUNK_BYTES
+        self.sent_bytes = 0
+        self.sent_part_bytes: dict[str, int] = {}
+
+    def send(self, parts: Sequence[Part], received: Mapping[str, int], on_progress: Progress) -> None:
+        """Send parts in their order; of each in `received` the device has so many bytes already.
+
+        Raises: AgentError, LinkError; what the device has by then it keeps.
+        """
+        sizes = {part.digest: len(part.read()) for part in parts}
+        there = {digest: min(received.get(digest, 0), size) for digest, size in sizes.items()}
+        done, total = sum(there.values()), sum(sizes.values())
+        for part in parts:
+            begun = there[part.digest]
+            self.send_part(part, begun, lambda offset, done=done - begun: on_progress(done + offset, total))  # type: ignore[misc]
+            done += sizes[part.digest] - begun
+            on_progress(done, total)
+
+    def send_part(self, part: Part, received: int, on_offset: Callable[[int], None]) -> None:
+        """Send a part from its byte `received` on; `on_offset` is told how far it is."""
+        data = part.read()
+        self.sent_part_bytes[part.digest] = 0
+        if not received and len(data) <= FIRST_CHUNK_BYTES:
+            self._send_whole(part, data)
+            return
+        offset, corrections = received, 0
+        while True:
+            chunk = data[offset : offset + self._chunk_bytes]
+            started_s = self._clock_s()
+            try:
+                self._send_chunk(part.digest, len(data), offset, chunk)
+            except AgentError as error:
+                corrections += 1
+                offset = _corrected(error, offset, len(data), corrections)
+                continue
+            offset += len(chunk)
+            self._chunk_bytes = _next_chunk(len(chunk), self._clock_s() - started_s)
+            on_offset(offset)
+            if offset >= len(data):
+                return
+
+    def _send_whole(self, part: Part, data: bytes) -> None:
+        dictionary, encoding = part.dictionary, "zlib"
+        payload = compress(data, part.read_dictionary() if part.read_dictionary is not None else None)
+        if len(payload) >= len(data):
+            payload, encoding, dictionary = data, "raw", None
+        fields = {
+            "digest": part.digest,
+            "size_bytes": len(data),
+            "encoding": encoding,
+            "dictionary": dictionary,
+        }
+        self._count(part.digest, self._put("put", payload, **fields))
+
+    def _send_chunk(self, digest: str, size_bytes: int, offset: int, chunk: bytes) -> None:
+        payload, encoding = zlib.compress(chunk, 1), "zlib"
+        if len(payload) >= len(chunk):
+            payload, encoding = chunk, "raw"
+        whole = {"digest": digest, "size_bytes": size_bytes, "encoding": encoding}
+        self._count(digest, self._put("put", payload, **whole, offset=offset, chunk_bytes=len(chunk)))
+
+    def _count(self, digest: str, size_bytes: int) -> None:
+        self.sent_bytes += size_bytes
+        self.sent_part_bytes[digest] += size_bytes
+
+
+def compress(data: bytes, dictionary: bytes | None) -> bytes:
+    """Compress a skeleton with zlib level 9, with the end of `dictionary` as preset dictionary when there is one."""
+    if dictionary is None:
+        return zlib.compress(data, 9)
+    packer = zlib.compressobj(9, zlib.DEFLATED, zdict=dictionary[-DICTIONARY_BYTES:])
+    return packer.compress(data) + packer.flush()
+
+
+def _reader(model: Assembly, digest: str) -> Callable[[], bytes]:
+    return lambda: model.read_part(digest)
+
+
+def _corrected(error: AgentError, offset: int, size_bytes: int, corrections: int) -> int:
+    """Return where to go on after a chunk was refused. Raises: the error where nothing helps."""
+    has = error.details.get("received_bytes")
+    if corrections <= CORRECTIONS_A_PART:
+        if error.kind == "out-of-step" and type(has) is int and 0 <= has <= size_bytes and has != offset:
+            return has
+        if error.kind == "damaged":  # what was there from before was: the device has removed it
+            return 0
+    raise error
+
+
+def _next_chunk(size_bytes: int, took_s: float) -> int:
+    """Return the bytes that take about `CHUNK_S` at the rate of the last chunk, at most four times as many."""
+    wanted = size_bytes * min(4.0, CHUNK_S / max(took_s, 1e-6))
+    return int(min(MAX_CHUNK_BYTES, max(MIN_CHUNK_BYTES, wanted)))

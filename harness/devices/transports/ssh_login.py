@@ -1,0 +1,182 @@
+"""Logging in to a host by key: those of files and of the SSH agent, each offered once, every wait with a deadline."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import shlex
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import paramiko
+
+from harness.devices.transports.ssh_files import expand_home
+from harness.devices.transports.ssh_hosts import SshHost
+from harness.errors import DeviceError
+from space.errors import ConfigError
+
+AGENT_TIMEOUT_S = 5.0  # for the list of its keys
+SIGN_TIMEOUT_S = 30.0  # its owner may have to allow it, or to touch a key
+_OPENSSH = "-----BEGIN OPENSSH PRIVATE KEY-----"
+_MAX_KEY_BYTES = 1 << 20
+
+
+class KeyFailed(Exception):
+    """A key of the agent that could not sign, which costs the connection: to be left out of the next.
+
+    `blob` is the public key, empty for the whole agent.
+    """
+
+    def __init__(self, blob: bytes, reason: str) -> None:
+        super().__init__(reason)
+        self.blob = blob
+
+
+def check_key_file(path: Path, where: str) -> None:
+    """Raise ConfigError for a file that holds no private key; one that is locked by a passphrase does."""
+    if not path.is_file():
+        raise ConfigError(f"{where}: no such file; make one: ssh-keygen -t ed25519")
+    try:
+        paramiko.PKey.from_path(path)
+    except TypeError:  # locked by a passphrase: the SSH agent may hold it
+        pass
+    except (OSError, ValueError, paramiko.SSHException, paramiko.pkey.UnknownKeyType) as error:
+        reason = (error.strerror or str(error)) if isinstance(error, OSError) else "no private key"
+        raise ConfigError(f"{where}: {reason}; name the private key's file, not the .pub one") from error
+
+
+def log_in(transport: paramiko.Transport, host: SshHost, failed: dict[bytes, str]) -> None:
+    """Offer keys until the host takes one.
+
+    failed: keys of the agent to leave out, with the reasons. Raises: DeviceError when none is taken, with the remedy;
+    KeyFailed when the agent broke the connection; what paramiko raises when the connection breaks.
+    """
+    notes: list[str] = list(failed.values())
+    reason = ""
+    offered: set[bytes] = set()
+    for key in _keys(host, failed, notes):
+        if key.asbytes() in offered:
+            continue
+        offered.add(key.asbytes())
+        is_agents = isinstance(key, paramiko.AgentKey)
+        try:
+            transport.auth_timeout = host_timeout_s(transport) + (SIGN_TIMEOUT_S if is_agents else 0.0)
+            more = transport.auth_publickey(host.user, key)
+        except paramiko.BadAuthenticationType as error:
+            raise _refused(host, f"it takes no keys, only {', '.join(error.allowed_types)}", notes) from error
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            if transport.is_active():
+                reason = str(error)
+                continue
+            if is_agents and not isinstance(error, paramiko.AuthenticationException):
+                is_slow = isinstance(error, TimeoutError)
+                told = (
+                    f"no answer within {SIGN_TIMEOUT_S:g} s"
+                    if is_slow
+                    else str(error) or type(error).__name__
+                )
+                raise KeyFailed(
+                    b"" if is_slow else key.asbytes(), f"the SSH agent did not sign: {told}"
+                ) from error
+            if len(offered) == 1 and not isinstance(error, paramiko.AuthenticationException):
+                raise
+            raise _refused(
+                host, f"it hung up after {len(offered)} keys, so name the one that it knows", notes
+            ) from error
+        if transport.is_authenticated():
+            return
+        reason = f"it wants {' or '.join(more) or 'more'} besides the key, which harness has not"
+    locked = [note for note in notes if note.startswith("ssh-add")]
+    if locked and not reason:
+        raise DeviceError(
+            f"{host.who}: the private key is locked by a passphrase; hand it to your SSH agent: {locked[0]}"
+        )
+    raise _refused(host, reason or "no private key here; make one: ssh-keygen -t ed25519", notes)
+
+
+def host_timeout_s(transport: paramiko.Transport) -> float:
+    """Return how long a host may take over one key."""
+    return float(transport.banner_timeout)
+
+
+def _keys(host: SshHost, failed: dict[bytes, str], notes: list[str]) -> Iterator[paramiko.PKey]:
+    """Yield the keys to offer, best first: of each file, by the agent where it has it; then what else the agent has."""
+    agent = _agent(host, notes) if b"" not in failed else None
+    held = {key.asbytes(): key for key in agent.get_keys()} if agent is not None else {}
+    for blob in failed:
+        held.pop(blob, None)
+    try:
+        for path in host.keys:
+            if not path.is_file() or path.stat().st_size > _MAX_KEY_BYTES:
+                continue
+            blob = _public_blob(path)
+            if blob in held:
+                yield held[blob]
+                continue
+            try:
+                yield paramiko.PKey.from_path(path)
+            except TypeError:
+                notes.append(f"ssh-add {shlex.quote(str(path))}")
+            except (OSError, ValueError, paramiko.SSHException, paramiko.pkey.UnknownKeyType):
+                continue  # no private key that is known here: ssh passes over it, too
+        if not host.only_keys:
+            yield from held.values()
+    finally:
+        if agent is not None:
+            agent._close()  # type: ignore[attr-defined]
+
+
+def _agent(host: SshHost, notes: list[str]) -> paramiko.agent.AgentSSH | None:
+    """Return the SSH agent with its keys, None where there is none or it does not answer in time."""
+    text = host.agent or "SSH_AUTH_SOCK"
+    if text == "none":
+        return None
+    if text == "SSH_AUTH_SOCK" or text.startswith("$"):
+        text = os.environ.get(text.removeprefix("$"), "")
+    if not text:
+        return None
+    agent = paramiko.agent.AgentSSH()
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(AGENT_TIMEOUT_S)
+    try:
+        connection.connect(str(expand_home(text, "IdentityAgent")))
+        agent._connect(connection)  # type: ignore[attr-defined]
+    except (OSError, paramiko.SSHException, ValueError, struct.error) as error:
+        connection.close()
+        told = f"no answer within {AGENT_TIMEOUT_S:g} s" if isinstance(error, TimeoutError) else str(error)
+        notes.append(f"the SSH agent at {text} was left out: {told}")
+        return None
+    connection.settimeout(SIGN_TIMEOUT_S)
+    return agent
+
+
+def _public_blob(path: Path) -> bytes:
+    """Return the public key of a private key's file, locked or not, or of a .pub file; empty where it cannot be told."""
+    with contextlib.suppress(OSError, ValueError, IndexError, struct.error):
+        beside = path if path.suffix == ".pub" else path.with_name(path.name + ".pub")
+        if beside.is_file():
+            return base64.b64decode(beside.read_text().split()[1])
+        text = path.read_text()
+        if text.startswith(_OPENSSH):  # its public half is not locked
+            message = paramiko.Message(base64.b64decode("".join(text.split("\n")[1:]).split("-----")[0]))
+            message.get_bytes(len(b"openssh-key-v1\0"))
+            message.get_string(), message.get_string(), message.get_string(), message.get_int()
+            return message.get_string()
+    return b""
+
+
+def _refused(host: SshHost, reason: str, notes: list[str]) -> DeviceError:
+    notes = [note for note in dict.fromkeys(notes) if not note.startswith("ssh-add")]
+    told = f"; {'; '.join(notes)}" if notes else ""
+    refused = (
+        f"{host.who}: login refused ({reason}{told}). Put your public key on the device: {host.copy_key}"
+    )
+    if host.only_keys:
+        return DeviceError(refused)
+    where = f'key = "~/.ssh/..." in [devices.{host.device}]'
+    if host.is_jump:
+        where = "IdentityFile of that host in ~/.ssh/config"
+    return DeviceError(f"{refused}; or name a private key: {where}")

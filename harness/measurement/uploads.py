@@ -1,0 +1,129 @@
+"""Uploads of a campaign's model parts: told as they go, and resumed where the connection broke."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.devices.assembly import Assembly
+from harness.devices.connection import Connection
+from harness.errors import AgentError, Cancelled, LinkError
+
+TOLD_AFTER_S = 1.0  # what is sent at once is no news
+TOLD_EVERY_S = 1.0
+RATE_SHARE = 0.3  # of the last chunk in the rate that is shown
+AHEAD_MODELS = 4096  # whose parts are sent ahead: others share nearly all of theirs
+AHEAD_SHARE = 0.9  # of the device's cache, so that none of them pushes another out
+CACHE_BYTES = 1 << 30
+
+
+@dataclass(slots=True, kw_only=True)
+class UploadReport:
+    """Report of an upload to people: bytes, rate and time left, once a second; ends it when the user cancels."""
+
+    say: Callable[[str], None]
+    cancel: threading.Event
+    clock_s: Callable[[], float] = time.monotonic
+    _begun_s: float = -1.0
+    _last: tuple[float, int] = (0.0, 0)
+    _told_s: float = 0.0
+    _rate: float = 0.0
+
+    def begin(self) -> None:
+        """Begin to count the time: a connection was opened."""
+        self._begun_s = self._told_s = self.clock_s()
+        self._last = (self._begun_s, -1)
+
+    def __call__(self, done_bytes: int, total_bytes: int) -> None:
+        """Take note of the bytes that are done. Raises: Cancelled."""
+        if self.cancel.is_set():
+            raise Cancelled()
+        now_s = self.clock_s()
+        last_s, last_bytes = self._last
+        if last_bytes >= 0 and now_s > last_s:
+            rate = (done_bytes - last_bytes) / (now_s - last_s)
+            self._rate += (rate - self._rate) * (RATE_SHARE if self._rate else 1.0)
+        self._last = (now_s, done_bytes)
+        if now_s - self._begun_s >= TOLD_AFTER_S and now_s - self._told_s >= TOLD_EVERY_S and self._rate > 0:
+            self._told_s = now_s
+            self.say(upload_text(done_bytes, total_bytes, self._rate))
+
+
+def upload_text(done_bytes: int, total_bytes: int, bytes_per_s: float) -> str:
+    """Return how far an upload is, for people.
+
+    >>> upload_text(3_200_000, 24_100_000, 98_000)
+    'sending 3.2 of 24.1 MB, 3:33 left, 98 KB/s'
+    """
+    left_s = round((total_bytes - done_bytes) / bytes_per_s)
+    minutes, seconds = divmod(left_s, 60)
+    hours, minutes = divmod(minutes, 60)
+    left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    sizes = f"{done_bytes / 1e6:.1f} of {total_bytes / 1e6:.1f} MB"
+    return f"sending {sizes}, {left} left, {bytes_per_s / 1e3:,.0f} KB/s"  # the first words fit beside a bar
+
+
+def send_parts(
+    link: Connection, models: Sequence[Assembly], say: Callable[[str], None], cancel: threading.Event
+) -> None:
+    """Send the parts of models that the device lacks, over as many connections as that takes.
+
+    Raises: Cancelled; LinkError when a connection breaks before anything came across; AgentError.
+    """
+    report = UploadReport(say=say, cancel=cancel)
+    while True:
+        before = link.sent_bytes
+        report.begin()
+        try:
+            link.client.send_models(models, report)
+            return
+        except LinkError as error:
+            if link.sent_bytes == before:
+                raise
+            say(f"{error}; reconnecting")
+            link.reopen(say, cancel)
+            if cancel.is_set():
+                raise Cancelled() from error
+
+
+def send_ahead(
+    link: Connection,
+    models: Iterable[Callable[[], Assembly]],
+    say: Callable[[str], None],
+    cancel: threading.Event,
+) -> None:
+    """Send parts of models before they are measured, so that the upload is seen as what it is; workers send what is left.
+
+    models: assemble each. Raises: Cancelled; DeviceError when the device stays away.
+    """
+    chosen = _fitting(models, AHEAD_SHARE * _cache_bytes(link.hello))
+    try:
+        send_parts(link, chosen, say, cancel)
+    except LinkError:
+        link.reopen(say, cancel)
+    except AgentError:
+        return  # a disk that is full, say: workers send less at once, and know the remedy
+
+
+def _fitting(models: Iterable[Callable[[], Assembly]], limit_bytes: float) -> list[Assembly]:
+    """Return the first models, as many as fit with their parts."""
+    chosen: list[Assembly] = []
+    seen: set[str] = set()
+    for assemble, _ in zip(models, range(AHEAD_MODELS), strict=False):
+        model = assemble()
+        new = {digest for digest in (model.dictionary, *model.parts) if digest is not None} - seen
+        limit_bytes -= len(model.skeleton) + sum(len(model.read_part(digest)) for digest in new)
+        if limit_bytes < 0:
+            break
+        seen |= new
+        chosen.append(model)
+    return chosen
+
+
+def _cache_bytes(hello: Mapping[str, Any]) -> int:
+    limits = hello.get("limits")
+    told = limits.get("cache_bytes") if isinstance(limits, Mapping) else None
+    return told if type(told) is int and told > 0 else CACHE_BYTES

@@ -1,0 +1,263 @@
+"""Sending of parts: chunks that fit the link, and going on where a broken link left off. The agent is the real one."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rigs.faulty_link import FaultyLink, faulty_link
+from rigs.sshd import Sshd, start_sshd
+
+from harness.devices import client as client_module
+from harness.devices import sending
+from harness.devices.assembly import Assembly
+from harness.devices.client import AgentClient, Deployment, deploy
+from harness.devices.config import Device, LocalDevice
+from harness.devices.sending import (
+    FIRST_CHUNK_BYTES,
+    MAX_CHUNK_BYTES,
+    MIN_CHUNK_BYTES,
+    Part,
+    PartSender,
+    parts_of,
+)
+from harness.devices.transports import open_transport
+from harness.errors import AgentError, LinkError
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def assembly(*parts: bytes, skeleton: bytes = b"skeleton", dictionary: bytes | None = None) -> Assembly:
+    held = {sha256(part): part for part in (*parts, dictionary or b"")}
+    return Assembly(
+        format="onnx",
+        alignment=1,
+        skeleton=skeleton,
+        parts=tuple(map(sha256, parts)),
+        dictionary=None if dictionary is None else sha256(dictionary),
+        digest="",
+        read_part=held.__getitem__,
+    )
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def part(data: bytes) -> Part:
+    return Part(digest=sha256(data), read=lambda: data, dictionary=None, read_dictionary=None)
+
+
+class Wire:
+    """A link of some bytes a second, and a device that keeps what comes over it; its clock is its own."""
+
+    def __init__(self, bytes_per_s: float) -> None:
+        self.bytes_per_s, self.clock_s = bytes_per_s, 0.0
+        self.sizes: list[int] = []
+        self.errors: list[Exception | None] = []
+
+    def put(self, verb: str, payload: bytes, **fields: Any) -> int:
+        self.clock_s += len(payload) / self.bytes_per_s
+        error = self.errors.pop(0) if self.errors else None
+        if error is not None:
+            raise error
+        self.sizes.append(len(payload))
+        return len(payload)
+
+    def sender(self) -> PartSender:
+        return PartSender(self.put, clock_s=lambda: self.clock_s)
+
+
+@pytest.mark.parametrize(
+    ("bytes_per_s", "chunk_bytes"), [(1e3, MIN_CHUNK_BYTES), (2e5, 3e5), (1e9, MAX_CHUNK_BYTES)]
+)
+def test_a_chunk_takes_about_as_long_whatever_the_link(bytes_per_s: float, chunk_bytes: float) -> None:
+    wire = Wire(bytes_per_s)
+    wire.sender().send_part(part(noise(16 << 20)), 0, lambda offset: None)
+    assert wire.sizes[0] == FIRST_CHUNK_BYTES
+    assert wire.sizes[-2] == pytest.approx(chunk_bytes, rel=0.01)
+    assert sum(wire.sizes) == 16 << 20
+
+
+def test_waits_grow_with_the_size_and_not_without_end() -> None:
+    assert sending.patience_s(32_768) == pytest.approx(32.8, rel=0.01)
+    assert sending.patience_s(MAX_CHUNK_BYTES) == sending.patience_s(1 << 40) < 132
+
+
+def test_progress_counts_what_was_there_before() -> None:
+    wire, told = Wire(1e5), list[tuple[int, int]]()
+    parts = [part(noise(100_000, seed)) for seed in (1, 2)] + [part(b"small")]
+    wire.sender().send(parts, {parts[0].digest: 60_000}, lambda done, total: told.append((done, total)))
+    assert sum(wire.sizes[:-1]) == 140_000
+    assert told[0][0] > 60_000
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1] == (200_005, 200_005)
+    assert {total for _, total in told} == {200_005}
+
+
+def test_a_device_that_has_more_or_less_than_it_said_is_followed_and_not_for_ever() -> None:
+    wire = Wire(1e6)
+    off = AgentError("out-of-step", "", {"received_bytes": 90_000})
+    wire.errors = [off]
+    wire.sender().send_part(part(noise(100_000)), 0, lambda offset: None)
+    assert wire.sizes == [10_000]
+    for details in (
+        {},
+        {"received_bytes": -1},
+        {"received_bytes": "9"},
+        {"received_bytes": 1 << 40},
+        {"received_bytes": True},
+    ):
+        wire.errors = [AgentError("out-of-step", "", details)]
+        with pytest.raises(AgentError):
+            wire.sender().send_part(part(noise(100_000)), 0, lambda offset: None)
+    wire.errors = [off, AgentError("out-of-step", "", {"received_bytes": 5})] * 50
+    with pytest.raises(AgentError):
+        wire.sender().send_part(part(noise(100_000)), 0, lambda offset: None)
+    wire.errors = [AgentError("damaged", "")] * 50
+    with pytest.raises(AgentError):
+        wire.sender().send_part(part(noise(100_000)), 0, lambda offset: None)
+
+
+def test_parts_are_sent_once_and_dictionaries_before_what_needs_them() -> None:
+    dictionary, weights = b"words" * 100, noise(1000)
+    models = [assembly(weights, skeleton=skeleton, dictionary=dictionary) for skeleton in (b"one", b"two")]
+    assert list(parts_of(models)) == [sha256(d) for d in (dictionary, weights, b"one", b"two")]
+    assert [one.read() for one in parts_of(models).values()] == [dictionary, weights, b"one", b"two"]
+
+
+@contextmanager
+def connected(device: Device, deployment: Deployment | None = None) -> Iterator[AgentClient]:
+    transport = open_transport(device)
+    transport.connect()
+    client = AgentClient.start(transport, device, deployment or deploy(transport, device))
+    try:
+        yield client
+    finally:
+        client.close()
+        transport.close()
+
+
+@pytest.mark.device
+def test_the_real_agent_takes_chunks_and_says_how_far_it_has_a_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = assembly(
+        noise(300_000), noise(100_000, 1), bytes(500_000), skeleton=b"x" * 1000, dictionary=b"x" * 5000
+    )
+    device = LocalDevice(name="here", root=str(tmp_path / "root"))
+    stop = RuntimeError("the user has had enough")
+    with connected(device) as client, pytest.raises(RuntimeError):
+        client.send_models([model], lambda done, total: _raise(stop) if done > 150_000 else None)
+    first = client.sent_bytes
+    with connected(device) as client:
+        told: list[int] = []
+        client.send_models([model], lambda done, total: told.append(done))
+        assert told[0] > 150_000, "it went on where the last one stopped"
+        assert client.sent_bytes + first < 420_000, "nothing twice; zeros shrink"
+        assert client.send_models([model]) == 0
+    with connected(device) as client:
+        assert client.send_models([model]) == 0
+    parts = tmp_path / "root/parts"
+    for data in (noise(300_000), noise(100_000, 1), bytes(500_000), b"x" * 1000, b"x" * 5000):
+        assert (parts / sha256(data)[:2] / sha256(data)).read_bytes() == data
+    assert list((parts / "unfinished").iterdir()) == []
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.device
+def test_an_unfinished_part_that_rotted_is_sent_anew(tmp_path: Path) -> None:
+    data = noise(200_000)
+    device = LocalDevice(name="here", root=str(tmp_path / "root"))
+    unfinished = tmp_path / "root/parts/unfinished" / sha256(data)
+    unfinished.parent.mkdir(parents=True)
+    for rotten in (bytes(150_000), data[:-1] + b"x", noise(300_000, 7)):
+        unfinished.write_bytes(rotten)
+        with connected(device) as client:
+            client.send_models([assembly(data)])
+            stored = tmp_path / "root/parts" / sha256(data)[:2] / sha256(data)
+            assert stored.read_bytes() == data
+        stored.unlink()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    with start_sshd(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
+
+
+@pytest.fixture
+def link(server: Sshd) -> Iterator[FaultyLink]:
+    with faulty_link(server.port) as link:
+        yield link
+
+
+@pytest.mark.ssh
+def test_a_slow_link_that_is_cut_again_and_again_gets_a_part_across_and_nothing_twice(
+    server: Sshd, link: FaultyLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty times as fast as the worst that is meant, with waits as much shorter: 400 KB/s, 15 ms there and back."""
+    monkeypatch.setattr(client_module, "ANSWER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(sending, "LEAST_BYTES_PER_S", 100_000)
+    transport = open_transport(server.device(root=str(tmp_path / "root")))
+    deployment = deploy(transport, server.device(root=str(tmp_path / "root")))
+    transport.close()
+    device = server.device(port=link.port, root=str(tmp_path / "root"))
+    data = noise(150_000)
+    model = assembly(data)
+    link.bytes_per_s, link.delay_s = 400e3, 0.0075
+    link.cut_uploads(60_000, 60_000)
+    sent, tries = 0, 0
+    while True:
+        tries += 1
+        try:
+            with connected(device, deployment) as client:
+                try:
+                    client.send_models([model])
+                    break
+                finally:
+                    sent += client.sent_bytes
+        except LinkError:
+            assert tries < 5
+    assert (tries, link.cuts) == (3, 2)
+    assert 150_000 <= sent < 152_000, "each byte once"
+    assert (tmp_path / "root/parts" / sha256(data)[:2] / sha256(data)).read_bytes() == data
+
+
+@pytest.mark.ssh
+def test_an_answer_is_awaited_longer_than_usual_while_the_least_rate_is_kept(
+    server: Sshd, link: FaultyLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connected(server.device(port=link.port, root=str(tmp_path / "root"))) as client:
+        monkeypatch.setattr(client_module, "ANSWER_TIMEOUT_S", 0.3)
+        monkeypatch.setattr(sending, "LEAST_BYTES_PER_S", 20_000)
+        link.bytes_per_s = 40_000.0  # 0.8 s for the first chunk
+        assert client.send_models([assembly(noise(40_000))]) > 40_000
+        link.bytes_per_s = float("inf")
+
+
+@pytest.mark.ssh
+def test_a_link_below_the_least_rate_counts_as_broken(
+    server: Sshd, link: FaultyLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = server.device(port=link.port, root=str(tmp_path / "root"))
+    with connected(device) as client:
+        monkeypatch.setattr(client_module, "ANSWER_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(sending, "LEAST_BYTES_PER_S", 100_000)
+        link.bytes_per_s = 5000.0
+        started = time.monotonic()
+        with pytest.raises(LinkError):
+            client.send_models([assembly(noise(400_000))])
+        assert time.monotonic() - started < 3
+        link.bytes_per_s = float("inf")

@@ -17,6 +17,7 @@ from harness.store.maintenance import (
     CheckReport,
     SessionSummary,
     StoredSession,
+    Trouble,
     flat_document,
 )
 from space.atomic_files import write_file
@@ -34,9 +35,9 @@ def print_check(report: CheckReport, name: str, *, json_output: bool = False) ->
     if report.troubles:
         print_table(
             name,
-            ["session", "device", "network", "problem"],
-            [[t.id or t.table, t.device, t.network, t.problem] for t in report.troubles],
-            right=(),
+            ["row", "device", "network", "problem"],
+            [[_row(t), t.device, t.network, t.problem] for t in report.troubles],
+            right=(1, 2),
             spare=("device", "network"),
         )
     counts = [f"{report.rows} rows read", f"{len(report.troubles)} wrong"]
@@ -140,6 +141,13 @@ def export_sessions(documents: Iterable[dict[str, Any]], path: Path | None, file
         raise ConfigError("--format parquet: standard output takes text; name a file with --output")
     write_file(path, _parquet(rows))
     return len(rows)
+
+
+def _row(trouble: Trouble) -> str:
+    """Return which row is meant: a session by the beginning of its id."""
+    if trouble.table == "sessions":
+        return trouble.id[:_ID_SHOWN]
+    return f"{trouble.table} {trouble.id}".strip().replace("_", " ")
 
 
 def _parquet(rows: Sequence[dict[str, Any]]) -> bytes:

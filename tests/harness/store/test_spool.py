@@ -99,6 +99,7 @@ def test_what_is_there_already_is_not_stored_twice(store: Store) -> None:
     ):
         store._spool.append({"kind": kind, "record": document})
     assert store.settle() == ""
+    assert not store._spool.refused.exists()
     assert store.sessions(CONFIGURATION) == [session]
     assert store.failures() == [failure]
 

@@ -22,8 +22,8 @@ from harness.version import __version__
 
 if TYPE_CHECKING:
     from harness.devices.config import load_devices
-    from harness.models.measure import measure
     from harness.models.results import results
+    from harness.prediction.measure import measure
     from harness.prediction.space_prediction import predict
     from harness.query.compare import compare
     from harness.query.join import join
@@ -50,7 +50,7 @@ _MODULES = {
     "distil": "harness.training",
     "join": "harness.query.join",
     "load_devices": "harness.devices.config",
-    "measure": "harness.models.measure",
+    "measure": "harness.prediction.measure",
     "open_store": "harness.store.opening",
     "predict": "harness.prediction.space_prediction",
     "results": "harness.models.results",

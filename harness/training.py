@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any, overload
 
 from harness.dataframe import Tabular
 from harness.models.names import select_architectures
-from search.work.events import sentence
 from search.work.results import Results
 from search.work.training_folder import FinishedTraining, check_alike, grouped, publish, training_units
-from search.work.unit import Unit
-from search.work.unit_runs import Runner, RunUnits, run_units
-from space import Architecture, find_space
+from search.work.unit_runs import Runner, Watch, logged, run_watched
+from space import find_space
 from space.errors import ConfigError, HarnessError
 
 if TYPE_CHECKING:
@@ -37,6 +35,7 @@ class TrainedNetworks(Tabular, Sequence[FinishedTraining]):
     """
 
     rows: tuple[FinishedTraining, ...]
+    space: str
     task: Task
     recipe: Recipe
     not_trained: tuple[str, ...]
@@ -124,22 +123,15 @@ def train(
     mbconv-conv+out/mbconv-bconv+in True
     mbconv-mbconv+in+out/mbconv-bconv+in+out True
     """
-    from search.training.recipe import Recipe, default_recipe
-    from search.training.tasks import load_task
-    from search.work.local_pool import LocalPool
-
-    config = find_space(space)
-    architectures = select_architectures([networks] if isinstance(networks, str) else networks, config)
-    if not isinstance(recipe, Recipe):
-        recipe = Recipe.from_plain(default_recipe(task).to_plain() | dict(recipe or {}))
-
     trained = train_networks(
-        architectures,
-        load_task(task, config),
-        recipe,
+        [networks] if isinstance(networks, str) else networks,
         Path(folder),
+        task=task,
+        space=space,
+        recipe=recipe or {},
         together=together,
-        run=_logged(log, runner or LocalPool()),
+        runner=runner,
+        watch=logged(log),
     )
     if trained.error is not None:
         raise trained.error
@@ -147,31 +139,46 @@ def train(
 
 
 def train_networks(
-    architectures: Sequence[Architecture],
-    task: Task,
-    recipe: Recipe,
+    networks: Sequence[str],
     folder: Path,
     *,
+    task: str,
+    space: str,
+    recipe: Recipe | Mapping[str, Any],
     together: int,
-    run: RunUnits,
+    runner: Runner | None,
+    watch: Watch,
 ) -> TrainedNetworks:
-    """Train networks into a folder and publish all that it holds; a training that fails is the answer's `error`.
+    """Train networks into a folder and publish all that it holds, as `train` does; what fails is the answer's `error`.
 
-    Raises: ConfigError when the folder holds trainings of another kind, or a file cannot be written.
+    Raises: ConfigError when a name or value cannot be used, the folder holds trainings of another kind, or a file cannot be
+    written.
     """
+    from search.training.recipe import Recipe, default_recipe
+    from search.training.tasks import load_task
+    from search.work.local_pool import LocalPool
+
+    config = find_space(space)
+    architectures = select_architectures(networks, config)
+    if not isinstance(recipe, Recipe):
+        recipe = Recipe.from_plain(default_recipe(task).to_plain() | dict(recipe))
+    images = load_task(task, config)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: is a file; name a folder")
-    units, results = training_units(architectures, task, recipe), Results(folder=folder)
+    units, results = training_units(architectures, images, recipe), Results(folder=folder)
     check_alike(results, units[0])
     names = {unit.key: str(one) for unit, one in zip(units, architectures, strict=True)}
     jobs = grouped(units, results, together)
+    named = [(_named([names[unit.key] for unit in of]), job) for job, of in jobs]
     error: HarnessError | None = None
     try:
-        run(
-            [(_named([names[unit.key] for unit in of]), job) for job, of in jobs],
+        run_watched(
+            named,
             results,
             epochs=recipe.epochs,
-            title=task.name,
+            title=images.name,
+            runner=runner or LocalPool(),
+            watch=watch,
         )
     except HarnessError as found:
         error = found
@@ -179,7 +186,8 @@ def train_networks(
         finished, paths, notes = publish(results, units, jobs)
     return TrainedNetworks(
         rows=tuple(finished[unit.key] for unit in units if unit.key in finished),
-        task=task,
+        space=config.name,
+        task=images,
         recipe=recipe,
         not_trained=tuple(names[unit.key] for unit in units if unit.key not in finished),
         error=error,
@@ -200,109 +208,80 @@ def distil(
     runner: Runner | None = None,
     device: str = "cpu",
     log: Callable[[str], None] = lambda line: None,
+    watch: Watch | None = None,
 ) -> DistilledBlocks:
     """Train every block of every stage to answer as a trained network's stage does, and measure what each is worth.
 
     teacher: the folder of `train`, of which the most accurate `network` unless one is named, or a file of one network. folder:
     takes the library, for `harness search --method blockwise`. task: images, those of the teacher unless others are named.
     stages: from 0, all where none is named. recipe: the usual one, a whole one, or the values to change of the usual. runner and
-    log: as for `train`. device: of torch, such as "cuda".
+    log: as for `train`. device: of torch, such as "cuda". watch: shows the distillations in place of `log`.
     Raises: ConfigError when a name or value cannot be used, or the folder holds another teacher's library.
 
     >>> blocks = distil(teacher, folder, stages=[1], recipe={"epochs": 1})
     >>> len(blocks.to_records()[0])
     45
     """
+    from search.distillation.block_library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
+    from search.distillation.block_scores import cached_signatures
     from search.distillation.recipe import DistilRecipe
+    from search.training.trained_files import save_trained
+    from search.work.distillations import stage_units
     from search.work.local_pool import LocalPool
     from search.work.training_folder import load_teacher
 
+    folder, trained = Path(folder), load_teacher(Path(teacher), network)
+    config = trained.architecture.config
     if not isinstance(recipe, DistilRecipe):
         recipe = DistilRecipe.from_plain(DistilRecipe().to_plain() | dict(recipe or {}))
-    return distil_library(
-        load_teacher(Path(teacher), network),
-        task,
-        stages,
-        recipe,
-        Path(folder),
-        device=device,
-        run=_logged(log, runner or LocalPool(device=device)),
-        log=log,
+    images = _images_of(trained, task)
+    places = sorted(set(stages)) or list(range(config.stages))
+    if places[-1] >= config.stages:
+        raise ConfigError(f"stage {places[-1]}: space {config.name!r} has stages 0 to {config.stages - 1}")
+    _check_library(folder, trained)
+    results = Results(folder=folder / UNITS)
+    units = stage_units(trained, images, places, recipe, results)
+    done = run_watched(
+        [(f"stage {place}", unit) for place, unit in zip(places, units, strict=True)],
+        results,
+        epochs=recipe.epochs,
+        title="distilling",
+        runner=runner or LocalPool(device=device),
+        watch=watch or logged(log),
     )
+    save_trained(folder / TEACHER, trained)
+    made = [stage_from(results.get(done[unit.key])) for unit in units]
+    for one in made:
+        save_stage(folder, one)
+    whole = len(made) == config.stages
+    library = BlockLibrary(teacher=trained, stages=tuple(made)) if whole else load_library(folder)
+    signatures = cached_signatures(library, images, results.folder, device, log)
+    return DistilledBlocks(library=library, signatures=signatures, task=images)
 
 
-def distil_library(
-    teacher: Trained,
-    source: str,
-    stages: Sequence[int],
-    recipe: DistilRecipe,
-    folder: Path,
-    *,
-    device: str,
-    run: RunUnits,
-    log: Callable[[str], None],
-) -> DistilledBlocks:
-    """Distil stages, or all, on the images of a source, by default the teacher's, into a folder, and score its blocks.
-
-    Raises: as `distil`.
-    """
-    from search.distillation.block_library import TEACHER, BlockLibrary, load_library, save_stage, stage_from
-    from search.distillation.block_scores import cached_signatures
+def _images_of(teacher: Trained, source: str) -> Task:
+    """Return the images of a source, by default the teacher's. Raises: ConfigError where neither says any."""
     from search.training.tasks import load_task
-    from search.training.trained import trained_digest
-    from search.training.trained_files import load_trained, save_trained
-    from search.work.distillations import stage_units
 
-    config = teacher.architecture.config
     source = source or teacher.source
     if not source:
         raise ConfigError(
             f"teacher {teacher.architecture}: does not say what it was trained on; name the images with --task"
         )
-    task = load_task(source, config)
-    places = sorted(set(stages)) or list(range(config.stages))
-    if places[-1] >= config.stages:
-        raise ConfigError(f"stage {places[-1]}: space {config.name!r} has stages 0 to {config.stages - 1}")
+    return load_task(source, teacher.architecture.config)
+
+
+def _check_library(folder: Path, teacher: Trained) -> None:
+    """Raise ConfigError where a folder cannot take the library of this teacher."""
+    from search.distillation.block_library import TEACHER
+    from search.training.trained import trained_digest
+    from search.training.trained_files import load_trained
+
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: is a file; name a folder")
-    if (folder / TEACHER).exists() and trained_digest(load_trained(folder / TEACHER)) != trained_digest(
-        teacher
-    ):
+    kept = folder / TEACHER
+    if kept.exists() and trained_digest(load_trained(kept)) != trained_digest(teacher):
         raise ConfigError(f"{folder} is the library of another teacher; name another folder")
-    results = Results(folder=folder / UNITS)
-    units = stage_units(teacher, task, places, recipe, results)
-    done = run(
-        [(f"stage {place}", unit) for place, unit in zip(places, units, strict=True)],
-        results,
-        epochs=recipe.epochs,
-        title="distilling",
-    )
-    save_trained(folder / TEACHER, teacher)
-    made = [stage_from(results.get(done[unit.key])) for unit in units]
-    for one in made:
-        save_stage(folder, one)
-    whole = len(made) == config.stages
-    library = BlockLibrary(teacher=teacher, stages=tuple(made)) if whole else load_library(folder)
-    return DistilledBlocks(
-        library=library, signatures=cached_signatures(library, task, results.folder, device, log), task=task
-    )
-
-
-def _logged(log: Callable[[str], None], runner: Runner) -> RunUnits:
-    """Return a way to run units with a runner that gives `log` a line of progress at a time."""
-
-    def run(
-        units: Sequence[tuple[str, Unit]], results: Results, *, epochs: int, title: str
-    ) -> dict[str, str]:
-        names = {unit.key: name for name, unit in units}
-
-        def called(unit: Unit) -> str:
-            return names.get(unit.key) or str(unit)
-
-        only = [unit for _, unit in units]
-        return run_units(only, results, runner, lambda event: log(sentence(event, called)), called=called)
-
-    return run
 
 
 def _named(names: Sequence[str]) -> str:

@@ -15,6 +15,12 @@ from space.errors import ConfigError, HarnessError
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
+def check_folder_of(path: Path | None) -> None:
+    """Refuse a file, or a folder to be made, whose own folder does not exist; None is none. Raises: ConfigError."""
+    if path is not None and not path.parent.is_dir():
+        raise ConfigError(f"{path}: no folder {str(path.parent)!r}; make it first")
+
+
 def write_file(
     path: Path,
     content: bytes | memoryview,

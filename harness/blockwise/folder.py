@@ -19,7 +19,7 @@ import exporters
 from exporters import Format, Weights
 from harness.blockwise.answer import BlockwiseAnswer
 from search.training.trained_files import save_trained, write_weights
-from space.atomic_files import new_folder
+from space.atomic_files import check_folder_of, new_folder
 from space.errors import ConfigError
 
 ANSWER = "answer.json"
@@ -33,8 +33,7 @@ def check_output(output: Path) -> None:
     """
     if output.exists():
         raise ConfigError(f"--output {output}: is there already; name another folder, or remove it")
-    if not output.parent.is_dir():
-        raise ConfigError(f"{output}: no folder {str(output.parent)!r}; make it first")
+    check_folder_of(output)
 
 
 def write_answer(

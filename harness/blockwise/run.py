@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ from harness.blockwise.folder import write_answer
 from harness.blockwise.setup import BlockwiseRequest, prepare
 from harness.blockwise.verify import verify_students
 from harness.measurement.campaign import Outcome
-from harness.query.verify import ExportObserver
+from harness.models.exported import ExportObserver
 from harness.store import Store
 from search.blockwise.iterated_search import Budget
 from search.blockwise.rounds import search_again, search_round
 from search.blockwise.setting import load_whole_library
-from search.work.unit_runs import RunUnits
+from search.work.unit_runs import Runner, Watch, run_watched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,23 +31,33 @@ class BlockwiseResult:
     document: Mapping[str, Any]
     outcomes: tuple[Outcome, ...]
 
+    @property
+    def exit_status(self) -> int:
+        """The command's exit status: the campaigns' worst, else 1 where no measured network is within the limits."""
+        status = max((outcome.exit_status for outcome in self.outcomes), default=0)
+        return status or int(not self.answer.within)
+
 
 def search_library(
     request: BlockwiseRequest,
     *,
     open_store: Callable[[], Store],
-    run: RunUnits,
+    runner: Runner,
+    watch: Watch,
     observe: Callable[[], AbstractContextManager[ExportObserver]],
     log: Callable[[str], None],
 ) -> BlockwiseResult:
     """Search a library, measure the best networks where that is asked for, and write the answer's folder if it has a name.
 
-    The store is closed while networks are trained, which may take days. `run` runs units of work, `observe` follows campaigns.
+    The store is closed while networks are trained, which may take days. `runner` runs units of work, which `watch` shows;
+    `observe` follows campaigns.
     Raises: ConfigError, before anything is trained, for whatever is missing or does not fit.
     """
     library = load_whole_library(request.library)
     with open_store() as store:
-        setting, provenance = prepare(request, library, store, run, log)
+        setting, provenance = prepare(
+            request, library, store, partial(run_watched, runner=runner, watch=watch), log
+        )
     iterated = None
     if request.rounds == 1 and request.max_flops is None:
         searched = search_round(library, setting)

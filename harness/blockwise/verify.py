@@ -13,10 +13,11 @@ from harness.estimates.doubtful import set_apart
 from harness.estimates.latency import Latency
 from harness.measurement.campaign import Outcome
 from harness.measurement.campaigns import measure_finalists
+from harness.models.exported import ExportObserver
 from harness.models.trained import PURPOSE, Finished, FinishedModels
 from harness.prediction.provenance import Provenance
 from harness.query.latencies import LatencySource
-from harness.query.verify import ExportObserver, searched_devices
+from harness.query.verify import searched_devices
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.latencies import latencies

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typer
-
 from harness.commands.options import (
     ConfigurationId,
     DeviceName,
@@ -29,23 +27,16 @@ def audit(
 
     Shows the error of the sum, its sources (stage boundaries, wirings, ops), and whether an additive latency model holds here.
     """
-    from dataclasses import asdict
-
-    from harness.output.tables import print_json
+    from harness.output.prediction import print_audit
     from harness.prediction.audit import audit_configuration
-    from harness.prediction.space_prediction import doubt_text
-    from harness.store.configurations import describe, one_configuration
-    from search.latency.audit import render
 
     with open_store(store_url) as store:
-        configuration = one_configuration(
-            store, device=device, runtime=runtime, threads=threads, identifier=identifier
+        found = audit_configuration(
+            store,
+            device=device,
+            runtime=runtime,
+            threads=threads,
+            configuration=identifier,
+            doubtful=doubtful,
         )
-        found, apart = audit_configuration(store, configuration, doubtful=doubtful)
-    if apart:
-        typer.echo(f"note: {doubt_text(apart, configuration)}", err=True)
-    if json_output:
-        print_json(asdict(found) | {"doubtful": apart.to_json()})
-        return
-    typer.echo(describe(configuration))
-    typer.echo(render(found))
+    print_audit(found, json_output=json_output)

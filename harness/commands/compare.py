@@ -31,19 +31,11 @@ def compare(
 
     Two networks are ordered when the 95 % interval of their ratio leaves out 1.
     """
-    from harness.output.latency_comparison import print_pair
-    from harness.output.tables import print_json
+    from harness.output.latency_comparison import print_pairs
     from harness.query.compare import compare as compare_networks
-    from harness.store.configurations import describe
 
     with open_store(store_url) as store:
         found = compare_networks(
             store, first, second, device=device, runtime=runtime, threads=threads, configuration=identifier
         )
-    if json_output:
-        print_json([pair.to_json() for pair in found])
-    else:
-        for pair in found:
-            print_pair(pair)
-    for configuration, missing in found.not_measured.items():
-        typer.echo(f"{describe(configuration)}: not measured: {', '.join(missing)}", err=True)
+    print_pairs(found, json_output=json_output)

@@ -18,7 +18,6 @@ from harness.commands.options import (
     ThreadCount,
     open_store,
 )
-from space.errors import ConfigError
 
 
 class FileFormat(StrEnum):
@@ -74,32 +73,21 @@ def write(
     The sidecar, blox-bench-NAME.json, holds for each row its interval, grade, and whether it was measured or predicted,
     and the conditions and versions of the measurement.
     """
-    from harness.prediction.bench_files import bench_table, check_device_name, write_bench_files
-    from harness.prediction.space_prediction import doubt_text
-    from harness.store.configurations import one_configuration, prior_configuration
+    from harness.output.prediction import print_bench_files
+    from harness.prediction.bench_files import write_bench_files
 
-    if measured_only and prior:
-        raise ConfigError(
-            "--prior helps to predict, and --measured-only leaves out what is predicted; name one of them"
-        )
-    if not folder.is_dir():
-        raise ConfigError(f"--output {folder}: no such folder; make it first")
     with open_store(store_url) as store:
-        configuration = one_configuration(
-            store, device=device, runtime=runtime, threads=threads, identifier=identifier
-        )
-        name = name or configuration.device
-        check_device_name(name)
-        table = bench_table(
+        found = write_bench_files(
             store,
-            configuration,
-            prior=prior_configuration(store, prior, configuration),
+            folder,
+            device=device,
+            runtime=runtime,
+            threads=threads,
+            configuration=identifier,
+            prior=prior,
+            name=name,
+            formats=formats or list(FileFormat),
             measured_only=measured_only,
             doubtful=doubtful,
         )
-    if table.doubtful:
-        typer.echo(f"note: {doubt_text(table.doubtful, configuration)}", err=True)
-    paths, sidecar = write_bench_files(folder, name, table, [f.value for f in formats or FileFormat])
-    for path in paths:
-        typer.echo(f"{path}: {len(table.rows)} networks", err=True)
-    typer.echo(f"{sidecar}: intervals, grades, sources, conditions and versions", err=True)
+    print_bench_files(found)

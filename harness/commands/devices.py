@@ -17,28 +17,10 @@ def devices(
     json_output: JsonFlag = False,
 ) -> None:
     """List the devices of devices.toml; the device 'local' is always there."""
-    from harness.devices.config import devices_schema, load_devices
-    from harness.output.tables import print_json, print_table
+    from harness.devices.config import load_devices
+    from harness.output.devices import print_devices, print_schema
 
     if schema:
-        print_json(devices_schema())
-        return
-    known = load_devices(devices_file)
-    if json_output:
-        print_json({name: device.model_dump(mode="json") for name, device in known.items()})
-        return
-    rows = []
-    for name, device in known.items():
-        rows.append(
-            [
-                name,
-                device.transport,
-                device.where,
-                ", ".join(device.runtimes) or "all found",
-                str(device.threads),
-                device.description,
-            ]
-        )
-    print_table(
-        "devices", ["name", "transport", "where", "runtimes", "threads", "description"], rows, right=()
-    )
+        print_schema()
+    else:
+        print_devices(load_devices(devices_file), json_output=json_output)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.commands.options import JsonFlag
+from harness.commands.options import JsonFlag, is_quiet, log
 from harness.commands.recipe_options import RecipeOptions, takes_recipe
 from harness.commands.workers import Workers, takes_workers
 from search.distillation.recipe import DistilRecipe
@@ -48,35 +47,21 @@ def distill(
     All blocks of a stage learn at once, from features that the teacher computes once. 'harness search --method blockwise
     --library FOLDER' then puts networks together from them without training.
     """
-    from harness.output.distillation_text import library_document, print_library
-    from harness.output.training_progress import run_shown
-    from harness.training import distil_library
-    from search.work.training_folder import load_teacher
+    from harness.output.distillation_text import print_distillation
+    from harness.output.training_progress import TrainingView
+    from harness.training import distil
 
-    trained = load_teacher(teacher, network)
-    recipe = typed.over(DistilRecipe())
-    quiet = json_output and not sys.stderr.isatty()
-
-    def log(text: str) -> None:
-        if not quiet:
-            typer.echo(text, err=True)
-
-    found = distil_library(
-        trained,
-        task,
-        stage or (),
-        recipe,
+    quiet = is_quiet(json_output)
+    found = distil(
+        teacher,
         output,
+        network=network,
+        task=task,
+        stages=stage or (),
+        recipe=typed.given(DistilRecipe),
+        runner=workers.runner(),
         device=workers.accelerator,
-        run=partial(run_shown, runner=workers.runner(), quiet=quiet, line=log),
-        log=log,
+        log=partial(log, quiet=quiet),
+        watch=partial(TrainingView, quiet=quiet),
     )
-    library = found.library
-    if json_output:
-        from harness.output.tables import print_json
-
-        print_json(library_document(library, found.task, found.signatures))
-    else:
-        print_library(library, found.task, found.signatures)
-    missing = f"; stages {', '.join(map(str, library.missing))} are missing" if library.missing else ""
-    log(f"{output}: a library of {library.config.stages - len(library.missing)} stages{missing}")
+    print_distillation(found, output, json_output=json_output, quiet=quiet)

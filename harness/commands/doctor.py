@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import DevicesFile, JsonFlag
-from harness.devices.config import LOCAL
+from harness.commands.options import DevicesFile, JsonFlag, named_devices
 
 
 def doctor(
@@ -18,22 +17,9 @@ def doctor(
     json_output: JsonFlag = False,
 ) -> None:
     """Connect to a device and check login, Python, runtimes, free space, clocks and temperatures."""
-    from harness.devices.config import load_devices, select_device
-    from harness.devices.doctor import diagnose
-    from harness.output.tables import print_json
+    from harness.devices.doctor import diagnose_all
+    from harness.output.devices import print_diagnosis
 
-    known = load_devices(devices_file)
-    chosen = [select_device(known, name) for name in dict.fromkeys(device or [LOCAL])]
-    reports = {one.name: diagnose(one) for one in chosen}
-    if json_output:
-        print_json({name: [check.to_json() for check in checks] for name, checks in reports.items()})
-    else:
-        for name, checks in reports.items():
-            typer.echo(name)
-            width = max(len(check.name) for check in checks)
-            for check in checks:  # lines, not a table: a line to be pasted must not be folded
-                typer.echo(f"{check.status:4}  {check.name:{width}}  {check.found}")
-                if check.remedy:
-                    typer.echo(f"{'':{width + 6}}  -> {check.remedy}")
-    if any(check.status == "FAIL" for checks in reports.values() for check in checks):
-        raise typer.Exit(3)
+    found = diagnose_all(named_devices(device, devices_file))
+    print_diagnosis(found, json_output=json_output)
+    raise typer.Exit(found.exit_status)

@@ -9,8 +9,6 @@ import typer
 
 from harness.commands.measure import ModelFormat
 from harness.commands.options import SpaceName
-from space.atomic_files import write_file
-from space.errors import ConfigError
 
 
 def export(
@@ -27,18 +25,11 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
 ) -> None:
     """Write a stand-alone ONNX or TFLite file of one network."""
-    from exporters import ConversionError, Weights, standalone
-    from harness.models.exported import cache_folder
-    from harness.models.names import select_architecture
-    from space import find_space
+    from harness.models.exported import export_network
 
-    network = select_architecture(architecture, find_space(space))
-    if output.exists() and not force:
-        raise ConfigError(f"{output}: exists already; name another file or add --force")
-    if not output.parent.is_dir():
-        raise ConfigError(f"{output}: no folder {str(output.parent)!r}; make it first")
-    weights = Weights.seeded(0) if checkpoint is None else Weights.from_checkpoint(checkpoint, network)
-    data = standalone(network, model_format.value, weights=weights, cache_dir=cache_folder())
-    write_file(output, data, error=ConversionError)
-    source = "seeded random weights" if checkpoint is None else f"weights of {checkpoint}"
-    typer.echo(f"{output}: {network} as {model_format.value}, {len(data) / 1e6:.1f} MB, {source}", err=True)
+    typer.echo(
+        export_network(
+            architecture, model_format.value, output, checkpoint=checkpoint, space=space, force=force
+        ),
+        err=True,
+    )

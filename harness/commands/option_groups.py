@@ -8,6 +8,10 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, get_type_hints
 
+import typer
+
+from space.errors import ConfigError
+
 
 def takes(group: type[Any], argument: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options of `group`, a dataclass, before its own; it takes them as one argument of that name."""
@@ -36,3 +40,20 @@ def takes(group: type[Any], argument: str) -> Callable[[Callable[..., None]], Ca
         return with_options
 
     return give
+
+
+def typed_options(context: typer.Context) -> dict[str, str]:
+    """Return the options that stand on the command line, by their parameters' names."""
+    options = {str(one.name): max(one.opts, key=len) for one in context.command.params}
+    sources = {name: context.get_parameter_source(name) for name in options}
+    return {
+        name: options[name] for name, one in sources.items() if one is not None and one.name == "COMMANDLINE"
+    }
+
+
+def check_none_before(context: typer.Context) -> None:
+    """Raise ConfigError when options come before a subcommand, which would not see them."""
+    for option in typed_options(context).values():
+        raise ConfigError(
+            f"{option} comes before {context.invoked_subcommand!r}, which has options of its own; write it after"
+        )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from harness.devices.config import Device
     from harness.store import Store
 
 DevicesFile = Annotated[
@@ -148,4 +151,36 @@ def open_store(url: str) -> Store:
     """Open the store of --store for reading; note on standard error that the one of $HARNESS_STORE does not exist yet."""
     from harness.store.opening import open_existing
 
-    return open_existing(url, lambda text: typer.echo(text, err=True))
+    return open_existing(url, log)
+
+
+def make_store(url: str) -> Store:
+    """Open the store of --store to measure into; a file that is not there is made."""
+    from harness.store.opening import open_store
+
+    return open_store(url)
+
+
+def named_devices(names: Sequence[str] | None, devices_file: Path | None) -> tuple[Device, ...]:
+    """Return the devices of --device, each once, `local` where none is named. Raises: ConfigError."""
+    from harness.devices.config import select_devices
+
+    return select_devices(names or (), devices_file)
+
+
+def is_quiet(json_output: bool) -> bool:
+    """Return whether progress is shown to nobody: a program reads the document, and standard error is no terminal."""
+    return json_output and not sys.stderr.isatty()
+
+
+def log(text: str, *, quiet: bool = False) -> None:
+    """Print a line on standard error, unless `quiet`."""
+    if not quiet:
+        typer.echo(text, err=True)
+
+
+def open_store_to_change(url: str) -> Store:
+    """Open the store of --store, which is there, to change what it holds."""
+    from harness.store.opening import open_to_change
+
+    return open_to_change(url)

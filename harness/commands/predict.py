@@ -18,7 +18,7 @@ from harness.commands.options import (
     ThreadCount,
     open_store,
 )
-from space.errors import ConfigError
+from space.atomic_files import check_folder_of
 
 
 def predict(
@@ -47,38 +47,21 @@ def predict(
     Candidate predictors are cross-validated; the best one makes the table. Measured networks keep
     their measured latency; the others have an interval meant to hold a measurement in 90 of 100 cases.
     """
-    from harness.models.names import select_architectures
-    from harness.output.prediction import doubts, print_report, print_rows
-    from harness.output.tables import check_one_format, print_csv, print_json, write_csv
-    from harness.prediction.rows import COLUMNS
-    from harness.prediction.space_prediction import predict_space, space_of, summary
-    from harness.store.configurations import one_configuration, prior_configuration
+    from harness.output.prediction import print_prediction
+    from harness.output.tables import check_one_format
+    from harness.prediction.space_prediction import predict as predict_space
 
     check_one_format(csv_output, json_output)
-    if output is not None and not output.parent.is_dir():
-        raise ConfigError(f"{output}: no folder {str(output.parent)!r}; make it first")
+    check_folder_of(output)
     with open_store(store_url) as store:
-        configuration = one_configuration(
-            store, device=device, runtime=runtime, threads=threads, identifier=identifier
-        )
-        config = space_of(configuration)
-        chosen = [a.index for a in select_architectures(models, config)] if models else None
         table = predict_space(
-            store, configuration, prior_configuration(store, prior, configuration), doubtful=doubtful
+            store,
+            device=device,
+            runtime=runtime,
+            threads=threads,
+            configuration=identifier,
+            prior=prior,
+            models=models or (),
+            doubtful=doubtful,
         )
-    for note in doubts(table):
-        typer.echo(f"note: {note}", err=True)
-    rows = table.rows(chosen) if csv_output or output is not None or chosen is not None else []
-    documents = [row.to_json() for row in rows]
-    if csv_output:
-        print_csv(documents, COLUMNS)
-    elif json_output:
-        print_json(summary(table) | {"networks": documents if chosen is not None else []})
-    else:
-        print_report(table)
-        print_rows(table, chosen)
-    if output is not None:
-        write_csv(output, documents, COLUMNS)
-        typer.echo(f"{output}: {len(rows)} networks", err=True)
-    elif not csv_output and not json_output and chosen is None:
-        typer.echo("the whole table: --csv, or --output FILE.csv", err=True)
+    print_prediction(table, csv_output=csv_output, json_output=json_output, output=output)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
-from harness.commands.measure import parse_cores
-from harness.commands.options import DevicesFile, JsonFlag, SpaceName
-from harness.devices.config import LOCAL, parse_runtime
-from space.errors import ConfigError
-
-PROFILED_RUNTIME: Final = "onnxruntime"
-PROFILED_FORMAT: Final = "onnx"
+from harness.commands.options import DevicesFile, JsonFlag, SpaceName, is_quiet, log, named_devices
+from harness.devices.config import LOCAL
 
 
 class By(StrEnum):
@@ -50,47 +44,22 @@ def profile(
 
     The runtime's own profiler tells; nothing is stored. Latencies to compare are those of 'harness measure'.
     """
-    from harness.devices.config import load_devices, select_device
-    from harness.measurement.profile import take_profile
-    from harness.models.exported import ExportedModels, with_named_nodes
-    from harness.models.names import select_architecture
-    from harness.output.profile import print_profile, profile_document
+    from harness.devices.runtimes import parse_cores
+    from harness.models.profile import profile_network
+    from harness.output.profile import print_profile
     from harness.output.progress import ProgressView
-    from harness.output.tables import print_json
-    from space import find_space
 
-    chosen = select_device(load_devices(devices_file), device)
-    _check_runtime(runtime)
-    named_cores = parse_cores(cores)
-    network = select_architecture(architecture, find_space(space))
-
-    def say(text: str) -> None:
-        typer.echo(f"{chosen.name}: {text}", err=True)
-
-    with ProgressView(quiet=json_output and not sys.stderr.isatty()) as view:
-        model = ExportedModels([network], progress=view.export).models(PROFILED_FORMAT)[0].assemble()
-    taken = take_profile(
-        chosen,
-        with_named_nodes(model),
-        runtime=runtime,
-        threads=threads,
-        cores=named_cores,
-        runs=runs,
-        say=say,
-    )
-    if json_output:
-        print_json(profile_document(taken, network, chosen.name))
-    else:
-        print_profile(taken, by, network, chosen.name)
-
-
-def _check_runtime(text: str) -> None:
-    """Refuse a runtime without a profiler before a model is made for it. Raises: ConfigError."""
-    try:
-        name, _ = parse_runtime(text)
-    except ValueError as error:
-        raise ConfigError(f"--runtime {text!r}: {error}") from error
-    if name != PROFILED_RUNTIME:
-        raise ConfigError(
-            f"--runtime {text!r}: {name} has no profiler that can be reached from Python; use --runtime onnxruntime"
+    (chosen,) = named_devices([device], devices_file)
+    with ProgressView(quiet=is_quiet(json_output)) as view:
+        found = profile_network(
+            chosen,
+            architecture,
+            runtime=runtime,
+            threads=threads,
+            cores=parse_cores(cores),
+            runs=runs,
+            space=space,
+            export=view.export,
+            log=log,
         )
+    print_profile(found, by, json_output=json_output)

@@ -50,7 +50,7 @@ class QueryOptions:
     runtime: RuntimeName = ""
     threads: ThreadCount = None
 
-    def query(self, costs: Sequence[str] = (), *, with_far: bool = False) -> Query:
+    def query(self, costs: Sequence[str] = ()) -> Query:
         """Return the query; `costs` are further columns to join.
 
         Raises: ConfigError for a limit that cannot be read, limits that contradict each other, a confidence that is none.
@@ -82,8 +82,24 @@ class QueryOptions:
             costs=tuple(dict.fromkeys([*devices, *(one.subject for one in constraints), *costs])),
             constraints=constraints,
             confident=self.confidence is not None,
-            with_far=with_far,
         )
+
+    def typed(self, store_url: str) -> dict[str, object]:
+        """Return the options that are the same for another search, by their names, those with their defaults as empty ones."""
+        return {
+            "--accuracies": self.accuracies,
+            "--metric": self.metric,
+            "--epoch": "" if self.epoch == "best" else self.epoch,
+            "--training-seed": self.training_seed,
+            "--accuracy-sd": self.accuracy_sd,
+            "--allow-pickle": self.allow_pickle,
+            "--latencies": self.latencies,
+            "--measured-only": self.measured_only,
+            "--doubtful": self.doubtful,
+            "--runtime": self.runtime,
+            "--threads": self.threads,
+            "--store": "" if "://" in store_url else store_url,  # a password may stand in a URL
+        }
 
 
 takes_query = takes(QueryOptions, "options")  # gives a command these options

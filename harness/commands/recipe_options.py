@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +14,6 @@ from search.checked import Checked, Field, fields_of
 from search.training.augment import AUGMENTATIONS, Augmentation
 from space.errors import ConfigError, did_you_mean
 
-R = TypeVar("R", bound=Checked)
 Command = Callable[..., None]
 # Of true and of false, where a field's own name says only one of them.
 _FLAGS = {
@@ -31,10 +30,10 @@ class RecipeOptions:
 
     recipe: Path | None = None
 
-    def over(self, usual: R) -> R:
-        """Return the file's recipe, or the default one, overridden by the other values.
+    def given(self, recipe: type[Checked]) -> dict[str, Any]:
+        """Return the values that were given, in JSON's types; with a file all of them, for what it leaves out has its default.
 
-        Raises: ConfigError when the file or a value cannot be used.
+        Raises: ConfigError when the file cannot be used.
         """
         changes: dict[str, Any] = {
             one.name: value
@@ -42,10 +41,8 @@ class RecipeOptions:
             if one.name != "recipe" and (value := getattr(self, one.name)) is not None
         }
         if "augmentation" in changes:
-            changes["augmentation"] = _named_augmentation(changes["augmentation"])
-        return dataclasses.replace(
-            usual if self.recipe is None else _read(type(usual), self.recipe), **changes
-        )
+            changes["augmentation"] = _named_augmentation(changes["augmentation"]).to_plain()
+        return changes if self.recipe is None else _read(recipe, self.recipe).to_plain() | changes
 
 
 def takes_recipe(file_help: str, *usual: Checked) -> Callable[[Command], Command]:
@@ -53,19 +50,23 @@ def takes_recipe(file_help: str, *usual: Checked) -> Callable[[Command], Command
 
     A default is shown where these agree; `file_help` describes `--recipe`.
     """
-    file = typer.Option("--recipe", metavar="FILE.json", help=file_help)
-    options = [("recipe", Annotated[Path | None, file], dataclasses.field(default=None))]
-    options += [
-        (
-            name,
-            _option(name, field, {_text(name, getattr(one, name)) for one in usual}),
-            dataclasses.field(default=None),
-        )
-        for name, field in fields_of(type(usual[0])).items()
+    file = Annotated[Path | None, typer.Option("--recipe", metavar="FILE.json", help=file_help)]
+    return takes(_group({"recipe": file} | _options(fields_of(type(usual[0])), usual)), "typed")
+
+
+def _group(options: Mapping[str, Any]) -> type[RecipeOptions]:
+    """Return a class of recipe options, None where one was not given."""
+    named = [(name, hint, dataclasses.field(default=None)) for name, hint in options.items()]
+    return dataclasses.make_dataclass("Typed", named, bases=(RecipeOptions,), frozen=True, kw_only=True)
+
+
+def _options(fields: Mapping[str, Field], usual: Sequence[Checked]) -> dict[str, Any]:
+    """Return the option of each described field, by name."""
+    return {
+        name: _option(name, field, {_text(name, getattr(one, name)) for one in usual})
+        for name, field in fields.items()
         if field.help
-    ]
-    group = dataclasses.make_dataclass("Typed", options, bases=(RecipeOptions,), frozen=True, kw_only=True)
-    return takes(group, "typed")
+    }
 
 
 def _option(name: str, field: Field, defaults: set[str]) -> Any:
@@ -90,7 +91,7 @@ def _named_augmentation(name: str) -> Augmentation:
     return AUGMENTATIONS[name]
 
 
-def _read(recipe: type[R], path: Path) -> R:
+def _read(recipe: type[Checked], path: Path) -> Checked:
     try:
         return recipe.from_json(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:

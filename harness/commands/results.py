@@ -30,10 +30,9 @@ def results(
 ) -> None:
     """Show stored latencies, fastest first, with 95 % intervals and plain wall times."""
     from harness.models import results as stored
-    from harness.output.tables import check_one_format, print_failures, print_latencies
+    from harness.output.tables import check_one_format, print_failures, print_results
 
     check_one_format(csv_output, json_output)
-    is_plain = not (json_output or csv_output)
     asked: dict[str, Any] = {
         "device": device or (),
         "runtime": runtime or (),
@@ -43,19 +42,8 @@ def results(
     }
     with open_store(store_url) as store:
         if failures:
-            found = stored.failures(store, **asked)
-            if not found and is_plain:
-                typer.echo("no failure is stored that fits", err=True)
-            else:
-                print_failures(found, json_output=json_output, csv_output=csv_output)
-            return
-        table = stored.results(store, **asked)
-        if not table and is_plain:
-            what = (
-                f"nothing is stored that fits ({store.name})"
-                if store.configurations()
-                else "nothing is measured yet"
+            print_failures(stored.failures(store, **asked), json_output=json_output, csv_output=csv_output)
+        else:
+            print_results(
+                stored.results(store, **asked), store, json_output=json_output, csv_output=csv_output
             )
-            typer.echo(f"{what}; measure first: harness measure", err=True)
-            return
-        print_latencies(table, json_output=json_output, csv_output=csv_output)

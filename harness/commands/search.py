@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.blockwise import (
-    METHOD,
-    BlockwiseOptions,
-    check_method,
-    find_blockwise,
-    takes_blockwise,
+from harness.commands.blockwise_options import METHOD, BlockwiseOptions, check_method, takes_blockwise
+from harness.commands.option_groups import check_none_before
+from harness.commands.options import (
+    DevicesFile,
+    JsonFlag,
+    ProxyBatch,
+    ProxyPool,
+    StoreOption,
+    is_quiet,
+    log,
+    open_store,
 )
-from harness.commands.options import DevicesFile, JsonFlag, ProxyBatch, ProxyPool, StoreOption, open_store
 from harness.commands.query_options import QueryOptions, takes_query
 from harness.commands.search_compare import compare
-from space.errors import ConfigError
+from space.atomic_files import check_folder_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from harness.query.answer import SearchAnswer
+    from harness.blockwise.setup import BlockwiseRequest
+    from harness.commands.workers import Workers
+    from harness.query.run import SearchRequest
 
 search = typer.Typer(
     name="search",
@@ -94,93 +99,72 @@ def find(
     With --method blockwise no accuracies are needed: --library names the blocks that 'harness distill' trained.
     """
     if context.invoked_subcommand is not None:
-        _refuse_options(context)
+        check_none_before(context)
         return
     check_method(context, method)
     if method == METHOD:
-        find_blockwise(
+        request = blockwise.request(
             options.query(show or ()),
-            blockwise,
             seed=seed,
             verify=verify,
-            output=output,
             devices_file=devices_file,
-            store_url=store_url,
-            json_output=json_output,
+            output=output,
+            command=sys.argv[1:],
         )
+        _search_library(request, blockwise.workers, store_url, json_output)
         return
-    from harness.output.campaigns import print_outcome
+    from harness.query.run import SearchRequest
+
+    check_folder_of(output)
+    _search_store(
+        SearchRequest(
+            query=options.query([*(pareto or ()), *(show or ())]),
+            method=method,
+            budget=budget,
+            seed=seed,
+            proxy_pool=pool,
+            proxy_batch=batch,
+            pareto=tuple(pareto or ()),
+            verify=verify,
+            devices_file=devices_file,
+        ),
+        top,
+        output,
+        store_url,
+        json_output,
+    )
+
+
+def _search_store(
+    request: SearchRequest, top: int, output: Path | None, store_url: str, json_output: bool
+) -> None:
+    """Search what the store holds, and print the answer."""
     from harness.output.progress import ProgressView
-    from harness.output.search_document import answer_document
-    from harness.output.search_text import print_answer, print_front
-    from harness.output.tables import print_json, write_csv
-    from harness.query.rows import network_row
-    from harness.query.search import search as run
-    from harness.query.verify import searched_configurations, searched_devices, verify_finalists
-    from search.methods.registry import parse_method
+    from harness.output.search_text import print_search
+    from harness.query.run import search_store
 
-    if output is not None and not output.parent.is_dir():
-        raise ConfigError(f"{output}: no folder {str(output.parent)!r}; make it first")
-    query = options.query([*(pareto or ()), *(show or ())], with_far=verify is not None)
-    parse_method(method)
-    status = 0
     with open_store(store_url) as store:
-
-        def run_search(log: Callable[[str], None]) -> SearchAnswer:
-            return run(
-                query.build_table(store, log),
-                query.constraints,
-                method=method,
-                budget=budget,
-                seed=seed,
-                confident=query.confident,
-                proxy_pool=pool,
-                proxy_batch=batch,
-                log=_log,
-            )
-
-        answer = run_search(_log)
-        if verify is not None:
-            devices = searched_devices(searched_configurations(answer.table).values(), devices_file)
-            with ProgressView(quiet=json_output and not sys.stderr.isatty()) as view:
-                done = verify_finalists(
-                    answer,
-                    lambda: run_search(lambda text: None),
-                    store,
-                    devices,
-                    view,
-                    count=verify,
-                    log=_log,
-                )
-            answer = done.answer
-            for outcome in done.outcomes:
-                print_outcome(outcome)
-            status = max((outcome.exit_status for outcome in done.outcomes), default=0)
-    front = answer.front(pareto).front if pareto else None
-    if json_output:
-        print_json(answer_document(answer, front, top))
-    else:
-        print_answer(answer, top)
-        if front is not None:
-            print_front(answer.table.table, front)
-    if output is not None:
-        rows = [network_row(answer.table.table, index) for index in answer.answer.ranked.tolist()]
-        write_csv(output, rows, list(rows[0]))
-        _log(f"{output}: {len(rows):,} networks")
-    if status:
-        raise typer.Exit(status)
+        found = search_store(
+            request, store, observe=partial(ProgressView, quiet=is_quiet(json_output)), log=log
+        )
+    print_search(found, top=top, json_output=json_output, output=output)
+    raise typer.Exit(found.exit_status)
 
 
-def _log(text: str) -> None:
-    typer.echo(text, err=True)
+def _search_library(request: BlockwiseRequest, workers: Workers, store_url: str, json_output: bool) -> None:
+    """Search a library of blocks, and print the answer."""
+    from harness.blockwise.run import search_library
+    from harness.output.blockwise_text import print_blockwise
+    from harness.output.progress import ProgressView
+    from harness.output.training_progress import TrainingView
 
-
-def _refuse_options(context: typer.Context) -> None:
-    """Raise ConfigError when options of the search come before a subcommand, which would not see them."""
-    for name in context.params:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            option = "--" + name.replace("_", "-")
-            raise ConfigError(
-                f"{option} comes before {context.invoked_subcommand!r}, which has options of its own; write it after"
-            )
+    found = search_library(
+        request,
+        open_store=partial(open_store, store_url),
+        runner=workers.runner(),
+        watch=partial(TrainingView, quiet=False),
+        observe=partial(ProgressView, quiet=is_quiet(json_output)),
+        log=log,
+    )
+    print_blockwise(found, json_output=json_output, output=request.output)
+    raise typer.Exit(found.exit_status)

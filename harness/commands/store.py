@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.options import ConfigurationId, JsonFlag, StoreOption, open_store
-from space.errors import ConfigError
+from harness.commands.options import ConfigurationId, JsonFlag, StoreOption, open_store, open_store_to_change
 
 if TYPE_CHECKING:
     from harness.store.selection import Selection
@@ -130,10 +129,9 @@ def quarantine(
     """Set sessions apart: nothing is estimated from them, and they are measured again; --undo takes it back."""
     from harness.output.store import print_changed
     from harness.store import maintenance
-    from harness.store.opening import open_to_change
 
-    selection = _narrow(_selection(sessions, device, runtime, models, identifier, since, before, unreadable))
-    with open_to_change(store_url) as opened:
+    selection = _selection(sessions, device, runtime, models, identifier, since, before, unreadable)
+    with open_store_to_change(store_url) as opened:
         changed = maintenance.quarantine(opened, selection, undo=undo)
     print_changed(changed, "taken back" if undo else "quarantined", json_output=json_output)
 
@@ -155,14 +153,10 @@ def delete(
     """Delete sessions for good; asks before, unless --yes is given."""
     from harness.output.store import print_changed
     from harness.store import maintenance
-    from harness.store.opening import open_to_change
 
-    selection = _narrow(_selection(sessions, device, runtime, models, identifier, since, before, unreadable))
-    with open_to_change(store_url) as opened:
-        count = len(maintenance.list_sessions(opened, selection))
-        if count and not yes:
-            typer.confirm(f"delete {count} sessions of {opened.name} for good?", abort=True, err=True)
-        deleted = maintenance.delete(opened, selection)
+    selection = _selection(sessions, device, runtime, models, identifier, since, before, unreadable)
+    with open_store_to_change(store_url) as opened:
+        deleted = maintenance.delete(opened, selection, _need_not_agree if yes else _agree)
     print_changed(deleted, "deleted", json_output=json_output)
 
 
@@ -220,10 +214,9 @@ def _selection(
     )
 
 
-def _narrow(selection: Selection) -> Selection:
-    """Return a selection that names something. Raises: ConfigError when it is all there is."""
-    if selection.is_everything:
-        raise ConfigError(
-            "this would take every session; say which, by ids, --device, --models, --since or --unreadable"
-        )
-    return selection
+def _agree(count: int, name: str) -> None:
+    typer.confirm(f"delete {count} sessions of {name} for good?", abort=True, err=True)
+
+
+def _need_not_agree(count: int, name: str) -> None:
+    """Take it for agreed."""

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from harness.commands.options import JsonFlag
+from harness.commands.options import JsonFlag, is_quiet
 from harness.commands.workers import Workers, takes_workers
-from space.errors import ConfigError
-
-if TYPE_CHECKING:
-    from search.study.settings import StudySettings
-    from search.study.study import Study
-
-FILES = ("study.md", "study.json", "study-regret.png", "study-correlations.png")
 
 
 @takes_workers
@@ -54,65 +45,14 @@ def study(
     Random search, evolution, predictors, zero-cost proxies, a weight-sharing supernet a stage, DONNA, LANA and blockwise search
     with iteration: regret against cost, rank correlations, each with intervals, and who beats random search.
     """
-    from harness.output.plots.regret import check_libraries
+    from harness.output.comparison import check_figures
     from harness.output.progress import ProgressView
     from harness.output.study_text import print_study
-    from search.study.study import run_study
-    from search.study.truth import load_truth
-    from search.study.unit_runner import UnitRunner
-    from search.work.results import Results
+    from search.study.settings import parse_settings
+    from search.study.study import study_folder
 
-    settings = _settings(settings_file, quick)
-    check_libraries()
-    if output.exists() and not output.is_dir():
-        raise ConfigError(f"--output {output}: is a file; name a folder")
-    truth = load_truth(settings.config, ground_truth or ())
-    runner = workers.runner()
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--output {output}: cannot be made: {error.strerror or error}") from error
-    with ProgressView(quiet=json_output and not sys.stderr.isatty()) as view:
-        unit_runner = UnitRunner(results=Results(folder=output), runner=runner, log=view.say)
-        found = run_study(settings, truth, unit_runner)
-    _write(output, found)
-    if json_output:
-        from harness.output.tables import print_json
-        from search.study.report import to_document
-
-        print_json(to_document(found))
-    else:
-        print_study(found)
-
-
-def _settings(path: Path | None, quick: bool) -> StudySettings:
-    from search.study.settings import QUICK, StudySettings
-
-    if path is None:
-        return QUICK if quick else StudySettings()
-    if quick:
-        raise ConfigError("--quick has settings of its own; leave it or --settings out")
-    try:
-        return StudySettings.from_json(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"--settings {path}: cannot be read: {error.strerror or error}") from error
-    except (ConfigError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--settings {path}: {error}") from error
-
-
-def _write(folder: Path, found: Study) -> None:
-    """Write the report, the document and the figures, each whole; all are made before the first is written."""
-    from harness.output.plots.study import correlations_png, study_regret_png
-    from search.study.report import to_document, to_markdown
-    from space.atomic_files import write_file
-
-    report, document, *figures = FILES
-    files = {
-        report: to_markdown(found, figures).encode(),
-        document: json.dumps(to_document(found), indent=1, allow_nan=False).encode() + b"\n",
-        figures[0]: study_regret_png(found),
-        figures[1]: correlations_png(found),
-    }
-    for name, data in files.items():
-        write_file(folder / name, data)
-        typer.echo(f"{folder / name}: {len(data) / 1e3:.0f} kB", err=True)
+    settings = parse_settings(settings_file, quick)
+    check_figures(output)
+    with ProgressView(quiet=is_quiet(json_output)) as view:
+        found = study_folder(settings, ground_truth or (), output, workers.runner(), view.say)
+    print_study(found, output, json_output=json_output)

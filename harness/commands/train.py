@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.commands.options import JsonFlag, SpaceName
+from harness.commands.options import JsonFlag, SpaceName, is_quiet
 from harness.commands.recipe_options import RecipeOptions, takes_recipe
 from harness.commands.workers import Workers, takes_workers
-from search.training.recipe import PUBLISHED, SHORT, default_recipe
+from search.training.recipe import PUBLISHED, SHORT, Recipe
 
 
 @takes_workers
@@ -64,36 +63,20 @@ def train(
     A training that was stopped resumes after its last whole epoch. The folder then holds the published files of all networks
     trained in it, which 'harness search --accuracies' reads, and weights for 'harness export --checkpoint'.
     """
-    from harness.models.names import select_architectures
-    from harness.output.training_progress import run_shown
-    from harness.output.training_text import counted, print_training, training_document
+    from harness.output.training_progress import TrainingView
+    from harness.output.training_text import print_training
     from harness.training import train_networks
-    from search.training.tasks import load_task
-    from space import find_space
 
-    config = find_space(space)
-    architectures = select_architectures(networks, config)
-    recipe = typed.over(default_recipe(task))
-    images = load_task(task, config)
-    quiet = json_output and not sys.stderr.isatty()
     trained = train_networks(
-        architectures,
-        images,
-        recipe,
+        networks,
         output,
+        task=task,
+        space=space,
+        recipe=typed.given(Recipe),
         together=together,
-        run=partial(run_shown, runner=workers.runner(), quiet=quiet),
+        runner=workers.runner(),
+        watch=partial(TrainingView, quiet=is_quiet(json_output)),
     )
-    if json_output:
-        from harness.output.tables import print_json
-
-        print_json(training_document(config.name, trained))
-    else:
-        print_training(trained)
-    for note in trained.notes:
-        typer.echo(note, err=True)
-    if trained.files:
-        published = ", ".join(path.name for path in trained.files)
-        typer.echo(f"{output}: {counted(trained.in_folder, 'network')} in {published}", err=True)
+    print_training(trained, output, json_output=json_output)
     if trained.error is not None:
         raise trained.error

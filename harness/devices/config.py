@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
 
@@ -333,6 +334,12 @@ def select_device(devices: dict[str, Device], name: str) -> Device:
             f"add [devices.{name}] to {DEFAULT_FILE}"
         )
     return devices[name]
+
+
+def select_devices(names: Sequence[str], path: str | Path | None = None) -> tuple[Device, ...]:
+    """Return the devices of a file by these names, each once; without a name the device `local`. Raises: as `select_device`."""
+    known = load_devices(path)
+    return tuple(select_device(known, name) for name in dict.fromkeys(names or [LOCAL]))
 
 
 def devices_schema() -> dict[str, Any]:

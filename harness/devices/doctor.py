@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -35,6 +35,23 @@ class Check:
     def to_json(self) -> dict[str, str]:
         """Return the check as plain values."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """Checks of devices, by their names."""
+
+    checks: Mapping[str, list[Check]]
+
+    @property
+    def exit_status(self) -> int:
+        """The command's exit status: 3 where a check failed, else 0."""
+        return 3 if any(one.status == "FAIL" for checks in self.checks.values() for one in checks) else 0
+
+
+def diagnose_all(devices: Iterable[Device]) -> Diagnosis:
+    """Check devices, one after the other."""
+    return Diagnosis(checks={one.name: diagnose(one) for one in devices})
 
 
 def diagnose(device: Device) -> list[Check]:

@@ -64,6 +64,24 @@ def choose_runtimes(
     return uses
 
 
+def parse_cores(text: str) -> tuple[int, ...]:
+    """Parse `4-7` or `0,2,4-5` into core ids. Raises: ConfigError."""
+    cores: list[int] = []
+    for piece in text.split(",") if text else ():
+        first, dash, last = piece.strip().partition("-")
+        if not re.fullmatch(r"[0-9]{1,4}(-[0-9]{1,4})?", piece.strip()):
+            raise ConfigError(
+                f"--cores {text!r}: {piece!r} is no core; write e.g. --cores 4-7 or --cores 0,2"
+            )
+        low, high = int(first), int(last) if dash else int(first)
+        if high < low or high > 4095:
+            raise ConfigError(f"--cores {text!r}: {piece!r} is no range of cores; write e.g. --cores 4-7")
+        cores.extend(range(low, high + 1))
+    if len(set(cores)) != len(cores):
+        raise ConfigError(f"--cores {text!r}: names a core twice")
+    return tuple(cores)
+
+
 def allowed_cores(
     device: Device, hello: Mapping[str, Any], threads: int | None, cores: Sequence[int]
 ) -> tuple[tuple[int, ...], int]:

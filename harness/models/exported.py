@@ -6,17 +6,29 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
-from typing import overload
+from typing import Protocol, overload
 
 import platformdirs
 
-from exporters import AssemblyRecipe, Format, FragmentLibrary, Weights, with_node_names
+from exporters import (
+    AssemblyRecipe,
+    ConversionError,
+    Format,
+    FragmentLibrary,
+    Weights,
+    standalone,
+    with_node_names,
+)
 from harness.devices.assembly import Assembly
+from harness.measurement.campaign import Observer
 from harness.measurement.workload import Model
-from space import BLOX, Architecture, SpaceConfig
+from harness.models.names import select_architecture
+from space import BLOX, Architecture, SpaceConfig, find_space
+from space.atomic_files import check_folder_of, write_file
+from space.errors import ConfigError
 from space.segments import Segment
 from space.user_paths import expand_user, own_folder
 
@@ -35,6 +47,16 @@ def cache_folder() -> Path:
     """Return the folder for exported fragments: $HARNESS_CACHE, or the user's cache folder. Raises: ConfigError for no $HOME."""
     named = os.environ.get("HARNESS_CACHE")
     return (expand_user(named) if named else own_folder(platformdirs.user_cache_dir("harness"))) / "fragments"
+
+
+class ExportObserver(Observer, Protocol):
+    """An observer of campaigns and of their exports."""
+
+    def export(self, model_format: str, done: int, total: int, name: str) -> None:
+        """Report that `done` of `total` fragments of a format are exported, `name` the last."""
+
+    def say(self, text: str) -> None:
+        """Show a message that stays visible and is about no one device."""
 
 
 class ExportedModels:
@@ -133,6 +155,50 @@ def to_model(library: FragmentLibrary, architecture: Architecture | Segment, wei
         weights=weights,
         purpose="segment" if is_segment else "network",
         assemble=assemble,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFile:
+    """One network as a file of a format, with the origin of its weights."""
+
+    path: Path
+    network: Architecture
+    format: Format
+    size_bytes: int
+    weights: str
+
+    def __str__(self) -> str:
+        size = f"{self.size_bytes / 1e6:.1f} MB"
+        return f"{self.path}: {self.network} as {self.format}, {size}, {self.weights}"
+
+
+def export_network(
+    network: str,
+    model_format: Format,
+    output: Path,
+    *,
+    checkpoint: Path | None = None,
+    space: str = "blox",
+    force: bool = False,
+) -> ModelFile:
+    """Write one network as a stand-alone model, with the weights of a torch state dict or seeded random ones.
+
+    Raises: ConfigError when the name or the file cannot be used, or the file is there and not `force`; ConversionError.
+    """
+    architecture = select_architecture(network, find_space(space))
+    if output.exists() and not force:
+        raise ConfigError(f"{output}: exists already; name another file or add --force")
+    check_folder_of(output)
+    weights = Weights.seeded(0) if checkpoint is None else Weights.from_checkpoint(checkpoint, architecture)
+    data = standalone(architecture, model_format, weights=weights, cache_dir=cache_folder())
+    write_file(output, data, error=ConversionError)
+    return ModelFile(
+        path=output,
+        network=architecture,
+        format=model_format,
+        size_bytes=len(data),
+        weights="seeded random weights" if checkpoint is None else f"weights of {checkpoint}",
     )
 
 

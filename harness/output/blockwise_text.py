@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.blockwise.answer import costs_document
-from harness.output.tables import echo, print_table
+from harness.output.campaigns import print_outcome
+from harness.output.tables import echo, print_json, print_table
 from harness.query.join import doubt_note
 
 if TYPE_CHECKING:
     from harness.blockwise.answer import BlockwiseAnswer
+    from harness.blockwise.run import BlockwiseResult
     from search.blockwise.candidates import Student
 
 CANDIDATES = 10  # shown
@@ -19,7 +22,29 @@ _SOURCES = {
 }
 
 
-def print_blockwise(answer: BlockwiseAnswer) -> None:
+def print_blockwise(found: BlockwiseResult, *, json_output: bool, output: Path | None) -> None:
+    """Print a blockwise search's answer, and on standard error what was measured and where the network is."""
+    for outcome in found.outcomes:
+        print_outcome(outcome)
+    if json_output:
+        print_json(found.document)
+    else:
+        _print_answer(found.answer)
+    if output is not None:
+        echo(f"{output}: {', '.join([*found.document['files'], 'answer.json'])}", err=True)
+    else:
+        echo(
+            "the trained network is kept: the same command with --output FOLDER exports it, and trains nothing again",
+            err=True,
+        )
+    if not found.answer.within and not any(outcome.exit_status for outcome in found.outcomes):
+        echo(
+            "none of the networks measured is within the limits; set a lower limit, or --confidence 0.95",
+            err=True,
+        )
+
+
+def _print_answer(answer: BlockwiseAnswer) -> None:
     """Print what was searched, the finalists, the networks that were fine-tuned, and the answer."""
     setting, searched, found = answer.setting, answer.searched, answer.searched.found
     library = searched.library

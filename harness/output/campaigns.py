@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from harness.errors import StoreError
-from harness.estimates.latency import Latency
-from harness.output.tables import echo, first_numbers, print_latencies
-from harness.store.latencies import latencies
+from harness.output.prediction import doubts, print_report
+from harness.output.tables import echo, first_numbers, print_json, print_latencies
+from harness.prediction.measure import latencies_of
+from harness.prediction.space_prediction import summary
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from harness.measurement.campaign import Outcome
     from harness.measurement.workload import RuntimePlan
+    from harness.prediction.measure import Measured
     from harness.store import Store
 
 LINES_BESIDE = 8  # of a terminal: title, bars and the prompt, beside the first numbers
@@ -25,19 +26,24 @@ LINES_BESIDE = 8  # of a terminal: title, bars and the prompt, beside the first 
 def first_numbers_in(store: Store) -> Callable[[RuntimePlan], Table]:
     """Return the table that `ProgressView` shows during a campaign: latencies so far, as many as fit the terminal."""
     return lambda use: first_numbers(
-        _measured_networks(use, store), shutil.get_terminal_size().lines - LINES_BESIDE
+        latencies_of(use, store), shutil.get_terminal_size().lines - LINES_BESIDE
     )
 
 
-def print_campaigns(outcomes: Sequence[Outcome], store: Store, *, json_output: bool) -> None:
-    """Print the latencies of all campaigns' networks as one table a configuration, then what each campaign did."""
-    if any(isinstance(outcome.error, StoreError) for outcome in outcomes):
-        rows = []  # the store does not answer: what is measured is told below, and is in no table yet
-    else:
-        rows = [row for outcome in outcomes for use in outcome.uses for row in _measured_networks(use, store)]
-    if rows or json_output:
-        print_latencies(rows, json_output=json_output)
-    for outcome in outcomes:
+def print_measured(found: Measured, *, json_output: bool) -> None:
+    """Print the latencies of all campaigns' networks, or the predicted space's errors, then what each campaign did."""
+    if found.table is not None:
+        for note in doubts(found.table):
+            echo(f"note: {note}", err=True)
+    if found.table is not None and json_output:
+        print_json(summary(found.table))
+    elif found.table is not None:
+        print_report(found.table)
+        device = found.table.measured.configuration.device
+        echo(f"the whole table: harness predict --device {device} --csv", err=True)
+    elif found.rows or (json_output and found.rows is not None):
+        print_latencies(found.rows, json_output=json_output)
+    for outcome in found.outcomes:
         print_outcome(outcome)
 
 
@@ -62,8 +68,3 @@ def print_outcome(outcome: Outcome) -> None:
         )
     if outcome.error is not None:
         echo(f"harness: {outcome.error}", err=True)
-
-
-def _measured_networks(use: RuntimePlan, store: Store) -> list[Latency]:
-    networks = [model.graph_hash for model in use.models if model.purpose == "network"]
-    return latencies(store, use.configuration, networks)

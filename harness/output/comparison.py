@@ -2,37 +2,75 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.output.search_document import accuracy_document
-from harness.output.tables import echo, print_table
+from harness.output.tables import echo, print_json, print_table
 from harness.prediction.provenance import provenance_document
 from harness.query.rows import network_row
+from space.atomic_files import write_file
+from space.errors import ConfigError
 
 if TYPE_CHECKING:
-    from harness.query.join import SearchTable
-    from harness.query.query import Query
+    from harness.query.run import SearchComparison
     from search.methods.comparison import MethodComparison
     from search.methods.regret import EvaluationsToTarget, MethodRegret, Run
 
 SHOWN_THRESHOLD = 0.1  # points of regret that the table counts evaluations to
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scoring:
-    """Inputs of zero-cost proxies: the number and origin of images, and the number of random networks scored."""
+def check_figures(folder: Path | None) -> None:
+    """Refuse a folder of figures that is a file, or the lack of a library that draws. Raises: ConfigError."""
+    from harness.output.plots.regret import check_libraries
 
-    origin: str
-    images: int
-    pool: int
+    if folder is None:
+        return
+    check_libraries()
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--output {folder}: is a file; name a folder")
 
 
-def print_comparison(table: SearchTable, found: MethodComparison, scored: Scoring | None) -> None:
+def print_comparison(compared: SearchComparison, *, json_output: bool, output: Path | None) -> None:
+    """Print a comparison of search methods, and write its figures and its document to a folder."""
+    document = _document(compared)
+    if output is not None:
+        _write(output, compared.methods, document)
+    if json_output:
+        print_json(document)
+        return
+    _print_methods(compared)
+    if output is None:
+        echo("the curves: --output DIR writes regret.png, regret.html and regret.json there", err=True)
+
+
+def _write(folder: Path, found: MethodComparison, document: dict[str, object]) -> None:
+    """Write the three files, each whole; all are made before the first is written."""
+    from harness.output.plots.regret import regret_png
+    from harness.output.plots.regret_page import regret_html
+
+    files = {
+        "regret.png": regret_png(found),
+        "regret.html": regret_html(found).encode(),
+        "regret.json": json.dumps(document, indent=1).encode(),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--output {folder}: cannot be made: {error}") from error
+    for name, data in files.items():
+        write_file(folder / name, data)
+        echo(f"{folder / name}: {len(data) / 1e6:.2f} MB", err=True)
+
+
+def _print_methods(compared: SearchComparison) -> None:
     """Print the table searched, its best network, and a row for each method."""
     from space import Architecture
 
+    table, found, scored = compared.table, compared.methods, compared.scored
     accuracy = table.table.accuracy
     echo(f"accuracy: {accuracy.label}, from {', '.join(accuracy.origin)}")
     for name, provenance in table.provenance.items():
@@ -70,15 +108,14 @@ def print_comparison(table: SearchTable, found: MethodComparison, scored: Scorin
     )
 
 
-def comparison_document(
-    query: Query, joined: SearchTable, found: MethodComparison, scored: Scoring | None
-) -> dict[str, object]:
+def _document(compared: SearchComparison) -> dict[str, object]:
     """Return a comparison as plain values; the keys of synthetic values hold the word.
 
     A `curve` has a row [evaluations, mean, low, high] wherever one changes, `improvements` a row [evaluations, regret].
     """
     from search.methods.regret import steps
 
+    query, joined, found, scored = compared.query, compared.table, compared.methods, compared.scored
     table, accuracy = joined.table, joined.table.accuracy
     points = f"{'synthetic_' if accuracy.synthetic else ''}regret_points"
 

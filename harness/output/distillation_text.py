@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.output.tables import print_table
+from harness.output.tables import echo, print_json, print_table
 
 if TYPE_CHECKING:
+    from harness.training import DistilledBlocks
     from search.distillation.block_library import BlockLibrary
     from search.distillation.signatures import Signatures
     from search.training.images import Task
@@ -15,7 +17,21 @@ if TYPE_CHECKING:
 SHOWN = 3  # blocks of a stage
 
 
-def library_document(library: BlockLibrary, task: Task, signatures: Signatures) -> dict[str, object]:
+def print_distillation(found: DistilledBlocks, folder: Path, *, json_output: bool, quiet: bool) -> None:
+    """Print the best blocks of each stage, or all as JSON, and on standard error unless `quiet` what the folder holds."""
+    library = found.library
+    if json_output:
+        print_json(_document(library, found.task, found.signatures))
+    else:
+        _print_library(library, found.task, found.signatures)
+    missing = f"; stages {', '.join(map(str, library.missing))} are missing" if library.missing else ""
+    if not quiet:
+        echo(
+            f"{folder}: a library of {library.config.stages - len(library.missing)} stages{missing}", err=True
+        )
+
+
+def _document(library: BlockLibrary, task: Task, signatures: Signatures) -> dict[str, object]:
     """Return plain values; the keys of synthetic values hold the word."""
     word = "synthetic_" if task.synthetic else ""
     return {
@@ -48,7 +64,7 @@ def library_document(library: BlockLibrary, task: Task, signatures: Signatures) 
     }
 
 
-def print_library(library: BlockLibrary, task: Task, signatures: Signatures) -> None:
+def _print_library(library: BlockLibrary, task: Task, signatures: Signatures) -> None:
     """Print the best blocks of each stage, and how many there are."""
     import numpy as np
 

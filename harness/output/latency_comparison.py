@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.output.tables import echo, interval_text, print_table
+from harness.output.tables import echo, interval_text, print_json, print_table
 from harness.store.configurations import describe, measure_command
 
 if TYPE_CHECKING:
-    from harness.query.compare import NetworkComparison
+    from harness.query.compare import NetworkComparison, NetworkComparisons
 
 
-def print_pair(pair: NetworkComparison) -> None:
+def print_pairs(found: NetworkComparisons, *, json_output: bool) -> None:
+    """Print each configuration's comparison, and on standard error where a network is not measured."""
+    if json_output:
+        print_json([pair.to_json() for pair in found])
+    else:
+        for pair in found:
+            _print_pair(pair)
+    for configuration, missing in found.not_measured.items():
+        echo(f"{describe(configuration)}: not measured: {', '.join(missing)}", err=True)
+
+
+def _print_pair(pair: NetworkComparison) -> None:
     """Print two networks' latencies on a configuration and which is faster; of a tie, what would decide it."""
     a, b, result = pair.first, pair.second, pair.result
     cells = [

@@ -2,19 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.output.tables import echo, interval_text, print_table
-from harness.prediction.space_prediction import JUDGES, doubt_text
+from harness.output.tables import echo, interval_text, print_csv, print_json, print_table, write_csv
+from harness.prediction.rows import COLUMNS
+from harness.prediction.space_prediction import JUDGES, doubt_text, summary
 from harness.store.configurations import describe, measure_command
 
 if TYPE_CHECKING:
+    from harness.prediction.audit import ConfigurationAudit
+    from harness.prediction.bench_files import BenchFiles
     from harness.prediction.space_prediction import HeldOut, SpaceTable
     from search.latency.evaluation import Errors
 
 SHOWN = 5  # of the fastest and of the slowest networks
 FAR = "predicted, far"  # from all that was measured
+
+
+def print_prediction(table: SpaceTable, *, csv_output: bool, json_output: bool, output: Path | None) -> None:
+    """Print a space's errors and some rows, or the chosen networks or all as CSV or JSON; write them to a CSV file."""
+    for note in doubts(table):
+        echo(f"note: {note}", err=True)
+    is_plain = not (csv_output or json_output)
+    rows = table.rows(table.chosen) if csv_output or output is not None or table.chosen is not None else []
+    documents = [row.to_json() for row in rows]
+    if csv_output:
+        print_csv(documents, COLUMNS)
+    elif json_output:
+        print_json(summary(table) | {"networks": documents if table.chosen is not None else []})
+    else:
+        print_report(table)
+        _print_rows(table)
+    if output is not None:
+        write_csv(output, documents, COLUMNS)
+        echo(f"{output}: {len(rows)} networks", err=True)
+    elif is_plain and table.chosen is None:
+        echo("the whole table: --csv, or --output FILE.csv", err=True)
+
+
+def print_bench_files(found: BenchFiles) -> None:
+    """Print on standard error the files written, and what was left out of them or is doubtful."""
+    table = found.table
+    if table.doubtful:
+        echo(f"note: {doubt_text(table.doubtful, table.measured.configuration)}", err=True)
+    for path in found.paths:
+        echo(f"{path}: {len(table.rows)} networks", err=True)
+    echo(f"{found.sidecar}: intervals, grades, sources, conditions and versions", err=True)
+
+
+def print_audit(found: ConfigurationAudit, *, json_output: bool) -> None:
+    """Print the error of the sums, its sources, and whether an additive model holds."""
+    from search.latency.audit import render
+
+    if found.doubtful:
+        echo(f"note: {doubt_text(found.doubtful, found.configuration)}", err=True)
+    if json_output:
+        print_json(asdict(found.audit) | {"doubtful": found.doubtful.to_json()})
+        return
+    echo(describe(found.configuration))
+    echo(render(found.audit))
 
 
 def doubts(table: SpaceTable) -> list[str]:
@@ -119,13 +167,13 @@ def _cells(errors: Errors) -> list[str]:
     ]
 
 
-def print_rows(table: SpaceTable, chosen: Sequence[int] | None) -> None:
-    """Print the chosen networks, or where None the fastest and the slowest of the space."""
-    if chosen is None:
+def _print_rows(table: SpaceTable) -> None:
+    """Print the chosen networks, or where none are the fastest and the slowest of the space."""
+    if table.chosen is None:
         order = table.prediction.ratios.argsort(kind="stable").tolist()
         groups = [(f"{SHOWN} fastest of all", order[:SHOWN]), (f"{SHOWN} slowest of all", order[-SHOWN:])]
     else:
-        groups = [("networks", list(chosen))]
+        groups = [("networks", list(table.chosen))]
     for title, indices in groups:
         rows = [
             [

@@ -6,27 +6,33 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from harness.devices.config import short_provider
-from harness.measurement.profile import group_nodes
-from harness.output.tables import echo, print_table
+from harness.output.tables import echo, print_json, print_table
 
 if TYPE_CHECKING:
-    from harness.measurement.profile import Group, Profile
-    from space import Architecture
+    from harness.models.profile import NetworkProfile
 
 BY = ("fragment", "op", "node")  # what a profile's nodes are added up by
 NS_PER_MS = 1e6
 BUSY_SHARE = 0.2  # outside nodes; a quiet run has some 5 %
 
 
-def profile_document(taken: Profile, architecture: Architecture, device: str) -> dict[str, object]:
+def _document(found: NetworkProfile) -> dict[str, object]:
     """Return a profile as plain values, its nodes' times added up in each way; times in ns."""
-    groups = {by: [dataclasses.asdict(group) for group in groups_by(taken, by, architecture)] for by in BY}
-    document = {"architecture": str(architecture), "device": device, **dataclasses.asdict(taken)}
-    return document | {"outside_ns": taken.outside_ns, "by": groups}
+    groups = {by: [dataclasses.asdict(group) for group in found.groups(by)] for by in BY}
+    document = {
+        "architecture": str(found.network),
+        "device": found.device,
+        **dataclasses.asdict(found.profile),
+    }
+    return document | {"outside_ns": found.profile.outside_ns, "by": groups}
 
 
-def print_profile(taken: Profile, by: str, architecture: Architecture, device: str) -> None:
-    """Print a network's time by fragment, op or node, and caveats on standard error."""
+def print_profile(found: NetworkProfile, by: str, *, json_output: bool) -> None:
+    """Print a network's time by fragment, op or node, and caveats on standard error; or all of it as JSON."""
+    if json_output:
+        print_json(_document(found))
+        return
+    taken = found.profile
     ops = {node.name: node.op for node in taken.nodes}
     rows = [
         [
@@ -35,7 +41,7 @@ def print_profile(taken: Profile, by: str, architecture: Architecture, device: s
             f"{group.time_ns / NS_PER_MS:.3f}",
             f"{100 * group.share:.1f}",
         ]
-        for group in groups_by(taken, by, architecture)
+        for group in found.groups(by)
     ]
     count = "" if by == "node" else str(len(taken.nodes))
     rows.append(["whole run", count, f"{taken.wall_median_ns / NS_PER_MS:.3f}", "100.0"])
@@ -43,7 +49,7 @@ def print_profile(taken: Profile, by: str, architecture: Architecture, device: s
         f"{taken.threads} thread{'s' if taken.threads > 1 else ''} on core {','.join(map(str, taken.cores))}"
     )
     print_table(
-        f"{architecture} on {device}: {taken.runtime} {taken.version} {short_provider(taken.provider)}, "
+        f"{found.network} on {found.device}: {taken.runtime} {taken.version} {short_provider(taken.provider)}, "
         f"{where}, the quietest {taken.quiet_runs} of {taken.runs} runs",
         [by, "op" if by == "node" else "nodes", "ms", "%"],
         rows,
@@ -61,12 +67,3 @@ def print_profile(taken: Profile, by: str, architecture: Architecture, device: s
         )
     if short_provider(taken.provider) in ("cuda", "tensorrt"):
         echo("a node's time is that of its launch: the GPU computes asynchronously", err=True)
-
-
-def groups_by(taken: Profile, by: str, architecture: Architecture) -> list[Group]:
-    """Return the nodes' times added up by "fragment", "op" or "node"."""
-    from exporters import node_fragments
-
-    if by == "fragment":
-        return group_nodes(taken, node_fragments([node.name for node in taken.nodes], architecture))
-    return group_nodes(taken, [node.op if by == "op" else node.name for node in taken.nodes])

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.prediction.provenance import provenance_document
-from harness.query.rows import limit_row, network_row
+from harness.query.rows import limit_row
 
 if TYPE_CHECKING:
-    from harness.query.answer import SearchAnswer
-    from search.table.pareto import Front
+    from harness.query.answer import ParetoFront, SearchAnswer
     from space.accuracies import Accuracies
 
 
-def answer_document(found: SearchAnswer, front: Front | None, top: int) -> dict[str, object]:
+def answer_document(found: SearchAnswer, front: ParetoFront | None, top: int) -> dict[str, object]:
     """Return the answer as plain values; accuracies in percent, latencies in ms, sizes in bytes."""
     from search.table.answers import ties
 
@@ -51,11 +50,11 @@ def answer_document(found: SearchAnswer, front: Front | None, top: int) -> dict[
         "front": None
         if front is None
         else {
-            "costs": list(front.costs),
+            "costs": list(front.front.costs),
             "hypervolume": front.hypervolume,
-            "reference": list(front.reference),
-            "ideal": list(front.ideal),
-            "networks": [network_row(table, index) for index in front.indices.tolist()],
+            "reference": list(front.front.reference),
+            "ideal": list(front.front.ideal),
+            "networks": front[:],
         },
     }
 

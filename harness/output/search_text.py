@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.output.tables import echo, print_table
+from harness.output.campaigns import print_outcome
+from harness.output.search_document import answer_document
+from harness.output.tables import echo, print_json, print_table, write_csv
+from harness.query.rows import network_row
 
 if TYPE_CHECKING:
     from harness.query.answer import SearchAnswer
+    from harness.query.run import SearchResult
     from search.table import Cost, Table
     from search.table.answers import Answer
     from search.table.pareto import Front
@@ -16,7 +21,24 @@ if TYPE_CHECKING:
     from space.indexing import IndexArray
 
 
-def print_answer(found: SearchAnswer, top: int) -> None:
+def print_search(found: SearchResult, *, top: int, json_output: bool, output: Path | None) -> None:
+    """Print a search's answer, its `top` networks, and a front; write all networks within the limits to a CSV file."""
+    answer, table = found.answer, found.answer.table.table
+    for outcome in found.outcomes:
+        print_outcome(outcome)
+    if json_output:
+        print_json(answer_document(answer, found.front, top))
+    else:
+        _print_answer(answer, top)
+        if found.front is not None:
+            _print_front(table, found.front.front)
+    if output is not None:
+        rows = [network_row(table, index) for index in answer.answer.ranked.tolist()]
+        write_csv(output, rows, list(rows[0]))
+        echo(f"{output}: {len(rows):,} networks", err=True)
+
+
+def _print_answer(found: SearchAnswer, top: int) -> None:
     """Print the table's sources, how many networks meet each limit, the most accurate ones, and the ties with the first."""
     joined, answer, trace, verified = found.table, found.answer, found.trace, found.verified
     table, accuracy = joined.table, joined.table.accuracy
@@ -65,7 +87,7 @@ def _verdict(answer: Answer, verified: frozenset[int], ranked: IndexArray) -> st
     return text
 
 
-def print_front(table: Table, front: Front) -> None:
+def _print_front(table: Table, front: Front) -> None:
     """Print a Pareto front, cheapest first, and its hypervolume."""
     names = " and ".join(front.costs)
     _print_networks(

@@ -2,15 +2,48 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.output.tables import echo, print_table
+from harness.output.tables import echo, print_json, print_table
+from space.atomic_files import write_file
 
 if TYPE_CHECKING:
     from search.study.study import Study
 
+FILES = ("study.md", "study.json", "study-regret.png", "study-correlations.png")
 
-def print_study(found: Study) -> None:
+
+def print_study(found: Study, folder: Path, *, json_output: bool) -> None:
+    """Write a study's files to a folder, and print its tables or its document."""
+    from search.study.report import to_document
+
+    _write(folder, found)
+    if json_output:
+        print_json(to_document(found))
+    else:
+        _print_tables(found)
+
+
+def _write(folder: Path, found: Study) -> None:
+    """Write the report, the document and the figures, each whole; all are made before the first is written."""
+    from harness.output.plots.study import correlations_png, study_regret_png
+    from search.study.report import to_document, to_markdown
+
+    report, document, *figures = FILES
+    files = {
+        report: to_markdown(found, figures).encode(),
+        document: json.dumps(to_document(found), indent=1, allow_nan=False).encode() + b"\n",
+        figures[0]: study_regret_png(found),
+        figures[1]: correlations_png(found),
+    }
+    for name, data in files.items():
+        write_file(folder / name, data)
+        echo(f"{folder / name}: {len(data) / 1e3:.0f} kB", err=True)
+
+
+def _print_tables(found: Study) -> None:
     """Print the study's tables, which methods beat random search, the answers to the questions, and notes."""
     from search.study.tables import all_tables, verdicts
 

@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.estimates.findings import Finding
-from harness.estimates.latency import LATENCY_COLUMNS, Latency, to_json
+from harness.estimates.latency import LATENCY_COLUMNS, Latency, LatencyTable, to_json
 from harness.records import Failure
+from harness.store import Store
 from harness.store.configurations import describe
 from space.atomic_files import write_file
 from space.errors import ConfigError
@@ -73,6 +74,16 @@ def print_latencies(rows: Sequence[Latency], *, json_output: bool = False, csv_o
     _print_findings(rows)
 
 
+def print_results(table: LatencyTable, store: Store, *, json_output: bool, csv_output: bool) -> None:
+    """Print stored latencies; where there is none, why, and the command that measures, on standard error."""
+    if table or json_output or csv_output:
+        print_latencies(table, json_output=json_output, csv_output=csv_output)
+        return
+    fits = f"nothing is stored that fits ({store.name})"
+    why = fits if store.configurations() else "nothing is measured yet"
+    echo(f"{why}; measure first: harness measure", err=True)
+
+
 def first_numbers(rows: Sequence[Latency], height: int) -> Table:
     """Return latencies as a table of at most `height` lines that fits 80 columns: the fastest, each with half-width and grade."""
     table = Table(box=None, pad_edge=False)
@@ -109,6 +120,9 @@ def print_failures(
     failures: Sequence[Failure], *, json_output: bool = False, csv_output: bool = False
 ) -> None:
     """Print failures, oldest first."""
+    if not failures and not (json_output or csv_output):
+        echo("no failure is stored that fits", err=True)
+        return
     documents = [
         {
             "device": failure.configuration.device,

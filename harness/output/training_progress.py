@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -23,9 +22,8 @@ from search.training.history import EpochDone
 from search.work.events import Event, UnitDone, UnitProgress, UnitStarted, sentence
 
 if TYPE_CHECKING:
-    from search.work.results import Results
     from search.work.unit import Unit
-    from search.work.unit_runs import Runner
+    from search.work.unit_runs import NamedUnits
 
 PLAIN_SECONDS = 10  # between lines that tell of an epoch: a log of thousands of networks stays readable
 _BAR = 24
@@ -36,21 +34,10 @@ _FEWEST = 12  # columns of a description: fewer say nothing
 
 
 class TrainingView:
-    """Show the progress of `search.work.unit_runs.run_units`; `names` are the networks, or stages, of units by their keys.
+    """A `search.work.unit_runs.Watch` of units: the progress of their networks, or stages; it is called with each event."""
 
-    `epochs` are those of a unit. Where `line` is given, it takes the plain lines that else go to standard error.
-    """
-
-    def __init__(
-        self,
-        names: Mapping[str, str],
-        epochs: int,
-        *,
-        quiet: bool,
-        title: str,
-        line: Callable[[str], None] | None = None,
-    ) -> None:
-        self._names, self._epochs, self._quiet, self._line = names, epochs, quiet, line
+    def __init__(self, units: NamedUnits, *, quiet: bool) -> None:
+        self._units, self._quiet = units, quiet
         self._console = Console(stderr=True)
         self._plain = not self._console.is_terminal
         self._done: dict[str, Fraction | int] = {}
@@ -68,10 +55,12 @@ class TrainingView:
             disable=quiet or self._plain,
             speed_estimate_period=600.0,
         )
-        total = len(names) * epochs
-        self._task = self._progress.add_task("", total=total, title=title)
+        total = len(units.names) * units.epochs
+        self._task = self._progress.add_task("", total=total, title=units.title)
         # Where a line is too long, rich takes from all its columns, and the bar goes first.
-        self._room = self._console.width - _FIXED - len(title) - len(f"{total}/{total}")
+        self._room = self._console.width - _FIXED - len(units.title) - len(f"{total}/{total}")
+        for key in units.done:
+            self._count(key, units.epochs)
 
     def __enter__(self) -> TrainingView:
         self._progress.start()
@@ -82,29 +71,22 @@ class TrainingView:
     ) -> None:
         self._progress.stop()
 
-    def skip(self, key: str) -> None:
-        """Count a unit that is done already."""
-        self._count(key, self._epochs)
-
-    def show(self, event: Event) -> None:
+    def __call__(self, event: Event) -> None:
         """Show an event of the units' runner."""
+        called = self._units.called
         match event:
             case UnitStarted(unit=unit):
-                self._describe(self.called(unit))
+                self._describe(called(unit))
             case UnitProgress(unit=unit, step=EpochDone() as epoch):
-                self._show_epoch(unit, epoch, sentence(event, self.called))
+                self._show_epoch(unit, epoch, sentence(event, called))
             case UnitDone(unit=unit):
-                self._count(unit.key, self._epochs)
-                self._say(sentence(event, self.called))
+                self._count(unit.key, self._units.epochs)
+                self._say(sentence(event, called))
             case _:
-                self._say(sentence(event, self.called))
-
-    def called(self, unit: Unit) -> str:
-        """Return the network or stage of a unit."""
-        return self._names.get(unit.key) or str(unit)
+                self._say(sentence(event, called))
 
     def _show_epoch(self, unit: Unit, epoch: EpochDone, text: str) -> None:
-        self._count(unit.key, self._epochs * epoch.share)
+        self._count(unit.key, self._units.epochs * epoch.share)
         self._describe(text)
         now = time.monotonic()
         if self._plain and (epoch.share == 1 or now - self._shown_at >= PLAIN_SECONDS):
@@ -126,33 +108,7 @@ class TrainingView:
     def _say(self, text: str) -> None:
         if self._quiet:
             return
-        if self._plain and self._line is not None:
-            self._line(text)
-        elif self._plain:
+        if self._plain:
             print(text, file=sys.stderr, flush=True)  # noqa: T201
         else:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def run_shown(
-    units: Sequence[tuple[str, Unit]],
-    results: Results,
-    runner: Runner,
-    *,
-    epochs: int,
-    quiet: bool,
-    title: str,
-    line: Callable[[str], None] | None = None,
-) -> dict[str, str]:
-    """Run units, each with its name, in a view of them, and return the digest of each result by the unit's key.
-
-    Raises: what `search.work.unit_runs.run_units` does, in the names.
-    """
-    from search.work.unit_runs import run_units
-
-    names = {unit.key: name for name, unit in units}
-    with TrainingView(names, epochs, quiet=quiet, title=title, line=line) as view:
-        for _, unit in units:
-            if results.result_of(unit):
-                view.skip(unit.key)
-        return run_units([unit for _, unit in units], results, runner, view.show, called=view.called)

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.output.tables import print_table
+from harness.output.tables import echo, print_json, print_table
 
 if TYPE_CHECKING:
     from harness.training import TrainedNetworks
 
 
-def training_document(space: str, trained: TrainedNetworks) -> dict[str, object]:
+def print_training(trained: TrainedNetworks, folder: Path, *, json_output: bool) -> None:
+    """Print trained networks, and on standard error the files that hold all of the folder."""
+    if json_output:
+        print_json(_document(trained))
+    else:
+        _print_table(trained)
+    for note in trained.notes:
+        echo(note, err=True)
+    if trained.files:
+        published = ", ".join(path.name for path in trained.files)
+        echo(f"{folder}: {counted(trained.in_folder, 'network')} in {published}", err=True)
+
+
+def _document(trained: TrainedNetworks) -> dict[str, object]:
     """Return plain values; accuracies are percent."""
     task = trained.task
     return {
-        "space": space,
+        "space": trained.space,
         "task": {
             "name": task.name,
             "source": task.source,
@@ -41,7 +55,7 @@ def training_document(space: str, trained: TrainedNetworks) -> dict[str, object]
     }
 
 
-def print_training(trained: TrainedNetworks) -> None:
+def _print_table(trained: TrainedNetworks) -> None:
     """Print a row a trained network: its best epoch, its accuracies, and the seconds that training took."""
     if not trained:
         return

@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from harness.estimates.doubtful import Doubtful
 from harness.prediction.space_prediction import check_enough, doubt_text, graded_segments, load_measured
 from harness.records import Configuration
 from harness.store import Store
-from harness.store.configurations import measure_command
+from harness.store.configurations import measure_command, one_configuration
 from search.latency.audit import Audit, audit
 from space.errors import ConfigError
 from space.segments import all_segments
 
 
-def audit_configuration(
-    store: Store, configuration: Configuration, *, doubtful: bool = False
-) -> tuple[Audit, Doubtful]:
-    """Compare a configuration's networks with the sums of their segments; return the audit, and what has grade D.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationAudit:
+    """The audit of a configuration, and what of its measurements has grade D."""
 
-    `doubtful`: with networks and segments of grade D.
-    Raises: ConfigError when too few networks, or not all segments, are measured.
+    configuration: Configuration
+    audit: Audit
+    doubtful: Doubtful
+
+
+def audit_configuration(
+    store: Store,
+    *,
+    device: str = "",
+    runtime: str = "",
+    threads: int | None = None,
+    configuration: str = "",
+    doubtful: bool = False,
+) -> ConfigurationAudit:
+    """Compare a configuration's networks with the sums of their segments.
+
+    The configuration is named as for `harness.predict`; `doubtful`: with networks and segments of grade D.
+    Raises: ConfigError when several configurations fit, too few networks, or not all segments, are measured.
     """
-    measured = load_measured(store, configuration, doubtful=doubtful)
+    chosen = one_configuration(
+        store, device=device, runtime=runtime, threads=threads, identifier=configuration
+    )
+    measured = load_measured(store, chosen, doubtful=doubtful)
     check_enough(measured)
-    segments, apart = graded_segments(store, configuration, doubtful=doubtful)
+    segments, apart = graded_segments(store, chosen, doubtful=doubtful)
     wanted = [str(segment) for segment in all_segments(measured.config)]
     missing = [text for text in wanted if text not in segments]
     if missing:
-        well = f" well enough ({doubt_text(apart, configuration)})" if apart else ""
+        well = f" well enough ({doubt_text(apart, chosen)})" if apart else ""
         raise ConfigError(
-            f"device {configuration.device!r}: {len(missing)} of {len(wanted)} segments are not measured{well}, "
-            f"e.g. {missing[0]}; measure them: {measure_command(configuration)} --models segments --level quick"
+            f"device {chosen.device!r}: {len(missing)} of {len(wanted)} segments are not measured{well}, "
+            f"e.g. {missing[0]}; measure them: {measure_command(chosen)} --models segments --level quick"
         )
     ceiling = measured.ceiling()
     found = audit(
@@ -39,4 +59,4 @@ def audit_configuration(
         config=measured.config,
         ceiling=None if ceiling is None else ceiling.mape,
     )
-    return found, measured.doubtful + apart
+    return ConfigurationAudit(configuration=chosen, audit=found, doubtful=measured.doubtful + apart)

@@ -23,6 +23,7 @@ from harness.prediction.space_prediction import (
 )
 from harness.records import Configuration, SessionRecord
 from harness.store import Store
+from harness.store.configurations import one_configuration, prior_configuration
 from harness.version import __version__
 from search.table import Cost
 from space import Architecture, SpaceConfig
@@ -49,6 +50,15 @@ class BenchTable:
     rows: tuple[SpaceRow, ...]
     doubtful: Doubtful
     last_session: SessionRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchFiles:
+    """Files written in the published format, the sidecar, and the table that they hold."""
+
+    paths: tuple[Path, ...]
+    sidecar: Path
+    table: BenchTable
 
 
 def bench_table(
@@ -84,13 +94,42 @@ def check_device_name(name: str) -> None:
 
 
 def write_bench_files(
-    folder: Path, name: str, table: BenchTable, formats: Sequence[str] = FORMATS
-) -> tuple[list[Path], Path]:
-    """Write blox-bench-NAME.FORMAT, latencies in s, for each of the `formats`, and the sidecar .json; return their paths.
+    store: Store,
+    folder: Path,
+    *,
+    device: str = "",
+    runtime: str = "",
+    threads: int | None = None,
+    configuration: str = "",
+    prior: str = "",
+    name: str = "",
+    formats: Sequence[str] = FORMATS,
+    measured_only: bool = False,
+    doubtful: bool = False,
+) -> BenchFiles:
+    """Write blox-bench-NAME.FORMAT, latencies in s, for each of the `formats`, and the sidecar .json, into a folder.
 
-    Raises: ConfigError when a file cannot be written, or the name cannot be published.
+    The configuration, its `prior` and `doubtful` as for `harness.predict`; `name` is by default the device's.
+    Raises: ConfigError when a file cannot be written, the name cannot be published, or too little is stored.
     """
+    if measured_only and prior:
+        raise ConfigError(
+            "--prior helps to predict, and --measured-only leaves out what is predicted; name one of them"
+        )
+    if not folder.is_dir():
+        raise ConfigError(f"--output {folder}: no such folder; make it first")
+    chosen = one_configuration(
+        store, device=device, runtime=runtime, threads=threads, identifier=configuration
+    )
+    name = name or chosen.device
     check_device_name(name)
+    table = bench_table(
+        store,
+        chosen,
+        prior=prior_configuration(store, prior, chosen),
+        measured_only=measured_only,
+        doubtful=doubtful,
+    )
     latencies_s = [row.latency_ms / 1e3 for row in table.rows]
     data = bench_dataset(name, [row.index for row in table.rows], latencies_s, table.measured.config)
     paths = [folder / f"blox-bench-{name}.{one}" for one in formats]
@@ -98,7 +137,7 @@ def write_bench_files(
         write_dataset(path, data)
     sidecar = folder / f"blox-bench-{name}.json"
     write_file(sidecar, json.dumps(_sidecar(name, table), separators=(",", ":")).encode())
-    return paths, sidecar
+    return BenchFiles(paths=tuple(paths), sidecar=sidecar, table=table)
 
 
 def latency_files(paths: Sequence[Path]) -> dict[str, Path]:

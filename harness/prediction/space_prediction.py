@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -122,7 +122,7 @@ class HeldOut:
 class SpaceTable(Tabular):
     """Latencies of all networks of a space on one configuration: `prediction` in ratios, `measured` where there is better.
 
-    `doubtful`: networks and segments of grade D, the prior's apart.
+    `doubtful`: networks and segments of grade D, the prior's apart. `chosen`: indices of networks asked for by name, if any.
     """
 
     measured: MeasuredNetworks
@@ -134,6 +134,7 @@ class SpaceTable(Tabular):
     prior: Configuration | None
     doubtful: Doubtful
     prior_doubtful: Doubtful
+    chosen: tuple[int, ...] | None = None
 
     def rows(self, indices: Sequence[int] | None = None) -> list[SpaceRow]:
         """Return networks by canonical index, by default all in canonical order: measured where they are, predicted elsewhere."""
@@ -318,13 +319,15 @@ def predict(
     threads: int | None = None,
     configuration: str = "",
     prior: str = "",
+    models: str | Sequence[str] = (),
     doubtful: bool = False,
 ) -> SpaceTable:
     """Predict the latency of every network of a space from those measured on one configuration of a device.
 
     device: `local` unless it is given, or a `configuration`'s id; runtime, with or without :PROVIDER, and threads narrow the
-    choice. `prior`: the id of another configuration, whose prediction helps where few networks are measured. `doubtful`: with
-    measurements of grade D. Raises: ConfigError when several configurations fit, or too little is stored.
+    choice. `prior`: the id of another configuration, whose prediction helps where few networks are measured. `models`: networks,
+    written as for `measure`, that are to be the table's `chosen` ones. `doubtful`: with measurements of grade D.
+    Raises: ConfigError when several configurations fit, too little is stored, or names are of no network.
 
     >>> table = predict(store, device="made-up", threads=2)
     >>> row = table.at("conv/conv/conv")
@@ -334,7 +337,10 @@ def predict(
     chosen = one_configuration(
         store, device=device, runtime=runtime, threads=threads, identifier=configuration
     )
-    return predict_space(store, chosen, prior_configuration(store, prior, chosen), doubtful=doubtful)
+    named = [models] if isinstance(models, str) else list(models)
+    indices = tuple(one.index for one in select_models(named, space_of(chosen))) if named else None
+    table = predict_space(store, chosen, prior_configuration(store, prior, chosen), doubtful=doubtful)
+    return replace(table, chosen=indices)
 
 
 def predict_space(

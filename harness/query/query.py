@@ -23,6 +23,8 @@ from search.table.constraints import (
 )
 from space.errors import ConfigError
 
+SHOWN_PROPERTIES = ("params", "macs", "memory")  # by arithmetic; sizes of files take an export
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
@@ -57,6 +59,18 @@ class Query:
             named += [name for name in stored_names(store, self.latencies) if name not in named]
         own = [name for name in self.costs if name in PROPERTIES]
         return replace(self, costs=tuple(dict.fromkeys([*named, *own, *properties])))
+
+    def build_page_table(
+        self, store: Store, log: Callable[[str], None] = lambda text: None
+    ) -> tuple[SearchTable, dict[str, float]]:
+        """Join what a page shows: what the query names, `SHOWN_PROPERTIES`, and of devices all where it names none.
+
+        Return the table, and the upper limit of each cost that has one.
+        Raises: ConfigError as `build_table`, or for lower limits.
+        """
+        whole = self.with_all_costs(store, SHOWN_PROPERTIES)
+        limits = whole.upper_limits()
+        return whole.build_table(store, log), limits
 
     def upper_limits(self) -> dict[str, float]:
         """Return the upper limit of each cost, the tightest of several. Raises: ConfigError for a lower one."""

@@ -1,4 +1,4 @@
-"""Search a table exhaustively or by a method, and compare search methods."""
+"""Search a table exhaustively or by a method."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.query.answer import SearchAnswer
 from harness.query.join import SearchTable
-from search.methods.comparison import MethodComparison, ProxyOf, make_problem, run_comparison
+from search.methods.comparison import MethodComparison, ProxyOf, make_problem
 from search.methods.method import Proxy
 from search.methods.registry import parse_method, run
 from search.proxies import Batch, load_batch, proxy_scorer
@@ -25,7 +25,6 @@ EXHAUSTIVE = "exhaustive"
 
 # Told of a proxy's name, the seed, and the networks scored so far.
 OnScore = Callable[[str, int, int], None]
-OnProgress = Callable[[str, int, int], None]  # told of a method, the seed, and the evaluations made in all
 
 
 def search(
@@ -76,37 +75,6 @@ def search(
     trace = run(method, problem, lambda indices: columns.accuracy.values[indices])
     seen = found.ranked[np.isin(found.ranked, trace.indices)]
     return SearchAnswer(table=table, answer=replace(found, ranked=seen), trace=trace)
-
-
-def compare_methods(
-    table: Table,
-    constraints: Sequence[Constraint],
-    methods: Sequence[str],
-    seeds: Sequence[int],
-    *,
-    budget: int,
-    confident: bool = False,
-    pool: int = 100,
-    batch: Batch | None = None,
-    on_progress: OnProgress = lambda method, seed, count: None,
-    on_score: OnScore = lambda proxy, seed, count: None,
-) -> MethodComparison:
-    """Compare methods within the constraints, a search for each seed, with regret against the exhaustive answer.
-
-    Raises: ConfigError when no network meets the constraints, with the nearest one and what it would take.
-    """
-    check_any(table, constraints, confident=confident)
-    return run_comparison(
-        table,
-        constraints,
-        methods,
-        seeds,
-        budget,
-        confident=confident,
-        pool=pool,
-        proxy_of=None if batch is None else proxies_on(table.config, batch, on_score),
-        on_progress=on_progress,
-    )
 
 
 def check_any(table: Table, constraints: Sequence[Constraint], *, confident: bool = False) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from harness.devices.config import Device, load_devices, select_device
-from harness.measurement.campaign import Observer, Outcome
+from harness.measurement.campaign import Outcome
 from harness.measurement.campaigns import measure_finalists
-from harness.models.exported import ExportedModels
+from harness.models.exported import ExportedModels, ExportObserver
 from harness.query.answer import SearchAnswer
 from harness.query.join import SearchTable
 from harness.records import Configuration
@@ -21,13 +20,6 @@ from space import Architecture
 from space.errors import ConfigError
 
 MAX_ROUNDS = 5  # of K networks each; by then a fair predictor has learned what it had missed
-
-
-class ExportObserver(Observer, Protocol):
-    """An observer of campaigns and of their exports."""
-
-    def export(self, model_format: str, done: int, total: int, name: str) -> None:
-        """Report that `done` of `total` fragments of a format are exported, `name` the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -144,6 +144,7 @@ def show_failure(store: Store, number: int) -> Failure:
 
 def quarantine(store: Store, selection: Selection, *, undo: bool = False) -> list[str]:
     """Set the sessions of a selection apart, so that nothing is estimated from them, or take that back; return their ids."""
+    _check_narrow(selection)
     chosen = [one.id for one in list_sessions(store, selection) if one.quarantined == undo]
     column = SESSIONS.c.purpose
     value = sa.func.substr(column, len(QUARANTINED) + 1) if undo else sa.literal(QUARANTINED) + column
@@ -153,9 +154,17 @@ def quarantine(store: Store, selection: Selection, *, undo: bool = False) -> lis
     return chosen
 
 
-def delete(store: Store, selection: Selection) -> list[str]:
-    """Delete the sessions of a selection for good, and reference latencies of older versions that came from them; return ids."""
+def delete(
+    store: Store, selection: Selection, agree: Callable[[int, str], object] = lambda count, name: None
+) -> list[str]:
+    """Delete the sessions of a selection for good, and reference latencies of older versions that came from them; return ids.
+
+    `agree` is told how many of which store, and raises what ends it. Raises: ConfigError when nothing narrows the selection.
+    """
+    _check_narrow(selection)
     chosen = [one.id for one in list_sessions(store, selection)]
+    if chosen:
+        agree(len(chosen), store.name)
     with store.begin() as connection:
         for identifier in chosen:
             connection.execute(
@@ -189,6 +198,13 @@ def flat_document(document: dict[str, Any]) -> dict[str, Any]:
         name: value if type(value) in (str, int, float) else json.dumps(value, separators=(",", ":"))
         for name, value in ((name, document[name]) for name in EXPORT_COLUMNS)
     }
+
+
+def _check_narrow(selection: Selection) -> None:
+    if selection.is_everything:
+        raise ConfigError(
+            "this would take every session; say which, by ids, --device, --models, --since or --unreadable"
+        )
 
 
 def _session_rows(store: Store, selection: Selection, *, raw: bool) -> Iterator[sa.RowMapping]:

@@ -14,7 +14,8 @@ are trained. Shapes at the line ends are (batch, channels, height, width); N blo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,19 @@ from space.errors import ConfigError
 
 ACTIVATION_BYTES = 2 << 30  # about what the feature maps of all blocks trained at once may take
 _MAPS = 300  # feature maps of a stage's width that a block keeps for its gradients, at most: by count of bconv's layers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _StageWork:
+    """Blocks of a stage to be distilled, `at_once` of them at a time."""
+
+    teacher: Trained
+    task: Task
+    stage: int
+    recipe: DistilRecipe
+    blocks: tuple[Block, ...]
+    at_once: int
+    device: str
 
 
 def distil_stage(
@@ -66,9 +80,16 @@ def distil_stage(
     chosen = _chosen(config, blocks)
     _check_batches(config, task, recipe)
     begin = time.perf_counter()
-    at_once = together or together_for(config, stage, recipe.batch)
-    group_size = len(chosen) if recipe.shared else at_once
-    progress = Progress(folder, _identity(teacher, task, stage, recipe, chosen, at_once))
+    work = _StageWork(
+        teacher=teacher,
+        task=task,
+        stage=stage,
+        recipe=recipe,
+        blocks=tuple(chosen),
+        at_once=together or together_for(config, stage, recipe.batch),
+        device=device,
+    )
+    progress = Progress(folder, _identity(work))
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
@@ -84,53 +105,9 @@ def distil_stage(
         ) as learned,
         teacher_features(teacher, task, stage, "val", memory_bytes=memory_bytes, device=device) as held_out,
     ):
-        for first in range(0, len(chosen), group_size):
-            if first in progress.done:
-                continue
-            group = chosen[first : first + group_size]
-            own = teacher.architecture.blocks[stage] if recipe.keep_own else None
-
-            def report_epoch(epoch: int, first: int = first, count: int = len(group)) -> None:
-                if on_epoch:
-                    on_epoch(
-                        EpochDone(
-                            number=epoch, epochs=recipe.epochs, first=first, blocks=count, of=len(chosen)
-                        )
-                    )
-
-            progress.finish(
-                first,
-                _distil_group(
-                    teacher,
-                    stage,
-                    recipe,
-                    group,
-                    own,
-                    at_once,
-                    learned,
-                    held_out,
-                    device,
-                    progress,
-                    report_epoch,
-                ),
-            )
-    results = [progress.done[first] for first in sorted(progress.done)]
+        _distil_groups(work, learned, held_out, progress, on_epoch or (lambda epoch: None))
     progress.remove()
-    return StageLibrary(
-        config=config,
-        teacher=trained_digest(teacher),
-        task=task.name,
-        source=task.source,
-        stage=stage,
-        recipe=recipe,
-        blocks=tuple(chosen),
-        weights=tuple(state for one in results for state in one["weights"]),
-        history=np.concatenate([np.array(one["history"], dtype=np.float64) for one in results], axis=1),
-        mse=np.concatenate([np.array(one["mse"]) for one in results]),
-        nsr=np.concatenate([np.array(one["nsr"]) for one in results]),
-        seconds=time.perf_counter() - begin,
-        environment=environment_of(torch.device(device)) | {"together": str(min(at_once, len(chosen)))},
-    )
+    return _library_of(work, progress.done, time.perf_counter() - begin)
 
 
 def together_for(config: SpaceConfig, stage: int, batch: int) -> int:
@@ -139,21 +116,37 @@ def together_for(config: SpaceConfig, stage: int, batch: int) -> int:
     return max(1, ACTIVATION_BYTES // (4 * _MAPS * config.widths[stage] * pixels * batch))
 
 
-def _distil_group(
-    teacher: Trained,
-    stage: int,
-    recipe: DistilRecipe,
-    group: Sequence[Block],
-    own: Block | None,
-    at_once: int,
+def _distil_groups(
+    work: _StageWork,
     learned: FeatureMaps,
     held_out: FeatureMaps,
-    device: str,
+    progress: Progress,
+    on_epoch: Callable[[EpochDone], None],
+) -> None:
+    """Distil the groups of blocks that are not finished yet, one after the other, into `progress`."""
+    count, epochs = len(work.blocks), work.recipe.epochs
+    for first in range(0, count, count if work.recipe.shared else work.at_once):
+        if first in progress.done:
+            continue
+        group = work.blocks[first : first + (count if work.recipe.shared else work.at_once)]
+
+        def report(number: int, first: int = first, blocks: int = len(group)) -> None:
+            on_epoch(EpochDone(number=number, epochs=epochs, first=first, blocks=blocks, of=count))
+
+        progress.finish(first, _distil_group(work, group, learned, held_out, progress, report))
+
+
+def _distil_group(
+    work: _StageWork,
+    group: Sequence[Block],
+    learned: FeatureMaps,
+    held_out: FeatureMaps,
     progress: Progress,
     on_epoch: Callable[[int], None],
 ) -> dict[str, Any]:
     """Train the blocks of a group and return their weights, history and held-out errors."""
-    config = teacher.architecture.config
+    stage, recipe, at_once, device = work.stage, work.recipe, work.at_once, work.device
+    config = work.teacher.architecture.config
     width = config.widths[stage]
     if recipe.shared:
         weights, history = train_shared(
@@ -161,13 +154,9 @@ def _distil_group(
         )
     else:
         weights, history = train_separate(stage, width, recipe, group, learned, device, progress, on_epoch)
-    if own is not None and own in group:
-        prefix = f"stages.{stage}."
-        weights[group.index(own)] = {
-            name.removeprefix(prefix): tensor.clone()
-            for name, tensor in teacher.weights.items()
-            if name.startswith(prefix)
-        }
+    own = work.teacher.architecture.blocks[stage]
+    if recipe.keep_own and own in group:
+        weights[group.index(own)] = _own_weights(work.teacher, stage)
     parts = [range(len(group))[first : first + at_once] for first in range(0, len(group), at_once)]
     judged = [
         judge_stages(
@@ -184,6 +173,37 @@ def _distil_group(
         "mse": [value for mse, _ in judged for value in mse.tolist()],
         "nsr": [value for _, nsr in judged for value in nsr.tolist()],
     }
+
+
+def _own_weights(teacher: Trained, stage: int) -> dict[str, torch.Tensor]:
+    """Return the weights of the teacher's own block of a stage."""
+    prefix = f"stages.{stage}."
+    return {
+        name.removeprefix(prefix): tensor.clone()
+        for name, tensor in teacher.weights.items()
+        if name.startswith(prefix)
+    }
+
+
+def _library_of(work: _StageWork, done: Mapping[int, Mapping[str, Any]], seconds: float) -> StageLibrary:
+    """Return the distilled stage of all finished groups, by their first block's place."""
+    results = [done[first] for first in sorted(done)]
+    at_once = min(work.at_once, len(work.blocks))
+    return StageLibrary(
+        config=work.teacher.architecture.config,
+        teacher=trained_digest(work.teacher),
+        task=work.task.name,
+        source=work.task.source,
+        stage=work.stage,
+        recipe=work.recipe,
+        blocks=work.blocks,
+        weights=tuple(state for one in results for state in one["weights"]),
+        history=np.concatenate([np.array(one["history"], dtype=np.float64) for one in results], axis=1),
+        mse=np.concatenate([np.array(one["mse"]) for one in results]),
+        nsr=np.concatenate([np.array(one["nsr"]) for one in results]),
+        seconds=seconds,
+        environment=environment_of(torch.device(work.device)) | {"together": str(at_once)},
+    )
 
 
 def _chosen(config: SpaceConfig, blocks: Sequence[Block] | None) -> list[Block]:
@@ -208,14 +228,12 @@ def _check_batches(config: SpaceConfig, task: Task, recipe: DistilRecipe) -> Non
         )
 
 
-def _identity(
-    teacher: Trained, task: Task, stage: int, recipe: DistilRecipe, blocks: Sequence[Block], together: int
-) -> dict[str, str]:
+def _identity(work: _StageWork) -> dict[str, str]:
     return {
-        "teacher": trained_digest(teacher),
-        "task": f"{task.name}, images {task.images_digest}",
-        "stage": str(stage),
-        "recipe": recipe.to_json(),
-        "blocks": " ".join(map(str, blocks)),
-        "blocks at once": str(together),
+        "teacher": trained_digest(work.teacher),
+        "task": f"{work.task.name}, images {work.task.images_digest}",
+        "stage": str(work.stage),
+        "recipe": work.recipe.to_json(),
+        "blocks": " ".join(map(str, work.blocks)),
+        "blocks at once": str(work.at_once),
     }

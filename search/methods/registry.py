@@ -7,7 +7,7 @@ the networks that the proxy prefers.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from search.methods.evolution import Evolution
@@ -105,6 +105,14 @@ def parse_method(text: str) -> tuple[str, str]:
         able = ", ".join(known for known, method in METHODS.items() if method.warms_up and known != RANKED)
         raise ConfigError(f"{text!r}: method {name!r} has no use for a warm-up; methods that have: {able}")
     return name, proxy
+
+
+def parse_methods(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the methods that texts name, one or several by commas, each once. Raises: ConfigError as `parse_method`."""
+    named = [word.strip() for text in texts for word in text.split(",")]
+    for text in named:
+        parse_method(text)
+    return tuple(dict.fromkeys(named))
 
 
 def method(text: str, problem: Problem) -> Method:

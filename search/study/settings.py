@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from search.checked import Checked, Range
 from search.training.augment import NONE
 from search.training.recipe import Recipe
 from space import SpaceConfig, find_space
+from space.errors import ConfigError
 
 # Augmentations made for photographs of 32 pixels hide what images of 8 pixels show, and 12 epochs are few: none are used.
 SCRATCH = Recipe(epochs=12, batch=64, learning_rate=0.05, augmentation=NONE, channels_last=True)
@@ -113,3 +115,17 @@ QUICK = StudySettings(
     marks=(5, 10, 20),
     decisive=10,
 )
+
+
+def parse_settings(path: Path | None, quick: bool) -> StudySettings:
+    """Return the settings of a JSON file, without one those of `quick` or the defaults. Raises: ConfigError."""
+    if path is None:
+        return QUICK if quick else StudySettings()
+    if quick:
+        raise ConfigError("--quick has settings of its own; leave it or --settings out")
+    try:
+        return StudySettings.from_json(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--settings {path}: cannot be read: {error.strerror or error}") from error
+    except (ConfigError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--settings {path}: {error}") from error

@@ -9,8 +9,9 @@ Everything slow is a unit of work: run again, the study resumes where it was sto
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -37,10 +38,12 @@ from search.study.questions import (
 )
 from search.study.runs import FEWEST_RUNS, NOT_COMPARABLE, MethodRuns, Standing, price_of_choosing, standing
 from search.study.settings import StudySettings
-from search.study.truth import GroundTruth
+from search.study.truth import GroundTruth, load_truth
 from search.study.unit_runner import UnitRunner
 from search.training.tasks import load_task
 from search.work.flops import mean_training_flops
+from search.work.results import Results
+from search.work.unit_runs import Runner
 from space import Architecture
 from space.costs import all_macs
 from space.errors import ConfigError
@@ -68,6 +71,25 @@ class Study:
     blockwise: tuple[str, ...]
     answers: tuple[QuestionAnswer, ...]
     notes: tuple[str, ...]
+
+
+def study_folder(
+    settings: StudySettings,
+    ground_truth: Sequence[Path],
+    folder: Path,
+    runner: Runner,
+    log: Callable[[str], None],
+) -> Study:
+    """Run a study on the ground truth of files, or the shipped one, whose units are kept in a folder.
+
+    Raises: ConfigError when a file or the folder cannot be used; else as `run_study`.
+    """
+    truth = load_truth(settings.config, ground_truth)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--output {folder}: cannot be made: {error.strerror or error}") from error
+    return run_study(settings, truth, UnitRunner(results=Results(folder=folder), runner=runner, log=log))
 
 
 def run_study(settings: StudySettings, truth: GroundTruth, unit_runner: UnitRunner) -> Study:

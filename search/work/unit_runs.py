@@ -13,11 +13,12 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from search.work.events import OnProgress, UnitAgain, UnitDone, UnitFailed
+from search.work.events import OnProgress, UnitAgain, UnitDone, UnitFailed, sentence
 from search.work.kinds import Content, Context, Message, Step, find_kind, load_function
 from search.work.results import Results
 from search.work.unit import Unit
@@ -68,6 +69,57 @@ class RunUnits(Protocol):
         `epochs` are those of one unit, `title` what all of them do.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedUnits:
+    """Units that are run together: their `names` for people, by the units' keys, and the `epochs` of each.
+
+    `title` says what all of them do; `done` are the keys of those with a result from before.
+    """
+
+    names: Mapping[str, str]
+    epochs: int
+    title: str
+    done: frozenset[str] = frozenset()
+
+    def called(self, unit: Unit) -> str:
+        """Return the name of a unit."""
+        return self.names.get(unit.key) or str(unit)
+
+
+# Shows the progress of units while they run.
+Watch = Callable[[NamedUnits], AbstractContextManager[OnProgress]]
+
+
+def logged(log: Callable[[str], None]) -> Watch:
+    """Return a watch that gives `log` a line of progress at a time."""
+
+    @contextmanager
+    def watch(units: NamedUnits) -> Iterator[OnProgress]:
+        yield lambda event: log(sentence(event, units.called))
+
+    return watch
+
+
+def run_watched(
+    units: Sequence[tuple[str, Unit]],
+    results: Results,
+    *,
+    epochs: int,
+    title: str,
+    runner: Runner,
+    watch: Watch,
+) -> dict[str, str]:
+    """Run units as a `RunUnits` does, while a watch shows them. Raises: as `run_units`, in the names."""
+    named = NamedUnits(
+        names={unit.key: name for name, unit in units},
+        epochs=epochs,
+        title=title,
+        done=frozenset(unit.key for _, unit in units if results.result_of(unit)),
+    )
+    with watch(named) as on_progress:
+        return run_units([unit for _, unit in units], results, runner, on_progress, called=named.called)
 
 
 def run_units(

@@ -12,7 +12,7 @@ from space.accuracies.accuracies import Accuracies
 from space.accuracies.epochs import BEST, check_epoch
 from space.accuracies.seeds import mean_over_seeds
 from space.accuracies.trainings import (
-    Part,
+    TrainingPart,
     Trainings,
     accuracies_of_trainings,
     check_parts,
@@ -146,15 +146,17 @@ def _is_published(path: Path) -> bool:
         raise DatasetError(f"{path}: cannot be read: {error}; check the path") from error
 
 
-def _parts(files: Iterable[Path], config: SpaceConfig) -> dict[Path, Part]:
+def _parts(files: Iterable[Path], config: SpaceConfig) -> dict[Path, TrainingPart]:
     """Return the part in each file from its header alone, so that files that do not fit are refused before all is read."""
     found = [(path, _part(path, read_header(path, config=config))) for path in files]
     check_parts([part for _, part in found])
     return dict(found)
 
 
-def _part(path: Path, header: Header) -> Part:
-    return Part(name=str(path), dataset_type=header.dataset_type, extra=header.extra, columns=header.columns)
+def _part(path: Path, header: Header) -> TrainingPart:
+    return TrainingPart(
+        name=str(path), dataset_type=header.dataset_type, extra=header.extra, columns=header.columns
+    )
 
 
 @contextlib.contextmanager
@@ -166,7 +168,7 @@ def _naming(files: Collection[Path]) -> Iterator[None]:
         raise type(error)(f"{', '.join(map(str, files))}: {error}") from error
 
 
-def _check_seeds(wanted: Sequence[int], parts: Collection[Part]) -> None:
+def _check_seeds(wanted: Sequence[int], parts: Collection[TrainingPart]) -> None:
     known = sorted({part.seed for part in parts})
     for seed in wanted:
         if seed not in known:
@@ -176,7 +178,7 @@ def _check_seeds(wanted: Sequence[int], parts: Collection[Part]) -> None:
 
 
 def _read(
-    parts: dict[Path, Part], wanted: Collection[str] | None, allow_pickle: bool, config: SpaceConfig
+    parts: dict[Path, TrainingPart], wanted: Collection[str] | None, allow_pickle: bool, config: SpaceConfig
 ) -> Trainings:
     files = []
     for path, part in parts.items():

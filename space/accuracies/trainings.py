@@ -31,7 +31,7 @@ Row = dict[int, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class TrainingPart:
     """Part of a training that a file holds, as its header says.
 
     `name` is the file's, for messages; `columns` are all but the hash.
@@ -67,7 +67,9 @@ class Trainings:
 
     def __post_init__(self) -> None:
         parts = [
-            Part(name=name, dataset_type=file.dataset_type, extra=file.extra, columns=tuple(file.columns))
+            TrainingPart(
+                name=name, dataset_type=file.dataset_type, extra=file.extra, columns=tuple(file.columns)
+            )
             for name, file in zip(self.names, self.files, strict=True)
         ]
         check_parts(parts)
@@ -135,7 +137,7 @@ class Trainings:
         return tuple(notes)
 
 
-def check_parts(parts: Sequence[Part]) -> None:
+def check_parts(parts: Sequence[TrainingPart]) -> None:
     """Check that files can be joined: trainings of one data set and number of epochs, each part of a seed once.
 
     Raises:

@@ -11,7 +11,7 @@ import pytest
 from factories.accuracies import additive
 from factories.spaces import make_known
 from search.study.settings import StudySettings
-from space import Space
+from space import Space, SpaceConfig
 from space.dataset import Dataset, write_dataset
 
 SMALL = Space(name="small-study", ops=("conv",), widths=(4, 8), image_size=8, classes=4)
@@ -30,11 +30,11 @@ def with_small_space(patch: pytest.MonkeyPatch) -> StudySettings:
     return replace(SETTINGS, space=SMALL.name)
 
 
-def write_small_truth(folder: Path, count: int = 30) -> Path:
-    """Write made-up accuracies of some networks of the small space as `blox-base-0.csv`, and return its path."""
+def write_small_truth(folder: Path, count: int = 30, config: SpaceConfig = SMALL) -> Path:
+    """Write made-up accuracies of some networks of a space as `blox-base-0.csv`, and return its path."""
     rng = np.random.default_rng(0)
-    indices = np.sort(rng.permutation(len(SMALL))[:count])
-    rule = additive(4, SMALL)[indices] - 10
+    indices = np.sort(rng.permutation(len(config))[:count])
+    rule = additive(4, config)[indices] - 10
     columns = {
         "val_top1": [[round(float(v), 3)] for v in rule + rng.normal(0, 0.5, count)],
         "test_top1": [round(float(v), 3) for v in rule + rng.normal(0, 0.5, count)],
@@ -43,6 +43,6 @@ def write_small_truth(folder: Path, count: int = 30) -> Path:
     extra: dict[str, int | str] = {"seed": 0, "epochs": 1, "dataset": "synthetic-0-6-4-5", "part": "base"}
     path = folder / "blox-base-0.csv"
     write_dataset(
-        path, Dataset(dataset_type="training", indices=indices, columns=columns, extra=extra, config=SMALL)
+        path, Dataset(dataset_type="training", indices=indices, columns=columns, extra=extra, config=config)
     )
     return path

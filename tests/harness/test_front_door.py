@@ -17,8 +17,8 @@ from rigs.commands import run
 import harness
 from harness.devices import config
 from harness.estimates.latency import LATENCY_COLUMNS, LatencyTable
-from harness.models import measure as measuring
 from harness.models import results as reading
+from harness.prediction import measure as measuring
 from harness.prediction import space_prediction
 from harness.prediction.rows import COLUMNS
 from harness.store import Store, opening

@@ -11,7 +11,7 @@ from factories.spaces import TWO_OPS, make_known
 from rigs.commands import run
 
 import harness
-from harness import training
+from search.work import unit_runs
 from space import TINY, Architecture
 from space.errors import ConfigError
 
@@ -100,13 +100,13 @@ def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:
 def test_a_training_that_fails_is_raised_after_the_others_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = training.run_units
+    before = unit_runs.run_units
 
     def losing(units, *rest, **named):  # type: ignore[no-untyped-def]
         before(units[:1], *rest, **named)
         raise ConfigError("one was lost")
 
-    monkeypatch.setattr(training, "run_units", losing)
+    monkeypatch.setattr(unit_runs, "run_units", losing)
     with pytest.raises(ConfigError, match="one was lost"):
         harness.train(["conv/conv", "mbconv/conv"], tmp_path, task=TASK, space="tiny", recipe=SHORT)
     assert len(list(tmp_path.glob("weights-0/*.pt"))) == 1

@@ -76,6 +76,9 @@ CASES: dict[str, Case] = {
     "profile": case("profile", "conv/conv/conv", *LOCAL, "--json", exact=False),
     "train": case("train", "conv/conv", "mbconv/conv", "--space", "tiny", *LEARN, "--output", "trained", "--json"),
     "distill": case("distill", "trained", "--epochs", "1", "--stage", "1", "--output", "distilled", "--json"),
+    "study": case(
+        "study", "--settings", "study.json", "--ground-truth", "blox-base-0.csv", "--output", "study", "--json"
+    ),
     "blockwise": case(
         *BLOCKWISE, *FEW, "--fine-tune", "0", "--max-latency", "5ms", "--json", "--output", "answer",
         store="tiny.sqlite",
@@ -92,11 +95,16 @@ def prepare(folder: Path) -> None:
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     from factories.block_libraries import tiny_store, write_library
     from factories.stores import stored
+    from factories.studies import SETTINGS, write_small_truth
+
+    from space import TINY
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "blox.sqlite").write_bytes(stored())
     (folder / "tiny.sqlite").write_bytes(tiny_store())
     write_library(folder / "library")
+    (folder / "study.json").write_text(SETTINGS.to_json())
+    write_small_truth(folder, config=TINY)
     (folder / "devices.toml").write_text((ROOT / "devices.toml").read_text())
 
 

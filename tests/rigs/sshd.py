@@ -21,6 +21,8 @@ from typing import Any
 import pytest
 
 from harness.devices.config import SshDevice
+from harness.devices.transports.ssh import SshTransport
+from harness.errors import DeviceError
 
 START_TIMEOUT_S = 10.0
 KEY_BITS = {"ed25519": [], "ecdsa": ["-b", "256"], "rsa": ["-b", "2048"]}
@@ -149,3 +151,19 @@ def _await_banner(server: Sshd, process: subprocess.Popen[bytes]) -> None:
         except ConnectionRefusedError:
             time.sleep(0.02)
     raise RuntimeError(f"sshd did not answer within {START_TIMEOUT_S} s: {server.log()}")
+
+
+def greet(device: SshDevice) -> str:
+    """Log in to a device and return what it says."""
+    transport = SshTransport(device)
+    try:
+        return transport.run(["echo", "hello"]).stdout.decode()
+    finally:
+        transport.close()
+
+
+def refusal(device: SshDevice) -> str:
+    """Return the message that the device is refused with."""
+    with pytest.raises(DeviceError) as caught:
+        greet(device)
+    return str(caught.value)

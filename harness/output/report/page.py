@@ -15,11 +15,14 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.resources import files
+from pathlib import Path
 
-from harness.output.report.conditions import condition_lines
+from harness.output.report.conditions import command_line, condition_lines
 from harness.output.report.payload import Report, build_payload
+from harness.output.tables import echo
 from harness.query.join import SearchTable
 from harness.version import __version__
+from space.atomic_files import write_file
 from space.errors import ConfigError
 
 SCRIPTS = ("data.js", "choice.js", "text.js", "tables.js", "plots.js", "limits.js", "page.js")
@@ -29,6 +32,26 @@ _POLICY = (
     "connect-src 'none'; form-action 'none'; base-uri 'none'"
 )
 _MB = 1e6
+
+
+def write_report(
+    output: Path,
+    found: SearchTable,
+    limits: Mapping[str, float],
+    *,
+    confident: bool,
+    title: str,
+    options: Mapping[str, object],
+) -> None:
+    """Write the page of a search table, and say so on standard error; `options` are those of the search it was asked with.
+
+    Raises: ConfigError when the file cannot be written, or as `build_page`.
+    """
+    command = command_line(["harness", "search"], options)
+    page = build_page(report_of(found, limits, confident=confident, title=title, command=command)).encode()
+    write_file(output, page)
+    networks = f"{len(found.table.config):,} networks"
+    echo(f"{output}: {networks}, {', '.join(found.table.costs)}, {len(page) / _MB:.1f} MB", err=True)
 
 
 def build_page(report: Report) -> str:

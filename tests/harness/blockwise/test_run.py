@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from factories.block_libraries import tiny_store, write_library
@@ -12,16 +12,15 @@ from factories.block_libraries import tiny_store, write_library
 import exporters
 from harness.blockwise.run import search_library
 from harness.blockwise.setup import BlockwiseRequest
+from harness.models.exported import ExportObserver
 from harness.query.accuracies import AccuracySource
 from harness.query.latencies import LatencySource
 from harness.query.query import Query
-from harness.query.verify import ExportObserver
 from harness.store import Store
 from search.table.constraints import parse_constraint
+from search.work.events import OnProgress
 from search.work.local_pool import LocalPool
-from search.work.results import Results
-from search.work.unit import Unit
-from search.work.unit_runs import run_units
+from search.work.unit_runs import NamedUnits
 from space.errors import ConfigError
 
 QUERY = Query(
@@ -33,7 +32,7 @@ QUERY = Query(
 
 
 class Here:
-    """Opens the store, runs units in this process, and refuses to measure."""
+    """Opens the store, watches units, and refuses to measure."""
 
     def __init__(self, path: Path) -> None:
         path.write_bytes(tiny_store())
@@ -43,10 +42,10 @@ class Here:
     def open_store(self) -> Store:
         return Store(str(self.path))
 
-    def run(self, units: Any, results: Results, *, epochs: int, title: str) -> dict[str, str]:
-        self.ran.append((title, epochs, [name for name, _ in units]))
-        plain: list[Unit] = [unit for _, unit in units]
-        return run_units(plain, results, LocalPool(), lambda text: None)
+    @contextmanager
+    def watch(self, units: NamedUnits) -> Iterator[OnProgress]:
+        self.ran.append((units.title, units.epochs, list(units.names.values())))
+        yield lambda event: None
 
     def observe(self) -> AbstractContextManager[ExportObserver]:
         raise AssertionError("nothing was to be measured")
@@ -62,7 +61,12 @@ def test_a_request_is_all_that_a_search_needs(tmp_path: Path, monkeypatch: pytes
         query=QUERY, library=library, finalists=2, fine_tune=1, fine_tune_epochs=1, output=tmp_path / "answer"
     )
     found = search_library(
-        request, open_store=here.open_store, run=here.run, observe=here.observe, log=told.append
+        request,
+        open_store=here.open_store,
+        runner=LocalPool(),
+        watch=here.watch,
+        observe=here.observe,
+        log=told.append,
     )
     network = found.document["architecture"]
     assert here.ran == [("fine-tuning", 1, [str(found.answer.searched.found.students[0].architecture)])]

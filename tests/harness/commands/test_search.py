@@ -274,6 +274,7 @@ BAD = [
     (("search", "-c", "params<3M", "-a", "/nowhere/base.blox"), ["/nowhere/base.blox"]),
     ((*SEARCH, "--latencies", "/nowhere/bench.csv", "-c", "x<3ms"), ["/nowhere/bench.csv"]),
     ((*SEARCH, "-c", "params<3M", "compare"), ["--accuracies comes before 'compare'", "write it after"]),
+    (("search", "--store", "x", "compare"), ["--store comes before 'compare'"]),
 ]  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from rigs.commands import Done, refused, run
 
 import exporters
 from harness.blockwise.answer import commands
-from harness.commands.blockwise import BlockwiseOptions
+from harness.commands.blockwise_options import BlockwiseOptions
 from harness.devices.config import Device
 from harness.measurement import campaigns
 from harness.measurement.campaign import Outcome

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from rigs.commands import Done, refused, run
 
-from harness.commands.study import FILES
 from harness.output.plots.study import correlations_figure, study_regret_figure
+from harness.output.study_text import FILES
 from search.statistics import correlation_of, kendall, spearman
 from search.study.questions import QuestionAnswer, do_they_predict
 from search.study.runs import MethodRuns, run_of, standing
@@ -90,7 +90,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[StudySettings]:
         return made_study(settings)
 
     monkeypatch.setattr("search.study.study.run_study", found)
-    monkeypatch.setattr("search.study.truth.load_truth", lambda config, paths: made_truth())
+    monkeypatch.setattr("search.study.study.load_truth", lambda config, paths: made_truth())
     return kept
 
 

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.commands.measure import parse_cores
 from harness.devices.conditions import clock_tier, hardware_name
 from harness.devices.config import LocalDevice, SshDevice
-from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes
+from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes, parse_cores
 from space.errors import ConfigError, did_you_mean
 
 HELLO: dict[str, Any] = {

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
 
-from harness.output.training_progress import TrainingView, run_shown
+from harness.output.training_progress import TrainingView
 from search.training.history import EpochDone, Figures
 from search.work.events import (
     Event,
@@ -23,7 +24,7 @@ from search.work.events import (
 from search.work.kinds import Message
 from search.work.results import Results
 from search.work.unit import Unit
-from search.work.unit_runs import Done, Failed
+from search.work.unit_runs import Done, Failed, NamedUnits, run_watched
 from space.errors import ConfigError, HarnessError
 
 A, B = (Unit(kind="distil-stage", config={"stage": stage}) for stage in (0, 1))
@@ -57,17 +58,16 @@ def test_a_terminal_has_one_bar_over_the_epochs_of_all_units(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     on_a_terminal(monkeypatch)
-    lines: list[str] = []
-    with TrainingView(NAMES, 4, quiet=False, title="digits", line=lines.append) as view:
+    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=False) as view:
         for epoch in (1, 2, 3, 4):
-            view.show(epoch_of_a(epoch))
-        view.show(DONE)
-        view.show(epoch_of_b(1, 15, 2))
-        view.show(epoch_of_b(16, 30, 2))  # two thirds of the stage's blocks: 8/3 of its 4 epochs
+            view(epoch_of_a(epoch))
+        view(DONE)
+        view(epoch_of_b(1, 15, 2))
+        view(epoch_of_b(16, 30, 2))  # two thirds of the stage's blocks: 8/3 of its 4 epochs
     *above, last = shown(capsys.readouterr().err).splitlines()
     assert last.startswith("digits ") and " 6/8 epochs " in last
     assert last.rstrip().endswith("stage 1: blocks 16 to 30 of 45, epoch 2 of 2")
-    assert lines == [] and any("conv/conv is done in 2.0 s, 1 of 2 units" in line for line in above)
+    assert any("conv/conv is done in 2.0 s, 1 of 2 units" in line for line in above)
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_a_narrow_terminal_cuts_the_text_and_keeps_the_bar(
 ) -> None:
     on_a_terminal(monkeypatch)
     monkeypatch.setenv("COLUMNS", str(columns))
-    with TrainingView(NAMES, 4, quiet=False, title="distilling") as view:
-        view.show(epoch_of_b(1, 15, 2))
+    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="distilling"), quiet=False) as view:
+        view(epoch_of_b(1, 15, 2))
     last = shown(capsys.readouterr().err).splitlines()[-1]
     assert re.match("distilling [━╸╺]{24} 1/8 epochs ", last) and last.rstrip().endswith(end)
 
@@ -88,8 +88,8 @@ def test_every_epoch_counts_as_one_whatever_their_number(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     on_a_terminal(monkeypatch)
-    with TrainingView({A.key: "conv/conv"}, 49, quiet=False, title="digits") as view:
-        view.show(epoch_of_a(1, 49))
+    with TrainingView(NamedUnits(names={A.key: "conv/conv"}, epochs=49, title="digits"), quiet=False) as view:
+        view(epoch_of_a(1, 49))
     assert " 1/49 epochs " in shown(capsys.readouterr().err)
 
 
@@ -97,37 +97,34 @@ def test_a_unit_that_is_done_counts_in_full_whatever_it_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     on_a_terminal(monkeypatch)
-    with TrainingView(NAMES, 4, quiet=False, title="digits") as view:
-        view.show(DONE)
+    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=False) as view:
+        view(DONE)
     assert " 4/8 epochs " in shown(capsys.readouterr().err)
 
 
 def test_elsewhere_the_last_epoch_and_some_others_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    lines: list[str] = []
-    with TrainingView(NAMES, 4, quiet=False, title="digits", line=lines.append) as view:
+    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=False) as view:
         for epoch in (1, 2, 3, 4):
-            view.show(epoch_of_a(epoch))
-        view.show(DONE)
-    assert lines == [
+            view(epoch_of_a(epoch))
+        view(DONE)
+    assert capsys.readouterr().err.splitlines() == [
         "conv/conv: epoch 1 of 4, 50.0% of validation images right",
         "conv/conv: epoch 4 of 4, 50.0% of validation images right",
         "conv/conv is done in 2.0 s, 1 of 2 units",
     ]
-    assert capsys.readouterr().err == ""
 
 
 def test_a_unit_that_begins_is_named_beside_the_bar_and_told_again_if_it_is_lost(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines: list[str] = []
     again = UnitAgain(unit=B, reason="its process was killed by SIGKILL")
-    with TrainingView(NAMES, 4, quiet=False, title="digits", line=lines.append) as view:
-        view.show(UnitStarted(unit=A))
-        view.show(again)
-    assert lines == ["stage 1 is computed again: its process was killed by SIGKILL"]
+    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=False) as view:
+        view(UnitStarted(unit=A))
+        view(again)
+    assert capsys.readouterr().err == "stage 1 is computed again: its process was killed by SIGKILL\n"
     on_a_terminal(monkeypatch)
-    with TrainingView(NAMES, 4, quiet=False, title="digits") as view:
-        view.show(UnitStarted(unit=B))
+    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=False) as view:
+        view(UnitStarted(unit=B))
     assert shown(capsys.readouterr().err).splitlines()[-1].rstrip().endswith(" stage 1")
 
 
@@ -135,9 +132,9 @@ def test_a_notebook_has_the_lines(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
-    with TrainingView(NAMES, 4, quiet=False, title="digits") as view:
-        view.show(epoch_of_a(4))
-        view.show(DONE)
+    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=False) as view:
+        view(epoch_of_a(4))
+        view(DONE)
     assert capsys.readouterr().err.splitlines() == [
         "conv/conv: epoch 4 of 4, 50.0% of validation images right",
         "conv/conv is done in 2.0 s, 1 of 2 units",
@@ -165,8 +162,8 @@ def test_a_quiet_view_says_nothing(
     for terminal in (False, True):
         if terminal:
             on_a_terminal(monkeypatch)
-        with TrainingView(NAMES, 4, quiet=True, title="digits") as view:
-            view.show(epoch_of_a(4))
+        with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=True) as view:
+            view(epoch_of_a(4))
     assert capsys.readouterr().err == ""
 
 
@@ -180,14 +177,25 @@ class Failing:
             yield Failed(unit=unit, message="a made-up fault", is_input=True, details="its traceback")
 
 
-def test_an_error_calls_units_by_their_names_and_keeps_its_kind_and_notes(tmp_path: Path) -> None:
+def test_a_unit_with_a_result_from_before_counts_in_full(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_a_terminal(monkeypatch)
+    units = NamedUnits(names=NAMES, epochs=4, title="digits", done=frozenset([B.key]))
+    with TrainingView(units, quiet=False) as view:
+        view(epoch_of_a(1))
+    assert " 5/8 epochs " in shown(capsys.readouterr().err)
+
+
+def test_an_error_calls_units_by_their_names_and_keeps_its_kind_and_notes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     units = [(f"stage {place}", Unit(kind="distil-stage", config={"stage": place})) for place in (0, 1)]
-    lines: list[str] = []
+    watch = partial(TrainingView, quiet=False)
     with pytest.raises(HarnessError) as raised:
-        run_shown(
-            units, Results(folder=tmp_path), Failing(), epochs=4, quiet=False, title="x", line=lines.append
-        )
+        run_watched(units, Results(folder=tmp_path), epochs=4, title="x", runner=Failing(), watch=watch)
     assert isinstance(raised.value, ConfigError)
     assert "stage 0: a made-up fault\nstage 1: a made-up fault" in str(raised.value)
     assert "distil-stage" not in str(raised.value) and raised.value.__notes__ == ["its traceback"] * 2
+    lines = capsys.readouterr().err.splitlines()
     assert lines == [f"stage {place} failed: a made-up fault" for place in (0, 1)]

@@ -141,7 +141,7 @@ def test_every_table_becomes_a_data_frame_and_an_arrow_table(store: Store, tiny:
     pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
     table = join.join("synthetic", [tiny])
-    answer = search.search(table, ["made-up<3ms"])
+    answer = search.search(table, ["made-up<4ms"])
     front = answer.front(["made-up", "params"])
     first, second = (str(one) for one in networks(2))
     tables: list[Tabular] = [

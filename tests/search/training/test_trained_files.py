@@ -139,20 +139,19 @@ def test_other_files_and_folders_are_refused(folder: Path, tmp_path: Path) -> No
 
 
 def test_written_weights_name_their_network_and_load_as_ever(tmp_path: Path) -> None:
-    architecture = Architecture.parse("conv-mbconv+in", TINY)
     with torch.random.fork_rng(devices=[]):
-        network = build_network(architecture)
+        network = build_network(NETWORK)
     path, weights = (
         tmp_path / "new" / "weights.pt",
         {name: value.clone() for name, value in network.state_dict().items()},
     )
-    digest = write_weights(path, weights, architecture, make_folder=True)
+    digest = write_weights(path, weights, NETWORK, make_folder=True)
     before = path.stat().st_mtime_ns
-    assert write_weights(path, weights, architecture) == digest == content_digest(weights)
+    assert write_weights(path, weights, NETWORK) == digest == content_digest(weights)
     assert path.stat().st_mtime_ns == before  # the same weights are not written again
     found = torch.load(path, weights_only=True)
     noted = noted_architecture(found)
-    assert noted == architecture and noted is not None and noted.config == TINY
+    assert noted == NETWORK and noted is not None and noted.config == TINY
     network.load_state_dict({name: torch.zeros_like(value) for name, value in found.items()})
     network.load_state_dict(found)
     assert all(torch.equal(value, weights[name]) for name, value in network.state_dict().items())

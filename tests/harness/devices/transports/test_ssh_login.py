@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 from rigs.faulty_link import faulty_link, narrow
-from rigs.sshd import Sshd, free_port, make_key, start_sshd
+from rigs.sshd import Sshd, free_port, greet, make_key, refusal, start_sshd
 
 from harness.devices.config import SshDevice, parse_devices
 from harness.devices.transports.ssh import SshTransport
-from harness.errors import DeviceError, LinkError
+from harness.errors import LinkError
 from space.errors import ConfigError
 
 pytestmark = pytest.mark.ssh
@@ -39,21 +39,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     monkeypatch.setattr("harness.devices.transports.ssh.CONNECT_TIMEOUT_S", 5.0)
     return home
-
-
-def greet(device: SshDevice) -> str:
-    transport = SshTransport(device)
-    try:
-        return transport.run(["echo", "hello"]).stdout.decode()
-    finally:
-        transport.close()
-
-
-def refusal(device: SshDevice) -> str:
-    """Return the message that the device is refused with."""
-    with pytest.raises(DeviceError) as caught:
-        greet(device)
-    return str(caught.value)
 
 
 def with_line(server: Sshd, line: str) -> SshDevice:

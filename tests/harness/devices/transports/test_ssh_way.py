@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from contracts.transport import AWKWARD_ARGUMENTS, ECHO_ARGUMENTS
 from rigs.ssh_agent import silent_agent, ssh_agent
-from rigs.sshd import Sshd, free_port, make_key, start_sshd
+from rigs.sshd import Sshd, free_port, greet, make_key, refusal, start_sshd
 
 from harness.devices.client import AgentClient, deploy
 from harness.devices.config import SshDevice
 from harness.devices.transports.ssh import SshTransport
 from harness.devices.transports.ssh_hosts import find_way
-from harness.errors import DeviceError, LinkError
+from harness.errors import LinkError
 from space.errors import ConfigError
 
 pytestmark = pytest.mark.ssh
@@ -49,20 +49,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("harness.devices.transports.ssh.CONNECT_TIMEOUT_S", 5.0)
     monkeypatch.setattr("harness.devices.transports.ssh_config.SYSTEM_CONFIG", str(tmp_path / "absent"))
     return home
-
-
-def greet(device: SshDevice) -> str:
-    transport = SshTransport(device)
-    try:
-        return transport.run(["echo", "hello"]).stdout.decode()
-    finally:
-        transport.close()
-
-
-def refusal(device: SshDevice) -> str:
-    with pytest.raises(DeviceError) as caught:
-        greet(device)
-    return str(caught.value)
 
 
 def write(path: Path, text: str) -> None:

@@ -1,21 +1,20 @@
-"""`harness search --method blockwise`: its options, which of them belong to which method, and the call."""
+"""The options of `harness search --method blockwise`, and which options belong to which method."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.commands.option_groups import takes
-from harness.commands.options import open_store
+from harness.commands.option_groups import takes, typed_options
 from harness.commands.workers import Workers
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
+    from harness.blockwise.setup import BlockwiseRequest
     from harness.query.query import Query
 
 METHOD = "blockwise"
@@ -24,7 +23,6 @@ FOREIGN = (
     *("accuracies", "metric", "epoch", "training_seed", "accuracy_sd", "allow_pickle"),
     *("pareto", "top", "budget", "pool", "batch"),
 )
-_SPELT = {"pool": "--proxy-pool", "batch": "--proxy-batch"}
 
 
 def _option(name: str, text: str, **more: Any) -> Any:
@@ -116,6 +114,45 @@ class BlockwiseOptions:
         """Where units of work run."""
         return Workers(jobs=self.jobs, threads=self.job_threads, ray=self.ray, accelerator=self.accelerator)
 
+    def request(
+        self,
+        query: Query,
+        *,
+        seed: int,
+        verify: int | None,
+        devices_file: Path | None,
+        output: Path | None,
+        command: Sequence[str],
+    ) -> BlockwiseRequest:
+        """Return the request of a search. Raises: ConfigError without a library, or as `BlockwiseRequest`."""
+        from harness.blockwise.setup import BlockwiseRequest
+
+        if self.library is None:
+            raise ConfigError(
+                f"--method {METHOD} searches a library of blocks: name it with --library; 'harness distill' makes one"
+            )
+        return BlockwiseRequest(
+            query=query,
+            library=self.library,
+            predictor=self.predictor,
+            columns=tuple(self.signature) if self.signature else None,
+            trained=self.trained,
+            finalists=self.finalists,
+            distance=self.distance,
+            fine_tune=self.fine_tune,
+            fine_tune_epochs=self.fine_tune_epochs,
+            fine_tune_recipe=self.fine_tune_recipe,
+            rounds=self.rounds,
+            max_flops=self.max_flops,
+            results=self.results,
+            device=self.accelerator,
+            seed=seed,
+            verify=verify,
+            devices_file=devices_file,
+            output=output,
+            command=tuple(command),
+        )
+
 
 takes_blockwise = takes(BlockwiseOptions, "blockwise")  # gives a command these options
 
@@ -127,91 +164,11 @@ def check_method(context: typer.Context, method: str) -> None:
     """
     own = {one.name for one in fields(BlockwiseOptions)}
     wrong = set(FOREIGN) if method == METHOD else own
-    for name in context.params:
-        source = context.get_parameter_source(name)
-        if name in wrong and source is not None and source.name == "COMMANDLINE":
-            option = _SPELT.get(name, "--" + name.replace("_", "-"))
-            if method == METHOD:
-                raise ConfigError(f"{option} means nothing to --method {METHOD}; leave it out")
-            raise ConfigError(
-                f"{option} belongs to --method {METHOD}, not to {method!r}; add --method {METHOD}, or leave it out"
-            )
-
-
-def find_blockwise(
-    query: Query,
-    options: BlockwiseOptions,
-    *,
-    seed: int,
-    verify: int | None,
-    output: Path | None,
-    devices_file: Path | None,
-    store_url: str,
-    json_output: bool,
-) -> None:
-    """Search a library and show the answer; exit with 1 when no finished network is within the limits.
-
-    Raises: ConfigError, before anything is trained, for whatever is missing or does not fit.
-    """
-    from harness.blockwise.run import search_library
-    from harness.blockwise.setup import BlockwiseRequest
-    from harness.output.blockwise_text import print_blockwise
-    from harness.output.campaigns import print_outcome
-    from harness.output.progress import ProgressView
-    from harness.output.tables import print_json
-    from harness.output.training_progress import run_shown
-
-    if options.library is None:
+    for name, option in typed_options(context).items():
+        if name not in wrong:
+            continue
+        if method == METHOD:
+            raise ConfigError(f"{option} means nothing to --method {METHOD}; leave it out")
         raise ConfigError(
-            f"--method {METHOD} searches a library of blocks: name it with --library; 'harness distill' makes one"
+            f"{option} belongs to --method {METHOD}, not to {method!r}; add --method {METHOD}, or leave it out"
         )
-    request = BlockwiseRequest(
-        query=query,
-        library=options.library,
-        predictor=options.predictor,
-        columns=tuple(options.signature) if options.signature else None,
-        trained=options.trained,
-        finalists=options.finalists,
-        distance=options.distance,
-        fine_tune=options.fine_tune,
-        fine_tune_epochs=options.fine_tune_epochs,
-        fine_tune_recipe=options.fine_tune_recipe,
-        rounds=options.rounds,
-        max_flops=options.max_flops,
-        results=options.results,
-        device=options.accelerator,
-        seed=seed,
-        verify=verify,
-        devices_file=devices_file,
-        output=output,
-        command=tuple(sys.argv[1:]),
-    )
-    found = search_library(
-        request,
-        open_store=lambda: open_store(store_url),
-        run=partial(run_shown, runner=options.workers.runner(), quiet=False, line=_log),
-        observe=lambda: ProgressView(quiet=json_output and not sys.stderr.isatty()),
-        log=_log,
-    )
-    for outcome in found.outcomes:
-        print_outcome(outcome)
-    if json_output:
-        print_json(found.document)
-    else:
-        print_blockwise(found.answer)
-    if output is not None:
-        _log(f"{output}: {', '.join([*found.document['files'], 'answer.json'])}")
-    else:
-        _log(
-            "the trained network is kept: the same command with --output FOLDER exports it, and trains nothing again"
-        )
-    status = max((outcome.exit_status for outcome in found.outcomes), default=0)
-    if not found.answer.within and not status:
-        _log("none of the networks measured is within the limits; set a lower limit, or --confidence 0.95")
-        status = 1
-    if status:
-        raise typer.Exit(status)
-
-
-def _log(text: str) -> None:
-    typer.echo(text, err=True)

@@ -1,0 +1,224 @@
+"""Measure networks that a person names, or those that a predictor of the whole space needs: `harness measure`, and for Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from harness.devices.config import Device, parse_runtime
+from harness.errors import StoreError
+from harness.estimates.latency import Latency, LatencyTable
+from harness.measurement.campaign import Outcome
+from harness.measurement.campaigns import run_all
+from harness.measurement.plan import LEVELS, Options
+from harness.measurement.workload import RuntimePlan
+from harness.models.exported import ExportedModels, ExportObserver
+from harness.models.names import select_models_and_segments
+from harness.prediction.error_target import measure_until, parse_target
+from harness.prediction.space_prediction import SpaceTable, predict_space
+from harness.store import Store
+from harness.store.latencies import latencies
+from space import Architecture, check_enumerable, find_space
+from space.errors import ConfigError, did_you_mean
+from space.segments import Segment
+
+DEFAULT_MODELS = "sample:20"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureRequest:
+    """Request of a measurement: of `models` on `devices`, or of what a predictor needs until it is as good as `until` says.
+
+    `models`: as for `measure`. `until`: empty, or such as "mape=2%", on one device. `level`: empty is screen, and with `until`
+    quick. The rest as in `harness.measurement.plan.Options`; `formats` are of models, `seed` is that of the order.
+
+    Raises: ConfigError for values that are unknown or contradict each other.
+    """
+
+    devices: tuple[Device, ...]
+    models: tuple[str, ...] = ()
+    until: str = ""
+    level: str = ""
+    runtimes: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    threads: int | None = None
+    cores: tuple[int, ...] = ()
+    sessions: int | None = None
+    fresh: bool = False
+    recalibrate: bool = False
+    space: str = "blox"
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.until:
+            parse_target(self.until)
+            if self.models:
+                raise ConfigError("--until picks the networks itself: leave out --models, or --until")
+            if len(self.devices) > 1:
+                raise ConfigError("--until works on one device at a time: name one --device")
+        for text in self.runtimes:
+            try:
+                parse_runtime(text)
+            except ValueError as error:
+                raise ConfigError(f"--runtime {text!r}: {error}") from error
+        if self.level not in ("", *LEVELS):
+            near = did_you_mean(self.level, LEVELS)
+            raise ConfigError(f"no level {self.level!r}{near}; known levels: {', '.join(LEVELS)}")
+        if self.until:
+            check_enumerable(
+                find_space(self.space), "--until", "choose networks with --models, e.g. design:1"
+            )
+
+    @property
+    def options(self) -> Options:
+        """The options of each device's campaign."""
+        return Options(
+            runtimes=self.runtimes,
+            formats=self.formats,
+            threads=self.threads,
+            cores=self.cores,
+            level=LEVELS[self.level or ("quick" if self.until else "screen")],
+            sessions=self.sessions,
+            fresh=self.fresh,
+            recalibrate=self.recalibrate,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Outcomes of campaigns, one a device, and the latencies of their networks; or with `until` the predicted space.
+
+    With `until` there are no `rows`, and no `table` either where the last campaign was given up.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    rows: tuple[Latency, ...] | None = None
+    table: SpaceTable | None = None
+
+    @property
+    def exit_status(self) -> int:
+        """The command's exit status, the worst of the campaigns'."""
+        return max(outcome.exit_status for outcome in self.outcomes)
+
+
+def measure_devices(request: MeasureRequest, store: Store, observer: ExportObserver) -> Measured:
+    """Measure on every device of a request, devices concurrently; what is stored already is not measured again.
+
+    Raises: ConfigError when a name cannot be used; `error_target.Unreachable`. What else fails is in the outcomes.
+    """
+    config, options = find_space(request.space), request.options
+
+    def run(networks: Sequence[Architecture | Segment], options: Options) -> list[Outcome]:
+        source = ExportedModels(networks, progress=observer.export, config=config)
+        return run_all([(one, options) for one in request.devices], source, store, observer, request.seed)
+
+    if not request.until:
+        outcomes = run(select_models_and_segments(request.models or [DEFAULT_MODELS], config), options)
+        if any(isinstance(one.error, StoreError) for one in outcomes):
+            return Measured(
+                outcomes=tuple(outcomes), rows=()
+            )  # it does not answer: the outcomes say what waits for it
+        rows = (row for one in outcomes for use in one.uses for row in latencies_of(use, store))
+        return Measured(outcomes=tuple(outcomes), rows=tuple(rows))
+    last = measure_until(
+        parse_target(request.until),
+        options,
+        store,
+        lambda *asked: run(*asked)[0],
+        observer.say,
+        config=config,
+    )
+    if not last.uses or last.error is not None:
+        return Measured(outcomes=(last,))
+    return Measured(outcomes=(last,), table=predict_space(store, last.uses[0].configuration))
+
+
+def latencies_of(use: RuntimePlan, store: Store) -> list[Latency]:
+    """Return the stored latencies of a runtime plan's networks, fastest first."""
+    networks = [model.graph_hash for model in use.models if model.purpose == "network"]
+    return latencies(store, use.configuration, networks)
+
+
+def measure(
+    device: Device,
+    models: str | Sequence[str] = DEFAULT_MODELS,
+    *,
+    store: Store,
+    level: str = "screen",
+    runtimes: Sequence[str] = (),
+    threads: int | None = None,
+    cores: Sequence[int] = (),
+    sessions: int | None = None,
+    fresh: bool = False,
+    space: str = "blox",
+    seed: int | None = None,
+    log: Callable[[str], None] = lambda line: None,
+) -> LatencyTable:
+    """Time networks on a device, keep the raw times in a store, and return the latencies, fastest first in each runtime.
+
+    models: `all`, `sample:N[@SEED]`, `design:K[@SEED]`, an architecture, hash or index, `file:PATH`, or `segments`, one or
+    several. What is stored already is not measured again, unless `fresh`. level: `quick` (1 session a network), `screen` (3)
+    or `final` (5); `sessions` gives another number. runtimes, threads and cores: of the device where nothing is given. `log` is
+    given a line of progress at a time.
+
+    A network that failed has no row; its failure is in the table's `failures`, and in the store.
+    Raises: ConfigError when what is asked for does not fit; DeviceError and others when the campaign had to be given up: what
+    was measured until then is stored.
+
+    >>> table = measure(device, "conv/conv/conv", store=store, runtimes=["onnxruntime"], level="quick", sessions=1)
+    >>> for row in table:
+    ...     print(row.architecture, row.configuration.runtime, row.latency_ms > 0)
+    conv/conv/conv onnxruntime True
+    """
+    request = MeasureRequest(
+        devices=(device,),
+        models=(models,) if isinstance(models, str) else tuple(models),
+        level=level,
+        runtimes=tuple(runtimes),
+        threads=threads,
+        cores=tuple(cores),
+        sessions=sessions,
+        fresh=fresh,
+        space=space,
+        seed=seed,
+    )
+    found = measure_devices(request, store, _Progress(log))
+    (outcome,) = found.outcomes
+    if outcome.error is not None:
+        raise outcome.error
+    return LatencyTable(rows=found.rows or (), failures=tuple(outcome.failures))
+
+
+class _Progress:
+    """An Observer that gives lines of text to a function."""
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log = log
+        self._done: dict[str, int] = {}
+        self._units: dict[str, int] = {}
+
+    def state(self, device: str, text: str) -> None:
+        self._log(f"{device}: {text}")
+
+    def tell(self, device: str, text: str) -> None:
+        self._log(f"{device}: {text}")
+
+    def begin(self, device: str, units: int) -> None:
+        self._units[device] = self._units.get(device, 0) + units
+
+    def advance(self, device: str, text: str) -> None:
+        self._done[device] = self._done.get(device, 0) + 1
+        ended = f"{self._done[device]} of {self._units[device]} sessions"
+        self._log(f"{device}: {ended}{': ' if text else ''}{text}")
+
+    def refine(self, device: str, use: RuntimePlan, left: int) -> None:
+        self._log(
+            f"{device}: every network has a session in {use.configuration.runtime}, {left} sessions left"
+        )
+
+    def say(self, text: str) -> None:
+        self._log(text)
+
+    def export(self, model_format: str, done: int, total: int, name: str) -> None:
+        if done in (0, total):
+            self._log(f"export {model_format}: {done} of {total} fragments")

@@ -1,0 +1,181 @@
+"""Run a search, or a comparison of search methods, on a store: join, search, and measure the best where that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.measurement.campaign import Outcome
+from harness.models.exported import ExportObserver
+from harness.query.answer import ParetoFront, SearchAnswer
+from harness.query.join import SearchTable
+from harness.query.query import Query
+from harness.query.search import EXHAUSTIVE, batch_for, check_any, proxies_on, search
+from harness.query.verify import searched_configurations, searched_devices, verify_finalists
+from harness.store import Store
+from search.methods.comparison import POOL, MethodComparison, run_comparison
+from search.methods.registry import parse_method
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRequest:
+    """Request of a search: a query, and how `harness.search` is to answer it.
+
+    `pareto`: the costs of a front over accuracy and these. `verify`: how many of the best networks to measure, on the devices of
+    `devices_file`. Raises: ConfigError for an unknown method.
+    """
+
+    query: Query
+    method: str = EXHAUSTIVE
+    budget: int = 100
+    seed: int = 0
+    proxy_pool: int = POOL
+    proxy_batch: Path | None = None
+    pareto: tuple[str, ...] = ()
+    verify: int | None = None
+    devices_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        parse_method(self.method)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SearchResult:
+    """The answer, a Pareto front where one was asked for, and the outcomes of the campaigns that measured finalists."""
+
+    answer: SearchAnswer
+    front: ParetoFront | None
+    outcomes: tuple[Outcome, ...] = ()
+
+    @property
+    def exit_status(self) -> int:
+        """The command's exit status, the worst of the campaigns'."""
+        return max((outcome.exit_status for outcome in self.outcomes), default=0)
+
+
+def search_store(
+    request: SearchRequest,
+    store: Store,
+    *,
+    observe: Callable[[], AbstractContextManager[ExportObserver]],
+    log: Callable[[str], None],
+) -> SearchResult:
+    """Search what a store holds, and measure the best networks where that is asked for; `observe` follows their campaigns.
+
+    Raises: ConfigError as `Query.build_table` and `harness.search`, and when a device to measure on is not in devices.toml.
+    """
+    query = replace(request.query, with_far=request.verify is not None)
+
+    def search_now(joining: Callable[[str], None]) -> SearchAnswer:
+        return search(
+            query.build_table(store, joining),
+            query.constraints,
+            method=request.method,
+            budget=request.budget,
+            seed=request.seed,
+            confident=query.confident,
+            proxy_pool=request.proxy_pool,
+            proxy_batch=request.proxy_batch,
+            log=log,
+        )
+
+    answer = search_now(log)
+    outcomes: tuple[Outcome, ...] = ()
+    if request.verify is not None:
+        devices = searched_devices(searched_configurations(answer.table).values(), request.devices_file)
+        with observe() as observer:
+            done = verify_finalists(
+                answer,
+                lambda: search_now(lambda text: None),
+                store,
+                devices,
+                observer,
+                count=request.verify,
+                log=log,
+            )
+        answer, outcomes = done.answer, done.outcomes
+    front = answer.front(request.pareto) if request.pareto else None
+    return SearchResult(answer=answer, front=front, outcomes=outcomes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareRequest:
+    """Request of a comparison: a search by each of the `methods` with each of as many `seeds`, from `seed` on.
+
+    `pool` random networks are what proxies choose from, by the images of the file `batch`, or by digits.
+    """
+
+    query: Query
+    methods: tuple[str, ...]
+    budget: int = 100
+    seeds: int = 10
+    seed: int = 0
+    pool: int = POOL
+    batch: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """Inputs of zero-cost proxies: the number and origin of images, and the number of random networks scored."""
+
+    origin: str
+    images: int
+    pool: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SearchComparison:
+    """Methods compared, the query and the table that they searched, and the proxies' inputs where one was named."""
+
+    query: Query
+    table: SearchTable
+    methods: MethodComparison
+    scored: Scoring | None
+
+
+def compare_on_store(
+    request: CompareRequest,
+    store: Store,
+    *,
+    on_progress: Callable[[int, int, str], None],
+    log: Callable[[str], None],
+) -> SearchComparison:
+    """Compare search methods on what a store holds, with regret against the exhaustive answer.
+
+    `on_progress` is told of the accuracies evaluated, of how many, and of the method or proxy at work.
+    Raises: ConfigError as `Query.build_table`, for an unknown method, or when no network meets the constraints, with the nearest
+    one and what it would take.
+    """
+    query, methods = request.query, request.methods
+    joined = query.build_table(store, log)
+    table = joined.table
+    check_any(table, query.constraints, confident=query.confident)
+    images = batch_for(methods, request.batch, table.config)
+    done, total = 0, len(methods) * request.seeds * request.budget
+
+    def evaluated(method: str, seed: int, count: int) -> None:
+        nonlocal done
+        done = count
+        on_progress(done, total, f"{method}, seed {seed}")
+
+    def scored(proxy: str, seed: int, count: int) -> None:
+        on_progress(done, total, f"{proxy}, seed {seed}: {count} networks scored")
+
+    on_progress(done, total, "")
+    found = run_comparison(
+        table,
+        query.constraints,
+        methods,
+        range(request.seed, request.seed + request.seeds),
+        request.budget,
+        confident=query.confident,
+        pool=request.pool,
+        proxy_of=None if images is None else proxies_on(table.config, images, scored),
+        on_progress=evaluated,
+    )
+    scoring = None
+    if images is not None:
+        scoring = Scoring(origin=images.origin, images=len(images.labels), pool=request.pool)
+    return SearchComparison(query=query, table=joined, methods=found, scored=scoring)

@@ -3,6 +3,7 @@
 ```
 ConfigError             exit 2
   StoreError            exit 2    the store cannot be opened or was written by a newer version
+    Unstorable          exit 2    a session that could not be read back is refused at the door
 HarnessError            exit 1
   DeviceError           exit 3    unreachable, host key, timeout, agent, runtime missing
     LinkError           exit 3    the connection broke; a campaign reconnects before it gives up
@@ -21,6 +22,10 @@ from space.errors import ConfigError, HarnessError
 
 class StoreError(ConfigError):
     """A store that cannot be opened, read or migrated."""
+
+
+class Unstorable(StoreError):
+    """A session that could not be read back from a store, such as one that is too large; it is not stored."""
 
 
 class DeviceError(HarnessError):

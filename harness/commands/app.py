@@ -25,6 +25,7 @@ from harness.commands.profile import profile
 from harness.commands.report_page import report
 from harness.commands.results import results
 from harness.commands.search import search
+from harness.commands.store import store
 from harness.commands.study import study
 from harness.commands.train import train
 from harness.version import __version__
@@ -57,6 +58,7 @@ for command in (
     app.command()(command)
 app.add_typer(dataset)
 app.add_typer(search)
+app.add_typer(store)
 
 
 @app.callback()

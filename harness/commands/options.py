@@ -177,3 +177,10 @@ def log(text: str, *, quiet: bool = False) -> None:
     """Print a line on standard error, unless `quiet`."""
     if not quiet:
         typer.echo(text, err=True)
+
+
+def open_store_to_change(url: str) -> Store:
+    """Open the store of --store, which is there, to change what it holds."""
+    from harness.store.opening import open_to_change
+
+    return open_to_change(url)

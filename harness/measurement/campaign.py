@@ -16,6 +16,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -24,7 +25,7 @@ from harness.devices.connection import Connection
 from harness.devices.runtimes import allowed_cores, choose_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
-from harness.errors import DeviceError, LinkError, StoreError
+from harness.errors import DeviceError, LinkError, StoreError, Unstorable
 from harness.estimates.estimate import reference_latency_ns
 from harness.measurement.core_gate import CoreGate, CoreRequest
 from harness.measurement.gate import Gate
@@ -182,6 +183,8 @@ class _Run:
         outcome.redone = self._measuring.redone if self._measuring is not None else 0
         try:
             self._store.finish_campaign(outcome.campaign_id, now_utc(), ending)
+            if not self._cancel.is_set() and (left := self._store.settle()):
+                raise StoreError(left)
         except StoreError as error:
             outcome.error = outcome.error or error
 
@@ -220,7 +223,7 @@ class _Run:
                 gate=Gate(self._conditions),
                 core_gate=CoreGate(outcome.device, self._say, self._tell, self._cancel),
                 request=self._ask_for(cores, threads),
-                keep=self._store.add_session,
+                keep=self._keep_apart,
                 say=self._say,
                 cancel=self._cancel,
             )
@@ -247,7 +250,10 @@ class _Run:
             self._outcome.error = self._outcome.error or error
             rounds.clear()
             return
-        self._observer.refine(self._outcome.device, one.use, sum(later.sessions for later in rounds))
+        with suppress(
+            StoreError
+        ):  # a store that does not answer has no first numbers to show; measuring goes on
+            self._observer.refine(self._outcome.device, one.use, sum(later.sessions for later in rounds))
 
     def _recalibrate(self, use: RuntimePlan) -> None:
         """Measure the reference against itself; only sessions from now on determine its latency."""
@@ -260,7 +266,10 @@ class _Run:
             )
 
     def _keep(self, unit: PlannedSession, result: Result) -> None:
-        """Store a session or a failure. Raises: GivenUp when everything fails."""
+        self._kept(unit, result)
+
+    def _kept(self, unit: PlannedSession, result: Result) -> Result:
+        """Store a session or a failure; return which it came to. Raises: GivenUp when everything fails."""
         key = unit.use.configuration.digest
         if isinstance(result, Failure):
             self._store.add_failure(result)
@@ -273,14 +282,24 @@ class _Run:
                     f"{unit.use.configuration.runtime}, the last with: {result.message}; "
                     f"see 'harness doctor --device {name}'"
                 )
-            return
-        self._store.add_session(result)
+            return result
+        try:
+            self._store.add_session(result)
+        except Unstorable as error:
+            assert self._measuring is not None
+            return self._kept(unit, self._measuring.failure(unit, "bad-result", str(error)))
         self._failed_in_a_row[key] = 0
+        return result
+
+    def _keep_apart(self, session: SessionRecord) -> None:
+        """Store a session that is measured again, unless no store could give it back."""
+        with suppress(Unstorable):
+            self._store.add_session(session)
 
     def _take(self, unit: PlannedSession, result: Result) -> None:
         """Store a result, then count and report it."""
         name = self._outcome.device
-        self._keep(unit, result)
+        result = self._kept(unit, result)
         if isinstance(result, Failure):
             self._observer.advance(name, f"failed: {result.message}")
             return
@@ -293,7 +312,10 @@ class _Run:
     def _watch_reference(self, use: RuntimePlan, session: SessionRecord) -> None:
         """Probe the device again when the reference runs far off its latency."""
         if use.configuration.digest not in self._references_ns:
-            reference = self._store.reference_latency(use.configuration)
+            try:
+                reference = self._store.reference_latency(use.configuration)
+            except StoreError:  # it does not answer; asked again after the next session
+                return
             self._references_ns[use.configuration.digest] = reference.latency_ns if reference else 0.0
         expected_ns = self._references_ns[use.configuration.digest]
         is_far = expected_ns and abs(reference_latency_ns(session) / expected_ns - 1) > SENTINEL_SHARE

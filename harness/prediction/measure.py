@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.devices.config import Device, parse_runtime
+from harness.errors import StoreError
 from harness.estimates.latency import Latency, LatencyTable
 from harness.measurement.campaign import Outcome
 from harness.measurement.campaigns import run_all
@@ -113,6 +114,10 @@ def measure_devices(request: MeasureRequest, store: Store, observer: ExportObser
 
     if not request.until:
         outcomes = run(select_models_and_segments(request.models or [DEFAULT_MODELS], config), options)
+        if any(isinstance(one.error, StoreError) for one in outcomes):
+            return Measured(
+                outcomes=tuple(outcomes), rows=()
+            )  # it does not answer: the outcomes say what waits for it
         rows = (row for one in outcomes for use in one.uses for row in latencies_of(use, store))
         return Measured(outcomes=tuple(outcomes), rows=tuple(rows))
     last = measure_until(

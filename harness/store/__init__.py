@@ -1,44 +1,61 @@
 """Measurement store: SQLite by default, any SQLAlchemy URL for a lab.
 
 Raw samples go in, statistics are made on demand. Each session is one transaction: a killed harness leaves whole sessions
-or nothing. The schema's version is Alembic's; a store of a newer version is refused, an older one migrated.
+or nothing; what the database cannot take just now waits in a file (harness.store.spool). The schema's version is Alembic's; a
+store of a newer version is refused, an older one migrated, or, to be read, a copy of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
-from harness.errors import StoreError
+from harness.errors import StoreError, Unstorable
 from harness.records import Configuration, Failure, ReferenceLatency, SessionRecord
-from harness.store.digests import sessions_digest
-from harness.store.raw import pack_raw, unpack_raw
-from harness.store.tables import (
-    CAMPAIGNS,
-    CONFIGURATIONS,
-    FAILURES,
-    RECALIBRATIONS,
-    REFERENCE_LATENCIES,
-    SESSIONS,
+from harness.store.database import (
+    VERSION,
+    first_line,
+    hide,
+    is_away,
+    open_to_read,
+    open_to_write,
+    remedy_of,
+    sqlite_path,
 )
-from space.user_paths import expand_user, own_folder
+from harness.store.digests import sessions_digest
+from harness.store.documents import (
+    configuration_of,
+    failure_document,
+    failure_of,
+    session_document,
+    session_of,
+)
+from harness.store.rows import is_level, read_configuration, read_failure, read_session
+from harness.store.spool import Spool, spool_of
+from harness.store.tables import CONFIGURATIONS, FAILURES, RECALIBRATIONS, REFERENCE_LATENCIES, SESSIONS
+from harness.store.writing import WRITERS, check_session
+from space.errors import ConfigError
+from space.user_paths import own_folder
 
 if TYPE_CHECKING:
     from harness.estimates.reference import ReferenceLevel
 
-VERSION = "0004"  # of the schema: the newest of migrations/versions
-BUSY_TIMEOUT_S = 30.0
+__all__ = ["LEVEL_PURPOSES", "VERSION", "Store", "default_url"]
+
 # Of the sessions that determine the reference's latency.
 LEVEL_PURPOSES = ("network", "segment", "trained", "calibration")
+READ_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)  # while a server does not answer
+REPLAY_EVERY_S = 5.0  # while a store does not answer, so that a campaign loses no time
 _HASHES_A_QUERY = 500  # below every database's limit of bound parameters
-_SCHEMA_LOCK = 0x6861726E  # "harn": any number that all harnesses share
+
+T = TypeVar("T")
 
 
 def default_url() -> str:
@@ -48,37 +65,41 @@ def default_url() -> str:
     return f"sqlite:///{own_folder(platformdirs.user_data_dir('harness')) / 'harness.sqlite'}"
 
 
-class Store:
-    """An open store. Safe to use from several threads; each call is one transaction."""
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=3)
 
-    def __init__(self, url: str) -> None:
+
+class Store:
+    """An open store. Safe to use from several threads; each call is one transaction.
+
+    Rows that cannot be read are left out, and counted in `unreadable`: by what they are, the reason.
+    """
+
+    def __init__(self, url: str, *, read_only: bool = False, on_note: Callable[[str], None] = _warn) -> None:
         """Open the store at `url` (a SQLAlchemy URL or a file path), creating or migrating it as needed.
 
+        `read_only`: nothing in it is changed, and it must be there. `on_note` is told at the end how many rows could not be read.
         Raises: StoreError when it cannot be opened, is no store of harness, or was written by a newer version.
         """
-        try:
-            parsed = _parse_url(url)
-            if parsed.get_backend_name() == "sqlite" and parsed.database:
-                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-            self._engine = sa.create_engine(parsed, **_engine_options(parsed))
-            if parsed.get_backend_name() == "sqlite":
-                sa.event.listen(self._engine, "connect", _prepare_sqlite)
-            _migrate(self._engine, self.name)
-        except (sa.exc.NoSuchModuleError, ImportError) as error:
-            raise StoreError(
-                f"store {_hide(url)}: its database driver is missing: {error}; pip install it"
-            ) from error
-        except (sa.exc.ArgumentError, ValueError) as error:  # ValueError: a port that is no number
-            raise StoreError(
-                f"store {_hide(url)}: not a URL; write e.g. sqlite:///lab.sqlite or a file path"
-            ) from error
-        except (sa.exc.SQLAlchemyError, OSError) as error:
-            raise StoreError(f"store {_hide(url)}: cannot be opened: {_first_line(error)}") from error
+        self._database = open_to_read(url) if read_only else open_to_write(url)
+        self._engine = self._database.engine
+        self._read_only, self._on_note = read_only, on_note
+        self.unreadable: dict[str, str] = {}
+        self._spool = spool_for(self._database.url)
+        self._replay_at_s = 0.0
+        self.trouble = ""  # why the store took nothing the last time
+        if not read_only:
+            self._replay()
 
     @property
     def name(self) -> str:
         """Return the store's URL without its password, for people."""
-        return _hide(self._engine.url.render_as_string(hide_password=True))
+        return hide(self._database.url.render_as_string(hide_password=True))
+
+    @property
+    def engine(self) -> sa.Engine:
+        """Return the database's engine, for other modules of the store."""
+        return self._engine
 
     def __enter__(self) -> Store:
         return self
@@ -87,60 +108,89 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Close every connection."""
-        self._engine.dispose()
+        """Close every connection; say how many rows could not be read."""
+        self._database.release()
+        if self.unreadable:
+            unreadable, self.unreadable = self.unreadable, {}
+            what, why = next(iter(unreadable.items()))
+            rows = "1 row" if len(unreadable) == 1 else f"{len(unreadable)} rows"
+            self._on_note(
+                f"store {self.name}: {rows} cannot be read and stayed out: {what}: {why}; see 'harness store check'"
+            )
+
+    @property
+    def waiting(self) -> int:
+        """Return how many sessions wait in a file for the store to answer."""
+        return 0 if self._spool is None or self._spool.is_empty else self._spool.count("session")
+
+    def settle(self) -> str:
+        """Write what waits, with patience; return a sentence where it goes on waiting, an empty text where nothing does."""
+        if self._spool is None or self._spool.is_empty:
+            return ""
+        for wait_s in (*READ_WAITS_S, 0.0):
+            if self._replay(at_once=True):
+                return ""
+            if self._is_sqlite:  # has had its patience
+                break
+            time.sleep(wait_s)
+        count = self.waiting
+        sessions = (
+            "notes of the campaign wait"
+            if not count
+            else "1 session waits"
+            if count == 1
+            else f"{count} sessions wait"
+        )
+        return (
+            f"store {self.name} takes nothing: {self.trouble}; {sessions} in {self._spool.path} "
+            "for it, which the next command that it answers puts there"
+        )
 
     def start_campaign(
         self, campaign_id: str, device: str, started_utc: str, request: Mapping[str, Any]
     ) -> None:
         """Note that a campaign began and what was asked for."""
-        with self._begin() as connection:
-            connection.execute(
-                CAMPAIGNS.insert().values(
-                    id=campaign_id, device=device, started_utc=started_utc, request=json.dumps(request)
-                )
-            )
+        values = {
+            "id": campaign_id,
+            "device": device,
+            "started_utc": started_utc,
+            "request": json.dumps(request),
+        }
+        self._write("campaign", values, values)
 
     def finish_campaign(self, campaign_id: str, finished_utc: str, outcome: str) -> None:
         """Note how a campaign ended."""
-        with self._begin() as connection:
-            connection.execute(
-                CAMPAIGNS.update()
-                .where(CAMPAIGNS.c.id == campaign_id)
-                .values(finished_utc=finished_utc, outcome=outcome)
-            )
+        values = {"id": campaign_id, "finished_utc": finished_utc, "outcome": outcome}
+        self._write("finished", values, values)
 
     def add_session(self, session: SessionRecord) -> None:
-        """Keep a session whole."""
-        with self._begin() as connection:
-            _insert_session(connection, session)
+        """Keep a session whole: in the store, or in the file of what waits while that takes nothing.
+
+        Raises: Unstorable for what could not be read back; StoreError when it can be kept nowhere.
+        """
+        try:
+            check_session(session)
+        except ValueError as error:
+            raise Unstorable(f"session {session.session_id} of {session.architecture}: {error}") from error
+        self._write("session", session, lambda: session_document(session))
 
     def start_recalibration(self, configuration: Configuration, started_utc: str) -> None:
         """Note that a configuration's reference latency is measured again: only sessions from now on determine it."""
-        with self._begin() as connection:
-            connection.execute(
-                RECALIBRATIONS.insert().values(
-                    configuration_id=_configuration_id(connection, configuration), started_utc=started_utc
-                )
-            )
+        document = {"configuration": _plain(configuration), "started_utc": started_utc}
+        self._write("recalibration", (configuration, started_utc), document)
 
     def add_failure(self, failure: Failure) -> None:
         """Keep a failure."""
-        with self._begin() as connection:
-            connection.execute(
-                FAILURES.insert().values(
-                    configuration_id=_configuration_id(connection, failure.configuration),
-                    **{key: value for key, value in _shallow(failure).items() if key != "configuration"},
-                )
-            )
+        self._write("failure", failure, lambda: failure_document(failure))
 
     def configurations(self, device: str | None = None) -> list[Configuration]:
         """Return the configurations measured so far, of one device or all."""
         query = sa.select(CONFIGURATIONS).order_by(CONFIGURATIONS.c.id)
         if device is not None:
             query = query.where(CONFIGURATIONS.c.device == device)
-        with self._begin() as connection:
-            return [_configuration(row) for row in connection.execute(query).mappings()]
+        rows = self._read(lambda connection: connection.execute(query).mappings().all())
+        found = (self._whole(f"configuration {row['id']}", read_configuration, row) for row in rows)
+        return [configuration for configuration in found if configuration is not None]
 
     def session_counts(self, configuration: Configuration, purpose: str = "network") -> dict[str, int]:
         """Return the number of sessions by graph hash (of segments: by key) on a configuration, for one purpose."""
@@ -151,8 +201,7 @@ class Store:
             .where(SESSIONS.c.purpose == purpose)
             .group_by(SESSIONS.c.graph_hash)
         )
-        with self._begin() as connection:
-            return {row[0]: row[1] for row in connection.execute(query)}
+        return self._read(lambda connection: {row[0]: row[1] for row in connection.execute(query)})
 
     def sessions(
         self,
@@ -175,18 +224,22 @@ class Store:
                 base.where(SESSIONS.c.graph_hash.in_(unique[i : i + _HASHES_A_QUERY]))
                 for i in range(0, len(unique), _HASHES_A_QUERY)
             ]
-        with self._begin() as connection:
-            found = [
-                _session(row, configuration)
-                for query in queries
-                for row in connection.execute(query).mappings()
-            ]
-        return sorted(found, key=lambda session: (session.started_utc, session.session_id))
+
+        def read(connection: sa.Connection) -> list[SessionRecord]:
+            found = []
+            for query in queries:
+                for row in connection.execute(query).mappings():
+                    what = f"session {row['id']} of {row['architecture']}"
+                    session = self._whole(what, read_session, row, configuration)
+                    if session is not None:
+                        found.append(session)
+            return found
+
+        return sorted(self._read(read), key=lambda session: (session.started_utc, session.session_id))
 
     def sessions_digest(self, configuration: Configuration, purposes: Sequence[str] = ("network",)) -> str:
         """Return a digest of all that is stored of a configuration's sessions of these purposes; equal ones, equal sessions."""
-        with self._begin() as connection:
-            return sessions_digest(connection, configuration.digest, purposes)
+        return self._read(lambda connection: sessions_digest(connection, configuration.digest, purposes))
 
     def reference_levels(self, configuration: Configuration) -> list[ReferenceLevel]:
         """Return the reference's level in each session of a configuration since it was last recalibrated, oldest first.
@@ -209,14 +262,18 @@ class Store:
             .where(CONFIGURATIONS.c.digest == configuration.digest)
             .order_by(RECALIBRATIONS.c.started_utc.desc())
         )
-        with self._begin() as connection:
-            rows = connection.execute(query).all()
-            starts = [row[0] for row in connection.execute(marks)]
+        rows, starts = self._read(
+            lambda connection: (
+                connection.execute(query).all(),
+                [row[0] for row in connection.execute(marks)],
+            )
+        )
         from harness.estimates.reference import ReferenceLevel  # late: it loads numpy
 
         levels = [
             ReferenceLevel(latency_ns=row[0], started_utc=row[1], process=row[2] or "", others_busy=row[3])
             for row in rows
+            if self._is_level(tuple(row))
         ]
         for start in starts:
             if later := [level for level in levels if level.started_utc >= start]:
@@ -249,187 +306,164 @@ class Store:
             .order_by(REFERENCE_LATENCIES.c.id.desc())
             .limit(1)
         )
-        with self._begin() as connection:
-            row = connection.execute(query).mappings().one_or_none()
+        row = self._read(lambda connection: connection.execute(query).mappings().one_or_none())
         if row is None:
             return None
         names = ("latency_ns", "session_id", "measured_utc", "sessions", "spread")
-        return ReferenceLatency(
-            configuration=configuration,
-            sd=pooling.calibration_sd(row["spread"], row["sessions"]),
-            **{name: row[name] for name in names},
+        return self._whole(
+            f"reference latency {row['id']}",
+            lambda: ReferenceLatency(
+                configuration=configuration,
+                sd=pooling.calibration_sd(row["spread"], row["sessions"]),
+                **{name: row[name] for name in names},
+            ),
         )
 
     def failures(self, device: str | None = None, campaign_id: str | None = None) -> list[Failure]:
         """Return failures, oldest first; of one device, one campaign, or all."""
-        query = sa.select(FAILURES, CONFIGURATIONS).join(CONFIGURATIONS).order_by(FAILURES.c.id)
+        query = (
+            sa.select(FAILURES.c.id.label("number"), FAILURES, CONFIGURATIONS)
+            .join(CONFIGURATIONS)
+            .order_by(FAILURES.c.id)
+        )
         if device is not None:
             query = query.where(CONFIGURATIONS.c.device == device)
         if campaign_id is not None:
             query = query.where(FAILURES.c.campaign_id == campaign_id)
-        names = ("campaign_id", "architecture", "graph_hash", "kind", "message", "time_utc")
-        with self._begin() as connection:
-            return [
-                Failure(configuration=_configuration(row), **{name: row[name] for name in names})
-                for row in connection.execute(query).mappings()
-            ]
+        rows = self._read(lambda connection: connection.execute(query).mappings().all())
+        found = (self._whole(f"failure {row['number']}", _failure, row) for row in rows)
+        return [failure for failure in found if failure is not None]
 
     @contextmanager
-    def _begin(self) -> Iterator[sa.Connection]:
+    def begin(self) -> Iterator[sa.Connection]:
+        """Open a transaction. Raises: StoreError when the database does not answer or refuses something in it."""
         try:
             with self._engine.begin() as connection:
                 yield connection
         except sa.exc.SQLAlchemyError as error:
-            raise StoreError(
-                f"store {self.name}: {_first_line(error)}; is its disk full, or another program holding it?"
-            ) from error
+            raise StoreError(self._said(error)) from error
 
+    @property
+    def _is_sqlite(self) -> bool:
+        return self._engine.dialect.name == "sqlite"
 
-def _migrate(engine: sa.Engine, name: str) -> None:
-    """Bring the schema to the present version; refuse a newer one and a database that is not ours."""
-    with engine.begin() as connection:
-        if _version(connection) == VERSION:
-            return
-    from alembic import command
-    from alembic.config import Config
-    from alembic.runtime.migration import MigrationContext
-    from alembic.script import ScriptDirectory
+    def _read(self, query: Callable[[sa.Connection], T]) -> T:
+        """Return what a query gives, after waits while a server does not answer. Raises: StoreError."""
+        self._replay(at_once=True)
+        for wait_s in () if self._is_sqlite else READ_WAITS_S:  # SQLite waits by itself
+            try:
+                with self._engine.begin() as connection:
+                    return query(connection)
+            except sa.exc.SQLAlchemyError as error:
+                if not is_away(error):
+                    raise StoreError(self._said(error)) from error
+            time.sleep(wait_s)
+            self._replay(at_once=True)
+        with self.begin() as connection:
+            return query(connection)
 
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    script = ScriptDirectory.from_config(config)
-    with engine.begin() as connection:
-        _lock_schema(connection)  # two harnesses that open a new store at once migrate it one after the other
-        present = MigrationContext.configure(connection).get_current_revision()
-        known = {revision.revision for revision in script.walk_revisions()}
-        if present is not None and present not in known:
-            raise StoreError(
-                f"store {name}: written by a newer version of harness (schema {present}, this one knows up to "
-                f"{script.get_current_head()}); upgrade harness, or name another store with --store"
+    def _whole(self, what: str, read: Callable[..., T], *arguments: Any) -> T | None:
+        """Return what is read of a row, None where it cannot be, which is noted."""
+        try:
+            return read(*arguments)
+        except (TypeError, ValueError) as error:
+            self.unreadable[what] = str(error)
+            return None
+
+    def _is_level(self, row: Sequence[Any]) -> bool:
+        latency_ns, started_utc, process, others_busy = row
+        if (
+            isinstance(started_utc, str)
+            and isinstance(process, str | None)
+            and is_level(latency_ns, others_busy)
+        ):
+            return True
+        self.unreadable[f"session begun at {started_utc}"] = "the level of its reference is none"
+        return False
+
+    def _write(
+        self, kind: str, record: Any, document: Mapping[str, Any] | Callable[[], dict[str, Any]]
+    ) -> None:
+        """Write a record, or let it wait, after what waits already. Raises: StoreError for what the store refuses for good."""
+        if self._read_only:
+            raise StoreError(f"store {self.name}: opened to read; nothing is written to it")
+        if self._spool is None or self._spool.is_empty:
+            try:
+                with self._engine.begin() as connection:
+                    WRITERS[kind](connection, record, False)
+                return
+            except (sa.exc.SQLAlchemyError, UnicodeError) as error:
+                if self._spool is None or not is_away(error):
+                    raise StoreError(self._said(error)) from error
+                self._note_trouble(error)
+        self._spool.append({"kind": kind, "record": document() if callable(document) else dict(document)})
+        self._replay()
+
+    def _replay(self, *, at_once: bool = False) -> bool:
+        """Try to write what waits, not too often; return whether nothing waits any more."""
+        if self._read_only or self._spool is None or self._spool.is_empty:
+            return True
+        if not at_once and time.monotonic() < self._replay_at_s:
+            return False
+        try:
+            self._spool.replay(self._write_again)
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            self._note_trouble(error)
+            return False
+        return True
+
+    def _write_again(self, entry: dict[str, Any]) -> None:
+        """Write an entry that waited, unless it is there already. Raises: ValueError when it is none or is refused for good."""
+        kind = entry["kind"]
+        try:
+            record = _RECORDS[kind](entry["record"])
+            with self._engine.begin() as connection:
+                WRITERS[kind](connection, record, True)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no record: {error}") from error
+        except sa.exc.SQLAlchemyError as error:
+            if is_away(error):
+                raise
+            raise ValueError(first_line(error)) from error
+
+    def _note_trouble(self, error: BaseException) -> None:
+        self.trouble = f"{first_line(error)}; {remedy_of(error)}"
+        self._replay_at_s = time.monotonic() + REPLAY_EVERY_S
+
+    def _said(self, error: BaseException) -> str:
+        waiting = ""
+        if self._spool is not None and (count := self.waiting):
+            waiting = (
+                f"; sessions waiting for it: {count} in {self._spool.path}, the next command puts them there"
             )
-        tables = set(sa.inspect(connection).get_table_names())
-        if present is None and tables:
-            raise StoreError(
-                f"store {name}: holds tables ({', '.join(sorted(tables)[:3])}) but is no store of harness; name "
-                "another with --store"
-            )
-        if present != script.get_current_head():
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        return f"store {self.name}: {first_line(error)}; {remedy_of(error)}{waiting}"
 
 
-def _version(connection: sa.Connection) -> str | None:
-    """Return the version of a store's schema as alembic wrote it, without the half second that importing alembic takes."""
-    if not sa.inspect(connection).has_table("alembic_version"):
+def _failure(row: sa.RowMapping) -> Failure:
+    return read_failure(row, read_configuration(row))
+
+
+def _plain(configuration: Configuration) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(configuration)
+
+
+_RECORDS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "campaign": lambda values: values,
+    "finished": lambda values: values,
+    "session": session_of,
+    "recalibration": lambda values: (configuration_of(values["configuration"]), values["started_utc"]),
+    "failure": failure_of,
+}
+
+
+def spool_for(url: sa.URL) -> Spool | None:
+    """Return where writes to a store wait; None for one in memory, and where the user has no folder of their own."""
+    path = sqlite_path(url)
+    if url.get_backend_name() == "sqlite" and path is None:
         return None
-    return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
-
-
-def _lock_schema(connection: sa.Connection) -> None:
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    elif connection.dialect.name == "postgresql":
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
-
-
-def _parse_url(url: str) -> sa.URL:
-    """Parse a URL or a file path; `~` is the home folder in both."""
-    if "://" not in url:
-        return sa.URL.create("sqlite", database=str(expand_user(url)))
-    parsed = sa.make_url(url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database:
-        return parsed.set(database=str(expand_user(parsed.database)))
-    return parsed
-
-
-def _engine_options(url: sa.URL) -> dict[str, Any]:
-    if url.get_backend_name() == "sqlite":
-        return {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
-    return {"pool_pre_ping": True}
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")  # what was reported as stored survives a power cut
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
-
-
-def _configuration_id(connection: sa.Connection, configuration: Configuration) -> int:
-    query = sa.select(CONFIGURATIONS.c.id).where(CONFIGURATIONS.c.digest == configuration.digest)
-    found = connection.execute(query).scalar_one_or_none()
-    if found is not None:
-        return int(found)
-    values = asdict(configuration) | {
-        "digest": configuration.digest,
-        "cores": ",".join(map(str, configuration.cores)),
-    }
-    try:
-        with connection.begin_nested():
-            connection.execute(CONFIGURATIONS.insert().values(**values))
-    except sa.exc.IntegrityError:  # another thread or host was first: its row is the same
-        pass
-    return int(connection.execute(query).scalar_one())
-
-
-def _insert_session(connection: sa.Connection, session: SessionRecord) -> None:
-    configuration_id = _configuration_id(connection, session.configuration)
-    from harness.devices.conditions import number
-    from harness.estimates.reference import reference_level_ns  # late: it loads numpy
-
-    columns = {column.name for column in SESSIONS.columns}
-    values = {key: value for key, value in _shallow(session).items() if key in columns}
-    connection.execute(
-        SESSIONS.insert().values(
-            id=session.session_id,
-            configuration_id=configuration_id,
-            raw=pack_raw(session),
-            reference_ns=reference_level_ns(session),
-            others_busy=number(session.scheduling.get("others_busy")),
-            **values,
-        )
-    )
-
-
-def _shallow(record: Any) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in record.__slots__}
-
-
-def _configuration(row: sa.RowMapping) -> Configuration:
-    values = {name: row[name] for name in Configuration.__slots__}
-    values["cores"] = tuple(int(core) for core in row["cores"].split(",") if core)
-    return Configuration(**values)
-
-
-def _session(row: sa.RowMapping, configuration: Configuration) -> SessionRecord:
-    names = [
-        "campaign_id",
-        "architecture",
-        "graph_hash",
-        "model_digest",
-        "started_utc",
-        "elapsed_s",
-        "loop_s",
-        "stop",
-        "agent_digest",
-        "purpose",
-    ]
-    try:
-        return SessionRecord(
-            session_id=row["id"],
-            configuration=configuration,
-            **{name: row[name] for name in names},
-            **unpack_raw(row["raw"]),
-        )
-    except (TypeError, ValueError) as error:
-        where = f"session {row['id']} of {row['architecture']}"
-        raise StoreError(f"{where}: {error}; restore the store from a backup") from error
-
-
-def _hide(url: str) -> str:
-    return re.sub(r"(password=)[^&]*", r"\1***", re.sub(r"(://[^:/]*:).*@", r"\1***@", url))
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0]
+    with contextlib.suppress(ConfigError):
+        resolved = url if path is None else url.set(database=str(path.absolute()))
+        return spool_of(hide(resolved.render_as_string()))
+    return None

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from harness.store import Store, default_url
+from harness.errors import StoreError
+from harness.store import Store, default_url, spool_for
+from harness.store.database import hide, parse_url
 from space.errors import ConfigError
 from space.user_paths import expand_user
 
@@ -37,8 +39,8 @@ def open_existing(url: str, on_missing: Callable[[str], None]) -> Store:
     Raises: ConfigError when there is no file of the name that was given; StoreError as `open_store`.
     """
     path = _sqlite_file(url or default_url())
-    if path is None or path.exists():
-        return Store(url or default_url())
+    if path is None or _exists(path, url):
+        return _read(url or default_url(), on_missing)
     if not url:
         return Store("sqlite://")
     base, mark, query = url.partition("?")
@@ -49,6 +51,40 @@ def open_existing(url: str, on_missing: Callable[[str], None]) -> Store:
         )
     on_missing(f"${STORE_VARIABLE}: {shown} is not there yet")
     return Store("sqlite://")
+
+
+def open_to_change(url: str) -> Store:
+    """Open a store that is there, to change what it holds. Raises: ConfigError when there is none; StoreError as `open_store`."""
+    path = _sqlite_file(url or default_url())
+    if path is not None and not _exists(path, url):
+        raise ConfigError(f"there is no such store ({hide(url) or path}); name another with --store")
+    return Store(url or default_url())
+
+
+def _read(url: str, on_note: Callable[[str], None]) -> Store:
+    """Open a store to read; what waits for it is put there before, if it takes it."""
+    try:
+        spool = spool_for(parse_url(url))
+        if spool is not None and not spool.is_empty:
+            with Store(url) as store:
+                if left := store.settle():
+                    on_note(f"note: {left}")
+    except (StoreError, sa.exc.ArgumentError, ValueError) as error:
+        if isinstance(error, StoreError):
+            on_note(f"note: what waits for the store is not in what follows: {error}")
+    return Store(url, read_only=True, on_note=on_note)
+
+
+def _exists(path: Path, url: str) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StoreError(
+            f"store {hide(url) or path}: cannot be reached: {error.strerror}; may this account enter every folder on the way?"
+        ) from error
+    return True
 
 
 def _sqlite_file(url: str) -> Path | None:

@@ -36,8 +36,28 @@ _PLAIN = (
 _TUPLES = ("warmup_network_ns", "warmup_reference_ns", "output", "samples")
 
 
+RAW_FIELDS = frozenset((*_PLAIN, "slices"))
+
+
 def pack_raw(session: SessionRecord) -> bytes:
-    """Return the session's raw samples and conditions as a blob."""
+    """Return the session's raw samples and conditions as a blob.
+
+    Raises: ValueError for what could not be read back from it.
+    """
+    try:
+        text = json.dumps(raw_document(session), separators=(",", ":")).encode()
+        if len(text) > MAX_BYTES:
+            raise ValueError(
+                f"its raw times take {len(text):,} bytes, and a store keeps at most {MAX_BYTES:,} of a session"
+            )
+        raw_fields(json.loads(text))
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"its raw times cannot be written: {error}") from error
+    return zlib.compress(text, 6)
+
+
+def raw_document(session: SessionRecord) -> dict[str, Any]:
+    """Return what the blob of a session holds, as plain values."""
     document: dict[str, Any] = {"version": VERSION} | {name: getattr(session, name) for name in _PLAIN}
     document["slices"] = [
         [
@@ -51,7 +71,7 @@ def pack_raw(session: SessionRecord) -> bytes:
         ]
         for s in session.slices
     ]
-    return zlib.compress(json.dumps(document, separators=(",", ":")).encode(), 6)
+    return document
 
 
 def unpack_raw(blob: bytes) -> dict[str, Any]:
@@ -61,10 +81,18 @@ def unpack_raw(blob: bytes) -> dict[str, Any]:
     """
     unpacker = zlib.decompressobj()
     try:
-        text = unpacker.decompress(blob, MAX_BYTES)
-        if not unpacker.eof:
+        text = unpacker.decompress(blob, MAX_BYTES + 1)
+        if not unpacker.eof or len(text) > MAX_BYTES:
             raise ValueError("the blob is cut off or too large")
-        document = json.loads(text)
+        return raw_fields(json.loads(text))
+    except (zlib.error, RecursionError) as error:
+        raise ValueError(f"the blob is damaged: {error}") from error
+
+
+def raw_fields(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of SessionRecord that a blob's document holds. Raises: ValueError when it is damaged."""
+    try:
+        document = dict(document)
         version = document.pop("version")
         if version not in (1, 2, VERSION):
             raise ValueError("the blob is of another version")
@@ -96,6 +124,6 @@ def unpack_raw(blob: bytes) -> dict[str, Any]:
             )
             for before, after_switch, network, after, at_ns, delays, gaps in document["slices"]
         )
-    except (zlib.error, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the blob is damaged: {error}") from error
-    return dict(document)
+    return document

@@ -51,6 +51,8 @@ CASES: dict[str, Case] = {
     "results-csv": case("results", "--csv", "--models", "sample:9@7"),
     "results-table": case("results", "--threads", "4"),
     "results-failures": case("results", "--failures", "--json"),
+    "store-check": case("store", "check", "--json"),
+    "store-show": case("store", "show", "--before", "2024-05-01T00:00:05", "--json"),
     "predict": case("predict", *DEVICE, "--json", "--models", "0,17,sample:3@7"),
     "predict-report": case("predict", *DEVICE),
     "predict-file": case("predict", *DEVICE, "--output", "predicted.csv"),

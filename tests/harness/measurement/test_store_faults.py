@@ -1,4 +1,4 @@
-"""The store fails: the campaign ends with a StoreError, nothing is half-written, and it goes on later."""
+"""The store fails: sessions wait for it in a file, nothing is half-written, and the campaign says so."""
 
 from __future__ import annotations
 
@@ -64,35 +64,39 @@ def assert_whole(path: Path, sessions: int) -> None:
         connection.close()
 
 
-def test_a_store_that_another_program_holds_ends_the_campaign_with_its_remedy(
+def test_a_store_that_another_program_holds_gets_its_sessions_later(
     ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.store.BUSY_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("harness.store.database.BUSY_TIMEOUT_S", 0.3)
     path = Path(shutil.copy(ground.store, tmp_path / "store.sqlite"))
     store = Store(str(path))
     other = sqlite3.connect(path, isolation_level=None, timeout=10)
     outcome = measure(ground.device, store, observer=before_second(lambda: other.execute("begin immediate")))
     assert isinstance(outcome.error, StoreError)
     assert "another program" in str(outcome.error)
-    assert (outcome.error.exit_status, outcome.measured) == (2, 1)
+    assert "1 session waits" in str(outcome.error)
+    assert (outcome.error.exit_status, outcome.measured) == (2, 2)
+    assert_whole(path, 2)
     other.execute("rollback")
     other.close()
-    assert_whole(path, 2)
     store.close()
+    Store(str(path)).close()
+    assert_whole(path, 3)
 
 
-def test_a_full_disk_ends_the_campaign_and_nothing_is_half_written(ground: Ground, tmp_path: Path) -> None:
+def test_a_full_disk_loses_no_session_and_nothing_is_half_written(ground: Ground, tmp_path: Path) -> None:
     with small_disk(tmp_path / "small disk", 4 << 20) as disk:
         path = Path(shutil.copy(ground.store, disk.folder / "store.sqlite"))
         store = Store(str(path))
         outcome = measure(ground.device, store, observer=before_second(lambda: disk.fill(leave_bytes=0)))
         assert isinstance(outcome.error, StoreError)
         assert "disk full" in str(outcome.error)
-        assert outcome.measured == 1
+        assert outcome.measured == 2
         disk.free()
         assert_whole(path, 2)
         outcome = measure(ground.device, store)
-        assert (outcome.measured, outcome.reused, outcome.error) == (1, 1, None)
+        assert (outcome.measured, outcome.reused, outcome.error) == (0, 2, None)
+        assert_whole(path, 3)
         store.close()
 
 

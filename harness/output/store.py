@@ -1,0 +1,162 @@
+"""Stored sessions as text: what a check found, lines about sessions, one session or failure whole; and exported files."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness.output.tables import echo, print_csv, print_failures, print_json, print_table, write_csv
+from harness.records import Failure
+from harness.store.maintenance import (
+    EXPORT_COLUMNS,
+    CheckReport,
+    SessionSummary,
+    StoredSession,
+    Trouble,
+    flat_document,
+)
+from space.atomic_files import write_file
+from space.errors import ConfigError
+
+FORMATS = ("jsonl", "csv", "parquet")
+_ID_SHOWN = 8  # characters of a session's id in tables
+
+
+def print_check(report: CheckReport, name: str, *, json_output: bool = False) -> None:
+    """Print what a check found: a table of what is wrong, and a line on standard error."""
+    if json_output:
+        print_json(asdict(report))
+        return
+    if report.troubles:
+        print_table(
+            name,
+            ["row", "device", "network", "problem"],
+            [[_row(t), t.device, t.network, t.problem] for t in report.troubles],
+            right=(1, 2),
+            spare=("device", "network"),
+        )
+    counts = [f"{report.rows} rows read", f"{len(report.troubles)} wrong"]
+    counts += [f"{report.quarantined} quarantined"] if report.quarantined else []
+    counts += [f"{report.waiting} sessions wait for the store"] if report.waiting else []
+    remedy = "; 'harness store quarantine --unreadable' sets sessions apart" if report.troubles else ""
+    echo(f"{name}: {', '.join(counts)}{remedy}", err=True)
+
+
+def print_sessions(rows: Sequence[StoredSession], *, json_output: bool = False) -> None:
+    """Print a line about each session, oldest first."""
+    if json_output:
+        print_json([asdict(row) for row in rows])
+        return
+    print_table(
+        "sessions",
+        ["session", "started (UTC)", "device", "runtime", "network", "purpose", "s"],
+        [
+            [
+                row.id[:_ID_SHOWN],
+                row.started_utc[:19],
+                row.device,
+                row.runtime,
+                row.network,
+                f"{row.purpose}{' (quarantined)' if row.quarantined else ''}",
+                f"{row.elapsed_s:.1f}",
+            ]
+            for row in rows
+        ],
+        right=(1, 4, 6),
+        spare=("s", "runtime", "purpose", "device", "started (UTC)"),
+    )
+
+
+def print_session(summary: SessionSummary, *, json_output: bool = False) -> None:
+    """Print one session: what it is of, a summary of its raw times, and its conditions."""
+    if json_output:
+        print_json(asdict(summary))
+        return
+    stored = summary.stored
+    texts: dict[str, Any] = {
+        "session": stored.id,
+        "started (UTC)": stored.started_utc,
+        "network": stored.network,
+        "graph hash": summary.graph_hash,
+        "purpose": f"{stored.purpose}{', quarantined' if stored.quarantined else ''}",
+        "campaign": summary.campaign_id,
+        "configuration": summary.configuration,
+        "network's runs": f"{summary.runs} in {summary.slices} slices, ended by {summary.stop}, {stored.elapsed_s:.1f} s",
+        "median, fastest ms": f"{summary.network_ms:.3f}, {summary.fastest_ms:.3f}",
+        "reference's median ms": f"{summary.reference_ms:.3f}",
+        "load, first run ms": f"{summary.load_ms:.3f}, {summary.first_run_ms:.3f}",
+        "scheduling": summary.scheduling,
+        "gate": summary.gate,
+        "conditions before": summary.conditions_before,
+        "conditions after": summary.conditions_after,
+    }
+    for name, value in texts.items():
+        if isinstance(value, dict):
+            echo(f"{name}:")
+            for key, one in value.items():
+                echo(f"  {key}: {one if isinstance(one, str) else json.dumps(one)}")
+        else:
+            echo(f"{name}: {value}")
+
+
+def print_failure(failure: Failure, *, json_output: bool = False) -> None:
+    """Print one failure."""
+    print_failures([failure], json_output=json_output)
+
+
+def print_changed(ids: Sequence[str], done: str, *, json_output: bool = False) -> None:
+    """Print which sessions were changed, and how."""
+    if json_output:
+        print_json({"sessions": list(ids), "done": done})
+        return
+    echo(f"sessions {done}: {len(ids)}", err=True)
+
+
+def export_sessions(documents: Iterable[dict[str, Any]], path: Path | None, file_format: str) -> int:
+    """Write sessions, one a line or row, to a file, or text to standard output; return how many.
+
+    Raises: ConfigError when the file cannot be written, or Parquet is asked for without its package or a file.
+    """
+    if file_format == "jsonl":
+        lines = [json.dumps(document, separators=(",", ":")) for document in documents]
+        if path is None:
+            for line in lines:
+                sys.stdout.write(f"{line}\n")
+        else:
+            write_file(path, "".join(f"{line}\n" for line in lines).encode())
+        return len(lines)
+    rows = [flat_document(document) for document in documents]
+    if file_format == "csv":
+        if path is None:
+            print_csv(rows, EXPORT_COLUMNS)
+        else:
+            write_csv(path, rows, EXPORT_COLUMNS)
+        return len(rows)
+    if path is None:
+        raise ConfigError("--format parquet: standard output takes text; name a file with --output")
+    write_file(path, _parquet(rows))
+    return len(rows)
+
+
+def _row(trouble: Trouble) -> str:
+    """Return which row is meant: a session by the beginning of its id."""
+    if trouble.table == "sessions":
+        return trouble.id[:_ID_SHOWN]
+    return f"{trouble.table} {trouble.id}".strip().replace("_", " ")
+
+
+def _parquet(rows: Sequence[dict[str, Any]]) -> bytes:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ConfigError("--format parquet needs a package: pip install 'harness[parquet]'") from error
+    columns = {name: [row[name] for row in rows] for name in EXPORT_COLUMNS}
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(columns), file)
+    return file.getvalue()

@@ -1,0 +1,362 @@
+"""The database below a store: opened to write, made or migrated as needed, or opened to read without a change to it.
+
+To read, a database whose schema is older, or that SQLite cannot read where it lies (a write-ahead log in a folder that may not
+be written), is copied to a temporary file, and the copy is migrated and read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+
+from harness.errors import StoreError
+from harness.store.file_systems import is_shared_between_hosts
+from harness.store.tables import METADATA
+from space.user_paths import expand_user
+
+VERSION = "0004"  # of the schema: the newest of migrations/versions
+BUSY_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 5
+OPENING_WAITS_S = (0.5, 1.0, 2.0, 3.0)  # while a server that is just starting refuses connections
+_SCHEMA_LOCK = 0x6861726E  # "harn": any number that all harnesses share
+_COPY_ATTEMPTS = 5
+_ROWS_AT_ONCE = 200
+# What SQLite says where memory cannot be shared, which write-ahead logs need (https://sqlite.org/rescode.html).
+_NO_WAL = ("SQLITE_PROTOCOL", "SQLITE_IOERR", "SQLITE_CANTOPEN")
+# Of a connection that is refused for good, whatever the server's state.
+_FINAL = re.compile(
+    r"authentication|password|does not exist|no pg_hba|resolve|Name or service|role .* not|permission denied"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """An open database: its engine, the URL it was opened by, and what is to be done at the end."""
+
+    engine: sa.Engine
+    url: sa.URL
+    release: Callable[[], None]
+
+
+def open_to_write(text: str) -> Database:
+    """Open the database at a URL or path, making or migrating it as needed. Raises: StoreError."""
+    with _translated(text):
+        url = parse_url(text)
+        path = sqlite_path(url)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(url, **_engine_options(url))
+        if url.get_backend_name() == "sqlite":
+            sa.event.listen(engine, "connect", _writer_of(path))
+        _patiently(lambda: migrate(engine, hide(str(text))))
+        return Database(engine, url, engine.dispose)
+
+
+def open_to_read(text: str) -> Database:
+    """Open the database at a URL or path so that nothing in it can be changed. Raises: StoreError, also when it is absent."""
+    with _translated(text):
+        url = parse_url(text)
+        path = sqlite_path(url)
+        if path is None:
+            return _read_in_place(url, url)
+        if not path.exists():
+            raise FileNotFoundError(2, "no such file", str(path))
+        if not os.access(path, os.R_OK):
+            raise PermissionError(13, "this account may not read it", str(path))
+        if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+            return _read_in_place(url, url)
+        try:  # with the log of a writer of another account, if there is one
+            return _read_in_place(url, _read_only(url, path))
+        except sa.exc.OperationalError as error:
+            if not re.search("readonly|unable to open", str(error)):
+                raise
+        folder = tempfile.TemporaryDirectory(prefix="harness-store-")
+        try:
+            copy = copy_at_rest(path, Path(folder.name))
+            return _of_copy(copy, url, folder)
+        except BaseException:
+            folder.cleanup()
+            raise
+
+
+def parse_url(text: str) -> sa.URL:
+    """Parse a URL or a file path; `~` is the home folder in both. Raises: ValueError, sqlalchemy's ArgumentError."""
+    if "://" not in text:
+        return sa.URL.create("sqlite", database=str(expand_user(text)))
+    parsed = sa.make_url(text)
+    if sqlite_path(parsed) is not None and parsed.database:
+        return parsed.set(database=str(expand_user(parsed.database)))
+    return parsed
+
+
+def sqlite_path(url: sa.URL) -> Path | None:
+    """Return the file of a SQLite database; None of one in memory, of a `file:` URI, and of other databases."""
+    database = url.database or ""
+    if url.get_backend_name() != "sqlite" or not database or database.startswith((":memory:", "file:")):
+        return None
+    return Path(database)
+
+
+def hide(text: str) -> str:
+    """Return a URL without its password."""
+    return re.sub(r"(password=)[^&]*", r"\1***", re.sub(r"(://[^:/]*:).*@", r"\1***@", text))
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says, on one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def remedy_of(error: BaseException) -> str:
+    """Return what helps against an error of a database."""
+    text = str(error).lower()
+    for words, remedy in (
+        ("locked|busy", "another program is holding it: try again when that has ended"),
+        ("disk is full|no space|disk full", "is its disk full? free some room there"),
+        (
+            "malformed|not a database|corrupt",
+            "its file is damaged: see 'harness store check', or restore a backup",
+        ),
+        ("readonly|read-only|permission|may not", "this account may not write it: name another with --store"),
+        ("connect|server|closed|terminat", "is the database's server running, and reached from here?"),
+    ):
+        if re.search(words, text):
+            return remedy
+    return "is its disk full, or another program holding it?"
+
+
+def is_away(error: BaseException) -> bool:
+    """Return whether a database did not answer, or could not take anything just now; what it refuses for good is not meant."""
+    if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
+        return True
+    return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.InternalError | OSError)
+
+
+def migrate(engine: sa.Engine, name: str) -> None:
+    """Bring the schema to the present version; refuse a newer one and a database that is not ours."""
+    with engine.begin() as connection:
+        if version_of(connection) == VERSION:
+            return
+    with engine.begin() as connection:
+        _lock_schema(connection)  # two harnesses that open a new store at once migrate it one after the other
+        present = version_of(connection)
+        check_ours(connection, present, name)
+        if present != VERSION:
+            _upgrade(connection, "head")
+
+
+def version_of(connection: sa.Connection) -> str | None:
+    """Return the version of a store's schema as alembic wrote it, without the half second that importing alembic takes."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def check_ours(connection: sa.Connection, present: str | None, name: str) -> None:
+    """Raise StoreError of a schema that this version does not know, and of a database that holds something else."""
+    if (present is not None and not re.fullmatch("[0-9]{4}", present)) or (present or "") > VERSION:
+        raise StoreError(
+            f"store {name}: written by a newer version of harness (schema {present}, this one knows up to "
+            f"{VERSION}); upgrade harness, or name another store with --store"
+        )
+    tables = set(sa.inspect(connection).get_table_names())
+    if present is None and tables:
+        raise StoreError(
+            f"store {name}: holds tables ({', '.join(sorted(tables)[:3])}) but is no store of harness; name "
+            "another with --store"
+        )
+
+
+def copy_at_rest(path: Path, folder: Path) -> Path:
+    """Copy a SQLite file that nobody has open, with the log that a killed writer left; return the copy.
+
+    Raises: OSError when the file cannot be read, or is written again and again meanwhile.
+    """
+    copy = folder / "copy.sqlite"
+    log = path.with_name(path.name + "-wal")
+    for attempt in range(_COPY_ATTEMPTS):
+        before = _state(path), _state(log)
+        shutil.copyfile(path, copy)
+        copied_log = copy.with_name(copy.name + "-wal")
+        copied_log.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(log, copied_log)
+        if before == (_state(path), _state(log)):
+            return copy
+        time.sleep(0.1 * attempt)
+    raise OSError(f"{path}: is being written, and this account cannot read it meanwhile; try again later")
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _read_in_place(asked: sa.URL, url: sa.URL) -> Database:
+    """Open a database for reading; an older schema's rows are read from a copy of it, an empty database is an empty store."""
+    options = _engine_options(url)
+    is_sqlite = url.get_backend_name() == "sqlite"
+    engine = sa.create_engine(url, **options)
+    if is_sqlite:
+        sa.event.listen(engine, "connect", _prepare_reader)
+    elif url.get_backend_name() == "postgresql":
+        engine = engine.execution_options(postgresql_readonly=True)
+    name = hide(asked.render_as_string())
+    folder = tempfile.TemporaryDirectory(prefix="harness-store-")
+    copy = Path(folder.name) / "copy.sqlite"
+    is_kept = False
+    try:
+        with _patiently(engine.connect) as connection:
+            present = version_of(connection)
+            check_ours(connection, present, name)
+            if present == VERSION:
+                is_kept = True
+                folder.cleanup()
+                return Database(engine, asked, engine.dispose)
+            if present is not None:
+                _copy_rows(connection, present, copy)
+        return _of_copy(copy, asked, folder)
+    except BaseException:
+        folder.cleanup()
+        raise
+    finally:
+        if not is_kept:
+            engine.dispose()
+
+
+def _of_copy(copy: Path, asked: sa.URL, folder: tempfile.TemporaryDirectory[str]) -> Database:
+    """Open a temporary copy, migrated; the folder goes when it is released."""
+    engine = sa.create_engine(sa.URL.create("sqlite", database=str(copy)))
+    migrate(engine, hide(asked.render_as_string()))
+
+    def release() -> None:
+        engine.dispose()
+        folder.cleanup()
+
+    return Database(engine, asked, release)
+
+
+def _copy_rows(source: sa.Connection, version: str, copy: Path) -> None:
+    """Copy a store's rows to a new SQLite file of the same schema."""
+    engine = sa.create_engine(sa.URL.create("sqlite", database=str(copy)))
+    with engine.begin() as target:
+        _upgrade(target, version)
+        found = sa.MetaData()
+        found.reflect(target)
+        for table in found.sorted_tables:
+            if table.name not in METADATA.tables:  # alembic's own
+                continue
+            rows = source.execution_options(yield_per=_ROWS_AT_ONCE).execute(sa.select(table))
+            for batch in rows.mappings().partitions():
+                target.execute(table.insert(), [dict(row) for row in batch])
+    engine.dispose()
+
+
+def _upgrade(connection: sa.Connection, version: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, version)
+
+
+def _lock_schema(connection: sa.Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    elif connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+
+
+def _patiently(connect: Callable[[], Any]) -> Any:
+    """Do what connects, again after waits while a server refuses connections for the moment."""
+    for wait_s in OPENING_WAITS_S:
+        try:
+            return connect()
+        except sa.exc.OperationalError as error:
+            if isinstance(error.orig, sqlite3.Error) or _FINAL.search(str(error)):
+                raise
+        time.sleep(wait_s)
+    return connect()
+
+
+def _engine_options(url: sa.URL) -> dict[str, Any]:
+    if url.get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
+    if url.get_backend_name() != "postgresql" or url.get_driver_name() not in ("psycopg", "psycopg2"):
+        return {"pool_pre_ping": True}
+    limits = {  # of libpq: a server that vanished is noticed within seconds
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    }
+    return {
+        "pool_pre_ping": True,
+        "connect_args": {key: value for key, value in limits.items() if key not in url.query},
+    }
+
+
+def _writer_of(path: Path | None) -> Callable[[Any, Any], None]:
+    """Return what prepares a SQLite connection for writing: a write-ahead log where it can work, else a rollback journal."""
+    mode = "DELETE" if path is not None and is_shared_between_hosts(path.parent) else "WAL"
+
+    def prepare(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        try:
+            cursor.execute(f"PRAGMA journal_mode={mode}")
+        except sqlite3.OperationalError as error:
+            if not getattr(error, "sqlite_errorname", "").startswith(_NO_WAL):
+                raise
+            cursor.execute("PRAGMA journal_mode=DELETE")
+        cursor.execute("PRAGMA synchronous=FULL")  # what was reported as stored survives a power cut
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    return prepare
+
+
+def _prepare_reader(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA query_only=ON")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _read_only(url: sa.URL, path: Path) -> sa.URL:
+    return url.set(database=f"file:{quote(str(path))}").update_query_dict({"mode": "ro", "uri": "true"})
+
+
+@contextlib.contextmanager
+def _translated(text: str) -> Iterator[None]:
+    """Raise what goes wrong when a store is opened as a StoreError."""
+    name = hide(text)
+    try:
+        yield
+    except (sa.exc.NoSuchModuleError, ImportError) as error:
+        raise StoreError(f"store {name}: its database driver is missing: {error}; pip install it") from error
+    except (sa.exc.ArgumentError, ValueError) as error:  # ValueError: a port that is no number
+        raise StoreError(
+            f"store {name}: not a URL; write e.g. sqlite:///lab.sqlite or a file path"
+        ) from error
+    except (sa.exc.SQLAlchemyError, OSError) as error:
+        raise StoreError(
+            f"store {name}: cannot be opened: {first_line(error)}; {remedy_of(error)}"
+        ) from error

@@ -1,0 +1,51 @@
+"""Records as JSON documents: a session whole, with its configuration, as `harness store export` and the waiting file have it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import Any
+
+from harness.records import Configuration, Failure, SessionRecord
+from harness.store.raw import RAW_FIELDS, raw_document, raw_fields
+
+_OWN = ("configuration", "slices")
+
+
+def session_document(session: SessionRecord) -> dict[str, Any]:
+    """Return a session as plain values: its fields by name, the configuration as an object, slices as in the store."""
+    values = {field.name: getattr(session, field.name) for field in fields(session)}
+    plain = {name: value for name, value in values.items() if name not in _OWN}
+    return plain | {"configuration": asdict(session.configuration)} | raw_document(session)
+
+
+def session_of(document: dict[str, Any]) -> SessionRecord:
+    """Return the session of a document. Raises: ValueError when it is none."""
+    try:
+        values = dict(document)
+        configuration = configuration_of(values.pop("configuration"))
+        names = {field.name for field in fields(SessionRecord)}
+        raw = raw_fields(
+            {name: value for name, value in values.items() if name == "version" or name in RAW_FIELDS}
+        )
+        plain = {name: value for name, value in values.items() if name in names and name not in raw}
+        return SessionRecord(configuration=configuration, **plain, **raw)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"no session: {error}") from error
+
+
+def configuration_of(document: dict[str, Any]) -> Configuration:
+    """Return the configuration of a document. Raises: TypeError or ValueError when it is none."""
+    return Configuration(**document | {"cores": tuple(document["cores"])})
+
+
+def failure_document(failure: Failure) -> dict[str, Any]:
+    """Return a failure as plain values."""
+    return asdict(failure)
+
+
+def failure_of(document: dict[str, Any]) -> Failure:
+    """Return the failure of a document. Raises: ValueError when it is none."""
+    try:
+        return Failure(**document | {"configuration": configuration_of(document["configuration"])})
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"no failure: {error}") from error

@@ -1,0 +1,79 @@
+"""From rows of the store to records: what is no record is refused with the reason."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import sqlalchemy as sa
+
+from harness.records import Configuration, Failure, SessionRecord
+from harness.store.raw import unpack_raw
+
+QUARANTINED = (
+    "quarantined:"  # before the purpose of a session that is set apart: no query for a purpose finds it
+)
+
+_TEXTS = (
+    "campaign_id",
+    "architecture",
+    "graph_hash",
+    "model_digest",
+    "started_utc",
+    "stop",
+    "agent_digest",
+    "purpose",
+)
+_SECONDS = ("elapsed_s", "loop_s")
+_FAILURE_TEXTS = ("campaign_id", "architecture", "graph_hash", "kind", "message", "time_utc")
+
+
+def read_configuration(row: sa.RowMapping) -> Configuration:
+    """Return the configuration of a row. Raises: ValueError with the reason when it is none."""
+    try:
+        values = {name: row[name] for name in Configuration.__slots__}
+        values["cores"] = tuple(int(core) for core in row["cores"].split(",") if core)
+        configuration = Configuration(**values)
+        if configuration.digest != row["digest"]:
+            raise ValueError("its digest is not that of its fields")
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"configuration {str(row['digest'])[:8]} cannot be read: {error}") from error
+    return configuration
+
+
+def read_session(row: sa.RowMapping, configuration: Configuration) -> SessionRecord:
+    """Return the session of a row, of a quarantined one with the purpose it had. Raises: ValueError when it is none."""
+    values: dict[str, Any] = {name: _text(row, name) for name in _TEXTS}
+    values["purpose"] = values["purpose"].removeprefix(QUARANTINED)
+    values |= {name: _seconds(row, name) for name in _SECONDS}
+    if not isinstance(row["raw"], bytes):
+        raise ValueError("it has no raw times")
+    return SessionRecord(
+        session_id=_text(row, "id"), configuration=configuration, **values, **unpack_raw(row["raw"])
+    )
+
+
+def read_failure(row: sa.RowMapping, configuration: Configuration) -> Failure:
+    """Return the failure of a row. Raises: ValueError when it is none."""
+    return Failure(configuration=configuration, **{name: _text(row, name) for name in _FAILURE_TEXTS})
+
+
+def is_level(latency_ns: Any, others_busy: Any) -> bool:
+    """Return whether columns of a session tell the level of the reference in it."""
+    return _is_number(latency_ns) and latency_ns > 0 and (others_busy is None or _is_number(others_busy))
+
+
+def _text(row: sa.RowMapping, name: str) -> str:
+    if not isinstance(row[name], str):
+        raise ValueError(f"{name} = {row[name]!r}: not a text")
+    return str(row[name])
+
+
+def _seconds(row: sa.RowMapping, name: str) -> float:
+    if not _is_number(row[name]):
+        raise ValueError(f"{name} = {row[name]!r}: not a number of seconds")
+    return float(row[name])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,88 @@
+"""Which stored sessions are meant: by device, runtime, network, configuration, id and time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from harness.store.rows import QUARANTINED
+from harness.store.tables import CONFIGURATIONS, SESSIONS
+from space.errors import ConfigError
+
+_LEAST_ID = 4  # characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Stored sessions that fit all that is given; what is empty leaves the choice open.
+
+    `sessions`: ids or their beginnings; `networks`: architectures, or beginnings of graph hashes; `configuration`: the beginning
+    of an id; `since` and `before`: times of their start, parts of ISO 8601 in UTC; `unreadable`: only what cannot be read.
+    """
+
+    sessions: Sequence[str] = ()
+    devices: Sequence[str] = ()
+    runtimes: Sequence[str] = ()
+    networks: Sequence[str] = ()
+    configuration: str = ""
+    since: str = ""
+    before: str = ""
+    unreadable: bool = False
+
+    def __post_init__(self) -> None:
+        for text in self.sessions:
+            if len(text) < _LEAST_ID:
+                raise ConfigError(f"session {text!r}: write at least {_LEAST_ID} characters of its id")
+        for name in ("since", "before"):
+            _check_time(f"--{name}", getattr(self, name))
+
+    @property
+    def is_everything(self) -> bool:
+        """Return whether nothing narrows the choice."""
+        return not any(getattr(self, field.name) for field in fields(self))
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        """Return what a row of sessions joined with configurations must meet, `unreadable` aside."""
+        found: list[sa.ColumnElement[bool]] = []
+        if self.sessions:
+            found.append(sa.or_(*(_begins(SESSIONS.c.id, text) for text in self.sessions)))
+        if self.devices:
+            found.append(CONFIGURATIONS.c.device.in_(self.devices))
+        if self.runtimes:
+            found.append(CONFIGURATIONS.c.runtime.in_(self.runtimes))
+        if self.networks:
+            texts = SESSIONS.c.architecture.in_(self.networks)
+            hashes = [
+                _begins(SESSIONS.c.graph_hash, text) for text in self.networks if len(text) >= _LEAST_ID
+            ]
+            found.append(sa.or_(texts, *hashes))
+        if self.configuration:
+            found.append(_begins(CONFIGURATIONS.c.digest, self.configuration))
+        if self.since:
+            found.append(SESSIONS.c.started_utc >= self.since)
+        if self.before:
+            found.append(SESSIONS.c.started_utc < self.before)
+        return found
+
+
+def is_quarantined(purpose: object) -> bool:
+    """Return whether a session of this stored purpose is set apart."""
+    return isinstance(purpose, str) and purpose.startswith(QUARANTINED)
+
+
+def _begins(column: sa.Column[str], text: str) -> sa.ColumnElement[bool]:
+    return column.startswith(text.lower(), autoescape=True)
+
+
+def _check_time(option: str, text: str) -> None:
+    if not text:
+        return
+    try:
+        datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except ValueError as error:
+        raise ConfigError(
+            f"{option} {text!r}: no time; write a day, such as 2026-11-27, or a time of it, 2026-11-27T14:30, in UTC"
+        ) from error

@@ -1,0 +1,117 @@
+"""What is written to the store: one function a kind of record, which can be told to leave alone what is there already."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+
+from harness.records import Configuration, Failure, SessionRecord
+from harness.store.raw import pack_raw
+from harness.store.tables import CAMPAIGNS, CONFIGURATIONS, FAILURES, RECALIBRATIONS, SESSIONS
+
+
+def check_session(session: SessionRecord) -> None:
+    """Raise ValueError when a session could not be read back as it is."""
+    for name in ("elapsed_s", "loop_s"):
+        if not math.isfinite(getattr(session, name)):
+            raise ValueError(f"{name} = {getattr(session, name)}: not a finite number of seconds")
+    texts = [value for value in (*_shallow(session).values(), *asdict(session.configuration).values())]
+    for text in texts:
+        if isinstance(text, str) and text != _storable(text):
+            raise ValueError(f"{text!r}: holds characters that no database keeps")
+    pack_raw(session)
+
+
+def configuration_id(connection: sa.Connection, configuration: Configuration) -> int:
+    """Return the id of a configuration's row, which is made if it is not there."""
+    query = sa.select(CONFIGURATIONS.c.id).where(CONFIGURATIONS.c.digest == configuration.digest)
+    found = connection.execute(query).scalar_one_or_none()
+    if found is not None:
+        return int(found)
+    values = asdict(configuration) | {
+        "digest": configuration.digest,
+        "cores": ",".join(map(str, configuration.cores)),
+    }
+    try:
+        with connection.begin_nested():
+            connection.execute(CONFIGURATIONS.insert().values(**values))
+    except sa.exc.IntegrityError:  # another thread or host was first: its row is the same
+        pass
+    return int(connection.execute(query).scalar_one())
+
+
+def _write_campaign(connection: sa.Connection, values: dict[str, Any], again: bool) -> None:
+    if not again or not _is_there(connection, CAMPAIGNS, {"id": values["id"]}):
+        connection.execute(CAMPAIGNS.insert().values(**values))
+
+
+def _write_finished(connection: sa.Connection, values: dict[str, Any], again: bool) -> None:
+    connection.execute(
+        CAMPAIGNS.update()
+        .where(CAMPAIGNS.c.id == values["id"])
+        .values(finished_utc=values["finished_utc"], outcome=values["outcome"])
+    )
+
+
+def _write_session(connection: sa.Connection, session: SessionRecord, again: bool) -> None:
+    if again and _is_there(connection, SESSIONS, {"id": session.session_id}):
+        return
+    from harness.devices.conditions import number
+    from harness.estimates.reference import reference_level_ns  # late: it loads numpy
+
+    columns = {column.name for column in SESSIONS.columns}
+    values = {key: value for key, value in _shallow(session).items() if key in columns}
+    connection.execute(
+        SESSIONS.insert().values(
+            id=session.session_id,
+            configuration_id=configuration_id(connection, session.configuration),
+            raw=pack_raw(session),
+            reference_ns=reference_level_ns(session),
+            others_busy=number(session.scheduling.get("others_busy")),
+            **values,
+        )
+    )
+
+
+def _write_recalibration(connection: sa.Connection, record: tuple[Configuration, str], again: bool) -> None:
+    values = {"configuration_id": configuration_id(connection, record[0]), "started_utc": record[1]}
+    if not again or not _is_there(connection, RECALIBRATIONS, values):
+        connection.execute(RECALIBRATIONS.insert().values(**values))
+
+
+def _write_failure(connection: sa.Connection, failure: Failure, again: bool) -> None:
+    values = {key: value for key, value in _shallow(failure).items() if key != "configuration"}
+    values = {key: _storable(value) for key, value in values.items()}
+    values["configuration_id"] = configuration_id(connection, failure.configuration)
+    if not again or not _is_there(connection, FAILURES, values):
+        connection.execute(FAILURES.insert().values(**values))
+
+
+# By kind of record; the last argument: whether it may be there already.
+WRITERS: dict[str, Callable[[sa.Connection, Any, bool], None]] = {
+    "campaign": _write_campaign,
+    "finished": _write_finished,
+    "session": _write_session,
+    "recalibration": _write_recalibration,
+    "failure": _write_failure,
+}
+
+
+def _is_there(connection: sa.Connection, table: sa.Table, values: dict[str, Any]) -> bool:
+    query = sa.select(sa.func.count()).select_from(table)
+    for name, value in values.items():
+        query = query.where(table.c[name] == value)
+    return bool(connection.execute(query).scalar_one())
+
+
+def _shallow(record: Any) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__slots__}
+
+
+def _storable(text: str) -> str:
+    """Return a text without what databases refuse: NUL, and halves of surrogate pairs."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")

@@ -87,16 +87,16 @@ def study(
 
 def _settings(path: Path | None, quick: bool) -> StudySettings:
     from search.study.settings import QUICK, StudySettings
+    from space.text_files import read_text
 
     if path is None:
         return QUICK if quick else StudySettings()
     if quick:
         raise ConfigError("--quick has settings of its own; leave it or --settings out")
+    text = read_text(path, option="--settings")
     try:
-        return StudySettings.from_json(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"--settings {path}: cannot be read: {error.strerror or error}") from error
-    except (ConfigError, UnicodeDecodeError) as error:
+        return StudySettings.from_json(text)
+    except ConfigError as error:
         raise ConfigError(f"--settings {path}: {error}") from error
 
 

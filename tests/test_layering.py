@@ -68,6 +68,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         "device_agents.archive",
         "space.errors",
         "space.plugins",
+        "space.text_files",
         "space.user_paths",
         *below("harness.devices"),
     ),

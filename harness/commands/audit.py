@@ -9,6 +9,7 @@ from harness.commands.options import (
     DeviceName,
     JsonFlag,
     RuntimeName,
+    StoredSpace,
     StoreOption,
     TakeDoubtful,
     ThreadCount,
@@ -21,6 +22,7 @@ def audit(
     runtime: RuntimeName = "",
     threads: ThreadCount = None,
     identifier: ConfigurationId = "",
+    space: StoredSpace = "",
     doubtful: TakeDoubtful = False,
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
@@ -39,7 +41,7 @@ def audit(
 
     with open_store(store_url) as store:
         configuration = one_configuration(
-            store, device=device, runtime=runtime, threads=threads, identifier=identifier
+            store, device=device, runtime=runtime, threads=threads, identifier=identifier, space=space
         )
         found, apart = audit_configuration(store, configuration, doubtful=doubtful)
     if apart:

@@ -13,6 +13,7 @@ from harness.commands.options import (
     DeviceName,
     PriorId,
     RuntimeName,
+    StoredSpace,
     StoreOption,
     TakeDoubtful,
     ThreadCount,
@@ -48,6 +49,7 @@ def write(
     runtime: RuntimeName = "",
     threads: ThreadCount = None,
     identifier: ConfigurationId = "",
+    space: StoredSpace = "",
     prior: PriorId = "",
     name: Annotated[
         str,
@@ -86,7 +88,7 @@ def write(
         raise ConfigError(f"--output {folder}: no such folder; make it first")
     with open_store(store_url) as store:
         configuration = one_configuration(
-            store, device=device, runtime=runtime, threads=threads, identifier=identifier
+            store, device=device, runtime=runtime, threads=threads, identifier=identifier, space=space
         )
         name = name or configuration.device
         check_device_name(name)

@@ -51,6 +51,13 @@ PriorId = Annotated[
 SpaceName = Annotated[
     str, typer.Option("--space", help="Search space of the networks: blox, mini, tiny or deep.")
 ]
+StoredSpace = Annotated[
+    str,
+    typer.Option(
+        "--space",
+        help="Only measurements and files of this search space. [default: the one that they are of]",
+    ),
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 AccuracyPaths = Annotated[
     list[str] | None,
@@ -94,7 +101,7 @@ LatencyFiles = Annotated[
     typer.Option(
         "--latencies",
         exists=False,
-        help="A blox-bench-DEVICE file: its device's latencies, in place of the store's; repeatable.",
+        help="A blox-bench-DEVICE file, or a folder of them: its device's latencies, in place of the store's; repeatable.",
     ),
 ]
 SearchDevices = Annotated[

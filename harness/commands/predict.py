@@ -13,6 +13,7 @@ from harness.commands.options import (
     JsonFlag,
     PriorId,
     RuntimeName,
+    StoredSpace,
     StoreOption,
     TakeDoubtful,
     ThreadCount,
@@ -26,6 +27,7 @@ def predict(
     runtime: RuntimeName = "",
     threads: ThreadCount = None,
     identifier: ConfigurationId = "",
+    space: StoredSpace = "",
     prior: PriorId = "",
     models: Annotated[
         list[str] | None,
@@ -59,7 +61,7 @@ def predict(
         raise ConfigError(f"{output}: no folder {str(output.parent)!r}; make it first")
     with open_store(store_url) as store:
         configuration = one_configuration(
-            store, device=device, runtime=runtime, threads=threads, identifier=identifier
+            store, device=device, runtime=runtime, threads=threads, identifier=identifier, space=space
         )
         config = space_of(configuration)
         chosen = [a.index for a in select_architectures(models, config)] if models else None

@@ -317,14 +317,15 @@ def predict(
     runtime: str = "",
     threads: int | None = None,
     configuration: str = "",
+    space: str = "",
     prior: str = "",
     doubtful: bool = False,
 ) -> SpaceTable:
     """Predict the latency of every network of a space from those measured on one configuration of a device.
 
-    device: `local` unless it is given, or a `configuration`'s id; runtime, with or without :PROVIDER, and threads narrow the
-    choice. `prior`: the id of another configuration, whose prediction helps where few networks are measured. `doubtful`: with
-    measurements of grade D. Raises: ConfigError when several configurations fit, or too little is stored.
+    device: `local` unless it is given, or a `configuration`'s id; runtime, with or without :PROVIDER, threads, and the name of
+    a space narrow the choice. `prior`: the id of another configuration, whose prediction helps where few networks are measured.
+    `doubtful`: with measurements of grade D. Raises: ConfigError when several configurations fit, or too little is stored.
 
     >>> table = predict(store, device="made-up", threads=2)
     >>> row = table.at("conv/conv/conv")
@@ -332,7 +333,7 @@ def predict(
     ('predicted', True)
     """
     chosen = one_configuration(
-        store, device=device, runtime=runtime, threads=threads, identifier=configuration
+        store, device=device, runtime=runtime, threads=threads, identifier=configuration, space=space
     )
     return predict_space(store, chosen, prior_configuration(store, prior, chosen), doubtful=doubtful)
 

@@ -23,7 +23,7 @@ from space.accuracies.trainings import (
     columns_for,
 )
 from space.accuracies.user_table import read_own_table
-from space.architecture import BLOX
+from space.architecture import BLOX, SPACES
 from space.config import SpaceConfig, check_enumerable
 from space.dataset import read_dataset
 from space.dataset.files import read_header
@@ -89,6 +89,24 @@ def load_accuracies(
     return mean_over_seeds(
         read_own_table(own[0], metric=metric, architecture_column=architecture_column, config=config), seeds
     )
+
+
+def fitting_spaces(paths: Sequence[str | PathLike[str]], *, allow_pickle: bool = False) -> list[SpaceConfig]:
+    """Return the spaces that published files can be of, by their headers: all where only tables of a user's own are named.
+
+    Raises:
+        DatasetError: a file or folder cannot be read.
+    """
+    files = [path for path in _files(paths, allow_pickle) if _is_published(path)]
+    return [config for config in SPACES.values() if all(_is_of(path, config) for path in files)]
+
+
+def _is_of(path: Path, config: SpaceConfig) -> bool:
+    try:
+        read_header(path, config=config)
+    except DatasetError:
+        return False
+    return True
 
 
 def read_trainings(paths: Paths, *, allow_pickle: bool = False, config: SpaceConfig = BLOX) -> Trainings:

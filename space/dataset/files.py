@@ -27,6 +27,7 @@ from space.dataset.schema import kinds_of
 from space.errors import DatasetError
 from space.text_files import suffix_of, unpacked
 
+IS_PICKLE = "is a pickle, a format made to run code; read the .blox or .csv file of the same name, or set allow_pickle"
 _MAX_FILE_BYTES = 1 << 30  # the largest published file, lists of 200 epochs as text, has some 800 MB
 
 
@@ -71,10 +72,7 @@ def read_dataset(
     try:
         chosen = _format_of(path)
         if chosen.name == "pickle" and not allow_pickle:
-            raise DatasetError(
-                "is a pickle, a format made to run code; read the .blox or .csv file of the same name, "
-                "or set allow_pickle"
-            )
+            raise DatasetError(IS_PICKLE)
         check_space(config)
         header, payload = _contents(path, config)
         if header.format != chosen.name:

@@ -19,7 +19,7 @@ from harness.store.latencies import latencies
 from search.table.synthetic import synthetic_accuracies
 from space import BLOX, Architecture
 from space.costs import all_macs, all_params
-from space.dataset import bench_dataset, write_dataset
+from space.dataset import bench_dataset, read_dataset, write_dataset
 
 SEARCH = ("search", "--accuracies", "synthetic")
 LATENCY = "made-up_ms"
@@ -150,6 +150,20 @@ def test_latencies_come_from_published_files_too(store: Path, tmp_path: Path) ->
         run(store, *SEARCH, "--latencies", str(path), "-c", "lab<5ms", "--confidence", "0.9"),
         "'lab' have no intervals",
     )
+
+
+def test_latencies_come_from_a_folder_and_from_pickles_as_accuracies_do(store: Path, tmp_path: Path) -> None:
+    refused(run(store, *SEARCH, "-d", "lab", "--latencies", str(tmp_path)), "holds no blox-bench-* ")
+    whole = bench_file(tmp_path)
+    search = (*SEARCH, "-d", "lab", "--max-latency", "20ms", "--top", "1", "--json")
+    expected = run(store, *search, "--latencies", str(whole)).json["networks"]
+    assert run(store, *search, "--latencies", str(tmp_path)).json["networks"] == expected
+    write_dataset(tmp_path / "blox-bench-lab.pickle", read_dataset(whole))
+    whole.unlink()
+    for path in (tmp_path, tmp_path / "blox-bench-lab.pickle"):
+        refused(run(store, *search, "--latencies", str(path)), "pickle", "allow")
+        found = run(store, *search, "--latencies", str(path), "--allow-pickle")
+        assert found.json["networks"] == expected
 
 
 def test_a_sidecar_gives_a_files_intervals_and_a_foreign_one_is_refused(store: Path, tmp_path: Path) -> None:

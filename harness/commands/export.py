@@ -9,7 +9,8 @@ import typer
 
 from harness.commands.measure import ModelFormat
 from harness.commands.options import SpaceName
-from space.atomic_files import write_file
+from harness.version import __version__
+from space.atomic_files import holds_file, write_file
 from space.errors import ConfigError
 
 
@@ -33,12 +34,19 @@ def export(
     from space import find_space
 
     network = select_architecture(architecture, find_space(space))
-    if output.exists() and not force:
+    if holds_file(output) and not force:
         raise ConfigError(f"{output}: exists already; name another file or add --force")
     if not output.parent.is_dir():
         raise ConfigError(f"{output}: no folder {str(output.parent)!r}; make it first")
     weights = Weights.seeded(0) if checkpoint is None else Weights.from_checkpoint(checkpoint, network)
-    data = standalone(network, model_format.value, weights=weights, cache_dir=cache_folder())
+    version = {"harness.version": __version__}
+    data = standalone(
+        network,
+        model_format.value,
+        weights=weights,
+        cache_dir=cache_folder(),
+        metadata=version,
+    )
     write_file(output, data, error=ConversionError)
     source = "seeded random weights" if checkpoint is None else f"weights of {checkpoint}"
     typer.echo(f"{output}: {network} as {model_format.value}, {len(data) / 1e6:.1f} MB, {source}", err=True)

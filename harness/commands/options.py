@@ -59,12 +59,15 @@ StoredSpace = Annotated[
     ),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+ACCURACIES_VARIABLE = "HARNESS_ACCURACIES"
 AccuracyPaths = Annotated[
     list[str] | None,
     typer.Option(
         "--accuracies",
         "-a",
-        envvar="HARNESS_ACCURACIES",
+        envvar=ACCURACIES_VARIABLE,
         help="Accuracies: published blox-base/blox-ext files or a folder of them, or a CSV or Parquet table of your own; "
         "repeatable. 'synthetic' stands for made-up ones, to try.",
     ),

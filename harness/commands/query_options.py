@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.commands.option_groups import takes
 from harness.commands.options import (
+    ACCURACIES_VARIABLE,
     AccuracyPaths,
     AccuracySd,
     AllowPickle,
@@ -52,6 +54,14 @@ class QueryOptions:
     threads: ThreadCount = None
     space: StoredSpace = ""
 
+    def _accuracies(self) -> Sequence[str]:
+        """Return the paths of --accuracies; those of its variable are split where a person would, not at each space."""
+        from harness.query.accuracies import paths_of_variable
+
+        text = os.environ.get(ACCURACIES_VARIABLE, "")
+        given = self.accuracies or []
+        return paths_of_variable(text) if text and given == text.split() else given
+
     def query(self, costs: Sequence[str] = (), *, with_far: bool = False) -> Query:
         """Return the query; `costs` are further columns to join.
 
@@ -67,7 +77,7 @@ class QueryOptions:
         devices, constraints = parse_limits(self.constraint or (), self.device or (), self.max_latency)
         return Query(
             accuracies=AccuracySource(
-                paths=tuple(self.accuracies or ()),
+                paths=tuple(self._accuracies()),
                 metric=self.metric,
                 epoch=self.epoch,
                 seeds=tuple(self.training_seed or ()),

@@ -197,7 +197,7 @@ def short_description(configuration: Configuration) -> str:
 
 def _differences(found: Sequence[Configuration], end: str) -> str:
     """Return the options that tell configurations apart, `end` after them; nothing where none does."""
-    options = {
+    options: dict[str, Sequence[str | int]] = {
         "--space": [c.space for c in found],
         "--runtime": [c.runtime for c in found],
         "--threads": [c.threads for c in found],

@@ -14,6 +14,7 @@ import pytest
 from factories.stores import FEW, MANY, add_sessions, calibrate, networks, new_store, stored
 from rigs.commands import Done, refused, run
 
+from harness.query.accuracies import paths_of_variable
 from harness.store import Store
 from harness.store.latencies import latencies
 from search.table.synthetic import synthetic_accuracies
@@ -335,3 +336,26 @@ def test_a_network_unlike_any_measured_one_is_counted_named_and_not_recommended(
     assert "networks are unlike any measured one, such as" in said
     (row,) = (line for line in said.splitlines() if line.startswith("bconv/bconv/bconv"))
     assert "predicted, far" in row
+
+
+@pytest.mark.parametrize(
+    "value", ["{0}/my own.CSV", "{0}/a.csv", "~/my own.CSV", "$FOLDER/my own.CSV", "synthetic:3"]
+)
+def test_a_variable_names_accuracies_as_an_option_does(
+    value: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("my own.CSV", "a.csv"):
+        (tmp_path / name).write_text("index,acc\n3,90\n4,91\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("FOLDER", str(tmp_path))
+    monkeypatch.setenv("HARNESS_ACCURACIES", value.format(tmp_path))
+    done = run(store, "search", "--top", "1", "--json")
+    assert done.status == 0, done.stderr
+
+
+def test_several_paths_in_a_variable_stand_between_colons_or_spaces(tmp_path: Path) -> None:
+    first, second = tmp_path / "a b", tmp_path / "c"
+    for path in (first, second):
+        path.write_text("")
+    assert paths_of_variable(f"{first}:{second}") == [str(first), str(second)]
+    assert paths_of_variable("x.blox y.blox") == ["x.blox", "y.blox"]

@@ -7,8 +7,11 @@ the ordinary form. That takes a fraction of a second and the format's own librar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from exporters.library import FragmentLibrary, Progress
 from exporters.recipe import Format, link
@@ -23,11 +26,13 @@ def standalone(
     cache_dir: Path | str,
     weights: Weights | None = None,
     progress: Progress | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return one network as an ordinary model file, one image of the space's size at a time.
 
     ONNX: input `image` (1, C, H, W), output `logits` (1, classes); every node has a name. TFLite: input
-    (1, H, W, C), weights in inline buffers, nothing unused. Other arguments are those of `FragmentLibrary.open`.
+    (1, H, W, C), weights in inline buffers, nothing unused, and the signature `serving_default` with these names. Both carry
+    `metadata_of` the network, and `metadata` beside it. Other arguments are those of `FragmentLibrary.open`.
 
     Raises:
         ConversionError: as `FragmentLibrary.open` and `FragmentLibrary.recipe`.
@@ -36,20 +41,39 @@ def standalone(
         format, cache_dir=cache_dir, config=architecture.config, weights=weights, progress=progress
     )
     linked = link(library.recipe(architecture), library.part)
-    return _plain_onnx(linked) if format == "onnx" else _plain_tflite(linked)
+    notes = metadata_of(architecture, format, library.weights) | dict(metadata or {})
+    return _plain_onnx(linked, notes) if format == "onnx" else _plain_tflite(linked, notes)
 
 
-def _plain_onnx(linked: bytes) -> bytes:
+def metadata_of(architecture: Architecture, format: Format, weights: Weights) -> dict[str, str]:
+    """Return what a file says of its network: which one it is, what its input is, and whose weights it has."""
+    config = architecture.config
+    seeded = weights.checkpoint is None
+    return {
+        "harness.architecture": str(architecture),
+        "harness.graph_hash": architecture.graph_hash,
+        "harness.space": config.name,
+        "harness.layout": "NCHW" if format == "onnx" else "NHWC",
+        "harness.image": f"{config.in_channels} channels, {config.image_size} x {config.image_size}, float32",
+        "harness.normalization": "none: the weights are random"
+        if seeded
+        else "that of the training: pixels / 255, less its mean, over its standard deviation, for each channel",
+        "harness.weights": weights.identity,
+    }
+
+
+def _plain_onnx(linked: bytes, metadata: Mapping[str, str]) -> bytes:
     import onnx
 
     model = onnx.load_from_string(linked)  # merges the parts
     for node in model.graph.node:
         node.name = f"{node.output[0]}/{node.op_type}"
+    onnx.helper.set_model_props(model, dict(metadata))
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
 
 
-def _plain_tflite(linked: bytes) -> bytes:
+def _plain_tflite(linked: bytes, metadata: Mapping[str, str]) -> bytes:
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -76,9 +100,30 @@ def _plain_tflite(linked: bytes) -> bytes:
     graph.tensors, model.buffers = tensors, buffers
     model.operatorCodes = [model.operatorCodes[code] for code in codes]
 
+    model.metadata = list(model.metadata or [])
+    for key, text in metadata.items():
+        note = schema.MetadataT()
+        note.name, note.buffer = key, len(buffers)
+        model.metadata.append(note)
+        content = schema.BufferT()
+        content.data = np.frombuffer(text.encode(), np.uint8)
+        buffers.append(content)
+    model.signatureDefs = [_signature(schema, graph)]
+
     builder = flatbuffers.Builder(len(linked))
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def _signature(schema: Any, graph: Any) -> Any:
+    """Return the signature that TensorFlow Lite's own converter gives, by the names of the ONNX model's ends."""
+    signature = schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = "serving_default", 0
+    for name, ends, field in (("image", graph.inputs, "inputs"), ("logits", graph.outputs, "outputs")):
+        end = schema.TensorMapT()
+        end.name, end.tensorIndex = name, ends[0]
+        setattr(signature, field, [end])
+    return signature
 
 
 def _renumber(numbers: Any, place: dict[int, int]) -> list[int]:

@@ -7,12 +7,15 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from space.errors import ConfigError, HarnessError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS)  # of a file system without fsync
+_OWN_DESCRIPTORS = ("/dev/", "/proc/")  # /dev/stdout is a file where the shell redirected it
 
 
 def check_folder_of(path: Path | None) -> None:
@@ -28,7 +31,7 @@ def write_file(
     error: type[HarnessError] = ConfigError,
     make_folder: bool = False,
 ) -> None:
-    """Write a file whole, in place of a former one, its folder made where that is asked for.
+    """Write a file whole, in place of a former one, its folder made where that is asked for; see `write_whole`.
 
     Raises:
         `error`: the file cannot be written, such as on a full disk; a former one stays as it was.
@@ -41,38 +44,91 @@ def write_file(
         remedy = "check the folder"
         if cause.errno in _NO_ROOM:
             remedy = f"the disk is full: free {len(content):,} bytes there, or name another folder"
-        former = "; the former file stays as it was" if path.exists() else ""
+        former = "; the former file stays as it was" if os.path.isfile(path) else ""  # noqa: PTH113 - never raises
         raise error(f"{path}: cannot be written: {cause.strerror or cause}; {remedy}{former}") from cause
+
+
+def holds_file(path: Path) -> bool:
+    """Return whether writing to `path` would replace a file: not so a device, a FIFO, or what is not there.
+
+    Raises:
+        ConfigError: that cannot be found out, such as in a folder that may not be searched.
+    """
+    try:
+        return not _is_written_through(path) and stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: cannot be written: {reason}; name another file") from error
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Write to a temporary file, sync, then rename: a reader sees the old file or the new one.
 
-    A process that is killed meanwhile leaves a file that `partials` finds.
+    A former file's mode, and its owner where that is permitted, are kept; a symbolic link stays, and what it points to is
+    written. A device or a FIFO is written through. A process that is killed meanwhile leaves a file that `partials` finds.
 
     Raises:
         OSError: the file cannot be written.
     """
+    if _is_written_through(path):
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY), "wb") as file:
+            file.write(content)
+        return
+    path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with partial.open("xb") as file:
+            _keep_mode(path, file.fileno())
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            _sync(file.fileno())
         partial.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    # The file is there: a folder that may not be read, or a file system that syncs none, is no failure.
+    with contextlib.suppress(OSError):
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _is_written_through(path: Path) -> bool:
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or str(path).startswith(_OWN_DESCRIPTORS)
+
+
+def _keep_mode(former: Path, descriptor: int) -> None:
+    try:
+        found = former.stat()
+    except FileNotFoundError:
+        return
+    with contextlib.suppress(OSError):  # only root may give files away; not every file system has owners
+        if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
+            os.fchown(descriptor, found.st_uid, found.st_gid)
+    with contextlib.suppress(OSError):
+        os.fchmod(descriptor, stat.S_IMODE(found.st_mode))
+
+
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
 
 
 def partials(path: Path) -> list[Path]:
     """Return the temporary files that killed writers of this file left."""
+    path = Path(os.path.realpath(path))
     return [found for found in path.parent.glob(".*.partial") if found.name.startswith(f".{path.name}.")]
 
 

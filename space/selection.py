@@ -3,7 +3,7 @@
     all                  every network in canonical order
     sample:N[@seed]      N networks, uniformly and without replacement; sample:N is a prefix of sample:N+1
     design:K[@seed]      K balanced rounds; in each, every block stands exactly once in every stage
-    file:PATH            one network a line, in any of the forms below; # starts a comment
+    file:PATH            one network a line, in any of the forms below; # starts a comment; file:- is standard input
     conv/bconv/conv-conv, a nested vector as JSON, an index, a graph hash of 32 hex characters
 
 Several selections are joined by commas. The default seed is 0.
@@ -20,6 +20,7 @@ from space.architecture import BLOX, Architecture
 from space.config import SpaceConfig, check_enumerable
 from space.errors import ArchitectureError, did_you_mean, shown
 from space.indexing import drawn, index_of, random_words
+from space.text_files import lines_of_list, read_text
 
 _MAX_FILE_BYTES = 64 * 1024 * 1024
 _MAX_LISTED = 5_000_000  # networks that one selection may hold in memory
@@ -160,26 +161,11 @@ def _read_file(path: Path, config: SpaceConfig) -> list[Architecture]:
         raise ArchitectureError(
             f"file {shown(str(path))}: no path holds a zero character; check the path after file:"
         )
-    try:
-        with path.open("rb") as file:  # a device may have no size: read no more than is allowed
-            content = file.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ArchitectureError(
-            f"{path}: cannot be read: {error.strerror}; check the path after file:"
-        ) from error
-    if len(content) > _MAX_FILE_BYTES:
-        raise ArchitectureError(
-            f"{path}: holds more than {_MAX_FILE_BYTES} bytes; split it into smaller files"
-        )
-    try:
-        lines = content.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ArchitectureError(f"{path}: is not UTF-8 text; save the list as plain text") from error
+    content = read_text(
+        path, error=ArchitectureError, remedy="check the path after file:", most=_MAX_FILE_BYTES
+    )
     found = []
-    for number, line in enumerate(lines, start=1):
-        text = line.partition("#")[0].strip()
-        if not text:
-            continue
+    for number, text in lines_of_list(content):
         try:
             found.append(parse_model(text, config))
         except ArchitectureError as error:

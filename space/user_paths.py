@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from space.errors import ConfigError
@@ -25,11 +26,14 @@ def home_folder() -> Path:
 
 
 def expand_user(text: str | Path) -> Path:
-    """Return a path as it was written, a leading `~` or `~NAME` replaced by the home folder.
+    """Return a path as it was written, a leading `~` or `~NAME` replaced by the home folder, and $NAME by what it stands for.
 
-    Raises: ConfigError when that is no folder, or there is no such user.
+    Variables that are not set stay as they are, as does the name of what is there.
+    Raises: ConfigError when the home folder is none, or there is no such user.
     """
     path = Path(text)
+    if "$" in str(path) and not os.path.lexists(path):
+        path = Path(os.path.expandvars(path))
     if path.parts[:1] == ("~",):
         return home_folder().joinpath(*path.parts[1:])
     try:
@@ -48,6 +52,7 @@ def own_folder(path: str) -> Path:
         raise ConfigError(
             f"the folder {path!r} is not absolute; set HOME, and XDG_DATA_HOME and XDG_CACHE_HOME if they are set, to whole paths"
         )
-    if folder.is_relative_to(Path.home()):
-        home_folder()
+    with suppress(RuntimeError):  # a user without a home, whose folders the variables of XDG name
+        if folder.is_relative_to(Path.home()):
+            home_folder()
     return folder

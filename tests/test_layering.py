@@ -65,7 +65,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "harness.store": ("space.errors", "space.text", "space.user_paths", *below("harness.store")),
     "harness.estimates": ("space.indexing", *below("harness.estimates")),
     "harness.devices": (
-        *("device_agents.archive", "space.errors", "space.plugins", "space.text", "space.user_paths"),
+        *("device_agents.archive", "space.errors", "space.plugins", "space.text", "space.text_files"),
+        "space.user_paths",
         *below("harness.devices"),
     ),
     "harness": ("space.errors",),

@@ -56,7 +56,7 @@ def space_costs(
     is_listed = is_enumerable(config)
     if not is_listed:
         _check_sums(config, latencies)
-    files = latency_files(latencies.files)
+    files = latency_files(latencies.files, allow_pickle=latencies.allow_pickle)
     costs: dict[str, TabulatedCosts | AdditiveCosts] = {}
     found: dict[str, _Latency] = {}
     for name in dict.fromkeys(subjects):
@@ -68,7 +68,13 @@ def space_costs(
             )
             continue
         if name in files:
-            cost, provenance = file_latency(files[name], name, config, doubtful=latencies.doubtful)
+            cost, provenance = file_latency(
+                files[name],
+                name,
+                config,
+                doubtful=latencies.doubtful,
+                allow_pickle=latencies.allow_pickle,
+            )
             found[name] = _listed(store, config, cost, provenance, latencies)
         else:
             configuration = find_configuration(

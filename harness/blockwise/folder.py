@@ -18,6 +18,7 @@ from typing import Any
 import exporters
 from exporters import Format, Weights
 from harness.blockwise.answer import BlockwiseAnswer
+from harness.version import __version__
 from search.training.trained_files import save_trained, write_weights
 from space.atomic_files import check_folder_of, new_folder
 from space.errors import ConfigError
@@ -69,5 +70,12 @@ def _write_files(folder: Path, answer: BlockwiseAnswer, cache_dir: Path) -> None
         (folder / f"recipe-{name}.json").write_text(text + "\n", "utf-8")
     weights = Weights.from_checkpoint(folder / "weights.pt", student.architecture)
     for model_format in FORMATS:
-        data = exporters.standalone(student.architecture, model_format, weights=weights, cache_dir=cache_dir)
+        version = {"harness.version": __version__}
+        data = exporters.standalone(
+            student.architecture,
+            model_format,
+            weights=weights,
+            cache_dir=cache_dir,
+            metadata=version,
+        )
         (folder / f"model.{model_format}").write_bytes(data)

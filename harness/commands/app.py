@@ -6,6 +6,7 @@ measurement did. 4: a model could not be made. 130: stopped by Ctrl-C. stdout is
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from typing import Annotated
@@ -28,6 +29,7 @@ from harness.commands.search import search
 from harness.commands.store import store
 from harness.commands.study import study
 from harness.commands.train import train
+from harness.shadowing import shadowing_file
 from harness.version import __version__
 from space.errors import HarnessError
 
@@ -82,20 +84,76 @@ def main() -> None:
         argument for argument in sys.argv[1:] if argument != "--debug"
     ]  # accepted before and after the command
     debug = len(arguments) < len(sys.argv) - 1
+    status = _run(arguments, debug)
+    sys.exit(status if _flushed(debug) else status or 1)
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    """Return the exit status; what no subcommand answers for, such as a full disk, is one line and 1."""
     try:
         app(args=arguments)
     except HarnessError as error:
-        _report(str(error), debug)
-        sys.exit(error.exit_status)
+        return _report(str(error), debug, error.exit_status)
+    except SystemExit as left:
+        return left.code if isinstance(left.code, int) else int(left.code is not None)
     except KeyboardInterrupt:
-        _report("stopped", debug)
-        sys.exit(130)
+        return _report("stopped", debug, 130)
+    except BrokenPipeError:
+        _close_output()  # who read it has gone, as `head` does when it has enough
+        return 1
+    except (OSError, UnicodeError, MemoryError) as error:
+        return _report(_reason_of(error), debug, 1)
+    except (ImportError, AttributeError) as error:
+        if not (shadow := shadowing_file(error)):
+            raise
+        return _report(shadow, debug, 1)
+    return 0
 
 
-def _report(message: str, debug: bool) -> None:
+def _reason_of(error: OSError | UnicodeError | MemoryError) -> str:
+    """Return what went wrong around the program, where, and what to do about it, in one line."""
+    if isinstance(error, UnicodeEncodeError):
+        letters = ascii(error.object[error.start : error.end][:20])
+        return f"{letters} cannot be written in {error.encoding}; set PYTHONIOENCODING=utf-8, or use a UTF-8 locale"
+    if isinstance(error, UnicodeError):
+        return f"a text cannot be read: {error}; save it in UTF-8"
+    if isinstance(error, MemoryError):
+        return f"out of memory{f' ({error})' if str(error) else ''}; free some, or ask for less at a time"
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.filename is not None:
+        return f"{error.filename}: {reason}; check the path and its permissions (--debug shows where)"
+    return f"{reason}; check what is read and written (--debug shows where)"
+
+
+def _flushed(debug: bool) -> bool:
+    """Write out what is printed; say so, once, where that fails: Python would at its exit, with a traceback."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _close_output()
+        return False
+    except OSError as error:
+        _report(f"standard output: {error.strerror or error}; free room, or print elsewhere", debug, 1)
+        _close_output()
+        return False
+    return True
+
+
+def _close_output() -> None:
+    """Let nothing be written to standard output any more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _report(message: str, debug: bool, status: int) -> int:
     if debug:
         traceback.print_exc()
-    print(f"harness: {message}", file=sys.stderr)  # noqa: T201
+    text = f"harness: {message}"
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    text = text.encode(encoding, "backslashreplace").decode(encoding)
+    print(text, file=sys.stderr)  # noqa: T201
+    return status
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from harness.commands.options import (
     DeviceName,
     JsonFlag,
     RuntimeName,
+    StoredSpace,
     StoreOption,
     TakeDoubtful,
     ThreadCount,
@@ -19,6 +20,7 @@ def audit(
     runtime: RuntimeName = "",
     threads: ThreadCount = None,
     identifier: ConfigurationId = "",
+    space: StoredSpace = "",
     doubtful: TakeDoubtful = False,
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
@@ -37,6 +39,7 @@ def audit(
             runtime=runtime,
             threads=threads,
             configuration=identifier,
+            space=space,
             doubtful=doubtful,
         )
     print_audit(found, json_output=json_output)

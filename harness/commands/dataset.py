@@ -13,6 +13,7 @@ from harness.commands.options import (
     DeviceName,
     PriorId,
     RuntimeName,
+    StoredSpace,
     StoreOption,
     TakeDoubtful,
     ThreadCount,
@@ -47,6 +48,7 @@ def write(
     runtime: RuntimeName = "",
     threads: ThreadCount = None,
     identifier: ConfigurationId = "",
+    space: StoredSpace = "",
     prior: PriorId = "",
     name: Annotated[
         str,
@@ -84,6 +86,7 @@ def write(
             runtime=runtime,
             threads=threads,
             configuration=identifier,
+            space=space,
             prior=prior,
             name=name,
             formats=formats or list(FileFormat),

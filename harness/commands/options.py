@@ -54,13 +54,23 @@ PriorId = Annotated[
 SpaceName = Annotated[
     str, typer.Option("--space", help="Search space of the networks: blox, mini, tiny or deep.")
 ]
+StoredSpace = Annotated[
+    str,
+    typer.Option(
+        "--space",
+        help="Only measurements and files of this search space. [default: the one that they are of]",
+    ),
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+ACCURACIES_VARIABLE = "HARNESS_ACCURACIES"
 AccuracyPaths = Annotated[
     list[str] | None,
     typer.Option(
         "--accuracies",
         "-a",
-        envvar="HARNESS_ACCURACIES",
+        envvar=ACCURACIES_VARIABLE,
         help="Accuracies: published blox-base/blox-ext files or a folder of them, or a CSV or Parquet table of your own; "
         "repeatable. 'synthetic' stands for made-up ones, to try.",
     ),
@@ -97,7 +107,7 @@ LatencyFiles = Annotated[
     typer.Option(
         "--latencies",
         exists=False,
-        help="A blox-bench-DEVICE file: its device's latencies, in place of the store's; repeatable.",
+        help="A blox-bench-DEVICE file, or a folder of them: its device's latencies, in place of the store's; repeatable.",
     ),
 ]
 SearchDevices = Annotated[

@@ -13,6 +13,7 @@ from harness.commands.options import (
     JsonFlag,
     PriorId,
     RuntimeName,
+    StoredSpace,
     StoreOption,
     TakeDoubtful,
     ThreadCount,
@@ -26,6 +27,7 @@ def predict(
     runtime: RuntimeName = "",
     threads: ThreadCount = None,
     identifier: ConfigurationId = "",
+    space: StoredSpace = "",
     prior: PriorId = "",
     models: Annotated[
         list[str] | None,
@@ -60,6 +62,7 @@ def predict(
             runtime=runtime,
             threads=threads,
             configuration=identifier,
+            space=space,
             prior=prior,
             models=models or (),
             doubtful=doubtful,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.commands.option_groups import takes
 from harness.commands.options import (
+    ACCURACIES_VARIABLE,
     AccuracyPaths,
     AccuracySd,
     AllowPickle,
@@ -20,6 +22,7 @@ from harness.commands.options import (
     Metric,
     RuntimeName,
     SearchDevices,
+    StoredSpace,
     TakeDoubtful,
     ThreadCount,
     TrainingSeeds,
@@ -49,6 +52,15 @@ class QueryOptions:
     doubtful: TakeDoubtful = False
     runtime: RuntimeName = ""
     threads: ThreadCount = None
+    space: StoredSpace = ""
+
+    def _accuracies(self) -> Sequence[str]:
+        """Return the paths of --accuracies; those of its variable are split where a person would, not at each space."""
+        from harness.query.accuracies import paths_of_variable
+
+        text = os.environ.get(ACCURACIES_VARIABLE, "")
+        given = self.accuracies or []
+        return paths_of_variable(text) if text and given == text.split() else given
 
     def query(self, costs: Sequence[str] = ()) -> Query:
         """Return the query; `costs` are further columns to join.
@@ -58,13 +70,14 @@ class QueryOptions:
         from harness.query.accuracies import AccuracySource
         from harness.query.latencies import SHOWN_COVERAGE, LatencySource
         from harness.query.query import Query, parse_limits
+        from space import find_space
 
         if self.confidence is not None and not 0 < self.confidence < 1:
             raise ConfigError(f"--confidence {self.confidence:g}: give a share between 0 and 1, e.g. 0.95")
         devices, constraints = parse_limits(self.constraint or (), self.device or (), self.max_latency)
         return Query(
             accuracies=AccuracySource(
-                paths=tuple(self.accuracies or ()),
+                paths=tuple(self._accuracies()),
                 metric=self.metric,
                 epoch=self.epoch,
                 seeds=tuple(self.training_seed or ()),
@@ -78,6 +91,8 @@ class QueryOptions:
                 doubtful=self.doubtful,
                 coverage=SHOWN_COVERAGE if self.confidence is None else self.confidence,
                 files=tuple(self.latencies or ()),
+                space=self.space and find_space(self.space).name,
+                allow_pickle=self.allow_pickle,
             ),
             costs=tuple(dict.fromkeys([*devices, *(one.subject for one in constraints), *costs])),
             constraints=constraints,

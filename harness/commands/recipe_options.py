@@ -13,6 +13,7 @@ from harness.commands.option_groups import takes
 from search.checked import Checked, Field, fields_of
 from search.training.augment import AUGMENTATIONS, Augmentation
 from space.errors import ConfigError, did_you_mean
+from space.text_files import read_text
 
 Command = Callable[..., None]
 # Of true and of false, where a field's own name says only one of them.
@@ -92,9 +93,8 @@ def _named_augmentation(name: str) -> Augmentation:
 
 
 def _read(recipe: type[Checked], path: Path) -> Checked:
+    text = read_text(path, option="--recipe")
     try:
-        return recipe.from_json(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--recipe {path}: cannot be read: {error}") from error
+        return recipe.from_json(text)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error

@@ -19,6 +19,7 @@ from harness.devices.destination import Destination, parse_destination
 from space.errors import ConfigError, did_you_mean
 from space.plugins import RUNTIMES as RUNTIME_PLUGINS
 from space.plugins import TRANSPORTS, bad_plugin, load_plugin, plugin_source, plugins
+from space.text_files import read_text
 
 DEFAULT_FILE = "devices.toml"
 LOCAL = "local"
@@ -287,15 +288,7 @@ def load_devices(path: str | Path | None = None) -> dict[str, Device]:
     if path is None and not Path(DEFAULT_FILE).exists():
         return {LOCAL: LocalDevice(name=LOCAL)}
     path = Path(path or DEFAULT_FILE)
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
-            raise ConfigError(f"{path}: larger than {MAX_FILE_BYTES} bytes; this is not a devices file")
-        text = data.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    return parse_devices(text, str(path))
+    return parse_devices(read_text(path, most=MAX_FILE_BYTES), str(path))
 
 
 def parse_devices(text: str, source: str = DEFAULT_FILE) -> dict[str, Device]:

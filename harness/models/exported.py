@@ -26,8 +26,9 @@ from harness.devices.assembly import Assembly
 from harness.measurement.campaign import Observer
 from harness.measurement.workload import Model
 from harness.models.names import select_architecture
+from harness.version import __version__
 from space import BLOX, Architecture, SpaceConfig, find_space
-from space.atomic_files import check_folder_of, write_file
+from space.atomic_files import check_folder_of, holds_file, write_file
 from space.errors import ConfigError
 from space.segments import Segment
 from space.user_paths import expand_user, own_folder
@@ -187,11 +188,17 @@ def export_network(
     Raises: ConfigError when the name or the file cannot be used, or the file is there and not `force`; ConversionError.
     """
     architecture = select_architecture(network, find_space(space))
-    if output.exists() and not force:
+    if holds_file(output) and not force:
         raise ConfigError(f"{output}: exists already; name another file or add --force")
     check_folder_of(output)
     weights = Weights.seeded(0) if checkpoint is None else Weights.from_checkpoint(checkpoint, architecture)
-    data = standalone(architecture, model_format, weights=weights, cache_dir=cache_folder())
+    data = standalone(
+        architecture,
+        model_format,
+        weights=weights,
+        cache_dir=cache_folder(),
+        metadata={"harness.version": __version__},
+    )
     write_file(output, data, error=ConversionError)
     return ModelFile(
         path=output,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,20 +48,21 @@ def print_comparison(compared: SearchComparison, *, json_output: bool, output: P
 
 
 def _write(folder: Path, found: MethodComparison, document: dict[str, object]) -> None:
-    """Write the three files, each whole; all are made before the first is written."""
+    """Write the three files, each whole; the numbers before the pictures, which rest on other libraries."""
     from harness.output.plots.regret import regret_png
     from harness.output.plots.regret_page import regret_html
 
-    files = {
-        "regret.png": regret_png(found),
-        "regret.html": regret_html(found).encode(),
-        "regret.json": json.dumps(document, indent=1).encode(),
+    files: dict[str, Callable[[], bytes]] = {
+        "regret.json": lambda: json.dumps(document, indent=1).encode(),
+        "regret.html": lambda: regret_html(found).encode(),
+        "regret.png": lambda: regret_png(found),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--output {folder}: cannot be made: {error}") from error
-    for name, data in files.items():
+    for name, make in files.items():
+        data = make()
         write_file(folder / name, data)
         echo(f"{folder / name}: {len(data) / 1e6:.2f} MB", err=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,18 +28,19 @@ def print_study(found: Study, folder: Path, *, json_output: bool) -> None:
 
 
 def _write(folder: Path, found: Study) -> None:
-    """Write the report, the document and the figures, each whole; all are made before the first is written."""
+    """Write the report, the document and the figures, each whole; the numbers before the pictures."""
     from harness.output.plots.study import correlations_png, study_regret_png
     from search.study.report import to_document, to_markdown
 
     report, document, *figures = FILES
-    files = {
-        report: to_markdown(found, figures).encode(),
-        document: json.dumps(to_document(found), indent=1, allow_nan=False).encode() + b"\n",
-        figures[0]: study_regret_png(found),
-        figures[1]: correlations_png(found),
+    files: dict[str, Callable[[], bytes]] = {
+        report: lambda: to_markdown(found, figures).encode(),
+        document: lambda: json.dumps(to_document(found), indent=1, allow_nan=False).encode() + b"\n",
+        figures[0]: lambda: study_regret_png(found),
+        figures[1]: lambda: correlations_png(found),
     }
-    for name, data in files.items():
+    for name, make in files.items():
+        data = make()
         write_file(folder / name, data)
         echo(f"{folder / name}: {len(data) / 1e3:.0f} kB", err=True)
 

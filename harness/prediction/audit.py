@@ -30,6 +30,7 @@ def audit_configuration(
     runtime: str = "",
     threads: int | None = None,
     configuration: str = "",
+    space: str = "",
     doubtful: bool = False,
 ) -> ConfigurationAudit:
     """Compare a configuration's networks with the sums of their segments.
@@ -38,7 +39,7 @@ def audit_configuration(
     Raises: ConfigError when several configurations fit, too few networks, or not all segments, are measured.
     """
     chosen = one_configuration(
-        store, device=device, runtime=runtime, threads=threads, identifier=configuration
+        store, device=device, runtime=runtime, threads=threads, identifier=configuration, space=space
     )
     measured = load_measured(store, chosen, doubtful=doubtful)
     check_enough(measured)

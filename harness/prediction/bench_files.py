@@ -26,10 +26,14 @@ from harness.store import Store
 from harness.store.configurations import one_configuration, prior_configuration
 from harness.version import __version__
 from search.table import Cost
-from space import Architecture, SpaceConfig
+from space import BLOX, Architecture, SpaceConfig
+from space.accuracies.load import fitting_spaces, published_in_folder
 from space.atomic_files import write_file
 from space.dataset import bench_dataset, read_dataset, write_dataset
+from space.dataset.files import IS_PICKLE, read_header
 from space.errors import ConfigError
+from space.text_files import suffix_of
+from space.user_paths import expand_user
 
 FORMATS = ("blox", "csv", "pickle")
 SIDECAR_VERSION = 1
@@ -101,6 +105,7 @@ def write_bench_files(
     runtime: str = "",
     threads: int | None = None,
     configuration: str = "",
+    space: str = "",
     prior: str = "",
     name: str = "",
     formats: Sequence[str] = FORMATS,
@@ -119,7 +124,7 @@ def write_bench_files(
     if not folder.is_dir():
         raise ConfigError(f"--output {folder}: no such folder; make it first")
     chosen = one_configuration(
-        store, device=device, runtime=runtime, threads=threads, identifier=configuration
+        store, device=device, runtime=runtime, threads=threads, identifier=configuration, space=space
     )
     name = name or chosen.device
     check_device_name(name)
@@ -140,16 +145,21 @@ def write_bench_files(
     return BenchFiles(paths=tuple(paths), sidecar=sidecar, table=table)
 
 
-def latency_files(paths: Sequence[Path]) -> dict[str, Path]:
-    """Return the files of latencies by the device that each names. Raises: ConfigError when one cannot be read."""
+def latency_files(paths: Sequence[Path], *, allow_pickle: bool = False) -> dict[str, Path]:
+    """Return the files of latencies by the device that each names; a folder stands for those that it holds.
+
+    Raises: ConfigError when one cannot be read, or is a pickle and `allow_pickle` is not set.
+    """
     files: dict[str, Path] = {}
-    for path in paths:
-        data = read_dataset(path)
-        if data.dataset_type != "benchmarking":
+    for path in [file for one in paths for file in _in_folder(expand_user(one), allow_pickle)]:
+        if suffix_of(path) == ".pickle" and not allow_pickle:
+            raise ConfigError(f"--latencies {path}: {IS_PICKLE}")
+        header = read_header(path, config=next(iter(fitting_spaces([path])), BLOX))
+        if header.dataset_type != "benchmarking":
             raise ConfigError(
-                f"--latencies {path}: is a file of type {data.dataset_type!r}, not of latencies; give a blox-bench-DEVICE file"
+                f"--latencies {path}: is a file of type {header.dataset_type!r}, not of latencies; give a blox-bench-DEVICE file"
             )
-        device = str(data.extra["device"])
+        device = str(header.extra["device"])
         if device in files:
             raise ConfigError(
                 f"--latencies {path}: device {device!r} is that of {files[device]} too; give one of them"
@@ -158,8 +168,19 @@ def latency_files(paths: Sequence[Path]) -> dict[str, Path]:
     return files
 
 
+def _in_folder(path: Path, allow_pickle: bool) -> list[Path]:
+    try:
+        if not path.is_dir():
+            return [path]
+        return published_in_folder(
+            path, allow_pickle, names=("blox-bench-*",), remedy="name a blox-bench-DEVICE file or its folder"
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--latencies {path}: cannot be read: {error}; check the path") from error
+
+
 def file_latency(
-    path: Path, name: str, config: SpaceConfig, *, doubtful: bool = False
+    path: Path, name: str, config: SpaceConfig, *, doubtful: bool = False, allow_pickle: bool = False
 ) -> tuple[Cost, Provenance]:
     """Return the latencies of a blox-bench-DEVICE file, with intervals and grades where it has a sidecar.
 
@@ -167,10 +188,10 @@ def file_latency(
 
     Raises: ConfigError when file or sidecar cannot be used.
     """
-    data = read_dataset(path, config=config)
+    data = read_dataset(path, config=config, allow_pickle=allow_pickle)
     columns = {key: np.full(len(config), np.nan) for key in ("values", "low", "high")}
     columns["values"][data.indices] = data.array("latency") * 1e3
-    sidecar = _read_sidecar(path.with_suffix(".json"), data.hashes.tolist())
+    sidecar = _read_sidecar(_sidecar_of(path), data.hashes.tolist())
     if sidecar is None:
         cost = Cost(name=name, unit="ms", title=f"latency by {path.name}", values=columns["values"])
         return cost, Provenance(
@@ -244,6 +265,10 @@ def _sidecar(name: str, table: BenchTable) -> dict[str, object]:
         "agent": table.last_session.agent_digest,
         "doubtful": table.doubtful.to_json(),
     }
+
+
+def _sidecar_of(path: Path) -> Path:
+    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).with_suffix(".json")
 
 
 def _read_sidecar(path: Path, hashes: list[str]) -> dict[str, list[Any]] | None:

@@ -318,16 +318,17 @@ def predict(
     runtime: str = "",
     threads: int | None = None,
     configuration: str = "",
+    space: str = "",
     prior: str = "",
     models: str | Sequence[str] = (),
     doubtful: bool = False,
 ) -> SpaceTable:
     """Predict the latency of every network of a space from those measured on one configuration of a device.
 
-    device: `local` unless it is given, or a `configuration`'s id; runtime, with or without :PROVIDER, and threads narrow the
-    choice. `prior`: the id of another configuration, whose prediction helps where few networks are measured. `models`: networks,
-    written as for `measure`, that are to be the table's `chosen` ones. `doubtful`: with measurements of grade D.
-    Raises: ConfigError when several configurations fit, too little is stored, or names are of no network.
+    device: `local` unless it is given, or a `configuration`'s id; runtime, with or without :PROVIDER, threads, and the name of
+    a space narrow the choice. `prior`: the id of another configuration, whose prediction helps where few networks are measured.
+    `models`: networks, written as for `measure`, that are to be the table's `chosen` ones. `doubtful`: with measurements of
+    grade D. Raises: ConfigError when several configurations fit, too little is stored, or names are of no network.
 
     >>> table = predict(store, device="made-up", threads=2)
     >>> row = table.at("conv/conv/conv")
@@ -335,7 +336,7 @@ def predict(
     ('predicted', True)
     """
     chosen = one_configuration(
-        store, device=device, runtime=runtime, threads=threads, identifier=configuration
+        store, device=device, runtime=runtime, threads=threads, identifier=configuration, space=space
     )
     named = [models] if isinstance(models, str) else list(models)
     indices = tuple(one.index for one in select_models(named, space_of(chosen))) if named else None

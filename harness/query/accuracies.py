@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -29,6 +30,18 @@ class AccuracySource:
     seeds: tuple[int, ...] = ()
     allow_pickle: bool = False
     noise_sd: float | None = None
+
+
+def paths_of_variable(text: str) -> list[str]:
+    """Return the paths of $HARNESS_ACCURACIES: one as it stands, else several with `:` between them, else with spaces."""
+    if _is_there(text):
+        return [text]
+    parts = [part for part in text.split(os.pathsep) if part]
+    return parts if len(parts) > 1 and all(map(_is_there, parts)) else text.split()
+
+
+def _is_there(text: str) -> bool:
+    return os.path.exists(os.path.expanduser(os.path.expandvars(text)))  # noqa: PTH110, PTH111 - never raises
 
 
 def load(source: AccuracySource, config: SpaceConfig) -> list[Accuracies]:

@@ -13,7 +13,7 @@ from harness.dataframe import Tabular
 from harness.prediction.bench_files import file_latency, latency_files
 from harness.prediction.provenance import Provenance
 from harness.prediction.space_prediction import SpaceTable, doubt_text, space_of
-from harness.query.accuracies import AccuracySource, load
+from harness.query.accuracies import SYNTHETIC_SOURCE, AccuracySource, load
 from harness.query.latencies import (
     LatencySource,
     find_latency_configuration,
@@ -26,8 +26,9 @@ from harness.records import Configuration
 from harness.store import Store
 from search.table import Cost, Table
 from search.table.constraints import PROPERTIES
-from space import BLOX, Architecture, SpaceConfig, check_enumerable, find_space
+from space import BLOX, SPACES, Architecture, SpaceConfig, check_enumerable, find_space
 from space.accuracies import Accuracies
+from space.accuracies.load import fitting_spaces
 from space.errors import ConfigError
 
 
@@ -102,13 +103,16 @@ def build_table(
     what takes time. Raises: ConfigError, naming what is missing and what to type.
     """
     names = list(dict.fromkeys(costs))
-    files = latency_files(latencies.files)
+    files = latency_files(latencies.files, allow_pickle=latencies.allow_pickle)
+    fitting = _fitting_spaces(accuracies, [*files.values()])
+    if len(fitting) == 1 and not latencies.space:
+        latencies = replace(latencies, space=fitting[0].name)
     chosen = {
         name: find_latency_configuration(store, name, latencies)
         for name in names
         if name not in PROPERTIES and name not in files
     }
-    config = _space(list(chosen.values()))
+    config = _query_space(latencies.space, list(chosen.values()), fitting)
     check_enumerable(
         config,
         "a table of accuracies and costs",
@@ -122,7 +126,11 @@ def build_table(
             columns[name] = property_cost(name, config, log)
         elif name in files:
             columns[name], provenance[name] = file_latency(
-                files[name], name, config, doubtful=latencies.doubtful
+                files[name],
+                name,
+                config,
+                doubtful=latencies.doubtful,
+                allow_pickle=latencies.allow_pickle,
             )
         else:
             log(f"{name}: latencies of every network, measured or predicted")
@@ -184,6 +192,35 @@ def _space(configurations: Sequence[Configuration]) -> SpaceConfig:
         named = " and ".join(f"{c.device!r} of {space!r}" for space, c in spaces.items())
         raise ConfigError(f"devices of different spaces cannot be joined: {named}; name devices of one space")
     return space_of(configurations[0]) if configurations else BLOX
+
+
+def _fitting_spaces(accuracies: AccuracySource, latencies: Sequence[Path]) -> list[SpaceConfig]:
+    """Return the spaces that the files of a query can be of."""
+    files = [path for path in accuracies.paths if not SYNTHETIC_SOURCE.fullmatch(path)]
+    return (
+        fitting_spaces([*files, *latencies], allow_pickle=True)
+        if files or latencies
+        else list(SPACES.values())
+    )
+
+
+def _query_space(
+    named: str, configurations: Sequence[Configuration], fitting: Sequence[SpaceConfig]
+) -> SpaceConfig:
+    """Return the space that was named, else that of the devices, else that of the files.
+
+    Raises: ConfigError where the files are of a space other than Blox that has equals.
+    """
+    if configurations or named:
+        return _space(configurations) if configurations else find_space(named)
+    if BLOX in fitting or not fitting:  # what fits none is refused by its reader
+        return BLOX
+    if len(fitting) > 1:
+        names = [config.name for config in fitting]
+        raise ConfigError(
+            f"the files can be of space {' or '.join(names)}, which they do not tell apart; name it: --space {names[-1]}"
+        )
+    return fitting[0]
 
 
 def _joined(

@@ -37,8 +37,8 @@ SHOWN_COVERAGE = 0.95  # of intervals, where no confidence was asked for
 class LatencySource:
     """Where latencies come from: `files`, blox-bench-DEVICE, and for all other devices the store.
 
-    `runtime` and `threads` narrow every stored device's configurations; `coverage` is what intervals are to hold with;
-    `doubtful` takes measurements of grade D in.
+    `runtime`, `threads` and the name of a `space` narrow every stored device's configurations; `coverage` is what intervals are
+    to hold with; `doubtful` takes measurements of grade D in; `allow_pickle` reads .pickle files, too.
     """
 
     runtime: str = ""
@@ -47,6 +47,8 @@ class LatencySource:
     doubtful: bool = False
     coverage: float = SHOWN_COVERAGE
     files: tuple[Path, ...] = ()
+    space: str = ""
+    allow_pickle: bool = False
 
 
 def find_latency_configuration(store: Store, name: str, latencies: LatencySource) -> Configuration:
@@ -54,14 +56,16 @@ def find_latency_configuration(store: Store, name: str, latencies: LatencySource
 
     Raises: ConfigError when none does, or several.
     """
-    return find_configuration(store, name, runtime=latencies.runtime, threads=latencies.threads)
+    return find_configuration(
+        store, name, runtime=latencies.runtime, threads=latencies.threads, space=latencies.space
+    )
 
 
 def stored_names(store: Store, latencies: LatencySource) -> list[str]:
     """Return for each stored configuration with measurements the shortest name that it is found by."""
     runtimes = [latencies.runtime] if latencies.runtime else []
     every = select_configurations(store, runtimes=runtimes, threads=latencies.threads)
-    found = [c for c in every if store.session_counts(c)]
+    found = [c for c in every if latencies.space in ("", c.space) and store.session_counts(c)]
     by_device = Counter(c.device for c in found)
     by_runtime = Counter((c.device, c.runtime) for c in found)
     return [

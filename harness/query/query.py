@@ -55,7 +55,7 @@ class Query:
         """Return the query with further properties, and where it names no device with all of the files and the store."""
         named = [name for name in self.costs if name not in PROPERTIES]
         if not named:
-            named = list(latency_files(self.latencies.files))
+            named = list(latency_files(self.latencies.files, allow_pickle=self.latencies.allow_pickle))
             named += [name for name in stored_names(store, self.latencies) if name not in named]
         own = [name for name in self.costs if name in PROPERTIES]
         return replace(self, costs=tuple(dict.fromkeys([*named, *own, *properties])))

@@ -55,9 +55,11 @@ def select_configurations(
 
 
 def fitting_configurations(
-    store: Store, *, device: str, runtime: str, threads: int | None, identifier: str
+    store: Store, *, device: str, runtime: str, threads: int | None, identifier: str, space: str = ""
 ) -> list[Configuration]:
     """Return the configurations of one device that fit, at least one; without a device that of the id, else `local`.
+
+    An empty name of a `space` leaves it open.
 
     Raises: ConfigError when none fits.
     """
@@ -69,12 +71,14 @@ def fitting_configurations(
         threads=threads,
         identifier=identifier,
     )
+    found = [c for c in found if space in ("", c.space)]
     if not found:
         options = {
             "--device": name,
             "--runtime": runtime,
             "--threads": threads,
             "--configuration": identifier,
+            "--space": space,
         }
         asked = " ".join(f"{option} {value}" for option, value in options.items() if value)
         raise ConfigError(f"nothing is stored that fits {asked}; see 'harness results'")
@@ -82,20 +86,20 @@ def fitting_configurations(
 
 
 def one_configuration(
-    store: Store, *, device: str, runtime: str, threads: int | None, identifier: str
+    store: Store, *, device: str, runtime: str, threads: int | None, identifier: str, space: str = ""
 ) -> Configuration:
     """Return the one configuration that fits.
 
     Raises: ConfigError when none does, or several: latencies of different configurations are never merged.
     """
     found = fitting_configurations(
-        store, device=device, runtime=runtime, threads=threads, identifier=identifier
+        store, device=device, runtime=runtime, threads=threads, identifier=identifier, space=space
     )
     if len(found) > 1:
         names = ", ".join(repr(name) for name in dict.fromkeys(c.device for c in found))
         raise ConfigError(
             f"device {names} has measurements under {len(found)} configurations, which are never merged; name one "
-            f"(--runtime or --threads will do where they differ):{_listed(store, found, '--configuration')}"
+            f"({_differences(found, 'or ')}an id):{_listed(store, found, '--configuration')}"
         )
     return found[0]
 
@@ -126,8 +130,8 @@ def find_configuration(
         )
     if len(fitting) > 1:
         raise ConfigError(
-            f"device {subject!r} has measurements under {len(fitting)} configurations, which are never merged; name the runtime "
-            f"('{device}:{fitting[0].runtime}', or --runtime), --threads, or an id in place of the device "
+            f"device {subject!r} has measurements under {len(fitting)} configurations, which are never merged; name "
+            f"{_differences(fitting, 'or ')}an id in place of the device "
             f"('{configuration_id(fitting[0])}'):{_listed(store, fitting)}"
         )
     return fitting[0]
@@ -189,6 +193,17 @@ def short_description(configuration: Configuration) -> str:
         f"{space}{c.runtime} {c.runtime_version} ({provider}), {c.precision}, threads {c.threads}, cores {cores}, "
         f"clock tier {c.clock_tier}, {c.hardware}"
     )
+
+
+def _differences(found: Sequence[Configuration], end: str) -> str:
+    """Return the options that tell configurations apart, `end` after them; nothing where none does."""
+    options: dict[str, Sequence[str | int]] = {
+        "--space": [c.space for c in found],
+        "--runtime": [c.runtime for c in found],
+        "--threads": [c.threads for c in found],
+    }
+    helping = [f"{option} {values[-1]}" for option, values in options.items() if len(set(values)) > 1]
+    return f"{', '.join(helping)} {end}" if helping else ""
 
 
 def _cores(c: Configuration) -> str:

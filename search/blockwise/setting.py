@@ -23,6 +23,7 @@ from space import SpaceConfig, is_enumerable
 from space.accuracies import load_accuracies
 from space.errors import ConfigError, DatasetError
 from space.indexing import FloatArray, IndexArray
+from space.text_files import read_text
 
 # Of the teacher's learning rate: at the whole rate the first epoch undoes what the blocks have learned.
 FINE_TUNE_RATE = 0.2
@@ -84,10 +85,9 @@ def fine_tune_recipe(path: Path | None, library: BlockLibrary, *, epochs: int, s
     if path is None:
         own = library.teacher.recipe
         return replace(own, epochs=epochs, seed=seed, learning_rate=own.learning_rate * FINE_TUNE_RATE)
+    text = read_text(path, option="--fine-tune-recipe")
     try:
-        return Recipe.from_json(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--fine-tune-recipe {path}: cannot be read: {error}") from error
+        return Recipe.from_json(text)
     except ConfigError as error:
         raise ConfigError(f"--fine-tune-recipe {path}: {error}") from error
 

@@ -17,6 +17,7 @@ from space import ArchitectureError, SpaceConfig
 from space.atomic_files import write_file
 from space.errors import ConfigError, did_you_mean
 from space.indexing import FloatArray
+from space.text_files import read_text
 
 FORMAT = "blockwise-signatures"
 VERSION = 1
@@ -154,13 +155,10 @@ class Signatures:
         Raises:
             ConfigError: names the file: it cannot be read, or holds no signatures.
         """
+        text = read_text(path, remedy="score a library first")
         try:
-            return cls.from_json(path.read_text("utf-8"))
-        except OSError as e:
-            raise ConfigError(
-                f"{path}: signatures cannot be read: {e.strerror or e}; score a library first"
-            ) from e
-        except (UnicodeDecodeError, ConfigError) as e:
+            return cls.from_json(text)
+        except ConfigError as e:
             raise ConfigError(f"{path}: {e}") from e
 
     def _checked(self, name: str, values: FloatArray) -> FloatArray:

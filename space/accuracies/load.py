@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
 from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
@@ -20,19 +23,20 @@ from space.accuracies.trainings import (
     columns_for,
 )
 from space.accuracies.user_table import read_own_table
-from space.architecture import BLOX
+from space.architecture import BLOX, SPACES
 from space.config import SpaceConfig, check_enumerable
 from space.dataset import read_dataset
 from space.dataset.files import read_header
-from space.dataset.header import Header
+from space.dataset.header import HEADER_BYTES, Header, begins_header
 from space.dataset.schema import kinds_of
 from space.errors import DatasetError
+from space.text_files import STANDARD_INPUT, suffix_of, unpacked
+from space.user_paths import expand_user
 
 Paths: TypeAlias = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 _SUFFIXES = (".blox", ".csv", ".pickle")  # of published files, the first found counts
 _NAMES = ("blox-base-*", "blox-ext-*")
-_HEADER_BEGIN = b"---\n"
 
 
 def load_accuracies(
@@ -87,6 +91,24 @@ def load_accuracies(
     )
 
 
+def fitting_spaces(paths: Sequence[str | PathLike[str]], *, allow_pickle: bool = False) -> list[SpaceConfig]:
+    """Return the spaces that published files can be of, by their headers: all where only tables of a user's own are named.
+
+    Raises:
+        DatasetError: a file or folder cannot be read.
+    """
+    files = [path for path in _files(paths, allow_pickle) if _is_published(path)]
+    return [config for config in SPACES.values() if all(_is_of(path, config) for path in files)]
+
+
+def _is_of(path: Path, config: SpaceConfig) -> bool:
+    try:
+        read_header(path, config=config)
+    except DatasetError:
+        return False
+    return True
+
+
 def read_trainings(paths: Paths, *, allow_pickle: bool = False, config: SpaceConfig = BLOX) -> Trainings:
     """Read published files of trainings, or folders that hold them, with all their columns.
 
@@ -104,27 +126,37 @@ def _files(paths: Paths, allow_pickle: bool) -> list[Path]:
             "no file of accuracies is named; name published files, a folder of them, or a table"
         )
     files: list[Path] = []
-    for path in map(Path, named):
+    for path in (expand_user(os.fspath(one)) for one in named):
         try:
-            files += _in_folder(path, allow_pickle) if path.is_dir() else [path]
+            files += published_in_folder(path, allow_pickle) if path.is_dir() else [path]
         except (OSError, ValueError) as error:
             raise DatasetError(f"{path}: cannot be read: {error}; check the path") from error
     return files
 
 
-def _in_folder(folder: Path, allow_pickle: bool) -> list[Path]:
+def published_in_folder(
+    folder: Path,
+    allow_pickle: bool,
+    *,
+    names: Sequence[str] = _NAMES,
+    remedy: str = "name the folder of the published files, or the path of your own table",
+) -> list[Path]:
+    """Return the published files of a folder whose names match `names`, each in its first format.
+
+    Raises:
+        DatasetError: there is none, or one is there as a pickle alone and `allow_pickle` is not set.
+        OSError: the folder cannot be read.
+    """
     found: dict[str, Path] = {}
+    files = [one for one in sorted(folder.iterdir()) if any(fnmatchcase(one.name, name) for name in names)]
     for suffix in _SUFFIXES:
-        for pattern in _NAMES:
-            for path in sorted(folder.glob(pattern + suffix)):
-                found.setdefault(path.stem, path)
+        for path in files:
+            if suffix_of(path) == suffix:
+                found.setdefault(path.name[: path.name.lower().rindex(suffix)], path)
     if not found:
-        raise DatasetError(
-            f"{folder}: holds no {' or '.join(_NAMES)} ({', '.join(_SUFFIXES)}); name the folder of the published "
-            "files, or the path of your own table"
-        )
+        raise DatasetError(f"{folder}: holds no {' or '.join(names)} ({', '.join(_SUFFIXES)}); {remedy}")
     for path in found.values():
-        if path.suffix == ".pickle" and not allow_pickle:
+        if suffix_of(path) == ".pickle" and not allow_pickle:
             raise DatasetError(
                 f"{path}: stands in the folder as a pickle only, a format made to run code; download its .blox or "
                 ".csv file, or set allow_pickle"
@@ -133,16 +165,16 @@ def _in_folder(folder: Path, allow_pickle: bool) -> list[Path]:
 
 
 def _is_published(path: Path) -> bool:
-    if path.suffix.lower() == ".parquet":
+    if suffix_of(path) == ".parquet" or str(path) == STANDARD_INPUT:
         return False
-    if path.suffix != ".csv":
+    if suffix_of(path) != ".csv":
         return True  # whatever else it is, the reader of published files says so
     try:
         if not path.is_file():
             return True
         with path.open("rb") as file:
-            return file.read(len(_HEADER_BEGIN)) == _HEADER_BEGIN
-    except (OSError, ValueError) as error:
+            return begins_header(unpacked(file, path).read(HEADER_BYTES))
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         raise DatasetError(f"{path}: cannot be read: {error}; check the path") from error
 
 

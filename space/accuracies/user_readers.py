@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from space.errors import DatasetError, shown
+from space.text_files import decoded
 
 MAX_ROWS = 2_000_000  # of 91,125 networks, some 20 seeds each
 MAX_TITLES = 1000
@@ -165,7 +166,7 @@ def parquet_source(content: bytes) -> UserTable:
 
 def _text(content: bytes) -> str:
     try:
-        return content.decode("utf-8-sig")
+        return decoded(content)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise DatasetError(

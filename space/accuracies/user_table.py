@@ -7,8 +7,10 @@ accuracy in percent. A column `seed` tells several trainings of a network apart.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
+from stat import S_ISREG
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ from space.architecture import BLOX, Architecture
 from space.config import SpaceConfig
 from space.errors import ArchitectureError, DatasetError, did_you_mean, shown
 from space.lookup import canonical_index
+from space.text_files import STANDARD_INPUT, read_content, suffix_of
 
 MAX_FILE_BYTES = 1 << 28
 ARCHITECTURE_COLUMNS = (
@@ -42,7 +45,7 @@ _MAX_SEED = 2**32 - 1
 def read_own_table(
     path: str | PathLike[str], *, metric: str = "", architecture_column: str = "", config: SpaceConfig = BLOX
 ) -> SeedAccuracies:
-    """Read the accuracies of one column of a user's table, `.csv` in UTF-8 or `.parquet`.
+    """Read the accuracies of one column of a user's table: `.csv` in UTF-8 or `.parquet`, packed or not; `-`: CSV from stdin.
 
     `metric` names the column; empty: `val_top1` where there is one, else `test_top1`, else the only column of numbers beside
     the architectures and seeds, unless its title is that of a cost (`space.accuracies.metric`). `architecture_column` names the
@@ -53,10 +56,11 @@ def read_own_table(
             space or stands twice, or values are not percent; the message names the file, the row and the remedy.
     """
     path = Path(path)
+    content = _content(path)
     try:
         return measured_of(
-            _content(path),
-            path.suffix.lower(),
+            content,
+            suffix_of(path),
             name=str(path),
             metric=metric,
             architecture_column=architecture_column,
@@ -105,19 +109,15 @@ def measured_of(
 
 
 def _content(path: Path) -> bytes:
-    if path.suffix.lower() not in (".csv", ".parquet"):
-        raise DatasetError(f"has the suffix {path.suffix!r}, which names no table; use .csv or .parquet")
-    try:
-        if not path.is_file():  # a pipe would wait for its other end, were it opened
-            raise DatasetError("is not a regular file; check the path")
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DatasetError(f"cannot be read: {reason}; check the path") from error
-    if len(content) > MAX_FILE_BYTES:
-        raise DatasetError(f"holds more than {MAX_FILE_BYTES} bytes; keep only the columns that are needed")
-    return content
+    if suffix_of(path) not in (".csv", ".parquet"):
+        raise DatasetError(
+            f"{path}: has the suffix {path.suffix!r}, which names no table; use .csv or .parquet"
+        )
+    with suppress(OSError, ValueError):  # the reader says so
+        if str(path) != STANDARD_INPUT and not S_ISREG(path.stat().st_mode):
+            # a pipe would wait for its other end, were it opened
+            raise DatasetError(f"{path}: is not a regular file; check the path")
+    return read_content(path, error=DatasetError, most=MAX_FILE_BYTES)
 
 
 def _architecture_column(source: UserTable, wanted: str) -> str:

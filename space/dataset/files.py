@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import stat
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -23,7 +25,9 @@ from space.dataset.keys import check_space, indices_of_digests
 from space.dataset.model import Dataset
 from space.dataset.schema import kinds_of
 from space.errors import DatasetError
+from space.text_files import suffix_of, unpacked
 
+IS_PICKLE = "is a pickle, a format made to run code; read the .blox or .csv file of the same name, or set allow_pickle"
 _MAX_FILE_BYTES = 1 << 30  # the largest published file, lists of 200 epochs as text, has some 800 MB
 
 
@@ -68,10 +72,7 @@ def read_dataset(
     try:
         chosen = _format_of(path)
         if chosen.name == "pickle" and not allow_pickle:
-            raise DatasetError(
-                "is a pickle, a format made to run code; read the .blox or .csv file of the same name, "
-                "or set allow_pickle"
-            )
+            raise DatasetError(IS_PICKLE)
         check_space(config)
         header, payload = _contents(path, config)
         if header.format != chosen.name:
@@ -141,11 +142,11 @@ def write_dataset(path: str | PathLike[str], dataset: Dataset) -> None:
 def _format_of(path: Path) -> _Format:
     if "\0" in str(path):
         raise DatasetError("holds a zero character, which no path does; check the path")
-    if path.suffix not in _FORMATS:
+    if suffix_of(path) not in _FORMATS:
         raise DatasetError(
             f"has the suffix {path.suffix!r}, which names no format; use {', '.join(_FORMATS)}"
         )
-    return _FORMATS[path.suffix]
+    return _FORMATS[suffix_of(path)]
 
 
 def _contents(path: Path, config: SpaceConfig) -> tuple[Header, bytes]:
@@ -156,14 +157,16 @@ def _contents(path: Path, config: SpaceConfig) -> tuple[Header, bytes]:
         kinds = kinds_of(header.dataset_type, header.columns).values()
         row = sum(kind.max_characters(config) for kind in kinds) + 64  # and the hash
         limit = min(_MAX_FILE_BYTES, HEADER_BYTES + row * len(config))
-        found = os.fstat(file.fileno()).st_size
-        if found > limit:
-            raise DatasetError(
-                f"holds {found} bytes, and {len(config)} rows of these columns need no more than {limit}; "
-                "do not trust the file"
-            )
+        packed = isinstance(file, gzip.GzipFile)  # its size is known when it is unpacked
+        found = limit if packed else os.fstat(file.fileno()).st_size
         file.seek(size)
-        return header, file.read(found)  # no more, should the file be growing
+        payload = b"" if found > limit else file.read(found - size)  # no more, should the file be growing
+        if found > limit or (packed and file.read(1)):
+            raise DatasetError(
+                f"holds {found}{' or more' * packed} bytes, and {len(config)} rows of these columns need no more than "
+                f"{limit}; do not trust the file"
+            )
+        return header, payload
 
 
 @contextlib.contextmanager
@@ -174,6 +177,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         if not stat.S_ISREG(path.stat().st_mode):
             raise DatasetError("is not a regular file; give the path of a data file")
         with path.open("rb") as file:
-            yield file
-    except OSError as error:
-        raise DatasetError(f"cannot be read: {error.strerror}; check the path") from error
+            yield unpacked(file, path)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DatasetError(f"cannot be read: {reason}; check the path") from error

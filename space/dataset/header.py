@@ -25,6 +25,8 @@ from space.errors import DatasetError, shown
 
 HEADER_BYTES = 1024  # readers look no further for the header's end
 _EDGE = b"---\n"
+# As editors and Git leave text behind: with a mark of UTF-8, with CRLF.
+_BEGIN, _END = re.compile(rb"(?:\xef\xbb\xbf)?---\r?\n"), re.compile(rb"\n---\r?\n")
 _OWN_KEYS = ("version", "search_space", "dataset_type", "columns", "format", "column_types")
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,18}")
 _DAMAGED = "the file is damaged or of another kind: download or write it again"
@@ -60,12 +62,13 @@ def parse_header(head: bytes, config: SpaceConfig) -> tuple[Header, int]:
     Raises:
         DatasetError: there is no whole header, or it describes no file of this space.
     """
-    if not head.startswith(_EDGE):
+    begin = _BEGIN.match(head)
+    if begin is None:
         raise DatasetError(f"begins with {shown(head[:8])} instead of '---' and a line end; {_DAMAGED}")
-    end = head[:HEADER_BYTES].find(b"\n" + _EDGE)
-    if end < 0:
+    end = _END.search(head[:HEADER_BYTES], begin.end() - 1)
+    if end is None:
         raise DatasetError(f"has no end of its header in the first {HEADER_BYTES} bytes; {_DAMAGED}")
-    found = _load(head[len(_EDGE) : end + 1])
+    found = _load(head[begin.end() : end.start() + 1])
     if found.get("version") != "1":
         raise DatasetError(
             f"has version {_brief(found.get('version'))}; only version 1 is known: use a newer release"
@@ -88,7 +91,12 @@ def parse_header(head: bytes, config: SpaceConfig) -> tuple[Header, int]:
         format=_text(found, "format"),
         column_types=types,
     )
-    return header, end + 1 + len(_EDGE)
+    return header, end.end()
+
+
+def begins_header(head: bytes) -> bool:
+    """Return whether a file that begins so has a header: is a published one."""
+    return _BEGIN.match(head) is not None
 
 
 def header_bytes(header: Header, config: SpaceConfig) -> bytes:

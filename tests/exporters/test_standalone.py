@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
 from rigs.model_runs import operators, random_image, run_model
 
 from exporters import FragmentLibrary, link, standalone
@@ -50,7 +51,32 @@ def test_a_stand_alone_tflite_model_holds_nothing_unused(model: bytes) -> None:
     used = {int(i) for op in graph.operators for i in (*op.inputs, *op.outputs)}
     assert used == set(range(len(graph.tensors)))
     assert {op.opcodeIndex for op in graph.operators} == set(range(len(read.operatorCodes)))
-    assert sorted(t.buffer for t in graph.tensors if t.buffer) == list(range(1, len(read.buffers)))
+    notes = [note.buffer for note in read.metadata]
+    assert sorted([t.buffer for t in graph.tensors if t.buffer] + notes) == list(range(1, len(read.buffers)))
+
+
+@pytest.mark.parametrize("library", ["tflite"], indirect=True)
+def test_a_stand_alone_tflite_model_has_a_signature_that_a_runtime_finds(model: bytes) -> None:
+    interpreter = Interpreter(model_content=model)
+    assert interpreter.get_signature_list() == {
+        "serving_default": {"inputs": ["image"], "outputs": ["logits"]}
+    }
+    image = random_image(BLOX)
+    image = image if image.shape[-1] == 3 else image.transpose(0, 2, 3, 1)
+    (found,) = interpreter.get_signature_runner()(image=image).values()
+    assert found.tobytes() == run_model("tflite", model, random_image(BLOX)).tobytes()
+
+
+def test_a_stand_alone_model_says_what_it_is(library: FragmentLibrary, model: bytes) -> None:
+    if library.format == "onnx":
+        found = {note.key: note.value for note in onnx.load_from_string(model).metadata_props}
+    else:
+        read = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(model, 0))
+        found = {note.name.decode(): bytes(read.buffers[note.buffer].data).decode() for note in read.metadata}
+    assert found["harness.architecture"] == str(ARCHITECTURE)
+    assert (found["harness.space"], found["harness.weights"]) == ("blox", "seed 0")
+    assert found["harness.layout"] == ("NCHW" if library.format == "onnx" else "NHWC")
+    assert found["harness.normalization"].startswith("none")
 
 
 @pytest.mark.parametrize("library", ["tflite"], indirect=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from space.atomic_files import new_folder, partials, write_file, write_whole
+from space.atomic_files import holds_file, new_folder, partials, write_file, write_whole
 from space.errors import ConfigError, DatasetError
 
 
@@ -93,3 +95,85 @@ def test_a_folder_of_which_a_part_fails_is_not_there_at_all(tmp_path: Path) -> N
     with pytest.raises(KeyError), new_folder(tmp_path / "answer") as folder:
         raise KeyError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fifo_is_written_through_and_stays_one(tmp_path: Path) -> None:
+    path, got = tmp_path / "fifo", []
+    os.mkfifo(path)
+    reader = threading.Thread(target=lambda: got.append(path.read_bytes()))
+    reader.start()
+    write_whole(path, b"content")
+    reader.join(10)
+    assert got == [b"content"] and path.is_fifo()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_device_is_written_through_and_stays_one(tmp_path: Path) -> None:
+    link = tmp_path / "null"
+    link.symlink_to("/dev/null")
+    for path in (Path("/dev/null"), link):
+        write_whole(path, b"content")
+        assert path.is_char_device() and not holds_file(path)
+    with pytest.raises(ConfigError, match=r"/dev/full: cannot be written: .*the disk is full"):
+        write_file(Path("/dev/full"), b"content")
+
+
+def test_the_shell_s_redirected_output_is_appended_to(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("ab") as file:
+        file.write(b"first,")
+        file.flush()
+        write_whole(Path(f"/proc/self/fd/{file.fileno()}"), b"then")
+    assert (tmp_path / "log").read_bytes() == b"first,then"
+
+
+def test_a_former_files_mode_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "data.bin"
+    path.write_bytes(b"old")
+    for mode in (0o600, 0o644, 0o755):
+        path.chmod(mode)
+        write_whole(path, b"new")
+        assert path.stat().st_mode & 0o7777 == mode
+
+
+def test_a_link_stays_and_what_it_points_to_is_written(tmp_path: Path) -> None:
+    target, link, dangling = tmp_path / "target", tmp_path / "link", tmp_path / "dangling"
+    target.write_bytes(b"old")
+    link.symlink_to(target.name)
+    dangling.symlink_to("made")
+    for path in (link, dangling):
+        write_whole(path, b"new")
+        assert path.is_symlink() and path.read_bytes() == b"new"
+    assert target.read_bytes() == (tmp_path / "made").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_without_fsync_is_written_to(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", unsupported)
+    write_whole(tmp_path / "data.bin", b"new")
+    assert (tmp_path / "data.bin").read_bytes() == b"new"
+
+
+def test_a_folder_that_may_not_be_read_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+
+    def open_files(path: str | Path, *rest: int) -> int:
+        if Path(path) == tmp_path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return opened(path, *rest)
+
+    monkeypatch.setattr(os, "open", open_files)
+    write_whole(tmp_path / "data.bin", b"new")
+    assert (tmp_path / "data.bin").read_bytes() == b"new"
+
+
+def test_what_is_there_is_told_or_refused_with_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    assert holds_file(tmp_path / "file")
+    assert not any(map(holds_file, (tmp_path, tmp_path / "none", tmp_path / "file" / "below")))
+    with pytest.raises(ConfigError, match="xxx: cannot be written: File name too long; name another"):
+        holds_file(tmp_path / ("x" * 300))

@@ -60,3 +60,26 @@ def test_a_folder_of_the_user_s_own_is_never_within_the_working_folder(
     assert own_folder("/data/x") == Path("/data/x"), "XDG_DATA_HOME names it"
     with pytest.raises(ConfigError, match="HOME is '/no/such/folder'"):
         own_folder("/no/such/folder/.cache/x")
+
+
+def test_variables_are_expanded_unless_a_file_has_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATA", "~/data")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expand_user("$DATA/x") == expand_user("${DATA}/x") == tmp_path / "data" / "x"
+    assert expand_user("$NOT_SET/x") == Path("$NOT_SET/x")
+    Path("$DATA").mkdir()
+    assert expand_user("$DATA") == Path("$DATA")
+
+
+def test_a_user_without_a_home_uses_the_folders_that_variables_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert own_folder("/data/x") == Path("/data/x")
+    with pytest.raises(ConfigError, match="no home folder is known of this user; set HOME"):
+        expand_user("~/x")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.output.plots.neutral import neutral_style
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -62,10 +63,12 @@ def regret_png(comparison: MethodComparison) -> bytes:
 
     Raises: ConfigError when matplotlib is missing.
     """
+    check_libraries()
     data = io.BytesIO()
-    regret_figure(comparison).savefig(
-        data, format="png", dpi=180, metadata={"Title": title(comparison), "Software": None}
-    )
+    with neutral_style():
+        regret_figure(comparison).savefig(
+            data, format="png", dpi=180, metadata={"Title": title(comparison), "Software": None}
+        )
     return data.getvalue()
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import textwrap
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.output.plots.neutral import neutral_style
 from harness.output.plots.regret import GRID, INK, LINE, WIDTH, check_libraries, root, spread, ticks_to
 
 if TYPE_CHECKING:
@@ -25,12 +27,12 @@ _LABEL = 11  # characters that a label's column is made for, a method's name
 
 def study_regret_png(study: Study) -> bytes:
     """Return regret against cost as a PNG file. Raises: ConfigError when matplotlib is missing."""
-    return _png(study_regret_figure(study), study)
+    return _png(study_regret_figure, study)
 
 
 def correlations_png(study: Study) -> bytes:
     """Return the predictors' rank correlations as a PNG file. Raises: ConfigError when matplotlib is missing."""
-    return _png(correlations_figure(study), study)
+    return _png(correlations_figure, study)
 
 
 def study_regret_figure(study: Study) -> Figure:
@@ -137,9 +139,11 @@ def _figure(
     return figure, axes
 
 
-def _png(figure: Figure, study: Study) -> bytes:
+def _png(draw: Callable[[Study], Figure], study: Study) -> bytes:
+    check_libraries()
     data = io.BytesIO()
     origin = f"ground truth {study.truth.digest}, settings {study.settings.digest}"
     metadata = {"Title": study.truth.label, "Description": origin, "Software": None}
-    figure.savefig(data, format="png", dpi=180, metadata=metadata)
+    with neutral_style():
+        draw(study).savefig(data, format="png", dpi=180, metadata=metadata)
     return data.getvalue()

@@ -14,12 +14,13 @@ import pytest
 from factories.stores import FEW, MANY, add_sessions, calibrate, networks, new_store, stored
 from rigs.commands import Done, refused, run
 
+from harness.query.accuracies import paths_of_variable
 from harness.store import Store
 from harness.store.latencies import latencies
 from search.table.synthetic import synthetic_accuracies
 from space import BLOX, Architecture
 from space.costs import all_macs, all_params
-from space.dataset import bench_dataset, write_dataset
+from space.dataset import bench_dataset, read_dataset, write_dataset
 
 SEARCH = ("search", "--accuracies", "synthetic")
 LATENCY = "made-up_ms"
@@ -150,6 +151,20 @@ def test_latencies_come_from_published_files_too(store: Path, tmp_path: Path) ->
         run(store, *SEARCH, "--latencies", str(path), "-c", "lab<5ms", "--confidence", "0.9"),
         "'lab' have no intervals",
     )
+
+
+def test_latencies_come_from_a_folder_and_from_pickles_as_accuracies_do(store: Path, tmp_path: Path) -> None:
+    refused(run(store, *SEARCH, "-d", "lab", "--latencies", str(tmp_path)), "holds no blox-bench-* ")
+    whole = bench_file(tmp_path)
+    search = (*SEARCH, "-d", "lab", "--max-latency", "20ms", "--top", "1", "--json")
+    expected = run(store, *search, "--latencies", str(whole)).json["networks"]
+    assert run(store, *search, "--latencies", str(tmp_path)).json["networks"] == expected
+    write_dataset(tmp_path / "blox-bench-lab.pickle", read_dataset(whole))
+    whole.unlink()
+    for path in (tmp_path, tmp_path / "blox-bench-lab.pickle"):
+        refused(run(store, *search, "--latencies", str(path)), "pickle", "allow")
+        found = run(store, *search, "--latencies", str(path), "--allow-pickle")
+        assert found.json["networks"] == expected
 
 
 def test_a_sidecar_gives_a_files_intervals_and_a_foreign_one_is_refused(store: Path, tmp_path: Path) -> None:
@@ -322,3 +337,26 @@ def test_a_network_unlike_any_measured_one_is_counted_named_and_not_recommended(
     assert "networks are unlike any measured one, such as" in said
     (row,) = (line for line in said.splitlines() if line.startswith("bconv/bconv/bconv"))
     assert "predicted, far" in row
+
+
+@pytest.mark.parametrize(
+    "value", ["{0}/my own.CSV", "{0}/a.csv", "~/my own.CSV", "$FOLDER/my own.CSV", "synthetic:3"]
+)
+def test_a_variable_names_accuracies_as_an_option_does(
+    value: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("my own.CSV", "a.csv"):
+        (tmp_path / name).write_text("index,acc\n3,90\n4,91\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("FOLDER", str(tmp_path))
+    monkeypatch.setenv("HARNESS_ACCURACIES", value.format(tmp_path))
+    done = run(store, "search", "--top", "1", "--json")
+    assert done.status == 0, done.stderr
+
+
+def test_several_paths_in_a_variable_stand_between_colons_or_spaces(tmp_path: Path) -> None:
+    first, second = tmp_path / "a b", tmp_path / "c"
+    for path in (first, second):
+        path.write_text("")
+    assert paths_of_variable(f"{first}:{second}") == [str(first), str(second)]
+    assert paths_of_variable("x.blox y.blox") == ["x.blox", "y.blox"]

@@ -25,7 +25,8 @@ from harness.prediction.space_prediction import load_measured
 from harness.store import Store
 from harness.store.configurations import measure_command
 from harness.store.latencies import latencies
-from space import MINI, TINY, Architecture, SpaceConfig
+from space import BLOX, MINI, TINY, Architecture, SpaceConfig
+from space.dataset import Dataset, write_dataset
 from space.networks import build_network
 
 SMALL = replace(FEW, space="tiny")  # with made-up sessions of 12 networks of the tiny space
@@ -52,8 +53,40 @@ def test_configurations_of_two_spaces_are_told_apart_and_never_merged(store: Pat
     refused(
         run(store, "predict", "-d", "made-up"),
         "2 configurations",
+        "name one (--space tiny, ",
         f"{SMALL.digest[:8]}   made-up, space tiny, ",
     )
+
+
+@pytest.mark.parametrize(
+    "command", [("predict", "--models", "7"), ("search", "--accuracies", "synthetic", "--top", "1")]
+)
+def test_the_option_that_is_named_as_remedy_helps(command: tuple[str, ...], store: Path) -> None:
+    refused(run(store, *command, "-d", "made-up"), "--space tiny")
+    done = run(store, *command, "-d", "made-up", "--space", "tiny", "--json")
+    assert done.status == 0, done.stderr
+    assert done.json["networks"][0]["architecture"].count("/") == 1
+    refused(run(store, *command, "-d", "made-up", "--space", "tyni"), "tyni")
+
+
+def test_a_search_is_in_the_space_of_its_files_where_they_say_it(store: Path, tmp_path: Path) -> None:
+    for config in (BLOX, TINY):
+        data = Dataset(
+            dataset_type="training",
+            indices=[1, 2],
+            columns={"val_top1": [[50.0], [60.0]]},
+            extra={"seed": 1, "epochs": 1, "dataset": "digits", "part": "base"},
+            config=config,
+        )
+        (tmp_path / config.name).mkdir()
+        write_dataset(tmp_path / config.name / "blox-base-1.csv", data)
+    search = ("search", "--top", "1", "--json", "--accuracies")
+    found = run(store, *search, str(tmp_path / "blox"), "-d", "made-up", "-t", str(MANY.threads))
+    assert found.status == 0, found.stderr
+    assert found.json["networks"][0]["architecture"].count("/") == 2
+    refused(run(store, *search, str(tmp_path / "tiny")), "space mini or tiny", "name it: --space tiny")
+    found = run(store, *search, str(tmp_path / "tiny"), "--space", "tiny")
+    assert found.json["networks"][0]["architecture"].count("/") == 1
 
 
 def test_a_configuration_of_another_space_is_predicted_over_that_space(store: Path) -> None:

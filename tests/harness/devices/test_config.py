@@ -263,9 +263,9 @@ def test_a_file_that_cannot_be_one_is_refused_by_name(tmp_path: Path) -> None:
     for path, reason in {
         directory: "cannot be read",
         absent: "cannot be read",
-        binary: "cannot be read",
-        huge: "larger than 1048576 bytes",
-        Path("/dev/zero"): "larger than 1048576 bytes",
+        binary: "is not UTF-8 text",
+        huge: "holds more than 1048576 bytes",
+        Path("/dev/zero"): "holds more than 1048576 bytes",
     }.items():
         with pytest.raises(ConfigError, match=reason) as caught:
             load_devices(path)

@@ -37,7 +37,7 @@ def test_an_id_means_its_configuration(store: Store) -> None:
 
 def test_several_configurations_are_refused_with_what_names_one(store: Store) -> None:
     with pytest.raises(
-        ConfigError, match="2 configurations, which are never merged; name the runtime"
+        ConfigError, match=r"2 configurations, which are never merged; name --threads . or an id in"
     ) as caught:
         find_configuration(store, "made-up")
     for configuration in (FEW, MANY):

@@ -120,7 +120,7 @@ def test_a_damaged_text_is_refused(change: dict[str, object], message: str) -> N
 
 def test_a_damaged_or_missing_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "signatures.json"
-    with pytest.raises(ConfigError, match=f"{path}: signatures cannot be read"):
+    with pytest.raises(ConfigError, match=f"{path}: cannot be read: .*score a library first"):
         Signatures.load(path)
     for content in (b"", b"\xff\xfe", b"[]", made().to_json().encode()[:-20]):
         path.write_bytes(content)

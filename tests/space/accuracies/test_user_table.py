@@ -353,7 +353,7 @@ def test_a_parquet_file_that_would_fill_the_memory_is_not_unpacked(
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.parquet")
     assert "is not a regular file" in refusal(tmp_path / "pipe.parquet")
-    assert "is not a regular file" in refusal(tmp_path / "absent.parquet")
+    assert "cannot be read: No such file" in refusal(tmp_path / "absent.parquet")
     assert "names no format; use .blox, .csv, .pickle" in refusal(csv_file(tmp_path, "", "mine.xlsx"))
 
 

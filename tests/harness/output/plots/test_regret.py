@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from hypothesis import given
@@ -308,3 +312,25 @@ def test_the_axis_of_look_ups_is_labeled_from_the_first_within_the_budget(budget
 def test_the_axis_ends_above_the_highest_interval() -> None:
     assert ceiling_of(found()) > max(one.high.max() for one in found().methods)
     assert ceiling_of(found(1)) > max(one.mean.max() for one in found(1).methods)
+
+
+def test_a_figure_is_the_same_whatever_the_user_s_settings_are() -> None:
+    plain = regret_png(found())
+    with mpl.rc_context({"text.usetex": True, "axes.facecolor": "red", "font.size": 30}):
+        assert regret_png(found()) == plain
+        assert mpl.rcParams["text.usetex"], "the user's settings stay"
+
+
+@pytest.mark.parametrize("variables", [{"MPLBACKEND": "no_such_backend"}, {"MATPLOTLIBRC": "rc"}])
+def test_settings_that_matplotlib_cannot_use_do_not_keep_a_figure_from_being_drawn(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "rc").write_bytes(b"\xff\xfe backend: \xff")
+    code = (
+        "from harness.output.plots.neutral import neutral_style\n"
+        "with neutral_style():\n"
+        "    from matplotlib.figure import Figure\n"
+        "    Figure().savefig('x.png')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, **variables}, check=True)
+    assert (tmp_path / "x.png").stat().st_size

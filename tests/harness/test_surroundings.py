@@ -1,0 +1,97 @@
+"""What the surroundings do wrong ends as one line: full outputs, names outside an encoding, memory, modules of one's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rigs.commands import run
+
+from harness.shadowing import foreign_package
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(folder: Path, *arguments: str, stdout: int = subprocess.PIPE, **variables: str) -> tuple[int, str]:
+    """Return the exit status and standard error of `python -m harness.commands` in a folder."""
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.commands", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("name", ["search", "difflib", "numpy", "typer"])
+def test_a_file_that_is_imported_in_place_of_a_module_is_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / f"{name}.py").write_text("import nowhere_to_be_found\n" if name == "typer" else "ROOT = 1\n")
+    status, errors = start(tmp_path, "search", "--accuracies", "synthetic", "--top", "1")
+    assert status == 1
+    assert f"{tmp_path / name}.py: is imported in place of the module '{name}'" in errors
+    assert "Traceback" not in errors and len(errors.splitlines()) == 1
+
+
+def test_our_own_packages_are_not_taken_for_foreign_ones() -> None:
+    assert foreign_package() == ""
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("search", "--accuracies", "synthetic", "--json")])
+def test_a_full_standard_output_is_one_line_and_status_1(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        status, errors = start(tmp_path, *arguments, stdout=full.fileno())
+    assert status == 1
+    assert "standard output: No space left on device" in errors or "No space left on device; check" in errors
+    assert "Traceback" not in errors and "Exception ignored" not in errors
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path: Path) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    status, errors = start(tmp_path, "search", "--accuracies", "synthetic", "--json", stdout=theirs)
+    os.close(theirs)
+    assert status == 1
+    assert "Traceback" not in errors and "Exception ignored" not in errors and "BrokenPipe" not in errors
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device", "/x/y"), "/x/y: No space left on device; check the path"),
+        (
+            PermissionError(13, "Permission denied", "/x"),
+            "/x: Permission denied; check the path and its perm",
+        ),
+        (MemoryError(), "out of memory; free some, or ask for less"),
+        (
+            UnicodeEncodeError("ascii", "a\xe9", 1, 2, "no"),
+            "'\\xe9' cannot be written in ascii; set PYTHONIOENC",
+        ),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"), "a text cannot be read"),
+    ],
+)
+def test_an_error_of_the_surroundings_is_one_line_with_a_remedy(
+    error: Exception, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("harness.store.opening.open_existing", fail)
+    done = run(tmp_path / "none.sqlite", "results")
+    assert (done.status, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"harness: {words}") and len(done.stderr.splitlines()) == 1
+    shown = run(tmp_path / "none.sqlite", "results", "--debug")
+    assert shown.status == 1 and "Traceback" in shown.stderr
+
+
+def test_a_store_of_a_name_that_no_file_can_have_is_one_line(tmp_path: Path) -> None:
+    done = run(tmp_path / "s", "results", "--store", str(tmp_path / ("x" * 300)))
+    assert done.status in (1, 2) and "File name too long" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -135,11 +135,15 @@ def _run(
         "networks": list(networks),
         "fragments": list(fragments),
     }
-    environment = os.environ | {
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "-1",
-        "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGE_ROOT, os.environ.get("PYTHONPATH")])),
-    }
+    environment = (
+        os.environ
+        | {
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "PYTHONWARNINGS": "",  # the converters warn of themselves: no errors, whatever the user made of warnings
+            "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGE_ROOT, os.environ.get("PYTHONPATH")])),
+        }
+    )
     with tempfile.TemporaryFile() as noise:
         with subprocess.Popen(
             [sys.executable, "-P", "-m", "exporters.worker"],  # -P: nothing from the working folder

@@ -73,3 +73,10 @@ def test_beside_a_whole_name_long_text_is_folded_to_the_terminal(shown: Show) ->
     assert NETWORK in table
     assert max(map(len, table.splitlines())) <= 80
     assert " ".join(table.replace(NETWORK, "").split()).count("agent ended") == 20
+
+
+def test_a_column_s_name_is_text_and_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("title [b]", ["network", "acc[test]"], [["a[red]", "[1]"]])
+    shown = capsys.readouterr().out
+    for text in ("title [b]", "acc[test]", "a[red]", "[1]"):
+        assert text in shown

@@ -136,11 +136,15 @@ def _run(
         "networks": list(networks),
         "fragments": list(fragments),
     }
-    environment = os.environ | {
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "-1",
-        "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGE_ROOT, os.environ.get("PYTHONPATH")])),
-    }
+    environment = (
+        os.environ
+        | {
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "PYTHONWARNINGS": "",  # the converters warn of themselves: no errors, whatever the user made of warnings
+            "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGE_ROOT, os.environ.get("PYTHONPATH")])),
+        }
+    )
     answers_fd, their_answers_fd = os.pipe()
     with os.fdopen(answers_fd) as answers, tempfile.TemporaryFile() as noise:
         try:

@@ -1,5 +1,24 @@
-"""`python -m harness`: the command line, where its script is not on the path."""
+"""The door of the command `harness`, and `python -m harness`: first of all, whether its modules are those that were meant."""
 
-from harness.commands.app import main
+from __future__ import annotations
 
-main()
+import sys
+
+from harness.shadowing import foreign_package, shadowing_file
+
+
+def main() -> None:
+    """Run the command line; exit with status 1 where a file of the user's own is in the place of a module that it needs."""
+    if shadow := foreign_package():
+        sys.exit(f"harness: {shadow}")
+    try:
+        from harness.commands.app import main as run
+    except Exception as error:
+        if "--debug" in sys.argv or not (shadow := shadowing_file(error)):
+            raise
+        sys.exit(f"harness: {shadow}")
+    run()
+
+
+if __name__ == "__main__":
+    main()

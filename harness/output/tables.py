@@ -186,7 +186,7 @@ def print_table(
     table = Table(box=None, pad_edge=False)
     for number in shown:
         table.add_column(
-            columns[number],
+            _plain(columns[number]),
             justify="right" if number in aligned else "left",
             overflow="fold",
             no_wrap=number == 0 or number in aligned,

@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def start(folder: Path, *arguments: str, stdout: int = subprocess.PIPE, **variables: str) -> tuple[int, str]:
-    """Return the exit status and standard error of `python -m harness.commands` in a folder."""
+    """Return the exit status and standard error of `python -m harness` in a folder."""
     done = subprocess.run(
-        [sys.executable, "-m", "harness.commands", *arguments],
+        [sys.executable, "-m", "harness", *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
         stdout=stdout,

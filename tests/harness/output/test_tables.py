@@ -83,3 +83,10 @@ def test_a_word_within_a_text_is_not_folded(shown: Show) -> None:
     assert max(map(len, table.splitlines())) <= 80 and note == ""
     table, note = shown(60, columns, row, right=(), spare=("description",))
     assert "onnxruntime:cuda," in table and "Raspberry" not in table and "description" in note
+
+
+def test_a_column_s_name_is_text_and_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("title [b]", ["network", "acc[test]"], [["a[red]", "[1]"]])
+    shown = capsys.readouterr().out
+    for text in ("title [b]", "acc[test]", "a[red]", "[1]"):
+        assert text in shown

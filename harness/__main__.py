@@ -13,11 +13,12 @@ def main() -> None:
         sys.exit(f"harness: {shadow}")
     try:
         from harness.commands.app import main as run
-    except Exception as error:
+
+        run()
+    except Exception as error:  # of an import, most often: what is meant to be said is said by `run` itself
         if "--debug" in sys.argv or not (shadow := shadowing_file(error)):
             raise
         sys.exit(f"harness: {shadow}")
-    run()
 
 
 if __name__ == "__main__":

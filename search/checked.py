@@ -23,10 +23,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
 from space.errors import ConfigError, did_you_mean, shown
+from space.text_files import read_text
 
 _LONGEST = 2**63 - 1  # of whole numbers: some are seeds, and JSON's readers elsewhere have 64 bits
 
@@ -179,6 +181,15 @@ class Checked:
         except (ValueError, RecursionError) as e:
             raise ConfigError(f"{cls.NAME}: the text is not JSON: {e}; write an object such as {{}}") from e
         return cls.from_plain(found)
+
+    @classmethod
+    def from_file(cls, path: Path, *, option: str) -> Self:
+        """Read a value from a JSON file that an option of the command line names. Raises: ConfigError."""
+        text = read_text(path, option=option)
+        try:
+            return cls.from_json(text)
+        except ConfigError as error:
+            raise ConfigError(f"{option} {path}: {error}") from error
 
 
 def fields_of(cls: type[Checked]) -> Mapping[str, Field]:

@@ -29,7 +29,6 @@ from harness.commands.search import search
 from harness.commands.store import store
 from harness.commands.study import study
 from harness.commands.train import train
-from harness.shadowing import shadowing_file
 from harness.version import __version__
 from space.errors import HarnessError
 
@@ -103,10 +102,6 @@ def _run(arguments: list[str], debug: bool) -> int:
         return 1
     except (OSError, UnicodeError, MemoryError) as error:
         return _report(_reason_of(error), debug, 1)
-    except (ImportError, AttributeError) as error:
-        if not (shadow := shadowing_file(error)):
-            raise
-        return _report(shadow, debug, 1)
     return 0
 
 

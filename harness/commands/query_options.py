@@ -70,7 +70,6 @@ class QueryOptions:
         from harness.query.accuracies import AccuracySource
         from harness.query.latencies import SHOWN_COVERAGE, LatencySource
         from harness.query.query import Query, parse_limits
-        from space import find_space
 
         if self.confidence is not None and not 0 < self.confidence < 1:
             raise ConfigError(f"--confidence {self.confidence:g}: give a share between 0 and 1, e.g. 0.95")
@@ -91,7 +90,7 @@ class QueryOptions:
                 doubtful=self.doubtful,
                 coverage=SHOWN_COVERAGE if self.confidence is None else self.confidence,
                 files=tuple(self.latencies or ()),
-                space=self.space and find_space(self.space).name,
+                space=self.space,
                 allow_pickle=self.allow_pickle,
             ),
             costs=tuple(dict.fromkeys([*devices, *(one.subject for one in constraints), *costs])),

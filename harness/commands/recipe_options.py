@@ -13,7 +13,6 @@ from harness.commands.option_groups import takes
 from search.checked import Checked, Field, fields_of
 from search.training.augment import AUGMENTATIONS, Augmentation
 from space.errors import ConfigError, did_you_mean
-from space.text_files import read_text
 
 Command = Callable[..., None]
 # Of true and of false, where a field's own name says only one of them.
@@ -43,7 +42,11 @@ class RecipeOptions:
         }
         if "augmentation" in changes:
             changes["augmentation"] = _named_augmentation(changes["augmentation"]).to_plain()
-        return changes if self.recipe is None else _read(recipe, self.recipe).to_plain() | changes
+        return (
+            changes
+            if self.recipe is None
+            else recipe.from_file(self.recipe, option="--recipe").to_plain() | changes
+        )
 
 
 def takes_recipe(file_help: str, *usual: Checked) -> Callable[[Command], Command]:
@@ -90,11 +93,3 @@ def _named_augmentation(name: str) -> Augmentation:
         near = did_you_mean(name, AUGMENTATIONS)
         raise ConfigError(f"--augmentation {name!r} is unknown{near} (known: {', '.join(AUGMENTATIONS)})")
     return AUGMENTATIONS[name]
-
-
-def _read(recipe: type[Checked], path: Path) -> Checked:
-    text = read_text(path, option="--recipe")
-    try:
-        return recipe.from_json(text)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error

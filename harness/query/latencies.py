@@ -29,6 +29,7 @@ from search.latency.candidates import FEWEST
 from search.latency.model_selection import SelectedPredictor
 from search.table import Cost
 from search.table.table import NOT_MEASURED
+from space import find_space
 
 SHOWN_COVERAGE = 0.95  # of intervals, where no confidence was asked for
 
@@ -49,6 +50,10 @@ class LatencySource:
     files: tuple[Path, ...] = ()
     space: str = ""
     allow_pickle: bool = False
+
+    def __post_init__(self) -> None:
+        if self.space:
+            find_space(self.space)
 
 
 def find_latency_configuration(store: Store, name: str, latencies: LatencySource) -> Configuration:

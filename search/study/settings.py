@@ -12,7 +12,6 @@ from search.training.augment import NONE
 from search.training.recipe import Recipe
 from space import SpaceConfig, find_space
 from space.errors import ConfigError
-from space.text_files import read_text
 
 # Augmentations made for photographs of 32 pixels hide what images of 8 pixels show, and 12 epochs are few: none are used.
 SCRATCH = Recipe(epochs=12, batch=64, learning_rate=0.05, augmentation=NONE, channels_last=True)
@@ -124,8 +123,4 @@ def parse_settings(path: Path | None, quick: bool) -> StudySettings:
         return QUICK if quick else StudySettings()
     if quick:
         raise ConfigError("--quick has settings of its own; leave it or --settings out")
-    text = read_text(path, option="--settings")
-    try:
-        return StudySettings.from_json(text)
-    except ConfigError as error:
-        raise ConfigError(f"--settings {path}: {error}") from error
+    return StudySettings.from_file(path, option="--settings")

@@ -157,11 +157,14 @@ ProxyBatch = Annotated[
 ]
 
 
-def open_store(url: str) -> Store:
-    """Open the store of --store for reading; note on standard error that the one of $HARNESS_STORE does not exist yet."""
+def open_store(url: str, *, writes: bool = False) -> Store:
+    """Open the store of --store for reading, and to add to it where the command `writes`.
+
+    That the one of $HARNESS_STORE does not exist yet is noted on standard error.
+    """
     from harness.store.opening import open_existing
 
-    return open_existing(url, log)
+    return open_existing(url, log, writes=writes)
 
 
 def make_store(url: str) -> Store:

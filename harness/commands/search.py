@@ -143,7 +143,7 @@ def _search_store(
     from harness.output.search_text import print_search
     from harness.query.run import search_store
 
-    with open_store(store_url) as store:
+    with open_store(store_url, writes=request.verify is not None) as store:
         found = search_store(
             request, store, observe=partial(ProgressView, quiet=is_quiet(json_output)), log=log
         )
@@ -160,7 +160,7 @@ def _search_library(request: BlockwiseRequest, workers: Workers, store_url: str,
 
     found = search_library(
         request,
-        open_store=partial(open_store, store_url),
+        open_store=partial(open_store, store_url, writes=request.verify is not None),
         runner=workers.runner(),
         watch=partial(TrainingView, quiet=False),
         observe=partial(ProgressView, quiet=is_quiet(json_output)),

@@ -31,8 +31,8 @@ def open_store(url: str = "") -> Store:
     return Store(url or os.environ.get(STORE_VARIABLE, "") or default_url())
 
 
-def open_existing(url: str, on_missing: Callable[[str], None]) -> Store:
-    """Open a store to read what is there; unlike `open_store` this makes no file.
+def open_existing(url: str, on_missing: Callable[[str], None], *, writes: bool = False) -> Store:
+    """Open a store to read what is there, and to add to it where it `writes`; unlike `open_store` this makes no file.
 
     While the user's own store, or that of $HARNESS_STORE, is not there yet, an empty one in memory is returned in its place;
     for the latter `on_missing` is given a sentence that says so.
@@ -40,7 +40,7 @@ def open_existing(url: str, on_missing: Callable[[str], None]) -> Store:
     """
     path = _sqlite_file(url or default_url())
     if path is None or _exists(path, url):
-        return _read(url or default_url(), on_missing)
+        return Store(url or default_url()) if writes else _read(url or default_url(), on_missing)
     if not url:
         return Store("sqlite://")
     base, mark, query = url.partition("?")

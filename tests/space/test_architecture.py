@@ -163,7 +163,7 @@ def test_a_parallel_block_reads_in_either_order_and_is_built_in_either_order() -
         ("conv/Conv/conv", "stage 1 has no block 'Conv'; did you mean 'conv'"),
         ("conv/?/conv", "stage 1 has no block '\\?'; blocks are made of conv, mbconv, bconv"),
         ("conv/conv", "has 2 blocks; space 'blox' has 3 stages"),
-        ("", "has 1 blocks"),
+        ("", "has 1 block;"),
         ("conv//conv", "stage 1 has no block ''"),
         ("conv+in/conv/conv", "stage 0 has no block 'conv\\+in'"),
         ("[[[0],", "is not JSON"),

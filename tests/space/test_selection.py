@@ -186,7 +186,7 @@ def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
         ("f" * 32, "no network of space 'blox' has it"),
         ("conv/conv", "has 2 blocks"),
         ("1,conv/bconv/mbonv", "did you mean 'mbconv'"),
-        ("9" * 5000, "has 1 blocks"),
+        ("9" * 5000, "has 1 block;"),
     ],
 )
 def test_a_selection_of_nothing_or_of_too_much_is_refused(spec: str | list[str], message: str) -> None:

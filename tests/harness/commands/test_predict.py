@@ -49,7 +49,7 @@ def test_the_csv_has_a_row_for_every_network_in_canonical_order(rows: list[dict[
 def test_the_written_file_is_the_printed_table(whole: tuple[Done, str]) -> None:
     done, written = whole
     assert written.replace("\r\n", "\n") == done.stdout.replace("\r\n", "\n")
-    assert "whole.csv: 91125 networks" in done.stderr
+    assert "whole.csv: 91,125 networks" in done.stderr
 
 
 def test_measured_networks_keep_their_measured_latency_and_grade(

@@ -40,7 +40,7 @@ def make(tmp_path: Path) -> Make:
 @pytest.mark.parametrize("name", ONE)
 def test_several_configurations_are_listed_with_their_ids_and_never_merged(make: Make, name: str) -> None:
     done = run(make(12, 12), *ONE[name], "-d", "made-up")
-    refused(done, "'made-up'", "2 configurations", "--runtime or --threads")
+    refused(done, "'made-up'", "2 configurations", "--threads")
     for configuration in (MANY, FEW):
         assert f"--configuration {configuration.digest[:8]} " in done.stderr
         assert f"threads {configuration.threads}" in done.stderr

@@ -57,6 +57,12 @@ def test_the_whole_run_fails_exactly_when_one_of_its_parts_does(tmp_path, many, 
     assert "numprocesses" not in serial
 
 
+def test_ci_leaves_out_the_long_ones_alone(tmp_path):
+    parallel, serial = run(tmp_path, "ci").stdout.splitlines()
+    assert parallel.endswith("-m not long and not alone")
+    assert serial.endswith("-m not long and alone")
+
+
 @pytest.mark.parametrize("status", [0, 1, 5])
 def test_the_fast_lane_leaves_out_every_marker_of_the_project(tmp_path, status):
     finished = run(tmp_path, "fast", many=status, alone=9)
@@ -84,17 +90,17 @@ def test_nothing_is_left_in_the_folder_for_temporary_files(tmp_path):
 
 
 @pytest.mark.parametrize(("check", "test"), [(0, 0), (3, 0), (0, 4)])
-def test_ci_runs_the_checks_and_then_all_tests_and_fails_with_either(tmp_path, check, test):
+def test_ci_runs_the_checks_and_then_the_tests_and_fails_with_either(tmp_path, check, test):
     for name, status in {"check": check, "test": test}.items():
         path = tmp_path / "scripts" / name
         path.parent.mkdir(exist_ok=True)
-        path.write_text(f'#!/bin/sh\necho "{name} $# $HARNESS_TEST_ALL"\nexit {status}\n')
+        path.write_text(f'#!/bin/sh\necho "{name} $* $HARNESS_TEST_ALL"\nexit {status}\n')
         path.chmod(0o755)
     shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
     own = {name: value for name, value in os.environ.items() if name != "HARNESS_TEST_ALL"}
     done = subprocess.run([tmp_path / ".ci" / "run"], env=own, capture_output=True, text=True, check=False)
     assert done.returncode == (check or test)
-    assert done.stdout.splitlines() == ["check 0 "] + ["test 0 1"] * (not check)
+    assert done.stdout.splitlines() == ["check  "] + ["test ci 1"] * (not check)
 
 
 def test_what_is_absent_skips_a_test_and_a_file_and_fails_them_where_all_is_there(tmp_path):

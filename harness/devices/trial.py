@@ -74,7 +74,7 @@ def try_runtime(client: AgentClient, use: RuntimeUse, cores: tuple[int, ...], th
         client.run(job, told.append)
     except AgentError as error:
         return str(error)
-    last = told[-1] if told else {}
+    last = next((event for event in told if event["event"] in ("measured", "refused")), {})
     if last.get("event") == "refused":
         return str(last["failure"]["message"])
     if last.get("event") != "measured":

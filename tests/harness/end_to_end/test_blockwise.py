@@ -29,7 +29,7 @@ from search.training.trained_files import load_trained
 from search.training.training import train
 from space import TINY, Architecture, Block
 
-pytestmark = [pytest.mark.converter, pytest.mark.training]
+pytestmark = [pytest.mark.converter, pytest.mark.training, pytest.mark.alone, pytest.mark.long]
 
 SAMPLE = 12  # the fewest that a predictor with intervals is fitted to are 10
 BLOCKS = ("conv", "mbconv", "conv-mbconv+in", "mbconv+mbconv")  # without the op that is slow to train

@@ -16,7 +16,7 @@ from harness.devices.client import AgentClient
 from harness.measurement import core_gate, plan
 from space import TINY
 
-pytestmark = pytest.mark.converter
+pytestmark = [pytest.mark.converter, pytest.mark.alone]  # its sessions would wait for a core
 
 SAMPLE = 12  # the fewest that a predictor with intervals is fitted to are 10
 

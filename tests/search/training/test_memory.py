@@ -54,6 +54,7 @@ print(batch, images_of(batch, task))
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux limits a process's memory so")
 def test_under_a_real_limit_the_named_batch_trains(tmp_path: Path) -> None:
     # Each tensor has a mapping of its own, given back when it is freed: glibc would keep more of them run by run.

@@ -24,7 +24,7 @@ from search.work.unit import Unit
 from search.work.unit_runs import Runner, run_units
 from space.errors import ConfigError
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.long]
 
 PATIENCE_S = 60.0
 MODULES = (TESTS / "factories",)

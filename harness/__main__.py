@@ -15,7 +15,11 @@ def main() -> None:
         from harness.commands.app import main as run
 
         run()
-    except Exception as error:  # of an import, most often: what is meant to be said is said by `run` itself
+    except (
+        ImportError,
+        AttributeError,
+        SyntaxError,
+    ) as error:  # what a module in the place of another raises
         if "--debug" in sys.argv or not (shadow := shadowing_file(error)):
             raise
         sys.exit(f"harness: {shadow}")

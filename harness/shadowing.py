@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 
 PACKAGES = ("space", "exporters", "search", "device_agents")  # beside `harness`, which is running
 
@@ -27,12 +27,16 @@ def foreign_package() -> str:
 
 
 def shadowing_file(error: BaseException) -> str:
-    """Return which file of another place in Python's path an error at import comes of; empty where none is found."""
-    names = {name for name in sys.modules if "." not in name}
-    names |= {Path(file).stem for file in _files(error.__traceback__)}
+    """Return which file of another place in Python's path an error comes of; empty where none is found.
+
+    Only modules that the error speaks of count: many are found twice along a path, and are no cause of anything.
+    """
+    names = {Path(file).stem for file in _files(error.__traceback__)}
     if isinstance(error, ImportError) and error.name:
         names.add(error.name.partition(".")[0])
-    for name in sorted(names - {"__main__"}):
+    if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
+        names.add(error.obj.__name__.partition(".")[0])
+    for name in sorted(names - {"__main__", "harness", *PACKAGES}):  # ours: `foreign_package`
         found = list(_places(name))
         if len(found) > 1 and name not in sys.builtin_module_names:
             return _shadowed(name, found[0])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.commands.options import ConfigurationId, JsonFlag, StoreOption, open_store, open_store_to_change
+from space.text import counted
 
 if TYPE_CHECKING:
     from harness.store.selection import Selection
@@ -186,8 +187,7 @@ def export(
     suffix = output.suffix.lower()[1:] if output is not None else ""
     chosen = file_format or (ExportFormat(suffix) if suffix in list(ExportFormat) else ExportFormat.jsonl)
     with open_store(store_url) as opened:
-        count = export_sessions(export_documents(opened, selection), output, chosen.value)
-    typer.echo(f"{output or 'standard output'}: {count} sessions", err=True)
+        export_sessions(export_documents(opened, selection), output, chosen.value)
 
 
 def _selection(
@@ -215,7 +215,7 @@ def _selection(
 
 
 def _agree(count: int, name: str) -> None:
-    typer.confirm(f"delete {count} sessions of {name} for good?", abort=True, err=True)
+    typer.confirm(f"delete {counted(count, 'session')} of {name} for good?", abort=True, err=True)
 
 
 def _need_not_agree(count: int, name: str) -> None:

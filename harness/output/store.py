@@ -22,6 +22,7 @@ from harness.store.maintenance import (
 )
 from space.atomic_files import write_file
 from space.errors import ConfigError
+from space.text import counted
 
 FORMATS = ("jsonl", "csv", "parquet")
 _ID_SHOWN = 8  # characters of a session's id in tables
@@ -117,11 +118,16 @@ def print_changed(ids: Sequence[str], done: str, *, json_output: bool = False) -
     echo(f"sessions {done}: {len(ids)}", err=True)
 
 
-def export_sessions(documents: Iterable[dict[str, Any]], path: Path | None, file_format: str) -> int:
-    """Write sessions, one a line or row, to a file, or text to standard output; return how many.
+def export_sessions(documents: Iterable[dict[str, Any]], path: Path | None, file_format: str) -> None:
+    """Write sessions, one a line or row, to a file, or text to standard output; say how many.
 
     Raises: ConfigError when the file cannot be written, or Parquet is asked for without its package or a file.
     """
+    count = _export(documents, path, file_format)
+    echo(f"{path or 'standard output'}: {counted(count, 'session')}", err=True)
+
+
+def _export(documents: Iterable[dict[str, Any]], path: Path | None, file_format: str) -> int:
     if file_format == "jsonl":
         lines = [json.dumps(document, separators=(",", ":")) for document in documents]
         if path is None:

@@ -39,6 +39,20 @@ def test_a_file_that_is_imported_in_place_of_a_module_is_named(name: str, tmp_pa
     assert "Traceback" not in errors and len(errors.splitlines()) == 1
 
 
+@pytest.mark.parametrize("raises", ["1 / 0", "None.bit_length()"])
+def test_a_fault_of_the_harness_is_not_laid_on_a_module_that_is_found_twice_by_chance(
+    raises: str, tmp_path: Path
+) -> None:
+    (tmp_path / "colorsys.py").write_text("")  # in the place of Python's own, and no cause of anything
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import colorsys, harness.commands.app as app\ndef fault(*_, **__): {raises}\napp.app = fault\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    status, errors = start(tmp_path, "--version", PYTHONPATH=path)
+    assert status == 1 and "Traceback" in errors
+    assert "is imported in place of" not in errors
+
+
 def test_our_own_packages_are_not_taken_for_foreign_ones() -> None:
     assert foreign_package() == ""
 

@@ -350,26 +350,33 @@ class SessionRound:
 def plan_rounds(use: RuntimePlan, options: Options, store: Store, rng: random.Random) -> list[SessionRound]:
     """Return the rounds of sessions that the store lacks, each in random order across networks.
 
-    The first of several rounds is a quick one, so that every network soon has a number to show.
+    Where a level starts quickly, all rounds but the last are quick ones, so that every network soon has a number to show.
     """
     rounds = []
+    quick = max(1, options.sessions_each - 1) if options.level.has_quick_start else 0
     for number, units in enumerate(_lacking(use, options, store)):
-        level = QUICK if number == 0 and options.level.has_quick_start else options.level
+        level = QUICK if number < quick else options.level
         if units:
             rng.shuffle(units)
-            rounds.append(SessionRound(use=use, plan=level.plan, batches=batches(units, level.at_once)))
+            shared = batches(units, level.at_once, is_only=options.sessions_each == 1)
+            rounds.append(SessionRound(use=use, plan=level.plan, batches=shared))
     return rounds
 
 
-def batches(units: Sequence[PlannedSession], at_once: int) -> tuple[tuple[PlannedSession, ...], ...]:
-    """Distribute units over workers: one each, or, where workers take many, over at least three with some networks in common.
+def batches(
+    units: Sequence[PlannedSession], at_once: int, *, is_only: bool = True
+) -> tuple[tuple[PlannedSession, ...], ...]:
+    """Distribute units over workers: one each, or, where workers take many, as few as that allows.
 
-    The common ones measure the differences between workers.
+    If these are the only sessions of their networks, it is at least three workers with some networks in common, which measure
+    the differences between workers; sessions in other rounds do so, too.
     """
     if at_once == 1:
         return tuple((unit,) for unit in units)
-    count = min(max(FEWEST_WORKERS, -(-len(units) // at_once)), max(1, len(units) // BRIDGES))
-    bridges = tuple(units[:BRIDGES]) if count > 1 else ()
+    count = -(-len(units) // at_once)
+    if is_only:
+        count = min(max(FEWEST_WORKERS, count), max(1, len(units) // BRIDGES))
+    bridges = tuple(units[:BRIDGES]) if is_only and count > 1 else ()
     rest = units[len(bridges) :]
     return tuple((*bridges, *rest[number::count]) for number in range(count))
 

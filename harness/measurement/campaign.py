@@ -350,16 +350,17 @@ class SessionRound:
 def plan_rounds(use: RuntimePlan, options: Options, store: Store, rng: random.Random) -> list[SessionRound]:
     """Return the rounds of sessions that the store lacks, each in random order across networks.
 
-    Where a level starts quickly, all rounds but the last are quick ones, so that every network soon has a number to show.
+    Where a level has shared sessions, they are those of all rounds but the last: every network soon has a number to show.
     """
     rounds = []
-    quick = max(1, options.sessions_each - 1) if options.level.has_quick_start else 0
+    level, last = options.level, max(options.sessions_each - 1, 1)
     for number, units in enumerate(_lacking(use, options, store)):
-        level = QUICK if number < quick else options.level
+        shared = level.shared if number < last else None
         if units:
             rng.shuffle(units)
-            shared = batches(units, level.at_once, is_only=options.sessions_each == 1)
-            rounds.append(SessionRound(use=use, plan=level.plan, batches=shared))
+            at_once = QUICK.at_once if shared else level.at_once
+            workers = batches(units, at_once, is_only=options.sessions_each == 1)
+            rounds.append(SessionRound(use=use, plan=shared or level.plan, batches=workers))
     return rounds
 
 

@@ -326,17 +326,16 @@ def run_scripted(
     observer: Silent | None = None,
     seed: int = 0,
     at_once: int = 1,
-    has_quick_start: bool = False,
+    has_shared: bool = False,
     **options: Any,
 ) -> Outcome:
     """Run a whole campaign over a scripted link, one session a network and one network a worker unless told otherwise."""
-    level = Level(name="made-up", sessions=1, plan=PLAN, at_once=at_once, has_quick_start=has_quick_start)
+    level = Level(name="made-up", sessions=1, plan=PLAN, at_once=at_once, shared=PLAN if has_shared else None)
     cancel = cancel or StubEvent()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(campaign, "Connection", lambda *_, **__: link)
         patch.setattr(CoreGate.__init__, "__defaults__", (cancel.clock_s,))
         patch.setitem(SessionBuilder.__init__.__kwdefaults__, "clock_s", lambda: link.clock_s)
-        patch.setattr(campaign, "QUICK", Level(name="quick", sessions=1, plan=PLAN, at_once=40))
         patch.setattr(campaign, "CALIBRATION", Level(name="made-up", sessions=CALIBRATIONS, plan=PLAN))
         return campaign.run_campaign(
             LocalDevice(name="made-up"),

@@ -65,9 +65,9 @@ def test_one_worker_measures_them_all_and_they_share_its_process(store: Store) -
     assert {session.graph_hash for session in found} == {graph_hash(number) for number in NETWORKS}
 
 
-def test_of_several_sessions_all_but_the_last_are_quick_ones_that_share_a_process(store: Store) -> None:
+def test_of_several_sessions_all_but_the_last_share_a_process(store: Store) -> None:
     link, five = ScriptedLink(), ScriptedSource(networks=NETWORKS)
-    outcome = run_scripted(link, store, five, sessions=3, has_quick_start=True)
+    outcome = run_scripted(link, store, five, sessions=3, has_shared=True)
     assert (outcome.measured, sizes(link)) == (15, [5, 5, 1, 1, 1, 1, 1])
     found = sessions(store, outcome)
     for number in NETWORKS:
@@ -75,9 +75,9 @@ def test_of_several_sessions_all_but_the_last_are_quick_ones_that_share_a_proces
         assert len(set(own)) == 3, "each session of a network is in another process"
 
 
-def test_a_single_session_of_a_level_that_starts_quickly_is_a_quick_one(store: Store) -> None:
+def test_a_single_session_of_a_level_with_shared_ones_is_shared(store: Store) -> None:
     link = ScriptedLink()
-    run_scripted(link, store, ScriptedSource(networks=NETWORKS), sessions=1, has_quick_start=True)
+    run_scripted(link, store, ScriptedSource(networks=NETWORKS), sessions=1, has_shared=True)
     assert sizes(link) == [5]
 
 

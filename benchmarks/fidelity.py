@@ -43,6 +43,7 @@ from exporters import FORMATS, Format, FragmentLibrary, link
 from harness.devices.config import LocalDevice
 from harness.devices.connection import Connection
 from harness.devices.transports import open_transport
+from harness.estimates.clean_runs import COLD_RUNS
 from harness.measurement.plan import SCREEN
 from harness.models.exported import ExportedModels, cache_folder
 from space import Architecture
@@ -70,7 +71,7 @@ class Way:
     left_out: int
 
 
-USUAL = Way(name="usual", network_runs=SCREEN.plan.network_runs, left_out=1)
+USUAL = Way(name="usual", network_runs=SCREEN.plan.network_runs, left_out=COLD_RUNS)
 SETTLED = Way(name="settled", network_runs=48, left_out=12)
 
 

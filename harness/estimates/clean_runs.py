@@ -122,6 +122,11 @@ def usable_sessions(sessions: Sequence[SessionRecord]) -> list[SessionRecord]:
     ]
 
 
+def warm_network_ns(piece: Slice) -> Sequence[int]:
+    """Return the network's runs of a slice without those that follow the switch of models and find cold caches, in ns."""
+    return [piece.runs_ns[place] for half in _warm_places(piece)[0] for place in half]
+
+
 def doubt_of(session: SessionRecord) -> float:
     """Return how far a session's ratio may be off, relative, by what its slices' scatter cannot show."""
     return fmean([piece.doubt for piece in clean_slices(session)] or [0.0])

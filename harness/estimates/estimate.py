@@ -21,7 +21,13 @@ from statistics import NormalDist, fmean, median, stdev
 
 import numpy as np
 
-from harness.estimates.clean_runs import FEWEST_SLICES, clean_slices, doubt_of, usable_sessions
+from harness.estimates.clean_runs import (
+    FEWEST_SLICES,
+    clean_slices,
+    doubt_of,
+    usable_sessions,
+    warm_network_ns,
+)
 from harness.records import SessionRecord
 from space.indexing import FloatArray
 
@@ -200,9 +206,13 @@ def scatter_of(groups: Iterable[Sequence[SessionRecord]]) -> Scatter:
 
 
 def wall_time(sessions: Sequence[SessionRecord]) -> WallTime:
-    """Return plain wall times over all timed runs but the first of each slice; reported, never ranked on."""
+    """Return plain wall times over all runs but the first two of each slice; reported, never ranked on.
+
+    The first two follow the switch of models and find cold caches: without them the median is what tools say that run one model
+    again and again (benchmarks/fidelity.py). Of slices with two runs, and of runs of 50 ms and more, only the first is left out.
+    """
     samples_ms = [
-        ns / s.network_loops / 1e6 for s in sessions for piece in s.slices for ns in piece.network_ns
+        ns / s.network_loops / 1e6 for s in sessions for piece in s.slices for ns in warm_network_ns(piece)
     ]
     if not samples_ms:
         raise ValueError("no sample")

@@ -160,22 +160,22 @@ def test_scatter_between_sessions_widens_the_interval() -> None:
 
 
 def test_wall_time_is_plain_and_knows_when_a_percentile_is_not_to_be_had() -> None:
-    few = make_session([make_slice([2_000_000, 4_000_000, 6_000_000], [1], [1], after_switch_ns=10**9)] * 21)
+    cold, times_ns = 10**9, [2_000_000, 4_000_000, 6_000_000]
+    few = make_session([make_slice([cold, *times_ns], [1], [1], after_switch_ns=cold)] * 21)
     result = wall_time([few])
     assert (result.median_ms, result.p90_ms, result.samples) == (4.0, None, 63)
     times_ns = [k * 1_000_000 for k in range(1, 101)]
-    many = wall_time(
-        [make_session([make_slice(times_ns[:50], [1], [1]), make_slice(times_ns[50:], [1], [1])])]
-    )
+    halves = [make_slice([cold, *half], [1], [1]) for half in (times_ns[:50], times_ns[50:])]
+    many = wall_time([make_session(halves)])
     assert (many.median_ms, many.samples) == (50.5, 100)
     assert many.p90_ms == pytest.approx(90.1)
 
 
 def test_a_99th_percentile_wants_662_samples() -> None:
     times_ns = [k * 1_000_000 for k in range(1, 663)]
-    full = wall_time([make_session([make_slice(times_ns, [1], [1])])])
+    full = wall_time([make_session([make_slice([10**9, *times_ns], [1], [1])])])
     assert full.p99_ms == pytest.approx(np.quantile(np.arange(1, 663), 0.99))
-    assert wall_time([make_session([make_slice(times_ns[1:], [1], [1])])]).p99_ms is None
+    assert wall_time([make_session([make_slice(times_ns, [1], [1])])]).p99_ms is None
 
 
 def test_wall_time_divides_by_the_loops_of_each_session() -> None:

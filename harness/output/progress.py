@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
 import time
@@ -24,7 +23,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from harness.output.device_rows import DeviceRow, choose_rows, rest_text
+from harness.output.device_rows import TROUBLED_STATES, DeviceRows, lines_for
 
 if TYPE_CHECKING:
     from harness.measurement.workload import RuntimePlan
@@ -32,10 +31,6 @@ if TYPE_CHECKING:
 # Lines for a log file: the first, each tenth and the last session; of evaluations each tenth part.
 PLAIN_EVERY = 10
 PLAIN_STATES = ("connecting", "preparing", "sending", "calibrating", "attempt", "waiting")
-# A device that says so is in trouble: it waits, or cannot be reached.
-TROUBLED_STATES = re.compile(r"attempt|waiting|.*reconnecting", re.DOTALL)
-CHOICE_S = 2.0  # for so long the same devices are shown, where not all fit
-MESSAGE_LINES = 4  # of a terminal are left to what was told last
 NARROW, NARROW_BAR, BAR = 100, 10, 24  # columns of a terminal, and of bars below and above
 BESIDE_LINES = 8  # of a terminal: title, bars and the prompt, beside the first numbers
 PLAIN_SECONDS = 30  # at least this often between the 10 % marks
@@ -50,41 +45,25 @@ class _Bars(Progress):
 
     def __init__(self, *columns: ProgressColumn, **options: Any) -> None:
         self.tables: dict[str, RenderableType] = {}
-        self.rows: dict[str, DeviceRow] = {}
-        self._shown: list[DeviceRow] = []
-        self._chosen = (0.0, 0, 0)  # when, for how many lines, and with how many devices in trouble
+        self.rows = DeviceRows()
         super().__init__(*columns, **options)
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """Return the latest table if it leaves room, then the bars, those of devices last, and what is not shown."""
-        rows, tasks = list(self.rows.values()), [task for task in self.tasks if task.visible]
+        tasks = {task.fields["name"]: task for task in self.tasks if task.visible}
         if not tasks:  # before there is a terminal to fit
             return
-        names = {row.name for row in rows}
-        others = [task for task in tasks if task.fields["name"] not in names]
-        height = self.console.size.height
-        lines = max(height - 1 - min(MESSAGE_LINES, height // 6) - len(others), 1)
+        others = [task for name, task in tasks.items() if name not in self.rows]
+        lines = lines_for(len(others), self.console.size.height)
         for table in list(self.tables.values())[-1:]:
             taken = len(self.console.render_lines(table))
-            if lines - taken >= min(len(rows), lines // 3):
+            if lines - taken >= min(len(self.rows), lines // 3):
                 lines -= taken
                 yield table
-        shown = self._choose(rows, lines)
-        bars = {task.fields["name"]: task for task in tasks}
-        yield self.make_tasks_table([*others, *(bars[row.name] for row in shown if row.name in bars)])
-        if rest := rest_text(rows, shown):
+        shown, rest = self.rows.fitting(lines)
+        yield self.make_tasks_table([*others, *(tasks[name] for name in shown if name in tasks)])
+        if rest:
             yield Text(rest, no_wrap=True, overflow="ellipsis")
-
-    def _choose(self, rows: list[DeviceRow], lines: int) -> list[DeviceRow]:
-        """Return the devices to show, others than before only after a while or where one is in trouble."""
-        if len(rows) <= lines:
-            return rows
-        chosen_s, *before = self._chosen
-        state = [lines, sum(row.in_trouble for row in rows)]
-        now_s = time.monotonic()
-        if state != before or now_s - chosen_s >= CHOICE_S:
-            self._shown, self._chosen = choose_rows(rows, lines), (now_s, state[0], state[1])
-        return self._shown
 
 
 class ProgressView:
@@ -100,7 +79,6 @@ class ProgressView:
         self._plain = not self._console.is_terminal
         self._lock = threading.Lock()
         self._told: set[str] = set()
-        self._news = 0
         self._tasks: dict[str, TaskID] = {}
         self._last: dict[str, str] = {}
         self._counts: dict[str, list[int]] = {}
@@ -133,7 +111,7 @@ class ProgressView:
     def state(self, device: str, text: str) -> None:
         """Show the current state of a device's campaign."""
         self._progress.update(self._task(device), description=text)
-        self._note(device, in_trouble=TROUBLED_STATES.match(text) is not None, has_ended=False)
+        self._progress.rows.note(device, in_trouble=TROUBLED_STATES.match(text) is not None, has_ended=False)
         if text.startswith("sending") and not self._is_due(device):
             return
         if text.split()[0] in PLAIN_STATES or "reconnecting" in text:
@@ -149,12 +127,12 @@ class ProgressView:
 
     def tell(self, device: str, text: str) -> None:
         """Print a message on a device above the bars."""
-        self._note(device)
+        self._progress.rows.note(device)
         self.say(_about(device, text))
 
     def end(self, device: str, trouble: str) -> None:
         """Show that a device's campaign ended while others go on; trouble is told even where progress is not."""
-        self._note(device, in_trouble=bool(trouble), has_ended=True)
+        self._progress.rows.note(device, in_trouble=bool(trouble), has_ended=True)
         task = self._task(device)
         line = _about(device, trouble)
         ended = f"ended: {line.removeprefix(f'{device}: ')}" if trouble else "done"
@@ -171,7 +149,7 @@ class ProgressView:
             return
         done, before = self._counts.get(device, (0, 0))
         self._counts[device] = [done, before + units]
-        self._note(device, total=before + units)
+        self._progress.rows.note(device, total=before + units)
         self._progress.update(self._task(device), total=before + units)
         self._line(f"{device}: {before + units} sessions to measure")
 
@@ -180,7 +158,7 @@ class ProgressView:
         count = self._counts[device]
         count[0] += 1
         self._progress.advance(self._task(device))
-        self._note(device, in_trouble=bool(text), done=count[0])
+        self._progress.rows.note(device, in_trouble=bool(text), done=count[0])
         if text:
             self._progress.update(self._task(device), description=text)
             self.say(f"{device}: {text}")
@@ -230,15 +208,6 @@ class ProgressView:
 
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    def _note(self, device: str, **state: bool | int) -> None:
-        """Note what is new of a device."""
-        with self._lock:
-            self._news += 1
-            row = self._progress.rows.setdefault(device, DeviceRow(name=device))
-            row.news = self._news
-            for name, value in state.items():
-                setattr(row, name, value)
 
     def _table_lines(self) -> int:
         """Return how many lines first numbers may have: all but a few, or with several devices half of the terminal."""

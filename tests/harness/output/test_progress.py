@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console, Group
 from rich.table import Table
 
-from harness.output import progress
+from harness.output import device_rows, progress
 from harness.output.progress import ProgressView
 
 
@@ -83,7 +83,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    monkeypatch.setattr(progress, "CHOICE_S", 0.0)
+    monkeypatch.setattr(device_rows, "CHOICE_S", 0.0)
     return Terminal(monkeypatch)
 
 

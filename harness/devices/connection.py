@@ -125,9 +125,14 @@ class Connection:
                     self._end_former(error)
                 if limit_s > GRACE_S and waited_s - said_s >= SAY_S:
                     said_s, most = waited_s, "" if limit_s == math.inf else f" of {clock(limit_s)}"
-                    say(f"waiting for its turn, {clock(waited_s)}{most}: {error}")
+                    say(f"waiting: {self._reason(error)}; {clock(waited_s)}{most}")
             cancel.wait(POLL_S)
         raise Cancelled
+
+    def _reason(self, error: DeviceError) -> str:
+        """Return what is waited for, in as few words as the error has for it."""
+        text = str(error).removeprefix(f"device {self._device.name!r}: ").removeprefix("the device is ")
+        return text.partition("; wait for it")[0]
 
     def _limit_s(self, error: AgentError | LinkError) -> float:
         """Return for how long to try again after an error; for ever if another campaign of this very process is in the way."""

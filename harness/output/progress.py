@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
@@ -79,6 +80,7 @@ class ProgressView:
         self._plain = not self._console.is_terminal
         self._lock = threading.Lock()
         self._told: set[str] = set()
+        self._troubles: dict[str, str] = {}  # of devices, as they said it last
         self._tasks: dict[str, TaskID] = {}
         self._last: dict[str, str] = {}
         self._counts: dict[str, list[int]] = {}
@@ -111,7 +113,12 @@ class ProgressView:
     def state(self, device: str, text: str) -> None:
         """Show the current state of a device's campaign."""
         self._progress.update(self._task(device), description=text)
-        self._progress.rows.note(device, in_trouble=TROUBLED_STATES.match(text) is not None, has_ended=False)
+        in_trouble = TROUBLED_STATES.match(text) is not None
+        self._progress.rows.note(device, in_trouble=in_trouble, has_ended=False)
+        trouble = re.sub("[0-9]+", "", text) if in_trouble else ""  # another temperature is no news
+        if trouble and trouble != self._troubles.get(device) and not self._plain:
+            self.say(_about(device, text))  # a bar has no room for all of it
+        self._troubles[device] = trouble
         if text.startswith("sending") and not self._is_due(device):
             return
         if text.split()[0] in PLAIN_STATES or "reconnecting" in text:
@@ -135,7 +142,7 @@ class ProgressView:
         self._progress.rows.note(device, in_trouble=bool(trouble), has_ended=True)
         task = self._task(device)
         line = _about(device, trouble)
-        ended = f"ended: {line.removeprefix(f'{device}: ')}" if trouble else "done"
+        ended = f"ended: {line.partition(': ')[2]}" if trouble else "done"
         self._progress.update(task, description=ended)
         self._progress.stop_task(task)
         if trouble and line not in self._told:
@@ -233,4 +240,5 @@ class ProgressView:
 
 def _about(device: str, text: str) -> str:
     """Return a line about a device, named once."""
-    return f"{device}: {text.removeprefix(f'device {device!r}: ')}"
+    rest = text.removeprefix(f"device {device!r}")
+    return f"{device}: {text}" if rest == text else f"{device}{rest}"

@@ -148,7 +148,7 @@ def test_ctrl_c_ends_the_wait_for_a_device_in_use(store: Store, monkeypatch: pyt
 
     class Hasty(Silent):
         def state(self, device: str, text: str) -> None:
-            if "waiting for its turn" in text:
+            if text.startswith("waiting: "):
                 _thread.interrupt_main()
 
     monkeypatch.setattr(campaigns, "GRACE_S", 20.0)  # in which it ends by itself

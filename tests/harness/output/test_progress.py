@@ -39,10 +39,10 @@ def test_the_trouble_of_a_device_is_a_line_at_once_even_where_progress_is_not_sh
         for name in ("pi4", "pixel"):
             view.state(name, "connecting")
         capsys.readouterr()
-        view.end("pi4", "device 'pi4': cannot be reached")
+        view.end("pi4", "device 'pi4' (me@pi4:22): cannot be reached")
         view.end("pixel", "")
         lines = capsys.readouterr().err.splitlines()
-    assert lines == ["pi4: cannot be reached", *([] if quiet else ["pixel: done"])]
+    assert lines == ["pi4 (me@pi4:22): cannot be reached", *([] if quiet else ["pixel: done"])]
 
 
 def test_a_trouble_that_was_told_is_not_told_again_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,6 +79,10 @@ class Terminal:
         """Return the lines that stand on the terminal, without the spaces at their ends."""
         rendered = self._console.render_lines(Group(*self.view._progress.get_renderables()))
         return ["".join(one.text for one in line).rstrip() for line in rendered]
+
+    def printed(self) -> list[str]:
+        """Return the lines that were printed above."""
+        return self._console.file.getvalue().splitlines()  # type: ignore[attr-defined,no-any-return]
 
 
 @pytest.fixture
@@ -137,3 +141,21 @@ def test_few_devices_are_all_shown_in_their_order(terminal: Terminal) -> None:
     names = begin(view, 6)
     view.end(names[4], "device 'phone-04': gone")
     assert [line.split()[0] for line in terminal.shown()] == names
+
+
+def test_a_trouble_that_a_bar_has_no_room_for_is_told_above_it_once(terminal: Terminal) -> None:
+    view = terminal.open(80, 24)
+    for text in (
+        "connecting",
+        "waiting: in use by 'the night run'; 0:00",
+        "waiting: in use by 'the night run'; 0:30",
+        "onnxruntime conv/conv/conv",
+        "waiting: in use by 'the night run'; 0:00",
+        "attempt 1 of 5: the link is lost",
+    ):
+        view.state("pi4", text)
+    assert terminal.printed() == [
+        "pi4: waiting: in use by 'the night run'; 0:00",
+        "pi4: waiting: in use by 'the night run'; 0:00",
+        "pi4: attempt 1 of 5: the link is lost",
+    ]

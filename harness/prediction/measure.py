@@ -166,7 +166,7 @@ def measure(
     device: one of `load_devices`, or as the command line has it: a name, a pattern such as "pixel*", a group or "all", looked up
     in `devices_file`, by default devices.toml; or several of these, which are measured at once. models: `all`,
     `sample:N[@SEED]`, `design:K[@SEED]`, an architecture, hash or index, `file:PATH`, or `segments`, one or several. What is
-    stored already is not measured again, unless `fresh`. level: `quick` (1 session a network), `screen` (3) or `final` (5);
+    stored already is not measured again, unless `fresh`. level: `quick` (1 session a network), `screen` (5) or `final` (5);
     `sessions` gives another number. runtimes, threads and cores: of the device where nothing is given. A device that is in use
     is waited for, `wait_s` at most. `log` is given a line of progress at a time.
 

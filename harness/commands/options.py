@@ -31,6 +31,14 @@ StoredDevices = Annotated[
     list[str] | None,
     typer.Option("--device", "-d", help="Only this device, pattern, or group of devices.toml; repeatable."),
 ]
+WaitFlag = Annotated[
+    bool,
+    typer.Option("--wait", help="Wait for a device that another campaign uses. [default: for 10 s]"),
+]
+WaitLimit = Annotated[
+    str,
+    typer.Option("--wait-limit", metavar="TIME", help="Wait for it so long at most, e.g. 90s, 30m or 8h."),
+]
 StoreOption = Annotated[
     str,
     typer.Option(
@@ -74,14 +82,6 @@ StoredSpace = Annotated[
         "--space",
         help="Only measurements and files of this search space. [default: the one that they are of]",
     ),
-]
-WaitFlag = Annotated[
-    bool,
-    typer.Option("--wait", help="Wait for a device that another campaign uses. [default: for 10 s]"),
-]
-WaitLimit = Annotated[
-    str,
-    typer.Option("--wait-limit", metavar="TIME", help="Wait for it so long at most, e.g. 90s, 30m or 8h."),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 

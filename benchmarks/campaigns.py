@@ -33,6 +33,9 @@ class Silent:
     def advance(self, device: str, text: str) -> None:
         """Show nothing."""
 
+    def end(self, device: str, trouble: str) -> None:
+        """Show nothing."""
+
     def refine(self, device: str, use: RuntimePlan, left: int) -> None:
         """Show nothing."""
 

@@ -168,6 +168,9 @@ class Watch:
         """Note that a session is done."""
         self.has_begun.set()
 
+    def end(self, device: str, trouble: str) -> None:
+        """Show nothing."""
+
     def refine(self, device: str, use: RuntimePlan, left: int) -> None:
         """Show nothing."""
 

@@ -1,4 +1,4 @@
-"""Pages of the documentation site that are made when it is built: the home page from README.md, the commands from typer."""
+"""Pages of the documentation site that are made when it is built: from README.md, from typer, and from the keys of devices."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ EXIT_STATUSES = {
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the made pages to those of the folder docs/."""
-    for name, text in (("index.md", home()), ("commands.md", commands())):
+    made = {"index.md": home(), "commands.md": commands(), "devices-file.md": devices_file()}
+    for name, text in made.items():
         files.append(File.generated(config, name, content=text))
     return files
 
@@ -51,6 +52,37 @@ def commands() -> str:
     for name, command in sorted(group.commands.items()):
         parts += _command(command, context.__class__(command, info_name=name, parent=context))
     return "\n\n".join(parts) + "\n"
+
+
+def devices_file() -> str:
+    """Return the page of the keys of devices.toml, as its JSON schema has them."""
+    from harness.devices.config import LOCAL, LocalDevice, SshDevice
+
+    parts = [
+        "# devices.toml",
+        f"A table `[devices.NAME]` for each device; `{LOCAL}`, this machine, is there without one. What devices share may be in "
+        "`[defaults]`: every key, for each device that the file names and that does not have it itself. Names, also of groups, "
+        "hold letters, digits and `-`.",
+        "The file is the one of `--devices`, else of the variable `HARNESS_DEVICES`, else `devices.toml` of the working folder. "
+        "`#:schema ./devices.schema.json` as its first line lets editors complete and check it (`harness devices --schema`).",
+    ]
+    shared = set(LocalDevice.model_fields)
+    for title, names in (
+        ("Keys of every device", [name for name in LocalDevice.model_fields if name != "name"]),
+        (
+            'Keys of a device with `transport = "ssh"`',
+            [name for name in SshDevice.model_fields if name not in shared],
+        ),
+    ):
+        rows = [
+            f"| `{name}` | {_key_text(SshDevice.model_fields[name].description or '')} |" for name in names
+        ]
+        parts += [f"## {title}", "\n".join(["| key | |", "|---|---|", *rows])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _key_text(description: str) -> str:
+    return html.escape(description or "`ssh` or `local`, or one of another package.", quote=False)
 
 
 def _command(command: Any, context: Any) -> list[str]:

@@ -77,8 +77,9 @@ def search_library(
                     request.query.latencies,
                     store,
                     observer,
-                    devices_file=request.devices_file,
+                    devices_file=request.query.devices_file,
                     folder=folder,
+                    wait_s=request.wait_s,
                 )
             student, measured, within = verdict.student, verdict.measured, verdict.within
             outcomes = verdict.outcomes

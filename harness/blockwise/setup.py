@@ -32,8 +32,8 @@ class BlockwiseRequest:
     `predictor`: "" is linear where `trained`, a folder of trainings, gives accuracies, else sum. `columns`: signatures that it
     reads, None for its default ones. `finalists`, `distance`, `fine_tune`: as in `SearchPlan`. `results` keeps
     finished trainings, in the library's folder where it is None. `device`: where to train, as torch names it. `verify`: how many
-    of the finished networks to measure, on the devices of `devices_file`. `output`: the folder for the trained network.
-    `command`: the command line that asked for the search, written into the answer.
+    of the finished networks to measure, on the devices of the query's file; `wait_s`: for how long one in use is waited for.
+    `output`: the folder for the trained network. `command`: the command line that asked for the search, written into the answer.
 
     Raises: ConfigError for values that are unknown or contradict each other.
     """
@@ -54,7 +54,7 @@ class BlockwiseRequest:
     device: str = "cpu"
     seed: int = 0
     verify: int | None = None
-    devices_file: Path | None = None
+    wait_s: float = 0.0
     output: Path | None = None
     command: tuple[str, ...] = ()
 
@@ -102,7 +102,7 @@ def prepare(
 
     Raises: ConfigError when something does not fit, or no network at all is within the limits.
     """
-    query, config = request.query, library.config
+    query, config = request.query.with_devices(store), library.config
     costs, provenance = space_costs(store, config, query.costs, query.latencies, log)
     if query.confident and is_enumerable(config):
         check_intervals(query, costs.listed, provenance)

@@ -49,10 +49,12 @@ def verify_students(
     *,
     devices_file: Path | None,
     folder: Path,
+    wait_s: float = 0.0,
 ) -> Verdict:
     """Measure students, best first, with their own weights on every device of the store that is searched, at level final.
 
-    `source` has the coverage of intervals, and whether grade D counts; `folder` takes weights and fragments.
+    `source` has the coverage of intervals, and whether grade D counts; `folder` takes weights and fragments;
+    `wait_s`: for how long a device in use is waited for.
     Raises: ConfigError when no such device is searched, or it is not in devices.toml.
     """
     finished = []
@@ -74,6 +76,7 @@ def verify_students(
         observer,
         cache_dir=folder / "fragments",
         coverage=source.coverage,
+        wait_s=wait_s,
     )
     rows = {name: _trusted(name, by_key, source, setting) for name, by_key in rows.items()}
     measured = {device: {names[key]: row for key, row in by_key.items()} for device, by_key in rows.items()}
@@ -94,13 +97,14 @@ def measure_finished(
     *,
     cache_dir: Path,
     coverage: float,
+    wait_s: float = 0.0,
 ) -> tuple[dict[str, dict[str, Latency]], tuple[Outcome, ...]]:
     """Measure finished networks under each configuration; return latencies by device and key, and the campaigns' outcomes.
 
     A network that could not be measured is absent.
     """
     models = FinishedModels(finished, finished[0].architecture.config, cache_dir, progress=observer.export)
-    outcomes = measure_finalists(configurations.values(), devices, models, store, observer)
+    outcomes = measure_finalists(configurations.values(), devices, models, store, observer, wait_s=wait_s)
     keys = [one.key for one in finished]
     found = {
         name: {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.commands.options import (
     ConfigurationId,
     DeviceName,
+    DevicesFile,
     JsonFlag,
     RuntimeName,
     StoredSpace,
@@ -22,6 +23,7 @@ def audit(
     identifier: ConfigurationId = "",
     space: StoredSpace = "",
     doubtful: TakeDoubtful = False,
+    devices_file: DevicesFile = None,
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
 ) -> None:
@@ -41,5 +43,6 @@ def audit(
             configuration=identifier,
             space=space,
             doubtful=doubtful,
+            devices_file=devices_file,
         )
     print_audit(found, json_output=json_output)

@@ -120,7 +120,7 @@ class BlockwiseOptions:
         *,
         seed: int,
         verify: int | None,
-        devices_file: Path | None,
+        wait_s: float,
         output: Path | None,
         command: Sequence[str],
     ) -> BlockwiseRequest:
@@ -148,7 +148,7 @@ class BlockwiseOptions:
             device=self.accelerator,
             seed=seed,
             verify=verify,
-            devices_file=devices_file,
+            wait_s=wait_s,
             output=output,
             command=tuple(command),
         )

@@ -9,6 +9,7 @@ import typer
 from harness.commands.options import (
     ConfigurationId,
     DeviceName,
+    DevicesFile,
     JsonFlag,
     RuntimeName,
     StoreOption,
@@ -24,6 +25,7 @@ def compare(
     runtime: RuntimeName = "",
     threads: ThreadCount = None,
     identifier: ConfigurationId = "",
+    devices_file: DevicesFile = None,
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
 ) -> None:
@@ -36,6 +38,13 @@ def compare(
 
     with open_store(store_url) as store:
         found = compare_networks(
-            store, first, second, device=device, runtime=runtime, threads=threads, configuration=identifier
+            store,
+            first,
+            second,
+            device=device,
+            runtime=runtime,
+            threads=threads,
+            configuration=identifier,
+            devices_file=devices_file,
         )
     print_pairs(found, json_output=json_output)

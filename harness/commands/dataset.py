@@ -11,6 +11,7 @@ import typer
 from harness.commands.options import (
     ConfigurationId,
     DeviceName,
+    DevicesFile,
     PriorId,
     RuntimeName,
     StoredSpace,
@@ -68,6 +69,7 @@ def write(
         bool, typer.Option("--measured-only", help="Leave out networks that were only predicted.")
     ] = False,
     doubtful: TakeDoubtful = False,
+    devices_file: DevicesFile = None,
     store_url: StoreOption = "",
 ) -> None:
     """Write blox-bench-NAME.{blox,csv,pickle}: latency in seconds of every network, and a sidecar with its provenance.
@@ -92,5 +94,6 @@ def write(
             formats=formats or list(FileFormat),
             measured_only=measured_only,
             doubtful=doubtful,
+            devices_file=devices_file,
         )
     print_bench_files(found)

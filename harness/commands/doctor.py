@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
-from harness.commands.options import DevicesFile, JsonFlag, named_devices
+from harness.commands.options import Devices, DevicesFile, JsonFlag, named_devices
 
 
 def doctor(
-    device: Annotated[
-        list[str] | None, typer.Option("--device", "-d", help="Device; repeatable. [default: local]")
-    ] = None,
+    device: Devices = None,
     devices_file: DevicesFile = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Connect to a device and check login, Python, runtimes, free space, clocks and temperatures."""
+    """Connect to devices, several at once, and check login, Python, runtimes, free space, clocks and temperatures."""
     from harness.devices.doctor import diagnose_all
-    from harness.output.devices import print_diagnosis
+    from harness.output.devices import print_diagnoses
 
     found = diagnose_all(named_devices(device, devices_file))
-    print_diagnosis(found, json_output=json_output)
-    raise typer.Exit(found.exit_status)
+    raise typer.Exit(print_diagnoses(found, json_output=json_output))

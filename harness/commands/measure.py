@@ -8,13 +8,17 @@ from typing import Annotated
 import typer
 
 from harness.commands.options import (
+    Devices,
     DevicesFile,
     JsonFlag,
     SpaceName,
     StoreOption,
+    WaitFlag,
+    WaitLimit,
     is_quiet,
     make_store,
     named_devices,
+    patience_s,
 )
 
 
@@ -34,12 +38,7 @@ class MeasureLevel(StrEnum):
 
 
 def measure(
-    device: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--device", "-d", help="Device of devices.toml; repeat for several at once. [default: local]"
-        ),
-    ] = None,
+    device: Devices = None,
     models: Annotated[
         list[str] | None,
         typer.Option(
@@ -111,6 +110,8 @@ def measure(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of the order of measurement. [default: random]")
     ] = None,
+    wait: WaitFlag = False,
+    wait_limit: WaitLimit = "",
     space: SpaceName = "blox",
     devices_file: DevicesFile = None,
     store_url: StoreOption = "",
@@ -139,6 +140,7 @@ def measure(
         recalibrate=recalibrate,
         space=space,
         seed=seed,
+        wait_s=patience_s(wait, wait_limit),
     )
     with make_store(store_url) as store:
         with ProgressView(quiet=is_quiet(json_output), first_numbers=first_numbers_in(store)) as view:

@@ -19,6 +19,26 @@ DevicesFile = Annotated[
         "--devices", envvar="HARNESS_DEVICES", help="The devices file. [default: ./devices.toml if there]"
     ),
 ]
+Devices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        "-d",
+        help="Device of devices.toml, a pattern such as 'pixel*', a group, or all; repeatable. [default: local]",
+    ),
+]
+StoredDevices = Annotated[
+    list[str] | None,
+    typer.Option("--device", "-d", help="Only this device, pattern, or group of devices.toml; repeatable."),
+]
+WaitFlag = Annotated[
+    bool,
+    typer.Option("--wait", help="Wait for a device that another campaign uses. [default: for 10 s]"),
+]
+WaitLimit = Annotated[
+    str,
+    typer.Option("--wait-limit", metavar="TIME", help="Wait for it so long at most, e.g. 90s, 30m or 8h."),
+]
 StoreOption = Annotated[
     str,
     typer.Option(
@@ -30,7 +50,9 @@ StoreOption = Annotated[
 DeviceName = Annotated[
     str,
     typer.Option(
-        "--device", "-d", help="Device whose measurements to use. [default: local, or the configuration's]"
+        "--device",
+        "-d",
+        help="Device whose measurements to use; a pattern or a group, too. [default: local, or the configuration's]",
     ),
 ]
 RuntimeName = Annotated[
@@ -116,7 +138,7 @@ SearchDevices = Annotated[
         "--device",
         "-d",
         help="A device whose latencies to show, and to limit with --max-latency; DEVICE:RUNTIME or a configuration's id "
-        "where a device has several; repeatable.",
+        "where a device has several; a pattern, a group, or all; repeatable.",
     ),
 ]
 MaxLatency = Annotated[
@@ -176,9 +198,23 @@ def make_store(url: str) -> Store:
 
 def named_devices(names: Sequence[str] | None, devices_file: Path | None) -> tuple[Device, ...]:
     """Return the devices of --device, each once, `local` where none is named. Raises: ConfigError."""
-    from harness.devices.config import select_devices
+    from harness.devices.names import select_devices
 
     return select_devices(names or (), devices_file)
+
+
+def patience_s(wait: bool, limit: str) -> float:
+    """Return for how long to wait for a device in use, by --wait and --wait-limit. Raises: ConfigError for what is no time."""
+    from harness.devices.connection import parse_patience
+
+    return parse_patience(limit) if limit else float("inf") if wait else 0.0
+
+
+def named_device(text: str, devices_file: Path | None) -> Device:
+    """Return the one device of --device. Raises: ConfigError, also for a pattern or group of several."""
+    from harness.devices.names import select_one
+
+    return select_one(text, devices_file)
 
 
 def is_quiet(json_output: bool) -> bool:

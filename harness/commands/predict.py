@@ -10,6 +10,7 @@ import typer
 from harness.commands.options import (
     ConfigurationId,
     DeviceName,
+    DevicesFile,
     JsonFlag,
     PriorId,
     RuntimeName,
@@ -41,6 +42,7 @@ def predict(
         bool, typer.Option("--csv", help="Print the whole table, or --models, as CSV on standard output.")
     ] = False,
     doubtful: TakeDoubtful = False,
+    devices_file: DevicesFile = None,
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
 ) -> None:
@@ -66,5 +68,6 @@ def predict(
             prior=prior,
             models=models or (),
             doubtful=doubtful,
+            devices_file=devices_file,
         )
     print_prediction(table, csv_output=csv_output, json_output=json_output, output=output)

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import DevicesFile, JsonFlag, SpaceName, is_quiet, log, named_devices
+from harness.commands.options import (
+    DevicesFile,
+    JsonFlag,
+    SpaceName,
+    WaitFlag,
+    WaitLimit,
+    is_quiet,
+    log,
+    named_device,
+    patience_s,
+)
 from harness.devices.config import LOCAL
 
 
@@ -36,6 +46,8 @@ def profile(
         int, typer.Option("--runs", min=1, max=1000, help="Runs; the quietest quarter counts.")
     ] = 50,
     by: Annotated[By, typer.Option("--by", help="What to add the nodes up by.")] = By.fragment,
+    wait: WaitFlag = False,
+    wait_limit: WaitLimit = "",
     space: SpaceName = "blox",
     devices_file: DevicesFile = None,
     json_output: JsonFlag = False,
@@ -49,16 +61,16 @@ def profile(
     from harness.output.profile import print_profile
     from harness.output.progress import ProgressView
 
-    (chosen,) = named_devices([device], devices_file)
     with ProgressView(quiet=is_quiet(json_output)) as view:
         found = profile_network(
-            chosen,
+            named_device(device, devices_file),
             architecture,
             runtime=runtime,
             threads=threads,
             cores=parse_cores(cores),
             runs=runs,
             space=space,
+            wait_s=patience_s(wait, wait_limit),
             export=view.export,
             log=log,
         )

@@ -15,6 +15,7 @@ from harness.commands.options import (
     AllowPickle,
     Confidence,
     Constraints,
+    DevicesFile,
     Epoch,
     LatencyFiles,
     MaxLatency,
@@ -53,6 +54,7 @@ class QueryOptions:
     runtime: RuntimeName = ""
     threads: ThreadCount = None
     space: StoredSpace = ""
+    devices_file: DevicesFile = None
 
     def _accuracies(self) -> Sequence[str]:
         """Return the paths of --accuracies; those of its variable are split where a person would, not at each space."""
@@ -96,6 +98,7 @@ class QueryOptions:
             costs=tuple(dict.fromkeys([*devices, *(one.subject for one in constraints), *costs])),
             constraints=constraints,
             confident=self.confidence is not None,
+            devices_file=self.devices_file,
         )
 
     def typed(self, store_url: str) -> dict[str, object]:

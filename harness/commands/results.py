@@ -6,13 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.commands.options import ConfigurationId, JsonFlag, StoreOption, ThreadCount, open_store
+from harness.commands.options import (
+    ConfigurationId,
+    DevicesFile,
+    JsonFlag,
+    StoredDevices,
+    StoreOption,
+    ThreadCount,
+    open_store,
+)
 
 
 def results(
-    device: Annotated[
-        list[str] | None, typer.Option("--device", "-d", help="Only this device; repeatable.")
-    ] = None,
+    device: StoredDevices = None,
     runtime: Annotated[
         list[str] | None,
         typer.Option("--runtime", "-r", help="Only this runtime, with or without :PROVIDER; repeatable."),
@@ -25,6 +31,7 @@ def results(
     identifier: ConfigurationId = "",
     failures: Annotated[bool, typer.Option("--failures", help="Show what failed instead.")] = False,
     csv_output: Annotated[bool, typer.Option("--csv", help="Print CSV on standard output.")] = False,
+    devices_file: DevicesFile = None,
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
 ) -> None:
@@ -39,6 +46,7 @@ def results(
         "models": models or (),
         "threads": threads,
         "configuration": identifier,
+        "devices_file": devices_file,
     }
     with open_store(store_url) as store:
         if failures:

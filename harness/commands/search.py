@@ -12,14 +12,16 @@ import typer
 from harness.commands.blockwise_options import METHOD, BlockwiseOptions, check_method, takes_blockwise
 from harness.commands.option_groups import check_none_before
 from harness.commands.options import (
-    DevicesFile,
     JsonFlag,
     ProxyBatch,
     ProxyPool,
     StoreOption,
+    WaitFlag,
+    WaitLimit,
     is_quiet,
     log,
     open_store,
+    patience_s,
 )
 from harness.commands.query_options import QueryOptions, takes_query
 from harness.commands.search_compare import compare
@@ -78,6 +80,8 @@ def find(
             help="Measure this many of the best networks on the devices, at level final, and correct the answer.",
         ),
     ] = None,
+    wait: WaitFlag = False,
+    wait_limit: WaitLimit = "",
     output: Annotated[
         Path | None,
         typer.Option(
@@ -87,7 +91,6 @@ def find(
             "network, its models and what repeats it.",
         ),
     ] = None,
-    devices_file: DevicesFile = None,
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
 ) -> None:
@@ -107,7 +110,7 @@ def find(
             options.query(show or ()),
             seed=seed,
             verify=verify,
-            devices_file=devices_file,
+            wait_s=patience_s(wait, wait_limit),
             output=output,
             command=sys.argv[1:],
         )
@@ -126,7 +129,7 @@ def find(
             proxy_batch=batch,
             pareto=tuple(pareto or ()),
             verify=verify,
-            devices_file=devices_file,
+            wait_s=patience_s(wait, wait_limit),
         ),
         top,
         output,

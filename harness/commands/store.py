@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.options import ConfigurationId, JsonFlag, StoreOption, open_store, open_store_to_change
+from harness.commands.options import (
+    ConfigurationId,
+    DevicesFile,
+    JsonFlag,
+    StoredDevices,
+    StoreOption,
+    open_store,
+    open_store_to_change,
+)
 from space.text import counted
 
 if TYPE_CHECKING:
@@ -25,9 +33,6 @@ class ExportFormat(StrEnum):
 
 Sessions = Annotated[
     list[str] | None, typer.Argument(metavar="[SESSION]...", help="Ids of sessions, or their beginnings.")
-]
-Devices = Annotated[
-    list[str] | None, typer.Option("--device", "-d", help="Only sessions of this device; repeatable.")
 ]
 Runtimes = Annotated[
     list[str] | None, typer.Option("--runtime", "-r", help="Only sessions of this runtime; repeatable.")
@@ -61,12 +66,13 @@ def options() -> None:
 @store.command()
 def check(
     sessions: Sessions = None,
-    device: Devices = None,
+    device: StoredDevices = None,
     runtime: Runtimes = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
     before: Before = "",
+    devices_file: DevicesFile = None,
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
 ) -> None:
@@ -74,7 +80,7 @@ def check(
     from harness.output.store import print_check
     from harness.store.maintenance import check_store
 
-    selection = _selection(sessions, device, runtime, models, identifier, since, before)
+    selection = _selection(sessions, device, devices_file, runtime, models, identifier, since, before)
     with open_store(store_url) as opened:
         report = check_store(opened, selection)
         print_check(report, opened.name, json_output=json_output)
@@ -89,13 +95,14 @@ def show(
         int | None,
         typer.Option("--failure", min=1, help="Show the failure of this number instead: 1 is the oldest."),
     ] = None,
-    device: Devices = None,
+    device: StoredDevices = None,
     runtime: Runtimes = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
     before: Before = "",
     unreadable: Unreadable = False,
+    devices_file: DevicesFile = None,
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
 ) -> None:
@@ -103,7 +110,9 @@ def show(
     from harness.output.store import print_failure, print_session, print_sessions
     from harness.store.maintenance import list_sessions, show_failure, show_session
 
-    selection = _selection(sessions, device, runtime, models, identifier, since, before, unreadable)
+    selection = _selection(
+        sessions, device, devices_file, runtime, models, identifier, since, before, unreadable
+    )
     with open_store(store_url) as opened:
         if failure is not None:
             print_failure(show_failure(opened, failure), json_output=json_output)
@@ -117,13 +126,14 @@ def show(
 def quarantine(
     sessions: Sessions = None,
     undo: Annotated[bool, typer.Option("--undo", help="Take it back: estimate from them again.")] = False,
-    device: Devices = None,
+    device: StoredDevices = None,
     runtime: Runtimes = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
     before: Before = "",
     unreadable: Unreadable = False,
+    devices_file: DevicesFile = None,
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
 ) -> None:
@@ -131,7 +141,9 @@ def quarantine(
     from harness.output.store import print_changed
     from harness.store import maintenance
 
-    selection = _selection(sessions, device, runtime, models, identifier, since, before, unreadable)
+    selection = _selection(
+        sessions, device, devices_file, runtime, models, identifier, since, before, unreadable
+    )
     with open_store_to_change(store_url) as opened:
         changed = maintenance.quarantine(opened, selection, undo=undo)
     print_changed(changed, "taken back" if undo else "quarantined", json_output=json_output)
@@ -140,7 +152,7 @@ def quarantine(
 @store.command()
 def delete(
     sessions: Sessions = None,
-    device: Devices = None,
+    device: StoredDevices = None,
     runtime: Runtimes = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
@@ -148,6 +160,7 @@ def delete(
     before: Before = "",
     unreadable: Unreadable = False,
     yes: Yes = False,
+    devices_file: DevicesFile = None,
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
 ) -> None:
@@ -155,7 +168,9 @@ def delete(
     from harness.output.store import print_changed
     from harness.store import maintenance
 
-    selection = _selection(sessions, device, runtime, models, identifier, since, before, unreadable)
+    selection = _selection(
+        sessions, device, devices_file, runtime, models, identifier, since, before, unreadable
+    )
     with open_store_to_change(store_url) as opened:
         deleted = maintenance.delete(opened, selection, _need_not_agree if yes else _agree)
     print_changed(deleted, "deleted", json_output=json_output)
@@ -171,19 +186,20 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file. [default: standard output]")
     ] = None,
-    device: Devices = None,
+    device: StoredDevices = None,
     runtime: Runtimes = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
     before: Before = "",
+    devices_file: DevicesFile = None,
     store_url: StoreOption = "",
 ) -> None:
     """Write sessions with their raw times, one a line or row: JSON lines, CSV or Parquet."""
     from harness.output.store import export_sessions
     from harness.store.maintenance import export_documents
 
-    selection = _selection(sessions, device, runtime, models, identifier, since, before)
+    selection = _selection(sessions, device, devices_file, runtime, models, identifier, since, before)
     suffix = output.suffix.lower()[1:] if output is not None else ""
     chosen = file_format or (ExportFormat(suffix) if suffix in list(ExportFormat) else ExportFormat.jsonl)
     with open_store(store_url) as opened:
@@ -193,6 +209,7 @@ def export(
 def _selection(
     sessions: list[str] | None,
     device: list[str] | None,
+    devices_file: Path | None,
     runtime: list[str] | None,
     models: list[str] | None,
     identifier: str,
@@ -205,6 +222,7 @@ def _selection(
     return Selection(
         sessions=sessions or (),
         devices=device or (),
+        devices_file=devices_file,
         runtimes=runtime or (),
         networks=models or (),
         configuration=identifier,

@@ -163,19 +163,12 @@ class AgentClient:
             )
         return answer
 
-    def lock(self, owner: str, *, wait_s: float = 10.0) -> str:
+    def lock(self, owner: str) -> str:
         """Lock the device for this campaign until the agent ends; return the state of the machine's lock, `held` or why not.
 
-        Raises: AgentError `busy` that names the owner when another campaign holds it for longer than `wait_s`.
+        Raises: AgentError `busy` that names the owner when another campaign holds it.
         """
-        deadline = time.monotonic() + wait_s
-        while True:
-            try:
-                return str(self._ask("lock", owner=owner)["machine_lock"])
-            except AgentError as error:
-                if error.kind != "busy" or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.5)
+        return str(self._ask("lock", owner=owner)["machine_lock"])
 
     def probe(self) -> dict[str, Any]:
         """Return the device's present conditions."""

@@ -1,18 +1,29 @@
 """Devices that can be measured on: `devices.toml`, read and checked.
 
-With no file at all the device `local` (this machine) exists. The checks name file, line, key, value and remedy.
+With no file at all the device `local` (this machine) exists. A table `[defaults]` gives keys to all devices that the file names.
+The checks name file, line, key, value and remedy; lines are looked for only when there is one to name.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 from pydantic.json_schema import models_json_schema
 
 from harness.devices.destination import Destination, parse_destination
@@ -22,13 +33,19 @@ from space.plugins import TRANSPORTS, bad_plugin, load_plugin, plugin_source, pl
 from space.text_files import read_text
 
 DEFAULT_FILE = "devices.toml"
+FILE_VARIABLE = "HARNESS_DEVICES"
 LOCAL = "local"
+ALL = "all"  # what `--device` calls every device, so no name of one
 Format = Literal["onnx", "tflite"]
 # The model format that each runtime runs. `runtime_format` knows those of other packages, too.
 RUNTIMES: dict[str, Format] = {"onnxruntime": "onnx", "tflite": "tflite"}
-MAX_FILE_BYTES = 1 << 20
+MAX_FILE_BYTES = 1 << 24  # 10,000 devices with every key are a third of it
 
 _NAME = re.compile(r"[a-zA-Z0-9-]+")
+_NAME_SCHEMA = {"type": "string", "pattern": f"^{_NAME.pattern}$", "not": {"const": ALL}}
+_Groups = Annotated[
+    tuple[str, ...], WithJsonSchema({"anyOf": [_NAME_SCHEMA, {"type": "array", "items": _NAME_SCHEMA}]})
+]
 # What other tools call a key of ours, by the name that people try.
 _OTHER_NAMES = {
     "host": "address",
@@ -67,6 +84,14 @@ class Device(BaseModel):
     )
     root: str = Field("", description="Folder on the device for the agent and its cache of model parts.")
     description: str = Field("", description="For people: what this device is.")
+    group: _Groups = Field(
+        (), description="A group that it is in, or a list of them: --device GROUP means all devices of it."
+    )
+
+    @property
+    def machine(self) -> str:
+        """What devices that are known to be one machine have in common; another's transport says no more than the name."""
+        return f"{self.transport} {self.name}"
 
     @property
     def where(self) -> str:
@@ -83,6 +108,21 @@ class Device(BaseModel):
     def _known_runtimes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:
             parse_runtime(text)
+        return value
+
+    @field_validator("group", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+    @field_validator("group")
+    @classmethod
+    def _group_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if problem := _name_problem(name):
+                raise ValueError(f"{name!r} {problem}")
+        if len(set(value)) != len(value):
+            raise ValueError("names a group twice")
         return value
 
     @field_validator("cores")
@@ -104,6 +144,11 @@ class LocalDevice(Device):
     """This machine, measured through a subprocess."""
 
     transport: Literal["local"] = "local"
+
+    @property
+    def machine(self) -> str:
+        """This machine, whatever the device's name."""
+        return LOCAL
 
     @property
     def where(self) -> str:
@@ -147,6 +192,12 @@ class SshDevice(Device):
     ssh_config: str = Field(
         "~/.ssh/config", description="OpenSSH's settings of hosts, read as ssh reads them; 'none': none."
     )
+
+    @property
+    def machine(self) -> str:
+        """Host and port, as they are written: boards behind forwarded ports share a host."""
+        to = self.destination
+        return f"ssh {to.host.lower()} {to.port or self.port}"
 
     @property
     def destination(self) -> Destination:
@@ -279,12 +330,13 @@ def short_provider(provider: str) -> str:
 def load_devices(path: str | Path | None = None) -> dict[str, Device]:
     """Read devices.toml into devices by name; `local` is always there.
 
-    With `path` None, `devices.toml` of the working folder is read if it exists.
+    With `path` None it is the file that HARNESS_DEVICES names, else `devices.toml` of the working folder if that exists.
     Raises: ConfigError naming file, line, key, value and remedy.
 
     >>> load_devices()["local"].name
     'local'
     """
+    path = path or os.environ.get(FILE_VARIABLE) or None
     if path is None and not Path(DEFAULT_FILE).exists():
         return {LOCAL: LocalDevice(name=LOCAL)}
     path = Path(path or DEFAULT_FILE)
@@ -293,46 +345,27 @@ def load_devices(path: str | Path | None = None) -> dict[str, Device]:
 
 def parse_devices(text: str, source: str = DEFAULT_FILE) -> dict[str, Device]:
     """Read the text of a devices file; see `load_devices`."""
-    try:
-        document = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also numbers and nesting without end
-        duplicate = _duplicate_device(text)
-        if duplicate is not None:
-            name, first, second = duplicate
-            raise ConfigError(
-                f"{source}:{second}: device {name!r} stands twice (first in line {first}); rename or remove one"
-            ) from error
-        raise ConfigError(f"{source}: not valid TOML: {error}") from error
-    for key in document:
-        if key != "devices":
-            remedy = did_you_mean(key, ["devices"]) or "; devices are tables [devices.NAME]"
-            raise ConfigError(f"{source}:{_line_of(text, None, key)}: unknown top-level key {key!r}{remedy}")
-    tables = document.get("devices", {})
+    document = _parse_toml(text, source)
+    tables, defaults = document.get("devices", {}), document.get("defaults", {})
     if not isinstance(tables, dict):
         raise ConfigError(f"{source}: 'devices' must be a table; write [devices.NAME]")
+    _check_defaults(defaults, text, source)
     devices: dict[str, Device] = {LOCAL: LocalDevice(name=LOCAL)}
     for name, table in tables.items():
-        devices[name] = _parse_device(name, table, text, source)
+        devices[name] = _parse_device(name, table, defaults, text, source)
+    for name, device in devices.items():
+        for group in device.group:
+            if group in devices:
+                line = _line_of(text, f"devices.{name}", "group")
+                raise ConfigError(
+                    f"{source}:{line}: [devices.{name}] group {group!r} is a device's name, too; rename one of the two"
+                )
     return devices
 
 
-def select_device(devices: dict[str, Device], name: str) -> Device:
-    """Return the device of that name.
-
-    Raises: ConfigError that lists the known names.
-    """
-    if name not in devices:
-        raise ConfigError(
-            f"unknown device {name!r}{did_you_mean(name, devices)} (known: {', '.join(sorted(devices))}); "
-            f"add [devices.{name}] to {DEFAULT_FILE}"
-        )
-    return devices[name]
-
-
-def select_devices(names: Sequence[str], path: str | Path | None = None) -> tuple[Device, ...]:
-    """Return the devices of a file by these names, each once; without a name the device `local`. Raises: as `select_device`."""
-    known = load_devices(path)
-    return tuple(select_device(known, name) for name in dict.fromkeys(names or [LOCAL]))
+def is_named(device: Device) -> bool:
+    """Return whether devices.toml names the device: `local` is there without being named, too."""
+    return device.name != LOCAL or "transport" in device.model_fields_set
 
 
 def devices_schema() -> dict[str, Any]:
@@ -344,15 +377,17 @@ def devices_schema() -> dict[str, Any]:
     found, document = models_json_schema(
         [(kind, "validation") for kind in classes.values()], ref_template="#/$defs/{model}"
     )
-    devices = []
+    whole, completed = [], []  # a device by itself, and one that [defaults] may complete
+    defaults: dict[str, Any] = {}
     for name, kind in classes.items():
         reference = found[kind, "validation"]
         definition = document["$defs"][reference["$ref"].rpartition("/")[2]]
         definition["properties"].pop("name", None)
-        if kind is not LocalDevice:
-            definition["required"] = sorted({*definition.get("required", ()), "transport"})
-        own = {"properties": {"transport": {"const": name}}}
-        devices.append(reference if name in _CLASSES else {"allOf": [reference, own]})
+        defaults |= definition["properties"]
+        required = sorted({*definition.pop("required", ()), *(() if kind is LocalDevice else ("transport",))})
+        own = [] if name in _CLASSES else [{"properties": {"transport": {"const": name}}}]
+        completed.append({"allOf": [reference, *own]} if own else reference)
+        whole.append({"allOf": [reference, *own, {"required": required}]} if required else completed[-1])
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "devices.toml of harness",
@@ -361,45 +396,135 @@ def devices_schema() -> dict[str, Any]:
         "properties": {
             "devices": {
                 "type": "object",
-                "propertyNames": {"pattern": f"^{_NAME.pattern}$"},
-                "additionalProperties": {"oneOf": devices},
-            }
+                "propertyNames": {"pattern": f"^{_NAME.pattern}$", "not": {"const": ALL}},
+                "additionalProperties": {"anyOf": completed},
+            },
+            "defaults": {
+                "type": "object",
+                "description": "Keys of all devices that the file names and that do not have them themselves.",
+                "additionalProperties": False,
+                "properties": defaults | {"transport": {"enum": list(classes)}},
+            },
         },
+        "if": {"required": ["defaults"]},
+        "else": {"properties": {"devices": {"additionalProperties": {"oneOf": whole}}}},
         "$defs": document["$defs"],
     }
 
 
-def _parse_device(name: str, table: Any, text: str, source: str) -> Device:
-    where = f"{source}:{_line_of(text, name, None)}: [devices.{name}]"
-    if not _NAME.fullmatch(name):
-        raise ConfigError(f"{where}: the name {name!r} may hold only letters, digits and '-'")
-    if not isinstance(table, dict):
-        raise ConfigError(f"{where}: must be a table, not {table!r}; write [devices.{name}]")
-    transport = table.get("transport", "local" if name == LOCAL else None)
-    if transport is None:
-        raise ConfigError(f'{where}: key \'transport\' is missing; write transport = "ssh" or "local"')
-    kind = _device_class(transport) if isinstance(transport, str) else None
-    if kind is None:
-        known = [*_CLASSES, *plugins(TRANSPORTS)]
-        hint = did_you_mean(transport, known) if isinstance(transport, str) else ""
-        line = _line_of(text, name, "transport")
-        raise ConfigError(
-            f"{source}:{line}: [devices.{name}] transport = {transport!r} is unknown{hint} (known: {', '.join(known)})"
-        )
-    fields = {key for key in kind.model_fields if key != "name"}
-    for key, value in table.items():
-        if key not in fields:
-            line = _line_of(text, name, key)
-            meant = _OTHER_NAMES.get(key.lower().replace("-", "_"))
-            hint = f"; did you mean {meant!r}?" if meant in fields else did_you_mean(key, fields)
-            raise ConfigError(
-                f"{source}:{line}: [devices.{name}] has no key {key!r}{hint} "
-                f"(known: {', '.join(sorted(fields))}; given: {value!r})"
-            )
+def _parse_toml(text: str, source: str) -> dict[str, Any]:
+    """Return the document, in which nothing but devices and defaults stands. Raises: ConfigError."""
     try:
-        return kind.model_validate({**table, "transport": transport, "name": name})
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also numbers and nesting without end
+        duplicate = _duplicate_device(text)
+        if duplicate is not None:
+            name, first, second = duplicate
+            raise ConfigError(
+                f"{source}:{second}: device {name!r} stands twice (first in line {first}); rename or remove one"
+            ) from error
+        raise ConfigError(f"{source}: not valid TOML: {error}") from error
+    for key in document:
+        if key not in ("devices", "defaults"):
+            remedy = (
+                did_you_mean(key, ["devices", "defaults"])
+                or "; devices are tables [devices.NAME], what they share is [defaults]"
+            )
+            raise ConfigError(f"{source}:{_line_of(text, None, key)}: unknown top-level key {key!r}{remedy}")
+    return document
+
+
+def _check_defaults(defaults: Any, text: str, source: str) -> None:
+    """Refuse a table [defaults] with a key that no device has, or a value that none may have. Raises: ConfigError."""
+    if not isinstance(defaults, dict):
+        raise ConfigError(f"{source}: 'defaults' must be a table, not {defaults!r}; write [defaults]")
+    if not defaults:
+        return
+    kinds = list(_CLASSES.values())
+    if not defaults.keys() <= set().union(*map(_keys_of, kinds)):
+        kinds += [_plugin_class(name) for name in plugins(TRANSPORTS) if name not in _CLASSES]
+    _check_keys(defaults, set().union(*map(_keys_of, kinds)), "defaults", text, source)
+    if "transport" in defaults:
+        _class_of(defaults["transport"], "defaults", text, source)
+    for kind in kinds:
+        values = {key: value for key, value in defaults.items() if key in _keys_of(kind) - {"transport"}}
+        try:
+            kind.model_validate(values)
+        except ValidationError as error:
+            problems = [one for one in error.errors() if one["type"] != "missing"]
+            if problems:
+                raise ConfigError(_describe(problems[0], "defaults", text, source)) from error
+
+
+def _parse_device(name: str, table: Any, defaults: Mapping[str, Any], text: str, source: str) -> Device:
+    place = f"devices.{name}"
+
+    def refusal(problem: str) -> ConfigError:
+        return ConfigError(f"{source}:{_line_of(text, place, None)}: [{place}]{problem}")
+
+    if problem := _name_problem(name):
+        raise refusal(f": the name {name!r} {problem}")
+    if not isinstance(table, dict):
+        raise refusal(f": must be a table, not {table!r}; write [{place}]")
+    transport = table.get("transport", LOCAL if name == LOCAL else defaults.get("transport"))
+    if transport is None:
+        raise refusal(': key \'transport\' is missing; write transport = "ssh" or "local"')
+    kind = _class_of(transport, place, text, source)
+    _check_keys(table, _keys_of(kind), place, text, source)
+    try:
+        return kind.model_validate(
+            {**_with_defaults(table, defaults, _keys_of(kind)), "transport": transport, "name": name}
+        )
     except ValidationError as error:
-        raise ConfigError(_describe(error, name, text, source)) from error
+        raise ConfigError(_describe(error.errors()[0], place, text, source)) from error
+
+
+def _with_defaults(table: Mapping[str, Any], defaults: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
+    """Return a device's table with the defaults of its keys; a login or port that its own address names wins over them."""
+    completed = {key: value for key, value in defaults.items() if key in keys} | dict(table)
+    with suppress(ValueError):  # an address that is none is refused with all other values
+        written = parse_destination(str(table.get("address", "")))
+        for key, value in (("user", written.user), ("port", written.port)):
+            if value and key not in table:
+                completed.pop(key, None)
+    return completed
+
+
+def _keys_of(kind: type[Device]) -> set[str]:
+    return set(kind.model_fields) - {"name"}
+
+
+def _check_keys(table: Mapping[str, Any], keys: set[str], place: str, text: str, source: str) -> None:
+    """Raise ConfigError for a key that is none of these, with the one that is meant."""
+    for key, value in table.items():
+        if key in keys:
+            continue
+        meant = _OTHER_NAMES.get(key.lower().replace("-", "_"))
+        hint = f"; did you mean {meant!r}?" if meant in keys else did_you_mean(key, keys)
+        raise ConfigError(
+            f"{source}:{_line_of(text, place, key)}: [{place}] has no key {key!r}{hint} "
+            f"(known: {', '.join(sorted(keys))}; given: {value!r})"
+        )
+
+
+def _class_of(transport: Any, place: str, text: str, source: str) -> type[Device]:
+    """Return the class of a transport's devices. Raises: ConfigError where no one knows the transport."""
+    kind = _device_class(transport) if isinstance(transport, str) else None
+    if kind is not None:
+        return kind
+    known = [*_CLASSES, *plugins(TRANSPORTS)]
+    hint = did_you_mean(transport, known) if isinstance(transport, str) else ""
+    line = _line_of(text, place, "transport")
+    raise ConfigError(
+        f"{source}:{line}: [{place}] transport = {transport!r} is unknown{hint} (known: {', '.join(known)})"
+    )
+
+
+def _name_problem(name: str) -> str:
+    """Return what is wrong with the name of a device or a group, empty where nothing is."""
+    if not _NAME.fullmatch(name):
+        return "may hold only letters, digits and '-'"
+    return f"is taken: --device {ALL} means every device; choose another" if name == ALL else ""
 
 
 def _device_class(transport: str) -> type[Device] | None:
@@ -417,30 +542,33 @@ def _plugin_class(transport: str) -> type[Device]:
     return found
 
 
-def _describe(error: ValidationError, name: str, text: str, source: str) -> str:
-    problem = error.errors()[0]
+def _describe(problem: Mapping[str, Any], table: str, text: str, source: str) -> str:
+    """Return what a validation found, with the line of the key in its table, such as `devices.pi4`."""
     path = problem["loc"]
     key = str(path[0]) if path else ""
-    line = _line_of(text, name, key)
+    line = _line_of(text, table, key)
     if problem["type"] == "missing":
-        return f'{source}:{line}: [devices.{name}] needs the key {key!r}; add {key} = "..."'
+        return f'{source}:{line}: [{table}] needs the key {key!r}; add {key} = "..."'
     message = problem["msg"].removeprefix("Value error, ")
     place = key + "".join(f"[{part}]" for part in path[1:])
-    return f"{source}:{line}: [devices.{name}] {place} = {problem['input']!r}: {message}"
+    return f"{source}:{line}: [{table}] {place} = {problem['input']!r}: {message}"
 
 
-def _line_of(text: str, device: str | None, key: str | None) -> int:
-    """Find the 1-based line of a device's header or of a key below it; the header's line where the key has none."""
-    header, inside = 1, device is None
+def _line_of(text: str, table: str | None, key: str | None) -> int:
+    """Find the 1-based line of a table's header or of a key below it; the header's line where the key has none.
+
+    Without a table it is the line of a top-level key, or of the first table below it.
+    """
+    header, inside = 1, table is None
+    wanted = None if table is None else table.replace(" ", "")
     for number, line in enumerate(text.splitlines(), start=1):
         bare = line.split("#", 1)[0].strip()
         if bare.startswith("["):
-            table = bare.strip("[]").replace(" ", "").replace('"', "").replace("'", "")
-            wanted = f"devices.{device}".replace(" ", "")
-            inside = table == wanted if device is not None else table.split(".")[0] == key
+            named = bare.strip("[]").replace(" ", "").replace('"', "").replace("'", "")
+            inside = named == wanted if wanted is not None else named.split(".")[0] == key
             if inside:
                 header = number
-                if key is None or device is None:
+                if key is None or wanted is None:
                     return number
         elif inside and key is not None and re.match(rf"""["']?{re.escape(key)}["']?\s*=""", bare):
             return number

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import math
+import os
+import re
+import secrets
+import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from harness.devices.client import ISOLATED, AgentClient, Deployment, deploy
 from harness.devices.config import Device, default_python
 from harness.devices.transports.contract import Transport
-from harness.errors import AgentError, DeviceError, LinkError
+from harness.errors import AgentError, Cancelled, DeviceError, LinkError
+from space.errors import ConfigError
 
 _END = "import os, signal, sys; os.kill(int(sys.argv[1]), signal.SIGTERM)"
+GRACE_S = 10.0  # for a device in use, without being asked to wait: an agent that ends, or a doctor's look
+POLL_S = 0.5
+SAY_S = 30.0
 RECONNECT_WAITS_S = (1.0, 5.0, 15.0, 60.0)  # a board that reboots is back within these
 
 
 class Connection:
     """Connection of one campaign: transport, deployed agent and its client; the device is locked while it is open.
 
-    `machine_lock` is `held`, or says why the machine's lock, which keeps other accounts and folders away, is not.
+    `wait_s`: for how long a device in use is waited for, infinite without end. `machine_lock` is `held`, or says why the
+    machine's lock, which keeps other accounts and folders away, is not.
     """
 
-    def __init__(self, device: Device, transport: Transport, *, owner: str) -> None:
-        self._device, self._transport, self._owner = device, transport, owner
+    def __init__(self, device: Device, transport: Transport, *, owner: str, wait_s: float = 0.0) -> None:
+        self._device, self._transport, self._owner, self._wait_s = device, transport, owner, wait_s
         self._client: AgentClient | None = None
         self._sent_bytes = 0
         self.deployment: Deployment | None = None
@@ -46,22 +57,20 @@ class Connection:
         """Return the bytes of model parts sent over this connection so far."""
         return self._sent_bytes + (self._client.sent_bytes if self._client else 0)
 
-    def open(self, *, lock: bool = True) -> None:
-        """Connect, deploy, start the agent, greet it and take the device's lock.
+    def open(
+        self,
+        *,
+        lock: bool = True,
+        say: Callable[[str], None] = lambda text: None,
+        cancel: threading.Event | None = None,
+    ) -> None:
+        """Connect, deploy, start the agent, greet it and take the device's lock, waited for as long as the connection may.
 
-        Raises: DeviceError naming what failed and the remedy.
+        `say` is told whom it waits for. Raises: DeviceError naming what failed and the remedy; Cancelled once `cancel` is set.
         """
-        self._transport.connect()
-        self.deployment = deploy(self._transport, self._device)
-        self._client = AgentClient.start(self._transport, self._device, self.deployment)
-        self.hello = self._client.hello()
+        self._greet()
         if lock:
-            try:
-                self._lock()
-            except AgentError as error:
-                if error.kind != "busy":
-                    raise
-                raise DeviceError(str(error)) from error
+            self._lock(say, cancel or threading.Event())
 
     def reopen(self, say: Callable[[str], None], cancel: threading.Event) -> None:
         """Reconnect after the connection broke: at once, then after growing waits, until `cancel` is set.
@@ -72,7 +81,7 @@ class Connection:
         for attempt, wait_s in enumerate((*RECONNECT_WAITS_S, 0.0), start=1):
             self.close()
             try:
-                self.open()
+                self.open(say=say, cancel=cancel)
                 return
             except LinkError as error:
                 then = f"; next in {wait_s:g} s" if attempt < attempts else ""
@@ -85,15 +94,59 @@ class Connection:
             "the same command goes on from here"
         )
 
-    def _lock(self) -> None:
-        """Take the device's lock; end a former agent of this connection that has not noticed the break."""
-        try:
-            self.machine_lock = self.client.lock(self._owner, wait_s=0.0)
-        except AgentError as error:
-            pid = error.details.get("pid")
-            if error.details.get("owner") == self._owner and type(pid) is int and pid > 1:
-                self._transport.run([default_python(self._device), *ISOLATED, "-c", _END, str(pid)])
-            self.machine_lock = self.client.lock(self._owner)
+    def _greet(self) -> None:
+        self._transport.connect()
+        self.deployment = deploy(self._transport, self._device)
+        self._client = AgentClient.start(self._transport, self._device, self.deployment)
+        self.hello = self._client.hello()
+
+    def _lock(self, say: Callable[[str], None], cancel: threading.Event) -> None:
+        """Take the device's lock, after a wait where another holds it; who waits keeps its agent, or connects anew.
+
+        Raises: DeviceError when it is waited for in vain; Cancelled.
+        """
+        began_s, said_s = time.monotonic(), -math.inf
+        while not cancel.is_set():
+            try:
+                if self._client is None:
+                    self._greet()
+                self.machine_lock = self.client.lock(self._owner)
+                return
+            except (AgentError, LinkError) as error:
+                waited_s, limit_s = time.monotonic() - began_s, self._limit_s(error)
+                if waited_s >= limit_s:
+                    if isinstance(error, LinkError) or error.kind != "busy":
+                        raise
+                    hint = f"; waited {clock(waited_s)} for it" if self._wait_s else "; --wait waits for it"
+                    raise DeviceError(f"{error}{hint}") from error
+                if isinstance(error, LinkError):
+                    self.close()
+                else:
+                    self._end_former(error)
+                if limit_s > GRACE_S and waited_s - said_s >= SAY_S:
+                    said_s, most = waited_s, "" if limit_s == math.inf else f" of {clock(limit_s)}"
+                    say(f"waiting: {self._reason(error)}; {clock(waited_s)}{most}")
+            cancel.wait(POLL_S)
+        raise Cancelled
+
+    def _reason(self, error: DeviceError) -> str:
+        """Return what is waited for, in as few words as the error has for it."""
+        text = str(error).removeprefix(f"device {self._device.name!r}: ").removeprefix("the device is ")
+        return text.partition("; wait for it")[0]
+
+    def _limit_s(self, error: AgentError | LinkError) -> float:
+        """Return for how long to try again after an error; for ever if another campaign of this very process is in the way."""
+        if isinstance(error, LinkError):
+            return self._wait_s
+        if error.kind != "busy":
+            return 0.0
+        return math.inf if is_held_here(error, self._owner) else max(GRACE_S, self._wait_s)
+
+    def _end_former(self, error: AgentError) -> None:
+        """End the agent that this connection had before it broke, if that is who holds the device."""
+        pid = error.details.get("pid")
+        if error.details.get("owner") == self._owner and type(pid) is int and pid > 1:
+            self._transport.run([default_python(self._device), *ISOLATED, "-c", _END, str(pid)])
 
     def close(self) -> None:
         """End the agent and the connection."""
@@ -102,3 +155,33 @@ class Connection:
             self._client.close()
             self._client = None
         self._transport.close()
+
+
+def new_owner(what: str = "harness") -> str:
+    """Return a name to hold a device by, another one each time: it says who holds it to all that wait."""
+    return f"{what} on {_process()}, {secrets.token_hex(4)}"
+
+
+def is_held_here(error: AgentError, owner: str) -> bool:
+    """Return whether a device is in use by this very process, under another name than `owner`: as another device's machine."""
+    holder = str(error.details.get("owner"))
+    return error.kind == "busy" and holder != owner and f" on {_process()}, " in holder
+
+
+def parse_patience(text: str) -> float:
+    """Return a limit in time such as `90s`, `30m` or `8h` in s. Raises: ConfigError."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(s|m|min|h)", text.strip())
+    if found is None:
+        raise ConfigError(f"--wait-limit {text!r}: no time; write a number and its unit: 90s, 30m or 8h")
+    return float(found[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600}[found[2]]
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as `0:05`, `12:00` or `1:30:00`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _process() -> str:
+    return f"{socket.gethostname()}, process {os.getpid()}"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.devices.conditions import clock_tier, throttle_signs
 from harness.devices.config import Device, SshDevice
-from harness.devices.connection import Connection
+from harness.devices.connection import Connection, is_held_here, new_owner
 from harness.devices.runtimes import allowed_cores, choose_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.trial import try_runtime
@@ -20,7 +24,11 @@ HOT_C = 70.0
 BUSY_SHARE = 0.5
 # Of a probe's time: a session that waits more for its core loses a good part of its slices.
 WAITED_SHARE = 0.05
-OWNER = "harness doctor"
+AT_ONCE = 32  # devices
+POLL_S = 0.5
+OWNER = new_owner("harness doctor")
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,21 +45,39 @@ class Check:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Diagnosis:
-    """Checks of devices, by their names."""
+def diagnose_all(devices: Sequence[Device]) -> Iterator[tuple[str, list[Check]]]:
+    """Check devices, several at once; yield each one's name and checks in the order given, as soon as they are known.
 
-    checks: Mapping[str, list[Check]]
+    Devices of one machine are checked one after the other, for a check of one would find the other's busy. Who no longer asks
+    leaves those under way behind: their threads end with the process.
+    """
+    found: list[Future[list[Check]]] = [Future() for _ in devices]
+    machines: dict[str, list[int]] = {}
+    for number, device in enumerate(devices):
+        machines.setdefault(device.machine, []).append(number)
+    waiting = deque(machines.values())
 
-    @property
-    def exit_status(self) -> int:
-        """The command's exit status: 3 where a check failed, else 0."""
-        return 3 if any(one.status == "FAIL" for checks in self.checks.values() for one in checks) else 0
+    def work() -> None:
+        while True:
+            try:
+                numbers = waiting.popleft()
+            except IndexError:  # all are taken
+                return
+            for number in numbers:
+                try:
+                    found[number].set_result(diagnose(devices[number]))
+                except BaseException as error:  # noqa: BLE001 - raised again where the caller is
+                    found[number].set_exception(error)
+
+    for _ in range(min(AT_ONCE, len(machines))):
+        threading.Thread(target=work, daemon=True).start()
+    for device, future in zip(devices, found, strict=True):
+        yield device.name, future.result()
 
 
-def diagnose_all(devices: Iterable[Device]) -> Diagnosis:
-    """Check devices, one after the other."""
-    return Diagnosis(checks={one.name: diagnose(one) for one in devices})
+def exit_status(checks: Iterable[Check]) -> int:
+    """Return the command's exit status: 3 where a check failed, else 0."""
+    return 3 if any(check.status == "FAIL" for check in checks) else 0
 
 
 def diagnose(device: Device) -> list[Check]:
@@ -85,6 +111,17 @@ def diagnose(device: Device) -> list[Check]:
     return checks
 
 
+def _in_turn(ask: Callable[[], _Answer]) -> _Answer:
+    """Return what an agent answers, once no other check of this command uses its machine: two names may be of one."""
+    while True:
+        try:
+            return ask()
+        except AgentError as error:
+            if not is_held_here(error, ""):
+                raise
+        time.sleep(POLL_S)
+
+
 def _runtimes(device: Device, hello: Mapping[str, Any]) -> list[Check]:
     checks = [
         Check(
@@ -114,7 +151,7 @@ def _trials(device: Device, connection: Connection) -> list[Check]:
     except ConfigError:
         return []  # said already, of the runtimes or the cores
     try:
-        connection.client.lock(OWNER, wait_s=0.0)
+        _in_turn(lambda: connection.client.lock(OWNER))
     except AgentError as error:
         if error.kind != "busy":
             raise
@@ -205,7 +242,7 @@ def _permissions(device: Device, connection: Connection, is_phone: bool) -> list
     """Check which scheduling the cores can get and what else limits them; a device in use is not probed."""
     try:
         cores, threads = allowed_cores(device, connection.hello, None, ())
-        answer = connection.client.permissions(OWNER, cores, threads)
+        answer = _in_turn(lambda: connection.client.permissions(OWNER, cores, threads))
     except ConfigError:
         return []  # said already, of the cores
     except AgentError as error:

@@ -7,10 +7,7 @@ evenly.
 
 from __future__ import annotations
 
-import os
 import random
-import secrets
-import socket
 import threading
 import time
 import uuid
@@ -21,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from harness.devices.config import Device
-from harness.devices.connection import Connection
+from harness.devices.connection import Connection, new_owner
 from harness.devices.runtimes import allowed_cores, choose_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
@@ -58,6 +55,9 @@ class Observer(Protocol):
 
     def advance(self, device: str, text: str) -> None:
         """Count one session as ended; `text` describes a failure."""
+
+    def end(self, device: str, trouble: str) -> None:
+        """Report that a campaign has ended while others go on; `trouble` says what went wrong, if anything did."""
 
     def refine(self, device: str, use: RuntimePlan, left: int) -> None:
         """Report that every network of a runtime plan has one more session, and how many of its sessions are left."""
@@ -96,19 +96,20 @@ def run_campaign(
     *,
     rng: random.Random,
     cancel: threading.Event,
+    wait_s: float = 0.0,
     connect: Callable[[Device], Transport] = open_transport,
 ) -> Outcome:
-    """Measure on a device the sessions that the store lacks.
+    """Measure on a device the sessions that the store lacks; one that is in use is waited for, `wait_s` at most.
 
     Raises: ConfigError before anything is stored when the request does not fit the device; DeviceError when the device cannot
     be reached at first. Later trouble is in the outcome: failures, and `error` when the rest was given up.
     """
     started = time.monotonic()
     outcome = Outcome(device=device.name)
-    connection = Connection(device, connect(device), owner=_owner())
+    connection = Connection(device, connect(device), owner=new_owner(), wait_s=wait_s)
     try:
         observer.state(device.name, "connecting")
-        connection.open()
+        connection.open(say=lambda text: observer.state(device.name, text), cancel=cancel)
         runtimes = choose_runtimes(device, connection.hello, options.runtimes, options.formats)
         if options.one_runtime and len(runtimes) > 1:
             names = ", ".join(runtime.name for runtime in runtimes)
@@ -232,10 +233,10 @@ class _Run:
     def _ask_for(self, cores: tuple[int, ...], threads: int) -> CoreRequest:
         """Ask which scheduling the cores can get; a broken connection is reopened. Raises: DeviceError."""
         try:
-            return CoreRequest.of(self._connection.client.permissions(_owner(), cores, threads))
+            return CoreRequest.of(self._connection.client.permissions(new_owner(), cores, threads))
         except LinkError:
             self._connection.reopen(self._say, self._cancel)
-            return CoreRequest.of(self._connection.client.permissions(_owner(), cores, threads))
+            return CoreRequest.of(self._connection.client.permissions(new_owner(), cores, threads))
 
     def _measure_next(self, rounds: list[SessionRound]) -> None:
         """Measure the next round, if there is one, and report the sessions left in its runtime plan."""
@@ -248,6 +249,7 @@ class _Run:
                 measuring.measure(batch, one.plan, self._take)
         except GivenUp as error:
             self._outcome.error = self._outcome.error or error
+            self._tell(str(error))  # what is left to measure in other runtimes, or elsewhere, may take hours
             rounds.clear()
             return
         with suppress(
@@ -266,7 +268,9 @@ class _Run:
             )
 
     def _keep(self, unit: PlannedSession, result: Result) -> None:
-        self._kept(unit, result)
+        result = self._kept(unit, result)
+        if isinstance(result, Failure):
+            self._tell(f"calibration failed: {result.message}")
 
     def _kept(self, unit: PlannedSession, result: Result) -> Result:
         """Store a session or a failure; return which it came to. Raises: GivenUp when everything fails."""
@@ -393,7 +397,3 @@ def _lacking(use: RuntimePlan, options: Options, store: Store) -> list[list[Plan
         for number in range(counts.get((model.purpose, model.graph_hash), 0), options.sessions_each):
             rows[number].append(PlannedSession(use, model, model.purpose))
     return rows
-
-
-def _owner() -> str:
-    return f"harness on {socket.gethostname()}, process {os.getpid()}, {secrets.token_hex(4)}"

@@ -15,6 +15,7 @@ from harness.measurement.workload import ModelSource
 from harness.records import Configuration
 from harness.store import Store
 from space.errors import HarnessError
+from space.text import counted
 
 GRACE_S = 1.5  # after Ctrl-C, for what is under way to end by itself
 
@@ -25,9 +26,11 @@ def run_all(
     store: Store,
     observer: Observer,
     seed: int | None = None,
+    wait_s: float = 0.0,
 ) -> list[Outcome]:
     """Run one campaign on each device, each with its options, concurrently; a failing device does not affect the others.
 
+    The observer is told of each that ends before the others. `wait_s`: for how long a device in use is waited for.
     On Ctrl-C each gives up the session under way and ends; what was measured is stored. One that waits for something that does
     not come, such as a connection, is left behind after a moment: its thread ends with the process.
     """
@@ -41,13 +44,21 @@ def run_all(
             threading.Event().wait(0.1)
 
     def run(number: int, device: Device, options: Options) -> None:
+        one: Outcome | BaseException
         try:
             rng = random.Random(seed)
-            found[number] = run_campaign(device, source, options, store, observer, rng=rng, cancel=cancel)
+            one = run_campaign(
+                device, source, options, store, observer, rng=rng, cancel=cancel, wait_s=wait_s
+            )
         except HarnessError as error:
-            found[number] = Outcome(device=device.name, error=Cancelled() if cancel.is_set() else error)
+            one = Outcome(device=device.name, error=Cancelled() if cancel.is_set() else error)
         except BaseException as error:  # noqa: BLE001 - raised again where the caller is
-            found[number] = error
+            one = error
+        try:
+            if len(found) < len(chosen) - 1 and not cancel.is_set():
+                observer.end(device.name, _trouble(one))
+        finally:
+            found[number] = one
 
     for number, one in enumerate(chosen):
         threading.Thread(target=run, args=(number, *one), daemon=True).start()
@@ -69,19 +80,30 @@ def run_all(
     return outcomes
 
 
+def _trouble(ended: Outcome | BaseException) -> str:
+    """Return what went wrong in a campaign, empty where all went well."""
+    if isinstance(ended, BaseException):
+        return f"a fault of harness, shown when all have ended: {type(ended).__name__}: {ended}"
+    if ended.error is not None:
+        return str(ended.error)
+    return f"complete with {counted(len(ended.failures), 'failure')}" if ended.failures else ""
+
+
 def measure_finalists(
     configurations: Iterable[Configuration],
     devices: Mapping[str, Device],
     source: ModelSource,
     store: Store,
     observer: Observer,
+    *,
+    wait_s: float = 0.0,
 ) -> list[Outcome]:
-    """Measure the source's models at level final under each configuration, devices concurrently."""
-    return [
-        outcome
-        for turn in turns(configurations)
-        for outcome in run_all([(devices[c.device], final_options(c)) for c in turn], source, store, observer)
-    ]
+    """Measure the source's models at level final under each configuration, devices concurrently; `wait_s` as in `run_all`."""
+    outcomes: list[Outcome] = []
+    for turn in turns(configurations):
+        chosen = [(devices[c.device], final_options(c)) for c in turn]
+        outcomes += run_all(chosen, source, store, observer, wait_s=wait_s)
+    return outcomes
 
 
 def final_options(configuration: Configuration) -> Options:

@@ -6,16 +6,13 @@ median (the runtime between nodes, and the profiler) is a group of its own, so t
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harness.devices.assembly import Assembly
 from harness.devices.config import Device
-from harness.devices.connection import Connection
+from harness.devices.connection import Connection, new_owner
 from harness.devices.runtimes import allowed_cores, choose_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
@@ -105,18 +102,18 @@ def take_profile(
     threads: int | None,
     cores: Sequence[int],
     runs: int,
+    wait_s: float,
     say: Callable[[str], None],
     connect: Callable[[Device], Transport] = open_transport,
 ) -> Profile:
-    """Profile a model on a device, which is locked during the profile.
+    """Profile a model on a device, which is locked during the profile, and waited for `wait_s` at most if it is in use.
 
     Raises: ConfigError when the request does not fit the device; DeviceError when it cannot be reached or the profile fails.
     """
-    owner = f"harness profile, process {os.getpid()} on {socket.gethostname()} ({secrets.token_hex(4)})"
-    connection = Connection(device, connect(device), owner=owner)
+    connection = Connection(device, connect(device), owner=new_owner("harness profile"), wait_s=wait_s)
     try:
         say("connecting")
-        connection.open()
+        connection.open(say=say)
         (use,) = choose_runtimes(device, connection.hello, [runtime], [])
         allowed, count = allowed_cores(device, connection.hello, threads, cores)
         say("sending the model")

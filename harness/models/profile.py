@@ -43,6 +43,7 @@ def profile_network(
     cores: Sequence[int] = (),
     runs: int = 50,
     space: str = "blox",
+    wait_s: float = 0.0,
     export: Callable[[str, int, int, str], None] = lambda model_format, done, total, name: None,
     log: Callable[[str], None] = lambda line: None,
 ) -> NetworkProfile:
@@ -60,6 +61,7 @@ def profile_network(
         threads=threads,
         cores=cores,
         runs=runs,
+        wait_s=wait_s,
         say=lambda text: log(f"{device.name}: {text}"),
     )
     return NetworkProfile(profile=profile, network=architecture, device=device.name)

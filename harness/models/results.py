@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from harness.estimates.latency import LatencyTable
 from harness.models.names import in_spaces, select_architectures
@@ -20,10 +21,12 @@ def results(
     models: str | Sequence[str] = (),
     threads: int | None = None,
     configuration: str = "",
+    devices_file: str | Path | None = None,
 ) -> LatencyTable:
     """Return stored latencies with 95 % intervals, those of a configuration together, fastest first; and what failed.
 
-    device, runtime, models: one or several, or all where nothing is given; models as for `measure`. `configuration`: an id.
+    device, runtime, models: one or several, or all where nothing is given; devices by name, pattern or group of `devices_file`,
+    models as for `measure`. `configuration`: an id.
     Raises: ConfigError for a device of which nothing is stored, an unknown runtime or id, or names of no network.
 
     >>> table = results(store, device="made-up", runtime="onnxruntime")
@@ -31,7 +34,7 @@ def results(
     >>> row.interval_ms[0] < row.latency_ms < row.interval_ms[1], row.grade in "ABCD"
     (True, True)
     """
-    chosen, wanted = _selected(store, device, runtime, models, threads, configuration)
+    chosen, wanted = _selected(store, device, runtime, models, threads, configuration, devices_file)
     rows = [row for c in chosen for row in latencies(store, c, None if wanted is None else wanted[c.space])]
     return LatencyTable(rows=tuple(rows), failures=tuple(_failures(store, chosen, wanted)))
 
@@ -44,13 +47,14 @@ def failures(
     models: str | Sequence[str] = (),
     threads: int | None = None,
     configuration: str = "",
+    devices_file: str | Path | None = None,
 ) -> list[Failure]:
     """Return what failed, oldest first; what is asked for, and raised, as for `results`.
 
     >>> failures(store, device="made-up")
     []
     """
-    return _failures(store, *_selected(store, device, runtime, models, threads, configuration))
+    return _failures(store, *_selected(store, device, runtime, models, threads, configuration, devices_file))
 
 
 def _selected(
@@ -60,6 +64,7 @@ def _selected(
     models: str | Sequence[str],
     threads: int | None,
     identifier: str,
+    devices_file: str | Path | None,
 ) -> tuple[list[Configuration], Mapping[str, list[str]] | None]:
     """Return the configurations that fit, and the graph hashes of named networks by space, None where none is named."""
     named = _several(models)
@@ -73,6 +78,7 @@ def _selected(
         runtimes=_several(runtime),
         threads=threads,
         identifier=identifier,
+        devices_file=devices_file,
     )
     return [c for c in configurations if wanted is None or c.space in wanted], wanted
 

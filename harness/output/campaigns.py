@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -21,14 +20,10 @@ if TYPE_CHECKING:
     from harness.prediction.measure import Measured
     from harness.store import Store
 
-LINES_BESIDE = 8  # of a terminal: title, bars and the prompt, beside the first numbers
 
-
-def first_numbers_in(store: Store) -> Callable[[RuntimePlan], Table]:
-    """Return the table that `ProgressView` shows during a campaign: latencies so far, as many as fit the terminal."""
-    return lambda use: first_numbers(
-        latencies_of(use, store), shutil.get_terminal_size().lines - LINES_BESIDE
-    )
+def first_numbers_in(store: Store) -> Callable[[RuntimePlan, int], Table]:
+    """Return the table that `ProgressView` shows during a campaign: latencies so far, in so many lines."""
+    return lambda use, lines: first_numbers(latencies_of(use, store), lines)
 
 
 def print_measured(found: Measured, *, json_output: bool) -> None:

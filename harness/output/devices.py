@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harness.devices.config import devices_schema
+from harness.devices.doctor import exit_status
 from harness.output.tables import echo, print_json, print_table
 
 if TYPE_CHECKING:
     from harness.devices.config import Device
-    from harness.devices.doctor import Diagnosis
+    from harness.devices.doctor import Check
 
 
 def print_schema() -> None:
@@ -23,6 +24,7 @@ def print_devices(devices: Mapping[str, Device], *, json_output: bool) -> None:
     if json_output:
         print_json({name: device.model_dump(mode="json") for name, device in devices.items()})
         return
+    groups = ["group"] if any(device.group for device in devices.values()) else []
     rows = [
         [
             name,
@@ -30,23 +32,31 @@ def print_devices(devices: Mapping[str, Device], *, json_output: bool) -> None:
             device.where,
             ", ".join(device.runtimes) or "all found",
             str(device.threads),
+            *([", ".join(device.group)] if groups else []),
             device.description,
         ]
         for name, device in devices.items()
     ]
-    columns = ["name", "transport", "where", "runtimes", "threads", "description"]
-    print_table("devices", columns, rows, right=(), spare=("description", "threads", "runtimes"))
+    columns = ["name", "transport", "where", "runtimes", "threads", *groups, "description"]
+    print_table("devices", columns, rows, right=(), spare=("description", "threads", "runtimes", *groups))
 
 
-def print_diagnosis(found: Diagnosis, *, json_output: bool) -> None:
-    """Print checks, each with its remedy; lines, not a table: a line to be pasted must not be folded."""
-    if json_output:
-        print_json({name: [check.to_json() for check in checks] for name, checks in found.checks.items()})
-        return
-    for name, checks in found.checks.items():
+def print_diagnoses(found: Iterable[tuple[str, Sequence[Check]]], *, json_output: bool) -> int:
+    """Print checks, each with its remedy, as they come, and return the command's exit status.
+
+    Lines, not a table: a line to be pasted must not be folded.
+    """
+    every: dict[str, Sequence[Check]] = {}
+    for name, checks in found:
+        every[name] = checks
+        if json_output:
+            continue
         echo(name)
         width = max(len(check.name) for check in checks)
         for check in checks:
             echo(f"{check.status:4}  {check.name:{width}}  {check.found}")
             if check.remedy:
                 echo(f"{'':{width + 6}}  -> {check.remedy}")
+    if json_output:
+        print_json({name: [check.to_json() for check in checks] for name, checks in every.items()})
+    return exit_status(check for checks in every.values() for check in checks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
@@ -23,12 +24,16 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from harness.output.device_rows import TROUBLED_STATES, DeviceRows, lines_for
+
 if TYPE_CHECKING:
     from harness.measurement.workload import RuntimePlan
 
 # Lines for a log file: the first, each tenth and the last session; of evaluations each tenth part.
 PLAIN_EVERY = 10
 PLAIN_STATES = ("connecting", "preparing", "sending", "calibrating", "attempt", "waiting")
+NARROW, NARROW_BAR, BAR = 100, 10, 24  # columns of a terminal, and of bars below and above
+BESIDE_LINES = 8  # of a terminal: title, bars and the prompt, beside the first numbers
 PLAIN_SECONDS = 30  # at least this often between the 10 % marks
 
 
@@ -37,31 +42,45 @@ _LAST = Column(ratio=1, no_wrap=True, overflow="ellipsis")
 
 
 class _Bars(Progress):
-    """Progress bars below tables of the latencies measured so far."""
+    """Progress bars below the latencies measured so far: all that fit the terminal, and a line that counts the others."""
 
     def __init__(self, *columns: ProgressColumn, **options: Any) -> None:
         self.tables: dict[str, RenderableType] = {}
+        self.rows = DeviceRows()
         super().__init__(*columns, **options)
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """Return the tables, the latest alone where not all fit, then the bars."""
-        yield from list(self.tables.values())[-1:]
-        yield self.make_tasks_table(self.tasks)
+        """Return the latest table if it leaves room, then the bars, those of devices last, and what is not shown."""
+        tasks = {task.fields["name"]: task for task in self.tasks if task.visible}
+        if not tasks:  # before there is a terminal to fit
+            return
+        others = [task for name, task in tasks.items() if name not in self.rows]
+        lines = lines_for(len(others), self.console.size.height)
+        for table in list(self.tables.values())[-1:]:
+            taken = len(self.console.render_lines(table))
+            if lines - taken >= min(len(self.rows), lines // 3):
+                lines -= taken
+                yield table
+        shown, rest = self.rows.fitting(lines)
+        yield self.make_tasks_table([*others, *(tasks[name] for name in shown if name in tasks)])
+        if rest:
+            yield Text(rest, no_wrap=True, overflow="ellipsis")
 
 
 class ProgressView:
     """One bar a device and one a format that is exported; an Observer of campaigns, safe in threads."""
 
     def __init__(
-        self, *, quiet: bool, first_numbers: Callable[[RuntimePlan], RenderableType] | None = None
+        self, *, quiet: bool, first_numbers: Callable[[RuntimePlan, int], RenderableType] | None = None
     ) -> None:
-        """first_numbers: returns what is measured so far of a runtime plan, as a table that fits above the bars."""
+        """first_numbers: returns what is measured so far of a runtime plan, as a table of so many lines at most."""
         self._first_numbers = first_numbers
         self._console = Console(stderr=True)
         self._quiet = quiet
         self._plain = not self._console.is_terminal
         self._lock = threading.Lock()
         self._told: set[str] = set()
+        self._troubles: dict[str, str] = {}  # of devices, as they said it last
         self._tasks: dict[str, TaskID] = {}
         self._last: dict[str, str] = {}
         self._counts: dict[str, list[int]] = {}
@@ -69,8 +88,8 @@ class ProgressView:
             str, tuple[int, float]
         ] = {}  # by name: the last tenth part that a line told of, and when
         self._progress = _Bars(
-            TextColumn("{task.fields[name]}"),
-            BarColumn(bar_width=24),
+            TextColumn("{task.fields[name]}", markup=False),
+            BarColumn(bar_width=NARROW_BAR if self._console.width < NARROW else BAR),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
@@ -94,6 +113,12 @@ class ProgressView:
     def state(self, device: str, text: str) -> None:
         """Show the current state of a device's campaign."""
         self._progress.update(self._task(device), description=text)
+        in_trouble = TROUBLED_STATES.match(text) is not None
+        self._progress.rows.note(device, in_trouble=in_trouble, has_ended=False)
+        trouble = re.sub("[0-9]+", "", text) if in_trouble else ""  # another temperature is no news
+        if trouble and trouble != self._troubles.get(device) and not self._plain:
+            self.say(_about(device, text))  # a bar has no room for all of it
+        self._troubles[device] = trouble
         if text.startswith("sending") and not self._is_due(device):
             return
         if text.split()[0] in PLAIN_STATES or "reconnecting" in text:
@@ -109,7 +134,21 @@ class ProgressView:
 
     def tell(self, device: str, text: str) -> None:
         """Print a message on a device above the bars."""
-        self.say(f"{device}: {text}")
+        self._progress.rows.note(device)
+        self.say(_about(device, text))
+
+    def end(self, device: str, trouble: str) -> None:
+        """Show that a device's campaign ended while others go on; trouble is told even where progress is not."""
+        self._progress.rows.note(device, in_trouble=bool(trouble), has_ended=True)
+        task = self._task(device)
+        line = _about(device, trouble)
+        ended = f"ended: {line.partition(': ')[2]}" if trouble else "done"
+        self._progress.update(task, description=ended)
+        self._progress.stop_task(task)
+        if trouble and line not in self._told:
+            self._print(line)
+        elif not trouble:
+            self._line(f"{device}: done")
 
     def begin(self, device: str, units: int) -> None:
         """Add to the number of sessions that a device is to measure."""
@@ -117,6 +156,7 @@ class ProgressView:
             return
         done, before = self._counts.get(device, (0, 0))
         self._counts[device] = [done, before + units]
+        self._progress.rows.note(device, total=before + units)
         self._progress.update(self._task(device), total=before + units)
         self._line(f"{device}: {before + units} sessions to measure")
 
@@ -125,7 +165,9 @@ class ProgressView:
         count = self._counts[device]
         count[0] += 1
         self._progress.advance(self._task(device))
+        self._progress.rows.note(device, in_trouble=bool(text), done=count[0])
         if text:
+            self._progress.update(self._task(device), description=text)
             self.say(f"{device}: {text}")
         if count[0] in (1, count[1]) or count[0] % PLAIN_EVERY == 0:
             self._line(f"{device}: {count[0]} of {count[1]} sessions")
@@ -134,7 +176,7 @@ class ProgressView:
         """Show the latencies measured so far for a runtime plan, with `left` sessions remaining."""
         if self._quiet or self._first_numbers is None or not left:
             return
-        table = self._first_numbers(use)
+        table = self._first_numbers(use, self._table_lines())
         title = f"{device}, {use.configuration.runtime}: first numbers, {left} sessions will refine them"
         if self._plain:
             if title.split(",")[1] not in self._told:  # a log file holds the first table, and the last
@@ -167,8 +209,17 @@ class ProgressView:
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""
+        self._told.add(text)
         if not self._quiet:
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._print(text)
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _table_lines(self) -> int:
+        """Return how many lines first numbers may have: all but a few, or with several devices half of the terminal."""
+        height = self._console.size.height
+        return height - BESIDE_LINES if len(self._progress.rows) <= 2 else height // 2 - 2
 
     def _task(self, name: str) -> TaskID:
         with self._lock:
@@ -185,3 +236,9 @@ class ProgressView:
                     return
                 self._last[key] = text
             print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _about(device: str, text: str) -> str:
+    """Return a line about a device, named once."""
+    rest = text.removeprefix(f"device {device!r}")
+    return f"{device}: {text}" if rest == text else f"{device}{rest}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.estimates.doubtful import Doubtful
 from harness.prediction.space_prediction import check_enough, doubt_text, graded_segments, load_measured
@@ -32,6 +33,7 @@ def audit_configuration(
     configuration: str = "",
     space: str = "",
     doubtful: bool = False,
+    devices_file: str | Path | None = None,
 ) -> ConfigurationAudit:
     """Compare a configuration's networks with the sums of their segments.
 
@@ -39,7 +41,13 @@ def audit_configuration(
     Raises: ConfigError when several configurations fit, too few networks, or not all segments, are measured.
     """
     chosen = one_configuration(
-        store, device=device, runtime=runtime, threads=threads, identifier=configuration, space=space
+        store,
+        device=device,
+        runtime=runtime,
+        threads=threads,
+        identifier=configuration,
+        space=space,
+        devices_file=devices_file,
     )
     measured = load_measured(store, chosen, doubtful=doubtful)
     check_enough(measured)

@@ -111,6 +111,7 @@ def write_bench_files(
     formats: Sequence[str] = FORMATS,
     measured_only: bool = False,
     doubtful: bool = False,
+    devices_file: str | Path | None = None,
 ) -> BenchFiles:
     """Write blox-bench-NAME.FORMAT, latencies in s, for each of the `formats`, and the sidecar .json, into a folder.
 
@@ -124,7 +125,13 @@ def write_bench_files(
     if not folder.is_dir():
         raise ConfigError(f"--output {folder}: no such folder; make it first")
     chosen = one_configuration(
-        store, device=device, runtime=runtime, threads=threads, identifier=configuration, space=space
+        store,
+        device=device,
+        runtime=runtime,
+        threads=threads,
+        identifier=configuration,
+        space=space,
+        devices_file=devices_file,
     )
     name = name or chosen.device
     check_device_name(name)

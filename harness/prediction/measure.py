@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.devices.config import Device, parse_runtime
+from harness.devices.names import select_devices
 from harness.errors import StoreError
 from harness.estimates.latency import Latency, LatencyTable
 from harness.measurement.campaign import Outcome
@@ -30,7 +32,8 @@ class MeasureRequest:
     """Request of a measurement: of `models` on `devices`, or of what a predictor needs until it is as good as `until` says.
 
     `models`: as for `measure`. `until`: empty, or such as "mape=2%", on one device. `level`: empty is screen, and with `until`
-    quick. The rest as in `harness.measurement.plan.Options`; `formats` are of models, `seed` is that of the order.
+    quick. The rest as in `harness.measurement.plan.Options`; `formats` are of models, `seed` is that of the order,
+    `wait_s` for how long a device in use is waited for, infinite without end.
 
     Raises: ConfigError for values that are unknown or contradict each other.
     """
@@ -48,6 +51,7 @@ class MeasureRequest:
     recalibrate: bool = False
     space: str = "blox"
     seed: int | None = None
+    wait_s: float = 0.0
 
     def __post_init__(self) -> None:
         if self.until:
@@ -110,7 +114,8 @@ def measure_devices(request: MeasureRequest, store: Store, observer: ExportObser
 
     def run(networks: Sequence[Architecture | Segment], options: Options) -> list[Outcome]:
         source = ExportedModels(networks, progress=observer.export, config=config)
-        return run_all([(one, options) for one in request.devices], source, store, observer, request.seed)
+        chosen = [(one, options) for one in request.devices]
+        return run_all(chosen, source, store, observer, request.seed, request.wait_s)
 
     if not request.until:
         outcomes = run(select_models_and_segments(request.models or [DEFAULT_MODELS], config), options)
@@ -140,7 +145,7 @@ def latencies_of(use: RuntimePlan, store: Store) -> list[Latency]:
 
 
 def measure(
-    device: Device,
+    device: str | Device | Sequence[str | Device],
     models: str | Sequence[str] = DEFAULT_MODELS,
     *,
     store: Store,
@@ -152,26 +157,33 @@ def measure(
     fresh: bool = False,
     space: str = "blox",
     seed: int | None = None,
+    wait_s: float = 0.0,
+    devices_file: str | Path | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> LatencyTable:
     """Time networks on a device, keep the raw times in a store, and return the latencies, fastest first in each runtime.
 
-    models: `all`, `sample:N[@SEED]`, `design:K[@SEED]`, an architecture, hash or index, `file:PATH`, or `segments`, one or
-    several. What is stored already is not measured again, unless `fresh`. level: `quick` (1 session a network), `screen` (5)
-    or `final` (5); `sessions` gives another number. runtimes, threads and cores: of the device where nothing is given. `log` is
-    given a line of progress at a time.
+    device: one of `load_devices`, or as the command line has it: a name, a pattern such as "pixel*", a group or "all", looked up
+    in `devices_file`, by default devices.toml; or several of these, which are measured at once. models: `all`,
+    `sample:N[@SEED]`, `design:K[@SEED]`, an architecture, hash or index, `file:PATH`, or `segments`, one or several. What is
+    stored already is not measured again, unless `fresh`. level: `quick` (1 session a network), `screen` (5) or `final` (5);
+    `sessions` gives another number. runtimes, threads and cores: of the device where nothing is given. A device that is in use
+    is waited for, `wait_s` at most. `log` is given a line of progress at a time.
 
     A network that failed has no row; its failure is in the table's `failures`, and in the store.
-    Raises: ConfigError when what is asked for does not fit; DeviceError and others when the campaign had to be given up: what
-    was measured until then is stored.
+    Raises: ConfigError when what is asked for does not fit; DeviceError and others when a campaign had to be given up: the other
+    devices are measured to their end, and all that was measured is stored.
 
     >>> table = measure(device, "conv/conv/conv", store=store, runtimes=["onnxruntime"], level="quick", sessions=1)
     >>> for row in table:
     ...     print(row.architecture, row.configuration.runtime, row.latency_ms > 0)
     conv/conv/conv onnxruntime True
     """
+    named = [device] if isinstance(device, str | Device) else list(device)
+    if not named:
+        raise ConfigError("device = []: name one or several, or 'all'")
     request = MeasureRequest(
-        devices=(device,),
+        devices=select_devices(named, devices_file),
         models=(models,) if isinstance(models, str) else tuple(models),
         level=level,
         runtimes=tuple(runtimes),
@@ -181,12 +193,16 @@ def measure(
         fresh=fresh,
         space=space,
         seed=seed,
+        wait_s=wait_s,
     )
     found = measure_devices(request, store, _Progress(log))
-    (outcome,) = found.outcomes
-    if outcome.error is not None:
-        raise outcome.error
-    return LatencyTable(rows=found.rows or (), failures=tuple(outcome.failures))
+    errors = [outcome.error for outcome in found.outcomes if outcome.error is not None]
+    for other in errors[1:]:
+        errors[0].add_note(f"and {other}")
+    if errors:
+        raise errors[0]
+    failures = (failure for outcome in found.outcomes for failure in outcome.failures)
+    return LatencyTable(rows=found.rows or (), failures=tuple(failures))
 
 
 class _Progress:
@@ -210,6 +226,9 @@ class _Progress:
         self._done[device] = self._done.get(device, 0) + 1
         ended = f"{self._done[device]} of {self._units[device]} sessions"
         self._log(f"{device}: {ended}{': ' if text else ''}{text}")
+
+    def end(self, device: str, trouble: str) -> None:
+        self._log(f"{device}: ended{': ' if trouble else ''}{trouble}")
 
     def refine(self, device: str, use: RuntimePlan, left: int) -> None:
         self._log(

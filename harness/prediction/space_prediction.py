@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
@@ -322,13 +323,15 @@ def predict(
     prior: str = "",
     models: str | Sequence[str] = (),
     doubtful: bool = False,
+    devices_file: str | Path | None = None,
 ) -> SpaceTable:
     """Predict the latency of every network of a space from those measured on one configuration of a device.
 
-    device: `local` unless it is given, or a `configuration`'s id; runtime, with or without :PROVIDER, threads, and the name of
-    a space narrow the choice. `prior`: the id of another configuration, whose prediction helps where few networks are measured.
-    `models`: networks, written as for `measure`, that are to be the table's `chosen` ones. `doubtful`: with measurements of
-    grade D. Raises: ConfigError when several configurations fit, too little is stored, or names are of no network.
+    device: `local` unless it is given, or a `configuration`'s id; a pattern, or a group of `devices_file`, that means one.
+    runtime, with or without :PROVIDER, threads, and the name of a space narrow the choice. `prior`: the id of another
+    configuration, whose prediction helps where few networks are measured. `models`: networks, written as for `measure`, that are
+    to be the table's `chosen` ones. `doubtful`: with measurements of grade D.
+    Raises: ConfigError when several configurations fit, too little is stored, or names are of no network.
 
     >>> table = predict(store, device="made-up", threads=2)
     >>> row = table.at("conv/conv/conv")
@@ -336,7 +339,13 @@ def predict(
     ('predicted', True)
     """
     chosen = one_configuration(
-        store, device=device, runtime=runtime, threads=threads, identifier=configuration, space=space
+        store,
+        device=device,
+        runtime=runtime,
+        threads=threads,
+        identifier=configuration,
+        space=space,
+        devices_file=devices_file,
     )
     named = [models] if isinstance(models, str) else list(models)
     indices = tuple(one.index for one in select_models(named, space_of(chosen))) if named else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import overload
 
 from harness.dataframe import Tabular
@@ -98,11 +99,13 @@ def compare(
     runtime: str = "",
     threads: int | None = None,
     configuration: str = "",
+    devices_file: str | Path | None = None,
 ) -> NetworkComparisons:
     """Compare two networks on each configuration of a device: `first` is faster than `second`, slower, or a tie.
 
     They are ordered where the 95 % interval of their ratio leaves out 1. A network is an architecture, its graph hash or its
-    index. device: `local` unless it is given, or a `configuration`'s id; runtime and threads narrow the choice.
+    index. device: `local` unless it is given, or a `configuration`'s id; also a pattern, a group of `devices_file`, or `all`.
+    runtime and threads narrow the choice.
     Raises: ConfigError when no configuration has both networks measured, or a text names no network, or several.
 
     >>> from harness.models.results import results
@@ -112,7 +115,12 @@ def compare(
     """
     pairs = in_spaces(lambda config: _two(first, second, config))
     fitting = fitting_configurations(
-        store, device=device, runtime=runtime, threads=threads, identifier=configuration
+        store,
+        device=device,
+        runtime=runtime,
+        threads=threads,
+        identifier=configuration,
+        devices_file=devices_file,
     )
     if all(one.space not in pairs for one in fitting):
         _two(first, second, space_of(fitting[0]))  # raises what is wrong

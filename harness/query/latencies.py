@@ -66,21 +66,21 @@ def find_latency_configuration(store: Store, name: str, latencies: LatencySource
     )
 
 
-def stored_names(store: Store, latencies: LatencySource) -> list[str]:
-    """Return for each stored configuration with measurements the shortest name that it is found by."""
+def stored_names(store: Store, latencies: LatencySource) -> dict[str, Configuration]:
+    """Return the stored configurations with measurements, each by the shortest name that it is found by."""
     runtimes = [latencies.runtime] if latencies.runtime else []
     every = select_configurations(store, runtimes=runtimes, threads=latencies.threads)
     found = [c for c in every if latencies.space in ("", c.space) and store.session_counts(c)]
     by_device = Counter(c.device for c in found)
     by_runtime = Counter((c.device, c.runtime) for c in found)
-    return [
+    return {
         c.device
         if by_device[c.device] == 1
         else f"{c.device}:{c.runtime}"
         if by_runtime[c.device, c.runtime] == 1
-        else configuration_id(c)
+        else configuration_id(c): c
         for c in found
-    ]
+    }
 
 
 def stored_latency(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from harness.devices.config import LOCAL
+from harness.devices.config import LOCAL, short_provider
+from harness.devices.names import shortened
 from harness.prediction.bench_files import latency_files
 from harness.prediction.provenance import Provenance
 from harness.query.accuracies import AccuracySource
 from harness.query.join import SearchTable, build_table, with_far_networks
 from harness.query.latencies import LatencySource, stored_names
 from harness.store import Store
+from harness.store.configurations import meant_devices, stored_devices
 from search.table import Cost
 from search.table.constraints import (
     LATENCY_UNIT,
@@ -40,6 +43,43 @@ class Query:
     constraints: tuple[Constraint, ...] = ()
     confident: bool = False
     with_far: bool = False
+    devices_file: Path | None = None
+
+    def meant(self, store: Store, name: str) -> list[str]:
+        """Return the names of the columns that a cost means: its own, or one for each device of a pattern, a group, or `all`.
+
+        With `:RUNTIME` behind it, of that runtime alone. A device with several configurations has several columns.
+        Raises: ConfigError where nothing is stored of any such device.
+        """
+        text, _, runtime = name.partition(":")
+        if name in PROPERTIES:
+            return [name]
+        files = latency_files(self.latencies.files, allow_pickle=self.latencies.allow_pickle)
+        known = list(dict.fromkeys([*files, *(c.device for c in store.configurations())]))
+        if meant_devices(known, text, self.devices_file) == [text]:
+            return [name]
+        devices = stored_devices(known, [text], self.devices_file)
+        found = [one for one in files if one in devices and not runtime]
+        for one, c in stored_names(store, self.latencies).items():
+            runtimes = ("", c.runtime, f"{c.runtime}:{short_provider(c.provider)}")
+            if c.device in devices and c.device not in files and runtime in runtimes:
+                found.append(one)
+        if not found:
+            raise ConfigError(
+                f"{name!r} means {shortened(devices)}: nothing that fits is stored of them; see 'harness results'"
+            )
+        return found
+
+    def with_devices(self, store: Store) -> Query:
+        """Return the query with the columns that its costs and limits mean, see `meant`. Raises: ConfigError, as that."""
+        meant = {name: self.meant(store, name) for name in self.costs}
+        limits = [replace(one, subject=name) for one in self.constraints for name in meant[one.subject]]
+        check_contradictions(limits)
+        return replace(
+            self,
+            costs=tuple(dict.fromkeys(name for names in meant.values() for name in names)),
+            constraints=tuple(dict.fromkeys(limits)),
+        )
 
     def build_table(self, store: Store, log: Callable[[str], None] = lambda text: None) -> SearchTable:
         """Join accuracies and costs; `log` takes messages on slow steps.
@@ -68,7 +108,7 @@ class Query:
         Return the table, and the upper limit of each cost that has one.
         Raises: ConfigError as `build_table`, or for lower limits.
         """
-        whole = self.with_all_costs(store, SHOWN_PROPERTIES)
+        whole = self.with_devices(store).with_all_costs(store, SHOWN_PROPERTIES)
         limits = whole.upper_limits()
         return whole.build_table(store, log), limits
 

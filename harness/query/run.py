@@ -24,7 +24,7 @@ class SearchRequest:
     """Request of a search: a query, and how `harness.search` is to answer it.
 
     `pareto`: the costs of a front over accuracy and these. `verify`: how many of the best networks to measure, on the devices of
-    `devices_file`. Raises: ConfigError for an unknown method.
+    the query's file; `wait_s`: for how long one in use is waited for. Raises: ConfigError for an unknown method.
     """
 
     query: Query
@@ -35,7 +35,7 @@ class SearchRequest:
     proxy_batch: Path | None = None
     pareto: tuple[str, ...] = ()
     verify: int | None = None
-    devices_file: Path | None = None
+    wait_s: float = 0.0
 
     def __post_init__(self) -> None:
         parse_method(self.method)
@@ -66,7 +66,7 @@ def search_store(
 
     Raises: ConfigError as `Query.build_table` and `harness.search`, and when a device to measure on is not in devices.toml.
     """
-    query = replace(request.query, with_far=request.verify is not None)
+    query = replace(request.query.with_devices(store), with_far=request.verify is not None)
 
     def search_now(joining: Callable[[str], None]) -> SearchAnswer:
         return search(
@@ -84,7 +84,7 @@ def search_store(
     answer = search_now(log)
     outcomes: tuple[Outcome, ...] = ()
     if request.verify is not None:
-        devices = searched_devices(searched_configurations(answer.table).values(), request.devices_file)
+        devices = searched_devices(searched_configurations(answer.table).values(), query.devices_file)
         with observe() as observer:
             done = verify_finalists(
                 answer,
@@ -93,10 +93,12 @@ def search_store(
                 devices,
                 observer,
                 count=request.verify,
+                wait_s=request.wait_s,
                 log=log,
             )
         answer, outcomes = done.answer, done.outcomes
-    front = answer.front(request.pareto) if request.pareto else None
+    costs = [one for name in request.pareto for one in query.meant(store, name)]
+    front = answer.front(tuple(dict.fromkeys(costs))) if costs else None
     return SearchResult(answer=answer, front=front, outcomes=outcomes)
 
 
@@ -148,7 +150,7 @@ def compare_on_store(
     Raises: ConfigError as `Query.build_table`, for an unknown method, or when no network meets the constraints, with the nearest
     one and what it would take.
     """
-    query, methods = request.query, request.methods
+    query, methods = request.query.with_devices(store), request.methods
     joined = query.build_table(store, log)
     table = joined.table
     check_any(table, query.constraints, confident=query.confident)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.devices.config import Device, load_devices, select_device
+from harness.devices.config import Device, load_devices
+from harness.devices.names import select_device
 from harness.measurement.campaign import Outcome
 from harness.measurement.campaigns import measure_finalists
 from harness.models.exported import ExportedModels, ExportObserver
@@ -39,13 +40,14 @@ def verify_finalists(
     observer: ExportObserver,
     *,
     count: int,
+    wait_s: float = 0.0,
     log: Callable[[str], None],
 ) -> Verified:
     """Measure the `count` most accurate networks at level final on every device of the search, and search again.
 
     A network measured may turn out to be beyond a limit, or the predictor, now knowing more, may bring up others: so this is
     repeated until the `count` best ones are all measured, five times at most; one that came out with grade D is not tried again.
-    `search_again` joins what is stored by then; `devices`: see `searched_devices`.
+    `search_again` joins what is stored by then; `devices`: see `searched_devices`; `wait_s`: see `run_all`.
     """
     configurations = searched_configurations(answer.table)
     config = answer.table.table.config
@@ -59,7 +61,9 @@ def verify_finalists(
         log(f"measuring {counted(len(finalists), 'finalist')} on {', '.join(configurations)}")
         networks = [Architecture.from_index(index, config) for index in finalists]
         source = ExportedModels(networks, progress=observer.export, config=config)
-        outcomes += tuple(measure_finalists(configurations.values(), devices, source, store, observer))
+        outcomes += tuple(
+            measure_finalists(configurations.values(), devices, source, store, observer, wait_s=wait_s)
+        )
         before, answer = answer, search_again()
         tried |= frozenset(finalists)
         verified |= measured_everywhere(answer.table, configurations, finalists)

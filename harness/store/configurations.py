@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
-from harness.devices.config import LOCAL, parse_runtime, short_provider
+from harness.devices.config import LOCAL, load_devices, parse_runtime, short_provider
+from harness.devices.names import expand_names, groups_of, shortened
 from harness.records import Configuration
 from harness.store import Store
 from space.errors import ConfigError, did_you_mean
@@ -28,17 +30,16 @@ def select_configurations(
     threads: int | None = None,
     identifier: str = "",
     option: str = "--configuration",
+    devices_file: str | Path | None = None,
 ) -> list[Configuration]:
     """Return the stored configurations that fit; what is empty or None leaves the choice open.
 
-    `option` is how the user gave the identifier.
+    `devices` are as for `stored_devices`; `option` is how the user gave the identifier.
     Raises: ConfigError for a device of which nothing is stored, a runtime that is none, an id that no configuration has.
     """
     wanted = [_parse_runtime(text) for text in runtimes]
     known = store.configurations()
-    names = _devices(known)
-    for name in devices:
-        _check_device(name, names)
+    named = frozenset(stored_devices(_devices(known), devices, devices_file))
     found = [c for c in known if c.digest.startswith(identifier.lower())]
     if not found and identifier:
         ids = ", ".join(configuration_id(c) for c in known) or "nothing"
@@ -48,18 +49,52 @@ def select_configurations(
     return [
         c
         for c in found
-        if (not devices or c.device in devices)
+        if (not devices or c.device in named)
         and (not wanted or (c.runtime, "") in wanted or (c.runtime, short_provider(c.provider)) in wanted)
         and threads in (None, c.threads)
     ]
 
 
-def fitting_configurations(
-    store: Store, *, device: str, runtime: str, threads: int | None, identifier: str, space: str = ""
-) -> list[Configuration]:
-    """Return the configurations of one device that fit, at least one; without a device that of the id, else `local`.
+def stored_devices(
+    known: Sequence[str], asked: Sequence[str], devices_file: str | Path | None = None
+) -> list[str]:
+    """Return the devices that are asked for, by name, pattern, group or `all`, of those `known`, of which something is stored.
 
-    An empty name of a `space` leaves it open.
+    Groups are those of devices.toml, which is read where a name is none of a stored device; of a group those count of which
+    something is stored.
+    Raises: ConfigError for what means no device of which something is stored, or as `load_devices`.
+    """
+    found: dict[str, None] = {}
+    for text in asked:
+        means = meant_devices(known, text, devices_file)
+        stored = [name for name in means if name in known]
+        if not stored:
+            _check_device(text, known, group=[] if means == [text] else means)
+        found |= dict.fromkeys(stored)
+    return list(found)
+
+
+def meant_devices(known: Sequence[str], text: str, devices_file: str | Path | None) -> list[str]:
+    """Return the names that a name, pattern, group or `all` means, where `known` are stored; others are returned as they are.
+
+    Raises: ConfigError for a pattern that fits none of them, or as `load_devices`.
+    """
+    return expand_names([text], known, lambda: groups_of(load_devices(devices_file)), "the store")
+
+
+def fitting_configurations(
+    store: Store,
+    *,
+    device: str,
+    runtime: str,
+    threads: int | None,
+    identifier: str,
+    space: str = "",
+    devices_file: str | Path | None = None,
+) -> list[Configuration]:
+    """Return the configurations that fit, at least one; without a device that of the id, else `local`'s.
+
+    `device` may be a pattern or a group; an empty name of a `space` leaves it open.
 
     Raises: ConfigError when none fits.
     """
@@ -70,6 +105,7 @@ def fitting_configurations(
         runtimes=[runtime] if runtime else [],
         threads=threads,
         identifier=identifier,
+        devices_file=devices_file,
     )
     found = [c for c in found if space in ("", c.space)]
     if not found:
@@ -86,14 +122,27 @@ def fitting_configurations(
 
 
 def one_configuration(
-    store: Store, *, device: str, runtime: str, threads: int | None, identifier: str, space: str = ""
+    store: Store,
+    *,
+    device: str,
+    runtime: str,
+    threads: int | None,
+    identifier: str,
+    space: str = "",
+    devices_file: str | Path | None = None,
 ) -> Configuration:
     """Return the one configuration that fits.
 
     Raises: ConfigError when none does, or several: latencies of different configurations are never merged.
     """
     found = fitting_configurations(
-        store, device=device, runtime=runtime, threads=threads, identifier=identifier, space=space
+        store,
+        device=device,
+        runtime=runtime,
+        threads=threads,
+        identifier=identifier,
+        space=space,
+        devices_file=devices_file,
     )
     if len(found) > 1:
         names = ", ".join(repr(name) for name in dict.fromkeys(c.device for c in found))
@@ -216,12 +265,16 @@ def _devices(configurations: Sequence[Configuration]) -> list[str]:
     return sorted({configuration.device for configuration in configurations})
 
 
-def _check_device(name: str, known: Sequence[str], space: str = "") -> None:
-    """Raise ConfigError when nothing is stored of a device, with the line that measures it, in a space if one is named."""
+def _check_device(name: str, known: Sequence[str], space: str = "", group: Sequence[str] = ()) -> None:
+    """Raise ConfigError when nothing is stored of a device, with the line that measures it, in a space if one is named.
+
+    `group`: the devices of that name, where it is one of a group.
+    """
     if name not in known:
-        stored = f"stored: {', '.join(known)}" if known else "nothing is measured yet"
+        stored = f"stored: {shortened(known)}" if known else "nothing is measured yet"
+        what = f"group {name!r}, {shortened(group)}" if group else f"device {name!r}"
         raise ConfigError(
-            f"nothing is stored of device {name!r}{did_you_mean(name, known)} ({stored}); "
+            f"nothing is stored of {what}{'' if group else did_you_mean(name, known)} ({stored}); "
             f"measure it: harness measure --device {name}{f' --space {space}' if space else ''}"
         )
 

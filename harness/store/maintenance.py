@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from harness.errors import StoreError
 from harness.records import Failure, SessionRecord
 from harness.store import Store
+from harness.store.configurations import meant_devices
 from harness.store.documents import session_document
 from harness.store.rows import QUARANTINED, is_level, read_configuration, read_failure, read_session
 from harness.store.selection import Selection, is_quarantined
@@ -207,13 +208,22 @@ def _check_narrow(selection: Selection) -> None:
         )
 
 
+def _devices(store: Store, selection: Selection) -> list[str]:
+    """Return the devices that a selection means. Raises: ConfigError for a pattern that fits none."""
+    with store.begin() as connection:
+        known = connection.execute(sa.select(CONFIGURATIONS.c.device).distinct()).scalars()
+        names = sorted(name for name in known if isinstance(name, str))
+    file = selection.devices_file
+    return [name for text in selection.devices for name in meant_devices(names, text, file)]
+
+
 def _session_rows(store: Store, selection: Selection, *, raw: bool) -> Iterator[sa.RowMapping]:
     """Yield rows of sessions with their configurations', oldest first, read in batches."""
     columns = [*_NOT_RAW, *([SESSIONS.c.raw] if raw else [])]
     keys = (
         sa.select(SESSIONS.c.id)
         .outerjoin(CONFIGURATIONS)
-        .where(*selection.conditions())
+        .where(*selection.conditions(_devices(store, selection)))
         .order_by(SESSIONS.c.started_utc, SESSIONS.c.id)
     )
     with store.begin() as connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -19,8 +20,9 @@ _LEAST_ID = 4  # characters
 class Selection:
     """Stored sessions that fit all that is given; what is empty leaves the choice open.
 
-    `sessions`: ids or their beginnings; `networks`: architectures, or beginnings of graph hashes; `configuration`: the beginning
-    of an id; `since` and `before`: times of their start, parts of ISO 8601 in UTC; `unreadable`: only what cannot be read.
+    `devices`: names, patterns, groups of `devices_file`, or `all`. `sessions`: ids or their beginnings; `networks`:
+    architectures, or beginnings of graph hashes; `configuration`: the beginning of an id; `since` and `before`: times of their
+    start, parts of ISO 8601 in UTC; `unreadable`: only what cannot be read.
     """
 
     sessions: Sequence[str] = ()
@@ -31,6 +33,7 @@ class Selection:
     since: str = ""
     before: str = ""
     unreadable: bool = False
+    devices_file: str | Path | None = None  # narrows nothing by itself
 
     def __post_init__(self) -> None:
         for text in self.sessions:
@@ -42,15 +45,15 @@ class Selection:
     @property
     def is_everything(self) -> bool:
         """Return whether nothing narrows the choice."""
-        return not any(getattr(self, field.name) for field in fields(self))
+        return not any(getattr(self, field.name) for field in fields(self) if field.name != "devices_file")
 
-    def conditions(self) -> list[sa.ColumnElement[bool]]:
-        """Return what a row of sessions joined with configurations must meet, `unreadable` aside."""
+    def conditions(self, devices: Sequence[str]) -> list[sa.ColumnElement[bool]]:
+        """Return what a row of sessions joined with configurations must meet, `unreadable` aside; `devices` are those meant."""
         found: list[sa.ColumnElement[bool]] = []
         if self.sessions:
             found.append(sa.or_(*(_begins(SESSIONS.c.id, text) for text in self.sessions)))
         if self.devices:
-            found.append(CONFIGURATIONS.c.device.in_(self.devices))
+            found.append(CONFIGURATIONS.c.device.in_(devices))
         if self.runtimes:
             found.append(CONFIGURATIONS.c.runtime.in_(self.runtimes))
         if self.networks:

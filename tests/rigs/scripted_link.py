@@ -294,6 +294,7 @@ class Silent:
         self.told: list[str] = []
         self.units = 0
         self.advanced: list[str] = []
+        self.ended: list[tuple[str, str]] = []  # devices and their troubles
         self.refined: list[tuple[str, int]] = []  # the runtime, and how many sessions are left
 
     def state(self, device: str, text: str) -> None:
@@ -311,6 +312,10 @@ class Silent:
     def advance(self, device: str, text: str) -> None:
         """Keep it."""
         self.advanced.append(text)
+
+    def end(self, device: str, trouble: str) -> None:
+        """Keep it."""
+        self.ended.append((device, trouble))
 
     def refine(self, device: str, use: RuntimePlan, left: int) -> None:
         """Keep it."""

@@ -51,6 +51,9 @@ class Watcher:
     def tell(self, device: str, text: str) -> None:
         self.states.append(f"told {text}")
 
+    def end(self, device: str, trouble: str) -> None:
+        self.states.append(f"end {device}: {trouble}")
+
     def refine(self, device: str, use: RuntimePlan, left: int) -> None:
         self.states.append(f"refine {left}")
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import string
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +22,6 @@ from harness.devices.config import (
     load_devices,
     parse_devices,
     parse_runtime,
-    select_device,
 )
 from space.errors import ConfigError
 
@@ -49,6 +53,7 @@ def test_every_key_is_read() -> None:
         cores = [2, 3]
         root = "/data/agent"
         description = "on the shelf"
+        group = ["lab", "boards"]
         """
     )
     assert devices["pi4"] == SshDevice(
@@ -65,6 +70,7 @@ def test_every_key_is_read() -> None:
         cores=(2, 3),
         root="/data/agent",
         description="on the shelf",
+        group=("lab", "boards"),
     )
 
 
@@ -236,6 +242,64 @@ BAD = {
         'owner = "me"\n[devices.a]\ntransport = "local"\n',
         ["lab.toml:1: unknown top-level key 'owner'", "[devices.NAME]"],
     ),
+    "a device named all": (
+        '[devices.x]\ntransport = "local"\n[devices.all]\ntransport = "local"\n',
+        ["lab.toml:3: [devices.all]: the name 'all' is taken", "--device all means every device"],
+    ),
+    "a group named all": (
+        '[devices.x]\ntransport = "local"\ngroup = ["lab", "all"]\n',
+        ["lab.toml:3: [devices.x] group = ", "'all' is taken"],
+    ),
+    "a group and a device of one name": (
+        '[devices.lab]\ntransport = "local"\n\n[devices.x]\ntransport = "local"\ngroup = "lab"\n',
+        ["lab.toml:6: [devices.x] group 'lab' is a device's name, too", "rename one"],
+    ),
+    "a group named local": (
+        '[devices.x]\ntransport = "local"\ngroup = "local"\n',
+        ["lab.toml:3:", "group 'local' is a device's name, too"],
+    ),
+    "a group without a name": (
+        '[devices.x]\ntransport = "local"\ngroup = ""\n',
+        ["lab.toml:3: [devices.x] group", "'' may hold only letters, digits and '-'"],
+    ),
+    "a group with a wildcard": (
+        '[devices.x]\ntransport = "local"\ngroup = "lab-*"\n',
+        ["lab.toml:3:", "'lab-*' may hold only letters"],
+    ),
+    "a group twice": (
+        '[devices.x]\ntransport = "local"\ngroup = ["a", "a"]\n',
+        ["lab.toml:3:", "names a group twice"],
+    ),
+    "a group that is a number": (
+        '[devices.x]\ntransport = "local"\ngroup = 7\n',
+        ["lab.toml:3:", "group = 7"],
+    ),
+    "a mistyped default": (
+        '[defaults]\nthreads = 2\nadress = "a"\n[devices.x]\ntransport = "local"\n',
+        ["lab.toml:3: [defaults] has no key 'adress'", "did you mean 'address'?", "given: 'a'"],
+    ),
+    "a default under another tool's name": (
+        '[defaults]\nusername = "a"\n',
+        ["lab.toml:2: [defaults] has no key 'username'", "did you mean 'user'?"],
+    ),
+    "a default that none may have": (
+        '[devices.x]\ntransport = "local"\n\n[defaults]\nport = 0\n',
+        ["lab.toml:5: [defaults] port = 0", "greater than or equal to 1"],
+    ),
+    "a default transport that none has": (
+        '[defaults]\ntransport = "shh"\n',
+        ["lab.toml:2: [defaults] transport = 'shh' is unknown", "did you mean 'ssh'?"],
+    ),
+    "a default group of a device's name": (
+        '[defaults]\ngroup = "x"\n[devices.x]\ntransport = "local"\n',
+        ["group 'x' is a device's name, too"],
+    ),
+    "defaults as a list": ("[[defaults]]\n", ["'defaults' must be a table", "write [defaults]"]),
+    "defaults that are a number": ("defaults = 3\n", ["'defaults' must be a table, not 3"]),
+    "a mistyped table of defaults": (
+        "[default]\nthreads = 2\n",
+        ["lab.toml:1: unknown top-level key 'default'", "did you mean 'defaults'?"],
+    ),
     "text that is no TOML": ("[devices.a\n", ["lab.toml: not valid TOML", "line 1"]),
     "nesting without end": ("a = " + "[" * 50_000, ["lab.toml: not valid TOML"]),
     "a number without end": ("a = " + "9" * 10_000, ["lab.toml: not valid TOML"]),
@@ -259,31 +323,113 @@ def test_a_file_that_cannot_be_one_is_refused_by_name(tmp_path: Path) -> None:
     directory, absent, binary, huge = (tmp_path / name for name in ("folder", "absent", "binary", "huge"))
     directory.mkdir()
     binary.write_bytes(b"\xff\xfe\x00[devices")
-    huge.write_bytes(b"#" * (2 << 20))
+    huge.write_bytes(b"#" * (17 << 20))
     for path, reason in {
         directory: "cannot be read",
         absent: "cannot be read",
         binary: "is not UTF-8 text",
-        huge: "holds more than 1048576 bytes",
-        Path("/dev/zero"): "holds more than 1048576 bytes",
+        huge: "holds more than 16777216 bytes",
+        Path("/dev/zero"): "holds more than 16777216 bytes",
     }.items():
         with pytest.raises(ConfigError, match=reason) as caught:
             load_devices(path)
         assert str(path) in str(caught.value)
 
 
-def test_an_unknown_device_names_the_near_and_the_known_ones() -> None:
-    devices = parse_devices('[devices.pixel]\ntransport = "ssh"\naddress = "p"\n')
-    assert select_device(devices, "pixel").name == "pixel"
-    with pytest.raises(ConfigError) as caught:
-        select_device(devices, "pixle")
-    for part in (
-        "unknown device 'pixle'",
-        "did you mean 'pixel'?",
-        "known: local, pixel",
-        "[devices.pixle] to devices.toml",
-    ):
-        assert part in str(caught.value)
+def test_defaults_complete_each_device_that_the_file_names() -> None:
+    devices = parse_devices(
+        """
+        [devices.pixel]
+        address = "pixel.lan"
+        port = 8022
+
+        [devices.pi4]
+        address = "pi4.lan"
+        threads = 1
+        group = []
+
+        [devices.here]
+        transport = "local"
+
+        [defaults]
+        transport = "ssh"
+        user = "lab"
+        port = 2222
+        threads = 4
+        group = "shelf"
+        """
+    )
+    shared: dict[str, Any] = {"user": "lab", "threads": 4, "group": ("shelf",)}
+    assert devices["pixel"] == SshDevice(name="pixel", address="pixel.lan", port=8022, **shared)
+    own = shared | {"threads": 1, "group": ()}
+    assert devices["pi4"] == SshDevice(name="pi4", address="pi4.lan", port=2222, **own)
+    assert devices["here"] == LocalDevice(name="here", threads=4, group=("shelf",))
+    assert devices["local"] == LocalDevice(name="local"), "the file does not name it"
+
+
+def test_a_described_local_takes_the_defaults_and_is_still_this_machine() -> None:
+    devices = parse_devices('[defaults]\ntransport = "ssh"\nthreads = 2\n[devices.local]\n')
+    assert devices["local"] == LocalDevice(name="local", threads=2)
+
+
+def test_every_key_of_a_device_may_have_a_default() -> None:
+    text = "[defaults]\n" + "".join(
+        f"{key} = {json.dumps(value)}\n"
+        for key, value in {
+            "transport": "ssh", "address": "a", "port": 23, "user": "u", "key": "k", "host_key": HOST_KEY,
+            "known_hosts": "h", "jump": "j", "ssh_config": "none", "python": "p", "runtimes": ["tflite"], "threads": 2,
+            "cores": [1, 2], "root": "r", "description": "d", "group": ["g"],
+        }.items()
+    )  # fmt: skip
+    device = parse_devices(text + "[devices.x]\n")["x"]
+    assert device.model_fields_set == set(SshDevice.model_fields)
+
+
+def test_what_an_address_of_its_own_names_wins_over_the_defaults() -> None:
+    text = '[defaults]\ntransport = "ssh"\nuser = "lab"\nport = 2222\n[devices.pi]\naddress = "root@pi:22"\n'
+    assert str(getattr(parse_devices(text)["pi"], "destination")) == "root@pi:22"  # noqa: B009
+
+
+def test_a_variable_names_the_file_where_nobody_else_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("devices.toml").write_text('[devices.a]\ntransport = "local"\n')
+    Path("lab.toml").write_text('[devices.b]\ntransport = "local"\n')
+    monkeypatch.setenv("HARNESS_DEVICES", "lab.toml")
+    assert list(load_devices()) == ["local", "b"]
+    assert list(load_devices("devices.toml")) == ["local", "a"]
+    monkeypatch.setenv("HARNESS_DEVICES", "")
+    assert list(load_devices()) == ["local", "a"]
+
+
+def calls_of(read: Callable[[], object]) -> int:
+    """Return the number of functions that are called, those written in C among them."""
+    count = 0
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        read()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_twice_the_devices_take_twice_the_work() -> None:
+    def table(number: int) -> str:
+        return f'[devices.board-{number}]\naddress = "10.0.{number}"\nuser = "pi"\ngroup = "shelf-{number % 50}"\n\n'
+
+    def text(count: int) -> str:
+        return '[defaults]\ntransport = "ssh"\n\n' + "".join(map(table, range(count)))
+
+    few, many = text(1000), text(2000)
+    calls = calls_of(lambda: parse_devices(few))
+    assert calls > 10_000
+    assert calls_of(lambda: parse_devices(many)) < 2.05 * calls
 
 
 def test_a_runtime_is_split_from_its_provider() -> None:
@@ -333,15 +479,38 @@ def test_the_schema_file_is_the_schema_of_the_code() -> None:
 
 def test_the_schema_knows_the_keys_and_no_others() -> None:
     schema = devices_schema()
+    keys = set()
     for name, model in {"LocalDevice": LocalDevice, "SshDevice": SshDevice}.items():
         definition = schema["$defs"][name]
         assert set(definition["properties"]) == set(model.model_fields) - {"name"}
         assert definition["additionalProperties"] is False
-    assert set(schema["$defs"]["SshDevice"]["required"]) == {"address", "transport"}
-    assert all(
-        reference["$ref"].removeprefix("#/$defs/") in schema["$defs"]
-        for reference in schema["properties"]["devices"]["additionalProperties"]["oneOf"]
-    )
+        keys |= set(definition["properties"])
+    assert set(schema["properties"]["defaults"]["properties"]) == keys
+
+
+LOCAL_X, SSH_X = {"x": {"transport": "local"}}, {"x": {"transport": "ssh", "address": "a"}}
+DOCUMENTS: dict[str, tuple[dict[str, Any], bool]] = {
+    "this machine": ({"devices": LOCAL_X}, True),
+    "another one": ({"devices": SSH_X}, True),
+    "no address": ({"devices": {"x": {"transport": "ssh"}}}, False),
+    "no transport": ({"devices": {"x": {"address": "a"}}}, False),
+    "a mistyped key": ({"devices": {"x": {"transport": "ssh", "adress": "a"}}}, False),
+    "no address, where there are defaults": ({"devices": {"x": {}}, "defaults": {"transport": "ssh"}}, True),
+    "a mistyped default": ({"defaults": {"adress": "a"}}, False),
+    "a default that none may have": ({"defaults": {"port": 0}}, False),
+    "a group": ({"devices": {"x": {"transport": "local", "group": "lab"}}}, True),
+    "groups": ({"devices": {"x": {"transport": "local", "group": ["lab", "shelf"]}}}, True),
+    "a group that is a number": ({"devices": {"x": {"transport": "local", "group": 1}}}, False),
+    "a group named all": ({"devices": {"x": {"transport": "local", "group": "all"}}}, False),
+    "a device named all": ({"devices": {"all": {"transport": "local"}}}, False),
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_an_editor_takes_what_harness_takes(name: str) -> None:
+    document, is_right = DOCUMENTS[name]
+    errors = list(jsonschema.Draft7Validator(devices_schema()).iter_errors(document))
+    assert bool(errors) != is_right, errors
 
 
 def test_the_example_file_loads_and_shows_a_phone_a_board_a_gpu_and_this_machine() -> None:

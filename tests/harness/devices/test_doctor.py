@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rigs.lying_device import LyingDevice
 
 from device_agents.machine_lock import MachineLock
-from harness.devices.config import LocalDevice, SshDevice
-from harness.devices.doctor import _busy_cores, _conditions, _grants, _limits, _machine_lock, diagnose
+from harness.devices import doctor
+from harness.devices.config import Device, LocalDevice, SshDevice
+from harness.devices.doctor import (
+    Check,
+    _busy_cores,
+    _conditions,
+    _grants,
+    _limits,
+    _machine_lock,
+    diagnose,
+    diagnose_all,
+    exit_status,
+)
 
 HELLO: dict[str, Any] = {"cores": [0, 1], "clusters": [[0, 1]]}
 
@@ -177,3 +191,62 @@ def test_the_doctor_tries_a_free_device_and_leaves_one_in_use_in_peace(tmp_path:
     assert checks["core request"].status == "warn"
     assert f"process {os.getpid()}" in checks["core request"].found
     assert (checks["trial"].status, "in use" in checks["trial"].found) == ("warn", True)
+
+
+def test_devices_are_checked_at_once_and_told_in_their_order_as_soon_as_they_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first_is_told, at_once = threading.Event(), threading.Barrier(3, timeout=10)
+
+    def diagnosed(device: Device) -> list[Check]:
+        at_once.wait()
+        if device.name == "b":
+            assert first_is_told.wait(10), "the first is told only when all are known"
+        return [Check(status="FAIL" if device.name == "b" else "ok", name="reach", found=device.name)]
+
+    monkeypatch.setattr(doctor, "diagnose", diagnosed)
+    told = []
+    for name, checks in diagnose_all([SshDevice(name=name, address=name) for name in "abc"]):
+        first_is_told.set()
+        told.append((name, checks[0].found))
+        assert exit_status(checks) == (3 if name == "b" else 0)
+    assert told == [(name, name) for name in "abc"]
+
+
+def test_devices_of_one_machine_are_checked_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_work = threading.Lock()
+
+    def diagnosed(device: Device) -> list[Check]:
+        assert at_work.acquire(blocking=False), "two at once"
+        time.sleep(0.02)
+        at_work.release()
+        return []
+
+    monkeypatch.setattr(doctor, "diagnose", diagnosed)
+    local = [LocalDevice(name=name) for name in ("big", "little")]
+    assert [name for name, _ in diagnose_all(local)] == ["big", "little"]
+    boards = [SshDevice(name="x", address="me@Pi.lan"), SshDevice(name="y", address="pi.lan:22", user="you")]
+    assert [name for name, _ in diagnose_all(boards)] == ["x", "y"]
+
+
+def test_a_fault_of_harness_in_a_check_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "diagnose", lambda device: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        list(diagnose_all([LocalDevice(name="local")]))
+
+
+def test_two_names_of_one_machine_take_turns_though_nobody_knew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "POLL_S", 0.001)
+    asked = dict[str, int]()
+
+    def lie(name: str, message: dict[str, Any]) -> dict[str, Any]:
+        asked[name] = asked.get(name, 0) + 1
+        if name not in ("permissions", "lock") or asked[name] > 3:
+            return message
+        busy = {"type": "error", "id": message["id"], "kind": "busy", "message": "in use"}
+        return busy | {"owner": doctor.OWNER}
+
+    monkeypatch.setattr(doctor, "open_transport", lambda device: LyingDevice(lie))
+    checks = diagnose(LocalDevice(name="b"))
+    assert asked["permissions"] == asked["lock"] == 4
+    assert not [check for check in checks if "in use" in check.found]

@@ -14,6 +14,7 @@ import pytest
 from rigs.short_campaigns import permissions_once
 
 from exporters import FragmentLibrary
+from harness.devices import connection
 from harness.devices.client import AgentClient
 from harness.devices.config import Device, LocalDevice
 from harness.devices.connection import Connection
@@ -52,6 +53,9 @@ class Notes:
 
     def tell(self, device: str, text: str) -> None:
         self.said.append(text)
+
+    def end(self, device: str, trouble: str) -> None:
+        self.said.append(f"{device} ended: {trouble}")
 
     def refine(self, device: str, use: RuntimePlan, left: int) -> None:
         self.said.append(f"{use.configuration.runtime}: {left} left")
@@ -396,8 +400,7 @@ def test_a_device_is_locked_against_a_second_campaign(
 ) -> None:
     holder = Connection(device, LocalTransport(), owner="the night run")
     holder.open()
-    lock = AgentClient.lock
-    monkeypatch.setattr(AgentClient, "lock", lambda self, owner, **_: lock(self, owner, wait_s=0.1))
+    monkeypatch.setattr(connection, "GRACE_S", 0.1)
     try:
         with pytest.raises(DeviceError, match="the night run"):
             measure(device, source, store)

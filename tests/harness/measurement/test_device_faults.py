@@ -29,7 +29,9 @@ from rigs.short_campaigns import (
 from rigs.small_disk import SmallDisk, small_disk
 from rigs.sshd import Sshd, start_sshd
 
+from harness.devices import connection
 from harness.devices.client import AgentClient, Deployment, deploy
+from harness.devices.connection import Connection
 from harness.devices.framing import FrameStream
 from harness.devices.transports.ssh import SshTransport
 from harness.errors import DeviceError, LinkError
@@ -252,7 +254,7 @@ def test_a_disk_too_small_for_a_network_says_so(ground: Ground, store: Store, di
 def test_a_second_campaign_is_told_who_holds_the_device(
     ground: Ground, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(AgentClient.lock.__kwdefaults__, "wait_s", 0.6)
+    monkeypatch.setattr(connection, "GRACE_S", 0.6)
     device = ground.server.device(root=ground.root)
     for end in ("close", "kill"):
         transport = SshTransport(device)
@@ -265,8 +267,8 @@ def test_a_second_campaign_is_told_who_holds_the_device(
             holder.close()
         else:
             os.kill(processes(ground.root, "serve")[0], signal.SIGKILL)
-        second = AgentClient.start(transport, device, deploy(transport, device))
-        second.lock("harness elsewhere", wait_s=5.0)
+        second = Connection(device, SshTransport(device), owner="harness elsewhere", wait_s=5.0)
+        second.open()
         second.close()
         transport.close()
 

@@ -56,7 +56,7 @@ def test_a_device_that_is_waited_for_is_left_behind(store: Store, monkeypatch: p
 
     def interrupt() -> None:
         is_waiting.wait(10)
-        while not observer.advanced:
+        while not observer.ended:
             time.sleep(0.01)
         _thread.interrupt_main()
 
@@ -68,7 +68,7 @@ def test_a_device_that_is_waited_for_is_left_behind(store: Store, monkeypatch: p
     assert time.monotonic() - started_s < 30
     assert isinstance(far.error, Cancelled)
     assert near.measured == 1 and store.session_counts(near.uses[0].configuration)
-    assert observer.told == ["stopping: the session under way is given up, what was measured is stored"]
+    assert set(observer.told) == {"stopping: the session under way is given up, what was measured is stored"}
 
 
 def test_a_fault_of_the_harness_in_a_campaign_reaches_the_caller(
@@ -80,3 +80,81 @@ def test_a_fault_of_the_harness_in_a_campaign_reaches_the_caller(
     monkeypatch.setattr(campaigns, "run_campaign", run)
     with pytest.raises(ZeroDivisionError):
         campaigns.run_all([(LocalDevice(name="near"), Options())], ScriptedSource(), store, Silent())
+
+
+def test_the_trouble_of_one_device_is_told_while_the_others_measure(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = threading.Event()
+
+    class Listener(Silent):
+        def end(self, device: str, trouble: str) -> None:
+            super().end(device, trouble)
+            if len(self.ended) == 3:
+                told.set()
+
+    def run(device: LocalDevice, *_: Any, **__: Any) -> campaign.Outcome:
+        if device.name == "far":
+            raise LinkError("nobody is there")
+        if device.name == "odd":
+            raise ZeroDivisionError("no")
+        if device.name == "near":
+            return campaign.Outcome(device=device.name)
+        assert told.wait(10), "it is told only when all have ended"
+        return campaign.Outcome(device=device.name)
+
+    monkeypatch.setattr(campaigns, "run_campaign", run)
+    observer = Listener()
+    chosen = [(LocalDevice(name=name), Options()) for name in ("far", "near", "odd", "slow")]
+    with pytest.raises(ZeroDivisionError):
+        campaigns.run_all(chosen, ScriptedSource(), store, observer)
+    troubles = dict(observer.ended)
+    assert set(troubles) == {"far", "near", "odd"}, "the last of all has nobody to wait for"
+    assert (troubles["far"], troubles["near"]) == ("nobody is there", "")
+    assert "a fault of harness" in troubles["odd"] and "ZeroDivisionError: no" in troubles["odd"]
+
+
+def test_one_device_alone_ends_without_being_told_of_twice(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: Any, **__: Any) -> campaign.Outcome:
+        raise LinkError("nobody is there")
+
+    monkeypatch.setattr(campaigns, "run_campaign", run)
+    observer = Silent()
+    (outcome,) = campaigns.run_all([(LocalDevice(name="far"), Options())], ScriptedSource(), store, observer)
+    assert str(outcome.error) == "nobody is there"
+    assert observer.ended == []
+
+
+def test_ctrl_c_ends_the_wait_for_a_device_in_use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = campaign.run_campaign
+
+    def lie(name: str, message: dict[str, Any]) -> dict[str, Any]:
+        busy = {
+            "type": "error",
+            "id": message.get("id"),
+            "kind": "busy",
+            "message": "in use",
+            "owner": "night",
+        }
+        return busy if name == "lock" else message
+
+    def run(device: LocalDevice, *arguments: Any, **options: Any) -> campaign.Outcome:
+        transport: Any = LyingDevice(lie)
+        return real(device, *arguments, **options, connect=lambda _: transport)
+
+    monkeypatch.setattr(campaigns, "run_campaign", run)
+
+    class Hasty(Silent):
+        def state(self, device: str, text: str) -> None:
+            if text.startswith("waiting: "):
+                _thread.interrupt_main()
+
+    monkeypatch.setattr(campaigns, "GRACE_S", 20.0)  # in which it ends by itself
+    started_s = time.monotonic()
+    (outcome,) = campaigns.run_all(
+        [(LocalDevice(name="far"), Options())], ScriptedSource(), store, Hasty(), wait_s=float("inf")
+    )
+    assert isinstance(outcome.error, Cancelled)
+    assert time.monotonic() - started_s < 15

@@ -1,0 +1,110 @@
+"""Devices as people name them: by name, pattern of names, group, or all of them. Whatever takes `--device` reads it here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from itertools import islice
+from pathlib import Path
+
+from harness.devices.config import ALL, DEFAULT_FILE, LOCAL, Device, is_named, load_devices
+from space.errors import ConfigError, did_you_mean
+
+SHOWN_NAMES = 20  # of a laboratory's devices, in an error
+Groups = Mapping[str, Sequence[str]]
+
+_WILDCARD = re.compile(r"[*?\[]")
+
+
+def expand_names(
+    asked: Iterable[str], names: Sequence[str], groups: Callable[[], Groups], place: str = DEFAULT_FILE
+) -> list[str]:
+    """Return the names that are meant, each once, in the order asked for, of one pattern or group in that of `names`.
+
+    `all` is all of the `names`; a pattern, with `*`, `?` or `[abc]`, those that fit it. `groups`, the names in each group, is
+    called where something is neither; what is no group is returned as it is, for the caller to look up.
+    Raises: ConfigError for a pattern that no name fits, with the names and groups there are; `place` is where they are from.
+
+    >>> expand_names(["pi4", "p*"], ["pixel", "tv", "pi4"], dict)
+    ['pi4', 'pixel']
+    """
+    found: dict[str, None] = {}
+    known = frozenset(names)
+    for text in asked:
+        if text in known:
+            found[text] = None
+        elif text == ALL:
+            found |= dict.fromkeys(names)
+        elif _WILDCARD.search(text):
+            fitting = [name for name in names if fnmatchcase(name, text)]
+            if not fitting:
+                raise ConfigError(f"no device in {place} fits {text!r} ({known_text(names, groups())})")
+            found |= dict.fromkeys(fitting)
+        else:
+            found |= dict.fromkeys(groups().get(text, [text]))
+    return list(found)
+
+
+def groups_of(devices: Mapping[str, Device]) -> dict[str, list[str]]:
+    """Return the names of the devices in each group of devices.toml."""
+    groups: dict[str, list[str]] = {}
+    for device in devices.values():
+        for group in device.group:
+            groups.setdefault(group, []).append(device.name)
+    return groups
+
+
+def known_text(names: Iterable[str], groups: Iterable[str]) -> str:
+    """Return which names and groups there are, for an error."""
+    return "; ".join(
+        f"{what}: {shortened(sorted(some)) or 'none'}"
+        for what, some in (("known", names), ("groups", groups))
+        if what == "known" or some
+    )
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Return names in a list, the first twenty of many."""
+    rest = len(names) - SHOWN_NAMES
+    return ", ".join(islice(names, SHOWN_NAMES)) + (f" and {rest} more" if rest > 0 else "")
+
+
+def select_device(devices: Mapping[str, Device], name: str) -> Device:
+    """Return the device of that name.
+
+    Raises: ConfigError that lists the known names and groups.
+    """
+    if name not in devices:
+        groups = groups_of(devices)
+        raise ConfigError(
+            f"unknown device {name!r}{did_you_mean(name, [*devices, *groups])} ({known_text(devices, groups)}); "
+            f"add [devices.{name}] to {DEFAULT_FILE}"
+        )
+    return devices[name]
+
+
+def select_devices(asked: Sequence[str | Device], path: str | Path | None = None) -> tuple[Device, ...]:
+    """Return the devices that are asked for, each once; without any, the device `local`.
+
+    A text is a name, a pattern of names, a group, or `all`: the last three mean devices that devices.toml names, and `local`
+    where it names no other. `path` is that file, as for `load_devices`.
+    Raises: ConfigError, as `load_devices`, or with the known names and groups.
+    """
+    given = {one.name: one for one in asked if isinstance(one, Device)}
+    if given and len(given) == len(asked):
+        return tuple(given.values())
+    known = load_devices(path)
+    named = [name for name, device in known.items() if is_named(device)] or [LOCAL]
+    texts = [one if isinstance(one, str) else one.name for one in asked or [LOCAL]]
+    names = expand_names(texts, named, lambda: groups_of(known), str(path or DEFAULT_FILE))
+    return tuple(given.get(name) or select_device(known, name) for name in names)
+
+
+def select_one(text: str, path: str | Path | None = None) -> Device:
+    """Return the one device of a name, pattern or group. Raises: ConfigError, also where it means several."""
+    found = select_devices([text], path)
+    if len(found) > 1:
+        names = shortened([device.name for device in found])
+        raise ConfigError(f"--device {text!r} means {len(found)} devices ({names}), and here it takes one")
+    return found[0]

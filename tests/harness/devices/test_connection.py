@@ -1,0 +1,152 @@
+"""A device in use: for how long it is waited for, whom for, and what ends the wait."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from rigs.lying_device import LyingDevice
+
+from harness.devices import connection
+from harness.devices.config import LocalDevice
+from harness.devices.connection import Connection, clock, new_owner, parse_patience
+from harness.errors import Cancelled, DeviceError, LinkError
+from space.errors import ConfigError
+
+NIGHT = "harness on another machine, process 7, 12ab"
+
+
+def busy(number: int, owner: str = NIGHT) -> dict[str, Any]:
+    """Return what an agent answers while `owner` holds the device."""
+    text = f"the device is in use by {owner!r}; wait for it, or end that process"
+    return {"type": "error", "id": number, "kind": "busy", "message": text, "owner": owner, "pid": 7}
+
+
+class Queue:
+    """A device whose lock others hold: `answers` to a request for it, one after another, then it is free.
+
+    An answer is who holds it, or None for a link that breaks.
+    """
+
+    def __init__(self, answers: Sequence[str | None]) -> None:
+        self._answers = list(answers)
+        self.asked = self.connected = 0
+        self.transport = LyingDevice(self._lie)
+        connect = self.transport.connect
+
+        def count() -> None:
+            self.connected += 1
+            connect()
+
+        self.transport.connect = count  # type: ignore[method-assign]
+
+    def _lie(self, name: str, message: dict[str, Any]) -> Any:
+        if name != "lock":
+            return message
+        self.asked += 1
+        if not self._answers:
+            return message
+        answer = NIGHT if self._answers == ["for ever"] else self._answers.pop(0)
+        return None if answer is None else busy(message["id"], answer)
+
+    def open(
+        self,
+        wait_s: float = 0.0,
+        say: Callable[[str], None] = lambda text: None,
+        cancel: threading.Event | None = None,
+    ) -> None:
+        """Open a connection to the device."""
+        link = Connection(LocalDevice(name="pi4"), self.transport, owner=new_owner(), wait_s=wait_s)
+        link.open(say=say, cancel=cancel)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "POLL_S", 0.001)
+    monkeypatch.setattr(connection, "GRACE_S", 0.01)
+
+
+def test_who_waits_is_told_whom_for_and_goes_on_when_it_is_free() -> None:
+    queue, said = Queue([NIGHT, NIGHT, NIGHT]), list[str]()
+    queue.open(math.inf, said.append)
+    assert said == [f"waiting: in use by {NIGHT!r}; 0:00"]
+    assert (queue.asked, queue.connected) == (4, 1)
+
+
+def test_it_is_said_again_from_time_to_time_with_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "SAY_S", 0.0)
+    queue, said = Queue([NIGHT, NIGHT, NIGHT]), list[str]()
+    queue.open(5400.0, said.append)
+    assert [text.partition("; ")[2] for text in said] == ["0:00 of 1:30:00"] * 3
+
+
+def test_without_being_asked_to_wait_a_device_in_use_is_given_up_and_the_option_named() -> None:
+    queue, said = Queue(["for ever"]), list[str]()
+    with pytest.raises(DeviceError, match=r"in use by .*process 7.*; --wait waits for it"):
+        queue.open(say=said.append)
+    assert said == []
+    assert queue.asked > 1, "an agent that ends is waited for"
+
+
+def test_a_limit_ends_the_wait() -> None:
+    with pytest.raises(DeviceError, match=r"in use by .*process 7.*; waited 0:00 for it"):
+        Queue(["for ever"]).open(0.02)
+
+
+def test_ctrl_c_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "POLL_S", 60.0)
+    cancel = threading.Event()
+    threading.Timer(0.05, cancel.set).start()
+    with pytest.raises(Cancelled):
+        Queue(["for ever"]).open(math.inf, cancel=cancel)
+
+
+def test_another_campaign_of_this_command_on_the_same_machine_is_always_waited_for() -> None:
+    queue, said = Queue([new_owner()] * 30), list[str]()
+    queue.open(say=said.append)
+    assert queue.asked == 31
+    assert len(said) == 1 and "in use by" in said[0]
+
+
+def test_a_link_that_breaks_while_waiting_is_made_anew() -> None:
+    queue = Queue([NIGHT, None, NIGHT])
+    queue.open(math.inf)
+    assert (queue.asked, queue.connected) == (4, 2)
+    with pytest.raises(LinkError):
+        Queue([NIGHT, None]).open()
+
+
+def test_an_error_that_is_no_wait_is_raised_at_once() -> None:
+    queue = Queue([])
+    queue.transport._lie = lambda name, message: (  # type: ignore[method-assign]
+        message
+        if name != "lock"
+        else busy(message["id"]) | {"kind": "internal", "message": "the disk is full"}
+    )
+    with pytest.raises(DeviceError, match="the disk is full"):
+        queue.open(math.inf)
+
+
+def test_limits_are_read_as_people_write_them() -> None:
+    assert [parse_patience(text) for text in ("90s", "30m", " 1.5 h", "2min")] == [
+        90.0,
+        1800.0,
+        5400.0,
+        120.0,
+    ]
+    for text in ("30", "half an hour", "-3m", "", "1e3s"):
+        with pytest.raises(ConfigError, match=r"--wait-limit .*30m"):
+            parse_patience(text)
+
+
+def test_a_duration_is_shown_as_a_clock_shows_it() -> None:
+    assert [clock(seconds) for seconds in (0, 5.4, 65, 3600, 36061)] == [
+        "0:00",
+        "0:05",
+        "1:05",
+        "1:00:00",
+        "10:01:01",
+    ]

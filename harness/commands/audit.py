@@ -11,6 +11,7 @@ from harness.commands.options import (
     StoreOption,
     TakeDoubtful,
     ThreadCount,
+    WideFlag,
     open_store,
 )
 
@@ -23,13 +24,14 @@ def audit(
     space: StoredSpace = "",
     doubtful: TakeDoubtful = False,
     store_url: StoreOption = "",
+    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Compare networks with the sum of their stem, cells, reductions and head, each measured on its own.
 
     Shows the error of the sum, its sources (stage boundaries, wirings, ops), and whether an additive latency model holds here.
     """
-    from harness.output.prediction import print_audit
+    from harness.output.audit import print_audit
     from harness.prediction.audit import audit_configuration
 
     with open_store(store_url) as store:
@@ -42,4 +44,4 @@ def audit(
             space=space,
             doubtful=doubtful,
         )
-    print_audit(found, json_output=json_output)
+    print_audit(found, json_output=json_output, wide=wide)

@@ -13,6 +13,7 @@ from harness.commands.options import (
     RuntimeName,
     StoreOption,
     ThreadCount,
+    WideFlag,
     open_store,
 )
 
@@ -25,6 +26,7 @@ def compare(
     threads: ThreadCount = None,
     identifier: ConfigurationId = "",
     store_url: StoreOption = "",
+    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Compare two networks on each configuration of a device: A is faster than B, slower, or a tie.
@@ -38,4 +40,4 @@ def compare(
         found = compare_networks(
             store, first, second, device=device, runtime=runtime, threads=threads, configuration=identifier
         )
-    print_pairs(found, json_output=json_output)
+    print_pairs(found, json_output=json_output, wide=wide)

@@ -17,6 +17,7 @@ from harness.commands.options import (
     StoreOption,
     TakeDoubtful,
     ThreadCount,
+    WideFlag,
     open_store,
 )
 from space.atomic_files import check_folder_of
@@ -42,6 +43,7 @@ def predict(
     ] = False,
     doubtful: TakeDoubtful = False,
     store_url: StoreOption = "",
+    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Predict the latency of every network of the space from those measured on one configuration.
@@ -67,4 +69,4 @@ def predict(
             models=models or (),
             doubtful=doubtful,
         )
-    print_prediction(table, csv_output=csv_output, json_output=json_output, output=output)
+    print_prediction(table, csv_output=csv_output, json_output=json_output, output=output, wide=wide)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import DevicesFile, JsonFlag, SpaceName, is_quiet, log, named_devices
+from harness.commands.options import DevicesFile, JsonFlag, SpaceName, WideFlag, is_quiet, log, named_devices
 from harness.devices.config import LOCAL
 
 
@@ -38,6 +38,7 @@ def profile(
     by: Annotated[By, typer.Option("--by", help="What to add the nodes up by.")] = By.fragment,
     space: SpaceName = "blox",
     devices_file: DevicesFile = None,
+    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Show where a network's time goes: by fragment, by op type, or node by node.
@@ -62,4 +63,4 @@ def profile(
             export=view.export,
             log=log,
         )
-    print_profile(found, by, json_output=json_output)
+    print_profile(found, by, json_output=json_output, wide=wide)

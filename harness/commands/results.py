@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.commands.options import ConfigurationId, JsonFlag, StoreOption, ThreadCount, open_store
+from harness.commands.options import ConfigurationId, JsonFlag, StoreOption, ThreadCount, WideFlag, open_store
 
 
 def results(
@@ -26,6 +26,7 @@ def results(
     failures: Annotated[bool, typer.Option("--failures", help="Show what failed instead.")] = False,
     csv_output: Annotated[bool, typer.Option("--csv", help="Print CSV on standard output.")] = False,
     store_url: StoreOption = "",
+    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Show stored latencies, fastest first, with 95 % intervals and plain wall times."""
@@ -42,8 +43,14 @@ def results(
     }
     with open_store(store_url) as store:
         if failures:
-            print_failures(stored.failures(store, **asked), json_output=json_output, csv_output=csv_output)
+            print_failures(
+                stored.failures(store, **asked), json_output=json_output, csv_output=csv_output, wide=wide
+            )
         else:
             print_results(
-                stored.results(store, **asked), store, json_output=json_output, csv_output=csv_output
+                stored.results(store, **asked),
+                store,
+                json_output=json_output,
+                csv_output=csv_output,
+                wide=wide,
             )

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.options import ConfigurationId, JsonFlag, StoreOption, open_store, open_store_to_change
+from harness.commands.options import (
+    ConfigurationId,
+    JsonFlag,
+    StoreOption,
+    WideFlag,
+    open_store,
+    open_store_to_change,
+)
 from space.text import counted
 
 if TYPE_CHECKING:
@@ -24,7 +31,7 @@ class ExportFormat(StrEnum):
 
 
 Sessions = Annotated[
-    list[str] | None, typer.Argument(metavar="[SESSION]...", help="Ids of sessions, or their beginnings.")
+    list[str] | None, typer.Argument(metavar="SESSION", help="Ids of sessions, or their beginnings.")
 ]
 Devices = Annotated[
     list[str] | None, typer.Option("--device", "-d", help="Only sessions of this device; repeatable.")
@@ -68,6 +75,7 @@ def check(
     since: Since = "",
     before: Before = "",
     store_url: StoreOption = "",
+    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Read every row and say what is wrong; exit status 1 when something is."""
@@ -77,7 +85,7 @@ def check(
     selection = _selection(sessions, device, runtime, models, identifier, since, before)
     with open_store(store_url) as opened:
         report = check_store(opened, selection)
-        print_check(report, opened.name, json_output=json_output)
+        print_check(report, opened.name, json_output=json_output, wide=wide)
     if report.troubles:
         raise typer.Exit(1)
 
@@ -97,6 +105,7 @@ def show(
     before: Before = "",
     unreadable: Unreadable = False,
     store_url: StoreOption = "",
+    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Show one session or failure with its raw times and conditions; else a line about each session that fits."""
@@ -106,11 +115,11 @@ def show(
     selection = _selection(sessions, device, runtime, models, identifier, since, before, unreadable)
     with open_store(store_url) as opened:
         if failure is not None:
-            print_failure(show_failure(opened, failure), json_output=json_output)
+            print_failure(show_failure(opened, failure), json_output=json_output, wide=wide)
         elif sessions and len(sessions) == 1:
             print_session(show_session(opened, sessions[0]), json_output=json_output)
         else:
-            print_sessions(list_sessions(opened, selection), json_output=json_output)
+            print_sessions(list_sessions(opened, selection), json_output=json_output, wide=wide)
 
 
 @store.command()

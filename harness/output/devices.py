@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from harness.devices.config import devices_schema
-from harness.output.tables import echo, print_json, print_table
+from harness.output.layout import Table
+from harness.output.tables import print_json, print_table
+from harness.output.terminal import echo
 
 if TYPE_CHECKING:
     from harness.devices.config import Device
@@ -18,7 +20,7 @@ def print_schema() -> None:
     print_json(devices_schema())
 
 
-def print_devices(devices: Mapping[str, Device], *, json_output: bool) -> None:
+def print_devices(devices: Mapping[str, Device], *, json_output: bool, wide: bool = False) -> None:
     """Print devices, a row each."""
     if json_output:
         print_json({name: device.model_dump(mode="json") for name, device in devices.items()})
@@ -35,7 +37,9 @@ def print_devices(devices: Mapping[str, Device], *, json_output: bool) -> None:
         for name, device in devices.items()
     ]
     columns = ["name", "transport", "where", "runtimes", "threads", "description"]
-    print_table("devices", columns, rows, right=(), spare=("description", "threads", "runtimes"))
+    spare = ("threads", "description", "runtimes")
+    table = Table(title="devices", columns=columns, rows=rows, right=(), folds=(3, 5), spare=spare)
+    print_table(table, wide=wide)
 
 
 def print_diagnosis(found: Diagnosis, *, json_output: bool) -> None:

@@ -20,7 +20,9 @@ from harness.commands.devices import devices
 from harness.commands.distill import distill
 from harness.commands.doctor import doctor
 from harness.commands.export import export
+from harness.commands.help_pages import command_line, help_width
 from harness.commands.measure import measure
+from harness.commands.options import is_quiet
 from harness.commands.predict import predict
 from harness.commands.profile import profile
 from harness.commands.report_page import report
@@ -90,7 +92,7 @@ def main() -> None:
 def _run(arguments: list[str], debug: bool) -> int:
     """Return the exit status; what no subcommand answers for, such as a full disk, is one line and 1."""
     try:
-        app(args=arguments)
+        _run_command(arguments)
     except HarnessError as error:
         return _report(str(error), debug, error.exit_status)
     except SystemExit as left:
@@ -103,6 +105,13 @@ def _run(arguments: list[str], debug: bool) -> int:
     except (OSError, UnicodeError, MemoryError) as error:
         return _report(_reason_of(error), debug, 1)
     return 0
+
+
+def _run_command(arguments: list[str]) -> None:
+    from harness.output.heartbeat import heartbeat
+
+    with heartbeat(quiet=is_quiet("--json" in arguments)):
+        command_line(app)(args=arguments, prog_name="harness", terminal_width=help_width())
 
 
 def _reason_of(error: OSError | UnicodeError | MemoryError) -> str:
@@ -144,10 +153,9 @@ def _close_output() -> None:
 def _report(message: str, debug: bool, status: int) -> int:
     if debug:
         traceback.print_exc()
-    text = f"harness: {message}"
-    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    text = text.encode(encoding, "backslashreplace").decode(encoding)
-    print(text, file=sys.stderr)  # noqa: T201
+    from harness.output.terminal import echo
+
+    echo(f"harness: {message}", err=True)
     return status
 
 

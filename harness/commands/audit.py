@@ -12,6 +12,7 @@ from harness.commands.options import (
     StoreOption,
     TakeDoubtful,
     ThreadCount,
+    WideFlag,
     open_store,
 )
 
@@ -25,13 +26,14 @@ def audit(
     doubtful: TakeDoubtful = False,
     devices_file: DevicesFile = None,
     store_url: StoreOption = "",
+    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Compare networks with the sum of their stem, cells, reductions and head, each measured on its own.
 
     Shows the error of the sum, its sources (stage boundaries, wirings, ops), and whether an additive latency model holds here.
     """
-    from harness.output.prediction import print_audit
+    from harness.output.audit import print_audit
     from harness.prediction.audit import audit_configuration
 
     with open_store(store_url) as store:
@@ -45,4 +47,4 @@ def audit(
             doubtful=doubtful,
             devices_file=devices_file,
         )
-    print_audit(found, json_output=json_output)
+    print_audit(found, json_output=json_output, wide=wide)

@@ -14,6 +14,7 @@ from harness.commands.options import (
     RuntimeName,
     StoreOption,
     ThreadCount,
+    WideFlag,
     open_store,
 )
 
@@ -27,6 +28,7 @@ def compare(
     identifier: ConfigurationId = "",
     devices_file: DevicesFile = None,
     store_url: StoreOption = "",
+    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Compare two networks on each configuration of a device: A is faster than B, slower, or a tie.
@@ -47,4 +49,4 @@ def compare(
             configuration=identifier,
             devices_file=devices_file,
         )
-    print_pairs(found, json_output=json_output)
+    print_pairs(found, json_output=json_output, wide=wide)

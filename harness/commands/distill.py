@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import JsonFlag, is_quiet, log
+from harness.commands.options import JsonFlag, WideFlag, is_quiet, log
 from harness.commands.recipe_options import RecipeOptions, takes_recipe
 from harness.commands.workers import Workers, takes_workers
 from search.distillation.recipe import DistilRecipe
@@ -40,6 +40,7 @@ def distill(
         list[int] | None,
         typer.Option("--stage", min=0, help="Distil this stage only, from 0; repeatable. [default: all]"),
     ] = None,
+    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Distil every block of every stage from a trained network, and score the blocks.
@@ -64,4 +65,4 @@ def distill(
         log=partial(log, quiet=quiet),
         watch=partial(TrainingView, quiet=quiet),
     )
-    print_distillation(found, output, json_output=json_output, quiet=quiet)
+    print_distillation(found, output, json_output=json_output, quiet=quiet, wide=wide)

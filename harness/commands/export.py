@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.measure import ModelFormat
-from harness.commands.options import SpaceName
+from harness.commands.options import SpaceName, log
 
 
 def export(
@@ -27,9 +27,8 @@ def export(
     """Write a stand-alone ONNX or TFLite file of one network."""
     from harness.models.exported import export_network
 
-    typer.echo(
+    log(
         export_network(
             architecture, model_format.value, output, checkpoint=checkpoint, space=space, force=force
-        ),
-        err=True,
+        )
     )

@@ -15,6 +15,7 @@ from harness.commands.options import (
     StoreOption,
     WaitFlag,
     WaitLimit,
+    WideFlag,
     is_quiet,
     make_store,
     named_devices,
@@ -115,6 +116,7 @@ def measure(
     space: SpaceName = "blox",
     devices_file: DevicesFile = None,
     store_url: StoreOption = "",
+    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Measure networks on devices; what is stored already is not measured again.
@@ -145,5 +147,5 @@ def measure(
     with make_store(store_url) as store:
         with ProgressView(quiet=is_quiet(json_output), first_numbers=first_numbers_in(store)) as view:
             found = measure_devices(request, store, view)
-        print_measured(found, json_output=json_output)
+        print_measured(found, json_output=json_output, wide=wide)
     raise typer.Exit(found.exit_status)

@@ -84,6 +84,13 @@ StoredSpace = Annotated[
     ),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+WideFlag = Annotated[
+    bool,
+    typer.Option(
+        "--wide",
+        help="Show every column of tables, however wide. [default: those that fit the terminal; all in a file or a pipe]",
+    ),
+]
 
 
 ACCURACIES_VARIABLE = "HARNESS_ACCURACIES"
@@ -224,8 +231,10 @@ def is_quiet(json_output: bool) -> bool:
 
 def log(text: str, *, quiet: bool = False) -> None:
     """Print a line on standard error, unless `quiet`."""
+    from harness.output.terminal import echo
+
     if not quiet:
-        typer.echo(text, err=True)
+        echo(text, err=True)
 
 
 def open_store_to_change(url: str) -> Store:

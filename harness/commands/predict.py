@@ -18,6 +18,7 @@ from harness.commands.options import (
     StoreOption,
     TakeDoubtful,
     ThreadCount,
+    WideFlag,
     open_store,
 )
 from space.atomic_files import check_folder_of
@@ -44,6 +45,7 @@ def predict(
     doubtful: TakeDoubtful = False,
     devices_file: DevicesFile = None,
     store_url: StoreOption = "",
+    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Predict the latency of every network of the space from those measured on one configuration.
@@ -70,4 +72,4 @@ def predict(
             doubtful=doubtful,
             devices_file=devices_file,
         )
-    print_prediction(table, csv_output=csv_output, json_output=json_output, output=output)
+    print_prediction(table, csv_output=csv_output, json_output=json_output, output=output, wide=wide)

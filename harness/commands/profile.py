@@ -13,6 +13,7 @@ from harness.commands.options import (
     SpaceName,
     WaitFlag,
     WaitLimit,
+    WideFlag,
     is_quiet,
     log,
     named_device,
@@ -50,6 +51,7 @@ def profile(
     wait_limit: WaitLimit = "",
     space: SpaceName = "blox",
     devices_file: DevicesFile = None,
+    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Show where a network's time goes: by fragment, by op type, or node by node.
@@ -74,4 +76,4 @@ def profile(
             export=view.export,
             log=log,
         )
-    print_profile(found, by, json_output=json_output)
+    print_profile(found, by, json_output=json_output, wide=wide)

@@ -13,6 +13,7 @@ from harness.commands.options import (
     StoredDevices,
     StoreOption,
     ThreadCount,
+    WideFlag,
     open_store,
 )
 
@@ -33,6 +34,7 @@ def results(
     csv_output: Annotated[bool, typer.Option("--csv", help="Print CSV on standard output.")] = False,
     devices_file: DevicesFile = None,
     store_url: StoreOption = "",
+    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Show stored latencies, fastest first, with 95 % intervals and plain wall times."""
@@ -50,8 +52,14 @@ def results(
     }
     with open_store(store_url) as store:
         if failures:
-            print_failures(stored.failures(store, **asked), json_output=json_output, csv_output=csv_output)
+            print_failures(
+                stored.failures(store, **asked), json_output=json_output, csv_output=csv_output, wide=wide
+            )
         else:
             print_results(
-                stored.results(store, **asked), store, json_output=json_output, csv_output=csv_output
+                stored.results(store, **asked),
+                store,
+                json_output=json_output,
+                csv_output=csv_output,
+                wide=wide,
             )

@@ -18,6 +18,7 @@ from harness.commands.options import (
     StoreOption,
     WaitFlag,
     WaitLimit,
+    WideFlag,
     is_quiet,
     log,
     open_store,
@@ -92,6 +93,7 @@ def find(
         ),
     ] = None,
     store_url: StoreOption = "",
+    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Find the most accurate networks within limits, e.g. --device pixel --max-latency 8ms --accuracies blox-base-0.blox.
@@ -114,7 +116,7 @@ def find(
             output=output,
             command=sys.argv[1:],
         )
-        _search_library(request, blockwise.workers, store_url, json_output)
+        _search_library(request, blockwise.workers, store_url, json_output, wide)
         return
     from harness.query.run import SearchRequest
 
@@ -135,11 +137,12 @@ def find(
         output,
         store_url,
         json_output,
+        wide,
     )
 
 
 def _search_store(
-    request: SearchRequest, top: int, output: Path | None, store_url: str, json_output: bool
+    request: SearchRequest, top: int, output: Path | None, store_url: str, json_output: bool, wide: bool
 ) -> None:
     """Search what the store holds, and print the answer."""
     from harness.output.progress import ProgressView
@@ -150,11 +153,13 @@ def _search_store(
         found = search_store(
             request, store, observe=partial(ProgressView, quiet=is_quiet(json_output)), log=log
         )
-    print_search(found, top=top, json_output=json_output, output=output)
+    print_search(found, top=top, json_output=json_output, output=output, wide=wide)
     raise typer.Exit(found.exit_status)
 
 
-def _search_library(request: BlockwiseRequest, workers: Workers, store_url: str, json_output: bool) -> None:
+def _search_library(
+    request: BlockwiseRequest, workers: Workers, store_url: str, json_output: bool, wide: bool
+) -> None:
     """Search a library of blocks, and print the answer."""
     from harness.blockwise.run import search_library
     from harness.output.blockwise_text import print_blockwise
@@ -169,5 +174,5 @@ def _search_library(request: BlockwiseRequest, workers: Workers, store_url: str,
         observe=partial(ProgressView, quiet=is_quiet(json_output)),
         log=log,
     )
-    print_blockwise(found, json_output=json_output, output=request.output)
+    print_blockwise(found, json_output=json_output, output=request.output, wide=wide)
     raise typer.Exit(found.exit_status)

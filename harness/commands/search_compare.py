@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import JsonFlag, ProxyBatch, ProxyPool, StoreOption, is_quiet, log, open_store
+from harness.commands.options import (
+    JsonFlag,
+    ProxyBatch,
+    ProxyPool,
+    StoreOption,
+    WideFlag,
+    is_quiet,
+    log,
+    open_store,
+)
 from harness.commands.query_options import QueryOptions, takes_query
 
 DEFAULT_METHODS = ("random", "evolution", "linear", "ilp")  # seconds a search, and no torch
@@ -40,6 +49,7 @@ def compare(
         typer.Option("--output", "-o", help="Write regret.png, regret.html and regret.json to this folder."),
     ] = None,
     store_url: StoreOption = "",
+    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Compare search methods by regret against the exhaustive answer, within the limits.
@@ -59,5 +69,5 @@ def compare(
     )
     with open_store(store_url) as store, ProgressView(quiet=is_quiet(json_output)) as view:
         found = compare_on_store(request, store, on_progress=partial(view.evaluations, "compare"), log=log)
-    print_comparison(found, json_output=json_output, output=output)
+    print_comparison(found, json_output=json_output, output=output, wide=wide)
     check_limits(found.methods)

@@ -14,6 +14,7 @@ from harness.commands.options import (
     JsonFlag,
     StoredDevices,
     StoreOption,
+    WideFlag,
     open_store,
     open_store_to_change,
 )
@@ -32,7 +33,7 @@ class ExportFormat(StrEnum):
 
 
 Sessions = Annotated[
-    list[str] | None, typer.Argument(metavar="[SESSION]...", help="Ids of sessions, or their beginnings.")
+    list[str] | None, typer.Argument(metavar="SESSION", help="Ids of sessions, or their beginnings.")
 ]
 Runtimes = Annotated[
     list[str] | None, typer.Option("--runtime", "-r", help="Only sessions of this runtime; repeatable.")
@@ -74,6 +75,7 @@ def check(
     before: Before = "",
     devices_file: DevicesFile = None,
     store_url: StoreOption = "",
+    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Read every row and say what is wrong; exit status 1 when something is."""
@@ -83,7 +85,7 @@ def check(
     selection = _selection(sessions, device, devices_file, runtime, models, identifier, since, before)
     with open_store(store_url) as opened:
         report = check_store(opened, selection)
-        print_check(report, opened.name, json_output=json_output)
+        print_check(report, opened.name, json_output=json_output, wide=wide)
     if report.troubles:
         raise typer.Exit(1)
 
@@ -104,6 +106,7 @@ def show(
     unreadable: Unreadable = False,
     devices_file: DevicesFile = None,
     store_url: StoreOption = "",
+    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Show one session or failure with its raw times and conditions; else a line about each session that fits."""
@@ -115,11 +118,11 @@ def show(
     )
     with open_store(store_url) as opened:
         if failure is not None:
-            print_failure(show_failure(opened, failure), json_output=json_output)
+            print_failure(show_failure(opened, failure), json_output=json_output, wide=wide)
         elif sessions and len(sessions) == 1:
             print_session(show_session(opened, sessions[0]), json_output=json_output)
         else:
-            print_sessions(list_sessions(opened, selection), json_output=json_output)
+            print_sessions(list_sessions(opened, selection), json_output=json_output, wide=wide)
 
 
 @store.command()

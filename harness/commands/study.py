@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import JsonFlag, is_quiet
+from harness.commands.options import JsonFlag, WideFlag, is_quiet
 from harness.commands.workers import Workers, takes_workers
 
 
@@ -38,6 +38,7 @@ def study(
         bool,
         typer.Option("--quick", help="Some five minutes of one core, to try; its intervals decide little."),
     ] = False,
+    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Compare search methods on networks that this project trained, and answer six questions about blockwise search.
@@ -55,4 +56,4 @@ def study(
     check_figures(output)
     with ProgressView(quiet=is_quiet(json_output)) as view:
         found = study_folder(settings, ground_truth or (), output, workers.runner(), view.say)
-    print_study(found, output, json_output=json_output)
+    print_study(found, output, json_output=json_output, wide=wide)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import JsonFlag, SpaceName, is_quiet
+from harness.commands.options import JsonFlag, SpaceName, WideFlag, is_quiet
 from harness.commands.recipe_options import RecipeOptions, takes_recipe
 from harness.commands.workers import Workers, takes_workers
 from search.training.recipe import PUBLISHED, SHORT, Recipe
@@ -27,7 +27,7 @@ def train(
     networks: Annotated[
         list[str],
         typer.Argument(
-            metavar="ARCH...",
+            metavar="ARCH",
             help="Networks: all, sample:N[@SEED], design:K[@SEED], an architecture, hash or index, or file:PATH.",
         ),
     ],
@@ -56,6 +56,7 @@ def train(
             help="Networks trained as one in each job: faster where they are small, and the same to rounding.",
         ),
     ] = 1,
+    wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Train networks from scratch on images; what is trained already is not trained again.
@@ -77,6 +78,6 @@ def train(
         runner=workers.runner(),
         watch=partial(TrainingView, quiet=is_quiet(json_output)),
     )
-    print_training(trained, output, json_output=json_output)
+    print_training(trained, output, json_output=json_output, wide=wide)
     if trained.error is not None:
         raise trained.error

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from harness.blockwise.answer import costs_document
 from harness.output.campaigns import print_outcome
-from harness.output.tables import echo, print_json, print_table
+from harness.output.layout import Table
+from harness.output.tables import print_json, print_table
+from harness.output.terminal import echo
 from harness.query.join import doubt_note
 
 if TYPE_CHECKING:
@@ -22,14 +24,16 @@ _SOURCES = {
 }
 
 
-def print_blockwise(found: BlockwiseResult, *, json_output: bool, output: Path | None) -> None:
+def print_blockwise(
+    found: BlockwiseResult, *, json_output: bool, output: Path | None, wide: bool = False
+) -> None:
     """Print a blockwise search's answer, and on standard error what was measured and where the network is."""
     for outcome in found.outcomes:
         print_outcome(outcome)
     if json_output:
         print_json(found.document)
     else:
-        _print_answer(found.answer)
+        _print_answer(found.answer, wide)
     if output is not None:
         echo(f"{output}: {', '.join([*found.document['files'], 'answer.json'])}", err=True)
     else:
@@ -44,7 +48,7 @@ def print_blockwise(found: BlockwiseResult, *, json_output: bool, output: Path |
         )
 
 
-def _print_answer(answer: BlockwiseAnswer) -> None:
+def _print_answer(answer: BlockwiseAnswer, wide: bool) -> None:
     """Print what was searched, the finalists, the networks that were fine-tuned, and the answer."""
     setting, searched, found = answer.setting, answer.searched, answer.searched.found
     library = searched.library
@@ -67,11 +71,9 @@ def _print_answer(answer: BlockwiseAnswer) -> None:
         for one in found.candidates[:CANDIDATES]
     ]
     title = f"finalists with the library's weights, {len(rows)} of {len(found.candidates)}"
-    print_table(title, ["network", score, f"{word}val %", "stages apart"], rows, right=[1, 2, 3])
-    columns = ["network", f"{word}val % before", "after", f"{word}test % before", "after"]
-    for name, cost in setting.costs.costs.items():
-        columns += [f"{name} ms", "interval", "of"] if cost.is_latency else [name]
-    print_table("students", columns, [_student(answer, one) for one in found.students], right=[1, 2, 3, 4])
+    columns = ["network", score, f"{word}val %", "stages apart"]
+    print_table(Table(title=title, columns=columns, rows=rows, spare=("stages apart",)), wide=wide)
+    print_table(_students(answer, word), wide=wide)
     kept = (
         "fine-tuned"
         if answer.student.is_tuned
@@ -84,6 +86,22 @@ def _print_answer(answer: BlockwiseAnswer) -> None:
         f"answer: {answer.student.architecture}, {kept}: {word}val {answer.student.val.top1:.2f} %, {word}test "
         f"{answer.student.test.top1:.2f} %{verdict}"
     )
+
+
+def _students(answer: BlockwiseAnswer, word: str) -> Table:
+    """Return the table of the finalists that were fine-tuned, `word` before accuracies."""
+    before = [f"{word}val % before tuning", f"{word}test % before tuning"]
+    columns = ["network", f"{word}val %", f"{word}test %", *before]
+    spare, folds = list(before), []
+    for name, cost in answer.setting.costs.costs.items():
+        columns += [f"{name} ms", "interval", "source"] if cost.is_latency else [name]
+        if cost.is_latency:
+            folds.append(len(columns) - 1)
+            spare = [*spare, "interval"]
+    rows = [_student(answer, one) for one in answer.searched.found.students]
+    right = [number for number in range(1, len(columns)) if number not in folds]
+    title = "fine-tuned" if any(one.trained for one in answer.searched.found.students) else "answers"
+    return Table(title=title, columns=columns, rows=rows, right=right, folds=folds, spare=spare)
 
 
 def _chosen(answer: BlockwiseAnswer) -> str:
@@ -124,10 +142,10 @@ def _student(answer: BlockwiseAnswer, student: Student) -> list[str]:
     trained = student.trained
     cells = [
         str(student.architecture),
+        *([] if trained is None else [f"{trained.best.val.top1:.2f}", f"{trained.test.top1:.2f}"]),
         f"{student.candidate.inherited.top1:.2f}",
-        "-" if trained is None else f"{trained.best.val.top1:.2f}",
         f"{student.inherited_test.top1:.2f}",
-        "-" if trained is None else f"{trained.test.top1:.2f}",
+        *(["", ""] if trained is None else []),
     ]
     for name, one in costs_document(answer, student).items():
         value, low, high = one["value"], one.get("low"), one.get("high")

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from harness.output.prediction import doubts, print_report
-from harness.output.tables import echo, first_numbers, print_json, print_latencies
+from harness.output.tables import first_numbers, print_json, print_latencies
+from harness.output.terminal import echo, width_of
 from harness.prediction.measure import latencies_of
 from harness.prediction.space_prediction import summary
 from space.text import counted
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from harness.measurement.campaign import Outcome
     from harness.measurement.workload import RuntimePlan
     from harness.prediction.measure import Measured
     from harness.store import Store
 
 
-def first_numbers_in(store: Store) -> Callable[[RuntimePlan, int], Table]:
+def first_numbers_in(store: Store) -> Callable[[RuntimePlan, int], list[str]]:
     """Return the table that `ProgressView` shows during a campaign: latencies so far, in so many lines."""
-    return lambda use, lines: first_numbers(latencies_of(use, store), lines)
+    return lambda use, lines: first_numbers(latencies_of(use, store), width_of(sys.stderr), lines)
 
 
-def print_measured(found: Measured, *, json_output: bool) -> None:
+def print_measured(found: Measured, *, json_output: bool, wide: bool = False) -> None:
     """Print the latencies of all campaigns' networks, or the predicted space's errors, then what each campaign did."""
     if found.table is not None:
         for note in doubts(found.table):
@@ -34,11 +34,11 @@ def print_measured(found: Measured, *, json_output: bool) -> None:
     if found.table is not None and json_output:
         print_json(summary(found.table))
     elif found.table is not None:
-        print_report(found.table)
+        print_report(found.table, wide=wide)
         device = found.table.measured.configuration.device
         echo(f"the whole table: harness predict --device {device} --csv", err=True)
     elif found.rows or (json_output and found.rows is not None):
-        print_latencies(found.rows, json_output=json_output)
+        print_latencies(found.rows, json_output=json_output, wide=wide)
     for outcome in found.outcomes:
         print_outcome(outcome)
 

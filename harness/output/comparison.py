@@ -8,8 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.output.layout import Table
 from harness.output.search_document import accuracy_document
-from harness.output.tables import echo, print_json, print_table
+from harness.output.tables import print_json, print_table
+from harness.output.terminal import echo
 from harness.prediction.provenance import provenance_document
 from harness.query.rows import network_row
 from space.atomic_files import write_file
@@ -34,7 +36,9 @@ def check_figures(folder: Path | None) -> None:
         raise ConfigError(f"--output {folder}: is a file; name a folder")
 
 
-def print_comparison(compared: SearchComparison, *, json_output: bool, output: Path | None) -> None:
+def print_comparison(
+    compared: SearchComparison, *, json_output: bool, output: Path | None, wide: bool = False
+) -> None:
     """Print a comparison of search methods, and write its figures and its document to a folder."""
     document = _document(compared)
     if output is not None:
@@ -42,7 +46,7 @@ def print_comparison(compared: SearchComparison, *, json_output: bool, output: P
     if json_output:
         print_json(document)
         return
-    _print_methods(compared)
+    _print_methods(compared, wide)
     if output is None:
         echo("the curves: --output DIR writes regret.png, regret.html and regret.json there", err=True)
 
@@ -67,7 +71,7 @@ def _write(folder: Path, found: MethodComparison, document: dict[str, object]) -
         echo(f"{folder / name}: {len(data) / 1e6:.2f} MB", err=True)
 
 
-def _print_methods(compared: SearchComparison) -> None:
+def _print_methods(compared: SearchComparison, wide: bool) -> None:
     """Print the table searched, its best network, and a row for each method."""
     from space import Architecture
 
@@ -98,15 +102,10 @@ def _print_methods(compared: SearchComparison) -> None:
         "best",
         "seconds",
     ]
-    print_table(
-        f"{word}regret in points of {found.label}, mean over {seeds}, by number of evaluations",
-        columns,
-        [_cells(one, counts) for one in found.methods],
-        right=[
-            *range(1, 1 + len(counts)),
-            len(columns) - 1,
-        ],  # the others may fold where a terminal is narrow
-    )
+    title = f"{word}regret in points of {found.label}, mean over {seeds}, by number of evaluations"
+    rows = [_cells(one, counts) for one in found.methods]
+    spare = ["seconds", *columns[1 : len(counts)], "best"]
+    print_table(Table(title=title, columns=columns, rows=rows, spare=spare), wide=wide)
 
 
 def _document(compared: SearchComparison) -> dict[str, object]:

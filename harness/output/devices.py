@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from harness.devices.config import devices_schema
 from harness.devices.doctor import exit_status
-from harness.output.tables import echo, print_json, print_table
+from harness.output.layout import Table
+from harness.output.tables import print_json, print_table
+from harness.output.terminal import echo
 
 if TYPE_CHECKING:
     from harness.devices.config import Device
@@ -19,7 +21,7 @@ def print_schema() -> None:
     print_json(devices_schema())
 
 
-def print_devices(devices: Mapping[str, Device], *, json_output: bool) -> None:
+def print_devices(devices: Mapping[str, Device], *, json_output: bool, wide: bool = False) -> None:
     """Print devices, a row each."""
     if json_output:
         print_json({name: device.model_dump(mode="json") for name, device in devices.items()})
@@ -38,7 +40,10 @@ def print_devices(devices: Mapping[str, Device], *, json_output: bool) -> None:
         for name, device in devices.items()
     ]
     columns = ["name", "transport", "where", "runtimes", "threads", *groups, "description"]
-    print_table("devices", columns, rows, right=(), spare=("description", "threads", "runtimes", *groups))
+    spare = ("threads", "description", "runtimes", *groups)
+    folds = (3, len(columns) - 1)
+    table = Table(title="devices", columns=columns, rows=rows, right=(), folds=folds, spare=spare)
+    print_table(table, wide=wide)
 
 
 def print_diagnoses(found: Iterable[tuple[str, Sequence[Check]]], *, json_output: bool) -> int:

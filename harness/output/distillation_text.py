@@ -6,7 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.output.tables import echo, print_json, print_table
+from harness.output.layout import Table
+from harness.output.tables import print_json, print_table
+from harness.output.terminal import echo
 from space.text import counted
 
 if TYPE_CHECKING:
@@ -18,13 +20,15 @@ if TYPE_CHECKING:
 SHOWN = 3  # blocks of a stage
 
 
-def print_distillation(found: DistilledBlocks, folder: Path, *, json_output: bool, quiet: bool) -> None:
+def print_distillation(
+    found: DistilledBlocks, folder: Path, *, json_output: bool, quiet: bool, wide: bool = False
+) -> None:
     """Print the best blocks of each stage, or all as JSON, and on standard error unless `quiet` what the folder holds."""
     library = found.library
     if json_output:
         print_json(_document(library, found.task, found.signatures))
     else:
-        _print_library(library, found.task, found.signatures)
+        _print_library(library, found.task, found.signatures, wide)
     missing = f"; stages {', '.join(map(str, library.missing))} are missing" if library.missing else ""
     if not quiet:
         echo(
@@ -65,7 +69,7 @@ def _document(library: BlockLibrary, task: Task, signatures: Signatures) -> dict
     }
 
 
-def _print_library(library: BlockLibrary, task: Task, signatures: Signatures) -> None:
+def _print_library(library: BlockLibrary, task: Task, signatures: Signatures, wide: bool) -> None:
     """Print the best blocks of each stage, and how many there are."""
     import numpy as np
 
@@ -95,9 +99,10 @@ def _print_library(library: BlockLibrary, task: Task, signatures: Signatures) ->
             )
         rest = f"{counted(len(order), 'block')}, NSR {np.nanmin(one.nsr):.4f} to {np.nanmax(one.nsr):.4f}, {one.seconds:.0f} s"
         rows.append([str(one.stage), rest, "", "", "", ""])
-    print_table(
+    title = (
         f"blocks of {config.name} distilled from {library.teacher.architecture} on {task.name}; the best by loss when placed "
-        f"in the teacher, on {len(task.val)}{synthetic} validation images",
-        ["stage", "block", "NSR", "loss", "top-1 points", "same class %"],
-        rows,
+        f"in the teacher, on {len(task.val)}{synthetic} validation images"
     )
+    columns = ["stage", "block", "NSR", "loss", "top-1 points", "same class %"]
+    spare = ("same class %", "top-1 points")
+    print_table(Table(title=title, columns=columns, rows=rows, right=(2, 3, 4, 5), spare=spare), wide=wide)

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.output.tables import echo, interval_text, print_json, print_table
+from harness.output.layout import Table
+from harness.output.tables import interval_text, print_json, print_table
+from harness.output.terminal import echo
 from harness.store.configurations import describe, measure_command
 
 if TYPE_CHECKING:
     from harness.query.compare import NetworkComparison, NetworkComparisons
 
 
-def print_pairs(found: NetworkComparisons, *, json_output: bool) -> None:
+def print_pairs(found: NetworkComparisons, *, json_output: bool, wide: bool = False) -> None:
     """Print each configuration's comparison, and on standard error where a network is not measured."""
     if json_output:
         print_json([pair.to_json() for pair in found])
     else:
         for pair in found:
-            _print_pair(pair)
+            _print_pair(pair, wide)
     for configuration, missing in found.not_measured.items():
         echo(f"{describe(configuration)}: not measured: {', '.join(missing)}", err=True)
 
 
-def _print_pair(pair: NetworkComparison) -> None:
+def _print_pair(pair: NetworkComparison, wide: bool) -> None:
     """Print two networks' latencies on a configuration and which is faster; of a tie, what would decide it."""
     a, b, result = pair.first, pair.second, pair.result
     cells = [
@@ -36,7 +38,8 @@ def _print_pair(pair: NetworkComparison) -> None:
         for letter, row in (("A", a), ("B", b))
     ]
     columns = ["network", "latency ms", "95 % interval", "grade", "sessions"]
-    print_table(describe(a.configuration), columns, cells)
+    spare = ("sessions", "95 % interval")
+    print_table(Table(title=describe(a.configuration), columns=columns, rows=cells, spare=spare), wide=wide)
     if result.verdict == "tie" or result.interval is None:
         ends = (
             ""

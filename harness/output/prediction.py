@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.output.tables import echo, interval_text, print_csv, print_json, print_table, write_csv
+from harness.output.layout import Table
+from harness.output.tables import (
+    interval_text,
+    print_csv,
+    print_json,
+    print_table,
+    print_tables,
+    write_csv,
+)
+from harness.output.terminal import echo
 from harness.prediction.rows import COLUMNS
 from harness.prediction.space_prediction import JUDGES, doubt_text, summary
 from harness.store.configurations import describe, measure_command
 from space.text import counted
 
 if TYPE_CHECKING:
-    from harness.prediction.audit import ConfigurationAudit
     from harness.prediction.bench_files import BenchFiles
     from harness.prediction.space_prediction import HeldOut, SpaceTable
     from search.latency.evaluation import Errors
@@ -22,7 +29,9 @@ SHOWN = 5  # of the fastest and of the slowest networks
 FAR = "predicted, far"  # from all that was measured
 
 
-def print_prediction(table: SpaceTable, *, csv_output: bool, json_output: bool, output: Path | None) -> None:
+def print_prediction(
+    table: SpaceTable, *, csv_output: bool, json_output: bool, output: Path | None, wide: bool = False
+) -> None:
     """Print a space's errors and some rows, or the chosen networks or all as CSV or JSON; write them to a CSV file."""
     for note in doubts(table):
         echo(f"note: {note}", err=True)
@@ -34,8 +43,8 @@ def print_prediction(table: SpaceTable, *, csv_output: bool, json_output: bool, 
     elif json_output:
         print_json(summary(table) | {"networks": documents if table.chosen is not None else []})
     else:
-        print_report(table)
-        _print_rows(table)
+        print_report(table, wide=wide)
+        _print_rows(table, wide)
     if output is not None:
         write_csv(output, documents, COLUMNS)
         echo(f"{output}: {counted(len(rows), 'network')}", err=True)
@@ -53,19 +62,6 @@ def print_bench_files(found: BenchFiles) -> None:
     echo(f"{found.sidecar}: intervals, grades, sources, conditions and versions", err=True)
 
 
-def print_audit(found: ConfigurationAudit, *, json_output: bool) -> None:
-    """Print the error of the sums, its sources, and whether an additive model holds."""
-    from search.latency.audit import render
-
-    if found.doubtful:
-        echo(f"note: {doubt_text(found.doubtful, found.configuration)}", err=True)
-    if json_output:
-        print_json(asdict(found.audit) | {"doubtful": found.doubtful.to_json()})
-        return
-    echo(describe(found.configuration))
-    echo(render(found.audit))
-
-
 def doubts(table: SpaceTable) -> list[str]:
     """Return notes on latencies of grade D that were left out or included, each with its remedy."""
 
@@ -75,7 +71,7 @@ def doubts(table: SpaceTable) -> list[str]:
     return found
 
 
-def print_report(table: SpaceTable) -> None:
+def print_report(table: SpaceTable, *, wide: bool = False) -> None:
     """Print cross-validated errors of each candidate predictor, and the repeatability of the measurements."""
     import numpy as np
 
@@ -98,7 +94,9 @@ def print_report(table: SpaceTable) -> None:
         label = f"  repeatability: two sessions of {table.ceiling.count} networks"
         rows.append([label, *_cells(table.ceiling)])
     columns = ["predictor, * chosen", "mean", "median", "in 5 %", "in 10 %", "Spearman", "Kendall"]
-    print_table("errors against measurements, by cross-validation", columns, rows)
+    title = "errors against measurements, by cross-validation"
+    spare = ("Kendall", "in 10 %", "median", "in 5 %")
+    print_table(Table(title=title, columns=columns, rows=rows, folds=(0,), spare=spare), wide=wide)
     if table.held_out is not None:
         low, high = table.held_out.mape_interval
         echo(
@@ -169,23 +167,27 @@ def _cells(errors: Errors) -> list[str]:
     ]
 
 
-def _print_rows(table: SpaceTable) -> None:
+def _print_rows(table: SpaceTable, wide: bool) -> None:
     """Print the chosen networks, or where none are the fastest and the slowest of the space."""
     if table.chosen is None:
         order = table.prediction.ratios.argsort(kind="stable").tolist()
         groups = [(f"{SHOWN} fastest of all", order[:SHOWN]), (f"{SHOWN} slowest of all", order[-SHOWN:])]
     else:
-        groups = [("networks", list(table.chosen))]
-    for title, indices in groups:
-        rows = [
-            [
-                row.architecture,
-                f"{row.latency_ms:.3f}",
-                interval_text(row.low_ms, row.high_ms),
-                f"{row.coverage:.0%}",
-                row.source if row.supported else FAR,
-                row.grade,
-            ]
-            for row in table.rows(indices)
+        groups = [("networks asked for", list(table.chosen))]
+    print_tables((_rows_table(table, *group) for group in groups), wide=wide)
+
+
+def _rows_table(table: SpaceTable, title: str, indices: list[int]) -> Table:
+    rows = [
+        [
+            row.architecture,
+            f"{row.latency_ms:.3f}",
+            interval_text(row.low_ms, row.high_ms),
+            f"{row.coverage:.0%}",
+            row.source if row.supported else FAR,
+            row.grade,
         ]
-        print_table(title, ["network", "latency ms", "interval", "holds", "source", "grade"], rows)
+        for row in table.rows(indices)
+    ]
+    columns = ["network", "latency ms", "interval", "holds", "source", "grade"]
+    return Table(title=title, columns=columns, rows=rows, spare=("holds", "interval", "grade"))

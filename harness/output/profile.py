@@ -6,7 +6,9 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from harness.devices.config import short_provider
-from harness.output.tables import echo, print_json, print_table
+from harness.output.layout import Table
+from harness.output.tables import print_json, print_table
+from harness.output.terminal import echo
 
 if TYPE_CHECKING:
     from harness.models.profile import NetworkProfile
@@ -27,7 +29,7 @@ def _document(found: NetworkProfile) -> dict[str, object]:
     return document | {"outside_ns": found.profile.outside_ns, "by": groups}
 
 
-def print_profile(found: NetworkProfile, by: str, *, json_output: bool) -> None:
+def print_profile(found: NetworkProfile, by: str, *, json_output: bool, wide: bool = False) -> None:
     """Print a network's time by fragment, op or node, and caveats on standard error; or all of it as JSON."""
     if json_output:
         print_json(_document(found))
@@ -48,12 +50,12 @@ def print_profile(found: NetworkProfile, by: str, *, json_output: bool) -> None:
     where = (
         f"{taken.threads} thread{'s' if taken.threads > 1 else ''} on core {','.join(map(str, taken.cores))}"
     )
-    print_table(
+    title = (
         f"{found.network} on {found.device}: {taken.runtime} {taken.version} {short_provider(taken.provider)}, "
-        f"{where}, the quietest {taken.quiet_runs} of {taken.runs} runs",
-        [by, "op" if by == "node" else "nodes", "ms", "%"],
-        rows,
+        f"{where}, the quietest {taken.quiet_runs} of {taken.runs} runs"
     )
+    columns = [by, "op" if by == "node" else "nodes", "ms", "%"]
+    print_table(Table(title=title, columns=columns, rows=rows, spare=("nodes", "op")), wide=wide)
     echo(
         f"{taken.plain_median_ns / NS_PER_MS:.3f} ms without the profiler, which costs {100 * taken.profiler_share:.1f} %",
         err=True,

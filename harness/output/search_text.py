@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.output.campaigns import print_outcome
+from harness.output.layout import Table as TextTable
 from harness.output.search_document import answer_document
-from harness.output.tables import echo, print_json, print_table, write_csv
+from harness.output.tables import print_json, print_table, write_csv
+from harness.output.terminal import echo
 from harness.query.rows import network_row
 from space.text import counted
 
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     from space.indexing import IndexArray
 
 
-def print_search(found: SearchResult, *, top: int, json_output: bool, output: Path | None) -> None:
+def print_search(
+    found: SearchResult, *, top: int, json_output: bool, output: Path | None, wide: bool = False
+) -> None:
     """Print a search's answer, its `top` networks, and a front; write all networks within the limits to a CSV file."""
     answer, table = found.answer, found.answer.table.table
     for outcome in found.outcomes:
@@ -30,16 +34,16 @@ def print_search(found: SearchResult, *, top: int, json_output: bool, output: Pa
     if json_output:
         print_json(answer_document(answer, found.front, top))
     else:
-        _print_answer(answer, top)
+        _print_answer(answer, top, wide)
         if found.front is not None:
-            _print_front(table, found.front.front)
+            _print_front(table, found.front.front, wide)
     if output is not None:
         rows = [network_row(table, index) for index in answer.answer.ranked.tolist()]
         write_csv(output, rows, list(rows[0]))
         echo(f"{output}: {counted(len(rows), 'network')}", err=True)
 
 
-def _print_answer(found: SearchAnswer, top: int) -> None:
+def _print_answer(found: SearchAnswer, top: int, wide: bool) -> None:
     """Print the table's sources, how many networks meet each limit, the most accurate ones, and the ties with the first."""
     joined, answer, trace, verified = found.table, found.answer, found.trace, found.verified
     table, accuracy = joined.table, joined.table.accuracy
@@ -67,7 +71,7 @@ def _print_answer(found: SearchAnswer, top: int) -> None:
     ranked = found.indices
     if verified is not None:
         echo(_verdict(answer, verified, ranked))
-    _print_networks("most accurate first", table, ranked[:top].tolist(), verified)
+    print_table(_networks("most accurate first", table, ranked[:top].tolist(), verified), wide=wide)
     _print_ties(table, ranked)
 
 
@@ -88,12 +92,11 @@ def _verdict(answer: Answer, verified: frozenset[int], ranked: IndexArray) -> st
     return text
 
 
-def _print_front(table: Table, front: Front) -> None:
+def _print_front(table: Table, front: Front, wide: bool) -> None:
     """Print a Pareto front, cheapest first, and its hypervolume."""
     names = " and ".join(front.costs)
-    _print_networks(
-        f"Pareto front over {table.accuracy.label} and {names}", table, front.indices.tolist(), None
-    )
+    title = f"Pareto front over {table.accuracy.label} and {names}"
+    print_table(_networks(title, table, front.indices.tolist(), None), wide=wide)
     if len(front.indices):
         worst = [f"{front.reference[0]:.2f} %"] + [
             _amount(table.costs[name], value)
@@ -126,21 +129,18 @@ def _provenance(accuracy: Accuracies) -> str:
     return ", ".join(parts)
 
 
-def _print_networks(
-    title: str, table: Table, indices: Sequence[int], verified: frozenset[int] | None
-) -> None:
+def _networks(title: str, table: Table, indices: Sequence[int], verified: frozenset[int] | None) -> TextTable:
+    """Return a table of networks with their accuracies and costs."""
     from search.table.answers import accuracy_reach
     from space import Architecture
 
-    columns, right = ["network"], []
-    for accuracies in (table.accuracy, *table.shown):
-        right.append(len(columns))
-        columns.append(f"{accuracies.label} %")
+    columns = ["network", *(f"{accuracies.label} %" for accuracies in (table.accuracy, *table.shown))]
+    spare = [f"{accuracies.label} %" for accuracies in table.shown]
     for name, cost in table.costs.items():
-        right.append(len(columns))
         columns.append(f"{'synthetic ' if cost.synthetic else ''}{name}{' ms' if cost.unit == 'ms' else ''}")
         if cost.low is not None:
             columns += [f"{cost.coverage:.0%} interval", "grade"]
+            spare = [columns[-2], *spare, "grade"]
     if verified is not None:
         columns.append("measured now")
     reach = accuracy_reach(table.accuracy)
@@ -155,7 +155,7 @@ def _print_networks(
         if verified is not None:
             cells.append("yes" if index in verified else "no")
         rows.append(cells)
-    print_table(title, columns, rows, right=right)
+    return TextTable(title=title, columns=columns, rows=rows, spare=spare)
 
 
 def _cost_cells(cost: Cost, index: int) -> list[str]:

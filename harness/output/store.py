@@ -10,7 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.output.tables import echo, print_csv, print_failures, print_json, print_table, write_csv
+from harness.output.layout import Table
+from harness.output.tables import print_csv, print_failures, print_json, print_table, write_csv
+from harness.output.terminal import echo
 from harness.records import Failure
 from harness.store.maintenance import (
     EXPORT_COLUMNS,
@@ -28,18 +30,16 @@ FORMATS = ("jsonl", "csv", "parquet")
 _ID_SHOWN = 8  # characters of a session's id in tables
 
 
-def print_check(report: CheckReport, name: str, *, json_output: bool = False) -> None:
+def print_check(report: CheckReport, name: str, *, json_output: bool = False, wide: bool = False) -> None:
     """Print what a check found: a table of what is wrong, and a line on standard error."""
     if json_output:
         print_json(asdict(report))
         return
     if report.troubles:
+        rows = [[_row(t), t.device, t.network, t.problem] for t in report.troubles]
+        columns, spare = ["row", "device", "network", "problem"], ("device", "network")
         print_table(
-            name,
-            ["row", "device", "network", "problem"],
-            [[_row(t), t.device, t.network, t.problem] for t in report.troubles],
-            right=(1, 2),
-            spare=("device", "network"),
+            Table(title=name, columns=columns, rows=rows, right=(), folds=(3,), spare=spare), wide=wide
         )
     counts = [f"{report.rows} rows read", f"{len(report.troubles)} wrong"]
     counts += [f"{report.quarantined} quarantined"] if report.quarantined else []
@@ -48,29 +48,26 @@ def print_check(report: CheckReport, name: str, *, json_output: bool = False) ->
     echo(f"{name}: {', '.join(counts)}{remedy}", err=True)
 
 
-def print_sessions(rows: Sequence[StoredSession], *, json_output: bool = False) -> None:
+def print_sessions(rows: Sequence[StoredSession], *, json_output: bool = False, wide: bool = False) -> None:
     """Print a line about each session, oldest first."""
     if json_output:
         print_json([asdict(row) for row in rows])
         return
-    print_table(
-        "sessions",
-        ["session", "started (UTC)", "device", "runtime", "network", "purpose", "s"],
+    columns = ["session", "network", "purpose", "device", "runtime", "started (UTC)", "s"]
+    cells = [
         [
-            [
-                row.id[:_ID_SHOWN],
-                row.started_utc[:19],
-                row.device,
-                row.runtime,
-                row.network,
-                f"{row.purpose}{' (quarantined)' if row.quarantined else ''}",
-                f"{row.elapsed_s:.1f}",
-            ]
-            for row in rows
-        ],
-        right=(1, 4, 6),
-        spare=("s", "runtime", "purpose", "device", "started (UTC)"),
-    )
+            row.id[:_ID_SHOWN],
+            row.network,
+            f"{row.purpose}{' (quarantined)' if row.quarantined else ''}",
+            row.device,
+            row.runtime,
+            row.started_utc[:19],
+            f"{row.elapsed_s:.1f}",
+        ]
+        for row in rows
+    ]
+    spare = ("s", "runtime", "device", "started (UTC)", "purpose")
+    print_table(Table(title="sessions", columns=columns, rows=cells, right=(6,), spare=spare), wide=wide)
 
 
 def print_session(summary: SessionSummary, *, json_output: bool = False) -> None:
@@ -105,9 +102,9 @@ def print_session(summary: SessionSummary, *, json_output: bool = False) -> None
             echo(f"{name}: {value}")
 
 
-def print_failure(failure: Failure, *, json_output: bool = False) -> None:
+def print_failure(failure: Failure, *, json_output: bool = False, wide: bool = False) -> None:
     """Print one failure."""
-    print_failures([failure], json_output=json_output)
+    print_failures([failure], json_output=json_output, wide=wide)
 
 
 def print_changed(ids: Sequence[str], done: str, *, json_output: bool = False) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.output.tables import echo, print_json, print_table
+from harness.output.layout import Table
+from harness.output.tables import print_json, print_table
+from harness.output.terminal import echo
 from space.atomic_files import write_file
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 FILES = ("study.md", "study.json", "study-regret.png", "study-correlations.png")
 
 
-def print_study(found: Study, folder: Path, *, json_output: bool) -> None:
+def print_study(found: Study, folder: Path, *, json_output: bool, wide: bool = False) -> None:
     """Write a study's files to a folder, and print its tables or its document."""
     from search.study.report import to_document
 
@@ -24,7 +26,7 @@ def print_study(found: Study, folder: Path, *, json_output: bool) -> None:
     if json_output:
         print_json(to_document(found))
     else:
-        _print_tables(found)
+        _print_tables(found, wide)
 
 
 def _write(folder: Path, found: Study) -> None:
@@ -45,17 +47,22 @@ def _write(folder: Path, found: Study) -> None:
         echo(f"{folder / name}: {len(data) / 1e3:.0f} kB", err=True)
 
 
-def _print_tables(found: Study) -> None:
+def _print_tables(found: Study, wide: bool) -> None:
     """Print the study's tables, which methods beat random search, the answers to the questions, and notes."""
     from search.study.tables import all_tables, verdicts
 
     for table in all_tables(found):
-        text = (0, 1) if "what it is" in table.columns else (0,)
+        texts = [number for number, title in enumerate(table.columns) if title == "what it is"]
         print_table(
-            table.title,
-            table.columns,
-            table.rows,
-            right=[number for number in range(len(table.columns)) if number not in text],
+            Table(
+                title=table.title,
+                columns=table.columns,
+                rows=table.rows,
+                right=[number for number in range(1, len(table.columns)) if number not in texts],
+                folds=texts,
+                spare=_spare(table.columns),
+            ),
+            wide=wide,
         )
         echo("")
     for line in verdicts(found):
@@ -64,3 +71,9 @@ def _print_tables(found: Study) -> None:
         echo(f"question {answer.number}: {answer.question} {answer.sentence} - {found.truth.label}")
     for note in found.notes:
         echo(f"note: {note}")
+
+
+def _spare(columns: Sequence[str]) -> list[str]:
+    """Return what a narrow terminal does without: all but names, the numbers at the last mark, and verdicts."""
+    marks = [title for title in columns if title.startswith(("at ", "after "))]
+    return ["runs", "what it is", *marks[:-1], "seconds"]

@@ -6,42 +6,35 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import TextIO
 
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
-
 from harness.estimates.findings import Finding
 from harness.estimates.latency import LATENCY_COLUMNS, Latency, LatencyTable, to_json
+from harness.output.layout import Table, lay_out
+from harness.output.terminal import bold, echo, plain, put, width_of, wrap
 from harness.records import Failure
 from harness.store import Store
 from harness.store.configurations import describe
 from space.atomic_files import write_file
 from space.errors import ConfigError
 
-# What a narrow terminal does without, in this order.
-SPARE_COLUMNS = ("p90 ms", "wall ms", "ratio", "sessions", "95 % interval")
-PAGE_WIDTH = 200  # of a table that goes to a file or a pipe
-LEAST_WIDTH = 10  # to which a column of text is folded, but for its words
-LONGEST_WORD = 40  # that is kept whole
+# What a narrow terminal does without of latencies, in this order.
+SPARE_COLUMNS = ("p90 ms", "wall ms", "ratio", "sessions", "95 % interval", "+-")
 FAILURE_COLUMNS = ("device", "runtime", "architecture", "graph_hash", "kind", "message", "time_utc")
-
-
-def echo(text: str, *, err: bool = False) -> None:
-    """Print a line on standard output, or on standard error."""
-    print(text, file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def print_json(document: object) -> None:
     """Print a JSON document."""
-    echo(json.dumps(document, indent=2))
+    put(json.dumps(document, indent=2), sys.stdout)
 
 
-def print_latencies(rows: Sequence[Latency], *, json_output: bool = False, csv_output: bool = False) -> None:
+def print_latencies(
+    rows: Sequence[Latency], *, json_output: bool = False, csv_output: bool = False, wide: bool = False
+) -> None:
     """Print latencies, one table a configuration, fastest first."""
     if json_output:
         print_json(to_json(rows))
@@ -54,49 +47,53 @@ def print_latencies(rows: Sequence[Latency], *, json_output: bool = False, csv_o
             [document | {"cores": text, "findings": kind} for document, text, kind in flat], LATENCY_COLUMNS
         )
         return
-    for configuration, group in groupby(rows, key=lambda row: row.configuration):
-        print_table(
-            describe(configuration),
-            [
-                "network",
-                "latency ms",
-                "95 % interval",
-                "+-",
-                "grade",
-                "ratio",
-                "wall ms",
-                "p90 ms",
-                "sessions",
-            ],
-            [_cells(row) for row in group],
-            spare=SPARE_COLUMNS,
-        )
+    groups = groupby(rows, key=lambda row: row.configuration)
+    print_tables((_latency_table(describe(one), list(group)) for one, group in groups), wide=wide)
     _print_findings(rows)
 
 
-def print_results(table: LatencyTable, store: Store, *, json_output: bool, csv_output: bool) -> None:
+def print_results(
+    table: LatencyTable, store: Store, *, json_output: bool, csv_output: bool, wide: bool
+) -> None:
     """Print stored latencies; where there is none, why, and the command that measures, on standard error."""
     if table or json_output or csv_output:
-        print_latencies(table, json_output=json_output, csv_output=csv_output)
+        print_latencies(table, json_output=json_output, csv_output=csv_output, wide=wide)
         return
     fits = f"nothing is stored that fits ({store.name})"
     why = fits if store.configurations() else "nothing is measured yet"
     echo(f"{why}; measure first: harness measure", err=True)
 
 
-def first_numbers(rows: Sequence[Latency], height: int) -> Table:
-    """Return latencies as a table of at most `height` lines that fits 80 columns: the fastest, each with half-width and grade."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("network", no_wrap=True, overflow="ellipsis")
-    for title in ("ms", "+-", "grade"):
-        table.add_column(title, justify="right", no_wrap=True)
-    shown = rows[: max(1, height - 2)]
-    for row in shown:
-        name, latency_ms, _, half, grade, *_ = _cells(row)
-        table.add_row(_plain(name), latency_ms, half, grade)
-    if len(shown) < len(rows):
-        table.add_row(f"... and {len(rows) - len(shown)} slower ones", "", "", "")
-    return table
+def first_numbers(rows: Sequence[Latency], width: int | None, height: int) -> list[str]:
+    """Return latencies as a table of at most `height` lines, or one network: the fastest, with half-widths and grades."""
+    count = min(len(rows), max(1, height - 2))
+    while True:
+        cells = [
+            [cell for number, cell in enumerate(_cells(row)) if number in (0, 1, 3, 4)]
+            for row in rows[:count]
+        ]
+        columns = ["network", "latency ms", "+-", "grade"]
+        found = lay_out(_printable(Table(title="", columns=columns, rows=cells, spare=["+-"])), width)
+        rest = [f"... and {len(rows) - count} slower ones"] if count < len(rows) else []
+        lines = [*found.head, *found.body, *rest]
+        if len(lines) <= height or count <= 1:
+            return lines
+        count = count * 2 // 3
+
+
+def _latency_table(title: str, rows: Sequence[Latency]) -> Table:
+    columns = [
+        "network",
+        "latency ms",
+        "95 % interval",
+        "+-",
+        "grade",
+        "ratio",
+        "wall ms",
+        "p90 ms",
+        "sessions",
+    ]
+    return Table(title=title, columns=columns, rows=[_cells(row) for row in rows], spare=SPARE_COLUMNS)
 
 
 def _print_findings(rows: Sequence[Latency]) -> None:
@@ -117,7 +114,7 @@ def _print_findings(rows: Sequence[Latency]) -> None:
 
 
 def print_failures(
-    failures: Sequence[Failure], *, json_output: bool = False, csv_output: bool = False
+    failures: Sequence[Failure], *, json_output: bool = False, csv_output: bool = False, wide: bool = False
 ) -> None:
     """Print failures, oldest first."""
     if not failures and not (json_output or csv_output):
@@ -141,86 +138,56 @@ def print_failures(
     if csv_output:
         print_csv(documents, FAILURE_COLUMNS)
         return
-    print_table(
-        "failures",
-        ["time (UTC)", "device", "runtime", "network", "kind", "message"],
+    columns = ["network", "kind", "device", "runtime", "time (UTC)", "message"]
+    rows = [
         [
-            [
-                f.time_utc[:19],
-                f.configuration.device,
-                f.configuration.runtime,
-                f.architecture,
-                f.kind,
-                f.message,
-            ]
-            for f in failures
-        ],
-        right=(),
+            f.architecture,
+            f.kind,
+            f.configuration.device,
+            f.configuration.runtime,
+            f.time_utc[:19],
+            f.message,
+        ]
+        for f in failures
+    ]
+    spare = ["time (UTC)", "runtime", "device"]
+    print_table(
+        Table(title="failures", columns=columns, rows=rows, right=(), folds=(5,), spare=spare), wide=wide
     )
 
 
-def print_table(
-    title: str,
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    right: Sequence[int] | None = None,
-    spare: Sequence[str] = (),
-) -> None:
-    """Print a table; the columns `right` (default: all but the first) are aligned to the right.
+def print_table(table: Table, *, wide: bool = False) -> None:
+    """Print a table, as `print_tables` does."""
+    print_tables([table], wide=wide)
 
-    A terminal too narrow for it gets it without columns of `spare`, as many of the first ones as need be, and a line on
-    standard error names them. Where that does not do, the terminal folds the lines; names, numbers and words are never folded.
+
+def print_tables(tables: Iterable[Table], *, wide: bool = False) -> None:
+    """Print tables: the columns that fit a terminal, all of them if `wide`, or for a file or a pipe.
+
+    A line on standard error names those left out.
     """
-    aligned = set(range(1, len(columns)) if right is None else right)
-    widths = [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
-    words = [max(map(_longest_word, cells)) for cells in zip(columns, *rows, strict=True)]
-    least = [
-        width if number == 0 or number in aligned else min(width, max(words[number], LEAST_WIDTH))
-        for number, width in enumerate(widths)
-    ]
-    console = Console(file=sys.stdout, highlight=False)
-    width = console.width if console.is_terminal else PAGE_WIDTH
-    left_out = _too_many(columns, least, spare, width) if console.is_terminal else []
-    shown = [number for number, column in enumerate(columns) if column not in left_out]
-    table = Table(box=None, pad_edge=False)
-    for number in shown:
-        table.add_column(
-            _plain(columns[number]),
-            justify="right" if number in aligned else "left",
-            overflow="fold",
-            no_wrap=number == 0 or number in aligned,
-            min_width=least[number],
-        )
-    for row in rows:
-        table.add_row(*(_plain(row[number]) for number in shown))
-    width = max(width, _total(least, shown))
-    console = Console(file=sys.stdout, highlight=False, width=width, height=console.height)
-    console.print(
-        title, style="bold", markup=False, soft_wrap=True
-    )  # not the table's title: that folds at its width
-    console.print(table)
+    width, left_out = width_of(sys.stdout), dict[str, None]()
+    for table in tables:
+        found = lay_out(_printable(table), None if wide else width)
+        for line in [table.title] if width is None else wrap(table.title, width):
+            put(bold(line, sys.stdout), sys.stdout)
+        for line in found.head:
+            put(bold(line, sys.stdout), sys.stdout)
+        for line in found.body:
+            put(line, sys.stdout)
+        left_out |= dict.fromkeys(found.left_out)
     if left_out:
-        echo(f"a wider terminal or --json also shows: {', '.join(left_out)}", err=True)
+        echo(f"left out for lack of room: {', '.join(left_out)} (--wide shows all)", err=True)
 
 
-def _longest_word(text: str) -> int:
-    """Return the width of the longest word, but of one too long for any terminal that of half a narrow one."""
-    return min(max(map(cell_len, text.split()), default=0), LONGEST_WORD)
-
-
-def _too_many(columns: Sequence[str], least: Sequence[int], spare: Sequence[str], width: int) -> list[str]:
-    """Return the first columns of `spare` without which the others, of widths `least`, fit; all of it where none do."""
-    for count in range(len(spare)):
-        shown = [number for number, column in enumerate(columns) if column not in spare[:count]]
-        if _total(least, shown) <= width:
-            return list(spare[:count])
-    return list(spare)
-
-
-def _total(least: Sequence[int], shown: Sequence[int]) -> int:
-    """Return the width of a table of the columns `shown`, two spaces between them."""
-    return sum(least[number] + 2 for number in shown) - 2
+def _printable(table: Table) -> Table:
+    """Return a table whose cells are one line each, without what a terminal would obey."""
+    return replace(
+        table,
+        title=plain(table.title),
+        columns=[plain(title) for title in table.columns],
+        rows=[[plain(cell) for cell in row] for row in table.rows],
+    )
 
 
 def check_one_format(csv_output: bool, json_output: bool) -> None:
@@ -270,9 +237,3 @@ def _cells(row: Latency) -> list[str]:
 def interval_text(low_ms: float | None, high_ms: float | None) -> str:
     """Return an interval for people; there is none where too few slices were measured."""
     return "too few slices" if low_ms is None or high_ms is None else f"{low_ms:.3f} .. {high_ms:.3f}"
-
-
-def _plain(cell: str) -> str:
-    from rich.markup import escape
-
-    return escape(cell)

@@ -5,18 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.output.tables import echo, print_json, print_table
+from harness.output.layout import Table
+from harness.output.tables import print_json, print_table
+from harness.output.terminal import echo
+from space.text import counted
 
 if TYPE_CHECKING:
     from harness.training import TrainedNetworks
 
 
-def print_training(trained: TrainedNetworks, folder: Path, *, json_output: bool) -> None:
+def print_training(trained: TrainedNetworks, folder: Path, *, json_output: bool, wide: bool = False) -> None:
     """Print trained networks, and on standard error the files that hold all of the folder."""
     if json_output:
         print_json(_document(trained))
     else:
-        _print_table(trained)
+        _print_table(trained, wide)
     for note in trained.notes:
         echo(note, err=True)
     if trained.files:
@@ -55,30 +58,26 @@ def _document(trained: TrainedNetworks) -> dict[str, object]:
     }
 
 
-def _print_table(trained: TrainedNetworks) -> None:
+def _print_table(trained: TrainedNetworks, wide: bool) -> None:
     """Print a row a trained network: its best epoch, its accuracies, and the seconds that training took."""
     if not trained:
         return
     task, recipe = trained.task, trained.recipe
     count, config = len(trained), trained[0].trained.architecture.config
-    print_table(
+    title = (
         f"{counted(count, 'network')} of {config.name} trained on {task.name}, {counted(recipe.epochs, 'epoch')}, "
         f"recipe {recipe.digest[:8]}, seed {recipe.seed}; top-1 in % of {len(task.val)} and {len(task.test)}"
-        f"{' synthetic' if task.synthetic else ''} images",
-        ["network", "best epoch", "val top-1", "test top-1", "seconds"],
-        [
-            [
-                str(one.trained.architecture),
-                str(one.trained.best.number),
-                f"{one.trained.best.val.top1:.2f}",
-                f"{one.trained.test.top1:.2f}",
-                f"{one.trained.train_ns / 1e9:.1f}",
-            ]
-            for one in trained
-        ],
+        f"{' synthetic' if task.synthetic else ''} images"
     )
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a number with its noun, in the plural but for one."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    columns = ["network", "val top-1", "test top-1", "best epoch", "seconds"]
+    rows = [
+        [
+            str(one.trained.architecture),
+            f"{one.trained.best.val.top1:.2f}",
+            f"{one.trained.test.top1:.2f}",
+            str(one.trained.best.number),
+            f"{one.trained.train_ns / 1e9:.1f}",
+        ]
+        for one in trained
+    ]
+    print_table(Table(title=title, columns=columns, rows=rows, spare=("seconds", "best epoch")), wide=wide)

@@ -21,7 +21,7 @@ from search.statistics import mean_interval
 from space import BLOX, Architecture, Block, SpaceConfig
 from space.indexing import FloatArray
 
-__all__ = ["Audit", "Effect", "audit", "judge_additivity", "parts_sum", "render"]
+__all__ = ["Audit", "Effect", "audit", "judge_additivity", "parts_sum"]
 
 Verdict = Literal["additive", "ranks only", "not additive"]
 
@@ -135,39 +135,6 @@ def judge_additivity(affine: Errors, ceiling: float | None) -> tuple[Verdict, st
         )
     order = "none" if affine.spearman is None else f"{affine.spearman:.3f}"
     return "not additive", f"{off}, more than {limit:.2%} ({origin}); Spearman {order}"
-
-
-def render(audit: Audit) -> str:
-    """Return the audit as lines for a reader: the verdict, the errors, and the effects that are clear."""
-    lines = [f"{audit.verdict}: {audit.reason}", ""]
-    for name, errors in (("sum", audit.plain), ("a * sum + b", audit.affine)):
-        order = "no order" if errors.spearman is None else f"Spearman {errors.spearman:.3f}"
-        lines.append(
-            f"{name:12} mean error {errors.mape:6.2%}, median {errors.median_ape:6.2%}, within 5 % {errors.within_5:4.0%}, "
-            f"within 10 % {errors.within_10:4.0%}, {order} ({errors.count} networks)"
-        )
-    lines.append(f"{'':12} a = {audit.slope:.4f}, b = {audit.intercept:.4f}")
-    if audit.ceiling is not None:
-        lines.append(f"{'two rounds':12} mean difference {audit.ceiling:6.2%}")
-    for title, effects in (
-        ("networks against the line through the sum", audit.borders),
-        ("cells against the sum of their ops alone", audit.cells),
-    ):
-        clear = [effect for effect in effects if effect.is_clear]
-        lines += [
-            "",
-            f"{title}: {len(clear)} of {len(effects)} effects exclude 0, {len(effects) / 20:.0f} would by chance",
-        ]
-        lines += [_line(effect) for effect in sorted(clear, key=lambda effect: -abs(effect.mean))]
-    return "\n".join(lines)
-
-
-def _line(effect: Effect) -> str:
-    low, high = effect.interval or (effect.mean, effect.mean)
-    return (
-        f"  stage {effect.stage} {effect.factor} {effect.level}: {effect.mean:+.2%} "
-        f"[{low:+.2%}, {high:+.2%}] of {effect.count}"
-    )
 
 
 def _borders(places: list[int], residuals: FloatArray, config: SpaceConfig) -> tuple[Effect, ...]:

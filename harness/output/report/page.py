@@ -19,7 +19,7 @@ from pathlib import Path
 
 from harness.output.report.conditions import command_line, condition_lines
 from harness.output.report.payload import Report, build_payload
-from harness.output.tables import echo
+from harness.output.terminal import echo
 from harness.query.join import SearchTable
 from harness.version import __version__
 from space.atomic_files import write_file

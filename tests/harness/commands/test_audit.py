@@ -34,7 +34,7 @@ def test_people_read_the_verdict_the_errors_and_the_effects(store: Path) -> None
     lines = done.stdout.splitlines()
     assert f"[{MANY.digest[:8]}]" in lines[0]
     assert lines[1].startswith("additive: ")
-    for text in ("a * sum + b", "two rounds", "(60 networks)", "effects exclude 0"):
+    for text in ("a * sum + b, a = ", "two rounds", "errors on 60 networks", "Spearman"):
         assert text in done.stdout
 
 

@@ -238,8 +238,8 @@ def test_the_table_says_what_each_student_costs_with_units(library: Path, store:
         store, library, "--max-latency", LIMIT, "--constraint", "params<1M", "--constraint", "memory<9MB"
     )
     assert done.status == 0, done.stderr
-    table = done.stdout[done.stdout.index("students") :]
-    assert re.search(r"made-up ms +interval +of +params +memory *\n", table)
+    table = done.stdout[done.stdout.index("answers\n") :]
+    assert re.search(r"made-up ms +interval +source +params +memory *\n", table)
     network, *cells = re.split(r"  +", table.splitlines()[2].strip())
     assert cells[-2] == f"{Architecture.parse(network, TINY).params / 1e3:.4g}k"
     assert re.fullmatch(r"[\d.]+KB", cells[-1])

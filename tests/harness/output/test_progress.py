@@ -1,34 +1,126 @@
-"""Progress of campaigns: lines for a log where there is no terminal, and as much as fits where there is one."""
+"""The view of campaigns: bars that fit a terminal, and where there is none lines for a log, one each half minute at least."""
 
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from rich.console import Console, Group
-from rich.table import Table
+from rich.console import Group
+from rigs.terminals import screen
 
 from harness.output import device_rows, progress
 from harness.output.progress import ProgressView
 
 
+class Clock:
+    """A clock that a test moves on, for the view and for rich's estimate of the time left."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.now_s = 1000.0
+        patch.setattr(progress.time, "monotonic", lambda: self.now_s)
+        patch.setattr("rich.console.monotonic", lambda: self.now_s)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    return Clock(monkeypatch)
+
+
+class Terminal(io.StringIO):
+    """Text that counts as a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def test_an_upload_is_told_at_first_and_then_every_half_minute(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    now = [1000.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    told: list[str] = []
     with ProgressView(quiet=False) as view:
         for second in range(65):
-            now[0] = 1000.0 + second
+            clock.now_s = 1000.0 + second
             for device in ("pi4", "pixel"):
                 view.state(device, f"sending {second / 10:.1f} of 24.1 MB, 3:32 left, 98 KB/s")
-    lines = capsys.readouterr().err.splitlines()
+            told += view.due() or []
+    lines = capsys.readouterr().err.splitlines() + told
     assert [line.split(" of")[0] for line in lines if "pi4" in line] == [
         f"pi4: sending {megabytes}" for megabytes in ("0.0", "3.0", "6.0")
     ]
     assert len(lines) == 6
+
+
+def test_a_slow_board_has_a_line_each_half_minute_with_count_and_time_left_once_it_is_known(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ProgressView(quiet=False) as view:
+        view.state("board", "calibrating")
+        assert view.due() == []
+        clock.now_s += 31
+        assert view.due() == ["board: calibrating, 0:00:31 so far"]
+        view.begin("board", 20)
+        for _ in range(3):
+            clock.now_s += 60
+            view.advance("board", "")
+        clock.now_s += 29
+        assert view.due() == ["board: 3 of 20 sessions, 0:04:00 so far, 0:17:00 left: calibrating"]
+        assert view.due() == []
+    assert capsys.readouterr().err.splitlines() == [
+        "board: calibrating",
+        "board: 20 sessions to measure",
+        "board: 1 of 20 sessions, 0:01:31 so far",
+    ]
+
+
+def test_where_nothing_is_under_way_the_command_itself_may_say_that_it_is_at_work(clock: Clock) -> None:
+    with ProgressView(quiet=False) as view:
+        assert view.due() is None
+        view.state("board", "connecting")
+        clock.now_s += 31
+        assert view.due() == ["board: connecting, 0:00:31 so far"]
+    assert ProgressView(quiet=True).due() == []
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_a_bar_shows_count_and_time_left_whole_in_any_terminal(
+    width: int, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = Terminal()
+    for name, value in (("TERM", "xterm"), ("COLUMNS", str(width))):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stderr", errors)
+    with ProgressView(quiet=False) as view:
+        view.state("local", "connecting")
+        view.begin("local", 60)
+        for _ in range(3):
+            clock.now_s += 10
+            view.advance("local", "")
+        view.state("local", "onnxruntime mbconv-mbconv+in/mbconv-mbconv+out/bconv-mbconv+out")
+        assert view.due() == []
+    shown = [line for line in screen(errors.getvalue()) if line.strip()]
+    assert len(shown) == 1 and len(shown[0]) <= width
+    assert " 3/60 " in shown[0] and " 0:09:30 left" in shown[0]
+
+
+@pytest.mark.parametrize(
+    "environment", [{"TERM": "dumb"}, {"TERM": "dumb", "FORCE_COLOR": "1"}, {"FORCE_COLOR": "1"}]
+)
+def test_a_terminal_that_cannot_write_over_lines_and_a_coloured_log_get_plain_lines(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = Terminal() if "TERM" in environment else io.StringIO()
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stderr", errors)
+    with ProgressView(quiet=False) as view:
+        view.state("local", "connecting")
+        view.begin("local", 60)
+    assert errors.getvalue() == "local: connecting\nlocal: 60 sessions to measure\n"
+    assert not re.search(r"\x1b", errors.getvalue())
 
 
 @pytest.mark.parametrize("quiet", [False, True])
@@ -52,7 +144,7 @@ def test_a_trouble_that_was_told_is_not_told_again_at_the_end(capsys: pytest.Cap
     assert capsys.readouterr().err.splitlines() == ["pi4: 5 networks failed in a row"]
 
 
-class Terminal:
+class View:
     """A view on a terminal of a size, and what stands on it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,35 +152,30 @@ class Terminal:
 
     def open(self, columns: int, lines: int) -> ProgressView:
         """Return a view that is not refreshed by itself."""
-        console = Console(
-            file=io.StringIO(), force_terminal=True, width=columns, height=lines, color_system=None
+        self._errors = Terminal()
+        for name, value in (("TERM", "xterm"), ("COLUMNS", str(columns)), ("LINES", str(lines))):
+            self._monkeypatch.setenv(name, value)
+        self._monkeypatch.setattr("sys.stderr", self._errors)
+        self.view = ProgressView(
+            quiet=False, first_numbers=lambda use, most: ["network", *["network"] * (most - 1)]
         )
-        self._monkeypatch.setattr(progress, "Console", lambda **_: console)
-        self._console = console
-
-        def first_numbers(use: Any, most: int) -> Table:
-            few = Table("network", box=None)
-            for number in range(most - 1):
-                few.add_row(f"network {number}")
-            return few
-
-        self.view = ProgressView(quiet=False, first_numbers=first_numbers)
         return self.view
 
     def shown(self) -> list[str]:
         """Return the lines that stand on the terminal, without the spaces at their ends."""
-        rendered = self._console.render_lines(Group(*self.view._progress.get_renderables()))
+        bars = self.view._progress
+        rendered = bars.console.render_lines(Group(*bars.get_renderables()))
         return ["".join(one.text for one in line).rstrip() for line in rendered]
 
     def printed(self) -> list[str]:
         """Return the lines that were printed above."""
-        return self._console.file.getvalue().splitlines()  # type: ignore[attr-defined,no-any-return]
+        return self._errors.getvalue().splitlines()
 
 
 @pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def terminal(monkeypatch: pytest.MonkeyPatch) -> View:
     monkeypatch.setattr(device_rows, "CHOICE_S", 0.0)
-    return Terminal(monkeypatch)
+    return View(monkeypatch)
 
 
 def begin(view: ProgressView, count: int) -> list[str]:
@@ -102,7 +189,7 @@ def begin(view: ProgressView, count: int) -> list[str]:
 
 @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (100, 40), (60, 10)])
 def test_fifty_devices_fit_the_terminal_those_in_trouble_first(
-    terminal: Terminal, columns: int, lines: int
+    terminal: View, columns: int, lines: int
 ) -> None:
     view = terminal.open(columns, lines)
     names = begin(view, 50)
@@ -124,7 +211,7 @@ def test_fifty_devices_fit_the_terminal_those_in_trouble_first(
     )
 
 
-def test_first_numbers_leave_room_for_many_devices(terminal: Terminal) -> None:
+def test_first_numbers_leave_room_for_many_devices(terminal: View) -> None:
     view = terminal.open(80, 24)
     begin(view, 50)
     use: Any = SimpleNamespace(configuration=SimpleNamespace(runtime="onnxruntime"))
@@ -136,14 +223,14 @@ def test_first_numbers_leave_room_for_many_devices(terminal: Terminal) -> None:
     assert sum(line.startswith("phone") for line in shown) >= 8
 
 
-def test_few_devices_are_all_shown_in_their_order(terminal: Terminal) -> None:
+def test_few_devices_are_all_shown_in_their_order(terminal: View) -> None:
     view = terminal.open(80, 24)
     names = begin(view, 6)
     view.end(names[4], "device 'phone-04': gone")
     assert [line.split()[0] for line in terminal.shown()] == names
 
 
-def test_a_trouble_that_a_bar_has_no_room_for_is_told_above_it_once(terminal: Terminal) -> None:
+def test_a_trouble_that_a_bar_has_no_room_for_is_told_above_it_once(terminal: View) -> None:
     view = terminal.open(80, 24)
     for text in (
         "connecting",

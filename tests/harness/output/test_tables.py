@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
+from harness.output.layout import Table, lay_out
 from harness.output.tables import SPARE_COLUMNS, print_table
 
 NETWORK = "mbconv-mbconv+in/mbconv-mbconv+out/bconv-mbconv+out"
+LONGEST = "mbconv-mbconv+in+out/mbconv-mbconv+in+out/mbconv-mbconv+in+out"
 COLUMNS = ["network", "latency ms", "95 % interval", "+-", "grade", "ratio", "wall ms", "p90 ms", "sessions"]
 ROW = [NETWORK, "2.943", "2.875 .. 3.015", "2.4%", "B", "1.2441", "3.105", "3.254", "3"]
 Show = Callable[..., tuple[str, str]]
@@ -23,70 +25,102 @@ class Terminal(io.StringIO):
         return True
 
 
+def table(columns: Sequence[str] = COLUMNS, *rows: Sequence[str], **rest: Sequence[int]) -> Table:
+    return Table(title="title", columns=columns, rows=rows or [ROW], spare=SPARE_COLUMNS, **rest)
+
+
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> Show:
     """Return what a terminal of some width, or a pipe for 0, gets of a table, and what stands on standard error."""
 
-    def show(
-        width: int, columns: list[str] = COLUMNS, row: list[str] = ROW, **rest: object
-    ) -> tuple[str, str]:
+    def show(width: int, one: Table, *, wide: bool = False) -> tuple[str, str]:
         output, errors = (Terminal() if width else io.StringIO()), io.StringIO()
         monkeypatch.setenv("TERM", "xterm")
         monkeypatch.setenv("COLUMNS", str(width or 40))
         monkeypatch.setattr("sys.stdout", output)
         monkeypatch.setattr("sys.stderr", errors)
-        print_table("title", columns, [row], **rest)  # type: ignore[arg-type]
+        print_table(one, wide=wide)
         return re.sub(r"\x1b\[[0-9;]*m", "", output.getvalue()), errors.getvalue()
 
     return show
 
 
 def test_in_80_columns_a_table_of_latencies_keeps_the_network_the_latency_and_its_grade(shown: Show) -> None:
-    table, note = shown(80, spare=SPARE_COLUMNS)
-    assert table.splitlines()[-1].split() == [NETWORK, "2.943", "2.4%", "B"]
-    assert max(map(len, table.splitlines())) <= 80
-    assert all(column in note for column in SPARE_COLUMNS)
+    text, note = shown(80, table())
+    assert text.splitlines()[-1].split() == [NETWORK, "2.943", "2.4%", "B"]
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(column in note for column in SPARE_COLUMNS[:-1]) and "--wide" in note
 
 
-@pytest.mark.parametrize("width", [0, 130])
-def test_a_pipe_and_a_wide_terminal_get_every_column(shown: Show, width: int) -> None:
-    table, note = shown(width, spare=SPARE_COLUMNS)
-    assert [word for word in table.splitlines()[-1].split() if word != ".."] == [
-        word for cell in ROW for word in cell.split() if word != ".."
-    ]
+def test_the_longest_name_of_blox_has_its_latency_and_grade_beside_it_in_80_columns(shown: Show) -> None:
+    text, note = shown(80, table(COLUMNS, [LONGEST, *ROW[1:]]))
+    assert text.splitlines()[-1].split() == [LONGEST, "2.943", "B"]
+    assert text.splitlines()[1:3] == [f"{'network':62}  latency  grade", " " * 69 + "ms"]
+    assert "+-" in note
+
+
+@pytest.mark.parametrize(("width", "wide"), [(0, False), (130, False), (80, True), (20, True)])
+def test_a_pipe_a_wide_terminal_and_wide_get_every_column(shown: Show, width: int, wide: bool) -> None:
+    text, note = shown(width, table(), wide=wide)
+    assert text.splitlines()[-1].split() == [word for cell in ROW for word in cell.split()]
     assert note == ""
 
 
 def test_of_columns_that_can_be_spared_a_terminal_lacks_only_those_that_do_not_fit(shown: Show) -> None:
-    _, note = shown(105, spare=SPARE_COLUMNS)
-    assert note.endswith("p90 ms, wall ms, ratio\n")
+    assert shown(105, table())[1] == "left out for lack of room: ratio, wall ms, p90 ms (--wide shows all)\n"
 
 
-def test_a_name_is_whole_however_narrow_the_terminal(shown: Show) -> None:
-    for width in (20, 80):
-        assert NETWORK in shown(width)[0]
+def test_in_a_terminal_narrower_than_the_names_the_numbers_stand_below_them(shown: Show) -> None:
+    text, note = shown(40, table(COLUMNS, [LONGEST, *ROW[1:]], ROW))
+    lines = text.splitlines()
+    assert lines[1:4] == ["network", "  latency   95 % interval    +-  grade", "       ms"]
+    numbers = "    2.943  2.875 .. 3.015  2.4%      B"
+    assert lines[4:] == [LONGEST, numbers, NETWORK, numbers]
+    assert all(len(line) <= 40 for line in lines if line not in (LONGEST, NETWORK))
+    assert "p90 ms" in note
 
 
-def test_beside_a_whole_name_long_text_is_folded_to_the_terminal(shown: Show) -> None:
+def test_where_not_even_that_fits_each_number_stands_behind_its_title(shown: Show) -> None:
+    columns = ["network", *(f"a-device-with-a-name-{number} ms" for number in range(3))]
+    text, note = shown(40, Table(title="", columns=columns, rows=[[NETWORK, "1.234", "2.345", "3.456"]]))
+    assert text.splitlines()[-4:] == [
+        NETWORK,
+        *(f"  {a} {b}" for a, b in zip(columns[1:], ["1.234", "2.345", "3.456"], strict=True)),
+    ]
+    assert note == ""
+
+
+def test_long_text_is_folded_between_words_and_none_is_lost() -> None:
     message = "the agent ended " * 20
-    table, _ = shown(80, ["network", "message"], [NETWORK, message], right=())
-    assert NETWORK in table
-    assert max(map(len, table.splitlines())) <= 80
-    assert " ".join(table.replace(NETWORK, "").split()).count("agent ended") == 20
+    for width in (40, 80, 200):
+        found = lay_out(table(["network", "message"], [NETWORK, message], right=(), folds=(1,)), width)
+        lines = found.head + found.body
+        assert sum(NETWORK in line for line in lines) == 1
+        assert all(len(line) <= width or line == NETWORK for line in lines)
+        assert " ".join(" ".join(lines).replace(NETWORK, "").split()).count("agent ended") == 20
 
 
-def test_a_word_within_a_text_is_not_folded(shown: Show) -> None:
-    columns = ["name", "transport", "where", "runtimes", "threads", "description"]
-    row = ["pi4", "ssh", "pi@192.168.1.40:22", "onnxruntime:cuda, tflite", "4", "Raspberry Pi 4, 4 GB"]
-    table, note = shown(80, columns, row, right=(), spare=("description",))
-    assert "pi@192.168.1.40:22" in table and "onnxruntime:cuda," in table
-    assert max(map(len, table.splitlines())) <= 80 and note == ""
-    table, note = shown(60, columns, row, right=(), spare=("description",))
-    assert "onnxruntime:cuda," in table and "Raspberry" not in table and "description" in note
+def test_a_name_or_a_command_line_within_a_text_is_not_folded() -> None:
+    command = f"harness measure --device pi4 --models {LONGEST}"
+    row = ["pi4", f"{NETWORK} was not measured, nor was {LONGEST}; measure them: {command}"]
+    for width in (30, 60, 100):
+        body = "\n".join(lay_out(table(["device", "problem"], row, folds=(1,)), width).body)
+        assert NETWORK in body and command in body
 
 
-def test_a_column_s_name_is_text_and_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table("title [b]", ["network", "acc[test]"], [["a[red]", "[1]"]])
+def test_a_column_with_nothing_in_it_takes_no_room_in_a_terminal() -> None:
+    one = Table(title="", columns=["network", "prior", "ms"], rows=[["a", "", "1"], ["b", "", "2"]])
+    assert lay_out(one, 80).head == ["network  ms"]
+    assert lay_out(one, None).head == ["network  prior  ms"]
+
+
+def test_texts_are_texts_and_no_markup_and_nothing_that_a_terminal_obeys(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_table(
+        Table(title="title [b]", columns=["network", "acc[test]"], rows=[["a[red]", "[1]\x1b[31m\n"]])
+    )
     shown = capsys.readouterr().out
-    for text in ("title [b]", "acc[test]", "a[red]", "[1]"):
+    for text in ("title [b]", "acc[test]", "a[red]", "[1]", r"\x1b[31m"):
         assert text in shown
+    assert "\x1b" not in shown

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import re
+import io
 from collections.abc import Iterator, Sequence
 from functools import partial
 from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
+from rigs.terminals import screen
 
+from harness.output import training_progress
 from harness.output.training_progress import TrainingView
 from search.training.history import EpochDone, Figures
 from search.work.events import (
@@ -44,62 +46,96 @@ def epoch_of_b(first: int, last: int, number: int) -> Event:
 DONE = UnitDone(unit=A, seconds=2.0, done=1, units=2)
 
 
-def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "160")
+class Terminal(io.StringIO):
+    """Text that counts as a terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
-def shown(text: str) -> str:
-    """Return what is left without the terminal's codes."""
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch, columns: int = 160) -> Terminal:
+    """Return a terminal that is standard error from now on."""
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sys.stderr", terminal)
+    return terminal
+
+
+def shown(terminal: Terminal) -> list[str]:
+    """Return the lines that stand on a terminal."""
+    return [line for line in screen(terminal.getvalue()) if line]
 
 
 def test_a_terminal_has_one_bar_over_the_epochs_of_all_units(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    on_a_terminal(monkeypatch)
+    terminal = on_a_terminal(monkeypatch)
     with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=False) as view:
         for epoch in (1, 2, 3, 4):
             view(epoch_of_a(epoch))
         view(DONE)
         view(epoch_of_b(1, 15, 2))
         view(epoch_of_b(16, 30, 2))  # two thirds of the stage's blocks: 8/3 of its 4 epochs
-    *above, last = shown(capsys.readouterr().err).splitlines()
+    *above, last = shown(terminal)
     assert last.startswith("digits ") and " 6/8 epochs " in last
     assert last.rstrip().endswith("stage 1: blocks 16 to 30 of 45, epoch 2 of 2")
     assert any("conv/conv is done in 2.0 s, 1 of 2 units" in line for line in above)
 
 
 @pytest.mark.parametrize(
-    ("columns", "end"), [(80, "0:00:00 left -:--:--"), (100, "left -:--:-- stage 1: blocks 1 to 15 of 45,…")]
+    ("columns", "line"),
+    [
+        (40, "distilling 1/8 0:00:00 stage 1: blocks …"),
+        (80, "distilling ━━━───────────────────── 1/8 epochs 0:00:00 stage 1: blocks 1 to 15 …"),
+        (
+            120,
+            "distilling ━━━───────────────────── 1/8 epochs 0:00:00 stage 1: blocks 1 to 15 of 45, epoch 2 of 2",
+        ),
+    ],
 )
-def test_a_narrow_terminal_cuts_the_text_and_keeps_the_bar(
-    columns: int, end: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_narrow_terminal_cuts_the_text_and_keeps_the_count(
+    columns: int, line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    on_a_terminal(monkeypatch)
-    monkeypatch.setenv("COLUMNS", str(columns))
+    terminal = on_a_terminal(monkeypatch, columns)
     with TrainingView(NamedUnits(names=NAMES, epochs=4, title="distilling"), quiet=False) as view:
         view(epoch_of_b(1, 15, 2))
-    last = shown(capsys.readouterr().err).splitlines()[-1]
-    assert re.match("distilling [━╸╺]{24} 1/8 epochs ", last) and last.rstrip().endswith(end)
+    assert shown(terminal) == [line]
+
+
+def test_a_log_has_a_line_each_half_minute_with_epochs_and_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now_s = [1000.0]
+    monkeypatch.setattr(training_progress.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr("rich.console.monotonic", lambda: now_s[0])
+    told = []
+    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=False) as view:
+        for epoch in (1, 2):
+            now_s[0] += 20
+            view(epoch_of_a(epoch))
+            told += view.due()
+    assert told == [
+        "digits: 2 of 8 epochs, 0:00:40 so far, 0:02:00 left: " + capsys.readouterr().err.splitlines()[-1]
+    ]
 
 
 def test_every_epoch_counts_as_one_whatever_their_number(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    on_a_terminal(monkeypatch)
+    terminal = on_a_terminal(monkeypatch)
     with TrainingView(NamedUnits(names={A.key: "conv/conv"}, epochs=49, title="digits"), quiet=False) as view:
         view(epoch_of_a(1, 49))
-    assert " 1/49 epochs " in shown(capsys.readouterr().err)
+    assert " 1/49 epochs " in "\n".join(shown(terminal))
 
 
 def test_a_unit_that_is_done_counts_in_full_whatever_it_reported(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    on_a_terminal(monkeypatch)
+    terminal = on_a_terminal(monkeypatch)
     with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=False) as view:
         view(DONE)
-    assert " 4/8 epochs " in shown(capsys.readouterr().err)
+    assert " 4/8 epochs " in "\n".join(shown(terminal))
 
 
 def test_elsewhere_the_last_epoch_and_some_others_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,10 +158,10 @@ def test_a_unit_that_begins_is_named_beside_the_bar_and_told_again_if_it_is_lost
         view(UnitStarted(unit=A))
         view(again)
     assert capsys.readouterr().err == "stage 1 is computed again: its process was killed by SIGKILL\n"
-    on_a_terminal(monkeypatch)
+    terminal = on_a_terminal(monkeypatch)
     with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=False) as view:
         view(UnitStarted(unit=B))
-    assert shown(capsys.readouterr().err).splitlines()[-1].rstrip().endswith(" stage 1")
+    assert shown(terminal)[-1].endswith(" stage 1")
 
 
 def test_a_notebook_has_the_lines(
@@ -156,15 +192,15 @@ def test_events_travel_between_processes() -> None:
         assert there.recv() == event
 
 
+@pytest.mark.parametrize("terminal", [False, True])
 def test_a_quiet_view_says_nothing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for terminal in (False, True):
-        if terminal:
-            on_a_terminal(monkeypatch)
-        with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=True) as view:
-            view(epoch_of_a(4))
-    assert capsys.readouterr().err == ""
+    written = on_a_terminal(monkeypatch) if terminal else io.StringIO()
+    with TrainingView(NamedUnits(names=NAMES, epochs=4, title="digits"), quiet=True) as view:
+        view(epoch_of_a(4))
+        assert view.due() == []
+    assert capsys.readouterr().err + written.getvalue() == ""
 
 
 class Failing:
@@ -178,13 +214,13 @@ class Failing:
 
 
 def test_a_unit_with_a_result_from_before_counts_in_full(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    on_a_terminal(monkeypatch)
+    terminal = on_a_terminal(monkeypatch)
     units = NamedUnits(names=NAMES, epochs=4, title="digits", done=frozenset([B.key]))
     with TrainingView(units, quiet=False) as view:
         view(epoch_of_a(1))
-    assert " 5/8 epochs " in shown(capsys.readouterr().err)
+    assert " 5/8 epochs " in "\n".join(shown(terminal))
 
 
 def test_an_error_calls_units_by_their_names_and_keeps_its_kind_and_notes(

@@ -1,0 +1,60 @@
+"""Help pages that can be read in a terminal of any width."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+_HELP_WIDTH = 80  # at most: longer lines are hard to read
+_HYPHEN = "\N{NON-BREAKING HYPHEN}"  # in place of a plain one until lines are broken: names stay whole
+_NARROW = 60  # has no room for two columns
+_TYPE = re.compile(r"<(?:list\[)?([^<>\]]+)\]?>")  # as typer writes that of an option's values
+_VALUES = {"str": "TEXT", "int": "N", "int range": "N", "float": "X", "float range": "X", "path": "PATH"}
+
+
+class _Help(typer.Context.formatter_class):
+    """Help that in a narrow terminal stands below what it is of, not beside it."""
+
+    def write_dl(self, rows: Any, col_max: int = 30, col_spacing: int = 2) -> None:
+        rows = [(_TYPE.sub(_value, name), text.replace("-", _HYPHEN)) for name, text in rows]
+        super().write_dl(rows, col_max if self.width >= _NARROW else col_spacing, col_spacing)
+
+    def write_text(self, text: str) -> None:
+        super().write_text(text.replace("-", _HYPHEN))
+
+    def getvalue(self) -> str:
+        return str(super().getvalue()).replace(_HYPHEN, "-")
+
+
+def _value(found: re.Match[str]) -> str:
+    """Return what stands for an option's value in help: a word, or the choices."""
+    return _VALUES.get(found[1], f"<{found[1]}>")
+
+
+class _Context(typer.Context):
+    formatter_class = _Help
+
+
+def command_line(app: typer.Typer) -> Any:
+    """Return the command that typer makes of `app`, with its subcommands and our help."""
+    root = typer.main.get_command(app)
+    for _, command in commands(root):
+        command.context_class = _Context
+        command.short_help = (command.help or "").partition("\n")[0]  # whole in the list of commands
+    return root
+
+
+def commands(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield a command and all below it, each with what is typed behind `harness` for it."""
+    yield name, command
+    for word, one in getattr(command, "commands", {}).items():
+        yield from commands(one, f"{name} {word}".strip())
+
+
+def help_width() -> int:
+    """Return the width of help pages in this terminal."""
+    return min(shutil.get_terminal_size().columns, _HELP_WIDTH)

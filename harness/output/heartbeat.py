@@ -1,0 +1,53 @@
+"""A line at least every half minute from a command that shows no bars, so that nobody wonders whether it still works."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from harness.output.terminal import echo, last_line_s
+
+EVERY_S = 30.0
+# Return the lines that are due, None where there is nothing to tell but that the command is at work.
+Speaker = Callable[[], list[str] | None]
+_speakers: list[Speaker] = []  # of this process's views, the one shown last
+
+
+@contextmanager
+def speaking(speaker: Speaker) -> Iterator[None]:
+    """Let a view say what is due, each second, while it is shown."""
+    _speakers.append(speaker)
+    try:
+        yield
+    finally:
+        _speakers.remove(speaker)
+
+
+@contextmanager
+def heartbeat(*, quiet: bool) -> Iterator[None]:
+    """Print what is due while a command runs, and where nothing was printed for half a minute that it is at work."""
+    ended = threading.Event()
+    begin_s = time.monotonic()
+
+    def beat() -> None:
+        while not ended.wait(1.0):
+            for line in due_lines(time.monotonic(), begin_s):
+                echo(line, err=True)
+
+    if not quiet:
+        threading.Thread(target=beat, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def due_lines(now_s: float, begin_s: float) -> list[str]:
+    """Return the lines that are due at a time by `time.monotonic`, in a command that began at `begin_s`."""
+    lines = _speakers[-1]() if _speakers else None
+    if lines is not None or now_s - max(last_line_s(), begin_s) < EVERY_S:
+        return lines or []
+    minutes, seconds = divmod(round(now_s - begin_s), 60)
+    return [f"at work, {minutes // 60}:{minutes % 60:02d}:{seconds:02d} so far"]

@@ -1,0 +1,113 @@
+"""What standard output and standard error are, and lines of text on them.
+
+A terminal gets lines that fit it, broken between words. Whatever else reads a stream, a file or a pipe, gets each as one line.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from typing import TextIO
+
+from rich.cells import cell_len
+
+from space.text import printable
+
+_last_line_s = [0.0]
+USUAL_WIDTH = 80  # of a terminal that does not say
+_COMMANDS = "measure|results|compare|predict|audit|profile|report|devices|doctor|export|train|distill|study|dataset|search|store"
+# A command line, to its end: typed as it stands, so no line may end within it.
+_COMMAND = re.compile(
+    rf"(?:-> )?(?:\bharness (?:{_COMMANDS})\b|\S*\bpython[0-9.]* -m |\bpip3? |\bsudo )(?:(?![,:] )[^;)'\n])*"
+)
+_UNIT = re.compile(r"(?<=[0-9]) (?=(?:%|ms|s|MB|GB|KB)(?![a-z]))")  # stays beside its number
+
+
+def width_of(stream: TextIO) -> int | None:
+    """Return how many columns the terminal has that a stream is: $COLUMNS, or what it says. None where it is no terminal."""
+    if not stream.isatty():
+        return None
+    told = os.environ.get("COLUMNS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or USUAL_WIDTH
+    except (OSError, ValueError):  # no file, or one that is closed
+        return USUAL_WIDTH
+
+
+def is_live(stream: TextIO) -> bool:
+    """Return whether a stream is a terminal that can write over what it shows."""
+    return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+
+
+def is_unicode(stream: TextIO) -> bool:
+    """Return whether a stream takes letters of any kind."""
+    return (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf")
+
+
+def bold(text: str, stream: TextIO) -> str:
+    """Return text as a stream shows it in bold: as it is without a terminal, or with $NO_COLOR; $FORCE_COLOR stands for one."""
+    if os.environ.get("NO_COLOR") or not (is_live(stream) or os.environ.get("FORCE_COLOR")):
+        return text
+    return f"\x1b[1m{text}\x1b[0m"
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print a text on standard output, or on standard error: in lines that fit a terminal, and as it is elsewhere."""
+    stream = sys.stderr if err else sys.stdout
+    width = width_of(stream)
+    put(text if width is None else "\n".join(wrap(text, width)), stream)
+
+
+def put(text: str, stream: TextIO) -> None:
+    """Print lines as they are; letters that a stream's encoding lacks are written out, as in `\\xe9`."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.flush()
+    _last_line_s[0] = time.monotonic()
+
+
+def last_line_s() -> float:
+    """Return when this process printed its last line, by `time.monotonic`; 0 before the first."""
+    return _last_line_s[0]
+
+
+def wrap(text: str, width: int, indent: str = "  ") -> list[str]:
+    """Return text in lines of at most `width` columns, those that continue another indented.
+
+    Words and command lines stay whole: one that is wider has a line of its own, to be copied from there.
+    """
+    return [line for one in text.split("\n") for line in _wrapped(one, width, indent)]
+
+
+def _wrapped(text: str, width: int, indent: str) -> Iterator[str]:
+    if cell_len(text) <= width:
+        yield text
+        return
+    mark = re.match(r" *(?:[*] )?", text)
+    line = mark[0] if mark else ""
+    margin, text, used = " " * len(line), text[len(line) :], 0
+    for word in words(text):
+        if used and cell_len(line) + cell_len(word) + (used > 0) > width:
+            yield line.rstrip(" ")
+            line, used = margin + indent, 0
+            if cell_len(line) + cell_len(word) > width:
+                line = ""
+        line += f" {word}" if used else word
+        used += 1
+    yield line
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text, a command line as one."""
+    whole = _COMMAND.sub(lambda found: found[0].rstrip(" ").replace(" ", "\0"), _UNIT.sub("\0", text))
+    return [word.replace("\0", " ") for word in whole.split(" ") if word]
+
+
+def plain(text: str) -> str:
+    """Return a cell's or a title's text in one line, without what a terminal would obey."""
+    return printable(text.replace("\n", " "))

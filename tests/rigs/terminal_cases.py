@@ -1,0 +1,271 @@
+"""Every command on a made store, with the longest names there are, as a terminal shows it: for a test, and to be looked at.
+
+PYTHONPATH=. python tests/rigs/terminal_cases.py FOLDER [WIDTH]    # a picture of each case in FOLDER
+
+What takes long (measuring, training) is made up; it drives the views and printers as the real one does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
+
+from factories.block_libraries import made_library, made_teacher, tiny_store, write_library
+from factories.finished_studies import made_study
+from factories.records import make_failure
+from factories.stores import FEW, MANY, add_sessions, calibrate, networks, new_store
+
+from harness.measurement.campaign import Outcome
+from harness.measurement.workload import Model, RuntimePlan
+from harness.store import Store
+from harness.store.latencies import latencies
+from rigs.terminals import draw, run_in_terminal
+from space import Architecture
+
+LONG = "mbconv-mbconv+in+out/mbconv-bconv+in+out/bconv-mbconv+in+out"
+LONGEST = "mbconv-mbconv+in+out/mbconv-mbconv+in+out/mbconv-mbconv+in+out"
+MESSAGE = (
+    "killed by signal 9: systems kill processes when memory runs out; free some, or measure fewer at a time"
+)
+DEVICE = ("--device", "made-up", "--threads", "2")
+SEARCH = ("--accuracies", "synthetic", "--threads", "2", "-c", "made-up<9ms", "-c", "params<=3M")
+BLOCKWISE = ("--method", "blockwise", "--library", "library", "--device", "made-up", "--measured-only")
+
+# By what is typed behind `harness`, more than once where a command shows different things.
+CASES: Mapping[str, tuple[str, ...]] = {
+    "measure": ("measure", "--device", "made-up-board-in-the-lab"),
+    "results": ("results",),
+    "results failures": ("results", "--failures"),
+    "compare": ("compare", LONG, LONGEST, *DEVICE),
+    "predict": ("predict", *DEVICE),
+    "predict models": ("predict", *DEVICE, "--models", f"{LONG},{LONGEST}"),
+    "audit": ("audit", *DEVICE),
+    "profile": ("profile", LONGEST),
+    "report": ("report", *SEARCH, "--output", "report.html"),
+    "devices": ("devices",),
+    "doctor": ("doctor",),
+    "export": ("export", LONGEST, "--format", "onnx", "--output", "model.onnx"),
+    "train": ("train", "all", "--output", "trained"),
+    "distill": ("distill", "trained", "--output", "distilled"),
+    "study": ("study",),
+    "dataset write": ("dataset", "write", *DEVICE, "--format", "csv"),
+    "search": ("search", *SEARCH, "--top", "5", "--pareto", "made-up"),
+    "search confident": ("search", *SEARCH, "--confidence", "0.95", "--show", "macs", "--top", "5"),
+    "search blockwise": (
+        "search",
+        *BLOCKWISE,
+        "--finalists",
+        "4",
+        "--fine-tune",
+        "0",
+        "--max-latency",
+        "5ms",
+    ),
+    "search compare": ("search", "compare", *SEARCH, "-m", "random,linear", "-n", "2", "-b", "20"),
+    "store check": ("store", "check"),
+    "store show": ("store", "show", "--models", LONGEST),
+    "store show one": ("store", "show", "SESSION"),
+    "store quarantine": ("store", "quarantine", "--device", "nobody"),
+    "store delete": ("store", "delete", "--device", "nobody", "--yes"),
+    "store export": ("store", "export", "--models", LONGEST, "--output", "sessions.jsonl"),
+}
+
+
+def prepare(folder: Path) -> None:
+    """Make what the commands read: a store for all, one of `tiny` for the library's, devices."""
+    store = new_store(folder / "blox.sqlite")
+    named = [Architecture.parse(name) for name in (LONG, LONGEST)]
+    for configuration, count in ((MANY, 30), (FEW, 3)):
+        calibrate(store, configuration)
+        add_sessions(store, [*named, *networks(count)], configuration, sessions=2, seed=count)
+    store.add_failure(replace(make_failure(), architecture=LONGEST, message=MESSAGE))
+    from space.segments import all_segments
+
+    add_sessions(store, all_segments(), scatter=0.001, seed=1)
+    store.close()
+    (folder / "tiny.sqlite").write_bytes(tiny_store())
+    write_library(folder / "library")
+    (folder / "devices.toml").write_text(
+        '[devices.made-up-board-in-the-lab]\ntransport = "ssh"\naddress = "board-17.lab.example.org"\nuser = "measuring"\n'
+        'description = "the board on the second shelf, 8 GB, with a fan, Küche"\nruntimes = ["onnxruntime", "tflite"]\n'
+    )
+
+
+@contextmanager
+def made_up(folder: Path) -> Iterator[None]:
+    """Let commands in `folder` find what `prepare` made, and what takes long be made up."""
+    stores = {"HARNESS_STORE": str(folder / "blox.sqlite"), "HARNESS_CACHE": str(folder / "cache")}
+    before = Path.cwd()
+    with ExitStack() as stack:
+        stack.enter_context(patch.dict(os.environ, stores))
+        for target, made in (
+            ("harness.prediction.measure.measure_devices", _measure_devices),
+            ("harness.models.profile.profile_network", _profile_network),
+            ("harness.devices.doctor.diagnose_all", _diagnose_all),
+            ("harness.models.exported.export_network", _export_network),
+            ("harness.training.train_networks", _train_networks),
+            ("harness.training.distil", _distil),
+            ("search.study.study.study_folder", _study_folder),
+            ("harness.output.plots.study.study_regret_png", lambda found: b""),
+            ("harness.output.plots.study.correlations_png", lambda found: b""),
+        ):
+            stack.enter_context(patch(target, made))
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(before)
+
+
+def arguments_of(name: str, folder: Path) -> tuple[str, ...]:
+    """Return the arguments of a case."""
+    if "blockwise" in name:
+        return (*CASES[name], "--store", "tiny.sqlite")
+    if name != "store show one":
+        return CASES[name]
+    store = Store(str(folder / "blox.sqlite"))
+    try:
+        from harness.store.maintenance import list_sessions
+        from harness.store.selection import Selection
+
+        session = list_sessions(store, Selection(networks=(LONGEST,)))[0].id
+    finally:
+        store.close()
+    return tuple(session if word == "SESSION" else word for word in CASES[name])
+
+
+def _measure_devices(request: Any, store: Store, view: Any) -> Any:
+    """Show a campaign from its beginning to an end, with a failure."""
+    from harness.prediction.measure import Measured
+
+    name = request.devices[0].name
+    rows = latencies(store, MANY)
+    model = Model(
+        architecture=LONGEST, graph_hash="", format="onnx", precision="fp32", space="blox", weights="",
+        assemble=lambda: (_ for _ in ()).throw(AssertionError),
+    )  # fmt: skip
+    models = [replace(model, graph_hash=row.graph_hash) for row in rows]
+    plan = RuntimePlan(configuration=MANY, runtime=None, models=models, reference=model)  # type: ignore[arg-type]
+    view.export("onnx", 3, 24, "stage 1 op 0 mbconv")
+    view.state(name, "connecting")
+    view.state(name, "sending 3.1 of 24.1 MB, 3:32 left, 98 KB/s")
+    view.begin(name, 60)
+    for _ in range(5):
+        view.advance(name, "")
+        view.state(name, f"onnxruntime {LONGEST}")
+    view.advance(name, f"failed: {LONGEST}: {MESSAGE}")
+    view.refine(name, plan, 40)
+    failures = [make_failure()]
+    outcome = Outcome(
+        device=name, measured=59, uses=[plan], sent_bytes=24_100_000, elapsed_s=372, failures=failures
+    )
+    return Measured(outcomes=(outcome,), rows=tuple(rows))
+
+
+def _profile_network(device: Any, network: str, **_: Any) -> Any:
+    from harness.measurement.profile import Node, Profile
+    from harness.models.profile import NetworkProfile
+
+    nodes = tuple(
+        Node(name=name, op="Conv", provider="CPUExecutionProvider", runs=50, total_ns=9 * ns, median_ns=ns)
+        for name, ns in (("stem_0", 300_000), ("stage0_op0_1", 2_512_000), ("head_2", 41_000))
+    )
+    profile = Profile(
+        runtime="onnxruntime", version="1.32.0", provider="CPUExecutionProvider", threads=1, cores=(1,), runs=50,
+        quiet_runs=12, wall_median_ns=3_000_000, plain_median_ns=2_900_000, nodes=nodes,
+    )  # fmt: skip
+    return NetworkProfile(profile=profile, network=Architecture.parse(network), device=device.name)
+
+
+def _diagnose_all(devices: Any) -> Any:
+    from harness.devices.doctor import Check, Diagnosis
+
+    venv = "python3 -m venv ~/harness-venv && ~/harness-venv/bin/python -m pip install onnxruntime"
+    governor = "sudo cpupower frequency-set -g performance"
+    checks = [
+        Check(status="ok", name="reach", found="this machine, x86_64 Intel(R) Xeon(R) Processor @ 2.50GHz"),
+        Check(status="warn", name="clocks", found="governor schedutil: clocks change with the load", remedy=governor),
+        Check(status="FAIL", name="runtime", found="no runtime to measure with is installed for /usr/bin/python3", remedy=venv),
+    ]  # fmt: skip
+    return Diagnosis(checks={one.name: checks for one in devices})
+
+
+def _export_network(architecture: str, model_format: str, output: Path, **_: Any) -> str:
+    return f"{output}: {architecture} as {model_format}, 11.54 MB"
+
+
+def _train_networks(networks: Any, folder: Path, *, watch: Any, **_: Any) -> Any:
+    from harness.training import TrainedNetworks
+    from search.training.history import EpochDone
+    from search.training.tasks import load_task
+    from search.work.events import UnitDone, UnitProgress, UnitStarted
+    from search.work.training_folder import FinishedTraining
+    from search.work.unit import Unit
+    from search.work.unit_runs import NamedUnits
+
+    names = ("mbconv-mbconv+in+out/bconv-bconv+in+out", "conv/conv")
+    units = [Unit(kind="train", config={"name": name}) for name in names]
+    one = made_teacher()
+    named = {unit.key: name for unit, name in zip(units, names, strict=True)}
+    with watch(NamedUnits(names=named, epochs=4, title="synthetic:0:6/4/4")) as tell:
+        for unit in units:
+            tell(UnitStarted(unit=unit))
+            for epoch in (1, 2):
+                tell(UnitProgress(unit=unit, step=EpochDone(number=epoch, epochs=4, val=one.best.val)))
+        tell(UnitDone(unit=units[0], seconds=12.3, done=1, units=2))
+    rows = tuple(
+        FinishedTraining(
+            trained=replace(one, architecture=Architecture.parse(name, one.architecture.config)),
+            weights=folder / "weights",
+        )
+        for name in names
+    )
+    return TrainedNetworks(
+        rows=rows, space="tiny", task=load_task(one.source, one.architecture.config), recipe=one.recipe,
+        not_trained=(), error=None, files=(folder / "blox-base-0.csv",), in_folder=2, notes=(),
+    )  # fmt: skip
+
+
+def _distil(teacher: Path, folder: Path, **_: Any) -> Any:
+    from harness.training import DistilledBlocks
+    from search.distillation.block_scores import cached_signatures
+    from search.training.tasks import load_task
+
+    library = made_library()
+    task = load_task(library.teacher.source, library.config)
+    signatures = cached_signatures(library, task, folder, "cpu", lambda text: None)
+    return DistilledBlocks(library=library, signatures=signatures, task=task)
+
+
+def _study_folder(settings: Any, truth: Any, folder: Path, runner: Any, log: Any) -> Any:
+    log("distil-stage 0123456789ab is done in 2.5 s, 1 of 2 units")
+    folder.mkdir(exist_ok=True)
+    return made_study(replace(settings, marks=(2, 5, 10), decisive=10))
+
+
+def main(folder: str, width: str = "80") -> int:
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as made:
+        prepare(Path(made))
+        with made_up(Path(made)):
+            for name in CASES:
+                shown = run_in_terminal(*arguments_of(name, Path(made)), width=int(width))
+                line = f"$ harness {' '.join(CASES[name])}"
+                draw([line, *shown.lines], int(width), target.resolve() / f"{name.replace(' ', '-')}.png")
+                sys.stdout.write(f"{name}: status {shown.status}\n{chr(10).join(shown.lines)}\n\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import JsonFlag, ProxyBatch, ProxyPool, StoreOption, is_quiet, log, open_store
+from harness.commands.options import (
+    FigureFile,
+    JsonFlag,
+    ProxyBatch,
+    ProxyPool,
+    StoreOption,
+    is_quiet,
+    log,
+    open_store,
+)
 from harness.commands.query_options import QueryOptions, takes_query
 
 DEFAULT_METHODS = ("random", "evolution", "linear", "ilp")  # seconds a search, and no torch
@@ -39,6 +48,7 @@ def compare(
         Path | None,
         typer.Option("--output", "-o", help="Write regret.png, regret.html and regret.json to this folder."),
     ] = None,
+    figure: FigureFile = None,
     store_url: StoreOption = "",
     json_output: JsonFlag = False,
 ) -> None:
@@ -53,11 +63,11 @@ def compare(
     from search.methods.registry import parse_methods
 
     named = parse_methods(methods or DEFAULT_METHODS)
-    check_figures(output)
+    check_figures(output, figure)
     request = CompareRequest(
         query=options.query(), methods=named, budget=budget, seeds=seeds, seed=seed, pool=pool, batch=batch
     )
     with open_store(store_url) as store, ProgressView(quiet=is_quiet(json_output)) as view:
         found = compare_on_store(request, store, on_progress=partial(view.evaluations, "compare"), log=log)
-    print_comparison(found, json_output=json_output, output=output)
+    print_comparison(found, json_output=json_output, output=output, figure=figure)
     check_limits(found.methods)

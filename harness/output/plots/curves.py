@@ -56,7 +56,7 @@ def draw_curves(
     for number, curve in enumerate(curves):
         color, dash = style(curve.name).color, style(curve.name).dash
         for x, y, rank, count in _pieces(curves, number, last):
-            on = {"dashes": dash} if dash else {}
+            on: dict[str, Any] = {"dashes": dash} if dash else {}
             if count > 1:
                 # matplotlib counts dashes in widths of the line
                 on = {"linestyle": (rank * _SHARE, (_SHARE, _SHARE * (count - 1)))}

@@ -61,6 +61,7 @@ def front_figure(
 ) -> Figure:
     """Return the figure for matplotlib; `within` the limits are some networks, of which `front` is the Pareto front."""
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     bold = textwrap.wrap(title, 76)
     height = 4.6 + LINE * len(bold)
@@ -75,7 +76,13 @@ def front_figure(
     axes.step(x[front], y[front], where="post", color=INK, linewidth=1.4, zorder=4, label="Pareto front")
     axes.plot(x[front], y[front], ".", color=INK, markersize=5, zorder=4)
     best = front[-1:]
-    star = {"marker": "*", "markersize": 15, "color": ORANGE, "markeredgecolor": INK, "markeredgewidth": 0.8}
+    star: dict[str, Any] = {
+        "marker": "*",
+        "markersize": 15,
+        "color": ORANGE,
+        "markeredgecolor": INK,
+        "markeredgewidth": 0.8,
+    }
     axes.plot(x[best], y[best], linestyle="", zorder=5, label="answer", **star)
     axes.grid(color=GRID, linewidth=0.6, zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
@@ -84,7 +91,10 @@ def front_figure(
     axes.set_xlabel(cost_axis(cost), **text)
     axes.set_ylabel(accuracy_axis(table.accuracy), **text)
     place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2}
-    axes.legend(ncols=5, frameon=False, fontsize=8.5, handletextpad=0.3, columnspacing=1.2, **place)
+    legend = axes.legend(ncols=5, frameon=False, fontsize=8.5, handletextpad=0.3, columnspacing=1.2, **place)
+    for handle in legend.legend_handles:
+        if isinstance(handle, Line2D) and handle.get_marker() == ".":
+            handle.set_markersize(9)  # dots of a cloud are too small to be told apart here
     return figure
 
 

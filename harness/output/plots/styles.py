@@ -51,7 +51,7 @@ STYLES = {
 OTHER = Style(color=BROWN, marker="x", family="other methods")  # of a method that has none yet
 # The order of a zero-cost proxy alone; a method that begins with what a proxy prefers takes the proxy's dash.
 PROXY_STYLES = {
-    "grad_norm": Style(color=PINK, marker="P", dash=(6, 2), family=_PROXY),
+    "grad_norm": Style(color=PINK, marker="*", dash=(6, 2), family=_PROXY),
     "snip": Style(color=RED, marker=">", dash=(3, 2), family=_PROXY),
     "grasp": Style(color=GREEN, marker="<", dash=(1, 1.5), family=_PROXY),
     "fisher": Style(color=ORANGE, marker="d", dash=(6, 2, 1, 2), family=_PROXY),

@@ -69,7 +69,8 @@ def serve_root(root: Path, cache_bytes: int | None, agent_path: Path, frames_fd:
         root = open_root(root)
         cache = PartsCache(root, cache_bytes)
     except OSError as error:
-        sys.stderr.write("harness-agent: cannot use --root: %s; name a folder of your own\n" % error)
+        remedy = "; name a folder of your own" if isinstance(error, PermissionError) else ""
+        sys.stderr.write("harness-agent: cannot use --root: %s%s\n" % (error, remedy))
         return 2
     try:
         writer = FrameWriter(frames_fd)

@@ -72,6 +72,10 @@ def checkpoint_digest(path: Path) -> str:
         ConversionError: the file cannot be read or is larger than `MAX_CHECKPOINT_BYTES`.
     """
     try:
+        if path.exists() and not path.is_file():  # a device or a FIFO may have no end
+            raise ConversionError(
+                f"checkpoint {path} is no plain file; name the file that torch.save or 'harness train' wrote"
+            )
         size_bytes = path.stat().st_size
         if size_bytes > MAX_CHECKPOINT_BYTES:
             raise ConversionError(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import warnings
 
 from harness.shadowing import foreign_package, shadowing_file
 
 
 def main() -> None:
     """Run the command line; exit with status 1 where a file of the user's own is in the place of a module that it needs."""
+    warn_no_more()
     if shadow := foreign_package():
         sys.exit(f"harness: {shadow}")
     try:
@@ -23,6 +26,17 @@ def main() -> None:
         if "--debug" in sys.argv or not (shadow := shadowing_file(error)):
             raise
         sys.exit(f"harness: {shadow}")
+
+
+def warn_no_more() -> None:
+    """Let no warning be an error, here and in processes started from here, whatever the user made of warnings.
+
+    Libraries warn of themselves when they are imported; that is for their developers, and no fault of what is asked.
+    """
+    warnings.filters[:] = [one for one in warnings.filters if one[0] != "error"]  # type: ignore[index]
+    warnings.simplefilter("ignore", append=True)
+    sys.warnoptions.clear()
+    os.environ.pop("PYTHONWARNINGS", None)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from space.errors import ConfigError, HarnessError
+from space.system_errors import remedy_for
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS)  # of a file system without fsync
@@ -41,7 +42,7 @@ def write_file(
             path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
     except OSError as cause:
-        remedy = "check the folder"
+        remedy = remedy_for(cause, "check the folder")
         if cause.errno in _NO_ROOM:
             remedy = f"the disk is full: free {len(content):,} bytes there, or name another folder"
         former = "; the former file stays as it was" if os.path.isfile(path) else ""  # noqa: PTH113 - never raises
@@ -60,7 +61,8 @@ def holds_file(path: Path) -> bool:
         return False
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{path}: cannot be written: {reason}; name another file") from error
+        remedy = remedy_for(error, "name another file")
+        raise ConfigError(f"{path}: cannot be written: {reason}; {remedy}") from error
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
@@ -146,6 +148,8 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield folder
         folder.rename(path)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error}; name another folder") from error
+        raise ConfigError(
+            f"{path}: cannot be written: {error}; {remedy_for(error, 'name another folder')}"
+        ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)

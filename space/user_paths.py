@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from space.errors import ConfigError
 
@@ -40,6 +43,22 @@ def expand_user(text: str | Path) -> Path:
         return path.expanduser()
     except RuntimeError as error:
         raise ConfigError(f"{text}: there is no user {path.parts[0][1:]!r}; write the whole path") from error
+
+
+def with_home(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a function the paths among its named arguments expanded: a shell replaces no `~` after `=`, nor between quotes."""
+
+    @functools.wraps(function)
+    def expanded(*given: Any, **named: Any) -> None:
+        function(*given, **{name: _expanded(value) for name, value in named.items()})
+
+    return expanded
+
+
+def _expanded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_expanded(one) for one in value]
+    return expand_user(value) if isinstance(value, Path) else value
 
 
 def own_folder(path: str) -> Path:

@@ -36,6 +36,14 @@ DOCUMENTS = {
     for path in (*(ROOT / page for page in PAGES), *(ROOT / "docs").rglob("*.md"))
 }
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# Those of the table of cases; numbers of measurements (A, B9, B11, E4) have tests of their own.
+CASES = [f"B{n}" for n in (*range(1, 9), 10, *range(12, 19))]
+CASES += [
+    *(f"C{n}" for n in range(1, 7)),
+    *(f"D{n}" for n in range(1, 17)),
+    *(f"E{n}" for n in (1, 2, 3, 5, 6, 7)),
+]
+OPEN_CASES = {"B10", "B14", "B18", "E2", "E3"}
 # Pages that are made when the site is built: scripts/docs_pages.py.
 MADE = ("commands.md", "devices-file.md", "index.md")
 
@@ -255,6 +263,16 @@ def test_every_file_of_the_code_that_a_page_names_is_there(document: Path) -> No
     named = set(re.findall(r"`((?:\w+/)+\w+\.\w+|(?:\w+/)+)`", DOCUMENTS[document]))
     ours = {path for path in named if (ROOT / path.split("/")[0]).is_dir()}
     assert {path for path in ours if not (ROOT / path).exists()} == set()
+
+
+def test_every_case_names_a_test_that_there_is_or_is_open() -> None:
+    text = DOCUMENTS[Path("docs/evidence/cases.md")]
+    rows = re.findall(r"^\| ([B-E]\d+) \| [^|]+ \| ([^|]*) \|", text, re.MULTILINE)
+    assert [row for row, _ in rows] == CASES
+    for row, held_by in rows:
+        assert re.fullmatch(r"`tests/[\w/]+\.py::test_\w+`", held_by) or row in OPEN_CASES, row
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
+        assert re.search(rf"^ *def {name}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file}::{name}"
 
 
 def slugs(text: str) -> set[str]:

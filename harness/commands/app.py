@@ -33,6 +33,8 @@ from harness.commands.study import study
 from harness.commands.train import train
 from harness.version import __version__
 from space.errors import HarnessError
+from space.system_errors import remedy_for
+from space.user_paths import with_home
 
 app = typer.Typer(
     name="harness",
@@ -59,9 +61,12 @@ for command in (
     study,
 ):
     app.command()(command)
-app.add_typer(dataset)
-app.add_typer(search)
-app.add_typer(store)
+for group in (dataset, search, store):
+    app.add_typer(group)
+for group in (app, dataset, search, store):
+    for one in (*group.registered_commands, group.registered_callback):
+        if one is not None and one.callback is not None:
+            one.callback = with_home(one.callback)
 
 
 @app.callback()
@@ -125,8 +130,9 @@ def _reason_of(error: OSError | UnicodeError | MemoryError) -> str:
         return f"out of memory{f' ({error})' if str(error) else ''}; free some, or ask for less at a time"
     reason = error.strerror or str(error) or type(error).__name__
     if error.filename is not None:
-        return f"{error.filename}: {reason}; check the path and its permissions (--debug shows where)"
-    return f"{reason}; check what is read and written (--debug shows where)"
+        remedy = remedy_for(error, "check the path and its permissions")
+        return f"{error.filename}: {reason}; {remedy} (--debug shows where)"
+    return f"{reason}; {remedy_for(error, 'check what is read and written')} (--debug shows where)"
 
 
 def _flushed(debug: bool) -> bool:

@@ -83,6 +83,14 @@ StoredSpace = Annotated[
         help="Only measurements and files of this search space. [default: the one that they are of]",
     ),
 ]
+FigureFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--figure",
+        metavar="FILE",
+        help="Write a figure for print to this file: PNG, SVG or PDF by its suffix; its numbers go beside it, NAME.data.csv.",
+    ),
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 WideFlag = Annotated[
     bool,

@@ -102,9 +102,14 @@ class QueryOptions:
         )
 
     def typed(self, store_url: str) -> dict[str, object]:
-        """Return the options that are the same for another search, by their names, those with their defaults as empty ones."""
+        """Return the options that are the same for another search, by their names, those with their defaults as empty ones.
+
+        Devices, limits and a confidence are not among them: the page has those that it shows.
+        """
+        from harness.store.database import hide
+
         return {
-            "--accuracies": self.accuracies,
+            "--accuracies": self._accuracies(),
             "--metric": self.metric,
             "--epoch": "" if self.epoch == "best" else self.epoch,
             "--training-seed": self.training_seed,
@@ -115,7 +120,8 @@ class QueryOptions:
             "--doubtful": self.doubtful,
             "--runtime": self.runtime,
             "--threads": self.threads,
-            "--store": "" if "://" in store_url else store_url,  # a password may stand in a URL
+            "--space": self.space,
+            "--store": store_url if hide(store_url) == store_url else "",  # no password on a page
         }
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import StoreOption, log, open_store
+from harness.commands.options import FigureFile, StoreOption, log, open_store
 from harness.commands.query_options import QueryOptions, takes_query
 from space.atomic_files import check_folder_of
 
@@ -23,6 +23,7 @@ def report(
         typer.Option("--show", help="Show this cost, too: onnx-size, tflite-size, a device; repeatable."),
     ] = None,
     title: Annotated[str, typer.Option("--title", help="Title of the page.")] = "",
+    figure: FigureFile = None,
     store_url: StoreOption = "",
 ) -> None:
     """Write an interactive page: move limits and see the most accurate network within them.
@@ -30,12 +31,20 @@ def report(
     It shows the devices that --device or a limit names, else all that --store and --latencies have. Limits, with < or <=, are
     those that the page opens with. The page is one file that loads nothing from any network.
     """
+    from harness.output.plots.pictures import check_pictures
     from harness.output.report.page import write_report
 
     check_folder_of(output)
+    check_pictures(figure)
     query = options.query(show or ())
     with open_store(store_url) as store:
         found, limits = query.build_page_table(store, log)
     write_report(
-        output, found, limits, confident=query.confident, title=title, options=options.typed(store_url)
+        output,
+        found,
+        limits,
+        confident=query.confident,
+        title=title,
+        options=options.typed(store_url),
+        figure=figure,
     )

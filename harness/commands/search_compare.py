@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.options import (
+    FigureFile,
     JsonFlag,
     ProxyBatch,
     ProxyPool,
@@ -48,6 +49,7 @@ def compare(
         Path | None,
         typer.Option("--output", "-o", help="Write regret.png, regret.html and regret.json to this folder."),
     ] = None,
+    figure: FigureFile = None,
     store_url: StoreOption = "",
     wide: WideFlag = False,
     json_output: JsonFlag = False,
@@ -63,11 +65,11 @@ def compare(
     from search.methods.registry import parse_methods
 
     named = parse_methods(methods or DEFAULT_METHODS)
-    check_figures(output)
+    check_figures(output, figure)
     request = CompareRequest(
         query=options.query(), methods=named, budget=budget, seeds=seeds, seed=seed, pool=pool, batch=batch
     )
     with open_store(store_url) as store, ProgressView(quiet=is_quiet(json_output)) as view:
         found = compare_on_store(request, store, on_progress=partial(view.evaluations, "compare"), log=log)
-    print_comparison(found, json_output=json_output, output=output, wide=wide)
+    print_comparison(found, json_output=json_output, output=output, figure=figure, wide=wide)
     check_limits(found.methods)

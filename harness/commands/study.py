@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import JsonFlag, WideFlag, is_quiet
+from harness.commands.options import FigureFile, JsonFlag, WideFlag, is_quiet
 from harness.commands.workers import Workers, takes_workers
 
 
@@ -38,6 +38,15 @@ def study(
         bool,
         typer.Option("--quick", help="Some five minutes of one core, to try; its intervals decide little."),
     ] = False,
+    figure: FigureFile = None,
+    correlations: Annotated[
+        Path | None,
+        typer.Option(
+            "--correlations-figure",
+            metavar="FILE",
+            help="Write the figure of rank correlations in the same way.",
+        ),
+    ] = None,
     wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
@@ -53,7 +62,7 @@ def study(
     from search.study.study import study_folder
 
     settings = parse_settings(settings_file, quick)
-    check_figures(output)
+    check_figures(output, figure, correlations)
     with ProgressView(quiet=is_quiet(json_output)) as view:
         found = study_folder(settings, ground_truth or (), output, workers.runner(), view.say)
-    print_study(found, output, json_output=json_output, wide=wide)
+    print_study(found, output, json_output=json_output, figure=figure, correlations=correlations, wide=wide)

@@ -25,10 +25,14 @@ if TYPE_CHECKING:
 SHOWN_THRESHOLD = 0.1  # points of regret that the table counts evaluations to
 
 
-def check_figures(folder: Path | None) -> None:
-    """Refuse a folder of figures that is a file, or the lack of a library that draws. Raises: ConfigError."""
-    from harness.output.plots.regret import check_libraries
+def check_figures(folder: Path | None, *pictures: Path | None) -> None:
+    """Refuse a folder of figures that is a file, paths that are no pictures, or the lack of a library that draws.
 
+    Raises: ConfigError.
+    """
+    from harness.output.plots.pictures import check_libraries, check_pictures
+
+    check_pictures(*pictures)
     if folder is None:
         return
     check_libraries()
@@ -37,29 +41,39 @@ def check_figures(folder: Path | None) -> None:
 
 
 def print_comparison(
-    compared: SearchComparison, *, json_output: bool, output: Path | None, wide: bool = False
+    compared: SearchComparison,
+    *,
+    json_output: bool,
+    output: Path | None,
+    figure: Path | None = None,
+    wide: bool = False,
 ) -> None:
-    """Print a comparison of search methods, and write its figures and its document to a folder."""
+    """Print a comparison of search methods, and write its figures and its document to a folder, its figure to a file."""
+    from harness.output.plots.pictures import write_picture
+    from harness.output.plots.regret import regret_picture
+
     document = _document(compared)
     if output is not None:
         _write(output, compared.methods, document)
+    if figure is not None:
+        write_picture(figure, regret_picture(compared.methods))
     if json_output:
         print_json(document)
         return
     _print_methods(compared, wide)
-    if output is None:
+    if output is None and figure is None:
         echo("the curves: --output DIR writes regret.png, regret.html and regret.json there", err=True)
 
 
 def _write(folder: Path, found: MethodComparison, document: dict[str, object]) -> None:
-    """Write the three files, each whole; the numbers before the pictures, which rest on other libraries."""
-    from harness.output.plots.regret import regret_png
+    """Write the files, each whole; the numbers before the pictures, which rest on other libraries."""
+    from harness.output.plots.pictures import write_picture
+    from harness.output.plots.regret import regret_picture
     from harness.output.plots.regret_page import regret_html
 
     files: dict[str, Callable[[], bytes]] = {
         "regret.json": lambda: json.dumps(document, indent=1).encode(),
         "regret.html": lambda: regret_html(found).encode(),
-        "regret.png": lambda: regret_png(found),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,6 +83,7 @@ def _write(folder: Path, found: MethodComparison, document: dict[str, object]) -
         data = make()
         write_file(folder / name, data)
         echo(f"{folder / name}: {len(data) / 1e6:.2f} MB", err=True)
+    write_picture(folder / "regret.png", regret_picture(found))
 
 
 def _print_methods(compared: SearchComparison, wide: bool) -> None:

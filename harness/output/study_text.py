@@ -18,33 +18,44 @@ if TYPE_CHECKING:
 FILES = ("study.md", "study.json", "study-regret.png", "study-correlations.png")
 
 
-def print_study(found: Study, folder: Path, *, json_output: bool, wide: bool = False) -> None:
-    """Write a study's files to a folder, and print its tables or its document."""
+def print_study(
+    found: Study,
+    folder: Path,
+    *,
+    json_output: bool,
+    figure: Path | None = None,
+    correlations: Path | None = None,
+    wide: bool = False,
+) -> None:
+    """Write a study's files to a folder and its figures to further files, and print its tables or its document."""
     from search.study.report import to_document
 
-    _write(folder, found)
+    _write(folder, found, figure, correlations)
     if json_output:
         print_json(to_document(found))
     else:
         _print_tables(found, wide)
 
 
-def _write(folder: Path, found: Study) -> None:
+def _write(folder: Path, found: Study, figure: Path | None, correlations: Path | None) -> None:
     """Write the report, the document and the figures, each whole; the numbers before the pictures."""
-    from harness.output.plots.study import correlations_png, study_regret_png
+    from harness.output.plots.pictures import write_picture
+    from harness.output.plots.study import correlations_picture, study_regret_picture
     from search.study.report import to_document, to_markdown
 
     report, document, *figures = FILES
     files: dict[str, Callable[[], bytes]] = {
         report: lambda: to_markdown(found, figures).encode(),
         document: lambda: json.dumps(to_document(found), indent=1, allow_nan=False).encode() + b"\n",
-        figures[0]: lambda: study_regret_png(found),
-        figures[1]: lambda: correlations_png(found),
     }
     for name, make in files.items():
         data = make()
         write_file(folder / name, data)
         echo(f"{folder / name}: {len(data) / 1e3:.0f} kB", err=True)
+    for path in filter(None, (folder / figures[0], figure)):
+        write_picture(path, study_regret_picture(found))
+    for path in filter(None, (folder / figures[1], correlations)):
+        write_picture(path, correlations_picture(found))
 
 
 def _print_tables(found: Study, wide: bool) -> None:

@@ -200,7 +200,7 @@ def file_latency(
     columns["values"][data.indices] = data.array("latency") * 1e3
     sidecar = _read_sidecar(_sidecar_of(path), data.hashes.tolist())
     if sidecar is None:
-        cost = Cost(name=name, unit="ms", title=f"latency by {path.name}", values=columns["values"])
+        cost = Cost(name=name, unit="ms", title=f"latency on {name} ({path.name})", values=columns["values"])
         return cost, Provenance(
             origin=str(path), configuration=None, measured=len(data), predicted=0, grades={}
         )
@@ -225,7 +225,7 @@ def file_latency(
     cost = Cost(
         name=name,
         unit="ms",
-        title=f"latency by {path.name}",
+        title=f"latency on {name} ({path.name})",
         values=columns["values"],
         low=columns["low"],
         high=columns["high"],

@@ -194,7 +194,7 @@ def _column(
     cost = Cost(
         name=name,
         unit="ms",
-        title=f"latency on {configuration.device}, {configuration.runtime}",
+        title=f"latency on {configuration.device} ({configuration.runtime})",
         values=found.values,
         low=found.low,
         high=found.high,

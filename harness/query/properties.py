@@ -24,9 +24,9 @@ FLOAT_BYTES = 4
 _TITLES = {
     "params": "parameters",
     "macs": "multiply-accumulates of one image",
-    "memory": "weights and feature maps, by arithmetic",
-    "onnx-size": "bytes of the onnx file",
-    "tflite-size": "bytes of the tflite file",
+    "memory": "memory of weights and feature maps, by arithmetic",
+    "onnx-size": "size of the ONNX file",
+    "tflite-size": "size of the TFLite file",
 }
 
 

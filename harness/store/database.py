@@ -21,9 +21,11 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
+from harness.devices.transports.tcp import resolve_within
 from harness.errors import StoreError
 from harness.store.file_systems import is_shared_between_hosts
 from harness.store.tables import METADATA
+from space.system_errors import remedy_for
 from space.user_paths import expand_user
 
 VERSION = "0004"  # of the schema: the newest of migrations/versions
@@ -38,6 +40,36 @@ _NO_WAL = ("SQLITE_PROTOCOL", "SQLITE_IOERR", "SQLITE_CANTOPEN")
 # Of a connection that is refused for good, whatever the server's state.
 _FINAL = re.compile(
     r"authentication|password|does not exist|no pg_hba|resolve|Name or service|role .* not|permission denied"
+)
+# What helps against what databases refuse, the first that fits; what systems refuse is in `space.system_errors`.
+_REMEDIES = (
+    ("locked|busy", "another program is holding it: try again when that has ended"),
+    (
+        "malformed|not a database|corrupt",
+        "its file is damaged: see 'harness store check', or restore a backup",
+    ),
+    (
+        "authentication failed|no password supplied|password required",
+        "check the user and the password in its URL, PGPASSWORD or ~/.pgpass",
+    ),
+    ("role .* does not exist", "there is no such user in the database: check the URL, or have it made"),
+    (
+        "database .* does not exist",
+        "the server runs and has no such database: check the URL, or make it (createdb)",
+    ),
+    ("no pg_hba.conf entry", "the server lets nobody in from here: have an entry made in its pg_hba.conf"),
+    (
+        "too many (clients|connections)|connection slots",
+        "the server has too many connections: end some, or try later",
+    ),
+    (
+        "translate host name|name or service not known|could not resolve",
+        "its host's name is unknown: check the URL",
+    ),
+    (
+        "readonly|read-only transaction|permission denied for|may not",
+        "this account may not write it: name another with --store",
+    ),
 )
 
 
@@ -57,7 +89,7 @@ def open_to_write(text: str) -> Database:
         path = sqlite_path(url)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        engine = sa.create_engine(url, **_engine_options(url))
+        engine = _engine_of(url)
         if url.get_backend_name() == "sqlite":
             sa.event.listen(engine, "connect", _writer_of(path))
         _patiently(lambda: migrate(engine, hide(str(text))))
@@ -122,19 +154,25 @@ def first_line(error: BaseException) -> str:
 def remedy_of(error: BaseException) -> str:
     """Return what helps against an error of a database."""
     text = str(error).lower()
-    for words, remedy in (
-        ("locked|busy", "another program is holding it: try again when that has ended"),
-        ("disk is full|no space|disk full", "is its disk full? free some room there"),
-        (
-            "malformed|not a database|corrupt",
-            "its file is damaged: see 'harness store check', or restore a backup",
-        ),
-        ("readonly|read-only|permission|may not", "this account may not write it: name another with --store"),
-        ("connect|server|closed|terminat", "is the database's server running, and reached from here?"),
-    ):
+    if "unable to open database file" in text:  # SQLite does not say why
+        text += _reason_to_open_none()
+    for words, remedy in _REMEDIES:
         if re.search(words, text):
             return remedy
+    if found := remedy_for(text):
+        return found
+    if re.search("connect|server|closed|terminat", text):
+        return "is the database's server running, and reached from here?"
     return "is its disk full, or another program holding it?"
+
+
+def _reason_to_open_none() -> str:
+    """Return why this process can open no file at all; empty where it can."""
+    try:
+        with open(os.devnull, "rb"):  # noqa: PTH123 - no more than that
+            return ""
+    except OSError as error:
+        return f": {error}".lower()
 
 
 def is_away(error: BaseException) -> bool:
@@ -209,9 +247,8 @@ def _state(path: Path) -> tuple[int, int] | None:
 
 def _read_in_place(asked: sa.URL, url: sa.URL) -> Database:
     """Open a database for reading; an older schema's rows are read from a copy of it, an empty database is an empty store."""
-    options = _engine_options(url)
     is_sqlite = url.get_backend_name() == "sqlite"
-    engine = sa.create_engine(url, **options)
+    engine = _engine_of(url)
     if is_sqlite:
         sa.event.listen(engine, "connect", _prepare_reader)
     elif url.get_backend_name() == "postgresql":
@@ -294,6 +331,23 @@ def _patiently(connect: Callable[[], Any]) -> Any:
                 raise
         time.sleep(wait_s)
     return connect()
+
+
+def _engine_of(url: sa.URL) -> sa.Engine:
+    engine = sa.create_engine(url, **_engine_options(url))
+    if url.host and not url.host.startswith("/"):
+        host, port = url.host, url.port or 0
+
+        def resolve(*_: object) -> None:  # libpq waits for as long as the resolver does
+            try:
+                resolve_within(host, port, CONNECT_TIMEOUT_S)
+            except TimeoutError as error:
+                raise sa.exc.OperationalError("connect", None, error) from error
+            except (OSError, UnicodeError):
+                return  # who connects says so
+
+        sa.event.listen(engine, "do_connect", resolve)
+    return engine
 
 
 def _engine_options(url: sa.URL) -> dict[str, Any]:

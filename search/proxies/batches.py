@@ -69,6 +69,10 @@ def _digits(config: SpaceConfig) -> tuple[NDArray[np.generic], NDArray[np.int64]
 def _read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.int64], str]:
     """Return the file's images as stored, its labels, and its name."""
     try:
+        if path.exists() and not path.is_file():  # a FIFO would be waited for
+            raise ConfigError(
+                f"{path} is no plain file; write one with numpy.savez(path, images=..., labels=...)"
+            )
         if not zipfile.is_zipfile(path):
             path.stat()
             raise ConfigError(f"{path} is no .npz; write one with numpy.savez(path, images=..., labels=...)")

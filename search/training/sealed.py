@@ -100,6 +100,8 @@ def read_sealed(path: Path, kind: str, device: str = "cpu", remedy: str = _AGAIN
     Raises:
         ConfigError: it is not there or cannot be read, or as for `unseal`.
     """
+    if path.exists() and not path.is_file():  # a device or a FIFO may have no end
+        raise ConfigError(f"{path}: is no plain file; {remedy}")
     try:
         data = path.read_bytes()
     except OSError as e:

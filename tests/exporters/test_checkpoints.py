@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from rigs.model_runs import random_image, run_model
 from exporters import ConversionError, Format, FragmentLibrary, Weights, link
 from exporters import weights as weights_module
 from exporters.networks import torch_network
+from exporters.weights import checkpoint_digest
 from space import MINI, TINY, Architecture
 from space.networks import build_network
 from space.state_notes import with_note
@@ -160,6 +162,17 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     weights = Weights.from_checkpoint(tmp_path / "notes.txt", ARCHITECTURE)
     with pytest.raises(ConversionError, match="not a file of tensors"):
         torch_network(ARCHITECTURE, weights)
+
+
+@pytest.mark.parametrize("kind", ["a FIFO", "a device without end", "a folder"])
+def test_what_is_no_plain_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    path = Path("/dev/zero") if kind == "a device without end" else tmp_path / "weights.pt"
+    if kind == "a FIFO":
+        os.mkfifo(path)
+    if kind == "a folder":
+        path.mkdir()
+    with pytest.raises(ConversionError, match="is no plain file"):
+        checkpoint_digest(path)
 
 
 def test_an_absent_checkpoint_is_named(tmp_path: Path) -> None:

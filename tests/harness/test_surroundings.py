@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from rigs.commands import run
 
+from harness.commands.app import app, dataset, search, store
 from harness.shadowing import foreign_package
+from space.user_paths import with_home
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,7 +64,10 @@ def test_a_full_standard_output_is_one_line_and_status_1(arguments: tuple[str, .
     with Path("/dev/full").open("wb") as full:
         status, errors = start(tmp_path, *arguments, stdout=full.fileno())
     assert status == 1
-    assert "standard output: No space left on device" in errors or "No space left on device; check" in errors
+    assert (
+        "standard output: No space left on device" in errors
+        or "No space left on device; the disk is full" in errors
+    )
     assert "Traceback" not in errors and "Exception ignored" not in errors
 
 
@@ -78,11 +83,14 @@ def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (OSError(28, "No space left on device", "/x/y"), "/x/y: No space left on device; check the path"),
         (
-            PermissionError(13, "Permission denied", "/x"),
-            "/x: Permission denied; check the path and its perm",
+            OSError(28, "No space left on device", "/x/y"),
+            "/x/y: No space left on device; the disk is full: free",
         ),
+        (OSError(30, "Read-only file system", "/x"), "/x: Read-only file system; nothing can be written"),
+        (OSError(24, "Too many open files"), "Too many open files; raise the limit of open files there"),
+        (PermissionError(13, "Permission denied", "/x"), "/x: Permission denied; this account may not"),
+        (NotADirectoryError(20, "Not a directory", "/x"), "/x: Not a directory; check the path and its perm"),
         (MemoryError(), "out of memory; free some, or ask for less"),
         (
             UnicodeEncodeError("ascii", "a\xe9", 1, 2, "no"),
@@ -109,3 +117,55 @@ def test_a_store_of_a_name_that_no_file_can_have_is_one_line(tmp_path: Path) -> 
     done = run(tmp_path / "s", "results", "--store", str(tmp_path / ("x" * 300)))
     assert done.status in (1, 2) and "File name too long" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+IMPORTS = {
+    "PYTHONWARNINGS": {"PYTHONWARNINGS": "error"},
+    "of one kind": {"PYTHONWARNINGS": "error::DeprecationWarning,error:::numpy"},
+}
+
+
+@pytest.mark.parametrize("variables", IMPORTS.values(), ids=IMPORTS.keys())
+def test_warnings_of_libraries_are_no_errors_here_nor_in_processes_started_from_here(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
+    """As of torch, tensorflow, onnx and others when they are imported."""
+    warns = "import warnings; warnings.warn('planted', DeprecationWarning)"
+    (tmp_path / "sitecustomize.py").write_text(
+        "def planted(*_, **__):\n"
+        f"    {warns}\n"
+        "    import multiprocessing, subprocess, sys\n"
+        f"    subprocess.run([sys.executable, '-S', '-c', {warns!r}], check=True)\n"
+        f"    process = multiprocessing.get_context('spawn').Process(target=exec, args=({warns!r},))\n"
+        "    process.start(); process.join()\n"
+        "    assert process.exitcode == 0\n"
+        "    raise OSError('the end was reached')\n"
+        "import harness.commands.app as app\n"
+        "app.app = planted\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    status, errors = start(tmp_path, "measure", PYTHONPATH=path, **variables)
+    assert status == 1 and "harness: the end was reached" in errors, errors
+
+
+@pytest.mark.parametrize("argument", ["--output=~/t.csv", "-o~/t.csv"])
+def test_a_path_is_written_below_the_home_folder_where_the_shell_leaves_its_tilde(
+    argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "work").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "work")
+    done = run(tmp_path / "none.sqlite", "search", "-a", "synthetic", "-c", "params<1.75M", argument)
+    assert done.status == 0, done.stderr
+    assert (tmp_path / "home" / "t.csv").exists()
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_every_command_takes_its_paths_so() -> None:
+    """Those that are texts, such as --store and --accuracies, are read where they are used."""
+    groups = (app, dataset, search, store)
+    commands = [one.callback for group in groups for one in group.registered_commands]
+    assert len(commands) >= 20
+    code = with_home(print).__code__  # type: ignore[attr-defined]
+    assert all(command.__code__ is code for command in commands if command is not None)

@@ -88,7 +88,7 @@ def test_a_folder_is_there_when_all_of_it_is_written(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_which_a_part_fails_is_not_there_at_all(tmp_path: Path) -> None:
-    refused = pytest.raises(ConfigError, match=r"answer: cannot be written: .*; name another folder")
+    refused = pytest.raises(ConfigError, match=r"answer: cannot be written: .*; the disk is full")
     with refused, new_folder(tmp_path / "answer") as folder:
         (folder / "file").write_text("some")
         raise OSError(28, "No space left on device")
@@ -175,5 +175,5 @@ def test_what_is_there_is_told_or_refused_with_a_reason(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     assert holds_file(tmp_path / "file")
     assert not any(map(holds_file, (tmp_path, tmp_path / "none", tmp_path / "file" / "below")))
-    with pytest.raises(ConfigError, match="xxx: cannot be written: File name too long; name another"):
+    with pytest.raises(ConfigError, match="xxx: cannot be written: File name too long; give it a shorter"):
         holds_file(tmp_path / ("x" * 300))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import subprocess
@@ -15,6 +16,7 @@ from harness.devices.transports.contract import MAX_OUTPUT_BYTES, CompletedComma
 from harness.devices.transports.tail import Tail
 from harness.errors import DeviceError, LinkError
 from space.errors import ConfigError
+from space.system_errors import remedy_for
 from space.user_paths import expand_user, home_folder
 
 _WRITE_BYTES = 1 << 16
@@ -38,6 +40,15 @@ class LocalTransport:
         except FileNotFoundError:
             return CompletedCommand(status=127, stdout=b"", stderr=f"{argv[0]}: not found")
         except OSError as error:
+            if error.errno in (
+                errno.EMFILE,
+                errno.ENFILE,
+                errno.ENOMEM,
+                errno.EAGAIN,
+            ):  # no fault of the program
+                raise DeviceError(
+                    f"this machine: cannot start {argv[0]!r}: {error.strerror}; {remedy_for(error)}"
+                ) from error
             return CompletedCommand(status=126, stdout=b"", stderr=f"{argv[0]}: {error.strerror}")
         deadline = time.monotonic() + timeout_s
         writer = threading.Thread(target=channel.feed, args=(stdin, timeout_s), daemon=True)
@@ -62,7 +73,10 @@ class LocalTransport:
         try:
             channel = _start(argv)
         except OSError as error:
-            raise DeviceError(f"this machine: cannot start {argv[0]!r}: {error}") from error
+            remedy = remedy_for(error)
+            raise DeviceError(
+                f"this machine: cannot start {argv[0]!r}: {error}" + (f"; {remedy}" if remedy else "")
+            ) from error
         self._channels.append(channel)
         return channel
 

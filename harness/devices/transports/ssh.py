@@ -8,6 +8,7 @@ else.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import re
 import shlex
@@ -32,12 +33,15 @@ from harness.devices.transports.ssh_hosts import SshHost, find_way
 from harness.devices.transports.ssh_login import KeyFailed, check_key_file, log_in
 from harness.devices.transports.ssh_proxy import ProxyCommand
 from harness.devices.transports.tail import Tail
+from harness.devices.transports.tcp import connect_within
 from harness.errors import DeviceError, LinkError
 from space.errors import ConfigError
+from space.system_errors import remedy_for
 
 CONNECT_TIMEOUT_S = 15.0
 KEEPALIVE_S = 15
 _CLOSE_TIMEOUT_S = 5.0
+_OWN_TROUBLE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # of this machine, not of the device
 # What some login shells act on even between single quotes: csh on '!' and line breaks, fish on a backslash.
 _NOT_QUOTABLE = re.compile(r"[^ -~]|[!\\]")
 _PLAIN = re.compile(rb"[A-Za-z0-9_./,:=+@ -]")
@@ -133,6 +137,10 @@ class SshTransport:
                 failed[error.blob] = str(error)
                 self._transports.pop().close()
             except (paramiko.SSHException, OSError, EOFError, UnicodeError) as error:
+                if isinstance(error, OSError) and error.errno in _OWN_TROUBLE:
+                    raise LinkError(
+                        f"{host.who}: no SSH connection: {_reason(error)}; on this machine: {remedy_for(error)}"
+                    ) from error
                 said = self._proxies[-1].said() if host.proxy_command and self._proxies else ""
                 raise LinkError(
                     f"{host.who}: no SSH connection: {_reason(error)}{said}. Is it on, in this network, and sshd "
@@ -152,7 +160,7 @@ class SshTransport:
                     "direct-tcpip", (host.hostname, host.port), ("127.0.0.1", 0), timeout=CONNECT_TIMEOUT_S
                 )
         else:
-            stream = socket.create_connection((host.hostname, host.port), CONNECT_TIMEOUT_S)
+            stream = connect_within(host.hostname, host.port, CONNECT_TIMEOUT_S)
         transport = paramiko.Transport(stream)
         transport.use_compression(not host.is_jump)  # digests of the same parts recur in every job
         return transport
@@ -303,7 +311,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, UnicodeError):
         return "the address is no host name"
     if isinstance(error, TimeoutError):
-        return "no answer in time"
+        return str(error) if "resolved" in str(error) else "no answer in time"
     if isinstance(error, paramiko.ChannelException):
         return f"the host before it does not pass it on ({error.text})"
     if isinstance(error, OSError) and error.strerror:

@@ -6,21 +6,10 @@ import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.output.plots.regret import (
-    FAINT,
-    GRID,
-    INK,
-    axis_title,
-    ceiling_of,
-    check_libraries,
-    marks,
-    root,
-    shade,
-    style,
-    subtitle,
-    ticks_to,
-    title,
-)
+from harness.output.plots.curves import root, shade, ticks_to
+from harness.output.plots.pictures import check_libraries
+from harness.output.plots.regret import axis_title, ceiling_of, marks, subtitle, title
+from harness.output.plots.styles import FAINT, GRID, INK, style
 
 if TYPE_CHECKING:
     from search.methods.comparison import MethodComparison
@@ -96,7 +85,7 @@ def regret_html(comparison: MethodComparison) -> str:
 
 def _bands(one: MethodRegret, rows: Sequence[int], alpha: float) -> list[dict[str, Any]]:
     """Return the two edges of a method's interval, the area between them filled."""
-    color, _ = style(one.method)
+    color = style(one.method).color
     edge = {
         "type": "scatter",
         "mode": "lines",
@@ -112,7 +101,7 @@ def _bands(one: MethodRegret, rows: Sequence[int], alpha: float) -> list[dict[st
 
 
 def _curve(one: MethodRegret, rows: Sequence[int], label: str) -> dict[str, Any]:
-    color, dash = style(one.method)
+    looks = style(one.method)
     texts = []
     for k in rows:
         low, high = one.low[k - 1], one.high[k - 1]
@@ -127,10 +116,10 @@ def _curve(one: MethodRegret, rows: Sequence[int], label: str) -> dict[str, Any]
         "text": texts,
         "hovertemplate": f"%{{text}} points of {html.escape(label)}<extra>{html.escape(one.method)}</extra>",
         "line": {
-            "color": color,
+            "color": looks.color,
             "width": 2.5,
             "shape": "hv",
-            "dash": ",".join(f"{2.5 * length:g}px" for length in dash) or "solid",
+            "dash": ",".join(f"{2.5 * length:g}px" for length in looks.dash) or "solid",
         },
     }
 

@@ -5,10 +5,10 @@ function heldNumbers(cost, upperEnds) {
   return upperEnds && cost.high ? cost.high : cost.values;
 }
 
-// Return for each network 1 where it has an accuracy and meets every limit. `limits` holds for each cost a number, or null.
+// Return for each network 1 where it has an accuracy, is like those that were measured, and meets every limit. `limits` holds for each cost a number, or null.
 // What is unknown (NaN) meets no limit.
 function meetingLimits(table, limits, upperEnds) {
-  const meets = table.accuracy.present.slice();
+  const meets = table.eligible.slice();
   table.costs.forEach((cost, place) => {
     const limit = limits[place];
     if (limit === null) return;
@@ -51,13 +51,13 @@ function cheapestFirst(table, cost) {
   return Uint32Array.from(order).sort((a, b) => values[a] - values[b] || accuracy[b] - accuracy[a] || a - b);
 }
 
-// Return the Pareto front of the networks in `meets`, or of all where that is null: each more accurate than all cheaper ones.
+// Return the Pareto front of the networks in `meets`: each more accurate than all cheaper ones.
 // Of networks equal in both the first in canonical order stands for all. `order` is that of `cheapestFirst`.
 function paretoFront(table, order, meets) {
   const front = [];
   let best = -Infinity;
   for (const i of order) {
-    if (meets !== null && !meets[i]) continue;
+    if (!meets[i]) continue;
     if (table.accuracy.values[i] > best) {
       best = table.accuracy.values[i];
       front.push(i);
@@ -77,7 +77,7 @@ function nearestMiss(table, limits, upperEnds) {
   const { values } = table.accuracy;
   let index = -1, least = Infinity;
   for (let i = 0; i < table.networks; i += 1) {
-    if (Number.isNaN(values[i])) continue;
+    if (!table.eligible[i]) continue;
     let worst = -Infinity;
     for (const { cost, limit, numbers } of limited) {
       worst = Math.max(worst, Number.isNaN(numbers[i]) ? Infinity : excess(numbers[i], limit, cost));

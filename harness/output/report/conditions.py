@@ -102,6 +102,6 @@ def command_line(words: Sequence[str], options: Mapping[str, object]) -> str:
         for one in value if isinstance(value, list | tuple) else [value]:
             if one is True:
                 line.append(name)
-            elif one not in (None, False, ""):
+            elif one is not None and one is not False and one != "":  # 0 is a value
                 line += [name, str(one)]
     return shlex.join(line)

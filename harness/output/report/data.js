@@ -19,6 +19,8 @@ function readTable(text) {
   const optional = (column) => (column === null ? null : decodeColumn(column));
   table.accuracy.values = decodeColumn(table.accuracy.values);
   table.accuracy.present = Uint8Array.from(table.accuracy.values, (value) => !Number.isNaN(value));
+  table.supported = Uint8Array.from(decodeColumn(table.supported));
+  table.eligible = table.accuracy.present.map((present, place) => present & table.supported[place]);
   Object.assign(table.accuracy, extent(table.accuracy.values));
   table.accuracy.seedCounts = decodeColumn(table.accuracy.seed_counts);
   for (const further of table.shown) further.values = decodeColumn(further.values);

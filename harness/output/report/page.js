@@ -81,7 +81,7 @@ async function draw(choice, cost) {
   const panels = table.costs.flatMap((one, place) => {
     const target = byId(`panel-${place}`);
     if (!target) return [];
-    const whole = paretoFront(table, orderOf(one), null);
+    const whole = paretoFront(table, orderOf(one), table.eligible);
     const front = paretoFront(table, orderOf(one), choice.meets);
     return [{ cost: one, target, limit: state.limits[place], whole, front }];
   });
@@ -188,7 +188,7 @@ function begin() {
     state.upperEnds = byId("upper").checked;
     refresh();
   });
-  byId("shown").replaceChildren(...table.costs.map((cost, place) => element("option", { value: place }, costTitle(cost))));
+  byId("shown").replaceChildren(...table.costs.map((cost, place) => element("option", { value: place }, cost.axis)));
   byId("shown").addEventListener("change", () => {
     state.shown = Number(byId("shown").value);
     fillLegend();

@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 
+from harness.output.plots.front import front_picture
+from harness.output.plots.pictures import write_picture
 from harness.output.report.conditions import command_line, condition_lines
 from harness.output.report.payload import Report, build_payload
 from harness.output.terminal import echo
@@ -42,16 +44,22 @@ def write_report(
     confident: bool,
     title: str,
     options: Mapping[str, object],
+    figure: Path | None = None,
 ) -> None:
     """Write the page of a search table, and say so on standard error; `options` are those of the search it was asked with.
+
+    A `figure` for print of what the page opens with is written, too.
 
     Raises: ConfigError when the file cannot be written, or as `build_page`.
     """
     command = command_line(["harness", "search"], options)
-    page = build_page(report_of(found, limits, confident=confident, title=title, command=command)).encode()
+    report = report_of(found, limits, confident=confident, title=title, command=command)
+    page = build_page(report).encode()
     write_file(output, page)
     networks = f"{len(found.table.config):,} networks"
     echo(f"{output}: {networks}, {', '.join(found.table.costs)}, {len(page) / _MB:.1f} MB", err=True)
+    if figure is not None:
+        write_picture(figure, front_picture(found.table, limits, confident=confident, title=report.title))
 
 
 def build_page(report: Report) -> str:

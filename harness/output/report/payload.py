@@ -8,13 +8,15 @@ exactly in 2 bytes a network; other numbers take 8 bytes, or 4 where they are la
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.output.plots.front import accuracy_axis, cost_axis
 from search.table.answers import Z
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class Report:
 def build_payload(report: Report) -> Json:
     """Return the page's data as JSON-ready values."""
     table = report.table
+    axes = _axes(table.costs)
     return {
         "title": report.title,
         "made_utc": report.made_utc,
@@ -76,9 +79,11 @@ def build_payload(report: Report) -> Json:
             "origin": list(table.accuracy.origin),
         },
         "shown": [_accuracy(accuracies) for accuracies in table.shown],
+        "supported": encode(table.supported),
         "costs": [
             _cost(cost)
             | {
+                "axis": axes[name],
                 "name": name,
                 "limit": report.limits.get(name),
                 "conditions": [list(pair) for pair in report.conditions.get(name, ())],
@@ -106,8 +111,18 @@ def _base64(values: NDArray[np.generic], kind: str) -> str:
     return base64.b64encode(np.ascontiguousarray(values).astype(kind).tobytes()).decode("ascii")
 
 
+def _axes(costs: Mapping[str, Cost]) -> dict[str, str]:
+    """Return the label of each cost's axis; those that are alike, of one device's configurations, have their names added."""
+    titles = Counter(cost.title for cost in costs.values())
+    return {
+        name: cost_axis(cost if titles[cost.title] == 1 else replace(cost, title=f"{cost.title} [{name}]"))
+        for name, cost in costs.items()
+    }
+
+
 def _accuracy(accuracies: Accuracies) -> Json:
     return {
+        "axis": accuracy_axis(accuracies),
         "label": accuracies.label,
         "synthetic": accuracies.synthetic,
         "values": encode(accuracies.values),

@@ -15,6 +15,7 @@ const PLOT_SETTINGS = {
   modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]], // among the others is one that opens a web page
   showSendToCloud: false,
   plotlyServerURL: "",
+  toImageButtonOptions: { format: "svg", filename: "harness-report" }, // lines stay lines on paper
 };
 
 function colors() {
@@ -56,8 +57,8 @@ function layout(cost, table, limit, palette, { height, size, y }) {
     font: { family: "system-ui, sans-serif", size, color: palette.ink }, uirevision: cost.name,
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
     modebar: { bgcolor: "rgba(0,0,0,0)", color: palette.muted, activecolor: palette.ink },
-    xaxis: axis(costTitle(cost), padded(cost.least / cost.scale, cost.most / cost.scale), palette, { nticks: 8 }),
-    yaxis: axis(accuracyTitle(table.accuracy), y, palette),
+    xaxis: axis(cost.axis, padded(cost.least / cost.scale, cost.most / cost.scale), palette, { nticks: 8 }),
+    yaxis: axis(table.accuracy.axis, y, palette),
   };
 }
 
@@ -124,7 +125,7 @@ async function drawMain(table, cost, limit, choice, order) {
   followPointer(table, target);
   byId("plot").setAttribute(
     "aria-label",
-    `${accuracyTitle(table.accuracy)} against ${costTitle(cost)} of ${countText(count, "network")}, ` +
+    `${table.accuracy.axis} against ${cost.axis} of ${countText(count, "network")}, ` +
       `with a Pareto front of ${choice.front.length}; the tables below hold the numbers`,
   );
   return count;

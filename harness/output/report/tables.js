@@ -132,7 +132,9 @@ function countNote(table, choice) {
   const all = table.networks.toLocaleString("en");
   const limited = choice.limited ? `${count} of ${all} networks meet the limits` : `No limit is set: ${count} of ${all} networks compete`;
   const missing = table.networks - table.accuracy.known;
-  return missing ? `${limited}; ${countText(missing, "network")} without an accuracy do not.` : `${limited}.`;
+  const far = table.networks - countOnes(table.supported);
+  const without = missing ? `; ${countText(missing, "network")} without an accuracy do not` : "";
+  return `${limited}${without}${far ? `; ${countText(far, "network")} unlike any that was measured are left out` : ""}.`;
 }
 
 function missTexts(table, miss) {

@@ -63,9 +63,10 @@ function roundedLimit(cost, value) {
   return Number((value / cost.scale).toPrecision(4));
 }
 
-// Return the command line that asks the same question.
+// Return the command line that asks the same question: of the same devices, whether they are limited or not.
 function searchCommand(table, limits, upperEnds) {
   const words = [table.command];
+  for (const cost of table.costs) if (cost.unit === "ms") words.push(`--device ${quoted(cost.name)}`);
   const sure = [];
   table.costs.forEach((cost, place) => {
     if (limits[place] === null) return;

@@ -58,7 +58,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for configuration in (onnx, tflite, replace(onnx, device="pixel"), replace(tflite, device="pi4")):
         measured = [*networks(40), *map(Architecture.parse, COMPARED)]
         calibrate(store, configuration)
-        add_sessions(store, measured, configuration, seed=len(configuration.device))
+        add_sessions(store, measured, configuration, factor=0.6, seed=len(configuration.device))
     add_sessions(store, all_segments(), tflite, scatter=0.001)
     store.close()
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from factories.reports import decode, payload_of
 from factories.stores import MANY, stored
 from rigs.commands import Done, refused, run
 
+from harness.commands.query_options import QueryOptions
+from harness.output.report.conditions import command_line
 from harness.prediction.space_prediction import load_measured
 from harness.store import Store
 from harness.store.configurations import configuration_id
@@ -38,7 +41,7 @@ def found(store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Done, 
     path = tmp_path_factory.mktemp("page") / "page.html"
     done = run(
         store, *REPORT, "-o", str(path), "-c", f"{configuration_id(MANY)}<8ms", "-c", "params<=3M", "--confidence", "0.8",
-        "--show", configuration_id(MANY), "--accuracy-sd", "0.3",
+        "--show", configuration_id(MANY), "--accuracy-sd", "0.3", "--figure", str(path.with_name("front.pdf")),
     )  # fmt: skip
     assert done.status == 0, done.stderr
     return done, payload_of(path.read_text("utf-8")), path
@@ -54,7 +57,7 @@ def test_the_page_holds_the_latencies_the_properties_and_the_limits(found: tuple
     np.testing.assert_array_equal(decode(payload["accuracy"]["values"]), synthetic_accuracies().values)
     np.testing.assert_array_equal(decode(payload["costs"][1]["values"]), all_params(BLOX))
     assert done.stdout == ""
-    said = re.search(r"91,125 networks, .*, ([0-9.]+) MB$", done.stderr.strip())
+    said = re.search(r"91,125 networks, .*, ([0-9.]+) MB$", done.stderr, re.MULTILINE)
     assert said
     assert float(said[1]) == pytest.approx(path.stat().st_size / 1e6, abs=0.06)
 
@@ -121,6 +124,16 @@ def test_without_names_all_that_is_stored_is_shown(tmp_path: Path) -> None:
     )
     assert "<title>A &amp; B</title>" in page
     assert payload["command"] == f"harness search --accuracies synthetic --measured-only --store {few}"
+    axes = [cost["axis"] for cost in payload["costs"]]
+    assert axes[:2] == [
+        f"latency on made-up (onnxruntime) [{cost['name']}], ms" for cost in payload["costs"][:2]
+    ]
+    assert axes[2:] == [
+        "parameters, millions",
+        "multiply-accumulates of one image, millions",
+        "memory of weights and feature maps, by arithmetic, MB",
+    ]
+    assert payload["accuracy"]["axis"] == "accuracy (synthetic_top1), %"
     assert any("have no latency" in note for note in payload["notes"])
 
 
@@ -151,6 +164,7 @@ def test_a_file_of_latencies_will_do_where_no_store_is(
         (("-o", "nowhere/page.html"), ("nowhere", "make it first")),
         (("-d", "nothing"), ("nothing", "made-up")),
         (("-c", "params<3ms"), ("params<3ms", "unit")),
+        (("--figure", "front.jpg"), ("front.jpg", ".png, .svg or .pdf")),
     ],
 )
 def test_what_cannot_be_shown_is_refused(
@@ -167,3 +181,31 @@ def test_what_cannot_be_shown_is_refused(
 
 def test_without_accuracies_the_report_says_how_to_name_them(store: Path) -> None:
     refused(run(store, "report"), "--accuracies", "synthetic")
+
+
+def test_the_figure_for_print_shows_what_the_page_opens_with(found: tuple[Done, Any, Path]) -> None:
+    done, payload, path = found
+    figure = path.with_name("front.pdf")
+    assert figure.read_bytes().startswith(b"%PDF")
+    assert str(figure) in done.stderr
+    with figure.with_name("front.data.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows, "the front"
+    params, high = decode(payload["costs"][1]["values"]), decode(payload["costs"][0]["high"])
+    for row in rows:
+        assert params[int(row["index"])] <= 3e6 and high[int(row["index"])] <= 8.0
+
+
+def test_zero_is_a_value_that_the_command_repeats() -> None:
+    line = command_line(
+        ["harness", "search"],
+        {"--training-seed": [0], "--accuracy-sd": 0.0, "--metric": "", "--doubtful": False},
+    )
+    assert line == "harness search --training-seed 0 --accuracy-sd 0.0"
+
+
+def test_a_store_s_password_stays_off_the_page_and_its_url_without_one_is_repeated() -> None:
+    options = QueryOptions(accuracies=["synthetic"], space="mini")
+    assert options.typed("postgresql://lab/harness")["--store"] == "postgresql://lab/harness"
+    assert options.typed("postgresql://me:secret@lab/harness")["--store"] == ""
+    assert options.typed("")["--space"] == "mini"

@@ -17,7 +17,7 @@ from harness.output.progress import ProgressView
 from search.methods.method import Method, Problem
 from search.methods.registry import METHODS, SearchMethod, parse_methods
 
-FILES = ("regret.html", "regret.json", "regret.png")
+FILES = ("regret.data.csv", "regret.html", "regret.json", "regret.png")
 LIMIT = "made-up:onnxruntime<8ms"
 METHODS_ASKED = ("random", "evolution")
 SEEDS, BUDGET = 3, 20
@@ -247,6 +247,7 @@ def test_bad_input_is_refused_before_anything_is_searched(store: Path, tmp_path:
     file = tmp_path / "file"
     file.write_text("")
     refused(compare(store, "--output", str(file)), "is a file; name a folder")
+    refused(compare(store, "--figure", "curves.jpg"), "curves.jpg", ".png, .svg or .pdf")
 
 
 def test_limits_that_no_network_meets_name_the_nearest(store: Path) -> None:
@@ -258,7 +259,7 @@ def test_limits_that_no_network_meets_name_the_nearest(store: Path) -> None:
 def test_a_missing_library_is_told_before_the_search(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.output.plots.regret.LIBRARIES", ("no_such_library",))
+    monkeypatch.setattr("harness.output.plots.pictures.LIBRARIES", ("no_such_library",))
     done = compare(store, "--output", str(tmp_path / "new"))
     refused(done, "figures need no_such_library; install it: pip install 'harness[report]'")
     assert not (tmp_path / "new").exists()
@@ -271,11 +272,15 @@ def test_the_numbers_are_written_where_a_picture_cannot_be_made(
     def broken(comparison: object) -> str:
         raise OSError("planted")
 
-    monkeypatch.setattr("harness.output.plots.regret.regret_png", broken)
+    monkeypatch.setattr("harness.output.plots.regret.regret_figure", broken)
     few = ("--seeds", "1", "--budget", "2", "--output", str(tmp_path / "new"))
     done = compare(store, *few, methods="random")
     assert done.status == 1 and "planted" in done.stderr
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["regret.html", "regret.json"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "regret.data.csv",
+        "regret.html",
+        "regret.json",
+    ]
     monkeypatch.undo()
     (tmp_path / "file").write_text("")
     few = (*few[:-1], str(tmp_path / "file" / "folder"))

@@ -65,7 +65,8 @@ def test_the_folder_holds_report_document_and_figures_whole(
     assert document["networks"] == LABEL
     named = [one["against_random"] for one in document["synthetic_standings"]["20"]]
     assert named == ["the baseline", "beats", "no answer yet"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
+    numbers = ["study-regret.data.csv", "study-correlations.data.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*FILES, *numbers])
     for name in FILES[2:]:
         data = (tmp_path / "out" / name).read_bytes()
         assert data.endswith(b"IEND\xaeB`\x82") and b"synthetic images" in data
@@ -101,7 +102,7 @@ def test_bad_input_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytes
     refused(study(tmp_path, "--jobs", "0"), "--jobs")
     (tmp_path / "out").write_text("")
     refused(study(tmp_path), "is a file; name a folder")
-    monkeypatch.setattr("harness.output.plots.regret.LIBRARIES", ("no_such_library",))
+    monkeypatch.setattr("harness.output.plots.pictures.LIBRARIES", ("no_such_library",))
     refused(study(tmp_path), "pip install 'harness[report]'")
 
 
@@ -113,7 +114,9 @@ def test_figures_name_every_method_and_predictor_that_has_something_to_show() ->
     assert [label.get_text() for label in drawn.get_yticklabels()] == ["MACs", "sum of nsr"], (
         "a constant has none"
     )
-    assert "synthetic" in study_regret_figure(found).axes[0].get_ylabel()
+    assert "regret, points of synthetic test top-1" in {
+        one.get_text() for one in study_regret_figure(found).texts
+    }
 
 
 def test_the_shipped_ground_truth_is_of_the_study_s_task_and_recipe() -> None:

@@ -12,8 +12,10 @@ import sqlalchemy as sa
 from factories.records import CAMPAIGN, CONFIGURATION, make_session
 from factories.stores import new_store, stored
 from rigs.commands import refused, run
+from rigs.open_files import few_open_files
 from rigs.postgres import start_postgres
 from rigs.read_only import read_only
+from rigs.resolver import never_resolved
 
 from harness.errors import StoreError
 from harness.store import Store, database
@@ -43,6 +45,52 @@ COMMANDS = {
     "dataset": ["dataset", "write", "--device", "made-up", "--output", "OUT"],
     "compare": ["compare", "0", "1", "--device", "made-up"],
 }
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (
+            'connection to server at "lab" failed: FATAL:  password authentication failed for user "me"',
+            "the password",
+        ),
+        ("connection to server failed: fe_sendauth: no password supplied", "the password"),
+        ('connection to server failed: FATAL:  role "me" does not exist', "no such user"),
+        ('connection to server failed: FATAL:  database "lab" does not exist', "no such database"),
+        ('connection to server failed: FATAL:  no pg_hba.conf entry for host "::1"', "lets nobody in"),
+        ("connection to server failed: FATAL:  sorry, too many clients already", "too many connections"),
+        (
+            "remaining connection slots are reserved for roles with the SUPERUSER attribute",
+            "too many connections",
+        ),
+        ('could not translate host name "nowhere" to address', "host's name is unknown"),
+        ("connection to server failed: Connection refused", "server running"),
+        ("server closed the connection unexpectedly", "server running"),
+        ("permission denied for table sessions", "may not write it"),
+        ("attempt to write a readonly database", "may not write it"),
+        ('could not extend file "base/1": No space left on device', "the disk is full"),
+        ("database or disk is full", "the disk is full"),
+        ("[Errno 30] Read-only file system: '/x'", "on that file system"),
+        ("database is locked", "another program"),
+        ("database disk image is malformed", "harness store check"),
+    ],
+)
+def test_each_refusal_of_a_database_has_its_own_remedy(said: str, words: str) -> None:
+    assert words in database.remedy_of(sa.exc.OperationalError("SELECT 1", None, Exception(said)))
+
+
+def test_a_file_that_sqlite_cannot_open_for_too_many_others_is_told_so(path: Path) -> None:
+    add(path)
+    with few_open_files(), pytest.raises(StoreError, match="raise the limit of open files"):
+        Store(str(path))
+
+
+def test_a_resolver_that_never_answers_holds_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("psycopg")
+    monkeypatch.setattr("harness.store.database.CONNECT_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("harness.store.database.OPENING_WAITS_S", ())
+    with never_resolved(), pytest.raises(StoreError, match=r"the name is not resolved within 0\.05 s"):
+        Store("postgresql+psycopg://me@lab.invalid/harness")
 
 
 @pytest.mark.parametrize("name", ["results", "predict", "dataset"])

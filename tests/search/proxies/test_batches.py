@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -119,6 +120,12 @@ def test_files_that_are_no_archives_of_arrays_are_refused(tmp_path: Path) -> Non
     damaged.write_bytes(whole[:400] + bytes(40) + whole[440:])
     with pytest.raises(ConfigError, match="cannot be read"):
         load_batch(damaged, MINI)
+
+
+def test_a_fifo_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "batch.npz")
+    with pytest.raises(ConfigError, match="is no plain file"):
+        load_batch(tmp_path / "batch.npz", MINI)
 
 
 class Trap:

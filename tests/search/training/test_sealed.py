@@ -127,6 +127,17 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path: Path) -> 
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("kind", ["a FIFO", "a device without end", "a folder"])
+def test_what_is_no_plain_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    path = Path("/dev/zero") if kind == "a device without end" else tmp_path / "teacher"
+    if kind == "a FIFO":
+        os.mkfifo(path)
+    if kind == "a folder":
+        path.mkdir()
+    with pytest.raises(ConfigError, match="is no plain file"):
+        read_sealed(path, "thing")
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="absent: cannot be read: No such file"):
         read_sealed(tmp_path / "absent", "thing")

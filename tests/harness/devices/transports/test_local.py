@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from contracts.transport import TransportContract, await_end, is_alive
+from rigs.open_files import few_open_files
 
 from harness.devices.config import LocalDevice
 from harness.devices.transports import open_transport
@@ -44,6 +45,17 @@ def test_commands_run_in_the_home_folder(
     (tmp_path / "tool").write_text("#!/bin/sh\necho from home\n")
     (tmp_path / "tool").chmod(0o755)
     assert transport.run(["~/tool"]).stdout == b"from home\n"
+
+
+def test_too_many_open_files_are_no_fault_of_the_program(transport: LocalTransport) -> None:
+    with (
+        few_open_files(),
+        pytest.raises(DeviceError, match="Too many open files; raise the limit") as refusal,
+    ):
+        transport.run(["true"])
+    with few_open_files(), pytest.raises(DeviceError, match="raise the limit of open files"):
+        transport.start(["true"])
+    assert "no Python" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("home", ["", "absent", "/absent"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 import json
 import os
@@ -20,21 +22,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.output.plots.regret import (
-    COLORS,
-    DASHES,
-    ceiling_of,
-    check_libraries,
-    marks,
-    regret_figure,
-    regret_png,
-    spread,
-    style,
-    ticks_to,
-)
+from harness.output.plots.curves import spread, ticks_to
+from harness.output.plots.pictures import check_libraries, picture_bytes, picture_data
+from harness.output.plots.regret import ceiling_of, marks, regret_figure, regret_picture
 from harness.output.plots.regret_page import regret_html
 from search.methods.comparison import MethodComparison, run_comparison
-from search.methods.registry import METHODS, PROXIES
+from search.methods.registry import PROXIES
 from search.table import Cost, Table
 from search.table.constraints import parse_constraint
 from search.table.synthetic import synthetic_accuracies
@@ -52,6 +45,16 @@ def found(seeds: int = 3, budget: int = 40) -> MethodComparison:
     return run_comparison(
         table, [parse_constraint("params<45k")], ["random", "evolution"], range(seeds), budget
     )
+
+
+def regret_png(comparison: MethodComparison) -> bytes:
+    return picture_bytes(regret_picture(comparison))
+
+
+def drawn(axes: Any, method: str) -> list[tuple[float, float]]:
+    """Return the corners of all lines that are drawn for a method, in their order."""
+    lines = [line for line in axes.get_lines() if line.get_label() == method]
+    return [corner for line in lines for corner in zip(*line.get_data(), strict=True)]
 
 
 def renamed(comparison: MethodComparison, *names: str) -> MethodComparison:
@@ -108,13 +111,11 @@ def test_the_figure_says_what_was_searched_and_that_it_is_synthetic() -> None:
 
 def test_the_figure_s_curves_and_shades_are_the_comparison_s() -> None:
     (axes,) = regret_figure(found()).axes
-    lines = {line.get_label(): line for line in axes.get_lines()}
-    assert [name for name in lines if not name.startswith("_")] == ["random", "evolution"]
-    shades = axes.collections
-    for one, shade in zip(found().methods, shades, strict=True):
-        assert lines[one.method].get_ydata().tolist() == one.mean.tolist()
-        assert lines[one.method].get_xdata().tolist() == list(range(1, 41))
-        assert lines[one.method].get_drawstyle() == "steps-post"
+    for one, shade in zip(found().methods, axes.collections, strict=True):
+        corners = drawn(axes, one.method)
+        for count, mean in enumerate(one.mean, 1):
+            assert {(count, mean), (min(count + 1, 40), mean)} <= set(corners), "level until the next look-up"
+        assert {y for _, y in corners} == set(one.mean)
         corners = shade.get_paths()[0].vertices
         assert {round(y, 9) for y in corners[:, 1]} == {round(y, 9) for y in [*one.low, *one.high]}
         held = {(round(x, 9), round(y, 9)) for x, y in corners}
@@ -125,13 +126,37 @@ def test_the_figure_s_curves_and_shades_are_the_comparison_s() -> None:
     assert axes.get_ylim()[1] > max(one.high.max() for one in found().methods)
 
 
-def test_a_curve_that_another_covers_shows_on_both_sides_of_it() -> None:
-    alike = renamed(found(), "evolution", "evolution+synflow", "ilp")
-    alike = replace(alike, methods=(alike.methods[0], replace(alike.methods[2], method="ilp")))
+def test_curves_that_are_equal_take_turns_along_the_line() -> None:
+    """None lies under another: each has its own dashes of the line that they share, and all of it where it is alone."""
+    alike = renamed(found(), "evolution", "linear", "ilp")
+    alike = replace(alike, methods=(*alike.methods[::2], replace(found().methods[1], method="random")))
+    assert (alike.methods[0].mean == alike.methods[1].mean).all()
     (axes,) = regret_figure(alike).axes
-    under = [line for line in axes.get_lines() if line.get_linewidth() > 2]
-    assert [line.get_color() for line in under] == [COLORS["evolution"]]
-    assert under[0].get_ydata().tolist() == alike.methods[0].mean.tolist()
+    shares = []
+    for line in axes.get_lines():
+        if line.get_label() == "random":
+            own = line
+        elif line.get_label() in ("evolution", "ilp") and not line.get_marker().strip("None"):
+            shares.append((line.get_label(), line._unscaled_dash_pattern))
+    for name, (offset, (on, off)) in shares:
+        count = round((on + off) / on)
+        assert count in (2, 3)
+        ranks = {offset / on for other, (offset, dashes) in shares if other == name}
+        assert ranks == {0.0 if name == "evolution" else 1.0}
+    assert {name for name, _ in shares} == {"evolution", "ilp"}
+    assert own.is_dashed() is False, "alone in the end"
+
+
+def test_the_numbers_beside_the_figure_are_its_curves() -> None:
+    rows = list(csv.DictReader(io.StringIO(picture_data(regret_picture(found())).decode(), newline="")))
+    assert len(rows) == 2 * 40
+    evolution = [row for row in rows if row["method"] == "evolution"]
+    assert [int(row["evaluations"]) for row in evolution] == list(range(1, 41))
+    for column, values in (("", "mean"), ("_low", "low"), ("_high", "high")):
+        told = [float(row[f"synthetic_regret_points{column}"]) for row in evolution]
+        assert told == getattr(found().methods[1], values).tolist()
+    (row, *_) = csv.DictReader(io.StringIO(picture_data(regret_picture(found(1))).decode()))
+    assert row["synthetic_regret_points_low"] == "", "one search has no interval"
 
 
 @pytest.mark.parametrize(
@@ -186,7 +211,8 @@ def test_searches_without_any_regret_can_be_drawn() -> None:
     )
     (axes,) = regret_figure(flat).axes
     assert axes.get_ylim() == (0, 1)
-    assert all(not line.get_clip_on() for line in axes.get_lines()), "they lie on the axis"
+    curves = [line for line in axes.get_lines() if not line.get_label().startswith("_")]
+    assert curves and all(not line.get_clip_on() for line in curves), "they lie on the axis"
     assert regret_html(flat)
     assert regret_html(found(2, 1)) and regret_png(found(2, 1)), "one look-up is a curve, too"
 
@@ -266,16 +292,6 @@ def test_a_missing_library_is_named_with_the_line_that_installs_it(
         regret_png(found())
     with pytest.raises(ConfigError, match=name):
         regret_html(found())
-
-
-def test_every_method_and_proxy_has_a_style_of_its_own() -> None:
-    assert set(METHODS) <= set(COLORS)
-    assert set(PROXIES) == set(DASHES) - {""}
-    assert len(set(COLORS.values())) == len(COLORS)
-    assert len(set(DASHES.values())) == len(DASHES)
-    assert style("evolution+synflow") == (COLORS["evolution"], DASHES["synflow"])
-    assert style("synflow") == (COLORS["ranked"], DASHES["synflow"])
-    assert style("linear") == (COLORS["linear"], ())
 
 
 @given(st.lists(st.floats(-0.2, 1), min_size=1, max_size=18))

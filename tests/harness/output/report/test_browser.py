@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 from factories.reports import HOSTILE, made_report, made_table
+from factories.stores import stored
+from rigs.commands import run
 
 from harness.output.report.page import build_page
 from search.table import Cost, Table
@@ -329,12 +331,72 @@ def test_the_command_shown_asks_the_same(mini: Page, upper_ends: bool) -> None:
         words = shlex.split(seen["command"])
         assert words[:2] == ["harness", "search"]
         options = list(zip(words[2::2], words[3::2], strict=True))
+        assert [name for option, name in options if option == "--device"] == [
+            "synthetic-phone",
+            "synthetic-board",
+        ]
         asked = [parse_constraint(text) for option, text in options if option == "--constraint"]
         confident = ("--confidence", "0.95") in options
         assert confident == (upper_ends and any(name.startswith("synthetic") for name in limits))
         found = answer(mini.table, asked, confident=confident)
         assert seen["best"] == found.ranked[:20].tolist()
         assert seen["tied"][1:] == ties(mini.table.accuracy, found.ranked)[1:20].tolist()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("--measured-only",),
+        (
+            "--device",
+            "made-up",
+            "--threads",
+            "4",
+            "--runtime",
+            "onnxruntime",
+            "--space",
+            "blox",
+            "--measured-only",
+        ),
+        (
+            "--threads",
+            "2",
+            "--constraint",
+            "params<=2.6M",
+            "--constraint",
+            "made-up<7ms",
+            "--confidence",
+            "0.8",
+        ),
+    ],
+    ids=["no limit", "device, threads, runtime, space", "limits and a confidence"],
+)
+def test_the_command_shown_run_as_it_is_gives_the_page_s_answer(
+    browser: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, asked: tuple[str, ...]
+) -> None:
+    store, path = folder / "a store.sqlite", folder / "asked.html"
+    store.write_bytes(stored(24, 12, False))
+    monkeypatch.setenv("HARNESS_ACCURACIES", "synthetic")
+    done = run(store, "report", "-o", str(path), *asked)
+    assert done.status == 0, done.stderr
+    monkeypatch.delenv("HARNESS_ACCURACIES")
+    page = Page(browser, made_table(BLOX))
+    page.open(path)
+    words = shlex.split(page.text("#command"))
+    assert words[0] == "harness"
+    again = run(folder / "nowhere.sqlite", *words[1:], "--top", "20", "--json")
+    assert again.status == 0, again.stderr
+    found = again.json
+    assert [row["index"] for row in found["networks"]] == page.rows("best")
+    counted = page.text("#count").removeprefix("No limit is set: ").split(" of ")[0]
+    assert int(counted.replace(",", "")) == found["networks_within_limits"]
+    shown = page.script("return JSON.parse(document.getElementById('report-data').textContent).costs")
+    latencies = {cost["name"]: cost["title"] for cost in shown if cost["unit"] == "ms"}
+    asked_again = {name: cost["title"] for name, cost in found["costs"].items() if cost["unit"] == "ms"}
+    assert latencies == asked_again and latencies
+    assert all(title == "latency on made-up (onnxruntime)" for title in latencies.values())
+    axis = page.script("return document.getElementById('plot').layout.xaxis.title.text")
+    assert axis.startswith("latency on made-up (onnxruntime)") and axis.endswith(", ms")
 
 
 def test_the_rows_show_the_tables_numbers_and_the_word_synthetic(mini: Page) -> None:
@@ -395,6 +457,7 @@ def test_the_front_downloads_as_csv(mini: Page, folder: Path) -> None:
 
 def test_names_that_look_like_markup_are_shown_as_they_are(browser: Any, folder: Path) -> None:
     table = made_table(MINI, (HOSTILE, "synthetic-board"))
+    table = replace(table, costs={**table.costs, HOSTILE: replace(table.costs[HOSTILE], title=HOSTILE)})
     path = folder / "hostile.html"
     report = made_report(table, title=HOSTILE, notes=[HOSTILE], conditions={HOSTILE: [(HOSTILE, HOSTILE)]})
     path.write_text(build_page(report), "utf-8")

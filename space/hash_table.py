@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from space.block import block_table
+from space.block import RawBlock, block_table
 from space.config import SpaceConfig
 from space.errors import ArchitectureError, shown
 from space.indexing import blocks_of
@@ -22,6 +22,7 @@ TABLE_OPS, TABLE_STAGES = 3, 3
 _TABLE_NETWORKS = 91_125
 _DIGEST_BYTES = 16
 _HASH = re.compile(r"[0-9a-fA-F]{32}")
+_MOST_KEPT = 1 << 16  # hashes computed one by one, of 150 bytes each
 _MAX_COMPUTED = 200_000  # networks whose hashes are computed at once, at 5,000 to 10,000 a second
 
 
@@ -30,10 +31,15 @@ def hash_at(config: SpaceConfig, index: int) -> str:
     if has_table(config):
         start = index * _DIGEST_BYTES
         return digests(len(config.ops), config.stages)[start : start + _DIGEST_BYTES].hex()
+    raw = block_table(config.ops).raw
+    return _computed_hash(tuple(raw[i] for i in blocks_of(config, index)), len(config.ops))
+
+
+@lru_cache(maxsize=_MOST_KEPT)
+def _computed_hash(raw_blocks: tuple[RawBlock, ...], op_count: int) -> str:
     from space.graphhash import network_hash  # numpy is needed only without the table
 
-    raw = block_table(config.ops).raw
-    return network_hash([raw[i] for i in blocks_of(config, index)], len(config.ops))
+    return network_hash(raw_blocks, op_count)
 
 
 def index_of_hash(config: SpaceConfig, hex_digest: str) -> int:

@@ -76,7 +76,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 @pytest.fixture(scope="session")
 def harness_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Return a folder of this process for $HARNESS_CACHE, whose `fragments` all processes of the run share.
+    """Return a folder of this process for $HARNESS_CACHE, whose `fragments` and `latencies` all processes of the run share.
 
     HARNESS_TEST_CACHE names a folder of fragments that outlives the run; without it they are exported once a run.
     """
@@ -84,9 +84,12 @@ def harness_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
     fragments = Path(os.environ.get("HARNESS_TEST_CACHE") or shared / "fragments").resolve()
     fragments.mkdir(parents=True, exist_ok=True)
+    latencies = shared / "latencies"
+    latencies.mkdir(exist_ok=True)
     folder = own / "cache"
     folder.mkdir()
     (folder / "fragments").symlink_to(fragments)
+    (folder / "latencies").symlink_to(latencies)
     from rigs.fragment_libraries import exported_once  # late: this file is copied to where no rigs are
 
     with exported_once(fragments):

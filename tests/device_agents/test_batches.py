@@ -106,7 +106,7 @@ def test_a_network_whose_output_is_no_number_is_refused_and_says_so(client, mode
 
 
 def test_a_worker_that_dies_at_a_network_names_it_and_what_was_measured_before_is_told(client, job):
-    job["plan"]["max_s"] = 5
+    job["plan"]["max_s"] = 1
     client.send("run", job=job)
     pid = client.await_event("started")["pid"]
     first = client.await_event("measured")
@@ -181,7 +181,7 @@ def test_a_core_that_others_hold_ends_the_job_after_the_network_that_saw_it(clie
 
 @pytest.mark.parametrize("request_", ["realtime", "nice"])
 def test_the_core_is_asked_for_by_the_worker_alone_and_said_to_be(client, job, request_):
-    job.update(request=request_, plan={**SURE_PLAN, "max_s": 1})
+    job.update(request=request_, plan={**SURE_PLAN, "max_s": 0.5}, networks=job["networks"][:2])
     client.send("run", job=job)
     pid = client.await_event("started")["pid"]
     first = client.await_event("measured")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,30 @@ LONG_PLAN = {**QUICK_PLAN, "max_s": 60, "min_slices": 100000, "half_width": 0}
 GOOD = {"format": "onnx", "alignment": 1, "parts": ["0" * 64]}
 
 
+@pytest.fixture(scope="module")
+def one_agent(agent, tmp_path_factory):
+    """Return the client of an agent that serves all tests that leave it as it was."""
+    with Client(agent, tmp_path_factory.mktemp("agent") / "root") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def session(one_agent, models):
+    """Return a function that gives a runtime's events and answer of one session, and when it began and ended."""
+
+    @cache
+    def run(runtime):
+        job = send_job(one_agent, models, runtime, plan={**QUICK_PLAN, "warmup_max_s": 60})
+        start_ns = time.perf_counter_ns()
+        return (*one_agent.run(job), start_ns, time.perf_counter_ns())
+
+    return run
+
+
 @pytest.mark.parametrize("runtime", ["onnxruntime", "tflite"])
 class TestEachRuntime:
-    def test_gives_events_in_order_and_what_was_measured(self, client, models, runtime):
-        job = send_job(client, models, runtime, plan={**QUICK_PLAN, "warmup_max_s": 60})
-        events, answer = client.run(job)
+    def test_gives_events_in_order_and_what_was_measured(self, session, runtime):
+        events, answer, *_ = session(runtime)
         assert answer["type"] == "result" and answer["measured"] == 1, answer
         events = [event for event in events if event["event"] not in ("heartbeat", "sample")]
         told = measured(events)
@@ -63,8 +83,8 @@ class TestEachRuntime:
             assert conditions["time_utc"].endswith("Z")
 
     @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="the kernel tells no run delays")
-    def test_tells_of_each_run_what_it_waited_and_what_was_waited_before_it(self, client, models, runtime):
-        events, _ = client.run(send_job(client, models, runtime))
+    def test_tells_of_each_run_what_it_waited_and_what_was_waited_before_it(self, session, runtime):
+        events, *_ = session(runtime)
         told, slices = measured(events), named(events, "slice")
         assert told["delay_source"] == "schedstat"
         assert set(told["baseline_ns"]) == {"network", "reference"}
@@ -76,10 +96,8 @@ class TestEachRuntime:
                 type(wait_ns) is int and wait_ns >= 0 for wait_ns in event["delays_ns"] + event["gaps_ns"]
             )
 
-    def test_says_when_each_slice_began_on_the_clock_that_all_processes_share(self, client, models, runtime):
-        start_ns = time.perf_counter_ns()
-        events, answer = client.run(send_job(client, models, runtime))
-        end_ns = time.perf_counter_ns()
+    def test_says_when_each_slice_began_on_the_clock_that_all_processes_share(self, session, runtime):
+        events, answer, start_ns, end_ns = session(runtime)
         assert answer["type"] == "result", answer
         slices = [event for event in events if event["event"] == "slice"]
         starts_ns = [event["at_ns"] for event in slices]
@@ -88,134 +106,129 @@ class TestEachRuntime:
             times_ns = event["reference_before_ns"] + event["network_ns"] + event["reference_after_ns"]
             assert event["at_ns"] + sum(times_ns) + event["after_switch_ns"] < next_ns
 
-    def test_tells_a_larger_network_from_a_smaller_one(self, client, models, runtime):
-        # both stand in one job, so that a slow machine slows both
-        events, _ = client.run(send_job(client, models, runtime))
+    def test_tells_a_larger_network_from_a_smaller_one(self, session, runtime):
+        events, *_ = session(runtime)  # both stand in one job, so that a slow machine slows both
         (warm,), slices = named(events, "warm"), named(events, "slice")
         network_ns = min(min(event["network_ns"]) for event in slices) / warm["network_loops"]
         reference_ns = min(min(event["reference_after_ns"]) for event in slices) / warm["reference_loops"]
         assert network_ns > 1.2 * reference_ns
 
-    def test_is_missing_for_a_provider_that_is_not_there(self, client, models, runtime):
-        job = send_job(client, models, runtime, options={"provider": "AbacusExecutionProvider"})
-        _, answer = client.run(job)
+    def test_is_missing_for_a_provider_that_is_not_there(self, one_agent, models, runtime):
+        job = send_job(one_agent, models, runtime, options={"provider": "AbacusExecutionProvider"})
+        _, answer = one_agent.run(job)
         assert answer["kind"] == "runtime-missing"
         assert "AbacusExecutionProvider" in answer["message"] and "it has: " in answer["message"]
 
-    def test_reports_what_it_said_of_a_broken_reference(self, client, models, runtime):
-        job = send_job(client, models, runtime)
-        job["reference"] = recipe(job, [client.put(b"no model at all")])
-        events, answer = client.run(job)
+    def test_reports_what_it_said_of_a_broken_reference(self, one_agent, models, runtime):
+        job = send_job(one_agent, models, runtime)
+        job["reference"] = recipe(job, [one_agent.put(b"no model at all")])
+        events, answer = one_agent.run(job)
         assert answer["kind"] == "worker-error" and "network" not in answer, answer
         assert not named(events, "refused"), "it is no network's fault"
         assert len(answer["message"]) <= 2000
-        assert client.run(send_job(client, models, runtime))[1]["type"] == "result"
+        assert one_agent.run(send_job(one_agent, models, runtime))[1]["type"] == "result"
 
-    def test_takes_one_thread_per_core_named(self, client, models, runtime):
+    def test_takes_one_thread_per_core_named(self, one_agent, models, runtime):
         cores = sorted(os.sched_getaffinity(0))[:2]
-        job = send_job(client, models, runtime, cores=cores, threads=len(cores))
-        events, answer = client.run(job)
+        job = send_job(one_agent, models, runtime, cores=cores, threads=len(cores))
+        events, answer = one_agent.run(job)
         assert answer["cores"] == measured(events)["cores"] == cores and answer["threads"] == len(cores)
 
 
-def test_both_runtimes_give_one_output_for_the_same_weights(client, models):
-    outputs = [measured(client.run(send_job(client, models, runtime))[0])["output"] for runtime in models]
+def test_both_runtimes_give_one_output_for_the_same_weights(session, models):
+    outputs = [measured(session(runtime)[0])["output"] for runtime in models]
     assert np.abs(outputs[0]).max() > 1e-3
     np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-3, atol=1e-5)
 
 
-def test_a_provider_that_leaves_nodes_to_the_cpu_is_refused(client, models):
+def test_a_provider_that_leaves_nodes_to_the_cpu_is_refused(one_agent, models):
     provider = "AzureExecutionProvider"  # in the packages for processors; it runs no node of a network
     if provider not in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has no provider beside the CPU's")
-    events, answer = client.run(send_job(client, models, "onnxruntime", options={"provider": provider}))
+    events, answer = one_agent.run(send_job(one_agent, models, "onnxruntime", options={"provider": provider}))
     assert not named(events, "slice"), "the CPU's times under another provider's name"
     assert answer["kind"] == "worker-error" and "network" not in answer, answer
     assert "AzureExecutionProvider does not run all nodes" in answer["message"]
 
 
-def test_tflite_without_xnnpack_is_another_provider(client, models):
-    events, _ = client.run(send_job(client, models, "tflite", options={"provider": "builtin"}))
+def test_tflite_without_xnnpack_is_another_provider(one_agent, models):
+    events, _ = one_agent.run(send_job(one_agent, models, "tflite", options={"provider": "builtin"}))
     assert measured(events)["runtime"]["provider"] == "builtin"
 
 
-def test_heartbeats_come_while_a_session_lasts(client, models):
+def test_heartbeats_come_while_a_session_lasts_so_that_one_longer_than_the_silence_allowed_is_not_silent(
+    one_agent, models
+):
     plan = {**LONG_PLAN, "max_s": 4}
-    events, _ = client.run(send_job(client, models, "onnxruntime", plan=plan))
+    events, answer = one_agent.run(send_job(one_agent, models, "onnxruntime", plan=plan, silence_s=1.5))
+    assert answer["type"] == "result", answer
     beats, told = named(events, "heartbeat"), measured(events)
     assert len(beats) >= 2
     assert beats[-1]["phase"] == "slices" and 2 <= beats[0]["elapsed_s"] < 3
     assert told["stop"] == "cap" and 3.9 < told["loop_s"] < 7
 
 
-def test_the_cap_ends_a_session_and_precision_ends_one_sooner(client, models):
-    job = send_job(client, models, "onnxruntime", plan={**QUICK_PLAN, "max_s": 60, "half_width": 0.5})
+def test_the_cap_ends_a_session_and_precision_ends_one_sooner(one_agent, models):
+    job = send_job(one_agent, models, "onnxruntime", plan={**QUICK_PLAN, "max_s": 60, "half_width": 0.5})
     for _ in range(10):  # a core that others hold ends it, too
-        told = measured(client.run(job)[0])
+        told = measured(one_agent.run(job)[0])
         if told["stop"] != "contended":
             break
     assert told["stop"] == "precision" and told["slices"] >= 12
     job["plan"] = {**QUICK_PLAN, "max_s": 0.01, "half_width": 0}
-    told = measured(client.run(job)[0])
+    told = measured(one_agent.run(job)[0])
     assert (told["stop"], told["slices"]) == ("cap", 1)
 
 
-def test_a_worker_killed_by_the_system_is_one_failure(client, models):
-    job = send_job(client, models, "onnxruntime", plan=LONG_PLAN)
-    client.send("run", job=job)
-    pid = client.await_event("started")["pid"]
-    client.await_event("slice")
+def test_a_worker_killed_by_the_system_is_one_failure(one_agent, models):
+    job = send_job(one_agent, models, "onnxruntime", plan=LONG_PLAN)
+    one_agent.send("run", job=job)
+    pid = one_agent.await_event("started")["pid"]
+    one_agent.await_event("slice")
     os.kill(pid, signal.SIGKILL)
-    _, answer = client.finish()
+    _, answer = one_agent.finish()
     assert (answer["kind"], answer["signal"]) == ("worker-killed", "SIGKILL")
     assert "memory" in answer["message"]
     job["plan"] = QUICK_PLAN
-    assert client.run(job)[1]["type"] == "result"
+    assert one_agent.run(job)[1]["type"] == "result"
 
 
-def test_a_worker_that_crashes_names_its_signal(client, models):
-    client.send("run", job=send_job(client, models, "tflite", plan=LONG_PLAN))
-    os.kill(client.await_event("started")["pid"], signal.SIGSEGV)
-    _, answer = client.finish()
+def test_a_worker_that_crashes_names_its_signal(one_agent, models):
+    one_agent.send("run", job=send_job(one_agent, models, "tflite", plan=LONG_PLAN))
+    os.kill(one_agent.await_event("started")["pid"], signal.SIGSEGV)
+    _, answer = one_agent.finish()
     assert (answer["kind"], answer["signal"]) == ("worker-killed", "SIGSEGV")
 
 
-def test_a_worker_that_falls_silent_is_ended(client, models):
-    job = send_job(client, models, "onnxruntime", plan=LONG_PLAN, silence_s=1.5)
-    client.send("run", job=job)
-    pid = client.await_event("started")["pid"]
-    client.await_event("slice")
+def test_a_worker_that_falls_silent_is_ended(one_agent, models):
+    job = send_job(one_agent, models, "onnxruntime", plan=LONG_PLAN, silence_s=1.5)
+    one_agent.send("run", job=job)
+    pid = one_agent.await_event("started")["pid"]
+    one_agent.await_event("slice")
     os.kill(pid, signal.SIGSTOP)
     start_s = time.monotonic()
-    _, answer = client.finish()
+    _, answer = one_agent.finish()
     assert answer["kind"] == "worker-silent"
     assert "1.5 s" in answer["message"] and "slices" in answer["message"]
     assert time.monotonic() - start_s < 5
     assert not process_exists(pid)
     job["plan"] = QUICK_PLAN
-    assert client.run(job)[1]["type"] == "result"
+    assert one_agent.run(job)[1]["type"] == "result"
 
 
-def test_a_session_longer_than_the_silence_allowed_is_not_silent(client, models):
-    plan = {**LONG_PLAN, "max_s": 2.5}
-    events, answer = client.run(send_job(client, models, "tflite", plan=plan, silence_s=1.5))
-    assert answer["type"] == "result", answer
-    assert measured(events)["stop"] == "cap"
-
-
-def test_slow_samples_give_signs_of_life_within_a_slice(client, models):
+def test_slow_samples_give_signs_of_life_within_a_slice(one_agent, models):
     # one slice of 8 samples of 0.35 s sends no event for 2.8 s, yet the worker is never 2.2 s silent
     plan = {**LONG_PLAN, "max_s": 0.1, "min_sample_ns": 350000000, "warmup_min_runs": 1, "warmup_max_s": 0}
     plan.update(network_runs=6, reference_runs=1)
-    events, answer = client.run(send_job(client, models, "onnxruntime", plan=plan, silence_s=2.2))
+    events, answer = one_agent.run(send_job(one_agent, models, "onnxruntime", plan=plan, silence_s=2.2))
     assert answer["type"] == "result", answer
     assert measured(events)["slices"] == 1
 
 
-def test_missing_parts_are_named_before_a_worker_starts(client, models):
-    job = send_job(client, models, "onnxruntime")
+def test_missing_parts_are_named_before_a_worker_starts(one_agent, models):
+    job = send_job(one_agent, models, "onnxruntime")
     job["networks"].append(recipe(job, ["0" * 64]))
-    events, answer = client.run(job)
+    events, answer = one_agent.run(job)
     assert events == []
     assert (answer["kind"], answer["digests"]) == ("part-missing", ["0" * 64])
 
@@ -290,13 +303,13 @@ def test_a_worker_leaves_when_its_input_ends(agent, client, models, tmp_path):
         ({"speed": 1}, ["bad-request", "speed"]),
     ],
 )
-def test_a_job_that_is_wrong_is_refused_by_name_and_value(client, models, change, words):
-    job = {**send_job(client, models, "onnxruntime"), **change}
-    events, answer = client.run(job)
+def test_a_job_that_is_wrong_is_refused_by_name_and_value(one_agent, models, change, words):
+    job = {**send_job(one_agent, models, "onnxruntime"), **change}
+    events, answer = one_agent.run(job)
     assert events == [] and answer["type"] == "error"
     for word in words:
         assert word in f"{answer['kind']}: {answer['message']}"
-    assert client.ask("probe")["type"] == "result"
+    assert one_agent.ask("probe")["type"] == "result"
 
 
 class TestOddRuntimePackages:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from math import sin
@@ -61,9 +62,11 @@ def add_sessions(
 ) -> None:
     """Store made-up sessions. Shares: sessions of a network scatter by `scatter`, it leaves the rule by up to `twist`.
 
-    All ratios are `factor` times too large; `changes` replace fields of the sessions.
+    All ratios are `factor` times too large; `changes` replace fields of the sessions. Equal calls in equal order make equal
+    stores, whose predictions are cached under one key.
     """
     rng = np.random.default_rng(seed)
+    before = sum(sum(store.session_counts(configuration, of).values()) for of in ("network", "segment"))
     for number, (item, turn) in enumerate((item, turn) for turn in range(sessions) for item in items):
         ratio = factor * true_ratio(item, configuration) * np.exp(rng.normal(0, scatter))
         if isinstance(item, Architecture):
@@ -76,9 +79,11 @@ def add_sessions(
             for runs, around in zip(network.astype(int), reference.astype(int), strict=True)
         ]
         is_segment = isinstance(item, Segment)
+        name = f"{configuration.digest} {before} {number} {item} {seed} {factor}"
         store.add_session(
             make_session(
                 slices,
+                session_id=str(uuid.uuid5(uuid.UUID(CAMPAIGN), name)),
                 configuration=configuration,
                 architecture=str(item),
                 graph_hash=item.key if isinstance(item, Segment) else item.graph_hash,
@@ -93,7 +98,11 @@ def add_sessions(
 def calibrate(store: Store, configuration: Configuration) -> None:
     """Store a made-up session of the reference against itself, of 5 ms."""
     slices = [make_slice([REFERENCE_NS] * 5, [REFERENCE_NS] * 2, [REFERENCE_NS] * 2)] * 12
-    store.add_session(make_session(slices, number=2, purpose="calibration", configuration=configuration))
+    before = sum(store.session_counts(configuration, "calibration").values())
+    name = str(uuid.uuid5(uuid.UUID(CAMPAIGN), f"{configuration.digest} calibration {before}"))
+    store.add_session(
+        make_session(slices, session_id=name, number=2, purpose="calibration", configuration=configuration)
+    )
 
 
 def new_store(path: Path) -> Store:

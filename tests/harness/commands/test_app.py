@@ -482,7 +482,7 @@ def test_one_network_is_measured_and_measured_no_second_time(user: User, harness
     assert "1 already stored" in again.stderr
     assert user.rows() == stored
     assert json.loads(user.run("results", "--json").stdout) == [row]
-    table = user.run("measure", "-m", NETWORK, "-r", "onnxruntime", HARNESS_CACHE=str(harness_cache))
+    table = user.run(*arguments[:-1], "--level", "quick", HARNESS_CACHE=str(harness_cache))
     assert NETWORK in table.stdout
 
 

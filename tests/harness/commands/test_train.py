@@ -33,7 +33,7 @@ pytestmark = pytest.mark.training
 
 NETWORKS = ("conv/conv", "bconv/conv")
 FEW = "synthetic:0:4/2/2"  # images of each class: an epoch takes a moment
-MANY = "synthetic:0:60/2/2"  # and here long enough to be killed in
+MANY = "synthetic:0:20/2/2"  # and here long enough to be killed in
 QUICK = ("--space", "tiny", "--task", FEW, "--epochs", "1")
 
 

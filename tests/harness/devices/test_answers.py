@@ -7,7 +7,7 @@ import json
 import random
 import resource
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,34 +132,32 @@ def test_texts_lose_what_moves_a_terminal_and_keep_their_lines() -> None:
 # Whole campaigns with a device that lies, beside one that does not.
 
 
-def run_both(liar: LyingDevice, store: Store) -> tuple[Outcome, Outcome]:
-    """Run a campaign on a lying device and one on an honest device, at once; return what came of each."""
-    found: dict[str, Outcome] = {}
+def run_one(device: LyingDevice, store: Store, name: str = "liar") -> Outcome:
+    """Run a campaign on a device; return what came of it."""
+    options = Options(level=Level(name="made-up", sessions=1, plan=PLAN), fresh=True)
+    try:
+        return campaign.run_campaign(
+            LocalDevice(name=name),
+            ScriptedSource(),
+            options,
+            store,
+            Silent(),
+            rng=random.Random(0),
+            cancel=threading.Event(),
+            connect=lambda _: device,
+        )
+    except HarnessError as error:
+        return Outcome(device=name, error=error)
 
-    def run(name: str, device: LyingDevice) -> None:
-        options = Options(level=Level(name="made-up", sessions=1, plan=PLAN), fresh=True)
-        try:
-            found[name] = campaign.run_campaign(
-                LocalDevice(name=name),
-                ScriptedSource(),
-                options,
-                store,
-                Silent(),
-                rng=random.Random(0),
-                cancel=threading.Event(),
-                connect=lambda _: device,
-            )
-        except HarnessError as error:
-            found[name] = Outcome(device=name, error=error)
 
-    threads = [
-        threading.Thread(target=run, args=pair) for pair in (("liar", liar), ("honest", LyingDevice()))
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    return found["liar"], found["honest"]
+def run_both(liars: Sequence[LyingDevice], store: Store) -> tuple[list[Outcome], Outcome]:
+    """Run campaigns on lying devices, one after another, and on an honest device at once; return what came of each."""
+    found: list[Outcome] = []
+    thread = threading.Thread(target=lambda: found.extend(run_one(liar, store) for liar in liars))
+    thread.start()
+    honest = run_one(LyingDevice(), store, "honest")
+    thread.join(60)
+    return found, honest
 
 
 @pytest.fixture
@@ -179,7 +177,7 @@ class OpenGate:
 
 
 def test_an_honest_device_at_the_end_of_the_wire_is_measured(store: Store) -> None:
-    one, other = run_both(LyingDevice(), store)
+    (one,), other = run_both([LyingDevice()], store)
     assert (one.measured, one.error, one.failures) == (1, None, [])
     assert (other.measured, other.error, other.failures) == (1, None, [])
 
@@ -187,19 +185,22 @@ def test_an_honest_device_at_the_end_of_the_wire_is_measured(store: Store) -> No
 @pytest.mark.parametrize("name", [*ANSWERS, *(f"event {kind}" for kind in events() if kind != "refused")])
 def test_a_lie_costs_the_device_that_tells_it_alone(name: str, store: Store) -> None:
     example = ANSWERS.get(name) or events()[name.removeprefix("event ")]
-    for number, path in enumerate(leaves(example)):
-        lie = LIES[number % len(LIES)]
+    lies = [(path, LIES[number % len(LIES)]) for number, path in enumerate(leaves(example))]
 
-        def tell(told: str, message: dict[str, Any], path: Any = path, lie: Any = lie) -> Any:
+    def teller(path: Any, lie: Any) -> Callable[[str, dict[str, Any]], Any]:
+        def tell(told: str, message: dict[str, Any]) -> Any:
             return changed(message, path, lie) if told == name and at(message, path) is not None else message
 
-        liar, honest = run_both(LyingDevice(tell), store)
-        assert honest.error is None and honest.failures == [], (path, lie)
-        assert honest.measured == 1
+        return tell
+
+    liars, honest = run_both([LyingDevice(teller(*one)) for one in lies], store)
+    assert (honest.error, honest.failures, honest.measured) == (None, [], 1)
+    assert len(liars) == len(lies)
+    for liar, one in zip(liars, lies, strict=True):
         told = [str(liar.error or ""), *(failure.message for failure in liar.failures)]
-        assert all(text.replace("\n", "").isprintable() and len(text) < 9000 for text in told), (path, lie)
-        for configuration in store.configurations():
-            store.sessions(configuration)  # whatever was stored can be read
+        assert all(text.replace("\n", "").isprintable() and len(text) < 9000 for text in told), one
+    for configuration in store.configurations():
+        store.sessions(configuration)  # whatever was stored can be read
 
 
 def test_an_agent_that_only_says_that_it_lives_is_given_up(
@@ -207,7 +208,7 @@ def test_an_agent_that_only_says_that_it_lives_is_given_up(
 ) -> None:
     monkeypatch.setattr(client, "network_limit_s", lambda job: 0.2)
     heartbeats = itertools.repeat({"event": "heartbeat", "elapsed_s": 1.0, "phase": "load"})
-    liar, honest = run_both(LyingDevice(extra=lambda: heartbeats), store)
+    (liar,), honest = run_both([LyingDevice(extra=lambda: heartbeats)], store)
     assert honest.measured == 1
     assert isinstance(liar.error, DeviceError) and "alive, and told no result for 0 s" in str(liar.error)
 
@@ -217,7 +218,7 @@ def test_a_flood_of_samples_ends_the_campaign_before_it_fills_the_memory(
 ) -> None:
     fat = {"event": "sample", "at_ns": 5, "temps_c": {f"zone{number}": 40.0 for number in range(500)}}
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    liar, honest = run_both(LyingDevice(extra=lambda: itertools.repeat(fat)), store)
+    (liar,), honest = run_both([LyingDevice(extra=lambda: itertools.repeat(fat))], store)
     assert honest.measured == 1
     assert isinstance(liar.error, DeviceError) and "more than 16 MiB of one network" in str(liar.error)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 200 << 10
@@ -227,5 +228,5 @@ def test_an_event_where_none_belongs_breaks_the_protocol(store: Store) -> None:
     def tell(name: str, message: dict[str, Any]) -> dict[str, Any]:
         return {"type": "event", "id": message["id"], "event": "heartbeat"} if name == "hello" else message
 
-    liar, _ = run_both(LyingDevice(tell), store)
+    liar = run_one(LyingDevice(tell), store)
     assert "broke the protocol in its answer to hello: type = 'event'" in str(liar.error)

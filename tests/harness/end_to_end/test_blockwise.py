@@ -70,7 +70,8 @@ def test_a_library_becomes_a_trained_network_that_was_itself_measured_within_the
 ) -> None:
     monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)  # however busy this machine is
     monkeypatch.setattr(AgentClient, "permissions", permissions_once)
-    monkeypatch.setattr(plan, "LEVELS", {name: SHORT for name in plan.LEVELS})
+    level = replace(SHORT, at_once=SAMPLE)  # a process that measures many is started once
+    monkeypatch.setattr(plan, "LEVELS", dict.fromkeys(plan.LEVELS, level))
     # The converter to the other format takes as long as all else.
     monkeypatch.setattr(answer_folder, "FORMATS", ("onnx",))
     store, library, folder = tmp_path / "store.sqlite", tmp_path / "library", tmp_path / "answer"

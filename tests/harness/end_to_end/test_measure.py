@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from rigs.short_campaigns import permissions_once
+from rigs.short_campaigns import SHORT, SHORT_PLAN, permissions_once
 
 from exporters import FragmentLibrary
 from harness.devices import connection
@@ -24,7 +24,7 @@ from harness.estimates.estimate import session_ratios
 from harness.estimates.latency import to_json
 from harness.measurement import core_gate, workload
 from harness.measurement.campaign import Outcome, run_campaign
-from harness.measurement.plan import Level, Options, SessionPlan
+from harness.measurement.plan import Options
 from harness.measurement.workload import Model, RuntimePlan
 from harness.models.exported import REFERENCE, ExportedModels
 from harness.models.names import select_architectures, select_models_and_segments
@@ -34,8 +34,6 @@ from space.errors import ConfigError
 
 pytestmark = pytest.mark.converter
 
-SHORT_PLAN = SessionPlan(min_slices=3, max_s=0.5, warmup_min_runs=3, warmup_min_s=0.05, warmup_max_s=0.3)
-SHORT = Level(name="short", sessions=1, plan=SHORT_PLAN)
 SMALL, LARGE = "conv/conv/conv", "mbconv-mbconv+in/mbconv-mbconv+in/mbconv-mbconv+in"
 RUNTIMES = ("onnxruntime", "tflite")
 

@@ -6,6 +6,7 @@ Real models, the real agent and a real runtime; sessions are shorter than a user
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ def test_a_search_ends_with_networks_that_were_measured_within_the_limit(
 ) -> None:
     monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)  # however busy this machine is
     monkeypatch.setattr(AgentClient, "permissions", permissions_once)
-    monkeypatch.setattr(plan, "LEVELS", {name: SHORT for name in plan.LEVELS})
+    level = replace(SHORT, at_once=SAMPLE)  # a process that measures many is started once
+    monkeypatch.setattr(plan, "LEVELS", dict.fromkeys(plan.LEVELS, level))
     store = tmp_path / "store.sqlite"
     measured = run(
         store, "measure", "--space", "tiny", "-r", "onnxruntime", "-m", f"sample:{SAMPLE}@3", "--json"

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import pytest
-from factories.records import CONFIGURATION, make_session, make_slice
+from factories.records import CONFIGURATION, make_session
 from scipy.stats import t as student
 
 from harness.estimates.estimate import (
@@ -28,7 +28,6 @@ pytestmark = pytest.mark.simulation
 
 SESSION_SD = 0.007
 SLICE_SD = 0.02
-REFERENCE_NS = 10**9
 TRUTH = 2.0
 SESSIONS = (1, 2, 3, 5)
 
@@ -43,9 +42,19 @@ SHAPES: dict[str, Effects] = {
 
 
 def session_of(ratios: npt.NDArray[np.float64], number: int = 1) -> SessionRecord:
-    """Return a session whose slices have these ratios."""
-    slices = [make_slice([round(r * REFERENCE_NS)], [REFERENCE_NS], []) for r in ratios]
-    return make_session(slices, number=number)
+    """Return a session whose clean slices have these ratios."""
+    return make_session(number=number, plan={"ratios": tuple(ratios.tolist())})
+
+
+@pytest.fixture(autouse=True)
+def ratios_of_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the ratios as drawn: to find the clean slices of tens of thousands of sessions takes longer than all else.
+
+    That is tests/harness/estimates/test_clean_runs.py's subject; test_estimate.py goes from slices to an estimate.
+    """
+    monkeypatch.setattr("harness.estimates.estimate.session_ratios", lambda session: session.plan["ratios"])
+    monkeypatch.setattr("harness.estimates.estimate.usable_sessions", list)
+    monkeypatch.setattr("harness.estimates.estimate.doubt_of", lambda session: 0.0)
 
 
 def network(

@@ -19,3 +19,9 @@ def printable(text: str, keep: str = "") -> str:
 def counted(count: int, singular: str, plural: str = "") -> str:
     """Return a number with what it counts, as in `1 network` and `1,024 networks`."""
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in hours, minutes and seconds, as in `0:14:20`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -23,6 +23,9 @@ class _Help(typer.Context.formatter_class):
         rows = [(_TYPE.sub(_value, name), text.replace("-", _HYPHEN)) for name, text in rows]
         super().write_dl(rows, col_max if self.width >= _NARROW else col_spacing, col_spacing)
 
+    def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
+        super().write_usage(prog, re.sub(r"\{([A-Z]+)\}", r"\1", args), prefix)
+
     def write_text(self, text: str) -> None:
         super().write_text(text.replace("-", _HYPHEN))
 

@@ -12,6 +12,7 @@ from rich.progress import Progress, Task, TaskID
 from rich.text import Text
 
 from harness.output.terminal import echo, is_live, is_unicode, wrap
+from space.text import duration
 
 BARS = (24, 10)  # columns that a bar takes, the first that leaves room for the text
 LEAST_TEXT = 16  # columns for which a bar, and what is counted, give way
@@ -39,8 +40,8 @@ def bar_lines(one: Standing, width: int, *, unicode: bool) -> list[str]:
     What a narrow terminal does without: the text, the bar, the time passed. Never the count and the time left.
     """
     count = "" if one.total is None else f"{one.done:,.0f}/{one.total:,.0f}"
-    left = "" if one.left_s is None else f"{_duration(one.left_s)} left"
-    numbers = _joined(count, _duration(one.elapsed_s), left)
+    left = "" if one.left_s is None else f"{duration(one.left_s)} left"
+    numbers = _joined(count, duration(one.elapsed_s), left)
     above = []
     line = _joined(one.name, numbers)
     if cell_len(line) > width:
@@ -62,9 +63,9 @@ def bar_lines(one: Standing, width: int, *, unicode: bool) -> list[str]:
 
 def sentence(one: Standing) -> str:
     """Return the same in words, for a log."""
-    times = [f"{_duration(one.elapsed_s)} so far"]
+    times = [f"{duration(one.elapsed_s)} so far"]
     if one.left_s is not None:
-        times.append(f"{_duration(one.left_s)} left")
+        times.append(f"{duration(one.left_s)} left")
     if one.total is None:
         return f"{one.name}: {', '.join([one.text or 'at work', *times])}"
     count = f"{one.done:,.0f} of {one.total:,.0f} {one.noun}".rstrip()
@@ -123,11 +124,6 @@ class Bars(Progress):
 
 def _joined(*parts: str) -> str:
     return " ".join(part for part in parts if part)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 def _bar(share: float, size: int, unicode: bool) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from harness.output.terminal import echo, last_line_s
+from space.text import duration
 
 EVERY_S = 30.0
 # Return the lines that are due, None where there is nothing to tell but that the command is at work.
@@ -49,5 +50,4 @@ def due_lines(now_s: float, begin_s: float) -> list[str]:
     lines = _speakers[-1]() if _speakers else None
     if lines is not None or now_s - max(last_line_s(), begin_s) < EVERY_S:
         return lines or []
-    minutes, seconds = divmod(round(now_s - begin_s), 60)
-    return [f"at work, {minutes // 60}:{minutes % 60:02d}:{seconds:02d} so far"]
+    return [f"at work, {duration(now_s - begin_s)} so far"]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from search.work.events import Event, UnitStarted, sentence
+from search.work.events import Event, UnitDone, UnitStarted, sentence
 from search.work.kinds import Content
 from search.work.results import Results
 from search.work.unit import Unit
 from search.work.unit_runs import Runner, run_units
+from space.text import duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +26,17 @@ class UnitRunner:
 
     def digests(self, units: Sequence[Unit]) -> list[str]:
         """Return the digest of each unit's result, in their order, having run what was not done."""
+        begin_s, finished = time.monotonic(), 0
 
         def report(event: Event) -> None:
+            nonlocal finished
+            left = ""
+            if isinstance(event, UnitDone) and event.done < event.units:
+                finished += 1
+                each_s = (time.monotonic() - begin_s) / finished
+                left = f", {duration(each_s * (event.units - event.done))} left for these"
             if not isinstance(event, UnitStarted):
-                self.log(sentence(event))
+                self.log(sentence(event) + left)
 
         done = run_units(units, self.results, self.runner, report)
         return [done[unit.key] for unit in units]

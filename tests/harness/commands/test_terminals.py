@@ -104,4 +104,7 @@ def test_a_name_that_was_cut_is_seen_by_these_tests() -> None:
     with pytest.raises(ConfigError):
         names("conv-conv+in/mbconv-mbconv+out/", "blox")
     with pytest.raises(ConfigError):
-        names("mbconv+in/conv", "blox")
+        # above the bars what is wider than the terminal is folded, so that the bars stay in sight
+    bars = [number for number, line in enumerate(shown.lines) if re.search(r"\d/\d+ .* left", line)]
+    lines = shown.lines[bars[-1] :] if bars else shown.lines
+    names("mbconv+in/conv", "blox")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.output.plots.neutral import neutral_style
 from harness.output.plots.styles import FAINT, INK
-from harness.output.tables import echo
+from harness.output.terminal import echo
 from space.atomic_files import check_folder_of, write_file
 from space.errors import ConfigError
 

@@ -379,6 +379,7 @@ class Bench:
         source: FinishedModels,
         store: Store,
         *rest: object,
+        wait_s: float,
     ) -> list[Outcome]:
         ((_, options),) = chosen
         self.options.append(options)

@@ -33,6 +33,7 @@ class Bench:
         self.twist = twist
         self.asked: list[list[Architecture]] = []
         self.options: list[Options] = []
+        self.waits_s: list[float] = []
         self.error: DeviceError | None = None
         self.changes: dict[str, Any] = {}  # of the sessions
 
@@ -42,11 +43,13 @@ class Bench:
         source: list[Architecture],
         store: Store,
         *rest: object,
+        wait_s: float,
     ) -> list[Outcome]:
         ((device, options),) = chosen
         assert device.name == "made-up"
         self.asked.append(source)
         self.options.append(options)
+        self.waits_s.append(wait_s)
         if self.error is None:
             add_sessions(
                 store,
@@ -94,7 +97,8 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 def verify(store: Path, *more: str) -> Done:
-    return run(store, *SEARCH, "--verify", "3", "--devices", str(store.parent / "devices.toml"), *more)
+    file = str(store.parent / "devices.toml")
+    return run(store, *SEARCH, "--verify", "3", "--devices", file, "--wait-limit", "2m", *more)
 
 
 def test_finalists_are_measured_until_the_best_ones_all_are(verified: tuple[Bench, Done]) -> None:
@@ -116,6 +120,7 @@ def test_they_are_measured_under_the_configuration_that_was_searched_at_level_fi
     options = verified[0].options[0]
     assert options.level.name == "final"
     assert options.sessions_each == 5
+    assert set(verified[0].waits_s) == {120.0}, "a device in use is waited for"
     assert (options.runtimes, options.threads, options.cores) == (
         ("onnxruntime:cpu",),
         MANY.threads,

@@ -124,7 +124,7 @@ class ProgressView:
         lines, runtime = self._first_numbers(use), use.configuration.runtime
         title = f"{device}, {runtime}: first numbers, {counted(left, 'session')} will refine them"
         if self._progress.is_shown:
-            text = Text("\n".join(lines), no_wrap=True, overflow="crop")
+            text = Text("\n".join(lines), overflow="fold")
             self._progress.tables[runtime] = Group(Text.from_ansi(bold(title, sys.stderr)), text)
         elif runtime not in self._told:  # a log file holds the first table, and the last
             self._told.add(runtime)

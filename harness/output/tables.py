@@ -12,6 +12,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TextIO
 
+from rich.cells import cell_len
+
 from harness.estimates.findings import Finding
 from harness.estimates.latency import LATENCY_COLUMNS, Latency, LatencyTable, to_json
 from harness.output.layout import Table, lay_out
@@ -76,7 +78,8 @@ def first_numbers(rows: Sequence[Latency], width: int | None, height: int) -> li
         found = lay_out(_printable(Table(title="", columns=columns, rows=cells, spare=["+-"])), width)
         rest = [f"... and {len(rows) - count} slower ones"] if count < len(rows) else []
         lines = [*found.head, *found.body, *rest]
-        if len(lines) <= height or count <= 1:
+        folded = sum((cell_len(line) - 1) // width for line in lines if line) if width else 0
+        if len(lines) + folded <= height or count <= 1:
             return lines
         count = count * 2 // 3
 

@@ -17,7 +17,7 @@ from space import Architecture, find_space
 from space.errors import ConfigError
 
 # A word of a terminal that may be wider than it: a network's name, a path, or a line to be typed.
-WHOLE = re.compile(r"[('-]*(?:harness |sudo |\S*python\S* -m |\S+[,.:;)']*$)")
+WHOLE = re.compile(r"(?:-> )?[('-]*(?:harness |sudo |\S*python\S* -m |\S+[,.:;)']*$)")
 NAMED = [name for name, _ in commands(command_line(app))]
 # What these show meanwhile, or the seconds that they took, differs from run to run.
 PROGRESS = ("measure", "train", "distill", "search blockwise", "search compare")

@@ -72,7 +72,7 @@ def test_help_fits_the_terminal(name: str, width: int) -> None:
     shown = run_in_terminal(*name.split(), "--help", width=width)
     assert shown.status == 0
     assert max(map(len, shown.lines)) <= width
-    assert not re.search(r"\w\.\.\.", shown.written), "a text is cut"
+    assert not re.search(r"[a-z]\.\.\.", shown.written), "a text is cut"
 
 
 def test_every_command_is_among_the_cases() -> None:

@@ -16,7 +16,7 @@ _TYPE = re.compile(r"<(?:list\[)?([^<>\]]+)\]?>")  # as typer writes that of an 
 _VALUES = {"str": "TEXT", "int": "N", "int range": "N", "float": "X", "float range": "X", "path": "PATH"}
 
 
-class _Help(typer.Context.formatter_class):
+class _Help(typer.Context.formatter_class):  # type: ignore[misc, valid-type]
     """Help that in a narrow terminal stands below what it is of, not beside it."""
 
     def write_dl(self, rows: Any, col_max: int = 30, col_spacing: int = 2) -> None:

@@ -25,6 +25,7 @@ from factories.finished_studies import made_study
 from factories.records import make_failure
 from factories.stores import FEW, MANY, add_sessions, calibrate, networks, new_store
 
+from harness.devices.assembly import Assembly
 from harness.measurement.campaign import Outcome
 from harness.measurement.workload import Model, RuntimePlan
 from harness.store import Store
@@ -144,6 +145,10 @@ def arguments_of(name: str, folder: Path) -> tuple[str, ...]:
     return tuple(session if word == "SESSION" else word for word in CASES[name])
 
 
+def _never() -> Assembly:
+    raise AssertionError("no model is sent")
+
+
 def _measure_devices(request: Any, store: Store, view: Any) -> Any:
     """Show a campaign from its beginning to an end, with a failure."""
     from harness.prediction.measure import Measured
@@ -152,7 +157,7 @@ def _measure_devices(request: Any, store: Store, view: Any) -> Any:
     rows = latencies(store, MANY)
     model = Model(
         architecture=LONGEST, graph_hash="", format="onnx", precision="fp32", space="blox", weights="",
-        assemble=lambda: (_ for _ in ()).throw(AssertionError),
+        assemble=_never,
     )  # fmt: skip
     models = [replace(model, graph_hash=row.graph_hash) for row in rows]
     plan = RuntimePlan(configuration=MANY, runtime=None, models=models, reference=model)  # type: ignore[arg-type]

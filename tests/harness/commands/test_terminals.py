@@ -17,7 +17,7 @@ from space import Architecture, find_space
 from space.errors import ConfigError
 
 # A word of a terminal that may be wider than it: a network's name, a path, or a line to be typed.
-WHOLE = re.compile(r"[('-]*(?:harness |sudo |\S*python\S* -m |\S+[,.:;)']*$)")
+WHOLE = re.compile(r"(?:-> )?[('-]*(?:harness |sudo |\S*python\S* -m |\S+[,.:;)']*$)")
 NAMED = [name for name, _ in commands(command_line(app))]
 # What these show meanwhile, or the seconds that they took, differs from run to run.
 PROGRESS = ("measure", "train", "distill", "search blockwise", "search compare")
@@ -51,20 +51,16 @@ def test_a_command_fits_the_terminal_and_cuts_no_name_and_no_number(
     assert "Traceback" not in shown.written
     for line in shown.lines:
         assert len(line) <= width or WHOLE.match(line.strip()), line
-    names(
-        " ".join(shown.lines), "tiny" if name in ("train", "distill", "study", "search blockwise") else "blox"
-    )
+    # above the bars what is wider than the terminal is folded, so that the bars stay in sight
+    bars = [number for number, line in enumerate(shown.lines) if re.search(r"\d/\d+ .*left", line)]
+    lines = shown.lines[bars[-1] :] if bars else shown.lines
+    names(" ".join(lines), "tiny" if name in ("train", "distill", "study", "search blockwise") else "blox")
     if name in PROGRESS:
         return
     piped = run(folder / "blox.sqlite", *arguments)
     known = set(f"{piped.stdout} {piped.stderr}".split())
-    left_out = " ".join(shown.written.split()).partition("left out for lack of room: ")[2]
-    new = (
-        set(" ".join(shown.lines).split())
-        - known
-        - set(left_out.split())
-        - set(["left", "out", "for", "lack", "of", "room:"])
-    )
+    left_out = " ".join(shown.written.split()).partition("left out for lack of room: ")[2].split()
+    new = set(" ".join(shown.lines).split()) - known - set(left_out)
     assert not {word for word in new if re.search(r"[0-9…]|conv", word)}, (
         "words that no pipe gets are cut ones"
     )
@@ -76,7 +72,7 @@ def test_help_fits_the_terminal(name: str, width: int) -> None:
     shown = run_in_terminal(*name.split(), "--help", width=width)
     assert shown.status == 0
     assert max(map(len, shown.lines)) <= width
-    assert not re.search(r"\w\.\.\.", shown.written), "a text is cut"
+    assert not re.search(r"[a-z]\.\.\.", shown.written), "a text is cut"
 
 
 def test_every_command_is_among_the_cases() -> None:
@@ -104,7 +100,4 @@ def test_a_name_that_was_cut_is_seen_by_these_tests() -> None:
     with pytest.raises(ConfigError):
         names("conv-conv+in/mbconv-mbconv+out/", "blox")
     with pytest.raises(ConfigError):
-        # above the bars what is wider than the terminal is folded, so that the bars stay in sight
-    bars = [number for number, line in enumerate(shown.lines) if re.search(r"\d/\d+ .* left", line)]
-    lines = shown.lines[bars[-1] :] if bars else shown.lines
-    names("mbconv+in/conv", "blox")
+        names("mbconv+in/conv", "blox")

@@ -59,7 +59,7 @@ def test_the_table_names_each_network_and_says_that_the_images_are_synthetic(
     lines = first[1].stdout.splitlines()
     assert lines[0].startswith("2 networks of tiny trained on synthetic-0-4-2-2, 1 epoch, recipe ")
     assert lines[0].endswith("of 20 and 20 synthetic images")
-    assert lines[1].split() == ["network", "best", "epoch", "val", "top-1", "test", "top-1", "seconds"]
+    assert lines[1].split() == ["network", "val", "top-1", "test", "top-1", "best", "epoch", "seconds"]
     assert [line.split()[0] for line in lines[2:]] == list(NETWORKS)
 
 

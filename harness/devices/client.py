@@ -18,10 +18,11 @@ from harness.devices.answers import BadAnswer, check_answer, check_boot, check_e
 from harness.devices.assembly import Assembly
 from harness.devices.config import Device, default_python, runtime_sources
 from harness.devices.framing import FrameStream
-from harness.devices.sending import DIGESTS_AT_ONCE, Part, PartSender, Progress, parts_of, patience_s
+from harness.devices.sending import AHEAD, DIGESTS_AT_ONCE, Part, PartSender, Progress, parts_of, patience_s
 from harness.devices.transports.contract import Channel, Transport
 from harness.errors import AgentError, DeviceError, LinkError
 from harness.version import __version__
+from space.system_errors import remedy_for
 from space.text import printable
 
 PROTOCOL = 3
@@ -117,8 +118,8 @@ def deploy(transport: Transport, device: Device) -> Deployment:
         sent_bytes = len(packed)
         if not answer["present"]:
             raise DeviceError(
-                f"device {device.name!r}: the agent cannot be stored in {answer['root']!r}: {answer['error']}; free some "
-                f'space or name another folder with root = "..." in [devices.{device.name}]'
+                f"device {device.name!r}: the agent cannot be stored in {answer['root']!r}: {answer['error']}"
+                f"{_on_device(answer['error'], device.name)}"
             )
     return Deployment(
         python=python,
@@ -139,7 +140,8 @@ class AgentClient:
         self._frames = FrameStream(channel, who)
         self._who = who
         self._last_id = 0
-        self._sender = PartSender(self._ask_sized)
+        self._unread: set[int] = set()  # requests sent ahead of their answers
+        self._sender = PartSender(self._post_sized)
         self._there: set[str] = set()  # parts that the device is known to hold
 
     @classmethod
@@ -149,8 +151,10 @@ class AgentClient:
         client = cls(transport.start(argv), f"device {device.name!r}")
         try:
             client._frames.wait_for_preamble(START_TIMEOUT_S)
-        except LinkError:
+        except LinkError as error:
             client.close()
+            if remedy_for(error):
+                raise LinkError(f"{error}{_on_device(str(error), device.name)}") from error
             raise
         return client
 
@@ -247,13 +251,20 @@ class AgentClient:
         """End the agent: its input ends, so it kills its worker and leaves."""
         self._channel.close()
 
-    def _ask_sized(self, verb: str, payload: bytes, **fields: Any) -> int:
+    def _post_sized(self, verb: str, payload: bytes, **fields: Any) -> Callable[[], int]:
+        """Send a request; return what waits for its answer and then returns the request's size on the wire."""
         self._last_id += 1
-        more_s = patience_s(len(payload))
-        header = {"id": self._last_id, "verb": verb, **fields}
-        size = self._frames.write(header, payload, timeout_s=ANSWER_TIMEOUT_S + more_s)
-        self._answer(verb, ANSWER_TIMEOUT_S, None, lambda _: None, more_s)
-        return size
+        number, more_s = self._last_id, patience_s(len(payload))
+        header = {"id": number, "verb": verb, **fields}
+        size = self._frames.write(header, payload, timeout_s=ANSWER_TIMEOUT_S + AHEAD * more_s)
+        self._unread.add(number)
+
+        def answered() -> int:
+            self._unread.discard(number)
+            self._answer(number, verb, ANSWER_TIMEOUT_S, None, lambda _: None, more_s)
+            return size
+
+        return answered
 
     def _ask(
         self,
@@ -266,17 +277,18 @@ class AgentClient:
     ) -> dict[str, Any]:
         self._last_id += 1
         size = self._frames.write({"id": self._last_id, "verb": verb, **fields})
-        return self._answer(verb, timeout_s, limit, on_event, patience_s(size))
+        return self._answer(self._last_id, verb, timeout_s, limit, on_event, patience_s(size))
 
     def _answer(
         self,
+        number: int,
         verb: str,
         timeout_s: float,
         limit: _Limit | None,
         on_event: Callable[[dict[str, Any]], None],
         more_s: float,
     ) -> dict[str, Any]:
-        """Return the checked answer to a verb, handing on the events before it, of which there are none without a limit.
+        """Return the checked answer to a request, handing on the events before it, of which there are none without a limit.
 
         more_s: how much longer its first word may take, until the request is across.
         """
@@ -286,10 +298,14 @@ class AgentClient:
             more_s = 0.0
             try:
                 kind = header.get("type")
-                if header.get("id") != self._last_id:
-                    raise BadAnswer(
-                        f"its answer to {verb}: id = {_quoted(header.get('id'))}, not {self._last_id}"
-                    )
+                said = header.get("id")
+                if (
+                    type(said) is int and said < number and said in self._unread
+                ):  # nobody waits for it any more
+                    self._unread.discard(said)
+                    continue
+                if said != number:
+                    raise BadAnswer(f"its answer to {verb}: id = {_quoted(said)}, not {number}")
                 if kind == "result":
                     return check_answer(verb, header)
                 if kind == "error":
@@ -308,9 +324,12 @@ class AgentClient:
 
     def _error(self, said: dict[str, Any]) -> AgentError:
         printed = said.get("stderr", "")[-MAX_QUOTED:]
+        helps = remedy_for(said["message"]) if said["kind"] == "agent-error" else ""
         return AgentError(
             said["kind"],
-            f"{self._who}: {said['message']}" + (f"; it printed: {printed}" if printed else ""),
+            f"{self._who}: {said['message']}"
+            + (f"; on the device: {helps}" if helps else "")
+            + (f"; it printed: {printed}" if printed else ""),
             said,
         )
 
@@ -342,6 +361,13 @@ def network_limit_s(job: Mapping[str, Any]) -> float:
     """Return for how long an agent may be busy with one network of a job: two loads, the warm-up and the slices, each doubled."""
     plan = job["plan"]
     return RESULT_S + 2 * (2 * float(job["silence_s"]) + float(plan["warmup_max_s"]) + float(plan["max_s"]))
+
+
+def _on_device(said: str, name: str) -> str:
+    """Return what helps where the agent's folder cannot be used, as the end of a sentence."""
+    other = f'another folder is named by root = "..." in [devices.{name}]'
+    helps = remedy_for(said)
+    return f"; on the device: {helps}; {other}" if helps else f"; {other}"
 
 
 def _quoted(value: Any) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from harness.devices.assembly import Assembly
@@ -21,6 +23,7 @@ PATIENT_BYTES = (
 )  # a larger request was sized for a faster link: one that slowed down so much is opened again
 DIGESTS_AT_ONCE = 10_000  # a request's header holds some more
 CORRECTIONS_A_PART = 2
+AHEAD = 2  # chunks on the way at once: while one is answered the next one is sent
 
 # What was sent of the parts that the device lacked, and their size, in bytes before compression.
 Progress = Callable[[int, int], None]
@@ -64,11 +67,14 @@ def parts_of(models: Iterable[Assembly]) -> dict[str, Part]:
 class PartSender:
     """Sender of parts over one connection.
 
-    `put` sends one request with a payload and returns its size on the wire once it is answered. `sent_bytes` counts those.
+    `post` sends one request with a payload, and returns what waits for its answer and then returns its size on the wire; answers
+    are waited for in the order of the requests. `sent_bytes` counts those that are answered.
     """
 
-    def __init__(self, put: Callable[..., int], clock_s: Callable[[], float] = time.monotonic) -> None:
-        self._put, self._clock_s = put, clock_s
+    def __init__(
+        self, post: Callable[..., Callable[[], int]], clock_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._post, self._clock_s = post, clock_s
         self._chunk_bytes = FIRST_CHUNK_BYTES
         self.sent_bytes = 0
         self.sent_part_bytes: dict[str, int] = {}
@@ -94,20 +100,32 @@ class PartSender:
         if not received and len(data) <= FIRST_CHUNK_BYTES:
             self._send_whole(part, data)
             return
-        offset, corrections = received, 0
+        offset, corrections, since_s = received, 0, self._clock_s()
+        on_way: deque[tuple[int, int, Callable[[], int]]] = (
+            deque()
+        )  # begin, end, and what waits for the answer
         while True:
-            chunk = data[offset : offset + self._chunk_bytes]
-            started_s = self._clock_s()
+            while len(on_way) < AHEAD and (offset < len(data) or not on_way):
+                end = min(offset + self._chunk_bytes, len(data))
+                on_way.append(
+                    (offset, end, self._post_chunk(part.digest, len(data), offset, data[offset:end]))
+                )
+                offset = end
+            begin, end, answered = on_way.popleft()
             try:
-                self._send_chunk(part.digest, len(data), offset, chunk)
+                self._count(part.digest, answered())
             except AgentError as error:
+                for *_, answered in on_way:  # what came behind it is out of step, as a rule
+                    with suppress(AgentError):
+                        self._count(part.digest, answered())
+                on_way.clear()
                 corrections += 1
-                offset = _corrected(error, offset, len(data), corrections)
+                offset, since_s = _corrected(error, begin, len(data), corrections), self._clock_s()
                 continue
-            offset += len(chunk)
-            self._chunk_bytes = _next_chunk(len(chunk), self._clock_s() - started_s)
-            on_offset(offset)
-            if offset >= len(data):
+            now_s = self._clock_s()
+            self._chunk_bytes, since_s = _next_chunk(end - begin, now_s - since_s), now_s
+            on_offset(end)
+            if end >= len(data):
                 return
 
     def _send_whole(self, part: Part, data: bytes) -> None:
@@ -121,14 +139,14 @@ class PartSender:
             "encoding": encoding,
             "dictionary": dictionary,
         }
-        self._count(part.digest, self._put("put", payload, **fields))
+        self._count(part.digest, self._post("put", payload, **fields)())
 
-    def _send_chunk(self, digest: str, size_bytes: int, offset: int, chunk: bytes) -> None:
+    def _post_chunk(self, digest: str, size_bytes: int, offset: int, chunk: bytes) -> Callable[[], int]:
         payload, encoding = zlib.compress(chunk, 1), "zlib"
         if len(payload) >= len(chunk):
             payload, encoding = chunk, "raw"
         whole = {"digest": digest, "size_bytes": size_bytes, "encoding": encoding}
-        self._count(digest, self._put("put", payload, **whole, offset=offset, chunk_bytes=len(chunk)))
+        return self._post("put", payload, **whole, offset=offset, chunk_bytes=len(chunk))
 
     def _count(self, digest: str, size_bytes: int) -> None:
         self.sent_bytes += size_bytes

@@ -140,7 +140,7 @@ def correlations_figure(study: Study) -> Figure:
     pairs = [(name, tau) for name, (tau, _) in study.correlations.items() if np.isfinite(tau.value)]
     pairs.sort(key=lambda pair: pair[1].value)
     left, right = 0.2 + 0.072 * max(len(name) for name, _ in pairs), 0.25
-    bold = textwrap.wrap(f"{study.truth.label}: rank correlations with accuracy", 78)
+    bold = textwrap.wrap(f"{study.truth.label}: rank correlations", 78)
     tall = 0.9 + 0.23 * len(pairs) + LINE * len(bold)
     figure = Figure(figsize=(WIDTH, tall))
     write_title(figure, bold, [], tall)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rigs.read_only import read_only
+from rigs.small_disk import small_disk
 
 from harness.devices.assembly import Assembly
 from harness.devices.client import AgentClient, deploy
 from harness.devices.config import LocalDevice
 from harness.devices.transports.local import LocalTransport
-from harness.errors import DeviceError
+from harness.errors import DeviceError, LinkError
 
 
 @pytest.mark.parametrize(
@@ -30,6 +33,37 @@ def test_a_garbled_answer_of_the_device_is_quoted(answer: str, tmp_path: Path) -
     python.chmod(0o755)
     with pytest.raises(DeviceError, match="device 'odd': unreadable answer 'HARNESS-BOOT"):
         deploy(LocalTransport(), LocalDevice(name="odd", python=str(python)))
+
+
+def test_an_agent_that_cannot_be_stored_is_told_with_the_remedy_for_just_that(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    device = LocalDevice(name="odd", root=str(root / "agent"))
+    words = "on the device: nothing can be written on that file system|on the device: this account may not"
+    with read_only(root), pytest.raises(DeviceError, match=words) as refusal:
+        deploy(LocalTransport(), device)
+    assert 'root = "..." in [devices.odd]' in str(refusal.value)
+    with small_disk(tmp_path / "disk", 1 << 16) as disk:
+        disk.fill(0)
+        device = LocalDevice(name="odd", root=str(disk.folder / "agent"))
+        with pytest.raises(DeviceError, match="on the device: the disk is full"):
+            deploy(LocalTransport(), device)
+
+
+def test_a_refusal_of_the_device_s_system_has_its_remedy_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transport, device = LocalTransport(), LocalDevice(name="here", root=str(tmp_path / "root"))
+    deployment = deploy(transport, device)
+    client = AgentClient.start(transport, device, deployment)
+    told = client._error(
+        {"kind": "agent-error", "message": "the device's system refused: Too many open files"}
+    )
+    client.close()
+    assert "on the device: raise the limit of open files there" in str(told)
+    with read_only(tmp_path / "root"), pytest.raises(LinkError, match="on the device: ") as refusal:
+        AgentClient.start(transport, device, replace(deployment, root=str(tmp_path / "root" / "other")))
+    assert "name a folder of your own" not in str(refusal.value) or "Permission denied" in str(refusal.value)
 
 
 @pytest.mark.device

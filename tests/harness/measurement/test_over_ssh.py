@@ -130,14 +130,14 @@ def test_a_part_that_arrives_otherwise_than_announced_is_damaged(server: Sshd, t
     data[len(data) // 2] ^= 1
     for payload, encoding in ((bytes(data), "raw"), (b"no zlib", "zlib")):
         with pytest.raises(AgentError, match="damaged") as caught:
-            client._ask_sized(
+            client._post_sized(
                 "put",
                 payload,
                 digest=digest,
                 size_bytes=len(data),
                 encoding=encoding,
                 dictionary=None,
-            )
+            )()
         assert caught.value.kind == "damaged"
     assert client.send_models([model]) > 0, "and the agent goes on"
     client.close()

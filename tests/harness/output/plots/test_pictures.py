@@ -47,7 +47,9 @@ def test_the_format_follows_from_the_suffix(tmp_path: Path, suffix: str) -> None
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_equal_pictures_give_equal_files(suffix: str) -> None:
-    assert picture_bytes(made_picture(), suffix) == picture_bytes(made_picture(), suffix)
+    data = picture_bytes(made_picture(), suffix)
+    assert data == picture_bytes(made_picture(), suffix)
+    assert b"CreationDate" not in data and b"<dc:date>" not in data, "nor tomorrow"
 
 
 def test_a_pdf_has_no_type_3_fonts_which_publishers_refuse() -> None:

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from statistics import median
 
@@ -290,10 +291,10 @@ class Bench:
             for row in latencies(self.store, configuration)
         ]
 
-    def free(self, right: str, runtime: str, threads: int) -> dict[str, RatioEstimate]:
-        """Return the estimates of the free machine, first and last campaign together, by network."""
+    def free(self, rights: Sequence[str], runtime: str, threads: int) -> dict[str, RatioEstimate]:
+        """Return the estimates of the free machine, first and last campaigns together, by network."""
         by_network: dict[str, list[SessionRecord]] = {}
-        for letter in ("a", "a-again"):
+        for letter, right in product(("a", "a-again"), rights):
             for configuration in self._configurations(f"{letter}-{right}", runtime, threads):
                 for session in self.store.sessions(configuration):
                     one = replace(session, configuration=_one(configuration))
@@ -476,7 +477,7 @@ def print_table(
     lacking = {letter: CASES[letter].lacks(cores) for letter in letters}
     chosen = [(letter, right) for letter in letters for right in rights if not lacking[letter]]
     told = {one: bench.measure(*one, runtime, threads) for one in chosen}
-    free = bench.free(rights[0], runtime, threads)
+    free = bench.free(rights, runtime, threads)
     results = [
         Result(
             letter=letter,

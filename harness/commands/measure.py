@@ -76,7 +76,7 @@ def measure(
         typer.Option(
             "--level",
             "-l",
-            help="quick: 1 session a network, to fit a predictor; screen: 3, to rank; final: 5, longer, for finalists. "
+            help="quick: 1 session a network, to fit a predictor; screen: 5, to rank; final: 5, longer, for finalists. "
             "[default: screen; with --until quick]",
         ),
     ] = None,
@@ -118,7 +118,7 @@ def measure(
 ) -> None:
     """Measure networks on devices; what is stored already is not measured again.
 
-    With nothing else, 20 random networks run on this machine, in every runtime that it has, three sessions each.
+    With nothing else, 20 random networks run on this machine, in every runtime that it has, five sessions each.
     """
     from harness.devices.runtimes import parse_cores
     from harness.output.campaigns import first_numbers_in, print_measured

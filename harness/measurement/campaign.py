@@ -350,26 +350,34 @@ class SessionRound:
 def plan_rounds(use: RuntimePlan, options: Options, store: Store, rng: random.Random) -> list[SessionRound]:
     """Return the rounds of sessions that the store lacks, each in random order across networks.
 
-    The first of several rounds is a quick one, so that every network soon has a number to show.
+    Where a level has shared sessions, they are those of all rounds but the last: every network soon has a number to show.
     """
     rounds = []
+    level, last = options.level, max(options.sessions_each - 1, 1)
     for number, units in enumerate(_lacking(use, options, store)):
-        level = QUICK if number == 0 and options.level.has_quick_start else options.level
+        shared = level.shared if number < last else None
         if units:
             rng.shuffle(units)
-            rounds.append(SessionRound(use=use, plan=level.plan, batches=batches(units, level.at_once)))
+            at_once = QUICK.at_once if shared else level.at_once
+            workers = batches(units, at_once, is_only=options.sessions_each == 1)
+            rounds.append(SessionRound(use=use, plan=shared or level.plan, batches=workers))
     return rounds
 
 
-def batches(units: Sequence[PlannedSession], at_once: int) -> tuple[tuple[PlannedSession, ...], ...]:
-    """Distribute units over workers: one each, or, where workers take many, over at least three with some networks in common.
+def batches(
+    units: Sequence[PlannedSession], at_once: int, *, is_only: bool = True
+) -> tuple[tuple[PlannedSession, ...], ...]:
+    """Distribute units over workers: one each, or, where workers take many, as few as that allows.
 
-    The common ones measure the differences between workers.
+    If these are the only sessions of their networks, it is at least three workers with some networks in common, which measure
+    the differences between workers; sessions in other rounds do so, too.
     """
     if at_once == 1:
         return tuple((unit,) for unit in units)
-    count = min(max(FEWEST_WORKERS, -(-len(units) // at_once)), max(1, len(units) // BRIDGES))
-    bridges = tuple(units[:BRIDGES]) if count > 1 else ()
+    count = -(-len(units) // at_once)
+    if is_only:
+        count = min(max(FEWEST_WORKERS, count), max(1, len(units) // BRIDGES))
+    bridges = tuple(units[:BRIDGES]) if is_only and count > 1 else ()
     rest = units[len(bridges) :]
     return tuple((*bridges, *rest[number::count]) for number in range(count))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from space.errors import ConfigError
 
@@ -27,14 +27,14 @@ class SessionPlan:
 class Level:
     """A level of precision: `sessions` a network, each timed by `plan`, at most some `at_once` networks in one worker process.
 
-    `has_quick_start`: the first session of each is a quick one.
+    `shared`: the plan of all sessions but the last of several, which share processes as those of `QUICK` do; None for none.
     """
 
     name: str
     sessions: int
     plan: SessionPlan
     at_once: int = 1
-    has_quick_start: bool = False
+    shared: SessionPlan | None = None
 
 
 # Many networks seen briefly fit a predictor better than few seen long; ranking takes three processes; finalists five.
@@ -53,12 +53,13 @@ QUICK = Level(
     ),
     at_once=40,
 )
-# Processes differ by 0.5 to 1.2 %: three that know their own ratio to 1.5 % tell about as much as three longer ones.
+# Sessions differ by 0.5 to 1.3 % however long they are: the medians of five repeat within 0.5 to 0.6 % (TFLite), whether each
+# knows its own ratio to 1.5 or 4 %. So four are short ones in shared processes; the last has a process to itself.
 SCREEN = Level(
     name="screen",
-    sessions=3,
+    sessions=5,
     plan=SessionPlan(warmup_max_s=2.0, half_width=0.015, max_s=3.0),
-    has_quick_start=True,
+    shared=replace(QUICK.plan, half_width=0.03),
 )
 FINAL = Level(name="final", sessions=5, plan=SessionPlan(max_s=150.0))
 LEVELS = {level.name: level for level in (QUICK, SCREEN, FINAL)}

@@ -157,7 +157,7 @@ def measure(
     """Time networks on a device, keep the raw times in a store, and return the latencies, fastest first in each runtime.
 
     models: `all`, `sample:N[@SEED]`, `design:K[@SEED]`, an architecture, hash or index, `file:PATH`, or `segments`, one or
-    several. What is stored already is not measured again, unless `fresh`. level: `quick` (1 session a network), `screen` (3)
+    several. What is stored already is not measured again, unless `fresh`. level: `quick` (1 session a network), `screen` (5)
     or `final` (5); `sessions` gives another number. runtimes, threads and cores: of the device where nothing is given. `log` is
     given a line of progress at a time.
 

@@ -326,10 +326,11 @@ def run_scripted(
     observer: Silent | None = None,
     seed: int = 0,
     at_once: int = 1,
+    has_shared: bool = False,
     **options: Any,
 ) -> Outcome:
     """Run a whole campaign over a scripted link, one session a network and one network a worker unless told otherwise."""
-    level = Level(name="made-up", sessions=1, plan=PLAN, at_once=at_once)
+    level = Level(name="made-up", sessions=1, plan=PLAN, at_once=at_once, shared=PLAN if has_shared else None)
     cancel = cancel or StubEvent()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(campaign, "Connection", lambda *_, **__: link)

@@ -65,6 +65,31 @@ def test_one_worker_measures_them_all_and_they_share_its_process(store: Store) -
     assert {session.graph_hash for session in found} == {graph_hash(number) for number in NETWORKS}
 
 
+def test_of_several_sessions_all_but_the_last_share_a_process(store: Store) -> None:
+    link, five = ScriptedLink(), ScriptedSource(networks=NETWORKS)
+    outcome = run_scripted(link, store, five, sessions=3, has_shared=True)
+    assert (outcome.measured, sizes(link)) == (15, [5, 5, 1, 1, 1, 1, 1])
+    found = sessions(store, outcome)
+    for number in NETWORKS:
+        own = [session.process for session in found if session.graph_hash == graph_hash(number)]
+        assert len(set(own)) == 3, "each session of a network is in another process"
+
+
+def test_a_single_session_of_a_level_with_shared_ones_is_shared(store: Store) -> None:
+    link = ScriptedLink()
+    run_scripted(link, store, ScriptedSource(networks=NETWORKS), sessions=1, has_shared=True)
+    assert sizes(link) == [5]
+
+
+@pytest.mark.parametrize(("count", "expected"), [(5, [5]), (20, [20]), (100, [34, 33, 33])])
+def test_where_other_rounds_tell_workers_apart_none_is_measured_twice_in_a_round(
+    count: int, expected: list[int]
+) -> None:
+    shared = batches(range(count), 40, is_only=False)  # type: ignore[arg-type]
+    assert [len(batch) for batch in shared] == expected
+    assert sorted(unit for batch in shared for unit in batch) == list(range(count))
+
+
 def test_each_session_has_its_own_times_and_samples(store: Store) -> None:
     link = ScriptedLink([Run(ratio=1.0 + number) for number in range(5)])
     outcome = measure(link, store)

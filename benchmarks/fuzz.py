@@ -1,12 +1,14 @@
-"""Readers of data files under coverage-guided fuzzing: no exception but DatasetError, no hang, no flood of memory.
+"""What comes from outside under coverage-guided fuzzing: no exception but the project's own, no hang, no flood of memory.
 
     pip install 'harness[benchmarks]'
     python benchmarks/fuzz.py [--seconds 30] [--reader blox ...] [--findings fuzz-findings]
 
-Each reader is fed by libFuzzer (through atheris) in a process of its own, from small files of made-up (synthetic) values.
-`.blox` payloads are compressed again after each mutation, so that they pass the checksum. "Edges" are branches of this
-project's code that some input took, "features" count how often, too. A finding is written to a folder and ends the run
-with status 1: an exception of another type, an input that takes more than 10 s, or more than 2 GiB of memory.
+Readers of published files, of users' tables, of the wire, of what a device says, of files that people write and of stores.
+Each is fed by libFuzzer (through atheris) in a process of its own, from real examples with made-up (synthetic) values; the
+reader `all` is all of them in one process, the first byte of an input chooses which. `.blox` payloads are compressed again
+after each mutation, so that they pass the checksum. "Edges" are branches of this project's code that some input took,
+"features" count how often, too. A finding is written to a folder and ends the run with status 1: an exception that is not
+the project's own, an input that takes more than 10 s, or more than 2 GiB of memory.
 """
 
 from __future__ import annotations
@@ -22,21 +24,16 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from fuzz_targets import TARGETS, Target
 
 TIMEOUT_S = 10
 MEMORY_MB = 2048
 MAX_BYTES = 8192
+ALL = "all"
+INSTRUMENTED = ["space", "harness", "search", "device_agents"]
 ONE_READER = "--one-reader"  # how this program starts itself
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Hold one reader: what it is fed with, and inputs to begin with."""
-
-    read: Callable[[bytes], object]
-    seeds: list[bytes]
 
 
 def targets() -> dict[str, Callable[[], Target]]:
@@ -48,7 +45,21 @@ def targets() -> dict[str, Callable[[], Target]]:
         "pickle": lambda: _published(".pickle"),
         "own-csv": lambda: _own(".csv"),
         "own-parquet": lambda: _own(".parquet"),
+        **TARGETS,
     }
+
+
+def together(made: list[Target]) -> Target:
+    """Return a target of several: the first byte of an input chooses one of them."""
+
+    def read(data: bytes) -> None:
+        one = made[data[0] % len(made)] if data else made[0]
+        with contextlib.suppress(*one.expected):
+            one.read(data[1:])
+
+    seeds = [bytes([place]) + seed for place, one in enumerate(made) for seed in one.seeds]
+    words = tuple(dict.fromkeys(word for one in made for word in one.words))
+    return Target(read=read, seeds=seeds, words=words)
 
 
 def _synthetic_files(suffix: str) -> list[bytes]:
@@ -105,7 +116,7 @@ def _published(suffix: str) -> Target:
     from space import BLOX
     from space.dataset import Dataset, csv_rows, custom_rows, pickle_rows
     from space.dataset.header import parse_header
-    from space.dataset.keys import indices_of
+    from space.dataset.keys import indices_of_digests
 
     decode = {".blox": custom_rows, ".csv": csv_rows, ".pickle": pickle_rows}[suffix].decode
     heads, payloads = zip(*map(_split, _synthetic_files(suffix)), strict=True)
@@ -120,7 +131,7 @@ def _published(suffix: str) -> Target:
         if len(digests):
             Dataset(
                 dataset_type=header.dataset_type,
-                indices=indices_of(digests, BLOX),
+                indices=indices_of_digests(digests, BLOX),
                 columns=columns,
                 extra=header.extra,
             )
@@ -169,17 +180,25 @@ def fuzz_one(reader: str, arguments: list[str]) -> None:
     """Fuzz a reader in this process until libFuzzer ends it; `arguments` are libFuzzer's, the corpus first."""
     import atheris
 
-    with atheris.instrument_imports(include=["space"]):
-        target = targets()[reader]()  # what it imports is instrumented
-    from space.errors import DatasetError
+    with atheris.instrument_imports(include=INSTRUMENTED):  # what a target imports
+        made = targets()
+        target = together([make() for make in made.values()]) if reader == ALL else made[reader]()
+        from space.errors import HarnessError
 
-    corpus = Path(arguments[0])
-    for place, seed in enumerate(target.seeds):
-        target.read(seed)  # what is fed first is good: else all that follows would be refused at once
-        (corpus / f"seed-{place}").write_bytes(seed)
+        expected = (HarnessError, *target.expected)
+        corpus = Path(arguments[0])
+        for place, seed in enumerate(target.seeds):
+            with contextlib.suppress(*expected):
+                target.read(seed)
+            (corpus / f"seed-{place}").write_bytes(seed)
+
+    if target.words:
+        entries = ('"' + "".join(f"\\x{byte:02x}" for byte in word.encode()) + '"\n' for word in target.words)
+        (corpus.parent / "words").write_text("".join(entries))
+        arguments = [*arguments, f"-dict={corpus.parent / 'words'}"]
 
     def one_input(data: bytes) -> None:
-        with contextlib.suppress(DatasetError):
+        with contextlib.suppress(*expected):
             target.read(data)
 
     atheris.Setup([sys.argv[0], *arguments], one_input)
@@ -228,7 +247,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=int, default=30, help="for each reader")
     parser.add_argument(
-        "--reader", action="append", choices=list(targets()), help="only this one; may be repeated"
+        "--reader", action="append", choices=[*targets(), ALL], help="only this one; may be repeated"
     )
     parser.add_argument(
         "--findings", type=Path, default=Path("fuzz-findings"), help="folder for inputs that fail"

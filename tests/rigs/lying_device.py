@@ -9,7 +9,7 @@ import copy
 import itertools
 import json
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, final
 
 from harness.devices.framing import PREAMBLE
@@ -118,6 +118,95 @@ ANSWERS: dict[str, dict[str, Any]] = {
     },
     "run": {"measured": 1, "threads": 1, "cores": [1], "conditions_after": CONDITIONS},
 }
+NODE = {"name": "a", "op": "Conv", "provider": "cpu", "runs": 8, "total_ns": 100, "median_ns": 10}
+PROFILE = {
+    "runtime": {"name": "onnxruntime", "package": "onnxruntime", "version": "1", "provider": "cpu"},
+    "threads": 1,
+    "cores": [0],
+    "runs": 8,
+    "quiet_runs": 2,
+    "wall_median_ns": 1000,
+    "plain_median_ns": 800,
+    "nodes": [NODE],
+}
+ERROR = {
+    "kind": "worker-error",
+    "message": "no such op",
+    "network": 0,
+    "signal": "SIGKILL",
+    "phase": "load",
+    "stderr": "x",
+    "digest": "a" * 64,
+    "received_bytes": 5,
+    "owner": "someone",
+    "pid": 7,
+}
+JOB = {"networks": [{"parts": ["0"]}], "cores": [1], "runtime": "onnxruntime", "plan": {"min_slices": 8}}
+
+
+def events() -> dict[str, dict[str, Any]]:
+    """Return an example of each event that tells something."""
+    told: list[dict[str, Any]] = []
+    ScriptedLink([Run()]).run(JOB, told.append)
+    examples = {event["event"]: event for event in told if event["event"] != "started"}
+    examples["conditions"] = {"event": "conditions", "conditions": CONDITIONS}
+    examples["sample"] = SAMPLE
+    examples["measured"] = examples["measured"] | MEASURED_TOO
+    examples["refused"] = {"event": "refused", "network": 0, "failure": ERROR}
+    return examples
+
+
+# An example of each message, by its name in the schema (harness.devices.answers.protocol_schema), with each of its fields.
+MESSAGES: dict[str, dict[str, Any]] = {
+    **{f"answer {verb}": answer for verb, answer in ANSWERS.items() if verb != "boot"},
+    "answer profile": PROFILE,
+    "answer put": {"stored": True, "received_bytes": 5},
+    "answer evict": {"removed_bytes": 5, "kept_bytes": 7},
+    **{f"event {kind}": event for kind, event in events().items()},
+    "error": ERROR,
+    "boot": ANSWERS["boot"],
+}
+
+
+def nested(depth: int) -> Any:
+    """Return an object in an object in an object."""
+    value: Any = 1
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+# What is said in place of a value; the exception class stands for nothing at all.
+LIES: dict[str, Any] = {
+    "missing": KeyError,
+    "null": None,
+    "true": True,
+    "negative": -1,
+    "fraction": 1.5,
+    "huge": 10**30,
+    "hugely negative": -(10**30),
+    "a large float": 1e300,
+    "NaN": float("nan"),
+    "infinite": float("inf"),
+    "empty text": "",
+    "long text": "x" * 100_000,
+    "control characters": "\x1b[31mred\u202e\ud800",
+    "empty list": [],
+    "empty object": {},
+    "list in a list": [["a"]],
+    "object in an object": {"a": {"b": 1}},
+    "nested": nested(300),
+    "endless list": [1] * 20_000,
+    "endless object": {str(number): number for number in range(20_000)},
+}
+# What is said in place of a whole message, as bytes on the wire.
+STREAMS: dict[str, Callable[[Any], Iterable[bytes]]] = {
+    "nested without end": lambda message: [_HEAD.pack(b"HRN1", 1 << 20, 0), b"[" * (1 << 20)],
+    "larger than memory": lambda message: [_HEAD.pack(b"HRN1", 10, (1 << 32) - 1), *[b"x" * (1 << 16)] * 64],
+    "no text": lambda message: [_HEAD.pack(b"HRN1", 4, 0), b"\xff\xfe\x00{"],
+    "no frame": lambda message: itertools.repeat(b"\0" * (1 << 16)),
+    "over and over": lambda message: itertools.repeat(_frame(message)),
+}
 
 
 def leaves(value: Any, path: Path = ()) -> Iterator[Path]:
@@ -129,6 +218,16 @@ def leaves(value: Any, path: Path = ()) -> Iterator[Path]:
     )
     for key, one in inner:
         yield from leaves(one, (*path, key))
+
+
+def at(message: Any, path: Path) -> Any:
+    """Return what stands at a path; None where nothing does."""
+    for key in path:
+        try:
+            message = message[key]
+        except (LookupError, TypeError):
+            return None
+    return message
 
 
 def changed(message: dict[str, Any], path: Path, value: Any) -> dict[str, Any]:
@@ -146,18 +245,23 @@ def changed(message: dict[str, Any], path: Path, value: Any) -> dict[str, Any]:
 
 @final
 class LyingDevice:
-    """A transport to a made-up device; `lie(name, message)` returns what is said in place of a message.
+    """A transport to a made-up device; `lie(name, message)` returns what is said in place of a message, an iterable of bytes raw.
 
-    A message's name is its verb's, `boot`, or `event KIND`. `extra`: events told before a job's first. It is its own channel.
+    A message's name is that of `MESSAGES`. `extra`: events told before a job's first. `refuses`: its runtime refuses networks.
+    `error`: the answer to its first job. It is its own channel.
     """
 
     def __init__(
         self,
         lie: Callable[[str, dict[str, Any]], Any] = lambda _, message: message,
         extra: Sequence[dict[str, Any]] | Callable[[], Iterator[dict[str, Any]]] = (),
+        *,
+        refuses: bool = False,
+        error: dict[str, Any] | None = None,
     ) -> None:
-        self._lie, self._extra = lie, extra
-        self._link = ScriptedLink([Run()], probes=[CONDITIONS])
+        self._lie, self._extra, self._error = lie, extra, error
+        self._link = ScriptedLink([Run(refusal="no such op" if refuses else "")], probes=[CONDITIONS])
+        self._there: set[str] = set()
         self._pending: Iterator[bytes] = iter(())
         self._buffer = b""
 
@@ -198,11 +302,23 @@ class LyingDevice:
 
     def _answers(self, request: dict[str, Any]) -> Iterator[bytes]:
         verb, number = request["verb"], request["id"]
+        if verb == "run" and self._error is not None:
+            error, self._error = self._error, None
+            yield from self._said("error", {"type": "error", "id": number} | error)
+            return
         if verb == "run":
             for event in self._events(request["job"]):
-                yield _frame(self._lie(f"event {event['event']}", {"type": "event", "id": number} | event))
-        answer = {"stored": True} if verb == "put" else ANSWERS[verb]
-        yield _frame(self._lie(verb, {"type": "result", "id": number} | answer))
+                yield from self._said(f"event {event['event']}", {"type": "event", "id": number} | event)
+        answer = MESSAGES[f"answer {verb}"]
+        if verb == "put":
+            self._there.add(request["digest"])
+        if verb == "missing":
+            answer = answer | {"missing": [one for one in request["digests"] if one not in self._there]}
+        yield from self._said(f"answer {verb}", {"type": "result", "id": number} | answer)
+
+    def _said(self, name: str, message: dict[str, Any]) -> Iterator[bytes]:
+        said = self._lie(name, message)
+        yield from [_frame(said)] if isinstance(said, dict) else said
 
     def _events(self, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from self._extra() if callable(self._extra) else self._extra

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,6 +34,24 @@ class Postgres:
     def stop(self) -> None:
         """Stop it as a crash does."""
         self.run("pg_ctl", "-D", self.folder / "data", "-m", "immediate", "stop")
+
+    def pids(self) -> list[int]:
+        """Return the processes of the server, the first of which has started the others."""
+        first = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        found = [first]
+        for task in Path(f"/proc/{first}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+        return found
+
+    def kill(self) -> None:
+        """Kill all of its processes, and wait until they are gone."""
+        pids = self.pids()
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        deadline_s = time.monotonic() + 10
+        while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline_s:
+            time.sleep(0.01)
 
     def run(self, program: str, *arguments: str | Path) -> None:
         """Run one of PostgreSQL's programs as the server's account."""

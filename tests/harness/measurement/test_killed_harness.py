@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rigs import with_tests
 from rigs.short_campaigns import NETWORKS, await_no_process, await_processes, measure
-from rigs.sshd import Sshd, start_sshd
 
 from harness.devices.config import LocalDevice
 from harness.store import Store
 
-pytestmark = [pytest.mark.ssh, pytest.mark.converter]
+pytestmark = [pytest.mark.device, pytest.mark.converter]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with start_sshd(tmp_path_factory.mktemp("sshd")) as server:
-        yield server
-
-
-@pytest.mark.parametrize("transport", ["ssh", "local"])
-def test_a_killed_campaign_goes_on_where_it_stood(server: Sshd, tmp_path: Path, transport: str) -> None:
+def test_a_killed_campaign_goes_on_where_it_stood(tmp_path: Path) -> None:
+    """On this machine; over SSH benchmarks/kills.py does it, in short in tests/benchmarks/test_kills.py."""
     root, path = str(tmp_path / "device"), tmp_path / "store.sqlite"
-    fields: dict[str, Any] = {"transport": "local", "root": root, "python": sys.executable}
-    if transport == "ssh":
-        fields = server.fields(root=root)
-    device = server.device(root=root) if transport == "ssh" else LocalDevice(name="board", root=root)
+    device = LocalDevice(name="board", root=root)
     driver = [sys.executable, "-m", "rigs.killed_campaign", str(path)]
-    command = [*driver, json.dumps(fields), *NETWORKS]
+    command = [*driver, root, *NETWORKS]
     with subprocess.Popen(command, env=with_tests(), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "the first is measured\n"

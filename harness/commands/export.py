@@ -27,8 +27,7 @@ def export(
     """Write a stand-alone ONNX or TFLite file of one network."""
     from harness.models.exported import export_network
 
-    log(
-        export_network(
-            architecture, model_format.value, output, checkpoint=checkpoint, space=space, force=force
-        )
+    written = export_network(
+        architecture, model_format.value, output, checkpoint=checkpoint, space=space, force=force
     )
+    log(str(written))

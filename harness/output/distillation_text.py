@@ -103,6 +103,6 @@ def _print_library(library: BlockLibrary, task: Task, signatures: Signatures, wi
         f"blocks of {config.name} distilled from {library.teacher.architecture} on {task.name}; the best by loss when placed "
         f"in the teacher, on {len(task.val)}{synthetic} validation images"
     )
-    columns = ["stage", "block", "NSR", "loss", "top-1 points", "same class %"]
+    titles = ["stage", "block", "NSR", "loss", "top-1 points", "same class %"]
     spare = ("same class %", "top-1 points")
-    print_table(Table(title=title, columns=columns, rows=rows, right=(2, 3, 4, 5), spare=spare), wide=wide)
+    print_table(Table(title=title, columns=titles, rows=rows, right=(2, 3, 4, 5), spare=spare), wide=wide)

@@ -108,6 +108,13 @@ def test_a_name_or_a_command_line_within_a_text_is_not_folded() -> None:
         assert NETWORK in body and command in body
 
 
+def test_of_two_texts_neither_is_narrower_than_its_longest_word() -> None:
+    row = ["pi4", "word " * 30, "onnxruntime:cuda-with-tensorrt-8.6"]
+    found = lay_out(table(["device", "problem", "runtimes"], row, right=(), folds=(1, 2)), 80)
+    assert max(map(len, found.head + found.body)) <= 80 and row[2] in "\n".join(found.body)
+    assert found.head[0].startswith("device  problem")
+
+
 def test_a_column_with_nothing_in_it_takes_no_room_in_a_terminal() -> None:
     one = Table(title="", columns=["network", "prior", "ms"], rows=[["a", "", "1"], ["b", "", "2"]])
     assert lay_out(one, 80).head == ["network  ms"]

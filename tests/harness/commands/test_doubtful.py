@@ -189,7 +189,9 @@ def test_a_file_that_holds_them_is_read_without_them(tmp_path: Path) -> None:
     write = ("dataset", "write", *DEVICE, "-o", str(tmp_path), "--format", "csv", "--doubtful")
     assert run(store, *write).status == 0
     latencies = ("--latencies", str(tmp_path / "blox-bench-made-up.csv"))
-    asked = ("search", "-a", "synthetic", *DEVICE, *latencies, "--json", "--top", str(len(BLOX)))
+    accuracies = tmp_path / "own.csv"  # of these alone, so that no others are listed
+    accuracies.write_text("network,top1\n" + "".join(f"{name},{50 + n}\n" for n, name in enumerate(names)))
+    asked = ("search", "-a", str(accuracies), *DEVICE, *latencies, "--json")
     without, taken = (run(store, *asked, *more).json for more in ((), ("--doubtful",)))
     assert without["doubtful"]["made-up"]["networks"] == taken["doubtful"]["made-up"]["networks"] == BAD
     assert (without["doubtful"]["made-up"]["taken"], taken["doubtful"]["made-up"]["taken"]) == (False, True)

@@ -399,6 +399,7 @@ def add_finished(store: Store, one: Finished, factor: float, number: int, **chan
 
     class Renaming:
         add_session = staticmethod(renamed)
+        session_counts = store.session_counts
 
     add_sessions(
         Renaming(),  # type: ignore[arg-type]

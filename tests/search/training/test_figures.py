@@ -15,6 +15,8 @@ from search.training.trained import Trained
 from search.training.training import train
 from space import TINY, Architecture
 
+pytestmark = pytest.mark.training
+
 TASK = load_task("synthetic:3:40/10/10", TINY)
 NETWORKS = [Architecture.parse(text, TINY) for text in ("conv/bconv", "conv/conv", "bconv/bconv")]
 LAST = Recipe(epochs=3, batch=32, learning_rate=0.05, augmentation=MILD, channels_last=True)

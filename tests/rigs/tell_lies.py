@@ -98,7 +98,13 @@ def profile(device: str, transport: LyingDevice) -> Outcome:
     """Take a profile; return what came of it."""
     try:
         model = ScriptedSource().reference("onnx").assemble()
-        names: dict[str, Any] = {"runtime": "onnxruntime", "threads": 1, "cores": (), "runs": 8, "wait_s": 0.0}
+        names: dict[str, Any] = {
+            "runtime": "onnxruntime",
+            "threads": 1,
+            "cores": (),
+            "runs": 8,
+            "wait_s": 0.0,
+        }
         take_profile(
             LocalDevice(name=device), model, **names, say=lambda _: None, connect=lambda _: transport
         )

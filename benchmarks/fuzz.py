@@ -17,6 +17,7 @@ import argparse
 import base64
 import contextlib
 import io
+import os
 import re
 import subprocess
 import sys
@@ -215,7 +216,12 @@ def fuzz(reader: str, seconds: int, findings: Path) -> tuple[str, bool]:
         command += [f"-artifact_prefix={artifacts}/", "-print_final_stats=1"]
         begin = time.perf_counter()
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=seconds + 300
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds + 300,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])},  # found as files
         )
         taken = time.perf_counter() - begin
         log = done.stdout + done.stderr

@@ -141,7 +141,7 @@ def test_warnings_of_libraries_are_no_errors_here_nor_in_processes_started_from_
         "    assert process.exitcode == 0\n"
         "    raise OSError('the end was reached')\n"
         "import harness.commands.app as app\n"
-        "app.app = planted\n"
+        "app.command_line = lambda _: planted\n"
     )
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     status, errors = start(tmp_path, "measure", PYTHONPATH=path, **variables)

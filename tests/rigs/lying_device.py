@@ -318,7 +318,7 @@ class LyingDevice:
 
     def _said(self, name: str, message: dict[str, Any]) -> Iterator[bytes]:
         said = self._lie(name, message)
-        yield from [_frame(said)] if isinstance(said, dict) else said
+        yield from [_frame(said)] if said is None or isinstance(said, dict) else said
 
     def _events(self, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from self._extra() if callable(self._extra) else self._extra

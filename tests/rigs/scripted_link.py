@@ -123,7 +123,7 @@ class ScriptedLink:
             "providers": [provider],
         }
 
-    def open(self) -> None:
+    def open(self, **_: Any) -> None:
         """Do nothing."""
 
     def close(self) -> None:

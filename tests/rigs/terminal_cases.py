@@ -117,8 +117,9 @@ def made_up(folder: Path) -> Iterator[None]:
             ("harness.training.train_networks", _train_networks),
             ("harness.training.distil", _distil),
             ("search.study.study.study_folder", _study_folder),
-            ("harness.output.plots.study.study_regret_png", lambda found: b""),
-            ("harness.output.plots.study.correlations_png", lambda found: b""),
+            ("harness.output.plots.study.study_regret_picture", lambda found: None),
+            ("harness.output.plots.study.correlations_picture", lambda found: None),
+            ("harness.output.plots.pictures.write_picture", lambda path, picture: None),
         ):
             stack.enter_context(patch(target, made))
         os.chdir(folder)
@@ -193,7 +194,7 @@ def _profile_network(device: Any, network: str, **_: Any) -> Any:
 
 
 def _diagnose_all(devices: Any) -> Any:
-    from harness.devices.doctor import Check, Diagnosis
+    from harness.devices.doctor import Check
 
     venv = "python3 -m venv ~/harness-venv && ~/harness-venv/bin/python -m pip install onnxruntime"
     governor = "sudo cpupower frequency-set -g performance"
@@ -202,7 +203,7 @@ def _diagnose_all(devices: Any) -> Any:
         Check(status="warn", name="clocks", found="governor schedutil: clocks change with the load", remedy=governor),
         Check(status="FAIL", name="runtime", found="no runtime to measure with is installed for /usr/bin/python3", remedy=venv),
     ]  # fmt: skip
-    return Diagnosis(checks={one.name: checks for one in devices})
+    return ((one.name, checks) for one in devices)
 
 
 def _export_network(architecture: str, model_format: str, output: Path, **_: Any) -> str:

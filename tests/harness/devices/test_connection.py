@@ -44,7 +44,7 @@ class Queue:
         self.transport.connect = count  # type: ignore[method-assign]
 
     def _lie(self, name: str, message: dict[str, Any]) -> Any:
-        if name != "lock":
+        if name != "answer lock":
             return message
         self.asked += 1
         if not self._answers:
@@ -123,7 +123,7 @@ def test_an_error_that_is_no_wait_is_raised_at_once() -> None:
     queue = Queue([])
     queue.transport._lie = lambda name, message: (  # type: ignore[method-assign]
         message
-        if name != "lock"
+        if name != "answer lock"
         else busy(message["id"]) | {"kind": "internal", "message": "the disk is full"}
     )
     with pytest.raises(DeviceError, match="the disk is full"):

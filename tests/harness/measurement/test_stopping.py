@@ -138,7 +138,7 @@ def test_ctrl_c_ends_the_wait_for_a_device_in_use(store: Store, monkeypatch: pyt
             "message": "in use",
             "owner": "night",
         }
-        return busy if name == "lock" else message
+        return busy if name == "answer lock" else message
 
     def run(device: LocalDevice, *arguments: Any, **options: Any) -> campaign.Outcome:
         transport: Any = LyingDevice(lie)

@@ -90,7 +90,7 @@ def test_a_full_disk_loses_no_session_and_nothing_is_half_written(ground: Ground
         store = Store(str(path))
         outcome = measure(ground.device, store, observer=before_second(lambda: disk.fill(leave_bytes=0)))
         assert isinstance(outcome.error, StoreError)
-        assert "disk full" in str(outcome.error)
+        assert "the disk is full" in str(outcome.error), outcome.error
         assert outcome.measured == 2
         disk.free()
         assert_whole(path, 2)

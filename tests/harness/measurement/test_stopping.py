@@ -127,6 +127,7 @@ def test_one_device_alone_ends_without_being_told_of_twice(
     assert observer.ended == []
 
 
+@pytest.mark.alone
 def test_ctrl_c_ends_the_wait_for_a_device_in_use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     real = campaign.run_campaign
 

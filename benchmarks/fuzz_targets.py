@@ -352,8 +352,8 @@ def rows() -> Target:
             return
         try:
             put(said)
-        except Exception:  # noqa: BLE001 - SQLite does not take it, so no store holds it
-            return
+        except (sa.exc.SQLAlchemyError, OverflowError, UnicodeError):
+            return  # SQLite does not take it, so no store holds it
         store.unreadable.clear()
         check_store(store)
         list_sessions(store, Selection())
@@ -362,6 +362,7 @@ def rows() -> Target:
         for row in results(store):
             json.dumps(row.latency_ms)
 
+    put({"raw": raw})  # what is as it should be is taken
     seeds = [json.dumps({"sessions": {"loop_s": 2.0, "purpose": "network"}, "raw": raw}).encode()]
     seeds += [json.dumps({name: base[name]}).encode() for name in names if base[name]]
     return Target(read=read, seeds=seeds, words=JSON_WORDS)

@@ -60,9 +60,9 @@ def run_all(
         finally:
             found[number] = one
 
-    for number, one in enumerate(chosen):
-        threading.Thread(target=run, args=(number, *one), daemon=True).start()
-    try:
+    try:  # from the first one's start on: an interrupt may come between two
+        for number, one in enumerate(chosen):
+            threading.Thread(target=run, args=(number, *one), daemon=True).start()
         wait()
     except KeyboardInterrupt:
         cancel.set()

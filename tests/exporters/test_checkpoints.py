@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from rigs.model_runs import random_image, run_model
+from rigs.no_plain_files import KINDS, no_plain_file
 
 from exporters import ConversionError, Format, FragmentLibrary, Weights, link
 from exporters import weights as weights_module
@@ -164,15 +164,10 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         torch_network(ARCHITECTURE, weights)
 
 
-@pytest.mark.parametrize("kind", ["a FIFO", "a device without end", "a folder"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_is_no_plain_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
-    path = Path("/dev/zero") if kind == "a device without end" else tmp_path / "weights.pt"
-    if kind == "a FIFO":
-        os.mkfifo(path)
-    if kind == "a folder":
-        path.mkdir()
     with pytest.raises(ConversionError, match="is no plain file"):
-        checkpoint_digest(path)
+        checkpoint_digest(no_plain_file(kind, tmp_path / "weights.pt"))
 
 
 def test_an_absent_checkpoint_is_named(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
 import subprocess
 import sys
 import threading
@@ -15,8 +14,7 @@ from typing import Any
 import pytest
 from rigs import with_tests
 from rigs.lying_device import LIES, MESSAGES, LyingDevice, at, changed, leaves
-from rigs.scripted_link import PLAN, ScriptedSource, Silent
-from rigs.tell_lies import OpenGate
+from rigs.tell_lies import OpenGate, run
 
 from harness.devices import answers, client
 from harness.devices.answers import (
@@ -27,13 +25,10 @@ from harness.devices.answers import (
     check_refusal,
     protocol_schema,
 )
-from harness.devices.config import LocalDevice
 from harness.errors import DeviceError
 from harness.measurement import campaign, session_builder
 from harness.measurement.campaign import Outcome
-from harness.measurement.plan import Level, Options
 from harness.store import Store
-from space.errors import HarnessError
 
 ROOT = Path(__file__).parents[3]
 
@@ -106,24 +101,11 @@ def run_both(liar: LyingDevice, store: Store) -> tuple[Outcome, Outcome]:
     """Run a campaign on a lying device and one on an honest device, at once; return what came of each."""
     found: dict[str, Outcome] = {}
 
-    def run(name: str, device: LyingDevice) -> None:
-        options = Options(level=Level(name="made-up", sessions=1, plan=PLAN), fresh=True)
-        try:
-            found[name] = campaign.run_campaign(
-                LocalDevice(name=name),
-                ScriptedSource(),
-                options,
-                store,
-                Silent(),
-                rng=random.Random(0),
-                cancel=threading.Event(),
-                connect=lambda _: device,
-            )
-        except HarnessError as error:
-            found[name] = Outcome(device=name, error=error)
+    def keep(name: str, device: LyingDevice) -> None:
+        found[name] = run(name, device, store)
 
     threads = [
-        threading.Thread(target=run, args=pair) for pair in (("liar", liar), ("honest", LyingDevice()))
+        threading.Thread(target=keep, args=pair) for pair in (("liar", liar), ("honest", LyingDevice()))
     ]
     for thread in threads:
         thread.start()

@@ -127,7 +127,30 @@ def test_one_device_alone_ends_without_being_told_of_twice(
     assert observer.ended == []
 
 
-@pytest.mark.alone
+def test_ctrl_c_while_campaigns_are_being_started_ends_those_that_were(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+
+    def run(device: LocalDevice, *_: Any, cancel: threading.Event, **options: Any) -> campaign.Outcome:
+        assert cancel.wait(10), "it is told to end"
+        ended.append(device.name)
+        raise Cancelled
+
+    class Interrupted(threading.Thread):
+        def start(self) -> None:
+            super().start()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(campaigns, "run_campaign", run)
+    monkeypatch.setattr(campaigns.threading, "Thread", Interrupted)
+    monkeypatch.setattr(campaigns, "GRACE_S", 1.0)  # for the one that was not started
+    devices = [(LocalDevice(name=name), Options()) for name in ("first", "second")]
+    outcomes = campaigns.run_all(devices, ScriptedSource(), store, Silent())
+    assert ended == ["first"]
+    assert all(isinstance(one.error, Cancelled) for one in outcomes) and len(outcomes) == 2
+
+
 def test_ctrl_c_ends_the_wait_for_a_device_in_use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     real = campaign.run_campaign
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rigs.no_plain_files import KINDS, no_plain_file
 
 from search.training.sealed import content_digest, read_sealed, seal, unseal, write_sealed
 from space.errors import ConfigError
@@ -127,15 +128,10 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path: Path) -> 
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("kind", ["a FIFO", "a device without end", "a folder"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_is_no_plain_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
-    path = Path("/dev/zero") if kind == "a device without end" else tmp_path / "teacher"
-    if kind == "a FIFO":
-        os.mkfifo(path)
-    if kind == "a folder":
-        path.mkdir()
     with pytest.raises(ConfigError, match="is no plain file"):
-        read_sealed(path, "thing")
+        read_sealed(no_plain_file(kind, tmp_path / "teacher"), "thing")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

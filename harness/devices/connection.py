@@ -22,6 +22,7 @@ _END = "import os, signal, sys; os.kill(int(sys.argv[1]), signal.SIGTERM)"
 GRACE_S = 10.0  # for a device in use, without being asked to wait: an agent that ends, or a doctor's look
 POLL_S = 0.5
 SAY_S = 30.0
+_holders: set[str] = set()  # owners of this process that hold a device now
 RECONNECT_WAITS_S = (1.0, 5.0, 15.0, 60.0)  # a board that reboots is back within these
 
 
@@ -111,6 +112,7 @@ class Connection:
                 if self._client is None:
                     self._greet()
                 self.machine_lock = self.client.lock(self._owner)
+                _holders.add(self._owner)
                 return
             except (AgentError, LinkError) as error:
                 waited_s, limit_s = time.monotonic() - began_s, self._limit_s(error)
@@ -140,7 +142,8 @@ class Connection:
             return self._wait_s
         if error.kind != "busy":
             return 0.0
-        return math.inf if is_held_here(error, self._owner) else max(GRACE_S, self._wait_s)
+        is_held_here = error.details.get("owner") in _holders - {self._owner}
+        return math.inf if is_held_here else max(GRACE_S, self._wait_s)
 
     def _end_former(self, error: AgentError) -> None:
         """End the agent that this connection had before it broke, if that is who holds the device."""
@@ -150,6 +153,7 @@ class Connection:
 
     def close(self) -> None:
         """End the agent and the connection."""
+        _holders.discard(self._owner)
         if self._client is not None:
             self._sent_bytes += self._client.sent_bytes
             self._client.close()
@@ -160,12 +164,6 @@ class Connection:
 def new_owner(what: str = "harness") -> str:
     """Return a name to hold a device by, another one each time: it says who holds it to all that wait."""
     return f"{what} on {_process()}, {secrets.token_hex(4)}"
-
-
-def is_held_here(error: AgentError, owner: str) -> bool:
-    """Return whether a device is in use by this very process, under another name than `owner`: as another device's machine."""
-    holder = str(error.details.get("owner"))
-    return error.kind == "busy" and holder != owner and f" on {_process()}, " in holder
 
 
 def parse_patience(text: str) -> float:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from harness.devices.conditions import clock_tier, throttle_signs
 from harness.devices.config import Device, SshDevice
-from harness.devices.connection import Connection, is_held_here, new_owner
+from harness.devices.connection import Connection, new_owner
 from harness.devices.runtimes import allowed_cores, choose_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.trial import try_runtime
@@ -27,6 +27,7 @@ WAITED_SHARE = 0.05
 AT_ONCE = 32  # devices
 POLL_S = 0.5
 OWNER = new_owner("harness doctor")
+TURNS_S = 120.0
 
 _Answer = TypeVar("_Answer")
 
@@ -112,12 +113,16 @@ def diagnose(device: Device) -> list[Check]:
 
 
 def _in_turn(ask: Callable[[], _Answer]) -> _Answer:
-    """Return what an agent answers, once no other check of this command uses its machine: two names may be of one."""
+    """Return what an agent answers, once no other check of this command uses its machine: two names may be of one.
+
+    For `TURNS_S` at most: a device could claim for ever that it is so.
+    """
+    deadline_s = time.monotonic() + TURNS_S
     while True:
         try:
             return ask()
         except AgentError as error:
-            if not is_held_here(error, ""):
+            if error.details.get("owner") != OWNER or time.monotonic() > deadline_s:
                 raise
         time.sleep(POLL_S)
 

@@ -105,10 +105,21 @@ def test_ctrl_c_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_another_campaign_of_this_command_on_the_same_machine_is_always_waited_for() -> None:
-    queue, said = Queue([new_owner()] * 30), list[str]()
+    owner = new_owner()
+    other = Connection(LocalDevice(name="the-same"), LyingDevice(), owner=owner)
+    other.open()
+    queue, said = Queue([owner] * 30), list[str]()
     queue.open(say=said.append)
     assert queue.asked == 31
     assert len(said) == 1 and "in use by" in said[0]
+    other.close()
+    with pytest.raises(DeviceError, match="in use by"):
+        Queue([owner] * 3000).open()
+
+
+def test_a_device_that_claims_to_be_in_use_by_this_command_is_not_waited_for_for_ever() -> None:
+    with pytest.raises(DeviceError, match="in use by"):
+        Queue([new_owner()] * 3000).open()
 
 
 def test_a_link_that_breaks_while_waiting_is_made_anew() -> None:

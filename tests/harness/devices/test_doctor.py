@@ -251,3 +251,6 @@ def test_two_names_of_one_machine_take_turns_though_nobody_knew(monkeypatch: pyt
     checks = diagnose(LocalDevice(name="b"))
     assert asked["permissions"] == asked["lock"] == 4
     assert not [check for check in checks if "in use" in check.found]
+    monkeypatch.setattr(doctor, "TURNS_S", 0.0)  # who claims it for longer is believed no more
+    asked.clear()
+    assert [check for check in diagnose(LocalDevice(name="b")) if "in use" in check.found]

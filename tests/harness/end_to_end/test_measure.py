@@ -398,6 +398,7 @@ def test_a_device_is_locked_against_a_second_campaign(
 ) -> None:
     holder = Connection(device, LocalTransport(), owner="the night run")
     holder.open()
+    monkeypatch.setattr(connection, "_holders", set())  # those of this process: it stands for another one
     monkeypatch.setattr(connection, "GRACE_S", 0.1)
     try:
         with pytest.raises(DeviceError, match="the night run"):

@@ -52,7 +52,7 @@ def waited_ns(pid: int) -> int:
 def is_worker(pid: int) -> bool:
     """Tell whether a process is the agent in its role of a worker."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().endswith(b"\0worker\0")
+        return b"\0worker\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:  # it ended
         return False
 

@@ -15,7 +15,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from fidelity import SETTLED, USUAL, Pair, clean_runs, timed
 from peers import single_stream_median_ns
-from turns import is_alive, state, take_turns, waited_ns
+from turns import is_alive, is_worker, state, take_turns, waited_ns
+
+from device_agents.processes import end_group, start_agent
 
 SUMMARY = """
 90.0th percentile latency (ns) : 12203759
@@ -111,3 +113,14 @@ def test_what_a_process_waited_for_a_core_is_known_also_when_it_has_ended() -> N
         while state(first.pid) != "Z":
             time.sleep(0.02)
         assert waited_ns(first.pid) > 1e8  # of 0.6 s on the core, beside another that wants as much
+
+
+@pytest.mark.parametrize(("role", "expected"), [("worker", True), ("serve", False)])
+def test_a_worker_is_known_as_the_agent_starts_it(role: str, expected: bool, tmp_path: Path) -> None:
+    agent = tmp_path / "agent.py"
+    agent.write_text("import sys; sys.stdin.read()")
+    process = start_agent(agent, [role])
+    try:
+        assert is_worker(process.pid) is expected
+    finally:
+        end_group(process)

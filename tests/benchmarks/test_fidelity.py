@@ -121,6 +121,8 @@ def test_a_worker_is_known_as_the_agent_starts_it(role: str, expected: bool, tmp
     agent.write_text("import sys; sys.stdin.read()")
     process = start_agent(agent, [role])
     try:
+        while not Path(f"/proc/{process.pid}/cmdline").read_bytes():  # the system is still starting it
+            time.sleep(0.001)
         assert is_worker(process.pid) is expected
     finally:
         end_group(process)

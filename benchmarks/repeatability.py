@@ -3,14 +3,15 @@
     python benchmarks/repeatability.py [--networks 40] [--campaigns 3] [--level quick] [--sessions 1] [--format onnx]
 
 Each campaign measures the same random networks, in another random order: one quick session each, what predictors are fitted to,
-or with `--level screen --sessions 3` what `harness measure` prints by default; of several, each column is the median. Between
+or with `--level screen --sessions 5` what `harness measure` prints by default; of several, each column is the median. Between
 campaigns: Spearman's rank correlation (mean and worst of all pairs) and the coefficient of variation of each network's values
-(median over networks). With `--store FILE` campaigns are kept, and a second call goes on; prints a table.
+(median over networks). `--busy` runs a program beside them on each core. With `--store FILE` campaigns are kept, and a second call goes on; prints a table.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from collections.abc import Callable
 from itertools import combinations
@@ -21,6 +22,7 @@ import numpy as np
 from campaigns import run
 from machine import describe_machine
 from scipy.stats import spearmanr
+from surroundings import SPIN, programs
 
 from harness.estimates.estimate import session_ratios, wall_time
 from harness.measurement.plan import LEVELS, Options
@@ -45,15 +47,23 @@ ESTIMATES: dict[str, Callable[[SessionRecord], float]] = {
 
 
 def main() -> None:
-    """Measure the campaigns and print the table."""
+    """Measure the campaigns, busy programs beside them or not, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--networks", type=int, default=40)
     parser.add_argument("--campaigns", type=int, default=3)
     parser.add_argument("--format", choices=["onnx", "tflite"], action="append", dest="formats")
     parser.add_argument("--level", choices=list(LEVELS), default="quick")
     parser.add_argument("--sessions", type=int, default=1, help="of each network in a campaign")
+    parser.add_argument("--busy", action="store_true", help="beside a busy program on each core")
     parser.add_argument("--store", help="keep the campaigns in this file")
     arguments = parser.parse_args()
+    busy_cores = sorted(os.sched_getaffinity(0)) if arguments.busy else []
+    with programs(busy_cores, SPIN):
+        measure_campaigns(arguments)
+
+
+def measure_campaigns(arguments: argparse.Namespace) -> None:
+    """Measure the campaigns and print how they agree."""
     selection = [f"sample:{arguments.networks}@11"]
     print(describe_machine())
     with tempfile.TemporaryDirectory() as folder:

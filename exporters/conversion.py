@@ -151,6 +151,7 @@ def _run(
         | {
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "CUDA_VISIBLE_DEVICES": "-1",
+            "OMP_NUM_THREADS": "1",  # torch's sums are then the same wherever they are made; threads gain nothing here
             "PYTHONWARNINGS": "",  # the converters warn of themselves: no errors, whatever the user made of warnings
             "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGE_ROOT, os.environ.get("PYTHONPATH")])),
         }

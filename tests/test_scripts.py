@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LANES = ("device", "ssh", "converter", "ray", "browser", "training", "simulation", "alone")
+LANES = ("device", "ssh", "converter", "ray", "browser", "training", "simulation", "slow", "alone")
 
 STUB = """#!/usr/bin/env bash
 echo "$PYTEST_DEBUG_TEMPROOT" >>../roots.txt

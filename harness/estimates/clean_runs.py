@@ -101,9 +101,10 @@ def is_contended(session: SessionRecord) -> bool:
     """
     if steal_share(session) > STEAL_SHARE:
         return True
-    if not is_known(session):
-        return (waited_share_of(session) or 0.0) > WAITED_SHARE
-    return len(clean_slices(session)) < min(_enough(session), len(session.slices))
+    found = contention(session)
+    if not found.known:
+        return (found.waited_share or 0.0) > WAITED_SHARE
+    return found.clean_slices < min(_enough(session), found.slices)
 
 
 def is_seen_free(session: SessionRecord) -> bool:
@@ -315,7 +316,7 @@ def _clean_slice(session: SessionRecord, index: int, network: _Model, reference:
         for some in (both, [[group.times_ns for group in model.groups] for model in (network, reference)])
     )
     network_ns, reference_ns = (
-        fmean(_least_of(group, count) for group in groups if len(group) >= count) for groups in both
+        fmean([_least_of(group, count) for group in groups if len(group) >= count]) for groups in both
     )
     return CleanSlice(
         index=index,

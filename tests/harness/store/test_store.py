@@ -611,6 +611,7 @@ def run_together(writers: list[subprocess.Popen[str]]) -> None:
         assert writer.returncode == 0, errors
 
 
+@pytest.mark.slow
 def test_processes_that_make_and_fill_a_store_at_once_lose_nothing(path: Path) -> None:
     run_together(start_writers(str(path), 3, 15))
     store = Store(str(path))
@@ -671,6 +672,7 @@ def test_threads_that_share_a_store_lose_nothing(store: Store) -> None:
         assert counts == {graph_hash(100 * who + number): 1 for who in range(4)}
 
 
+@pytest.mark.slow
 def test_a_writer_that_is_killed_leaves_whole_sessions(path: Path) -> None:
     (writer,) = start_writers(str(path), 1, 100_000)
     assert writer.stdin is not None
@@ -707,6 +709,7 @@ def postgres_url() -> Iterator[str]:
         yield server.url
 
 
+@pytest.mark.slow
 def test_postgresql_keeps_what_sqlite_keeps(postgres_url: str) -> None:
     store = open_store(postgres_url)
     session, failure = make_session(number=1), make_failure(number=3)

@@ -45,7 +45,7 @@ def _serve(request: dict[str, Any]) -> Iterator[dict[str, object]]:
     from exporters.networks import torch_network
 
     config = SpaceConfig(**request["config"])
-    weights, precision = _weights(request["weights"], config), request["precision"]
+    weights, precision = read_weights(request["weights"], config), request["precision"]
     for job in request["networks"]:
         architecture = Architecture.parse(job["architecture"], config)
         network = torch_network(architecture, weights)
@@ -63,7 +63,8 @@ def _serve(request: dict[str, Any]) -> Iterator[dict[str, object]]:
         yield {"done": str(fragment), "elapsed_s": (time.perf_counter_ns() - started_ns) / 1e9}
 
 
-def _weights(source: dict[str, Any], config: SpaceConfig) -> Weights:
+def read_weights(source: dict[str, Any], config: SpaceConfig) -> Weights:
+    """Return the weights that `exporters.conversion.weights_document` has written."""
     if source["seed"] is not None:
         return Weights.seeded(source["seed"])
     return Weights(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any
 
 STOP_REASONS = ("precision", "plateau", "contended", "cap")
@@ -101,6 +102,8 @@ class SessionRecord:
     waited just before), `quota_cores`, `steal_s`, `others_busy` (of the busiest other core); empty in records of before.
     `samples` are conditions taken once a second beside the run, each with `at_ns`; `gate` says how long the session waited for
     the device to be fit (`waited_s`), what was still against it when it began (`closed`), and which attempt it is (`attempt`).
+    `output` are the first values that the network gave on the agent's fixed input, `expected` those that it should have given;
+    empty where nobody knows, and in records of before.
     A segment (`purpose`) has its text and key where a network has architecture and graph hash; a trained network has the key
     of its weights in place of the graph hash.
     """
@@ -134,6 +137,7 @@ class SessionRecord:
     gate: dict[str, Any] = field(default_factory=dict)
     process: str = ""
     scheduling: dict[str, Any] = field(default_factory=dict)
+    expected: tuple[float, ...] = ()
 
     @property
     def cores(self) -> tuple[int, ...]:
@@ -147,6 +151,9 @@ class SessionRecord:
             raise ValueError("a session without a slice is a Failure")
         if not isinstance(self.process, str):
             raise ValueError(f"process = {self.process!r}: a text")
+        for name, values in (("output", self.output), ("expected", self.expected)):
+            if not all(isinstance(value, int | float) and isfinite(value) for value in values):
+                raise ValueError(f"{name} holds finite numbers, not {values}")
         if self.network_loops < 1 or self.reference_loops < 1:
             raise ValueError("loops are at least 1")
         if self.stop not in STOP_REASONS:

@@ -14,7 +14,7 @@ from harness.measurement.campaign import Outcome
 from harness.measurement.campaigns import run_all
 from harness.measurement.plan import LEVELS, Options
 from harness.measurement.workload import RuntimePlan
-from harness.models.exported import ExportedModels, ExportObserver
+from harness.models.exported import ExportedModels, ExportObserver, expected_outputs
 from harness.models.names import select_models_and_segments
 from harness.prediction.error_target import measure_until, parse_target
 from harness.prediction.space_prediction import SpaceTable, predict_space
@@ -112,8 +112,10 @@ def measure_devices(request: MeasureRequest, store: Store, observer: ExportObser
     """
     config, options = find_space(request.space), request.options
 
+    expected = expected_outputs(config)
+
     def run(networks: Sequence[Architecture | Segment], options: Options) -> list[Outcome]:
-        source = ExportedModels(networks, progress=observer.export, config=config)
+        source = ExportedModels(networks, progress=observer.export, config=config, expected=expected)
         chosen = [(one, options) for one in request.devices]
         return run_all(chosen, source, store, observer, request.seed, request.wait_s)
 

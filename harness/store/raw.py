@@ -1,7 +1,8 @@
-"""The raw samples of a session as one blob: zlib of JSON, version 3.
+"""The raw samples of a session as one blob: zlib of JSON, version 4.
 
 JSON rather than a pickle: reading a store never runs code, and any tool can read it (`zlib-flate`, `jq`).
-Version 1 knew no times of slices, no samples and no gate; version 2 no waits of runs and nothing of the measured cores.
+Version 1 knew no times of slices, no samples and no gate; version 2 no waits of runs and nothing of the measured cores;
+version 3 no expected outputs.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from harness.records import SessionRecord, Slice
 
-VERSION = 3
+VERSION = 4
 MAX_BYTES = 1 << 26  # of one session, uncompressed
 
 _PLAIN = (
@@ -32,8 +33,9 @@ _PLAIN = (
     "gate",
     "process",
     "scheduling",
+    "expected",
 )
-_TUPLES = ("warmup_network_ns", "warmup_reference_ns", "output", "samples")
+_TUPLES = ("warmup_network_ns", "warmup_reference_ns", "output", "samples", "expected")
 
 
 RAW_FIELDS = frozenset((*_PLAIN, "slices"))
@@ -94,7 +96,7 @@ def raw_fields(document: dict[str, Any]) -> dict[str, Any]:
     try:
         document = dict(document)
         version = document.pop("version")
-        if version not in (1, 2, VERSION):
+        if version not in range(1, VERSION + 1):
             raise ValueError("the blob is of another version")
         if version == 1:
             document |= {
@@ -102,12 +104,14 @@ def raw_fields(document: dict[str, Any]) -> dict[str, Any]:
                 "gate": {},
                 "slices": [[*piece, None] for piece in document["slices"]],
             }
-        if version < VERSION:
+        if version < 3:
             document |= {
                 "process": "",
                 "scheduling": {},
                 "slices": [[*piece, [], []] for piece in document["slices"]],
             }
+        if version < VERSION:
+            document["expected"] = []
         if set(document) != {*_PLAIN, "slices"}:
             raise ValueError(f"the blob holds other fields than a session has: {sorted(document)}")
         for name in _TUPLES:

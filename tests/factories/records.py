@@ -162,5 +162,6 @@ SESSIONS = st.builds(
     conditions_before=CONDITIONS,
     conditions_after=CONDITIONS,
     output=st.lists(FINITE, max_size=8).map(tuple),
+    expected=st.lists(FINITE, max_size=8).map(tuple),
     plan=CONDITIONS,
 )

@@ -250,9 +250,16 @@ class ScriptedLink:
 
 
 class ScriptedSource:
-    """Made-up models; number 0 is the reference. `segments` of them are segments."""
+    """Made-up models; number 0 is the reference. `segments` of them are segments. `expected`: the right output of each."""
 
-    def __init__(self, networks: Iterable[int] = (1,), segments: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        networks: Iterable[int] = (1,),
+        segments: Iterable[int] = (),
+        *,
+        expected: Callable[[], Sequence[float]] | None = None,
+    ) -> None:
+        self._expected = expected
         self._numbers = [*((n, "network") for n in networks), *((n, "segment") for n in segments)]
 
     def models(self, model_format: str) -> Sequence[Model]:
@@ -263,8 +270,7 @@ class ScriptedSource:
         """Return the reference."""
         return self._model(0, "network")
 
-    @staticmethod
-    def _model(number: int, purpose: str) -> Model:
+    def _model(self, number: int, purpose: str) -> Model:
         assembly = Assembly(
             format="onnx",
             alignment=1,
@@ -283,6 +289,7 @@ class ScriptedSource:
             weights="none",
             purpose=purpose,
             assemble=lambda: assembly,
+            expected=self._expected,
         )
 
 

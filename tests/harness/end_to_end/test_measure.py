@@ -149,13 +149,15 @@ def test_two_networks_in_two_runtimes_from_selection_to_latencies(
         assert 1.5 < large.estimate.ratio / small.estimate.ratio < 50
         assert large.wall.median_ms < 100 * large.latency_ms
         assert small.configuration == use.configuration
+        for row in (small, large):  # what torch computes
+            assert row.output_error is not None and 0 < row.output_error < 1e-5
         for session in store.sessions(use.configuration):
             assert len(session.slices) >= 3
             assert all(ratio > 0 for ratio in session_ratios(session))
             assert session.campaign_id == outcome.campaign_id
             assert session.conditions_before
             assert session.conditions_after
-            assert len(session.output) == 8
+            assert len(session.output) == len(session.expected) == 8
             assert session.first_run_ns > 0
     documents = to_json(row for use in outcome.uses for row in latencies(store, use.configuration))
     assert len(documents) == 4

@@ -336,7 +336,7 @@ def test_a_store_of_the_first_schema_is_migrated_with_its_calibrations_told_apar
     insert(path, "configurations", values)
     for session in (network, calibration):
         document = json.loads(zlib.decompress(pack_raw(session)))
-        for later in ("samples", "gate", "process", "scheduling"):
+        for later in ("samples", "gate", "process", "scheduling", "expected"):
             del document[later]
         document |= {"version": 1, "slices": [piece[:4] for piece in document["slices"]]}
         names = (
@@ -503,7 +503,7 @@ DAMAGE = {
     "a list": zlib.compress(b"[]"),
     "a number": zlib.compress(b"1"),
     "another version": zlib.compress(
-        json.dumps(json.loads(zlib.decompress(pack_raw(make_session()))) | {"version": 4}).encode()
+        json.dumps(json.loads(zlib.decompress(pack_raw(make_session()))) | {"version": 5}).encode()
     ),
     "no version": zlib.compress(b"{}"),
     "no fields": zlib.compress(b'{"version": 1}'),

@@ -16,6 +16,8 @@ STOP_REASONS = ("precision", "plateau", "contended", "cap")
 # that has its weights; the reference against itself makes the reference latency; a throttled or a contended session was
 # measured again, and is kept for whoever wants to look.
 PURPOSES = ("network", "segment", "trained", "calibration", "throttled", "contended")
+# The space of configurations that measure model files: no space of networks has this name.
+FILE_SPACE = "file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +104,8 @@ class SessionRecord:
     `samples` are conditions taken once a second beside the run, each with `at_ns`; `gate` says how long the session waited for
     the device to be fit (`waited_s`), what was still against it when it began (`closed`), and which attempt it is (`attempt`).
     A segment (`purpose`) has its text and key where a network has architecture and graph hash; a trained network has the key
-    of its weights in place of the graph hash.
+    of its weights in place of the graph hash; a model file (its configuration's space is `FILE_SPACE`) has its name and its key,
+    and what was given of its inputs under `inputs` in the plan.
     """
 
     session_id: str

@@ -17,12 +17,12 @@ from device_agents.clean_runs import CleanRuns, baseline_ns
 from device_agents.core_request import ask
 from device_agents.frames import FrameReader, FrameWriter
 from device_agents.jobs import ModelRecipe, Plan
-from device_agents.models import assemble
+from device_agents.models import assemble, given_inputs
 from device_agents.nvidia import uses_gpu
 from device_agents.quota import ThrottledTime, read_quota
 from device_agents.refusal import Refusal
 from device_agents.run_delay import CoreTimes, RunDelay
-from device_agents.runtimes import RUNTIMES
+from device_agents.runtimes import RUNTIMES, load
 from device_agents.runtimes.loaded import Loaded
 from device_agents.sampling import Stopwatch, sample_ns, sample_slice
 from device_agents.stopping import StopRule
@@ -252,7 +252,9 @@ class Session:
         """Assemble and load a model and run it once. Raises: Refusal, and what the runtime raises."""
         job = self._job
         runtime = RUNTIMES[job["runtime"]]
-        model = assemble(ModelRecipe(**recipe), Path(self._message["parts_dir"]), self._parts, self._common)
+        parts_dir, made_of = Path(self._message["parts_dir"]), ModelRecipe(**recipe)
+        model = assemble(made_of, parts_dir, self._parts, self._common)
+        inputs = given_inputs(made_of, parts_dir)
         try:
             runtime.find()
         except ModuleNotFoundError as error:
@@ -260,7 +262,7 @@ class Session:
                 "runtime-missing", "%s is not installed here: %s" % (job["runtime"], error)
             ) from error
         start_ns = perf_counter_ns()
-        loaded: Loaded = runtime.load(model, job["threads"], job["options"])
+        loaded = load(job["runtime"], model, job["threads"], job["options"], inputs)
         load_ns = perf_counter_ns() - start_ns
         event = {
             "event": "loaded",

@@ -17,6 +17,8 @@ STOP_REASONS = ("precision", "plateau", "contended", "cap")
 # that has its weights; the reference against itself makes the reference latency; a throttled or a contended session was
 # measured again, and is kept for whoever wants to look.
 PURPOSES = ("network", "segment", "trained", "calibration", "throttled", "contended")
+# The space of configurations that measure model files: no space of networks has this name.
+FILE_SPACE = "file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +107,8 @@ class SessionRecord:
     `output` are the first values that the network gave on the agent's fixed input, `expected` those that it should have given;
     empty where nobody knows, and in records of before.
     A segment (`purpose`) has its text and key where a network has architecture and graph hash; a trained network has the key
-    of its weights in place of the graph hash.
+    of its weights in place of the graph hash; a model file (its configuration's space is `FILE_SPACE`) has its name and its key,
+    and what was given of its inputs under `inputs` in the plan.
     """
 
     session_id: str

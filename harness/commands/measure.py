@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,6 +40,14 @@ class MeasureLevel(StrEnum):
 
 
 def measure(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Model files, .onnx or .tflite: names, wildcards, folders; or networks, as for --models.",
+            metavar="[FILE]...",
+            show_default=False,
+        ),
+    ] = None,
     device: Devices = None,
     models: Annotated[
         list[str] | None,
@@ -46,7 +55,27 @@ def measure(
             "--models",
             "-m",
             help="Networks: all, sample:N[@SEED], design:K[@SEED], an architecture, hash or index, file:PATH, or segments (see "
-            "'harness audit'); repeatable, or joined by commas. [default: sample:20]",
+            "'harness audit'); repeatable, or joined by commas. [default: sample:20, without files]",
+        ),
+    ] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--shape",
+            help="Sizes of an input that a file leaves free, e.g. input=1,3,224,224; repeatable.",
+        ),
+    ] = None,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(
+            "--inputs", help="Values of a file's inputs by name, an .npz file. [default: fixed values]"
+        ),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference",
+            help="The file that the files are timed beside. [default: a built-in network of like duration]",
         ),
     ] = None,
     runtime: Annotated[
@@ -119,18 +148,21 @@ def measure(
     wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Measure networks on devices; what is stored already is not measured again.
+    """Measure networks and model files on devices; what is stored already is not measured again.
 
     With nothing else, 20 random networks run on this machine, in every runtime that it has, five sessions each.
     """
     from harness.devices.runtimes import parse_cores
+    from harness.models.files import GivenInputs
     from harness.output.campaigns import first_numbers_in, print_measured
     from harness.output.progress import ProgressView
     from harness.prediction.measure import MeasureRequest, measure_devices
 
     request = MeasureRequest(
         devices=named_devices(device, devices_file),
-        models=tuple(models or ()),
+        models=(*(files or ()), *(models or ())),
+        inputs=GivenInputs.parse(shape or (), inputs),
+        reference=reference,
         until=until,
         level=level or "",
         runtimes=tuple(runtime or ()),

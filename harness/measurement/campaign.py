@@ -19,18 +19,26 @@ from typing import Any, Protocol
 
 from harness.devices.config import Device
 from harness.devices.connection import Connection, new_owner
-from harness.devices.runtimes import allowed_cores, choose_runtimes
+from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
 from harness.errors import Cancelled, DeviceError, LinkError, StoreError, Unstorable
 from harness.estimates.estimate import reference_latency_ns
 from harness.estimates.outputs import is_wrong
 from harness.measurement.core_gate import CoreGate, CoreRequest
+from harness.measurement.durations import DeviceProbe
 from harness.measurement.gate import Gate
 from harness.measurement.plan import CALIBRATION, QUICK, Options, SessionPlan
 from harness.measurement.session_runner import PlannedSession, Result, SessionRunner, now_utc
 from harness.measurement.uploads import send_ahead
-from harness.measurement.workload import ModelSource, RuntimePlan, plan_runtime
+from harness.measurement.workload import (
+    DurationProbe,
+    GroupedSource,
+    ModelSource,
+    RuntimePlan,
+    SourceGroup,
+    plan_runtime,
+)
 from harness.records import Failure, SessionRecord
 from harness.store import Store
 from space.errors import ConfigError, HarnessError
@@ -91,7 +99,7 @@ class Outcome:
 
 def run_campaign(
     device: Device,
-    source: ModelSource,
+    source: ModelSource | GroupedSource,
     options: Options,
     store: Store,
     observer: Observer,
@@ -124,7 +132,11 @@ def run_campaign(
         def uses() -> Iterator[RuntimePlan]:
             for runtime in runtimes:
                 observer.state(device.name, f"preparing {runtime.format} models")
-                yield plan_runtime(device, connection.hello, conditions, source, runtime, allowed)
+                probe = DeviceProbe(
+                    device.name, connection, store, runtime, allowed, options, observer, cancel
+                )
+                for group in _groups(source, runtime, probe):
+                    yield plan_runtime(device, connection.hello, conditions, group, runtime, allowed)
 
         _Run(connection, store, observer, outcome, options, rng, cancel, conditions).measure(uses())
     finally:
@@ -132,6 +144,15 @@ def run_campaign(
         outcome.elapsed_s = time.monotonic() - started
         outcome.sent_bytes = connection.sent_bytes
     return outcome
+
+
+def _groups(
+    source: ModelSource | GroupedSource, runtime: RuntimeUse, probe: DurationProbe
+) -> Iterable[SourceGroup]:
+    """Return a source's groups; one of a single reference is one group."""
+    if isinstance(source, GroupedSource):
+        return source.groups(runtime.format, probe)
+    return (SourceGroup(source=source),)
 
 
 class _Run:
@@ -395,9 +416,10 @@ def plan_rounds(use: RuntimePlan, options: Options, store: Store, rng: random.Ra
         shared = level.shared if number < last else None
         if units:
             rng.shuffle(units)
-            at_once = QUICK.at_once if shared else level.at_once
+            at_once = 1 if use.alone else QUICK.at_once if shared else level.at_once
             workers = batches(units, at_once, is_only=options.sessions_each == 1)
-            rounds.append(SessionRound(use=use, plan=shared or level.plan, batches=workers))
+            plan = use.pace.applied(shared or level.plan)
+            rounds.append(SessionRound(use=use, plan=plan, batches=workers))
     return rounds
 
 

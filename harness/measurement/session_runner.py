@@ -198,7 +198,7 @@ class SessionRunner:
                 "graph_hash": model.graph_hash,
                 "model_digest": networks[number].digest,
                 "agent_digest": self.link.agent_digest,
-                "plan": asdict(plan),
+                "plan": asdict(plan) | ({"inputs": dict(model.inputs)} if model.inputs else {}),
                 "purpose": units[number].purpose,
                 "gate": gate | {"attempt": attempt},
                 "process": process,

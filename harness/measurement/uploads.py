@@ -114,7 +114,7 @@ def _fitting(models: Iterable[Callable[[], Assembly]], limit_bytes: float) -> li
     seen: set[str] = set()
     for assemble, _ in zip(models, range(AHEAD_MODELS), strict=False):
         model = assemble()
-        new = {digest for digest in (model.dictionary, *model.parts) if digest is not None} - seen
+        new = set(model.shared) - seen
         limit_bytes -= len(model.skeleton) + sum(len(model.read_part(digest)) for digest in new)
         if limit_bytes < 0:
             break

@@ -167,7 +167,7 @@ def is_file_name(text: str) -> bool:
     """Tell whether a text among the names of networks means model files: by its ending, a wildcard, or a folder."""
     if text.lower().endswith(tuple(SUFFIXES)) or "*" in text or "?" in text:
         return True
-    if text in _WORDS or ":" in text.partition("/")[0] or "\0" in text:
+    if not text or text in _WORDS or ":" in text.partition("/")[0] or "\0" in text:
         return False
     try:
         return Path(text).expanduser().is_dir() or Path(text).expanduser().is_file()

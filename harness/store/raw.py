@@ -2,7 +2,7 @@
 
 JSON rather than a pickle: reading a store never runs code, and any tool can read it (`zlib-flate`, `jq`).
 Version 1 knew no times of slices, no samples and no gate; version 2 no waits of runs and nothing of the measured cores;
-version 3 no expected outputs.
+version 3 no expected outputs and no settled runs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import zlib
 from typing import Any
 
-from harness.records import SessionRecord, Slice
+from harness.records import SessionRecord, SettledRuns, Slice
 
 VERSION = 4
 MAX_BYTES = 1 << 26  # of one session, uncompressed
@@ -38,7 +38,7 @@ _PLAIN = (
 _TUPLES = ("warmup_network_ns", "warmup_reference_ns", "output", "samples", "expected")
 
 
-RAW_FIELDS = frozenset((*_PLAIN, "slices"))
+RAW_FIELDS = frozenset((*_PLAIN, "slices", "settled"))
 
 
 def pack_raw(session: SessionRecord) -> bytes:
@@ -73,6 +73,8 @@ def raw_document(session: SessionRecord) -> dict[str, Any]:
         ]
         for s in session.slices
     ]
+    alone = session.settled
+    document["settled"] = alone and [alone.at_ns, alone.network_ns, alone.delays_ns, alone.gaps_ns]
     return document
 
 
@@ -112,7 +114,8 @@ def raw_fields(document: dict[str, Any]) -> dict[str, Any]:
             }
         if version < VERSION:
             document["expected"] = []
-        if set(document) != {*_PLAIN, "slices"}:
+            document["settled"] = None
+        if set(document) != RAW_FIELDS:
             raise ValueError(f"the blob holds other fields than a session has: {sorted(document)}")
         for name in _TUPLES:
             document[name] = tuple(document[name])
@@ -128,6 +131,11 @@ def raw_fields(document: dict[str, Any]) -> dict[str, Any]:
             )
             for before, after_switch, network, after, at_ns, delays, gaps in document["slices"]
         )
+        if document["settled"] is not None:
+            at_ns, network, delays, gaps = document["settled"]
+            document["settled"] = SettledRuns(
+                at_ns=at_ns, network_ns=tuple(network), delays_ns=tuple(delays), gaps_ns=tuple(gaps)
+            )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the blob is damaged: {error}") from error
     return document

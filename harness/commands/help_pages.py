@@ -1,4 +1,4 @@
-"""Help pages that can be read in a terminal of any width."""
+"""The command line that typer makes of commands, with help pages that can be read in a terminal of any width."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 import typer
 
+# Of what is typed wrong; it has no public name, and that of a bad value is one.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 _HELP_WIDTH = 80  # at most: longer lines are hard to read
 _HYPHEN = "\N{NON-BREAKING HYPHEN}"  # in place of a plain one until lines are broken: names stay whole
 _NARROW = 60  # has no room for two columns
@@ -58,6 +60,13 @@ def commands(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     yield name, command
     for word, one in getattr(command, "commands", {}).items():
         yield from commands(one, f"{name} {word}".strip())
+
+
+def show_help_alone(context: typer.Context) -> None:
+    """Print the help of a command that has subcommands, where none of them is named, and exit with status 2."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
 
 
 def help_width() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from statistics import median
 from typing import Any, Protocol
@@ -52,7 +52,7 @@ class DeviceProbe:
         self._device, self._connection, self._store = device, connection, store
         self._runtime, self._cancel = runtime, cancel
         (self._cores, self._threads), self._options = allowed, options
-        self._say = lambda text: observer.state(device, text)
+        self._say: Callable[[str], None] = lambda text: observer.state(device, text)
 
     def stored(self, model: Model) -> Durations | None:
         """Return the durations in the last stored session of a model file under a like configuration, None without one."""

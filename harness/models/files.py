@@ -186,7 +186,7 @@ def split_names(texts: Iterable[str]) -> tuple[list[str], list[str]]:
         named = [word for word in words if is_file_name(word)] if len(words) > 1 else []
         files += named
         rest = ",".join(word for word in words if word not in named) if named else text
-        networks += [rest] if rest else []
+        networks += [rest] if rest or not text else []  # an empty text is refused where networks are looked up
     return networks, files
 
 

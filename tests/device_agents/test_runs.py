@@ -385,6 +385,8 @@ class TestOddRuntimePackages:
             "        pass\n"
             "    def allocate_tensors(self):\n"
             "        pass\n"
+            "    def get_input_details(self):\n"
+            "        return []\n"
             "    def _get_ops_details(self):\n"
             "        return [{'op_name': 'CONV_2D'}]\n"
             "interpreter = SimpleNamespace(Interpreter=Interpreter)\n"

@@ -39,7 +39,7 @@ import harness.store
 from harness.errors import StoreError
 from harness.estimates.reference import CALIBRATION_SD
 from harness.records import ReferenceLatency, SessionRecord
-from harness.store import VERSION, Store, default_url
+from harness.store import VERSION, Store, database, default_url
 from harness.store.latencies import latencies
 from harness.store.raw import MAX_BYTES, pack_raw, raw_document, unpack_raw
 from harness.store.tables import METADATA
@@ -642,6 +642,9 @@ def test_a_store_that_another_is_just_making_is_waited_for(
 ) -> None:
     upgrade = alembic.command.upgrade
     under_way = threading.Event()
+    monkeypatch.setattr(
+        database, "BUSY_TIMEOUT_S", 0.05
+    )  # SQLite's own; on a busy machine it takes long to make one
 
     def slow_upgrade(*arguments: Any) -> None:
         under_way.set()

@@ -22,7 +22,7 @@ from harness.prediction.space_prediction import (
     load_measured,
     space_of,
 )
-from harness.records import Configuration
+from harness.records import FILE_SPACE, Configuration
 from harness.store import Store
 from harness.store.configurations import configuration_id, find_configuration, select_configurations
 from search.latency.candidates import FEWEST
@@ -70,7 +70,8 @@ def stored_names(store: Store, latencies: LatencySource) -> dict[str, Configurat
     """Return the stored configurations with measurements, each by the shortest name that it is found by."""
     runtimes = [latencies.runtime] if latencies.runtime else []
     every = select_configurations(store, runtimes=runtimes, threads=latencies.threads)
-    found = [c for c in every if latencies.space in ("", c.space) and store.session_counts(c)]
+    networks = [c for c in every if c.space != FILE_SPACE and latencies.space in ("", c.space)]
+    found = [c for c in networks if store.session_counts(c)]
     by_device = Counter(c.device for c in found)
     by_runtime = Counter((c.device, c.runtime) for c in found)
     return {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.devices.config import LOCAL, load_devices, parse_runtime, short_provider
 from harness.devices.names import expand_names, groups_of, shortened
-from harness.records import Configuration
+from harness.records import FILE_SPACE, Configuration
 from harness.store import Store
 from space.errors import ConfigError, did_you_mean
 
@@ -107,7 +107,7 @@ def fitting_configurations(
         identifier=identifier,
         devices_file=devices_file,
     )
-    found = [c for c in found if space in ("", c.space)]
+    found = [c for c in _of_networks(found, identifier) if space in ("", c.space)]
     if not found:
         options = {
             "--device": name,
@@ -164,7 +164,7 @@ def find_configuration(
     device, _, own_runtime = subject.partition(":")
     names = _devices(store.configurations())
     if device not in names and not own_runtime and _ID.fullmatch(device):
-        found = select_configurations(store, identifier=device, option="constraint on")
+        found = _of_networks(select_configurations(store, identifier=device, option="constraint on"), device)
     else:
         _check_device(device, names, space)
         found = fitting_configurations(
@@ -186,6 +186,17 @@ def find_configuration(
     return fitting[0]
 
 
+def _of_networks(found: Sequence[Configuration], identifier: str) -> list[Configuration]:
+    """Return the configurations of networks, without those of model files. Raises: ConfigError where an id names one of these."""
+    networks = [c for c in found if c.space != FILE_SPACE]
+    if identifier and found and not networks:
+        raise ConfigError(
+            f"configuration {identifier!r} measured model files, of which nothing can be predicted or searched; name one of "
+            "networks, see 'harness results'"
+        )
+    return networks
+
+
 def prior_configuration(store: Store, identifier: str, configuration: Configuration) -> Configuration | None:
     """Return the configuration that --prior names, None when it is empty.
 
@@ -194,7 +205,7 @@ def prior_configuration(store: Store, identifier: str, configuration: Configurat
     """
     if not identifier:
         return None
-    found = select_configurations(store, identifier=identifier, option="--prior")
+    found = _of_networks(select_configurations(store, identifier=identifier, option="--prior"), identifier)
     if len(found) > 1:
         raise ConfigError(
             f"--prior {identifier!r}: {len(found)} configurations begin so; write more of the id:"
@@ -215,7 +226,7 @@ def measure_command(configuration: Configuration) -> str:
     cores = f"--cores {','.join(map(str, c.cores))}" if c.cores else ""
     if c.threads != len(c.cores):
         cores = f"{cores} --threads {c.threads}".strip()
-    space = "" if c.space == DEFAULT_SPACE else f" --space {c.space}"
+    space = "" if c.space in (DEFAULT_SPACE, FILE_SPACE) else f" --space {c.space}"
     return f"harness measure --device {c.device} --runtime {runtime} {cores}{space}"
 
 
@@ -227,7 +238,9 @@ def describe(configuration: Configuration) -> str:
     threads = "1 thread" if c.threads == 1 else f"{c.threads} threads"
     cores = f" on {_cores(c)}" if c.cores else ""
     runtime = f"{c.runtime} {c.runtime_version}{provider}"
-    space = "" if c.space == DEFAULT_SPACE else f" space {c.space},"
+    space = (
+        "" if c.space == DEFAULT_SPACE else " model files," if c.space == FILE_SPACE else f" space {c.space},"
+    )
     what = f"{c.hardware}, {runtime}, {c.precision}, {threads}{cores}, clock tier {c.clock_tier}"
     return f"{c.device}:{space} {what} [{identifier}]"
 
@@ -237,7 +250,9 @@ def short_description(configuration: Configuration) -> str:
     c = configuration
     cores = ",".join(map(str, c.cores)) or "any"
     provider = short_provider(c.provider)
-    space = "" if c.space == DEFAULT_SPACE else f"space {c.space}, "
+    space = (
+        "" if c.space == DEFAULT_SPACE else "model files, " if c.space == FILE_SPACE else f"space {c.space}, "
+    )
     return (
         f"{space}{c.runtime} {c.runtime_version} ({provider}), {c.precision}, threads {c.threads}, cores {cores}, "
         f"clock tier {c.clock_tier}, {c.hardware}"

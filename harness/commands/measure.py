@@ -11,7 +11,10 @@ import typer
 from harness.commands.options import (
     Devices,
     DevicesFile,
+    InputShapes,
+    InputValues,
     JsonFlag,
+    MeasureLevel,
     SpaceName,
     StoreOption,
     WaitFlag,
@@ -29,14 +32,6 @@ class ModelFormat(StrEnum):
 
     onnx = "onnx"
     tflite = "tflite"
-
-
-class MeasureLevel(StrEnum):
-    """Measuring effort for a network: see harness.measurement.plan."""
-
-    quick = "quick"
-    screen = "screen"
-    final = "final"
 
 
 def measure(
@@ -58,19 +53,8 @@ def measure(
             "'harness audit'); repeatable, or joined by commas. [default: sample:20, without files]",
         ),
     ] = None,
-    shape: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--shape",
-            help="Sizes of an input that a file leaves free, e.g. input=1,3,224,224; repeatable.",
-        ),
-    ] = None,
-    inputs: Annotated[
-        Path | None,
-        typer.Option(
-            "--inputs", help="Values of a file's inputs by name, an .npz file. [default: fixed values]"
-        ),
-    ] = None,
+    shape: InputShapes = None,
+    inputs: InputValues = None,
     reference: Annotated[
         Path | None,
         typer.Option(

@@ -15,6 +15,7 @@ class Assembly:
     `parts` are sha256 digests that `read_part` answers; `dictionary` names a part that serves as zlib preset dictionary for
     the skeleton's way; `digest` names the model's bytes. `shapes`: those of inputs that the model leaves free, by name; `inputs`:
     the part, an .npz file, that holds the values of inputs by name, None where they are the fixed ones.
+    `size_bytes`: all that the device has to keep for it, 0 where that is little.
     """
 
     format: str
@@ -25,6 +26,7 @@ class Assembly:
     digest: str
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     inputs: str | None = None
+    size_bytes: int = 0
     read_part: Callable[[str], bytes] = field(repr=False, compare=False)
 
     @property

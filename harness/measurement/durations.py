@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from statistics import median
 from typing import Any, Protocol
@@ -52,7 +52,10 @@ class DeviceProbe:
         self._device, self._connection, self._store = device, connection, store
         self._runtime, self._cancel = runtime, cancel
         (self._cores, self._threads), self._options = allowed, options
-        self._say: Callable[[str], None] = lambda text: observer.state(device, text)
+        self._observer = observer
+
+    def _say(self, text: str) -> None:
+        self._observer.state(self._device, text)
 
     def stored(self, model: Model) -> Durations | None:
         """Return the durations in the last stored session of a model file under a like configuration, None without one."""

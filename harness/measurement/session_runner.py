@@ -15,11 +15,12 @@ from harness.errors import AgentError, BadResult, Cancelled, LinkError
 from harness.estimates.clean_runs import is_contended
 from harness.measurement.core_gate import CoreGate, CoreRequest, QuietCores
 from harness.measurement.gate import Gate
+from harness.measurement.model_faults import with_remedy
 from harness.measurement.plan import SessionPlan
 from harness.measurement.session_builder import Refused, SessionBuilder
 from harness.measurement.uploads import send_parts
 from harness.measurement.workload import Model, RuntimePlan, changes
-from harness.records import Failure, SessionRecord
+from harness.records import FILE_SPACE, Failure, SessionRecord
 
 LINK_LOSSES_A_UNIT = 2  # a network that takes the device down twice is a failure, not bad luck
 RESENDS_A_UNIT = 2
@@ -119,7 +120,7 @@ class SessionRunner:
             architecture=unit.model.architecture,
             graph_hash=unit.model.graph_hash,
             kind=kind,
-            message=message,
+            message=with_remedy(message) if unit.use.configuration.space == FILE_SPACE else message,
             time_utc=now_utc(),
         )
 

@@ -71,8 +71,16 @@ def send_parts(
 ) -> None:
     """Send the parts of models that the device lacks, over as many connections as that takes.
 
-    Raises: Cancelled; LinkError when a connection breaks before anything came across; AgentError.
+    Raises: Cancelled; LinkError when a connection breaks before anything came across; AgentError, also for models that the
+    device's cache cannot hold together.
     """
+    size_bytes, room_bytes = sum(model.size_bytes for model in models), _cache_bytes(link.hello)
+    if size_bytes > room_bytes:
+        raise AgentError(
+            "too-large",
+            f"the model and its reference take {size_bytes / 1e6:,.0f} MB, and the device keeps {room_bytes / 1e6:,.0f} MB of "
+            "models, a third of its free disk space at most; free some there, or use a smaller model",
+        )
     report = UploadReport(say=say, cancel=cancel)
     while True:
         before = link.sent_bytes

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import tempfile
+import weakref
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,11 +19,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+from exporters.model_input import ModelInput
+from exporters.onnx_file import read_onnx
+from exporters.tflite_file import MAGIC, read_tflite
 from harness.devices.assembly import Assembly
 from harness.measurement.workload import Model
-from harness.models.model_input import ModelInput
-from harness.models.onnx_file import read_onnx
-from harness.models.tflite_file import MAGIC, read_tflite
 from harness.records import FILE_SPACE
 from space.errors import ConfigError, did_you_mean
 
@@ -83,7 +84,7 @@ class FileModel:
     shapes: Mapping[str, tuple[int, ...]]
     values: bytes | None = field(repr=False)
     pieces: tuple[Piece, ...] = field(repr=False)
-    content: Any = field(repr=False)  # a file object of what differs from the file, else None
+    folded: Folded | None = field(repr=False)  # the model's bytes where they differ from the file's
 
     @property
     def key(self) -> str:
@@ -93,8 +94,7 @@ class FileModel:
         text = json.dumps([self.digest, given, values], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
-    @property
-    def text(self) -> str:
+    def __str__(self) -> str:
         """Return the name with what is given of its inputs."""
         shapes = (f"{name}={','.join(map(str, shape))}" for name, shape in self.shapes.items())
         values = [] if self.values is None else [f"inputs {hashlib.sha256(self.values).hexdigest()[:8]}"]
@@ -106,7 +106,7 @@ class FileModel:
         if self.values is not None:
             given["values"] = hashlib.sha256(self.values).hexdigest()
         return Model(
-            architecture=self.text,
+            architecture=str(self),
             graph_hash=self.key,
             format=self.format,
             precision=self.precision,
@@ -136,13 +136,14 @@ class FileModel:
             digest=self.digest,
             shapes=self.shapes,
             inputs=values,
+            size_bytes=self.size_bytes + len(self.values or b""),
             read_part=read_part,
         )
 
     def _read(self, piece: Piece) -> bytes:
         try:
-            if self.content is not None:
-                data = os.pread(self.content.fileno(), piece.size_bytes, piece.offset)
+            if self.folded is not None:
+                data = self.folded.read(piece.offset, piece.size_bytes)
             else:
                 with self.path.open("rb") as file:
                     file.seek(piece.offset)
@@ -152,6 +153,21 @@ class FileModel:
         if hashlib.sha256(data).hexdigest() != piece.digest:
             raise ConfigError(f"{self.path}: changed while it was measured; give the command again")
         return data
+
+
+class Folded:
+    """Bytes on the disk for as long as they are needed, in a file without a name."""
+
+    def __init__(self, data: bytes) -> None:
+        with tempfile.TemporaryFile(prefix="harness-") as file:
+            file.write(data)
+            file.flush()
+            self._fd = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._fd)
+
+    def read(self, offset: int, size_bytes: int) -> bytes:
+        """Return some of the bytes."""
+        return os.pread(self._fd, size_bytes, offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +202,9 @@ def split_names(texts: Iterable[str]) -> tuple[list[str], list[str]]:
         named = [word for word in words if is_file_name(word)] if len(words) > 1 else []
         files += named
         rest = ",".join(word for word in words if word not in named) if named else text
-        networks += [rest] if rest or not text else []  # an empty text is refused where networks are looked up
+        networks += (
+            [rest] if rest or not text else []
+        )  # an empty text is refused where networks are looked up
     return networks, files
 
 
@@ -224,6 +242,14 @@ def open_files(paths: Sequence[Path], given: GivenInputs | None = None) -> list[
     return files
 
 
+def open_one(text: str, given: GivenInputs | None = None) -> FileModel:
+    """Return the one checked model file that a text means. Raises: ConfigError when it means none or several."""
+    paths = find_files([text])
+    if len(paths) > 1:
+        raise ConfigError(f"{text!r} means {len(paths)} files; name one")
+    return open_files(paths, given)[0]
+
+
 def _meant(text: str) -> list[Path]:
     path = Path(text).expanduser()
     if path.is_dir():
@@ -256,13 +282,11 @@ def _open(
 ) -> FileModel:
     data = _read_file(path)
     model_format = SUFFIXES[path.suffix.lower()]
-    content: Any = None
+    folded = None
     if model_format == "onnx":
         facts, whole = read_onnx(path, data, LIMIT_BYTES)
         if whole is not data:
-            content = tempfile.TemporaryFile(prefix="harness-")  # noqa: SIM115 - read until the model is sent
-            content.write(whole)
-            content.flush()
+            folded = Folded(whole)
     else:
         facts, whole = read_tflite(path, data), data
     own = _own_shapes(path, facts.inputs, shapes)
@@ -284,7 +308,7 @@ def _open(
         shapes=own,
         values=None if arrays is None else _packed(arrays),
         pieces=tuple(_pieces(whole)),
-        content=content,
+        folded=folded,
     )
 
 

@@ -256,6 +256,13 @@ def measure(
         seed=seed,
         wait_s=wait_s,
     )
+    return measure_requested(request, store, log)
+
+
+def measure_requested(
+    request: MeasureRequest, store: Store, log: Callable[[str], None] = lambda line: None
+) -> LatencyTable:
+    """Measure what a request asks for and return the latencies, and what failed. Raises: as `measure`."""
     found = measure_devices(request, store, _Progress(log))
     errors = [outcome.error for outcome in found.outcomes if outcome.error is not None]
     for other in errors[1:]:

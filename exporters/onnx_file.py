@@ -11,7 +11,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from harness.models.model_input import FLOATS, UNKNOWN, FileFacts, ModelInput, precision_of
+from exporters.model_input import FLOATS, UNKNOWN, FileFacts, ModelInput, precision_of
 from space.errors import ConfigError
 
 MOST_TENSORS = 1_000_000

@@ -12,7 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from harness.models.model_input import FLOATS, INTEGERS, UNKNOWN, FileFacts, ModelInput, precision_of
+from exporters.model_input import FLOATS, INTEGERS, UNKNOWN, FileFacts, ModelInput, precision_of
 from space.errors import ConfigError
 
 MAGIC = b"TFL3"

@@ -132,6 +132,7 @@ def _run(
             f"pip install {' '.join(absent)}"
         )
     source = weights.checkpoint
+    images = source and source.calibration
     request = {
         "format": format,
         "precision": precision,
@@ -141,6 +142,7 @@ def _run(
             "path": source and str(source.path),
             "sha256": source and source.sha256,
             "architecture": source and str(source.architecture),
+            "calibration": images and {"path": str(images.path), "sha256": images.sha256},
         },
         "cache": str(cache_dir.absolute()),
         "networks": list(networks),

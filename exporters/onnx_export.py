@@ -25,7 +25,7 @@ from onnx.helper import make_node
 from torch import Tensor, nn
 
 from exporters.cache import ExportedFragment
-from exporters.calibration import calibrate
+from exporters.calibration import calibrate, quantized_steps
 from exporters.errors import ConversionError
 from exporters.fragments import (
     GLUE,
@@ -60,6 +60,8 @@ def export_fragment(
         ConversionError: a checkpoint does not fit its architecture.
     """
     possible = possible_steps(fragment, config)
+    if precision == "int8":
+        possible = quantized_steps(fragment, config, weights)
     if fragment == GLUE:
         sums = {
             step.output: _chunk(_export_part(step, config, weights, precision), step) for step in possible
@@ -143,16 +145,13 @@ def export_network(
         network = _Halved(network, casts_input=True, casts_output=True)
     exported = _export(network, [image], [IMAGE], LOGITS)
     if precision == "int8":
-        if [node.op_type for node in exported.graph.node] != [one.op_type for one in scales]:
+        if [node.op_type for node in exported.graph.node] != [one.op_type for one in scales[1:]]:
             raise ConversionError(
                 "the whole network has other nodes than its fragments; linked models are not comparable"
             )
-        given = {
-            node.output[0]: one.scale
-            for node, one in zip(exported.graph.node, scales, strict=True)
-            if one.scale
-        }
-        exported = quantize(exported, {IMAGE: scale_of(-1, 1), **given}, [{IMAGE: image.numpy()}])
+        values = [IMAGE, *(node.output[0] for node in exported.graph.node)]
+        given = {value: one.scale for value, one in zip(values, scales, strict=True) if one.scale}
+        exported = quantize(exported, given, [{IMAGE: image.numpy()}])
     return bytes(exported.SerializeToString())
 
 
@@ -167,12 +166,15 @@ class NodeScale:
 def network_scales(
     architecture: Architecture, weights: Weights, precision: Precision
 ) -> tuple[NodeScale, ...]:
-    """Return the scales that a network's linked model has in int8, node after node of the float model; else nothing."""
+    """Return the scales that a network's linked model has in int8: the image's, then node after node of the float model.
+
+    In another precision there are none.
+    """
     if precision != "int8":
         return ()
-    return tuple(
-        one for step in steps(architecture) for one in _step_scales(step, architecture.config, weights)
-    )
+    config = architecture.config
+    image = NodeScale(op_type="", scale=scale_of(*calibrate(config, weights).ranges[IMAGE]))
+    return image, *(one for step in steps(architecture) for one in _step_scales(step, config, weights))
 
 
 @lru_cache(maxsize=64)

@@ -24,7 +24,6 @@ from exporters.fragments import (
     GLUE,
     IMAGE,
     Fragment,
-    Step,
     all_fragments,
     fragments_of,
     possible_steps,
@@ -86,15 +85,6 @@ def calibrate(config: SpaceConfig, weights: Weights) -> Calibration:
         ranges[IMAGE] = (-1.0, 1.0)
         _share(ranges, config)
     return Calibration(ranges=ranges, inputs={key: tuple(kept) for key, kept in inputs.items()})
-
-
-def quantized_steps(fragment: Fragment, config: SpaceConfig, weights: Weights) -> tuple[Step, ...]:
-    """Return the steps of a fragment whose values have ranges: all possible ones, of a checkpoint those of its network."""
-    possible = possible_steps(fragment, config)
-    if weights.checkpoint is None:
-        return possible
-    own = steps(weights.checkpoint.architecture)
-    return tuple(step for step in possible if step in own)
 
 
 def _share(ranges: dict[str, tuple[float, float]], config: SpaceConfig) -> None:

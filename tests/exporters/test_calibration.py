@@ -19,7 +19,7 @@ from exporters.calibration import calibrate
 from exporters.calibration_images import named_images, save_images
 from exporters.conversion import convert_networks
 from exporters.networks import torch_network
-from space import TINY, Architecture, ArchitectureError
+from space import TINY, Architecture
 from space.networks import build_network
 from space.segments import Segment
 
@@ -39,9 +39,7 @@ def weights_of(folder: Path, architecture: Architecture, images: NDArray[np.floa
     if images is None:
         return Weights.from_checkpoint(folder / "network.pt", architecture)
     save_images(folder / "images.npz", images)
-    return Weights.from_checkpoint(
-        folder / "network.pt", architecture, calibration=folder / "images.npz"
-    )
+    return Weights.from_checkpoint(folder / "network.pt", architecture, calibration=folder / "images.npz")
 
 
 # --- images that are refused ----------------------------------------------------------------------------------
@@ -156,7 +154,9 @@ def test_ranges_are_those_of_the_network_on_its_images(tmp_path: Path) -> None:
     assert low == pytest.approx(min(0.0, float(logits.min())), rel=1e-4)
     assert high == pytest.approx(float(logits.max()), rel=1e-4)
     assert found.ranges["image"] == (float(images.min()), float(images.max()))
-    assert {len(kept) for kept in found.inputs.values()} == {20}, "each fragment keeps what it read of all images"
+    assert {len(kept) for kept in found.inputs.values()} == {20}, (
+        "each fragment keeps what it read of all images"
+    )
 
 
 @pytest.mark.converter
@@ -166,9 +166,7 @@ def test_a_calibrated_network_in_int8_is_the_whole_conversion_with_the_same_scal
 ) -> None:
     images = some_images()
     weights = weights_of(tmp_path, architecture, images)
-    library = FragmentLibrary.open(
-        "onnx", cache_dir=tmp_path, config=TINY, weights=weights, precision="int8"
-    )
+    library = FragmentLibrary.open("onnx", cache_dir=tmp_path, config=TINY, weights=weights, precision="int8")
     linked = link(library.recipe(architecture), library.part)
     (whole,) = convert_networks([architecture], "onnx", weights, "int8")
     expected = torch_network(architecture, weights)(torch.from_numpy(images)).numpy()

@@ -107,11 +107,13 @@ def converter_versions(format: Format, precision: Precision = "fp32") -> dict[st
 def weights_document(weights: Weights) -> dict[str, object]:
     """Return weights as plain values; `exporters.worker.read_weights` reads them back."""
     source = weights.checkpoint
+    images = source and source.calibration
     return {
         "seed": weights.seed,
         "path": source and str(source.path),
         "sha256": source and source.sha256,
         "architecture": source and str(source.architecture),
+        "calibration": images and {"path": str(images.path), "sha256": images.sha256},
     }
 
 

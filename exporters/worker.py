@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from exporters.cache import FragmentCache
+from exporters.calibration_images import CalibrationImages
 from exporters.fragments import Fragment
 from exporters.weights import Weights, WeightsFile
 from space import Architecture, SpaceConfig
@@ -67,11 +68,13 @@ def read_weights(source: dict[str, Any], config: SpaceConfig) -> Weights:
     """Return the weights that `exporters.conversion.weights_document` has written."""
     if source["seed"] is not None:
         return Weights.seeded(source["seed"])
+    images = source["calibration"]
     return Weights(
         checkpoint=WeightsFile(
             path=Path(source["path"]),
             sha256=source["sha256"],
             architecture=Architecture.parse(source["architecture"], config),
+            calibration=images and CalibrationImages(path=Path(images["path"]), sha256=images["sha256"]),
         )
     )
 

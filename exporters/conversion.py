@@ -28,7 +28,8 @@ CONVERTERS: Mapping[Format, tuple[str, ...]] = {
     "onnx": ("torch", "onnx"),
     "tflite": ("torch", "tensorflow", "ai-edge-litert"),
 }
-QUANTIZERS: Mapping[Format, tuple[str, ...]] = {"onnx": ("onnxruntime",), "tflite": ()}  # for int8, too
+# Those that int8 needs, too.
+QUANTIZERS: Mapping[Format, tuple[str, ...]] = {"onnx": ("onnxruntime",), "tflite": ("litert-quantizer",)}
 _TAIL_LINES = 8
 _PACKAGE_ROOT = str(Path(__file__).parent.parent)
 

@@ -5,8 +5,7 @@
 Each campaign measures the same random networks, in another random order: one quick session each, what predictors are fitted to,
 or with `--level screen --sessions 5` what `harness measure` prints by default; of several, each column is the median. Between
 campaigns: Spearman's rank correlation (mean and worst of all pairs) and the coefficient of variation of each network's values
-(median over networks). `--busy` runs a program beside them on each core. With `--store FILE` campaigns are kept, and a second call goes on;
-prints a table.
+(median over networks). `--busy`: beside a program on each core. `--store FILE` keeps campaigns, and a second call goes on.
 """
 
 from __future__ import annotations

@@ -22,12 +22,11 @@ from exporters.fragments import (
     segment_steps,
     steps,
 )
-from exporters.recipe import FORMATS, AssemblyRecipe, Format
+from exporters.recipe import FORMATS, PRECISIONS, AssemblyRecipe, Format, Precision
 from exporters.weights import Weights
 from space import BLOX, Architecture, SpaceConfig
 from space.segments import Segment
 
-PRECISION = "fp32"
 Progress = Callable[[int, int, str], None]  # fragments ready, all fragments, the name of the last
 
 
@@ -48,12 +47,13 @@ class Skeletons(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FragmentLibrary:
-    """Hold the exported fragments of a space in one format, verified.
+    """Hold the exported fragments of a space in one format and precision, verified.
 
     `part_digests` lists what a device needs to hold for every network, besides the dictionary.
     """
 
     format: Format
+    precision: Precision
     config: SpaceConfig
     weights: Weights
     alignment: int
@@ -72,6 +72,7 @@ class FragmentLibrary:
         cache_dir: Path | str,
         config: SpaceConfig = BLOX,
         weights: Weights | None = None,
+        precision: Precision = "fp32",
         progress: Progress | None = None,
     ) -> FragmentLibrary:
         """Load the fragments of a space from a cache folder, exporting first what is absent or damaged.
@@ -80,13 +81,17 @@ class FragmentLibrary:
         exported. `progress(done, total, name)` is called as fragments become ready.
 
         Raises:
-            ConversionError: the format is unknown, a converter is absent or fails, a checkpoint does not fit, or
-                the cache cannot be written.
+            ConversionError: the format or the precision is unknown, a converter is absent or fails, a checkpoint does not
+                fit, or the cache cannot be written.
         """
         if format not in FORMATS:
             raise ConversionError(f"format {format!r} is unknown; choose from {', '.join(FORMATS)}")
+        if precision not in PRECISIONS:
+            raise ConversionError(f"precision {precision!r} is unknown; choose from {', '.join(PRECISIONS)}")
         weights = weights or Weights.seeded(0)
-        loaded = _load_fragments(format, Path(cache_dir), config, weights, progress or _no_progress)
+        loaded = _load_fragments(
+            format, precision, Path(cache_dir), config, weights, progress or _no_progress
+        )
         layouts = {fragment: exported.layout for fragment, exported in loaded.items()}
         skeletons: Skeletons
         if format == "onnx":
@@ -106,6 +111,7 @@ class FragmentLibrary:
             by_digest[dictionary_digest] = dictionary
         return cls(
             format=format,
+            precision=precision,
             config=config,
             weights=weights,
             alignment=alignment,
@@ -179,18 +185,23 @@ class FragmentLibrary:
 
 
 def _load_fragments(
-    format: Format, cache_dir: Path, config: SpaceConfig, weights: Weights, progress: Progress
+    format: Format,
+    precision: Precision,
+    cache_dir: Path,
+    config: SpaceConfig,
+    weights: Weights,
+    progress: Progress,
 ) -> dict[Fragment, ExportedFragment]:
     source = weights.checkpoint
     wanted = all_fragments(config) if source is None else fragments_of(source.architecture)
-    versions = converter_versions(format)
+    versions = converter_versions(format, precision)
     keys = {
         fragment: cache_key(
             {
                 "exporter": EXPORTER_VERSION,
                 "converters": versions,
                 "format": format,
-                "precision": PRECISION,
+                "precision": precision,
                 "space": dataclasses.asdict(config),
                 "weights": weights.identity,
                 "fragment": str(fragment),
@@ -211,6 +222,7 @@ def _load_fragments(
         convert_fragments(
             [(fragment, keys[fragment]) for fragment in absent],
             format,
+            precision=precision,
             config=config,
             weights=weights,
             cache_dir=cache_dir,

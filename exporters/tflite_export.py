@@ -17,6 +17,7 @@ from exporters.cache import ExportedFragment
 from exporters.errors import ConversionError
 from exporters.fragments import GLUE, IMAGE, Fragment, all_values, possible_steps, value_shape
 from exporters.networks import fragment_module
+from exporters.recipe import Precision
 from exporters.tensorflow_lowering import lower
 from exporters.tflite_layout import (
     BUFFER,
@@ -39,7 +40,7 @@ from exporters.tflite_layout import (
 from exporters.tflite_linking import OPERATORS, region_name
 from exporters.tflite_regions import Region, regions
 from exporters.weights import Weights
-from space import SpaceConfig
+from space import Architecture, SpaceConfig
 
 _UNUSED = frozenset({SHAPE, TYPE, BUFFER, NAME, HAS_RANK})
 
@@ -69,7 +70,9 @@ class _Graph:
     output: int
 
 
-def export_fragment(fragment: Fragment, config: SpaceConfig, weights: Weights) -> ExportedFragment:
+def export_fragment(
+    fragment: Fragment, config: SpaceConfig, weights: Weights, precision: Precision
+) -> ExportedFragment:
     """Export one fragment; the layout is JSON with the places of its rows in the part.
 
     `tensors` and `buffers` are the positions of the first row; `operators` maps the value that is fed (for the
@@ -79,6 +82,8 @@ def export_fragment(fragment: Fragment, config: SpaceConfig, weights: Weights) -
     Raises:
         ConversionError: TensorFlow cannot express a layer, or the operator table lacks an operator.
     """
+    if precision != "fp32":
+        raise ConversionError(f"tflite models are made in fp32 so far, not in {precision}; use ONNX")
     if fragment == GLUE:
         return _export_glue(config)
     shape = _nhwc(value_shape(possible_steps(fragment, config)[0].inputs[0], config))
@@ -101,7 +106,12 @@ def export_fragment(fragment: Fragment, config: SpaceConfig, weights: Weights) -
     return ExportedFragment(part=bytes(writer.data), layout=json.dumps(layout).encode())
 
 
-def export_network(network: nn.Module, config: SpaceConfig) -> bytes:
+def network_scales(architecture: Architecture, weights: Weights, precision: Precision) -> tuple[()]:
+    """Return nothing: models in fp32 have no scales."""
+    return ()
+
+
+def export_network(network: nn.Module, config: SpaceConfig, precision: Precision, scales: tuple[()]) -> bytes:
     """Convert a whole network at once, as TFLiteConverter does it: the yardstick for linked models."""
     return _convert(network, [_nhwc(value_shape(IMAGE, config))])
 

@@ -45,12 +45,13 @@ def _serve(request: dict[str, Any]) -> Iterator[dict[str, object]]:
     from exporters.networks import torch_network
 
     config = SpaceConfig(**request["config"])
-    weights = _weights(request["weights"], config)
+    weights, precision = _weights(request["weights"], config), request["precision"]
     for job in request["networks"]:
         architecture = Architecture.parse(job["architecture"], config)
         network = torch_network(architecture, weights)
+        scales = exporter.network_scales(architecture, weights, precision)
         started_ns = time.perf_counter_ns()
-        model = exporter.export_network(network, config)
+        model = exporter.export_network(network, config, precision, scales)
         elapsed_s = (time.perf_counter_ns() - started_ns) / 1e9
         Path(job["path"]).write_bytes(model)
         yield {"done": str(architecture), "elapsed_s": elapsed_s}
@@ -58,7 +59,7 @@ def _serve(request: dict[str, Any]) -> Iterator[dict[str, object]]:
     for job in request["fragments"]:
         fragment = Fragment(**job["fragment"])
         started_ns = time.perf_counter_ns()
-        cache.save(job["key"], exporter.export_fragment(fragment, config, weights))
+        cache.save(job["key"], exporter.export_fragment(fragment, config, weights, precision))
         yield {"done": str(fragment), "elapsed_s": (time.perf_counter_ns() - started_ns) / 1e9}
 
 

@@ -44,6 +44,11 @@ class MeasuredModels:
                     f"process only beside a {file.format} model; name one, or measure the two apart"
                 )
 
+    @property
+    def formats(self) -> tuple[Format, ...]:
+        """The files' formats, each once."""
+        return tuple(dict.fromkeys(file.format for file in self.files))
+
     def groups(self, model_format: Format, probe: DurationProbe) -> Iterator[SourceGroup]:
         """Yield the networks, then the files of a format: those that share reference, precision and pace together."""
         if self.networks is not None:

@@ -172,11 +172,9 @@ def _asked(
     files = open_files(find_files(request.files), request.inputs)
     reference = None if request.reference is None else open_files(find_files([str(request.reference)]))[0]
     source = MeasuredModels(networks=networks, files=files, reference=reference, progress=observer.export)
-    formats = tuple(dict.fromkeys(file.format for file in files))
-    _check_formats(request, formats)
-    return source, request.options if networks else replace(
-        request.options, formats=request.formats or formats
-    )
+    _check_formats(request, source.formats)
+    of_files = replace(request.options, formats=request.formats or source.formats)
+    return source, request.options if networks else of_files
 
 
 def _check_formats(request: MeasureRequest, formats: Sequence[str]) -> None:

@@ -59,7 +59,7 @@ def export_fragment(
     Raises:
         ConversionError: a checkpoint does not fit its architecture.
     """
-    possible = possible_steps(fragment, config)
+    possible = _possible(fragment, config, weights, precision)
     if fragment == GLUE:
         sums = {
             step.output: _chunk(_export_part(step, config, weights, precision), step) for step in possible
@@ -71,6 +71,17 @@ def export_fragment(
         part=_weight_part(exported, _names(exported, possible[0])),
         layout=_layout(nodes={step.inputs[0]: _chunk(exported, step) for step in possible}),
     )
+
+
+def _possible(
+    fragment: Fragment, config: SpaceConfig, weights: Weights, precision: Precision
+) -> Sequence[Step]:
+    """Return the steps that may run a fragment; in int8 those whose values have a scale, of a checkpoint its network's own."""
+    found = possible_steps(fragment, config)
+    if precision != "int8" or weights.checkpoint is None:
+        return found
+    own = frozenset(steps(weights.checkpoint.architecture))
+    return [step for step in found if step in own]
 
 
 def _export_part(step: Step, config: SpaceConfig, weights: Weights, precision: Precision) -> onnx.ModelProto:
@@ -126,7 +137,6 @@ def _layout(**chunks: Mapping[str, bytes]) -> bytes:
     found = {
         name: {value: base64.b64encode(one).decode() for value, one in by_value.items()}
         for name, by_value in chunks.items()
-        if by_value
     }
     return json.dumps(found).encode()
 
@@ -143,22 +153,20 @@ def export_network(
         network = _Halved(network, casts_input=True, casts_output=True)
     exported = _export(network, [image], [IMAGE], LOGITS)
     if precision == "int8":
-        if [node.op_type for node in exported.graph.node] != [one.op_type for one in scales]:
+        nodes = list(exported.graph.node)
+        if [IMAGE, *(node.op_type for node in nodes)] != [one.op_type for one in scales]:
             raise ConversionError(
                 "the whole network has other nodes than its fragments; linked models are not comparable"
             )
-        given = {
-            node.output[0]: one.scale
-            for node, one in zip(exported.graph.node, scales, strict=True)
-            if one.scale
-        }
-        exported = quantize(exported, {IMAGE: scale_of(-1, 1), **given}, [{IMAGE: image.numpy()}])
+        names = [IMAGE, *(node.output[0] for node in nodes)]
+        given = {name: one.scale for name, one in zip(names, scales, strict=True) if one.scale}
+        exported = quantize(exported, given, [{IMAGE: image.numpy()}])
     return bytes(exported.SerializeToString())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeScale:
-    """The scale and zero point of what a node of a float model writes, None where it is not quantized."""
+    """The scale and zero point of what a node of a float model writes, None where it is not quantized; or of the image."""
 
     op_type: str
     scale: tuple[float, int] | None
@@ -167,12 +175,15 @@ class NodeScale:
 def network_scales(
     architecture: Architecture, weights: Weights, precision: Precision
 ) -> tuple[NodeScale, ...]:
-    """Return the scales that a network's linked model has in int8, node after node of the float model; else nothing."""
+    """Return the scales in int8 of a network's linked model: of the image, then node after node of the float model.
+
+    In other precisions there are none.
+    """
     if precision != "int8":
         return ()
-    return tuple(
-        one for step in steps(architecture) for one in _step_scales(step, architecture.config, weights)
-    )
+    config = architecture.config
+    image = NodeScale(op_type=IMAGE, scale=scale_of(*calibrate(config, weights).ranges[IMAGE]))
+    return (image, *(one for step in steps(architecture) for one in _step_scales(step, config, weights)))
 
 
 @lru_cache(maxsize=64)

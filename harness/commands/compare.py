@@ -6,27 +6,15 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import (
-    ConfigurationId,
-    DeviceName,
-    DevicesFile,
-    JsonFlag,
-    RuntimeName,
-    StoreOption,
-    ThreadCount,
-    WideFlag,
-    open_store,
-)
+from harness.commands.choice_options import ChoiceOptions, takes_choice
+from harness.commands.options import JsonFlag, StoreOption, WideFlag, open_store
 
 
+@takes_choice
 def compare(
     first: Annotated[str, typer.Argument(help="An architecture, its graph hash or its index.", metavar="A")],
     second: Annotated[str, typer.Argument(help="Another one.", metavar="B")],
-    device: DeviceName = "",
-    runtime: RuntimeName = "",
-    threads: ThreadCount = None,
-    identifier: ConfigurationId = "",
-    devices_file: DevicesFile = None,
+    options: ChoiceOptions,
     store_url: StoreOption = "",
     wide: WideFlag = False,
     json_output: JsonFlag = False,
@@ -39,14 +27,5 @@ def compare(
     from harness.query.compare import compare as compare_networks
 
     with open_store(store_url) as store:
-        found = compare_networks(
-            store,
-            first,
-            second,
-            device=device,
-            runtime=runtime,
-            threads=threads,
-            configuration=identifier,
-            devices_file=devices_file,
-        )
+        found = compare_networks(store, first, second, **options.keywords())
     print_pairs(found, json_output=json_output, wide=wide)

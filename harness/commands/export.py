@@ -15,6 +15,9 @@ def export(
     architecture: Annotated[str, typer.Argument(help="An architecture, its graph hash or its index.")],
     model_format: Annotated[ModelFormat, typer.Option("--format", help="Format of the file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    precision: Annotated[
+        str, typer.Option("--precision", help="Precision of the model: fp32, fp16 or int8.")
+    ] = "fp32",
     checkpoint: Annotated[
         Path | None,
         typer.Option(
@@ -25,9 +28,16 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
 ) -> None:
     """Write a stand-alone ONNX or TFLite file of one network."""
+    from harness.devices.config import parse_precision
     from harness.models.exported import export_network
 
     written = export_network(
-        architecture, model_format.value, output, checkpoint=checkpoint, space=space, force=force
+        architecture,
+        model_format.value,
+        output,
+        precision=parse_precision(precision),
+        checkpoint=checkpoint,
+        space=space,
+        force=force,
     )
     log(str(written))

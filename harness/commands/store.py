@@ -38,6 +38,10 @@ Sessions = Annotated[
 Runtimes = Annotated[
     list[str] | None, typer.Option("--runtime", "-r", help="Only sessions of this runtime; repeatable.")
 ]
+Precisions = Annotated[
+    list[str] | None,
+    typer.Option("--precision", help="Only sessions of models in this precision; repeatable."),
+]
 Networks = Annotated[
     list[str] | None,
     typer.Option(
@@ -69,6 +73,7 @@ def check(
     sessions: Sessions = None,
     device: StoredDevices = None,
     runtime: Runtimes = None,
+    precision: Precisions = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
@@ -82,7 +87,9 @@ def check(
     from harness.output.store import print_check
     from harness.store.maintenance import check_store
 
-    selection = _selection(sessions, device, devices_file, runtime, models, identifier, since, before)
+    selection = _selection(
+        sessions, device, devices_file, runtime, precision, models, identifier, since, before
+    )
     with open_store(store_url) as opened:
         report = check_store(opened, selection)
         print_check(report, opened.name, json_output=json_output, wide=wide)
@@ -99,6 +106,7 @@ def show(
     ] = None,
     device: StoredDevices = None,
     runtime: Runtimes = None,
+    precision: Precisions = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
@@ -114,7 +122,7 @@ def show(
     from harness.store.maintenance import list_sessions, show_failure, show_session
 
     selection = _selection(
-        sessions, device, devices_file, runtime, models, identifier, since, before, unreadable
+        sessions, device, devices_file, runtime, precision, models, identifier, since, before, unreadable
     )
     with open_store(store_url) as opened:
         if failure is not None:
@@ -131,6 +139,7 @@ def quarantine(
     undo: Annotated[bool, typer.Option("--undo", help="Take it back: estimate from them again.")] = False,
     device: StoredDevices = None,
     runtime: Runtimes = None,
+    precision: Precisions = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
@@ -145,7 +154,7 @@ def quarantine(
     from harness.store import maintenance
 
     selection = _selection(
-        sessions, device, devices_file, runtime, models, identifier, since, before, unreadable
+        sessions, device, devices_file, runtime, precision, models, identifier, since, before, unreadable
     )
     with open_store_to_change(store_url) as opened:
         changed = maintenance.quarantine(opened, selection, undo=undo)
@@ -157,6 +166,7 @@ def delete(
     sessions: Sessions = None,
     device: StoredDevices = None,
     runtime: Runtimes = None,
+    precision: Precisions = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
@@ -172,7 +182,7 @@ def delete(
     from harness.store import maintenance
 
     selection = _selection(
-        sessions, device, devices_file, runtime, models, identifier, since, before, unreadable
+        sessions, device, devices_file, runtime, precision, models, identifier, since, before, unreadable
     )
     with open_store_to_change(store_url) as opened:
         deleted = maintenance.delete(opened, selection, _need_not_agree if yes else _agree)
@@ -191,6 +201,7 @@ def export(
     ] = None,
     device: StoredDevices = None,
     runtime: Runtimes = None,
+    precision: Precisions = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
@@ -202,7 +213,9 @@ def export(
     from harness.output.store import export_sessions
     from harness.store.maintenance import export_documents
 
-    selection = _selection(sessions, device, devices_file, runtime, models, identifier, since, before)
+    selection = _selection(
+        sessions, device, devices_file, runtime, precision, models, identifier, since, before
+    )
     suffix = output.suffix.lower()[1:] if output is not None else ""
     chosen = file_format or (ExportFormat(suffix) if suffix in list(ExportFormat) else ExportFormat.jsonl)
     with open_store(store_url) as opened:
@@ -214,6 +227,7 @@ def _selection(
     device: list[str] | None,
     devices_file: Path | None,
     runtime: list[str] | None,
+    precision: list[str] | None,
     models: list[str] | None,
     identifier: str,
     since: str,
@@ -227,6 +241,7 @@ def _selection(
         devices=device or (),
         devices_file=devices_file,
         runtimes=runtime or (),
+        precisions=precision or (),
         networks=models or (),
         configuration=identifier,
         since=since,

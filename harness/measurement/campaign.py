@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from typing import Any, Protocol
 
 from harness.devices.config import Device
@@ -116,13 +117,14 @@ def run_campaign(
             raise ConfigError(
                 f"--until works on one runtime at a time, and device {device.name!r} would run {names}; name one with --runtime"
             )
+        precisions = options.precisions or (device.precision,)
         allowed = allowed_cores(device, connection.hello, options.threads, options.cores)
         conditions = connection.client.probe()
 
         def uses() -> Iterator[RuntimePlan]:
-            for runtime in runtimes:
-                observer.state(device.name, f"preparing {runtime.format} models")
-                yield plan_runtime(device, connection.hello, conditions, source, runtime, allowed)
+            for runtime, precision in product(runtimes, precisions):
+                observer.state(device.name, f"preparing {precision} {runtime.format} models")
+                yield plan_runtime(device, connection.hello, conditions, source, runtime, precision, allowed)
 
         _Run(connection, store, observer, outcome, options, rng, cancel, conditions).measure(uses())
     finally:
@@ -262,7 +264,7 @@ class _Run:
         measuring = self._start(use)
         self._store.start_recalibration(use.configuration, now_utc())
         for number in range(CALIBRATION.sessions):
-            self._say(f"calibrating {use.configuration.runtime}, {number + 1} of {CALIBRATION.sessions}")
+            self._say(f"calibrating {use.title}, {number + 1} of {CALIBRATION.sessions}")
             measuring.measure(
                 [PlannedSession(use, use.reference, "calibration")], CALIBRATION.plan, self._keep
             )
@@ -283,7 +285,7 @@ class _Run:
                 name = self._outcome.device
                 raise GivenUp(
                     f"device {name!r}: {CONSECUTIVE_FAILURES} networks failed in a row in "
-                    f"{unit.use.configuration.runtime}, the last with: {result.message}; "
+                    f"{unit.use.title}, the last with: {result.message}; "
                     f"see 'harness doctor --device {name}'"
                 )
             return result
@@ -310,7 +312,7 @@ class _Run:
         self._outcome.measured += 1
         self._outcome.loop_s += result.loop_s
         self._observer.advance(name, "")
-        self._observer.state(name, f"{unit.use.configuration.runtime} {unit.model.architecture}")
+        self._observer.state(name, f"{unit.use.title} {unit.model.architecture}")
         self._watch_reference(unit.use, result)
 
     def _watch_reference(self, use: RuntimePlan, session: SessionRecord) -> None:

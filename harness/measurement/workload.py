@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from harness.devices.assembly import Assembly
 from harness.devices.conditions import clock_tier, hardware_name
-from harness.devices.config import Device, Format
+from harness.devices.config import DEFAULT_PRECISION, Device, Format, Precision
 from harness.devices.runtimes import RuntimeUse, version_name
 from harness.records import Configuration, SessionRecord
 
@@ -33,12 +33,12 @@ class Model:
 
 
 class ModelSource(Protocol):
-    """Source of a campaign's models; they are exported to a format only when a device runs it."""
+    """Source of a campaign's models; they are exported to a format and precision only when a device runs them."""
 
-    def models(self, model_format: Format) -> Sequence[Model]:
-        """Return the networks to measure, in the given format."""
+    def models(self, model_format: Format, precision: Precision) -> Sequence[Model]:
+        """Return the networks to measure, in the given format and precision."""
 
-    def reference(self, model_format: Format) -> Model:
+    def reference(self, model_format: Format, precision: Precision) -> Model:
         """Return the reference network that every slice alternates with."""
 
 
@@ -51,6 +51,12 @@ class RuntimePlan:
     models: Sequence[Model]
     reference: Model
 
+    @property
+    def title(self) -> str:
+        """The runtime's name, with a precision other than fp32 behind it."""
+        c = self.configuration
+        return c.runtime if c.precision == DEFAULT_PRECISION else f"{c.runtime} {c.precision}"
+
 
 def plan_runtime(
     device: Device,
@@ -58,14 +64,15 @@ def plan_runtime(
     conditions: Mapping[str, Any],
     source: ModelSource,
     runtime: RuntimeUse,
+    precision: Precision,
     allowed: tuple[tuple[int, ...], int],
 ) -> RuntimePlan:
-    """Plan a runtime: its models, and the configuration of their measurements.
+    """Plan a runtime: its models in a precision, and the configuration of their measurements.
 
     allowed: the cores that sessions may take, and how many they take. The models are exported here unless they are cached.
     """
     cores, threads = allowed
-    reference = source.reference(runtime.format)
+    reference = source.reference(runtime.format, precision)
     configuration = Configuration(
         device=device.name,
         hardware=hardware_name(hello, conditions),
@@ -81,7 +88,7 @@ def plan_runtime(
         reference=reference.graph_hash,
         clock_tier=clock_tier(conditions, cores),
     )
-    models = tuple(source.models(runtime.format))
+    models = tuple(source.models(runtime.format, precision))
     return RuntimePlan(configuration=configuration, runtime=runtime, models=models, reference=reference)
 
 

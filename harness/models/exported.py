@@ -23,6 +23,7 @@ from exporters import (
     with_node_names,
 )
 from harness.devices.assembly import Assembly
+from harness.devices.config import DEFAULT_PRECISION, Precision
 from harness.measurement.campaign import Observer
 from harness.measurement.workload import Model
 from harness.models.names import select_architecture
@@ -33,7 +34,6 @@ from space.errors import ConfigError
 from space.segments import Segment
 from space.user_paths import expand_user, own_folder
 
-PRECISION = "fp32"
 # The reference of every slice: one network of middling cost that holds all three ops and both kinds of sum.
 REFERENCE = "conv/mbconv-bconv+out/conv+conv"  # of Blox; a space of other stages has as many of its blocks
 
@@ -61,7 +61,8 @@ class ExportObserver(Observer, Protocol):
 
 
 class ExportedModels:
-    """Models of some networks and segments with seeded weights, exported when a campaign asks for a format; safe in threads.
+    """Models of some networks and segments with seeded weights, exported when a campaign asks for a format and precision;
+    safe in threads.
 
     They are of one space: `config`, or that of the first; without both it is Blox.
     """
@@ -76,29 +77,31 @@ class ExportedModels:
         self._config = config or (architectures[0].config if architectures else BLOX)
         self._architectures = architectures
         self._progress = progress
-        self._libraries: dict[Format, FragmentLibrary] = {}
+        self._libraries: dict[tuple[Format, Precision], FragmentLibrary] = {}
         self._lock = threading.Lock()
 
-    def models(self, model_format: Format) -> Sequence[Model]:
+    def models(self, model_format: Format, precision: Precision = DEFAULT_PRECISION) -> Sequence[Model]:
         """Return the models, each made when it is looked at."""
-        return _Models(self._architectures, self._library(model_format))
+        return _Models(self._architectures, self._library(model_format, precision))
 
-    def reference(self, model_format: Format) -> Model:
+    def reference(self, model_format: Format, precision: Precision = DEFAULT_PRECISION) -> Model:
         """Return the reference network's model."""
-        library = self._library(model_format)
+        library = self._library(model_format, precision)
         return to_model(library, reference_of(library.config), _weights_name(library))
 
-    def _library(self, model_format: Format) -> FragmentLibrary:
+    def _library(self, model_format: Format, precision: Precision) -> FragmentLibrary:
+        key = model_format, precision
         with self._lock:
-            if model_format not in self._libraries:
-                self._libraries[model_format] = FragmentLibrary.open(
+            if key not in self._libraries:
+                self._libraries[key] = FragmentLibrary.open(
                     model_format,
                     cache_dir=cache_folder(),
                     config=self._config,
                     weights=Weights.seeded(0),
+                    precision=precision,
                     progress=lambda done, total, name: self._progress(model_format, done, total, name),
                 )
-            return self._libraries[model_format]
+            return self._libraries[key]
 
 
 class _Models(Sequence[Model]):
@@ -151,7 +154,7 @@ def to_model(library: FragmentLibrary, architecture: Architecture | Segment, wei
         architecture=str(architecture),
         graph_hash=architecture.key if isinstance(architecture, Segment) else architecture.graph_hash,
         format=library.format,
-        precision=PRECISION,
+        precision=library.precision,
         space=library.config.name,
         weights=weights,
         purpose="segment" if is_segment else "network",
@@ -166,12 +169,14 @@ class ModelFile:
     path: Path
     network: Architecture
     format: Format
+    precision: Precision
     size_bytes: int
     weights: str
 
     def __str__(self) -> str:
         size = f"{self.size_bytes / 1e6:.1f} MB"
-        return f"{self.path}: {self.network} as {self.format}, {size}, {self.weights}"
+        precision = "" if self.precision == DEFAULT_PRECISION else f" {self.precision}"
+        return f"{self.path}: {self.network} as{precision} {self.format}, {size}, {self.weights}"
 
 
 def export_network(
@@ -179,6 +184,7 @@ def export_network(
     model_format: Format,
     output: Path,
     *,
+    precision: Precision = DEFAULT_PRECISION,
     checkpoint: Path | None = None,
     space: str = "blox",
     force: bool = False,
@@ -196,6 +202,7 @@ def export_network(
         architecture,
         model_format,
         weights=weights,
+        precision=precision,
         cache_dir=cache_folder(),
         metadata={"harness.version": __version__},
     )
@@ -204,6 +211,7 @@ def export_network(
         path=output,
         network=architecture,
         format=model_format,
+        precision=precision,
         size_bytes=len(data),
         weights="seeded random weights" if checkpoint is None else f"weights of {checkpoint}",
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporters import node_fragments
-from harness.devices.config import Device, parse_runtime
+from harness.devices.config import Device, parse_precision, parse_runtime
 from harness.measurement.profile import Group, Profile, group_nodes, take_profile
 from harness.models.exported import ExportedModels, with_named_nodes
 from harness.models.names import select_architecture
@@ -39,6 +39,7 @@ def profile_network(
     network: str,
     *,
     runtime: str = RUNTIME,
+    precision: str = "",
     threads: int | None = None,
     cores: Sequence[int] = (),
     runs: int = 50,
@@ -49,11 +50,13 @@ def profile_network(
 ) -> NetworkProfile:
     """Profile a network that a person names on a device; `export` follows its export, `log` is given a line at a time.
 
+    `precision`: of the model, by default the device's.
     Raises: ConfigError when the runtime has no profiler, or a name cannot be used; else as `take_profile`.
     """
     _check_runtime(runtime)
     architecture = select_architecture(network, find_space(space))
-    model = ExportedModels([architecture], progress=export).models(FORMAT)[0].assemble()
+    chosen = parse_precision(precision) if precision else device.precision
+    model = ExportedModels([architecture], progress=export).models(FORMAT, chosen)[0].assemble()
     profile = take_profile(
         device,
         with_named_nodes(model),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.devices.config import Device, parse_runtime
+from harness.devices.config import Device, parse_precision, parse_runtime
 from harness.devices.names import select_devices
 from harness.errors import StoreError
 from harness.estimates.latency import Latency, LatencyTable
@@ -19,6 +19,7 @@ from harness.models.names import select_models_and_segments
 from harness.prediction.error_target import measure_until, parse_target
 from harness.prediction.space_prediction import SpaceTable, predict_space
 from harness.store import Store
+from harness.store.configurations import several
 from harness.store.latencies import latencies
 from space import Architecture, check_enumerable, find_space
 from space.errors import ConfigError, did_you_mean
@@ -32,8 +33,8 @@ class MeasureRequest:
     """Request of a measurement: of `models` on `devices`, or of what a predictor needs until it is as good as `until` says.
 
     `models`: as for `measure`. `until`: empty, or such as "mape=2%", on one device. `level`: empty is screen, and with `until`
-    quick. The rest as in `harness.measurement.plan.Options`; `formats` are of models, `seed` is that of the order,
-    `wait_s` for how long a device in use is waited for, infinite without end.
+    quick. The rest as in `harness.measurement.plan.Options`; `formats` and `precisions` are of models, `seed` is that of the
+    order, `wait_s` for how long a device in use is waited for, infinite without end.
 
     Raises: ConfigError for values that are unknown or contradict each other.
     """
@@ -44,6 +45,7 @@ class MeasureRequest:
     level: str = ""
     runtimes: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
     threads: int | None = None
     cores: tuple[int, ...] = ()
     sessions: int | None = None
@@ -60,11 +62,15 @@ class MeasureRequest:
                 raise ConfigError("--until picks the networks itself: leave out --models, or --until")
             if len(self.devices) > 1:
                 raise ConfigError("--until works on one device at a time: name one --device")
+            if len(set(self.precisions)) > 1:
+                raise ConfigError("--until works on one precision at a time: name one --precision")
         for text in self.runtimes:
             try:
                 parse_runtime(text)
             except ValueError as error:
                 raise ConfigError(f"--runtime {text!r}: {error}") from error
+        for text in self.precisions:
+            parse_precision(text)
         if self.level not in ("", *LEVELS):
             near = did_you_mean(self.level, LEVELS)
             raise ConfigError(f"no level {self.level!r}{near}; known levels: {', '.join(LEVELS)}")
@@ -79,6 +85,7 @@ class MeasureRequest:
         return Options(
             runtimes=self.runtimes,
             formats=self.formats,
+            precisions=tuple(dict.fromkeys(map(parse_precision, self.precisions))),
             threads=self.threads,
             cores=self.cores,
             level=LEVELS[self.level or ("quick" if self.until else "screen")],
@@ -151,6 +158,7 @@ def measure(
     store: Store,
     level: str = "screen",
     runtimes: Sequence[str] = (),
+    precision: str | Sequence[str] = (),
     threads: int | None = None,
     cores: Sequence[int] = (),
     sessions: int | None = None,
@@ -167,8 +175,9 @@ def measure(
     in `devices_file`, by default devices.toml; or several of these, which are measured at once. models: `all`,
     `sample:N[@SEED]`, `design:K[@SEED]`, an architecture, hash or index, `file:PATH`, or `segments`, one or several. What is
     stored already is not measured again, unless `fresh`. level: `quick` (1 session a network), `screen` (5) or `final` (5);
-    `sessions` gives another number. runtimes, threads and cores: of the device where nothing is given. A device that is in use
-    is waited for, `wait_s` at most. `log` is given a line of progress at a time.
+    `sessions` gives another number. runtimes, threads, cores, and precision of the models (fp32, fp16, int8, one or several): of
+    the device where nothing is given. A device that is in use is waited for, `wait_s` at most. `log` is given a line of progress
+    at a time.
 
     A network that failed has no row; its failure is in the table's `failures`, and in the store.
     Raises: ConfigError when what is asked for does not fit; DeviceError and others when a campaign had to be given up: the other
@@ -187,6 +196,7 @@ def measure(
         models=(models,) if isinstance(models, str) else tuple(models),
         level=level,
         runtimes=tuple(runtimes),
+        precisions=tuple(several(precision)),
         threads=threads,
         cores=tuple(cores),
         sessions=sessions,
@@ -231,9 +241,7 @@ class _Progress:
         self._log(f"{device}: ended{': ' if trouble else ''}{trouble}")
 
     def refine(self, device: str, use: RuntimePlan, left: int) -> None:
-        self._log(
-            f"{device}: every network has a session in {use.configuration.runtime}, {left} sessions left"
-        )
+        self._log(f"{device}: every network has a session in {use.title}, {left} sessions left")
 
     def say(self, text: str) -> None:
         self._log(text)

@@ -15,7 +15,12 @@ from harness.models.names import in_spaces, select_architecture
 from harness.prediction.space_prediction import space_of
 from harness.records import Configuration
 from harness.store import Store
-from harness.store.configurations import configuration_id, fitting_configurations, measure_command
+from harness.store.configurations import (
+    ConfigurationChoice,
+    configuration_id,
+    fitting_configurations,
+    measure_command,
+)
 from harness.store.latencies import latencies
 from space import Architecture, SpaceConfig
 from space.errors import ConfigError
@@ -98,14 +103,16 @@ def compare(
     device: str = "",
     runtime: str = "",
     threads: int | None = None,
+    precision: str = "",
     configuration: str = "",
+    space: str = "",
     devices_file: str | Path | None = None,
 ) -> NetworkComparisons:
     """Compare two networks on each configuration of a device: `first` is faster than `second`, slower, or a tie.
 
     They are ordered where the 95 % interval of their ratio leaves out 1. A network is an architecture, its graph hash or its
     index. device: `local` unless it is given, or a `configuration`'s id; also a pattern, a group of `devices_file`, or `all`.
-    runtime and threads narrow the choice.
+    runtime, threads, precision, and the name of a space narrow the choice.
     Raises: ConfigError when no configuration has both networks measured, or a text names no network, or several.
 
     >>> from harness.models.results import results
@@ -114,14 +121,16 @@ def compare(
     'faster'
     """
     pairs = in_spaces(lambda config: _two(first, second, config))
-    fitting = fitting_configurations(
-        store,
+    choice = ConfigurationChoice(
         device=device,
         runtime=runtime,
         threads=threads,
-        identifier=configuration,
+        precision=precision,
+        configuration=configuration,
+        space=space,
         devices_file=devices_file,
     )
+    fitting = fitting_configurations(store, choice)
     if all(one.space not in pairs for one in fitting):
         _two(first, second, space_of(fitting[0]))  # raises what is wrong
     found: list[NetworkComparison] = []

@@ -33,6 +33,12 @@ def test_a_slice_needs_runs_of_both() -> None:
         make_slice([1], [], [])
 
 
+def test_the_arithmetic_is_told_where_the_provider_is_known_to_use_it_and_nowhere_else() -> None:
+    assert CONFIGURATION.arithmetic == "fp32" == replace(CONFIGURATION, provider="XNNPACK").arithmetic
+    for other in ({"provider": "CUDAExecutionProvider"}, {"precision": "fp16"}, {"precision": "int8"}):
+        assert replace(CONFIGURATION, **other).arithmetic is None  # type: ignore[arg-type]
+
+
 def test_a_session_without_slices_loops_or_reason_is_refused() -> None:
     session = make_session()
     for change in ({"slices": ()}, {"network_loops": 0}, {"reference_loops": -1}, {"stop": "bored"}):

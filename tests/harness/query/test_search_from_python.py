@@ -115,7 +115,7 @@ def test_accuracies_of_ones_own_choose_the_space() -> None:
 
 
 def test_latencies_of_one_device_twice_are_told_apart_by_names_that_one_gives(predicted: SpaceTable) -> None:
-    with pytest.raises(ConfigError, match="several latencies of 'made-up:onnxruntime'; name them"):
+    with pytest.raises(ConfigError, match="several latencies of 'made-up'; name them"):
         join.join("synthetic", [predicted, predicted])
     table = join.join("synthetic", {"a": predicted, "b": predicted}, costs=[])
     assert list(table.table.costs) == ["a", "b"]

@@ -37,7 +37,8 @@ class MeasureRequest:
     `models`: as for `measure`, model files among them. `inputs`: what is given of these files' inputs; `reference`: the file that
     they are timed beside, None for a built-in network of like duration. `until`: empty, or such as "mape=2%", on one device.
     `level`: empty is screen, and with `until` quick. The rest as in `harness.measurement.plan.Options`; `formats` and
-    `precisions` are of models, `seed` is that of the order, `wait_s` for how long a device in use is waited for, infinite without end.
+    `precisions` are of models, `seed` is that of the order, `wait_s` for how long a device in use is waited for, without end if
+    infinite.
 
     Raises: ConfigError for values that are unknown or contradict each other.
     """

@@ -56,7 +56,7 @@ class Calibration:
 
 @lru_cache(maxsize=1)
 def calibrate(config: SpaceConfig, weights: Weights) -> Calibration:
-    """Run networks of a space on random images and return what flowed; of a checkpoint, its own network on its calibration images.
+    """Run networks of a space on random images and return what flowed; of a checkpoint, its own network on its images.
 
     Random images are drawn as the agent's fixed input is spread, evenly from -1 to 1. A checkpoint without calibration images
     has them, too: its ranges then fit a measurement of latency, and no image of a task.

@@ -47,12 +47,17 @@ def standalone(
         progress=progress,
     )
     linked = link(library.recipe(architecture), library.part)
-    notes = metadata_of(architecture, format, library.weights) | dict(metadata or {})
+    notes = metadata_of(architecture, format, library.weights, precision) | dict(metadata or {})
     return _plain_onnx(linked, notes) if format == "onnx" else _plain_tflite(linked, notes)
 
 
-def metadata_of(architecture: Architecture, format: Format, weights: Weights) -> dict[str, str]:
-    """Return what a file says of its network: which one it is, what its input is, and whose weights it has."""
+def metadata_of(
+    architecture: Architecture, format: Format, weights: Weights, precision: Precision = "fp32"
+) -> dict[str, str]:
+    """Return what a file says of its network: which one it is, what its input is, whose weights, and which precision but fp32.
+
+    int8 with random weights, which fits latencies alone, is called seeded.
+    """
     config = architecture.config
     seeded = weights.checkpoint is None
     return {
@@ -65,6 +70,7 @@ def metadata_of(architecture: Architecture, format: Format, weights: Weights) ->
         if seeded
         else "that of the training: pixels / 255, less its mean, over its standard deviation, for each channel",
         "harness.weights": weights.identity,
+        **({} if precision == "fp32" else {"harness.precision": precision + ", seeded" * seeded}),
     }
 
 

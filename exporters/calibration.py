@@ -56,7 +56,7 @@ class Calibration:
 
 @lru_cache(maxsize=1)
 def calibrate(config: SpaceConfig, weights: Weights) -> Calibration:
-    """Run networks of a space on random images and return what flowed; of a checkpoint, its own network on its images.
+    """Run networks of a space on random images, of a checkpoint its own on its calibration images; return what flowed.
 
     Random images are drawn as the agent's fixed input is spread, evenly from -1 to 1. A checkpoint without calibration images
     has them, too: its ranges then fit a measurement of latency, and no image of a task.
@@ -102,7 +102,7 @@ def _widen(ranges: dict[str, tuple[float, float]], value: str, tensor: Tensor) -
 
 
 def _images_of(weights: Weights) -> CalibrationImages | None:
-    return weights.checkpoint and weights.checkpoint.calibration
+    return None if weights.checkpoint is None else weights.checkpoint.calibration
 
 
 def _runs(config: SpaceConfig, weights: Weights) -> Iterator[tuple[Architecture, NDArray[np.float32]]]:

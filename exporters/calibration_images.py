@@ -57,7 +57,7 @@ def load_images(named: CalibrationImages, config: SpaceConfig) -> NDArray[np.flo
 
 def save_images(path: Path, images: NDArray[np.float32]) -> None:
     """Write images as a file that `named_images` takes."""
-    np.savez(path, **{KEY: images})
+    np.savez(path, allow_pickle=False, **{KEY: images})
 
 
 def _checked(path: Path, config: SpaceConfig) -> NDArray[np.float32]:

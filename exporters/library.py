@@ -100,7 +100,7 @@ class FragmentLibrary:
                 onnx_linking.ALIGNMENT,
             )
         else:
-            skeletons = tflite_linking.TfliteSkeletons.from_layouts(layouts, config)
+            skeletons = tflite_linking.TfliteSkeletons.from_layouts(layouts, config, precision)
             alignment = tflite_layout.ALIGNMENT
         parts = {f: exported.part for f, exported in loaded.items() if exported.part is not None}
         digests = {f: hashlib.sha256(part).hexdigest() for f, part in parts.items()}

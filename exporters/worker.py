@@ -42,7 +42,7 @@ def main() -> int:
 
 def _serve(request: dict[str, Any]) -> Iterator[dict[str, object]]:
     config = SpaceConfig(**request["config"])
-    weights = _weights(request["weights"], config)
+    weights = read_weights(request["weights"], config)
     yield from _run(request, config, weights) if request["runs"] else _export(request, config, weights)
 
 
@@ -82,7 +82,8 @@ def _export(request: dict[str, Any], config: SpaceConfig, weights: Weights) -> I
         yield {"done": str(fragment), "elapsed_s": (time.perf_counter_ns() - started_ns) / 1e9}
 
 
-def _weights(source: dict[str, Any], config: SpaceConfig) -> Weights:
+def read_weights(source: dict[str, Any], config: SpaceConfig) -> Weights:
+    """Return the weights that `exporters.conversion.weights_document` has written."""
     if source["seed"] is not None:
         return Weights.seeded(source["seed"])
     images = source["calibration"]

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.choice_options import ChoiceOptions, takes_choice
+from harness.commands.help_pages import show_help_alone
 from harness.commands.options import PriorId, StoreOption, TakeDoubtful, open_store
 
 
@@ -23,14 +24,15 @@ class FileFormat(StrEnum):
 dataset = typer.Typer(
     name="dataset",
     help="Latencies in the published format of Blox.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
 )
 
 
 @dataset.callback()
-def options() -> None:
+def options(context: typer.Context) -> None:
     """Latencies in the published format of Blox."""
+    show_help_alone(context)
 
 
 @dataset.command()

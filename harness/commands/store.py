@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.commands.help_pages import show_help_alone
 from harness.commands.options import (
     ConfigurationId,
     DevicesFile,
@@ -15,6 +16,7 @@ from harness.commands.options import (
     StoredDevices,
     StoreOption,
     WideFlag,
+    log,
     open_store,
     open_store_to_change,
 )
@@ -58,14 +60,15 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 store = typer.Typer(
     name="store",
     help="Look after stored sessions: check, show, quarantine, delete, export.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
 )
 
 
 @store.callback()
-def options() -> None:
+def options(context: typer.Context) -> None:
     """Look after stored sessions: check, show, quarantine, delete, export."""
+    show_help_alone(context)
 
 
 @store.command()
@@ -251,7 +254,15 @@ def _selection(
 
 
 def _agree(count: int, name: str) -> None:
-    typer.confirm(f"delete {counted(count, 'session')} of {name} for good?", abort=True, err=True)
+    _ask(f"delete {counted(count, 'session')} of {name} for good?")
+
+
+def _ask(question: str) -> None:
+    try:
+        typer.confirm(question, abort=True, err=True)
+    except typer.Abort:
+        log("nothing is deleted; --yes deletes without asking")
+        raise typer.Exit(1) from None
 
 
 def _need_not_agree(count: int, name: str) -> None:

@@ -165,5 +165,8 @@ def table_row(
     return (
         dict(zip(_KEYS, values, strict=True))
         | {f"{word}{name}_top1_torch": f"{split.torch_top1:.4f}" for name, split in splits}
-        | {f"{word}{name}_top1_{precision}_{model_format}": f"{split.model_top1:.4f}" for name, split in splits}
+        | {
+            f"{word}{name}_top1_{precision}_{model_format}": f"{split.model_top1:.4f}"
+            for name, split in splits
+        }
     )

@@ -18,6 +18,7 @@ import platformdirs
 from exporters import (
     AssemblyRecipe,
     ConversionError,
+    ExpectedOutputs,
     Format,
     FragmentLibrary,
     Weights,
@@ -62,6 +63,11 @@ def cache_folder() -> Path:
     return (expand_user(named) if named else own_folder(platformdirs.user_cache_dir("harness"))) / "fragments"
 
 
+def expected_outputs(config: SpaceConfig) -> ExpectedOutputs:
+    """Return what a space's networks with seeded weights should give; torch computes what is not known yet."""
+    return ExpectedOutputs(cache_dir=cache_folder(), config=config, weights=Weights.seeded(0))
+
+
 class ExportObserver(Observer, Protocol):
     """An observer of campaigns and of their exports."""
 
@@ -76,7 +82,8 @@ class ExportedModels:
     """Models of some networks and segments with seeded weights, exported when a campaign asks for a format and precision;
     safe in threads.
 
-    They are of one space: `config`, or that of the first; without both it is Blox.
+    They are of one space: `config`, or that of the first; without both it is Blox. `expected`: those of `expected_outputs`, where
+    several sources share them, and torch's process.
     """
 
     def __init__(
@@ -85,8 +92,10 @@ class ExportedModels:
         *,
         progress: Callable[[str, int, int, str], None],
         config: SpaceConfig | None = None,
+        expected: ExpectedOutputs | None = None,
     ) -> None:
         self._config = config or (architectures[0].config if architectures else BLOX)
+        self._expected = expected or expected_outputs(self._config)
         self._architectures = architectures
         self._progress = progress
         self._libraries: dict[tuple[Format, Precision], FragmentLibrary] = {}
@@ -94,12 +103,12 @@ class ExportedModels:
 
     def models(self, model_format: Format, precision: Precision = DEFAULT_PRECISION) -> Sequence[Model]:
         """Return the models, each made when it is looked at."""
-        return _Models(self._architectures, self._library(model_format, precision))
+        return _Models(self._architectures, self._library(model_format, precision), self._expected)
 
     def reference(self, model_format: Format, precision: Precision = DEFAULT_PRECISION) -> Model:
         """Return the reference network's model."""
         library = self._library(model_format, precision)
-        return to_model(library, reference_of(library.config), _weights_name(library))
+        return to_model(library, reference_of(library.config), _weights_name(library), self._expected)
 
     def _library(self, model_format: Format, precision: Precision) -> FragmentLibrary:
         key = model_format, precision
@@ -117,8 +126,13 @@ class ExportedModels:
 
 
 class _Models(Sequence[Model]):
-    def __init__(self, architectures: Sequence[Architecture | Segment], library: FragmentLibrary) -> None:
-        self._architectures, self._library = architectures, library
+    def __init__(
+        self,
+        architectures: Sequence[Architecture | Segment],
+        library: FragmentLibrary,
+        expected: ExpectedOutputs,
+    ) -> None:
+        self._architectures, self._library, self._expected = architectures, library, expected
         self._weights = _weights_name(library)
 
     def __len__(self) -> int:
@@ -132,8 +146,8 @@ class _Models(Sequence[Model]):
 
     def __getitem__(self, index: int | slice) -> Model | Sequence[Model]:
         if isinstance(index, slice):
-            return _Models(self._architectures[index], self._library)
-        return to_model(self._library, self._architectures[index], self._weights)
+            return _Models(self._architectures[index], self._library, self._expected)
+        return to_model(self._library, self._architectures[index], self._weights, self._expected)
 
 
 def _weights_name(library: FragmentLibrary) -> str:
@@ -143,8 +157,10 @@ def _weights_name(library: FragmentLibrary) -> str:
     return f"{library.weights.identity}, parts {hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
 
-def to_model(library: FragmentLibrary, architecture: Architecture | Segment, weights: str) -> Model:
-    """Return a network or a segment of the library's space as a campaign's model; `weights` is their name."""
+def to_model(
+    library: FragmentLibrary, architecture: Architecture | Segment, weights: str, expected: ExpectedOutputs
+) -> Model:
+    """Return a network or a segment of the library's space as a campaign's model; `weights` is the name of the library's."""
     is_segment = isinstance(architecture, Segment)
 
     def assemble() -> Assembly:
@@ -171,6 +187,7 @@ def to_model(library: FragmentLibrary, architecture: Architecture | Segment, wei
         weights=weights,
         purpose="segment" if is_segment else "network",
         assemble=assemble,
+        expected=lambda: expected.of(str(architecture), library.format),
     )
 
 

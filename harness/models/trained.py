@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from exporters import Format, FragmentLibrary, Weights
+from exporters import ExpectedOutputs, Format, FragmentLibrary, Weights
 from harness.devices.config import DEFAULT_PRECISION, Precision
 from harness.measurement.workload import Model
 from harness.models.exported import ExportedModels, to_model
@@ -54,13 +54,15 @@ class FinishedModels:
         return self._seeded.reference(model_format, precision)
 
     def _model(self, one: Finished, model_format: Format, precision: Precision) -> Model:
+        config, weights = one.architecture.config, Weights.from_checkpoint(one.path, one.architecture)
         library = FragmentLibrary.open(
             model_format,
             cache_dir=self._cache_dir,
-            config=one.architecture.config,
-            weights=Weights.from_checkpoint(one.path, one.architecture),
+            config=config,
+            weights=weights,
             precision=precision,
             progress=lambda done, total, name: self._progress(model_format, done, total, name),
         )
-        model = to_model(library, one.architecture, f"trained {one.digest}")
+        expected = ExpectedOutputs(cache_dir=self._cache_dir, config=config, weights=weights)
+        model = to_model(library, one.architecture, f"trained {one.digest}", expected)
         return replace(model, graph_hash=one.key, purpose=PURPOSE)

@@ -21,7 +21,7 @@ from harness.prediction.space_prediction import (
     load_measured,
     space_of,
 )
-from harness.records import Configuration
+from harness.records import FILE_SPACE, Configuration
 from harness.store import Store
 from harness.store.configurations import ConfigurationChoice, select_configurations, short_names
 from search.latency.candidates import FEWEST
@@ -66,7 +66,8 @@ class LatencySource:
 
 def stored_names(store: Store, latencies: LatencySource) -> dict[str, Configuration]:
     """Return the stored configurations with measurements, each by the shortest name that it is found by."""
-    found = [c for c in select_configurations(store, latencies.choice) if store.session_counts(c)]
+    every = [c for c in select_configurations(store, latencies.choice) if c.space != FILE_SPACE]
+    found = [c for c in every if store.session_counts(c)]
     return dict(zip(short_names(found), found, strict=True))
 
 

@@ -18,7 +18,7 @@ from harness.devices.config import (
     short_provider,
 )
 from harness.devices.names import expand_names, groups_of, shortened
-from harness.records import Configuration
+from harness.records import FILE_SPACE, Configuration
 from harness.store import Store
 from space.errors import ConfigError, did_you_mean
 
@@ -138,7 +138,7 @@ def fitting_configurations(store: Store, choice: ConfigurationChoice) -> list[Co
     """
     if not choice.device and not choice.configuration:
         choice = replace(choice, device=LOCAL)
-    found = select_configurations(store, choice)
+    found = _of_networks(select_configurations(store, choice), choice.configuration)
     if not found:
         others = select_configurations(store, replace(choice, precision="")) if choice.precision else []
         raise ConfigError(f"nothing is stored that fits {choice}{_other_precisions(choice, others)}")
@@ -182,7 +182,7 @@ def find_configuration(store: Store, subject: str, choice: ConfigurationChoice =
     names = _devices(store.configurations())
     if device not in names and device == subject and _ID.fullmatch(device):
         named = ConfigurationChoice(configuration=device)
-        found = select_configurations(store, named, option="constraint on")
+        found = _of_networks(select_configurations(store, named, option="constraint on"), device)
     else:
         _check_device(device, names, space)
         found = fitting_configurations(store, narrowed)
@@ -216,6 +216,17 @@ def short_names(configurations: Sequence[Configuration], taken: Iterable[str] = 
     ]
 
 
+def _of_networks(found: Sequence[Configuration], identifier: str) -> list[Configuration]:
+    """Return the configurations of networks, without those of model files. Raises: ConfigError where an id names one of these."""
+    networks = [c for c in found if c.space != FILE_SPACE]
+    if identifier and found and not networks:
+        raise ConfigError(
+            f"configuration {identifier!r} measured model files, of which nothing can be predicted or searched; name one of "
+            "networks, see 'harness results'"
+        )
+    return networks
+
+
 def prior_configuration(store: Store, identifier: str, configuration: Configuration) -> Configuration | None:
     """Return the configuration that --prior names, None when it is empty.
 
@@ -225,7 +236,7 @@ def prior_configuration(store: Store, identifier: str, configuration: Configurat
     if not identifier:
         return None
     named = ConfigurationChoice(configuration=identifier)
-    found = select_configurations(store, named, option="--prior")
+    found = _of_networks(select_configurations(store, named, option="--prior"), identifier)
     if len(found) > 1:
         raise ConfigError(
             f"--prior {identifier!r}: {len(found)} configurations begin so; write more of the id:"
@@ -247,7 +258,7 @@ def measure_command(configuration: Configuration) -> str:
     if c.threads != len(c.cores):
         cores = f"{cores} --threads {c.threads}".strip()
     precision = "" if c.precision == DEFAULT_PRECISION else f" --precision {c.precision}"
-    space = "" if c.space == DEFAULT_SPACE else f" --space {c.space}"
+    space = "" if c.space in (DEFAULT_SPACE, FILE_SPACE) else f" --space {c.space}"
     return f"harness measure --device {c.device} --runtime {runtime} {cores}{precision}{space}"
 
 
@@ -259,7 +270,9 @@ def describe(configuration: Configuration) -> str:
     threads = "1 thread" if c.threads == 1 else f"{c.threads} threads"
     cores = f" on {_cores(c)}" if c.cores else ""
     runtime = f"{c.runtime} {c.runtime_version}{provider}"
-    space = "" if c.space == DEFAULT_SPACE else f" space {c.space},"
+    space = (
+        "" if c.space == DEFAULT_SPACE else " model files," if c.space == FILE_SPACE else f" space {c.space},"
+    )
     what = f"{c.hardware}, {runtime}, {c.precision}, {threads}{cores}, clock tier {c.clock_tier}"
     return f"{c.device}:{space} {what} [{identifier}]"
 
@@ -269,7 +282,9 @@ def short_description(configuration: Configuration) -> str:
     c = configuration
     cores = ",".join(map(str, c.cores)) or "any"
     provider = short_provider(c.provider)
-    space = "" if c.space == DEFAULT_SPACE else f"space {c.space}, "
+    space = (
+        "" if c.space == DEFAULT_SPACE else "model files, " if c.space == FILE_SPACE else f"space {c.space}, "
+    )
     return (
         f"{space}{c.runtime} {c.runtime_version} ({provider}), {c.precision}, threads {c.threads}, cores {cores}, "
         f"clock tier {c.clock_tier}, {c.hardware}"

@@ -106,10 +106,10 @@ def task_named(name: str) -> Task:
     return task
 
 
-def row(network: str, right: int, precision: str = "int8", weights: str = "a", synthetic: bool = False) -> dict[str, str]:
-    weights_file = Weights(
-        checkpoint=None if weights == "" else weights_named(weights, network)
-    ).checkpoint
+def row(
+    network: str, right: int, precision: str = "int8", weights: str = "a", synthetic: bool = False
+) -> dict[str, str]:
+    weights_file = Weights(checkpoint=None if weights == "" else weights_named(weights, network)).checkpoint
     assert weights_file is not None
     split = SplitAccuracy(images=200, torch_right=190, model_right=right, changed=3)
     accuracy = ModelAccuracy(task="some-images", synthetic=synthetic, val=split, test=split)
@@ -124,7 +124,12 @@ def weights_named(digest: str, network: str):  # type: ignore[no-untyped-def]
 
 def test_a_table_holds_a_row_a_network_and_a_metric_a_precision(tmp_path: Path) -> None:
     path, task = tmp_path / "table.csv", task_named("some-images")
-    for added in (row(NETWORK, 188), row(OTHER, 180), row(NETWORK, 189, "fp16"), row(OTHER, 170, weights="b")):
+    for added in (
+        row(NETWORK, 188),
+        row(OTHER, 180),
+        row(NETWORK, 189, "fp16"),
+        row(OTHER, 170, weights="b"),
+    ):
         write_table(path, read_table(path, TINY, task), added)
     rows = {one["architecture"]: one for one in csv.DictReader(path.open())}
     assert rows[NETWORK]["val_top1_int8_onnx"] == "94.0000", "another precision of the same weights joins it"
@@ -139,7 +144,9 @@ def test_a_table_holds_a_row_a_network_and_a_metric_a_precision(tmp_path: Path) 
 def test_a_table_of_another_task_or_space_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     write_table(path, [], row(NETWORK, 188))
-    with pytest.raises(ConfigError, match="accuracies of task 'some-images', not 'others'; name another table"):
+    with pytest.raises(
+        ConfigError, match="accuracies of task 'some-images', not 'others'; name another table"
+    ):
         read_table(path, TINY, task_named("others"))
 
 
@@ -200,7 +207,9 @@ def test_a_trained_network_in_int8_loses_at_most_a_point(
 
 @pytest.mark.training
 @pytest.mark.converter
-def test_images_that_are_not_those_of_the_task_are_seen_in_the_accuracy(weights: Path, tmp_path: Path) -> None:
+def test_images_that_are_not_those_of_the_task_are_seen_in_the_accuracy(
+    weights: Path, tmp_path: Path
+) -> None:
     """Ranges a hundred times too small: what images were given counts, and a model's own accuracy shows it."""
     task, architecture = load_task("digits", TINY), Architecture.parse(NETWORK, TINY)
     save_images(tmp_path / "dim.npz", task.normalized(task.train.images[:64]) * np.float32(0.01))

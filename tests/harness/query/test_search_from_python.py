@@ -54,6 +54,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> SpaceTable:
         return predict(opened, device="made-up")
 
 
+@pytest.mark.slow
 def test_a_search_over_predictions_has_the_rows_of_the_command(path: Path, predicted: SpaceTable) -> None:
     table = join.join("synthetic", [predicted], costs=["params"])
     answer = search.search(table, ["made-up<5ms", "params<3M"])

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from factories.teachers import few_digits
 from rigs.commands import Done, refused, run
 from rigs.model_runs import run_model
 
-from exporters import Weights, standalone
+from exporters import Format, Precision, Weights, standalone
 from exporters.calibration_images import save_images
 from exporters.conversion import run_network
+from exporters.weights import WeightsFile
 from harness.models.accuracy import ModelAccuracy, SplitAccuracy, read_table, table_row, write_table
 from search.training.augment import normalize
 from search.training.recipe import Recipe, default_recipe
@@ -101,25 +104,17 @@ def test_images_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 def task_named(name: str) -> Task:
-    task = load_task("synthetic:0:4/2/2", TINY)
-    object.__setattr__(task, "name", name)
-    return task
+    return replace(few_digits(), name=name)
 
 
 def row(
-    network: str, right: int, precision: str = "int8", weights: str = "a", synthetic: bool = False
+    network: str, right: int, precision: Precision = "int8", digest: str = "a", synthetic: bool = False
 ) -> dict[str, str]:
-    weights_file = Weights(checkpoint=None if weights == "" else weights_named(weights, network)).checkpoint
-    assert weights_file is not None
+    """Return the row of a model that classes so many of 200 images right."""
+    weights = WeightsFile(path=Path("w.pt"), sha256=digest, architecture=Architecture.parse(network, TINY))
     split = SplitAccuracy(images=200, torch_right=190, model_right=right, changed=3)
     accuracy = ModelAccuracy(task="some-images", synthetic=synthetic, val=split, test=split)
-    return table_row(accuracy, weights_file, "onnx", precision)  # type: ignore[arg-type]
-
-
-def weights_named(digest: str, network: str):  # type: ignore[no-untyped-def]
-    from exporters.weights import WeightsFile
-
-    return WeightsFile(path=Path("w.pt"), sha256=digest, architecture=Architecture.parse(network, TINY))
+    return table_row(accuracy, weights, "onnx", precision)
 
 
 def test_a_table_holds_a_row_a_network_and_a_metric_a_precision(tmp_path: Path) -> None:
@@ -128,7 +123,7 @@ def test_a_table_holds_a_row_a_network_and_a_metric_a_precision(tmp_path: Path) 
         row(NETWORK, 188),
         row(OTHER, 180),
         row(NETWORK, 189, "fp16"),
-        row(OTHER, 170, weights="b"),
+        row(OTHER, 170, digest="b"),
     ):
         write_table(path, read_table(path, TINY, task), added)
     rows = {one["architecture"]: one for one in csv.DictReader(path.open())}
@@ -181,7 +176,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.converter
 @pytest.mark.parametrize("model_format", ["onnx", "tflite"])
 def test_a_trained_network_in_int8_loses_at_most_a_point(
-    model_format: str, weights: Path, tmp_path: Path
+    model_format: Format, weights: Path, tmp_path: Path
 ) -> None:
     output, table = tmp_path / f"model.{model_format}", tmp_path / "table.csv"
     options = ("--checkpoint", str(weights), "--calibration", "digits", "--table", str(table))
@@ -191,7 +186,7 @@ def test_a_trained_network_in_int8_loses_at_most_a_point(
     found = {}
     for name, split in (("val", task.val), ("test", task.test)):
         images = task.normalized(split.images)
-        logits = [run_model(model_format, output.read_bytes(), image[None]) for image in images]  # type: ignore[arg-type]
+        logits = [run_model(model_format, output.read_bytes(), image[None]) for image in images]
         found[name] = int((np.concatenate(logits).argmax(axis=1) == split.labels).sum())
     (kept,) = csv.DictReader(table.open())
     for name, images in (("val", 200), ("test", 300)):

@@ -54,7 +54,10 @@ def standalone(
 def metadata_of(
     architecture: Architecture, format: Format, weights: Weights, precision: Precision
 ) -> dict[str, str]:
-    """Return what a file says of its network: which one it is, what its input is, and whose weights it has."""
+    """Return what a file says of its network: which one it is, what its input is, whose weights, and which precision but fp32.
+
+    int8 with random weights, which fits latencies alone, is called seeded.
+    """
     config = architecture.config
     seeded = weights.checkpoint is None
     image_type = "int8" if (format, precision) == ("tflite", "int8") else "float32"
@@ -69,6 +72,7 @@ def metadata_of(
         if seeded
         else "that of the training: pixels / 255, less its mean, over its standard deviation, for each channel",
         "harness.weights": weights.identity,
+        **({} if precision == "fp32" else {"harness.precision": precision + ", seeded" * seeded}),
     }
 
 

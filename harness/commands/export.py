@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.measure import ModelFormat
-from harness.commands.options import SpaceName, log
+from harness.commands.options import SpaceName
 
 
 def export(
@@ -24,12 +24,30 @@ def export(
             "--checkpoint", help="Trained weights (a torch state dict). [default: seeded random weights]"
         ),
     ] = None,
+    calibration: Annotated[
+        str,
+        typer.Option(
+            "--calibration",
+            metavar="TASK|FILE.npz",
+            help="Images of trained weights: a task as for 'harness train' (digits, synthetic:SEED, a folder with CIFAR), on "
+            "which accuracies before and after are shown, too, or a file of training images, normalized. int8 needs one.",
+        ),
+    ] = "",
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            "--table",
+            metavar="FILE.csv",
+            help="Table of accuracies to add the model's to, for 'harness search --accuracies'.",
+        ),
+    ] = None,
     space: SpaceName = "blox",
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
 ) -> None:
     """Write a stand-alone ONNX or TFLite file of one network."""
     from harness.devices.config import parse_precision
     from harness.models.exported import export_network
+    from harness.output.export_text import print_export
 
     written = export_network(
         architecture,
@@ -37,7 +55,9 @@ def export(
         output,
         precision=parse_precision(precision),
         checkpoint=checkpoint,
+        calibration=calibration,
+        table=table,
         space=space,
         force=force,
     )
-    log(str(written))
+    print_export(written)

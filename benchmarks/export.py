@@ -1,11 +1,12 @@
 """Linking models from fragments, against converting whole networks: time, bytes to send, latency of the result.
 
-    python benchmarks/export.py [--networks 200] [--whole 4]
+    python benchmarks/export.py [--networks 200] [--whole 4] [--format onnx] [--precision int8]
 
 All figures are of one run on one machine. Whole networks are converted by torch.onnx.export (TorchScript, opset 17) and by
 TFLiteConverter (from a traced function with constant weights, its fastest way in); imports, building the network
 and the first conversion of a process, which warms the converter up, are not counted. Latency is measured in the
-same runtime with one thread, the two models of a pair taking turns; the ratio is that of their fastest runs.
+same runtime with one thread, the two models of a pair taking turns; the ratio is that of their fastest runs. An int8 model is
+converted whole with the activations' scales of the linked one, as otherwise its outputs could not be compared.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 from machine import describe_machine
 
-from exporters import FORMATS, Format, FragmentLibrary, link
+from exporters import FORMATS, PRECISIONS, Format, FragmentLibrary, Precision, link
 from exporters.conversion import ConvertedNetwork, convert_networks
 from space import BLOX, Architecture
 
@@ -39,61 +41,73 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--networks", type=int, default=200, help="random networks for recipes and bytes")
     parser.add_argument("--whole", type=int, default=4, help="networks that are converted whole as well")
+    parser.add_argument("--format", choices=FORMATS, action="append", dest="formats")
+    parser.add_argument("--precision", choices=PRECISIONS, action="append", dest="precisions")
     arguments = parser.parse_args()
     indices = random.Random(0).sample(range(len(BLOX)), arguments.networks)
     networks = [Architecture.from_index(index) for index in indices]
     print(describe_machine())
     print(f"{'what':46} {'ours':>14} {'peer':>34} {'ratio or target':>18}")
-    for format in FORMATS:
+    for format, precision in product(arguments.formats or FORMATS, arguments.precisions or ["fp32"]):
         with tempfile.TemporaryDirectory() as folder:
-            for row in measure(format, Path(folder), networks, arguments.whole):
+            for row in measure(format, precision, Path(folder), networks, arguments.whole):
                 print(f"{row[0]:46} {row[1]:>14} {row[2]:>34} {row[3]:>18}", flush=True)
 
 
-def measure(format: Format, cache_dir: Path, networks: Sequence[Architecture], whole: int) -> list[Row]:
-    """Measure one format with an empty cache; return the rows of its table."""
-    cold_s = seconds(lambda: FragmentLibrary.open(format, cache_dir=cache_dir))
-    warm_s = statistics.median(
-        seconds(lambda: FragmentLibrary.open(format, cache_dir=cache_dir)) for _ in range(WARM_OPENS)
-    )
-    library = FragmentLibrary.open(format, cache_dir=cache_dir)
+def measure(
+    format: Format, precision: Precision, cache_dir: Path, networks: Sequence[Architecture], whole: int
+) -> list[Row]:
+    """Measure one format and precision with an empty cache; return the rows of its table."""
+
+    def open_library() -> FragmentLibrary:
+        return FragmentLibrary.open(format, cache_dir=cache_dir, precision=precision)
+
+    cold_s = seconds(open_library)
+    warm_s = statistics.median(seconds(open_library) for _ in range(WARM_OPENS))
+    library = open_library()
 
     recipe_s = statistics.median(seconds(lambda a=a: library.recipe(a)) for a in networks)  # type: ignore[misc]
     link_s = statistics.median(
         seconds(lambda a=a: link(library.recipe(a), library.part))  # type: ignore[misc]
         for a in networks
     )
-    converted = convert_networks([*networks[: whole + 1]], format)[1:]
+    converted = convert_networks([*networks[: whole + 1]], format, precision=precision)[1:]
     peer_s = statistics.median(c.elapsed_s for c in converted)
     peer = "torch.onnx.export" if format == "onnx" else "TFLiteConverter"
 
     sent = [sent_bytes(library, a) for a in (*networks, LARGEST)]
     weights_mb = sum(len(library.part(digest)) for digest in library.part_digests) / 1e6
     ratios = [latency_ratio(library, a, c) for a, c in zip(networks[1:], converted, strict=False)]
+    equal = sum(is_equal(library, a, c) for a, c in zip(networks[1:], converted, strict=False))
+    title = format if precision == "fp32" else f"{format} {precision}"
+    most_mb, most_bytes = (
+        (30, " <= 2048 B") if precision == "fp32" else (8 if precision == "int8" else 15, "")
+    )
     return [
-        (f"{format}: library, cold cache", f"{cold_s:.1f} s", "", "<= 180 s for both"),
-        (f"{format}: library, warm cache", f"{warm_s:.2f} s", "", "<= 2 s"),
+        (f"{title}: library, cold cache", f"{cold_s:.1f} s", "", "<= 180 s for both"),
+        (f"{title}: library, warm cache", f"{warm_s:.2f} s", "", "<= 2 s"),
         (
-            f"{format}: recipe",
+            f"{title}: recipe",
             f"{recipe_s * 1e3:.3f} ms",
             f"{peer_s * 1e3:.0f} ms {peer}",
             f"{peer_s / recipe_s:,.0f} x",
         ),
         (
-            f"{format}: recipe and linked model",
+            f"{title}: recipe and linked model",
             f"{link_s * 1e3:.3f} ms",
             f"{peer_s * 1e3:.0f} ms {peer}",
             f"{peer_s / link_s:,.0f} x",
         ),
-        (f"{format}: weights of the space, sent once", f"{weights_mb:.1f} MB", "", "<= 30 MB"),
-        (f"{format}: sent for a network, mean", f"{statistics.mean(sent[:-1]):.0f} B", "", "<= 2048 B"),
-        (f"{format}: sent for a network, maximum", f"{max(sent)} B", "", "<= 2048 B"),
+        (f"{title}: weights of the space, sent once", f"{weights_mb:.1f} MB", "", f"<= {most_mb} MB"),
+        (f"{title}: sent for a network, mean", f"{statistics.mean(sent[:-1]):.0f} B", "", most_bytes.strip()),
+        (f"{title}: sent for a network, maximum", f"{max(sent)} B", "", most_bytes.strip()),
         (
-            f"{format}: latency, linked / whole",
+            f"{title}: latency, linked / whole",
             f"{statistics.median(ratios):.3f}",
             f"from {min(ratios):.3f} to {max(ratios):.3f}",
             f"{len(ratios)} pairs",
         ),
+        (f"{title}: outputs equal to the whole", f"{equal}", "", f"of {len(converted)}"),
     ]
 
 
@@ -110,6 +124,13 @@ def sent_bytes(library: FragmentLibrary, architecture: Architecture) -> int:
     dictionary = b"" if recipe.dictionary is None else library.part(recipe.dictionary)[-(32 << 10) :]
     compressor = zlib.compressobj(9, zdict=dictionary) if dictionary else zlib.compressobj(9)
     return len(compressor.compress(recipe.skeleton) + compressor.flush()) + sum(map(len, recipe.parts))
+
+
+def is_equal(library: FragmentLibrary, architecture: Architecture, whole: ConvertedNetwork) -> bool:
+    """Return whether linked and whole model write the same bytes."""
+    load = load_onnx if library.format == "onnx" else load_tflite
+    ours, theirs = (load(one)() for one in (link(library.recipe(architecture), library.part), whole.model))
+    return np.asarray(ours).tobytes() == np.asarray(theirs).tobytes()
 
 
 def latency_ratio(library: FragmentLibrary, architecture: Architecture, whole: ConvertedNetwork) -> float:
@@ -146,10 +167,17 @@ def load_tflite(model: bytes) -> Callable[[], object]:
     interpreter = Interpreter(model_content=model, num_threads=1)
     interpreter.allocate_tensors()
     feed = interpreter.get_input_details()[0]
-    image = np.random.default_rng(0).normal(size=tuple(feed["shape"])).astype(np.float32)
-    interpreter.set_tensor(feed["index"], image)
-    invoke: Callable[[], object] = interpreter.invoke
-    return invoke
+    image = np.random.default_rng(0).normal(size=tuple(feed["shape"]))
+    scale, zero_point = feed["quantization"]
+    scaled = np.clip(image / scale + zero_point, -128, 127) if scale else image
+    interpreter.set_tensor(feed["index"], scaled.astype(feed["dtype"]))
+    output = interpreter.get_output_details()[0]["index"]
+
+    def run() -> object:
+        interpreter.invoke()
+        return interpreter.get_tensor(output)
+
+    return run
 
 
 if __name__ == "__main__":

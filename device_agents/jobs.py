@@ -52,6 +52,7 @@ class Plan:
     max_s: float = 15.0  # screening; 150 for finalists
     half_width: float = 0.005
     min_sample_ns: int = 1000000  # pyperf: shorter runs are looped
+    settled_runs: int = 0  # of the network alone after the slices; 0 for none
 
 
 @dataclass(frozen=True)
@@ -233,4 +234,5 @@ def parse_plan(fields: Fields) -> Plan:
         max_s=fields.number("max_s", 0.01, 86400, default.max_s),
         half_width=fields.number("half_width", 0, 1, default.half_width),
         min_sample_ns=fields.integer("min_sample_ns", 1, 10**10, default.min_sample_ns),
+        settled_runs=fields.integer("settled_runs", 0, 1000, default.settled_runs),
     )

@@ -9,18 +9,22 @@ their own, and only when the cache lacks a fragment.
 """
 
 from exporters.errors import ConversionError
+from exporters.expected import ExpectedOutputs
 from exporters.library import FragmentLibrary
 from exporters.node_names import node_fragment, node_fragments, with_node_names
-from exporters.recipe import FORMATS, AssemblyRecipe, Format, link
+from exporters.recipe import FORMATS, PRECISIONS, AssemblyRecipe, Format, Precision, link
 from exporters.standalone import standalone
 from exporters.weights import Weights
 
 __all__ = [
     "FORMATS",
+    "PRECISIONS",
     "AssemblyRecipe",
     "ConversionError",
+    "ExpectedOutputs",
     "Format",
     "FragmentLibrary",
+    "Precision",
     "Weights",
     "link",
     "node_fragment",

@@ -17,7 +17,7 @@ from typing import TextIO
 
 from exporters.errors import ConversionError
 from exporters.fragments import Fragment
-from exporters.recipe import Format
+from exporters.recipe import Format, Precision
 from exporters.weights import Weights
 from space import Architecture, SpaceConfig
 
@@ -28,6 +28,8 @@ CONVERTERS: Mapping[Format, tuple[str, ...]] = {
     "onnx": ("torch", "onnx"),
     "tflite": ("torch", "tensorflow", "ai-edge-litert"),
 }
+# Those that int8 needs, too.
+QUANTIZERS: Mapping[Format, tuple[str, ...]] = {"onnx": ("onnxruntime",), "tflite": ("litert-quantizer",)}
 _TAIL_LINES = 8
 _PACKAGE_ROOT = str(Path(__file__).parent.parent)
 
@@ -41,7 +43,10 @@ class ConvertedNetwork:
 
 
 def convert_networks(
-    architectures: Sequence[Architecture], format: Format, weights: Weights | None = None
+    architectures: Sequence[Architecture],
+    format: Format,
+    weights: Weights | None = None,
+    precision: Precision = "fp32",
 ) -> list[ConvertedNetwork]:
     """Convert whole networks of one space with torch.onnx or TFLiteConverter: what linked models are held against.
 
@@ -55,6 +60,7 @@ def convert_networks(
         paths = [Path(folder) / str(k) for k in range(len(architectures))]
         _run(
             format,
+            precision,
             architectures[0].config,
             weights or Weights.seeded(0),
             networks=[
@@ -71,6 +77,7 @@ def convert_fragments(
     fragments: Sequence[tuple[Fragment, str]],
     format: Format,
     *,
+    precision: Precision,
     config: SpaceConfig,
     weights: Weights,
     cache_dir: Path,
@@ -83,6 +90,7 @@ def convert_fragments(
     """
     _run(
         format,
+        precision,
         config,
         weights,
         cache_dir=cache_dir,
@@ -91,9 +99,37 @@ def convert_fragments(
     )
 
 
-def converter_versions(format: Format) -> dict[str, str | None]:
-    """Return the installed version of each converter of a format, None where there is none; imports none."""
-    return {name: _version(name) for name in CONVERTERS[format]}
+def converter_versions(format: Format, precision: Precision = "fp32") -> dict[str, str | None]:
+    """Return the installed version of each package that exporting takes, None where there is none; imports none."""
+    names = CONVERTERS[format] + (QUANTIZERS[format] if precision == "int8" else ())
+    return {name: _version(name) for name in names}
+
+
+def weights_document(weights: Weights) -> dict[str, object]:
+    """Return weights as plain values; `exporters.worker.read_weights` reads them back."""
+    source = weights.checkpoint
+    images = source and source.calibration
+    return {
+        "seed": weights.seed,
+        "path": source and str(source.path),
+        "sha256": source and source.sha256,
+        "architecture": source and str(source.architecture),
+        "calibration": images and {"path": str(images.path), "sha256": images.sha256},
+    }
+
+
+def converter_environment() -> dict[str, str]:
+    """Return the environment of a process that imports torch or TensorFlow."""
+    return (
+        os.environ
+        | {
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "OMP_NUM_THREADS": "1",  # torch's sums are then the same wherever they are made; threads gain nothing here
+            "PYTHONWARNINGS": "",  # the converters warn of themselves: no errors, whatever the user made of warnings
+            "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGE_ROOT, os.environ.get("PYTHONPATH")])),
+        }
+    )
 
 
 def _version(distribution: str) -> str | None:
@@ -108,6 +144,7 @@ def _version(distribution: str) -> str | None:
 
 def _run(
     format: Format,
+    precision: Precision,
     config: SpaceConfig,
     weights: Weights,
     *,
@@ -116,35 +153,21 @@ def _run(
     fragments: Sequence[Mapping[str, object]] = (),
     cache_dir: Path = Path(),
 ) -> None:
-    absent = [name for name, version in converter_versions(format).items() if version is None]
+    absent = [name for name, version in converter_versions(format, precision).items() if version is None]
     if absent:
         raise ConversionError(
-            f"exporting to {format} needs {' and '.join(absent)}, not installed here; "
+            f"exporting to {format} in {precision} needs {' and '.join(absent)}, not installed here; "
             f"pip install {' '.join(absent)}"
         )
-    source = weights.checkpoint
     request = {
         "format": format,
+        "precision": precision,
         "config": dataclasses.asdict(config),
-        "weights": {
-            "seed": weights.seed,
-            "path": source and str(source.path),
-            "sha256": source and source.sha256,
-            "architecture": source and str(source.architecture),
-        },
+        "weights": weights_document(weights),
         "cache": str(cache_dir.absolute()),
         "networks": list(networks),
         "fragments": list(fragments),
     }
-    environment = (
-        os.environ
-        | {
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "CUDA_VISIBLE_DEVICES": "-1",
-            "PYTHONWARNINGS": "",  # the converters warn of themselves: no errors, whatever the user made of warnings
-            "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGE_ROOT, os.environ.get("PYTHONPATH")])),
-        }
-    )
     answers_fd, their_answers_fd = os.pipe()
     with os.fdopen(answers_fd) as answers, tempfile.TemporaryFile() as noise:
         try:
@@ -155,7 +178,7 @@ def _run(
                 stdout=noise,
                 stderr=noise,
                 pass_fds=(their_answers_fd,),
-                env=environment,
+                env=converter_environment(),
                 text=True,
             )
         finally:

@@ -22,12 +22,11 @@ from exporters.fragments import (
     segment_steps,
     steps,
 )
-from exporters.recipe import FORMATS, AssemblyRecipe, Format
+from exporters.recipe import FORMATS, PRECISIONS, AssemblyRecipe, Format, Precision
 from exporters.weights import Weights
 from space import BLOX, Architecture, SpaceConfig
 from space.segments import Segment
 
-PRECISION = "fp32"
 Progress = Callable[[int, int, str], None]  # fragments ready, all fragments, the name of the last
 
 
@@ -48,12 +47,13 @@ class Skeletons(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FragmentLibrary:
-    """Hold the exported fragments of a space in one format, verified.
+    """Hold the exported fragments of a space in one format and precision, verified.
 
     `part_digests` lists what a device needs to hold for every network, besides the dictionary.
     """
 
     format: Format
+    precision: Precision
     config: SpaceConfig
     weights: Weights
     alignment: int
@@ -72,6 +72,7 @@ class FragmentLibrary:
         cache_dir: Path | str,
         config: SpaceConfig = BLOX,
         weights: Weights | None = None,
+        precision: Precision = "fp32",
         progress: Progress | None = None,
     ) -> FragmentLibrary:
         """Load the fragments of a space from a cache folder, exporting first what is absent or damaged.
@@ -80,13 +81,17 @@ class FragmentLibrary:
         exported. `progress(done, total, name)` is called as fragments become ready.
 
         Raises:
-            ConversionError: the format is unknown, a converter is absent or fails, a checkpoint does not fit, or
-                the cache cannot be written.
+            ConversionError: the format or the precision is unknown, a converter is absent or fails, a checkpoint does not
+                fit, or the cache cannot be written.
         """
         if format not in FORMATS:
             raise ConversionError(f"format {format!r} is unknown; choose from {', '.join(FORMATS)}")
+        if precision not in PRECISIONS:
+            raise ConversionError(f"precision {precision!r} is unknown; choose from {', '.join(PRECISIONS)}")
         weights = weights or Weights.seeded(0)
-        loaded = _load_fragments(format, Path(cache_dir), config, weights, progress or _no_progress)
+        loaded = _load_fragments(
+            format, precision, Path(cache_dir), config, weights, progress or _no_progress
+        )
         layouts = {fragment: exported.layout for fragment, exported in loaded.items()}
         skeletons: Skeletons
         if format == "onnx":
@@ -95,7 +100,7 @@ class FragmentLibrary:
                 onnx_linking.ALIGNMENT,
             )
         else:
-            skeletons = tflite_linking.TfliteSkeletons.from_layouts(layouts, config)
+            skeletons = tflite_linking.TfliteSkeletons.from_layouts(layouts, config, precision)
             alignment = tflite_layout.ALIGNMENT
         parts = {f: exported.part for f, exported in loaded.items() if exported.part is not None}
         digests = {f: hashlib.sha256(part).hexdigest() for f, part in parts.items()}
@@ -106,6 +111,7 @@ class FragmentLibrary:
             by_digest[dictionary_digest] = dictionary
         return cls(
             format=format,
+            precision=precision,
             config=config,
             weights=weights,
             alignment=alignment,
@@ -133,9 +139,14 @@ class FragmentLibrary:
         TFLite; its output is what the segment writes within a network, in the same order of axes.
 
         Raises:
-            ConversionError: the segment is of another space, or not of the architecture that a checkpoint holds.
+            ConversionError: the segment is of another space, or not of the architecture that a checkpoint holds, or of a
+                checkpoint in int8.
         """
         self._refuse_other_space(str(segment), segment.config)
+        if self.precision == "int8" and self.weights.checkpoint is not None:
+            raise ConversionError(
+                f"{segment}: int8 fits a checkpoint's whole network alone; take segments from seeded weights"
+            )
         return self._recipe_of(str(segment), segment_steps(segment))
 
     def part(self, digest: str) -> bytes:
@@ -179,18 +190,23 @@ class FragmentLibrary:
 
 
 def _load_fragments(
-    format: Format, cache_dir: Path, config: SpaceConfig, weights: Weights, progress: Progress
+    format: Format,
+    precision: Precision,
+    cache_dir: Path,
+    config: SpaceConfig,
+    weights: Weights,
+    progress: Progress,
 ) -> dict[Fragment, ExportedFragment]:
     source = weights.checkpoint
     wanted = all_fragments(config) if source is None else fragments_of(source.architecture)
-    versions = converter_versions(format)
+    versions = converter_versions(format, precision)
     keys = {
         fragment: cache_key(
             {
                 "exporter": EXPORTER_VERSION,
                 "converters": versions,
                 "format": format,
-                "precision": PRECISION,
+                "precision": precision,
                 "space": dataclasses.asdict(config),
                 "weights": weights.identity,
                 "fragment": str(fragment),
@@ -211,6 +227,7 @@ def _load_fragments(
         convert_fragments(
             [(fragment, keys[fragment]) for fragment in absent],
             format,
+            precision=precision,
             config=config,
             weights=weights,
             cache_dir=cache_dir,

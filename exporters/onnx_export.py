@@ -12,56 +12,237 @@ import base64
 import io
 import json
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
-from torch import nn
+from onnx import numpy_helper
+from onnx.helper import make_node
+from torch import Tensor, nn
 
 from exporters.cache import ExportedFragment
-from exporters.fragments import GLUE, HEAD, IMAGE, LOGITS, STEM, Fragment, Step, possible_steps, value_shape
+from exporters.calibration import calibrate
+from exporters.errors import ConversionError
+from exporters.fragments import (
+    GLUE,
+    HEAD,
+    IMAGE,
+    LOGITS,
+    STEM,
+    Fragment,
+    Step,
+    all_values,
+    possible_steps,
+    steps,
+    value_shape,
+)
 from exporters.networks import fragment_module
+from exporters.onnx_quantization import quantize, scale_of, scales_in, without_input_pairs
+from exporters.recipe import Precision
 from exporters.weights import Weights
-from space import SpaceConfig
+from space import Architecture, SpaceConfig
 
 OPSET = 17  # with IR version 8: the newest that ONNX Runtime 1.17 loads and the TorchScript exporter writes
 
 
-def export_fragment(fragment: Fragment, config: SpaceConfig, weights: Weights) -> ExportedFragment:
+def export_fragment(
+    fragment: Fragment, config: SpaceConfig, weights: Weights, precision: Precision
+) -> ExportedFragment:
     """Export one fragment; the layout is JSON `{"nodes": {"INPUT ...": base64 of a chunk}}`.
+
+    The glue's has chunks for the ends of segments, too, where values are not float32: `inputs` and `outputs`.
 
     Raises:
         ConversionError: a checkpoint does not fit its architecture.
     """
-    module = fragment_module(fragment, config, weights)
-    possible = possible_steps(fragment, config)
-    shapes = [value_shape(value, config) for value in possible[0].inputs]
-    exported = _export(module, shapes, ["a", "b"][: len(shapes)], "out")
-    nodes = {step.output if fragment == GLUE else step.inputs[0]: _chunk(exported, step) for step in possible}
-    layout = {"nodes": {value: base64.b64encode(chunk).decode() for value, chunk in nodes.items()}}
+    possible = _possible(fragment, config, weights, precision)
+    if fragment == GLUE:
+        sums = {
+            step.output: _chunk(_export_part(step, config, weights, precision), step) for step in possible
+        }
+        inputs, outputs = _ends(config, weights, precision)
+        return ExportedFragment(part=None, layout=_layout(nodes=sums, inputs=inputs, outputs=outputs))
+    exported = _export_part(possible[0], config, weights, precision)
     return ExportedFragment(
-        part=None if fragment == GLUE else _weight_part(exported, fragment),
-        layout=json.dumps(layout).encode(),
+        part=_weight_part(exported, _names(exported, possible[0])),
+        layout=_layout(nodes={step.inputs[0]: _chunk(exported, step) for step in possible}),
     )
 
 
-def export_network(network: nn.Module, config: SpaceConfig) -> bytes:
-    """Convert a whole network at once, as torch.onnx does it: the yardstick for linked models."""
-    return bytes(_export(network, [value_shape(IMAGE, config)], [IMAGE], LOGITS).SerializeToString())
+def _possible(
+    fragment: Fragment, config: SpaceConfig, weights: Weights, precision: Precision
+) -> Sequence[Step]:
+    """Return the steps that may run a fragment; in int8 those whose values have a scale, of a checkpoint its network's own."""
+    found = possible_steps(fragment, config)
+    if precision != "int8" or weights.checkpoint is None:
+        return found
+    own = frozenset(steps(weights.checkpoint.architecture))
+    return [step for step in found if step in own]
 
 
-def _export(
-    module: nn.Module, shapes: Iterable[Sequence[int]], inputs: list[str], output: str
+def _export_part(step: Step, config: SpaceConfig, weights: Weights, precision: Precision) -> onnx.ModelProto:
+    """Export what a step runs as a part of linked models: an int8 value is quantized where it is written."""
+    exported = _export_step(step, config, weights, precision)
+    if precision != "int8":
+        return exported
+    quantized = _quantize(exported, step, config, weights)
+    return quantized if step.fragment == STEM else without_input_pairs(quantized, ["a", "b"])
+
+
+def _ends(
+    config: SpaceConfig, weights: Weights, precision: Precision
+) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Return chunks that lead from float32 to each value between fragments, and back where a value is no float32.
+
+    The float32 side is called VALUE.float32.
+    """
+    inner = [value for value in all_values(config) if value not in (IMAGE, LOGITS)]
+    if precision == "fp32":
+        return {}, {}
+    if precision == "fp16":
+        half, single = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+        return (
+            {value: _nodes([make_node("Cast", [f"{value}.float32"], [value], to=half)]) for value in inner},
+            {value: _nodes([make_node("Cast", [value], [f"{value}.float32"], to=single)]) for value in inner},
+        )
+    ranges = calibrate(config, weights).ranges
+    return {value: _pair(value, *scale_of(*ranges[value])) for value in inner if value in ranges}, {}
+
+
+def _pair(value: str, scale: float, zero_point: int) -> bytes:
+    names = [f"{value}.scale", f"{value}.zero"]
+    constants = [
+        numpy_helper.from_array(np.array(scale, np.float32), names[0]),
+        numpy_helper.from_array(np.array(zero_point, np.uint8), names[1]),
+    ]
+    nodes = [
+        make_node("QuantizeLinear", [f"{value}.float32", *names], [f"{value}.int8"]),
+        make_node("DequantizeLinear", [f"{value}.int8", *names], [value]),
+    ]
+    return _nodes(nodes, constants)
+
+
+def _nodes(nodes: Sequence[onnx.NodeProto], constants: Sequence[onnx.TensorProto] = ()) -> bytes:
+    chunk = onnx.ModelProto()
+    chunk.graph.node.extend(nodes)
+    chunk.graph.initializer.extend(constants)
+    return bytes(chunk.SerializeToString())
+
+
+def _layout(**chunks: Mapping[str, bytes]) -> bytes:
+    found = {
+        name: {value: base64.b64encode(one).decode() for value, one in by_value.items()}
+        for name, by_value in chunks.items()
+    }
+    return json.dumps(found).encode()
+
+
+def export_network(
+    network: nn.Module, config: SpaceConfig, precision: Precision, scales: Sequence[NodeScale]
+) -> bytes:
+    """Convert a whole network at once, as torch.onnx does it: the yardstick for linked models.
+
+    In int8 activations have the `scales` of linked models, as of `network_scales`; all else is the quantizer's own.
+    """
+    image = torch.zeros(*value_shape(IMAGE, config))
+    if precision == "fp16":
+        network = _Halved(network, casts_input=True, casts_output=True)
+    exported = _export(network, [image], [IMAGE], LOGITS)
+    if precision == "int8":
+        nodes = list(exported.graph.node)
+        if [IMAGE, *(node.op_type for node in nodes)] != [one.op_type for one in scales]:
+            raise ConversionError(
+                "the whole network has other nodes than its fragments; linked models are not comparable"
+            )
+        names = [IMAGE, *(node.output[0] for node in nodes)]
+        given = {name: one.scale for name, one in zip(names, scales, strict=True) if one.scale}
+        exported = quantize(exported, given, [{IMAGE: image.numpy()}])
+    return bytes(exported.SerializeToString())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeScale:
+    """The scale and zero point of what a node of a float model writes, None where it is not quantized; or of the image."""
+
+    op_type: str
+    scale: tuple[float, int] | None
+
+
+def network_scales(
+    architecture: Architecture, weights: Weights, precision: Precision
+) -> tuple[NodeScale, ...]:
+    """Return the scales in int8 of a network's linked model: of the image, then node after node of the float model.
+
+    In other precisions there are none.
+    """
+    if precision != "int8":
+        return ()
+    config = architecture.config
+    image = NodeScale(op_type=IMAGE, scale=scale_of(*calibrate(config, weights).ranges[IMAGE]))
+    return (image, *(one for step in steps(architecture) for one in _step_scales(step, config, weights)))
+
+
+@lru_cache(maxsize=64)
+def _step_scales(step: Step, config: SpaceConfig, weights: Weights) -> tuple[NodeScale, ...]:
+    exported = _export_step(step, config, weights, "fp32")
+    scales = scales_in(_quantize(exported, step, config, weights))
+    return tuple(
+        NodeScale(op_type=node.op_type, scale=scales.get(node.output[0])) for node in exported.graph.node
+    )
+
+
+def _export_step(step: Step, config: SpaceConfig, weights: Weights, precision: Precision) -> onnx.ModelProto:
+    """Export what a step runs, before int8, with the inputs `a` and `b` and the output `out`."""
+    fragment = step.fragment
+    module = fragment_module(fragment, config, weights)
+    dtype = torch.float32
+    if precision == "fp16":
+        module = _Halved(module, casts_input=fragment == STEM, casts_output=fragment == HEAD)
+        dtype = torch.float32 if fragment == STEM else torch.float16
+    given = [torch.zeros(*value_shape(step.inputs[0], config), dtype=dtype) for _ in step.inputs]
+    return _export(module, given, ["a", "b"][: len(given)], "out")
+
+
+def _quantize(
+    exported: onnx.ModelProto, step: Step, config: SpaceConfig, weights: Weights
 ) -> onnx.ModelProto:
+    """Return a step's model in int8, its ends with the scales of the values there."""
+    calibration = calibrate(config, weights)
+    names = dict(zip("ab", step.inputs, strict=False)) | {"out": step.output}
+    ends = {name: scale_of(*calibration.ranges[value]) for name, value in names.items()}
+    samples = calibration.inputs[step.output if step.fragment == GLUE else step.fragment]
+    return quantize(
+        exported,
+        ends,
+        [{name: one.numpy() for name, one in zip("ab", given, strict=False)} for given in samples],
+    )
+
+
+class _Halved(nn.Module):
+    """A module that computes in half precision, whose ends stay in single precision where that is asked for."""
+
+    def __init__(self, module: nn.Module, *, casts_input: bool, casts_output: bool) -> None:
+        super().__init__()
+        self.module = module.half()
+        self.casts_input, self.casts_output = casts_input, casts_output
+
+    def forward(self, *given: Tensor) -> Tensor:
+        y: Tensor = self.module(*(one.half() if self.casts_input else one for one in given))
+        return y.float() if self.casts_output else y
+
+
+def _export(module: nn.Module, given: Sequence[Tensor], inputs: list[str], output: str) -> onnx.ModelProto:
     buffer: Any = io.BytesIO()  # torch accepts a stream and declares a path only
-    images = tuple(torch.zeros(*shape) for shape in shapes)
     with warnings.catch_warnings():
         # torch 2.9 and newer recommend the dynamo exporter, which writes opset 18, too new for old devices.
         warnings.filterwarnings("ignore", "You are using the legacy TorchScript", DeprecationWarning)
         torch.onnx.export(
             module,
-            images,
+            tuple(given),
             buffer,
             input_names=inputs,
             output_names=[output],
@@ -73,9 +254,7 @@ def _export(
 
 def _chunk(exported: onnx.ModelProto, step: Step) -> bytes:
     """Return the nodes under names that are unique in every network, with the stem's and head's frame."""
-    names = (
-        _names(exported, step.fragment) | dict(zip("ab", step.inputs, strict=False)) | {"out": step.output}
-    )
+    names = _names(exported, step) | dict(zip("ab", step.inputs, strict=False)) | {"out": step.output}
     chunk = onnx.ModelProto()
     if step.fragment == STEM:
         chunk.ir_version, chunk.producer_name = exported.ir_version, "harness"
@@ -92,23 +271,31 @@ def _chunk(exported: onnx.ModelProto, step: Step) -> bytes:
         copy.ClearField("name")  # optional; the values' names say as much, and every byte is sent
         copy.input[:] = [names[value] for value in node.input]
         copy.output[:] = [names[value] for value in node.output]
+    if step.fragment == GLUE:  # which has no part
+        _name_constants(chunk, exported, names)
     return bytes(chunk.SerializeToString())
 
 
-def _weight_part(exported: onnx.ModelProto, fragment: Fragment) -> bytes:
-    names = _names(exported, fragment)
+def _weight_part(exported: onnx.ModelProto, names: Mapping[str, str]) -> bytes:
     part = onnx.ModelProto()
-    for tensor in exported.graph.initializer:
-        copy = part.graph.initializer.add()
-        copy.CopyFrom(tensor)
-        copy.name = names[tensor.name]
+    _name_constants(part, exported, names)
     return bytes(part.SerializeToString())
 
 
-def _names(exported: onnx.ModelProto, fragment: Fragment) -> dict[str, str]:
+def _name_constants(to: onnx.ModelProto, exported: onnx.ModelProto, names: Mapping[str, str]) -> None:
+    for tensor in exported.graph.initializer:
+        copy = to.graph.initializer.add()
+        copy.CopyFrom(tensor)
+        copy.name = names[tensor.name]
+
+
+def _names(exported: onnx.ModelProto, step: Step) -> dict[str, str]:
     """Name weights and inner values by place. A network has one op in a slot, so the op need not be named."""
+    fragment = step.fragment
     stage = "" if fragment.stage is None else f"s{fragment.stage}."
     prefix = stage + (f"op{fragment.slot}" if fragment.kind == "op" else fragment.kind)
+    if fragment == GLUE:
+        prefix = step.output
     weights = {tensor.name: f"{prefix}.w{i}" for i, tensor in enumerate(exported.graph.initializer)}
     inner = (value for node in exported.graph.node for value in node.output)
     return weights | {value: f"{prefix}.{i}" for i, value in enumerate(inner)}

@@ -31,18 +31,20 @@ class OnnxSkeletons:
     chunks: Mapping[
         Fragment, Mapping[str, bytes]
     ]  # by the value that is fed; for the glue by the sum's value
+    inputs: Mapping[
+        str, bytes
+    ]  # what leads from VALUE.float32 to a value that a segment reads, if it is no float32
+    outputs: Mapping[str, bytes]  # and what leads back
     config: SpaceConfig
 
     @classmethod
     def from_layouts(cls, layouts: Mapping[Fragment, bytes], config: SpaceConfig) -> OnnxSkeletons:
         """Read what `exporters.onnx_export` wrote."""
+        read = {fragment: json.loads(layout) for fragment, layout in layouts.items()}
         return cls(
-            chunks={
-                fragment: {
-                    value: base64.b64decode(text) for value, text in json.loads(layout)["nodes"].items()
-                }
-                for fragment, layout in layouts.items()
-            },
+            chunks={fragment: _decoded(layout.get("nodes", {})) for fragment, layout in read.items()},
+            inputs=_decoded(read[GLUE].get("inputs", {})),
+            outputs=_decoded(read[GLUE].get("outputs", {})),
             config=config,
         )
 
@@ -53,9 +55,9 @@ class OnnxSkeletons:
             chunks[step.fragment][step.output if step.fragment == GLUE else step.inputs[0]] for step in steps
         ]
         if steps[0].fragment != STEM:
-            pieces.insert(0, self._header() + self._end(_GRAPH_INPUT, steps[0].inputs[0]))
+            pieces.insert(0, self._header() + self._end(_GRAPH_INPUT, steps[0].inputs[0], self.inputs))
         if steps[-1].fragment != HEAD:
-            pieces.append(self._end(_GRAPH_OUTPUT, steps[-1].output))
+            pieces.append(self._end(_GRAPH_OUTPUT, steps[-1].output, self.outputs))
         return b"".join(pieces)
 
     def dictionary(self) -> bytes:
@@ -63,7 +65,7 @@ class OnnxSkeletons:
 
         One chunk of each fragment is enough: the chunks for other inputs differ in a few names only.
         """
-        order = sorted(self.chunks, key=_running_order)
+        order = sorted((fragment for fragment in self.chunks if self.chunks[fragment]), key=_running_order)
         return b"".join(next(iter(self.chunks[fragment].values())) for fragment in order)[-WINDOW_BYTES:]
 
     def _header(self) -> bytes:
@@ -72,12 +74,17 @@ class OnnxSkeletons:
         fields = [field.raw for field in split_fields(stem) if field.number != MODEL_GRAPH]
         return b"".join(fields) + bytes_field(MODEL_GRAPH, bytes_field(_GRAPH_NAME, b"segment"))
 
-    def _end(self, number: int, value: str) -> bytes:
-        """Declare a value as the graph's input or output: a ValueInfoProto with its type and shape."""
+    def _end(self, number: int, value: str, leading: Mapping[str, bytes]) -> bytes:
+        """Declare a value as the graph's input or output, in float32: a ValueInfoProto with its type and shape."""
         sizes = [bytes_field(1, number_field(1, size)) for size in value_shape(value, self.config)]
         tensor = number_field(1, _FLOAT) + bytes_field(2, b"".join(sizes))
-        value_info = bytes_field(1, value.encode()) + bytes_field(2, bytes_field(1, tensor))
-        return bytes_field(MODEL_GRAPH, bytes_field(number, value_info))
+        name = f"{value}.float32" if value in leading else value
+        value_info = bytes_field(1, name.encode()) + bytes_field(2, bytes_field(1, tensor))
+        return bytes_field(MODEL_GRAPH, bytes_field(number, value_info)) + leading.get(value, b"")
+
+
+def _decoded(chunks: Mapping[str, str]) -> dict[str, bytes]:
+    return {value: base64.b64decode(text) for value, text in chunks.items()}
 
 
 def _running_order(fragment: Fragment) -> tuple[int, int, str]:

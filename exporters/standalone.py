@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from exporters.library import FragmentLibrary, Progress
-from exporters.recipe import Format, link
+from exporters.recipe import Format, Precision, link
 from exporters.weights import Weights
 from space import Architecture
 
@@ -25,6 +25,7 @@ def standalone(
     *,
     cache_dir: Path | str,
     weights: Weights | None = None,
+    precision: Precision = "fp32",
     progress: Progress | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> bytes:
@@ -38,7 +39,12 @@ def standalone(
         ConversionError: as `FragmentLibrary.open` and `FragmentLibrary.recipe`.
     """
     library = FragmentLibrary.open(
-        format, cache_dir=cache_dir, config=architecture.config, weights=weights, progress=progress
+        format,
+        cache_dir=cache_dir,
+        config=architecture.config,
+        weights=weights,
+        precision=precision,
+        progress=progress,
     )
     linked = link(library.recipe(architecture), library.part)
     notes = metadata_of(architecture, format, library.weights) | dict(metadata or {})

@@ -6,33 +6,27 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.choice_options import ChoiceOptions, takes_choice
 from harness.commands.options import (
-    ConfigurationId,
-    DeviceName,
-    DevicesFile,
     InputShapes,
     InputValues,
     JsonFlag,
     MeasureLevel,
-    RuntimeName,
     StoreOption,
-    ThreadCount,
     WideFlag,
     compared_store,
     log,
 )
 
 
+@takes_choice
 def compare(
     first: Annotated[
         str,
         typer.Argument(help="An architecture, its graph hash or its index; or a model file.", metavar="A"),
     ],
     second: Annotated[str, typer.Argument(help="Another one.", metavar="B")],
-    device: DeviceName = "",
-    runtime: RuntimeName = "",
-    threads: ThreadCount = None,
-    identifier: ConfigurationId = "",
+    options: ChoiceOptions,
     level: Annotated[
         MeasureLevel, typer.Option("--level", "-l", help="Of model files: effort, as for 'harness measure'.")
     ] = MeasureLevel.screen,
@@ -41,7 +35,6 @@ def compare(
     ] = False,
     shape: InputShapes = None,
     inputs: InputValues = None,
-    devices_file: DevicesFile = None,
     store_url: StoreOption = "",
     wide: WideFlag = False,
     json_output: JsonFlag = False,
@@ -60,14 +53,10 @@ def compare(
             store,
             first,
             second,
-            device=device,
-            runtime=runtime,
-            threads=threads,
-            configuration=identifier,
+            **options.keywords(),
             level=level,
             fresh=fresh,
             inputs=GivenInputs.parse(shape or (), inputs),
-            devices_file=devices_file,
             log=log,
         )
     print_pairs(found, json_output=json_output, wide=wide)

@@ -63,6 +63,10 @@ RuntimeName = Annotated[
 ThreadCount = Annotated[
     int | None, typer.Option("--threads", "-t", min=1, help="Only measurements with this number of threads.")
 ]
+StoredPrecision = Annotated[
+    str,
+    typer.Option("--precision", help="Only measurements of models in this precision: fp32, fp16 or int8."),
+]
 ConfigurationId = Annotated[
     str,
     typer.Option("--configuration", help="Only the configuration with this id; see 'harness results'."),
@@ -176,8 +180,8 @@ SearchDevices = Annotated[
     typer.Option(
         "--device",
         "-d",
-        help="A device whose latencies to show, and to limit with --max-latency; DEVICE:RUNTIME or a configuration's id "
-        "where a device has several; a pattern, a group, or all; repeatable.",
+        help="A device whose latencies to show, and to limit with --max-latency; DEVICE:RUNTIME, DEVICE:PRECISION or a "
+        "configuration's id where a device has several; a pattern, a group, or all; repeatable.",
     ),
 ]
 MaxLatency = Annotated[

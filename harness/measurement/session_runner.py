@@ -47,8 +47,8 @@ Take = Callable[[PlannedSession, Result], None]
 class SessionRunner:
     """Runner of one campaign's sessions.
 
-    `gate` and `core_gate` are what each worker passes; `keep` stores a session that was throttled or contended and is measured
-    again; `say` tells people.
+    `gate` and `core_gate` are what each worker passes; `expected` holds outputs by `Model.key`; `keep` stores a session that was
+    throttled or contended and is measured again; `say` tells people.
     """
 
     link: Connection
@@ -57,6 +57,7 @@ class SessionRunner:
     gate: Gate
     core_gate: CoreGate
     request: CoreRequest
+    expected: Mapping[tuple[str, str, str], tuple[float, ...]]
     keep: Callable[[SessionRecord], None]
     say: Callable[[str], None]
     cancel: threading.Event
@@ -202,6 +203,7 @@ class SessionRunner:
                 "purpose": units[number].purpose,
                 "gate": gate | {"attempt": attempt},
                 "process": process,
+                "expected": self.expected.get(model.key, ()),
             }
 
         known: dict[str, Any] = {"probe": found}

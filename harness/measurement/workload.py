@@ -20,6 +20,7 @@ class Model:
 
     A segment of a network (`purpose`) has its key where a network has its graph hash.
     `weights` names the weights and the exporter that made the parts: equal names mean equal models.
+    `expected` returns the first values of the right output on the agent's fixed input, or is None where nobody knows them.
     `assemble` is called when the model is about to be sent, so that a campaign over a whole space holds no model bytes.
     `inputs`: what is given of a model file's inputs, for the record: shapes by name, and the digest of `values`.
     """
@@ -33,6 +34,12 @@ class Model:
     purpose: str = "network"
     inputs: Mapping[str, Any] = field(default_factory=dict, compare=False)
     assemble: Callable[[], Assembly] = field(repr=False, compare=False)
+    expected: Callable[[], Sequence[float]] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Return what tells the model from others of its weights: format, purpose, and graph hash or what stands for it."""
+        return self.format, self.purpose, self.graph_hash
 
 
 class ModelSource(Protocol):

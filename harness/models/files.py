@@ -183,7 +183,7 @@ def is_file_name(text: str) -> bool:
     """Tell whether a text among the names of networks means model files: by its ending, a wildcard, or a folder."""
     if text.lower().endswith(tuple(SUFFIXES)) or "*" in text or "?" in text:
         return True
-    if text in _WORDS or ":" in text.partition("/")[0] or "\0" in text:
+    if not text or text in _WORDS or ":" in text.partition("/")[0] or "\0" in text:
         return False
     try:
         return Path(text).expanduser().is_dir() or Path(text).expanduser().is_file()
@@ -202,7 +202,9 @@ def split_names(texts: Iterable[str]) -> tuple[list[str], list[str]]:
         named = [word for word in words if is_file_name(word)] if len(words) > 1 else []
         files += named
         rest = ",".join(word for word in words if word not in named) if named else text
-        networks += [rest] if rest else []
+        networks += (
+            [rest] if rest or not text else []
+        )  # an empty text is refused where networks are looked up
     return networks, files
 
 

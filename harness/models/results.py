@@ -12,7 +12,7 @@ from harness.models.files import split_names
 from harness.models.names import in_spaces, select_architectures
 from harness.records import FILE_SPACE, Configuration, Failure
 from harness.store import Store
-from harness.store.configurations import select_configurations
+from harness.store.configurations import ANY, ConfigurationChoice, select_configurations, several
 from harness.store.latencies import latencies
 
 
@@ -55,21 +55,30 @@ def results(
     runtime: str | Sequence[str] = (),
     models: str | Sequence[str] = (),
     threads: int | None = None,
+    precision: str = "",
     configuration: str = "",
     devices_file: str | Path | None = None,
 ) -> LatencyTable:
     """Return stored latencies with 95 % intervals, those of a configuration together, fastest first; and what failed.
 
     device, runtime, models: one or several, or all where nothing is given; devices by name, pattern or group of `devices_file`,
-    models as for `measure`, files by name or pattern. `configuration`: an id.
-    Raises: ConfigError for a device of which nothing is stored, an unknown runtime or id, or names of no network.
+    models as for `measure`, files by name or pattern. `precision`: fp32, fp16 or int8. `configuration`: an id.
+    Raises: ConfigError for a device of which nothing is stored, an unknown runtime, precision or id, or names of no network.
 
     >>> table = results(store, device="made-up", runtime="onnxruntime")
     >>> row = table[0]
     >>> row.interval_ms[0] < row.latency_ms < row.interval_ms[1], row.grade in "ABCD"
     (True, True)
     """
-    chosen, wanted = _selected(store, device, runtime, models, threads, configuration, devices_file)
+    choice = ConfigurationChoice(
+        device=device,
+        runtime=runtime,
+        threads=threads,
+        precision=precision,
+        configuration=configuration,
+        devices_file=devices_file,
+    )
+    chosen, wanted = _selected(store, choice, several(models))
     rows = (row for c in chosen for row in latencies(store, c, wanted.hashes(c)))
     return LatencyTable(
         rows=tuple(row for row in rows if wanted.has(row)), failures=tuple(_failures(store, chosen, wanted))
@@ -77,55 +86,29 @@ def results(
 
 
 def failures(
-    store: Store,
-    *,
-    device: str | Sequence[str] = (),
-    runtime: str | Sequence[str] = (),
-    models: str | Sequence[str] = (),
-    threads: int | None = None,
-    configuration: str = "",
-    devices_file: str | Path | None = None,
+    store: Store, choice: ConfigurationChoice = ANY, models: str | Sequence[str] = ()
 ) -> list[Failure]:
-    """Return what failed, oldest first; what is asked for, and raised, as for `results`.
+    """Return what failed under the configurations that fit, oldest first; models, and what is raised, as for `results`.
 
-    >>> failures(store, device="made-up")
+    >>> failures(store)
     []
     """
-    return _failures(store, *_selected(store, device, runtime, models, threads, configuration, devices_file))
+    return _failures(store, *_selected(store, choice, several(models)))
 
 
 def _selected(
-    store: Store,
-    device: str | Sequence[str],
-    runtime: str | Sequence[str],
-    models: str | Sequence[str],
-    threads: int | None,
-    identifier: str,
-    devices_file: str | Path | None,
+    store: Store, choice: ConfigurationChoice, named: Sequence[str]
 ) -> tuple[list[Configuration], _Wanted]:
     """Return the configurations that fit, and what is wanted of them."""
-    networks, files = split_names(_several(models))
+    networks, files = split_names(named)
     found = in_spaces(lambda config: select_architectures(networks, config)) if networks else {}
     wanted = _Wanted(
-        everything=not models,
+        everything=not named,
         networks={space: [one.graph_hash for one in some] for space, some in found.items()},
         files=tuple(files),
     )
-    configurations = select_configurations(
-        store,
-        devices=_several(device),
-        runtimes=_several(runtime),
-        threads=threads,
-        identifier=identifier,
-        devices_file=devices_file,
-    )
-    return [c for c in configurations if wanted.is_of(c)], wanted
+    return [c for c in select_configurations(store, choice) if wanted.is_of(c)], wanted
 
 
 def _failures(store: Store, chosen: Sequence[Configuration], wanted: _Wanted) -> list[Failure]:
     return [one for one in store.failures() if one.configuration in chosen and wanted.has(one)]
-
-
-def _several(given: str | Sequence[str]) -> list[str]:
-    """Return what was given as a list: of nothing, one or several."""
-    return ([given] if given else []) if isinstance(given, str) else list(given)

@@ -14,7 +14,7 @@ from harness.measurement.campaign import Outcome
 from harness.measurement.campaigns import run_all
 from harness.measurement.plan import LEVELS, Options
 from harness.measurement.workload import GroupedSource, ModelSource, RuntimePlan
-from harness.models.exported import ExportedModels, ExportObserver
+from harness.models.exported import ExportedModels, ExportObserver, expected_outputs
 from harness.models.file_source import MeasuredModels
 from harness.models.files import GivenInputs, find_files, open_files, split_names
 from harness.models.names import select_models_and_segments
@@ -130,13 +130,15 @@ def measure_devices(request: MeasureRequest, store: Store, observer: ExportObser
     Raises: ConfigError when a name cannot be used; `error_target.Unreachable`. What else fails is in the outcomes.
     """
     config, options = find_space(request.space), request.options
+    expected = expected_outputs(config)
 
     def run_source(source: ModelSource | GroupedSource, options: Options) -> list[Outcome]:
         chosen = [(one, options) for one in request.devices]
         return run_all(chosen, source, store, observer, request.seed, request.wait_s)
 
     def run(networks: Sequence[Architecture | Segment], options: Options) -> list[Outcome]:
-        return run_source(ExportedModels(networks, progress=observer.export, config=config), options)
+        source = ExportedModels(networks, progress=observer.export, config=config, expected=expected)
+        return run_source(source, options)
 
     if not request.until:
         outcomes = run_source(*_asked(request, config, observer))

@@ -17,7 +17,12 @@ from harness.prediction.space_prediction import space_of
 from harness.query.compare_files import compare_files
 from harness.records import Configuration
 from harness.store import Store
-from harness.store.configurations import configuration_id, fitting_configurations, measure_command
+from harness.store.configurations import (
+    ConfigurationChoice,
+    configuration_id,
+    fitting_configurations,
+    measure_command,
+)
 from harness.store.latencies import latencies
 from space import Architecture, SpaceConfig
 from space.errors import ConfigError
@@ -100,7 +105,9 @@ def compare(
     device: str = "",
     runtime: str = "",
     threads: int | None = None,
+    precision: str = "",
     configuration: str = "",
+    space: str = "",
     level: str = "screen",
     sessions: int | None = None,
     fresh: bool = False,
@@ -112,7 +119,7 @@ def compare(
 
     They are ordered where the 95 % interval of their ratio leaves out 1. A network is an architecture, its graph hash or its
     index. device: `local` unless it is given, or a `configuration`'s id; also a pattern, a group of `devices_file`, or `all`.
-    runtime and threads narrow the choice.
+    runtime, threads, precision, and the name of a space narrow the choice.
 
     Two model files of one format are measured first, in turns in the same processes, one as the other's reference: `level`,
     `sessions` and `fresh` as for `measure`, `inputs` of both; `log` is given a line of progress at a time.
@@ -146,14 +153,16 @@ def compare(
         rows = tuple(NetworkComparison(first=a, second=b, result=result) for a, b, result in compared)
         return NetworkComparisons(rows=rows, not_measured={})
     pairs = in_spaces(lambda config: _two(first, second, config))
-    fitting = fitting_configurations(
-        store,
+    choice = ConfigurationChoice(
         device=device,
         runtime=runtime,
         threads=threads,
-        identifier=configuration,
+        precision=precision,
+        configuration=configuration,
+        space=space,
         devices_file=devices_file,
     )
+    fitting = fitting_configurations(store, choice)
     if all(one.space not in pairs for one in fitting):
         _two(first, second, space_of(fitting[0]))  # raises what is wrong
     found: list[NetworkComparison] = []

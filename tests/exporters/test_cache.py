@@ -147,7 +147,9 @@ def test_fragments_of_another_converter_version_are_not_taken_from_the_cache(
     mini_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(library_module, "convert_fragments", no_converter)
-    monkeypatch.setattr(library_module, "converter_versions", lambda format: {"torch": "0", "onnx": "0"})
+    monkeypatch.setattr(
+        library_module, "converter_versions", lambda format, precision: {"torch": "0", "onnx": "0"}
+    )
     with pytest.raises(AssertionError, match="a converter was started"):
         open_mini(mini_cache)
 

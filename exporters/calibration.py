@@ -1,0 +1,138 @@
+"""What flows through the fragments of a space: the ranges of values, from which int8 takes its scales. Imports torch.
+
+A part is shared by networks only if what it reads and writes has the same scale in all of them. So a value that passes from
+one fragment to another has one range, whatever wrote it: the widest seen in some networks that run on some images; and values
+that one fragment may read in turn have one range in common. What stays inside a fragment has the range that its inputs give it.
+
+A checkpoint's network shares its parts with none: each of its values has the range that it has there, on calibration images where
+such are given (post-training quantization, as in Jacob et al., arXiv:1712.05877).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from exporters.calibration_images import MOST_IMAGES, CalibrationImages, load_images
+from exporters.fragments import (
+    GLUE,
+    IMAGE,
+    Fragment,
+    all_fragments,
+    fragments_of,
+    possible_steps,
+    steps,
+    value_shape,
+)
+from exporters.networks import fragment_module
+from exporters.weights import Weights
+from space import Architecture, SpaceConfig
+
+IMAGES = 2  # random ones of a network
+LEAST_INPUTS, MOST_INPUTS = (
+    8,
+    24,
+)  # of a fragment, one an image; of an op's possible values each is seen at least once
+_SEED = 20221128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """Ranges (lowest, highest) of the values between fragments, 0 among them, and some inputs of each fragment.
+
+    An input is one tensor (1, C, H, W) for each value that the fragment reads: two for a sum of the glue, which is found by its
+    output's name.
+    """
+
+    ranges: Mapping[str, tuple[float, float]]
+    inputs: Mapping[Fragment | str, tuple[tuple[Tensor, ...], ...]]
+
+
+@lru_cache(maxsize=1)
+def calibrate(config: SpaceConfig, weights: Weights) -> Calibration:
+    """Run networks of a space on random images, of a checkpoint its own on its calibration images; return what flowed.
+
+    Random images are drawn as the agent's fixed input is spread, evenly from -1 to 1. A checkpoint without calibration images
+    has them, too: its ranges then fit a measurement of latency, and no image of a task.
+
+    Raises:
+        ConversionError: a checkpoint does not fit its architecture, or its calibration images changed since they were named.
+    """
+    modules: dict[Fragment, nn.Module] = {}
+    ranges: dict[str, tuple[float, float]] = {}
+    inputs: dict[Fragment | str, list[tuple[Tensor, ...]]] = {}
+    most = MOST_INPUTS if _images_of(weights) is None else MOST_IMAGES
+    for architecture, image in _runs(config, weights):
+        values = {IMAGE: torch.from_numpy(image)}
+        _widen(ranges, IMAGE, values[IMAGE])
+        for step in steps(architecture):
+            if step.fragment not in modules:
+                modules[step.fragment] = fragment_module(step.fragment, config, weights)
+            given = tuple(values[name] for name in step.inputs)
+            with torch.inference_mode():
+                values[step.output] = modules[step.fragment](*given)
+            key = step.output if step.fragment == GLUE else step.fragment
+            if len(inputs.setdefault(key, [])) < most:
+                inputs[key].append(given)
+            _widen(ranges, step.output, values[step.output])
+    if weights.checkpoint is None:  # whose network feeds each fragment one value
+        ranges[IMAGE] = (-1.0, 1.0)
+        _share(ranges, config)
+    return Calibration(ranges=ranges, inputs={key: tuple(kept) for key, kept in inputs.items()})
+
+
+def _share(ranges: dict[str, tuple[float, float]], config: SpaceConfig) -> None:
+    """Give values that the same fragment may read the widest of their ranges."""
+    for fragment in all_fragments(config):
+        if fragment != GLUE:
+            values = [step.inputs[0] for step in possible_steps(fragment, config)]
+            lows, highs = zip(*(ranges[value] for value in values), strict=True)
+            ranges |= dict.fromkeys(values, (min(lows), max(highs)))
+
+
+def _widen(ranges: dict[str, tuple[float, float]], value: str, tensor: Tensor) -> None:
+    low, high = ranges.get(value, (0.0, 0.0))
+    ranges[value] = min(low, float(tensor.min())), max(high, float(tensor.max()))
+
+
+def _images_of(weights: Weights) -> CalibrationImages | None:
+    return None if weights.checkpoint is None else weights.checkpoint.calibration
+
+
+def _runs(config: SpaceConfig, weights: Weights) -> Iterator[tuple[Architecture, NDArray[np.float32]]]:
+    """Yield networks, each with an image (1, C, H, W) that it runs on."""
+    images = _images_of(weights)
+    if images is not None and weights.checkpoint is not None:
+        for image in load_images(images, config):
+            yield weights.checkpoint.architecture, image[None]
+        return
+    rng = np.random.Generator(np.random.PCG64(_SEED))
+    for architecture in _networks(config, weights):
+        for _ in range(IMAGES):
+            yield architecture, rng.uniform(-1, 1, value_shape(IMAGE, config)).astype(np.float32)
+
+
+def _networks(config: SpaceConfig, weights: Weights) -> Iterator[Architecture]:
+    """Yield random networks until every step of the space was run, and every fragment often enough."""
+    if weights.checkpoint is not None:
+        for _ in range(LEAST_INPUTS):
+            yield weights.checkpoint.architecture
+        return
+    missing = {
+        (step.fragment, step.inputs) for one in all_fragments(config) for step in possible_steps(one, config)
+    }
+    counts = dict.fromkeys(all_fragments(config), 0)
+    rng = np.random.Generator(np.random.PCG64(_SEED))
+    while missing or min(counts.values()) * IMAGES < LEAST_INPUTS:
+        blocks = [config.blocks[int(k)] for k in rng.integers(len(config.blocks), size=config.stages)]
+        architecture = Architecture(blocks=tuple(blocks), config=config)
+        missing -= {(step.fragment, step.inputs) for step in steps(architecture)}
+        for fragment in fragments_of(architecture):
+            counts[fragment] += 1
+        yield architecture

@@ -1,0 +1,113 @@
+"""int8 for ONNX models by ONNX Runtime's own static quantizer, fragment by fragment. Runs in the converter's process.
+
+The form is QDQ: activations are unsigned with a zero point, weights signed with a scale for each channel, biases have 32 bits.
+A value between fragments is quantized where it is written: a pair of QuantizeLinear and DequantizeLinear follows there, and
+whoever reads it reads the pair's output, as in a model that was quantized whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+Scales = Mapping[str, tuple[float, int]]  # scale and zero point of a tensor, by its name
+LEVELS = 255
+
+
+def scale_of(low: float, high: float) -> tuple[float, int]:
+    """Return scale and zero point of a range for 8 unsigned bits, rounded so that 0 is one of its values."""
+    scale = np.float32((high - low) / LEVELS) if high > low else np.float32(1)
+    return float(scale), round(-low / float(scale))
+
+
+def quantize(model: onnx.ModelProto, scales: Scales, samples: Iterable[Mapping[str, Any]]) -> onnx.ModelProto:
+    """Return a model in int8: the named tensors have the given scales, others those of their ranges over the samples.
+
+    samples: arrays for the model's inputs, by name. Nodes are in topological order.
+    """
+    overrides = {
+        name: [{"scale": np.array(scale, np.float32), "zero_point": np.array(zero, np.uint8)}]
+        for name, (scale, zero) in scales.items()
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "int8.onnx"
+        logging.getLogger().setLevel(logging.ERROR)  # it recommends what is done already
+        quantize_static(
+            model,
+            path,
+            _Samples(samples),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            extra_options={"TensorQuantOverrides": overrides},
+        )
+        quantized = onnx.load(path)
+    _sort(quantized.graph)
+    return quantized
+
+
+def scales_in(quantized: onnx.ModelProto) -> Scales:
+    """Return the scale and zero point of every activation that a quantized model quantizes."""
+    constants = {one.name: onnx.numpy_helper.to_array(one) for one in quantized.graph.initializer}
+    return {
+        node.input[0].removesuffix("_QuantizeLinear_Input"): (
+            float(constants[node.input[1]]),
+            int(constants[node.input[2]]),
+        )
+        for node in quantized.graph.node
+        if node.op_type == "QuantizeLinear"
+    }
+
+
+def without_input_pairs(quantized: onnx.ModelProto, inputs: Sequence[str]) -> onnx.ModelProto:
+    """Return the model with inputs that are read as they come: the pairs that quantize them belong to who writes them."""
+    stripped = onnx.ModelProto()
+    stripped.CopyFrom(quantized)
+    del stripped.graph.node[:]
+    quantizers = {node.output[0]: node.input[0] for node in quantized.graph.node if node.input[0] in inputs}
+    renamed = {
+        node.output[0]: quantizers[node.input[0]]
+        for node in quantized.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in quantizers
+    }
+    for node in quantized.graph.node:
+        if node.output[0] in quantizers or node.output[0] in renamed:
+            continue
+        copy = stripped.graph.node.add()
+        copy.CopyFrom(node)
+        copy.input[:] = [renamed.get(name, name) for name in node.input]
+    used = {name for node in stripped.graph.node for name in node.input}
+    kept = [one for one in quantized.graph.initializer if one.name in used]
+    del stripped.graph.initializer[:]
+    stripped.graph.initializer.extend(kept)
+    return stripped
+
+
+class _Samples(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, samples: Iterable[Mapping[str, Any]]) -> None:
+        self._samples = iter(samples)
+
+    def get_next(self) -> dict[str, Any] | None:
+        found = next(self._samples, None)
+        return None if found is None else dict(found)
+
+
+def _sort(graph: onnx.GraphProto) -> None:
+    """Put nodes in an order in which each comes after what it reads; otherwise the order stays."""
+    ready = {one.name for one in (*graph.input, *graph.initializer)} | {""}
+    left, nodes = list(graph.node), []
+    while left:
+        runnable = [node for node in left if ready.issuperset(node.input)]
+        nodes.append(runnable[0])
+        ready.update(runnable[0].output)
+        left.remove(runnable[0])
+    del graph.node[:]
+    graph.node.extend(nodes)

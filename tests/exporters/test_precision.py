@@ -1,0 +1,156 @@
+"""Networks in fp16 and int8, linked from shared parts: the whole conversion's graph and outputs, near torch's numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from rigs.model_runs import Array, operators, random_image, run_model
+
+from exporters import ConversionError, FragmentLibrary, Precision, Weights, link
+from exporters.calibration import Calibration, calibrate
+from exporters.conversion import convert_networks
+from exporters.fragments import GLUE, all_fragments, all_values, possible_steps
+from exporters.networks import torch_network
+from space import TINY, Architecture
+from space.segments import all_segments
+
+pytestmark = pytest.mark.converter
+
+# Both sums, each op in each slot, and an op1 that reads each of its three values.
+NETWORKS = [
+    Architecture.parse(text, TINY)
+    for text in (
+        "conv-mbconv+in+out/bconv-conv+out",
+        "bconv+mbconv/mbconv-bconv+in",
+        "mbconv-conv/conv-mbconv+in+out",
+        "conv/bconv",
+    )
+]
+ERROR = {"fp16": 2e-3, "int8": 0.1}  # |y - y'| / |y| of the logits
+PART_BYTES = {"fp16": 0.55, "int8": 0.45}  # of those in fp32; on so small a space int8's scales count
+
+
+@pytest.fixture(scope="module")
+def libraries(harness_cache: Path) -> dict[Precision, FragmentLibrary]:
+    folder = harness_cache / "fragments"
+    return {
+        precision: FragmentLibrary.open("onnx", cache_dir=folder, config=TINY, precision=precision)
+        for precision in ("fp32", "fp16", "int8")
+    }
+
+
+@pytest.fixture(params=["fp16", "int8"])
+def library(request: pytest.FixtureRequest, libraries: dict[Precision, FragmentLibrary]) -> FragmentLibrary:
+    return libraries[request.param]
+
+
+def linked(library: FragmentLibrary, architecture: Architecture) -> bytes:
+    return link(library.recipe(architecture), library.part)
+
+
+def torch_logits(architecture: Architecture, image: Array) -> Array:
+    return np.asarray(torch_network(architecture, Weights.seeded(0))(torch.from_numpy(image)))
+
+
+def error(found: Array, expected: Array) -> float:
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+def test_linking_equals_converting_the_whole_network(library: FragmentLibrary) -> None:
+    image = random_image(TINY)
+    converted = convert_networks(NETWORKS, "onnx", precision=library.precision)
+    for architecture, whole in zip(NETWORKS, converted, strict=True):
+        model = linked(library, architecture)
+        assert operators("onnx", model) == operators("onnx", whole.model), architecture
+        ours, theirs = (run_model("onnx", one, image) for one in (model, whole.model))
+        assert ours.tobytes() == theirs.tobytes(), architecture
+
+
+def test_logits_are_near_those_of_torch_and_not_the_same(library: FragmentLibrary) -> None:
+    image = np.clip(random_image(TINY), -1, 1)  # the range that seeded weights are calibrated for
+    for architecture in NETWORKS:
+        found = run_model("onnx", linked(library, architecture), image)
+        assert 0 < error(found, torch_logits(architecture, image)) < ERROR[library.precision], architecture
+
+
+def test_parts_are_smaller_and_shared_as_in_fp32(
+    library: FragmentLibrary, libraries: dict[Precision, FragmentLibrary]
+) -> None:
+    whole, ours = libraries["fp32"], library
+    assert len(set(ours.part_digests)) == len(whole.part_digests)
+    sizes = [sum(len(one.part(digest)) for digest in one.part_digests) for one in (ours, whole)]
+    assert sizes[0] < PART_BYTES[ours.precision] * sizes[1]
+    for architecture in NETWORKS:
+        assert len(ours.recipe(architecture).parts) == len(whole.recipe(architecture).parts)
+
+
+def test_a_segment_reads_and_writes_single_precision_and_is_near_that_of_fp32(
+    library: FragmentLibrary, libraries: dict[Precision, FragmentLibrary]
+) -> None:
+    ranges = calibrate(TINY, Weights.seeded(0)).ranges
+    highest = max(high for _, high in ranges.values())
+    for segment in all_segments(TINY)[::9]:
+        x = np.abs(np.random.default_rng(0).normal(size=(1, *segment.input_shape))).astype(np.float32)
+        x *= 0.1 * highest / x.max()
+        found, expected = (
+            run_model("onnx", link(one.segment_recipe(segment), one.part), x)
+            for one in (library, libraries["fp32"])
+        )
+        assert found.shape == expected.shape
+        assert error(found, expected) < 2 * ERROR[library.precision], segment
+
+
+def test_onnxruntime_runs_every_layer_of_an_int8_network_in_integers(
+    libraries: dict[Precision, FragmentLibrary], tmp_path: Path
+) -> None:
+    for architecture in NETWORKS:
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+        model = linked(libraries["int8"], architecture)
+        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        kinds = Counter(node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node)
+        assert kinds["QLinearConv"] >= 8, kinds
+        assert not kinds.keys() & {
+            "Conv",
+            "FusedConv",
+            "Gemm",
+            "Add",
+            "Mul",
+            "Relu",
+            "Sigmoid",
+            "GlobalAveragePool",
+        }, kinds
+
+
+def test_values_that_one_fragment_may_read_have_one_range_and_all_have_some() -> None:
+    found: Calibration = calibrate(TINY, Weights.seeded(0))
+    assert set(found.ranges) == set(all_values(TINY))
+    for fragment in all_fragments(TINY):
+        if fragment != GLUE:
+            read = {found.ranges[step.inputs[0]] for step in possible_steps(fragment, TINY)}
+            assert len(read) == 1, fragment
+            assert len(found.inputs[fragment]) >= 8
+    assert all(low <= 0 < high for low, high in found.ranges.values())
+
+
+def test_a_checkpoint_is_calibrated_by_its_own_network_alone(tmp_path: Path) -> None:
+    architecture = NETWORKS[1]
+    path = tmp_path / "weights.pt"
+    torch.save(torch_network(architecture, Weights.seeded(3), folded=False).state_dict(), path)
+    weights = Weights.from_checkpoint(path, architecture)
+    ranges = calibrate(TINY, weights).ranges
+    assert "s0.h" not in ranges and ranges["s1.x"] != ranges["s1.h"]
+    library = FragmentLibrary.open("onnx", cache_dir=tmp_path, config=TINY, weights=weights, precision="int8")
+    (whole,) = convert_networks([architecture], "onnx", weights, precision="int8")
+    assert operators("onnx", linked(library, architecture)) == operators("onnx", whole.model)
+
+
+def test_an_unknown_precision_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match="precision 'int4' is unknown; choose from fp32, fp16, int8"):
+        FragmentLibrary.open("onnx", cache_dir=tmp_path, precision="int4")  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ def network_logits(architecture: Architecture, weights: Weights, images: FloatAr
     torch.set_num_threads(os.cpu_count() or 1)
     network = torch_network(architecture, weights, folded=False)
     with torch.inference_mode():
-        found = [network(some).numpy() for some in torch.from_numpy(images).split(_AT_ONCE)  # type: ignore[no-untyped-call]]
+        found = [network(some).numpy() for some in torch.split(torch.from_numpy(images), _AT_ONCE)]
     return np.concatenate(found)
 
 

@@ -1,21 +1,32 @@
-"""Fragments and whole networks to TFLite, by TFLiteConverter. Runs in the converter's process."""
+"""Fragments and whole networks to TFLite, by TFLiteConverter and LiteRT's quantizer. Runs in the converter's process."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import flatbuffers
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
-from torch import nn
+from torch import Tensor, nn
 
 from exporters.cache import ExportedFragment
+from exporters.calibration import calibrate
 from exporters.errors import ConversionError
-from exporters.fragments import GLUE, IMAGE, Fragment, all_values, possible_steps, value_shape
+from exporters.fragments import (
+    GLUE,
+    IMAGE,
+    Fragment,
+    Step,
+    all_values,
+    possible_steps,
+    steps,
+    value_shape,
+)
 from exporters.networks import fragment_module
 from exporters.recipe import Precision
 from exporters.tensorflow_lowering import lower
@@ -31,6 +42,7 @@ from exporters.tflite_layout import (
     OPTIONS,
     OPTIONS_TYPE,
     OUTPUTS,
+    QUANTIZATION,
     SHAPE,
     TENSOR_FIELDS,
     TYPE,
@@ -38,6 +50,7 @@ from exporters.tflite_layout import (
     Rows,
 )
 from exporters.tflite_linking import OPERATORS, region_name
+from exporters.tflite_quantization import Range, observed_ranges, quantize, scale_of
 from exporters.tflite_regions import Region, regions
 from exporters.weights import Weights
 from space import Architecture, SpaceConfig
@@ -47,15 +60,20 @@ _UNUSED = frozenset({SHAPE, TYPE, BUFFER, NAME, HAS_RANK})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Tensor:
+    """`scales` and `zero_points` are empty where it is not quantized; there is one for each place along `axis`, or one."""
+
     name: str
     shape: tuple[int, ...]
     type: int
     data: bytes | None = None
+    scales: tuple[float, ...] = ()
+    zero_points: tuple[int, ...] = ()
+    axis: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Operator:
-    opcode_index: int
+    code: tuple[int, int]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options_type: int
@@ -70,6 +88,15 @@ class _Graph:
     output: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorRange:
+    """What an operator of a float model computes with, its code and its constants, and the range of what it writes."""
+
+    code: tuple[int, int]
+    constants: tuple[bytes, ...]
+    range: Range
+
+
 def export_fragment(
     fragment: Fragment, config: SpaceConfig, weights: Weights, precision: Precision
 ) -> ExportedFragment:
@@ -80,15 +107,14 @@ def export_fragment(
     buffers], and `spare_tensors` and `spare_buffers` for regions that a network leaves empty.
 
     Raises:
-        ConversionError: TensorFlow cannot express a layer, or the operator table lacks an operator.
+        ConversionError: TensorFlow cannot express a layer, the operator table lacks an operator, or a checkpoint does
+            not fit its architecture.
     """
-    if precision != "fp32":
-        raise ConversionError(f"tflite models are made in fp32 so far, not in {precision}; use ONNX")
     if fragment == GLUE:
-        return _export_glue(config)
-    shape = _nhwc(value_shape(possible_steps(fragment, config)[0].inputs[0], config))
-    graph = _read_graph(_convert(fragment_module(fragment, config, weights), [shape]))
-    region, places = regions(config)[region_name(fragment)], list(all_values(config))
+        return _export_glue(config, weights, precision)
+    step = _fed_step(fragment, config, weights)
+    graph = _step_graph(step, config, weights, precision)
+    region, places = regions(config, precision)[region_name(fragment)], list(all_values(config))
     ends = {graph.inputs[0], graph.output}
     inner = [i for i in range(len(graph.tensors)) if i not in ends]
     number_of = {i: region.tensor + k for k, i in enumerate(inner)}
@@ -96,61 +122,171 @@ def export_fragment(
         raise ConversionError(f"{fragment} has more tensors than tflite_regions foresees; correct its counts")
     writer = PartWriter()
     layout: dict[str, Any] = {
-        **_write_tensors(writer, [graph.tensors[i] for i in inner], region, region_name(fragment))
+        **_write_tensors(writer, [graph.tensors[i] for i in inner], region, region_name(fragment), precision)
     }
     variants = {}
-    for step in possible_steps(fragment, config):
-        ends_of = {graph.inputs[0]: places.index(step.inputs[0]), graph.output: places.index(step.output)}
-        variants[step.inputs[0]] = _write_operators(writer, graph.operators, number_of | ends_of)
+    for possible in possible_steps(fragment, config):
+        ends_of = {
+            graph.inputs[0]: places.index(possible.inputs[0]),
+            graph.output: places.index(possible.output),
+        }
+        variants[possible.inputs[0]] = _write_operators(
+            writer, graph.operators, number_of | ends_of, precision
+        )
     layout["operators"] = variants
     return ExportedFragment(part=bytes(writer.data), layout=json.dumps(layout).encode())
 
 
-def network_scales(architecture: Architecture, weights: Weights, precision: Precision) -> tuple[()]:
-    """Return nothing: models in fp32 have no scales."""
-    return ()
+def network_scales(
+    architecture: Architecture, weights: Weights, precision: Precision
+) -> tuple[OperatorRange, ...]:
+    """Return the ranges that a network's linked model has in int8, operator after operator of the float model; else nothing."""
+    if precision != "int8":
+        return ()
+    return tuple(
+        one for step in steps(architecture) for one in _step_ranges(step, architecture.config, weights)
+    )
 
 
-def export_network(network: nn.Module, config: SpaceConfig, precision: Precision, scales: tuple[()]) -> bytes:
-    """Convert a whole network at once, as TFLiteConverter does it: the yardstick for linked models."""
-    return _convert(network, [_nhwc(value_shape(IMAGE, config))])
+def export_network(
+    network: nn.Module, config: SpaceConfig, precision: Precision, scales: Sequence[OperatorRange]
+) -> bytes:
+    """Convert a whole network at once, as TFLiteConverter does it: the yardstick for linked models.
+
+    In int8 activations have the ranges of linked models, as of `network_scales`; all else is the quantizer's own.
+
+    Raises:
+        ConversionError: the network's operators are not those that the ranges are of.
+    """
+    model = _convert(network, [_nhwc(value_shape(IMAGE, config))], precision)
+    if precision != "int8":
+        return model
+    graph = _read_graph(model, precision)
+    found = [(op.code, _constants(graph, op)) for op in graph.operators]
+    if found != [(one.code, one.constants) for one in scales]:
+        raise ConversionError(
+            "the whole network has other operators than its fragments; linked models are not comparable"
+        )
+    ranges = {
+        graph.tensors[op.outputs[0]].name: one.range for op, one in zip(graph.operators, scales, strict=True)
+    }
+    return quantize(model, {graph.tensors[graph.inputs[0]].name: (-1.0, 1.0), **ranges})
 
 
-def _export_glue(config: SpaceConfig) -> ExportedFragment:
+def _export_glue(config: SpaceConfig, weights: Weights, precision: Precision) -> ExportedFragment:
     """Export the sums, and with them everything that belongs to no fragment in particular."""
-    table, places = regions(config), list(all_values(config))
+    table, places = regions(config, precision), list(all_values(config))
     writer = PartWriter()
-    values = [
-        _Tensor(name=value, shape=_nhwc(value_shape(value, config)), type=schema.TensorType.FLOAT32)
-        for value in places
-    ]
-    layout: dict[str, Any] = {**_write_tensors(writer, values, table[region_name(GLUE)], "glue")}
+    values = [_value_tensor(value, config, weights, precision) for value in places]
+    layout: dict[str, Any] = {**_write_tensors(writer, values, table[region_name(GLUE)], "glue", precision)}
     largest = Region(
         tensor=0,
         tensors=max(region.tensors for region in table.values()),
         buffer=0,
         buffers=max(region.buffers for region in table.values()),
     )
-    spare = _write_tensors(writer, [], largest, "spare")
+    spare = _write_tensors(writer, [], largest, "spare", precision)
     layout["spare_tensors"], layout["spare_buffers"] = spare["tensors"], spare["buffers"]
     sums = {}
     for step in possible_steps(GLUE, config):
-        shape = _nhwc(value_shape(step.output, config))
-        graph = _read_graph(_convert(fragment_module(GLUE, config, Weights.seeded(0)), [shape, shape]))
+        graph = _step_graph(step, config, weights, precision)
         number_of = dict(zip(graph.inputs, map(places.index, step.inputs), strict=True))
         number_of[graph.output] = places.index(step.output)
-        sums[step.output] = _write_operators(writer, graph.operators, number_of)
+        sums[step.output] = _write_operators(writer, graph.operators, number_of, precision)
     layout["operators"] = sums
     layout["regions"] = {name: [r.tensor, r.tensors, r.buffer, r.buffers] for name, r in table.items()}
     return ExportedFragment(part=bytes(writer.data), layout=json.dumps(layout).encode())
 
 
-def _convert(module: nn.Module, shapes: Sequence[tuple[int, ...]]) -> bytes:
+# --- converting -----------------------------------------------------------------------------------------------
+
+
+def _convert(module: nn.Module, shapes: Sequence[tuple[int, ...]], precision: Precision) -> bytes:
+    """Convert a module; what becomes int8 is in single precision so far."""
     holder = tf.Module()
     specs = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
     graph = tf.function(lambda *inputs: lower(module, *inputs), autograph=False)
     function = graph.get_concrete_function(*specs)
-    return bytes(tf.lite.TFLiteConverter.from_concrete_functions([function], holder).convert())
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], holder)
+    if precision == "fp16":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+    return bytes(converter.convert())
+
+
+def _step_model(step: Step, config: SpaceConfig, weights: Weights, precision: Precision) -> bytes:
+    """Convert what a step runs; what becomes int8 is in single precision so far."""
+    module = fragment_module(step.fragment, config, weights)
+    return _convert(module, [_nhwc(value_shape(value, config)) for value in step.inputs], precision)
+
+
+def _step_graph(step: Step, config: SpaceConfig, weights: Weights, precision: Precision) -> _Graph:
+    """Convert what a step runs, its ends in int8 with the scales of the values there."""
+    model = _step_model(step, config, weights, precision)
+    graph = _read_graph(model, precision)
+    if precision != "int8":
+        return graph
+    ranges = {
+        graph.tensors[op.outputs[0]].name: one.range
+        for op, one in zip(graph.operators, _step_ranges(step, config, weights), strict=True)
+    }
+    for number, value in zip(graph.inputs, step.inputs, strict=True):
+        ranges[graph.tensors[number].name] = _value_range(value, config, weights)
+    quantized = _read_graph(quantize(model, ranges), precision)
+    for number, value in zip((*quantized.inputs, quantized.output), (*step.inputs, step.output), strict=True):
+        end, expected = quantized.tensors[number], _value_tensor(value, config, weights, precision)
+        if (end.type, end.scales, end.zero_points) != (expected.type, expected.scales, expected.zero_points):
+            raise ConversionError(
+                f"{step.fragment} fixes the scale of {value}, so that it cannot be linked in int8; let it end in another operator"
+            )
+    return quantized
+
+
+@lru_cache(maxsize=64)
+def _step_ranges(step: Step, config: SpaceConfig, weights: Weights) -> tuple[OperatorRange, ...]:
+    """Return the ranges of what a step's operators write, the last that of the step's output."""
+    model = _step_model(step, config, weights, "int8")
+    graph = _read_graph(model, "int8")
+    given = calibrate(config, weights).inputs.get(step.output if step.fragment == GLUE else step.fragment, ())
+    seen = observed_ranges(model, ([_nhwc_array(one) for one in sample] for sample in given))
+    seen[graph.tensors[graph.output].name] = _value_range(step.output, config, weights)
+    return tuple(
+        OperatorRange(
+            code=op.code, constants=_constants(graph, op), range=seen[graph.tensors[op.outputs[0]].name]
+        )
+        for op in graph.operators
+    )
+
+
+def _value_range(value: str, config: SpaceConfig, weights: Weights) -> Range:
+    """Return the range of a value between fragments; of one that no network of a checkpoint has, any."""
+    return calibrate(config, weights).ranges.get(value, (-1.0, 1.0))
+
+
+def _value_tensor(value: str, config: SpaceConfig, weights: Weights, precision: Precision) -> _Tensor:
+    shape = _nhwc(value_shape(value, config))
+    if precision != "int8":
+        return _Tensor(name=value, shape=shape, type=schema.TensorType.FLOAT32)
+    scale, zero_point = scale_of(*_value_range(value, config, weights))
+    return _Tensor(
+        name=value,
+        shape=shape,
+        type=schema.TensorType.INT8,
+        scales=(scale,),
+        zero_points=(zero_point,),
+    )
+
+
+def _fed_step(fragment: Fragment, config: SpaceConfig, weights: Weights) -> Step:
+    """Return a step that runs a fragment: a checkpoint's own, whose value alone has a range, or any."""
+    if weights.checkpoint is not None:
+        return next(one for one in steps(weights.checkpoint.architecture) if one.fragment == fragment)
+    return possible_steps(fragment, config)[0]
+
+
+def _nhwc_array(tensor: Tensor) -> Any:
+    found = tensor.numpy()
+    return np.ascontiguousarray(found.transpose(0, 2, 3, 1)) if found.ndim == 4 else found
 
 
 def _nhwc(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -160,33 +296,45 @@ def _nhwc(shape: tuple[int, ...]) -> tuple[int, ...]:
 # --- reading what the converter made --------------------------------------------------------------------------
 
 
-def _read_graph(model_bytes: bytes) -> _Graph:
+def _read_graph(model_bytes: bytes, precision: Precision) -> _Graph:
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(model_bytes, 0))
     subgraph = model.subgraphs[0]
     tensors = []
     for tensor in subgraph.tensors:
-        data = model.buffers[tensor.buffer].data
+        quantization = tensor.quantization
+        quantized = quantization is not None and quantization.scale is not None
         tensors.append(
             _Tensor(
                 name=tensor.name.decode(),
                 shape=tuple(int(n) for n in tensor.shape),
                 type=tensor.type,
-                data=None if data is None or len(data) == 0 else np.asarray(data, np.uint8).tobytes(),
+                data=_read_data(model.buffers[tensor.buffer], model_bytes),
+                scales=tuple(map(float, quantization.scale)) if quantized else (),
+                zero_points=tuple(map(int, quantization.zeroPoint)) if quantized else (),
+                axis=quantization.quantizedDimension if quantized else 0,
             )
         )
     return _Graph(
         tensors=tuple(tensors),
-        operators=tuple(_read_operator(op, model.operatorCodes) for op in subgraph.operators),
+        operators=tuple(_read_operator(op, model.operatorCodes, precision) for op in subgraph.operators),
         # The converter lists arguments in any order; their names, inputs_0 and inputs_1, tell which is which.
         inputs=tuple(sorted(map(int, subgraph.inputs), key=lambda i: tensors[i].name)),
         output=int(subgraph.outputs[0]),
     )
 
 
-def _read_operator(op: Any, codes: Sequence[Any]) -> _Operator:
+def _read_data(buffer: Any, model_bytes: bytes) -> bytes | None:
+    if buffer.offset > 1:  # the quantizer puts large weights behind the flatbuffer
+        return model_bytes[buffer.offset : buffer.offset + buffer.size]
+    return (
+        None if buffer.data is None or len(buffer.data) == 0 else np.asarray(buffer.data, np.uint8).tobytes()
+    )
+
+
+def _read_operator(op: Any, codes: Sequence[Any], precision: Precision) -> _Operator:
     code = codes[op.opcodeIndex]
     key = (max(code.builtinCode, code.deprecatedBuiltinCode), code.version)
-    if key not in OPERATORS:
+    if key not in OPERATORS[precision]:
         raise ConversionError(
             f"TFLite operator {key[0]} version {key[1]} is new here; add it to tflite_linking.OPERATORS "
             "and raise EXPORTER_VERSION"
@@ -197,7 +345,7 @@ def _read_operator(op: Any, codes: Sequence[Any]) -> _Operator:
         builder.Finish(op.builtinOptions.Pack(builder))
         options = bytes(builder.Output())
     return _Operator(
-        opcode_index=OPERATORS.index(key),
+        code=key,
         inputs=tuple(int(i) for i in op.inputs),
         outputs=tuple(int(i) for i in op.outputs),
         options_type=op.builtinOptionsType,
@@ -205,11 +353,15 @@ def _read_operator(op: Any, codes: Sequence[Any]) -> _Operator:
     )
 
 
+def _constants(graph: _Graph, op: _Operator) -> tuple[bytes, ...]:
+    return tuple(graph.tensors[i].data or b"" for i in op.inputs if i >= 0)
+
+
 # --- writing it again as rows ---------------------------------------------------------------------------------
 
 
 def _write_tensors(
-    writer: PartWriter, tensors: Sequence[_Tensor], region: Region, name: str
+    writer: PartWriter, tensors: Sequence[_Tensor], region: Region, name: str, precision: Precision
 ) -> dict[str, int]:
     """Fill a region: the given tensors, then unused ones; a buffer for each constant, then empty ones."""
     constants = [tensor for tensor in tensors if tensor.data is not None]
@@ -217,7 +369,9 @@ def _write_tensors(
         BUFFER_FIELDS,
         [frozenset({DATA} if k < len(constants) else ()) for k in range(region.buffers)],
     )
-    tensor_rows = writer.rows(TENSOR_FIELDS, [_UNUSED] * region.tensors)
+    fields = (*TENSOR_FIELDS, QUANTIZATION) if precision == "int8" else TENSOR_FIELDS
+    quantized = [k < len(tensors) and tensors[k].scales != () for k in range(region.tensors)]
+    tensor_rows = writer.rows(fields, [_UNUSED | ({QUANTIZATION} if one else set()) for one in quantized])
     buffer_of = {id(tensor): region.buffer + k for k, tensor in enumerate(constants)}
     for k, tensor in enumerate(tensors):
         label = tensor.name if name == "glue" else f"{name}.{k}"
@@ -239,10 +393,24 @@ def _write_tensor(writer: PartWriter, rows: Rows, row: int, tensor: _Tensor, buf
     writer.set_scalar(rows, row, HAS_RANK, 1)
     writer.set_offset(rows, row, SHAPE, writer.int_vector(tensor.shape))
     writer.set_offset(rows, row, NAME, writer.string(label))
+    if tensor.scales:
+        writer.set_offset(rows, row, QUANTIZATION, writer.table(_packed_quantization(tensor)))
+
+
+def _packed_quantization(tensor: _Tensor) -> bytes:
+    quantization = schema.QuantizationParametersT()
+    quantization.scale, quantization.zeroPoint = list(tensor.scales), list(tensor.zero_points)
+    quantization.quantizedDimension = tensor.axis
+    builder = flatbuffers.Builder(64)
+    builder.Finish(quantization.Pack(builder))
+    return bytes(builder.Output())
 
 
 def _write_operators(
-    writer: PartWriter, operators: Sequence[_Operator], number_of: Mapping[int, int]
+    writer: PartWriter,
+    operators: Sequence[_Operator],
+    number_of: Mapping[int, int],
+    precision: Precision,
 ) -> tuple[int, int]:
     always = frozenset({OPCODE_INDEX, INPUTS, OUTPUTS})
     rows = writer.rows(
@@ -250,7 +418,7 @@ def _write_operators(
         [always | ({OPTIONS_TYPE, OPTIONS} if op.options is not None else set()) for op in operators],
     )
     for k, op in enumerate(operators):
-        writer.set_scalar(rows, k, OPCODE_INDEX, op.opcode_index)
+        writer.set_scalar(rows, k, OPCODE_INDEX, OPERATORS[precision].index(op.code))
         writer.set_offset(rows, k, INPUTS, writer.int_vector([number_of.get(i, -1) for i in op.inputs]))
         writer.set_offset(rows, k, OUTPUTS, writer.int_vector([number_of[i] for i in op.outputs]))
         if op.options is not None:

@@ -20,6 +20,7 @@ ALIGNMENT = 64  # TFLite's kernels want weights at 16 bytes; 64 is a cache line
 
 # Field numbers in schema.fbs (https://github.com/google-ai-edge/LiteRT, tflite/schema/schema.fbs).
 TENSOR_FIELDS = SHAPE, TYPE, BUFFER, NAME, HAS_RANK = (0, 1, 2, 3, 8)
+QUANTIZATION = 4  # of tensors, too, in int8
 OPERATOR_FIELDS = OPCODE_INDEX, INPUTS, OUTPUTS, OPTIONS_TYPE, OPTIONS = (0, 1, 2, 3, 4)
 BUFFER_FIELDS = (DATA,) = (0,)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from exporters.fragments import GLUE, Fragment, Step, all_values
+from exporters.recipe import Precision
 from exporters.tflite_layout import ALIGNMENT, PartWriter
 from space import SpaceConfig
 
-# The operator codes of every model, as (BuiltinOperator, version) in schema.fbs; operators name them by place.
-OPERATORS = (
+_FLOAT_OPERATORS = (
     (0, 1),  # ADD
     (3, 1),  # CONV_2D
     (4, 1),  # DEPTHWISE_CONV_2D
@@ -29,6 +29,14 @@ OPERATORS = (
     (34, 1),  # PAD
     (40, 1),  # MEAN
 )
+_DEQUANTIZE = (6, 3)  # of weights in half precision
+# The operator codes of every model, as (BuiltinOperator, version) in schema.fbs; operators name them by place. The
+# quantizer keeps the versions of the float model.
+OPERATORS: Mapping[Precision, tuple[tuple[int, int], ...]] = {
+    "fp32": _FLOAT_OPERATORS,
+    "fp16": (*_FLOAT_OPERATORS, _DEQUANTIZE),
+    "int8": _FLOAT_OPERATORS,
+}
 
 _SCHEMA_VERSION = 3
 _DEPRECATED_CODE, _CODE_VERSION, _CODE = 0, 2, 3
@@ -61,12 +69,14 @@ class TfliteSkeletons:
     places: Mapping[str, int]
 
     @classmethod
-    def from_layouts(cls, layouts: Mapping[Fragment, bytes], config: SpaceConfig) -> TfliteSkeletons:
+    def from_layouts(
+        cls, layouts: Mapping[Fragment, bytes], config: SpaceConfig, precision: Precision
+    ) -> TfliteSkeletons:
         """Read what `exporters.tflite_export` wrote."""
         read = {fragment: json.loads(layout) for fragment, layout in layouts.items()}
         last = list(read[GLUE]["regions"].values())[-1]
         tensors, buffers = last[0] + last[1], last[2] + last[3]
-        head, input, output = _write_head(tensors, buffers)
+        head, input, output = _write_head(OPERATORS[precision], tensors, buffers)
         template = np.zeros(len(head) // 4 + buffers + 1 + tensors + 1, np.uint32)
         template[: len(head) // 4] = np.frombuffer(head, np.uint32)
         template[len(head) // 4 + buffers] = tensors
@@ -121,7 +131,7 @@ def _point(words: npt.NDArray[np.uint32], word: int, count: int, target: int) ->
     words[word : word + count] = target - 4 * word
 
 
-def _write_head(tensors: int, buffers: int) -> tuple[bytes, int, int]:
+def _write_head(operators: Sequence[tuple[int, int]], tensors: int, buffers: int) -> tuple[bytes, int, int]:
     """Write everything before the entries of the first vector; the vectors are buffers, tensors, operators.
 
     Return it with the words that are to name the tensors of the model's input and output.
@@ -134,10 +144,10 @@ def _write_head(tensors: int, buffers: int) -> tuple[bytes, int, int]:
     struct.pack_into("<I", writer.data, 0, model.start)
     writer.set_scalar(model, 0, _VERSION, _SCHEMA_VERSION)
 
-    codes_vector = writer.int_vector([0] * len(OPERATORS))
+    codes_vector = writer.int_vector([0] * len(operators))
     code_fields = (_DEPRECATED_CODE, _CODE_VERSION, _CODE)
-    codes = writer.rows(code_fields, [frozenset(code_fields)] * len(OPERATORS))
-    for k, (code, version) in enumerate(OPERATORS):
+    codes = writer.rows(code_fields, [frozenset(code_fields)] * len(operators))
+    for k, (code, version) in enumerate(operators):
         entry = codes_vector + 4 + 4 * k
         struct.pack_into("<I", writer.data, entry, codes.start + 4 * k - entry)
         writer.set_scalar(codes, k, _DEPRECATED_CODE, code)  # old runtimes read this one

@@ -18,6 +18,7 @@ from torch import fx, nn
 
 from exporters.fragments import GLUE, Fragment, all_fragments, all_values
 from exporters.networks import fragment_module
+from exporters.recipe import Precision
 from exporters.tflite_linking import region_name
 from exporters.weights import Weights
 from space import SpaceConfig
@@ -34,7 +35,7 @@ class Region:
 
 
 @lru_cache(maxsize=1)
-def regions(config: SpaceConfig) -> Mapping[str, Region]:
+def regions(config: SpaceConfig, precision: Precision) -> Mapping[str, Region]:
     """Return the region of every fragment by `region_name`, in the order of their places.
 
     The glue's holds the tensors of all values and buffer 0, which is empty by TFLite's convention.
@@ -42,7 +43,7 @@ def regions(config: SpaceConfig) -> Mapping[str, Region]:
     needed = {region_name(GLUE): (len(all_values(config)), 1)}
     for fragment in all_fragments(config):
         if fragment != GLUE:
-            name, (tensors, buffers) = region_name(fragment), _needs(fragment, config)
+            name, (tensors, buffers) = region_name(fragment), _needs(fragment, config, precision)
             before = needed.get(name, (0, 0))
             needed[name] = (max(before[0], tensors), max(before[1], buffers))
     found, tensor, buffer = {}, 0, 0
@@ -52,7 +53,7 @@ def regions(config: SpaceConfig) -> Mapping[str, Region]:
     return found
 
 
-def _needs(fragment: Fragment, config: SpaceConfig) -> tuple[int, int]:
+def _needs(fragment: Fragment, config: SpaceConfig, precision: Precision) -> tuple[int, int]:
     """Return how many tensors and buffers a converted fragment has at most, its ends not counted."""
     module = fragment_module(fragment, config, Weights.seeded(0))
     tensors, buffers = -1, 0  # the last result is a value, not an inner tensor
@@ -60,6 +61,8 @@ def _needs(fragment: Fragment, config: SpaceConfig) -> tuple[int, int]:
         layer = module.get_submodule(str(node.target)) if node.op == "call_module" else None
         more = _needs_of_layer(layer, node.target)
         tensors, buffers = tensors + more[0], buffers + more[1]
+        if precision == "fp16" and isinstance(layer, nn.Conv2d | nn.Linear):
+            tensors += 2  # weights and bias in single precision
     return max(tensors, 0), buffers
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import typer
@@ -44,6 +45,7 @@ class _Context(typer.Context):
     formatter_class = _Help
 
 
+@cache  # typer asks for every hint of every option
 def command_line(app: typer.Typer) -> Any:
     """Return the command that typer makes of `app`, with its subcommands and our help."""
     root = typer.main.get_command(app)

@@ -40,6 +40,10 @@ Sessions = Annotated[
 Runtimes = Annotated[
     list[str] | None, typer.Option("--runtime", "-r", help="Only sessions of this runtime; repeatable.")
 ]
+Precisions = Annotated[
+    list[str] | None,
+    typer.Option("--precision", help="Only sessions of models in this precision; repeatable."),
+]
 Networks = Annotated[
     list[str] | None,
     typer.Option(
@@ -72,6 +76,7 @@ def check(
     sessions: Sessions = None,
     device: StoredDevices = None,
     runtime: Runtimes = None,
+    precision: Precisions = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
@@ -85,7 +90,9 @@ def check(
     from harness.output.store import print_check
     from harness.store.maintenance import check_store
 
-    selection = _selection(sessions, device, devices_file, runtime, models, identifier, since, before)
+    selection = _selection(
+        sessions, device, devices_file, runtime, precision, models, identifier, since, before
+    )
     with open_store(store_url) as opened:
         report = check_store(opened, selection)
         print_check(report, opened.name, json_output=json_output, wide=wide)
@@ -102,6 +109,7 @@ def show(
     ] = None,
     device: StoredDevices = None,
     runtime: Runtimes = None,
+    precision: Precisions = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
@@ -117,7 +125,7 @@ def show(
     from harness.store.maintenance import list_sessions, show_failure, show_session
 
     selection = _selection(
-        sessions, device, devices_file, runtime, models, identifier, since, before, unreadable
+        sessions, device, devices_file, runtime, precision, models, identifier, since, before, unreadable
     )
     with open_store(store_url) as opened:
         if failure is not None:
@@ -134,6 +142,7 @@ def quarantine(
     undo: Annotated[bool, typer.Option("--undo", help="Take it back: estimate from them again.")] = False,
     device: StoredDevices = None,
     runtime: Runtimes = None,
+    precision: Precisions = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
@@ -148,7 +157,7 @@ def quarantine(
     from harness.store import maintenance
 
     selection = _selection(
-        sessions, device, devices_file, runtime, models, identifier, since, before, unreadable
+        sessions, device, devices_file, runtime, precision, models, identifier, since, before, unreadable
     )
     with open_store_to_change(store_url) as opened:
         changed = maintenance.quarantine(opened, selection, undo=undo)
@@ -160,6 +169,7 @@ def delete(
     sessions: Sessions = None,
     device: StoredDevices = None,
     runtime: Runtimes = None,
+    precision: Precisions = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
@@ -175,7 +185,7 @@ def delete(
     from harness.store import maintenance
 
     selection = _selection(
-        sessions, device, devices_file, runtime, models, identifier, since, before, unreadable
+        sessions, device, devices_file, runtime, precision, models, identifier, since, before, unreadable
     )
     with open_store_to_change(store_url) as opened:
         deleted = maintenance.delete(opened, selection, _need_not_agree if yes else _agree)
@@ -194,6 +204,7 @@ def export(
     ] = None,
     device: StoredDevices = None,
     runtime: Runtimes = None,
+    precision: Precisions = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
@@ -205,7 +216,9 @@ def export(
     from harness.output.store import export_sessions
     from harness.store.maintenance import export_documents
 
-    selection = _selection(sessions, device, devices_file, runtime, models, identifier, since, before)
+    selection = _selection(
+        sessions, device, devices_file, runtime, precision, models, identifier, since, before
+    )
     suffix = output.suffix.lower()[1:] if output is not None else ""
     chosen = file_format or (ExportFormat(suffix) if suffix in list(ExportFormat) else ExportFormat.jsonl)
     with open_store(store_url) as opened:
@@ -217,6 +230,7 @@ def _selection(
     device: list[str] | None,
     devices_file: Path | None,
     runtime: list[str] | None,
+    precision: list[str] | None,
     models: list[str] | None,
     identifier: str,
     since: str,
@@ -230,6 +244,7 @@ def _selection(
         devices=device or (),
         devices_file=devices_file,
         runtimes=runtime or (),
+        precisions=precision or (),
         networks=models or (),
         configuration=identifier,
         since=since,

@@ -50,9 +50,19 @@ def _run_tflite(model: bytes | str, image: Array) -> Array:
     named = {"model_path": model} if isinstance(model, str) else {"model_content": model}
     interpreter = Interpreter(**named, num_threads=1)
     interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image.transpose(0, 2, 3, 1))
+    feed, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    interpreter.set_tensor(feed["index"], _quantized(image.transpose(0, 2, 3, 1), feed))
     interpreter.invoke()
-    return np.asarray(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]), np.float32)
+    values = np.asarray(interpreter.get_tensor(result["index"]), np.float32)
+    scale, zero_point = result["quantization"]
+    return (values - zero_point) * np.float32(scale) if scale else values
+
+
+def _quantized(values: Array, details: dict[str, Any]) -> npt.NDArray[Any]:
+    scale, zero_point = details["quantization"]
+    if not scale:
+        return values
+    return np.clip(np.round(values / scale + zero_point), -128, 127).astype(details["dtype"])
 
 
 def operators(format: Format, model: bytes) -> Counter[tuple[str, str]]:
@@ -93,10 +103,13 @@ def _tflite_operators(model_bytes: bytes) -> Counter[tuple[str, str]]:
     (graph,) = model.subgraphs
     known: dict[int, str] = {}
     for number, tensor in enumerate(graph.tensors):
-        data = model.buffers[tensor.buffer].data
+        buffer = model.buffers[tensor.buffer]
+        data = buffer.data
+        if buffer.offset > 1:  # a large weight of LiteRT's quantizer, which stands behind the flatbuffer
+            data = model_bytes[buffer.offset : buffer.offset + buffer.size]
         if data is not None and len(data):
-            known[number] = _digest(tensor.type, tuple(tensor.shape), bytes(data))
-    known |= {number: _digest("input", *graph.tensors[number].shape) for number in graph.inputs}
+            known[number] = _digest(_tflite_form(tensor), bytes(data))
+    known |= {number: _digest("input", _tflite_form(graph.tensors[number])) for number in graph.inputs}
     found = Counter[tuple[str, str]]()
     names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
     for op in graph.operators:
@@ -107,7 +120,16 @@ def _tflite_operators(model_bytes: bytes) -> Counter[tuple[str, str]]:
         digest = _digest(code.builtinCode, code.version, facts, inputs)
         for k, number in enumerate(op.outputs):
             assert number not in known, f"tensor {number} is written twice"
-            known[number] = _digest(digest, k, *graph.tensors[number].shape)
+            known[number] = _digest(digest, k, _tflite_form(graph.tensors[number]))
         found[names[code.builtinCode], digest] += 1
     found["output", known[graph.outputs[0]]] += 1
     return found
+
+
+def _tflite_form(tensor: Any) -> tuple[object, ...]:
+    """Return a tensor's type, shape and, where it is quantized, scales, zero points and their axis."""
+    quantization = tensor.quantization
+    if quantization is None or quantization.scale is None:
+        return tensor.type, tuple(tensor.shape)
+    scales, zero_points = tuple(quantization.scale), tuple(quantization.zeroPoint)
+    return tensor.type, tuple(tensor.shape), scales, zero_points, quantization.quantizedDimension

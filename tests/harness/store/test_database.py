@@ -94,6 +94,7 @@ def test_a_resolver_that_never_answers_holds_no_database(monkeypatch: pytest.Mon
         Store("postgresql+psycopg://me@lab.invalid/harness")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["results", "predict", "dataset"])
 def test_commands_that_read_work_on_a_store_in_a_read_only_folder(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "lab"

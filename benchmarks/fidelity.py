@@ -7,9 +7,10 @@ process of either side, on the same core with 1 thread and, where the system per
 of 0.3 s, stopped and continued by signals, so that a drift of the machine meets both.
 
 The tools run one model again and again. The agent alternates two, and the first few runs after a switch find the other's
-weights in the caches. So there are two kinds of pairs, in alternation: *usual*, with the slices of a session (2 runs of the
-reference, 6 of the network of which the first is kept apart, 2 of the reference), and *settled*, with 48 runs of the network in
-a slice, of which those from the 13th on count: like with like. What the switch adds to the first six is printed apart.
+weights in the caches. So there are two kinds of pairs, in alternation: *slices*, of which ratios are made (2 runs of the
+reference, 6 of the network of which the third to the sixth count, 2 of the reference), and *settled*, the runs of the network
+alone at a session's end, of which the wall times of `harness measure` are made: one short session after another, each with both
+models loaded anew. What the switch adds to each of their runs is printed apart.
 
 What still differs: LoadGen adds some 2 us of its own to each query. ai-edge-litert's benchmark runs LiteRT's CompiledModel, the
 agent the interpreter, both over XNNPACK; it prints hundredths of a millisecond, and its load falls into its turns. The same
@@ -27,7 +28,8 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from math import ceil
 from pathlib import Path
 from statistics import median
 from time import perf_counter_ns, sleep
@@ -43,8 +45,8 @@ from exporters import FORMATS, Format, FragmentLibrary, link
 from harness.devices.config import LocalDevice
 from harness.devices.connection import Connection
 from harness.devices.transports import open_transport
-from harness.estimates.clean_runs import COLD_RUNS
-from harness.measurement.plan import SCREEN
+from harness.estimates.clean_runs import COLD_RUNS, SETTLING_RUNS
+from harness.measurement.plan import QUICK, SCREEN
 from harness.models.exported import ExportedModels, cache_folder
 from space import Architecture
 from space.selection import select_models
@@ -52,27 +54,39 @@ from space.selection import select_models
 RUNNING_S = 1.0  # what the peer times, of its own
 STARTS_S = 1.5  # the peer's load and warm-up, which fall into its turns
 WARM_UP_S = 1.0
-FEWEST_RUNS = 100
+FEWEST_RUNS = 30
 WAITED_SHARE = 0.1  # of the peer's time: the kernel keeps 5 % for ordinary programs, in stalls so long that few runs have one
 ATTEMPTS = 12
 PAUSE_S = 10.0
 NEVER = 100_000  # slices: the agent's sessions end by the clock
+MANY_SESSIONS = 1.5  # times those that the peer's time has room for: what comes after it does not count
 TARGET = 0.02
 
 Event = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Way:
-    """How the agent alternates: runs of the network in a slice, and how many after the switch do not count."""
+    """Which runs of the agent's are compared: those of an event, and how many after the switch do not count."""
 
     name: str
-    network_runs: int
+    event: str
     left_out: int
+    plan: Mapping[str, Any]
 
 
-USUAL = Way(name="usual", network_runs=SCREEN.plan.network_runs, left_out=COLD_RUNS)
-SETTLED = Way(name="settled", network_runs=48, left_out=12)
+SLICES = Way(
+    name="slices",
+    event="slice",
+    left_out=COLD_RUNS,
+    plan={"warmup_max_s": WARM_UP_S, "min_slices": NEVER, "max_s": 2 * (RUNNING_S + STARTS_S)},
+)
+SETTLED = Way(
+    name="settled",
+    event="settled",
+    left_out=SETTLING_RUNS,
+    plan=asdict(replace(QUICK.plan, settled_runs=SCREEN.plan.settled_runs, max_s=0.01)),  # one slice
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +133,8 @@ class Bench:
             source.models(model_format)[0].assemble(),
         )
         agent.client.send_models([reference, model])
+        self._recipe = model.recipe()
         self._job = {
-            "networks": [model.recipe()],
             "reference": reference.recipe(),
             "runtime": self._peer.runtime,
             "options": {},
@@ -134,8 +148,10 @@ class Bench:
         self._task = Task(
             model=path, folder=folder, core=core, running_s=RUNNING_S, clock_s=2 * RUNNING_S, expected_ns=1e6
         )
-        alone = timed(self._session(USUAL, RUNNING_S, begin=lambda: None), USUAL)
-        self._task = replace(self._task, expected_ns=alone.median_ns)
+        alone = self._session(SETTLED, 2)
+        self._task = replace(self._task, expected_ns=timed(alone, SETTLED).median_ns)
+        session_s = max(event["elapsed_s"] for event in alone if event["event"] == "measured")
+        self._sessions = {SLICES: 1, SETTLED: ceil(MANY_SESSIONS * (RUNNING_S + STARTS_S) / session_s)}
 
     def pair(self, way: Way) -> Pair:
         """Run both at once, one of them stopped at any time; the agent's slices beside the peer's time count.
@@ -155,7 +171,7 @@ class Bench:
 
             thread = threading.Thread(target=alternate)
             try:
-                events = self._session(way, 2 * (RUNNING_S + STARTS_S), begin=thread.start)
+                events = self._session(way, self._sessions[way], begin=thread.start)
             finally:
                 os.kill(process.pid, signal.SIGCONT)
             thread.join()
@@ -169,47 +185,44 @@ class Bench:
             sleep(PAUSE_S)
         sys.exit(f"{self._network}: other programs held core {self._task.core} {ATTEMPTS} times; stop them")
 
-    def _session(self, way: Way, max_s: float, begin: Callable[[], None]) -> list[Event]:
-        """Let the agent time the network for `max_s` in a fresh worker; `begin` is called when both networks are warm."""
+    def _session(self, way: Way, sessions: int, begin: Callable[[], None] = lambda: None) -> list[Event]:
+        """Let the agent time the network in so many sessions of a fresh worker; `begin` is called when the first one is warm."""
         events: list[Event] = []
 
         def on_event(event: Event) -> None:
-            events.append(event)
-            if event["event"] == "warm":
+            if event["event"] == "warm" and all(before["event"] != "warm" for before in events):
                 begin()
+            events.append(event)
 
-        plan = {
-            "network_runs": way.network_runs,
-            "warmup_max_s": WARM_UP_S,
-            "min_slices": NEVER,
-            "max_s": max_s,
-        }
-        self._agent.client.run(self._job | {"plan": plan, "silence_s": 60.0}, on_event)
+        of_way = {"networks": [self._recipe] * sessions, "plan": dict(way.plan), "silence_s": 60.0}
+        self._agent.client.run(self._job | of_way, on_event)
         return events
 
 
 def timed(events: Sequence[Event], way: Way) -> Timed:
     """Return the clean runs of the network in a worker's events."""
     counted: list[float] = []
-    places: list[list[float]] = [[] for _ in range(SCREEN.plan.network_runs)]
+    places: dict[int, list[float]] = {}
     loops = 1
     for event in events:
         loops = event.get("network_loops", loops)
-        for place, run_ns in clean_runs(event) if event["event"] == "slice" else ():
+        for place, run_ns in clean_runs(event) if event["event"] == way.event else ():
             if place >= way.left_out:
                 counted.append(run_ns / loops)
-            if place < len(places):
-                places[place].append(run_ns / loops)
-    return Timed(runs_ns=tuple(counted), after_switch_ns=tuple(map(tuple, places)))
+            places.setdefault(place, []).append(run_ns / loops)
+    return Timed(
+        runs_ns=tuple(counted), after_switch_ns=tuple(tuple(places[place]) for place in sorted(places))
+    )
 
 
 def clean_runs(piece: Event) -> list[tuple[int, int]]:
-    """Return place after the switch and time in ns of each run of the network in a slice.
+    """Return place after the switch and time in ns of each run of the network in a slice, or of its settled runs.
 
     Without those that waited for the core (or were stopped) for 1 % of their time, and those just after one.
     """
-    runs_ns = [piece["after_switch_ns"], *piece["network_ns"]]
-    first = len(piece["reference_before_ns"])
+    is_slice = piece["event"] == "slice"
+    runs_ns = [piece["after_switch_ns"], *piece["network_ns"]] if is_slice else piece["network_ns"]
+    first = len(piece["reference_before_ns"]) if is_slice else 0
     delays_ns = piece.get("delays_ns", [0] * (first + len(runs_ns)))[first:]
     disturbed = [
         delay_ns > DISTURBED_SHARE * run_ns for run_ns, delay_ns in zip(runs_ns, delays_ns, strict=False)
@@ -257,18 +270,18 @@ def compare(
     """Take pairs of each network and way in turn, and print the table of a format."""
     benches = {network: Bench(network, model_format, agent, folder, core) for network in networks}
     pairs: dict[tuple[Way, Architecture], list[Pair]] = {
-        (way, network): [] for way in (USUAL, SETTLED) for network in networks
+        (way, network): [] for way in (SLICES, SETTLED) for network in networks
     }
     for _ in range(count):
         for (way, network), taken in pairs.items():
             taken.append(benches[network].pair(way))
     title = f"{model_format}: agent / {PEERS[model_format].name}"
     print(
-        f"\n{title:<54}{'slices':<9}{'pairs':>5}{'ratio':>7}{'95 % interval':>17}{'agent ms':>10}{'peer ms':>9}"
+        f"\n{title:<54}{'runs':<9}{'pairs':>5}{'ratio':>7}{'95 % interval':>17}{'agent ms':>10}{'peer ms':>9}"
     )
     for (way, network), taken in pairs.items():
         print(row(str(network), way, taken))
-    for way in (USUAL, SETTLED):
+    for way in (SLICES, SETTLED):
         print(
             row(
                 f"all {len(networks)} networks",
@@ -279,7 +292,10 @@ def compare(
     settled = [pair for network in networks for pair in pairs[SETTLED, network]]
     places = [median(shares) for shares in zip(*(pair.agent.shares for pair in settled), strict=True)]
     each = ", ".join(f"{place:.3f}" for place in places)
-    print(f"run 1, 2 ... {len(places)} after a switch / settled runs of the same process: {each}", flush=True)
+    print(
+        f"run 1, 2 ... {len(places)} after a switch / those that count in the same process: {each}",
+        flush=True,
+    )
 
 
 def row(label: str, way: Way, pairs: Sequence[Pair]) -> str:

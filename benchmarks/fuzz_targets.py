@@ -495,7 +495,8 @@ def _messages() -> dict[str, Any]:
 def _events() -> list[dict[str, Any]]:
     from rigs.scripted_link import Run, ScriptedLink
 
-    job = {"networks": [{"parts": ["0"]}], "cores": [1], "runtime": "onnxruntime", "plan": {"min_slices": 8}}
+    plan = {"min_slices": 8, "settled_runs": 8}
+    job = {"networks": [{"parts": ["0"]}], "cores": [1], "runtime": "onnxruntime", "plan": plan}
     told: list[dict[str, Any]] = []
     ScriptedLink([Run(ratio=0.1, reference_ns=1_000_000)]).run(job, told.append)
     return told

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from device_agents.core_request import METHODS
-from device_agents.fields import Fields, refuse
+from device_agents.fields import Fields, refuse, show
 from device_agents.refusal import Refusal
 from device_agents.runtimes import FORMATS, PROFILED, RUNTIMES
 
 RECIPE_PARTS_LIMIT = 256
 NETWORKS_LIMIT = 256
+INPUTS_LIMIT = 256
+DIMENSIONS_LIMIT = 16
 CORES_LIMIT = 4096
 RUNS_LIMIT = 1000  # of a profile: each writes some 60 KB
 
 
 @dataclass(frozen=True)
 class ModelRecipe:
-    """A model as an ordered list of parts, joined with zero bytes up to multiples of `alignment`."""
+    """A model as an ordered list of parts, joined with zero bytes up to multiples of `alignment`.
+
+    shapes: of inputs that the model leaves free, by name. inputs: the part (.npz) that holds the values of inputs by name.
+    """
 
     format: str
     alignment: int
     parts: tuple[str, ...]
+    shapes: dict[str, list[int]] = field(default_factory=dict)
+    inputs: str | None = None
+
+    def digests(self) -> tuple[str, ...]:
+        """Return the digests of all parts that a worker reads for the model."""
+        return self.parts if self.inputs is None else (*self.parts, self.inputs)
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,7 @@ class Plan:
     max_s: float = 15.0  # screening; 150 for finalists
     half_width: float = 0.005
     min_sample_ns: int = 1000000  # pyperf: shorter runs are looped
+    settled_runs: int = 0  # of the network alone after the slices; 0 for none
 
 
 @dataclass(frozen=True)
@@ -60,7 +72,7 @@ class Job:
     def parts(self) -> tuple[str, ...]:
         """Return the digests of all parts, each once."""
         recipes = (self.reference, *self.networks)
-        return tuple(dict.fromkeys(digest for recipe in recipes for digest in recipe.parts))
+        return tuple(dict.fromkeys(digest for recipe in recipes for digest in recipe.digests()))
 
     def worker_message(self, cores: list[int], parts_dir: Path) -> dict[str, Any]:
         """Return what the worker is told: the job, the cores chosen, where the parts lie, whose child it is."""
@@ -82,7 +94,7 @@ class ProfileJob:
 
     def parts(self) -> tuple[str, ...]:
         """Return the digests of all parts, each once."""
-        return tuple(dict.fromkeys(self.network.parts))
+        return tuple(dict.fromkeys(self.network.digests()))
 
     def worker_message(self, cores: list[int], parts_dir: Path, temp_dir: Path) -> dict[str, Any]:
         """Return what the worker is told; `temp_dir` is where the profiler may write."""
@@ -157,14 +169,32 @@ def parse_runtime(fields: Fields) -> str:
 
 def parse_recipe(fields: Fields, runtime: str) -> ModelRecipe:
     """Read and check a recipe. Raises: Refusal."""
-    fields.only("format", "alignment", "parts")
+    fields.only("format", "alignment", "parts", "shapes", "inputs")
     model_format = fields.choice("format", FORMATS)
     if model_format not in RUNTIMES[runtime].FORMATS:
         raise refuse(fields.name + ".format", model_format, "a format that %s reads" % runtime)
     parts = fields.digests("parts", RECIPE_PARTS_LIMIT)
     if not parts:
         raise refuse(fields.name + ".parts", parts, "at least one digest")
-    return ModelRecipe(model_format, fields.integer("alignment", 1, 1 << 16), tuple(parts))
+    return ModelRecipe(
+        model_format,
+        fields.integer("alignment", 1, 1 << 16),
+        tuple(parts),
+        parse_shapes(fields),
+        fields.optional_digest("inputs"),
+    )
+
+
+def parse_shapes(recipe: Fields) -> dict[str, list[int]]:
+    """Read the shapes of a model's inputs by name, empty where none is given. Raises: Refusal."""
+    shapes = recipe.values.get("shapes") or {}
+    if not isinstance(shapes, dict) or len(shapes) > INPUTS_LIMIT:
+        raise refuse(recipe.name + ".shapes", shapes, "an object of at most %d shapes" % INPUTS_LIMIT)
+    for name, shape in shapes.items():
+        is_shape = isinstance(shape, list) and len(shape) <= DIMENSIONS_LIMIT
+        if not is_shape or not all(type(size) is int and 0 < size < 1 << 31 for size in shape):
+            raise refuse("%s.shapes: %s" % (recipe.name, show(name)), shape, "a list of positive sizes")
+    return shapes
 
 
 def parse_options(job: Fields, runtime: str) -> dict[str, Any]:
@@ -204,4 +234,5 @@ def parse_plan(fields: Fields) -> Plan:
         max_s=fields.number("max_s", 0.01, 86400, default.max_s),
         half_width=fields.number("half_width", 0, 1, default.half_width),
         min_sample_ns=fields.integer("min_sample_ns", 1, 10**10, default.min_sample_ns),
+        settled_runs=fields.integer("settled_runs", 0, 1000, default.settled_runs),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from device_agents.jobs import ModelRecipe
 from device_agents.refusal import Refusal
+from device_agents.runtimes.loaded import Inputs, read_arrays
 
 MODEL_LIMIT_BYTES = (1 << 31) - 1  # protobuf's and flatbuffers' own
 
@@ -59,3 +60,9 @@ def assemble(
         if size_bytes > MODEL_LIMIT_BYTES:
             raise Refusal("bad-request", "the model is larger than %d bytes" % MODEL_LIMIT_BYTES)
     return b"".join(pieces)
+
+
+def given_inputs(recipe: ModelRecipe, parts_dir: Path) -> Inputs:
+    """Return what a recipe gives of the model's inputs. Raises: Refusal, OSError, and what numpy raises for no .npz file."""
+    arrays = {} if recipe.inputs is None else read_arrays(load_part(parts_dir, recipe.inputs))
+    return Inputs(recipe.shapes, arrays)

@@ -17,10 +17,10 @@ from time import perf_counter_ns
 from typing import Any, Callable, Iterable
 
 from device_agents.jobs import ModelRecipe, Plan
-from device_agents.models import assemble
+from device_agents.models import assemble, given_inputs
 from device_agents.refusal import Refusal
 from device_agents.run_delay import RunDelay
-from device_agents.runtimes import PROFILED, RUNTIMES
+from device_agents.runtimes import PROFILED, RUNTIMES, load
 from device_agents.runtimes.loaded import NodeTime
 from device_agents.sampling import Stopwatch, sample_ns
 from device_agents.warmup import Warming
@@ -45,10 +45,11 @@ def profile_network(message: dict[str, Any], reporter: Any) -> dict[str, Any]:
         RUNTIMES[job["runtime"]].find()
     except ModuleNotFoundError as error:
         raise Refusal("runtime-missing", "%s is not installed here: %s" % (job["runtime"], error)) from error
-    model = assemble(ModelRecipe(**job["network"]), Path(message["parts_dir"]))
-    plain = RUNTIMES[job["runtime"]].load(model, job["threads"], job["options"])
+    recipe, parts_dir = ModelRecipe(**job["network"]), Path(message["parts_dir"])
+    model, inputs = assemble(recipe, parts_dir), given_inputs(recipe, parts_dir)
+    plain = load(job["runtime"], model, job["threads"], job["options"], inputs)
     profiled, end_profile = PROFILED[job["runtime"]].load_profiled(
-        model, job["threads"], job["options"], Path(message["temp_dir"])
+        model, job["threads"], job["options"], Path(message["temp_dir"]), inputs
     )
     del model
 

@@ -81,9 +81,7 @@ def sample_slice(
         (network, plan.network_runs, network_loops),
         (reference, plan.reference_runs, reference_loops),
     ):
-        for _ in range(count):
-            samples.append(stopwatch.sample(run, loops))
-            pulse(perf_counter_ns())
+        samples += sample_runs(run, count, loops, pulse, stopwatch)
     runs_ns = [sample.run_ns for sample in samples]
     first, last = plan.reference_runs, plan.reference_runs + plan.network_runs
     times: dict[str, Any] = {
@@ -93,7 +91,38 @@ def sample_slice(
         "network_ns": runs_ns[first + 1 : last],
         "reference_after_ns": runs_ns[last:],
     }
-    if stopwatch.is_informed:
-        times["delays_ns"] = [sample.delay_ns for sample in samples]
-        times["gaps_ns"] = [sample.gap_ns for sample in samples]
-    return times
+    return dict(times, **waits(samples, stopwatch))
+
+
+def sample_settled(
+    network: Callable[[], object], count: int, loops: int, pulse: Callable[[int], None], stopwatch: Stopwatch
+) -> dict[str, Any]:
+    """Time the network alone, run after run, until its caches are its own: as tools do that run one model again and again.
+
+    The fields are those of a slice without a reference; the first runs still follow a switch.
+    """
+    at_ns = perf_counter_ns()
+    samples = sample_runs(network, count, loops, pulse, stopwatch)
+    times: dict[str, Any] = {"at_ns": at_ns, "network_ns": [sample.run_ns for sample in samples]}
+    return dict(times, **waits(samples, stopwatch))
+
+
+def sample_runs(
+    run: Callable[[], object], count: int, loops: int, pulse: Callable[[int], None], stopwatch: Stopwatch
+) -> list[Sample]:
+    """Time `count` samples of one model in a row."""
+    samples = []
+    for _ in range(count):
+        samples.append(stopwatch.sample(run, loops))
+        pulse(perf_counter_ns())
+    return samples
+
+
+def waits(samples: list[Sample], stopwatch: Stopwatch) -> dict[str, list[int]]:
+    """Return what was waited in and before each sample; nothing where the system does not tell."""
+    if not stopwatch.is_informed:
+        return {}
+    return {
+        "delays_ns": [sample.delay_ns for sample in samples],
+        "gaps_ns": [sample.gap_ns for sample in samples],
+    }

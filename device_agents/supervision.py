@@ -21,7 +21,7 @@ from device_agents.sampler import Sampler
 
 HEARTBEAT_S = 2.0
 STDERR_TAIL_BYTES = 4096
-PASSED_ON = ("loaded", "warm", "slice", "measured", "refused")
+PASSED_ON = ("loaded", "warm", "slice", "settled", "measured", "refused")
 PIPE_BYTES = (
     1 << 20
 )  # an unprivileged process may make a pipe hold so much; a job of many networks needs a part of it

@@ -13,18 +13,18 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-from device_agents.clean_runs import CleanRuns, baseline_ns
+from device_agents.clean_runs import LONG_RUN_NS, CleanRuns, baseline_ns
 from device_agents.core_request import ask
 from device_agents.frames import FrameReader, FrameWriter
 from device_agents.jobs import ModelRecipe, Plan
-from device_agents.models import assemble
+from device_agents.models import assemble, given_inputs
 from device_agents.nvidia import uses_gpu
 from device_agents.quota import ThrottledTime, read_quota
 from device_agents.refusal import Refusal
 from device_agents.run_delay import CoreTimes, RunDelay
-from device_agents.runtimes import RUNTIMES
+from device_agents.runtimes import RUNTIMES, load
 from device_agents.runtimes.loaded import Loaded
-from device_agents.sampling import Stopwatch, sample_ns, sample_slice
+from device_agents.sampling import Stopwatch, sample_ns, sample_settled, sample_slice
 from device_agents.stopping import StopRule
 from device_agents.warmup import Warming, warm_up
 
@@ -182,7 +182,7 @@ class Session:
         reporter.enter("warm-up", number)
         gc.collect()
         gc.disable()
-        times, waited_ns, loop_start_ns = CoreTimes(), self._delay.read()[0], perf_counter_ns()
+        begin, waited_ns, loop_start_ns = CoreTimes(), self._delay.read()[0], perf_counter_ns()
         warm_network = Warming(network.run, plan, self._stopwatch)
         warm_reference = Warming(reference.run, plan, self._stopwatch)
         warm_up(warm_reference, warm_network, plan, perf_counter_ns, reporter.pulse)
@@ -197,6 +197,11 @@ class Session:
             warm_network.loops, warm_reference.loops, baselines["network"], baselines["reference"]
         )
         count, stop = self._time_slices(network, reference, clean, number)
+        if plan.settled_runs and stop != "contended" and min(warm_network.samples_ns) < LONG_RUN_NS:
+            times = sample_settled(
+                network.run, plan.settled_runs, warm_network.loops, reporter.pulse, self._stopwatch
+            )
+            reporter.send(dict(times, event="settled", network=number))
         now_ns = perf_counter_ns()
         measured = {
             "event": "measured",
@@ -214,7 +219,7 @@ class Session:
         if self._delay.source == "schedstat":
             measured["waited_s"] = max(0, self._delay.read()[0] - waited_ns) / NS_PER_S
         cores, now = self._message["cores"], CoreTimes()
-        told = {"steal_s": now.stolen_s(times, cores), "others_busy": now.others_busy(times, cores)}
+        told = {"steal_s": now.stolen_s(begin, cores), "others_busy": now.others_busy(begin, cores)}
         measured.update({key: value for key, value in told.items() if value is not None})
         reporter.send(dict(measured, **self._message["process"]))
         return stop
@@ -252,7 +257,9 @@ class Session:
         """Assemble and load a model and run it once. Raises: Refusal, and what the runtime raises."""
         job = self._job
         runtime = RUNTIMES[job["runtime"]]
-        model = assemble(ModelRecipe(**recipe), Path(self._message["parts_dir"]), self._parts, self._common)
+        parts_dir, made_of = Path(self._message["parts_dir"]), ModelRecipe(**recipe)
+        model = assemble(made_of, parts_dir, self._parts, self._common)
+        inputs = given_inputs(made_of, parts_dir)
         try:
             runtime.find()
         except ModuleNotFoundError as error:
@@ -260,7 +267,7 @@ class Session:
                 "runtime-missing", "%s is not installed here: %s" % (job["runtime"], error)
             ) from error
         start_ns = perf_counter_ns()
-        loaded: Loaded = runtime.load(model, job["threads"], job["options"])
+        loaded = load(job["runtime"], model, job["threads"], job["options"], inputs)
         load_ns = perf_counter_ns() - start_ns
         event = {
             "event": "loaded",

@@ -9,6 +9,7 @@ their own, and only when the cache lacks a fragment.
 """
 
 from exporters.errors import ConversionError
+from exporters.expected import ExpectedOutputs
 from exporters.library import FragmentLibrary
 from exporters.node_names import node_fragment, node_fragments, with_node_names
 from exporters.recipe import FORMATS, PRECISIONS, AssemblyRecipe, Format, Precision, link
@@ -20,6 +21,7 @@ __all__ = [
     "PRECISIONS",
     "AssemblyRecipe",
     "ConversionError",
+    "ExpectedOutputs",
     "Format",
     "FragmentLibrary",
     "Precision",

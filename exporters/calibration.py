@@ -3,6 +3,9 @@
 A part is shared by networks only if what it reads and writes has the same scale in all of them. So a value that passes from
 one fragment to another has one range, whatever wrote it: the widest seen in some networks that run on some images; and values
 that one fragment may read in turn have one range in common. What stays inside a fragment has the range that its inputs give it.
+
+A checkpoint's network shares its parts with none: each of its values has the range that it has there, on calibration images where
+such are given (post-training quantization, as in Jacob et al., arXiv:1712.05877).
 """
 
 from __future__ import annotations
@@ -13,8 +16,10 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from exporters.calibration_images import MOST_IMAGES, CalibrationImages, load_images
 from exporters.fragments import (
     GLUE,
     IMAGE,
@@ -53,32 +58,31 @@ class Calibration:
 
 @lru_cache(maxsize=1)
 def calibrate(config: SpaceConfig, weights: Weights) -> Calibration:
-    """Run networks of a space on random images and return what flowed; of a checkpoint, its own network alone.
+    """Run networks of a space on random images, of a checkpoint its own on its calibration images; return what flowed.
 
-    Images are drawn as the agent's fixed input is spread, evenly from -1 to 1.
+    Random images are drawn as the agent's fixed input is spread, evenly from -1 to 1. A checkpoint without calibration images
+    has them, too: its ranges then fit a measurement of latency, and no image of a task.
 
     Raises:
-        ConversionError: a checkpoint does not fit its architecture.
+        ConversionError: a checkpoint does not fit its architecture, or its calibration images changed since they were named.
     """
     modules: dict[Fragment, nn.Module] = {}
     ranges: dict[str, tuple[float, float]] = {}
     inputs: dict[Fragment | str, list[tuple[Tensor, ...]]] = {}
-    rng = np.random.Generator(np.random.PCG64(_SEED))
-    for architecture in _networks(config, weights):
-        for _ in range(IMAGES):
-            image = rng.uniform(-1, 1, value_shape(IMAGE, config)).astype(np.float32)
-            values = {IMAGE: torch.from_numpy(image)}
-            _widen(ranges, IMAGE, values[IMAGE])
-            for step in steps(architecture):
-                if step.fragment not in modules:
-                    modules[step.fragment] = fragment_module(step.fragment, config, weights)
-                given = tuple(values[name] for name in step.inputs)
-                with torch.inference_mode():
-                    values[step.output] = modules[step.fragment](*given)
-                key = step.output if step.fragment == GLUE else step.fragment
-                if len(inputs.setdefault(key, [])) < MOST_INPUTS:
-                    inputs[key].append(given)
-                _widen(ranges, step.output, values[step.output])
+    most = MOST_INPUTS if _images_of(weights) is None else MOST_IMAGES
+    for architecture, image in _runs(config, weights):
+        values = {IMAGE: torch.from_numpy(image)}
+        _widen(ranges, IMAGE, values[IMAGE])
+        for step in steps(architecture):
+            if step.fragment not in modules:
+                modules[step.fragment] = fragment_module(step.fragment, config, weights)
+            given = tuple(values[name] for name in step.inputs)
+            with torch.inference_mode():
+                values[step.output] = modules[step.fragment](*given)
+            key = step.output if step.fragment == GLUE else step.fragment
+            if len(inputs.setdefault(key, [])) < most:
+                inputs[key].append(given)
+            _widen(ranges, step.output, values[step.output])
     if weights.checkpoint is None:  # whose network feeds each fragment one value
         ranges[IMAGE] = (-1.0, 1.0)
         _share(ranges, config)
@@ -108,6 +112,23 @@ def _share(ranges: dict[str, tuple[float, float]], config: SpaceConfig) -> None:
 def _widen(ranges: dict[str, tuple[float, float]], value: str, tensor: Tensor) -> None:
     low, high = ranges.get(value, (0.0, 0.0))
     ranges[value] = min(low, float(tensor.min())), max(high, float(tensor.max()))
+
+
+def _images_of(weights: Weights) -> CalibrationImages | None:
+    return None if weights.checkpoint is None else weights.checkpoint.calibration
+
+
+def _runs(config: SpaceConfig, weights: Weights) -> Iterator[tuple[Architecture, NDArray[np.float32]]]:
+    """Yield networks, each with an image (1, C, H, W) that it runs on."""
+    images = _images_of(weights)
+    if images is not None and weights.checkpoint is not None:
+        for image in load_images(images, config):
+            yield weights.checkpoint.architecture, image[None]
+        return
+    rng = np.random.Generator(np.random.PCG64(_SEED))
+    for architecture in _networks(config, weights):
+        for _ in range(IMAGES):
+            yield architecture, rng.uniform(-1, 1, value_shape(IMAGE, config)).astype(np.float32)
 
 
 def _networks(config: SpaceConfig, weights: Weights) -> Iterator[Architecture]:

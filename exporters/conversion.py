@@ -105,6 +105,33 @@ def converter_versions(format: Format, precision: Precision = "fp32") -> dict[st
     return {name: _version(name) for name in names}
 
 
+def weights_document(weights: Weights) -> dict[str, object]:
+    """Return weights as plain values; `exporters.worker.read_weights` reads them back."""
+    source = weights.checkpoint
+    images = source and source.calibration
+    return {
+        "seed": weights.seed,
+        "path": source and str(source.path),
+        "sha256": source and source.sha256,
+        "architecture": source and str(source.architecture),
+        "calibration": images and {"path": str(images.path), "sha256": images.sha256},
+    }
+
+
+def converter_environment() -> dict[str, str]:
+    """Return the environment of a process that imports torch or TensorFlow."""
+    return (
+        os.environ
+        | {
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "OMP_NUM_THREADS": "1",  # torch's sums are then the same wherever they are made; threads gain nothing here
+            "PYTHONWARNINGS": "",  # the converters warn of themselves: no errors, whatever the user made of warnings
+            "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGE_ROOT, os.environ.get("PYTHONPATH")])),
+        }
+    )
+
+
 def _version(distribution: str) -> str | None:
     candidates = (distribution, f"{distribution}-cpu") if distribution == "tensorflow" else (distribution,)
     for name in candidates:
@@ -132,31 +159,15 @@ def _run(
             f"exporting to {format} in {precision} needs {' and '.join(absent)}, not installed here; "
             f"pip install {' '.join(absent)}"
         )
-    source = weights.checkpoint
     request = {
         "format": format,
         "precision": precision,
         "config": dataclasses.asdict(config),
-        "weights": {
-            "seed": weights.seed,
-            "path": source and str(source.path),
-            "sha256": source and source.sha256,
-            "architecture": source and str(source.architecture),
-        },
+        "weights": weights_document(weights),
         "cache": str(cache_dir.absolute()),
         "networks": list(networks),
         "fragments": list(fragments),
     }
-    environment = (
-        os.environ
-        | {
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "CUDA_VISIBLE_DEVICES": "-1",
-            "OMP_NUM_THREADS": "1",  # torch's sums are then the same wherever they are made; threads gain nothing here
-            "PYTHONWARNINGS": "",  # the converters warn of themselves: no errors, whatever the user made of warnings
-            "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGE_ROOT, os.environ.get("PYTHONPATH")])),
-        }
-    )
     answers_fd, their_answers_fd = os.pipe()
     with os.fdopen(answers_fd) as answers, tempfile.TemporaryFile() as noise:
         try:
@@ -167,7 +178,7 @@ def _run(
                 stdout=noise,
                 stderr=noise,
                 pass_fds=(their_answers_fd,),
-                env=environment,
+                env=converter_environment(),
                 text=True,
             )
         finally:

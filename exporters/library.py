@@ -139,9 +139,14 @@ class FragmentLibrary:
         TFLite; its output is what the segment writes within a network, in the same order of axes.
 
         Raises:
-            ConversionError: the segment is of another space, or not of the architecture that a checkpoint holds.
+            ConversionError: the segment is of another space, or not of the architecture that a checkpoint holds, or of a
+                checkpoint in int8.
         """
         self._refuse_other_space(str(segment), segment.config)
+        if self.precision == "int8" and self.weights.checkpoint is not None:
+            raise ConversionError(
+                f"{segment}: int8 fits a checkpoint's whole network alone; take segments from seeded weights"
+            )
         return self._recipe_of(str(segment), segment_steps(segment))
 
     def part(self, digest: str) -> bytes:

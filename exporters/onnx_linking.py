@@ -42,7 +42,7 @@ class OnnxSkeletons:
         """Read what `exporters.onnx_export` wrote."""
         read = {fragment: json.loads(layout) for fragment, layout in layouts.items()}
         return cls(
-            chunks={fragment: _decoded(layout["nodes"]) for fragment, layout in read.items()},
+            chunks={fragment: _decoded(layout.get("nodes", {})) for fragment, layout in read.items()},
             inputs=_decoded(read[GLUE].get("inputs", {})),
             outputs=_decoded(read[GLUE].get("outputs", {})),
             config=config,
@@ -65,7 +65,7 @@ class OnnxSkeletons:
 
         One chunk of each fragment is enough: the chunks for other inputs differ in a few names only.
         """
-        order = sorted(self.chunks, key=_running_order)
+        order = sorted((fragment for fragment in self.chunks if self.chunks[fragment]), key=_running_order)
         return b"".join(next(iter(self.chunks[fragment].values())) for fragment in order)[-WINDOW_BYTES:]
 
     def _header(self) -> bytes:

@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from exporters.calibration_images import CalibrationImages, named_images
 from exporters.errors import ConversionError
 from space import Architecture
 
@@ -17,11 +18,12 @@ MAX_CHECKPOINT_BYTES = 1 << 30  # the largest network of Blox needs 15 MB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsFile:
-    """Name a file with the trained weights of one architecture."""
+    """Name a file with the trained weights of one architecture, and the images that int8 is calibrated on, if any."""
 
     path: Path
     sha256: str
     architecture: Architecture
+    calibration: CalibrationImages | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,18 +45,27 @@ class Weights:
         return cls(seed=seed)
 
     @classmethod
-    def from_checkpoint(cls, path: Path | str, architecture: Architecture) -> Weights:
+    def from_checkpoint(
+        cls, path: Path | str, architecture: Architecture, *, calibration: Path | str | None = None
+    ) -> Weights:
         """Return the weights in a file: a state_dict of `space.networks.build_network(architecture)`.
+
+        `calibration` names a file of images for int8 (`exporters.calibration_images`).
 
         The file is read and hashed here; names and shapes in it are checked when a fragment is exported, so
         that weights whose fragments are cached need no torch.
 
         Raises:
-            ConversionError: the file cannot be read or is too large for any network of a space.
+            ConversionError: the file cannot be read or is too large for any network of a space, or the images do not fit.
         """
         path = Path(path).absolute()
         return cls(
-            checkpoint=WeightsFile(path=path, sha256=checkpoint_digest(path), architecture=architecture)
+            checkpoint=WeightsFile(
+                path=path,
+                sha256=checkpoint_digest(path),
+                architecture=architecture,
+                calibration=None if calibration is None else named_images(calibration, architecture.config),
+            )
         )
 
     @property
@@ -62,7 +73,9 @@ class Weights:
         """A text that is equal for equal weights, whatever a checkpoint's file is called."""
         if self.checkpoint is None:
             return f"seed {self.seed}"
-        return f"checkpoint {self.checkpoint.sha256} of {self.checkpoint.architecture}"
+        images = self.checkpoint.calibration
+        calibrated = "" if images is None else f", calibrated on images {images.sha256}"
+        return f"checkpoint {self.checkpoint.sha256} of {self.checkpoint.architecture}{calibrated}"
 
 
 def checkpoint_digest(path: Path) -> str:

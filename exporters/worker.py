@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from exporters.cache import FragmentCache
+from exporters.calibration_images import CalibrationImages
 from exporters.fragments import Fragment
 from exporters.weights import Weights, WeightsFile
 from space import Architecture, SpaceConfig
@@ -45,7 +46,7 @@ def _serve(request: dict[str, Any]) -> Iterator[dict[str, object]]:
     from exporters.networks import torch_network
 
     config = SpaceConfig(**request["config"])
-    weights, precision = _weights(request["weights"], config), request["precision"]
+    weights, precision = read_weights(request["weights"], config), request["precision"]
     for job in request["networks"]:
         architecture = Architecture.parse(job["architecture"], config)
         network = torch_network(architecture, weights)
@@ -63,14 +64,17 @@ def _serve(request: dict[str, Any]) -> Iterator[dict[str, object]]:
         yield {"done": str(fragment), "elapsed_s": (time.perf_counter_ns() - started_ns) / 1e9}
 
 
-def _weights(source: dict[str, Any], config: SpaceConfig) -> Weights:
+def read_weights(source: dict[str, Any], config: SpaceConfig) -> Weights:
+    """Return the weights that `exporters.conversion.weights_document` has written."""
     if source["seed"] is not None:
         return Weights.seeded(source["seed"])
+    images = source["calibration"]
     return Weights(
         checkpoint=WeightsFile(
             path=Path(source["path"]),
             sha256=source["sha256"],
             architecture=Architecture.parse(source["architecture"], config),
+            calibration=images and CalibrationImages(path=Path(images["path"]), sha256=images["sha256"]),
         )
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any
 
 STOP_REASONS = ("precision", "plateau", "contended", "cap")
@@ -16,6 +17,8 @@ STOP_REASONS = ("precision", "plateau", "contended", "cap")
 # that has its weights; the reference against itself makes the reference latency; a throttled or a contended session was
 # measured again, and is kept for whoever wants to look.
 PURPOSES = ("network", "segment", "trained", "calibration", "throttled", "contended")
+# The space of configurations that measure model files: no space of networks has this name.
+FILE_SPACE = "file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,18 +79,46 @@ class Slice:
         return (*self.reference_before_ns, self.after_switch_ns, *self.network_ns, *self.reference_after_ns)
 
     def __post_init__(self) -> None:
-        times = self.runs_ns
         if not self.network_ns or not self.reference_before_ns + self.reference_after_ns:
             raise ValueError("a slice needs runs of the network and of the reference")
-        if not all(type(time_ns) is int and 0 < time_ns < 1 << 63 for time_ns in times):
-            raise ValueError(f"a slice holds positive 64-bit integers of nanoseconds, not {times}")
-        if self.at_ns is not None and (type(self.at_ns) is not int or not 0 <= self.at_ns < 1 << 63):
-            raise ValueError(f"at_ns = {self.at_ns!r}: a time of the device's monotonic clock in ns")
-        for name, waits in (("delays_ns", self.delays_ns), ("gaps_ns", self.gaps_ns)):
-            if waits and len(waits) != len(times):
-                raise ValueError(f"{name} holds {len(waits)} waits for {len(times)} runs")
-            if not all(type(wait_ns) is int and 0 <= wait_ns < 1 << 63 for wait_ns in waits):
-                raise ValueError(f"{name} holds 64-bit integers of nanoseconds from 0 on, not {waits}")
+        _check_runs("a slice", self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledRuns:
+    """Runs of the network alone after a session's slices, in a row; the first of them still follow a switch of models.
+
+    The fields mean what they mean in a slice.
+    """
+
+    at_ns: int
+    network_ns: tuple[int, ...]
+    delays_ns: tuple[int, ...] = ()
+    gaps_ns: tuple[int, ...] = ()
+
+    @property
+    def runs_ns(self) -> tuple[int, ...]:
+        """Return the times of all runs in the order in which they ran."""
+        return self.network_ns
+
+    def __post_init__(self) -> None:
+        if not self.network_ns or self.at_ns is None:
+            raise ValueError("settled runs have a beginning and a run")
+        _check_runs("settled runs", self)
+
+
+def _check_runs(what: str, runs: Slice | SettledRuns) -> None:
+    """Check times and waits of some runs in a row. Raises: ValueError."""
+    times = runs.runs_ns
+    if not all(type(time_ns) is int and 0 < time_ns < 1 << 63 for time_ns in times):
+        raise ValueError(f"{what}: times are positive 64-bit integers of nanoseconds, not {times}")
+    if runs.at_ns is not None and (type(runs.at_ns) is not int or not 0 <= runs.at_ns < 1 << 63):
+        raise ValueError(f"{what}: at_ns = {runs.at_ns!r}: a time of the device's monotonic clock in ns")
+    for name, waits in (("delays_ns", runs.delays_ns), ("gaps_ns", runs.gaps_ns)):
+        if waits and len(waits) != len(times):
+            raise ValueError(f"{what}: {name} holds {len(waits)} waits for {len(times)} runs")
+        if not all(type(wait_ns) is int and 0 <= wait_ns < 1 << 63 for wait_ns in waits):
+            raise ValueError(f"{what}: {name} holds 64-bit integers of nanoseconds from 0 on, not {waits}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +132,12 @@ class SessionRecord:
     waited just before), `quota_cores`, `steal_s`, `others_busy` (of the busiest other core); empty in records of before.
     `samples` are conditions taken once a second beside the run, each with `at_ns`; `gate` says how long the session waited for
     the device to be fit (`waited_s`), what was still against it when it began (`closed`), and which attempt it is (`attempt`).
+    `output` are the first values that the network gave on the agent's fixed input, `expected` those that it should have given;
+    empty where nobody knows, and in records of before.
+    `settled`: runs of the network alone for its wall time; None where none were asked for, and in records of before.
     A segment (`purpose`) has its text and key where a network has architecture and graph hash; a trained network has the key
-    of its weights in place of the graph hash.
+    of its weights in place of the graph hash; a model file (its configuration's space is `FILE_SPACE`) has its name and its key,
+    and what was given of its inputs under `inputs` in the plan.
     """
 
     session_id: str
@@ -134,6 +169,8 @@ class SessionRecord:
     gate: dict[str, Any] = field(default_factory=dict)
     process: str = ""
     scheduling: dict[str, Any] = field(default_factory=dict)
+    expected: tuple[float, ...] = ()
+    settled: SettledRuns | None = None
 
     @property
     def cores(self) -> tuple[int, ...]:
@@ -147,6 +184,9 @@ class SessionRecord:
             raise ValueError("a session without a slice is a Failure")
         if not isinstance(self.process, str):
             raise ValueError(f"process = {self.process!r}: a text")
+        for name, values in (("output", self.output), ("expected", self.expected)):
+            if not all(isinstance(value, int | float) and isfinite(value) for value in values):
+                raise ValueError(f"{name} holds finite numbers, not {values}")
         if self.network_loops < 1 or self.reference_loops < 1:
             raise ValueError("loops are at least 1")
         if self.stop not in STOP_REASONS:

@@ -14,7 +14,7 @@ from typing import TypeVar
 import pytest
 
 ROOT = Path(__file__).parent
-SLOWEST = ("ray", "converter", "training", "ssh", "browser", "simulation", "device")
+SLOWEST = ("ray", "converter", "training", "ssh", "browser", "simulation", "device", "slow")
 
 
 def pytest_configure() -> None:

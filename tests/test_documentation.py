@@ -240,6 +240,7 @@ def test_the_page_of_python_has_every_public_name() -> None:
     assert sorted([*shown, "__version__"]) == sorted(harness.__all__)
 
 
+@pytest.mark.slow
 def test_every_name_that_a_page_imports_is_there() -> None:
     text = "\n".join(block for document in DOCUMENTS for block in blocks(document, "python"))
     imports = re.findall(r"^from ([\w.]+) import (?:\(([^)]+)\)|([^\n]+))", text, re.MULTILINE)
@@ -310,6 +311,7 @@ class Loads(HTMLParser):
             self.found.append(address)
 
 
+@pytest.mark.slow
 def test_the_site_is_built_without_a_warning_and_loads_nothing_from_other_hosts(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs", reason="mkdocs is absent: pip install 'harness[docs]'")
     done = run("-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path), NO_MKDOCS_2_WARNING="1")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LANES = ("device", "ssh", "converter", "ray", "browser", "training", "simulation", "alone")
+LANES = ("device", "ssh", "converter", "ray", "browser", "training", "simulation", "slow", "alone")
 
 STUB = """#!/usr/bin/env bash
 echo "$PYTEST_DEBUG_TEMPROOT" >>../roots.txt
@@ -33,6 +33,9 @@ def run(folder: Path, *arguments: str, many: int = 0, alone: int = 0) -> subproc
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         path.chmod(0o755)
+    (project / "tests").mkdir(exist_ok=True)
+    for name, text in {"test_quiet.py": "@pytest.mark.alone\n", "test_any.py": "", "conftest.py": ""}.items():
+        (project / "tests" / name).write_text(text)
     shutil.copy(ROOT / "scripts" / "test", project / "scripts" / "test")
     path = f"{project / 'bin'}:{os.environ['PATH']}"
     return subprocess.run(
@@ -53,7 +56,7 @@ def test_the_whole_run_fails_exactly_when_one_of_its_parts_does(tmp_path, many, 
     assert (told in finished.stderr) == bool(many or alone)
     parallel, serial = finished.stdout.splitlines()
     assert parallel.endswith("-m not alone")
-    assert serial.endswith("-m alone")
+    assert serial.endswith("no:cacheprovider tests/test_quiet.py -m alone"), "no other file is read for them"
     assert "numprocesses" not in serial
 
 
@@ -73,6 +76,11 @@ def test_the_fast_lane_leaves_out_every_marker_of_the_project(tmp_path, status):
 def test_the_markers_are_those_that_pytest_knows(pytestconfig):
     own = pytestconfig.getini("markers")[: len(LANES)]
     assert tuple(line.split(":")[0] for line in own) == LANES
+
+
+def test_tests_that_run_alone_are_marked_in_their_own_file():
+    marked = [path for path in (ROOT / "tests").rglob("*.py") if "mark.alone" in path.read_text()]
+    assert marked and all(path.name.startswith("test_") for path in marked), "scripts/test reads no other"
 
 
 @pytest.mark.parametrize("status", [0, 5])

@@ -100,6 +100,7 @@ def test_import_harness_is_the_installed_one_whose_agent_is_that_of_the_sources(
     assert digest == build_archive()[1]
 
 
+@pytest.mark.slow
 def test_the_command_searches_writes_a_page_and_opens_a_store(installed: Path) -> None:
     harness, home = installed / "harness", installed.parent / "home"
     assert " search " in run(harness, "--help")

@@ -4,15 +4,19 @@
 harness puts them when it packs the agent.
 
 A runtime with a profiler that Python can reach has a module in `PROFILED` too: its `load_profiled(model, threads, options,
-folder)` returns a `Loaded` and a function that ends the profile and yields the `NodeTime`s of each run.
+folder, inputs)` returns a `Loaded` and a function that ends the profile and yields the `NodeTime`s of each run.
+
+A runtime that can be given the shapes and the values of a model's inputs has a function `load_with_inputs(model, threads,
+options, inputs)` too.
 """
 
 from __future__ import annotations
 
 from typing import Any, Mapping, Protocol, Sequence
 
+from device_agents.refusal import Refusal
 from device_agents.runtimes import onnxruntime_cpu, onnxruntime_profile, outside, tflite
-from device_agents.runtimes.loaded import Loaded
+from device_agents.runtimes.loaded import Inputs, Loaded
 
 
 class Runtime(Protocol):
@@ -54,3 +58,13 @@ PROFILED: dict[str, Any] = {
 }
 
 FORMATS = ("onnx", "tflite")
+
+
+def load(runtime: str, model: bytes, threads: int, options: dict[str, Any], inputs: Inputs) -> Loaded:
+    """Load a model in a runtime. Raises: as its `load`, and Refusal where it cannot be given inputs."""
+    if not inputs:
+        return RUNTIMES[runtime].load(model, threads, options)
+    if not hasattr(RUNTIMES[runtime], "load_with_inputs"):
+        raise Refusal("bad-request", "the runtime %s takes no shapes or values of inputs" % runtime)
+    loaded: Loaded = RUNTIMES[runtime].load_with_inputs(model, threads, options, inputs)  # type: ignore[attr-defined]
+    return loaded

@@ -1,8 +1,9 @@
-"""A loaded model: something to run, and the fixed input that it runs on."""
+"""A loaded model: something to run, and the fixed or given inputs that it runs on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import io
+from dataclasses import dataclass, field
 from typing import Any, Callable, Sequence, Tuple
 
 OUTPUT_VALUES = 8
@@ -20,6 +21,52 @@ class Loaded:
     run: Callable[[], Any]
     output: Callable[[], list[float]]
     runtime: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is given of a model's inputs, by name: shapes of those that it leaves free, and arrays in place of fixed values."""
+
+    shapes: dict[str, list[int]] = field(default_factory=dict)
+    arrays: dict[str, Any] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.shapes or self.arrays)
+
+    def shape_of(self, name: str) -> list[int] | None:
+        """Return the shape that an input is given, None where it keeps the model's."""
+        if name in self.arrays:
+            return [int(size) for size in self.arrays[name].shape]
+        return self.shapes.get(name)
+
+    def array(
+        self,
+        name: str,
+        shape: Sequence[int],
+        dtype: Any,
+        layout: str,
+        scale: float = 0.0,
+        zero_point: int = 0,
+    ) -> Any:
+        """Return an input's values: those given, else the fixed ones. Raises: ValueError when those given are of another type."""
+        import numpy
+
+        if name not in self.arrays:
+            return fixed_input(shape, dtype, layout, scale, zero_point)
+        array = self.arrays[name]
+        if array.dtype != numpy.dtype(dtype):
+            raise ValueError(
+                "input %r is given as %s; the model wants %s" % (name, array.dtype, numpy.dtype(dtype))
+            )
+        return numpy.ascontiguousarray(array)
+
+
+def read_arrays(data: bytes) -> dict[str, Any]:
+    """Return the arrays of an .npz file by name; none that would need a pickle. Raises: ValueError, and what zipfile raises."""
+    import numpy
+
+    with numpy.load(io.BytesIO(data), allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 def fixed_values(shape: Sequence[int], layout: str) -> Any:
@@ -47,12 +94,14 @@ def fixed_input(
 ) -> Any:
     """Return the fixed input of a model, quantized where its type is an integer.
 
-    An integer type without a scale takes the values 0 to 127.
+    An integer type without a scale takes the values 0 to 127; truth values are true where the fixed value is positive.
     """
     import numpy
 
     values = fixed_values(shape, layout)
     kind = numpy.dtype(dtype)
+    if kind.kind == "b":
+        return values > 0
     if kind.kind not in "iu":
         return values.astype(kind)
     scaled = values / scale + zero_point if scale else (values + 1) * 64
@@ -61,6 +110,8 @@ def fixed_input(
 
 
 def first_values(array: Any, scale: float = 0.0, zero_point: int = 0) -> list[float]:
-    """Return the first values of an output, dequantized where it has a scale."""
+    """Return the first values of an output, dequantized where it has a scale; none of an output that holds no numbers."""
+    if array.dtype.kind not in "biuf":
+        return []
     values = [float(value) for value in array.reshape(-1)[:OUTPUT_VALUES]]
     return [(value - zero_point) * scale for value in values] if scale else values

@@ -7,7 +7,7 @@ from typing import Any
 
 from device_agents.nvidia import uses_gpu
 from device_agents.refusal import Refusal
-from device_agents.runtimes.loaded import Loaded, first_values, fixed_input
+from device_agents.runtimes.loaded import Inputs, Loaded, first_values
 
 NAME = "onnxruntime"
 FORMATS = ("onnx",)
@@ -23,9 +23,14 @@ DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
     "tensor(double)": "float64",
+    "tensor(bool)": "bool",
     "tensor(uint8)": "uint8",
     "tensor(int8)": "int8",
+    "tensor(uint16)": "uint16",
+    "tensor(int16)": "int16",
+    "tensor(uint32)": "uint32",
     "tensor(int32)": "int32",
+    "tensor(uint64)": "uint64",
     "tensor(int64)": "int64",
 }
 
@@ -43,11 +48,17 @@ def providers() -> list[str]:
 
 
 def load(model: bytes, threads: int, options: dict[str, Any]) -> Loaded:
-    """Load a model on `threads` threads, its fixed input and output in place.
+    """Load a model on `threads` threads, its fixed input and output in place. Raises: as `load_with_inputs`."""
+    return load_with_inputs(model, threads, options, Inputs())
 
-    Raises: ModuleNotFoundError, Refusal when the provider is not there, and what the runtime raises.
+
+def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs: Inputs) -> Loaded:
+    """Load a model on `threads` threads, inputs of the given shapes and values, else fixed ones, and outputs in place.
+
+    Raises: ModuleNotFoundError, Refusal when the provider is not there, ValueError for an input that cannot be given, and what
+    the runtime raises.
     """
-    return bind(*open_session(model, threads, options))
+    return bind(*open_session(model, threads, options), inputs)
 
 
 def open_session(
@@ -130,29 +141,60 @@ def open_accelerated(onnxruntime: Any, model: bytes, session_options: Any, provi
     return session
 
 
-def bind(session: Any, runtime: dict[str, str]) -> Loaded:
-    """Put fixed inputs and outputs in place, so that a run allocates neither."""
-    import numpy
-
-    onnxruntime = find()[2]
+def bind(session: Any, runtime: dict[str, str], inputs: Inputs) -> Loaded:
+    """Put inputs and outputs in place, so that a run allocates neither. Raises: ValueError for an input that cannot be given."""
     binding = session.io_binding()
     buffers: list[Any] = []
     for node in session.get_inputs():
-        array = fixed_input(static_shape(node), DTYPES[node.type], "NCHW")
+        if node.type not in DTYPES:
+            raise ValueError("input %r is a %s, which harness does not make" % (node.name, node.type))
+        shape = inputs.shape_of(node.name) or static_shape(node)
+        array = inputs.array(node.name, shape, DTYPES[node.type], "NCHW")
         buffers.append(array)
         binding.bind_cpu_input(node.name, array)
-    for node in session.get_outputs():
-        value = onnxruntime.OrtValue.ortvalue_from_numpy(numpy.zeros(static_shape(node), DTYPES[node.type]))
-        buffers.append(value)
-        binding.bind_ortvalue_output(node.name, value)
+    buffers += bind_outputs(session, binding)
 
     def run() -> None:
         session.run_with_iobinding(binding)
 
     def output() -> list[float]:
-        return first_values(binding.get_outputs()[0].numpy())
+        outputs = binding.get_outputs()
+        is_numbers = bool(outputs) and outputs[0].is_tensor() and outputs[0].data_type() in DTYPES
+        return first_values(outputs[0].numpy()) if is_numbers else []
 
     return Loaded(run, output, runtime)
+
+
+def bind_outputs(session: Any, binding: Any) -> list[Any]:
+    """Put outputs in place, and return their buffers. A first run tells the sizes that the model leaves free.
+
+    What is no tensor of numbers, such as the maps of a classifier, is made anew by each run.
+    """
+    import numpy
+
+    onnxruntime = find()[2]
+    nodes = session.get_outputs()
+    shapes = [
+        node.shape if all(isinstance(size, int) and size > 0 for size in node.shape) else None
+        for node in nodes
+    ]
+    if None in shapes:
+        for node in nodes:
+            binding.bind_output(node.name)
+        session.run_with_iobinding(binding)
+        found = binding.get_outputs()
+        shapes = [value.shape() if value.is_tensor() else None for value in found]
+        binding.clear_binding_outputs()
+    buffers = []
+    for place, node in enumerate(nodes):
+        shape = shapes[place]
+        if shape is None or node.type not in DTYPES:
+            binding.bind_output(node.name)
+            continue
+        value = onnxruntime.OrtValue.ortvalue_from_numpy(numpy.zeros(shape, DTYPES[node.type]))
+        buffers.append(value)
+        binding.bind_ortvalue_output(node.name, value)
+    return buffers
 
 
 def static_shape(node: Any) -> list[int]:
@@ -160,6 +202,6 @@ def static_shape(node: Any) -> list[int]:
     shape = [1 if index == 0 and not isinstance(size, int) else size for index, size in enumerate(node.shape)]
     if not all(isinstance(size, int) and size > 0 for size in shape):
         raise ValueError(
-            "tensor %r has the free shape %s; export the model with fixed sizes" % (node.name, node.shape)
+            "tensor %r has the free shape %s; name its sizes with --shape" % (node.name, node.shape)
         )
     return shape

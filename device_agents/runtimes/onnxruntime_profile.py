@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
-from device_agents.runtimes.loaded import Loaded, NodeTime
+from device_agents.runtimes.loaded import Inputs, Loaded, NodeTime
 from device_agents.runtimes.onnxruntime_cpu import bind, open_session
 
 SUFFIX = "_kernel_time"
@@ -19,7 +19,7 @@ NS_PER_US = 1000
 
 
 def load_profiled(
-    model: bytes, threads: int, options: dict[str, Any], folder: Path
+    model: bytes, threads: int, options: dict[str, Any], folder: Path, inputs: Inputs
 ) -> tuple[Loaded, Callable[[], Iterator[list[NodeTime]]]]:
     """Load a model whose runs are profiled; return it, and what ends the profile and yields each run's nodes.
 
@@ -30,7 +30,7 @@ def load_profiled(
     def end() -> Iterator[list[NodeTime]]:
         return read_runs(Path(session.end_profiling()))
 
-    return bind(session, runtime), end
+    return bind(session, runtime, inputs), end
 
 
 def read_runs(path: Path) -> Iterator[list[NodeTime]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from device_agents.refusal import Refusal
-from device_agents.runtimes.loaded import Loaded, first_values, fixed_input
+from device_agents.runtimes.loaded import Inputs, Loaded, first_values
 
 NAME = "tflite"
 FORMATS = ("tflite",)
@@ -46,9 +46,15 @@ def providers() -> list[str]:
 
 
 def load(model: bytes, threads: int, options: dict[str, Any]) -> Loaded:
-    """Load a model on `threads` threads, its fixed input in place.
+    """Load a model on `threads` threads, its fixed input in place. Raises: as `load_with_inputs`."""
+    return load_with_inputs(model, threads, options, Inputs())
 
-    Raises: ModuleNotFoundError, Refusal when the provider is not there, and what the runtime raises.
+
+def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs: Inputs) -> Loaded:
+    """Load a model on `threads` threads, its inputs of the given shapes and values, else fixed ones.
+
+    Raises: ModuleNotFoundError, Refusal when the provider is not there, ValueError for an input that cannot be given, and what
+    the runtime raises.
     """
     package, version, module = find()
     provider = options.get("provider", PROVIDERS[0])
@@ -60,6 +66,10 @@ def load(model: bytes, threads: int, options: dict[str, Any]) -> Loaded:
         resolvers = getattr(module, "OpResolverType", None) or module.experimental.OpResolverType
         arguments["experimental_op_resolver_type"] = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     interpreter = module.Interpreter(**arguments)
+    for details in interpreter.get_input_details():
+        shape = inputs.shape_of(details["name"])
+        if shape is not None:
+            interpreter.resize_tensor_input(details["index"], shape)
     interpreter.allocate_tensors()
     if provider == "XNNPACK" and not is_delegated(interpreter):
         message = (
@@ -67,14 +77,19 @@ def load(model: bytes, threads: int, options: dict[str, Any]) -> Loaded:
         )
         raise Refusal("runtime-missing", message)
     for details in interpreter.get_input_details():
-        scale, zero_point = details["quantization"]
-        array = fixed_input(
-            [int(size) for size in details["shape"]], details["dtype"], "NHWC", scale, zero_point
-        )
+        if details["dtype"] is bytes or getattr(details["dtype"], "__name__", "").startswith(
+            ("str", "bytes")
+        ):
+            raise ValueError("input %r holds text, which harness does not make" % details["name"])
+        shape = [int(size) for size in details["shape"]]
+        array = inputs.array(details["name"], shape, details["dtype"], "NHWC", *details["quantization"])
         interpreter.set_tensor(details["index"], array)
-    first = interpreter.get_output_details()[0]
+    outputs = interpreter.get_output_details()
 
     def output() -> list[float]:
+        if not outputs:
+            return []
+        first = outputs[0]
         scale, zero_point = first["quantization"]
         return first_values(interpreter.get_tensor(first["index"]), scale, zero_point)
 

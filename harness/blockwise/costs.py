@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import hypot
 
 import numpy as np
@@ -72,14 +72,13 @@ def space_costs(
                 files[name],
                 name,
                 config,
+                precision=latencies.precision,
                 doubtful=latencies.doubtful,
                 allow_pickle=latencies.allow_pickle,
             )
             found[name] = _listed(store, config, cost, provenance, latencies)
         else:
-            configuration = find_configuration(
-                store, name, runtime=latencies.runtime, threads=latencies.threads, space=config.name
-            )
+            configuration = find_configuration(store, name, replace(latencies.choice, space=config.name))
             if is_listed:
                 cost, provenance = stored_latency(store, name, configuration, latencies, log)
                 found[name] = _listed(store, config, cost, provenance, latencies)

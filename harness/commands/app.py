@@ -20,7 +20,7 @@ from harness.commands.devices import devices
 from harness.commands.distill import distill
 from harness.commands.doctor import doctor
 from harness.commands.export import export
-from harness.commands.help_pages import command_line, help_width
+from harness.commands.help_pages import UsageError, command_line, help_width, show_help_alone
 from harness.commands.measure import measure
 from harness.commands.options import is_quiet
 from harness.commands.predict import predict
@@ -31,10 +31,13 @@ from harness.commands.search import search
 from harness.commands.store import store
 from harness.commands.study import study
 from harness.commands.train import train
+from harness.output.usage_errors import config_error
 from harness.version import __version__
-from space.errors import HarnessError
+from space.errors import ConfigError, HarnessError
 from space.system_errors import remedy_for
 from space.user_paths import with_home
+
+INTERRUPTED = 130  # exit status, which typer returns, too
 
 app = typer.Typer(
     name="harness",
@@ -79,9 +82,7 @@ def options(
     if version:
         typer.echo(f"harness {__version__}")
         raise typer.Exit
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit(2)
+    show_help_alone(context)
 
 
 def main() -> None:
@@ -97,26 +98,33 @@ def main() -> None:
 def _run(arguments: list[str], debug: bool) -> int:
     """Return the exit status; what no subcommand answers for, such as a full disk, is one line and 1."""
     try:
-        _run_command(arguments)
+        status = _run_command(arguments)
+        return _report("stopped", debug, status) if status == INTERRUPTED else status
+    except UsageError as error:
+        return _report(_reason_of_usage(error), debug, ConfigError.exit_status)
     except HarnessError as error:
         return _report(str(error), debug, error.exit_status)
     except SystemExit as left:
         return left.code if isinstance(left.code, int) else int(left.code is not None)
-    except KeyboardInterrupt:
-        return _report("stopped", debug, 130)
+    except (KeyboardInterrupt, typer.Abort):
+        return _report("stopped", debug, INTERRUPTED)
     except BrokenPipeError:
         _close_output()  # who read it has gone, as `head` does when it has enough
         return 1
     except (OSError, UnicodeError, MemoryError) as error:
         return _report(_reason_of(error), debug, 1)
-    return 0
 
 
-def _run_command(arguments: list[str]) -> None:
+def _run_command(arguments: list[str]) -> int:
     from harness.output.heartbeat import heartbeat
 
+    run = command_line(app)
     with heartbeat(quiet=is_quiet("--json" in arguments)):
-        command_line(app)(args=arguments, prog_name="harness", terminal_width=help_width())
+        return run(arguments, "harness", standalone_mode=False, terminal_width=help_width()) or 0
+
+
+def _reason_of_usage(error: Exception) -> str:
+    return str(config_error(error))
 
 
 def _reason_of(error: OSError | UnicodeError | MemoryError) -> str:

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from harness.commands.options import (
-    ConfigurationId,
-    DeviceName,
-    DevicesFile,
-    JsonFlag,
-    RuntimeName,
-    StoredSpace,
-    StoreOption,
-    TakeDoubtful,
-    ThreadCount,
-    WideFlag,
-    open_store,
-)
+from harness.commands.choice_options import ChoiceOptions, takes_choice
+from harness.commands.options import JsonFlag, StoreOption, TakeDoubtful, WideFlag, open_store
 
 
+@takes_choice
 def audit(
-    device: DeviceName = "",
-    runtime: RuntimeName = "",
-    threads: ThreadCount = None,
-    identifier: ConfigurationId = "",
-    space: StoredSpace = "",
+    options: ChoiceOptions,
     doubtful: TakeDoubtful = False,
-    devices_file: DevicesFile = None,
     store_url: StoreOption = "",
     wide: WideFlag = False,
     json_output: JsonFlag = False,
@@ -37,14 +22,5 @@ def audit(
     from harness.prediction.audit import audit_configuration
 
     with open_store(store_url) as store:
-        found = audit_configuration(
-            store,
-            device=device,
-            runtime=runtime,
-            threads=threads,
-            configuration=identifier,
-            space=space,
-            doubtful=doubtful,
-            devices_file=devices_file,
-        )
+        found = audit_configuration(store, options.choice(), doubtful=doubtful)
     print_audit(found, json_output=json_output, wide=wide)

@@ -1,4 +1,4 @@
-"""`harness compare`: whether one network is faster than another on a device, slower, or a tie."""
+"""`harness compare`: whether one network or model file is faster than another on a device, slower, or a tie."""
 
 from __future__ import annotations
 
@@ -6,47 +6,57 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.choice_options import ChoiceOptions, takes_choice
 from harness.commands.options import (
-    ConfigurationId,
-    DeviceName,
-    DevicesFile,
+    InputShapes,
+    InputValues,
     JsonFlag,
-    RuntimeName,
+    MeasureLevel,
     StoreOption,
-    ThreadCount,
     WideFlag,
-    open_store,
+    compared_store,
+    log,
 )
 
 
+@takes_choice
 def compare(
-    first: Annotated[str, typer.Argument(help="An architecture, its graph hash or its index.", metavar="A")],
+    first: Annotated[
+        str,
+        typer.Argument(help="An architecture, its graph hash or its index; or a model file.", metavar="A"),
+    ],
     second: Annotated[str, typer.Argument(help="Another one.", metavar="B")],
-    device: DeviceName = "",
-    runtime: RuntimeName = "",
-    threads: ThreadCount = None,
-    identifier: ConfigurationId = "",
-    devices_file: DevicesFile = None,
+    options: ChoiceOptions,
+    level: Annotated[
+        MeasureLevel, typer.Option("--level", "-l", help="Of model files: effort, as for 'harness measure'.")
+    ] = MeasureLevel.screen,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Of model files: measure again what is already stored.")
+    ] = False,
+    shape: InputShapes = None,
+    inputs: InputValues = None,
     store_url: StoreOption = "",
     wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Compare two networks on each configuration of a device: A is faster than B, slower, or a tie.
 
-    Two networks are ordered when the 95 % interval of their ratio leaves out 1.
+    Two networks are ordered when the 95 % interval of their ratio leaves out 1. Two model files of one format are timed against
+    each other in the same processes, now.
     """
+    from harness.models.files import GivenInputs
     from harness.output.latency_comparison import print_pairs
     from harness.query.compare import compare as compare_networks
 
-    with open_store(store_url) as store:
+    with compared_store(store_url, first, second) as store:
         found = compare_networks(
             store,
             first,
             second,
-            device=device,
-            runtime=runtime,
-            threads=threads,
-            configuration=identifier,
-            devices_file=devices_file,
+            **options.keywords(),
+            level=level,
+            fresh=fresh,
+            inputs=GivenInputs.parse(shape or (), inputs),
+            log=log,
         )
     print_pairs(found, json_output=json_output, wide=wide)

@@ -8,18 +8,9 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import (
-    ConfigurationId,
-    DeviceName,
-    DevicesFile,
-    PriorId,
-    RuntimeName,
-    StoredSpace,
-    StoreOption,
-    TakeDoubtful,
-    ThreadCount,
-    open_store,
-)
+from harness.commands.choice_options import ChoiceOptions, takes_choice
+from harness.commands.help_pages import show_help_alone
+from harness.commands.options import PriorId, StoreOption, TakeDoubtful, open_store
 
 
 class FileFormat(StrEnum):
@@ -33,23 +24,21 @@ class FileFormat(StrEnum):
 dataset = typer.Typer(
     name="dataset",
     help="Latencies in the published format of Blox.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
 )
 
 
 @dataset.callback()
-def options() -> None:
+def options(context: typer.Context) -> None:
     """Latencies in the published format of Blox."""
+    show_help_alone(context)
 
 
 @dataset.command()
+@takes_choice
 def write(
-    device: DeviceName = "",
-    runtime: RuntimeName = "",
-    threads: ThreadCount = None,
-    identifier: ConfigurationId = "",
-    space: StoredSpace = "",
+    options: ChoiceOptions,
     prior: PriorId = "",
     name: Annotated[
         str,
@@ -69,7 +58,6 @@ def write(
         bool, typer.Option("--measured-only", help="Leave out networks that were only predicted.")
     ] = False,
     doubtful: TakeDoubtful = False,
-    devices_file: DevicesFile = None,
     store_url: StoreOption = "",
 ) -> None:
     """Write blox-bench-NAME.{blox,csv,pickle}: latency in seconds of every network, and a sidecar with its provenance.
@@ -84,16 +72,11 @@ def write(
         found = write_bench_files(
             store,
             folder,
-            device=device,
-            runtime=runtime,
-            threads=threads,
-            configuration=identifier,
-            space=space,
+            options.choice(),
             prior=prior,
             name=name,
             formats=formats or list(FileFormat),
             measured_only=measured_only,
             doubtful=doubtful,
-            devices_file=devices_file,
         )
     print_bench_files(found)

@@ -14,7 +14,8 @@ def doctor(
 ) -> None:
     """Connect to devices, several at once, and check login, Python, runtimes, free space, clocks and temperatures."""
     from harness.devices.doctor import diagnose_all
-    from harness.output.devices import print_diagnoses
+    from harness.output.devices import DoctorSteps, print_diagnoses
 
-    found = diagnose_all(named_devices(device, devices_file))
-    raise typer.Exit(print_diagnoses(found, json_output=json_output))
+    steps = DoctorSteps()
+    found = diagnose_all(named_devices(device, devices_file), steps)
+    raise typer.Exit(print_diagnoses(found, steps, json_output=json_output))

@@ -1,14 +1,17 @@
-"""Help pages that can be read in a terminal of any width."""
+"""The command line that typer makes of commands, with help pages that can be read in a terminal of any width."""
 
 from __future__ import annotations
 
 import re
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import typer
 
+# Of what is typed wrong; it has no public name, and that of a bad value is one.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 _HELP_WIDTH = 80  # at most: longer lines are hard to read
 _HYPHEN = "\N{NON-BREAKING HYPHEN}"  # in place of a plain one until lines are broken: names stay whole
 _NARROW = 60  # has no room for two columns
@@ -42,6 +45,7 @@ class _Context(typer.Context):
     formatter_class = _Help
 
 
+@cache  # typer asks for every hint of every option
 def command_line(app: typer.Typer) -> Any:
     """Return the command that typer makes of `app`, with its subcommands and our help."""
     root = typer.main.get_command(app)
@@ -56,6 +60,13 @@ def commands(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     yield name, command
     for word, one in getattr(command, "commands", {}).items():
         yield from commands(one, f"{name} {word}".strip())
+
+
+def show_help_alone(context: typer.Context) -> None:
+    """Print the help of a command that has subcommands, where none of them is named, and exit with status 2."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
 
 
 def help_width() -> int:

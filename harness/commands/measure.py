@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +11,10 @@ import typer
 from harness.commands.options import (
     Devices,
     DevicesFile,
+    InputShapes,
+    InputValues,
     JsonFlag,
+    MeasureLevel,
     SpaceName,
     StoreOption,
     WaitFlag,
@@ -30,15 +34,15 @@ class ModelFormat(StrEnum):
     tflite = "tflite"
 
 
-class MeasureLevel(StrEnum):
-    """Measuring effort for a network: see harness.measurement.plan."""
-
-    quick = "quick"
-    screen = "screen"
-    final = "final"
-
-
 def measure(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Model files, .onnx or .tflite: names, wildcards, folders; or networks, as for --models.",
+            metavar="[FILE]...",
+            show_default=False,
+        ),
+    ] = None,
     device: Devices = None,
     models: Annotated[
         list[str] | None,
@@ -46,7 +50,16 @@ def measure(
             "--models",
             "-m",
             help="Networks: all, sample:N[@SEED], design:K[@SEED], an architecture, hash or index, file:PATH, or segments (see "
-            "'harness audit'); repeatable, or joined by commas. [default: sample:20]",
+            "'harness audit'); repeatable, or joined by commas. [default: sample:20, without files]",
+        ),
+    ] = None,
+    shape: InputShapes = None,
+    inputs: InputValues = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference",
+            help="The file that the files are timed beside. [default: a built-in network of like duration]",
         ),
     ] = None,
     runtime: Annotated[
@@ -119,18 +132,21 @@ def measure(
     wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Measure networks on devices; what is stored already is not measured again.
+    """Measure networks and model files on devices; what is stored already is not measured again.
 
     With nothing else, 20 random networks run on this machine, in every runtime that it has, five sessions each.
     """
     from harness.devices.runtimes import parse_cores
+    from harness.models.files import GivenInputs
     from harness.output.campaigns import first_numbers_in, print_measured
     from harness.output.progress import ProgressView
     from harness.prediction.measure import MeasureRequest, measure_devices
 
     request = MeasureRequest(
         devices=named_devices(device, devices_file),
-        models=tuple(models or ()),
+        models=(*(files or ()), *(models or ())),
+        inputs=GivenInputs.parse(shape or (), inputs),
+        reference=reference,
         until=until,
         level=level or "",
         runtimes=tuple(runtime or ()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,6 +63,10 @@ RuntimeName = Annotated[
 ThreadCount = Annotated[
     int | None, typer.Option("--threads", "-t", min=1, help="Only measurements with this number of threads.")
 ]
+StoredPrecision = Annotated[
+    str,
+    typer.Option("--precision", help="Only measurements of models in this precision: fp32, fp16 or int8."),
+]
 ConfigurationId = Annotated[
     str,
     typer.Option("--configuration", help="Only the configuration with this id; see 'harness results'."),
@@ -89,6 +94,29 @@ FigureFile = Annotated[
         "--figure",
         metavar="FILE",
         help="Write a figure for print to this file: PNG, SVG or PDF by its suffix; its numbers go beside it, NAME.data.csv.",
+    ),
+]
+
+
+class MeasureLevel(StrEnum):
+    """Measuring effort for a network: see harness.measurement.plan."""
+
+    quick = "quick"
+    screen = "screen"
+    final = "final"
+
+
+InputShapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape",
+        help="Sizes of an input that a model file leaves free, e.g. input=1,3,224,224; repeatable.",
+    ),
+]
+InputValues = Annotated[
+    Path | None,
+    typer.Option(
+        "--inputs", help="Values of a model file's inputs by name, an .npz file. [default: fixed values]"
     ),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
@@ -152,8 +180,8 @@ SearchDevices = Annotated[
     typer.Option(
         "--device",
         "-d",
-        help="A device whose latencies to show, and to limit with --max-latency; DEVICE:RUNTIME or a configuration's id "
-        "where a device has several; a pattern, a group, or all; repeatable.",
+        help="A device whose latencies to show, and to limit with --max-latency; DEVICE:RUNTIME, DEVICE:PRECISION or a "
+        "configuration's id where a device has several; a pattern, a group, or all; repeatable.",
     ),
 ]
 MaxLatency = Annotated[
@@ -209,6 +237,13 @@ def make_store(url: str) -> Store:
     from harness.store.opening import open_store
 
     return open_store(url)
+
+
+def compared_store(url: str, first: str, second: str) -> Store:
+    """Open the store of --store to compare two networks, or to measure into where they are model files."""
+    from harness.models.files import is_file_name
+
+    return make_store(url) if is_file_name(first) or is_file_name(second) else open_store(url)
 
 
 def named_devices(names: Sequence[str] | None, devices_file: Path | None) -> tuple[Device, ...]:

@@ -7,29 +7,21 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.choice_options import ChoiceOptions, takes_choice
 from harness.commands.options import (
-    ConfigurationId,
-    DeviceName,
-    DevicesFile,
     JsonFlag,
     PriorId,
-    RuntimeName,
-    StoredSpace,
     StoreOption,
     TakeDoubtful,
-    ThreadCount,
     WideFlag,
     open_store,
 )
 from space.atomic_files import check_folder_of
 
 
+@takes_choice
 def predict(
-    device: DeviceName = "",
-    runtime: RuntimeName = "",
-    threads: ThreadCount = None,
-    identifier: ConfigurationId = "",
-    space: StoredSpace = "",
+    options: ChoiceOptions,
     prior: PriorId = "",
     models: Annotated[
         list[str] | None,
@@ -43,7 +35,6 @@ def predict(
         bool, typer.Option("--csv", help="Print the whole table, or --models, as CSV on standard output.")
     ] = False,
     doubtful: TakeDoubtful = False,
-    devices_file: DevicesFile = None,
     store_url: StoreOption = "",
     wide: WideFlag = False,
     json_output: JsonFlag = False,
@@ -62,14 +53,9 @@ def predict(
     with open_store(store_url) as store:
         table = predict_space(
             store,
-            device=device,
-            runtime=runtime,
-            threads=threads,
-            configuration=identifier,
-            space=space,
+            **options.keywords(),
             prior=prior,
             models=models or (),
             doubtful=doubtful,
-            devices_file=devices_file,
         )
     print_prediction(table, csv_output=csv_output, json_output=json_output, output=output, wide=wide)

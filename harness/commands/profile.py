@@ -9,6 +9,8 @@ import typer
 
 from harness.commands.options import (
     DevicesFile,
+    InputShapes,
+    InputValues,
     JsonFlag,
     SpaceName,
     WaitFlag,
@@ -31,7 +33,9 @@ class By(StrEnum):
 
 
 def profile(
-    architecture: Annotated[str, typer.Argument(help="A network: its architecture, hash or index.")],
+    architecture: Annotated[
+        str, typer.Argument(help="A network: its architecture, hash or index; or an .onnx file.")
+    ],
     device: Annotated[str, typer.Option("--device", "-d", help="Device of devices.toml.")] = LOCAL,
     runtime: Annotated[
         str, typer.Option("--runtime", "-r", help="onnxruntime[:PROVIDER]; other runtimes have no profiler.")
@@ -46,7 +50,12 @@ def profile(
     runs: Annotated[
         int, typer.Option("--runs", min=1, max=1000, help="Runs; the quietest quarter counts.")
     ] = 50,
-    by: Annotated[By, typer.Option("--by", help="What to add the nodes up by.")] = By.fragment,
+    by: Annotated[
+        By | None,
+        typer.Option("--by", help="What to add the nodes up by. [default: fragment, of a file op]"),
+    ] = None,
+    shape: InputShapes = None,
+    inputs: InputValues = None,
     wait: WaitFlag = False,
     wait_limit: WaitLimit = "",
     space: SpaceName = "blox",
@@ -54,11 +63,12 @@ def profile(
     wide: WideFlag = False,
     json_output: JsonFlag = False,
 ) -> None:
-    """Show where a network's time goes: by fragment, by op type, or node by node.
+    """Show where a network's or a file's time goes: by fragment, by op type, or node by node.
 
     The runtime's own profiler tells; nothing is stored. Latencies to compare are those of 'harness measure'.
     """
     from harness.devices.runtimes import parse_cores
+    from harness.models.files import GivenInputs
     from harness.models.profile import profile_network
     from harness.output.profile import print_profile
     from harness.output.progress import ProgressView
@@ -72,8 +82,9 @@ def profile(
             cores=parse_cores(cores),
             runs=runs,
             space=space,
+            inputs=GivenInputs.parse(shape or (), inputs),
             wait_s=patience_s(wait, wait_limit),
             export=view.export,
             log=log,
         )
-    print_profile(found, by, json_output=json_output, wide=wide)
+    print_profile(found, by or "", json_output=json_output, wide=wide)

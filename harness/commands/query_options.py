@@ -23,6 +23,7 @@ from harness.commands.options import (
     Metric,
     RuntimeName,
     SearchDevices,
+    StoredPrecision,
     StoredSpace,
     TakeDoubtful,
     ThreadCount,
@@ -53,6 +54,7 @@ class QueryOptions:
     doubtful: TakeDoubtful = False
     runtime: RuntimeName = ""
     threads: ThreadCount = None
+    precision: StoredPrecision = ""
     space: StoredSpace = ""
     devices_file: DevicesFile = None
 
@@ -88,6 +90,7 @@ class QueryOptions:
             latencies=LatencySource(
                 runtime=self.runtime,
                 threads=self.threads,
+                precision=self.precision,
                 measured_only=self.measured_only,
                 doubtful=self.doubtful,
                 coverage=SHOWN_COVERAGE if self.confidence is None else self.confidence,
@@ -120,6 +123,7 @@ class QueryOptions:
             "--doubtful": self.doubtful,
             "--runtime": self.runtime,
             "--threads": self.threads,
+            "--precision": self.precision,
             "--space": self.space,
             "--store": store_url if hide(store_url) == store_url else "",  # no password on a page
         }

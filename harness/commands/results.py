@@ -11,6 +11,7 @@ from harness.commands.options import (
     DevicesFile,
     JsonFlag,
     StoredDevices,
+    StoredPrecision,
     StoreOption,
     ThreadCount,
     WideFlag,
@@ -29,6 +30,7 @@ def results(
         typer.Option("--models", "-m", help="Only these networks; written as for 'harness measure'."),
     ] = None,
     threads: ThreadCount = None,
+    precision: StoredPrecision = "",
     identifier: ConfigurationId = "",
     failures: Annotated[bool, typer.Option("--failures", help="Show what failed instead.")] = False,
     csv_output: Annotated[bool, typer.Option("--csv", help="Print CSV on standard output.")] = False,
@@ -40,24 +42,28 @@ def results(
     """Show stored latencies, fastest first, with 95 % intervals and plain wall times."""
     from harness.models import results as stored
     from harness.output.tables import check_one_format, print_failures, print_results
+    from harness.store.configurations import ConfigurationChoice
 
     check_one_format(csv_output, json_output)
     asked: dict[str, Any] = {
         "device": device or (),
         "runtime": runtime or (),
-        "models": models or (),
         "threads": threads,
+        "precision": precision,
         "configuration": identifier,
         "devices_file": devices_file,
     }
     with open_store(store_url) as store:
         if failures:
             print_failures(
-                stored.failures(store, **asked), json_output=json_output, csv_output=csv_output, wide=wide
+                stored.failures(store, ConfigurationChoice(**asked), models or ()),
+                json_output=json_output,
+                csv_output=csv_output,
+                wide=wide,
             )
         else:
             print_results(
-                stored.results(store, **asked),
+                stored.results(store, models=models or (), **asked),
                 store,
                 json_output=json_output,
                 csv_output=csv_output,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.commands.help_pages import show_help_alone
 from harness.commands.options import (
     ConfigurationId,
     DevicesFile,
@@ -15,6 +16,7 @@ from harness.commands.options import (
     StoredDevices,
     StoreOption,
     WideFlag,
+    log,
     open_store,
     open_store_to_change,
 )
@@ -38,6 +40,10 @@ Sessions = Annotated[
 Runtimes = Annotated[
     list[str] | None, typer.Option("--runtime", "-r", help="Only sessions of this runtime; repeatable.")
 ]
+Precisions = Annotated[
+    list[str] | None,
+    typer.Option("--precision", help="Only sessions of models in this precision; repeatable."),
+]
 Networks = Annotated[
     list[str] | None,
     typer.Option(
@@ -54,14 +60,15 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 store = typer.Typer(
     name="store",
     help="Look after stored sessions: check, show, quarantine, delete, export.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
 )
 
 
 @store.callback()
-def options() -> None:
+def options(context: typer.Context) -> None:
     """Look after stored sessions: check, show, quarantine, delete, export."""
+    show_help_alone(context)
 
 
 @store.command()
@@ -69,6 +76,7 @@ def check(
     sessions: Sessions = None,
     device: StoredDevices = None,
     runtime: Runtimes = None,
+    precision: Precisions = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
@@ -82,7 +90,9 @@ def check(
     from harness.output.store import print_check
     from harness.store.maintenance import check_store
 
-    selection = _selection(sessions, device, devices_file, runtime, models, identifier, since, before)
+    selection = _selection(
+        sessions, device, devices_file, runtime, precision, models, identifier, since, before
+    )
     with open_store(store_url) as opened:
         report = check_store(opened, selection)
         print_check(report, opened.name, json_output=json_output, wide=wide)
@@ -99,6 +109,7 @@ def show(
     ] = None,
     device: StoredDevices = None,
     runtime: Runtimes = None,
+    precision: Precisions = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
@@ -114,7 +125,7 @@ def show(
     from harness.store.maintenance import list_sessions, show_failure, show_session
 
     selection = _selection(
-        sessions, device, devices_file, runtime, models, identifier, since, before, unreadable
+        sessions, device, devices_file, runtime, precision, models, identifier, since, before, unreadable
     )
     with open_store(store_url) as opened:
         if failure is not None:
@@ -131,6 +142,7 @@ def quarantine(
     undo: Annotated[bool, typer.Option("--undo", help="Take it back: estimate from them again.")] = False,
     device: StoredDevices = None,
     runtime: Runtimes = None,
+    precision: Precisions = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
@@ -145,7 +157,7 @@ def quarantine(
     from harness.store import maintenance
 
     selection = _selection(
-        sessions, device, devices_file, runtime, models, identifier, since, before, unreadable
+        sessions, device, devices_file, runtime, precision, models, identifier, since, before, unreadable
     )
     with open_store_to_change(store_url) as opened:
         changed = maintenance.quarantine(opened, selection, undo=undo)
@@ -157,6 +169,7 @@ def delete(
     sessions: Sessions = None,
     device: StoredDevices = None,
     runtime: Runtimes = None,
+    precision: Precisions = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
@@ -172,7 +185,7 @@ def delete(
     from harness.store import maintenance
 
     selection = _selection(
-        sessions, device, devices_file, runtime, models, identifier, since, before, unreadable
+        sessions, device, devices_file, runtime, precision, models, identifier, since, before, unreadable
     )
     with open_store_to_change(store_url) as opened:
         deleted = maintenance.delete(opened, selection, _need_not_agree if yes else _agree)
@@ -191,6 +204,7 @@ def export(
     ] = None,
     device: StoredDevices = None,
     runtime: Runtimes = None,
+    precision: Precisions = None,
     models: Networks = None,
     identifier: ConfigurationId = "",
     since: Since = "",
@@ -202,7 +216,9 @@ def export(
     from harness.output.store import export_sessions
     from harness.store.maintenance import export_documents
 
-    selection = _selection(sessions, device, devices_file, runtime, models, identifier, since, before)
+    selection = _selection(
+        sessions, device, devices_file, runtime, precision, models, identifier, since, before
+    )
     suffix = output.suffix.lower()[1:] if output is not None else ""
     chosen = file_format or (ExportFormat(suffix) if suffix in list(ExportFormat) else ExportFormat.jsonl)
     with open_store(store_url) as opened:
@@ -214,6 +230,7 @@ def _selection(
     device: list[str] | None,
     devices_file: Path | None,
     runtime: list[str] | None,
+    precision: list[str] | None,
     models: list[str] | None,
     identifier: str,
     since: str,
@@ -227,6 +244,7 @@ def _selection(
         devices=device or (),
         devices_file=devices_file,
         runtimes=runtime or (),
+        precisions=precision or (),
         networks=models or (),
         configuration=identifier,
         since=since,
@@ -236,7 +254,15 @@ def _selection(
 
 
 def _agree(count: int, name: str) -> None:
-    typer.confirm(f"delete {counted(count, 'session')} of {name} for good?", abort=True, err=True)
+    _ask(f"delete {counted(count, 'session')} of {name} for good?")
+
+
+def _ask(question: str) -> None:
+    try:
+        typer.confirm(question, abort=True, err=True)
+    except typer.Abort:
+        log("nothing is deleted; --yes deletes without asking")
+        raise typer.Exit(1) from None
 
 
 def _need_not_agree(count: int, name: str) -> None:

@@ -326,6 +326,17 @@ class SliceEvent(Said):
     gaps_ns: Waits = []
 
 
+class SettledEvent(Said):
+    """The network ran alone after the slices."""
+
+    event: Literal["settled"]
+    network: Count
+    at_ns: Positive
+    network_ns: Annotated[Times, Field(min_length=1)]
+    delays_ns: Waits = []
+    gaps_ns: Waits = []
+
+
 class SampleEvent(Said):
     """Conditions beside the run, once a second."""
 
@@ -402,6 +413,7 @@ _EVENTS: dict[str, type[Said]] = {
     "loaded": LoadedEvent,
     "warm": WarmEvent,
     "slice": SliceEvent,
+    "settled": SettledEvent,
     "sample": SampleEvent,
     "measured": MeasuredEvent,
     "refused": RefusedEvent,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,9 @@ class Assembly:
     """Assembly of a model on the device: its own skeleton plus parts shared with other networks.
 
     `parts` are sha256 digests that `read_part` answers; `dictionary` names a part that serves as zlib preset dictionary for
-    the skeleton's way; `digest` names the model's bytes.
+    the skeleton's way; `digest` names the model's bytes. `shapes`: those of inputs that the model leaves free, by name; `inputs`:
+    the part, an .npz file, that holds the values of inputs by name, None where they are the fixed ones.
+    `size_bytes`: all that the device has to keep for it, 0 where that is little.
     """
 
     format: str
@@ -22,6 +24,9 @@ class Assembly:
     parts: tuple[str, ...]
     dictionary: str | None
     digest: str
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    inputs: str | None = None
+    size_bytes: int = 0
     read_part: Callable[[str], bytes] = field(repr=False, compare=False)
 
     @property
@@ -31,8 +36,17 @@ class Assembly:
 
     def recipe(self) -> dict[str, Any]:
         """Return the recipe as the protocol sends it: format, alignment and all parts in order."""
+        given: dict[str, Any] = {} if self.inputs is None else {"inputs": self.inputs}
+        if self.shapes:
+            given["shapes"] = {name: list(shape) for name, shape in self.shapes.items()}
         return {
             "format": self.format,
             "alignment": self.alignment,
             "parts": [self.skeleton_digest, *self.parts],
+            **given,
         }
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Return the digests of all that the device needs but the skeleton, which `read_part` answers."""
+        return tuple(digest for digest in (self.dictionary, *self.parts, self.inputs) if digest is not None)

@@ -37,6 +37,9 @@ FILE_VARIABLE = "HARNESS_DEVICES"
 LOCAL = "local"
 ALL = "all"  # what `--device` calls every device, so no name of one
 Format = Literal["onnx", "tflite"]
+Precision = Literal["fp32", "fp16", "int8"]  # of a model's numbers
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+DEFAULT_PRECISION: Precision = "fp32"
 # The model format that each runtime runs. `runtime_format` knows those of other packages, too.
 RUNTIMES: dict[str, Format] = {"onnxruntime": "onnx", "tflite": "tflite"}
 MAX_FILE_BYTES = 1 << 24  # 10,000 devices with every key are a third of it
@@ -284,6 +287,16 @@ def parse_runtime(text: str) -> tuple[str, str]:
     if provider and not re.fullmatch(r"[A-Za-z]+", provider):
         raise ValueError(f"names provider {provider!r}; expected letters, e.g. 'onnxruntime:cuda'")
     return runtime, provider
+
+
+def parse_precision(text: str) -> Precision:
+    """Return the precision of this name. Raises: ConfigError."""
+    for known in PRECISIONS:
+        if text == known:
+            return known
+    raise ConfigError(
+        f"no precision {text!r}{did_you_mean(text, PRECISIONS)}; known precisions: {', '.join(PRECISIONS)}"
+    )
 
 
 def known_runtimes() -> list[str]:

@@ -46,11 +46,14 @@ class Check:
         return asdict(self)
 
 
-def diagnose_all(devices: Sequence[Device]) -> Iterator[tuple[str, list[Check]]]:
+def diagnose_all(
+    devices: Sequence[Device], on_step: Callable[[str, str], None] = lambda name, step: None
+) -> Iterator[tuple[str, list[Check]]]:
     """Check devices, several at once; yield each one's name and checks in the order given, as soon as they are known.
 
-    Devices of one machine are checked one after the other, for a check of one would find the other's busy. Who no longer asks
-    leaves those under way behind: their threads end with the process.
+    on_step: told a device's name and what is done with it now, an empty text at the end. Devices of one machine are checked one
+    after the other, for a check of one would find the other's busy. Who no longer asks leaves those under way behind: their
+    threads end with the process.
     """
     found: list[Future[list[Check]]] = [Future() for _ in devices]
     machines: dict[str, list[int]] = {}
@@ -65,8 +68,11 @@ def diagnose_all(devices: Sequence[Device]) -> Iterator[tuple[str, list[Check]]]
             except IndexError:  # all are taken
                 return
             for number in numbers:
+                name = devices[number].name
                 try:
-                    found[number].set_result(diagnose(devices[number]))
+                    checks = diagnose(devices[number], lambda step, name=name: on_step(name, step))  # type: ignore[misc]
+                    on_step(name, "")
+                    found[number].set_result(checks)
                 except BaseException as error:  # noqa: BLE001 - raised again where the caller is
                     found[number].set_exception(error)
 
@@ -81,12 +87,13 @@ def exit_status(checks: Iterable[Check]) -> int:
     return 3 if any(check.status == "FAIL" for check in checks) else 0
 
 
-def diagnose(device: Device) -> list[Check]:
-    """Check a device step by step; the first step that fails ends the list."""
+def diagnose(device: Device, on_step: Callable[[str], None] = lambda step: None) -> list[Check]:
+    """Check a device step by step, each told to `on_step` before; the first that fails ends the list."""
     connection = Connection(device, open_transport(device), owner=OWNER)
     checks: list[Check] = []
     try:
         try:
+            on_step("connecting")
             connection.open(lock=False)
         except (DeviceError, ConfigError) as error:
             return [Check(status="FAIL", name="reach", found=str(error))]
@@ -103,7 +110,9 @@ def diagnose(device: Device) -> list[Check]:
         checks.append(_space(connection.hello))
         conditions = connection.client.probe()
         checks += _conditions(device, connection.hello, conditions)
+        on_step("trying how cores can be asked for")
         checks += _permissions(device, connection, "android" in conditions)
+        on_step("running a small model in each runtime")
         checks += _trials(device, connection)
     except (DeviceError, ConfigError) as error:
         checks.append(Check(status="FAIL", name="agent", found=str(error)))

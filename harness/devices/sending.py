@@ -48,8 +48,7 @@ def parts_of(models: Iterable[Assembly]) -> dict[str, Part]:
     """Return the parts of models by digest, each once; dictionaries stand before the skeletons that need them."""
     parts: dict[str, Part] = {}
     for model in models:
-        shared = [model.dictionary] if model.dictionary is not None else []
-        for digest in (*shared, *model.parts):
+        for digest in model.shared:
             if digest not in parts:
                 parts[digest] = Part(
                     digest=digest, read=_reader(model, digest), dictionary=None, read_dictionary=None

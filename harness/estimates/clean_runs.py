@@ -25,6 +25,8 @@ COLD_GAP_NS = 20_000
 # After a switch of models caches fill over several runs: the first and second take 8 to 15 % longer than the fastest (TFLite) or
 # 3 to 8 % (ONNX Runtime). In whole slices they are never the fastest; where a disturbance leaves no others, ratios are too low.
 COLD_RUNS = 2
+# After so many nothing of a switch is left: in hours in which caches are contended the fifth and sixth still take 2 % longer.
+SETTLING_RUNS = 6
 LONG_RUN_NS = (
     50_000_000  # runs that no turn of a scheduler (3 to 30 ms) holds: among busy programs none stays clean
 )
@@ -101,9 +103,10 @@ def is_contended(session: SessionRecord) -> bool:
     """
     if steal_share(session) > STEAL_SHARE:
         return True
-    if not is_known(session):
-        return (waited_share_of(session) or 0.0) > WAITED_SHARE
-    return len(clean_slices(session)) < min(_enough(session), len(session.slices))
+    found = contention(session)
+    if not found.known:
+        return (found.waited_share or 0.0) > WAITED_SHARE
+    return found.clean_slices < min(_enough(session), found.slices)
 
 
 def is_seen_free(session: SessionRecord) -> bool:
@@ -125,6 +128,19 @@ def usable_sessions(sessions: Sequence[SessionRecord]) -> list[SessionRecord]:
 def warm_network_ns(piece: Slice) -> Sequence[int]:
     """Return the network's runs of a slice without those that follow the switch of models and find cold caches, in ns."""
     return [piece.runs_ns[place] for half in _warm_places(piece)[0] for place in half]
+
+
+def settled_network_ns(session: SessionRecord) -> Sequence[int]:
+    """Return the clean runs of the network alone at a session's end, from the seventh on, in ns; empty where there is none."""
+    settled = session.settled
+    if settled is None:
+        return []
+    times_ns, base_ns = settled.network_ns, _baseline(session)[1]
+    nothing = (0,) * len(times_ns)
+    excesses_ns = [delay_ns - base_ns for delay_ns in settled.delays_ns or nothing]
+    clean, _ = _clean(times_ns, excesses_ns, settled.gaps_ns or nothing, False)
+    runs = zip(times_ns[SETTLING_RUNS:], clean[SETTLING_RUNS:], strict=True)
+    return [time_ns for time_ns, is_clean in runs if is_clean]
 
 
 def doubt_of(session: SessionRecord) -> float:
@@ -239,15 +255,14 @@ def _models(session: SessionRecord) -> Iterator[tuple[_Model, _Model]]:
     for piece in session.slices:
         begin = len(piece.reference_before_ns)
         end = begin + 1 + len(piece.network_ns)
-        times_ns, excesses_ns, clean = piece.runs_ns, [], []
+        times_ns = piece.runs_ns
         nothing = (0,) * len(times_ns)
         delays_ns, gaps_ns = (piece.delays_ns, piece.gaps_ns or nothing) if known else (nothing, nothing)
-        for place, (time_ns, delay_ns, gap_ns) in enumerate(zip(times_ns, delays_ns, gaps_ns, strict=True)):
-            excess_ns = min(max(delay_ns - base_ns[begin <= place < end], 0.0), time_ns - 1)
-            is_disturbed = _is_disturbed(time_ns, excess_ns)
-            excesses_ns.append(excess_ns)
-            clean.append(not (is_disturbed or is_cold or gap_ns > COLD_GAP_NS))
-            is_cold = is_disturbed
+        excesses_ns = [
+            min(max(delay_ns - base_ns[begin <= place < end], 0.0), time_ns - 1)
+            for place, (time_ns, delay_ns) in enumerate(zip(times_ns, delays_ns, strict=True))
+        ]
+        clean, is_cold = _clean(times_ns, excesses_ns, gaps_ns, is_cold)
         network, reference = (
             _Model(
                 [
@@ -315,7 +330,7 @@ def _clean_slice(session: SessionRecord, index: int, network: _Model, reference:
         for some in (both, [[group.times_ns for group in model.groups] for model in (network, reference)])
     )
     network_ns, reference_ns = (
-        fmean(_least_of(group, count) for group in groups if len(group) >= count) for groups in both
+        fmean([_least_of(group, count) for group in groups if len(group) >= count]) for groups in both
     )
     return CleanSlice(
         index=index,
@@ -348,8 +363,16 @@ def _least_of(ordered: Sequence[float], count: int) -> float:
     )
 
 
-def _is_disturbed(time_ns: float, excess_ns: float) -> bool:
-    return excess_ns > DISTURBED_SHARE * time_ns
+def _clean(
+    times_ns: Sequence[int], excesses_ns: Sequence[float], gaps_ns: Sequence[int], is_cold: bool
+) -> tuple[list[bool], bool]:
+    """Return which of some runs in a row nobody disturbed, and whether the run after them is cold. is_cold: the first one is."""
+    clean = []
+    for time_ns, excess_ns, gap_ns in zip(times_ns, excesses_ns, gaps_ns, strict=True):
+        is_disturbed = excess_ns > DISTURBED_SHARE * time_ns
+        clean.append(not (is_disturbed or is_cold or gap_ns > COLD_GAP_NS))
+        is_cold = is_disturbed
+    return clean, is_cold
 
 
 def _baseline(session: SessionRecord) -> tuple[float, float]:

@@ -25,6 +25,7 @@ from harness.estimates.clean_runs import (
     FEWEST_SLICES,
     clean_slices,
     doubt_of,
+    settled_network_ns,
     usable_sessions,
     warm_network_ns,
 )
@@ -100,7 +101,7 @@ class Scatter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WallTime:
-    """Wall times in ms: median and percentiles (p90 None below 64 samples, p99 below 662)."""
+    """Wall times in ms: median and percentiles (p90 None below 64 samples, p99 below 662); `samples` of the percentiles."""
 
     median_ms: float
     p90_ms: float | None
@@ -206,19 +207,21 @@ def scatter_of(groups: Iterable[Sequence[SessionRecord]]) -> Scatter:
 
 
 def wall_time(sessions: Sequence[SessionRecord]) -> WallTime:
-    """Return plain wall times over all runs but the first two of each slice; reported, never ranked on.
+    """Return plain wall times; reported, never ranked on.
 
-    The first two follow the switch of models and find cold caches: without them the median is what tools say that run one model
-    again and again (benchmarks/fidelity.py). Of slices with two runs, and of runs of 50 ms and more, only the first is left out.
+    The median is of the undisturbed settled runs, where a session has any: what tools say that run one model again and again
+    (benchmarks/fidelity.py). Otherwise, and for the percentiles, it is of all runs of the slices but the first two, which follow
+    the switch of models and find cold caches; of slices with two runs, and of runs of 50 ms and more, only the first is left out.
     """
     samples_ms = [
         ns / s.network_loops / 1e6 for s in sessions for piece in s.slices for ns in warm_network_ns(piece)
     ]
+    settled_ms = [ns / s.network_loops / 1e6 for s in sessions for ns in settled_network_ns(s)]
     if not samples_ms:
         raise ValueError("no sample")
     count = len(samples_ms)
     return WallTime(
-        median_ms=median(samples_ms),
+        median_ms=median(settled_ms or samples_ms),
         p90_ms=float(np.quantile(samples_ms, 0.9)) if count >= P90_SAMPLES else None,
         p99_ms=float(np.quantile(samples_ms, 0.99)) if count >= P99_SAMPLES else None,
         samples=count,

@@ -27,11 +27,13 @@ from harness.estimates.estimate import (
     reference_latency_ns,
     session_ratios,
 )
+from harness.estimates.outputs import is_wrong, output_error, output_limit
 from harness.estimates.reference import reference_level_ns, shared_caches_doubt
 from harness.estimates.series import drift_of, severe_outliers, two_modes
 from harness.records import ReferenceLatency, SessionRecord
 
 Kind = Literal[
+    "wrong-output",
     "throttled",
     "hot",
     "contended",
@@ -87,6 +89,7 @@ def check_network(
     """
     used = usable_sessions(sessions)
     found = [
+        _wrong_output(used),
         _throttled(used),
         _hot(used),
         _contended(used, len(sessions)),
@@ -118,6 +121,29 @@ def grade(width: float | None, findings: Sequence[Finding]) -> Grade:
     if width is not None:
         by_width = next((letter for letter, most in GRADE_HALF_WIDTHS.items() if width <= most), "D")
     return max(by_width, *(finding.cap for finding in findings), key="ABCD".index)
+
+
+def _wrong_output(sessions: Sequence[SessionRecord]) -> Finding | None:
+    wrong = [session for session in sessions if is_wrong(session)]
+    if not wrong:
+        return None
+    worst = max(wrong, key=lambda session: output_error(session) or 0.0)
+    limit = output_limit(worst.configuration)
+    why = "nothing but zeros"
+    if worst.expected:
+        off = f"off by {output_error(worst):.1%} of it, of which rounding explains {limit:.1%}"
+        why = f"where {_few(worst.expected)} is right: {off}"
+    return Finding(
+        kind="wrong-output",
+        message=f"the output on the fixed input is false in {_of(wrong, sessions)}: {_few(worst.output) or 'none'}, {why}",
+        remedy="the device does not compute this network: try another provider or version of the runtime, then "
+        f"{_FRESH}; 'harness doctor' tries each runtime with a small model",
+        cap="D",
+    )
+
+
+def _few(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values[:3]) + (", ..." if len(values) > 3 else "")
 
 
 def _throttled(sessions: Sequence[SessionRecord]) -> Finding | None:

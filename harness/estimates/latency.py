@@ -21,6 +21,7 @@ from harness.estimates.estimate import (
     wall_time,
 )
 from harness.estimates.findings import Finding, check_network, grade
+from harness.estimates.outputs import output_error
 from harness.estimates.reference import shared_caches_doubt
 from harness.records import Configuration, Failure, ReferenceLatency, SessionRecord
 
@@ -52,6 +53,7 @@ LATENCY_COLUMNS = (
     "wall_p99_ms",
     "first_run_ms",
     "measured_utc",
+    "output_error",
 )
 
 
@@ -62,7 +64,8 @@ class Latency:
     `latency_ms` with its interval, of 95 % if nothing else was asked for (None below 6 slices), and its grade, A to D, with
     what speaks against it; the interval holds the uncertainty of the reference latency, too, which that of the `estimate`, a
     ratio, does not have. Wall times are what a user feels. `session_medians` are the ratios of each session alone, oldest
-    first.
+    first. `output_error`: how far the outputs of its sessions are off the expected ones, at most, relative to these; None where
+    that is not judged.
     """
 
     configuration: Configuration
@@ -77,6 +80,7 @@ class Latency:
     wall: WallTime
     first_run_ms: float
     measured_utc: str
+    output_error: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +138,7 @@ def to_json(rows: Iterable[Latency]) -> list[dict[str, object]]:
             "wall_p99_ms": row.wall.p99_ms,
             "first_run_ms": row.first_run_ms,
             "measured_utc": row.measured_utc,
+            "output_error": row.output_error,
         }
         for row in rows
     ]
@@ -175,6 +180,10 @@ def latency_of(
         wall=wall_time(sessions),
         first_run_ms=min(session.first_run_ns for session in sessions) / 1e6,
         measured_utc=sessions[-1].started_utc,
+        output_error=max(
+            (error for session in usable_sessions(sessions) if (error := output_error(session)) is not None),
+            default=None,
+        ),
     )
 
 

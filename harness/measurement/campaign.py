@@ -19,17 +19,26 @@ from typing import Any, Protocol
 
 from harness.devices.config import Device
 from harness.devices.connection import Connection, new_owner
-from harness.devices.runtimes import allowed_cores, choose_runtimes
+from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
-from harness.errors import DeviceError, LinkError, StoreError, Unstorable
+from harness.errors import Cancelled, DeviceError, LinkError, StoreError, Unstorable
 from harness.estimates.estimate import reference_latency_ns
+from harness.estimates.outputs import is_wrong
 from harness.measurement.core_gate import CoreGate, CoreRequest
+from harness.measurement.durations import DeviceProbe
 from harness.measurement.gate import Gate
 from harness.measurement.plan import CALIBRATION, QUICK, Options, SessionPlan
 from harness.measurement.session_runner import PlannedSession, Result, SessionRunner, now_utc
 from harness.measurement.uploads import send_ahead
-from harness.measurement.workload import ModelSource, RuntimePlan, plan_runtime
+from harness.measurement.workload import (
+    DurationProbe,
+    GroupedSource,
+    ModelSource,
+    RuntimePlan,
+    SourceGroup,
+    plan_runtime,
+)
 from harness.records import Failure, SessionRecord
 from harness.store import Store
 from space.errors import ConfigError, HarnessError
@@ -38,6 +47,7 @@ from space.text import counted
 CONSECUTIVE_FAILURES = 5  # in a row are the device's fault, not the networks'
 FEWEST_WORKERS = 3  # to tell what differs from process to process
 BRIDGES = 4  # networks that all workers of a round measure: in three of them they tell how sessions scatter
+EXPECTED_AT_ONCE = 50  # between two words on how far it is
 SENTINEL_SHARE = 0.3  # deviation of the reference from its latency at which the device is probed again
 
 
@@ -89,7 +99,7 @@ class Outcome:
 
 def run_campaign(
     device: Device,
-    source: ModelSource,
+    source: ModelSource | GroupedSource,
     options: Options,
     store: Store,
     observer: Observer,
@@ -122,7 +132,11 @@ def run_campaign(
         def uses() -> Iterator[RuntimePlan]:
             for runtime in runtimes:
                 observer.state(device.name, f"preparing {runtime.format} models")
-                yield plan_runtime(device, connection.hello, conditions, source, runtime, allowed)
+                probe = DeviceProbe(
+                    device.name, connection, store, runtime, allowed, options, observer, cancel
+                )
+                for group in _groups(source, runtime, probe):
+                    yield plan_runtime(device, connection.hello, conditions, group, runtime, allowed)
 
         _Run(connection, store, observer, outcome, options, rng, cancel, conditions).measure(uses())
     finally:
@@ -130,6 +144,15 @@ def run_campaign(
         outcome.elapsed_s = time.monotonic() - started
         outcome.sent_bytes = connection.sent_bytes
     return outcome
+
+
+def _groups(
+    source: ModelSource | GroupedSource, runtime: RuntimeUse, probe: DurationProbe
+) -> Iterable[SourceGroup]:
+    """Return a source's groups; one of a single reference is one group."""
+    if isinstance(source, GroupedSource):
+        return source.groups(runtime.format, probe)
+    return (SourceGroup(source=source),)
 
 
 class _Run:
@@ -151,6 +174,8 @@ class _Run:
         self._cancel, self._conditions = cancel, conditions
         self._measuring: SessionRunner | None = None
         self._failed_in_a_row: Counter[str] = Counter()  # by configuration
+        self._expected: dict[tuple[str, str, str], tuple[float, ...]] = {}  # outputs, by `Model.key`
+        self._told_wrong = set[str]()  # configurations
         self._references_ns: dict[str, float] = {}  # by configuration, as the campaign first knew them
 
     def measure(self, uses: Iterable[RuntimePlan]) -> None:
@@ -162,6 +187,7 @@ class _Run:
                 outcome.uses.append(use)
                 rounds = self._plan(use)
                 self._send_ahead(use, rounds)
+                self._expect(use, rounds)
                 if self._options.recalibrate:
                     self._recalibrate(use)
                 self._measure_next(rounds)
@@ -206,6 +232,24 @@ class _Run:
         assemblies = [model.assemble for model in models.values()]
         send_ahead(self._connection, assemblies, self._say, self._cancel)
 
+    def _expect(self, use: RuntimePlan, rounds: list[SessionRound]) -> None:
+        """Find out which outputs the missing sessions should give, before anything is timed, since it takes the processor."""
+        units = (unit for one in rounds for batch in one.batches for unit in batch)
+        models = {unit.model.key: unit.model for unit in units if unit.model.expected is not None}
+        in_order = sorted(
+            models.values(), key=lambda model: model.architecture
+        )  # neighbours share most of it
+        for number, model in enumerate(in_order):
+            if self._cancel.is_set():
+                raise Cancelled()
+            if number % EXPECTED_AT_ONCE == 0:
+                self._say(f"expected outputs, {number} of {len(models)}")
+            try:
+                self._expected[model.key] = tuple(model.expected()) if model.expected is not None else ()
+            except HarnessError as error:
+                self._tell(f"outputs of {use.configuration.runtime} are not judged: {error}")
+                return
+
     def _start(self, use: RuntimePlan) -> SessionRunner:
         """Return the session runner; the first time, begin the campaign in the store and ask how to get the cores."""
         if self._measuring is None:
@@ -224,6 +268,7 @@ class _Run:
                 gate=Gate(self._conditions),
                 core_gate=CoreGate(outcome.device, self._say, self._tell, self._cancel),
                 request=self._ask_for(cores, threads),
+                expected=self._expected,
                 keep=self._keep_apart,
                 say=self._say,
                 cancel=self._cancel,
@@ -312,6 +357,7 @@ class _Run:
         self._observer.advance(name, "")
         self._observer.state(name, f"{unit.use.configuration.runtime} {unit.model.architecture}")
         self._watch_reference(unit.use, result)
+        self._watch_output(result)
 
     def _watch_reference(self, use: RuntimePlan, session: SessionRecord) -> None:
         """Probe the device again when the reference runs far off its latency."""
@@ -325,6 +371,14 @@ class _Run:
         is_far = expected_ns and abs(reference_latency_ns(session) / expected_ns - 1) > SENTINEL_SHARE
         if is_far and self._measuring is not None:
             self._measuring.distrust()  # the ratio is valid; the next session waits if a gate finds a reason
+
+    def _watch_output(self, session: SessionRecord) -> None:
+        """Tell people of the first false output in each configuration: what follows may be a waste of time."""
+        key = session.configuration.digest
+        if key not in self._told_wrong and is_wrong(session):
+            self._told_wrong.add(key)
+            what = f"{session.configuration.runtime} gives a false output for {session.architecture}"
+            self._tell(f"{what}: grade D (wrong-output), see 'harness results'")
 
     def _tell(self, text: str) -> None:
         self._observer.tell(self._outcome.device, text)
@@ -362,9 +416,10 @@ def plan_rounds(use: RuntimePlan, options: Options, store: Store, rng: random.Ra
         shared = level.shared if number < last else None
         if units:
             rng.shuffle(units)
-            at_once = QUICK.at_once if shared else level.at_once
+            at_once = 1 if use.alone else QUICK.at_once if shared else level.at_once
             workers = batches(units, at_once, is_only=options.sessions_each == 1)
-            rounds.append(SessionRound(use=use, plan=shared or level.plan, batches=workers))
+            plan = use.pace.applied(shared or level.plan)
+            rounds.append(SessionRound(use=use, plan=plan, batches=workers))
     return rounds
 
 

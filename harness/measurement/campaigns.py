@@ -11,7 +11,7 @@ from harness.devices.config import Device, short_provider
 from harness.errors import Cancelled
 from harness.measurement.campaign import Observer, Outcome, run_campaign
 from harness.measurement.plan import LEVELS, Options
-from harness.measurement.workload import ModelSource
+from harness.measurement.workload import GroupedSource, ModelSource
 from harness.records import Configuration
 from harness.store import Store
 from space.errors import HarnessError
@@ -22,7 +22,7 @@ GRACE_S = 1.5  # after Ctrl-C, for what is under way to end by itself
 
 def run_all(
     chosen: Sequence[tuple[Device, Options]],
-    source: ModelSource,
+    source: ModelSource | GroupedSource,
     store: Store,
     observer: Observer,
     seed: int | None = None,

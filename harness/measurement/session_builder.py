@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from harness.errors import BadResult, LinkError
-from harness.records import SessionRecord, Slice
+from harness.records import SessionRecord, SettledRuns, Slice
 
 MAX_SLICES = 100_000
 MAX_SAMPLES = 10_000
@@ -64,6 +64,7 @@ class SessionBuilder:
         self._loaded: Mapping[str, Any] | None = None
         self._warm: Mapping[str, Any] | None = None
         self._slices: list[Slice] = []
+        self._settled: SettledRuns | None = None
         self._samples: list[dict[str, Any]] = []
 
     def add(self, event: Mapping[str, Any]) -> SessionRecord | Refused | None:
@@ -79,7 +80,7 @@ class SessionBuilder:
                 self._add_sample(event)
             elif kind == "loaded" and event["which"] == "reference":
                 self._reference = event
-            elif kind in ("loaded", "warm", "slice", "measured", "refused"):
+            elif kind in ("loaded", "warm", "slice", "settled", "measured", "refused"):
                 self._check_number(event["network"])
                 return self._add_of_network(kind, event)
         except (KeyError, TypeError, ValueError) as error:
@@ -98,6 +99,8 @@ class SessionBuilder:
             self._warm = event
         elif kind == "slice":
             self._add_slice(event)
+        elif kind == "settled":
+            self._add_settled(event)
         elif kind == "refused":
             failure = event["failure"]
             refused = Refused(network=event["network"], kind=failure["kind"], message=failure["message"])
@@ -115,7 +118,7 @@ class SessionBuilder:
         self._samples.append({k: v for k, v in event.items() if k != "event"})
 
     def _add_slice(self, event: Mapping[str, Any]) -> None:
-        if len(self._slices) >= MAX_SLICES or event["index"] != len(self._slices):
+        if len(self._slices) >= MAX_SLICES or event["index"] != len(self._slices) or self._settled:
             raise ValueError(f"slice {event['index']} after {len(self._slices)} slices")
         self._slices.append(
             Slice(
@@ -127,6 +130,16 @@ class SessionBuilder:
                 delays_ns=tuple(event.get("delays_ns", ())),
                 gaps_ns=tuple(event.get("gaps_ns", ())),
             )
+        )
+
+    def _add_settled(self, event: Mapping[str, Any]) -> None:
+        if self._settled is not None or not self._slices:
+            raise ValueError("a network runs alone once, after its slices")
+        self._settled = SettledRuns(
+            at_ns=event["at_ns"],
+            network_ns=tuple(event["network_ns"]),
+            delays_ns=tuple(event.get("delays_ns", ())),
+            gaps_ns=tuple(event.get("gaps_ns", ())),
         )
 
     def _build(self, measured: Mapping[str, Any]) -> SessionRecord:
@@ -152,6 +165,7 @@ class SessionBuilder:
             warmup_network_ns=tuple(warm["network_ns"]),
             warmup_reference_ns=tuple(warm["reference_ns"]),
             slices=tuple(self._slices),
+            settled=self._settled,
             conditions_before=self._conditions,
             conditions_after={k: measured[k] for k in _WORKER if k in measured},
             output=tuple(measured["output"]),
@@ -167,7 +181,8 @@ class SessionBuilder:
 
         Raises: BadResult.
         """
-        runs_s = sum(sum(piece.runs_ns) for piece in self._slices) / 1e9
+        pieces: list[Slice | SettledRuns] = [*self._slices, *([self._settled] if self._settled else [])]
+        runs_s = sum(sum(piece.runs_ns) for piece in pieces) / 1e9
         self._loops_s += loop_s
         passed_s = self._clock_s() - self._started_s
         for what, least_s, most_s in (
@@ -180,7 +195,7 @@ class SessionBuilder:
                     f"the device says that {what} took {least_s:.6g} s, of {most_s:.6g} s in which they lie; "
                     "its clock or its agent is broken"
                 )
-        for before, after in pairwise(self._slices):
+        for before, after in pairwise(pieces):
             end_ns = (before.at_ns or 0) + sum(before.runs_ns)
             if end_ns > (after.at_ns or 0) + CLOCK_TOLERANCE_NS:
                 raise BadResult(

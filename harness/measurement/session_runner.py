@@ -15,11 +15,12 @@ from harness.errors import AgentError, BadResult, Cancelled, LinkError
 from harness.estimates.clean_runs import is_contended
 from harness.measurement.core_gate import CoreGate, CoreRequest, QuietCores
 from harness.measurement.gate import Gate
+from harness.measurement.model_faults import with_remedy
 from harness.measurement.plan import SessionPlan
 from harness.measurement.session_builder import Refused, SessionBuilder
 from harness.measurement.uploads import send_parts
 from harness.measurement.workload import Model, RuntimePlan, changes
-from harness.records import Failure, SessionRecord
+from harness.records import FILE_SPACE, Failure, SessionRecord
 
 LINK_LOSSES_A_UNIT = 2  # a network that takes the device down twice is a failure, not bad luck
 RESENDS_A_UNIT = 2
@@ -46,8 +47,8 @@ Take = Callable[[PlannedSession, Result], None]
 class SessionRunner:
     """Runner of one campaign's sessions.
 
-    `gate` and `core_gate` are what each worker passes; `keep` stores a session that was throttled or contended and is measured
-    again; `say` tells people.
+    `gate` and `core_gate` are what each worker passes; `expected` holds outputs by `Model.key`; `keep` stores a session that was
+    throttled or contended and is measured again; `say` tells people.
     """
 
     link: Connection
@@ -56,6 +57,7 @@ class SessionRunner:
     gate: Gate
     core_gate: CoreGate
     request: CoreRequest
+    expected: Mapping[tuple[str, str, str], tuple[float, ...]]
     keep: Callable[[SessionRecord], None]
     say: Callable[[str], None]
     cancel: threading.Event
@@ -118,7 +120,7 @@ class SessionRunner:
             architecture=unit.model.architecture,
             graph_hash=unit.model.graph_hash,
             kind=kind,
-            message=message,
+            message=with_remedy(message) if unit.use.configuration.space == FILE_SPACE else message,
             time_utc=now_utc(),
         )
 
@@ -197,10 +199,11 @@ class SessionRunner:
                 "graph_hash": model.graph_hash,
                 "model_digest": networks[number].digest,
                 "agent_digest": self.link.agent_digest,
-                "plan": asdict(plan),
+                "plan": asdict(plan) | ({"inputs": dict(model.inputs)} if model.inputs else {}),
                 "purpose": units[number].purpose,
                 "gate": gate | {"attempt": attempt},
                 "process": process,
+                "expected": self.expected.get(model.key, ()),
             }
 
         known: dict[str, Any] = {"probe": found}

@@ -71,8 +71,16 @@ def send_parts(
 ) -> None:
     """Send the parts of models that the device lacks, over as many connections as that takes.
 
-    Raises: Cancelled; LinkError when a connection breaks before anything came across; AgentError.
+    Raises: Cancelled; LinkError when a connection breaks before anything came across; AgentError, also for models that the
+    device's cache cannot hold together.
     """
+    size_bytes, room_bytes = sum(model.size_bytes for model in models), _cache_bytes(link.hello)
+    if size_bytes > room_bytes:
+        raise AgentError(
+            "too-large",
+            f"the model and its reference take {size_bytes / 1e6:,.0f} MB, and the device keeps {room_bytes / 1e6:,.0f} MB of "
+            "models, a third of its free disk space at most; free some there, or use a smaller model",
+        )
     report = UploadReport(say=say, cancel=cancel)
     while True:
         before = link.sent_bytes
@@ -114,7 +122,7 @@ def _fitting(models: Iterable[Callable[[], Assembly]], limit_bytes: float) -> li
     seen: set[str] = set()
     for assemble, _ in zip(models, range(AHEAD_MODELS), strict=False):
         model = assemble()
-        new = {digest for digest in (model.dictionary, *model.parts) if digest is not None} - seen
+        new = set(model.shared) - seen
         limit_bytes -= len(model.skeleton) + sum(len(model.read_part(digest)) for digest in new)
         if limit_bytes < 0:
             break

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from harness.devices.assembly import Assembly
 from harness.devices.conditions import clock_tier, hardware_name
 from harness.devices.config import Device, Format
 from harness.devices.runtimes import RuntimeUse, version_name
+from harness.measurement.plan import Pace
 from harness.records import Configuration, SessionRecord
 
 
@@ -19,7 +20,9 @@ class Model:
 
     A segment of a network (`purpose`) has its key where a network has its graph hash.
     `weights` names the weights and the exporter that made the parts: equal names mean equal models.
+    `expected` returns the first values of the right output on the agent's fixed input, or is None where nobody knows them.
     `assemble` is called when the model is about to be sent, so that a campaign over a whole space holds no model bytes.
+    `inputs`: what is given of a model file's inputs, for the record: shapes by name, and the digest of `values`.
     """
 
     architecture: str
@@ -29,7 +32,14 @@ class Model:
     space: str
     weights: str
     purpose: str = "network"
+    inputs: Mapping[str, Any] = field(default_factory=dict, compare=False)
     assemble: Callable[[], Assembly] = field(repr=False, compare=False)
+    expected: Callable[[], Sequence[float]] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Return what tells the model from others of its weights: format, purpose, and graph hash or what stands for it."""
+        return self.format, self.purpose, self.graph_hash
 
 
 class ModelSource(Protocol):
@@ -43,28 +53,67 @@ class ModelSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Durations:
+    """How long a model and a reference run on a device, in ns, and the graph hash or key of that reference."""
+
+    network_ns: float
+    reference_ns: float
+    reference: str
+
+
+class DurationProbe(Protocol):
+    """What a source may ask of the device's runtime before it says what is timed beside what."""
+
+    def stored(self, model: Model) -> Durations | None:
+        """Return the durations in the last stored session of a model, None where none is stored."""
+
+    def measured(self, model: Model, reference: Model) -> Durations | None:
+        """Run a model a few times beside a reference and return how long that takes, None where it does not run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceGroup:
+    """Models that are timed beside one reference, each in a process of its own if `alone`, at one pace."""
+
+    source: ModelSource
+    pace: Pace = field(default_factory=Pace)
+    alone: bool = False
+
+
+@runtime_checkable
+class GroupedSource(Protocol):
+    """Source of a campaign whose models have several references, chosen when a device can be asked."""
+
+    def groups(self, model_format: Format, probe: DurationProbe) -> Iterable[SourceGroup]:
+        """Return the groups of models in a format; none where there is no such model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimePlan:
-    """A runtime on the device with its configuration and the models to run."""
+    """A runtime on the device with its configuration and the models to run, at a pace; each in its own process if `alone`."""
 
     configuration: Configuration
     runtime: RuntimeUse
     models: Sequence[Model]
     reference: Model
+    pace: Pace = field(default_factory=Pace)
+    alone: bool = False
 
 
 def plan_runtime(
     device: Device,
     hello: Mapping[str, Any],
     conditions: Mapping[str, Any],
-    source: ModelSource,
+    group: SourceGroup,
     runtime: RuntimeUse,
     allowed: tuple[tuple[int, ...], int],
 ) -> RuntimePlan:
-    """Plan a runtime: its models, and the configuration of their measurements.
+    """Plan a runtime: a group of its models, and the configuration of their measurements.
 
     allowed: the cores that sessions may take, and how many they take. The models are exported here unless they are cached.
     """
     cores, threads = allowed
+    source = group.source
     reference = source.reference(runtime.format)
     configuration = Configuration(
         device=device.name,
@@ -82,7 +131,14 @@ def plan_runtime(
         clock_tier=clock_tier(conditions, cores),
     )
     models = tuple(source.models(runtime.format))
-    return RuntimePlan(configuration=configuration, runtime=runtime, models=models, reference=reference)
+    return RuntimePlan(
+        configuration=configuration,
+        runtime=runtime,
+        models=models,
+        reference=reference,
+        pace=group.pace,
+        alone=group.alone,
+    )
 
 
 def changes(session: SessionRecord, measured: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ import platformdirs
 from exporters import (
     AssemblyRecipe,
     ConversionError,
+    ExpectedOutputs,
     Format,
     FragmentLibrary,
     Weights,
@@ -50,6 +51,11 @@ def cache_folder() -> Path:
     return (expand_user(named) if named else own_folder(platformdirs.user_cache_dir("harness"))) / "fragments"
 
 
+def expected_outputs(config: SpaceConfig) -> ExpectedOutputs:
+    """Return what a space's networks with seeded weights should give; torch computes what is not known yet."""
+    return ExpectedOutputs(cache_dir=cache_folder(), config=config, weights=Weights.seeded(0))
+
+
 class ExportObserver(Observer, Protocol):
     """An observer of campaigns and of their exports."""
 
@@ -63,7 +69,8 @@ class ExportObserver(Observer, Protocol):
 class ExportedModels:
     """Models of some networks and segments with seeded weights, exported when a campaign asks for a format; safe in threads.
 
-    They are of one space: `config`, or that of the first; without both it is Blox.
+    They are of one space: `config`, or that of the first; without both it is Blox. `expected`: those of `expected_outputs`, where
+    several sources share them, and torch's process.
     """
 
     def __init__(
@@ -72,8 +79,10 @@ class ExportedModels:
         *,
         progress: Callable[[str, int, int, str], None],
         config: SpaceConfig | None = None,
+        expected: ExpectedOutputs | None = None,
     ) -> None:
         self._config = config or (architectures[0].config if architectures else BLOX)
+        self._expected = expected or expected_outputs(self._config)
         self._architectures = architectures
         self._progress = progress
         self._libraries: dict[Format, FragmentLibrary] = {}
@@ -81,12 +90,12 @@ class ExportedModels:
 
     def models(self, model_format: Format) -> Sequence[Model]:
         """Return the models, each made when it is looked at."""
-        return _Models(self._architectures, self._library(model_format))
+        return _Models(self._architectures, self._library(model_format), self._expected)
 
     def reference(self, model_format: Format) -> Model:
         """Return the reference network's model."""
         library = self._library(model_format)
-        return to_model(library, reference_of(library.config), _weights_name(library))
+        return to_model(library, reference_of(library.config), _weights_name(library), self._expected)
 
     def _library(self, model_format: Format) -> FragmentLibrary:
         with self._lock:
@@ -102,8 +111,13 @@ class ExportedModels:
 
 
 class _Models(Sequence[Model]):
-    def __init__(self, architectures: Sequence[Architecture | Segment], library: FragmentLibrary) -> None:
-        self._architectures, self._library = architectures, library
+    def __init__(
+        self,
+        architectures: Sequence[Architecture | Segment],
+        library: FragmentLibrary,
+        expected: ExpectedOutputs,
+    ) -> None:
+        self._architectures, self._library, self._expected = architectures, library, expected
         self._weights = _weights_name(library)
 
     def __len__(self) -> int:
@@ -117,8 +131,8 @@ class _Models(Sequence[Model]):
 
     def __getitem__(self, index: int | slice) -> Model | Sequence[Model]:
         if isinstance(index, slice):
-            return _Models(self._architectures[index], self._library)
-        return to_model(self._library, self._architectures[index], self._weights)
+            return _Models(self._architectures[index], self._library, self._expected)
+        return to_model(self._library, self._architectures[index], self._weights, self._expected)
 
 
 def _weights_name(library: FragmentLibrary) -> str:
@@ -128,8 +142,10 @@ def _weights_name(library: FragmentLibrary) -> str:
     return f"{library.weights.identity}, parts {hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
 
-def to_model(library: FragmentLibrary, architecture: Architecture | Segment, weights: str) -> Model:
-    """Return a network or a segment of the library's space as a campaign's model; `weights` is their name."""
+def to_model(
+    library: FragmentLibrary, architecture: Architecture | Segment, weights: str, expected: ExpectedOutputs
+) -> Model:
+    """Return a network or a segment of the library's space as a campaign's model; `weights` is the name of the library's."""
     is_segment = isinstance(architecture, Segment)
 
     def assemble() -> Assembly:
@@ -156,6 +172,7 @@ def to_model(library: FragmentLibrary, architecture: Architecture | Segment, wei
         weights=weights,
         purpose="segment" if is_segment else "network",
         assemble=assemble,
+        expected=lambda: expected.of(str(architecture), library.format),
     )
 
 

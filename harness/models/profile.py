@@ -1,4 +1,4 @@
-"""Profile one network on a device: export it with named nodes, and take the profile of the runtime that has a profiler."""
+"""Profile a network, exported with named nodes, or a model file on a device, by the runtime that has a profiler."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporters import node_fragments
+from harness.devices.assembly import Assembly
 from harness.devices.config import Device, parse_runtime
 from harness.measurement.profile import Group, Profile, group_nodes, take_profile
 from harness.models.exported import ExportedModels, with_named_nodes
+from harness.models.files import FileModel, GivenInputs, is_file_name, open_one
 from harness.models.names import select_architecture
 from space import Architecture, find_space
 from space.errors import ConfigError
@@ -20,16 +22,23 @@ FORMAT: Final = "onnx"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkProfile:
-    """A network's profile on a device."""
+    """The profile of a network or a model file on a device."""
 
     profile: Profile
-    network: Architecture
+    network: Architecture | FileModel
     device: str
 
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """What the nodes can be added up by, the usual first: a file of any origin has no fragments."""
+        return ("op", "node") if isinstance(self.network, FileModel) else ("fragment", "op", "node")
+
     def groups(self, by: str) -> list[Group]:
-        """Return the nodes' times added up by "fragment", "op" or "node"."""
+        """Return the nodes' times added up by one of `ways`. Raises: ConfigError for the fragments of a file."""
         nodes = self.profile.nodes
         if by == "fragment":
+            if isinstance(self.network, FileModel):
+                raise ConfigError(f"--by fragment: {self.network} has none; use --by op or --by node")
             return group_nodes(self.profile, node_fragments([node.name for node in nodes], self.network))
         return group_nodes(self.profile, [node.op if by == "op" else node.name for node in nodes])
 
@@ -43,20 +52,21 @@ def profile_network(
     cores: Sequence[int] = (),
     runs: int = 50,
     space: str = "blox",
+    inputs: GivenInputs | None = None,
     wait_s: float = 0.0,
     export: Callable[[str, int, int, str], None] = lambda model_format, done, total, name: None,
     log: Callable[[str], None] = lambda line: None,
 ) -> NetworkProfile:
-    """Profile a network that a person names on a device; `export` follows its export, `log` is given a line at a time.
+    """Profile a network, or an ONNX file with its `inputs`, that a person names on a device.
 
+    `export` follows the network's export, `log` is given a line at a time.
     Raises: ConfigError when the runtime has no profiler, or a name cannot be used; else as `take_profile`.
     """
     _check_runtime(runtime)
-    architecture = select_architecture(network, find_space(space))
-    model = ExportedModels([architecture], progress=export).models(FORMAT)[0].assemble()
+    profiled, model = _chosen(network, space, inputs, export)
     profile = take_profile(
         device,
-        with_named_nodes(model),
+        model,
         runtime=runtime,
         threads=threads,
         cores=cores,
@@ -64,7 +74,26 @@ def profile_network(
         wait_s=wait_s,
         say=lambda text: log(f"{device.name}: {text}"),
     )
-    return NetworkProfile(profile=profile, network=architecture, device=device.name)
+    return NetworkProfile(profile=profile, network=profiled, device=device.name)
+
+
+def _chosen(
+    text: str, space: str, inputs: GivenInputs | None, export: Callable[[str, int, int, str], None]
+) -> tuple[Architecture | FileModel, Assembly]:
+    """Return what a name means, and its model. Raises: ConfigError."""
+    if not is_file_name(text):
+        if inputs is not None and inputs != GivenInputs():
+            raise ConfigError(f"--shape and --inputs are for model files, and {text!r} is none")
+        architecture = select_architecture(text, find_space(space))
+        model = ExportedModels([architecture], progress=export).models(FORMAT)[0].assemble()
+        return architecture, with_named_nodes(model)
+    file = open_one(text, inputs)
+    if file.format != FORMAT:
+        raise ConfigError(
+            f"{text}: tflite has no profiler that can be reached from Python; profile a .onnx file, or see latencies with "
+            "'harness measure'"
+        )
+    return file, file.assemble()
 
 
 def _check_runtime(text: str) -> None:

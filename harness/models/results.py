@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from harness.estimates.latency import LatencyTable
+from harness.estimates.latency import Latency, LatencyTable
+from harness.models.files import split_names
 from harness.models.names import in_spaces, select_architectures
-from harness.records import Configuration, Failure
+from harness.records import FILE_SPACE, Configuration, Failure
 from harness.store import Store
-from harness.store.configurations import select_configurations
+from harness.store.configurations import ANY, ConfigurationChoice, select_configurations, several
 from harness.store.latencies import latencies
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What is asked for: `everything`, or graph hashes of networks by space, and model files by name or pattern."""
+
+    everything: bool
+    networks: Mapping[str, Sequence[str]]
+    files: Sequence[str]
+
+    def is_of(self, configuration: Configuration) -> bool:
+        """Tell whether a configuration may hold any of it."""
+        is_files = configuration.space == FILE_SPACE
+        return self.everything or (bool(self.files) if is_files else configuration.space in self.networks)
+
+    def hashes(self, configuration: Configuration) -> Sequence[str] | None:
+        """Return the graph hashes wanted of a configuration, None for all that it has."""
+        return self.networks.get(configuration.space)
+
+    def has(self, one: Latency | Failure) -> bool:
+        """Tell whether it is of a network or a file that is wanted; of a file whatever was given of its inputs."""
+        if self.everything:
+            return True
+        if one.configuration.space != FILE_SPACE:
+            return one.graph_hash in self.networks[one.configuration.space]
+        names = [name for text in self.files for name in (text, Path(text).name)]
+        return any(
+            one.architecture == name
+            or one.architecture.startswith(f"{name} ")
+            or fnmatch.fnmatch(one.architecture, name)
+            for name in names
+        )
 
 
 def results(
@@ -20,80 +55,60 @@ def results(
     runtime: str | Sequence[str] = (),
     models: str | Sequence[str] = (),
     threads: int | None = None,
+    precision: str = "",
     configuration: str = "",
     devices_file: str | Path | None = None,
 ) -> LatencyTable:
     """Return stored latencies with 95 % intervals, those of a configuration together, fastest first; and what failed.
 
     device, runtime, models: one or several, or all where nothing is given; devices by name, pattern or group of `devices_file`,
-    models as for `measure`. `configuration`: an id.
-    Raises: ConfigError for a device of which nothing is stored, an unknown runtime or id, or names of no network.
+    models as for `measure`, files by name or pattern. `precision`: fp32, fp16 or int8. `configuration`: an id.
+    Raises: ConfigError for a device of which nothing is stored, an unknown runtime, precision or id, or names of no network.
 
     >>> table = results(store, device="made-up", runtime="onnxruntime")
     >>> row = table[0]
     >>> row.interval_ms[0] < row.latency_ms < row.interval_ms[1], row.grade in "ABCD"
     (True, True)
     """
-    chosen, wanted = _selected(store, device, runtime, models, threads, configuration, devices_file)
-    rows = [row for c in chosen for row in latencies(store, c, None if wanted is None else wanted[c.space])]
-    return LatencyTable(rows=tuple(rows), failures=tuple(_failures(store, chosen, wanted)))
+    choice = ConfigurationChoice(
+        device=device,
+        runtime=runtime,
+        threads=threads,
+        precision=precision,
+        configuration=configuration,
+        devices_file=devices_file,
+    )
+    chosen, wanted = _selected(store, choice, several(models))
+    rows = (row for c in chosen for row in latencies(store, c, wanted.hashes(c)))
+    return LatencyTable(
+        rows=tuple(row for row in rows if wanted.has(row)), failures=tuple(_failures(store, chosen, wanted))
+    )
 
 
 def failures(
-    store: Store,
-    *,
-    device: str | Sequence[str] = (),
-    runtime: str | Sequence[str] = (),
-    models: str | Sequence[str] = (),
-    threads: int | None = None,
-    configuration: str = "",
-    devices_file: str | Path | None = None,
+    store: Store, choice: ConfigurationChoice = ANY, models: str | Sequence[str] = ()
 ) -> list[Failure]:
-    """Return what failed, oldest first; what is asked for, and raised, as for `results`.
+    """Return what failed under the configurations that fit, oldest first; models, and what is raised, as for `results`.
 
-    >>> failures(store, device="made-up")
+    >>> failures(store)
     []
     """
-    return _failures(store, *_selected(store, device, runtime, models, threads, configuration, devices_file))
+    return _failures(store, *_selected(store, choice, several(models)))
 
 
 def _selected(
-    store: Store,
-    device: str | Sequence[str],
-    runtime: str | Sequence[str],
-    models: str | Sequence[str],
-    threads: int | None,
-    identifier: str,
-    devices_file: str | Path | None,
-) -> tuple[list[Configuration], Mapping[str, list[str]] | None]:
-    """Return the configurations that fit, and the graph hashes of named networks by space, None where none is named."""
-    named = _several(models)
-    found = in_spaces(lambda config: select_architectures(named, config)) if named else None
-    wanted = (
-        None if found is None else {space: [one.graph_hash for one in some] for space, some in found.items()}
+    store: Store, choice: ConfigurationChoice, named: Sequence[str]
+) -> tuple[list[Configuration], _Wanted]:
+    """Return the configurations that fit, and what is wanted of them."""
+    networks, files = split_names(named)
+    found = in_spaces(lambda config: select_architectures(networks, config)) if networks else {}
+    wanted = _Wanted(
+        everything=not named,
+        networks={space: [one.graph_hash for one in some] for space, some in found.items()},
+        files=tuple(files),
     )
-    configurations = select_configurations(
-        store,
-        devices=_several(device),
-        runtimes=_several(runtime),
-        threads=threads,
-        identifier=identifier,
-        devices_file=devices_file,
-    )
-    return [c for c in configurations if wanted is None or c.space in wanted], wanted
+    return [c for c in select_configurations(store, choice) if wanted.is_of(c)], wanted
 
 
-def _failures(
-    store: Store, chosen: Sequence[Configuration], wanted: Mapping[str, list[str]] | None
-) -> list[Failure]:
-    return [
-        failure
-        for failure in store.failures()
-        if failure.configuration in chosen
-        and (wanted is None or failure.graph_hash in wanted[failure.configuration.space])
-    ]
-
-
-def _several(given: str | Sequence[str]) -> list[str]:
-    """Return what was given as a list: of nothing, one or several."""
-    return ([given] if given else []) if isinstance(given, str) else list(given)
+def _failures(store: Store, chosen: Sequence[Configuration], wanted: _Wanted) -> list[Failure]:
+    return [one for one in store.failures() if one.configuration in chosen and wanted.has(one)]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from exporters import Format, FragmentLibrary, Weights
+from exporters import ExpectedOutputs, Format, FragmentLibrary, Weights
 from harness.measurement.workload import Model
 from harness.models.exported import ExportedModels, to_model
 from space import Architecture, SpaceConfig
@@ -53,12 +53,14 @@ class FinishedModels:
         return self._seeded.reference(model_format)
 
     def _model(self, one: Finished, model_format: Format) -> Model:
+        config, weights = one.architecture.config, Weights.from_checkpoint(one.path, one.architecture)
         library = FragmentLibrary.open(
             model_format,
             cache_dir=self._cache_dir,
-            config=one.architecture.config,
-            weights=Weights.from_checkpoint(one.path, one.architecture),
+            config=config,
+            weights=weights,
             progress=lambda done, total, name: self._progress(model_format, done, total, name),
         )
-        model = to_model(library, one.architecture, f"trained {one.digest}")
+        expected = ExpectedOutputs(cache_dir=self._cache_dir, config=config, weights=weights)
+        model = to_model(library, one.architecture, f"trained {one.digest}", expected)
         return replace(model, graph_hash=one.key, purpose=PURPOSE)

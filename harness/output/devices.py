@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harness.devices.config import devices_schema
 from harness.devices.doctor import exit_status
+from harness.output.heartbeat import EVERY_S, speaking
 from harness.output.layout import Table
 from harness.output.tables import print_json, print_table
 from harness.output.terminal import echo
+from space.text import counted, duration
 
 if TYPE_CHECKING:
     from harness.devices.config import Device
     from harness.devices.doctor import Check
+
+
+FIRST_S = 3.0  # a device that takes longer is named
+NAMED = 3  # devices in a line
+
+
+class DoctorSteps:
+    """What a doctor does with each device meanwhile, told on standard error where that takes long."""
+
+    def __init__(self) -> None:
+        self._begun: dict[str, tuple[str, float]] = {}  # of devices under way: what is done, and since when
+        self._next_s = time.monotonic() + FIRST_S
+
+    def __call__(self, name: str, step: str) -> None:
+        """Take note of what is done with a device now; an empty text: its checks are known."""
+        if step:
+            self._begun[name] = (step, time.monotonic())
+        else:
+            self._begun.pop(name, None)
+
+    def due(self) -> list[str]:
+        """Return a line on what is waited for, after some seconds and then each half minute."""
+        now_s, under_way = time.monotonic(), list(self._begun.items())
+        if now_s < self._next_s or not under_way:
+            return []
+        self._next_s = now_s + EVERY_S
+        named = [f"{name} ({step}, {duration(now_s - since)})" for name, (step, since) in under_way[:NAMED]]
+        more = [f"{counted(len(under_way) - NAMED, 'other')}"] if len(under_way) > NAMED else []
+        return [f"waiting for {', '.join([*named, *more])}"]
 
 
 def print_schema() -> None:
@@ -46,22 +78,28 @@ def print_devices(devices: Mapping[str, Device], *, json_output: bool, wide: boo
     print_table(table, wide=wide)
 
 
-def print_diagnoses(found: Iterable[tuple[str, Sequence[Check]]], *, json_output: bool) -> int:
+def print_diagnoses(
+    found: Iterable[tuple[str, Sequence[Check]]], steps: DoctorSteps, *, json_output: bool
+) -> int:
     """Print checks, each with its remedy, as they come, and return the command's exit status.
 
     Lines, not a table: a line to be pasted must not be folded.
     """
     every: dict[str, Sequence[Check]] = {}
-    for name, checks in found:
-        every[name] = checks
-        if json_output:
-            continue
-        echo(name)
-        width = max(len(check.name) for check in checks)
-        for check in checks:
-            echo(f"{check.status:4}  {check.name:{width}}  {check.found}")
-            if check.remedy:
-                echo(f"{'':{width + 6}}  -> {check.remedy}")
+    with speaking(steps.due):
+        for name, checks in found:
+            every[name] = checks
+            if not json_output:
+                _print_checks(name, checks)
     if json_output:
         print_json({name: [check.to_json() for check in checks] for name, checks in every.items()})
     return exit_status(check for checks in every.values() for check in checks)
+
+
+def _print_checks(name: str, checks: Sequence[Check]) -> None:
+    echo(name)
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        echo(f"{check.status:4}  {check.name:{width}}  {check.found}")
+        if check.remedy:
+            echo(f"{'':{width + 6}}  -> {check.remedy}")

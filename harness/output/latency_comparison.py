@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from harness.output.layout import Table
 from harness.output.tables import interval_text, print_json, print_table
 from harness.output.terminal import echo
+from harness.records import FILE_SPACE
 from harness.store.configurations import describe, measure_command
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def _print_pair(pair: NetworkComparison, wide: bool) -> None:
         )
         echo(f"tie: {result.reason}; A / B is {result.ratio:.4f}{ends}")
         line = f"{measure_command(a.configuration)} --level final --models {a.architecture},{b.architecture}"
+        if a.configuration.space == FILE_SPACE:
+            line = f"harness compare {a.architecture} {b.architecture} --level final"
         echo(f"more sessions narrow the intervals: {line}", err=True)
         return
     low, high = sorted(abs(1 - end) for end in result.interval)

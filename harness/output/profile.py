@@ -13,14 +13,13 @@ from harness.output.terminal import echo
 if TYPE_CHECKING:
     from harness.models.profile import NetworkProfile
 
-BY = ("fragment", "op", "node")  # what a profile's nodes are added up by
 NS_PER_MS = 1e6
 BUSY_SHARE = 0.2  # outside nodes; a quiet run has some 5 %
 
 
 def _document(found: NetworkProfile) -> dict[str, object]:
     """Return a profile as plain values, its nodes' times added up in each way; times in ns."""
-    groups = {by: [dataclasses.asdict(group) for group in found.groups(by)] for by in BY}
+    groups = {by: [dataclasses.asdict(group) for group in found.groups(by)] for by in found.ways}
     document = {
         "architecture": str(found.network),
         "device": found.device,
@@ -29,12 +28,15 @@ def _document(found: NetworkProfile) -> dict[str, object]:
     return document | {"outside_ns": found.profile.outside_ns, "by": groups}
 
 
-def print_profile(found: NetworkProfile, by: str, *, json_output: bool, wide: bool = False) -> None:
-    """Print a network's time by fragment, op or node, and caveats on standard error; or all of it as JSON."""
+def print_profile(found: NetworkProfile, by: str = "", *, json_output: bool, wide: bool = False) -> None:
+    """Print a network's time by fragment, op or node, and caveats on standard error; or all of it as JSON.
+
+    `by`: empty is the usual way: by fragment, of a file by op.
+    """
     if json_output:
         print_json(_document(found))
         return
-    taken = found.profile
+    taken, by = found.profile, by or found.ways[0]
     ops = {node.name: node.op for node in taken.nodes}
     rows = [
         [

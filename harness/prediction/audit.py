@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from harness.estimates.doubtful import Doubtful
 from harness.prediction.space_prediction import check_enough, doubt_text, graded_segments, load_measured
 from harness.records import Configuration
 from harness.store import Store
-from harness.store.configurations import measure_command, one_configuration
+from harness.store.configurations import ConfigurationChoice, measure_command, one_configuration
 from search.latency.audit import Audit, audit
 from space.errors import ConfigError
 from space.segments import all_segments
@@ -25,30 +24,14 @@ class ConfigurationAudit:
 
 
 def audit_configuration(
-    store: Store,
-    *,
-    device: str = "",
-    runtime: str = "",
-    threads: int | None = None,
-    configuration: str = "",
-    space: str = "",
-    doubtful: bool = False,
-    devices_file: str | Path | None = None,
+    store: Store, choice: ConfigurationChoice, *, doubtful: bool = False
 ) -> ConfigurationAudit:
-    """Compare a configuration's networks with the sums of their segments.
+    """Compare the networks of the one configuration that fits with the sums of their segments.
 
-    The configuration is named as for `harness.predict`; `doubtful`: with networks and segments of grade D.
+    `doubtful`: with networks and segments of grade D.
     Raises: ConfigError when several configurations fit, too few networks, or not all segments, are measured.
     """
-    chosen = one_configuration(
-        store,
-        device=device,
-        runtime=runtime,
-        threads=threads,
-        identifier=configuration,
-        space=space,
-        devices_file=devices_file,
-    )
+    chosen = one_configuration(store, choice)
     measured = load_measured(store, chosen, doubtful=doubtful)
     check_enough(measured)
     segments, apart = graded_segments(store, chosen, doubtful=doubtful)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.devices.config import DEFAULT_PRECISION
 from harness.estimates.doubtful import DOUBTFUL, NAMED, Doubtful
 from harness.prediction.provenance import Provenance
 from harness.prediction.rows import SpaceRow
@@ -23,7 +24,7 @@ from harness.prediction.space_prediction import (
 )
 from harness.records import Configuration, SessionRecord
 from harness.store import Store
-from harness.store.configurations import one_configuration, prior_configuration
+from harness.store.configurations import ConfigurationChoice, one_configuration, prior_configuration
 from harness.version import __version__
 from search.table import Cost
 from space import BLOX, Architecture, SpaceConfig
@@ -100,22 +101,18 @@ def check_device_name(name: str) -> None:
 def write_bench_files(
     store: Store,
     folder: Path,
+    choice: ConfigurationChoice,
     *,
-    device: str = "",
-    runtime: str = "",
-    threads: int | None = None,
-    configuration: str = "",
-    space: str = "",
     prior: str = "",
     name: str = "",
     formats: Sequence[str] = FORMATS,
     measured_only: bool = False,
     doubtful: bool = False,
-    devices_file: str | Path | None = None,
 ) -> BenchFiles:
     """Write blox-bench-NAME.FORMAT, latencies in s, for each of the `formats`, and the sidecar .json, into a folder.
 
-    The configuration, its `prior` and `doubtful` as for `harness.predict`; `name` is by default the device's.
+    They are of the one configuration that fits; its `prior` and `doubtful` as for `harness.predict`. `name` is by default the
+    device's, with a precision other than fp32 behind it.
     Raises: ConfigError when a file cannot be written, the name cannot be published, or too little is stored.
     """
     if measured_only and prior:
@@ -124,16 +121,8 @@ def write_bench_files(
         )
     if not folder.is_dir():
         raise ConfigError(f"--output {folder}: no such folder; make it first")
-    chosen = one_configuration(
-        store,
-        device=device,
-        runtime=runtime,
-        threads=threads,
-        identifier=configuration,
-        space=space,
-        devices_file=devices_file,
-    )
-    name = name or chosen.device
+    chosen = one_configuration(store, choice)
+    name = name or _file_name(chosen)
     check_device_name(name)
     table = bench_table(
         store,
@@ -150,6 +139,12 @@ def write_bench_files(
     sidecar = folder / f"blox-bench-{name}.json"
     write_file(sidecar, json.dumps(_sidecar(name, table), separators=(",", ":")).encode())
     return BenchFiles(paths=tuple(paths), sidecar=sidecar, table=table)
+
+
+def _file_name(configuration: Configuration) -> str:
+    """Return the name of a device in files, which tells precisions apart: the published format does not."""
+    c = configuration
+    return c.device if c.precision == DEFAULT_PRECISION else f"{c.device}-{c.precision}"
 
 
 def latency_files(paths: Sequence[Path], *, allow_pickle: bool = False) -> dict[str, Path]:
@@ -187,13 +182,19 @@ def _in_folder(path: Path, allow_pickle: bool) -> list[Path]:
 
 
 def file_latency(
-    path: Path, name: str, config: SpaceConfig, *, doubtful: bool = False, allow_pickle: bool = False
+    path: Path,
+    name: str,
+    config: SpaceConfig,
+    *,
+    precision: str = "",
+    doubtful: bool = False,
+    allow_pickle: bool = False,
 ) -> tuple[Cost, Provenance]:
     """Return the latencies of a blox-bench-DEVICE file, with intervals and grades where it has a sidecar.
 
     Of networks whose sidecar says grade D there is no latency, unless `doubtful`.
 
-    Raises: ConfigError when file or sidecar cannot be used.
+    Raises: ConfigError when file or sidecar cannot be used, or the sidecar tells of another `precision` than the one named.
     """
     data = read_dataset(path, config=config, allow_pickle=allow_pickle)
     columns = {key: np.full(len(config), np.nan) for key in ("values", "low", "high")}
@@ -204,12 +205,17 @@ def file_latency(
         return cost, Provenance(
             origin=str(path), configuration=None, measured=len(data), predicted=0, grades={}
         )
+    rows, of_models = sidecar
+    if precision and of_models not in ("", precision):
+        raise ConfigError(
+            f"--latencies {path}: is of {of_models} models, not {precision}; name another file, or --precision {of_models}"
+        )
     is_measured = np.zeros(len(config), dtype=np.bool_)
     grades = np.zeros(len(config), dtype="<U1")
     for key, column in (("low_s", "low"), ("high_s", "high")):
-        columns[column][data.indices] = [np.nan if v is None else float(v) * 1e3 for v in sidecar[key]]
-    is_measured[data.indices] = [source == "measured" for source in sidecar["source"]]
-    grades[data.indices] = [grade if grade in "ABCD" else "" for grade in sidecar["grade"]]
+        columns[column][data.indices] = [np.nan if v is None else float(v) * 1e3 for v in rows[key]]
+    is_measured[data.indices] = [source == "measured" for source in rows["source"]]
+    grades[data.indices] = [grade if grade in "ABCD" else "" for grade in rows["grade"]]
     apart = np.flatnonzero(grades == DOUBTFUL)
     told = Doubtful(
         networks=len(apart),
@@ -234,10 +240,11 @@ def file_latency(
         grades=grades,
     )
     provenance = Provenance(
-        origin=str(path),
+        origin=str(path) if of_models in ("", DEFAULT_PRECISION) else f"{path}, {of_models}",
         configuration=None,
+        precision=of_models,
         measured=int(is_measured.sum()),
-        predicted=sidecar["source"].count("predicted"),
+        predicted=rows["source"].count("predicted"),
         grades={grade: given.count(grade) for grade in "ABCD"},
         doubtful=told,
     )
@@ -278,8 +285,11 @@ def _sidecar_of(path: Path) -> Path:
     return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).with_suffix(".json")
 
 
-def _read_sidecar(path: Path, hashes: list[str]) -> dict[str, list[Any]] | None:
-    """Return the columns of a file's sidecar, None where there is none. Raises: ConfigError when it is not of this file."""
+def _read_sidecar(path: Path, hashes: list[str]) -> tuple[dict[str, list[Any]], str] | None:
+    """Return the columns of a file's sidecar and the models' precision, empty if it is not told; None where there is none.
+
+    Raises: ConfigError when it is not of this file.
+    """
     remedy = "write both again with 'harness dataset write', or remove the .json"
     try:
         if not path.is_file():
@@ -289,15 +299,16 @@ def _read_sidecar(path: Path, hashes: list[str]) -> dict[str, list[Any]] | None:
         document = json.loads(path.read_bytes())
         columns = document["columns"]
         found = {key: columns[key] for key in ("graph_hash", "low_s", "high_s", "source", "grade")}
+        of_models = document.get("configuration", {}).get("precision", "")
         whole = all(isinstance(values, list) and len(values) == len(hashes) for values in found.values())
         texts = whole and all(isinstance(v, str) for key in ("source", "grade") for v in found[key])
         numbers = whole and all(
             v is None or type(v) is float for key in ("low_s", "high_s") for v in found[key]
         )
-        if not (texts and numbers and found["graph_hash"] == hashes):
+        if not (texts and numbers and found["graph_hash"] == hashes and isinstance(of_models, str)):
             raise ConfigError(f"{path}: is not the sidecar of its file; {remedy}")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; {remedy}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{path}: is no sidecar of latencies: {error}; {remedy}") from error
-    return found
+    return found, of_models

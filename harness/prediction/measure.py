@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.devices.config import Device, parse_runtime
+from harness.devices.config import Device, parse_runtime, runtime_format
 from harness.devices.names import select_devices
 from harness.errors import StoreError
 from harness.estimates.latency import Latency, LatencyTable
 from harness.measurement.campaign import Outcome
 from harness.measurement.campaigns import run_all
 from harness.measurement.plan import LEVELS, Options
-from harness.measurement.workload import RuntimePlan
-from harness.models.exported import ExportedModels, ExportObserver
+from harness.measurement.workload import GroupedSource, ModelSource, RuntimePlan
+from harness.models.exported import ExportedModels, ExportObserver, expected_outputs
+from harness.models.file_source import MeasuredModels
+from harness.models.files import GivenInputs, find_files, open_files, split_names
 from harness.models.names import select_models_and_segments
 from harness.prediction.error_target import measure_until, parse_target
 from harness.prediction.space_prediction import SpaceTable, predict_space
 from harness.store import Store
 from harness.store.latencies import latencies
-from space import Architecture, check_enumerable, find_space
+from space import Architecture, SpaceConfig, check_enumerable, find_space
 from space.errors import ConfigError, did_you_mean
 from space.segments import Segment
 
@@ -31,15 +33,18 @@ DEFAULT_MODELS = "sample:20"
 class MeasureRequest:
     """Request of a measurement: of `models` on `devices`, or of what a predictor needs until it is as good as `until` says.
 
-    `models`: as for `measure`. `until`: empty, or such as "mape=2%", on one device. `level`: empty is screen, and with `until`
-    quick. The rest as in `harness.measurement.plan.Options`; `formats` are of models, `seed` is that of the order,
-    `wait_s` for how long a device in use is waited for, infinite without end.
+    `models`: as for `measure`, model files among them. `inputs`: what is given of these files' inputs; `reference`: the file that
+    they are timed beside, None for a built-in network of like duration. `until`: empty, or such as "mape=2%", on one device.
+    `level`: empty is screen, and with `until` quick. The rest as in `harness.measurement.plan.Options`; `formats` are of models,
+    `seed` is that of the order, `wait_s` for how long a device in use is waited for, infinite without end.
 
     Raises: ConfigError for values that are unknown or contradict each other.
     """
 
     devices: tuple[Device, ...]
     models: tuple[str, ...] = ()
+    inputs: GivenInputs = field(default_factory=GivenInputs)
+    reference: Path | None = None
     until: str = ""
     level: str = ""
     runtimes: tuple[str, ...] = ()
@@ -65,6 +70,10 @@ class MeasureRequest:
                 parse_runtime(text)
             except ValueError as error:
                 raise ConfigError(f"--runtime {text!r}: {error}") from error
+        if not self.files and (self.inputs != GivenInputs() or self.reference is not None):
+            raise ConfigError(
+                "--shape, --inputs and --reference are for model files: name one, such as model.onnx"
+            )
         if self.level not in ("", *LEVELS):
             near = did_you_mean(self.level, LEVELS)
             raise ConfigError(f"no level {self.level!r}{near}; known levels: {', '.join(LEVELS)}")
@@ -72,6 +81,16 @@ class MeasureRequest:
             check_enumerable(
                 find_space(self.space), "--until", "choose networks with --models, e.g. design:1"
             )
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names among `models` that mean model files."""
+        return tuple(split_names(self.models)[1])
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The names among `models` that mean networks and segments; a sample where nothing is named."""
+        return tuple(split_names(self.models or [DEFAULT_MODELS])[0])
 
     @property
     def options(self) -> Options:
@@ -111,14 +130,18 @@ def measure_devices(request: MeasureRequest, store: Store, observer: ExportObser
     Raises: ConfigError when a name cannot be used; `error_target.Unreachable`. What else fails is in the outcomes.
     """
     config, options = find_space(request.space), request.options
+    expected = expected_outputs(config)
 
-    def run(networks: Sequence[Architecture | Segment], options: Options) -> list[Outcome]:
-        source = ExportedModels(networks, progress=observer.export, config=config)
+    def run_source(source: ModelSource | GroupedSource, options: Options) -> list[Outcome]:
         chosen = [(one, options) for one in request.devices]
         return run_all(chosen, source, store, observer, request.seed, request.wait_s)
 
+    def run(networks: Sequence[Architecture | Segment], options: Options) -> list[Outcome]:
+        source = ExportedModels(networks, progress=observer.export, config=config, expected=expected)
+        return run_source(source, options)
+
     if not request.until:
-        outcomes = run(select_models_and_segments(request.models or [DEFAULT_MODELS], config), options)
+        outcomes = run_source(*_asked(request, config, observer))
         if any(isinstance(one.error, StoreError) for one in outcomes):
             return Measured(
                 outcomes=tuple(outcomes), rows=()
@@ -138,6 +161,34 @@ def measure_devices(request: MeasureRequest, store: Store, observer: ExportObser
     return Measured(outcomes=(last,), table=predict_space(store, last.uses[0].configuration))
 
 
+def _asked(
+    request: MeasureRequest, config: SpaceConfig, observer: ExportObserver
+) -> tuple[ModelSource | GroupedSource, Options]:
+    """Return the source of a request's networks and files, and its options: of files alone, runtimes of their formats."""
+    chosen = select_models_and_segments(request.networks, config) if request.networks else []
+    networks = ExportedModels(chosen, progress=observer.export, config=config) if chosen else None
+    if networks is not None and not request.files:
+        return networks, request.options
+    files = open_files(find_files(request.files), request.inputs)
+    reference = None if request.reference is None else open_files(find_files([str(request.reference)]))[0]
+    source = MeasuredModels(networks=networks, files=files, reference=reference, progress=observer.export)
+    formats = tuple(dict.fromkeys(file.format for file in files))
+    _check_formats(request, formats)
+    return source, request.options if networks else replace(
+        request.options, formats=request.formats or formats
+    )
+
+
+def _check_formats(request: MeasureRequest, formats: Sequence[str]) -> None:
+    """Raise ConfigError where the runtimes or formats of a request leave a file's format out."""
+    asked = {runtime_format(parse_runtime(text)[0]) for text in request.runtimes} | set(request.formats)
+    for one in formats:
+        if asked and one not in asked:
+            raise ConfigError(
+                f"the request has .{one} files, and --runtime or --format leaves their runtimes out; leave out one of the two"
+            )
+
+
 def latencies_of(use: RuntimePlan, store: Store) -> list[Latency]:
     """Return the stored latencies of a runtime plan's networks, fastest first."""
     networks = [model.graph_hash for model in use.models if model.purpose == "network"]
@@ -146,7 +197,7 @@ def latencies_of(use: RuntimePlan, store: Store) -> list[Latency]:
 
 def measure(
     device: str | Device | Sequence[str | Device],
-    models: str | Sequence[str] = DEFAULT_MODELS,
+    models: str | Path | Sequence[str | Path] = DEFAULT_MODELS,
     *,
     store: Store,
     level: str = "screen",
@@ -156,6 +207,9 @@ def measure(
     sessions: int | None = None,
     fresh: bool = False,
     space: str = "blox",
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    inputs: str | Path | None = None,
+    reference: str | Path | None = None,
     seed: int | None = None,
     wait_s: float = 0.0,
     devices_file: str | Path | None = None,
@@ -165,10 +219,12 @@ def measure(
 
     device: one of `load_devices`, or as the command line has it: a name, a pattern such as "pixel*", a group or "all", looked up
     in `devices_file`, by default devices.toml; or several of these, which are measured at once. models: `all`,
-    `sample:N[@SEED]`, `design:K[@SEED]`, an architecture, hash or index, `file:PATH`, or `segments`, one or several. What is
-    stored already is not measured again, unless `fresh`. level: `quick` (1 session a network), `screen` (5) or `final` (5);
-    `sessions` gives another number. runtimes, threads and cores: of the device where nothing is given. A device that is in use
-    is waited for, `wait_s` at most. `log` is given a line of progress at a time.
+    `sample:N[@SEED]`, `design:K[@SEED]`, an architecture, hash or index, `file:PATH`, or `segments`, and model files
+    (.onnx, .tflite, wildcards, folders of such), one or several. Of files: `shapes` of the inputs that they leave free, by name,
+    `inputs`, an .npz file of values, and the file that they are timed beside, a `reference`. What is stored already is not
+    measured again, unless `fresh`. level: `quick` (1 session a network), `screen` (5) or `final` (5); `sessions` gives another
+    number. runtimes, threads and cores: of the device where nothing is given. A device that is in use is waited for, `wait_s` at
+    most. `log` is given a line of progress at a time.
 
     A network that failed has no row; its failure is in the table's `failures`, and in the store.
     Raises: ConfigError when what is asked for does not fit; DeviceError and others when a campaign had to be given up: the other
@@ -184,7 +240,12 @@ def measure(
         raise ConfigError("device = []: name one or several, or 'all'")
     request = MeasureRequest(
         devices=select_devices(named, devices_file),
-        models=(models,) if isinstance(models, str) else tuple(models),
+        models=(str(models),) if isinstance(models, str | Path) else tuple(map(str, models)),
+        inputs=GivenInputs(
+            shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
+            values=None if inputs is None else Path(inputs),
+        ),
+        reference=None if reference is None else Path(reference),
         level=level,
         runtimes=tuple(runtimes),
         threads=threads,
@@ -195,6 +256,13 @@ def measure(
         seed=seed,
         wait_s=wait_s,
     )
+    return measure_requested(request, store, log)
+
+
+def measure_requested(
+    request: MeasureRequest, store: Store, log: Callable[[str], None] = lambda line: None
+) -> LatencyTable:
+    """Measure what a request asks for and return the latencies, and what failed. Raises: as `measure`."""
     found = measure_devices(request, store, _Progress(log))
     errors = [outcome.error for outcome in found.outcomes if outcome.error is not None]
     for other in errors[1:]:

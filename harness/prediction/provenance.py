@@ -20,7 +20,8 @@ class Provenance:
     `predictor` is the chosen one and `error` its cross-validated mean error, a share; None where nothing is predicted.
     `conditions` are those before the last session of the fastest measured network. `doubtful` has grade D and is not counted
     among the measured, unless it was taken in. `repeatability`: the mean difference, a share, between two sessions of the
-    networks that have two, and how many these are; None of fewer than ten. A file has no configuration.
+    networks that have two, and how many these are; None of fewer than ten. `precision`: the models', empty where a file does not
+    tell it. A file has no configuration.
     """
 
     origin: str
@@ -34,6 +35,7 @@ class Provenance:
     measured_utc: str = ""
     doubtful: Doubtful = field(default_factory=Doubtful)
     repeatability: tuple[float, int] | None = None
+    precision: str = ""
 
     def __str__(self) -> str:
         grades = ", ".join(f"{count} {grade}" for grade, count in self.grades.items() if count)
@@ -60,6 +62,7 @@ def provenance_of(configuration: Configuration, about: Mapping[str, Any]) -> Pro
     plain = {
         "doubtful": doubtful_from_json(about["doubtful"]),
         "repeatability": None if agreement is None else (float(agreement[0]), int(agreement[1])),
+        "precision": configuration.precision,
     }
     return Provenance(origin=origin, configuration=configuration, **{**about, **plain})
 

@@ -17,6 +17,7 @@ from harness.prediction.rows import COLUMNS, MEASURED_COVERAGE, NOT_GRADED, Spac
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import (
+    ConfigurationChoice,
     configuration_id,
     measure_command,
     one_configuration,
@@ -318,6 +319,7 @@ def predict(
     device: str = "",
     runtime: str = "",
     threads: int | None = None,
+    precision: str = "",
     configuration: str = "",
     space: str = "",
     prior: str = "",
@@ -328,7 +330,7 @@ def predict(
     """Predict the latency of every network of a space from those measured on one configuration of a device.
 
     device: `local` unless it is given, or a `configuration`'s id; a pattern, or a group of `devices_file`, that means one.
-    runtime, with or without :PROVIDER, threads, and the name of a space narrow the choice. `prior`: the id of another
+    runtime, with or without :PROVIDER, threads, precision, and the name of a space narrow the choice. `prior`: the id of another
     configuration, whose prediction helps where few networks are measured. `models`: networks, written as for `measure`, that are
     to be the table's `chosen` ones. `doubtful`: with measurements of grade D.
     Raises: ConfigError when several configurations fit, too little is stored, or names are of no network.
@@ -338,15 +340,16 @@ def predict(
     >>> row.source, row.low_ms < row.latency_ms < row.high_ms
     ('predicted', True)
     """
-    chosen = one_configuration(
-        store,
+    choice = ConfigurationChoice(
         device=device,
         runtime=runtime,
         threads=threads,
-        identifier=configuration,
+        precision=precision,
+        configuration=configuration,
         space=space,
         devices_file=devices_file,
     )
+    chosen = one_configuration(store, choice)
     named = [models] if isinstance(models, str) else list(models)
     indices = tuple(one.index for one in select_models(named, space_of(chosen))) if named else None
     table = predict_space(store, chosen, prior_configuration(store, prior, chosen), doubtful=doubtful)

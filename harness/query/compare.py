@@ -1,8 +1,8 @@
-"""Two networks compared on every configuration of a device: which is faster, or a tie."""
+"""Two networks compared on every configuration of a device, or two model files against each other: the faster, or a tie."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -11,11 +11,18 @@ from harness.dataframe import Tabular
 from harness.estimates.comparison import Comparison
 from harness.estimates.comparison import compare as compare_estimates
 from harness.estimates.latency import Latency
+from harness.models.files import GivenInputs, is_file_name
 from harness.models.names import in_spaces, select_architecture
 from harness.prediction.space_prediction import space_of
+from harness.query.compare_files import compare_files
 from harness.records import Configuration
 from harness.store import Store
-from harness.store.configurations import configuration_id, fitting_configurations, measure_command
+from harness.store.configurations import (
+    ConfigurationChoice,
+    configuration_id,
+    fitting_configurations,
+    measure_command,
+)
 from harness.store.latencies import latencies
 from space import Architecture, SpaceConfig
 from space.errors import ConfigError
@@ -98,14 +105,24 @@ def compare(
     device: str = "",
     runtime: str = "",
     threads: int | None = None,
+    precision: str = "",
     configuration: str = "",
+    space: str = "",
+    level: str = "screen",
+    sessions: int | None = None,
+    fresh: bool = False,
+    inputs: GivenInputs | None = None,
     devices_file: str | Path | None = None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> NetworkComparisons:
     """Compare two networks on each configuration of a device: `first` is faster than `second`, slower, or a tie.
 
     They are ordered where the 95 % interval of their ratio leaves out 1. A network is an architecture, its graph hash or its
     index. device: `local` unless it is given, or a `configuration`'s id; also a pattern, a group of `devices_file`, or `all`.
-    runtime and threads narrow the choice.
+    runtime, threads, precision, and the name of a space narrow the choice.
+
+    Two model files of one format are measured first, in turns in the same processes, one as the other's reference: `level`,
+    `sessions` and `fresh` as for `measure`, `inputs` of both; `log` is given a line of progress at a time.
     Raises: ConfigError when no configuration has both networks measured, or a text names no network, or several.
 
     >>> from harness.models.results import results
@@ -113,15 +130,39 @@ def compare(
     >>> compare(store, fastest.architecture, slowest.architecture, device="made-up")[0].result.verdict
     'faster'
     """
+    if is_file_name(first) or is_file_name(second):
+        if configuration or not (is_file_name(first) and is_file_name(second)):
+            raise ConfigError(
+                f"{first} and {second}: two model files are timed against each other on a device, and networks are compared on "
+                "a configuration; name two of a kind"
+            )
+        compared = compare_files(
+            store,
+            first,
+            second,
+            device=device,
+            runtime=runtime,
+            threads=threads,
+            level=level,
+            sessions=sessions,
+            fresh=fresh,
+            inputs=inputs,
+            devices_file=devices_file,
+            log=log,
+        )
+        rows = tuple(NetworkComparison(first=a, second=b, result=result) for a, b, result in compared)
+        return NetworkComparisons(rows=rows, not_measured={})
     pairs = in_spaces(lambda config: _two(first, second, config))
-    fitting = fitting_configurations(
-        store,
+    choice = ConfigurationChoice(
         device=device,
         runtime=runtime,
         threads=threads,
-        identifier=configuration,
+        precision=precision,
+        configuration=configuration,
+        space=space,
         devices_file=devices_file,
     )
+    fitting = fitting_configurations(store, choice)
     if all(one.space not in pairs for one in fitting):
         _two(first, second, space_of(fitting[0]))  # raises what is wrong
     found: list[NetworkComparison] = []
@@ -130,11 +171,11 @@ def compare(
         if one.space not in pairs:
             continue
         pair = pairs[one.space]
-        rows = {row.graph_hash: row for row in latencies(store, one, [n.graph_hash for n in pair])}
-        if missing := tuple(str(network) for network in pair if network.graph_hash not in rows):
+        by_hash = {row.graph_hash: row for row in latencies(store, one, [n.graph_hash for n in pair])}
+        if missing := tuple(str(network) for network in pair if network.graph_hash not in by_hash):
             not_measured[one] = missing
             continue
-        a, b = (rows[network.graph_hash] for network in pair)
+        a, b = (by_hash[network.graph_hash] for network in pair)
         result = compare_estimates(a.estimate, b.estimate, [a.configuration, b.configuration])
         found.append(NetworkComparison(first=a, second=b, result=result))
     if not found:

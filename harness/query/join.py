@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from harness.prediction.space_prediction import SpaceTable, doubt_text, space_of
 from harness.query.accuracies import SYNTHETIC_SOURCE, AccuracySource, load
 from harness.query.latencies import (
     LatencySource,
-    find_latency_configuration,
     predicted_latency,
     stored_latency,
 )
@@ -24,6 +22,7 @@ from harness.query.properties import property_cost
 from harness.query.rows import Row, network_columns, network_row
 from harness.records import Configuration
 from harness.store import Store
+from harness.store.configurations import find_configuration, short_names
 from search.table import Cost, Table
 from search.table.constraints import PROPERTIES
 from space import BLOX, SPACES, Architecture, SpaceConfig, check_enumerable, find_space
@@ -108,7 +107,7 @@ def build_table(
     if len(fitting) == 1 and not latencies.space:
         latencies = replace(latencies, space=fitting[0].name)
     chosen = {
-        name: find_latency_configuration(store, name, latencies)
+        name: find_configuration(store, name, latencies.choice)
         for name in names
         if name not in PROPERTIES and name not in files
     }
@@ -129,6 +128,7 @@ def build_table(
                 files[name],
                 name,
                 config,
+                precision=latencies.precision,
                 doubtful=latencies.doubtful,
                 allow_pickle=latencies.allow_pickle,
             )
@@ -236,16 +236,14 @@ def _joined(
 def _by_device(
     latencies: Sequence[SpaceTable | str | Path],
 ) -> dict[str, SpaceTable | str | Path]:
-    """Return latencies by their devices' names, or by device and runtime where a device has several."""
+    """Return latencies by their devices' names, with runtime or precision where a device has several."""
     named: dict[str, SpaceTable | str | Path] = dict(
         latency_files([Path(one) for one in latencies if not isinstance(one, SpaceTable)])
     )
     tables = [one for one in latencies if isinstance(one, SpaceTable)]
-    devices = Counter(one.measured.configuration.device for one in tables) + Counter(dict.fromkeys(named, 1))
-    for one in tables:
-        c = one.measured.configuration
-        name = c.device if devices[c.device] == 1 else f"{c.device}:{c.runtime}"
+    for one, name in zip(tables, short_names([t.measured.configuration for t in tables], named), strict=True):
         if name in named:
-            raise ConfigError(f"several latencies of {name!r}; name them: latencies={{'NAME': table, ...}}")
+            device = one.measured.configuration.device
+            raise ConfigError(f"several latencies of {device!r}; name them: latencies={{'NAME': table, ...}}")
         named[name] = one
     return named

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,9 @@ from harness.prediction.space_prediction import (
     load_measured,
     space_of,
 )
-from harness.records import Configuration
+from harness.records import FILE_SPACE, Configuration
 from harness.store import Store
-from harness.store.configurations import configuration_id, find_configuration, select_configurations
+from harness.store.configurations import ConfigurationChoice, select_configurations, short_names
 from search.latency.candidates import FEWEST
 from search.latency.model_selection import SelectedPredictor
 from search.table import Cost
@@ -38,12 +37,14 @@ SHOWN_COVERAGE = 0.95  # of intervals, where no confidence was asked for
 class LatencySource:
     """Where latencies come from: `files`, blox-bench-DEVICE, and for all other devices the store.
 
-    `runtime`, `threads` and the name of a `space` narrow every stored device's configurations; `coverage` is what intervals are
-    to hold with; `doubtful` takes measurements of grade D in; `allow_pickle` reads .pickle files, too.
+    `runtime`, `threads`, `precision` and the name of a `space` narrow every stored device's configurations; a file that is of
+    another precision is refused. `coverage` is what intervals are to hold with; `doubtful` takes measurements of grade D in;
+    `allow_pickle` reads .pickle files, too.
     """
 
     runtime: str = ""
     threads: int | None = None
+    precision: str = ""
     measured_only: bool = False
     doubtful: bool = False
     coverage: float = SHOWN_COVERAGE
@@ -55,32 +56,19 @@ class LatencySource:
         if self.space:
             find_space(self.space)
 
-
-def find_latency_configuration(store: Store, name: str, latencies: LatencySource) -> Configuration:
-    """Return the stored configuration of a name: `pixel`, `pixel:tflite` or an id.
-
-    Raises: ConfigError when none does, or several.
-    """
-    return find_configuration(
-        store, name, runtime=latencies.runtime, threads=latencies.threads, space=latencies.space
-    )
+    @property
+    def choice(self) -> ConfigurationChoice:
+        """The choice of a stored device's configurations."""
+        return ConfigurationChoice(
+            runtime=self.runtime, threads=self.threads, precision=self.precision, space=self.space
+        )
 
 
 def stored_names(store: Store, latencies: LatencySource) -> dict[str, Configuration]:
     """Return the stored configurations with measurements, each by the shortest name that it is found by."""
-    runtimes = [latencies.runtime] if latencies.runtime else []
-    every = select_configurations(store, runtimes=runtimes, threads=latencies.threads)
-    found = [c for c in every if latencies.space in ("", c.space) and store.session_counts(c)]
-    by_device = Counter(c.device for c in found)
-    by_runtime = Counter((c.device, c.runtime) for c in found)
-    return {
-        c.device
-        if by_device[c.device] == 1
-        else f"{c.device}:{c.runtime}"
-        if by_runtime[c.device, c.runtime] == 1
-        else configuration_id(c): c
-        for c in found
-    }
+    every = [c for c in select_configurations(store, latencies.choice) if c.space != FILE_SPACE]
+    found = [c for c in every if store.session_counts(c)]
+    return dict(zip(short_names(found), found, strict=True))
 
 
 def stored_latency(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.devices.config import LOCAL, short_provider
+from harness.devices.config import LOCAL
 from harness.devices.names import shortened
 from harness.prediction.bench_files import latency_files
 from harness.prediction.provenance import Provenance
@@ -14,7 +14,7 @@ from harness.query.accuracies import AccuracySource
 from harness.query.join import SearchTable, build_table, with_far_networks
 from harness.query.latencies import LatencySource, stored_names
 from harness.store import Store
-from harness.store.configurations import meant_devices, stored_devices
+from harness.store.configurations import meant_devices, parse_subject, stored_devices
 from search.table import Cost
 from search.table.constraints import (
     LATENCY_UNIT,
@@ -48,10 +48,10 @@ class Query:
     def meant(self, store: Store, name: str) -> list[str]:
         """Return the names of the columns that a cost means: its own, or one for each device of a pattern, a group, or `all`.
 
-        With `:RUNTIME` behind it, of that runtime alone. A device with several configurations has several columns.
+        With `:RUNTIME` or `:PRECISION` behind it, of that alone. A device with several configurations has several columns.
         Raises: ConfigError where nothing is stored of any such device.
         """
-        text, _, runtime = name.partition(":")
+        text, narrowed = parse_subject(name, self.latencies.choice)
         if name in PROPERTIES:
             return [name]
         files = latency_files(self.latencies.files, allow_pickle=self.latencies.allow_pickle)
@@ -59,10 +59,9 @@ class Query:
         if meant_devices(known, text, self.devices_file) == [text]:
             return [name]
         devices = stored_devices(known, [text], self.devices_file)
-        found = [one for one in files if one in devices and not runtime]
+        found = [one for one in files if one in devices and text == name]
         for one, c in stored_names(store, self.latencies).items():
-            runtimes = ("", c.runtime, f"{c.runtime}:{short_provider(c.provider)}")
-            if c.device in devices and c.device not in files and runtime in runtimes:
+            if c.device in devices and c.device not in files and narrowed.fits(c):
                 found.append(one)
         if not found:
             raise ConfigError(

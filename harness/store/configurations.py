@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.devices.config import LOCAL, load_devices, parse_runtime, short_provider
+from harness.devices.config import (
+    DEFAULT_PRECISION,
+    LOCAL,
+    PRECISIONS,
+    load_devices,
+    parse_precision,
+    parse_runtime,
+    short_provider,
+)
 from harness.devices.names import expand_names, groups_of, shortened
-from harness.records import Configuration
+from harness.records import FILE_SPACE, Configuration
 from harness.store import Store
 from space.errors import ConfigError, did_you_mean
 
@@ -22,37 +32,76 @@ def configuration_id(configuration: Configuration) -> str:
     return configuration.digest[:ID_CHARACTERS]
 
 
-def select_configurations(
-    store: Store,
-    *,
-    devices: Sequence[str] = (),
-    runtimes: Sequence[str] = (),
-    threads: int | None = None,
-    identifier: str = "",
-    option: str = "--configuration",
-    devices_file: str | Path | None = None,
-) -> list[Configuration]:
-    """Return the stored configurations that fit; what is empty or None leaves the choice open.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationChoice:
+    """Choice among stored configurations; what is empty or None leaves it open.
 
-    `devices` are as for `stored_devices`; `option` is how the user gave the identifier.
-    Raises: ConfigError for a device of which nothing is stored, a runtime that is none, an id that no configuration has.
+    `device`: names, patterns or groups of `devices_file`, or `all`; `runtime`: with or without :PROVIDER; one or several of
+    either. `configuration`: the beginning of an id; `space`: the name of a space.
     """
-    wanted = [_parse_runtime(text) for text in runtimes]
-    known = store.configurations()
-    named = frozenset(stored_devices(_devices(known), devices, devices_file))
-    found = [c for c in known if c.digest.startswith(identifier.lower())]
-    if not found and identifier:
+
+    device: str | Sequence[str] = ()
+    runtime: str | Sequence[str] = ()
+    threads: int | None = None
+    precision: str = ""
+    configuration: str = ""
+    space: str = ""
+    devices_file: str | Path | None = None
+
+    def fits(self, configuration: Configuration) -> bool:
+        """Return whether a configuration fits, its device aside. Raises: ConfigError for a runtime that is none."""
+        c, runtimes = configuration, [_parse_runtime(text) for text in several(self.runtime)]
+        return (
+            (
+                not runtimes
+                or (c.runtime, "") in runtimes
+                or (c.runtime, short_provider(c.provider)) in runtimes
+            )
+            and self.threads in (None, c.threads)
+            and self.precision in ("", c.precision)
+            and self.space in ("", c.space)
+            and c.digest.startswith(self.configuration.lower())
+        )
+
+    def __str__(self) -> str:
+        options = {
+            "--device": " ".join(several(self.device)),
+            "--runtime": " ".join(several(self.runtime)),
+            "--threads": self.threads,
+            "--precision": self.precision,
+            "--configuration": self.configuration,
+            "--space": self.space,
+        }
+        return " ".join(f"{option} {value}" for option, value in options.items() if value)
+
+
+ANY = ConfigurationChoice()
+
+
+def several(given: str | Sequence[str]) -> list[str]:
+    """Return what was given as a list: of nothing, one or several."""
+    return ([given] if given else []) if isinstance(given, str) else list(given)
+
+
+def select_configurations(
+    store: Store, choice: ConfigurationChoice = ANY, *, option: str = "--configuration"
+) -> list[Configuration]:
+    """Return the stored configurations that fit; `option` is how the user gave the id.
+
+    Raises: ConfigError for a device of which nothing is stored, a runtime or precision that is none, an id that no
+    configuration has.
+    """
+    known, identifier = store.configurations(), choice.configuration
+    if choice.precision not in ("", *(c.precision for c in known)):
+        parse_precision(choice.precision)
+    devices = several(choice.device)
+    named = frozenset(stored_devices(_devices(known), devices, choice.devices_file))
+    if identifier and not any(c.digest.startswith(identifier.lower()) for c in known):
         ids = ", ".join(configuration_id(c) for c in known) or "nothing"
         raise ConfigError(
             f"{option} {identifier!r}: no configuration has this id (stored: {ids}); see 'harness results'"
         )
-    return [
-        c
-        for c in found
-        if (not devices or c.device in named)
-        and (not wanted or (c.runtime, "") in wanted or (c.runtime, short_provider(c.provider)) in wanted)
-        and threads in (None, c.threads)
-    ]
+    return [c for c in known if (not devices or c.device in named) and choice.fits(c)]
 
 
 def stored_devices(
@@ -82,68 +131,26 @@ def meant_devices(known: Sequence[str], text: str, devices_file: str | Path | No
     return expand_names([text], known, lambda: groups_of(load_devices(devices_file)), "the store")
 
 
-def fitting_configurations(
-    store: Store,
-    *,
-    device: str,
-    runtime: str,
-    threads: int | None,
-    identifier: str,
-    space: str = "",
-    devices_file: str | Path | None = None,
-) -> list[Configuration]:
+def fitting_configurations(store: Store, choice: ConfigurationChoice) -> list[Configuration]:
     """Return the configurations that fit, at least one; without a device that of the id, else `local`'s.
 
-    `device` may be a pattern or a group; an empty name of a `space` leaves it open.
-
-    Raises: ConfigError when none fits.
+    Raises: ConfigError when none fits, with the precisions that do.
     """
-    name = device or ("" if identifier else LOCAL)
-    found = select_configurations(
-        store,
-        devices=[name] if name else [],
-        runtimes=[runtime] if runtime else [],
-        threads=threads,
-        identifier=identifier,
-        devices_file=devices_file,
-    )
-    found = [c for c in found if space in ("", c.space)]
+    if not choice.device and not choice.configuration:
+        choice = replace(choice, device=LOCAL)
+    found = _of_networks(select_configurations(store, choice), choice.configuration)
     if not found:
-        options = {
-            "--device": name,
-            "--runtime": runtime,
-            "--threads": threads,
-            "--configuration": identifier,
-            "--space": space,
-        }
-        asked = " ".join(f"{option} {value}" for option, value in options.items() if value)
-        raise ConfigError(f"nothing is stored that fits {asked}; see 'harness results'")
+        others = select_configurations(store, replace(choice, precision="")) if choice.precision else []
+        raise ConfigError(f"nothing is stored that fits {choice}{_other_precisions(choice, others)}")
     return found
 
 
-def one_configuration(
-    store: Store,
-    *,
-    device: str,
-    runtime: str,
-    threads: int | None,
-    identifier: str,
-    space: str = "",
-    devices_file: str | Path | None = None,
-) -> Configuration:
+def one_configuration(store: Store, choice: ConfigurationChoice) -> Configuration:
     """Return the one configuration that fits.
 
     Raises: ConfigError when none does, or several: latencies of different configurations are never merged.
     """
-    found = fitting_configurations(
-        store,
-        device=device,
-        runtime=runtime,
-        threads=threads,
-        identifier=identifier,
-        space=space,
-        devices_file=devices_file,
-    )
+    found = fitting_configurations(store, choice)
     if len(found) > 1:
         names = ", ".join(repr(name) for name in dict.fromkeys(c.device for c in found))
         raise ConfigError(
@@ -153,23 +160,32 @@ def one_configuration(
     return found[0]
 
 
-def find_configuration(
-    store: Store, subject: str, *, runtime: str = "", threads: int | None = None, space: str = ""
-) -> Configuration:
-    """Return the one configuration that a subject of limits names: a device, `pixel` or `pixel:tflite`, or an id.
+def parse_subject(subject: str, choice: ConfigurationChoice = ANY) -> tuple[str, ConfigurationChoice]:
+    """Return the device, or id, that a subject of limits names, and the choice with what stands behind it.
 
-    `runtime` and `threads` narrow the choice of a device's; empty or None leaves it open, as does an empty name of a `space`.
+    DEVICE[:RUNTIME[:PROVIDER]][:PRECISION]: no runtime or provider has a precision's name.
+    """
+    device, *behind = subject.split(":")
+    precision = behind.pop() if behind and behind[-1] in PRECISIONS else choice.precision
+    runtime = ":".join(behind) or choice.runtime
+    return device, replace(choice, device=device, runtime=runtime, precision=precision)
+
+
+def find_configuration(store: Store, subject: str, choice: ConfigurationChoice = ANY) -> Configuration:
+    """Return the one configuration that a subject of limits names: `pixel`, `pixel:tflite`, `pixel:tflite:int8`, or an id.
+
+    Runtime, threads, precision and space of the choice narrow that of a device's.
     Raises: ConfigError when none fits, or several: latencies of different configurations are never merged.
     """
-    device, _, own_runtime = subject.partition(":")
+    space = choice.space
+    device, narrowed = parse_subject(subject, replace(choice, space=""))
     names = _devices(store.configurations())
-    if device not in names and not own_runtime and _ID.fullmatch(device):
-        found = select_configurations(store, identifier=device, option="constraint on")
+    if device not in names and device == subject and _ID.fullmatch(device):
+        named = ConfigurationChoice(configuration=device)
+        found = _of_networks(select_configurations(store, named, option="constraint on"), device)
     else:
         _check_device(device, names, space)
-        found = fitting_configurations(
-            store, device=device, runtime=own_runtime or runtime, threads=threads, identifier=""
-        )
+        found = fitting_configurations(store, narrowed)
     fitting = [c for c in found if space in ("", c.space)]
     if not fitting:
         spaces = ", ".join(sorted({repr(c.space) for c in found}))
@@ -186,6 +202,31 @@ def find_configuration(
     return fitting[0]
 
 
+def short_names(configurations: Sequence[Configuration], taken: Iterable[str] = ()) -> list[str]:
+    """Return the shortest name that `find_configuration` finds each by among these, none of those `taken`; else its id."""
+    named = [
+        [c.device, f"{c.device}:{c.runtime}"]
+        + [f"{c.device}:{c.precision}", f"{c.device}:{c.runtime}:{c.precision}"] * (c.precision in PRECISIONS)
+        for c in configurations
+    ]
+    counts = Counter([name for names in named for name in names] + list(dict.fromkeys(taken)))
+    return [
+        next((name for name in names if counts[name] == 1), configuration_id(c))
+        for names, c in zip(named, configurations, strict=True)
+    ]
+
+
+def _of_networks(found: Sequence[Configuration], identifier: str) -> list[Configuration]:
+    """Return the configurations of networks, without those of model files. Raises: ConfigError where an id names one of these."""
+    networks = [c for c in found if c.space != FILE_SPACE]
+    if identifier and found and not networks:
+        raise ConfigError(
+            f"configuration {identifier!r} measured model files, of which nothing can be predicted or searched; name one of "
+            "networks, see 'harness results'"
+        )
+    return networks
+
+
 def prior_configuration(store: Store, identifier: str, configuration: Configuration) -> Configuration | None:
     """Return the configuration that --prior names, None when it is empty.
 
@@ -194,7 +235,8 @@ def prior_configuration(store: Store, identifier: str, configuration: Configurat
     """
     if not identifier:
         return None
-    found = select_configurations(store, identifier=identifier, option="--prior")
+    named = ConfigurationChoice(configuration=identifier)
+    found = _of_networks(select_configurations(store, named, option="--prior"), identifier)
     if len(found) > 1:
         raise ConfigError(
             f"--prior {identifier!r}: {len(found)} configurations begin so; write more of the id:"
@@ -215,8 +257,9 @@ def measure_command(configuration: Configuration) -> str:
     cores = f"--cores {','.join(map(str, c.cores))}" if c.cores else ""
     if c.threads != len(c.cores):
         cores = f"{cores} --threads {c.threads}".strip()
-    space = "" if c.space == DEFAULT_SPACE else f" --space {c.space}"
-    return f"harness measure --device {c.device} --runtime {runtime} {cores}{space}"
+    precision = "" if c.precision == DEFAULT_PRECISION else f" --precision {c.precision}"
+    space = "" if c.space in (DEFAULT_SPACE, FILE_SPACE) else f" --space {c.space}"
+    return f"harness measure --device {c.device} --runtime {runtime} {cores}{precision}{space}"
 
 
 def describe(configuration: Configuration) -> str:
@@ -227,7 +270,9 @@ def describe(configuration: Configuration) -> str:
     threads = "1 thread" if c.threads == 1 else f"{c.threads} threads"
     cores = f" on {_cores(c)}" if c.cores else ""
     runtime = f"{c.runtime} {c.runtime_version}{provider}"
-    space = "" if c.space == DEFAULT_SPACE else f" space {c.space},"
+    space = (
+        "" if c.space == DEFAULT_SPACE else " model files," if c.space == FILE_SPACE else f" space {c.space},"
+    )
     what = f"{c.hardware}, {runtime}, {c.precision}, {threads}{cores}, clock tier {c.clock_tier}"
     return f"{c.device}:{space} {what} [{identifier}]"
 
@@ -237,7 +282,9 @@ def short_description(configuration: Configuration) -> str:
     c = configuration
     cores = ",".join(map(str, c.cores)) or "any"
     provider = short_provider(c.provider)
-    space = "" if c.space == DEFAULT_SPACE else f"space {c.space}, "
+    space = (
+        "" if c.space == DEFAULT_SPACE else "model files, " if c.space == FILE_SPACE else f"space {c.space}, "
+    )
     return (
         f"{space}{c.runtime} {c.runtime_version} ({provider}), {c.precision}, threads {c.threads}, cores {cores}, "
         f"clock tier {c.clock_tier}, {c.hardware}"
@@ -250,9 +297,19 @@ def _differences(found: Sequence[Configuration], end: str) -> str:
         "--space": [c.space for c in found],
         "--runtime": [c.runtime for c in found],
         "--threads": [c.threads for c in found],
+        "--precision": [c.precision for c in found],
     }
     helping = [f"{option} {values[-1]}" for option, values in options.items() if len(set(values)) > 1]
     return f"{', '.join(helping)} {end}" if helping else ""
+
+
+def _other_precisions(choice: ConfigurationChoice, others: Sequence[Configuration]) -> str:
+    """Return which precisions are stored in place of the one chosen, if any are, and what to do."""
+    if not others:
+        return "; see 'harness results'"
+    names = " and ".join(sorted({c.precision for c in others}))
+    line = measure_command(replace(others[0], precision=choice.precision))
+    return f", but of {names}; name that, or measure it: {line} --models design:1"
 
 
 def _cores(c: Configuration) -> str:

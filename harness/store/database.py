@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
 import shutil
 import sqlite3
@@ -30,6 +31,7 @@ from space.user_paths import expand_user
 
 VERSION = "0004"  # of the schema: the newest of migrations/versions
 BUSY_TIMEOUT_S = 10.0
+MIGRATION_S = 60.0  # for another harness that makes or migrates the store, on a busy machine
 CONNECT_TIMEOUT_S = 5
 OPENING_WAITS_S = (0.5, 1.0, 2.0, 3.0)  # while a server that is just starting refuses connections
 _SCHEMA_LOCK = 0x6861726E  # "harn": any number that all harnesses share
@@ -316,7 +318,7 @@ def _upgrade(connection: sa.Connection, version: str) -> None:
 
 def _lock_schema(connection: sa.Connection) -> None:
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        _while_busy(lambda: connection.exec_driver_sql("BEGIN IMMEDIATE"), MIGRATION_S)
     elif connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
 
@@ -375,16 +377,35 @@ def _writer_of(path: Path | None) -> Callable[[Any, Any], None]:
     def prepare(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
         try:
-            cursor.execute(f"PRAGMA journal_mode={mode}")
+            _while_busy(lambda: cursor.execute(f"PRAGMA journal_mode={mode}"), BUSY_TIMEOUT_S)
         except sqlite3.OperationalError as error:
             if not getattr(error, "sqlite_errorname", "").startswith(_NO_WAL):
                 raise
-            cursor.execute("PRAGMA journal_mode=DELETE")
+            _while_busy(lambda: cursor.execute("PRAGMA journal_mode=DELETE"), BUSY_TIMEOUT_S)
         cursor.execute("PRAGMA synchronous=FULL")  # what was reported as stored survives a power cut
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()
 
     return prepare
+
+
+def _while_busy(ask: Callable[[], object], patience_s: float) -> None:
+    """Do again what SQLite refuses because another connection is in the way.
+
+    Its own timeout is not for all of it: who changes the journal's mode holds a lock already, and is refused at once where
+    another does the same, for two that wait for each other would wait for ever (https://sqlite.org/c3ref/busy_handler.html).
+    """
+    deadline_s = time.monotonic() + patience_s
+    while True:
+        try:
+            ask()
+            return
+        except (sqlite3.OperationalError, sa.exc.OperationalError) as error:
+            refusal = getattr(error, "orig", error)
+            is_busy = getattr(refusal, "sqlite_errorname", "").startswith("SQLITE_BUSY")
+            if not is_busy or time.monotonic() > deadline_s:
+                raise
+        time.sleep(random.uniform(0.001, 0.05))  # those who were refused together come back one by one
 
 
 def _prepare_reader(connection: Any, _record: Any) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from harness.estimates.clean_runs import usable_sessions
-from harness.estimates.estimate import COVERAGE, Scatter, scatter_of
+from harness.estimates.estimate import COVERAGE, scatter_of
 from harness.estimates.latency import Latency, latency_of
 from harness.records import Configuration, SessionRecord
 from harness.store import Store
@@ -33,25 +33,24 @@ def latencies(
     hashes = [key for key in dict.fromkeys(stored if graph_hashes is None else graph_hashes) if key in stored]
     if not hashes:
         return []
-    scatter = _scatter(store, configuration, stored, purpose)
+    several = sorted(key for key, count in stored.items() if count > 1)[:SCATTER_NETWORKS]
+    read = _by_network(store, configuration, several, purpose)
+    scatter = scatter_of(read.get(key, []) for key in several)
     rows = []
     for start in range(0, len(hashes), NETWORKS_AT_ONCE):
         batch = hashes[start : start + NETWORKS_AT_ONCE]
-        by_network: dict[str, list[SessionRecord]] = {}
-        for session in store.sessions(configuration, batch, purpose=purpose):
-            by_network.setdefault(session.graph_hash, []).append(session)
-        rows += [
-            latency_of(one, reference, scatter, coverage)
-            for one in by_network.values()
-            if usable_sessions(one)
-        ]
+        found = _by_network(store, configuration, [key for key in batch if key not in read], purpose)
+        networks = [sessions for key in batch if (sessions := read.get(key) or found.get(key))]
+        networks.sort(key=lambda sessions: (sessions[0].started_utc, sessions[0].session_id))
+        rows += [latency_of(one, reference, scatter, coverage) for one in networks if usable_sessions(one)]
     return sorted(rows, key=lambda row: row.latency_ms)
 
 
-def _scatter(store: Store, configuration: Configuration, counts: Mapping[str, int], purpose: str) -> Scatter:
-    """Return how sessions of one network scatter on a configuration, from the networks that have several."""
-    several = sorted(key for key, count in counts.items() if count > 1)[:SCATTER_NETWORKS]
-    by_network: dict[str, list[SessionRecord]] = {key: [] for key in several}
-    for session in store.sessions(configuration, several, purpose=purpose) if several else ():
-        by_network[session.graph_hash].append(session)
-    return scatter_of(by_network.values())
+def _by_network(
+    store: Store, configuration: Configuration, hashes: Sequence[str], purpose: str
+) -> dict[str, list[SessionRecord]]:
+    """Return the sessions of networks, by network; sessions that cannot be read are left out."""
+    by_network: dict[str, list[SessionRecord]] = {}
+    for session in store.sessions(configuration, hashes, purpose=purpose) if hashes else ():
+        by_network.setdefault(session.graph_hash, []).append(session)
+    return by_network

@@ -1,7 +1,8 @@
-"""The raw samples of a session as one blob: zlib of JSON, version 3.
+"""The raw samples of a session as one blob: zlib of JSON, version 4.
 
 JSON rather than a pickle: reading a store never runs code, and any tool can read it (`zlib-flate`, `jq`).
-Version 1 knew no times of slices, no samples and no gate; version 2 no waits of runs and nothing of the measured cores.
+Version 1 knew no times of slices, no samples and no gate; version 2 no waits of runs and nothing of the measured cores;
+version 3 no expected outputs and no settled runs.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import json
 import zlib
 from typing import Any
 
-from harness.records import SessionRecord, Slice
+from harness.records import SessionRecord, SettledRuns, Slice
 
-VERSION = 3
+VERSION = 4
 MAX_BYTES = 1 << 26  # of one session, uncompressed
 
 _PLAIN = (
@@ -32,11 +33,12 @@ _PLAIN = (
     "gate",
     "process",
     "scheduling",
+    "expected",
 )
-_TUPLES = ("warmup_network_ns", "warmup_reference_ns", "output", "samples")
+_TUPLES = ("warmup_network_ns", "warmup_reference_ns", "output", "samples", "expected")
 
 
-RAW_FIELDS = frozenset((*_PLAIN, "slices"))
+RAW_FIELDS = frozenset((*_PLAIN, "slices", "settled"))
 
 
 def pack_raw(session: SessionRecord) -> bytes:
@@ -71,6 +73,8 @@ def raw_document(session: SessionRecord) -> dict[str, Any]:
         ]
         for s in session.slices
     ]
+    alone = session.settled
+    document["settled"] = alone and [alone.at_ns, alone.network_ns, alone.delays_ns, alone.gaps_ns]
     return document
 
 
@@ -94,7 +98,7 @@ def raw_fields(document: dict[str, Any]) -> dict[str, Any]:
     try:
         document = dict(document)
         version = document.pop("version")
-        if version not in (1, 2, VERSION):
+        if version not in range(1, VERSION + 1):
             raise ValueError("the blob is of another version")
         if version == 1:
             document |= {
@@ -102,13 +106,16 @@ def raw_fields(document: dict[str, Any]) -> dict[str, Any]:
                 "gate": {},
                 "slices": [[*piece, None] for piece in document["slices"]],
             }
-        if version < VERSION:
+        if version < 3:
             document |= {
                 "process": "",
                 "scheduling": {},
                 "slices": [[*piece, [], []] for piece in document["slices"]],
             }
-        if set(document) != {*_PLAIN, "slices"}:
+        if version < VERSION:
+            document["expected"] = []
+            document["settled"] = None
+        if set(document) != RAW_FIELDS:
             raise ValueError(f"the blob holds other fields than a session has: {sorted(document)}")
         for name in _TUPLES:
             document[name] = tuple(document[name])
@@ -124,6 +131,11 @@ def raw_fields(document: dict[str, Any]) -> dict[str, Any]:
             )
             for before, after_switch, network, after, at_ns, delays, gaps in document["slices"]
         )
+        if document["settled"] is not None:
+            at_ns, network, delays, gaps = document["settled"]
+            document["settled"] = SettledRuns(
+                at_ns=at_ns, network_ns=tuple(network), delays_ns=tuple(delays), gaps_ns=tuple(gaps)
+            )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the blob is damaged: {error}") from error
     return document

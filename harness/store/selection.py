@@ -28,6 +28,7 @@ class Selection:
     sessions: Sequence[str] = ()
     devices: Sequence[str] = ()
     runtimes: Sequence[str] = ()
+    precisions: Sequence[str] = ()
     networks: Sequence[str] = ()
     configuration: str = ""
     since: str = ""
@@ -56,6 +57,8 @@ class Selection:
             found.append(CONFIGURATIONS.c.device.in_(devices))
         if self.runtimes:
             found.append(CONFIGURATIONS.c.runtime.in_(self.runtimes))
+        if self.precisions:
+            found.append(CONFIGURATIONS.c.precision.in_(self.precisions))
         if self.networks:
             texts = SESSIONS.c.architecture.in_(self.networks)
             hashes = [

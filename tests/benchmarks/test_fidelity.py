@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from fidelity import SETTLED, USUAL, Pair, clean_runs, timed
+from fidelity import SETTLED, SLICES, Pair, clean_runs, timed
 from peers import single_stream_median_ns
 from turns import is_alive, is_worker, state, take_turns, waited_ns
 
@@ -58,15 +58,20 @@ def piece(runs_ns: list[int], delays_ns: list[int]) -> dict[str, Any]:
 
 
 def test_runs_count_as_the_way_says_and_what_the_switch_adds_is_told_apart() -> None:
-    rest = SETTLED.network_runs - SETTLED.left_out
-    runs_ns = [1300, 1200, 1100, 1000, 1000, 1000] + [5000] * (SETTLED.left_out - 6) + [1000] * rest
-    warm = {"event": "warm", "network_loops": 10}
-    agent = timed([warm, piece(runs_ns, [0] * len(runs_ns))], SETTLED)
-    assert agent.runs_ns == (100.0,) * rest
-    assert agent.shares == (1.3, 1.2, 1.1, 1.0, 1.0, 1.0)
+    cold_ns = [1300, 1200, 1100, 1010, 1010, 1010]
+    settled = {"event": "settled", "network_ns": [*cold_ns, 1000, 1000], "delays_ns": [0] * 8}
+    events = [{"event": "warm", "network_loops": 10}, piece(cold_ns, [0] * 6), settled]
+    agent = timed(events, SETTLED)
+    assert agent.runs_ns == (100.0, 100.0)
+    assert agent.shares == (1.3, 1.2, 1.1, 1.01, 1.01, 1.01, 1.0, 1.0)
     assert Pair(agent=agent, peer_ns=80.0).ratio == 1.25
-    usual = timed([warm, piece(runs_ns[:6], [0] * 6)], USUAL)
-    assert usual.runs_ns == (110.0, 100.0, 100.0, 100.0)
+    assert timed(events, SLICES).runs_ns == (110.0, 101.0, 101.0, 101.0)
+
+
+def test_each_of_many_sessions_has_loops_of_its_own() -> None:
+    settled = {"event": "settled", "network_ns": [1000] * 7, "delays_ns": [0] * 7}
+    events = [{"event": "warm", "network_loops": 10}, settled, {"event": "warm", "network_loops": 5}, settled]
+    assert timed(events, SETTLED).runs_ns == (100.0, 200.0)
 
 
 def test_a_run_that_was_stopped_is_no_sample_nor_is_the_one_after() -> None:

@@ -28,7 +28,9 @@ RUNTIME_PACKAGES = {"numpy", "onnxruntime", "ai_edge_litert", "tflite_runtime", 
 
 STAND_IN = """
 import time
+from types import SimpleNamespace
 class Values(list):
+    dtype = SimpleNamespace(kind="f")
     def reshape(self, size):
         return self
 class Interpreter:

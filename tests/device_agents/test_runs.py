@@ -33,7 +33,7 @@ def session(one_agent, models):
 
     @cache
     def run(runtime):
-        job = send_job(one_agent, models, runtime, plan={**QUICK_PLAN, "warmup_max_s": 60})
+        job = send_job(one_agent, models, runtime, plan={**QUICK_PLAN, "warmup_max_s": 60, "settled_runs": 9})
         start_ns = time.perf_counter_ns()
         return (*one_agent.run(job), start_ns, time.perf_counter_ns())
 
@@ -49,9 +49,9 @@ class TestEachRuntime:
         told = measured(events)
         count = told["slices"]
         names = [event["event"] for event in events]
-        assert names == ["conditions", "started", "loaded", "loaded", "warm"] + ["slice"] * count + [
-            "measured"
-        ]
+        settled = ["settled"] * (told["stop"] != "contended")
+        begin = ["conditions", "started", "loaded", "loaded", "warm"]
+        assert names == begin + ["slice"] * count + [*settled, "measured"]
         assert [event["which"] for event in events[2:4]] == ["reference", "network"]
         assert "network" not in events[2] and all(event["network"] == 0 for event in events[3:])
         for event in events[2:4]:
@@ -68,6 +68,10 @@ class TestEachRuntime:
             assert len(event["network_ns"]) == 5
             times += event["reference_before_ns"] + event["network_ns"] + event["reference_after_ns"]
             assert all(isinstance(time_ns, int) and time_ns > 0 for time_ns in times)
+        for event in named(events, "settled"):
+            assert len(event["network_ns"]) == 9
+            assert slices[-1]["at_ns"] + sum(slices[-1]["network_ns"]) < event["at_ns"]
+            assert sum(event["network_ns"]) / 1e9 < told["loop_s"]
         assert told["stop"] in ("precision", "plateau", "contended", "cap")
         assert told["runtime"]["name"] == runtime
         assert set(told["runtime"]) == {"name", "package", "version", "provider"}
@@ -90,8 +94,9 @@ class TestEachRuntime:
         assert set(told["baseline_ns"]) == {"network", "reference"}
         assert 0 <= min(told["baseline_ns"].values()) <= max(told["baseline_ns"].values()) < 1000000
         assert 0 <= told["waited_s"] < told["loop_s"]
-        for event in slices:
-            assert len(event["delays_ns"]) == len(event["gaps_ns"]) == 10
+        for event in slices + named(events, "settled"):
+            count = 10 if event["event"] == "slice" else 9
+            assert len(event["delays_ns"]) == len(event["gaps_ns"]) == count
             assert all(
                 type(wait_ns) is int and wait_ns >= 0 for wait_ns in event["delays_ns"] + event["gaps_ns"]
             )
@@ -216,13 +221,14 @@ def test_a_worker_that_falls_silent_is_ended(one_agent, models):
     assert one_agent.run(job)[1]["type"] == "result"
 
 
-def test_slow_samples_give_signs_of_life_within_a_slice(one_agent, models):
+def test_slow_samples_give_signs_of_life_within_a_slice_and_are_not_run_alone(one_agent, models):
     # one slice of 8 samples of 0.35 s sends no event for 2.8 s, yet the worker is never 2.2 s silent
     plan = {**LONG_PLAN, "max_s": 0.1, "min_sample_ns": 350000000, "warmup_min_runs": 1, "warmup_max_s": 0}
-    plan.update(network_runs=6, reference_runs=1)
+    plan.update(network_runs=6, reference_runs=1, settled_runs=1)
     events, answer = one_agent.run(send_job(one_agent, models, "onnxruntime", plan=plan, silence_s=2.2))
     assert answer["type"] == "result", answer
     assert measured(events)["slices"] == 1
+    assert not named(events, "settled"), "runs of 50 ms and more fill the caches at their beginning"
 
 
 def test_missing_parts_are_named_before_a_worker_starts(one_agent, models):
@@ -289,6 +295,7 @@ def test_a_worker_leaves_when_its_input_ends(agent, client, models, tmp_path):
         ({"options": {"allow_spinning": "yes"}}, ["bad-request", "allow_spinning", "yes"]),
         ({"plan": {"half_widht": 0.01}}, ["bad-request", "job.plan", "half_widht", "half_width"]),
         ({"plan": {"max_s": "long"}}, ["bad-request", "job.plan.max_s", "long"]),
+        ({"plan": {"settled_runs": 1001}}, ["bad-request", "job.plan.settled_runs", "1001"]),
         ({"silence_s": float("nan")}, ["bad-request", "job.silence_s", "nan"]),
         ({"networks": None}, ["bad-request", "job.networks", "None", "1 to 256"]),
         ({"networks": []}, ["bad-request", "job.networks", "1 to 256"]),
@@ -378,6 +385,8 @@ class TestOddRuntimePackages:
             "        pass\n"
             "    def allocate_tensors(self):\n"
             "        pass\n"
+            "    def get_input_details(self):\n"
+            "        return []\n"
             "    def _get_ops_details(self):\n"
             "        return [{'op_name': 'CONV_2D'}]\n"
             "interpreter = SimpleNamespace(Interpreter=Interpreter)\n"

@@ -199,3 +199,18 @@ def test_a_slice_alternates_and_keeps_the_first_run_after_the_switch_apart(monke
         assert len(times["delays_ns"]) == len(times["gaps_ns"]) == 10
     else:
         assert "delays_ns" not in times and "gaps_ns" not in times
+
+
+@pytest.mark.parametrize("is_informed", [True, False])
+def test_settled_runs_are_of_the_network_alone(monkeypatch, is_informed):
+    from device_agents import sampling
+
+    clock = iter(range(5000, 10**9, 1000))
+    monkeypatch.setattr(sampling, "perf_counter_ns", lambda: next(clock))
+    runs, pulses = [], []
+    stopwatch = Stopwatch(RunDelay(is_one_thread=True)) if is_informed else uninformed()
+    times = sampling.sample_settled(lambda: runs.append("n"), 7, 3, pulses.append, stopwatch)
+    assert len(runs) == 7 * 3 and len(pulses) == 7
+    assert (times["at_ns"], times["network_ns"]) == (5000, [1000] * 7)
+    waits = {key: len(value) for key, value in times.items() if key in ("delays_ns", "gaps_ns")}
+    assert waits == ({"delays_ns": 7, "gaps_ns": 7} if is_informed else {})

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from harness.records import STOP_REASONS, Configuration, Failure, SessionRecord, Slice
+from harness.records import STOP_REASONS, Configuration, Failure, SessionRecord, SettledRuns, Slice
 
 CAMPAIGN = "00000000-0000-4000-8000-000000000000"
 
@@ -143,6 +143,12 @@ SLICES = st.builds(
     after_switch_ns=TIMES_NS,
 )
 
+SETTLED = st.builds(
+    SettledRuns,
+    at_ns=st.integers(0, 2**63 - 1),
+    network_ns=st.lists(TIMES_NS, min_size=1, max_size=9).map(tuple),
+)
+
 SESSIONS = st.builds(
     make_session,
     slices=st.lists(SLICES, min_size=1, max_size=5),
@@ -162,5 +168,7 @@ SESSIONS = st.builds(
     conditions_before=CONDITIONS,
     conditions_after=CONDITIONS,
     output=st.lists(FINITE, max_size=8).map(tuple),
+    expected=st.lists(FINITE, max_size=8).map(tuple),
     plan=CONDITIONS,
+    settled=st.none() | SETTLED,
 )

@@ -168,6 +168,7 @@ def test_what_fits_nothing_is_refused(store: Store, asked: dict[str, str], messa
 # --- predictions ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_predictions_are_those_of_the_command(path: Path, store: Store) -> None:
     table = harness.predict(store, device="made-up", threads=2)
     chosen = [networks(1)[0], Architecture.from_index(17)]

@@ -239,6 +239,7 @@ def test_without_other_packages_the_agent_is_as_ever(empty: Path) -> None:
 # --- search methods and predictors ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if COMMAND.search(page.read_text())], ids=lambda p: p.stem
 )

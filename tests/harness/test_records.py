@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, fields, replace
+from typing import Any
 
 import pytest
 from factories.records import CONFIGURATION, CONFIGURATIONS, make_session, make_slice
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.records import Configuration, Failure, ReferenceLatency, SessionRecord
+from harness.records import Configuration, Failure, ReferenceLatency, SessionRecord, SettledRuns
 
 
 def test_a_failure_and_a_session_have_no_common_type() -> None:
@@ -24,6 +25,8 @@ def test_a_time_that_is_no_positive_integer_of_64_bits_is_refused(bad: object) -
             make_slice(*times)
     with pytest.raises((ValueError, TypeError)):
         make_slice([1], [1], [1], after_switch_ns=bad)
+    with pytest.raises((ValueError, TypeError)):
+        SettledRuns(at_ns=1, network_ns=(1, bad))  # type: ignore[arg-type]
 
 
 def test_a_slice_needs_runs_of_both() -> None:
@@ -31,6 +34,15 @@ def test_a_slice_needs_runs_of_both() -> None:
         make_slice([], [1], [1])
     with pytest.raises(ValueError, match="needs runs"):
         make_slice([1], [], [])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"network_ns": ()}, {"at_ns": -1}, {"at_ns": None}, {"delays_ns": (1,)}, {"gaps_ns": (0, -1)}],
+)
+def test_settled_runs_have_a_beginning_runs_and_a_wait_each(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="settled runs"):
+        SettledRuns(**{"at_ns": 1, "network_ns": (1, 2)} | changes)
 
 
 def test_a_session_without_slices_loops_or_reason_is_refused() -> None:

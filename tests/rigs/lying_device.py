@@ -141,7 +141,8 @@ ERROR = {
     "owner": "someone",
     "pid": 7,
 }
-JOB = {"networks": [{"parts": ["0"]}], "cores": [1], "runtime": "onnxruntime", "plan": {"min_slices": 8}}
+PLAN = {"min_slices": 8, "settled_runs": 8}
+JOB = {"networks": [{"parts": ["0"]}], "cores": [1], "runtime": "onnxruntime", "plan": PLAN}
 
 
 def events() -> dict[str, dict[str, Any]]:

@@ -27,7 +27,7 @@ from harness.store import Store
 COOL: dict[str, Any] = {"cpu_model": "Made Up CPU", "temps_c": {"cpu": 40.0}}
 HOT: dict[str, Any] = COOL | {"temps_c": {"cpu": 60.0}}
 SLICE_NS = 60_000_000
-PLAN = SessionPlan(min_slices=8)
+PLAN = SessionPlan(min_slices=8, settled_runs=8)
 CALIBRATIONS = 3
 
 
@@ -230,6 +230,11 @@ class ScriptedLink:
             }
             events.append(slice_)
             at_ns += sum(slice_["reference_before_ns"] + slice_["network_ns"]) + network_ns + reference_ns
+        alone = job["plan"].get("settled_runs", 0)
+        if alone and not run.is_contended:
+            waits = {"delays_ns": [0] * alone, "gaps_ns": [0] * alone}
+            events.append({"event": "settled", "at_ns": at_ns, "network_ns": [network_ns] * alone} | waits)
+            at_ns += alone * network_ns
         loop_s = at_ns / 1e9 - self.clock_s
         self.clock_s += loop_s + 1.0
         measured = {
@@ -245,14 +250,21 @@ class ScriptedLink:
             "baseline_ns": {"network": 0, "reference": 0},
         }
         events.append(measured | dict(run.measured))
-        of_network = ("loaded", "warm", "slice", "measured")
+        of_network = ("loaded", "warm", "slice", "settled", "measured")
         return [event | {"network": number} if event["event"] in of_network else event for event in events]
 
 
 class ScriptedSource:
-    """Made-up models; number 0 is the reference. `segments` of them are segments."""
+    """Made-up models; number 0 is the reference. `segments` of them are segments. `expected`: the right output of each."""
 
-    def __init__(self, networks: Iterable[int] = (1,), segments: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        networks: Iterable[int] = (1,),
+        segments: Iterable[int] = (),
+        *,
+        expected: Callable[[], Sequence[float]] | None = None,
+    ) -> None:
+        self._expected = expected
         self._numbers = [*((n, "network") for n in networks), *((n, "segment") for n in segments)]
 
     def models(self, model_format: str) -> Sequence[Model]:
@@ -263,8 +275,7 @@ class ScriptedSource:
         """Return the reference."""
         return self._model(0, "network")
 
-    @staticmethod
-    def _model(number: int, purpose: str) -> Model:
+    def _model(self, number: int, purpose: str) -> Model:
         assembly = Assembly(
             format="onnx",
             alignment=1,
@@ -283,6 +294,7 @@ class ScriptedSource:
             weights="none",
             purpose=purpose,
             assemble=lambda: assembly,
+            expected=self._expected,
         )
 
 

@@ -77,12 +77,12 @@ def liar(name: str, lie: Lie) -> LyingDevice:
     return LyingDevice(lie, refuses=name == "event refused", error=error)
 
 
-def run(device: str, transport: LyingDevice, store: Store) -> Outcome:
+def run(device: str, transport: LyingDevice, store: Store, source: ScriptedSource | None = None) -> Outcome:
     """Run a campaign; return what came of it."""
     try:
         return campaign.run_campaign(
             LocalDevice(name=device),
-            ScriptedSource(),
+            source or ScriptedSource(),
             OPTIONS,
             store,
             Silent(),

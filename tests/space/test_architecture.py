@@ -75,6 +75,7 @@ def test_the_whole_canonical_list_follows_the_published_order() -> None:
         assert a.vector == nested(CELLS[i % 45], CELLS[i // 45 % 45], CELLS[i // 2025])
 
 
+@pytest.mark.slow
 def test_all_250047_valid_raw_vectors_map_onto_all_91125_networks() -> None:
     """Each of the 63 of a stage means one of 45 blocks, whatever stands in the other stages."""
     valid, random = [raw for raw in RAW if raw[2:] != (0, 0, 0)], Random(0)

@@ -51,8 +51,9 @@ SERVER = """
 import json, os, sys
 import alembic.command, alembic.runtime.migration, alembic.script, exporters, space.selection
 import harness.devices.client, harness.measurement.campaign, harness.devices.doctor, harness.store
-import harness.output.progress, harness.models.exported, harness.output.tables
+import harness.output.progress, harness.models.exported, harness.output.tables, harness.store.database
 from harness.commands.app import main
+harness.store.database.OPENING_WAITS_S = (0.1,)  # for a server that is not there
 for line in sys.stdin:
     request = json.loads(line)
     child = os.fork()

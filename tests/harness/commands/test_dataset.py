@@ -40,6 +40,7 @@ def sidecar(folder: Path) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_every_format_reads_back_as_the_sidecar_says(
     folder: Path, sidecar: dict[str, Any], suffix: str

@@ -85,6 +85,7 @@ def told(text: str) -> bool:
     return all(part in text for part in PARTS) and sum(name in text for name in NAMES) == 3
 
 
+@pytest.mark.slow
 def test_predict_fits_without_them_and_predicts_them(store: Path) -> None:
     done = run(store, "predict", *DEVICE)
     assert done.status == 0 and told(done.stderr), done.stderr
@@ -125,6 +126,7 @@ def test_a_prior_s_are_left_out_too(store: Path, tmp_path: Path) -> None:
     check_plain(run(path, *asked, "--json", "--doubtful").json["prior_doubtful"], taken=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [(), ("--measured-only",)])
 def test_search_finds_them_by_their_prediction_or_not_at_all(store: Path, more: tuple[str, ...]) -> None:
     asked = ("search", "-a", "synthetic", *DEVICE, "--top", str(len(TINY)), *more)
@@ -183,6 +185,7 @@ def test_a_data_set_is_written_without_them(store: Path, tmp_path: Path, more: t
     assert sidecar["columns"]["grade"].count("D") == BAD
 
 
+@pytest.mark.slow
 def test_a_file_that_holds_them_is_read_without_them(tmp_path: Path) -> None:
     store = made_store(tmp_path / "store.sqlite", config=BLOX)  # files without a store are of blox
     names = [str(one) for one in networks(GOOD + BAD, BLOX)[GOOD:]]
@@ -210,6 +213,7 @@ def test_audit_judges_by_the_rest(store: Path) -> None:
     assert (taken["plain"]["count"], taken["doubtful"]["taken"]) == (GOOD + BAD, True)
 
 
+@pytest.mark.slow
 def test_segments_of_grade_d_are_no_segments(bad_segments: Path) -> None:
     done = run(bad_segments, "predict", *DEVICE, "--json")
     assert done.json["measured_segments"] == len(SEGMENTS) - 2

@@ -38,6 +38,7 @@ def rows(whole: tuple[Done, str]) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(whole[0].stdout)))
 
 
+@pytest.mark.slow
 def test_the_csv_has_a_row_for_every_network_in_canonical_order(rows: list[dict[str, str]]) -> None:
     assert [int(row["index"]) for row in rows] == list(range(len(BLOX)))
     assert tuple(rows[0]) == COLUMNS
@@ -46,12 +47,14 @@ def test_the_csv_has_a_row_for_every_network_in_canonical_order(rows: list[dict[
         assert (row["architecture"], row["graph_hash"]) == (str(architecture), architecture.graph_hash)
 
 
+@pytest.mark.slow
 def test_the_written_file_is_the_printed_table(whole: tuple[Done, str]) -> None:
     done, written = whole
     assert written.replace("\r\n", "\n") == done.stdout.replace("\r\n", "\n")
     assert "whole.csv: 91,125 networks" in done.stderr
 
 
+@pytest.mark.slow
 def test_measured_networks_keep_their_measured_latency_and_grade(
     store: Path, rows: list[dict[str, str]]
 ) -> None:
@@ -66,6 +69,7 @@ def test_measured_networks_keep_their_measured_latency_and_grade(
         assert float(row["coverage"]) == 0.95
 
 
+@pytest.mark.slow
 def test_predicted_networks_have_intervals_about_them_and_are_near_the_truth(
     rows: list[dict[str, str]],
 ) -> None:
@@ -79,6 +83,7 @@ def test_predicted_networks_have_intervals_about_them_and_are_near_the_truth(
         assert float(row["latency_ms"]) == pytest.approx(truth_ms, rel=0.01)
 
 
+@pytest.mark.slow
 def test_json_of_named_networks_agrees_with_the_csv_and_says_how_it_was_fitted(
     store: Path, rows: list[dict[str, str]]
 ) -> None:
@@ -127,6 +132,7 @@ def test_the_report_says_for_people_how_good_each_predictor_is(store: Path) -> N
     assert max(map(len, (line for line in lines if "CV+" not in line))) <= 160
 
 
+@pytest.mark.slow
 def test_twelve_networks_do_with_another_configuration_as_prior(store: Path) -> None:
     alone = run(store, "predict", "--configuration", FEW.digest, "--json").json
     helped = run(store, "predict", "--configuration", FEW.digest, "--prior", MANY.digest[:6], "--json")

@@ -52,6 +52,7 @@ def bench_file(folder: Path, device: str = "lab", count: int = 300, *, gap: bool
     return path
 
 
+@pytest.mark.slow
 def test_the_networks_found_meet_every_limit_and_are_the_most_accurate_that_do(answer: Any) -> None:
     rows = answer["networks"]
     assert len(rows) == 50
@@ -112,6 +113,7 @@ def test_measured_networks_keep_their_measured_latency_and_grade(store: Path, an
     assert done.json["constraints"][0]["unknown"] == len(BLOX) - 60
 
 
+@pytest.mark.slow
 def test_a_higher_confidence_never_allows_more_networks(store: Path) -> None:
     counts = []
     for confidence in ([], ["--confidence", "0.5"], ["--confidence", "0.9"], ["--confidence", "0.99"]):
@@ -153,6 +155,7 @@ def test_latencies_come_from_published_files_too(store: Path, tmp_path: Path) ->
     )
 
 
+@pytest.mark.slow
 def test_latencies_come_from_a_folder_and_from_pickles_as_accuracies_do(store: Path, tmp_path: Path) -> None:
     refused(run(store, *SEARCH, "-d", "lab", "--latencies", str(tmp_path)), "holds no blox-bench-* ")
     whole = bench_file(tmp_path)

@@ -78,6 +78,7 @@ def resident(name: str) -> int | None:
 # --- deep: five stages ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_finalists_of_184_million_networks_are_the_best_of_all_that_the_library_can_make(
     answered: Done, library: Path, store: Path
 ) -> None:
@@ -122,6 +123,7 @@ def test_people_are_told_that_nothing_was_listed_and_how_good_the_latencies_are(
     assert "40 measured" in lines and "predicted by ridge, mean error" in lines
 
 
+@pytest.mark.slow
 def test_confidence_holds_the_far_end_of_the_interval_below_the_limit(
     answered: Done, library: Path, store: Path
 ) -> None:
@@ -221,6 +223,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     return write_library(folder / "library"), folder / "trained", folder / "store.sqlite"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("predictor", ["sum", "linear", "gcn"])
 def test_a_space_made_too_large_has_the_answer_that_enumeration_gives(
     tiny: tuple[Path, Path, Path], predictor: str, monkeypatch: pytest.MonkeyPatch

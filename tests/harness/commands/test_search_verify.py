@@ -101,6 +101,7 @@ def verify(store: Path, *more: str) -> Done:
     return run(store, *SEARCH, "--verify", "3", "--devices", file, "--wait-limit", "2m", *more)
 
 
+@pytest.mark.slow
 def test_finalists_are_measured_until_the_best_ones_all_are(verified: tuple[Bench, Done]) -> None:
     bench, done = verified
     assert len(bench.asked[0]) == 3
@@ -162,6 +163,7 @@ def test_finalists_measured_with_grade_d_are_not_verified_and_not_measured_for_e
     assert {row["made-up_source"] for row in done.json["networks"][:3]} == {"predicted"}
 
 
+@pytest.mark.slow
 def test_they_are_verified_where_grade_d_is_taken_in(store: Path, bench: Bench) -> None:
     bench.changes = {"gate": {"closed": ["made-up heat"], "waited_s": 300.0}}
     done = verify(store, "--doubtful")

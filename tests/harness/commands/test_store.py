@@ -150,6 +150,7 @@ def test_deleting_asks_and_needs_to_be_told_what(
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     done = run(path, "store", "delete", "--device", "made-up")
     assert done.status == 1 and "delete 3 sessions" in done.stderr
+    assert done.stderr.endswith("nothing is deleted; --yes deletes without asking\n")
     assert len(shown(path)) == 4
     done = run(path, "store", "delete", sessions[0].session_id, "--yes", "--json")
     assert done.json["sessions"] == [sessions[0].session_id]

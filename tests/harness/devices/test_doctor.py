@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,7 @@ def test_a_lock_that_is_not_to_be_had_is_a_warning() -> None:
     assert check.remedy
 
 
+@pytest.mark.slow
 def test_the_doctor_tries_a_free_device_and_leaves_one_in_use_in_peace(tmp_path: Path) -> None:
     device = LocalDevice(name="local", root=str(tmp_path / "root"))
     found = diagnose(device)
@@ -198,25 +200,28 @@ def test_devices_are_checked_at_once_and_told_in_their_order_as_soon_as_they_are
 ) -> None:
     first_is_told, at_once = threading.Event(), threading.Barrier(3, timeout=10)
 
-    def diagnosed(device: Device) -> list[Check]:
+    def diagnosed(device: Device, on_step: Callable[[str], None]) -> list[Check]:
+        on_step("at it")
         at_once.wait()
         if device.name == "b":
             assert first_is_told.wait(10), "the first is told only when all are known"
         return [Check(status="FAIL" if device.name == "b" else "ok", name="reach", found=device.name)]
 
     monkeypatch.setattr(doctor, "diagnose", diagnosed)
-    told = []
-    for name, checks in diagnose_all([SshDevice(name=name, address=name) for name in "abc"]):
+    told, steps = [], list[tuple[str, str]]()
+    devices = [SshDevice(name=name, address=name) for name in "abc"]
+    for name, checks in diagnose_all(devices, lambda *step: steps.append(step)):
         first_is_told.set()
         told.append((name, checks[0].found))
         assert exit_status(checks) == (3 if name == "b" else 0)
     assert told == [(name, name) for name in "abc"]
+    assert sorted(steps) == sorted((name, step) for name in "abc" for step in ("at it", ""))
 
 
 def test_devices_of_one_machine_are_checked_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     at_work = threading.Lock()
 
-    def diagnosed(device: Device) -> list[Check]:
+    def diagnosed(device: Device, on_step: Callable[[str], None]) -> list[Check]:
         assert at_work.acquire(blocking=False), "two at once"
         time.sleep(0.02)
         at_work.release()
@@ -230,7 +235,7 @@ def test_devices_of_one_machine_are_checked_one_after_the_other(monkeypatch: pyt
 
 
 def test_a_fault_of_harness_in_a_check_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "diagnose", lambda device: 1 // 0)
+    monkeypatch.setattr(doctor, "diagnose", lambda device, on_step: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         list(diagnose_all([LocalDevice(name="local")]))
 

@@ -149,13 +149,15 @@ def test_two_networks_in_two_runtimes_from_selection_to_latencies(
         assert 1.5 < large.estimate.ratio / small.estimate.ratio < 50
         assert large.wall.median_ms < 100 * large.latency_ms
         assert small.configuration == use.configuration
+        for row in (small, large):  # what torch computes
+            assert row.output_error is not None and 0 < row.output_error < 1e-5
         for session in store.sessions(use.configuration):
             assert len(session.slices) >= 3
             assert all(ratio > 0 for ratio in session_ratios(session))
             assert session.campaign_id == outcome.campaign_id
             assert session.conditions_before
             assert session.conditions_after
-            assert len(session.output) == 8
+            assert len(session.output) == len(session.expected) == 8
             assert session.first_run_ns > 0
     documents = to_json(row for use in outcome.uses for row in latencies(store, use.configuration))
     assert len(documents) == 4
@@ -198,7 +200,7 @@ def test_what_is_stored_is_not_measured_again_and_not_sent_again(
 def test_a_real_session_has_samples_and_slices_on_one_clock(
     device: LocalDevice, networks: Callable[..., ExportedModels], store: Store
 ) -> None:
-    plan = replace(SHORT_PLAN, max_s=2.5, min_slices=5, half_width=1e-9)
+    plan = replace(SHORT_PLAN, max_s=2.5, min_slices=5, half_width=1e-9, settled_runs=8)
     outcome = measure(
         device, networks(SMALL), store, runtimes=("onnxruntime",), level=replace(SHORT, plan=plan)
     )
@@ -216,6 +218,9 @@ def test_a_real_session_has_samples_and_slices_on_one_clock(
     for piece, next_ns in zip(session.slices, starts_ns[1:], strict=False):
         assert piece.at_ns is not None
         assert piece.at_ns + sum(piece.network_ns) < next_ns, "a slice ends before the next begins"
+    if session.stop != "contended":
+        assert session.settled is not None and len(session.settled.network_ns) == 8
+        assert starts_ns[-1] + sum(session.slices[-1].runs_ns) < session.settled.at_ns
     assert set(session.gate) == {"waited_s", "closed", "attempt"}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
-from harness.estimates.clean_runs import clean_slices
+from harness.estimates.clean_runs import SETTLING_RUNS, clean_slices, contention
 from harness.estimates.estimate import (
     RatioEstimate,
     combined_interval,
@@ -20,7 +22,8 @@ from harness.estimates.estimate import (
     session_ratios,
     wall_time,
 )
-from harness.records import SessionRecord, Slice
+from harness.measurement.plan import FINAL, QUICK, SCREEN
+from harness.records import SessionRecord, SettledRuns, Slice
 
 MS = 1_000_000
 
@@ -185,6 +188,60 @@ def test_wall_time_divides_by_the_loops_of_each_session() -> None:
     assert wall_time([one, other]).median_ms == 2.0
     with pytest.raises(ValueError, match="no sample"):
         wall_time([])
+
+
+def settled(
+    *runs_ns: int, delays_ns: Sequence[int] = (), gaps_ns: Sequence[int] = (), **changes: Any
+) -> SessionRecord:
+    """Return a session of 5 ms runs in its slices whose network then ran alone: 6 runs of 9 ms, and these."""
+    nothing = (0,) * 6
+    alone = SettledRuns(
+        at_ns=1,
+        network_ns=(9 * MS,) * 6 + runs_ns,
+        delays_ns=delays_ns and nothing + tuple(delays_ns),
+        gaps_ns=gaps_ns and nothing + tuple(gaps_ns),
+    )
+    return replace(
+        make_session([make_slice([5 * MS] * 5, [2 * MS] * 2, [2 * MS] * 2)] * 20), settled=alone, **changes
+    )
+
+
+def test_the_median_wall_time_is_that_of_settled_runs_from_the_seventh_on() -> None:
+    assert wall_time([settled(3 * MS, 4 * MS, 4 * MS)]).median_ms == 4
+    assert wall_time([settled(3 * MS, network_loops=10)]).median_ms == 0.3
+    assert wall_time([settled(3 * MS), settled(), make_session()]).median_ms == 3
+    assert wall_time([settled()]).median_ms == 5, "of too few the slices tell"
+
+
+def test_a_disturbed_settled_run_does_not_count_nor_does_the_one_after_it() -> None:
+    runs_ns = (8 * MS, 7 * MS, 3 * MS)
+    assert wall_time([settled(*runs_ns, delays_ns=(MS, 0, 0))]).median_ms == 3
+    assert wall_time([settled(*runs_ns, gaps_ns=(0, 20_001, 0))]).median_ms == 5.5
+    assert wall_time([settled(*runs_ns, delays_ns=(0, 0, 30_000))]).median_ms == 7
+    assert wall_time([settled(*runs_ns, delays_ns=(0, 0, 30_001))]).median_ms == 7.5
+    pool = {"delay_source": "schedstat", "baseline_ns": {"network": 10_000, "reference": 0}}
+    assert wall_time([settled(*runs_ns, delays_ns=(0, 0, 30_001), scheduling=pool)]).median_ms == 7
+
+
+def test_where_every_settled_run_was_disturbed_the_slices_tell_the_wall_time() -> None:
+    disturbed = settled(8 * MS, 8 * MS, delays_ns=(MS, MS))
+    assert wall_time([disturbed]).median_ms == 5
+    assert wall_time([disturbed, settled(3 * MS)]).median_ms == 3
+
+
+def test_levels_that_rank_ask_for_settled_runs_that_count_and_quick_sessions_save_the_time() -> None:
+    for plan in (SCREEN.shared, SCREEN.plan, FINAL.plan):
+        assert plan is not None and plan.settled_runs > SETTLING_RUNS
+    assert QUICK.plan.settled_runs == 0
+
+
+def test_settled_runs_change_nothing_but_the_median_wall_time() -> None:
+    session = settled(3 * MS, 3 * MS)
+    without = replace(session, settled=None)
+    assert estimate([session]) == estimate([without])
+    assert clean_slices(session) == clean_slices(without)
+    assert contention(session) == contention(without)
+    assert replace(wall_time([session]), median_ms=5.0) == wall_time([without])
 
 
 def waiting(session: SessionRecord, share: float, places: slice = slice(None)) -> SessionRecord:

@@ -75,20 +75,29 @@ def pool(
 
 
 @cache
-def estimates(
-    shape: str, networks_in_pool: int, coverage: float, sd: float, networks: int
-) -> dict[int, list[RatioEstimate]]:
-    """Return the estimates of networks by their number of sessions, the first of the same five; a pool serves 20 of them."""
+def drawn(
+    shape: str, networks_in_pool: int, sd: float, networks: int
+) -> list[tuple[list[SessionRecord], Scatter | None]]:
+    """Return networks of five sessions each, with the pool that serves 20 of them."""
     rng = np.random.default_rng([3, round(1e4 * sd), networks_in_pool])
     scatter: Scatter | None = None
-    found: dict[int, list[RatioEstimate]] = {count: [] for count in SESSIONS}
+    found = []
     for number in range(networks):
         if networks_in_pool and number % 20 == 0:
             scatter = pool(rng, shape, networks_in_pool, sd=sd)
-        sessions = network(rng, max(SESSIONS), shape, sd)
-        for count in SESSIONS:
-            found[count].append(estimate(sessions[:count], scatter, coverage=coverage, seed=number))
+        found.append((network(rng, max(SESSIONS), shape, sd), scatter))
     return found
+
+
+@cache
+def estimates(
+    shape: str, sessions: int, networks_in_pool: int, coverage: float, sd: float, networks: int
+) -> list[RatioEstimate]:
+    """Return the estimate of each network by its first sessions."""
+    return [
+        estimate(every[:sessions], scatter, coverage=coverage, seed=number)
+        for number, (every, scatter) in enumerate(drawn(shape, networks_in_pool, sd, networks))
+    ]
 
 
 def covered_share(
@@ -100,8 +109,8 @@ def covered_share(
     networks: int = 300,
 ) -> float:
     """Return how often the interval holds the truth."""
-    every = estimates(shape, networks_in_pool, coverage, sd, networks)
-    found = [one.interval for one in every[sessions]]
+    every = estimates(shape, sessions, networks_in_pool, coverage, sd, networks)
+    found = [one.interval for one in every]
     assert None not in found
     return sum(low <= TRUTH <= high for low, high in found) / len(found)  # type: ignore[misc]
 
@@ -125,7 +134,7 @@ def test_an_interval_from_a_pool_covers_the_truth_as_often_as_it_says(shape: str
 def test_a_grade_is_seldom_better_than_the_error() -> None:
     beyond = graded = 0
     for sd in (0.005, 0.02):
-        for one in estimates("normal", 20, 0.95, sd, 300)[3]:
+        for one in estimates("normal", 3, 20, 0.95, sd, 300):
             letter = grade(half_width(one.ratio, one.interval or (0, np.inf)), [])
             graded += 1
             beyond += abs(one.ratio / TRUTH - 1) > GRADE_HALF_WIDTHS.get(letter, np.inf)

@@ -74,6 +74,10 @@ def scheduled(*, reference_ns: int = REFERENCE_NS, **known: Any) -> SessionRecor
 
 THROTTLED_SAMPLE = {"at_ns": 0, "throttled": 0x5}
 CASES: dict[str, tuple[Callable[[], SessionRecord], list[str]]] = {
+    "wrong-output": (
+        lambda: session_of(output=(0.25, -1.5), expected=(0.25, -1.0)),
+        ["1 of 2 sessions", "0.25, -1.5, where 0.25, -1 is right", "off by 48.5% of it", "rounding explains 0.1%"],
+    ),
     "throttled": (
         lambda: session_of(samples=(THROTTLED_SAMPLE, {"at_ns": 1_000_000_000, "throttled": 0})),
         ["of 80 slices", "under-voltage, throttled"],
@@ -318,7 +322,7 @@ def test_the_grade_follows_from_the_interval_and_no_finding_lets_it_be_better(
 def test_only_notes_leave_an_a_and_what_may_be_wrong_beyond_any_interval_is_a_d() -> None:
     caps = {kind: only_finding(make()).cap for kind, (make, _) in CASES.items()}
     assert {kind for kind, cap in caps.items() if cap == "A"} == {"outliers"}
-    assert {kind for kind, cap in caps.items() if cap == "D"} == {"throttled", "hot"}
+    assert {kind for kind, cap in caps.items() if cap == "D"} == {"throttled", "hot", "wrong-output"}
     (few,) = findings_of(session_of([2.0, 2.0]), session_of([2.0, 2.0]))
     assert few.cap == "D"
 

@@ -15,7 +15,7 @@ from harness.devices.answers import BadAnswer, check_event
 from harness.errors import BadResult, LinkError
 from harness.measurement import session_builder
 from harness.measurement.session_builder import Refused, SessionBuilder
-from harness.records import STOP_REASONS, SessionRecord
+from harness.records import STOP_REASONS, SessionRecord, SettledRuns
 
 Event = dict[str, Any]
 SLICE_NS = 1_900  # of a made-up slice: a little more than its runs take
@@ -97,6 +97,15 @@ EVENTS: list[Event] = [
     a_slice(1),
     MEASURED,
 ]
+SETTLED: Event = {
+    "type": "event",
+    "event": "settled",
+    "network": 0,
+    "at_ns": 1_000 + 2 * SLICE_NS,
+    "network_ns": [211, 212, 213],
+    "delays_ns": [0, 1, 2],
+    "gaps_ns": [3, 4, 5],
+}
 REFUSED: Event = {
     "type": "event",
     "event": "refused",
@@ -187,6 +196,39 @@ def test_a_whole_run_becomes_a_record() -> None:
         "request": {"method": "realtime", "granted": True},
     }
     assert record.cores == (4,)
+    assert record.settled is None, "an agent that knows of none, and a plan without"
+
+
+def test_settled_runs_are_of_the_network_that_they_follow() -> None:
+    first, second = results([*EVENTS[:-1], SETTLED, MEASURED, *of_network(1)], networks=2)
+    assert isinstance(first, SessionRecord) and isinstance(second, SessionRecord)
+    assert first.settled == SettledRuns(
+        at_ns=4_800, network_ns=(211, 212, 213), delays_ns=(0, 1, 2), gaps_ns=(3, 4, 5)
+    )
+    assert second.settled is None
+    assert first.slices == build(EVENTS).slices
+
+
+def test_settled_runs_where_waits_are_not_told_have_none() -> None:
+    told = {key: value for key, value in SETTLED.items() if key not in OPTIONAL}
+    assert build([*EVENTS[:-1], told, MEASURED]).settled == SettledRuns(
+        at_ns=4_800, network_ns=(211, 212, 213)
+    )
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [*EVENTS[:7], SETTLED, *EVENTS[7:]],
+        [*EVENTS[:8], SETTLED, *EVENTS[8:]],
+        [*EVENTS[:-1], SETTLED, SETTLED, MEASURED],
+        [*EVENTS[:-1], SETTLED | {"network": 1}, MEASURED],
+    ],
+    ids=["before the slices", "between slices", "twice", "of another network"],
+)
+def test_settled_runs_come_once_after_the_slices(events: list[Event]) -> None:
+    with pytest.raises(LinkError, match="broke the protocol"):
+        build(events)
 
 
 def test_each_network_becomes_a_record_as_soon_as_it_is_measured() -> None:
@@ -322,6 +364,14 @@ IMPOSSIBLE: dict[str, tuple[list[Event], str]] = {
         ],
         "a slice ended at 9002425 ns, after the next one began at 2900 ns",
     ),
+    "settled runs longer than the loop": (
+        [*EVENTS[:-1], SETTLED | {"network_ns": [501_000_000] * 3}, MEASURED],
+        "its slices took 1.503 s, of 1.501 s",
+    ),
+    "settled runs before a slice ended": (
+        [*EVENTS[:8], a_slice(1) | {"at_ns": 5_000_000}, SETTLED, MEASURED],
+        "a slice ended at 5001675 ns, after the next one began at 4800 ns",
+    ),
     "slices in no order of time": (
         [*EVENTS[:7], a_slice(0) | {"at_ns": 5_000_000}, a_slice(1), MEASURED],
         "a slice ended at 5001675 ns, after the next one began at 2900 ns",
@@ -391,6 +441,18 @@ def test_an_event_that_garbles_a_field_is_refused(place: int, key: str, bad: Any
     events[place][key] = bad
     with pytest.raises(LinkError, match="broke the protocol"):
         build(events)
+
+
+@pytest.mark.parametrize(
+    ("key", "bad"),
+    [
+        *((key, bad) for key in ("at_ns", "delays_ns", "gaps_ns", "network_ns") for bad in BAD_VALUES[key]),
+        *(("network_ns", bad) for bad in ([], [211] * 2, [211] * 4097)),
+    ],
+)
+def test_settled_runs_that_garble_a_field_are_refused(key: str, bad: Any) -> None:
+    with pytest.raises(LinkError, match="broke the protocol"):
+        build([*EVENTS[:-1], SETTLED | {key: bad}, MEASURED])
 
 
 OPTIONAL = ("delays_ns", "gaps_ns")

@@ -146,6 +146,7 @@ def test_a_target_below_the_devices_own_scatter_is_refused_after_the_judges(stor
     assert caught.value.exit_status == 3
 
 
+@pytest.mark.slow
 def test_rounds_measure_what_is_known_least_until_there_are_most(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +165,7 @@ def test_rounds_measure_what_is_known_least_until_there_are_most(
     assert [each.recalibrate for each in script.options] == [True] + [False] * (len(rounds) + 1)
 
 
+@pytest.mark.slow
 def test_a_round_in_which_nothing_was_measured_ends_it(store: Store) -> None:
     script = Script(store, twist=0.06, last=2)
     with pytest.raises(Unreachable, match="nothing more was measured") as caught:
@@ -172,6 +174,7 @@ def test_a_round_in_which_nothing_was_measured_ends_it(store: Store) -> None:
     assert "run the same command again" in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("campaign", [1, 3])
 def test_a_campaign_that_was_stopped_stops_all(store: Store, campaign: int) -> None:
     script = Script(store, twist=0.06, last=campaign)

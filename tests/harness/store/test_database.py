@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,7 @@ def test_a_resolver_that_never_answers_holds_no_database(monkeypatch: pytest.Mon
         Store("postgresql+psycopg://me@lab.invalid/harness")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["results", "predict", "dataset"])
 def test_commands_that_read_work_on_a_store_in_a_read_only_folder(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "lab"
@@ -258,6 +260,30 @@ def test_a_store_that_hosts_share_has_a_rollback_journal(path: Path, monkeypatch
         assert len(store.sessions(CONFIGURATION)) == 2
     connection = sqlite3.connect(path)
     assert connection.execute("pragma journal_mode").fetchone() == ("delete",)
+    connection.close()
+
+
+def test_a_store_whose_journal_cannot_change_while_another_writes_waits_for_that(path: Path) -> None:
+    """SQLite itself refuses at once there, however long its timeout: so two that made a store at once met each other."""
+    add(path)
+    writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    writer.execute("pragma journal_mode=delete")
+    writer.execute("begin immediate")
+    has_written = threading.Event()
+
+    def end() -> None:
+        has_written.set()
+        writer.execute("commit")
+        writer.close()
+
+    ending = threading.Timer(0.3, end)
+    ending.start()
+    with Store(str(path)) as store:
+        assert has_written.is_set(), "opened only then"
+        assert len(store.sessions(CONFIGURATION)) == 1
+    ending.join()
+    connection = sqlite3.connect(path)
+    assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
     connection.close()
 
 

@@ -39,9 +39,9 @@ import harness.store
 from harness.errors import StoreError
 from harness.estimates.reference import CALIBRATION_SD
 from harness.records import ReferenceLatency, SessionRecord
-from harness.store import VERSION, Store, default_url
+from harness.store import VERSION, Store, database, default_url
 from harness.store.latencies import latencies
-from harness.store.raw import MAX_BYTES, pack_raw, unpack_raw
+from harness.store.raw import MAX_BYTES, pack_raw, raw_document, unpack_raw
 from harness.store.tables import METADATA
 
 
@@ -336,7 +336,7 @@ def test_a_store_of_the_first_schema_is_migrated_with_its_calibrations_told_apar
     insert(path, "configurations", values)
     for session in (network, calibration):
         document = json.loads(zlib.decompress(pack_raw(session)))
-        for later in ("samples", "gate", "process", "scheduling"):
+        for later in ("samples", "gate", "process", "scheduling", "expected", "settled"):
             del document[later]
         document |= {"version": 1, "slices": [piece[:4] for piece in document["slices"]]}
         names = (
@@ -503,7 +503,7 @@ DAMAGE = {
     "a list": zlib.compress(b"[]"),
     "a number": zlib.compress(b"1"),
     "another version": zlib.compress(
-        json.dumps(json.loads(zlib.decompress(pack_raw(make_session()))) | {"version": 4}).encode()
+        json.dumps(json.loads(zlib.decompress(pack_raw(make_session()))) | {"version": 5}).encode()
     ),
     "no version": zlib.compress(b"{}"),
     "no fields": zlib.compress(b'{"version": 1}'),
@@ -539,7 +539,8 @@ def test_a_blob_that_lacks_a_field_or_garbles_it_is_refused(store: Store, path: 
     carried = field.startswith(
         ("conditions", "plan", "gate", "load", "first_run", "reference_load", "reference_first", "scheduling")
     )
-    for damaged in (lacking,) if carried else (lacking, document | {field: None}):
+    bad = 7 if field == "settled" else None
+    for damaged in (lacking,) if carried else (lacking, document | {field: bad}):
         change(path, "update sessions set raw = ?", zlib.compress(json.dumps(damaged).encode()))
         assert store.sessions(CONFIGURATION) == []
         assert len(store.unreadable) == 1
@@ -557,6 +558,20 @@ def test_a_flipped_byte_is_refused_or_harmless(place: int, value: int) -> None:
     except ValueError:
         return
     assert document == unpack_raw(pack_raw(session))
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_blob_of_before_settled_runs_is_read(version: int) -> None:
+    session = make_session()
+    document = raw_document(session)
+    del document["settled"]
+    if version == 2:
+        del document["process"], document["scheduling"]
+        document["slices"] = [piece[:5] for piece in document["slices"]]
+    blob = zlib.compress(json.dumps(document | {"version": version}).encode())
+    assert unpack_raw(blob) == unpack_raw(pack_raw(session if version == 3 else without_waits(session))) | {
+        "settled": None
+    }
 
 
 def test_a_blob_that_would_fill_the_memory_is_cut_off() -> None:
@@ -611,6 +626,7 @@ def run_together(writers: list[subprocess.Popen[str]]) -> None:
         assert writer.returncode == 0, errors
 
 
+@pytest.mark.slow
 def test_processes_that_make_and_fill_a_store_at_once_lose_nothing(path: Path) -> None:
     run_together(start_writers(str(path), 3, 15))
     store = Store(str(path))
@@ -626,6 +642,9 @@ def test_a_store_that_another_is_just_making_is_waited_for(
 ) -> None:
     upgrade = alembic.command.upgrade
     under_way = threading.Event()
+    monkeypatch.setattr(
+        database, "BUSY_TIMEOUT_S", 0.05
+    )  # SQLite's own; on a busy machine it takes long to make one
 
     def slow_upgrade(*arguments: Any) -> None:
         under_way.set()
@@ -671,6 +690,7 @@ def test_threads_that_share_a_store_lose_nothing(store: Store) -> None:
         assert counts == {graph_hash(100 * who + number): 1 for who in range(4)}
 
 
+@pytest.mark.slow
 def test_a_writer_that_is_killed_leaves_whole_sessions(path: Path) -> None:
     (writer,) = start_writers(str(path), 1, 100_000)
     assert writer.stdin is not None
@@ -707,6 +727,7 @@ def postgres_url() -> Iterator[str]:
         yield server.url
 
 
+@pytest.mark.slow
 def test_postgresql_keeps_what_sqlite_keeps(postgres_url: str) -> None:
     store = open_store(postgres_url)
     session, failure = make_session(number=1), make_failure(number=3)

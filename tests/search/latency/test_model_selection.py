@@ -356,6 +356,7 @@ def test_cv_plus_guarantees_less_than_it_aims_at() -> None:
     assert guaranteed(0.4) == 0.0
 
 
+@pytest.mark.slow
 def test_importing_every_module_of_search_loads_neither_scikit_learn_nor_scipy() -> None:
     root = Path(__file__).parents[3]
     files = [path.relative_to(root).with_suffix("") for path in (root / "search").rglob("*.py")]

@@ -40,6 +40,7 @@ def test_a_network_learns_as_it_did(recipe: Recipe, wanted: list[float]) -> None
     assert losses(train(NETWORKS[0], TASK, recipe)) == pytest.approx(wanted, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_networks_learn_together_as_they_did() -> None:
     found = [losses(one) for one in train_together(NETWORKS, TASK, TOGETHER)]
     wanted = [

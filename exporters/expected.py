@@ -1,0 +1,151 @@
+"""Expected outputs of networks and segments on the agent's fixed input, as torch computes them from the exported weights.
+
+torch runs in a process of its own, which is started when a value is wanted that nobody has computed yet, and waits idle between
+requests. Values are kept beside the fragments, a line a network: CRC-32, then JSON. A line that is damaged counts as absent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from exporters.cache import cache_key
+from exporters.conversion import EXPORTER_VERSION, converter_environment, converter_versions, weights_document
+from exporters.errors import ConversionError
+from exporters.recipe import Format
+from exporters.weights import Weights
+from space import SpaceConfig
+
+OUTPUT_VALUES = 8  # of an output, the first: as many as the agent tells (device_agents.runtimes.loaded)
+
+
+def fixed_image(shape: Sequence[int]) -> npt.NDArray[np.float32]:
+    """Return the agent's fixed input, float32 in [-1, 1): what its `fixed_values` gives for torch's order of axes."""
+    order = np.arange(int(np.prod(shape)), dtype=np.uint32)
+    mixed = order * np.uint32(2654435761)  # Knuth's multiplicative hash
+    mixed = (mixed ^ (mixed >> np.uint32(15))) * np.uint32(2246822519)  # a round of xxHash32's finish
+    mixed ^= mixed >> np.uint32(13)
+    unit = (mixed >> np.uint32(8)).astype(np.float32) / np.float32(1 << 24)
+    return (unit * np.float32(2) - np.float32(1)).reshape(tuple(shape))
+
+
+class ExpectedOutputs:
+    """Expected outputs of one space's networks and segments with some weights, kept below a folder; safe in threads."""
+
+    def __init__(self, *, cache_dir: Path, config: SpaceConfig, weights: Weights) -> None:
+        facts = {
+            "exporter": EXPORTER_VERSION,
+            "torch": converter_versions("onnx")["torch"],
+            "space": dataclasses.asdict(config),
+            "weights": weights.identity,
+        }
+        self._request = {"config": dataclasses.asdict(config), "weights": weights_document(weights)}
+        self._path = cache_dir / "expected" / f"{cache_key(facts)}.jsonl"
+        self._values: dict[str, dict[str, list[float]]] | None = None
+        self._process: _TorchProcess | None = None
+        self._lock = threading.Lock()
+
+    def of(self, name: str, model_format: Format) -> tuple[float, ...]:
+        """Return the first values of the output of a network or a segment, by its text, in the format's order of axes.
+
+        Raises: ConversionError when torch is absent or fails, or the weights do not fit.
+        """
+        with self._lock:
+            if self._values is None:
+                self._values = _read(self._path)
+            if name not in self._values:
+                if self._process is None:
+                    self._process = _TorchProcess()
+                self._values[name] = self._process.ask(self._request | {"name": name})
+                _append(self._path, name, self._values[name])
+            return tuple(self._values[name][model_format])
+
+
+class _TorchProcess:
+    """The process that computes; it ends with its last user, and with the input that it reads."""
+
+    def __init__(self) -> None:
+        answers_fd, their_answers_fd = os.pipe()
+        self._noise = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
+        self._answers = os.fdopen(answers_fd)
+        try:
+            # -P: nothing from the working folder
+            command = [sys.executable, "-P", "-m", "exporters.expected_worker", str(their_answers_fd)]
+            self._worker = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=self._noise,
+                stderr=self._noise,
+                pass_fds=(their_answers_fd,),
+                env=converter_environment(),
+                text=True,
+            )
+        finally:
+            os.close(their_answers_fd)
+        weakref.finalize(self, _end, self._worker, self._answers, self._noise)
+
+    def ask(self, request: dict[str, object]) -> dict[str, list[float]]:
+        """Return the answer to a request. Raises: ConversionError."""
+        assert self._worker.stdin is not None
+        try:
+            self._worker.stdin.write(json.dumps(request) + "\n")
+            self._worker.stdin.flush()
+            line = self._answers.readline()
+        except OSError:
+            line = ""
+        if not line:
+            self._worker.kill()
+            self._noise.seek(0)
+            said = self._noise.read().decode(errors="replace").strip().splitlines()
+            reason = said[-1] if said else f"it ended with status {self._worker.wait()}"
+            raise ConversionError(f"torch's process for expected outputs: {reason}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise ConversionError(answer["error"])
+        return dict(answer)
+
+
+def _end(worker: subprocess.Popen[str], *files: IO[str] | IO[bytes]) -> None:
+    worker.kill()
+    worker.wait()
+    for file in (worker.stdin, *files):
+        if file is not None:
+            file.close()
+
+
+def _read(path: Path) -> dict[str, dict[str, list[float]]]:
+    """Return the values by name that a file holds whole; none where there is no file."""
+    found = {}
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return {}
+    for line in lines:
+        checksum, _, text = line.partition(b" ")
+        if checksum == b"%08x" % zlib.crc32(text):
+            document = json.loads(text)
+            found[document.pop("name")] = document
+    return found
+
+
+def _append(path: Path, name: str, values: dict[str, list[float]]) -> None:
+    """Add a line to a file, in one write; where nothing can be written, the value is computed again another time."""
+    text = json.dumps({"name": name} | values).encode()
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as file:
+            file.write(b"%08x %s\n" % (zlib.crc32(text), text))

@@ -1,0 +1,97 @@
+"""The authority's process: `python -m exporters.expected_worker DESCRIPTOR`. Reads requests, answers each, until its input ends.
+
+It runs torch's own operators on the weights that are exported, so it judges exporting, linking, the device and its runtime.
+stdin: a JSON object a line, {"config", "weights", "name"}, the name of a network or a segment. The descriptor: for each,
+{"onnx": [...], "tflite": [...]}, the first values of its output in the order of each format's axes, or {"error": message}.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections import OrderedDict
+from collections.abc import Iterable
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from exporters.expected import OUTPUT_VALUES, fixed_image
+from exporters.fragments import Fragment, Step, segment_steps, steps, value_shape
+from exporters.networks import fragment_module
+from exporters.weights import Weights
+from exporters.worker import read_weights
+from space import Architecture, SpaceConfig
+from space.errors import HarnessError
+from space.segments import PREFIX, Segment
+
+KEPT_VALUES = 256  # networks in the order of their names share most of what they compute
+
+
+def main() -> int:
+    """Answer the requests on stdin; return the exit status."""
+    answers = os.fdopen(int(sys.argv[1]), "w", buffering=1)
+    os.set_inheritable(answers.fileno(), False)
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        request = json.loads(line)
+        config = SpaceConfig(**request["config"])
+        try:
+            values = first_values(request["name"], config, read_weights(request["weights"], config))
+        except HarnessError as error:
+            answers.write(json.dumps({"error": str(error)}) + "\n")
+        else:
+            answers.write(json.dumps(values) + "\n")
+    return 0
+
+
+def first_values(name: str, config: SpaceConfig, weights: Weights) -> dict[str, list[float]]:
+    """Return the first values of a network's or a segment's output on the agent's fixed input, by format.
+
+    Raises: ConversionError when the weights do not fit, ArchitectureError for a name of no network.
+    """
+    if name.startswith(PREFIX):
+        plan = segment_steps(Segment.parse(name, config))
+    else:
+        plan = steps(Architecture.parse(name, config))
+    output = run(plan, config, weights).numpy()
+    last = output.transpose(0, 2, 3, 1) if output.ndim == 4 else output
+    orders = {"onnx": output, "tflite": last}
+    return {key: [float(value) for value in array.flat[:OUTPUT_VALUES]] for key, array in orders.items()}
+
+
+_kept: OrderedDict[str, Tensor] = OrderedDict()
+
+
+def run(plan: Iterable[Step], config: SpaceConfig, weights: Weights) -> Tensor:
+    """Return what the last of some steps writes, the first one reading the fixed input; values that were computed are kept."""
+    named: dict[str, tuple[str, Tensor]] = {}
+    key, value = "", torch.empty(0)
+    for step in plan:
+        if not named:
+            shape = value_shape(step.inputs[0], config)
+            named[step.inputs[0]] = (
+                f"{config} {weights.identity} {shape}",
+                torch.from_numpy(fixed_image(shape)),
+            )
+        keys, inputs = zip(*(named[name] for name in step.inputs), strict=True)
+        key = hashlib.sha256(f"{step.fragment} {keys}".encode()).hexdigest()
+        if key not in _kept:
+            _kept[key] = _module(step.fragment, config, weights)(*inputs)
+        _kept.move_to_end(key)
+        value = _kept[key]
+        named[step.output] = key, value
+    while len(_kept) > KEPT_VALUES:
+        _kept.popitem(last=False)
+    return value
+
+
+@lru_cache(maxsize=KEPT_VALUES)
+def _module(fragment: Fragment, config: SpaceConfig, weights: Weights) -> nn.Module:
+    return fragment_module(fragment, config, weights)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""Inputs of a model file, and what its types say of its precision."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+FLOATS = {"float32": "fp32", "float16": "fp16", "float64": "fp64", "bfloat16": "bf16"}
+INTEGERS = ("int8", "uint8", "int4", "uint4")
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInput:
+    """An input: its name, numpy's name of its type, and its sizes, a text or None where the model leaves one free.
+
+    `aliases`: other names that a person may call it by, such as a signature's.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def free(self) -> tuple[int, ...]:
+        """Return the places of the sizes that are free, but for a free batch size at the front, which is taken as 1."""
+        return tuple(place for place, size in enumerate(self.shape) if not isinstance(size, int) and place)
+
+    def __str__(self) -> str:
+        return f"{self.name} [{','.join('?' if size is None else str(size) for size in self.shape)}] {self.dtype}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFacts:
+    """What a model file says of itself: inputs, precision (`fp32`, `fp16`, `int8`, ... or `unknown`), and versions in words."""
+
+    inputs: tuple[ModelInput, ...]
+    precision: str
+    versions: str
+
+
+def precision_of(weights: Mapping[str, int], *, integer_values: bool, dynamic: bool) -> str:
+    """Return a model's precision from the elements of its weights by type, as most of them are.
+
+    Integer weights make `int8` where the values between layers are integers too (`integer_values`), `int8-dynamic` where those
+    are quantized during a run (`dynamic`), else `int8-weights`.
+
+    >>> precision_of({"float32": 90, "int8": 10}, integer_values=True, dynamic=False)
+    'fp32'
+    """
+    counts = Counter(
+        {dtype: count for dtype, count in weights.items() if dtype in FLOATS or dtype in INTEGERS}
+    )
+    if not counts:
+        return UNKNOWN
+    integers = sum(counts[dtype] for dtype in INTEGERS)
+    dtype, most = max(((dtype, counts[dtype]) for dtype in FLOATS), key=lambda item: item[1])
+    if integers <= most:
+        return FLOATS[dtype]
+    return "int8-dynamic" if dynamic else "int8" if integer_values else "int8-weights"

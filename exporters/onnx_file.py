@@ -1,0 +1,191 @@
+"""ONNX files: what they say of themselves, read as data alone, and their external data folded in.
+
+Nothing of a file is run here: protobuf parses it, which bounds what it reads, and no runtime sees it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from exporters.model_input import FLOATS, UNKNOWN, FileFacts, ModelInput, precision_of
+from space.errors import ConfigError
+
+MOST_TENSORS = 1_000_000
+_QUANTIZED = ("QuantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm", "QLinearAdd")
+_DYNAMIC = ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul")
+
+
+def read_onnx(path: Path, data: bytes, limit_bytes: int) -> tuple[FileFacts, bytes]:
+    """Return what an ONNX file says of itself, and its bytes with external data folded in.
+
+    Raises: ConfigError for what is no ONNX model, or external data that is absent, cut off, outside the folder or too large.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except (DecodeError, RecursionError, ValueError) as error:
+        raise ConfigError(
+            f"{path}: no ONNX model, or a damaged one ({error or 'it cannot be parsed'}); copy or export it again"
+        ) from error
+    if not model.graph.node or not model.ir_version:
+        raise ConfigError(
+            f"{path}: no ONNX model, or a damaged one (it has no graph); copy or export it again"
+        )
+    facts = FileFacts(
+        inputs=tuple(_inputs(path, model)), precision=_precision(model), versions=_versions(model)
+    )
+    outside = [tensor for tensor in _tensors(path, model.graph) if tensor.data_location == tensor.EXTERNAL]
+    if not outside:
+        return facts, data
+    left_bytes = limit_bytes - len(data)
+    for tensor in outside:
+        left_bytes -= _fold(path, tensor, left_bytes)
+    return facts, model.SerializeToString(deterministic=True)
+
+
+def _inputs(path: Path, model: Any) -> Iterator[ModelInput]:
+    import onnx
+
+    own = {tensor.name for tensor in model.graph.initializer}
+    for value in model.graph.input:
+        if value.name in own:
+            continue
+        kind = value.type.tensor_type
+        if not value.type.HasField("tensor_type"):
+            raise ConfigError(
+                f"{path}: input {value.name!r} is no tensor, and harness gives tensors alone; export without it"
+            )
+        dtype = _dtype(kind.elem_type, onnx)
+        if dtype == "object":
+            raise ConfigError(
+                f"{path}: input {value.name!r} holds text, and harness gives numbers alone; export the model from its numbers on"
+            )
+        sizes = (
+            dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else (dim.dim_param or None)
+            for dim in kind.shape.dim
+        )
+        yield ModelInput(name=value.name, dtype=dtype, shape=tuple(sizes))
+
+
+def _dtype(number: int, onnx: Any) -> str:
+    """Return numpy's name of an element type."""
+    names = {
+        onnx.TensorProto.BFLOAT16: "bfloat16",
+        onnx.TensorProto.INT4: "int4",
+        onnx.TensorProto.UINT4: "uint4",
+    }
+    if number in names:
+        return str(names[number])
+    try:
+        return str(onnx.helper.tensor_dtype_to_np_dtype(number))
+    except KeyError:
+        return "undefined"
+
+
+def _graphs(path: Path, graph: Any) -> Iterator[Any]:
+    """Yield a graph and those inside its nodes."""
+    waiting, seen = [graph], 0
+    while waiting:
+        one = waiting.pop()
+        yield one
+        for node in one.node:
+            seen += 1 + len(node.attribute)
+            if seen > MOST_TENSORS:
+                raise ConfigError(
+                    f"{path}: more than {MOST_TENSORS:,} nodes and attributes; harness reads no such model"
+                )
+            for attribute in node.attribute:
+                waiting += [attribute.g] if attribute.HasField("g") else []
+                waiting += attribute.graphs
+
+
+def _tensors(path: Path, graph: Any) -> Iterator[Any]:
+    """Yield the tensors that a graph holds, in nodes too."""
+    for one in _graphs(path, graph):
+        yield from one.initializer
+        for sparse in one.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+        for node in one.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+                yield from attribute.tensors
+
+
+def _precision(model: Any) -> str:
+    import onnx
+
+    weights: Counter[str] = Counter()
+    for tensor in model.graph.initializer:
+        weights[_dtype(tensor.data_type, onnx)] += prod(tensor.dims)
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            for attribute in node.attribute:
+                weights[_dtype(attribute.t.data_type, onnx)] += prod(attribute.t.dims)
+    ops = {node.op_type for node in model.graph.node}
+    found = precision_of(
+        weights, integer_values=bool(ops.intersection(_QUANTIZED)), dynamic=bool(ops.intersection(_DYNAMIC))
+    )
+    if found != UNKNOWN:
+        return found
+    kinds = (_dtype(value.type.tensor_type.elem_type, onnx) for value in model.graph.input)
+    return next((FLOATS[kind] for kind in kinds if kind in FLOATS), UNKNOWN)
+
+
+def _versions(model: Any) -> str:
+    opsets = ", ".join(f"{one.domain or 'ai.onnx'} {one.version}" for one in list(model.opset_import)[:8])
+    return f"IR version {model.ir_version}, opset {opsets}"
+
+
+def _fold(path: Path, tensor: Any, left_bytes: int) -> int:
+    """Put a tensor's external data into it; return how many bytes those are. Raises: ConfigError."""
+    told = {entry.key: entry.value for entry in tensor.external_data}
+    source = _beside(path, told.get("location", ""))
+    try:
+        offset, length = int(told.get("offset") or 0), int(told.get("length") or -1)
+    except ValueError as error:
+        raise ConfigError(f"{path}: tensor {tensor.name!r}: {error}; export the model again") from error
+    size = source.stat().st_size
+    length = size - offset if length < 0 else length
+    if offset < 0 or length < 0 or offset + length > size:
+        raise ConfigError(
+            f"{path}: tensor {tensor.name!r} ends at byte {offset + length} of {source.name}, which has {size}; "
+            "copy the file whole, or export the model again"
+        )
+    if length > left_bytes:
+        raise ConfigError(
+            f"{path}: its external data is over the limit of 2 GiB in all that a model may have; "
+            "use a smaller model, or one of less precision"
+        )
+    with source.open("rb") as file:
+        file.seek(offset)
+        tensor.raw_data = file.read(length)
+    tensor.ClearField("external_data")
+    tensor.ClearField("data_location")
+    return length
+
+
+def _beside(path: Path, location: str) -> Path:
+    """Return the file of external data, which lies in the model's folder. Raises: ConfigError."""
+    folder = path.parent.resolve()
+    target = folder / location
+    if not location or "\0" in location or Path(location).is_absolute() or ".." in Path(location).parts:
+        raise ConfigError(
+            f"{path}: its external data lies at {location!r}, outside its folder, where harness does not read; "
+            "save the model with its data beside it"
+        )
+    if not target.resolve().is_relative_to(folder):
+        raise ConfigError(
+            f"{path}: its external data {location!r} is a link out of its folder, where harness does not read; "
+            "copy the data beside the model"
+        )
+    if not target.is_file():
+        raise ConfigError(f"{path}: its external data {location!r} is not there; copy it beside the model")
+    return target

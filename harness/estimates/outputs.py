@@ -1,0 +1,53 @@
+"""Outputs of a session against the expected ones: how far off they are, and how far they may be."""
+
+from __future__ import annotations
+
+from math import hypot
+
+from harness.records import Configuration, SessionRecord
+
+# The most that ||output - expected|| may be of ||expected||, by the model's precision and the arithmetic that computes it. What
+# is right stays far below. Zeros are off by 1, and what has nothing to do with the expected output by more.
+OUTPUT_LIMITS: dict[tuple[str, str], float] = {
+    # Other orders of the same sums: 60 networks and 140 segments of Blox were off by 4e-6 at most (ONNX Runtime, TFLite).
+    ("fp32", "fp32"): 1e-3,
+    # TF32, fp16 and bf16 keep 8 to 11 bits of a factor: under CUDA, most likely TF32, networks of Blox were off by 3e-4.
+    ("fp32", "reduced"): 3e-2,
+    # Weights and activations of 11 bits, rounded at every layer, whatever sums them.
+    ("fp16", "fp32"): 3e-2,
+    ("fp16", "reduced"): 3e-2,
+}
+# Of int8, and of precisions unknown here: 8 bits for the whole range of a tensor, at every layer.
+WIDEST_LIMIT = 0.5
+FP32_PROVIDERS = ("CPUExecutionProvider", "XNNPACK", "builtin")
+_MOST = 1e9  # values near the largest number give no infinity
+_NETWORKS = ("network", "trained")  # whose outputs are logits: of a segment's, all that are told may be zeros
+
+
+def output_limit(configuration: Configuration) -> float:
+    """Return how far outputs under a configuration may be off the expected ones, relative to these."""
+    arithmetic = "fp32" if configuration.provider in FP32_PROVIDERS else "reduced"
+    return OUTPUT_LIMITS.get((configuration.precision, arithmetic), WIDEST_LIMIT)
+
+
+def output_error(session: SessionRecord) -> float | None:
+    """Return ||output - expected|| / ||expected|| over the values that are told, 1 where none is; None where it is not judged.
+
+    Where nothing is expected, as in records of before, only a network's output of nothing but zeros is judged: it is off by 1.
+    Where nothing but zeros is expected, as of segments that end with a ReLU, there is nothing to compare with.
+    """
+    output, expected = session.output, session.expected
+    if not expected:
+        is_zero = session.purpose in _NETWORKS and output and not any(output)
+        return 1.0 if is_zero else None
+    if not output:
+        return 1.0
+    off = hypot(*(y - right for y, right in zip(output, expected, strict=False)))
+    size = hypot(*expected[: len(output)])
+    return min(off / size, _MOST) if size else None
+
+
+def is_wrong(session: SessionRecord) -> bool:
+    """Return whether a session's output is known to be false."""
+    error = output_error(session)
+    return error is not None and error > output_limit(session.configuration)

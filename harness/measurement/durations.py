@@ -1,0 +1,114 @@
+"""How long a model runs on a device, before it is measured: from its stored sessions, or from a few runs beside a reference."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict
+from statistics import median
+from typing import Any, Protocol
+
+from harness.devices.connection import Connection
+from harness.devices.runtimes import RuntimeUse
+from harness.errors import AgentError, LinkError
+from harness.measurement.plan import Options, SessionPlan
+from harness.measurement.uploads import send_parts
+from harness.measurement.workload import Durations, Model
+from harness.records import FILE_SPACE, SessionRecord
+from harness.store import Store
+
+# As short as a session can be: a few runs tell the order of magnitude.
+PLAN = SessionPlan(
+    reference_runs=1,
+    network_runs=2,
+    warmup_min_runs=2,
+    warmup_min_s=0.0,
+    warmup_max_s=0.05,
+    warmup_stable_runs=1,
+    min_slices=1,
+    max_s=0.01,
+)
+
+
+class _Sayer(Protocol):
+    def state(self, device: str, text: str) -> None:
+        """Show the current activity."""
+
+
+class DeviceProbe:
+    """Durations of models in one runtime of a connected device."""
+
+    def __init__(
+        self,
+        device: str,
+        connection: Connection,
+        store: Store,
+        runtime: RuntimeUse,
+        allowed: tuple[tuple[int, ...], int],
+        options: Options,
+        observer: _Sayer,
+        cancel: threading.Event,
+    ) -> None:
+        self._device, self._connection, self._store = device, connection, store
+        self._runtime, self._cancel = runtime, cancel
+        (self._cores, self._threads), self._options = allowed, options
+        self._observer = observer
+
+    def _say(self, text: str) -> None:
+        self._observer.state(self._device, text)
+
+    def stored(self, model: Model) -> Durations | None:
+        """Return the durations in the last stored session of a model file under a like configuration, None without one."""
+        found: list[SessionRecord] = []
+        for one in self._store.configurations(self._device):
+            is_like = one.space == FILE_SPACE and one.threads == self._threads and one.format == model.format
+            if is_like and (one.runtime, one.provider) == (self._runtime.name, self._runtime.provider):
+                found += self._store.sessions(one, [model.graph_hash])[-1:]
+        if not found:
+            return None
+        last = max(found, key=lambda session: session.started_utc)
+        network_ns = median(median(piece.network_ns) for piece in last.slices) / last.network_loops
+        reference_ns = median(min(p.reference_before_ns + p.reference_after_ns) for p in last.slices)
+        return Durations(
+            network_ns=network_ns,
+            reference_ns=reference_ns / last.reference_loops,
+            reference=last.configuration.reference,
+        )
+
+    def measured(self, model: Model, reference: Model) -> Durations | None:
+        """Run a model a few times beside a reference; None where it does not run: its sessions tell why."""
+        self._say(f"trying {model.architecture}")
+        warm: dict[str, Any] = {}
+
+        def on_event(event: Mapping[str, Any]) -> None:
+            if event.get("event") == "warm":
+                warm.update(event)
+
+        try:
+            network, beside = model.assemble(), reference.assemble()
+            send_parts(self._connection, [beside, network], self._say, self._cancel)
+            self._connection.client.run(
+                {
+                    "networks": [network.recipe()],
+                    "reference": beside.recipe(),
+                    "runtime": self._runtime.name,
+                    "options": self._runtime.options,
+                    "threads": self._threads,
+                    "cores": list(self._cores),
+                    "plan": asdict(PLAN),
+                    "silence_s": self._options.silence_s,
+                },
+                on_event,
+            )
+        except AgentError:
+            return None
+        except LinkError:
+            self._connection.reopen(self._say, self._cancel)
+            return None
+        if not warm.get("network_ns") or not warm.get("reference_ns"):
+            return None
+        return Durations(
+            network_ns=min(warm["network_ns"]) / warm["network_loops"],
+            reference_ns=min(warm["reference_ns"]) / warm["reference_loops"],
+            reference=reference.graph_hash,
+        )

@@ -1,0 +1,114 @@
+"""A campaign's source of model files, alone or with networks of a space; each is timed beside a reference of like duration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import log
+from typing import Final
+
+from exporters import Format
+from harness.measurement.plan import Pace
+from harness.measurement.workload import DurationProbe, Durations, Model, ModelSource, SourceGroup
+from harness.models.exported import ExportedModels
+from harness.models.files import FileModel
+from harness.records import FILE_SPACE
+from space import BLOX
+from space.errors import ConfigError
+from space.segments import Segment
+
+# References beside Blox's own network, each some ten times shorter than the one before: on one core of a server 3 ms, 0.4 ms
+# and 0.03 ms. Longer models have the network, run more often in a slice.
+SHORTER: Final = ("segment:cell1:conv", "segment:stem")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredModels:
+    """What a measurement asks for: `networks`, None where there are none, and model files.
+
+    `reference`: the file that every other file is timed beside, None for the built-in one of the nearest duration.
+    `progress` follows the export of the built-in ones.
+    Raises: ConfigError when the reference is of another format than a file.
+    """
+
+    networks: ModelSource | None
+    files: Sequence[FileModel]
+    reference: FileModel | None
+    progress: Callable[[str, int, int, str], None]
+
+    def __post_init__(self) -> None:
+        for file in self.files:
+            if self.reference is not None and file.format != self.reference.format:
+                raise ConfigError(
+                    f"--reference {self.reference.path}: a {self.reference.format} model, and {file.path} is timed in the same "
+                    f"process only beside a {file.format} model; name one, or measure the two apart"
+                )
+
+    def groups(self, model_format: Format, probe: DurationProbe) -> Iterator[SourceGroup]:
+        """Yield the networks, then the files of a format: those that share reference, precision and pace together."""
+        if self.networks is not None:
+            yield SourceGroup(source=self.networks)
+        files = [file for file in self.files if file.format == model_format]
+        if not files:
+            return
+        references = self._references(model_format)
+        found: dict[tuple[str, str, Pace], list[Model]] = {}
+        for file in files:
+            model = file.model()
+            durations = _durations(model, references, probe)
+            chosen = durations.reference if durations is not None else references[0].graph_hash
+            pace = Pace() if durations is None else Pace.of(durations.network_ns, durations.reference_ns)
+            found.setdefault((chosen, model.precision, pace), []).append(model)
+        by_key = {reference.graph_hash: reference for reference in references}
+        for (chosen, precision, pace), models in found.items():
+            source = _Group(files=models, beside=by_key[chosen], precision=precision)
+            yield SourceGroup(source=source, pace=pace, alone=True)
+
+    def _references(self, model_format: Format) -> list[Model]:
+        """Return the references to choose from, the default first."""
+        if self.reference is not None:
+            return [self.reference.model()]
+        shorter = [Segment.parse(text, BLOX) for text in SHORTER]
+        exported = ExportedModels(shorter, progress=self.progress, config=BLOX)
+        return [exported.reference(model_format), *exported.models(model_format)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """Model files beside one reference, whose configuration says that files are measured, and of which precision."""
+
+    files: Sequence[Model]
+    beside: Model
+    precision: str
+
+    def models(self, model_format: Format) -> Sequence[Model]:
+        """Return the files' models."""
+        return self.files
+
+    def reference(self, model_format: Format) -> Model:
+        """Return the reference."""
+        return replace(self.beside, space=FILE_SPACE, precision=self.precision)
+
+
+def _durations(model: Model, references: Iterable[Model], probe: DurationProbe) -> Durations | None:
+    """Return how long a model and the reference of the nearest duration run, None where the model does not run.
+
+    A model that is stored keeps its reference, so that its sessions stay together.
+    """
+    by_key = {reference.graph_hash: reference for reference in references}
+    stored = probe.stored(model)
+    if stored is not None and stored.reference in by_key:
+        return stored
+    best: Durations | None = None
+    for reference in by_key.values():
+        found = probe.measured(model, reference)
+        if found is None or (best is not None and _apart(found) > _apart(best)):
+            return best
+        best = found
+        if found.network_ns >= found.reference_ns:  # the others are shorter still
+            break
+    return best
+
+
+def _apart(durations: Durations) -> float:
+    return abs(log(durations.network_ns / durations.reference_ns))

@@ -1,0 +1,452 @@
+"""Model files of any origin as things to measure: found by name, checked without running them, and cut into parts to send.
+
+A file is data here, whatever it holds: the device's runtime is the first that loads it, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import io
+import json
+import os
+import tempfile
+import weakref
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from exporters.model_input import ModelInput
+from exporters.onnx_file import read_onnx
+from exporters.tflite_file import MAGIC, read_tflite
+from harness.devices.assembly import Assembly
+from harness.measurement.workload import Model
+from harness.records import FILE_SPACE
+from space.errors import ConfigError, did_you_mean
+
+SUFFIXES: Mapping[str, Literal["onnx", "tflite"]] = {".onnx": "onnx", ".tflite": "tflite"}
+LIMIT_BYTES = (1 << 31) - 1  # protobuf's and flatbuffers' own
+INPUTS_LIMIT_BYTES = 1 << 28
+SKELETON_BYTES = 1 << 10
+PART_BYTES = 1 << 22
+MOST_PARTS = 250  # a recipe of the protocol holds 256
+MOST_FILES = 10_000
+_LFS = b"version https://git-lfs"
+_WORDS = ("all", "segments")  # of selections, whatever a folder is called
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenInputs:
+    """What a person gives of the inputs of model files: `shapes` by input name, and an .npz file of their values."""
+
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    values: Path | None = None
+
+    @classmethod
+    def parse(cls, shapes: Iterable[str], values: Path | None = None) -> GivenInputs:
+        """Return the inputs of texts such as `input=1,3,224,224`. Raises: ConfigError."""
+        found: dict[str, tuple[int, ...]] = {}
+        for text in shapes:
+            name, equals, sizes = text.rpartition("=")
+            pieces = sizes.replace("x", ",").split(",")
+            if (
+                not equals
+                or not name
+                or not all(piece.strip().isdecimal() and int(piece) for piece in pieces)
+            ):
+                raise ConfigError(
+                    f"--shape {text!r}: no shape of an input; write e.g. --shape input=1,3,224,224"
+                )
+            if name in found:
+                raise ConfigError(f"--shape {text!r}: input {name!r} has a shape already; give each once")
+            found[name] = tuple(int(piece) for piece in pieces)
+        return cls(shapes=found, values=values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileModel:
+    """A checked model file. `name` is shown and stored; `digest` is of the bytes that the device loads.
+
+    `shapes` and `values` (an .npz file's bytes) are given inputs by the model's own names; `key` names file and inputs together.
+    """
+
+    path: Path
+    name: str
+    format: Literal["onnx", "tflite"]
+    precision: str
+    versions: str
+    digest: str
+    size_bytes: int
+    inputs: tuple[ModelInput, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+    values: bytes | None = field(repr=False)
+    pieces: tuple[Piece, ...] = field(repr=False)
+    folded: Folded | None = field(repr=False)  # the model's bytes where they differ from the file's
+
+    @property
+    def key(self) -> str:
+        """Return 32 hex characters that name the file's bytes and its inputs: equal keys, equal measurements."""
+        given = {name: list(shape) for name, shape in self.shapes.items()}
+        values = None if self.values is None else hashlib.sha256(self.values).hexdigest()
+        text = json.dumps([self.digest, given, values], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def __str__(self) -> str:
+        """Return the name with what is given of its inputs."""
+        shapes = (f"{name}={','.join(map(str, shape))}" for name, shape in self.shapes.items())
+        values = [] if self.values is None else [f"inputs {hashlib.sha256(self.values).hexdigest()[:8]}"]
+        return " ".join((self.name, *shapes, *values))
+
+    def model(self) -> Model:
+        """Return the file as a campaign's model."""
+        given: dict[str, Any] = {name: list(shape) for name, shape in self.shapes.items()}
+        if self.values is not None:
+            given["values"] = hashlib.sha256(self.values).hexdigest()
+        return Model(
+            architecture=str(self),
+            graph_hash=self.key,
+            format=self.format,
+            precision=self.precision,
+            space=FILE_SPACE,
+            weights=f"file {self.digest[:12]}",
+            inputs=given,
+            assemble=self.assemble,
+        )
+
+    def assemble(self) -> Assembly:
+        """Return the file as parts to send. Raises: ConfigError when it is not what it was when it was checked."""
+        first, *rest = self.pieces
+        by_digest = {piece.digest: piece for piece in rest}
+        values = None if self.values is None else hashlib.sha256(self.values).hexdigest()
+
+        def read_part(digest: str) -> bytes:
+            if self.values is not None and digest == values:
+                return self.values
+            return self._read(by_digest[digest])
+
+        return Assembly(
+            format=self.format,
+            alignment=1,
+            skeleton=self._read(first),
+            parts=tuple(piece.digest for piece in rest),
+            dictionary=None,
+            digest=self.digest,
+            shapes=self.shapes,
+            inputs=values,
+            size_bytes=self.size_bytes + len(self.values or b""),
+            read_part=read_part,
+        )
+
+    def _read(self, piece: Piece) -> bytes:
+        try:
+            if self.folded is not None:
+                data = self.folded.read(piece.offset, piece.size_bytes)
+            else:
+                with self.path.open("rb") as file:
+                    file.seek(piece.offset)
+                    data = file.read(piece.size_bytes)
+        except OSError as error:
+            raise ConfigError(f"{self.path}: {error.strerror or error}; put the file back") from error
+        if hashlib.sha256(data).hexdigest() != piece.digest:
+            raise ConfigError(f"{self.path}: changed while it was measured; give the command again")
+        return data
+
+
+class Folded:
+    """Bytes on the disk for as long as they are needed, in a file without a name."""
+
+    def __init__(self, data: bytes) -> None:
+        with tempfile.TemporaryFile(prefix="harness-") as file:
+            file.write(data)
+            file.flush()
+            self._fd = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._fd)
+
+    def read(self, offset: int, size_bytes: int) -> bytes:
+        """Return some of the bytes."""
+        return os.pread(self._fd, size_bytes, offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of a model's bytes, from `offset` on."""
+
+    offset: int
+    size_bytes: int
+    digest: str
+
+
+def is_file_name(text: str) -> bool:
+    """Tell whether a text among the names of networks means model files: by its ending, a wildcard, or a folder."""
+    if text.lower().endswith(tuple(SUFFIXES)) or "*" in text or "?" in text:
+        return True
+    if not text or text in _WORDS or ":" in text.partition("/")[0] or "\0" in text:
+        return False
+    try:
+        return Path(text).expanduser().is_dir() or Path(text).expanduser().is_file()
+    except (OSError, RuntimeError):
+        return False
+
+
+def split_names(texts: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return those of some names that mean networks, and those that mean model files, which may be joined by commas."""
+    networks, files = [], []
+    for text in texts:
+        if is_file_name(text) and ("," not in text or Path(text).exists()):
+            files.append(text)
+            continue
+        words = [word for word in text.split(",") if word]
+        named = [word for word in words if is_file_name(word)] if len(words) > 1 else []
+        files += named
+        rest = ",".join(word for word in words if word not in named) if named else text
+        networks += (
+            [rest] if rest or not text else []
+        )  # an empty text is refused where networks are looked up
+    return networks, files
+
+
+def find_files(texts: Iterable[str]) -> list[Path]:
+    """Return the model files that names, wildcards and folders mean, each once. Raises: ConfigError."""
+    found: dict[Path, None] = {}
+    for text in texts:
+        found |= dict.fromkeys(_meant(text))
+        if len(found) > MOST_FILES:
+            raise ConfigError(f"{text!r}: more than {MOST_FILES:,} model files; name fewer")
+    return list(found)
+
+
+def open_files(paths: Sequence[Path], given: GivenInputs | None = None) -> list[FileModel]:
+    """Return checked model files, with what is given of their inputs. Files of one name are told apart by their folders.
+
+    A shape counts for the files that have an input of its name.
+    Raises: ConfigError for a file that cannot be measured, and a shape that none of them has an input for.
+    """
+    given = given or GivenInputs()
+    names = Counter(path.name for path in paths)
+    values = None if given.values is None else _read_values(given.values)
+    files = []
+    unused = dict(given.shapes)
+    for path in paths:
+        name = path.name if names[path.name] == 1 else str(Path(*path.parts[-2:]))
+        files.append(
+            _open(path, _storable(name), given.shapes, given.values, values, is_only=len(paths) == 1)
+        )
+        for one in files[-1].inputs:
+            for called in (one.name, *one.aliases):
+                unused.pop(called, None)
+    if unused:
+        raise _no_input(files, next(iter(unused)))
+    return files
+
+
+def open_one(text: str, given: GivenInputs | None = None) -> FileModel:
+    """Return the one checked model file that a text means. Raises: ConfigError when it means none or several."""
+    paths = find_files([text])
+    if len(paths) > 1:
+        raise ConfigError(f"{text!r} means {len(paths)} files; name one")
+    return open_files(paths, given)[0]
+
+
+def _meant(text: str) -> list[Path]:
+    path = Path(text).expanduser()
+    if path.is_dir():
+        found = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file())
+        if not found:
+            raise ConfigError(f"{text}: a folder without .onnx or .tflite files; name another")
+        return found
+    if not path.exists() and ("*" in text or "?" in text or "[" in text):
+        found = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - of absolute patterns too
+        found = [one for one in found if one.suffix.lower() in SUFFIXES and one.is_file()]
+        if not found:
+            raise ConfigError(f"{text!r}: no .onnx or .tflite file fits; check the pattern")
+        return found
+    if not path.exists():
+        near = did_you_mean(path.name, (one.name for one in path.parent.glob("*") if one.suffix in SUFFIXES))
+        raise ConfigError(f"{text}: no such file{near or '; check the path'}")
+    if path.suffix.lower() not in SUFFIXES:
+        raise ConfigError(f"{text}: neither .onnx nor .tflite; export or convert the model to one of them")
+    return [path]
+
+
+def _open(
+    path: Path,
+    name: str,
+    shapes: Mapping[str, tuple[int, ...]],
+    values_path: Path | None,
+    values: Mapping[str, Any] | None,
+    *,
+    is_only: bool,
+) -> FileModel:
+    data = _read_file(path)
+    model_format = SUFFIXES[path.suffix.lower()]
+    folded = None
+    if model_format == "onnx":
+        facts, whole = read_onnx(path, data, LIMIT_BYTES)
+        if whole is not data:
+            folded = Folded(whole)
+    else:
+        facts, whole = read_tflite(path, data), data
+    own = _own_shapes(path, facts.inputs, shapes)
+    arrays = (
+        None
+        if values is None or values_path is None
+        else _own_values(path, facts.inputs, values_path, values)
+    )
+    _check_free(path, facts.inputs, own, arrays or {})
+    return FileModel(
+        path=path,
+        name=name,
+        format=model_format,
+        precision=facts.precision,
+        versions=facts.versions,
+        digest=hashlib.sha256(whole).hexdigest(),
+        size_bytes=len(whole),
+        inputs=facts.inputs,
+        shapes=own,
+        values=None if arrays is None else _packed(arrays),
+        pieces=tuple(_pieces(whole)),
+        folded=folded,
+    )
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > LIMIT_BYTES:
+            raise ConfigError(f"{path}: {size / 1e9:.1f} GB; harness measures model files of up to 2 GiB")
+        with path.open("rb") as file:
+            data = file.read(LIMIT_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if not data:
+        raise ConfigError(f"{path}: an empty file; copy or export it again")
+    if data.startswith(_LFS):
+        raise ConfigError(f"{path}: a pointer of Git LFS, not the model; fetch it: git lfs pull")
+    if path.suffix.lower() == ".onnx" and data[4:8] == MAGIC:
+        raise ConfigError(f"{path}: a TFLite model; rename it to {path.with_suffix('.tflite').name}")
+    return data
+
+
+def _pieces(data: bytes) -> Iterable[Piece]:
+    """Cut a model: a small head, then pieces of 4 MiB, larger ones of a model that would have too many."""
+    step = max(PART_BYTES, -(-len(data) // MOST_PARTS))
+    ends = [0, *range(min(SKELETON_BYTES, len(data)), len(data), step), len(data)]
+    view = memoryview(data)
+    for begin, end in pairwise(ends):
+        if end > begin:
+            yield Piece(begin, end - begin, hashlib.sha256(view[begin:end]).hexdigest())
+
+
+def _own_shapes(
+    path: Path, inputs: Sequence[ModelInput], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[int, ...]]:
+    """Return the given shapes by the model's own names. Raises: ConfigError for one that does not fit."""
+    found = {}
+    for one in inputs:
+        shape = next((shapes[called] for called in (one.name, *one.aliases) if called in shapes), None)
+        if shape is None:
+            continue
+        fits = len(shape) == len(one.shape) and all(
+            not isinstance(own, int) or own == size for own, size in zip(one.shape, shape, strict=True)
+        )
+        if not fits and not (path.suffix.lower() == ".tflite" and len(shape) == len(one.shape)):
+            given = ",".join(map(str, shape))
+            raise ConfigError(
+                f"{path}: --shape {one.name}={given} does not fit the input {one}; change what is free (?) alone"
+            )
+        found[one.name] = shape
+    return found
+
+
+def _check_free(
+    path: Path, inputs: Sequence[ModelInput], shapes: Mapping[str, Any], arrays: Mapping[str, Any]
+) -> None:
+    for one in inputs:
+        if one.free and one.name not in shapes and one.name not in arrays:
+            sizes = ",".join(str(size) if isinstance(size, int) else "1" for size in one.shape)
+            raise ConfigError(
+                f"{path}: input {one} has free sizes; name them, e.g. --shape '{one.name}={sizes}', or give --inputs FILE.npz"
+            )
+
+
+def _read_values(path: Path) -> dict[str, Any]:
+    """Return the arrays of an .npz file by name. Raises: ConfigError."""
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > INPUTS_LIMIT_BYTES:
+            raise ConfigError(
+                f"{path}: {size / 1e6:.0f} MB of inputs; harness sends up to {INPUTS_LIMIT_BYTES >> 20} MiB"
+            )
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        raise ConfigError(
+            f"{path}: no .npz file of plain arrays ({error}); write one: numpy.savez({path.name!r}, input=array)"
+        ) from error
+
+
+def _own_values(
+    path: Path, inputs: Sequence[ModelInput], values_path: Path, values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return given arrays by the model's own names. Raises: ConfigError for one that does not fit, or an input without any."""
+    found, known = {}, [called for one in inputs for called in (one.name, *one.aliases)]
+    for name in values:
+        if name not in known:
+            raise ConfigError(
+                f"{values_path}: array {name!r} is no input of {path.name}{did_you_mean(name, known)}; "
+                f"it has: {', '.join(map(str, inputs))}"
+            )
+    for one in inputs:
+        array = next((values[called] for called in (one.name, *one.aliases) if called in values), None)
+        if array is None:
+            raise ConfigError(f"{values_path}: no array for the input {one} of {path.name}; add it")
+        sizes = tuple(array.shape)
+        fits = len(sizes) == len(one.shape) and all(
+            not isinstance(own, int) or own == size for own, size in zip(one.shape, sizes, strict=True)
+        )
+        if str(array.dtype) != one.dtype or not fits:
+            shape = ",".join(map(str, sizes))
+            raise ConfigError(
+                f"{values_path}: array {one.name!r} is [{shape}] {array.dtype}, and {path.name} wants {one}; convert it"
+            )
+        found[one.name] = array
+    return found
+
+
+def _packed(arrays: Mapping[str, Any]) -> bytes:
+    """Return arrays as the bytes of an .npz file, the same for the same arrays."""
+    import zipfile
+
+    import numpy as np
+
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in sorted(arrays):
+            array = io.BytesIO()
+            np.lib.format.write_array(array, np.ascontiguousarray(arrays[name]), allow_pickle=False)
+            archive.writestr(
+                zipfile.ZipInfo(f"{name}.npy"), array.getvalue()
+            )  # whose date is always the same
+    return file.getvalue()
+
+
+def _no_input(files: Sequence[FileModel], name: str) -> ConfigError:
+    inputs = [one for file in files for one in file.inputs]
+    known = [called for one in inputs for called in (one.name, *one.aliases)]
+    shown = ", ".join(dict.fromkeys(map(str, inputs)))
+    return ConfigError(
+        f"--shape {name}=...: no input of that name{did_you_mean(name, known)}; there is: {shown or 'none'}"
+    )
+
+
+def _storable(name: str) -> str:
+    """Return a name as text that any store takes: of a name that is no UTF-8 the odd bytes are question marks."""
+    return name.encode("utf-8", "replace").decode()

@@ -1,0 +1,59 @@
+"""What was typed wrong, as an error of ours: the thing, the value and the remedy. Typer's words differ between its versions."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from space.errors import ConfigError, did_you_mean, shown
+
+
+def config_error(error: Any) -> ConfigError:
+    """Return a usage error as a ConfigError that says what was typed, what is wrong with it, and where to look."""
+    if error.ctx is None:
+        return ConfigError(f"{_sentence(error.format_message())}; --help shows what it takes")
+    path, shows = error.ctx.command_path, "options"
+    command = path.partition(" ")[2]  # behind `harness`, with which each error begins
+    if option := getattr(error, "option_name", "") if hasattr(error, "possibilities") else "":
+        known = [name for one in error.ctx.command.params for name in one.opts if name.startswith("--")]
+        reason = f"{_has_no(command)} option {shown(option)}{did_you_mean(option, known)}"
+    elif found := re.match(r"No such command '(.*?)'", error.message):
+        reason = f"{_has_no(command)} command {shown(found[1])}{did_you_mean(found[1], error.ctx.command.commands)}"
+        shows = "commands"
+    elif extra := re.fullmatch(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)", error.message):
+        reason = f"{command} takes no further argument: {extra[1]}"
+    elif getattr(error, "param", None) is None or error.format_message().startswith("Missing "):
+        reason = f"{command}: {_sentence(error.format_message())}"
+    else:
+        reason = f"{command}: {_bad_value(error)}"
+    end = " " if reason.endswith("?") else "; "
+    return ConfigError(f"{reason}{end}'{path} -h' shows its {shows}")
+
+
+def _has_no(command: str) -> str:
+    return f"{command} has no" if command else "there is no"
+
+
+def _bad_value(error: Any) -> str:
+    """Return the option or variable that a value stands at, the value and what it should be."""
+    parameter = error.param
+    name = max(parameter.opts, key=len) if parameter.param_type_name == "option" else parameter.name.upper()
+    source = error.ctx.get_parameter_source(parameter.name)
+    if source is not None and source.name == "ENVIRONMENT":
+        name = f"${parameter.envvar}"
+    # Newer versions of typer check with pydantic.
+    problems: list[Any] = getattr(error.__cause__, "errors", list)()
+    if not problems:
+        return f"{name}: {_sentence(error.message)}"
+    value, reason = problems[0]["input"], problems[0]["msg"]
+    reason = reason.removeprefix("Value error, ").removeprefix("Input ")
+    reason = _sentence(reason.partition(", unable")[0])
+    if isinstance(value, str):
+        reason += did_you_mean(value, re.findall("'([^']*)'", reason.partition(" not one of ")[2]))
+    return f"{name} {reason}" if reason.startswith(shown(value)) else f"{name} {shown(value)} {reason}"
+
+
+def _sentence(text: str) -> str:
+    """Return a sentence in one line as part of another."""
+    text = " ".join(text.split()).removesuffix(".").replace(". Choose", "; choose")
+    return text[:1].lower() + text[1:]

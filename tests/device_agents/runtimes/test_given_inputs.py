@@ -1,0 +1,138 @@
+"""Models of any origin in a runtime: given shapes and values, and the outputs of the runtime's own script."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from factories.model_files import dense, onnx_model, save_tflite, tokens
+
+from device_agents.refusal import Refusal
+from device_agents.runtimes import load, onnxruntime_cpu, outside, tflite
+from device_agents.runtimes.loaded import Inputs, fixed_input, read_arrays
+
+
+def own(model: Any, inputs: dict[str, Any]) -> Any:
+    """Return the first output as onnxruntime's own script has it."""
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(model.SerializeToString()).run(None, inputs)[0]
+
+
+def loaded(model: Any, inputs: Inputs) -> Any:
+    one = onnxruntime_cpu.load_with_inputs(model.SerializeToString(), 1, {}, inputs)
+    one.run()
+    return one
+
+
+def test_a_free_shape_runs_as_given_and_its_output_is_the_scripts() -> None:
+    model, shape = dense(("n", "rows", 8)), [2, 5, 8]
+    expected = own(model, {"x": fixed_input(shape, "float32", "NCHW")})
+    assert loaded(model, Inputs({"x": shape})).output() == pytest.approx(
+        expected.reshape(-1)[:8].tolist(), rel=1e-6
+    )
+
+
+def test_given_tokens_and_truth_values_run_as_in_the_script() -> None:
+    ids = np.array([[150, 3, 199], [7, 8, 9]], np.int64)
+    arrays = {"ids": ids, "mask": np.array([[1, 0, 1], [0, 0, 1]], bool)}
+    expected = own(tokens(), arrays)
+    assert loaded(tokens(), Inputs({}, arrays)).output() == pytest.approx(
+        expected.reshape(-1).tolist(), rel=1e-5
+    )
+
+
+def test_half_precision_and_integers_without_values_get_the_fixed_ones() -> None:
+    assert len(loaded(dense(dtype=np.float16), Inputs()).output()) == 8
+    fixed = Inputs({"ids": [1, 4], "mask": [1, 4]})
+    arrays = {"ids": fixed_input([1, 4], "int64", "NCHW"), "mask": fixed_input([1, 4], "bool", "NCHW")}
+    assert arrays["mask"].any()
+    assert not arrays["mask"].all()
+    expected = own(tokens(), arrays)
+    assert loaded(tokens(), fixed).output() == pytest.approx(expected.reshape(-1).tolist(), rel=1e-5)
+
+
+def test_an_output_whose_size_depends_on_the_values_runs_again_and_again() -> None:
+    from onnx import TensorProto, helper
+
+    model = onnx_model(
+        [helper.make_node("NonZero", ["x"], ["y"])],
+        [("x", TensorProto.FLOAT, [1, 6])],
+        [("y", TensorProto.INT64, [2, "found"])],
+    )
+    arrays = {"x": np.array([[0, 1, 0, 2, 3, 0]], np.float32)}
+    one = loaded(model, Inputs({}, arrays))
+    one.run()
+    assert one.output() == own(model, arrays).reshape(-1).tolist()
+
+
+def test_an_output_that_is_no_tensor_leaves_no_values() -> None:
+    from onnx import TensorProto, helper
+
+    model = onnx_model(
+        [helper.make_node("SequenceConstruct", ["x", "x"], ["y"])], [("x", TensorProto.FLOAT, [1, 2])], []
+    )
+    model.graph.output.append(helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None))
+    one = loaded(model, Inputs())
+    one.run()
+    assert one.output() == []
+
+
+def test_values_of_another_type_are_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="input 'x' is given as float64; the model wants float32"):
+        loaded(dense(), Inputs({}, {"x": np.zeros((1, 8))}))
+
+
+def test_an_input_of_text_is_refused() -> None:
+    from onnx import TensorProto, helper
+
+    model = onnx_model(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [("x", TensorProto.STRING, [1])],
+        [("y", TensorProto.STRING, [1])],
+    )
+    with pytest.raises(ValueError, match="input 'x' is a tensor\\(string\\)"):
+        loaded(model, Inputs())
+
+
+def test_a_free_shape_without_one_given_is_refused_with_the_option() -> None:
+    with pytest.raises(ValueError, match="--shape"):
+        loaded(dense(("n", "rows", 8)), Inputs())
+
+
+def test_tflite_takes_a_larger_batch_and_given_values(tmp_path: Path) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    model = save_tflite(tmp_path / "a.tflite").read_bytes()
+    images = np.random.default_rng(0).standard_normal((3, 16, 16, 3)).astype(np.float32)
+    script = Interpreter(model_content=model)
+    script.resize_tensor_input(script.get_input_details()[0]["index"], images.shape)
+    script.allocate_tensors()
+    script.set_tensor(script.get_input_details()[0]["index"], images)
+    script.invoke()
+    expected = script.get_tensor(script.get_output_details()[0]["index"])
+    assert expected.shape[0] == 3
+    one = tflite.load_with_inputs(model, 1, {}, Inputs({}, {"image": images}))
+    one.run()
+    assert one.output() == expected.reshape(-1)[:8].tolist()
+    batch = tflite.load_with_inputs(model, 1, {}, Inputs({"image": [3, 16, 16, 3]}))
+    batch.run()
+    assert len(batch.output()) == 8
+
+
+def test_arrays_that_would_need_a_pickle_are_not_read() -> None:
+    file = io.BytesIO()
+    np.savez(file, x=np.array([object()]))
+    with pytest.raises(ValueError, match="allow_pickle"):
+        read_arrays(file.getvalue())
+
+
+def test_a_runtime_that_takes_no_inputs_refuses_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    from device_agents import runtimes
+
+    monkeypatch.setitem(runtimes.RUNTIMES, "other", outside)  # type: ignore[arg-type]
+    with pytest.raises(Refusal, match="other takes no shapes"):
+        load("other", b"", 1, {}, Inputs({"x": [1]}))

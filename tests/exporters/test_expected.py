@@ -1,0 +1,85 @@
+"""Expected outputs: those of torch, on the agent's input, kept for the next one who asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from device_agents.runtimes.loaded import OUTPUT_VALUES as TOLD_VALUES
+from device_agents.runtimes.loaded import fixed_values
+from exporters import ConversionError, ExpectedOutputs, Weights, expected
+from exporters.expected import OUTPUT_VALUES, fixed_image
+from exporters.networks import torch_network
+from space import BLOX, MINI, Architecture, SpaceConfig
+from space.segments import Segment
+
+pytestmark = pytest.mark.converter
+
+
+def outputs(folder: Path, config: SpaceConfig = BLOX, seed: int = 0) -> ExpectedOutputs:
+    return ExpectedOutputs(cache_dir=folder, config=config, weights=Weights.seeded(seed))
+
+
+def test_the_fixed_input_is_the_agents_in_both_layouts() -> None:
+    assert OUTPUT_VALUES == TOLD_VALUES
+    image = fixed_image((1, 3, 32, 32))
+    assert image.dtype == np.float32
+    assert np.array_equal(image, fixed_values((1, 3, 32, 32), "NCHW"))
+    assert np.array_equal(image.transpose(0, 2, 3, 1), fixed_values((1, 32, 32, 3), "NHWC"))
+    assert np.array_equal(fixed_image((1, 20)), fixed_values((1, 20), "NCHW"))
+
+
+@pytest.mark.parametrize(("config", "seed"), [(BLOX, 0), (MINI, 3)])
+def test_a_networks_output_is_that_of_the_whole_network_in_torch(
+    tmp_path: Path, config: SpaceConfig, seed: int
+) -> None:
+    found = outputs(tmp_path, config, seed)
+    image = torch.from_numpy(fixed_image((1, config.in_channels, config.image_size, config.image_size)))
+    for index in (0, 1000, 1001, 2024):
+        architecture = Architecture.from_index(index, config)
+        right = torch_network(architecture, Weights.seeded(seed))(image).numpy().reshape(-1)[:OUTPUT_VALUES]
+        for model_format in ("onnx", "tflite"):
+            values = found.of(str(architecture), model_format)
+            assert np.abs(np.array(values) - right).max() <= 1e-5 * np.abs(right).max()
+
+
+def test_a_segments_output_has_the_order_of_its_formats_axes(tmp_path: Path) -> None:
+    found, stem = outputs(tmp_path), Segment(kind="stem")
+    network = torch_network(Architecture.from_index(0), Weights.seeded(0))
+    right = network.get_submodule("stem")(torch.from_numpy(fixed_image((1, *stem.input_shape)))).numpy()
+    assert found.of(str(stem), "onnx") == pytest.approx(right.reshape(-1)[:OUTPUT_VALUES])
+    last = right.transpose(0, 2, 3, 1).reshape(-1)[:OUTPUT_VALUES]
+    assert found.of(str(stem), "tflite") == pytest.approx(last)
+    assert found.of(str(stem), "onnx") != found.of(str(stem), "tflite")
+
+
+def test_what_was_computed_is_kept_and_a_damaged_line_is_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = "segment:stem", "segment:head"
+    values = [outputs(tmp_path).of(name, "onnx") for name in (first, second)]
+    (file,) = (tmp_path / "expected").iterdir()
+    lines = file.read_bytes().splitlines(keepends=True)
+    digit = lines[0].rindex(b"0.") + 3
+    file.write_bytes(lines[0][:digit] + b"9" + lines[0][digit + 1 :] + lines[1])
+    assert outputs(tmp_path).of(first, "onnx") == values[0]
+    monkeypatch.setattr(expected, "_TorchProcess", None)  # nobody is asked any more
+    kept = outputs(tmp_path)
+    assert [kept.of(name, "onnx") for name in (first, second)] == values
+    with pytest.raises(TypeError):
+        outputs(tmp_path, seed=1).of(first, "onnx")  # other weights, other outputs
+
+
+def test_a_name_of_nothing_and_a_process_that_dies_are_errors_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = outputs(tmp_path)
+    with pytest.raises(ConversionError, match="nonsense"):
+        found.of("segment:nonsense", "onnx")
+    assert len(found.of("segment:stem", "onnx")) == OUTPUT_VALUES, "it goes on after a name that is none"
+    monkeypatch.setattr(expected, "converter_environment", lambda: {"PYTHONPATH": "/nowhere"})
+    with pytest.raises(ConversionError, match=r"expected outputs: .*No module named"):
+        outputs(tmp_path / "other").of("segment:stem", "onnx")

@@ -1,0 +1,117 @@
+"""Small model files of other origin: made by onnx's helpers and by flatbuffers, not by this project's exporters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from factories.agent_models import tflite_parts
+
+
+def onnx_model(
+    nodes: Sequence[Any],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    weights: dict[str, Any] | None = None,
+    *,
+    opset: int = 17,
+    ir_version: int = 8,
+    domains: Sequence[str] = (),
+) -> Any:
+    """Return an ONNX model of some nodes; inputs and outputs are (name, element type, sizes)."""
+    from onnx import helper, numpy_helper
+
+    graph = helper.make_graph(
+        list(nodes),
+        "made for a test",
+        [helper.make_tensor_value_info(*one) for one in inputs],
+        [helper.make_tensor_value_info(*one) for one in outputs],
+        [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()],
+    )
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=ir_version)
+
+
+def dense(sizes: Sequence[int | str] = (1, 8), *, width: int = 8, dtype: Any = np.float32) -> Any:
+    """Return x W + b, relu, of an input `x`."""
+    from onnx import TensorProto, helper
+    from onnx.helper import np_dtype_to_tensor_dtype
+
+    rng = np.random.default_rng(0)
+    kind = np_dtype_to_tensor_dtype(np.dtype(dtype))
+    assert kind in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["p"]),
+        helper.make_node("Add", ["p", "b"], ["s"]),
+        helper.make_node("Relu", ["s"], ["y"]),
+    ]
+    weights = {
+        "w": rng.standard_normal((8, width)).astype(dtype),
+        "b": rng.standard_normal(width).astype(dtype),
+    }
+    return onnx_model(nodes, [("x", kind, list(sizes))], [("y", kind, [*sizes[:-1], width])], weights)
+
+
+def tokens(vocabulary: int = 200) -> Any:
+    """Return a token model: ids [batch, length] and a mask of the same sizes, embedded, masked, averaged, classified."""
+    from onnx import TensorProto, helper
+
+    rng = np.random.default_rng(1)
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["e"]),
+        helper.make_node("Cast", ["mask"], ["m"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["m", "last"], ["m3"]),
+        helper.make_node("Mul", ["e", "m3"], ["masked"]),
+        helper.make_node("ReduceMean", ["masked"], ["mean"], axes=[1], keepdims=0),
+        helper.make_node("MatMul", ["mean", "w"], ["y"]),
+    ]
+    weights = {
+        "table": rng.standard_normal((vocabulary, 16)).astype(np.float32),
+        "w": rng.standard_normal((16, 3)).astype(np.float32),
+        "last": np.array([2], np.int64),
+    }
+    sizes = ["batch", "length"]
+    inputs = [("ids", TensorProto.INT64, sizes), ("mask", TensorProto.BOOL, sizes)]
+    return onnx_model(nodes, inputs, [("y", TensorProto.FLOAT, ["batch", 3])], weights)
+
+
+def custom_op() -> Any:
+    """Return a model of an operator that no runtime has."""
+    from onnx import TensorProto, helper
+
+    node = helper.make_node("Warp", ["x"], ["y"], domain="com.acme")
+    sizes = (TensorProto.FLOAT, [1, 4])
+    return onnx_model([node], [("x", *sizes)], [("y", *sizes)], domains=["com.acme"])
+
+
+def save(model: Any, path: Path) -> Path:
+    """Write a model and return its path."""
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def save_with_data(model: Any, path: Path, location: str = "weights.bin") -> Path:
+    """Write a model with its weights in a file beside it."""
+    import onnx
+
+    onnx.save_model(
+        model,
+        str(path),
+        save_as_external_data=True,
+        location=location,
+        size_threshold=0,
+        convert_attribute=False,
+    )
+    return path
+
+
+def save_tflite(path: Path, width: int = 8) -> Path:
+    """Write a small convolutional TFLite model of an input `image`, made by flatbuffers alone."""
+    data = b""
+    for part in tflite_parts(width):
+        data += bytes(-len(data) % 16) + part
+    path.write_bytes(data)
+    return path

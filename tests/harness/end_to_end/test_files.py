@@ -1,0 +1,188 @@
+"""Model files from their names to stored latencies, by the real agent on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from factories.model_files import custom_op, dense, save, save_tflite, save_with_data, tokens
+from rigs.short_campaigns import permissions_once
+
+import harness
+from device_agents.runtimes.loaded import fixed_input
+from harness.devices.client import AgentClient
+from harness.measurement import core_gate
+from harness.measurement.durations import DeviceProbe
+from harness.measurement.plan import Pace, SessionPlan
+from harness.models import files
+from harness.records import FILE_SPACE
+from harness.store import Store
+from space.errors import ConfigError
+
+pytestmark = pytest.mark.device
+
+QUICK: dict[str, Any] = {"level": "quick", "sessions": 1}
+
+
+@pytest.fixture(autouse=True)
+def cores_count_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)
+    monkeypatch.setattr(AgentClient, "permissions", permissions_once)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with harness.open_store(str(tmp_path / "store.sqlite")) as opened:
+        yield opened
+
+
+def outputs(store: Store) -> dict[str, tuple[float, ...]]:
+    """Return the output of each stored file by its name."""
+    found = (session for one in store.configurations() for session in store.sessions(one))
+    return {session.architecture: session.output for session in found}
+
+
+def own(path: Path, inputs: dict[str, Any]) -> Any:
+    """Return the first output values of a file as onnxruntime's own script has them."""
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(str(path)).run(None, inputs)[0].reshape(-1)[:8].tolist()
+
+
+def test_files_of_several_kinds_are_measured_in_one_campaign_and_failures_say_what_helps(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "PART_BYTES", 300)
+    plain, free = (
+        save(dense(), tmp_path / "dense.onnx"),
+        save(dense(("n", "rows", 8)), tmp_path / "free.onnx"),
+    )
+    (tmp_path / "beside").mkdir()
+    beside = save_with_data(dense(width=9), tmp_path / "beside" / "data.onnx")
+    half, warp = (
+        save(dense(dtype=np.float16), tmp_path / "half.onnx"),
+        save(custom_op(), tmp_path / "warp.onnx"),
+    )
+    named = [plain, free, beside, half, warp]
+    with pytest.raises(ConfigError, match="free sizes"):
+        harness.measure("local", named, store=store, reference=plain, **QUICK)
+    assert not store.configurations()
+    named.remove(free)
+    table = harness.measure("local", named, store=store, reference=plain, **QUICK)
+    assert {row.architecture for row in table} == {"dense.onnx", "data.onnx", "half.onnx"}
+    assert {row.configuration.space for row in table} == {FILE_SPACE}
+    precisions = {row.architecture: row.configuration.precision for row in table}
+    assert precisions == {"dense.onnx": "fp32", "data.onnx": "fp32", "half.onnx": "fp16"}
+    (failure,) = table.failures
+    assert failure.architecture == "warp.onnx"
+    assert "harness loads no custom operators" in failure.message
+    found = outputs(store)
+    assert found["dense.onnx"] == pytest.approx(
+        own(plain, {"x": fixed_input([1, 8], "float32", "NCHW")}), rel=1e-6
+    )
+    assert found["data.onnx"] == pytest.approx(
+        own(beside, {"x": fixed_input([1, 8], "float32", "NCHW")}), rel=1e-6
+    )
+    # What is stored is not measured again, and is found by name.
+    again = harness.measure("local", [plain, half], store=store, reference=plain, **QUICK)
+    assert {(row.architecture, row.estimate.sessions) for row in again} == {
+        ("dense.onnx", 1),
+        ("half.onnx", 1),
+    }
+    assert [row.architecture for row in harness.results(store, models="half.onnx")] == ["half.onnx"]
+    assert {row.architecture for row in harness.results(store, models="*a*.onnx")} == {
+        "data.onnx",
+        "half.onnx",
+    }
+    assert not harness.results(store, models="conv/conv/conv")
+    with pytest.raises(ConfigError, match="nothing is stored that fits"):
+        harness.predict(store, device="local")
+    with pytest.raises(ConfigError, match="of which nothing can be predicted"):
+        harness.predict(store, configuration=table[0].configuration.digest[:8])
+
+
+def test_given_shapes_and_values_reach_the_model_and_the_record(tmp_path: Path, store: Store) -> None:
+    path, values = save(tokens(), tmp_path / "tokens.onnx"), tmp_path / "v.npz"
+    arrays = {"ids": np.array([[150, 3, 199]]), "mask": np.array([[True, False, True]])}
+    np.savez(values, **arrays)
+    reference = save(dense(), tmp_path / "dense.onnx")
+    harness.measure("local", path, store=store, inputs=values, reference=reference, **QUICK)
+    shapes = {"ids": (1, 7), "mask": (1, 7)}
+    harness.measure("local", path, store=store, shapes=shapes, reference=reference, **QUICK)
+    sessions = {s.architecture: s for one in store.configurations() for s in store.sessions(one)}
+    given = next(session for name, session in sessions.items() if " inputs " in name)
+    assert given.output == pytest.approx(own(path, arrays), rel=1e-5)
+    shaped = sessions["tokens.onnx ids=1,7 mask=1,7"]
+    assert shaped.plan["inputs"] == {"ids": [1, 7], "mask": [1, 7]}
+    assert shaped.graph_hash != given.graph_hash
+
+
+def test_two_files_are_compared_in_the_same_processes(tmp_path: Path, store: Store) -> None:
+    small, large = (
+        save(dense(), tmp_path / "small.onnx"),
+        save(dense((1, 4096, 8), width=64), tmp_path / "large.onnx"),
+    )
+    (pair,) = harness.compare(store, str(large), str(small), device="local", level="quick", sessions=2)
+    assert pair.result.verdict == "slower"
+    assert pair.result.interval is not None
+    assert pair.result.ratio == pytest.approx(pair.first.latency_ms / pair.second.latency_ms)
+    assert (pair.first.architecture, pair.second.architecture) == ("large.onnx", "small.onnx")
+    assert pair.to_json()["networks"]
+    (same,) = harness.compare(store, str(small), str(small), device="local", level="quick", sessions=2)
+    assert same.result.ratio == pytest.approx(1, abs=0.3)
+    with pytest.raises(ConfigError, match="two model files"):
+        harness.compare(store, str(small), "conv/conv/conv")
+    with pytest.raises(ConfigError, match="beside a onnx model"):
+        harness.compare(store, str(small), str(save_tflite(tmp_path / "a.tflite")))
+
+
+@pytest.mark.converter
+def test_without_a_reference_a_built_in_one_of_like_duration_is_chosen_and_kept(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save_tflite(tmp_path / "a.tflite")
+    (row,) = harness.measure("local", path, store=store, **QUICK)
+    assert row.architecture == "a.tflite"
+    assert row.configuration.format == "tflite"
+    assert 1 / 30 < row.estimate.ratio < 30
+    monkeypatch.setattr(DeviceProbe, "measured", lambda *_: pytest.fail("it is stored: nothing is tried"))
+    (again,) = harness.measure("local", path, store=store, level="quick", sessions=2)
+    assert again.configuration == row.configuration
+    assert again.estimate.sessions == 2
+
+
+def test_long_models_have_fewer_runs_in_a_slice_and_the_reference_more() -> None:
+    plan = SessionPlan(max_s=3.0)
+    assert Pace.of(20e3, 3e6).applied(plan) == plan
+    assert Pace.of(90e6, 3e6).applied(plan) == plan
+    slow = Pace.of(5e9, 3e6).applied(plan)
+    assert slow.network_runs == 2
+    assert slow.reference_runs == 64
+    assert 6 * 2 * 5 <= slow.max_s <= 150
+    middle = Pace.of(200e6, 3e6).applied(plan)
+    assert (middle.network_runs, middle.reference_runs) == (3, 16)
+    assert middle.max_s > plan.max_s
+
+
+def test_a_model_that_the_devices_cache_cannot_hold_is_refused_before_it_is_sent(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.measurement import uploads
+
+    path = save(dense(width=64), tmp_path / "dense.onnx")
+    monkeypatch.setattr(uploads, "_cache_bytes", lambda hello: 1000)
+    table = harness.measure("local", path, store=store, reference=path, **QUICK)
+    assert not table
+    assert table.failures[0].kind == "too-large"
+    assert "free some there" in table.failures[0].message
+
+
+def test_a_broken_file_stops_the_command_before_anything_is_measured(tmp_path: Path, store: Store) -> None:
+    good, bad = save(dense(), tmp_path / "good.onnx"), tmp_path / "bad.onnx"
+    bad.write_bytes(b"no model")
+    with pytest.raises(ConfigError, match="no ONNX model"):
+        harness.measure("local", [good, bad], store=store, reference=good, **QUICK)
+    assert not store.configurations()

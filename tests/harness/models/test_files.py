@@ -1,0 +1,345 @@
+"""Model files of any origin, read as data: what they are, what is given of their inputs, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from factories.model_files import dense, onnx_model, save, save_tflite, save_with_data, tokens
+
+from harness.models import files
+from harness.models.files import FileModel, GivenInputs, find_files, is_file_name, open_files, split_names
+from space.errors import ConfigError
+
+
+def opened(path: Path, *shapes: str, values: Path | None = None) -> FileModel:
+    return open_files([path], GivenInputs.parse(shapes, values))[0]
+
+
+def joined(file: FileModel) -> bytes:
+    """Return a file's bytes as the device joins them."""
+    model = file.assemble()
+    return model.skeleton + b"".join(map(model.read_part, model.parts))
+
+
+def refusal(path: Path, *shapes: str, values: Path | None = None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        opened(path, *shapes, values=values)
+    assert str(path) in str(caught.value) or (values is not None and str(values) in str(caught.value))
+    return str(caught.value)
+
+
+def external(model: Any, **told: str) -> Any:
+    """Return a model whose first tensor says that its data lies elsewhere."""
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = tensor.EXTERNAL
+    for key, value in told.items():
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, value
+    return model
+
+
+def test_a_file_travels_whole_in_parts_and_is_named_by_its_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "PART_BYTES", 100)
+    path = save(dense(width=200), tmp_path / "dense.onnx")
+    file = opened(path)
+    data = path.read_bytes()
+    assert len(file.assemble().parts) > 1
+    assert joined(file) == data
+    assert file.digest == hashlib.sha256(data).hexdigest()
+    assert (file.format, file.precision, str(file)) == ("onnx", "fp32", "dense.onnx")
+    assert file.versions == "IR version 8, opset ai.onnx 17"
+
+
+def test_a_large_file_has_no_more_parts_than_a_recipe_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "PART_BYTES", 1)
+    monkeypatch.setattr(files, "SKELETON_BYTES", 7)
+    file = opened(save(dense(), tmp_path / "dense.onnx"))
+    assert 200 < len(file.assemble().recipe()["parts"]) <= 256
+    assert joined(file) == file.path.read_bytes()
+
+
+def test_external_data_is_folded_into_the_model(tmp_path: Path) -> None:
+    import onnx
+
+    whole, beside = dense(), save_with_data(dense(), tmp_path / "dense.onnx")
+    assert (tmp_path / "weights.bin").stat().st_size > 0
+    found = onnx.ModelProto.FromString(joined(opened(beside)))
+    assert found.SerializeToString(deterministic=True) == whole.SerializeToString(deterministic=True)
+
+
+def test_a_model_and_the_same_with_its_data_beside_it_are_one_model(tmp_path: Path) -> None:
+    import onnx
+
+    folded = opened(save_with_data(dense(), tmp_path / "beside.onnx"))
+    model = onnx.ModelProto.FromString(joined(folded))
+    assert opened(save(model, tmp_path / "whole.onnx")).inputs == folded.inputs
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ("/etc/passwd", "outside its folder"),
+        ("../secret.bin", "outside its folder"),
+        ("deeper/../../secret.bin", "outside its folder"),
+        ("", "outside its folder"),
+        ("absent.bin", "is not there"),
+        ("link.bin", "a link out of its folder"),
+    ],
+)
+def test_external_data_lies_beside_the_model_or_is_refused(tmp_path: Path, location: str, said: str) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "secret.bin").write_bytes(bytes(1000))
+    (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
+    path = save(external(dense(), location=location), folder / "dense.onnx")
+    assert said in refusal(path)
+
+
+def test_external_data_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(bytes(10))
+    path = save(external(dense(), location="weights.bin", offset="0", length="256"), tmp_path / "dense.onnx")
+    assert "ends at byte 256 of weights.bin, which has 10" in refusal(path)
+
+
+def test_a_sparse_file_of_external_data_is_refused_by_its_size_and_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "weights.bin").open("wb") as file:
+        os.truncate(file.fileno(), 1 << 40)
+    path = save(external(dense(), location="weights.bin"), tmp_path / "dense.onnx")
+    assert "over the limit of 2 GiB" in refusal(path)
+
+
+def test_tensors_that_share_one_large_file_count_each_for_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "LIMIT_BYTES", 2000)
+    (tmp_path / "weights.bin").write_bytes(bytes(900))
+    model = external(dense(), location="weights.bin")
+    for number in range(2):
+        more = model.graph.initializer.add()
+        more.CopyFrom(model.graph.initializer[0])
+        more.name = f"again {number}"
+    assert "over the limit" in refusal(save(model, tmp_path / "dense.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("a.onnx", b"", "an empty file"),
+        ("a.onnx", b"\x00" * 100, "no ONNX model"),
+        ("a.onnx", b"<html>not found</html>", "no ONNX model"),
+        ("a.onnx", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        ("a.onnx", b"\x1c\0\0\0TFL3" + bytes(50), "rename it to a.tflite"),
+        ("a.tflite", b"PK\3\4" + bytes(50), "lacks the mark TFL3"),
+        ("a.tflite", b"\xff\xff\xff\x7fTFL3" + bytes(50), "a damaged TFLite model"),
+        ("a.tflite", b"\x1c\0\0\0TFL3", "a damaged TFLite model"),
+    ],
+)
+def test_what_is_no_model_is_refused_in_one_line_with_a_remedy(
+    tmp_path: Path, name: str, data: bytes, said: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    message = refusal(path)
+    assert said in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("make", ["onnx", "tflite"])
+def test_a_file_cut_off_or_damaged_anywhere_is_refused_or_read_but_never_raises_otherwise(
+    tmp_path: Path, make: str
+) -> None:
+    path = tmp_path / f"a.{make}"
+    whole = (save(tokens(), path) if make == "onnx" else save_tflite(path)).read_bytes()
+    rng = np.random.default_rng(0)
+    for number in range(150):
+        data = bytearray(whole[: rng.integers(8, len(whole))] if number % 3 == 0 else whole)
+        for place in rng.integers(8, min(len(data), 3000), 4):
+            data[place] = rng.integers(256)
+        path.write_bytes(data)
+        try:
+            opened(path)
+        except ConfigError as error:
+            assert str(path) in str(error)
+
+
+def test_a_file_over_the_limit_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "huge.onnx"
+    with path.open("wb") as file:
+        os.truncate(file.fileno(), 30 << 30)
+    assert "up to 2 GiB" in refusal(path)
+
+
+def test_a_file_that_changes_while_it_is_measured_is_refused(tmp_path: Path) -> None:
+    path = save(dense(), tmp_path / "dense.onnx")
+    file = opened(path)
+    save(dense(width=9), path)
+    with pytest.raises(ConfigError, match="changed while it was measured"):
+        joined(file)
+
+
+def test_free_sizes_are_named_by_the_person_and_fixed_ones_are_not(tmp_path: Path) -> None:
+    path = save(dense(("n", "rows", 8)), tmp_path / "dense.onnx")
+    assert "--shape 'x=1,1,8'" in refusal(path)
+    file = opened(path, "x=4,5,8")
+    assert file.assemble().recipe()["shapes"] == {"x": [4, 5, 8]}
+    assert str(file) == "dense.onnx x=4,5,8"
+    assert "does not fit the input x [n,rows,8]" in refusal(path, "x=4,5,9")
+    assert "does not fit" in refusal(path, "x=4,5")
+    with pytest.raises(ConfigError, match="no input of that name; did you mean 'x'"):
+        opened(path, "x=4,5,8", "xx=1")
+
+
+def test_a_free_batch_size_is_one(tmp_path: Path) -> None:
+    assert opened(save(dense(("n", 8)), tmp_path / "dense.onnx")).shapes == {}
+
+
+@pytest.mark.parametrize("text", ["x", "x=", "=1,2", "x=1,-2", "x=1,a", "x=0"])
+def test_a_shape_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"write e\.g\. --shape"):
+        GivenInputs.parse([text])
+
+
+def test_given_values_are_checked_by_name_type_and_shape(tmp_path: Path) -> None:
+    path, values = save(tokens(), tmp_path / "tokens.onnx"), tmp_path / "v.npz"
+    ids, mask = np.zeros((2, 5), np.int64), np.ones((2, 5), bool)
+    np.savez(values, ids=ids, mask=mask)
+    file = opened(path, values=values)
+    model = file.assemble()
+    assert model.inputs is not None
+    assert model.inputs in model.shared
+    assert model.recipe()["inputs"] == hashlib.sha256(model.read_part(model.inputs)).hexdigest()
+    np.savez(values, ids=ids)
+    assert "no array for the input mask [batch,length] bool" in refusal(path, values=values)
+    np.savez(values, ids=ids.astype(np.int32), mask=mask)
+    assert "array 'ids' is [2,5] int32" in refusal(path, values=values)
+    np.savez(values, ids=ids[0], mask=mask)
+    assert "array 'ids' is [5] int64" in refusal(path, values=values)
+    np.savez(values, ids=ids, maks=mask)
+    assert "'maks' is no input of tokens.onnx; did you mean 'mask'" in refusal(path, values=values)
+    np.savez(values, ids=np.array([object()]), mask=mask)
+    assert "no .npz file of plain arrays" in refusal(path, values=values)
+    values.write_bytes(b"none")
+    assert "no .npz file" in refusal(path, values=values)
+
+
+def test_values_that_unpack_to_more_than_the_limit_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "INPUTS_LIMIT_BYTES", 1 << 20)
+    values = tmp_path / "v.npz"
+    np.savez_compressed(values, x=np.zeros(1 << 21, np.uint8))
+    assert values.stat().st_size < 1 << 15
+    assert "harness sends up to" in refusal(save(dense(), tmp_path / "dense.onnx"), values=values)
+
+
+def test_the_key_is_of_bytes_shapes_and_values_whatever_the_name(tmp_path: Path) -> None:
+    path, values = save(tokens(), tmp_path / "a.onnx"), tmp_path / "v.npz"
+    np.savez(values, ids=np.zeros((2, 5), np.int64), mask=np.ones((2, 5), bool))
+    shapes = ("ids=1,9", "mask=1,9")
+    keys = [
+        opened(path, *shapes).key,
+        opened(path, "ids=1,8", "mask=1,8").key,
+        opened(path, values=values).key,
+        opened(save(tokens(201), tmp_path / "b.onnx"), *shapes).key,
+    ]
+    assert len(set(keys)) == 4
+    assert all(len(key) == 32 for key in keys)
+    assert opened(save(tokens(), tmp_path / "c.onnx"), *shapes).key == keys[0]
+
+
+def test_a_tflite_file_tells_inputs_and_precision(tmp_path: Path) -> None:
+    file = opened(save_tflite(tmp_path / "a.tflite"))
+    assert [str(one) for one in file.inputs] == ["image [1,16,16,3] float32"]
+    assert file.precision == "fp32"
+    assert joined(file) == file.path.read_bytes()
+
+
+def quantized() -> Any:
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("DequantizeLinear", ["w", "s", "z"], ["dw"]),
+        helper.make_node("MatMul", ["d", "dw"], ["y"]),
+    ]
+    weights = {
+        "w": np.ones((8, 8), np.int8),
+        "s": np.array(0.1, np.float32),
+        "z": np.array(0, np.int8),
+    }
+    sizes = (TensorProto.FLOAT, [1, 8])
+    return onnx_model(nodes, [("x", *sizes)], [("y", *sizes)], weights)
+
+
+def test_precision_is_that_of_most_weights(tmp_path: Path) -> None:
+    assert opened(save(dense(dtype=np.float16), tmp_path / "half.onnx")).precision == "fp16"
+    assert opened(save(quantized(), tmp_path / "qdq.onnx")).precision == "int8"
+
+
+def test_names_that_end_so_wildcards_and_folders_are_files_and_others_are_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("models").mkdir()
+    Path("all").mkdir()
+    save(dense(), Path("models/a.onnx"))
+    save(dense(), Path("models/b,c.onnx"))
+    texts = [
+        "models",
+        "models/*",
+        "x.onnx",
+        "all",
+        "sample:3,models/a.onnx",
+        "conv/conv/conv",
+        "models/b,c.onnx",
+        "[[0],[1]]",
+    ]
+    networks, named = split_names(texts)
+    assert networks == ["all", "sample:3", "conv/conv/conv", "[[0],[1]]"]
+    assert named == ["models", "models/*", "x.onnx", "models/a.onnx", "models/b,c.onnx"]
+    assert [path.name for path in find_files(["models/*.onnx", "models", "models/a.onnx"])] == [
+        "a.onnx",
+        "b,c.onnx",
+    ]
+    assert not is_file_name("file:networks.txt")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("models/aa.onnx", "no such file; did you mean 'a.onnx'"),
+        ("models/*.tflite", "no .onnx or .tflite file fits"),
+        ("empty", "a folder without .onnx or .tflite files"),
+        ("model.pb", "neither .onnx nor .tflite"),
+    ],
+)
+def test_a_name_of_no_file_is_refused_with_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("models").mkdir()
+    Path("empty").mkdir()
+    Path("model.pb").write_bytes(b"x")
+    save(dense(), Path("models/a.onnx"))
+    assert is_file_name(text)
+    with pytest.raises(ConfigError, match=said):
+        find_files([text])
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        save(dense(width=len(folder)), tmp_path / folder / "model.onnx")
+    found = open_files([tmp_path / "one/model.onnx", tmp_path / "two/model.onnx"])
+    assert [str(one) for one in found] == ["one/model.onnx", "two/model.onnx"]

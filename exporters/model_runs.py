@@ -24,10 +24,7 @@ def network_logits(architecture: Architecture, weights: Weights, images: FloatAr
     torch.set_num_threads(os.cpu_count() or 1)
     network = torch_network(architecture, weights, folded=False)
     with torch.inference_mode():
-        found = [
-            network(torch.from_numpy(images[at : at + _AT_ONCE])).numpy()
-            for at in range(0, len(images), _AT_ONCE)
-        ]
+        found = [network(some).numpy() for some in torch.split(torch.from_numpy(images), _AT_ONCE)]
     return np.concatenate(found)
 
 
@@ -70,5 +67,5 @@ def _quantized(values: FloatArray, details: dict[str, Any]) -> NDArray[Any]:
     if not scale:
         return values
     limits = np.iinfo(details["dtype"])
-    found: NDArray[Any] = np.clip(np.round(values / scale + zero_point), limits.min, limits.max)
-    return found.astype(details["dtype"])
+    scaled: NDArray[Any] = np.clip(np.round(values / scale + zero_point), limits.min, limits.max)
+    return scaled.astype(details["dtype"])

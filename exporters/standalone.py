@@ -52,25 +52,26 @@ def standalone(
 
 
 def metadata_of(
-    architecture: Architecture, format: Format, weights: Weights, precision: Precision = "fp32"
+    architecture: Architecture, format: Format, weights: Weights, precision: Precision
 ) -> dict[str, str]:
-    """Return what a file says of its network: which one it is, what its input is, whose weights, and which precision but fp32.
+    """Return what a file says of its network: which one it is, what its input is, whose weights, and which precision.
 
-    int8 with random weights, which fits latencies alone, is called seeded.
+    Less than fp32 with random weights, which fits latencies alone, is called seeded.
     """
     config = architecture.config
     seeded = weights.checkpoint is None
+    image_type = "int8" if (format, precision) == ("tflite", "int8") else "float32"
     return {
         "harness.architecture": str(architecture),
         "harness.graph_hash": architecture.graph_hash,
         "harness.space": config.name,
         "harness.layout": "NCHW" if format == "onnx" else "NHWC",
-        "harness.image": f"{config.in_channels} channels, {config.image_size} x {config.image_size}, float32",
+        "harness.image": f"{config.in_channels} channels, {config.image_size} x {config.image_size}, {image_type}",
+        "harness.precision": precision + ", seeded" * (seeded and precision != "fp32"),
         "harness.normalization": "none: the weights are random"
         if seeded
         else "that of the training: pixels / 255, less its mean, over its standard deviation, for each channel",
         "harness.weights": weights.identity,
-        **({} if precision == "fp32" else {"harness.precision": precision + ", seeded" * seeded}),
     }
 
 

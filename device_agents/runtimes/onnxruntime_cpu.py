@@ -184,7 +184,6 @@ def bind_outputs(session: Any, binding: Any) -> list[Any]:
         session.run_with_iobinding(binding)
         found = binding.get_outputs()
         shapes = [value.shape() if value.is_tensor() else None for value in found]
-        binding.clear_binding_outputs()
     buffers = []
     for place, node in enumerate(nodes):
         shape = shapes[place]

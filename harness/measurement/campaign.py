@@ -121,6 +121,9 @@ def run_campaign(
         observer.state(device.name, "connecting")
         connection.open(say=lambda text: observer.state(device.name, text), cancel=cancel)
         runtimes = choose_runtimes(device, connection.hello, options.runtimes, options.formats)
+        if isinstance(source, GroupedSource):
+            for lacking in set(source.formats) - {runtime.format for runtime in runtimes}:
+                choose_runtimes(device, connection.hello, options.runtimes, [lacking])  # says what to install
         if options.one_runtime and len(runtimes) > 1:
             names = ", ".join(runtime.name for runtime in runtimes)
             raise ConfigError(

@@ -57,7 +57,7 @@ class Pace:
         network_s, reference_s = network_ns / 1e9, max(reference_ns / 1e9, default.min_sample_ns / 1e9)
         if network_s * default.network_runs <= LONG_SLICE_S:
             return cls()
-        runs = max(2, int(LONG_SLICE_S / network_s))
+        runs = max(2, round(LONG_SLICE_S / network_s))
         beside = min(MOST_REFERENCE_RUNS, max(2, ceil(REFERENCE_SHARE * runs * network_s / reference_s)))
         beside = (
             1 << (beside - 1).bit_length()

@@ -83,7 +83,13 @@ class SourceGroup:
 
 @runtime_checkable
 class GroupedSource(Protocol):
-    """Source of a campaign whose models have several references, chosen when a device can be asked."""
+    """Source of a campaign whose models have several references, chosen when a device can be asked.
+
+    `formats`: those that a device must have a runtime for.
+    """
+
+    @property
+    def formats(self) -> Sequence[Format]: ...
 
     def groups(
         self, model_format: Format, precisions: Sequence[Precision], probe: DurationProbe

@@ -46,14 +46,17 @@ class _Bars(Bars):
         tasks = {task.fields["name"]: task for task in self.tasks if task.visible}
         if not tasks:  # before there is a terminal to fit
             return
+        size = self.console.size
         others = [task for name, task in tasks.items() if name not in self.rows]
-        lines = lines_for(len(others), self.console.size.height)
+        heights = {name: self.lines_of(task) for name, task in tasks.items()}
+        lines = lines_for(sum(heights[task.fields["name"]] for task in others), size.height)
+        each = max((height for name, height in heights.items() if name in self.rows), default=1)
         for table in list(self.tables.values())[-1:]:
             taken = len(self.console.render_lines(table))
-            if lines - taken >= min(len(self.rows), lines // 3):
+            if lines - taken >= min(len(self.rows) * each, lines // 3):
                 lines -= taken
                 yield table
-        shown, rest = self.rows.fitting(lines)
+        shown, rest = self.rows.fitting(lines, size.width, each)
         yield self.make_tasks_table([*others, *(tasks[name] for name in shown if name in tasks)])
         if rest:
             yield Text(rest, no_wrap=True, overflow="ellipsis")

@@ -37,8 +37,8 @@ class MeasureRequest:
     `models`: as for `measure`, model files among them. `inputs`: what is given of these files' inputs; `reference`: the file that
     they are timed beside, None for a built-in network of like duration. `until`: empty, or such as "mape=2%", on one device.
     `level`: empty is screen, and with `until` quick. The rest as in `harness.measurement.plan.Options`; `formats` and
-    `precisions` are of models, `seed` is that of the order, `wait_s` for how long a device in use is waited for, infinite without
-    end.
+    `precisions` are of models, `seed` is that of the order, `wait_s` for how long a device in use is waited for, without end if
+    infinite.
 
     Raises: ConfigError for values that are unknown or contradict each other.
     """
@@ -180,11 +180,9 @@ def _asked(
     files = open_files(find_files(request.files), request.inputs)
     reference = None if request.reference is None else open_files(find_files([str(request.reference)]))[0]
     source = MeasuredModels(networks=networks, files=files, reference=reference, progress=observer.export)
-    formats = tuple(dict.fromkeys(file.format for file in files))
-    _check_formats(request, formats)
-    return source, request.options if networks else replace(
-        request.options, formats=request.formats or formats
-    )
+    _check_formats(request, source.formats)
+    of_files = replace(request.options, formats=request.formats or source.formats)
+    return source, request.options if networks else of_files
 
 
 def _check_formats(request: MeasureRequest, formats: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -105,11 +106,17 @@ def prepare(folder: Path) -> None:
     )
 
 
+# Modules that take one of the functions made up below when they are imported: they would keep it for other tests.
+KEEPERS = ("harness.output.report.page",)
+
+
 @contextmanager
 def made_up(folder: Path) -> Iterator[None]:
     """Let commands in `folder` find what `prepare` made, and what takes long be made up."""
     stores = {"HARNESS_STORE": str(folder / "blox.sqlite"), "HARNESS_CACHE": str(folder / "cache")}
     before = Path.cwd()
+    for module in KEEPERS:
+        import_module(module)
     with ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ, stores))
         for target, made in (

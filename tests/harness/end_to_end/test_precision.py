@@ -62,7 +62,7 @@ def test_an_exported_file_is_half_as_large_in_fp16(here: Path) -> None:
         onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
         cost = property_cost("onnx-size", TINY, precision=parse_precision(precision))
         size = cost.values[Architecture.parse(NETWORK, TINY).index]
-        assert size == pytest.approx(sizes[precision], abs=1000), "the file has metadata, too"
+        assert size == pytest.approx(sizes[precision], abs=3000), "the file has metadata, too"
         assert cost.title.endswith(" in fp16") == (precision == "fp16")
     assert 0.45 < sizes["fp16"] / sizes["fp32"] < 0.6
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import ceil
 
+from harness.devices.config import Precision
 from space.errors import ConfigError
 
 LONG_SLICE_S = 0.6  # of the network's runs; the machine's speed hardly changes within it
@@ -129,12 +130,14 @@ CALIBRATION = Level(name="calibration", sessions=3, plan=SessionPlan(min_slices=
 class Options:
     """Options of a campaign; empty or None leaves the choice to devices.toml, then to the device.
 
-    `sessions` None: those of the level. `fresh` ignores stored sessions, `recalibrate` measures the reference latency again.
+    `precisions`: of models. `sessions` None: those of the level. `fresh` ignores stored sessions, `recalibrate` measures the
+    reference latency again.
     `one_runtime` refuses a request that more than one runtime fits.
     """
 
     runtimes: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
+    precisions: tuple[Precision, ...] = ()
     threads: int | None = None
     cores: tuple[int, ...] = ()
     level: Level = SCREEN

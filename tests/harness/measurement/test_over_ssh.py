@@ -168,7 +168,7 @@ def test_a_part_that_arrives_otherwise_than_announced_is_damaged(server: Sshd, t
                 size_bytes=len(data),
                 encoding=encoding,
                 dictionary=None,
-            )()
+            )[1]()
         assert caught.value.kind == "damaged"
     assert client.send_models([model]) > 0, "and the agent goes on"
     client.close()

@@ -81,6 +81,8 @@ class MeasureRequest:
             )
         for text in self.precisions:
             parse_precision(text)
+        if self.files and self.precisions and not self.networks:
+            raise ConfigError("--precision is of networks: a model file has its own, leave it out")
         if self.level not in ("", *LEVELS):
             near = did_you_mean(self.level, LEVELS)
             raise ConfigError(f"no level {self.level!r}{near}; known levels: {', '.join(LEVELS)}")

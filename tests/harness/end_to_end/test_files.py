@@ -18,6 +18,8 @@ from harness.measurement import core_gate
 from harness.measurement.durations import DeviceProbe
 from harness.measurement.plan import Pace, SessionPlan
 from harness.models import files
+from harness.models.files import GivenInputs
+from harness.prediction.measure import MeasureRequest
 from harness.records import FILE_SPACE
 from harness.store import Store
 from space.errors import ConfigError
@@ -157,6 +159,20 @@ def test_without_a_reference_a_built_in_one_of_like_duration_is_chosen_and_kept(
     (again,) = harness.measure("local", path, store=store, level="quick", sessions=2)
     assert again.configuration == row.configuration
     assert again.estimate.sessions == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"inputs": GivenInputs.parse(["x=1"])}, "are for model files"),
+        ({"reference": Path("a.onnx"), "models": ("sample:3",)}, "are for model files"),
+        ({"models": ("a.onnx",), "precisions": ("int8",)}, "a model file has its own"),
+        ({"models": ("a.onnx",), "until": "mape=2%"}, "picks the networks itself"),
+    ],
+)
+def test_options_of_files_and_of_networks_are_not_mixed_up(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        MeasureRequest(devices=(), **asked)
 
 
 def test_long_models_have_fewer_runs_in_a_slice_and_the_reference_more() -> None:

@@ -121,7 +121,7 @@ SCREEN = Level(
 FINAL = Level(name="final", sessions=5, plan=SessionPlan(max_s=150.0, settled_runs=48))
 LEVELS = {level.name: level for level in (QUICK, SCREEN, FINAL)}
 
-# Fresh workers of each network, where its memory is asked for: one peak in some fifty is higher, and a median leaves it out.
+# Fresh workers of each network, where its memory is asked for: for the times of load and first run, peaks hardly differ.
 FRESH_RUNS = 3
 
 # The reference against itself, where its latency is wanted and no network's sessions tell it.

@@ -57,6 +57,7 @@ class MeasureRequest:
     sessions: int | None = None
     fresh: bool = False
     recalibrate: bool = False
+    memory: bool = False
     space: str = "blox"
     seed: int | None = None
     wait_s: float = 0.0
@@ -114,6 +115,7 @@ class MeasureRequest:
             sessions=self.sessions,
             fresh=self.fresh,
             recalibrate=self.recalibrate,
+            memory=self.memory,
         )
 
 
@@ -217,6 +219,7 @@ def measure(
     cores: Sequence[int] = (),
     sessions: int | None = None,
     fresh: bool = False,
+    memory: bool = False,
     space: str = "blox",
     shapes: Mapping[str, Sequence[int]] | None = None,
     inputs: str | Path | None = None,
@@ -234,8 +237,9 @@ def measure(
     (.onnx, .tflite, wildcards, folders of such), one or several. Of files: `shapes` of the inputs that they leave free, by name,
     `inputs`, an .npz file of values, and the file that they are timed beside, a `reference`. What is stored already is not
     measured again, unless `fresh`. level: `quick` (1 session a network), `screen` (5) or `final` (5); `sessions` gives another
-    number. runtimes, threads, cores, and precision of the networks (fp32, fp16, int8, one or several): of the device where
-    nothing is given. A device that is in use is waited for, `wait_s` at most. `log` is given a line of progress at a time.
+    number. `memory`: peak memory, load and first run as well, of each network alone in fresh workers. runtimes, threads, cores,
+    and precision of the networks (fp32, fp16, int8, one or several): of the device where nothing is given. A device that is in
+    use is waited for, `wait_s` at most. `log` is given a line of progress at a time.
 
     A network that failed has no row; its failure is in the table's `failures`, and in the store.
     Raises: ConfigError when what is asked for does not fit; DeviceError and others when a campaign had to be given up: the other
@@ -264,6 +268,7 @@ def measure(
         cores=tuple(cores),
         sessions=sessions,
         fresh=fresh,
+        memory=memory,
         space=space,
         seed=seed,
         wait_s=wait_s,

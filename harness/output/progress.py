@@ -166,7 +166,7 @@ class ProgressView:
         """Show the latencies measured so far for a runtime plan, with `left` sessions remaining."""
         if self._quiet or self._first_numbers is None or not left:
             return
-        lines, runtime = self._first_numbers(use, self._table_lines()), use.configuration.runtime
+        lines, runtime = self._first_numbers(use, self._table_lines()), use.title
         title = f"{device}, {runtime}: first numbers, {counted(left, 'session')} will refine them"
         if self._progress.is_shown:
             text = Text("\n".join(lines), overflow="fold")

@@ -238,11 +238,11 @@ def test_devices_whose_names_need_lines_of_their_own_fit_the_terminal(
 def test_first_numbers_leave_room_for_many_devices(terminal: View) -> None:
     view = terminal.open(80, 24)
     begin(view, 50)
-    use: Any = SimpleNamespace(configuration=SimpleNamespace(runtime="onnxruntime"))
+    use: Any = SimpleNamespace(title="onnxruntime int8")
     view.refine("phone-07", use, 30)
     shown = terminal.shown()
     assert len(shown) < 24
-    assert shown[0].startswith("phone-07, onnxruntime: first numbers")
+    assert shown[0].startswith("phone-07, onnxruntime int8: first numbers")
     assert sum("network" in line for line in shown) >= 8
     assert sum(line.startswith("phone") for line in shown) >= 8
 

@@ -16,7 +16,7 @@ from harness.measurement.plan import LEVELS, Options
 from harness.measurement.workload import GroupedSource, ModelSource, RuntimePlan
 from harness.models.exported import ExportedModels, ExportObserver, expected_outputs
 from harness.models.file_source import MeasuredModels
-from harness.models.files import GivenInputs, find_files, open_files, split_names
+from harness.models.files import GivenInputs, find_files, open_files, open_reference, split_names
 from harness.models.names import select_models_and_segments
 from harness.prediction.error_target import measure_until, parse_target
 from harness.prediction.space_prediction import SpaceTable, predict_space
@@ -178,7 +178,9 @@ def _asked(
     if networks is not None and not request.files:
         return networks, request.options
     files = open_files(find_files(request.files), request.inputs)
-    reference = None if request.reference is None else open_files(find_files([str(request.reference)]))[0]
+    reference = None
+    if request.reference is not None:
+        reference = open_reference(str(request.reference), request.inputs)
     source = MeasuredModels(networks=networks, files=files, reference=reference, progress=observer.export)
     _check_formats(request, source.formats)
     of_files = replace(request.options, formats=request.formats or source.formats)

@@ -46,7 +46,7 @@ from harness.devices.config import LocalDevice
 from harness.devices.connection import Connection
 from harness.devices.transports import open_transport
 from harness.estimates.clean_runs import COLD_RUNS, SETTLING_RUNS
-from harness.measurement.plan import QUICK, SCREEN
+from harness.measurement.plan import QUICK
 from harness.models.exported import ExportedModels, cache_folder
 from space import Architecture
 from space.selection import select_models
@@ -54,7 +54,9 @@ from space.selection import select_models
 RUNNING_S = 1.0  # what the peer times, of its own
 STARTS_S = 1.5  # the peer's load and warm-up, which fall into its turns
 WARM_UP_S = 1.0
-FEWEST_RUNS = 30
+FEWEST_RUNS = 50
+SETTLED_RUNS = 48  # of a session: more than users' sessions have, so that the peer's time has room for enough
+SHOWN_PLACES = 12
 WAITED_SHARE = 0.1  # of the peer's time: the kernel keeps 5 % for ordinary programs, in stalls so long that few runs have one
 ATTEMPTS = 12
 PAUSE_S = 10.0
@@ -85,7 +87,7 @@ SETTLED = Way(
     name="settled",
     event="settled",
     left_out=SETTLING_RUNS,
-    plan=asdict(replace(QUICK.plan, settled_runs=SCREEN.plan.settled_runs, max_s=0.01)),  # one slice
+    plan=asdict(replace(QUICK.plan, settled_runs=SETTLED_RUNS, max_s=0.01)),  # one slice
 )
 
 
@@ -290,7 +292,8 @@ def compare(
             )
         )
     settled = [pair for network in networks for pair in pairs[SETTLED, network]]
-    places = [median(shares) for shares in zip(*(pair.agent.shares for pair in settled), strict=True)]
+    shares = (pair.agent.shares[:SHOWN_PLACES] for pair in settled)
+    places = [median(of_place) for of_place in zip(*shares, strict=True)]
     each = ", ".join(f"{place:.3f}" for place in places)
     print(
         f"run 1, 2 ... {len(places)} after a switch / those that count in the same process: {each}",

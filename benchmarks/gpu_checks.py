@@ -390,7 +390,7 @@ def distilled(teacher: Any, task: Any, recipe: Any, blocks: Sequence[Any], devic
 
 def check_doctor(chosen: argparse.Namespace) -> Found:
     """Run `harness doctor` on this machine."""
-    done = harness(["doctor", "--json"], 60, statuses=[0, 3])  # 3: a check failed
+    done = harness(["doctor", "--json"], 60, statuses=[0, 3, 4])  # 3: a check failed
     (checks,) = json.loads(done.stdout).values()
     lines = [f"{one['status']:4} {one['name']}: {one['found']}" for one in checks]
     faults = [line for line, one in zip(lines, checks, strict=True) if one["status"] == "FAIL"]
@@ -420,6 +420,35 @@ def check_measuring_cuda(chosen: argparse.Namespace) -> Found:
         faults.append(f"nodes ran elsewhere: {nodes}")
     lines = [*found.lines, f"outputs off by {off:.1e}; nodes run by {nodes}"]
     return Found(figures=found.figures | {"outputs_off": off, "nodes": nodes}, lines=lines, faults=faults)
+
+
+def check_precisions(chosen: argparse.Namespace) -> Found:
+    """Measure networks in fp32, fp16 and int8 on the GPU: latencies, outputs off torch's, and what fails with which words."""
+    import onnxruntime
+
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        raise NotThere("onnxruntime has no CUDA provider here; pip install 'onnxruntime-gpu[cuda,cudnn]'")
+    figures: dict[str, Any] = {}
+    lines, faults = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for precision in ("fp32", "fp16", "int8"):
+            store = f"sqlite:///{folder}/{precision}.sqlite"
+            asked = [*("--runtime", "onnxruntime:cuda", "--precision", precision, "--models", "sample:4@11")]
+            done = harness(
+                ["measure", *asked, "--level", "quick", "--store", store, "--json"], 60, statuses=[0, 3]
+            )
+            rows = json.loads(done.stdout or "[]")
+            said = [line for line in done.stderr.splitlines() if line][-1:] if done.returncode else []
+            found = {key: [row[key] for row in rows] for key in ("latency_ms", "output_error", "grade")}
+            figures[precision] = {**found, "status": done.returncode, "said": done.stderr[-3000:]}
+            latencies = ", ".join(f"{value:.3f}" for value in found["latency_ms"])
+            off = max((value for value in found["output_error"] if value is not None), default=None)
+            lines.append(
+                f"{precision}: {len(rows)} of 4 networks; {latencies} ms; outputs off by {off}; {said}"
+            )
+            if off is not None and off > FORWARD_MIXED and precision != "int8":
+                faults.append(f"{precision}: outputs are off by {off:.2g}")
+    return Found(figures=figures, lines=lines, faults=faults)
 
 
 def provider_outputs(providers: Sequence[str]) -> dict[str, list[list[float]]]:
@@ -603,6 +632,7 @@ CHECKS: dict[str, tuple[Check, float]] = {
     "training": (check_training, 110.0),
     "distilling": (check_distilling, 80.0),
     "measuring-cuda": (check_measuring_cuda, 120.0),
+    "precisions": (check_precisions, 120.0),
     "measuring": (check_measuring, 110.0),
 }
 """Name -> the check and the most seconds that it may take, in the order in which they run."""

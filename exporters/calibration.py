@@ -24,6 +24,7 @@ from exporters.fragments import (
     GLUE,
     IMAGE,
     Fragment,
+    Step,
     all_fragments,
     fragments_of,
     possible_steps,
@@ -31,6 +32,7 @@ from exporters.fragments import (
     value_shape,
 )
 from exporters.networks import fragment_module
+from exporters.recipe import Precision
 from exporters.weights import Weights
 from space import Architecture, SpaceConfig
 
@@ -85,6 +87,17 @@ def calibrate(config: SpaceConfig, weights: Weights) -> Calibration:
         ranges[IMAGE] = (-1.0, 1.0)
         _share(ranges, config)
     return Calibration(ranges=ranges, inputs={key: tuple(kept) for key, kept in inputs.items()})
+
+
+def calibrated_steps(
+    fragment: Fragment, config: SpaceConfig, weights: Weights, precision: Precision
+) -> tuple[Step, ...]:
+    """Return the steps that may run a fragment; in int8 those whose values have a range, of a checkpoint its network's own."""
+    found = possible_steps(fragment, config)
+    if precision != "int8" or weights.checkpoint is None:
+        return found
+    own = frozenset(steps(weights.checkpoint.architecture))
+    return tuple(step for step in found if step in own)
 
 
 def _share(ranges: dict[str, tuple[float, float]], config: SpaceConfig) -> None:

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from exporters.errors import ConversionError
 from exporters.fragments import Fragment
 from exporters.recipe import Format, Precision
@@ -30,6 +33,11 @@ CONVERTERS: Mapping[Format, tuple[str, ...]] = {
 }
 # Those that int8 needs, too.
 QUANTIZERS: Mapping[Format, tuple[str, ...]] = {"onnx": ("onnxruntime",), "tflite": ("litert-quantizer",)}
+# Those that running a model and its network takes.
+RUNNERS: Mapping[Format, tuple[str, ...]] = {
+    "onnx": ("torch", "onnxruntime"),
+    "tflite": ("torch", "ai-edge-litert"),
+}
 _TAIL_LINES = 8
 _PACKAGE_ROOT = str(Path(__file__).parent.parent)
 
@@ -99,9 +107,39 @@ def convert_fragments(
     )
 
 
+def run_network(
+    model: bytes,
+    format: Format,
+    architecture: Architecture,
+    weights: Weights,
+    images: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the logits (n, classes) of images (n, C, H, W): of a network in torch, in fp32, and of its stand-alone model.
+
+    Raises:
+        ConversionError: torch or the runtime is not installed or fails.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {name: str(Path(folder) / name) for name in ("model", "images.npy", "torch.npy", "model.npy")}
+        Path(paths["model"]).write_bytes(model)
+        np.save(paths["images.npy"], images)
+        _run(
+            format,
+            "fp32",
+            architecture.config,
+            weights,
+            runs=[{"architecture": str(architecture), **paths}],
+            report=lambda name, elapsed_s: None,
+        )
+        return np.load(paths["torch.npy"]), np.load(paths["model.npy"])
+
+
 def converter_versions(format: Format, precision: Precision = "fp32") -> dict[str, str | None]:
     """Return the installed version of each package that exporting takes, None where there is none; imports none."""
-    names = CONVERTERS[format] + (QUANTIZERS[format] if precision == "int8" else ())
+    return _versions(CONVERTERS[format] + (QUANTIZERS[format] if precision == "int8" else ()))
+
+
+def _versions(names: Sequence[str]) -> dict[str, str | None]:
     return {name: _version(name) for name in names}
 
 
@@ -151,13 +189,15 @@ def _run(
     report: Callable[[str, float], None],
     networks: Sequence[Mapping[str, object]] = (),
     fragments: Sequence[Mapping[str, object]] = (),
+    runs: Sequence[Mapping[str, object]] = (),
     cache_dir: Path = Path(),
 ) -> None:
-    absent = [name for name, version in converter_versions(format, precision).items() if version is None]
+    needed = _versions(RUNNERS[format]) if runs else converter_versions(format, precision)
+    absent = [name for name, version in needed.items() if version is None]
     if absent:
+        doing = f"running {format}" if runs else f"exporting to {format} in {precision}"
         raise ConversionError(
-            f"exporting to {format} in {precision} needs {' and '.join(absent)}, not installed here; "
-            f"pip install {' '.join(absent)}"
+            f"{doing} needs {' and '.join(absent)}, not installed here; pip install {' '.join(absent)}"
         )
     request = {
         "format": format,
@@ -167,6 +207,7 @@ def _run(
         "cache": str(cache_dir.absolute()),
         "networks": list(networks),
         "fragments": list(fragments),
+        "runs": list(runs),
     }
     answers_fd, their_answers_fd = os.pipe()
     with os.fdopen(answers_fd) as answers, tempfile.TemporaryFile() as noise:

@@ -25,7 +25,7 @@ from onnx.helper import make_node
 from torch import Tensor, nn
 
 from exporters.cache import ExportedFragment
-from exporters.calibration import calibrate
+from exporters.calibration import calibrate, calibrated_steps
 from exporters.errors import ConversionError
 from exporters.fragments import (
     GLUE,
@@ -36,7 +36,6 @@ from exporters.fragments import (
     Fragment,
     Step,
     all_values,
-    possible_steps,
     steps,
     value_shape,
 )
@@ -59,7 +58,7 @@ def export_fragment(
     Raises:
         ConversionError: a checkpoint does not fit its architecture.
     """
-    possible = _possible(fragment, config, weights, precision)
+    possible = calibrated_steps(fragment, config, weights, precision)
     if fragment == GLUE:
         sums = {
             step.output: _chunk(_export_part(step, config, weights, precision), step) for step in possible
@@ -71,17 +70,6 @@ def export_fragment(
         part=_weight_part(exported, _names(exported, possible[0])),
         layout=_layout(nodes={step.inputs[0]: _chunk(exported, step) for step in possible}),
     )
-
-
-def _possible(
-    fragment: Fragment, config: SpaceConfig, weights: Weights, precision: Precision
-) -> Sequence[Step]:
-    """Return the steps that may run a fragment; in int8 those whose values have a scale, of a checkpoint its network's own."""
-    found = possible_steps(fragment, config)
-    if precision != "int8" or weights.checkpoint is None:
-        return found
-    own = frozenset(steps(weights.checkpoint.architecture))
-    return [step for step in found if step in own]
 
 
 def _export_part(step: Step, config: SpaceConfig, weights: Weights, precision: Precision) -> onnx.ModelProto:

@@ -47,20 +47,27 @@ def standalone(
         progress=progress,
     )
     linked = link(library.recipe(architecture), library.part)
-    notes = metadata_of(architecture, format, library.weights) | dict(metadata or {})
+    notes = metadata_of(architecture, format, library.weights, precision) | dict(metadata or {})
     return _plain_onnx(linked, notes) if format == "onnx" else _plain_tflite(linked, notes)
 
 
-def metadata_of(architecture: Architecture, format: Format, weights: Weights) -> dict[str, str]:
-    """Return what a file says of its network: which one it is, what its input is, and whose weights it has."""
+def metadata_of(
+    architecture: Architecture, format: Format, weights: Weights, precision: Precision
+) -> dict[str, str]:
+    """Return what a file says of its network: which one it is, what its input is, whose weights, and which precision.
+
+    Less than fp32 with random weights, which fits latencies alone, is called seeded.
+    """
     config = architecture.config
     seeded = weights.checkpoint is None
+    image_type = "int8" if (format, precision) == ("tflite", "int8") else "float32"
     return {
         "harness.architecture": str(architecture),
         "harness.graph_hash": architecture.graph_hash,
         "harness.space": config.name,
         "harness.layout": "NCHW" if format == "onnx" else "NHWC",
-        "harness.image": f"{config.in_channels} channels, {config.image_size} x {config.image_size}, float32",
+        "harness.image": f"{config.in_channels} channels, {config.image_size} x {config.image_size}, {image_type}",
+        "harness.precision": precision + ", seeded" * (seeded and precision != "fp32"),
         "harness.normalization": "none: the weights are random"
         if seeded
         else "that of the training: pixels / 255, less its mean, over its standard deviation, for each channel",

@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from torch import Tensor, nn
 
 from exporters.cache import ExportedFragment
-from exporters.calibration import calibrate
+from exporters.calibration import calibrate, calibrated_steps
 from exporters.errors import ConversionError
 from exporters.fragments import (
     GLUE,
@@ -23,7 +23,6 @@ from exporters.fragments import (
     Fragment,
     Step,
     all_values,
-    possible_steps,
     steps,
     value_shape,
 )
@@ -97,6 +96,14 @@ class OperatorRange:
     range: Range
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkRanges:
+    """The ranges that a network has in int8: of its image, and of what each operator of its float model writes, in order."""
+
+    image: Range
+    operators: tuple[OperatorRange, ...]
+
+
 def export_fragment(
     fragment: Fragment, config: SpaceConfig, weights: Weights, precision: Precision
 ) -> ExportedFragment:
@@ -112,8 +119,8 @@ def export_fragment(
     """
     if fragment == GLUE:
         return _export_glue(config, weights, precision)
-    step = _fed_step(fragment, config, weights)
-    graph = _step_graph(step, config, weights, precision)
+    possible = calibrated_steps(fragment, config, weights, precision)
+    graph = _step_graph(possible[0], config, weights, precision)
     region, places = regions(config, precision)[region_name(fragment)], list(all_values(config))
     ends = {graph.inputs[0], graph.output}
     inner = [i for i in range(len(graph.tensors)) if i not in ends]
@@ -125,31 +132,28 @@ def export_fragment(
         **_write_tensors(writer, [graph.tensors[i] for i in inner], region, region_name(fragment), precision)
     }
     variants = {}
-    for possible in possible_steps(fragment, config):
-        ends_of = {
-            graph.inputs[0]: places.index(possible.inputs[0]),
-            graph.output: places.index(possible.output),
-        }
-        variants[possible.inputs[0]] = _write_operators(
-            writer, graph.operators, number_of | ends_of, precision
-        )
+    for step in possible:
+        ends_of = {graph.inputs[0]: places.index(step.inputs[0]), graph.output: places.index(step.output)}
+        variants[step.inputs[0]] = _write_operators(writer, graph.operators, number_of | ends_of, precision)
     layout["operators"] = variants
     return ExportedFragment(part=bytes(writer.data), layout=json.dumps(layout).encode())
 
 
 def network_scales(
     architecture: Architecture, weights: Weights, precision: Precision
-) -> tuple[OperatorRange, ...]:
-    """Return the ranges that a network's linked model has in int8, operator after operator of the float model; else nothing."""
+) -> NetworkRanges | None:
+    """Return the ranges that a network's linked model has in int8; None in other precisions."""
     if precision != "int8":
-        return ()
-    return tuple(
-        one for step in steps(architecture) for one in _step_ranges(step, architecture.config, weights)
+        return None
+    config = architecture.config
+    return NetworkRanges(
+        image=calibrate(config, weights).ranges[IMAGE],
+        operators=tuple(one for step in steps(architecture) for one in _step_ranges(step, config, weights)),
     )
 
 
 def export_network(
-    network: nn.Module, config: SpaceConfig, precision: Precision, scales: Sequence[OperatorRange]
+    network: nn.Module, config: SpaceConfig, precision: Precision, scales: NetworkRanges | None
 ) -> bytes:
     """Convert a whole network at once, as TFLiteConverter does it: the yardstick for linked models.
 
@@ -159,18 +163,15 @@ def export_network(
         ConversionError: the network's operators are not those that the ranges are of.
     """
     model = _convert(network, [_nhwc(value_shape(IMAGE, config))], precision)
-    if precision != "int8":
+    if scales is None:
         return model
     graph = _read_graph(model, precision)
     found = [(op.code, _constants(graph, op)) for op in graph.operators]
-    if found != [(one.code, one.constants) for one in scales]:
+    if found != [(one.code, one.constants) for one in scales.operators]:
         raise ConversionError(
             "the whole network has other operators than its fragments; linked models are not comparable"
         )
-    ranges = {
-        graph.tensors[op.outputs[0]].name: one.range for op, one in zip(graph.operators, scales, strict=True)
-    }
-    return quantize(model, {graph.tensors[graph.inputs[0]].name: (-1.0, 1.0), **ranges})
+    return quantize(model, _ranges_by_name(graph, [scales.image], scales.operators))
 
 
 def _export_glue(config: SpaceConfig, weights: Weights, precision: Precision) -> ExportedFragment:
@@ -188,7 +189,7 @@ def _export_glue(config: SpaceConfig, weights: Weights, precision: Precision) ->
     spare = _write_tensors(writer, [], largest, "spare", precision)
     layout["spare_tensors"], layout["spare_buffers"] = spare["tensors"], spare["buffers"]
     sums = {}
-    for step in possible_steps(GLUE, config):
+    for step in calibrated_steps(GLUE, config, weights, precision):
         graph = _step_graph(step, config, weights, precision)
         number_of = dict(zip(graph.inputs, map(places.index, step.inputs), strict=True))
         number_of[graph.output] = places.index(step.output)
@@ -214,6 +215,7 @@ def _convert(module: nn.Module, shapes: Sequence[tuple[int, ...]], precision: Pr
     return bytes(converter.convert())
 
 
+@lru_cache(maxsize=1)  # in int8 it is asked for twice in a row
 def _step_model(step: Step, config: SpaceConfig, weights: Weights, precision: Precision) -> bytes:
     """Convert what a step runs; what becomes int8 is in single precision so far."""
     module = fragment_module(step.fragment, config, weights)
@@ -226,12 +228,10 @@ def _step_graph(step: Step, config: SpaceConfig, weights: Weights, precision: Pr
     graph = _read_graph(model, precision)
     if precision != "int8":
         return graph
-    ranges = {
-        graph.tensors[op.outputs[0]].name: one.range
-        for op, one in zip(graph.operators, _step_ranges(step, config, weights), strict=True)
-    }
-    for number, value in zip(graph.inputs, step.inputs, strict=True):
-        ranges[graph.tensors[number].name] = _value_range(value, config, weights)
+    given = calibrate(config, weights).ranges
+    ranges = _ranges_by_name(
+        graph, [given[value] for value in step.inputs], _step_ranges(step, config, weights)
+    )
     quantized = _read_graph(quantize(model, ranges), precision)
     for number, value in zip((*quantized.inputs, quantized.output), (*step.inputs, step.output), strict=True):
         end, expected = quantized.tensors[number], _value_tensor(value, config, weights, precision)
@@ -247,9 +247,10 @@ def _step_ranges(step: Step, config: SpaceConfig, weights: Weights) -> tuple[Ope
     """Return the ranges of what a step's operators write, the last that of the step's output."""
     model = _step_model(step, config, weights, "int8")
     graph = _read_graph(model, "int8")
-    given = calibrate(config, weights).inputs.get(step.output if step.fragment == GLUE else step.fragment, ())
-    seen = observed_ranges(model, ([_nhwc_array(one) for one in sample] for sample in given))
-    seen[graph.tensors[graph.output].name] = _value_range(step.output, config, weights)
+    calibration = calibrate(config, weights)
+    samples = calibration.inputs[step.output if step.fragment == GLUE else step.fragment]
+    seen = observed_ranges(model, ([_nhwc_array(one) for one in sample] for sample in samples))
+    seen[graph.tensors[graph.output].name] = calibration.ranges[step.output]
     return tuple(
         OperatorRange(
             code=op.code, constants=_constants(graph, op), range=seen[graph.tensors[op.outputs[0]].name]
@@ -258,16 +259,21 @@ def _step_ranges(step: Step, config: SpaceConfig, weights: Weights) -> tuple[Ope
     )
 
 
-def _value_range(value: str, config: SpaceConfig, weights: Weights) -> Range:
-    """Return the range of a value between fragments; of one that no network of a checkpoint has, any."""
-    return calibrate(config, weights).ranges.get(value, (-1.0, 1.0))
+def _ranges_by_name(
+    graph: _Graph, inputs: Sequence[Range], operators: Sequence[OperatorRange]
+) -> dict[str, Range]:
+    ranges = {graph.tensors[i].name: one for i, one in zip(graph.inputs, inputs, strict=True)}
+    for op, found in zip(graph.operators, operators, strict=True):
+        ranges[graph.tensors[op.outputs[0]].name] = found.range
+    return ranges
 
 
 def _value_tensor(value: str, config: SpaceConfig, weights: Weights, precision: Precision) -> _Tensor:
     shape = _nhwc(value_shape(value, config))
-    if precision != "int8":
+    ranges = calibrate(config, weights).ranges if precision == "int8" else {}
+    if value not in ranges:  # in int8 one that no network of a checkpoint has
         return _Tensor(name=value, shape=shape, type=schema.TensorType.FLOAT32)
-    scale, zero_point = scale_of(*_value_range(value, config, weights))
+    scale, zero_point = scale_of(*ranges[value])
     return _Tensor(
         name=value,
         shape=shape,
@@ -275,13 +281,6 @@ def _value_tensor(value: str, config: SpaceConfig, weights: Weights, precision: 
         scales=(scale,),
         zero_points=(zero_point,),
     )
-
-
-def _fed_step(fragment: Fragment, config: SpaceConfig, weights: Weights) -> Step:
-    """Return a step that runs a fragment: a checkpoint's own, whose value alone has a range, or any."""
-    if weights.checkpoint is not None:
-        return next(one for one in steps(weights.checkpoint.architecture) if one.fragment == fragment)
-    return possible_steps(fragment, config)[0]
 
 
 def _nhwc_array(tensor: Tensor) -> Any:
@@ -326,9 +325,9 @@ def _read_graph(model_bytes: bytes, precision: Precision) -> _Graph:
 def _read_data(buffer: Any, model_bytes: bytes) -> bytes | None:
     if buffer.offset > 1:  # the quantizer puts large weights behind the flatbuffer
         return model_bytes[buffer.offset : buffer.offset + buffer.size]
-    return (
-        None if buffer.data is None or len(buffer.data) == 0 else np.asarray(buffer.data, np.uint8).tobytes()
-    )
+    if buffer.data is None or len(buffer.data) == 0:
+        return None
+    return np.asarray(buffer.data, np.uint8).tobytes()
 
 
 def _read_operator(op: Any, codes: Sequence[Any], precision: Precision) -> _Operator:

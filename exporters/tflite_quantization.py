@@ -15,12 +15,13 @@ from litert_quantizer import quantizer, recipe
 
 Range = tuple[float, float]  # lowest and highest value, 0 among them
 _LEVELS, _LOWEST = 255, -128
+_LEAST_SPAN = np.float32(1e-9)  # the quantizer's; a range that holds 0 alone has a scale, too
 
 
 def scale_of(low: float, high: float) -> tuple[float, int]:
     """Return scale and zero point of a range for 8 signed bits, as the quantizer rounds them."""
-    low_32, scale = np.float32(low), np.float32(np.float32(high) - np.float32(low)) / np.float32(_LEVELS)
-    return float(scale), int(np.rint(_LOWEST - low_32 / scale))
+    scale = max(np.float32(high) - np.float32(low), _LEAST_SPAN) / np.float32(_LEVELS)
+    return float(scale), int(np.rint(_LOWEST - np.float32(low) / scale))
 
 
 def observed_ranges(model: bytes, samples: Iterable[Sequence[Any]]) -> dict[str, Range]:

@@ -1,4 +1,4 @@
-"""The converter's process: `python -m exporters.worker DESCRIPTOR`. Reads one request, exports, reports line by line.
+"""The converter's process: `python -m exporters.worker DESCRIPTOR`. One request: exports or runs, reported line by line.
 
 torch and tensorflow write to stdout and stderr from C++ as they please and keep hundreds of megabytes; in a process
 of their own they disturb nobody. stdin: one JSON request. The descriptor: one JSON object a line, {"done": name,
@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from exporters.cache import FragmentCache
 from exporters.calibration_images import CalibrationImages
@@ -39,14 +41,30 @@ def main() -> int:
 
 
 def _serve(request: dict[str, Any]) -> Iterator[dict[str, object]]:
+    config = SpaceConfig(**request["config"])
+    weights = read_weights(request["weights"], config)
+    yield from _run(request, config, weights) if request["runs"] else _export(request, config, weights)
+
+
+def _run(request: dict[str, Any], config: SpaceConfig, weights: Weights) -> Iterator[dict[str, object]]:
+    from exporters.model_runs import model_logits, network_logits
+
+    for job in request["runs"]:
+        architecture, images = Architecture.parse(job["architecture"], config), np.load(job["images.npy"])
+        started_ns = time.perf_counter_ns()
+        np.save(job["torch.npy"], network_logits(architecture, weights, images))
+        np.save(job["model.npy"], model_logits(request["format"], Path(job["model"]).read_bytes(), images))
+        yield {"done": str(architecture), "elapsed_s": (time.perf_counter_ns() - started_ns) / 1e9}
+
+
+def _export(request: dict[str, Any], config: SpaceConfig, weights: Weights) -> Iterator[dict[str, object]]:
     if request["format"] == "onnx":
         from exporters import onnx_export as exporter
     else:
         from exporters import tflite_export as exporter  # type: ignore[no-redef]
     from exporters.networks import torch_network
 
-    config = SpaceConfig(**request["config"])
-    weights, precision = read_weights(request["weights"], config), request["precision"]
+    precision = request["precision"]
     for job in request["networks"]:
         architecture = Architecture.parse(job["architecture"], config)
         network = torch_network(architecture, weights)

@@ -54,6 +54,15 @@ class BadResult(DeviceError):
     """Times that a device cannot have measured; the network they are of fails, and nothing of them is stored."""
 
 
+class Stopped(HarnessError):
+    """Report that the user stopped a command by Ctrl-C."""
+
+    exit_status = 130
+
+    def __init__(self) -> None:
+        super().__init__("stopped")
+
+
 class Cancelled(HarnessError):
     """Report that the user stopped the campaign; what was measured is stored."""
 

@@ -20,13 +20,17 @@ PURPOSES = ("network", "segment", "trained", "calibration", "throttled", "conten
 # The space of configurations that measure model files: no space of networks has this name.
 FILE_SPACE = "file"
 
+# Providers that compute an fp32 model in fp32. Of others no runtime tells: a GPU may take TF32 or fp16.
+_FP32_PROVIDERS = ("CPUExecutionProvider", "XNNPACK", "builtin")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
     """Everything that must be equal before two latencies may be compared or merged.
 
     `hardware` is what the device says it is (machine and CPU model); `reference` the graph hash of the network that every
-    slice alternates with; `clock_tier` A (locked), B (performance governor) or C (free).
+    slice alternates with; `precision` the model's, which is not always the `arithmetic`; `clock_tier` A (locked), B (performance
+    governor) or C (free).
     """
 
     device: str
@@ -48,6 +52,12 @@ class Configuration:
             raise ValueError(f"threads = {self.threads}: at least 1")
         if self.clock_tier not in ("A", "B", "C"):
             raise ValueError(f"clock_tier = {self.clock_tier!r}: A, B or C")
+
+    @property
+    def arithmetic(self) -> str | None:
+        """The precision that the provider is known to compute in, None where that is not known."""
+        is_known = self.precision == "fp32" and self.provider in _FP32_PROVIDERS
+        return "fp32" if is_known else None
 
     @property
     def digest(self) -> str:

@@ -83,6 +83,10 @@ def _select(part: str, config: SpaceConfig) -> Iterable[Architecture]:
             raise ArchitectureError(f"selection {part!r} lacks its argument; write {_FORMS}")
         if config.stages > 1 and "/" not in part and (hint := did_you_mean(kind, ["all", *_KINDS])):
             raise ArchitectureError(f"selection {shown(part)} is unknown{hint}")
+        if "." in part and not part.startswith(("[", "(")):  # of a file's name; architectures have none
+            raise ArchitectureError(
+                f"selection {shown(part)} is no architecture; a file of them is file:{shown(part)[1:-1]}"
+            )
         return [parse_model(part, config)]
     if kind == "file":
         return _read_file(Path(argument), config)

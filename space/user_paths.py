@@ -32,8 +32,10 @@ def expand_user(text: str | Path) -> Path:
     """Return a path as it was written, a leading `~` or `~NAME` replaced by the home folder, and $NAME by what it stands for.
 
     Variables that are not set stay as they are, as does the name of what is there.
-    Raises: ConfigError when the home folder is none, or there is no such user.
+    Raises: ConfigError when the home folder is none, there is no such user, or the text is no path.
     """
+    if "\0" in str(text):  # which systems refuse by an error of another kind
+        raise ConfigError(f"{str(text)!r} holds a zero character, which no path does; check the path")
     path = Path(text)
     if "$" in str(path) and not os.path.lexists(path):
         path = Path(os.path.expandvars(path))

@@ -162,7 +162,7 @@ def bind(session: Any, runtime: dict[str, str], inputs: Inputs) -> Loaded:
         is_numbers = bool(outputs) and outputs[0].is_tensor() and outputs[0].data_type() in DTYPES
         return first_values(outputs[0].numpy()) if is_numbers else []
 
-    return Loaded(run, output, runtime)
+    return Loaded(run, output, runtime, tuple(buffers))
 
 
 def bind_outputs(session: Any, binding: Any) -> list[Any]:
@@ -184,7 +184,6 @@ def bind_outputs(session: Any, binding: Any) -> list[Any]:
         session.run_with_iobinding(binding)
         found = binding.get_outputs()
         shapes = [value.shape() if value.is_tensor() else None for value in found]
-        binding.clear_binding_outputs()
     buffers = []
     for place, node in enumerate(nodes):
         shape = shapes[place]

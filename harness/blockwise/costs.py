@@ -13,7 +13,7 @@ from harness.prediction.bench_files import file_latency, latency_files
 from harness.prediction.provenance import Provenance, facts_of, provenance_of
 from harness.prediction.space_prediction import check_enough, graded_segments, measured_networks
 from harness.query.latencies import LatencySource, stored_latency
-from harness.query.properties import property_cost, property_sums
+from harness.query.properties import property_cost, property_sums, size_precision
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import find_configuration, measure_command
@@ -59,14 +59,8 @@ def space_costs(
     files = latency_files(latencies.files, allow_pickle=latencies.allow_pickle)
     costs: dict[str, TabulatedCosts | AdditiveCosts] = {}
     found: dict[str, _Latency] = {}
-    for name in dict.fromkeys(subjects):
-        if name in PROPERTIES:
-            costs[name] = (
-                TabulatedCosts(cost=property_cost(name, config, log))
-                if is_listed
-                else property_sums(name, config, log)
-            )
-            continue
+    names = list(dict.fromkeys(subjects))
+    for name in (name for name in names if name not in PROPERTIES):
         if name in files:
             cost, provenance = file_latency(
                 files[name],
@@ -85,10 +79,17 @@ def space_costs(
             else:
                 found[name] = _summed(store, name, configuration, config, latencies, log)
         costs[name] = found[name].cost
+    precision = size_precision(names, latencies.precision, [one.provenance for one in found.values()])
+    for name in (name for name in names if name in PROPERTIES):
+        costs[name] = (
+            TabulatedCosts(cost=property_cost(name, config, log, precision))
+            if is_listed
+            else property_sums(name, config, log, precision)
+        )
     blocks = {LATENCY + name: one.blocks for name, one in found.items()}
     sources = {LATENCY + name: one.source for name, one in found.items()}
     return (
-        SpaceCosts(costs=costs, blocks=blocks, sources=sources),
+        SpaceCosts(costs={name: costs[name] for name in names}, blocks=blocks, sources=sources),
         {name: one.provenance for name, one in found.items()},
     )
 

@@ -6,10 +6,12 @@ measurement did. 4: a model could not be made. 130: stopped by Ctrl-C. stdout is
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import traceback
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -31,13 +33,26 @@ from harness.commands.search import search
 from harness.commands.store import store
 from harness.commands.study import study
 from harness.commands.train import train
+from harness.errors import Stopped
 from harness.output.usage_errors import config_error
 from harness.version import __version__
 from space.errors import ConfigError, HarnessError
 from space.system_errors import remedy_for
 from space.user_paths import with_home
 
-INTERRUPTED = 130  # exit status, which typer returns, too
+
+def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
+    """Let Ctrl-C in a command be an error of ours; typer would end without a word."""
+
+    @functools.wraps(command)
+    def run(*given: Any, **named: Any) -> None:
+        try:
+            command(*given, **named)
+        except KeyboardInterrupt as error:
+            raise Stopped from error
+
+    return run
+
 
 app = typer.Typer(
     name="harness",
@@ -69,7 +84,7 @@ for group in (dataset, search, store):
 for group in (app, dataset, search, store):
     for one in (*group.registered_commands, group.registered_callback):
         if one is not None and one.callback is not None:
-            one.callback = with_home(one.callback)
+            one.callback = with_home(_stoppable(one.callback))
 
 
 @app.callback()
@@ -98,8 +113,7 @@ def main() -> None:
 def _run(arguments: list[str], debug: bool) -> int:
     """Return the exit status; what no subcommand answers for, such as a full disk, is one line and 1."""
     try:
-        status = _run_command(arguments)
-        return _report("stopped", debug, status) if status == INTERRUPTED else status
+        return _run_command(arguments)
     except UsageError as error:
         return _report(_reason_of_usage(error), debug, ConfigError.exit_status)
     except HarnessError as error:
@@ -107,7 +121,7 @@ def _run(arguments: list[str], debug: bool) -> int:
     except SystemExit as left:
         return left.code if isinstance(left.code, int) else int(left.code is not None)
     except (KeyboardInterrupt, typer.Abort):
-        return _report("stopped", debug, INTERRUPTED)
+        return _report(str(Stopped()), debug, Stopped.exit_status)
     except BrokenPipeError:
         _close_output()  # who read it has gone, as `head` does when it has enough
         return 1

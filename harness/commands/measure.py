@@ -74,6 +74,13 @@ def measure(
         list[ModelFormat] | None,
         typer.Option("--format", help="Only runtimes of this model format; repeatable."),
     ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--precision",
+            help="Precision of the models: fp32, fp16 or int8; repeatable. [default: the device's, else fp32]",
+        ),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option("--threads", "-t", min=1, help="Threads of one inference. [default: 1]")
     ] = None,
@@ -158,6 +165,7 @@ def measure(
         level=level or "",
         runtimes=tuple(runtime or ()),
         formats=tuple(model_format or ()),
+        precisions=tuple(precision or ()),
         threads=threads,
         cores=parse_cores(cores),
         sessions=sessions,

@@ -241,9 +241,9 @@ def make_store(url: str) -> Store:
 
 def compared_store(url: str, first: str, second: str) -> Store:
     """Open the store of --store to compare two networks, or to measure into where they are model files."""
-    from harness.models.files import is_file_name
+    from harness.query.compare_files import open_compared
 
-    return make_store(url) if is_file_name(first) or is_file_name(second) else open_store(url)
+    return open_compared(url, first, second, log)
 
 
 def named_devices(names: Sequence[str] | None, devices_file: Path | None) -> tuple[Device, ...]:

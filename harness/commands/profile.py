@@ -40,6 +40,13 @@ def profile(
     runtime: Annotated[
         str, typer.Option("--runtime", "-r", help="onnxruntime[:PROVIDER]; other runtimes have no profiler.")
     ] = "onnxruntime",
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision",
+            help="Precision of the model: fp32, fp16 or int8. [default: the device's, else fp32]",
+        ),
+    ] = "",
     threads: Annotated[
         int | None, typer.Option("--threads", "-t", min=1, help="Threads of one inference. [default: 1]")
     ] = None,
@@ -78,6 +85,7 @@ def profile(
             named_device(device, devices_file),
             architecture,
             runtime=runtime,
+            precision=precision,
             threads=threads,
             cores=parse_cores(cores),
             runs=runs,

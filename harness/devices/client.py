@@ -135,20 +135,28 @@ def deploy(transport: Transport, device: Device) -> Deployment:
 class AgentClient:
     """Client of one agent. Every wait has a deadline, which grows with the size of what is sent."""
 
-    def __init__(self, channel: Channel, who: str) -> None:
+    def __init__(
+        self, channel: Channel, who: str, unanswered: dict[str, list[tuple[int, int]]] | None = None
+    ) -> None:
         self._channel = channel
         self._frames = FrameStream(channel, who)
         self._who = who
         self._last_id = 0
         self._unread: set[int] = set()  # requests sent ahead of their answers
-        self._sender = PartSender(self._post_sized)
+        self._sender = PartSender(self._post_sized, unanswered=unanswered)
         self._there: set[str] = set()  # parts that the device is known to hold
 
     @classmethod
-    def start(cls, transport: Transport, device: Device, deployment: Deployment) -> AgentClient:
-        """Start the deployed agent on the device and wait for its first line."""
+    def start(
+        cls,
+        transport: Transport,
+        device: Device,
+        deployment: Deployment,
+        unanswered: dict[str, list[tuple[int, int]]] | None = None,
+    ) -> AgentClient:
+        """Start the deployed agent on the device and wait for its first line; `unanswered` is of a client whose link broke."""
         argv = [deployment.python, "-I", deployment.path, "serve", "--root", deployment.root]
-        client = cls(transport.start(argv), f"device {device.name!r}")
+        client = cls(transport.start(argv), f"device {device.name!r}", unanswered)
         try:
             client._frames.wait_for_preamble(START_TIMEOUT_S)
         except LinkError as error:
@@ -204,6 +212,11 @@ class AgentClient:
         return self._sender.sent_bytes
 
     @property
+    def unanswered(self) -> dict[str, list[tuple[int, int]]]:
+        """Parts on their way, see `PartSender`: for the client that comes after this one where the link broke."""
+        return self._sender.unanswered
+
+    @property
     def sent_part_bytes(self) -> dict[str, int]:
         """Bytes on the wire of each part that was sent, by digest."""
         return self._sender.sent_part_bytes
@@ -215,7 +228,6 @@ class AgentClient:
 
         on_progress: called after each chunk. Raises: LinkError; the device keeps what it has, and the next call goes on there.
         """
-        before = self.sent_bytes
         parts = parts_of(models)
         asked = [digest for digest in parts if digest not in self._there]
         missing: list[Part] = []
@@ -225,6 +237,8 @@ class AgentClient:
             lacking = set(answer["missing"])
             missing += [parts[digest] for digest in asked if digest in lacking]
             received |= answer.get("received", {})
+        self._sender.settle(asked, {part.digest for part in missing}, received)
+        before = self.sent_bytes
         self._sender.send(missing, received, on_progress)
         self._there.update(asked)
         return self.sent_bytes - before
@@ -260,20 +274,19 @@ class AgentClient:
         """End the agent: its input ends, so it kills its worker and leaves."""
         self._channel.close()
 
-    def _post_sized(self, verb: str, payload: bytes, **fields: Any) -> Callable[[], int]:
-        """Send a request; return what waits for its answer and then returns the request's size on the wire."""
+    def _post_sized(self, verb: str, payload: bytes, **fields: Any) -> tuple[int, Callable[[], None]]:
+        """Send a request; return its size on the wire and what waits for its answer."""
         self._last_id += 1
         number, more_s = self._last_id, patience_s(len(payload))
         header = {"id": number, "verb": verb, **fields}
         size = self._frames.write(header, payload, timeout_s=ANSWER_TIMEOUT_S + AHEAD * more_s)
         self._unread.add(number)
 
-        def answered() -> int:
+        def answered() -> None:
             self._unread.discard(number)
             self._answer(number, verb, ANSWER_TIMEOUT_S, None, lambda _: None, more_s)
-            return size
 
-        return answered
+        return size, answered
 
     def _ask(
         self,

@@ -82,6 +82,9 @@ class Device(BaseModel):
         description="Runtimes to use, e.g. 'onnxruntime', 'onnxruntime:cuda', 'tflite'; default: all found.",
     )
     threads: int = Field(1, ge=1, le=256, description="Threads of one inference.")
+    precision: Precision = Field(
+        DEFAULT_PRECISION, description="Precision of the models to measure: fp32, fp16 or int8."
+    )
     cores: tuple[Annotated[int, Field(ge=0, le=4095)], ...] = Field(
         (), description="Core ids to run on, all of one cluster; default: the fastest cluster's."
     )
@@ -112,6 +115,14 @@ class Device(BaseModel):
         for text in value:
             parse_runtime(text)
         return value
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _known_precision(cls, value: Any) -> Any:
+        try:
+            return parse_precision(value) if isinstance(value, str) else value
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
 
     @field_validator("group", mode="before")
     @classmethod

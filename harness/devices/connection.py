@@ -37,6 +37,7 @@ class Connection:
         self._device, self._transport, self._owner, self._wait_s = device, transport, owner, wait_s
         self._client: AgentClient | None = None
         self._sent_bytes = 0
+        self._unanswered: dict[str, list[tuple[int, int]]] = {}  # of the client whose link broke
         self.deployment: Deployment | None = None
         self.hello: dict[str, Any] = {}
         self.machine_lock = ""
@@ -98,7 +99,7 @@ class Connection:
     def _greet(self) -> None:
         self._transport.connect()
         self.deployment = deploy(self._transport, self._device)
-        self._client = AgentClient.start(self._transport, self._device, self.deployment)
+        self._client = AgentClient.start(self._transport, self._device, self.deployment, self._unanswered)
         self.hello = self._client.hello()
 
     def _lock(self, say: Callable[[str], None], cancel: threading.Event) -> None:
@@ -156,6 +157,7 @@ class Connection:
         _holders.discard(self._owner)
         if self._client is not None:
             self._sent_bytes += self._client.sent_bytes
+            self._unanswered = self._client.unanswered
             self._client.close()
             self._client = None
         self._transport.close()

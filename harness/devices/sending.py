@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from harness.devices.assembly import Assembly
 from harness.errors import AgentError
@@ -66,17 +67,29 @@ def parts_of(models: Iterable[Assembly]) -> dict[str, Part]:
 class PartSender:
     """Sender of parts over one connection.
 
-    `post` sends one request with a payload, and returns what waits for its answer and then returns its size on the wire; answers
-    are waited for in the order of the requests. `sent_bytes` counts those that are answered.
+    `post` sends one request with a payload, and returns its size on the wire and what waits for its answer; answers are waited
+    for in the order of the requests. `sent_bytes` counts those of which it is known that they came. `unanswered`: by part, how
+    far the others would bring it, and their size; where the link broke, the next one's sender takes them over.
     """
 
     def __init__(
-        self, post: Callable[..., Callable[[], int]], clock_s: Callable[[], float] = time.monotonic
+        self,
+        post: Callable[..., tuple[int, Callable[[], None]]],
+        clock_s: Callable[[], float] = time.monotonic,
+        unanswered: dict[str, list[tuple[int, int]]] | None = None,
     ) -> None:
         self._post, self._clock_s = post, clock_s
         self._chunk_bytes = FIRST_CHUNK_BYTES
+        self.unanswered = unanswered or {}
         self.sent_bytes = 0
         self.sent_part_bytes: dict[str, int] = {}
+
+    def settle(self, asked: Iterable[str], missing: Container[str], received: Mapping[str, int]) -> None:
+        """Count what came though its answer did not, now that the device says which parts it lacks and how far it has those."""
+        for digest in asked:
+            for end, size in self.unanswered.pop(digest, ()):
+                if digest not in missing or end <= received.get(digest, 0):
+                    self.sent_bytes += size
 
     def send(self, parts: Sequence[Part], received: Mapping[str, int], on_progress: Progress) -> None:
         """Send parts in their order; of each in `received` the device has so many bytes already.
@@ -100,23 +113,20 @@ class PartSender:
             self._send_whole(part, data)
             return
         offset, corrections, since_s = received, 0, self._clock_s()
-        on_way: deque[tuple[int, int, Callable[[], int]]] = (
-            deque()
-        )  # begin, end, and what waits for the answer
+        on_way: deque[tuple[int, int, Callable[[], None]]] = deque()  # begin, end, what waits for the answer
         while True:
             while len(on_way) < AHEAD and (offset < len(data) or not on_way):
                 end = min(offset + self._chunk_bytes, len(data))
-                on_way.append(
-                    (offset, end, self._post_chunk(part.digest, len(data), offset, data[offset:end]))
-                )
+                answered = self._post_chunk(part.digest, len(data), offset, data[offset:end])
+                on_way.append((offset, end, answered))
                 offset = end
             begin, end, answered = on_way.popleft()
             try:
-                self._count(part.digest, answered())
+                answered()
             except AgentError as error:
                 for *_, answered in on_way:  # what came behind it is out of step, as a rule
                     with suppress(AgentError):
-                        self._count(part.digest, answered())
+                        answered()
                 on_way.clear()
                 corrections += 1
                 offset, since_s = _corrected(error, begin, len(data), corrections), self._clock_s()
@@ -138,18 +148,34 @@ class PartSender:
             "encoding": encoding,
             "dictionary": dictionary,
         }
-        self._count(part.digest, self._post("put", payload, **fields)())
+        self._post_part(len(data), payload, fields)()
 
-    def _post_chunk(self, digest: str, size_bytes: int, offset: int, chunk: bytes) -> Callable[[], int]:
+    def _post_chunk(self, digest: str, size_bytes: int, offset: int, chunk: bytes) -> Callable[[], None]:
         payload, encoding = zlib.compress(chunk, 1), "zlib"
         if len(payload) >= len(chunk):
             payload, encoding = chunk, "raw"
-        whole = {"digest": digest, "size_bytes": size_bytes, "encoding": encoding}
-        return self._post("put", payload, **whole, offset=offset, chunk_bytes=len(chunk))
+        whole: dict[str, Any] = {"digest": digest, "size_bytes": size_bytes, "encoding": encoding}
+        whole |= {"offset": offset, "chunk_bytes": len(chunk)}
+        return self._post_part(offset + len(chunk), payload, whole)
 
-    def _count(self, digest: str, size_bytes: int) -> None:
-        self.sent_bytes += size_bytes
-        self.sent_part_bytes[digest] += size_bytes
+    def _post_part(self, end: int, payload: bytes, fields: dict[str, Any]) -> Callable[[], None]:
+        """Send what brings a part to its byte `end`; return what waits for the answer, and counts it."""
+        digest: str = fields["digest"]
+        size, wait = self._post("put", payload, **fields)
+        waiting = self.unanswered.setdefault(digest, [])
+        waiting.append((end, size))
+
+        def answered() -> None:
+            try:
+                wait()
+                self.sent_bytes += size
+                self.sent_part_bytes[digest] += size
+            except AgentError:
+                waiting.remove((end, size))
+                raise
+            waiting.remove((end, size))
+
+        return answered
 
 
 def compress(data: bytes, dictionary: bytes | None) -> bytes:

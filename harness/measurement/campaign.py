@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from harness.devices.config import Device
+from harness.devices.config import Device, Precision
 from harness.devices.connection import Connection, new_owner
 from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes
 from harness.devices.transports import open_transport
@@ -125,21 +125,25 @@ def run_campaign(
         observer.state(device.name, "connecting")
         connection.open(say=lambda text: observer.state(device.name, text), cancel=cancel)
         runtimes = choose_runtimes(device, connection.hello, options.runtimes, options.formats)
+        if isinstance(source, GroupedSource):
+            for lacking in set(source.formats) - {runtime.format for runtime in runtimes}:
+                choose_runtimes(device, connection.hello, options.runtimes, [lacking])  # says what to install
         if options.one_runtime and len(runtimes) > 1:
             names = ", ".join(runtime.name for runtime in runtimes)
             raise ConfigError(
                 f"--until works on one runtime at a time, and device {device.name!r} would run {names}; name one with --runtime"
             )
+        precisions = options.precisions or (device.precision,)
         allowed = allowed_cores(device, connection.hello, options.threads, options.cores)
         conditions = connection.client.probe()
 
         def uses() -> Iterator[RuntimePlan]:
             for runtime in runtimes:
-                observer.state(device.name, f"preparing {runtime.format} models")
+                observer.state(device.name, f"preparing {', '.join(precisions)} {runtime.format} models")
                 probe = DeviceProbe(
                     device.name, connection, store, runtime, allowed, options, observer, cancel
                 )
-                for group in _groups(source, runtime, probe):
+                for group in _groups(source, runtime, precisions, probe):
                     yield plan_runtime(device, connection.hello, conditions, group, runtime, allowed)
 
         _Run(connection, store, observer, outcome, options, rng, cancel, conditions).measure(uses())
@@ -151,12 +155,15 @@ def run_campaign(
 
 
 def _groups(
-    source: ModelSource | GroupedSource, runtime: RuntimeUse, probe: DurationProbe
+    source: ModelSource | GroupedSource,
+    runtime: RuntimeUse,
+    precisions: Sequence[Precision],
+    probe: DurationProbe,
 ) -> Iterable[SourceGroup]:
-    """Return a source's groups; one of a single reference is one group."""
+    """Return a source's groups; one of a single reference is one group for each precision."""
     if isinstance(source, GroupedSource):
-        return source.groups(runtime.format, probe)
-    return (SourceGroup(source=source),)
+        return source.groups(runtime.format, precisions, probe)
+    return [SourceGroup(source=source, precision=one) for one in precisions]
 
 
 class _Run:
@@ -341,7 +348,7 @@ class _Run:
         measuring = self._start(use)
         self._store.start_recalibration(use.configuration, now_utc())
         for number in range(CALIBRATION.sessions):
-            self._say(f"calibrating {use.configuration.runtime}, {number + 1} of {CALIBRATION.sessions}")
+            self._say(f"calibrating {use.title}, {number + 1} of {CALIBRATION.sessions}")
             measuring.measure(
                 [PlannedSession(use, use.reference, "calibration")], CALIBRATION.plan, self._keep
             )
@@ -362,7 +369,7 @@ class _Run:
                 name = self._outcome.device
                 raise GivenUp(
                     f"device {name!r}: {CONSECUTIVE_FAILURES} networks failed in a row in "
-                    f"{unit.use.configuration.runtime}, the last with: {result.message}; "
+                    f"{unit.use.title}, the last with: {result.message}; "
                     f"see 'harness doctor --device {name}'"
                 )
             return result
@@ -389,7 +396,7 @@ class _Run:
         self._outcome.measured += 1
         self._outcome.loop_s += result.loop_s
         self._observer.advance(name, "")
-        self._observer.state(name, f"{unit.use.configuration.runtime} {unit.model.architecture}")
+        self._observer.state(name, f"{unit.use.title} {unit.model.architecture}")
         self._watch_reference(unit.use, result)
         self._watch_output(result)
 

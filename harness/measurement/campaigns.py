@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.devices.config import Device, short_provider
+from harness.devices.config import Device, parse_precision, short_provider
 from harness.errors import Cancelled
 from harness.measurement.campaign import Observer, Outcome, run_campaign
 from harness.measurement.plan import LEVELS, Options
@@ -111,6 +111,7 @@ def final_options(configuration: Configuration) -> Options:
     c = configuration
     return Options(
         runtimes=(f"{c.runtime}:{short_provider(c.provider)}",),
+        precisions=(parse_precision(c.precision),),
         threads=c.threads,
         cores=c.cores,
         level=LEVELS["final"],

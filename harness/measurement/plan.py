@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import ceil
 
+from harness.devices.config import Precision
 from space.errors import ConfigError
 
 LONG_SLICE_S = 0.6  # of the network's runs; the machine's speed hardly changes within it
@@ -56,7 +57,7 @@ class Pace:
         network_s, reference_s = network_ns / 1e9, max(reference_ns / 1e9, default.min_sample_ns / 1e9)
         if network_s * default.network_runs <= LONG_SLICE_S:
             return cls()
-        runs = max(2, int(LONG_SLICE_S / network_s))
+        runs = max(2, round(LONG_SLICE_S / network_s))
         beside = min(MOST_REFERENCE_RUNS, max(2, ceil(REFERENCE_SHARE * runs * network_s / reference_s)))
         beside = (
             1 << (beside - 1).bit_length()
@@ -132,12 +133,14 @@ CALIBRATION = Level(name="calibration", sessions=3, plan=SessionPlan(min_slices=
 class Options:
     """Options of a campaign; empty or None leaves the choice to devices.toml, then to the device.
 
-    `sessions` None: those of the level. `fresh` ignores stored sessions, `recalibrate` measures the reference latency again.
+    `precisions`: of models. `sessions` None: those of the level. `fresh` ignores stored sessions, `recalibrate` measures the
+    reference latency again.
     `memory`: each network is loaded alone in fresh workers, too. `one_runtime` refuses a request that more than one runtime fits.
     """
 
     runtimes: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
+    precisions: tuple[Precision, ...] = ()
     threads: int | None = None
     cores: tuple[int, ...] = ()
     level: Level = SCREEN

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from harness.devices.conditions import marked_slices
+from harness.devices.config import DEFAULT_PRECISION
 from harness.devices.connection import Connection
 from harness.devices.runtimes import version_name
 from harness.errors import AgentError, BadResult, Cancelled, LinkError
@@ -154,10 +155,16 @@ class SessionRunner:
         self._is_distrusted = True
 
     def failure(self, unit: PlannedSession, kind: str, message: str) -> Failure:
-        """Return a failure of a unit, now."""
+        """Return a failure of a unit, now; what a runtime refuses may be the precision, which the message then says."""
+        c = unit.use.configuration
+        if kind == "worker-error" and c.precision != DEFAULT_PRECISION:
+            message += (
+                f"; if {c.runtime} {c.runtime_version} cannot run {c.precision} models there, name another --runtime, "
+                f"or measure with --precision {DEFAULT_PRECISION}"
+            )
         return Failure(
             campaign_id=self.campaign_id,
-            configuration=unit.use.configuration,
+            configuration=c,
             architecture=unit.model.architecture,
             graph_hash=unit.model.graph_hash,
             kind=kind,

@@ -22,7 +22,10 @@ CACHE_BYTES = 1 << 30
 
 @dataclass(slots=True, kw_only=True)
 class UploadReport:
-    """Report of an upload to people: bytes, rate and time left, once a second; ends it when the user cancels."""
+    """Report of an upload to people: bytes, rate and time left, once a second; ends it when the user cancels.
+
+    What came over a connection that broke stays in its figures, though the next one has less to send.
+    """
 
     say: Callable[[str], None]
     cancel: threading.Event
@@ -31,6 +34,7 @@ class UploadReport:
     _last: tuple[float, int] = (0.0, 0)
     _told_s: float = 0.0
     _rate: float = 0.0
+    _whole_bytes: int = 0  # to send, as the first connection had it
 
     def begin(self) -> None:
         """Begin to count the time: a connection was opened."""
@@ -42,6 +46,8 @@ class UploadReport:
         if self.cancel.is_set():
             raise Cancelled()
         now_s = self.clock_s()
+        self._whole_bytes = max(self._whole_bytes, total_bytes)
+        done_bytes += self._whole_bytes - total_bytes
         last_s, last_bytes = self._last
         if last_bytes >= 0 and now_s > last_s:
             rate = (done_bytes - last_bytes) / (now_s - last_s)
@@ -49,7 +55,7 @@ class UploadReport:
         self._last = (now_s, done_bytes)
         if now_s - self._begun_s >= TOLD_AFTER_S and now_s - self._told_s >= TOLD_EVERY_S and self._rate > 0:
             self._told_s = now_s
-            self.say(upload_text(done_bytes, total_bytes, self._rate))
+            self.say(upload_text(done_bytes, self._whole_bytes, self._rate))
 
 
 def upload_text(done_bytes: int, total_bytes: int, bytes_per_s: float) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from harness.devices.assembly import Assembly
 from harness.devices.conditions import clock_tier, hardware_name
-from harness.devices.config import Device, Format
+from harness.devices.config import DEFAULT_PRECISION, Device, Format, Precision
 from harness.devices.runtimes import RuntimeUse, version_name
 from harness.measurement.plan import Pace
 from harness.records import Configuration, SessionRecord
@@ -43,12 +43,12 @@ class Model:
 
 
 class ModelSource(Protocol):
-    """Source of a campaign's models; they are exported to a format only when a device runs it."""
+    """Source of a campaign's models; they are exported to a format and precision only when a device runs them."""
 
-    def models(self, model_format: Format) -> Sequence[Model]:
-        """Return the networks to measure, in the given format."""
+    def models(self, model_format: Format, precision: Precision) -> Sequence[Model]:
+        """Return the networks to measure, in the given format and precision."""
 
-    def reference(self, model_format: Format) -> Model:
+    def reference(self, model_format: Format, precision: Precision) -> Model:
         """Return the reference network that every slice alternates with."""
 
 
@@ -73,19 +73,28 @@ class DurationProbe(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceGroup:
-    """Models that are timed beside one reference, each in a process of its own if `alone`, at one pace."""
+    """Models of a precision that are timed beside one reference, each in a process of its own if `alone`, at one pace."""
 
     source: ModelSource
+    precision: Precision = DEFAULT_PRECISION  # of networks; files have their own
     pace: Pace = field(default_factory=Pace)
     alone: bool = False
 
 
 @runtime_checkable
 class GroupedSource(Protocol):
-    """Source of a campaign whose models have several references, chosen when a device can be asked."""
+    """Source of a campaign whose models have several references, chosen when a device can be asked.
 
-    def groups(self, model_format: Format, probe: DurationProbe) -> Iterable[SourceGroup]:
-        """Return the groups of models in a format; none where there is no such model."""
+    `formats`: those that a device must have a runtime for.
+    """
+
+    @property
+    def formats(self) -> Sequence[Format]: ...
+
+    def groups(
+        self, model_format: Format, precisions: Sequence[Precision], probe: DurationProbe
+    ) -> Iterable[SourceGroup]:
+        """Return the groups of models in a format, networks in each of the precisions; none where there is no such model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +107,12 @@ class RuntimePlan:
     reference: Model
     pace: Pace = field(default_factory=Pace)
     alone: bool = False
+
+    @property
+    def title(self) -> str:
+        """The runtime's name, with a precision other than fp32 behind it."""
+        c = self.configuration
+        return c.runtime if c.precision == DEFAULT_PRECISION else f"{c.runtime} {c.precision}"
 
 
 def plan_runtime(
@@ -114,7 +129,7 @@ def plan_runtime(
     """
     cores, threads = allowed
     source = group.source
-    reference = source.reference(runtime.format)
+    reference = source.reference(runtime.format, group.precision)
     configuration = Configuration(
         device=device.name,
         hardware=hardware_name(hello, conditions),
@@ -130,7 +145,7 @@ def plan_runtime(
         reference=reference.graph_hash,
         clock_tier=clock_tier(conditions, cores),
     )
-    models = tuple(source.models(runtime.format))
+    models = tuple(source.models(runtime.format, group.precision))
     return RuntimePlan(
         configuration=configuration,
         runtime=runtime,

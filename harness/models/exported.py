@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Protocol, overload
@@ -24,17 +26,27 @@ from exporters import (
     with_node_names,
 )
 from harness.devices.assembly import Assembly
+from harness.devices.config import DEFAULT_PRECISION, Precision
 from harness.measurement.campaign import Observer
 from harness.measurement.workload import Model
+from harness.models.accuracy import (
+    IMAGES_SUFFIX,
+    ModelAccuracy,
+    measure_accuracy,
+    read_table,
+    table_row,
+    write_calibration,
+    write_table,
+)
 from harness.models.names import select_architecture
 from harness.version import __version__
+from search.training.tasks import load_task
 from space import BLOX, Architecture, SpaceConfig, find_space
 from space.atomic_files import check_folder_of, holds_file, write_file
 from space.errors import ConfigError
 from space.segments import Segment
 from space.user_paths import expand_user, own_folder
 
-PRECISION = "fp32"
 # The reference of every slice: one network of middling cost that holds all three ops and both kinds of sum.
 REFERENCE = "conv/mbconv-bconv+out/conv+conv"  # of Blox; a space of other stages has as many of its blocks
 
@@ -67,7 +79,8 @@ class ExportObserver(Observer, Protocol):
 
 
 class ExportedModels:
-    """Models of some networks and segments with seeded weights, exported when a campaign asks for a format; safe in threads.
+    """Models of some networks and segments with seeded weights, exported when a campaign asks for a format and precision;
+    safe in threads.
 
     They are of one space: `config`, or that of the first; without both it is Blox. `expected`: those of `expected_outputs`, where
     several sources share them, and torch's process.
@@ -85,29 +98,31 @@ class ExportedModels:
         self._expected = expected or expected_outputs(self._config)
         self._architectures = architectures
         self._progress = progress
-        self._libraries: dict[Format, FragmentLibrary] = {}
+        self._libraries: dict[tuple[Format, Precision], FragmentLibrary] = {}
         self._lock = threading.Lock()
 
-    def models(self, model_format: Format) -> Sequence[Model]:
+    def models(self, model_format: Format, precision: Precision = DEFAULT_PRECISION) -> Sequence[Model]:
         """Return the models, each made when it is looked at."""
-        return _Models(self._architectures, self._library(model_format), self._expected)
+        return _Models(self._architectures, self._library(model_format, precision), self._expected)
 
-    def reference(self, model_format: Format) -> Model:
+    def reference(self, model_format: Format, precision: Precision = DEFAULT_PRECISION) -> Model:
         """Return the reference network's model."""
-        library = self._library(model_format)
+        library = self._library(model_format, precision)
         return to_model(library, reference_of(library.config), _weights_name(library), self._expected)
 
-    def _library(self, model_format: Format) -> FragmentLibrary:
+    def _library(self, model_format: Format, precision: Precision) -> FragmentLibrary:
+        key = model_format, precision
         with self._lock:
-            if model_format not in self._libraries:
-                self._libraries[model_format] = FragmentLibrary.open(
+            if key not in self._libraries:
+                self._libraries[key] = FragmentLibrary.open(
                     model_format,
                     cache_dir=cache_folder(),
                     config=self._config,
                     weights=Weights.seeded(0),
+                    precision=precision,
                     progress=lambda done, total, name: self._progress(model_format, done, total, name),
                 )
-            return self._libraries[model_format]
+            return self._libraries[key]
 
 
 class _Models(Sequence[Model]):
@@ -167,7 +182,7 @@ def to_model(
         architecture=str(architecture),
         graph_hash=architecture.key if isinstance(architecture, Segment) else architecture.graph_hash,
         format=library.format,
-        precision=PRECISION,
+        precision=library.precision,
         space=library.config.name,
         weights=weights,
         purpose="segment" if is_segment else "network",
@@ -178,17 +193,20 @@ def to_model(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
-    """One network as a file of a format, with the origin of its weights."""
+    """One network as a file of a format, with the origin of its weights, and its accuracy where a task was named."""
 
     path: Path
     network: Architecture
     format: Format
+    precision: Precision
     size_bytes: int
     weights: str
+    accuracy: ModelAccuracy | None = None
 
     def __str__(self) -> str:
         size = f"{self.size_bytes / 1e6:.1f} MB"
-        return f"{self.path}: {self.network} as {self.format}, {size}, {self.weights}"
+        precision = "" if self.precision == DEFAULT_PRECISION else f" {self.precision}"
+        return f"{self.path}: {self.network} as{precision} {self.format}, {size}, {self.weights}"
 
 
 def export_network(
@@ -196,34 +214,85 @@ def export_network(
     model_format: Format,
     output: Path,
     *,
+    precision: Precision = DEFAULT_PRECISION,
     checkpoint: Path | None = None,
+    calibration: str = "",
+    table: Path | None = None,
     space: str = "blox",
     force: bool = False,
 ) -> ModelFile:
     """Write one network as a stand-alone model, with the weights of a torch state dict or seeded random ones.
 
-    Raises: ConfigError when the name or the file cannot be used, or the file is there and not `force`; ConversionError.
+    calibration: a task, as `search.training.tasks.load_task` reads it, or an .npz file of calibration images; int8 takes its
+    ranges from either's training images. Of a task the model is run on the validation and test images: its accuracies stand in
+    the answer, in the file, and in `table` (see `harness.models.accuracy.write_table`).
+
+    Raises: ConfigError when the name or a file cannot be used, or the file is there and not `force`; ConversionError.
     """
     architecture = select_architecture(network, find_space(space))
     if holds_file(output) and not force:
         raise ConfigError(f"{output}: exists already; name another file or add --force")
-    check_folder_of(output)
-    weights = Weights.seeded(0) if checkpoint is None else Weights.from_checkpoint(checkpoint, architecture)
-    data = standalone(
-        architecture,
-        model_format,
-        weights=weights,
-        cache_dir=cache_folder(),
-        metadata={"harness.version": __version__},
-    )
+    for path in (output, table):
+        check_folder_of(path)
+    _check_calibration(precision, checkpoint, calibration, table)
+    images = calibration if calibration.lower().endswith(IMAGES_SUFFIX) else ""
+    task = load_task(calibration, architecture.config) if calibration and not images else None
+    rows = [] if table is None or task is None else read_table(table, architecture.config, task)
+    notes, accuracy = {"harness.version": __version__}, None
+    with tempfile.TemporaryDirectory() as folder:
+        if task is not None and precision == "int8":
+            images = str(Path(folder) / "images.npz")
+            write_calibration(Path(images), task)
+        weights = Weights.seeded(0)
+        if checkpoint is not None:
+            weights = Weights.from_checkpoint(checkpoint, architecture, calibration=images or None)
+        export = partial(
+            standalone,
+            architecture,
+            model_format,
+            weights=weights,
+            precision=precision,
+            cache_dir=cache_folder(),
+        )
+        if task is not None:
+            accuracy = measure_accuracy(export(), model_format, architecture, weights, task)
+            notes["harness.accuracy"] = accuracy.to_json()
+        data = export(metadata=notes)
     write_file(output, data, error=ConversionError)
+    if accuracy is not None and table is not None and weights.checkpoint is not None:
+        write_table(table, rows, table_row(accuracy, weights.checkpoint, model_format, precision))
     return ModelFile(
         path=output,
         network=architecture,
         format=model_format,
+        precision=precision,
         size_bytes=len(data),
         weights="seeded random weights" if checkpoint is None else f"weights of {checkpoint}",
+        accuracy=accuracy,
     )
+
+
+def _check_calibration(
+    precision: Precision, checkpoint: Path | None, calibration: str, table: Path | None
+) -> None:
+    """Refuse options that contradict each other. Raises: ConfigError."""
+    is_file = calibration.lower().endswith(IMAGES_SUFFIX)
+    if calibration and checkpoint is None:
+        raise ConfigError(
+            f"--calibration {calibration}: seeded weights know no task; name trained ones with --checkpoint FILE"
+        )
+    if checkpoint is not None and precision == "int8" and not calibration:
+        raise ConfigError(
+            "--precision int8: trained weights need images for their ranges; name the task that they are trained on, such as "
+            "--calibration digits, or an .npz file of its training images"
+        )
+    if is_file and precision != "int8":
+        raise ConfigError(
+            f"--calibration {calibration}: {precision} takes no ranges from images; leave it out, or name a task to have "
+            "accuracies"
+        )
+    if table is not None and (is_file or not calibration):
+        raise ConfigError(f"--table {table}: accuracies are of a task; name it, such as --calibration digits")
 
 
 def with_named_nodes(assembly: Assembly) -> Assembly:

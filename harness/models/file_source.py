@@ -8,6 +8,7 @@ from math import log
 from typing import Final
 
 from exporters import Format
+from harness.devices.config import DEFAULT_PRECISION, Precision
 from harness.measurement.plan import Pace
 from harness.measurement.workload import DurationProbe, Durations, Model, ModelSource, SourceGroup
 from harness.models.exported import ExportedModels
@@ -44,10 +45,17 @@ class MeasuredModels:
                     f"process only beside a {file.format} model; name one, or measure the two apart"
                 )
 
-    def groups(self, model_format: Format, probe: DurationProbe) -> Iterator[SourceGroup]:
-        """Yield the networks, then the files of a format: those that share reference, precision and pace together."""
+    @property
+    def formats(self) -> tuple[Format, ...]:
+        """The files' formats, each once."""
+        return tuple(dict.fromkeys(file.format for file in self.files))
+
+    def groups(
+        self, model_format: Format, precisions: Sequence[Precision], probe: DurationProbe
+    ) -> Iterator[SourceGroup]:
+        """Yield the networks in each precision, then the files: those that share reference, precision and pace together."""
         if self.networks is not None:
-            yield SourceGroup(source=self.networks)
+            yield from (SourceGroup(source=self.networks, precision=one) for one in precisions)
         files = [file for file in self.files if file.format == model_format]
         if not files:
             return
@@ -81,11 +89,11 @@ class _Group:
     beside: Model
     precision: str
 
-    def models(self, model_format: Format) -> Sequence[Model]:
-        """Return the files' models."""
+    def models(self, model_format: Format, precision: Precision = DEFAULT_PRECISION) -> Sequence[Model]:
+        """Return the files' models, whose precision is their own."""
         return self.files
 
-    def reference(self, model_format: Format) -> Model:
+    def reference(self, model_format: Format, precision: Precision = DEFAULT_PRECISION) -> Model:
         """Return the reference."""
         return replace(self.beside, space=FILE_SPACE, precision=self.precision)
 

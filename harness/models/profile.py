@@ -8,7 +8,7 @@ from typing import Final
 
 from exporters import node_fragments
 from harness.devices.assembly import Assembly
-from harness.devices.config import Device, parse_runtime
+from harness.devices.config import Device, Precision, parse_precision, parse_runtime
 from harness.measurement.profile import Group, Profile, group_nodes, take_profile
 from harness.models.exported import ExportedModels, with_named_nodes
 from harness.models.files import FileModel, GivenInputs, is_file_name, open_one
@@ -48,6 +48,7 @@ def profile_network(
     network: str,
     *,
     runtime: str = RUNTIME,
+    precision: str = "",
     threads: int | None = None,
     cores: Sequence[int] = (),
     runs: int = 50,
@@ -59,11 +60,13 @@ def profile_network(
 ) -> NetworkProfile:
     """Profile a network, or an ONNX file with its `inputs`, that a person names on a device.
 
-    `export` follows the network's export, `log` is given a line at a time.
+    `export` follows the network's export, `log` is given a line at a time. `precision`: of a network's model, by default the
+    device's.
     Raises: ConfigError when the runtime has no profiler, or a name cannot be used; else as `take_profile`.
     """
     _check_runtime(runtime)
-    profiled, model = _chosen(network, space, inputs, export)
+    chosen = parse_precision(precision) if precision else device.precision
+    profiled, model = _chosen(network, space, inputs, chosen, export)
     profile = take_profile(
         device,
         model,
@@ -78,14 +81,18 @@ def profile_network(
 
 
 def _chosen(
-    text: str, space: str, inputs: GivenInputs | None, export: Callable[[str, int, int, str], None]
+    text: str,
+    space: str,
+    inputs: GivenInputs | None,
+    precision: Precision,
+    export: Callable[[str, int, int, str], None],
 ) -> tuple[Architecture | FileModel, Assembly]:
     """Return what a name means, and its model. Raises: ConfigError."""
     if not is_file_name(text):
         if inputs is not None and inputs != GivenInputs():
             raise ConfigError(f"--shape and --inputs are for model files, and {text!r} is none")
         architecture = select_architecture(text, find_space(space))
-        model = ExportedModels([architecture], progress=export).models(FORMAT)[0].assemble()
+        model = ExportedModels([architecture], progress=export).models(FORMAT, precision)[0].assemble()
         return architecture, with_named_nodes(model)
     file = open_one(text, inputs)
     if file.format != FORMAT:

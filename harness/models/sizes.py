@@ -7,23 +7,28 @@ from pathlib import Path
 import numpy as np
 
 from exporters import Format, FragmentLibrary, Weights
+from harness.devices.config import DEFAULT_PRECISION, Precision
 from space import Architecture, SpaceConfig
 from space.indexing import FloatArray
 
 
-def file_sizes(model_format: Format, cache_dir: Path, config: SpaceConfig) -> FloatArray:
+def file_sizes(
+    model_format: Format, cache_dir: Path, config: SpaceConfig, precision: Precision = DEFAULT_PRECISION
+) -> FloatArray:
     """Return the bytes of every network's model file in canonical order, (len(config),).
 
     Raises: ConversionError when the fragments cannot be exported.
     """
-    blocks, constant = sizes_by_block(model_format, cache_dir, config)
+    blocks, constant = sizes_by_block(model_format, cache_dir, config, precision)
     sizes = np.array([constant])
     for added in blocks:  # later stages change more slowly: they go before the earlier ones
         sizes = (added[:, None] + sizes[None, :]).ravel()
     return sizes
 
 
-def sizes_by_block(model_format: Format, cache_dir: Path, config: SpaceConfig) -> tuple[FloatArray, float]:
+def sizes_by_block(
+    model_format: Format, cache_dir: Path, config: SpaceConfig, precision: Precision = DEFAULT_PRECISION
+) -> tuple[FloatArray, float]:
     """Return the bytes that each block adds to a model file in each stage, (stages, B), and a constant.
 
     A file is a skeleton and parts, and what a stage adds to either hardly depends on the other stages: so the sizes are those of
@@ -32,7 +37,7 @@ def sizes_by_block(model_format: Format, cache_dir: Path, config: SpaceConfig) -
     Raises: ConversionError when the fragments cannot be exported.
     """
     library = FragmentLibrary.open(
-        model_format, cache_dir=cache_dir, config=config, weights=Weights.seeded(0)
+        model_format, cache_dir=cache_dir, config=config, weights=Weights.seeded(0), precision=precision
     )
     part_sizes: dict[str, int] = {}
 

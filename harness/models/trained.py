@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exporters import ExpectedOutputs, Format, FragmentLibrary, Weights
+from harness.devices.config import DEFAULT_PRECISION, Precision
 from harness.measurement.workload import Model
 from harness.models.exported import ExportedModels, to_model
 from space import Architecture, SpaceConfig
@@ -44,21 +45,22 @@ class FinishedModels:
         self._finished, self._cache_dir, self._progress = finished, cache_dir, progress
         self._seeded = ExportedModels([], progress=progress, config=config)
 
-    def models(self, model_format: Format) -> Sequence[Model]:
+    def models(self, model_format: Format, precision: Precision = DEFAULT_PRECISION) -> Sequence[Model]:
         """Return the models, exported with their own weights."""
-        return [self._model(one, model_format) for one in self._finished]
+        return [self._model(one, model_format, precision) for one in self._finished]
 
-    def reference(self, model_format: Format) -> Model:
+    def reference(self, model_format: Format, precision: Precision = DEFAULT_PRECISION) -> Model:
         """Return the reference network's model, with the weights that it always has."""
-        return self._seeded.reference(model_format)
+        return self._seeded.reference(model_format, precision)
 
-    def _model(self, one: Finished, model_format: Format) -> Model:
+    def _model(self, one: Finished, model_format: Format, precision: Precision) -> Model:
         config, weights = one.architecture.config, Weights.from_checkpoint(one.path, one.architecture)
         library = FragmentLibrary.open(
             model_format,
             cache_dir=self._cache_dir,
             config=config,
             weights=weights,
+            precision=precision,
             progress=lambda done, total, name: self._progress(model_format, done, total, name),
         )
         expected = ExpectedOutputs(cache_dir=self._cache_dir, config=config, weights=weights)

@@ -87,14 +87,12 @@ class Bars(Progress):
 
     def make_tasks_table(self, tasks: Iterable[Task]) -> RenderableType:  # type: ignore[override]
         """Return the lines of what is under way."""
-        width = self._screen.width
-        lines = [
-            line
-            for one in tasks
-            if one.visible
-            for line in bar_lines(self.standing(one), width, unicode=self._unicode)
-        ]
+        lines = [line for one in tasks if one.visible for line in self._lines(one)]
         return Group(*(Text(line, no_wrap=True, overflow="crop") for line in lines))
+
+    def lines_of(self, task: Task) -> int:
+        """Return how many lines a task takes in this terminal."""
+        return len(self._lines(task))
 
     def begin(self, name: str, noun: str) -> TaskID:
         """Show a new task, which counts things called `noun`; how many there are is not known yet."""
@@ -107,6 +105,9 @@ class Bars(Progress):
             return
         for line in wrap(text, self._screen.width):
             self._screen.print(Text(line), soft_wrap=True)
+
+    def _lines(self, task: Task) -> list[str]:
+        return bar_lines(self.standing(task), self._screen.width, unicode=self._unicode)
 
     def standing(self, task: Task) -> Standing:
         """Return how far a task has come."""

@@ -78,7 +78,9 @@ def _write(folder: Path, found: MethodComparison, document: dict[str, object]) -
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"--output {folder}: cannot be made: {error}") from error
+        raise ConfigError(
+            f"--output {folder}: cannot be made: {error.strerror or error}; name another folder"
+        ) from error
     for name, make in files.items():
         data = make()
         write_file(folder / name, data)

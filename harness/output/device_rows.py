@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
+
 from space.text import counted
 
 # A device that says so is in trouble: it waits, or cannot be reached.
@@ -54,13 +56,15 @@ class DeviceRows:
             for key, value in state.items():
                 setattr(row, key, value)
 
-    def fitting(self, lines: int) -> tuple[list[str], str]:
+    def fitting(self, lines: int, width: int, lines_each: int = 1) -> tuple[list[str], str]:
         """Return the devices to show in so many lines, others than before only after a while, and a text on the rest."""
         rows = list(self._rows.values())
+        if len(rows) > lines // lines_each:  # one line counts the rest, whatever a device takes
+            lines = min(max(lines - 1, 0) // lines_each + 1, len(rows) - 1)
         now_s, troubled = time.monotonic(), sum(row.in_trouble for row in rows)
         if self._chosen[1:] != (lines, troubled) or now_s - self._chosen[0] >= CHOICE_S or len(rows) <= lines:
             self._shown, self._chosen = choose_rows(rows, lines), (now_s, lines, troubled)
-        return [row.name for row in self._shown], rest_text(rows, self._shown)
+        return [row.name for row in self._shown], rest_text(rows, self._shown, width)
 
 
 def lines_for(others: int, height: int) -> int:
@@ -87,8 +91,11 @@ def choose_rows(rows: Sequence[DeviceRow], lines: int) -> list[DeviceRow]:
     return [row for row in chosen if row.in_trouble] + [row for row in chosen if not row.in_trouble]
 
 
-def rest_text(rows: Sequence[DeviceRow], shown: Sequence[DeviceRow]) -> str:
-    """Return the line that counts the devices that are not shown, and the sessions of all; empty where all are shown."""
+def rest_text(rows: Sequence[DeviceRow], shown: Sequence[DeviceRow], width: int) -> str:
+    """Return the line that counts the devices that are not shown, and the sessions of all; empty where all are shown.
+
+    What a narrow terminal does without: the sessions, those at work and done.
+    """
     names = {row.name for row in shown}
     hidden = [row for row in rows if row.name not in names]
     if not hidden:
@@ -96,10 +103,12 @@ def rest_text(rows: Sequence[DeviceRow], shown: Sequence[DeviceRow]) -> str:
     troubled = sum(row.in_trouble for row in hidden)
     ended = sum(row.has_ended and not row.in_trouble for row in hidden)
     counts = {"in trouble": troubled, "at work": len(hidden) - troubled - ended, "done": ended}
-    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    kinds = [f"{count} {kind}" for kind, count in counts.items() if count]
     done, total = sum(row.done for row in rows), sum(row.total for row in rows)
     sessions = f"; of all {done:,} of {counted(total, 'session')}" if total else ""
-    return f"{len(hidden)} more: {kinds}{sessions}"
+    text = f"{len(hidden)} more: {', '.join(kinds)}"
+    texts = (f"{text}{sessions}", text, f"{len(hidden)} more: {kinds[0]}")
+    return next((one for one in texts if cell_len(one) <= width), f"{len(hidden)} more")
 
 
 def _latest(rows: Sequence[DeviceRow]) -> list[DeviceRow]:

@@ -19,7 +19,7 @@ from rich.text import Text
 from harness.output.bars import Bars, sentence
 from harness.output.device_rows import TROUBLED_STATES, DeviceRows, lines_for
 from harness.output.heartbeat import EVERY_S, speaking
-from harness.output.terminal import bold, echo
+from harness.output.terminal import bold, echo, wrap
 from space.text import counted
 
 if TYPE_CHECKING:
@@ -46,14 +46,17 @@ class _Bars(Bars):
         tasks = {task.fields["name"]: task for task in self.tasks if task.visible}
         if not tasks:  # before there is a terminal to fit
             return
+        size = self.console.size
         others = [task for name, task in tasks.items() if name not in self.rows]
-        lines = lines_for(len(others), self.console.size.height)
+        heights = {name: self.lines_of(task) for name, task in tasks.items()}
+        lines = lines_for(sum(heights[task.fields["name"]] for task in others), size.height)
+        each = max((height for name, height in heights.items() if name in self.rows), default=1)
         for table in list(self.tables.values())[-1:]:
             taken = len(self.console.render_lines(table))
-            if lines - taken >= min(len(self.rows), lines // 3):
+            if lines - taken >= min(len(self.rows) * each, lines // 3):
                 lines -= taken
                 yield table
-        shown, rest = self.rows.fitting(lines)
+        shown, rest = self.rows.fitting(lines, size.width, each)
         yield self.make_tasks_table([*others, *(tasks[name] for name in shown if name in tasks)])
         if rest:
             yield Text(rest, no_wrap=True, overflow="ellipsis")
@@ -163,11 +166,12 @@ class ProgressView:
         """Show the latencies measured so far for a runtime plan, with `left` sessions remaining."""
         if self._quiet or self._first_numbers is None or not left:
             return
-        lines, runtime = self._first_numbers(use, self._table_lines()), use.configuration.runtime
+        lines, runtime = self._first_numbers(use, self._table_lines()), use.title
         title = f"{device}, {runtime}: first numbers, {counted(left, 'session')} will refine them"
         if self._progress.is_shown:
             text = Text("\n".join(lines), overflow="fold")
-            self._progress.tables[runtime] = Group(Text.from_ansi(bold(title, sys.stderr)), text)
+            head = "\n".join(wrap(title, self._progress.console.width))
+            self._progress.tables[runtime] = Group(Text.from_ansi(bold(head, sys.stderr)), text)
         elif runtime not in self._told:  # a log file holds the first table, and the last
             self._told.add(runtime)
             for line in (title, *lines):

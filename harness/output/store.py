@@ -53,6 +53,9 @@ def print_sessions(rows: Sequence[StoredSession], *, json_output: bool = False, 
     if json_output:
         print_json([asdict(row) for row in rows])
         return
+    if not rows:
+        echo("no session is stored that fits", err=True)
+        return
     columns = ["session", "network", "purpose", "device", "runtime", "started (UTC)", "s"]
     cells = [
         [

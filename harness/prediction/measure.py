@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.devices.config import Device, parse_runtime, runtime_format
+from harness.devices.config import Device, parse_precision, parse_runtime, runtime_format
 from harness.devices.names import select_devices
 from harness.errors import StoreError
 from harness.estimates.latency import Latency, LatencyTable
@@ -16,11 +16,12 @@ from harness.measurement.plan import LEVELS, Options
 from harness.measurement.workload import GroupedSource, ModelSource, RuntimePlan
 from harness.models.exported import ExportedModels, ExportObserver, expected_outputs
 from harness.models.file_source import MeasuredModels
-from harness.models.files import GivenInputs, find_files, open_files, split_names
+from harness.models.files import GivenInputs, find_files, open_files, open_reference, split_names
 from harness.models.names import select_models_and_segments
 from harness.prediction.error_target import measure_until, parse_target
 from harness.prediction.space_prediction import SpaceTable, predict_space
 from harness.store import Store
+from harness.store.configurations import several
 from harness.store.latencies import latencies
 from space import Architecture, SpaceConfig, check_enumerable, find_space
 from space.errors import ConfigError, did_you_mean
@@ -35,8 +36,9 @@ class MeasureRequest:
 
     `models`: as for `measure`, model files among them. `inputs`: what is given of these files' inputs; `reference`: the file that
     they are timed beside, None for a built-in network of like duration. `until`: empty, or such as "mape=2%", on one device.
-    `level`: empty is screen, and with `until` quick. The rest as in `harness.measurement.plan.Options`; `formats` are of models,
-    `seed` is that of the order, `wait_s` for how long a device in use is waited for, infinite without end.
+    `level`: empty is screen, and with `until` quick. The rest as in `harness.measurement.plan.Options`; `formats` and
+    `precisions` are of models, `seed` is that of the order, `wait_s` for how long a device in use is waited for, without end if
+    infinite.
 
     Raises: ConfigError for values that are unknown or contradict each other.
     """
@@ -49,6 +51,7 @@ class MeasureRequest:
     level: str = ""
     runtimes: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
     threads: int | None = None
     cores: tuple[int, ...] = ()
     sessions: int | None = None
@@ -66,6 +69,8 @@ class MeasureRequest:
                 raise ConfigError("--until picks the networks itself: leave out --models, or --until")
             if len(self.devices) > 1:
                 raise ConfigError("--until works on one device at a time: name one --device")
+            if len(set(self.precisions)) > 1:
+                raise ConfigError("--until works on one precision at a time: name one --precision")
         for text in self.runtimes:
             try:
                 parse_runtime(text)
@@ -75,6 +80,8 @@ class MeasureRequest:
             raise ConfigError(
                 "--shape, --inputs and --reference are for model files: name one, such as model.onnx"
             )
+        for text in self.precisions:
+            parse_precision(text)
         if self.level not in ("", *LEVELS):
             near = did_you_mean(self.level, LEVELS)
             raise ConfigError(f"no level {self.level!r}{near}; known levels: {', '.join(LEVELS)}")
@@ -99,6 +106,7 @@ class MeasureRequest:
         return Options(
             runtimes=self.runtimes,
             formats=self.formats,
+            precisions=tuple(dict.fromkeys(map(parse_precision, self.precisions))),
             threads=self.threads,
             cores=self.cores,
             level=LEVELS[self.level or ("quick" if self.until else "screen")],
@@ -172,13 +180,13 @@ def _asked(
     if networks is not None and not request.files:
         return networks, request.options
     files = open_files(find_files(request.files), request.inputs)
-    reference = None if request.reference is None else open_files(find_files([str(request.reference)]))[0]
+    reference = None
+    if request.reference is not None:
+        reference = open_reference(str(request.reference), request.inputs)
     source = MeasuredModels(networks=networks, files=files, reference=reference, progress=observer.export)
-    formats = tuple(dict.fromkeys(file.format for file in files))
-    _check_formats(request, formats)
-    return source, request.options if networks else replace(
-        request.options, formats=request.formats or formats
-    )
+    _check_formats(request, source.formats)
+    of_files = replace(request.options, formats=request.formats or source.formats)
+    return source, request.options if networks else of_files
 
 
 def _check_formats(request: MeasureRequest, formats: Sequence[str]) -> None:
@@ -204,6 +212,7 @@ def measure(
     store: Store,
     level: str = "screen",
     runtimes: Sequence[str] = (),
+    precision: str | Sequence[str] = (),
     threads: int | None = None,
     cores: Sequence[int] = (),
     sessions: int | None = None,
@@ -226,9 +235,9 @@ def measure(
     (.onnx, .tflite, wildcards, folders of such), one or several. Of files: `shapes` of the inputs that they leave free, by name,
     `inputs`, an .npz file of values, and the file that they are timed beside, a `reference`. What is stored already is not
     measured again, unless `fresh`. level: `quick` (1 session a network), `screen` (5) or `final` (5); `sessions` gives another
-    number. `memory`: peak memory, load and first run as well, of each network alone in fresh workers. runtimes, threads and
-    cores: of the device where nothing is given. A device that is in use is waited for, `wait_s` at most. `log` is given a line of
-    progress at a time.
+    number. `memory`: peak memory, load and first run as well, of each network alone in fresh workers. runtimes, threads, cores,
+    and precision of the networks (fp32, fp16, int8, one or several): of the device where nothing is given. A device that is in
+    use is waited for, `wait_s` at most. `log` is given a line of progress at a time.
 
     A network that failed has no row; its failure is in the table's `failures`, and in the store.
     Raises: ConfigError when what is asked for does not fit; DeviceError and others when a campaign had to be given up: the other
@@ -252,6 +261,7 @@ def measure(
         reference=None if reference is None else Path(reference),
         level=level,
         runtimes=tuple(runtimes),
+        precisions=tuple(several(precision)),
         threads=threads,
         cores=tuple(cores),
         sessions=sessions,
@@ -304,9 +314,7 @@ class _Progress:
         self._log(f"{device}: ended{': ' if trouble else ''}{trouble}")
 
     def refine(self, device: str, use: RuntimePlan, left: int) -> None:
-        self._log(
-            f"{device}: every network has a session in {use.configuration.runtime}, {left} sessions left"
-        )
+        self._log(f"{device}: every network has a session in {use.title}, {left} sessions left")
 
     def say(self, text: str) -> None:
         self._log(text)

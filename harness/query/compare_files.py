@@ -13,11 +13,22 @@ from harness.estimates.comparison import Comparison
 from harness.estimates.estimate import COVERAGE, WallTime
 from harness.estimates.findings import grade
 from harness.estimates.latency import Latency
-from harness.models.files import GivenInputs, find_files
+from harness.models.files import GivenInputs, find_files, is_file_name
 from harness.prediction.measure import MeasureRequest, measure_requested
 from harness.records import ReferenceLatency
 from harness.store import Store
+from harness.store.opening import open_existing, open_store
 from space.errors import ConfigError
+
+
+def open_compared(url: str, first: str, second: str, log: Callable[[str], None]) -> Store:
+    """Open the store of a comparison: of two networks one that exists, to measure model files into one that may be made.
+
+    Raises: as `harness.store.opening.open_existing`, whose notes `log` is given.
+    """
+    if is_file_name(first) or is_file_name(second):
+        return open_store(url)
+    return open_existing(url, log)
 
 
 def compare_files(

@@ -18,7 +18,7 @@ from harness.query.latencies import (
     predicted_latency,
     stored_latency,
 )
-from harness.query.properties import property_cost
+from harness.query.properties import property_cost, size_precision
 from harness.query.rows import Row, network_columns, network_row
 from harness.records import Configuration
 from harness.store import Store
@@ -85,7 +85,8 @@ def join(
             if isinstance(one, SpaceTable)
             else file_latency(Path(one), name, config)
         )
-    columns |= {name: property_cost(name, config) for name in costs}
+    precision = size_precision(costs, "", provenance.values())
+    columns |= {name: property_cost(name, config, precision=precision) for name in costs}
     return _joined(config, found, columns, provenance)
 
 
@@ -120,10 +121,8 @@ def build_table(
     found = load(accuracies, config)
     columns: dict[str, Cost] = {}
     provenance: dict[str, Provenance] = {}
-    for name in names:
-        if name in PROPERTIES:
-            columns[name] = property_cost(name, config, log)
-        elif name in files:
+    for name in (name for name in names if name not in PROPERTIES):
+        if name in files:
             columns[name], provenance[name] = file_latency(
                 files[name],
                 name,
@@ -135,7 +134,9 @@ def build_table(
         else:
             log(f"{name}: latencies of every network, measured or predicted")
             columns[name], provenance[name] = stored_latency(store, name, chosen[name], latencies, log)
-    return _joined(config, found, columns, provenance)
+    precision = size_precision(names, latencies.precision, provenance.values())
+    columns |= {name: property_cost(name, config, log, precision) for name in names if name in PROPERTIES}
+    return _joined(config, found, {name: columns[name] for name in names}, provenance)
 
 
 def with_far_networks(found: SearchTable) -> SearchTable:

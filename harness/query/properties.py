@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.devices.config import Format
+from harness.devices.config import DEFAULT_PRECISION, Format, Precision, parse_precision
 from harness.models.exported import cache_folder
 from harness.models.sizes import file_sizes, sizes_by_block
+from harness.prediction.provenance import Provenance
 from search.table import Cost
 from search.table.constraints import PROPERTIES
 from search.table.costs import AdditiveCosts, BlockSums
 from space.costs import all_macs, all_params, block_costs, fixed_cost
+from space.errors import ConfigError
 from space.memory import all_memory, block_peaks, fixed_peak
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from space.indexing import FloatArray
 
 FLOAT_BYTES = 4
+SIZES = ("onnx-size", "tflite-size")
 _TITLES = {
     "params": "parameters",
     "macs": "multiply-accumulates of one image",
@@ -30,8 +33,16 @@ _TITLES = {
 }
 
 
-def property_cost(name: str, config: SpaceConfig, log: Callable[[str], None] = lambda text: None) -> Cost:
-    """Return the cost of every network in one of `search.table.constraints.PROPERTIES`; `log` takes messages on slow steps."""
+def property_cost(
+    name: str,
+    config: SpaceConfig,
+    log: Callable[[str], None] = lambda text: None,
+    precision: Precision = DEFAULT_PRECISION,
+) -> Cost:
+    """Return the cost of every network in one of `search.table.constraints.PROPERTIES`.
+
+    `log` takes messages on slow steps; `precision` is of the models whose files have a size.
+    """
     values: FloatArray
     if name == "params":
         values = all_params(config).astype(float)
@@ -41,12 +52,15 @@ def property_cost(name: str, config: SpaceConfig, log: Callable[[str], None] = l
         values = all_memory(config).astype(float)
     else:
         log(f"{name}: sizes of all files")
-        values = file_sizes(_format(name), cache_folder(), config)
-    return Cost(name=name, unit=PROPERTIES[name], title=_TITLES[name], values=values)
+        values = file_sizes(_format(name), cache_folder(), config, precision)
+    return Cost(name=name, unit=PROPERTIES[name], title=_title(name, precision), values=values)
 
 
 def property_sums(
-    name: str, config: SpaceConfig, log: Callable[[str], None] = lambda text: None
+    name: str,
+    config: SpaceConfig,
+    log: Callable[[str], None] = lambda text: None,
+    precision: Precision = DEFAULT_PRECISION,
 ) -> AdditiveCosts:
     """Return the same cost as sums over blocks, for a space of any size; memory is the largest of several sums."""
     if name in ("params", "macs"):
@@ -55,11 +69,33 @@ def property_sums(
         totals = _memory(config)
     else:
         log(f"{name}: what each block adds to a file")
-        blocks, constant = sizes_by_block(_format(name), cache_folder(), config)
+        blocks, constant = sizes_by_block(_format(name), cache_folder(), config, precision)
         totals = [BlockSums(blocks=blocks, constant=constant)]
     return AdditiveCosts(
-        name=name, unit=PROPERTIES[name], title=_TITLES[name], config=config, totals=tuple(totals)
+        name=name, unit=PROPERTIES[name], title=_title(name, precision), config=config, totals=tuple(totals)
     )
+
+
+def size_precision(costs: Iterable[str], named: str, latencies: Iterable[Provenance]) -> Precision:
+    """Return the precision of the files whose sizes are among the costs: the one named, and that of all latencies.
+
+    Raises: ConfigError where these differ.
+    """
+    if not any(name in SIZES for name in costs):
+        return DEFAULT_PRECISION
+    found = sorted({one.precision for one in latencies if one.precision} | ({named} if named else set()))
+    if len(found) > 1:
+        raise ConfigError(
+            f"sizes of files: those of {' and '.join(found)} models differ; leave sizes out, or search in one precision: "
+            f"--precision {found[0]}"
+        )
+    return parse_precision(found[0]) if found else DEFAULT_PRECISION
+
+
+def _title(name: str, precision: Precision) -> str:
+    """Return the title of a cost; of a file's size with a precision other than fp32."""
+    is_size = name in SIZES and precision != DEFAULT_PRECISION
+    return f"{_TITLES[name]} in {precision}" if is_size else _TITLES[name]
 
 
 def _format(name: str) -> Format:

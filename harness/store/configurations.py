@@ -257,7 +257,8 @@ def measure_command(configuration: Configuration) -> str:
     cores = f"--cores {','.join(map(str, c.cores))}" if c.cores else ""
     if c.threads != len(c.cores):
         cores = f"{cores} --threads {c.threads}".strip()
-    precision = "" if c.precision == DEFAULT_PRECISION else f" --precision {c.precision}"
+    is_plain = c.precision == DEFAULT_PRECISION or c.space == FILE_SPACE
+    precision = "" if is_plain else f" --precision {c.precision}"
     space = "" if c.space in (DEFAULT_SPACE, FILE_SPACE) else f" --space {c.space}"
     return f"harness measure --device {c.device} --runtime {runtime} {cores}{precision}{space}"
 

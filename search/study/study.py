@@ -88,7 +88,9 @@ def study_folder(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"--output {folder}: cannot be made: {error.strerror or error}") from error
+        raise ConfigError(
+            f"--output {folder}: cannot be made: {error.strerror or error}; name another folder"
+        ) from error
     return run_study(settings, truth, UnitRunner(results=Results(folder=folder), runner=runner, log=log))
 
 

@@ -106,6 +106,12 @@ class Task:
                 content.update(np.ascontiguousarray(array).data)
         return content.hexdigest()
 
+    def normalized(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return images (n, height, width, channels) as networks read them: float32 (n, C, H, W), to rounding as in training."""
+        mean, std = (np.array(values, np.float32) for values in (self.mean, self.std))
+        found = (images / np.float32(255) - mean) / std
+        return np.ascontiguousarray(found.transpose(0, 3, 1, 2))
+
     def _refuse(self, what: str, remedy: str) -> None:
         raise ConfigError(f"task {self.name!r}: {what}; {remedy}")
 

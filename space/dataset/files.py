@@ -70,7 +70,7 @@ def read_dataset(
     """
     path = Path(path)
     try:
-        chosen = _format_of(path)
+        chosen = _format_to_read(path)
         if chosen.name == "pickle" and not allow_pickle:
             raise DatasetError(IS_PICKLE)
         check_space(config)
@@ -106,7 +106,7 @@ def read_header(path: str | PathLike[str], *, config: SpaceConfig = BLOX) -> Hea
     """
     path = Path(path)
     try:
-        _format_of(path)
+        _format_to_read(path)
         with _opened(path) as file:
             return parse_header(file.read(HEADER_BYTES), config)[0]
     except DatasetError as error:
@@ -137,6 +137,14 @@ def write_dataset(path: str | PathLike[str], dataset: Dataset) -> None:
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}") from error
     write_file(path, content, error=DatasetError)
+
+
+def _format_to_read(path: Path) -> _Format:
+    """Return a file's format by its suffix; one that names none is of less interest where there is no file."""
+    if "\0" not in str(path) and suffix_of(path) not in _FORMATS:
+        with _opened(path):
+            pass
+    return _format_of(path)
 
 
 def _format_of(path: Path) -> _Format:

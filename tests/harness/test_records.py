@@ -45,6 +45,12 @@ def test_settled_runs_have_a_beginning_runs_and_a_wait_each(changes: dict[str, A
         SettledRuns(**{"at_ns": 1, "network_ns": (1, 2)} | changes)
 
 
+def test_the_arithmetic_is_told_where_the_provider_is_known_to_use_it_and_nowhere_else() -> None:
+    assert CONFIGURATION.arithmetic == "fp32" == replace(CONFIGURATION, provider="XNNPACK").arithmetic
+    for other in ({"provider": "CUDAExecutionProvider"}, {"precision": "fp16"}, {"precision": "int8"}):
+        assert replace(CONFIGURATION, **other).arithmetic is None  # type: ignore[arg-type]
+
+
 def test_a_session_without_slices_loops_or_reason_is_refused() -> None:
     session = make_session()
     for change in ({"slices": ()}, {"network_loops": 0}, {"reference_loops": -1}, {"stop": "bored"}):

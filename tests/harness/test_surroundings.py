@@ -169,3 +169,12 @@ def test_every_command_takes_its_paths_so() -> None:
     assert len(commands) >= 20
     code = with_home(print).__code__  # type: ignore[attr-defined]
     assert all(command.__code__ is code for command in commands if command is not None)
+
+
+def test_ctrl_c_ends_a_command_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.devices.doctor.diagnose_all", interrupted)
+    done = run(tmp_path / "none.sqlite", "doctor")
+    assert (done.status, done.stdout, done.stderr) == (130, "", "harness: stopped\n")

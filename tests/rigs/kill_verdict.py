@@ -32,11 +32,11 @@ class MadeUpModels:
     seed: int
     count: int
 
-    def models(self, model_format: str) -> Sequence[Model]:
+    def models(self, model_format: str, precision: str) -> Sequence[Model]:
         """Return the networks."""
         return [self.model(number) for number in range(1, self.count + 1)]
 
-    def reference(self, model_format: str) -> Model:
+    def reference(self, model_format: str, precision: str) -> Model:
         """Return the reference."""
         return self.model(0)
 

@@ -15,7 +15,7 @@ import pytest
 from factories.records import graph_hash
 
 from harness.devices.assembly import Assembly
-from harness.devices.config import LocalDevice
+from harness.devices.config import LocalDevice, Precision
 from harness.measurement import campaign
 from harness.measurement.campaign import Outcome
 from harness.measurement.core_gate import CoreGate
@@ -286,15 +286,15 @@ class ScriptedSource:
         self._expected = expected
         self._numbers = [*((n, "network") for n in networks), *((n, "segment") for n in segments)]
 
-    def models(self, model_format: str) -> Sequence[Model]:
+    def models(self, model_format: str, precision: str) -> Sequence[Model]:
         """Return the networks and segments."""
-        return [self._model(number, purpose) for number, purpose in self._numbers]
+        return [self._model(number, purpose, precision) for number, purpose in self._numbers]
 
-    def reference(self, model_format: str) -> Model:
+    def reference(self, model_format: str, precision: str) -> Model:
         """Return the reference."""
-        return self._model(0, "network")
+        return self._model(0, "network", precision)
 
-    def _model(self, number: int, purpose: str) -> Model:
+    def _model(self, number: int, purpose: str, precision: str) -> Model:
         assembly = Assembly(
             format="onnx",
             alignment=1,
@@ -308,7 +308,7 @@ class ScriptedSource:
             architecture=f"{purpose} {number}",
             graph_hash=graph_hash(number),
             format="onnx",
-            precision="fp32",
+            precision=precision,
             space="made-up",
             weights="none",
             purpose=purpose,
@@ -363,6 +363,7 @@ def run_scripted(
     seed: int = 0,
     at_once: int = 1,
     has_shared: bool = False,
+    precision: Precision = "fp32",
     **options: Any,
 ) -> Outcome:
     """Run a whole campaign over a scripted link, one session a network and one network a worker unless told otherwise."""
@@ -374,7 +375,7 @@ def run_scripted(
         patch.setitem(SessionBuilder.__init__.__kwdefaults__, "clock_s", lambda: link.clock_s)
         patch.setattr(campaign, "CALIBRATION", Level(name="made-up", sessions=CALIBRATIONS, plan=PLAN))
         return campaign.run_campaign(
-            LocalDevice(name="made-up"),
+            LocalDevice(name="made-up", precision=precision),
             source or ScriptedSource(),
             Options(level=level, **options),
             store,

@@ -97,7 +97,7 @@ def run(device: str, transport: LyingDevice, store: Store, source: ScriptedSourc
 def profile(device: str, transport: LyingDevice) -> Outcome:
     """Take a profile; return what came of it."""
     try:
-        model = ScriptedSource().reference("onnx").assemble()
+        model = ScriptedSource().reference("onnx", "fp32").assemble()
         names: dict[str, Any] = {
             "runtime": "onnxruntime",
             "threads": 1,

@@ -22,6 +22,12 @@ def test_a_tilde_is_the_home_folder_at_the_beginning_alone(
     assert expand_user(f"~{pwd.getpwuid(os.getuid()).pw_name}") == Path(pwd.getpwuid(os.getuid()).pw_dir)
 
 
+def test_a_text_that_is_no_path_is_refused() -> None:
+    for text in ("~a\0", "/a\0b", "$A\0", "~/\0"):
+        with pytest.raises(ConfigError, match="holds a zero character, which no path does"):
+            expand_user(text)
+
+
 def test_a_user_whom_no_one_knows_is_refused_by_name() -> None:
     with pytest.raises(
         ConfigError, match="~no-such-user/x: there is no user 'no-such-user'; write the whole"

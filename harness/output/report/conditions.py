@@ -55,7 +55,7 @@ def _configuration(configuration: Configuration, conditions: Mapping[str, Any]) 
         ("hardware", c.hardware),
         ("runtime", f"{c.runtime} {c.runtime_version}"),
         ("provider", short_provider(c.provider)),
-        ("precision", c.precision),
+        ("precision", f"{c.precision} model, {c.arithmetic or 'unknown'} arithmetic"),
         ("threads", str(c.threads)),
         ("cores", ", ".join(map(str, c.cores)) or "any"),
         ("clock tier", CLOCK_TIERS.get(c.clock_tier, c.clock_tier)),

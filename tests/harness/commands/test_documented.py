@@ -33,7 +33,18 @@ PAGES = (
     *(page for page in HOW_TO if not page.stem.startswith("add-")),
 )
 BLOCK = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-ELSEWHERE = {"measure", "doctor", "profile", "train", "distill", "study", "--verify", "blockwise", "--ray"}
+ELSEWHERE = {
+    "measure",
+    "doctor",
+    "profile",
+    "train",
+    "distill",
+    "study",
+    "--verify",
+    "blockwise",
+    "--ray",
+    "--calibration",
+}
 COMPARED = ("bconv-conv+out/mbconv-conv+in+out/conv", "bconv-bconv+in/conv-conv+out/bconv-bconv")
 
 

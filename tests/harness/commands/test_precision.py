@@ -69,6 +69,11 @@ def test_a_search_has_a_column_for_each_precision_and_limits_on_both(path: Path)
         assert row["made-up:fp32_ms"] == pytest.approx(3 * row["made-up:int8_ms"], rel=0.02)
 
 
+def test_sizes_of_files_are_refused_where_two_precisions_are_searched(path: Path) -> None:
+    remedy = ("leave sizes out, or search in one precision", "--precision fp32")
+    refused(run(path, *SEARCH, *TWO, "--show", "onnx-size"), "those of fp32 and int8 models differ", *remedy)
+
+
 def test_a_search_of_one_precision_keeps_the_device_s_short_name(path: Path) -> None:
     found = ended_well(run(path, *SEARCH, *ONE)).json
     assert "made-up_ms" in found["networks"][0]

@@ -186,6 +186,7 @@ def test_without_accuracies_the_report_says_how_to_name_them(store: Path) -> Non
 def test_the_figure_for_print_shows_what_the_page_opens_with(found: tuple[Done, Any, Path]) -> None:
     done, payload, path = found
     figure = path.with_name("front.pdf")
+    assert figure.exists(), done.stderr
     assert figure.read_bytes().startswith(b"%PDF")
     assert str(figure) in done.stderr
     with figure.with_name("front.data.csv").open(newline="") as file:

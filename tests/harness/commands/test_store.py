@@ -193,6 +193,12 @@ def test_what_chooses_nothing_that_can_be_is_refused(path: Path) -> None:
     assert not Path(str(path) + "x").exists()
 
 
+def test_where_nothing_fits_that_is_said(path: Path) -> None:
+    done = run(path, "store", "show", "--device", "nobody")
+    assert (done.status, done.stdout) == (0, "")
+    assert done.stderr == "no session is stored that fits\n"
+
+
 def test_a_session_and_a_failure_are_shown_whole(path: Path, sessions: list[SessionRecord]) -> None:
     done = run(path, "store", "show", sessions[0].session_id[:8])
     assert done.status == 0

@@ -15,7 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import exporters
 from harness.devices.config import (
+    PRECISIONS,
     LocalDevice,
     SshDevice,
     devices_schema,
@@ -123,6 +125,10 @@ BAD = {
     "a huge port": (
         '[devices.a]\ntransport = "ssh"\naddress = "a"\nport = 99999999999999999999999\n',
         ["lab.toml:4:", "port = 99999999999999999999999"],
+    ),
+    "a precision that is none": (
+        '[devices.a]\ntransport = "local"\nprecision = "int-8"\n',
+        ["lab.toml:3: [devices.a] precision = 'int-8'", "did you mean 'int8'?", "fp32, fp16, int8"],
     ),
     "threads as text": (
         '[devices.a]\ntransport = "local"\nthreads = "two"\n',
@@ -346,6 +352,7 @@ def test_defaults_complete_each_device_that_the_file_names() -> None:
         [devices.pi4]
         address = "pi4.lan"
         threads = 1
+        precision = "fp16"
         group = []
 
         [devices.here]
@@ -356,14 +363,15 @@ def test_defaults_complete_each_device_that_the_file_names() -> None:
         user = "lab"
         port = 2222
         threads = 4
+        precision = "int8"
         group = "shelf"
         """
     )
-    shared: dict[str, Any] = {"user": "lab", "threads": 4, "group": ("shelf",)}
+    shared: dict[str, Any] = {"user": "lab", "threads": 4, "precision": "int8", "group": ("shelf",)}
     assert devices["pixel"] == SshDevice(name="pixel", address="pixel.lan", port=8022, **shared)
-    own = shared | {"threads": 1, "group": ()}
+    own = shared | {"threads": 1, "precision": "fp16", "group": ()}
     assert devices["pi4"] == SshDevice(name="pi4", address="pi4.lan", port=2222, **own)
-    assert devices["here"] == LocalDevice(name="here", threads=4, group=("shelf",))
+    assert devices["here"] == LocalDevice(name="here", threads=4, precision="int8", group=("shelf",))
     assert devices["local"] == LocalDevice(name="local"), "the file does not name it"
 
 
@@ -372,13 +380,18 @@ def test_a_described_local_takes_the_defaults_and_is_still_this_machine() -> Non
     assert devices["local"] == LocalDevice(name="local", threads=2)
 
 
+def test_precisions_are_those_that_models_are_exported_in_and_a_device_s_is_fp32_by_default() -> None:
+    assert exporters.PRECISIONS == PRECISIONS
+    assert load_devices()["local"].precision == "fp32"
+
+
 def test_every_key_of_a_device_may_have_a_default() -> None:
     text = "[defaults]\n" + "".join(
         f"{key} = {json.dumps(value)}\n"
         for key, value in {
             "transport": "ssh", "address": "a", "port": 23, "user": "u", "key": "k", "host_key": HOST_KEY,
             "known_hosts": "h", "jump": "j", "ssh_config": "none", "python": "p", "runtimes": ["tflite"], "threads": 2,
-            "cores": [1, 2], "root": "r", "description": "d", "group": ["g"],
+            "precision": "int8", "cores": [1, 2], "root": "r", "description": "d", "group": ["g"],
         }.items()
     )  # fmt: skip
     device = parse_devices(text + "[devices.x]\n")["x"]

@@ -67,22 +67,21 @@ class Wire:
         self.sizes: list[int] = []
         self.errors: list[Exception | None] = []
 
-    def post(self, verb: str, payload: bytes, **fields: Any) -> Callable[[], int]:
+    def post(self, verb: str, payload: bytes, **fields: Any) -> tuple[int, Callable[[], None]]:
         self.free_s = max(self.free_s, self.clock_s) + len(payload) / self.bytes_per_s
         arrives_s = self.free_s + self.delay_s
         error = self.errors.pop(0) if self.errors else None
         self.on_way.append(len(payload))
         self.most_on_way = max(self.most_on_way, len(self.on_way))
 
-        def answered() -> int:
+        def answered() -> None:
             self.on_way.pop(0)
             self.clock_s = max(self.clock_s, arrives_s)
             if error is not None:
                 raise error
             self.sizes.append(len(payload))
-            return len(payload)
 
-        return answered
+        return len(payload), answered
 
     def sender(self) -> PartSender:
         return PartSender(self.post, clock_s=lambda: self.clock_s)
@@ -120,6 +119,27 @@ def test_a_part_of_which_all_is_there_unfinished_is_ended_by_a_chunk_of_nothing(
     wire, told = Wire(1e6), list[int]()
     wire.sender().send_part(part(noise(100_000)), 100_000, told.append)
     assert (len(wire.sizes), told) == (1, [100_000])
+
+
+def test_what_came_though_its_answer_did_not_is_counted_once_the_device_says_so() -> None:
+    wire = Wire(1e6)
+    wire.errors = [None, LinkError("cut"), None]
+    first = wire.sender()
+    data = [part(noise(100_000, seed)) for seed in (1, 2)]
+    with pytest.raises(LinkError):
+        first.send(data, {}, lambda done, total: None)
+    assert first.sent_bytes == FIRST_CHUNK_BYTES
+    assert len(first.unanswered[data[0].digest]) == 2, "one lost its answer, one was behind it"
+    came = first.unanswered[data[0].digest][0][0]
+    for missing, received, sent in (
+        ({data[0].digest}, {data[0].digest: came}, came - FIRST_CHUNK_BYTES),
+        (set(), {}, 100_000 - FIRST_CHUNK_BYTES),
+        ({data[0].digest}, {}, 0),
+    ):
+        unanswered = {digest: list(chunks) for digest, chunks in first.unanswered.items()}
+        second = PartSender(wire.post, unanswered=unanswered)
+        second.settle([one.digest for one in data], missing, received)
+        assert (second.sent_bytes, second.unanswered) == (sent, {})
 
 
 def test_waits_grow_with_the_size_and_not_without_end() -> None:

@@ -118,6 +118,12 @@ def test_given_shapes_and_values_reach_the_model_and_the_record(tmp_path: Path, 
     shaped = sessions["tokens.onnx ids=1,7 mask=1,7"]
     assert shaped.plan["inputs"] == {"ids": [1, 7], "mask": [1, 7]}
     assert shaped.graph_hash != given.graph_hash
+    image = save_tflite(tmp_path / "image.tflite")
+    (row,) = harness.measure(
+        "local", image, store=store, shapes={"image": (2, 16, 16, 3)}, reference=image, **QUICK
+    )
+    assert (row.architecture, row.configuration.runtime) == ("image.tflite image=2,16,16,3", "tflite")
+    assert row.estimate.ratio == pytest.approx(1, abs=0.5), "the reference has two images, too"
 
 
 def test_two_files_are_compared_in_the_same_processes(tmp_path: Path, store: Store) -> None:
@@ -143,10 +149,9 @@ def test_two_files_are_compared_in_the_same_processes(tmp_path: Path, store: Sto
 def test_without_a_reference_a_built_in_one_of_like_duration_is_chosen_and_kept(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = save_tflite(tmp_path / "a.tflite")
+    path = save(dense(), tmp_path / "dense.onnx")
     (row,) = harness.measure("local", path, store=store, **QUICK)
-    assert row.architecture == "a.tflite"
-    assert row.configuration.format == "tflite"
+    assert row.architecture == "dense.onnx"
     assert 1 / 30 < row.estimate.ratio < 30
     monkeypatch.setattr(DeviceProbe, "measured", lambda *_: pytest.fail("it is stored: nothing is tried"))
     (again,) = harness.measure("local", path, store=store, level="quick", sessions=2)

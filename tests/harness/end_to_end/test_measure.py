@@ -16,7 +16,7 @@ from rigs.short_campaigns import SHORT, SHORT_PLAN, permissions_once
 from exporters import FragmentLibrary
 from harness.devices import connection
 from harness.devices.client import AgentClient
-from harness.devices.config import Device, LocalDevice
+from harness.devices.config import Device, Format, LocalDevice, Precision
 from harness.devices.connection import Connection
 from harness.devices.transports.local import LocalTransport
 from harness.errors import Cancelled, DeviceError
@@ -74,14 +74,14 @@ def any_core_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def libraries() -> dict[str, object]:
-    """The opened fragment libraries, by format: opened once, not for each test."""
+def libraries() -> dict[tuple[str, str], object]:
+    """The opened fragment libraries, by format and precision: opened once, not for each test."""
     return {}
 
 
 @pytest.fixture
 def networks(
-    harness_cache: Path, libraries: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    harness_cache: Path, libraries: dict[tuple[str, str], object], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., ExportedModels]:
     monkeypatch.setenv("HARNESS_CACHE", str(harness_cache))
 
@@ -225,7 +225,7 @@ def test_a_real_session_has_samples_and_slices_on_one_clock(
 
 
 def test_segments_are_measured_as_models_of_their_own_and_stay_out_of_the_table(
-    device: LocalDevice, libraries: dict[str, object], harness_cache: Path, store: Store
+    device: LocalDevice, libraries: dict[tuple[str, str], object], harness_cache: Path, store: Store
 ) -> None:
     segments = [
         one for one in select_models_and_segments(["segments"]) if str(one).endswith(("head", "stem"))
@@ -253,29 +253,29 @@ def test_the_reference_network_can_be_measured_like_any_other(
 
 
 def test_models_that_are_put_together_otherwise_have_weights_of_another_name(
-    source: ExportedModels, libraries: dict[str, object]
+    source: ExportedModels, libraries: dict[tuple[str, str], object]
 ) -> None:
     for model_format in ("onnx", "tflite"):
         (first, _), reference = source.models(model_format), source.reference(model_format)
         assert first.weights == reference.weights
-        library: FragmentLibrary = libraries[model_format]  # type: ignore[assignment]
+        library: FragmentLibrary = libraries[model_format, "fp32"]  # type: ignore[assignment]
 
         class Longer:
             def skeleton(self, *arguments: object) -> bytes:
                 return library._skeletons.skeleton(*arguments) + b"\0"  # type: ignore[arg-type]  # noqa: B023
 
-        libraries[model_format] = replace(library, _skeletons=Longer())  # type: ignore[arg-type]
+        libraries[model_format, "fp32"] = replace(library, _skeletons=Longer())  # type: ignore[arg-type]
         try:
             assert source.reference(model_format).weights != reference.weights
         finally:
-            libraries[model_format] = library
+            libraries[model_format, "fp32"] = library
 
 
 class OneBadModel(ExportedModels):
     """Models of which one is nonsense to any runtime."""
 
-    def models(self, model_format: str) -> Sequence[Model]:
-        good, bad = super().models(model_format)
+    def models(self, model_format: Format, precision: Precision = "fp32") -> Sequence[Model]:
+        good, bad = super().models(model_format, precision)
         assembly = bad.assemble()
         return [good, replace(bad, assemble=lambda: replace(assembly, skeleton=b"nonsense", digest="0" * 64))]
 
@@ -299,8 +299,8 @@ def test_a_network_that_the_runtime_refuses_is_a_failure_and_the_others_are_meas
 class BadReference(ExportedModels):
     """Models whose ONNX reference is nonsense to any runtime."""
 
-    def reference(self, model_format: str) -> Model:
-        good = super().reference(model_format)
+    def reference(self, model_format: Format, precision: Precision = "fp32") -> Model:
+        good = super().reference(model_format, precision)
         if model_format != "onnx":
             return good
         assembly = good.assemble()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from rigs.short_campaigns import NETWORKS, SHORT, await_no_process, measure, models
+from factories.model_files import dense, save
+from rigs.short_campaigns import NETWORKS, SHORT, await_no_process, measure, models, permissions_once
 from rigs.sshd import Sshd, start_sshd
 
+import harness
 from harness.devices.client import AgentClient, deploy
 from harness.devices.config import SshDevice
 from harness.devices.sending import Part, PartSender
 from harness.devices.transports.ssh import SshTransport
-from harness.errors import AgentError
+from harness.errors import AgentError, LinkError
+from harness.measurement import core_gate
 from harness.measurement.plan import Options
 from harness.store import Store
 from harness.store.latencies import latencies
@@ -47,6 +51,34 @@ def agent(device: SshDevice) -> tuple[SshTransport, AgentClient]:
     transport = SshTransport(device)
     transport.connect()
     return transport, AgentClient.start(transport, device, deploy(transport, device))
+
+
+def test_a_file_travels_once_and_goes_on_where_a_link_broke_off(
+    server: Sshd, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = server.device(root=str(server.folder / "files"))
+    path, small = (save(dense(width=width), tmp_path / f"{width}.onnx") for width in (100_000, 8))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(core_gate, "FREE_SHARE", 1.0)
+        patch.setattr(AgentClient, "permissions", permissions_once)
+        quick: dict[str, Any] = {"store": store, "reference": small, "level": "quick", "sessions": 1}
+        sent = [0]
+        count = PartSender._count
+
+        def break_off(sender: PartSender, digest: str, size_bytes: int) -> None:
+            count(sender, digest, size_bytes)
+            before, sent[0] = sent[0], sent[0] + size_bytes
+            if before < 1_000_000 <= sent[0]:
+                raise LinkError("made to break off for a test")
+
+        patch.setattr(PartSender, "_count", break_off)
+        (row,) = harness.measure(device, path, **quick)
+        assert row.architecture == "100000.onnx"
+        size = path.stat().st_size
+        assert 0.8 * size < sent[0] < 1.3 * size, "what was there was not sent again"
+        sent[0] = 2_000_000
+        harness.measure(device, path, **quick, fresh=True)
+        assert sent[0] == 2_000_000, "nothing was sent again"
 
 
 def test_networks_are_measured_once_and_weights_travel_once(
@@ -137,7 +169,7 @@ def test_a_part_that_arrives_otherwise_than_announced_is_damaged(server: Sshd, t
                 size_bytes=len(data),
                 encoding=encoding,
                 dictionary=None,
-            )()
+            )[1]()
         assert caught.value.kind == "damaged"
     assert client.send_models([model]) > 0, "and the agent goes on"
     client.close()

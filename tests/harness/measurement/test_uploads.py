@@ -78,6 +78,23 @@ def test_an_upload_is_told_once_a_second_when_it_takes_longer_than_one() -> None
     assert said[-1].endswith("0:00 left, 20 KB/s")
 
 
+def test_after_a_link_broke_the_figures_go_on_from_where_they_were() -> None:
+    clock, said = [0.0], list[str]()
+    report = UploadReport(say=said.append, cancel=threading.Event(), clock_s=lambda: clock[0])
+    for done_bytes, total_bytes in ((2_000_000, 10_000_000), (500_000, 8_000_000)):  # 2 MB are there for good
+        report.begin()
+        for step in range(3):
+            clock[0] += 1.0
+            report(done_bytes + step * 500_000, total_bytes)
+    assert said == [
+        "sending 2.5 of 10.0 MB, 0:15 left, 500 KB/s",
+        "sending 3.0 of 10.0 MB, 0:14 left, 500 KB/s",
+        "sending 2.5 of 10.0 MB, 0:15 left, 500 KB/s",
+        "sending 3.0 of 10.0 MB, 0:14 left, 500 KB/s",
+        "sending 3.5 of 10.0 MB, 0:13 left, 500 KB/s",
+    ]
+
+
 def test_a_link_that_breaks_again_and_again_goes_on_as_long_as_bytes_come_across() -> None:
     cut = LinkError("cut")
     link, said = Link(100, cut, 50, cut, 1, cut, 849), list[str]()

@@ -252,7 +252,9 @@ def test_the_key_is_of_bytes_shapes_and_values_whatever_the_name(tmp_path: Path)
         opened(path, values=values).key,
         opened(save(tokens(201), tmp_path / "b.onnx"), *shapes).key,
     ]
-    assert len(set(keys)) == 4
+    np.savez(values, ids=np.ones((2, 5), np.int64), mask=np.ones((2, 5), bool))
+    keys.append(opened(path, values=values).key)
+    assert len(set(keys)) == 5
     assert all(len(key) == 32 for key in keys)
     assert opened(save(tokens(), tmp_path / "c.onnx"), *shapes).key == keys[0]
 

@@ -20,7 +20,7 @@ def test_all_are_shown_where_they_fit_and_nothing_is_counted() -> None:
     every = rows(5)
     every[3].in_trouble = True
     assert names(choose_rows(every, 5)) == ["d0", "d1", "d2", "d3", "d4"]
-    assert rest_text(every, choose_rows(every, 5)) == ""
+    assert rest_text(every, choose_rows(every, 5), 80) == ""
 
 
 def test_those_in_trouble_come_first_then_those_with_news_in_their_order() -> None:
@@ -28,7 +28,7 @@ def test_those_in_trouble_come_first_then_those_with_news_in_their_order() -> No
     every[7].in_trouble = every[0].in_trouble = True
     shown = choose_rows(every, 6)
     assert names(shown) == ["d0", "d7", "d5", "d6", "d8"]
-    assert rest_text(every, shown) == "4 more: 4 at work; of all 9 of 27 sessions"
+    assert rest_text(every, shown, 80) == "4 more: 4 at work; of all 9 of 27 sessions"
 
 
 def test_of_many_in_trouble_the_latest_are_shown_and_some_at_work_beside_them() -> None:
@@ -39,7 +39,22 @@ def test_of_many_in_trouble_the_latest_are_shown_and_some_at_work_beside_them() 
     every[19].has_ended = True
     shown = choose_rows(every, 7)
     assert names(shown) == ["d10", "d11", "d12", "d13", "d17", "d18"]
-    assert rest_text(every, shown) == "14 more: 11 in trouble, 2 at work, 1 done; of all 20 of 60 sessions"
+    assert (
+        rest_text(every, shown, 80) == "14 more: 11 in trouble, 2 at work, 1 done; of all 20 of 60 sessions"
+    )
+
+
+def test_the_line_on_the_rest_is_never_cut() -> None:
+    every = rows(20)
+    for row in every[:15]:
+        row.in_trouble = True
+    every[19].has_ended = True
+    whole = "20 more: 15 in trouble, 4 at work, 1 done; of all 20 of 60 sessions"
+    for width in range(1, 80):
+        text = rest_text(every, [], width)
+        assert len(text) <= max(width, len("20 more"))
+        assert text in (whole, whole.partition(";")[0], "20 more: 15 in trouble", "20 more")
+    assert rest_text(every, [], 40) == "20 more: 15 in trouble"
 
 
 def test_those_that_are_done_give_way() -> None:
@@ -55,4 +70,4 @@ def test_without_room_all_are_counted(lines: int) -> None:
     for row in every:
         row.done = row.total = 0
     assert choose_rows(every, lines) == []
-    assert rest_text(every, []) == "3 more: 3 at work"
+    assert rest_text(every, [], 80) == "3 more: 3 at work"

@@ -211,14 +211,38 @@ def test_fifty_devices_fit_the_terminal_those_in_trouble_first(
     )
 
 
+@pytest.mark.parametrize(("columns", "lines"), [(40, 24), (40, 10)])
+@pytest.mark.parametrize("count", [7, 12, 50])
+def test_devices_whose_names_need_lines_of_their_own_fit_the_terminal(
+    terminal: View, columns: int, lines: int, count: int
+) -> None:
+    view = terminal.open(columns, lines)
+    names = [f"phone-{number:02}-on-the-second-shelf-in-the-lab" for number in range(count)]
+    for name in names:
+        view.state(name, "onnxruntime bconv-bconv+in/conv-conv+out/bconv-bconv+in+out")
+        view.begin(name, 60)
+    view.export("onnx", 3, 82, "stem")
+    view.state(names[-1], "waiting: in use by 'the night run'; 0:00")
+    for _ in range(2):
+        view.advance(names[0], "")
+    shown = terminal.shown()
+    assert len(shown) < lines
+    assert all(len(line) <= columns for line in shown)
+    devices = [number for number, line in enumerate(shown) if line.endswith("-in-the-lab")]
+    assert all("/60" in shown[number + 1] for number in devices), "each above its count"
+    assert len(devices) == count or shown[devices[0]] == names[-1], "in trouble, so the first"
+    assert len(devices) == count or shown[-1].startswith(f"{count - len(devices)} more")
+    assert (len(devices) == count) == ((count, lines) == (7, 24))
+
+
 def test_first_numbers_leave_room_for_many_devices(terminal: View) -> None:
     view = terminal.open(80, 24)
     begin(view, 50)
-    use: Any = SimpleNamespace(configuration=SimpleNamespace(runtime="onnxruntime"))
+    use: Any = SimpleNamespace(title="onnxruntime int8")
     view.refine("phone-07", use, 30)
     shown = terminal.shown()
     assert len(shown) < 24
-    assert shown[0].startswith("phone-07, onnxruntime: first numbers")
+    assert shown[0].startswith("phone-07, onnxruntime int8: first numbers")
     assert sum("network" in line for line in shown) >= 8
     assert sum(line.startswith("phone") for line in shown) >= 8
 

@@ -330,9 +330,12 @@ def test_paths_that_cannot_be_written_or_read_are_named(tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match=message):
             write_dataset(path, dataset)
     (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "there.txt").write_text("")
     os.mkfifo(tmp_path / "pipe.csv")
     for name, message in (
         ("none.csv", "cannot be read: No such file"),
+        ("none", "cannot be read: No such file"),
+        ("there.txt", "names no format"),
         ("folder.csv", "not a regular file"),
         ("pipe.csv", "not a regular file"),
         ("a\0.csv", "zero character"),

@@ -1,0 +1,383 @@
+"""Some thirty model files of other origin, each measured on a device, and each output beside that of the runtime's own script.
+
+    python benchmarks/own_files.py [--device local] [--devices devices.toml] [--only lstm] [--level quick] [--folder DIR]
+
+PyTorch's and TensorFlow's own exporters, onnx's helpers and onnxruntime's quantizers make them, from seeded weights; none is made
+by this project's exporters. `equal` compares the first eight output values: to 1e-4 of the largest for floats of 32 bits and
+quantized models on one machine, 1e-2 for half precision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import describe_machine
+
+import harness
+from device_agents.runtimes.loaded import fixed_input
+from harness.errors import DeviceError
+from space.errors import HarnessError
+
+HALF_TOLERANCE, TOLERANCE = 1e-2, 1e-4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A model file with what is given of its inputs."""
+
+    path: Path
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+def torch_models(folder: Path) -> Iterator[Made]:
+    """Yield models that PyTorch's ONNX exporter writes."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+
+    def save(name: str, module: nn.Module, *inputs: Any, **options: Any) -> Path:
+        path = folder / f"{name}.onnx"
+        names = [f"x{number}" for number in range(len(inputs))]
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                module.eval(),
+                inputs,
+                str(path),
+                input_names=names,
+                dynamo=False,
+                **({"opset_version": 17} | options),
+            )
+        return path
+
+    def cnn(width: int = 16) -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(3, width, 3, 2, 1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, 2 * width, 3, 2, 1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(2 * width, 10),
+        )
+
+    class Last(nn.Module):
+        """A recurrent layer and its last output."""
+
+        def __init__(self, layer: nn.Module, width: int) -> None:
+            super().__init__()
+            self.layer, self.head = layer, nn.Linear(width, 5)
+
+        def forward(self, x: Any) -> Any:
+            return self.head(self.layer(x)[0][:, -1])
+
+    class Tokens(nn.Module):
+        """An encoder over token ids and a mask."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(1000, 64)
+            self.encoder = nn.TransformerEncoderLayer(64, 4, 128, batch_first=True)
+
+        def forward(self, ids: Any, mask: Any) -> Any:
+            return self.encoder(self.table(ids)) * mask.unsqueeze(-1)
+
+    class Two(nn.Module):
+        """Two inputs, two outputs."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right = nn.Linear(32, 16), nn.Linear(8, 16)
+
+        def forward(self, a: Any, b: Any) -> Any:
+            joined = self.left(a) + self.right(b)
+            return joined.relu(), joined.sigmoid()
+
+    image = torch.zeros(1, 3, 64, 64)
+    free = {"x0": {0: "n", 2: "h", 3: "w"}}
+    block = nn.Sequential(
+        nn.Conv2d(16, 16, 3, 1, 1, groups=16), nn.Conv2d(16, 32, 1), nn.Hardswish(), nn.Conv2d(32, 16, 1)
+    )
+    layer = nn.TransformerEncoderLayer(64, 4, 128, batch_first=True)
+    yield Made(path=save("cnn", cnn(), image))
+    yield Made(path=save("cnn-opset11", cnn(), image, opset_version=11))
+    yield Made(path=save("cnn-free-batch", cnn(), image, dynamic_axes={"x0": {0: "n"}}))
+    yield Made(path=save("cnn-free", cnn(), image, dynamic_axes=free), shapes={"x0": (2, 3, 96, 80)})
+    yield Made(path=save("cnn-half", cnn().half(), image.half()))
+    yield Made(path=save("cnn-double", cnn().double(), image.double()))
+    yield Made(path=save("depthwise", block, torch.zeros(1, 16, 32, 32)))
+    yield Made(path=save("upsampling", nn.ConvTranspose2d(8, 8, 4, 2, 1), torch.zeros(1, 8, 32, 32)))
+    yield Made(path=save("conv1d", nn.Conv1d(8, 16, 5), torch.zeros(1, 8, 256)))
+    yield Made(path=save("conv3d", nn.Conv3d(3, 8, 3), torch.zeros(1, 3, 8, 24, 24)))
+    yield Made(
+        path=save("mlp", nn.Sequential(nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 4)), torch.zeros(1, 32))
+    )
+    yield Made(path=save("transformer", layer, torch.zeros(1, 32, 64)))
+    yield Made(
+        path=save("transformer-free", layer, torch.zeros(1, 32, 64), dynamic_axes={"x0": {1: "length"}}),
+        shapes={"x0": (1, 50, 64)},
+    )
+    yield Made(path=save("lstm", Last(nn.LSTM(16, 32, batch_first=True), 32), torch.zeros(1, 20, 16)))
+    both = nn.LSTM(16, 32, bidirectional=True, batch_first=True)
+    yield Made(path=save("lstm-two-ways", Last(both, 64), torch.zeros(1, 20, 16)))
+    yield Made(path=save("gru", Last(nn.GRU(16, 32, batch_first=True), 32), torch.zeros(1, 20, 16)))
+    ids, mask = torch.full((1, 12), 900), torch.ones(1, 12)
+    values = {"x0": np.arange(12, dtype=np.int64).reshape(1, 12) * 80, "x1": np.ones((1, 12), np.float32)}
+    yield Made(path=save("tokens", Tokens(), ids, mask), values=values)
+    yield Made(path=save("two-inputs", Two(), torch.zeros(1, 32), torch.zeros(1, 8)))
+    large = save(
+        "external-data",
+        nn.Sequential(nn.Linear(256, 1024), nn.ReLU(), nn.Linear(1024, 10)),
+        torch.zeros(1, 256),
+    )
+    yield Made(path=with_data_beside(large))
+    yield from quantized(folder, save("to-quantize", cnn(), image))
+
+
+def with_data_beside(path: Path) -> Path:
+    """Move a model's weights into a file beside it."""
+    import onnx
+
+    model = onnx.load(str(path))
+    onnx.save_model(
+        model, str(path), save_as_external_data=True, location=f"{path.stem}.data", size_threshold=1024
+    )
+    return path
+
+
+def quantized(folder: Path, source: Path) -> Iterator[Made]:
+    """Yield what onnxruntime's quantizers make of a model: QDQ, operators on integers, and weights quantized in the run."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_dynamic, quantize_static
+
+    class Images(CalibrationDataReader):  # type: ignore[misc]
+        """Random images."""
+
+        def __init__(self) -> None:
+            rng = np.random.default_rng(0)
+            self._left = iter(
+                [{"x0": rng.uniform(-1, 1, (1, 3, 64, 64)).astype(np.float32)} for _ in range(4)]
+            )
+
+        def get_next(self) -> Any:
+            """Return the next one, None after the last."""
+            return next(self._left, None)
+
+    for name, model_format in (("qdq", QuantFormat.QDQ), ("qoperator", QuantFormat.QOperator)):
+        path = folder / f"cnn-{name}.onnx"
+        quantize_static(str(source), str(path), Images(), quant_format=model_format, per_channel=True)
+        yield Made(path=path)
+    path = folder / "mlp-dynamic.onnx"
+    quantize_dynamic(str(folder / "mlp.onnx"), str(path))
+    yield Made(path=path)
+
+
+def helper_models(folder: Path) -> Iterator[Made]:
+    """Yield models that onnx's helpers make: a loop, an output of free size, truth values, integers."""
+    from onnx import TensorProto, helper, save_model
+
+    def save(name: str, nodes: list[Any], inputs: list[Any], outputs: list[Any]) -> Path:
+        graph = helper.make_graph(
+            nodes,
+            name,
+            [helper.make_tensor_value_info(*one) for one in inputs],
+            [helper.make_tensor_value_info(*one) for one in outputs],
+        )
+        opsets = [helper.make_opsetid("", 17)]
+        path = folder / f"{name}.onnx"
+        save_model(helper.make_model(graph, opset_imports=opsets, ir_version=8), str(path))
+        return path
+
+    number, truth = TensorProto.FLOAT, TensorProto.BOOL
+    yield Made(
+        path=save(
+            "output-of-free-size",
+            [helper.make_node("NonZero", ["x"], ["y"])],
+            [("x", number, [4, 64])],
+            [("y", TensorProto.INT64, [2, "n"])],
+        )
+    )
+    yield Made(
+        path=save(
+            "truth-values",
+            [helper.make_node("Not", ["x"], ["y"])],
+            [("x", truth, [8, 1024])],
+            [("y", truth, [8, 1024])],
+        )
+    )
+    yield Made(
+        path=save(
+            "integers",
+            [helper.make_node("Mul", ["x", "x"], ["y"])],
+            [("x", TensorProto.INT32, [64, 64])],
+            [("y", TensorProto.INT32, [64, 64])],
+        )
+    )
+
+
+def tflite_models(folder: Path) -> Iterator[Made]:
+    """Yield models that TensorFlow's converter writes."""
+    import tensorflow as tf
+
+    tf.keras.utils.set_random_seed(0)
+    layers = tf.keras.layers
+
+    def save(name: str, model: Any, set_up: Callable[[Any], None] = lambda converter: None) -> Path:
+        converter = tf.lite.TFLiteConverter.from_keras_model(model)
+        set_up(converter)
+        path = folder / f"{name}.tflite"
+        path.write_bytes(converter.convert())
+        return path
+
+    image = layers.Input((64, 64, 3), batch_size=1)
+    value = layers.Conv2D(32, 3, 2, activation="relu")(layers.Conv2D(16, 3, 2, activation="relu")(image))
+    cnn = tf.keras.Model(image, layers.Dense(10)(layers.GlobalAveragePooling2D()(value)))
+
+    def images() -> Iterator[list[Any]]:
+        rng = np.random.default_rng(0)
+        for _ in range(4):
+            yield [rng.uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)]
+
+    def half(converter: Any) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+
+    def dynamic(converter: Any) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+
+    def integer(converter: Any) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = images
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+
+    yield Made(path=save("keras-cnn", cnn))
+    yield Made(path=save("keras-cnn-half", cnn, half))
+    yield Made(path=save("keras-cnn-dynamic", cnn, dynamic))
+    yield Made(path=save("keras-cnn-int8", cnn, integer))
+    free = layers.Input((32, 32, 3))
+    pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3)(free))
+    yield Made(path=save("keras-free-batch", tf.keras.Model(free, pooled)))
+    left, right = layers.Input((16,), batch_size=1), layers.Input((8,), batch_size=1)
+    joined = layers.Dense(4)(layers.Concatenate()([left, right]))
+    yield Made(path=save("keras-two-inputs", tf.keras.Model([left, right], joined)))
+    sequence = layers.Input((12, 8), batch_size=1)
+    yield Made(path=save("keras-lstm", tf.keras.Model(sequence, layers.LSTM(16)(sequence))))
+    ids = layers.Input((12,), batch_size=1, dtype="int32")
+    embedded = layers.Dense(4)(layers.GlobalAveragePooling1D()(layers.Embedding(200, 16)(ids)))
+    yield Made(path=save("keras-tokens", tf.keras.Model(ids, embedded)))
+
+
+def own_output(made: Made) -> list[float]:
+    """Return the first values of a file's first output as the runtime's own script has them."""
+    return (onnx_output if made.path.suffix == ".onnx" else tflite_output)(made)
+
+
+def onnx_output(made: Made) -> list[float]:
+    """Return the same by onnxruntime's script."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(made.path), providers=["CPUExecutionProvider"])
+    names = {"float": "float32", "float16": "float16", "double": "float64"}
+    inputs = {}
+    for node in session.get_inputs():
+        kind = node.type.removeprefix("tensor(").removesuffix(")")
+        shape = made.shapes.get(node.name) or [size if isinstance(size, int) else 1 for size in node.shape]
+        fixed = fixed_input(shape, names.get(kind, kind), "NCHW")
+        inputs[node.name] = made.values.get(node.name, fixed)
+    found = session.run(None, inputs)[0]
+    return [float(value) for value in found.reshape(-1)[:8]]
+
+
+def tflite_output(made: Made) -> list[float]:
+    """Return the same by the interpreter's script."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(made.path), num_threads=1)
+    interpreter.allocate_tensors()
+    for told in interpreter.get_input_details():
+        array = fixed_input(
+            [int(size) for size in told["shape"]], told["dtype"], "NHWC", *told["quantization"]
+        )
+        interpreter.set_tensor(told["index"], array)
+    interpreter.invoke()
+    told = interpreter.get_output_details()[0]
+    scale, zero_point = told["quantization"]
+    values = [float(value) for value in interpreter.get_tensor(told["index"]).reshape(-1)[:8]]
+    return [(value - zero_point) * scale for value in values] if scale else values
+
+
+def main() -> None:
+    """Make the files, measure them, and print a row each."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", default="local")
+    parser.add_argument("--devices", type=Path)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--level", default="quick")
+    parser.add_argument("--folder", type=Path)
+    options = parser.parse_args()
+    print(describe_machine())
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        folder.mkdir(exist_ok=True)
+        made = [one for make in (torch_models, helper_models, tflite_models) for one in make(folder)]
+        made = [one for one in made if options.only in one.path.name]
+        with harness.open_store(str(folder / "store.sqlite")) as store:
+            wrong = sum(not is_right(one, store, options) for one in made)
+        print(f"{len(made)} files, {wrong} failed or with another output")
+        raise SystemExit(1 if wrong else 0)
+
+
+def is_right(made: Made, store: Any, options: argparse.Namespace) -> bool:
+    """Measure a file, print its row, and return whether its output is the script's."""
+    values = None
+    if made.values:
+        values = made.path.with_suffix(".npz")
+        np.savez(values, **made.values)
+    name = made.path.name
+    try:
+        table = harness.measure(
+            options.device,
+            made.path,
+            store=store,
+            level=options.level,
+            shapes=made.shapes,
+            inputs=values,
+            devices_file=options.devices,
+        )
+    except (HarnessError, DeviceError) as error:
+        print(f"{name:28} {error}", flush=True)
+        return False
+    if not table:
+        print(f"{name:28} {table.failures[0].message}", flush=True)
+        return False
+    row = table[0]
+    session = store.sessions(row.configuration, [row.graph_hash])[-1]
+    expected, precision = np.array(own_output(made)), row.configuration.precision
+    tolerance = HALF_TOLERANCE if precision == "fp16" else TOLERANCE
+    found = np.array(session.output)
+    is_equal = found.shape == expected.shape and bool(
+        np.abs(found - expected).max(initial=0) <= tolerance * max(1e-6, np.abs(expected).max(initial=0))
+    )
+    interval = "" if row.interval_ms is None else f"{row.interval_ms[0]:.4f} .. {row.interval_ms[1]:.4f}"
+    print(
+        f"{name:28} {precision:13} {row.latency_ms:9.4f} ms  {interval:22} {row.grade}  ratio {row.estimate.ratio:8.4f}  "
+        f"{'equal' if is_equal else f'NOT EQUAL: {found} and {expected}'}",
+        flush=True,
+    )
+    return is_equal
+
+
+if __name__ == "__main__":
+    main()

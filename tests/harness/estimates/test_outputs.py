@@ -46,7 +46,7 @@ def test_the_error_is_relative_to_the_expected_output() -> None:
         ("CUDAExecutionProvider", "fp32", 1e-2, 0.05),
         ("some outside provider", "fp32", 1e-2, 0.05),
         ("CPUExecutionProvider", "fp16", 1e-2, 0.05),
-        ("CPUExecutionProvider", "int8", 0.1, 0.4),
+        ("CPUExecutionProvider", "int8", 0.3, 0.7),
     ],
 )
 def test_limits_fit_the_precision_of_model_and_arithmetic(

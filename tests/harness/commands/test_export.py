@@ -121,7 +121,7 @@ def test_a_table_holds_a_row_a_network_and_a_metric_a_precision(tmp_path: Path) 
     path, task = tmp_path / "table.csv", task_named("some-images")
     for added in (
         row(NETWORK, 188),
-        row(OTHER, 180),
+        row(OTHER, 180, "fp16"),
         row(NETWORK, 189, "fp16"),
         row(OTHER, 170, digest="b"),
     ):
@@ -130,6 +130,7 @@ def test_a_table_holds_a_row_a_network_and_a_metric_a_precision(tmp_path: Path) 
     assert rows[NETWORK]["val_top1_int8_onnx"] == "94.0000", "another precision of the same weights joins it"
     assert rows[NETWORK]["val_top1_fp16_onnx"] == "94.5000"
     assert (rows[OTHER]["checkpoint"], rows[OTHER]["val_top1_int8_onnx"]) == ("b", "85.0000")
+    assert rows[OTHER]["val_top1_fp16_onnx"] == "", "that of other weights is gone"
     found = load_accuracies(path, metric="val_top1_int8_onnx", config=TINY)
     assert found.values[Architecture.parse(NETWORK, TINY).index] == 94.0
     with pytest.raises(ConfigError, match="6 columns hold numbers"):

@@ -97,7 +97,7 @@ def _estimated(found: Estimate) -> list[str]:
     """Return a ratio and its interval for people."""
     if isnan(found.value):
         return ["none", ""]
-    ends = "too few networks" if isnan(found.low) else interval_text(found.low, found.high)
+    ends = "unknown" if isnan(found.low) else interval_text(found.low, found.high)
     return [f"{found.value:.3f}", ends]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import hypot, nan
+from math import hypot, inf, nan
 from pathlib import Path
 from statistics import NormalDist
 from typing import overload
@@ -66,7 +66,7 @@ class NetworkRatio:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpTime:
-    """Mean time of an op in ms in either precision, and `ratio`, b over a: NaN where the op takes no time in a.
+    """Mean time of an op in ms in either precision, and `ratio`, b over a: NaN where it takes none in a.
 
     `op` is empty for what all networks have: stem, reductions and head.
     """
@@ -252,7 +252,7 @@ def compare_rows(
     architectures = [Architecture.parse(a.architecture, config) for a, _ in both]
     ms = np.array([[a.latency_ms, b.latency_ms] for a, b in both])
     sds = np.array([[relative_sd(row, COVERAGE) for row in pair] for pair in both])
-    ops, fit_error = _op_times(architectures, ms, seed)
+    ops, fit_error = _op_times(architectures, ms, common, seed)
     return PrecisionComparison(
         networks=tuple(sorted(networks, key=lambda one: one.ratio)),
         ratio=median_ratio(ms[:, 1] / ms[:, 0], common),
@@ -339,11 +339,12 @@ def _spearman(x: FloatArray, y: FloatArray) -> FloatArray:
 
 
 def _op_times(
-    architectures: Sequence[Architecture], ms: FloatArray, seed: int
+    architectures: Sequence[Architecture], ms: FloatArray, common: float, seed: int
 ) -> tuple[tuple[OpTime, ...], tuple[float, float]]:
     """Fit latencies (n, 2) in a and in b as a constant and a time for each op, none below 0; return them, and the fits' errors.
 
-    Least squares on the number of times that each op stands in a network; intervals are the bootstrap's over networks.
+    Least squares on the number of times that each op stands in a network; intervals are the bootstrap's over networks, with
+    `common`, and NaN where an op's time may be none.
     """
     names = ("", *architectures[0].config.ops)
     counts = np.array(
@@ -356,16 +357,26 @@ def _op_times(
     errors = np.median(np.abs(counts @ times - ms) / ms, axis=0)
     picks = np.random.default_rng(seed).integers(len(ms), size=(FIT_DRAWS, len(ms)))
     drawn = np.array([_ratios(_fit(counts[pick], ms[pick])) for pick in picks])  # (draws, ops)
-    found = []
-    for place, (name, ratio) in enumerate(zip(names, _ratios(times).tolist(), strict=True)):
-        known = drawn[np.isfinite(drawn[:, place]), place]
-        low, high = nan, nan
-        if np.isfinite(ratio) and len(ms) >= FEWEST_RANKED and len(known) == len(drawn):
-            low, high = np.quantile(known, ((1 - COVERAGE) / 2, (1 + COVERAGE) / 2)).tolist()
-        a_ms, b_ms = times[place].tolist()
-        estimate = Estimate(value=ratio, low=low, high=high, count=len(ms))
-        found.append(OpTime(op=name, a_ms=a_ms, b_ms=b_ms, ratio=estimate))
+    found = [
+        OpTime(op=name, a_ms=a_ms, b_ms=b_ms, ratio=_op_ratio(ratio, drawn[:, place], len(ms), common))
+        for place, (name, (a_ms, b_ms), ratio) in enumerate(
+            zip(names, times.tolist(), _ratios(times).tolist(), strict=True)
+        )
+    ]
     return (*found[1:], found[0]), (float(errors[0]), float(errors[1]))
+
+
+def _op_ratio(ratio: float, drawn: FloatArray, networks: int, common: float) -> Estimate:
+    """Return an op's ratio with the interval of its draws (n,) and `common`; NaN what is not bounded."""
+    found = Estimate(value=ratio if ratio < inf else nan, low=nan, high=nan, count=networks)
+    if networks < FEWEST_RANKED or not 0 < ratio < inf:
+        return found
+    ends = ((1 - COVERAGE) / 2, (1 + COVERAGE) / 2)
+    low, high = np.quantile(drawn[~np.isnan(drawn)], ends, method="nearest").tolist()
+    if low <= 0 or high == inf:
+        return found
+    low, high = combined_interval(ratio, (min(low, ratio), max(high, ratio)), common)
+    return replace(found, low=low, high=high)
 
 
 def _fit(counts: FloatArray, ms: FloatArray) -> FloatArray:
@@ -376,6 +387,6 @@ def _fit(counts: FloatArray, ms: FloatArray) -> FloatArray:
 
 
 def _ratios(times: FloatArray) -> FloatArray:
-    """Return times in b over those in a, (ops, 2) -> (ops,); NaN where an op takes none in a."""
+    """Return times in b over those in a, (ops, 2) -> (ops,): infinite where an op takes none in a, NaN where in neither."""
     a, b = times.T
-    return np.divide(b, a, out=np.full_like(a, nan), where=a > 0)
+    return np.divide(b, a, out=np.where(b > 0, inf, nan), where=a > 0)

@@ -12,7 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from factories.stores import MANY, OP_COSTS, add_sessions, calibrate, networks, new_store
+from factories.stores import (
+    IN_INT8,
+    INT8_GAIN,
+    MANY,
+    OP_COSTS,
+    add_sessions,
+    calibrate,
+    in_two_precisions,
+    networks,
+    new_store,
+)
 from rigs.commands import refused, run
 
 from harness.estimates.latency import Latency
@@ -24,8 +34,7 @@ from space import Architecture
 from space.indexing import FloatArray
 
 FP32 = MANY
-INT8 = replace(FP32, precision="int8")
-GAIN = 0.4  # int8 / fp32 of each network
+INT8 = IN_INT8
 
 
 def measured(path: Path, *parts: tuple[Configuration, Sequence[Architecture], dict[str, Any]]) -> Path:
@@ -39,12 +48,9 @@ def measured(path: Path, *parts: tuple[Configuration, Sequence[Architecture], di
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    items = networks(20)
-    return measured(
-        tmp_path_factory.mktemp("precisions") / "store.sqlite",
-        (FP32, items, {}),
-        (INT8, items[2:], {"factor": GAIN, "seed": 1}),
-    )
+    path = tmp_path_factory.mktemp("precisions") / "store.sqlite"
+    path.write_bytes(in_two_precisions())
+    return path
 
 
 def test_a_known_ratio_is_found_and_lies_in_the_intervals(path: Path) -> None:
@@ -53,13 +59,15 @@ def test_a_known_ratio_is_found_and_lies_in_the_intervals(path: Path) -> None:
         (back,) = compare_precisions(store, "int8", "fp32", device="made-up")
     assert found.configurations == (FP32, INT8)
     assert len(found.networks) == found.ratio.count == 18
-    assert found.ratio.low < GAIN < found.ratio.high
-    assert found.ratio.value == pytest.approx(GAIN, rel=0.01)
-    assert back.ratio.value == pytest.approx(1 / GAIN, rel=0.01)
+    assert found.ratio.low < INT8_GAIN < found.ratio.high
+    assert found.ratio.value == pytest.approx(INT8_GAIN, rel=0.01)
+    assert back.ratio.value == pytest.approx(1 / INT8_GAIN, rel=0.01)
     ratios = [one.ratio for one in found.networks]
     assert ratios == sorted(ratios)
     holding = [
-        one.interval for one in found.networks if one.interval and one.interval[0] < GAIN < one.interval[1]
+        one.interval
+        for one in found.networks
+        if one.interval and one.interval[0] < INT8_GAIN < one.interval[1]
     ]
     assert len(holding) >= 16
     assert found.spearman.value > 0.95 and found.spearman.high == 1

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from harness.prediction.measure import measure
     from harness.prediction.space_prediction import predict
     from harness.query.compare import compare
+    from harness.query.compare_precisions import compare_precisions
     from harness.query.join import join
     from harness.query.search import search
     from harness.store.opening import open_store
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "__version__",
     "compare",
+    "compare_precisions",
     "distil",
     "join",
     "load_devices",
@@ -47,6 +49,7 @@ __all__ = [
 
 _MODULES = {
     "compare": "harness.query.compare",
+    "compare_precisions": "harness.query.compare_precisions",
     "distil": "harness.training",
     "join": "harness.query.join",
     "load_devices": "harness.devices.config",

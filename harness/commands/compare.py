@@ -1,4 +1,4 @@
-"""`harness compare`: whether one network or model file is faster than another on a device, slower, or a tie."""
+"""`harness compare`: whether one network or model file is faster than another on a device; what a precision gains."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from harness.commands.options import (
 def compare(
     first: Annotated[
         str,
-        typer.Argument(help="An architecture, its graph hash or its index; or a model file.", metavar="A"),
+        typer.Argument(
+            help="An architecture, its graph hash or its index; or a model file; or a precision.", metavar="A"
+        ),
     ],
     second: Annotated[str, typer.Argument(help="Another one.", metavar="B")],
     options: ChoiceOptions,
@@ -42,14 +44,15 @@ def compare(
     """Compare two networks on each configuration of a device: A is faster than B, slower, or a tie.
 
     Two networks are ordered when the 95 % interval of their ratio leaves out 1. Two model files of one format are timed against
-    each other in the same processes, now.
+    each other in the same processes, now. Of two precisions, such as fp32 and int8, all networks are compared that are measured
+    in both: the ratio of their latencies, their rank correlation, and which ops gain.
     """
     from harness.models.files import GivenInputs
-    from harness.output.latency_comparison import print_pairs
-    from harness.query.compare import compare as compare_networks
+    from harness.output.latency_comparison import print_compared
+    from harness.query.compare import compare_any
 
     with compared_store(store_url, first, second) as store:
-        found = compare_networks(
+        found = compare_any(
             store,
             first,
             second,
@@ -59,4 +62,4 @@ def compare(
             inputs=GivenInputs.parse(shape or (), inputs),
             log=log,
         )
-    print_pairs(found, json_output=json_output, wide=wide)
+    print_compared(found, json_output=json_output, wide=wide)

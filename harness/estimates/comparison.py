@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from math import exp, hypot, log
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from harness.estimates.estimate import RatioEstimate
 from harness.records import Configuration
+
+if TYPE_CHECKING:
+    from harness.estimates.latency import Latency
 
 Verdict = Literal["faster", "slower", "tie"]
 
@@ -42,8 +45,7 @@ def compare(a: RatioEstimate, b: RatioEstimate, configurations: Sequence[Configu
     reaches = [_reaches(one, is_same=bool(a.named) and a.named == b.named) for one in (a, b)]
     if reaches[0] is None or reaches[1] is None:
         return Comparison(verdict="tie", ratio=ratio, interval=None, reason="too few slices for an interval")
-    (a_below, a_above), (b_below, b_above) = reaches[0], reaches[1]
-    low, high = ratio * exp(-hypot(a_below, b_above)), ratio * exp(hypot(a_above, b_below))
+    low, high = _interval(ratio, reaches[0], reaches[1])
     if low <= 1 <= high:
         reason = "the 95 % interval of their ratio holds 1"
         return Comparison(verdict="tie", ratio=ratio, interval=(low, high), reason=reason)
@@ -52,12 +54,34 @@ def compare(a: RatioEstimate, b: RatioEstimate, configurations: Sequence[Configu
     )
 
 
+def latency_ratio(a: Latency, b: Latency) -> tuple[float, tuple[float, float] | None]:
+    """Return the ratio of two latencies, of any configurations, and its 95 % interval; None where either has none.
+
+    The uncertainty of both reference latencies is in the interval.
+    """
+    ratio = a.latency_ms / b.latency_ms
+    if a.interval_ms is None or b.interval_ms is None:
+        return ratio, None
+    reaches = [_reach(one.latency_ms, interval) for one, interval in ((a, a.interval_ms), (b, b.interval_ms))]
+    return ratio, _interval(ratio, *reaches)
+
+
+def _interval(ratio: float, a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    """Return the interval of a ratio of two estimates by how far theirs reach below and above, in logarithms."""
+    return ratio * exp(-hypot(a[0], b[1])), ratio * exp(hypot(a[1], b[0]))
+
+
+def _reach(value: float, interval: tuple[float, float]) -> tuple[float, float]:
+    """Return how far an interval reaches below and above its value, in logarithms."""
+    return log(value / interval[0]), log(interval[1] / value)
+
+
 def _reaches(one: RatioEstimate, *, is_same: bool) -> tuple[float, float] | None:
     """Return how far an estimate's interval reaches below and above, in logarithms; None where it has none."""
     interval = one.apart if is_same else one.interval
     if interval is None:
         return None
-    return log(one.ratio / interval[0]), log(interval[1] / one.ratio)
+    return _reach(one.ratio, interval)
 
 
 def _differences(configurations: Sequence[Configuration]) -> str:

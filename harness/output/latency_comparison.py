@@ -1,17 +1,104 @@
-"""The comparison of two networks' latencies in words."""
+"""The comparison of two networks' latencies, or of two precisions, in words and tables."""
 
 from __future__ import annotations
 
+from math import isnan
 from typing import TYPE_CHECKING
 
 from harness.output.layout import Table
 from harness.output.tables import interval_text, print_json, print_table
 from harness.output.terminal import echo
-from harness.records import FILE_SPACE
-from harness.store.configurations import describe, measure_command
+from harness.query.compare_precisions import (
+    FEWEST,
+    PrecisionComparison,
+    PrecisionComparisons,
+    measure_both_command,
+)
+from harness.records import FILE_SPACE, Configuration
+from harness.store.configurations import configuration_id, describe, measure_command
+from space.text import counted
 
 if TYPE_CHECKING:
+    from harness.estimates.doubtful import Doubtful
     from harness.query.compare import NetworkComparison, NetworkComparisons
+    from search.statistics import Estimate
+
+
+def print_compared(
+    found: NetworkComparisons | PrecisionComparisons, *, json_output: bool, wide: bool = False
+) -> None:
+    """Print comparisons of two networks, or of two precisions."""
+    if isinstance(found, PrecisionComparisons):
+        print_precisions(found, json_output=json_output, wide=wide)
+    else:
+        print_pairs(found, json_output=json_output, wide=wide)
+
+
+def print_precisions(found: PrecisionComparisons, *, json_output: bool, wide: bool = False) -> None:
+    """Print each comparison of precisions, and on standard error where too few networks are measured in both."""
+    for one in found:
+        for configuration, doubtful in zip(one.configurations, one.doubtful, strict=True):
+            _print_doubt(configuration, doubtful)
+    if json_output:
+        print_json([one.to_json() for one in found])
+    else:
+        for one in found:
+            _print_precision(one, wide)
+    for configuration, count in found.too_few.items():
+        echo(
+            f"{describe(configuration)}: {counted(count, 'network')} measured well in both, of at least {FEWEST}: "
+            f"{measure_both_command(configuration, *found.precisions)}",
+            err=True,
+        )
+
+
+def _print_doubt(configuration: Configuration, doubtful: Doubtful) -> None:
+    if doubtful:
+        line = f"{measure_command(configuration)} --fresh --models ..."
+        echo(f"note: {configuration.precision}: {doubtful}; measure again ({line})", err=True)
+
+
+def _print_precision(one: PrecisionComparison, wide: bool) -> None:
+    """Print how one precision's latencies compare with the other's, and the mean time of each op in both."""
+    a, b = one.configurations
+    echo(describe(a))
+    echo(
+        f"{b.precision} [{configuration_id(b)}] against {a.precision}: {counted(one.ratio.count, 'network')} measured in both"
+    )
+    ratio = f"{b.precision} / {a.precision}"
+    rows = [["latency, median", *_estimated(one.ratio)]]
+    for name, network in (("least", one.networks[0]), ("most", one.networks[-1])):
+        low, high = network.interval or (None, None)
+        rows.append([f"{name}: {network.a.architecture}", f"{network.ratio:.3f}", interval_text(low, high)])
+    print_table(Table(title="", columns=["network", ratio, "95 % interval"], rows=rows), wide=wide)
+    echo(f"both reference latencies are uncertain by {one.common:.1%} together, which is in these intervals")
+    rank = one.spearman
+    ends = (
+        "no interval of so few networks"
+        if isnan(rank.low)
+        else f"{rank.low:.2f} to {rank.high:.2f} with 95 %"
+    )
+    echo(
+        f"rank correlation of latencies (Spearman): {'none' if isnan(rank.value) else f'{rank.value:.2f}'}, {ends}"
+    )
+    cells = [
+        [op.op or "stem, reductions, head", f"{op.a_ms:.3f}", f"{op.b_ms:.3f}", *_estimated(op.ratio)]
+        for op in one.ops
+    ]
+    columns = ["op, mean of stages", f"{a.precision} ms", f"{b.precision} ms", ratio, "95 % interval"]
+    print_table(Table(title="", columns=columns, rows=cells, spare=("95 % interval",)), wide=wide)
+    echo(
+        f"latencies fitted as sums of ops, median error {one.fit_error[0]:.0%} in {a.precision} and {one.fit_error[1]:.0%} in "
+        f"{b.precision}"
+    )
+
+
+def _estimated(found: Estimate) -> list[str]:
+    """Return a ratio and its interval for people."""
+    if isnan(found.value):
+        return ["none", ""]
+    ends = "unknown" if isnan(found.low) else interval_text(found.low, found.high)
+    return [f"{found.value:.3f}", ends]
 
 
 def print_pairs(found: NetworkComparisons, *, json_output: bool, wide: bool = False) -> None:

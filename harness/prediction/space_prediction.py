@@ -231,7 +231,7 @@ def measured_networks(
         reference_ms=reference.latency_ns / 1e6,
         indices=indices,
         ratios=np.array([row.estimate.ratio for row in trusted]),
-        sds=np.array([_relative_sd(row, coverage) for row in trusted]),
+        sds=np.array([relative_sd(row, coverage) for row in trusted]),
         rows=tuple(trusted),
         doubtful=apart,
         reference_sd=reference.sd or 0.0,
@@ -245,7 +245,8 @@ def doubt_text(apart: Doubtful, configuration: Configuration) -> str:
     return f"{apart}; measure again ({measure_command(configuration)} --fresh --models ...), or take them in with --doubtful"
 
 
-def _relative_sd(row: Latency, coverage: float) -> float:
+def relative_sd(row: Latency, coverage: float) -> float:
+    """Return the relative standard deviation of a ratio, by its interval of this coverage."""
     if row.estimate.interval is None:
         return UNKNOWN_SD
     low, high = row.estimate.interval

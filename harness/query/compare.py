@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 from harness.dataframe import Tabular
+from harness.devices.config import PRECISIONS
 from harness.estimates.comparison import Comparison
 from harness.estimates.comparison import compare as compare_estimates
 from harness.estimates.latency import Latency
@@ -15,6 +16,7 @@ from harness.models.files import GivenInputs, is_file_name
 from harness.models.names import in_spaces, select_architecture
 from harness.prediction.space_prediction import space_of
 from harness.query.compare_files import compare_files
+from harness.query.compare_precisions import PrecisionComparisons, compare_precisions
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import (
@@ -186,6 +188,34 @@ def compare(
             f"measure what is missing: {measure_command(lacking)} --models {','.join(missing)}"
         )
     return NetworkComparisons(rows=tuple(found), not_measured=not_measured)
+
+
+def compare_any(
+    store: Store, first: str, second: str, *, precision: str = "", configuration: str = "", **options: Any
+) -> NetworkComparisons | PrecisionComparisons:
+    """Compare two networks or model files, or two precisions; options as for `compare`, fewer of them for precisions.
+
+    Raises: ConfigError as `compare` and `compare_precisions`, and where one alone is a precision.
+    """
+    named = [text for text in (first, second) if text in PRECISIONS]
+    if not named:
+        return compare(store, first, second, precision=precision, configuration=configuration, **options)
+    if len(named) < 2:
+        raise ConfigError(
+            f"{first} and {second}: {named[0]} is a precision; name two precisions, or two networks"
+        )
+    if precision or configuration:
+        option = "--precision" if precision else "--configuration"
+        raise ConfigError(
+            f"{option}: all configurations in {first} are compared with those in {second}; narrow them by --device, --runtime, "
+            "--threads and --space"
+        )
+    kept = {
+        name: options[name]
+        for name in ("device", "runtime", "threads", "space", "devices_file")
+        if name in options
+    }
+    return compare_precisions(store, first, second, **kept)
 
 
 def _two(first: str, second: str, config: SpaceConfig) -> tuple[Architecture, Architecture]:

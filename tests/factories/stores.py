@@ -24,9 +24,11 @@ from space.selection import select_models
 REFERENCE_NS = 5_000_000
 MANY = CONFIGURATION  # 60 networks with two sessions, and all segments
 FEW = replace(CONFIGURATION, threads=4, cores=(0, 1, 2, 3))  # 12 networks with two sessions
+IN_INT8 = replace(MANY, precision="int8")  # of `in_two_precisions` alone
 OP_COSTS = {"conv": 0.31, "mbconv": 0.12, "bconv": 0.19}  # of the reference
 STAGES = (1.3, 1.0, 0.8, 0.6, 0.5)
 WIRING = {"+in": 0.004, "+out": 0.007}
+INT8_GAIN = 0.4  # int8 over fp32, of every network
 FIXED = 0.02  # stem, reductions and head, each
 
 
@@ -125,4 +127,16 @@ def stored(networks_of_many: int = 60, networks_of_few: int = 12, segments: bool
         if segments:
             add_sessions(store, all_segments(), scatter=0.001, seed=1)
         store.close()
+        return path.read_bytes()
+
+
+@functools.cache
+def in_two_precisions() -> bytes:
+    """Return the file of a store of 20 networks in fp32, `MANY`, 18 of them in int8 too: `INT8_GAIN` of the latency."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "store.sqlite"
+        with new_store(path) as store:
+            for configuration, skipped, factor in ((MANY, 0, 1.0), (IN_INT8, 2, INT8_GAIN)):
+                calibrate(store, configuration)
+                add_sessions(store, networks(20)[skipped:], configuration, factor=factor, seed=skipped)
         return path.read_bytes()

@@ -58,6 +58,7 @@ CASES: dict[str, Case] = {
     "predict-file": case("predict", *DEVICE, "--output", "predicted.csv"),
     "audit": case("audit", *DEVICE, "--json"),
     "compare": case("compare", *COMPARED, *DEVICE, "--json"),
+    "compare-precisions": case("compare", "fp32", "int8", *DEVICE, "--json", store="precisions.sqlite"),
     "dataset": case("dataset", "write", *DEVICE, "--output", "."),
     "devices": case("devices", "--json"),
     "devices-schema": case("devices", "--schema"),
@@ -91,10 +92,10 @@ CASES: dict[str, Case] = {
 
 
 def prepare(folder: Path) -> None:
-    """Make what the commands read: two stores, a library, devices."""
+    """Make what the commands read: three stores, a library, devices."""
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     from factories.block_libraries import tiny_store, write_library
-    from factories.stores import stored
+    from factories.stores import in_two_precisions, stored
     from factories.studies import SETTINGS, write_small_truth
 
     from space import TINY
@@ -102,6 +103,7 @@ def prepare(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "blox.sqlite").write_bytes(stored())
     (folder / "tiny.sqlite").write_bytes(tiny_store())
+    (folder / "precisions.sqlite").write_bytes(in_two_precisions())
     write_library(folder / "library")
     (folder / "study.json").write_text(SETTINGS.to_json())
     write_small_truth(folder, config=TINY)

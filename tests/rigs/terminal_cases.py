@@ -24,7 +24,7 @@ if __name__ == "__main__":
 from factories.block_libraries import made_library, made_teacher, tiny_store, write_library
 from factories.finished_studies import made_study
 from factories.records import make_failure
-from factories.stores import FEW, MANY, add_sessions, calibrate, networks, new_store
+from factories.stores import FEW, MANY, add_sessions, calibrate, in_two_precisions, networks, new_store
 
 from harness.devices.assembly import Assembly
 from harness.measurement.campaign import Outcome
@@ -49,6 +49,7 @@ CASES: Mapping[str, tuple[str, ...]] = {
     "results": ("results",),
     "results failures": ("results", "--failures"),
     "compare": ("compare", LONG, LONGEST, *DEVICE),
+    "compare precisions": ("compare", "fp32", "int8", *DEVICE, "--store", "precisions.sqlite"),
     "predict": ("predict", *DEVICE),
     "predict models": ("predict", *DEVICE, "--models", f"{LONG},{LONGEST}"),
     "audit": ("audit", *DEVICE),
@@ -99,6 +100,7 @@ def prepare(folder: Path) -> None:
     add_sessions(store, all_segments(), scatter=0.001, seed=1)
     store.close()
     (folder / "tiny.sqlite").write_bytes(tiny_store())
+    (folder / "precisions.sqlite").write_bytes(in_two_precisions())
     write_library(folder / "library")
     (folder / "devices.toml").write_text(
         '[devices.made-up-board-in-the-lab]\ntransport = "ssh"\naddress = "board-17.lab.example.org"\nuser = "measuring"\n'

@@ -1,0 +1,392 @@
+"""Latencies of the same networks in two precisions: their ratio, how far they agree in rank, and which ops gain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import hypot, inf, nan
+from pathlib import Path
+from statistics import NormalDist
+from typing import overload
+
+import numpy as np
+
+from harness.dataframe import Tabular
+from harness.devices.config import DEFAULT_PRECISION, PRECISIONS, parse_precision
+from harness.estimates.comparison import latency_ratio
+from harness.estimates.doubtful import Doubtful, set_apart
+from harness.estimates.estimate import COVERAGE, combined_interval
+from harness.estimates.latency import Latency
+from harness.prediction.space_prediction import relative_sd, space_of
+from harness.query.rows import number
+from harness.records import FILE_SPACE, Configuration
+from harness.store import Store
+from harness.store.configurations import (
+    ConfigurationChoice,
+    configuration_id,
+    fitting_configurations,
+    measure_command,
+)
+from harness.store.latencies import latencies
+from search.statistics import FEWEST_RANKED, Estimate
+from space import Architecture
+from space.errors import ConfigError
+from space.indexing import FloatArray
+from space.text import counted
+
+FEWEST = 5  # networks that are measured in both precisions
+DRAWS = 2000
+FIT_DRAWS = 1000
+COLUMNS = (
+    "device",
+    "runtime",
+    "precision_a",
+    "precision_b",
+    "configuration_a",
+    "configuration_b",
+    "architecture",
+    "graph_hash",
+    "a_ms",
+    "b_ms",
+    "ratio",
+    "low",
+    "high",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkRatio:
+    """One network in both precisions: latency in b over that in a, with its 95 % interval, None where either has none."""
+
+    a: Latency
+    b: Latency
+    ratio: float
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpTime:
+    """Mean time of an op in ms in either precision, and `ratio`, b over a: NaN where it takes none in a.
+
+    `op` is empty for what all networks have: stem, reductions and head.
+    """
+
+    op: str
+    a_ms: float
+    b_ms: float
+    ratio: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrecisionComparison:
+    """Networks measured on two configurations that differ in precision alone, in order of their ratio, least first.
+
+    `ratio`: the median of latency in b over latency in a, its interval with the luck of which networks were measured and with
+    `common`, the relative uncertainty of both reference latencies, which moves all ratios alike. `spearman`: the rank
+    correlation of the latencies. `ops`: a fit of latencies as sums of ops, whose median relative errors in a and in b are
+    `fit_error`. `doubtful`: networks of grade D in a and in b, which are left out.
+    """
+
+    networks: tuple[NetworkRatio, ...]
+    ratio: Estimate
+    common: float
+    spearman: Estimate
+    ops: tuple[OpTime, ...]
+    fit_error: tuple[float, float]
+    doubtful: tuple[Doubtful, Doubtful]
+
+    @property
+    def configurations(self) -> tuple[Configuration, Configuration]:
+        """The configurations of a and of b."""
+        return self.networks[0].a.configuration, self.networks[0].b.configuration
+
+    def to_json(self) -> dict[str, object]:
+        """Return the comparison as plain values: intervals of 95 %, times in ms, uncertainties and errors as shares."""
+        a, b = self.configurations
+        return {
+            "device": a.device,
+            "runtime": a.runtime,
+            "runtime_version": a.runtime_version,
+            "provider": a.provider,
+            "threads": a.threads,
+            "cores": list(a.cores),
+            "clock_tier": a.clock_tier,
+            "hardware": a.hardware,
+            "space": a.space,
+            "precisions": [a.precision, b.precision],
+            "configurations": [configuration_id(one) for one in (a, b)],
+            "ratio": self.ratio.to_plain(),
+            "reference_uncertainty": self.common,
+            "spearman": self.spearman.to_plain(),
+            "ops": [
+                {
+                    "op": one.op or "rest",
+                    "a_ms": one.a_ms,
+                    "b_ms": one.b_ms,
+                    "ratio": one.ratio.to_plain(),
+                }
+                for one in self.ops
+            ],
+            "fit_error": [number(error) for error in self.fit_error],
+            "doubtful": [one.to_json() for one in self.doubtful],
+            "networks": [network_row(one) for one in self.networks],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrecisionComparisons(Tabular, Sequence[PrecisionComparison]):
+    """A comparison of precisions for each pair of configurations with `FEWEST` networks in both.
+
+    `too_few`: of the other configurations in a, the number of networks measured in both. `precisions`: a and b.
+    """
+
+    precisions: tuple[str, str]
+    rows: tuple[PrecisionComparison, ...]
+    too_few: Mapping[Configuration, int]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> PrecisionComparison: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[PrecisionComparison, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> PrecisionComparison | tuple[PrecisionComparison, ...]:
+        return self.rows[index]
+
+    def to_records(self) -> tuple[list[dict[str, object]], Sequence[str]]:
+        """Return a row a network and pair of configurations as plain values, and the columns."""
+        rows = []
+        for one in self:
+            a, b = one.configurations
+            names = {
+                "device": a.device,
+                "runtime": a.runtime,
+                "precision_a": a.precision,
+                "precision_b": b.precision,
+                "configuration_a": configuration_id(a),
+                "configuration_b": configuration_id(b),
+            }
+            rows += [names | network_row(network) for network in one.networks]
+        return rows, COLUMNS
+
+
+def network_row(one: NetworkRatio) -> dict[str, object]:
+    """Return a network's latencies in ms and their ratio as plain values."""
+    low, high = one.interval or (None, None)
+    return {
+        "architecture": one.a.architecture,
+        "graph_hash": one.a.graph_hash,
+        "a_ms": one.a.latency_ms,
+        "b_ms": one.b.latency_ms,
+        "ratio": one.ratio,
+        "low": low,
+        "high": high,
+    }
+
+
+def compare_precisions(
+    store: Store,
+    a: str,
+    b: str,
+    *,
+    device: str = "",
+    runtime: str = "",
+    threads: int | None = None,
+    space: str = "",
+    devices_file: str | Path | None = None,
+) -> PrecisionComparisons:
+    """Compare the latencies of networks in precision `b` with those of the same networks in `a`, such as "int8" and "fp32".
+
+    Each configuration in a is paired with the one in b that is equal in all else; of grade D nothing counts. device: `local`
+    unless it is given; also a pattern, a group of `devices_file`, or `all`. runtime, threads, and the name of a space narrow the
+    choice.
+    Raises: ConfigError for what is no precision, the same one twice, or where no pair has `FEWEST` networks.
+
+    >>> found = compare_precisions(store, "fp32", "int8", device="made-up")
+    >>> found[0].ratio.low < found[0].ratio.value < found[0].ratio.high
+    True
+    """
+    if parse_precision(a) == parse_precision(b):
+        raise ConfigError(f"{a} and {b} are one precision; name two, of {', '.join(PRECISIONS)}")
+    choice = ConfigurationChoice(
+        device=device, runtime=runtime, threads=threads, space=space, devices_file=devices_file
+    )
+    rows, too_few = [], dict[Configuration, int]()
+    for one, other in _pairs(fitting_configurations(store, choice), a, b):
+        (rows_a, apart_a), (rows_b, apart_b) = (set_apart(latencies(store, c)) for c in (one, other))
+        in_b = {row.graph_hash: row for row in rows_b}
+        both = [(row, in_b[row.graph_hash]) for row in rows_a if row.graph_hash in in_b]
+        if len(both) < FEWEST:
+            too_few[one] = len(both)
+        else:
+            common = _common(store, (one, other))
+            rows.append(compare_rows(both, common=common, doubtful=(apart_a, apart_b)))
+    if not rows:
+        lacking, count = max(too_few.items(), key=lambda item: item[1])
+        raise ConfigError(
+            f"device {lacking.device!r}, {lacking.runtime}: {counted(count, 'network')} measured well in both {a} and {b}, of "
+            f"at least {FEWEST}; measure more: {measure_both_command(lacking, a, b)}"
+        )
+    return PrecisionComparisons(precisions=(a, b), rows=tuple(rows), too_few=too_few)
+
+
+def measure_both_command(configuration: Configuration, a: str, b: str) -> str:
+    """Return the command line that measures networks in both precisions, all else as in a configuration."""
+    line = measure_command(replace(configuration, precision=DEFAULT_PRECISION))
+    return f"{line} --precision {a} --precision {b} --models design:1"
+
+
+def compare_rows(
+    both: Sequence[tuple[Latency, Latency]],
+    *,
+    common: float = 0.0,
+    doubtful: tuple[Doubtful, Doubtful] = (Doubtful(), Doubtful()),
+    seed: int = 0,
+) -> PrecisionComparison:
+    """Compare networks' latencies in a and in b, at least one; `common`: the reach of both references at 95 %, relative."""
+    networks = [_network(a, b) for a, b in both]
+    config = space_of(both[0][0].configuration)
+    architectures = [Architecture.parse(a.architecture, config) for a, _ in both]
+    ms = np.array([[a.latency_ms, b.latency_ms] for a, b in both])
+    sds = np.array([[relative_sd(row, COVERAGE) for row in pair] for pair in both])
+    ops, fit_error = _op_times(architectures, ms, common, seed)
+    return PrecisionComparison(
+        networks=tuple(sorted(networks, key=lambda one: one.ratio)),
+        ratio=median_ratio(ms[:, 1] / ms[:, 0], common),
+        common=common,
+        spearman=rank_correlation(ms[:, 0], ms[:, 1], sds[:, 0], sds[:, 1], seed=seed),
+        ops=ops,
+        fit_error=fit_error,
+        doubtful=doubtful,
+    )
+
+
+def rank_correlation(
+    x: FloatArray, y: FloatArray, x_sds: FloatArray, y_sds: FloatArray, *, draws: int = DRAWS, seed: int = 0
+) -> Estimate:
+    """Return Spearman's rho of latencies (n,) and (n,), measured with relative standard deviations (n,), with its interval.
+
+    Each draw of the bootstrap takes networks anew and adds the noise of their measurements. Noise pulls rho towards 0, in what
+    was measured and once more in the draws: so the draws are mirrored at the measured value, too (the basic bootstrap, Davison &
+    Hinkley 1997, section 5.2), and the interval holds both. None below `FEWEST_RANKED` networks; NaN where all are tied.
+    """
+    count, rng = len(x), np.random.default_rng(seed)
+    value = float(_spearman(x[None], y[None])[0])
+    if count < FEWEST_RANKED or not np.isfinite(value):
+        return Estimate(value=value, low=nan, high=nan, count=count)
+    picks = rng.integers(count, size=(draws, count))
+    drawn = []
+    for values, sds in ((x, x_sds), (y, y_sds)):
+        noisy = values * np.exp(sds * rng.standard_normal((draws, count)))
+        drawn.append(np.take_along_axis(noisy, picks, axis=1))
+    found = _spearman(*drawn)
+    low, high = np.nanquantile(found, ((1 - COVERAGE) / 2, (1 + COVERAGE) / 2)).tolist()
+    return Estimate(
+        value=value,
+        low=max(min(low, 2 * value - high, value), -1.0),
+        high=min(max(high, 2 * value - low, value), 1.0),
+        count=count,
+    )
+
+
+def _pairs(found: Sequence[Configuration], a: str, b: str) -> list[tuple[Configuration, Configuration]]:
+    """Return configurations in a, each with that in b which is equal in all else; either may not be stored."""
+    measured = (c for c in found if c.precision in (a, b) and c.space != FILE_SPACE)
+    in_a = dict.fromkeys(replace(c, precision=a) for c in measured)
+    return [(one, replace(one, precision=b)) for one in in_a]
+
+
+def _common(store: Store, configurations: Sequence[Configuration]) -> float:
+    """Return the uncertainty of the ratio of two reference latencies at 95 %, relative."""
+    references = [store.reference_latency(one) for one in configurations]
+    sds = [reference.sd or 0.0 for reference in references if reference is not None]
+    return NormalDist().inv_cdf((1 + COVERAGE) / 2) * hypot(*sds)
+
+
+def _network(a: Latency, b: Latency) -> NetworkRatio:
+    ratio, interval = latency_ratio(b, a)
+    return NetworkRatio(a=a, b=b, ratio=ratio, interval=interval)
+
+
+def median_ratio(ratios: FloatArray, common: float) -> Estimate:
+    """Return the median of ratios (n,) with its interval: between order statistics, which assumes nothing of how ratios are
+    distributed (Thompson 1936, Annals of Mathematical Statistics 7), and the references' uncertainty.
+
+    No interval of 5 networks: their lowest and highest hold the median in 94 % of cases.
+    """
+    from scipy.stats import binom
+
+    count, value = len(ratios), float(np.median(ratios))
+    rank = int(binom.ppf((1 - COVERAGE) / 2, count, 0.5))
+    if rank < 1:
+        return Estimate(value=value, low=nan, high=nan, count=count)
+    ordered = np.sort(ratios)
+    low, high = combined_interval(value, (float(ordered[rank - 1]), float(ordered[count - rank])), common)
+    return Estimate(value=value, low=low, high=high, count=count)
+
+
+def _spearman(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Return Spearman's rho of each row of x and y, (k, n) each, ties at their mean rank: (k,); NaN where all are tied."""
+    from scipy.stats import rankdata
+
+    ranks = [rankdata(values, axis=1) - (values.shape[1] + 1) / 2 for values in (x, y)]
+    products, spreads = (ranks[0] * ranks[1]).sum(axis=1), [(rank**2).sum(axis=1) for rank in ranks]
+    below = np.sqrt(spreads[0] * spreads[1])
+    return np.divide(products, below, out=np.full_like(below, nan), where=below > 0)
+
+
+def _op_times(
+    architectures: Sequence[Architecture], ms: FloatArray, common: float, seed: int
+) -> tuple[tuple[OpTime, ...], tuple[float, float]]:
+    """Fit latencies (n, 2) in a and in b as a constant and a time for each op, none below 0; return them, and the fits' errors.
+
+    Least squares on the number of times that each op stands in a network; intervals are the bootstrap's over networks, with
+    `common`, and NaN where an op's time may be none.
+    """
+    names = ("", *architectures[0].config.ops)
+    counts = np.array(
+        [
+            [1.0, *(sum(block.ops.count(op) for block in one.blocks) for op in names[1:])]
+            for one in architectures
+        ]
+    )
+    times = _fit(counts, ms)  # (ops, 2)
+    errors = np.median(np.abs(counts @ times - ms) / ms, axis=0)
+    picks = np.random.default_rng(seed).integers(len(ms), size=(FIT_DRAWS, len(ms)))
+    drawn = np.array([_ratios(_fit(counts[pick], ms[pick])) for pick in picks])  # (draws, ops)
+    found = [
+        OpTime(op=name, a_ms=a_ms, b_ms=b_ms, ratio=_op_ratio(ratio, drawn[:, place], len(ms), common))
+        for place, (name, (a_ms, b_ms), ratio) in enumerate(
+            zip(names, times.tolist(), _ratios(times).tolist(), strict=True)
+        )
+    ]
+    return (*found[1:], found[0]), (float(errors[0]), float(errors[1]))
+
+
+def _op_ratio(ratio: float, drawn: FloatArray, networks: int, common: float) -> Estimate:
+    """Return an op's ratio with the interval of its draws (n,) and `common`; NaN what is not bounded."""
+    found = Estimate(value=ratio if ratio < inf else nan, low=nan, high=nan, count=networks)
+    if networks < FEWEST_RANKED or not 0 < ratio < inf:
+        return found
+    ends = ((1 - COVERAGE) / 2, (1 + COVERAGE) / 2)
+    low, high = np.quantile(drawn[~np.isnan(drawn)], ends, method="nearest").tolist()
+    if low <= 0 or high == inf:
+        return found
+    low, high = combined_interval(ratio, (min(low, ratio), max(high, ratio)), common)
+    return replace(found, low=low, high=high)
+
+
+def _fit(counts: FloatArray, ms: FloatArray) -> FloatArray:
+    """Return the times (ops, 2), not negative, whose sums come closest to latencies ms (n, 2)."""
+    from scipy.optimize import nnls
+
+    return np.stack([nnls(counts, column)[0] for column in ms.T], axis=1)
+
+
+def _ratios(times: FloatArray) -> FloatArray:
+    """Return times in b over those in a, (ops, 2) -> (ops,): infinite where an op takes none in a, NaN where in neither."""
+    a, b = times.T
+    return np.divide(b, a, out=np.where(b > 0, inf, nan), where=a > 0)

@@ -390,7 +390,7 @@ def distilled(teacher: Any, task: Any, recipe: Any, blocks: Sequence[Any], devic
 
 def check_doctor(chosen: argparse.Namespace) -> Found:
     """Run `harness doctor` on this machine."""
-    done = harness(["doctor", "--json"], 60, statuses=[0, 3])  # 3: a check failed
+    done = harness(["doctor", "--json"], 60, statuses=[0, 3, 4])  # 3: a check failed
     (checks,) = json.loads(done.stdout).values()
     lines = [f"{one['status']:4} {one['name']}: {one['found']}" for one in checks]
     faults = [line for line, one in zip(lines, checks, strict=True) if one["status"] == "FAIL"]
@@ -437,14 +437,14 @@ def check_precisions(chosen: argparse.Namespace) -> Found:
             done = harness(
                 ["measure", *asked, "--level", "quick", "--store", store, "--json"], 60, statuses=[0, 3]
             )
-            rows = json.loads(done.stdout)
-            said = [line for line in done.stderr.splitlines() if "failed" in line or "Failure" in line]
+            rows = json.loads(done.stdout or "[]")
+            said = [line for line in done.stderr.splitlines() if line][-1:] if done.returncode else []
             found = {key: [row[key] for row in rows] for key in ("latency_ms", "output_error", "grade")}
             figures[precision] = {**found, "status": done.returncode, "said": done.stderr[-3000:]}
             latencies = ", ".join(f"{value:.3f}" for value in found["latency_ms"])
             off = max((value for value in found["output_error"] if value is not None), default=None)
             lines.append(
-                f"{precision}: {len(rows)} of 4 networks; {latencies} ms; outputs off by {off}; {said[:1]}"
+                f"{precision}: {len(rows)} of 4 networks; {latencies} ms; outputs off by {off}; {said}"
             )
             if off is not None and off > FORWARD_MIXED and precision != "int8":
                 faults.append(f"{precision}: outputs are off by {off:.2g}")

@@ -25,7 +25,16 @@ from device_agents.frames import (
     FrameWriter,
 )
 from device_agents.job_folder import temporary_folder
-from device_agents.jobs import CORES_LIMIT, Job, ProfileJob, parse_cores, parse_job, parse_profile_job
+from device_agents.jobs import (
+    CORES_LIMIT,
+    Job,
+    MemoryJob,
+    ProfileJob,
+    parse_cores,
+    parse_job,
+    parse_memory_job,
+    parse_profile_job,
+)
 from device_agents.machine_lock import MachineLock, user_name
 from device_agents.models import MODEL_LIMIT_BYTES
 from device_agents.nvidia import uses_gpu
@@ -72,6 +81,7 @@ class Agent:
             "permissions": self._permissions,
             "run": self._run,
             "profile": self._profile,
+            "memory": self._memory,
             "evict": self._evict,
             "bye": self._bye,
         }
@@ -261,7 +271,13 @@ class Agent:
             profile = self._supervise(message, job.parts(), job.silence_s, conditions, request_id)
         return dict(profile, conditions_before=conditions)
 
-    def _choose_cores(self, job: Job | ProfileJob) -> list[int]:
+    def _memory(self, fields: Fields, payload: bytes, request_id: Any) -> dict[str, Any]:
+        job = parse_memory_job(fields.values.get("job"))
+        with self._cache.hold(job.parts()):
+            message = job.worker_message(self._choose_cores(job), self._cache.parts_dir)
+            return self._supervise(message, job.parts(), job.silence_s, {}, request_id)
+
+    def _choose_cores(self, job: Job | MemoryJob | ProfileJob) -> list[int]:
         cores = available_cores()
         clusters = find_clusters(cores, self._filesystem)
         return choose_cores(job.cores, job.threads, clusters, find_siblings(cores, self._filesystem), {})

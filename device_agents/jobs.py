@@ -102,6 +102,27 @@ class ProfileJob:
         return dict(message, temp_dir=str(temp_dir), parent=os.getpid())
 
 
+@dataclass(frozen=True)
+class MemoryJob:
+    """The memory of one network in a worker of its own."""
+
+    network: ModelRecipe
+    runtime: str
+    options: dict[str, Any]
+    threads: int
+    cores: tuple[int, ...] | None
+    silence_s: float
+
+    def parts(self) -> tuple[str, ...]:
+        """Return the digests of all parts, each once."""
+        return tuple(dict.fromkeys(self.network.digests()))
+
+    def worker_message(self, cores: list[int], parts_dir: Path) -> dict[str, Any]:
+        """Return what the worker is told."""
+        message = {"task": "memory", "job": asdict(self), "cores": cores, "parts_dir": str(parts_dir)}
+        return dict(message, parent=os.getpid())
+
+
 def parse_job(values: Any) -> Job:
     """Read and check a job. Raises: Refusal (`bad-request`, `runtime-missing`)."""
     fields = Fields("run: job", values).only(
@@ -152,6 +173,22 @@ def parse_profile_job(values: Any) -> ProfileJob:
         threads=fields.integer("threads", 1, CORES_LIMIT),
         cores=parse_cores(fields),
         runs=fields.integer("runs", 1, RUNS_LIMIT, 50),
+        silence_s=fields.number("silence_s", 0.5, 3600, 60),
+    )
+
+
+def parse_memory_job(values: Any) -> MemoryJob:
+    """Read and check a memory job. Raises: Refusal (`bad-request`, `runtime-missing`)."""
+    fields = Fields("memory: job", values).only(
+        "network", "runtime", "options", "threads", "cores", "silence_s"
+    )
+    runtime = parse_runtime(fields)
+    return MemoryJob(
+        network=parse_recipe(fields.object("network"), runtime),
+        runtime=runtime,
+        options=parse_options(fields, runtime),
+        threads=fields.integer("threads", 1, CORES_LIMIT),
+        cores=parse_cores(fields),
         silence_s=fields.number("silence_s", 0.5, 3600, 60),
     )
 

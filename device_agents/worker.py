@@ -99,11 +99,15 @@ class Reporter:
 
 
 def do_task(message: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
-    """Do what the message says: a session, or a profile."""
+    """Do what the message says: a session, a profile, or a look at a model's memory."""
     if message["task"] == "profile":
         from device_agents.profiling import profile_network  # a session's start does not pay for it
 
         return profile_network(message, reporter)
+    if message["task"] == "memory":
+        from device_agents.memory import weigh_model
+
+        return weigh_model(message, reporter)
     return do_job(message, reporter)
 
 

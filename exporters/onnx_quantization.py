@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 Scales = Mapping[str, tuple[float, int]]  # scale and zero point of a tensor, by its name
 LEVELS = 255
@@ -32,6 +31,17 @@ def quantize(model: onnx.ModelProto, scales: Scales, samples: Iterable[Mapping[s
 
     samples: arrays for the model's inputs, by name. Nodes are in topological order.
     """
+    # Late: other precisions need no ONNX Runtime, and some builds of it have no quantizer.
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Samples(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._samples = iter(samples)
+
+        def get_next(self) -> dict[str, Any] | None:
+            found = next(self._samples, None)
+            return None if found is None else dict(found)
+
     overrides = {
         name: [{"scale": np.array(scale, np.float32), "zero_point": np.array(zero, np.uint8)}]
         for name, (scale, zero) in scales.items()
@@ -42,7 +52,7 @@ def quantize(model: onnx.ModelProto, scales: Scales, samples: Iterable[Mapping[s
         quantize_static(
             model,
             path,
-            _Samples(samples),
+            Samples(),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
@@ -89,15 +99,6 @@ def without_input_pairs(quantized: onnx.ModelProto, inputs: Sequence[str]) -> on
     del stripped.graph.initializer[:]
     stripped.graph.initializer.extend(kept)
     return stripped
-
-
-class _Samples(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, samples: Iterable[Mapping[str, Any]]) -> None:
-        self._samples = iter(samples)
-
-    def get_next(self) -> dict[str, Any] | None:
-        found = next(self._samples, None)
-        return None if found is None else dict(found)
 
 
 def _sort(graph: onnx.GraphProto) -> None:

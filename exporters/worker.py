@@ -1,4 +1,4 @@
-"""The converter's process: `python -m exporters.worker DESCRIPTOR`. Reads one request, exports, reports line by line.
+"""The converter's process: `python -m exporters.worker DESCRIPTOR`. One request: exports or runs, reported line by line.
 
 torch and tensorflow write to stdout and stderr from C++ as they please and keep hundreds of megabytes; in a process
 of their own they disturb nobody. stdin: one JSON request. The descriptor: one JSON object a line, {"done": name,

@@ -204,6 +204,48 @@ class SessionRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FreshRun:
+    """One network loaded and run in a fresh worker that held no other model.
+
+    `peak_bytes`: the worker's peak resident memory from loading on, `empty_bytes` what it held once its runtime was started;
+    `is_reset` False where the system does not let a peak begin anew: it then holds what putting the model together took.
+    """
+
+    run_id: str
+    campaign_id: str
+    configuration: Configuration
+    architecture: str
+    graph_hash: str
+    purpose: str
+    model_digest: str
+    agent_digest: str
+    started_utc: str
+    model_bytes: int
+    empty_bytes: int
+    peak_bytes: int
+    is_reset: bool
+    load_ns: int
+    first_run_ns: int
+
+    @property
+    def memory_bytes(self) -> int:
+        """Return what the model took, its own bytes included."""
+        return self.peak_bytes - self.empty_bytes
+
+    def __post_init__(self) -> None:
+        if self.purpose not in PURPOSES:
+            raise ValueError(f"purpose = {self.purpose!r}: one of {', '.join(PURPOSES)}")
+        for name in ("model_bytes", "empty_bytes", "peak_bytes", "load_ns", "first_run_ns"):
+            value = getattr(self, name)
+            if type(value) is not int or not 0 < value < 1 << 63:
+                raise ValueError(f"{name} = {value!r}: a positive 64-bit integer")
+        if self.peak_bytes < self.empty_bytes:
+            raise ValueError(
+                f"peak_bytes = {self.peak_bytes}: less than the {self.empty_bytes} of an empty worker"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """A measurement that did not come about.
 

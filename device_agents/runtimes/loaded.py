@@ -15,12 +15,14 @@ NodeTime = Tuple[str, str, str, int]
 class Loaded:
     """`run` does one inference on the fixed input; `output` returns the first values of the last one.
 
-    `runtime` is {name, package, version, provider}, as a session reports it.
+    `runtime` is {name, package, version, provider}, as a session reports it. `buffers` live as long as the model: ONNX Runtime
+    1.29 writes into an output that nobody else holds after its memory is gone.
     """
 
     run: Callable[[], Any]
     output: Callable[[], list[float]]
     runtime: dict[str, str]
+    buffers: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ def bind(session: Any, runtime: dict[str, str], inputs: Inputs) -> Loaded:
         is_numbers = bool(outputs) and outputs[0].is_tensor() and outputs[0].data_type() in DTYPES
         return first_values(outputs[0].numpy()) if is_numbers else []
 
-    return Loaded(run, output, runtime)
+    return Loaded(run, output, runtime, tuple(buffers))
 
 
 def bind_outputs(session: Any, binding: Any) -> list[Any]:

@@ -128,6 +128,13 @@ def measure(
             help="Measure the reference latency again: later latencies are multiples of the new one.",
         ),
     ] = False,
+    memory: Annotated[
+        bool,
+        typer.Option(
+            "--memory",
+            help="Measure peak memory, load and first run as well: each network alone in three fresh processes.",
+        ),
+    ] = False,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of the order of measurement. [default: random]")
     ] = None,
@@ -164,6 +171,7 @@ def measure(
         sessions=sessions,
         fresh=fresh,
         recalibrate=recalibrate,
+        memory=memory,
         space=space,
         seed=seed,
         wait_s=patience_s(wait, wait_limit),

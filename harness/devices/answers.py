@@ -268,6 +268,20 @@ class Profiled(Said):
     nodes: Annotated[list[ProfiledNode], Field(min_length=1, max_length=MAX_NODES)]
 
 
+class Weighed(Said):
+    """The answer to `memory`: of a fresh worker with one model alone."""
+
+    runtime: UsedRuntime
+    threads: Positive
+    cores: Cores
+    empty_bytes: Positive
+    peak_bytes: Positive
+    model_bytes: Positive
+    is_reset: bool
+    load_ns: Positive
+    first_run_ns: Positive
+
+
 class Refusal(Said):
     """An error of the agent's, with what applies to it."""
 
@@ -406,6 +420,7 @@ _ANSWERS: dict[str, type[Said]] = {
     "permissions": Permissions,
     "run": RanJob,
     "profile": Profiled,
+    "memory": Weighed,
     "evict": Evicted,
 }
 _EVENTS: dict[str, type[Said]] = {

@@ -261,6 +261,15 @@ class AgentClient:
         limit = _Limit(limit_s=PROFILE_S, limit_bytes=NETWORK_BYTES)
         return self._ask("profile", timeout_s=SILENCE_S, limit=limit, job=job)
 
+    def weigh(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Load and run a network alone in a fresh worker, and return the answer: its memory, and times of load and first run.
+
+        Raises: AgentError with the reason it failed (`no-memory`: the system does not tell); LinkError when the agent falls
+        silent; DeviceError when it says that it lives for longer than that can take.
+        """
+        limit = _Limit(limit_s=RESULT_S + 2 * float(job["silence_s"]), limit_bytes=NETWORK_BYTES)
+        return self._ask("memory", timeout_s=SILENCE_S, limit=limit, job=job)
+
     def close(self) -> None:
         """End the agent: its input ends, so it kills its worker and leaves."""
         self._channel.close()

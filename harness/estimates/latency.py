@@ -23,7 +23,7 @@ from harness.estimates.estimate import (
 from harness.estimates.findings import Finding, check_network, grade
 from harness.estimates.outputs import output_error
 from harness.estimates.reference import shared_caches_doubt
-from harness.records import Configuration, Failure, ReferenceLatency, SessionRecord
+from harness.records import Configuration, Failure, FreshRun, ReferenceLatency, SessionRecord
 
 LATENCY_COLUMNS = (
     "device",
@@ -54,6 +54,10 @@ LATENCY_COLUMNS = (
     "first_run_ms",
     "measured_utc",
     "output_error",
+    "model_bytes",
+    "memory_bytes",
+    "load_ms",
+    "fresh_first_run_ms",
 )
 
 
@@ -65,7 +69,7 @@ class Latency:
     what speaks against it; the interval holds the uncertainty of the reference latency, too, which that of the `estimate`, a
     ratio, does not have. Wall times are what a user feels. `session_medians` are the ratios of each session alone, oldest
     first. `output_error`: how far the outputs of its sessions are off the expected ones, at most, relative to these; None where
-    that is not judged.
+    that is not judged. `fresh`: what the network took alone in fresh workers, where that was measured.
     """
 
     configuration: Configuration
@@ -81,6 +85,22 @@ class Latency:
     first_run_ms: float
     measured_utc: str
     output_error: float | None
+    fresh: tuple[FreshRun, ...] = ()
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Return the peak memory that the model takes, the median of its fresh workers; None where that is not measured."""
+        return round(median(run.memory_bytes for run in self.fresh)) if self.fresh else None
+
+    @property
+    def load_ms(self) -> float | None:
+        """Return the time that loading takes a fresh worker, the median of several; None where that is not measured."""
+        return median(run.load_ns for run in self.fresh) / 1e6 if self.fresh else None
+
+    @property
+    def fresh_first_run_ms(self) -> float | None:
+        """Return the time of a fresh worker's first run, the median of several; None where that is not measured."""
+        return median(run.first_run_ns for run in self.fresh) / 1e6 if self.fresh else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,17 +159,25 @@ def to_json(rows: Iterable[Latency]) -> list[dict[str, object]]:
             "first_run_ms": row.first_run_ms,
             "measured_utc": row.measured_utc,
             "output_error": row.output_error,
+            "model_bytes": row.fresh[-1].model_bytes if row.fresh else None,
+            "memory_bytes": row.memory_bytes,
+            "load_ms": row.load_ms,
+            "fresh_first_run_ms": row.fresh_first_run_ms,
         }
         for row in rows
     ]
 
 
 def latency_of(
-    sessions: list[SessionRecord], reference: ReferenceLatency, scatter: Scatter | None, coverage: float
+    sessions: list[SessionRecord],
+    reference: ReferenceLatency,
+    scatter: Scatter | None,
+    coverage: float,
+    fresh: Sequence[FreshRun] = (),
 ) -> Latency:
     """Return the latency of one network on the reference's configuration from its sessions, at least one of them usable.
 
-    `coverage`: the probability that the interval is meant to hold with.
+    `coverage`: the probability that the interval is meant to hold with; `fresh`: the network's fresh runs.
     """
     doubt = fmean(shared_caches_doubt(session, reference) for session in usable_sessions(sessions))
 
@@ -184,6 +212,7 @@ def latency_of(
             (error for session in usable_sessions(sessions) if (error := output_error(session)) is not None),
             default=None,
         ),
+        fresh=tuple(fresh),
     )
 
 

@@ -17,7 +17,8 @@ OUTPUT_LIMITS: dict[tuple[str, str], float] = {
     ("fp16", "fp32"): 3e-2,
     ("fp16", "reduced"): 3e-2,
 }
-# Of int8, and of precisions unknown here: 8 bits for the whole range of a tensor, at every layer.
+# Of int8, and of precisions unknown here: 8 bits for a tensor's whole range, at every layer. Over 24 networks of Blox the first
+# values were off by 5 % (median) and 19 % (ONNX Runtime), 15 % (TFLite) at most; what is false is off by 100 % and more.
 WIDEST_LIMIT = 0.5
 FP32_PROVIDERS = ("CPUExecutionProvider", "XNNPACK", "builtin")
 _MOST = 1e9  # values near the largest number give no infinity

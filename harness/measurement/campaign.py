@@ -28,7 +28,7 @@ from harness.estimates.outputs import is_wrong
 from harness.measurement.core_gate import CoreGate, CoreRequest
 from harness.measurement.durations import DeviceProbe
 from harness.measurement.gate import Gate
-from harness.measurement.plan import CALIBRATION, QUICK, Options, SessionPlan
+from harness.measurement.plan import CALIBRATION, FRESH_RUNS, QUICK, Options, SessionPlan
 from harness.measurement.session_runner import PlannedSession, Result, SessionRunner, now_utc
 from harness.measurement.uploads import send_ahead
 from harness.measurement.workload import (
@@ -48,6 +48,10 @@ CONSECUTIVE_FAILURES = 5  # in a row are the device's fault, not the networks'
 FEWEST_WORKERS = 3  # to tell what differs from process to process
 BRIDGES = 4  # networks that all workers of a round measure: in three of them they tell how sessions scatter
 EXPECTED_AT_ONCE = 50  # between two words on how far it is
+NO_MEMORY = (
+    "no-memory",
+    "bad-request",
+)  # of a system that tells nothing, of an agent that is not asked for it
 SENTINEL_SHARE = 0.3  # deviation of the reference from its latency at which the device is probed again
 
 
@@ -202,6 +206,8 @@ class _Run:
             while any(pending):
                 for rounds in pending:
                     self._measure_next(rounds)
+            for use in outcome.uses if self._options.memory else ():
+                self._weigh(use)
             ending = (
                 "complete"
                 if not outcome.failures
@@ -308,6 +314,34 @@ class _Run:
             StoreError
         ):  # a store that does not answer has no first numbers to show; measuring goes on
             self._observer.refine(self._outcome.device, one.use, sum(later.sessions for later in rounds))
+
+    def _weigh(self, use: RuntimePlan) -> None:
+        """Measure memory, load and first run of networks that lack them, each alone in fresh workers."""
+        stored = Counter[tuple[str, str]]()
+        for purpose in set() if self._options.fresh else {model.purpose for model in use.models}:
+            runs = self._store.fresh_runs(use.configuration, purpose)
+            stored.update((run.purpose, run.graph_hash) for run in runs)
+        lacking = [
+            PlannedSession(use, model, model.purpose)
+            for model in use.models
+            for _ in range(FRESH_RUNS - stored[model.purpose, model.graph_hash])
+        ]
+        name = self._outcome.device
+        self._observer.begin(name, len(lacking))
+        for unit in lacking:
+            if self._cancel.is_set():
+                raise Cancelled()
+            self._say(f"memory of {unit.model.architecture} in {use.configuration.runtime}")
+            result = self._start(use).weigh(unit)
+            if isinstance(result, Failure) and result.kind in NO_MEMORY:
+                self._tell(f"memory is not measured in {use.configuration.runtime}: {result.message}")
+                return
+            if isinstance(result, Failure):
+                self._kept(unit, result)
+                self._observer.advance(name, f"failed: {result.message}")
+                continue
+            self._store.add_fresh_run(result)
+            self._observer.advance(name, "")
 
     def _recalibrate(self, use: RuntimePlan) -> None:
         """Measure the reference against itself; only sessions from now on determine its latency."""

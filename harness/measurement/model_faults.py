@@ -55,5 +55,5 @@ def with_remedy(message: str) -> str:
     """
     for pattern, remedy in _REMEDIES:
         if re.search(pattern, message):
-            return message if remedy in message else f"{message}; {remedy}"
+            return message if remedy in message else f"{message.rstrip()}; {remedy}"
     return message

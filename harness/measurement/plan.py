@@ -122,6 +122,9 @@ SCREEN = Level(
 FINAL = Level(name="final", sessions=5, plan=SessionPlan(max_s=150.0, settled_runs=48))
 LEVELS = {level.name: level for level in (QUICK, SCREEN, FINAL)}
 
+# Fresh workers of each network, where its memory is asked for: for the times of load and first run, peaks hardly differ.
+FRESH_RUNS = 3
+
 # The reference against itself, where its latency is wanted and no network's sessions tell it.
 CALIBRATION = Level(name="calibration", sessions=3, plan=SessionPlan(min_slices=40, max_s=8.0))
 
@@ -132,7 +135,7 @@ class Options:
 
     `precisions`: of models. `sessions` None: those of the level. `fresh` ignores stored sessions, `recalibrate` measures the
     reference latency again.
-    `one_runtime` refuses a request that more than one runtime fits.
+    `memory`: each network is loaded alone in fresh workers, too. `one_runtime` refuses a request that more than one runtime fits.
     """
 
     runtimes: tuple[str, ...] = ()
@@ -145,6 +148,7 @@ class Options:
     fresh: bool = False
     recalibrate: bool = False
     one_runtime: bool = False
+    memory: bool = False
     silence_s: float = 60.0
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from harness.devices.conditions import marked_slices
 from harness.devices.config import DEFAULT_PRECISION
 from harness.devices.connection import Connection
+from harness.devices.runtimes import version_name
 from harness.errors import AgentError, BadResult, Cancelled, LinkError
 from harness.estimates.clean_runs import is_contended
 from harness.measurement.core_gate import CoreGate, CoreRequest, QuietCores
@@ -21,7 +22,7 @@ from harness.measurement.plan import SessionPlan
 from harness.measurement.session_builder import Refused, SessionBuilder
 from harness.measurement.uploads import send_parts
 from harness.measurement.workload import Model, RuntimePlan, changes
-from harness.records import FILE_SPACE, Failure, SessionRecord
+from harness.records import FILE_SPACE, Failure, FreshRun, SessionRecord
 
 LINK_LOSSES_A_UNIT = 2  # a network that takes the device down twice is a failure, not bad luck
 RESENDS_A_UNIT = 2
@@ -107,6 +108,46 @@ class SessionRunner:
                 self.say(f"{_counted(again)} disturbed by another program; again")
             attempt += 1
             units = again
+
+    def weigh(self, unit: PlannedSession) -> FreshRun | Failure:
+        """Load and run a network alone in a fresh worker. Raises: Cancelled; DeviceError when the device stays away."""
+        configuration, assembly = unit.use.configuration, unit.model.assemble()
+        job = {
+            "network": assembly.recipe(),
+            "runtime": unit.use.runtime.name,
+            "options": unit.use.runtime.options,
+            "threads": configuration.threads,
+            "cores": list(configuration.cores),
+            "silence_s": self.silence_s,
+        }
+        started_utc = now_utc()
+        try:
+            send_parts(self.link, [assembly], self.say, self.cancel)
+            said = self.link.client.weigh(job)
+        except LinkError as error:
+            self.link.reopen(self.say, self.cancel)
+            return self.failure(unit, "link-lost", str(error))
+        except AgentError as error:
+            return self.failure(unit, error.kind, str(error))
+        found = version_name(said["runtime"]), said["runtime"]["provider"]
+        if found != (configuration.runtime_version, configuration.provider):
+            return self._changed(unit, f"runtime {' '.join(found)}")
+        names = ("model_bytes", "empty_bytes", "peak_bytes", "is_reset", "load_ns", "first_run_ns")
+        try:
+            return FreshRun(
+                run_id=str(uuid.uuid4()),
+                campaign_id=self.campaign_id,
+                configuration=configuration,
+                architecture=unit.model.architecture,
+                graph_hash=unit.model.graph_hash,
+                purpose=unit.purpose,
+                model_digest=assembly.digest,
+                agent_digest=self.link.agent_digest,
+                started_utc=started_utc,
+                **{name: said[name] for name in names},
+            )
+        except ValueError as error:
+            return self.failure(unit, "bad-result", f"the device says of a fresh worker: {error}")
 
     def distrust(self) -> None:
         """Ask the device anew for its conditions before the next worker."""

@@ -120,7 +120,10 @@ def read_table(path: Path, config: SpaceConfig, task: Task) -> list[dict[str, st
         return []
     text = read_content(path, error=ConfigError, most=_MAX_TABLE_BYTES).decode("utf-8", "replace")
     reader = csv.DictReader(io.StringIO(text))
-    rows, titles = list(reader), list(reader.fieldnames or [])
+    try:
+        rows, titles = list(reader), list(reader.fieldnames or [])
+    except csv.Error:
+        rows, titles = [], []
     if titles[: len(_KEYS)] != list(_KEYS) or any(None in row or None in row.values() for row in rows):
         raise ConfigError(f"{path}: is no table that 'harness export' wrote; name another file")
     for row in rows:

@@ -231,9 +231,7 @@ def open_files(paths: Sequence[Path], given: GivenInputs | None = None) -> list[
     unused = dict(given.shapes)
     for path in paths:
         name = path.name if names[path.name] == 1 else str(Path(*path.parts[-2:]))
-        files.append(
-            _open(path, _storable(name), given.shapes, given.values, values, is_only=len(paths) == 1)
-        )
+        files.append(_open(path, _storable(name), given, values))
         for one in files[-1].inputs:
             for called in (one.name, *one.aliases):
                 unused.pop(called, None)
@@ -242,12 +240,26 @@ def open_files(paths: Sequence[Path], given: GivenInputs | None = None) -> list[
     return files
 
 
+def open_reference(text: str, given: GivenInputs) -> FileModel:
+    """Return the one checked model file that others are timed beside, with what is given of inputs where it has these.
+
+    Raises: ConfigError when the text means none or several.
+    """
+    (path,) = _one(text)
+    values = None if given.values is None else _read_values(given.values)
+    return _open(path, _storable(path.name), given, values, is_optional=True)
+
+
 def open_one(text: str, given: GivenInputs | None = None) -> FileModel:
     """Return the one checked model file that a text means. Raises: ConfigError when it means none or several."""
+    return open_files(_one(text), given)[0]
+
+
+def _one(text: str) -> list[Path]:
     paths = find_files([text])
     if len(paths) > 1:
         raise ConfigError(f"{text!r} means {len(paths)} files; name one")
-    return open_files(paths, given)[0]
+    return paths
 
 
 def _meant(text: str) -> list[Path]:
@@ -274,12 +286,12 @@ def _meant(text: str) -> list[Path]:
 def _open(
     path: Path,
     name: str,
-    shapes: Mapping[str, tuple[int, ...]],
-    values_path: Path | None,
+    given: GivenInputs,
     values: Mapping[str, Any] | None,
     *,
-    is_only: bool,
+    is_optional: bool = False,
 ) -> FileModel:
+    """Return a file with its inputs; `is_optional`: values of other inputs are for other files."""
     data = _read_file(path)
     model_format = SUFFIXES[path.suffix.lower()]
     folded = None
@@ -289,12 +301,9 @@ def _open(
             folded = Folded(whole)
     else:
         facts, whole = read_tflite(path, data), data
-    own = _own_shapes(path, facts.inputs, shapes)
-    arrays = (
-        None
-        if values is None or values_path is None
-        else _own_values(path, facts.inputs, values_path, values)
-    )
+    own, arrays = _own_shapes(path, facts.inputs, given.shapes), None
+    if values is not None and given.values is not None and not (is_optional and _lacks(facts.inputs, values)):
+        arrays = _own_values(path, facts.inputs, given.values, values)
     _check_free(path, facts.inputs, own, arrays or {})
     return FileModel(
         path=path,
@@ -310,6 +319,11 @@ def _open(
         pieces=tuple(_pieces(whole)),
         folded=folded,
     )
+
+
+def _lacks(inputs: Sequence[ModelInput], values: Mapping[str, Any]) -> bool:
+    """Tell whether an input has no value."""
+    return any(values.keys().isdisjoint((one.name, *one.aliases)) for one in inputs)
 
 
 def _read_file(path: Path) -> bytes:

@@ -19,7 +19,7 @@ from rich.text import Text
 from harness.output.bars import Bars, sentence
 from harness.output.device_rows import TROUBLED_STATES, DeviceRows, lines_for
 from harness.output.heartbeat import EVERY_S, speaking
-from harness.output.terminal import bold, echo
+from harness.output.terminal import bold, echo, wrap
 from space.text import counted
 
 if TYPE_CHECKING:
@@ -170,7 +170,8 @@ class ProgressView:
         title = f"{device}, {runtime}: first numbers, {counted(left, 'session')} will refine them"
         if self._progress.is_shown:
             text = Text("\n".join(lines), overflow="fold")
-            self._progress.tables[runtime] = Group(Text.from_ansi(bold(title, sys.stderr)), text)
+            head = "\n".join(wrap(title, self._progress.console.width))
+            self._progress.tables[runtime] = Group(Text.from_ansi(bold(head, sys.stderr)), text)
         elif runtime not in self._told:  # a log file holds the first table, and the last
             self._told.add(runtime)
             for line in (title, *lines):

@@ -25,7 +25,17 @@ from space.atomic_files import write_file
 from space.errors import ConfigError
 
 # What a narrow terminal does without of latencies, in this order.
-SPARE_COLUMNS = ("p90 ms", "wall ms", "ratio", "sessions", "95 % interval", "+-")
+SPARE_COLUMNS = (
+    "first run ms",
+    "load ms",
+    "memory MB",
+    "p90 ms",
+    "wall ms",
+    "ratio",
+    "sessions",
+    "95 % interval",
+    "+-",
+)
 FAILURE_COLUMNS = ("device", "runtime", "architecture", "graph_hash", "kind", "message", "time_utc")
 
 
@@ -96,7 +106,17 @@ def _latency_table(title: str, rows: Sequence[Latency]) -> Table:
         "p90 ms",
         "sessions",
     ]
-    return Table(title=title, columns=columns, rows=[_cells(row) for row in rows], spare=SPARE_COLUMNS)
+    cells = [_cells(row) for row in rows]
+    if any(row.fresh for row in rows):
+        columns += ["memory MB", "load ms", "first run ms"]
+        cells = [[*found, *_fresh_cells(row)] for found, row in zip(cells, rows, strict=True)]
+    return Table(title=title, columns=columns, rows=cells, spare=SPARE_COLUMNS)
+
+
+def _fresh_cells(row: Latency) -> list[str]:
+    memory_mb = None if row.memory_bytes is None else row.memory_bytes / 1e6
+    values = (memory_mb, row.load_ms, row.fresh_first_run_ms)
+    return ["" if value is None else f"{value:.2f}" for value in values]
 
 
 def _print_findings(rows: Sequence[Latency]) -> None:

@@ -16,7 +16,7 @@ from harness.measurement.plan import LEVELS, Options
 from harness.measurement.workload import GroupedSource, ModelSource, RuntimePlan
 from harness.models.exported import ExportedModels, ExportObserver, expected_outputs
 from harness.models.file_source import MeasuredModels
-from harness.models.files import GivenInputs, find_files, open_files, split_names
+from harness.models.files import GivenInputs, find_files, open_files, open_reference, split_names
 from harness.models.names import select_models_and_segments
 from harness.prediction.error_target import measure_until, parse_target
 from harness.prediction.space_prediction import SpaceTable, predict_space
@@ -57,6 +57,7 @@ class MeasureRequest:
     sessions: int | None = None
     fresh: bool = False
     recalibrate: bool = False
+    memory: bool = False
     space: str = "blox"
     seed: int | None = None
     wait_s: float = 0.0
@@ -81,6 +82,8 @@ class MeasureRequest:
             )
         for text in self.precisions:
             parse_precision(text)
+        if self.files and self.precisions and not self.networks:
+            raise ConfigError("--precision is of networks: a model file has its own, leave it out")
         if self.level not in ("", *LEVELS):
             near = did_you_mean(self.level, LEVELS)
             raise ConfigError(f"no level {self.level!r}{near}; known levels: {', '.join(LEVELS)}")
@@ -112,6 +115,7 @@ class MeasureRequest:
             sessions=self.sessions,
             fresh=self.fresh,
             recalibrate=self.recalibrate,
+            memory=self.memory,
         )
 
 
@@ -178,7 +182,9 @@ def _asked(
     if networks is not None and not request.files:
         return networks, request.options
     files = open_files(find_files(request.files), request.inputs)
-    reference = None if request.reference is None else open_files(find_files([str(request.reference)]))[0]
+    reference = None
+    if request.reference is not None:
+        reference = open_reference(str(request.reference), request.inputs)
     source = MeasuredModels(networks=networks, files=files, reference=reference, progress=observer.export)
     _check_formats(request, source.formats)
     of_files = replace(request.options, formats=request.formats or source.formats)
@@ -213,6 +219,7 @@ def measure(
     cores: Sequence[int] = (),
     sessions: int | None = None,
     fresh: bool = False,
+    memory: bool = False,
     space: str = "blox",
     shapes: Mapping[str, Sequence[int]] | None = None,
     inputs: str | Path | None = None,
@@ -230,8 +237,9 @@ def measure(
     (.onnx, .tflite, wildcards, folders of such), one or several. Of files: `shapes` of the inputs that they leave free, by name,
     `inputs`, an .npz file of values, and the file that they are timed beside, a `reference`. What is stored already is not
     measured again, unless `fresh`. level: `quick` (1 session a network), `screen` (5) or `final` (5); `sessions` gives another
-    number. runtimes, threads, cores, and precision of the networks (fp32, fp16, int8, one or several): of the device where
-    nothing is given. A device that is in use is waited for, `wait_s` at most. `log` is given a line of progress at a time.
+    number. `memory`: peak memory, load and first run as well, of each network alone in fresh workers. runtimes, threads, cores,
+    and precision of the networks (fp32, fp16, int8, one or several): of the device where nothing is given. A device that is in
+    use is waited for, `wait_s` at most. `log` is given a line of progress at a time.
 
     A network that failed has no row; its failure is in the table's `failures`, and in the store.
     Raises: ConfigError when what is asked for does not fit; DeviceError and others when a campaign had to be given up: the other
@@ -260,6 +268,7 @@ def measure(
         cores=tuple(cores),
         sessions=sessions,
         fresh=fresh,
+        memory=memory,
         space=space,
         seed=seed,
         wait_s=wait_s,

@@ -13,12 +13,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
 from harness.errors import StoreError, Unstorable
-from harness.records import Configuration, Failure, ReferenceLatency, SessionRecord
+from harness.records import Configuration, Failure, FreshRun, ReferenceLatency, SessionRecord
 from harness.store.database import (
     VERSION,
     first_line,
@@ -34,12 +35,20 @@ from harness.store.documents import (
     configuration_of,
     failure_document,
     failure_of,
+    fresh_run_of,
     session_document,
     session_of,
 )
-from harness.store.rows import is_level, read_configuration, read_failure, read_session
+from harness.store.rows import is_level, read_configuration, read_failure, read_fresh_run, read_session
 from harness.store.spool import Spool, spool_of
-from harness.store.tables import CONFIGURATIONS, FAILURES, RECALIBRATIONS, REFERENCE_LATENCIES, SESSIONS
+from harness.store.tables import (
+    CONFIGURATIONS,
+    FAILURES,
+    FRESH_RUNS,
+    RECALIBRATIONS,
+    REFERENCE_LATENCIES,
+    SESSIONS,
+)
 from harness.store.writing import WRITERS, check_session
 from space.errors import ConfigError
 from space.user_paths import own_folder
@@ -173,6 +182,23 @@ class Store:
         except ValueError as error:
             raise Unstorable(f"session {session.session_id} of {session.architecture}: {error}") from error
         self._write("session", session, lambda: session_document(session))
+
+    def add_fresh_run(self, run: FreshRun) -> None:
+        """Keep what a network took alone in a fresh worker."""
+        self._write("fresh-run", run, lambda: asdict(run))
+
+    def fresh_runs(self, configuration: Configuration, purpose: str = "network") -> list[FreshRun]:
+        """Return the fresh runs on a configuration for one purpose, oldest first."""
+        query = (
+            sa.select(FRESH_RUNS.c.id.label("run"), FRESH_RUNS)
+            .join(CONFIGURATIONS)
+            .where(CONFIGURATIONS.c.digest == configuration.digest)
+            .where(FRESH_RUNS.c.purpose == purpose)
+            .order_by(FRESH_RUNS.c.started_utc, FRESH_RUNS.c.id)
+        )
+        rows = self._read(lambda connection: connection.execute(query).mappings().all())
+        found = (self._whole(f"fresh run {row['run']}", read_fresh_run, row, configuration) for row in rows)
+        return [run for run in found if run is not None]
 
     def start_recalibration(self, configuration: Configuration, started_utc: str) -> None:
         """Note that a configuration's reference latency is measured again: only sessions from now on determine it."""
@@ -444,8 +470,6 @@ def _failure(row: sa.RowMapping) -> Failure:
 
 
 def _plain(configuration: Configuration) -> dict[str, Any]:
-    from dataclasses import asdict
-
     return asdict(configuration)
 
 
@@ -453,6 +477,7 @@ _RECORDS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "campaign": lambda values: values,
     "finished": lambda values: values,
     "session": session_of,
+    "fresh-run": fresh_run_of,
     "recalibration": lambda values: (configuration_of(values["configuration"]), values["started_utc"]),
     "failure": failure_of,
 }

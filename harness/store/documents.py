@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from typing import Any
 
-from harness.records import Configuration, Failure, SessionRecord
+from harness.records import Configuration, Failure, FreshRun, SessionRecord
 from harness.store.raw import RAW_FIELDS, raw_document, raw_fields
 
 _OWN = ("configuration", "slices")
@@ -36,6 +36,14 @@ def session_of(document: dict[str, Any]) -> SessionRecord:
 def configuration_of(document: dict[str, Any]) -> Configuration:
     """Return the configuration of a document. Raises: TypeError or ValueError when it is none."""
     return Configuration(**document | {"cores": tuple(document["cores"])})
+
+
+def fresh_run_of(document: dict[str, Any]) -> FreshRun:
+    """Return the fresh run of a document. Raises: ValueError when it is none."""
+    try:
+        return FreshRun(**document | {"configuration": configuration_of(document["configuration"])})
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"no fresh run: {error}") from error
 
 
 def failure_document(failure: Failure) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from harness.estimates.clean_runs import usable_sessions
 from harness.estimates.estimate import COVERAGE, scatter_of
 from harness.estimates.latency import Latency, latency_of
-from harness.records import Configuration, SessionRecord
+from harness.records import Configuration, FreshRun, SessionRecord
 from harness.store import Store
 
 NETWORKS_AT_ONCE = 200  # whose raw times are in memory
@@ -36,13 +36,20 @@ def latencies(
     several = sorted(key for key, count in stored.items() if count > 1)[:SCATTER_NETWORKS]
     read = _by_network(store, configuration, several, purpose)
     scatter = scatter_of(read.get(key, []) for key in several)
+    fresh: dict[str, list[FreshRun]] = {}
+    for run in store.fresh_runs(configuration, purpose):
+        fresh.setdefault(run.graph_hash, []).append(run)
     rows = []
     for start in range(0, len(hashes), NETWORKS_AT_ONCE):
         batch = hashes[start : start + NETWORKS_AT_ONCE]
         found = _by_network(store, configuration, [key for key in batch if key not in read], purpose)
         networks = [sessions for key in batch if (sessions := read.get(key) or found.get(key))]
         networks.sort(key=lambda sessions: (sessions[0].started_utc, sessions[0].session_id))
-        rows += [latency_of(one, reference, scatter, coverage) for one in networks if usable_sessions(one)]
+        rows += [
+            latency_of(one, reference, scatter, coverage, fresh.get(one[0].graph_hash, ()))
+            for one in networks
+            if usable_sessions(one)
+        ]
     return sorted(rows, key=lambda row: row.latency_ms)
 
 

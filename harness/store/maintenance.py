@@ -15,9 +15,16 @@ from harness.records import Failure, SessionRecord
 from harness.store import Store
 from harness.store.configurations import meant_devices
 from harness.store.documents import session_document
-from harness.store.rows import QUARANTINED, is_level, read_configuration, read_failure, read_session
+from harness.store.rows import (
+    QUARANTINED,
+    is_level,
+    read_configuration,
+    read_failure,
+    read_fresh_run,
+    read_session,
+)
 from harness.store.selection import Selection, is_quarantined
-from harness.store.tables import CONFIGURATIONS, FAILURES, REFERENCE_LATENCIES, SESSIONS
+from harness.store.tables import CONFIGURATIONS, METADATA, REFERENCE_LATENCIES, SESSIONS
 from space.errors import ConfigError
 
 _ROWS_AT_ONCE = 100  # whose raw times are in memory
@@ -91,6 +98,9 @@ def check_store(store: Store, selection: Selection | None = None) -> CheckReport
             for row in _others(store, table):
                 rows += 1
                 troubles += _checked(table, row, check)
+        for row in _others(store, "fresh_runs"):
+            rows += 1
+            troubles += _checked("fresh_runs", row, _check_fresh_run)
         for row in _others(store, "reference_latencies"):
             rows += 1
             troubles += _checked("reference_latencies", row, _check_reference)
@@ -244,9 +254,7 @@ def _session_rows(store: Store, selection: Selection, *, raw: bool) -> Iterator[
 
 def _others(store: Store, table: str, number: int | None = None) -> list[sa.RowMapping]:
     """Return the rows of another table, each as `number` with its configuration's columns."""
-    of = {"configurations": CONFIGURATIONS, "failures": FAILURES, "reference_latencies": REFERENCE_LATENCIES}[
-        table
-    ]
+    of = METADATA.tables[table]
     query = sa.select(of.c.id.label("number"), of)
     if of is not CONFIGURATIONS:
         others = [column for column in CONFIGURATIONS.columns if column.name != "id"]
@@ -275,6 +283,10 @@ def _check_configuration(row: sa.RowMapping) -> None:
 
 def _check_failure(row: sa.RowMapping) -> None:
     read_failure(row, read_configuration(row))
+
+
+def _check_fresh_run(row: sa.RowMapping) -> None:
+    read_fresh_run({**row, "run": row["number"]}, read_configuration(row))  # type: ignore[arg-type]
 
 
 def _check_reference(row: sa.RowMapping) -> None:

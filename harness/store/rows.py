@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from harness.records import Configuration, Failure, SessionRecord
+from harness.records import Configuration, Failure, FreshRun, SessionRecord
 from harness.store.raw import unpack_raw
 
 QUARANTINED = (
@@ -25,6 +25,8 @@ _TEXTS = (
     "purpose",
 )
 _SECONDS = ("elapsed_s", "loop_s")
+_FRESH_TEXTS = tuple(name for name in _TEXTS if name != "stop")
+_FRESH_NUMBERS = ("model_bytes", "empty_bytes", "peak_bytes", "load_ns", "first_run_ns")
 _FAILURE_TEXTS = ("campaign_id", "architecture", "graph_hash", "kind", "message", "time_utc")
 
 
@@ -51,6 +53,14 @@ def read_session(row: sa.RowMapping, configuration: Configuration) -> SessionRec
     return SessionRecord(
         session_id=_text(row, "id"), configuration=configuration, **values, **unpack_raw(row["raw"])
     )
+
+
+def read_fresh_run(row: sa.RowMapping, configuration: Configuration) -> FreshRun:
+    """Return the fresh run of a row. Raises: ValueError when it is none."""
+    values: dict[str, Any] = {name: _text(row, name) for name in _FRESH_TEXTS}
+    values |= {name: row[name] for name in _FRESH_NUMBERS}
+    run_id, is_reset = _text(row, "run"), bool(row["is_reset"])
+    return FreshRun(run_id=run_id, configuration=configuration, is_reset=is_reset, **values)
 
 
 def read_failure(row: sa.RowMapping, configuration: Configuration) -> Failure:

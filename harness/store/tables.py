@@ -59,6 +59,26 @@ SESSIONS = sa.Table(
     sa.Column("others_busy", sa.Float),  # NULL where not known, and before schema 0004
 )
 
+FRESH_RUNS = sa.Table(
+    "fresh_runs",
+    METADATA,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("campaign_id", sa.String(36), sa.ForeignKey("campaigns.id")),
+    sa.Column("configuration_id", sa.Integer, sa.ForeignKey("configurations.id")),
+    sa.Column("graph_hash", sa.String(32)),
+    sa.Column("architecture", sa.Text),
+    sa.Column("purpose", sa.Text),
+    sa.Column("model_digest", sa.String(64)),
+    sa.Column("agent_digest", sa.String(64)),
+    sa.Column("started_utc", sa.Text),
+    sa.Column("model_bytes", sa.BigInteger),
+    sa.Column("empty_bytes", sa.BigInteger),
+    sa.Column("peak_bytes", sa.BigInteger),
+    sa.Column("is_reset", sa.Boolean),
+    sa.Column("load_ns", sa.BigInteger),
+    sa.Column("first_run_ns", sa.BigInteger),
+)
+
 REFERENCE_LATENCIES = sa.Table(
     "reference_latencies",
     METADATA,

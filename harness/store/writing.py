@@ -9,9 +9,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from harness.records import Configuration, Failure, SessionRecord
+from harness.records import Configuration, Failure, FreshRun, SessionRecord
 from harness.store.raw import pack_raw
-from harness.store.tables import CAMPAIGNS, CONFIGURATIONS, FAILURES, RECALIBRATIONS, SESSIONS
+from harness.store.tables import (
+    CAMPAIGNS,
+    CONFIGURATIONS,
+    FAILURES,
+    FRESH_RUNS,
+    RECALIBRATIONS,
+    SESSIONS,
+)
 
 
 def check_session(session: SessionRecord) -> None:
@@ -77,6 +84,14 @@ def _write_session(connection: sa.Connection, session: SessionRecord, again: boo
     )
 
 
+def _write_fresh_run(connection: sa.Connection, run: FreshRun, again: bool) -> None:
+    if again and _is_there(connection, FRESH_RUNS, {"id": run.run_id}):
+        return
+    values = {key: value for key, value in _shallow(run).items() if key not in ("run_id", "configuration")}
+    configuration = configuration_id(connection, run.configuration)
+    connection.execute(FRESH_RUNS.insert().values(id=run.run_id, configuration_id=configuration, **values))
+
+
 def _write_recalibration(connection: sa.Connection, record: tuple[Configuration, str], again: bool) -> None:
     values = {"configuration_id": configuration_id(connection, record[0]), "started_utc": record[1]}
     if not again or not _is_there(connection, RECALIBRATIONS, values):
@@ -96,6 +111,7 @@ WRITERS: dict[str, Callable[[sa.Connection, Any, bool], None]] = {
     "campaign": _write_campaign,
     "finished": _write_finished,
     "session": _write_session,
+    "fresh-run": _write_fresh_run,
     "recalibration": _write_recalibration,
     "failure": _write_failure,
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from harness.records import STOP_REASONS, Configuration, Failure, SessionRecord, SettledRuns, Slice
+from harness.records import STOP_REASONS, Configuration, Failure, FreshRun, SessionRecord, SettledRuns, Slice
 
 CAMPAIGN = "00000000-0000-4000-8000-000000000000"
 
@@ -92,6 +92,34 @@ def without_waits(session: SessionRecord) -> SessionRecord:
     """Return a session as records of before have it, or systems that do not tell: what its runs waited is not known."""
     slices = [replace(piece, delays_ns=(), gaps_ns=()) for piece in session.slices]
     return replace(session, slices=tuple(slices), scheduling={})
+
+
+def make_fresh_run(
+    memory_bytes: int = 12_000_000,
+    *,
+    configuration: Configuration = CONFIGURATION,
+    number: int = 1,
+    **changes: Any,
+) -> FreshRun:
+    """Return a fresh run of network `number`, whose model takes so much; `changes` replace fields."""
+    run = FreshRun(
+        run_id=str(uuid.uuid4()),
+        campaign_id=CAMPAIGN,
+        configuration=configuration,
+        architecture=f"network {number}",
+        graph_hash=graph_hash(number),
+        purpose="network",
+        model_digest=f"{number:064x}",
+        agent_digest="a" * 64,
+        started_utc=f"2024-05-01T00:00:{number % 60:02d}.000+00:00",
+        model_bytes=4_000_000,
+        empty_bytes=40_000_000,
+        peak_bytes=40_000_000 + memory_bytes,
+        is_reset=True,
+        load_ns=20_000_000,
+        first_run_ns=9_000_000,
+    )
+    return replace(run, **changes)
 
 
 def make_failure(*, configuration: Configuration = CONFIGURATION, number: int = 1, **changes: Any) -> Failure:

@@ -262,6 +262,7 @@ def test_a_search_by_a_new_method_evaluates_its_budget(site: Path) -> None:
     assert answer.trace.scores.max() > np.median(random.trace.scores)  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_a_new_predictor_is_judged_with_the_others_and_predicts(site: Path, store: Path) -> None:
     with Store(str(store)) as opened:
         table = harness.predict(opened, device="made-up", threads=2)

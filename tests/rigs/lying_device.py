@@ -15,7 +15,7 @@ from typing import Any, final
 from harness.devices.framing import PREAMBLE
 from harness.devices.transports.contract import CompletedCommand
 from harness.errors import LinkError
-from rigs.scripted_link import Run, ScriptedLink
+from rigs.scripted_link import WEIGHED, Run, ScriptedLink
 
 _HEAD = struct.Struct(">4sII")
 Path = tuple[str | int, ...]
@@ -129,6 +129,12 @@ PROFILE = {
     "plain_median_ns": 800,
     "nodes": [NODE],
 }
+RUNTIME = {
+    "name": "onnxruntime",
+    "package": "onnxruntime",
+    "version": "2.0",
+    "provider": "CPUExecutionProvider",
+}
 ERROR = {
     "kind": "worker-error",
     "message": "no such op",
@@ -161,6 +167,7 @@ def events() -> dict[str, dict[str, Any]]:
 MESSAGES: dict[str, dict[str, Any]] = {
     **{f"answer {verb}": answer for verb, answer in ANSWERS.items() if verb != "boot"},
     "answer profile": PROFILE,
+    "answer memory": {"runtime": RUNTIME, "threads": 1, "cores": [1]} | WEIGHED,
     "answer put": {"stored": True, "received_bytes": 5},
     "answer evict": {"removed_bytes": 5, "kept_bytes": 7},
     **{f"event {kind}": event for kind, event in events().items()},

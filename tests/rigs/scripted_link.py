@@ -26,6 +26,14 @@ from harness.store import Store
 
 COOL: dict[str, Any] = {"cpu_model": "Made Up CPU", "temps_c": {"cpu": 40.0}}
 HOT: dict[str, Any] = COOL | {"temps_c": {"cpu": 60.0}}
+WEIGHED: dict[str, Any] = {
+    "empty_bytes": 30_000_000,
+    "peak_bytes": 42_000_000,
+    "model_bytes": 2_000_000,
+    "is_reset": True,
+    "load_ns": 20_000_000,
+    "first_run_ns": 3_000_000,
+}
 SLICE_NS = 60_000_000
 PLAN = SessionPlan(min_slices=8, settled_runs=8)
 CALIBRATIONS = 3
@@ -111,6 +119,8 @@ class ScriptedLink:
         self.evict_errors: list[Exception] = []
         self.send_errors: list[Exception] = []
         self.on_reopen: Callable[[], None] = lambda: None
+        self.weights: list[Mapping[str, Any] | Exception] = [{}]
+        self.weighed: list[dict[str, Any]] = []
         self.client: Any = self
 
     @staticmethod
@@ -204,6 +214,15 @@ class ScriptedLink:
         if self.run_error is not None:
             raise self.run_error
         return {"measured": measured, "cores": job["cores"], "conditions_after": dict(run.after)}
+
+    def weigh(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Return the next of `weights`, an answer of the agent's or what is raised."""
+        self.weighed.append(job)
+        said = self.weights.pop(0) if len(self.weights) > 1 else self.weights[0]
+        if isinstance(said, Exception):
+            raise said
+        runtime = self._runtime(job["runtime"]) | {"provider": self._provider}
+        return {"runtime": runtime, "threads": job["threads"], "cores": job["cores"]} | WEIGHED | dict(said)
 
     def _events(self, run: Run, job: Mapping[str, Any], number: int) -> list[dict[str, Any]]:
         """Return what is told of a network that is measured."""

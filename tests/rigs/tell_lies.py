@@ -36,7 +36,7 @@ from space.errors import HarnessError
 
 LIMIT_S = 20.0
 FAT = {"event": "sample", "at_ns": 5, "temps_c": {f"zone{number}": 40.0 for number in range(500)}}
-OPTIONS = Options(level=Level(name="made-up", sessions=1, plan=PLAN), fresh=True)
+OPTIONS = Options(level=Level(name="made-up", sessions=1, plan=PLAN), fresh=True, memory=True)
 Lie = Callable[[str, dict[str, Any]], Any]
 
 

@@ -136,3 +136,13 @@ def test_a_version_without_a_common_pool_ends_the_spinning_with_each_run(package
     onnxruntime_cpu.share_pool.cache_clear()
     assert made[0].entries["session.force_spinning_stop"] == "1"
     assert made[0].intra_op_num_threads == 2
+
+
+def test_what_a_run_writes_into_lives_as_long_as_the_model():
+    from harness.devices.trial import trial_model
+
+    loaded = onnxruntime_cpu.load(trial_model("onnx").skeleton, 1, {})
+    # Seen in 1.29: a binding alone does not keep the output's memory, and a run writes where it was.
+    assert len(loaded.buffers) == 2
+    loaded.run()
+    assert loaded.buffers[1].numpy().any()

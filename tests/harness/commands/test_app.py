@@ -49,10 +49,14 @@ main()
 # A process that imports the commands once and forks for each call: a process of its own without the second of imports.
 SERVER = """
 import json, os, sys
-import alembic.command, alembic.runtime.migration, alembic.script, exporters, space.selection
+import alembic.command, alembic.runtime.migration, alembic.script, exporters, numpy.random, space.selection
+import sqlalchemy.dialects.sqlite
 import harness.devices.client, harness.measurement.campaign, harness.devices.doctor, harness.store
-import harness.output.progress, harness.models.exported, harness.output.tables, harness.store.database
-from harness.commands.app import main
+import harness.output.campaigns, harness.output.progress, harness.models.exported, harness.models.results
+import harness.output.devices, harness.output.tables, harness.store.database, harness.store.opening
+from harness.commands.app import app, main
+from harness.commands.help_pages import command_line
+command_line(app)
 harness.store.database.OPENING_WAITS_S = (0.1,)  # for a server that is not there
 for line in sys.stdin:
     request = json.loads(line)

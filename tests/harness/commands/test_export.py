@@ -126,7 +126,7 @@ def test_a_table_holds_a_row_a_network_and_a_metric_a_precision(tmp_path: Path) 
         row(OTHER, 170, digest="b"),
     ):
         write_table(path, read_table(path, TINY, task), added)
-    rows = {one["architecture"]: one for one in csv.DictReader(path.open())}
+    rows = {one["architecture"]: one for one in csv.DictReader(path.read_text().splitlines())}
     assert rows[NETWORK]["val_top1_int8_onnx"] == "94.0000", "another precision of the same weights joins it"
     assert rows[NETWORK]["val_top1_fp16_onnx"] == "94.5000"
     assert (rows[OTHER]["checkpoint"], rows[OTHER]["val_top1_int8_onnx"]) == ("b", "85.0000")
@@ -188,7 +188,7 @@ def test_a_trained_network_in_int8_loses_at_most_a_point(
         images = task.normalized(split.images)
         logits = [run_model(model_format, output.read_bytes(), image[None]) for image in images]
         found[name] = int((np.concatenate(logits).argmax(axis=1) == split.labels).sum())
-    (kept,) = csv.DictReader(table.open())
+    (kept,) = csv.DictReader(table.read_text().splitlines())
     for name, images in (("val", 200), ("test", 300)):
         before, after = (float(kept[f"{name}_top1_{what}"]) for what in ("torch", f"int8_{model_format}"))
         assert after == pytest.approx(found[name] / images * 100, abs=1e-4), "that of the file itself"

@@ -110,6 +110,7 @@ def test_finalists_of_184_million_networks_are_the_best_of_all_that_the_library_
     assert latency["source"] == "predicted"
 
 
+@pytest.mark.slow
 def test_people_are_told_that_nothing_was_listed_and_how_good_the_latencies_are(
     library: Path, store: Path
 ) -> None:

@@ -40,8 +40,13 @@ def names(text: str, space: str) -> list[str]:
     return found
 
 
+WHOLE_SPACE = ("dataset write", "predict", "predict models")  # write or rank all networks of Blox
+
+
 @pytest.mark.parametrize("width", [80, 40])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in WHOLE_SPACE)) for name in CASES]
+)
 def test_a_command_fits_the_terminal_and_cuts_no_name_and_no_number(
     name: str, width: int, folder: Path
 ) -> None:

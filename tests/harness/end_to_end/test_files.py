@@ -18,6 +18,8 @@ from harness.measurement import core_gate
 from harness.measurement.durations import DeviceProbe
 from harness.measurement.plan import Pace, SessionPlan
 from harness.models import files
+from harness.models.files import GivenInputs
+from harness.prediction.measure import MeasureRequest
 from harness.records import FILE_SPACE
 from harness.store import Store
 from space.errors import ConfigError
@@ -118,6 +120,12 @@ def test_given_shapes_and_values_reach_the_model_and_the_record(tmp_path: Path, 
     shaped = sessions["tokens.onnx ids=1,7 mask=1,7"]
     assert shaped.plan["inputs"] == {"ids": [1, 7], "mask": [1, 7]}
     assert shaped.graph_hash != given.graph_hash
+    image = save_tflite(tmp_path / "image.tflite")
+    (row,) = harness.measure(
+        "local", image, store=store, shapes={"image": (2, 16, 16, 3)}, reference=image, **QUICK
+    )
+    assert (row.architecture, row.configuration.runtime) == ("image.tflite image=2,16,16,3", "tflite")
+    assert row.estimate.ratio == pytest.approx(1, abs=0.5), "the reference has two images, too"
 
 
 def test_two_files_are_compared_in_the_same_processes(tmp_path: Path, store: Store) -> None:
@@ -143,15 +151,28 @@ def test_two_files_are_compared_in_the_same_processes(tmp_path: Path, store: Sto
 def test_without_a_reference_a_built_in_one_of_like_duration_is_chosen_and_kept(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = save_tflite(tmp_path / "a.tflite")
+    path = save(dense(), tmp_path / "dense.onnx")
     (row,) = harness.measure("local", path, store=store, **QUICK)
-    assert row.architecture == "a.tflite"
-    assert row.configuration.format == "tflite"
+    assert row.architecture == "dense.onnx"
     assert 1 / 30 < row.estimate.ratio < 30
     monkeypatch.setattr(DeviceProbe, "measured", lambda *_: pytest.fail("it is stored: nothing is tried"))
     (again,) = harness.measure("local", path, store=store, level="quick", sessions=2)
     assert again.configuration == row.configuration
     assert again.estimate.sessions == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"inputs": GivenInputs.parse(["x=1"])}, "are for model files"),
+        ({"reference": Path("a.onnx"), "models": ("sample:3",)}, "are for model files"),
+        ({"models": ("a.onnx",), "precisions": ("int8",)}, "a model file has its own"),
+        ({"models": ("a.onnx",), "until": "mape=2%"}, "picks the networks itself"),
+    ],
+)
+def test_options_of_files_and_of_networks_are_not_mixed_up(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        MeasureRequest(devices=(), **asked)
 
 
 def test_long_models_have_fewer_runs_in_a_slice_and_the_reference_more() -> None:

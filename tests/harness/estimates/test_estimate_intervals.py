@@ -106,7 +106,7 @@ def covered_share(
     networks_in_pool: int,
     coverage: float = 0.95,
     sd: float = SESSION_SD,
-    networks: int = 300,
+    networks: int = 200,
 ) -> float:
     """Return how often the interval holds the truth."""
     every = estimates(shape, sessions, networks_in_pool, coverage, sd, networks)
@@ -118,12 +118,12 @@ def covered_share(
 @pytest.mark.parametrize("sessions", SESSIONS)
 def test_an_interval_of_95_percent_covers_95_percent_whatever_the_scatter(sessions: int) -> None:
     shares = [covered_share("normal", sessions, 20, sd=sd) for sd in (0.005, 0.01, 0.02, 0.03)]
-    assert 0.93 <= sum(shares) / 4 <= 0.97, "of 1,200 networks, which waver by 0.6 %"
+    assert 0.93 <= sum(shares) / 4 <= 0.97, "of 800 networks, which waver by 0.8 %"
     assert min(shares) >= 0.915
     assert max(shares) <= 0.99
 
 
-# So few draws waver by 1.2 %: hence the slack below what 3,000 networks show.
+# So few draws waver by 1.5 %: hence the slack below what 3,000 networks show.
 @pytest.mark.parametrize("sessions", SESSIONS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_an_interval_from_a_pool_covers_the_truth_as_often_as_it_says(shape: str, sessions: int) -> None:
@@ -134,7 +134,7 @@ def test_an_interval_from_a_pool_covers_the_truth_as_often_as_it_says(shape: str
 def test_a_grade_is_seldom_better_than_the_error() -> None:
     beyond = graded = 0
     for sd in (0.005, 0.02):
-        for one in estimates("normal", 3, 20, 0.95, sd, 300):
+        for one in estimates("normal", 3, 20, 0.95, sd, 200):
             letter = grade(half_width(one.ratio, one.interval or (0, np.inf)), [])
             graded += 1
             beyond += abs(one.ratio / TRUTH - 1) > GRADE_HALF_WIDTHS.get(letter, np.inf)

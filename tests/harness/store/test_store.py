@@ -26,6 +26,7 @@ from factories.records import (
     SESSIONS,
     graph_hash,
     make_failure,
+    make_fresh_run,
     make_session,
     make_slice,
     without_waits,
@@ -41,6 +42,7 @@ from harness.estimates.reference import CALIBRATION_SD
 from harness.records import ReferenceLatency, SessionRecord
 from harness.store import VERSION, Store, database, default_url
 from harness.store.latencies import latencies
+from harness.store.maintenance import check_store
 from harness.store.raw import MAX_BYTES, pack_raw, raw_document, unpack_raw
 from harness.store.tables import METADATA
 
@@ -249,6 +251,22 @@ def test_latencies_are_read_in_batches_of_networks(store: Store, monkeypatch: py
     assert max(sizes) == 2 and sum(sizes) >= 5
     wanted = [graph_hash(3), graph_hash(3), graph_hash(1), graph_hash(77)]
     assert [row.architecture for row in latencies(store, CONFIGURATION, wanted)] == ["network 1", "network 3"]
+
+
+def test_fresh_runs_come_back_as_they_were_and_a_bad_row_hides_no_other(store: Store, path: Path) -> None:
+    runs = [make_fresh_run(number=number) for number in (1, 2)]
+    segment = make_fresh_run(number=3, purpose="segment", is_reset=False)
+    for run in (*runs, segment):
+        store.add_fresh_run(run)
+    assert store.fresh_runs(CONFIGURATION) == runs
+    assert store.fresh_runs(CONFIGURATION, "segment") == [segment]
+    assert store.fresh_runs(replace(CONFIGURATION, threads=1)) == []
+    change(path, "update fresh_runs set peak_bytes = 7 where id = ?", runs[0].run_id)
+    assert store.fresh_runs(CONFIGURATION) == runs[1:]
+    (trouble,) = check_store(store).troubles
+    assert (trouble.table, trouble.id) == ("fresh_runs", runs[0].run_id)
+    assert "less than the 40000000 of an empty worker" in trouble.problem
+    store.unreadable.clear()
 
 
 def test_failures_are_found_by_device_and_by_campaign(store: Store) -> None:

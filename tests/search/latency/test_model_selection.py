@@ -99,6 +99,7 @@ def test_where_parts_mislead_by_wiring_the_corrected_line_beats_line_and_ridge()
     assert predictor.chosen == "corrected"
 
 
+@pytest.mark.slow
 def test_ten_networks_and_another_device_do_what_ten_networks_alone_cannot() -> None:
     orders, shares = [], []
     for seed in range(3):

@@ -1,0 +1,82 @@
+"""The verb `memory`: what a real model takes alone in a fresh worker of the real agent, and what is refused."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from factories.agent_models import onnx_parts, tflite_parts
+from rigs.agent_jobs import send_job
+
+from device_agents import memory
+from device_agents.memory import read_status, reset_peak
+from device_agents.refusal import Refusal
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a process's memory")
+LARGE_WIDTH = 256  # 5 MB of weights
+
+
+def memory_job(client, parts, runtime, /, **changes):
+    """Put the parts of a memory job; return the job."""
+    job = send_job(client, {runtime: (parts, parts)}, runtime)
+    (network,) = job.pop("networks")
+    for key in ("reference", "plan"):
+        del job[key]
+    return {**job, "network": network, **changes}
+
+
+def weigh(client, job):
+    client.send("memory", job=job)
+    _, answer = client.finish()
+    assert answer["type"] == "result", answer
+    return answer
+
+
+@pytest.mark.parametrize(("runtime", "make"), [("onnxruntime", onnx_parts), ("tflite", tflite_parts)])
+def test_a_model_takes_its_own_bytes_at_least_and_what_was_there_before_is_not_counted(client, runtime, make):
+    small, large = (weigh(client, memory_job(client, make(width), runtime)) for width in (8, LARGE_WIDTH))
+    for answer in (small, large):
+        assert answer["is_reset"] is True
+        assert answer["load_ns"] > 0 and answer["first_run_ns"] > 0
+        assert answer["empty_bytes"] > 20e6  # Python, numpy and the runtime
+    taken = [answer["peak_bytes"] - answer["empty_bytes"] for answer in (small, large)]
+    more = large["model_bytes"] - small["model_bytes"]
+    assert more > 4e6
+    assert taken[0] < 40e6, "the runtime, which both have, is no memory of the model's"
+    assert 0.9 * more < taken[1] - taken[0] < 10 * more
+
+
+def test_memory_jobs_are_checked(client, models):
+    for changes, words in (
+        ({"runtime": "abacus"}, ("runtime-missing", "memory: job.runtime", "abacus")),
+        ({"runs": 5}, ("bad-request", "memory: job", "runs")),
+        ({"threads": 0}, ("bad-request", "memory: job.threads", "0")),
+    ):
+        job = memory_job(client, onnx_parts(8), "onnxruntime", **changes)
+        client.send("memory", job=job)
+        _, answer = client.finish()
+        assert answer["type"] == "error"
+        said = answer["kind"] + " " + answer["message"]
+        assert [word for word in words if word not in said] == []
+
+
+def test_a_peak_begins_anew_and_the_present_size_stays():
+    ballast = bytearray(b"x" * 64_000_000)
+    del ballast
+    before, resident = read_status("VmHWM"), read_status("VmRSS")
+    assert before > resident + 50_000_000
+    assert reset_peak()
+    assert read_status("VmHWM") < before - 50_000_000
+    assert read_status("VmHWM") >= read_status("VmRSS") - 1_000_000
+
+
+def test_a_system_that_does_not_tell_is_refused_and_one_that_resets_nothing_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "STATUS", tmp_path / "status")
+    monkeypatch.setattr(memory, "CLEAR_REFS", tmp_path / "no folder" / "clear_refs")
+    assert not reset_peak()
+    for text in (None, "Name:\tpython\n", "VmHWM:\tmany kB\n"):
+        if text is not None:
+            (tmp_path / "status").write_text(text)
+        with pytest.raises(Refusal) as caught:
+            read_status("VmHWM")
+        assert caught.value.kind == "no-memory"

@@ -1,0 +1,27 @@
+"""Scales of values between TFLite fragments, against those that LiteRT's quantizer gives the same ranges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from litert_quantizer.algorithms.uniform_quantize.uniform_quantize_tensor import tensor_zp_scale_from_min_max
+from litert_quantizer.qtyping import QuantGranularity
+
+from exporters.tflite_quantization import scale_of
+
+pytestmark = pytest.mark.converter
+
+
+def test_a_range_has_the_scale_and_zero_point_of_the_quantizer() -> None:
+    rng = np.random.default_rng(0)
+    lows, highs = -rng.exponential(4, 3000), rng.exponential(9, 3000)
+    lows[::3], highs[1::9] = 0, 0
+    ranges = [*zip(lows, highs, strict=True), (0.0, 0.0), (-1.0, 1.0), (0.0, 1e-12), (-1e6, 3.0)]
+    for low, high in ranges:
+        zero_point, scale = tensor_zp_scale_from_min_max(
+            *(np.array(one, np.float32) for one in (low, high)),
+            num_bits=8,
+            symmetric=False,
+            granularity=QuantGranularity.TENSORWISE,
+        )
+        assert scale_of(float(np.float32(low)), float(np.float32(high))) == (float(scale), int(zero_point))

@@ -1,0 +1,95 @@
+"""Memory, load and first run of networks alone in fresh workers: measured once, kept, shown beside latencies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factories.records import graph_hash
+from rigs.scripted_link import WEIGHED, ScriptedLink, ScriptedSource, Silent, run_scripted
+
+from harness.errors import AgentError, LinkError
+from harness.estimates.latency import to_json
+from harness.store import Store
+from harness.store.latencies import latencies
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(str(tmp_path / "store.sqlite"))
+    yield store
+    store.close()
+
+
+def weighed(peak_bytes: int) -> dict[str, Any]:
+    return {"peak_bytes": WEIGHED["empty_bytes"] + peak_bytes}
+
+
+def test_each_network_is_weighed_after_its_sessions_and_shown_beside_its_latency(store: Store) -> None:
+    link, observer = ScriptedLink(), Silent()
+    link.weights = [weighed(10_000_000), weighed(19_000_000), weighed(10_100_000), weighed(20_000_000)]
+    source = ScriptedSource(networks=(1, 2), segments=(3,))
+    outcome = run_scripted(link, store, source, observer=observer, memory=True)
+    assert (outcome.error, outcome.failures, len(link.ran), len(link.weighed)) == (None, [], 3, 9)
+    assert observer.units == len(observer.advanced) == 12
+    configuration = outcome.uses[0].configuration
+    rows = {row.graph_hash: row for row in latencies(store, configuration)}
+    assert rows[graph_hash(1)].memory_bytes == 10_100_000
+    assert rows[graph_hash(2)].memory_bytes == 20_000_000
+    document = to_json([rows[graph_hash(1)]])[0]
+    assert (document["model_bytes"], document["load_ms"], document["fresh_first_run_ms"]) == (
+        2_000_000,
+        20,
+        3,
+    )
+    assert len(store.fresh_runs(configuration, "segment")) == 3
+    assert {job["network"]["parts"][0] for job in link.weighed} == set(link.ran)
+    assert not any("reference" in job for job in link.weighed)
+
+
+def test_nothing_is_weighed_unless_asked_for_and_nothing_twice_unless_afresh(store: Store) -> None:
+    link = ScriptedLink()
+    outcome = run_scripted(link, store)
+    assert link.weighed == []
+    (row,) = latencies(store, outcome.uses[0].configuration)
+    assert (row.memory_bytes, row.load_ms, row.fresh_first_run_ms) == (None, None, None)
+    for options, count in (({}, 3), ({}, 3), ({"fresh": True}, 6)):
+        run_scripted(link, store, memory=True, **options)
+        assert len(link.weighed) == count
+    assert len(store.fresh_runs(outcome.uses[0].configuration)) == 6
+
+
+def test_a_network_that_cannot_be_loaded_alone_is_a_failure_and_the_next_one_follows(store: Store) -> None:
+    link = ScriptedLink()
+    link.weights = [AgentError("worker-killed", "out of memory"), LinkError("gone"), {"peak_bytes": 5}, {}]
+    outcome = run_scripted(link, store, ScriptedSource(networks=(1, 2)), memory=True)
+    assert [failure.kind for failure in outcome.failures] == ["worker-killed", "link-lost", "bad-result"]
+    assert link.reopened == 1
+    assert [run.graph_hash for run in store.fresh_runs(outcome.uses[0].configuration)] == [graph_hash(2)] * 3
+
+
+def test_another_runtime_than_the_campaigns_is_never_merged(store: Store) -> None:
+    link = ScriptedLink()
+    runtime = {
+        "name": "onnxruntime",
+        "package": "onnxruntime",
+        "version": "9.9",
+        "provider": "CPUExecutionProvider",
+    }
+    link.weights = [{"runtime": runtime}]
+    outcome = run_scripted(link, store, memory=True)
+    assert {failure.kind for failure in outcome.failures} == {"conditions-changed"}
+    assert "9.9" in outcome.failures[0].message
+    assert store.fresh_runs(outcome.uses[0].configuration) == []
+
+
+@pytest.mark.parametrize("kind", ["no-memory", "bad-request"])
+def test_a_device_that_cannot_tell_says_so_once_and_no_network_fails(store: Store, kind: str) -> None:
+    link, observer = ScriptedLink(), Silent()
+    link.weights = [AgentError(kind, "the system does not tell")]
+    outcome = run_scripted(link, store, ScriptedSource(networks=(1, 2)), observer=observer, memory=True)
+    assert (outcome.error, outcome.failures, outcome.measured, len(link.weighed)) == (None, [], 2, 1)
+    (told,) = observer.told
+    assert told.startswith("memory is not measured in onnxruntime: ")

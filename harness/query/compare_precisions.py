@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from math import hypot, inf, nan
 from pathlib import Path
 from statistics import NormalDist
@@ -293,10 +294,22 @@ def rank_correlation(
 
 
 def _pairs(found: Sequence[Configuration], a: str, b: str) -> list[tuple[Configuration, Configuration]]:
-    """Return configurations in a, each with that in b which is equal in all else; either may not be stored."""
-    measured = (c for c in found if c.precision in (a, b) and c.space != FILE_SPACE)
-    in_a = dict.fromkeys(replace(c, precision=a) for c in measured)
-    return [(one, replace(one, precision=b)) for one in in_a]
+    """Return configurations in a, each with those in b that are equal in all else, or that one as it would be, not stored.
+
+    Equal but for the parts behind the weights' origin, `seed 0, parts 0f3a...`: what is exported differs between precisions.
+    """
+    pairs = []
+    for names in dict.fromkeys(_but_precision(c) for c in found if c.space != FILE_SPACE):
+        like = [c for c in found if _but_precision(c) == names]
+        in_a, in_b = ([c for c in like if c.precision == one] for one in (a, b))
+        if in_a or in_b:
+            either = (*in_a, *in_b)[0]
+            pairs += product(in_a or [replace(either, precision=a)], in_b or [replace(either, precision=b)])
+    return pairs
+
+
+def _but_precision(configuration: Configuration) -> Configuration:
+    return replace(configuration, precision="", weights=configuration.weights.partition(", parts ")[0])
 
 
 def _common(store: Store, configurations: Sequence[Configuration]) -> float:

@@ -298,7 +298,7 @@ def _pairs(found: Sequence[Configuration], a: str, b: str) -> list[tuple[Configu
 
     Equal but for the parts behind the weights' origin, `seed 0, parts 0f3a...`: what is exported differs between precisions.
     """
-    pairs = []
+    pairs: list[tuple[Configuration, Configuration]] = []
     for names in dict.fromkeys(_but_precision(c) for c in found if c.space != FILE_SPACE):
         like = [c for c in found if _but_precision(c) == names]
         in_a, in_b = ([c for c in like if c.precision == one] for one in (a, b))
@@ -348,7 +348,8 @@ def _spearman(x: FloatArray, y: FloatArray) -> FloatArray:
     ranks = [rankdata(values, axis=1) - (values.shape[1] + 1) / 2 for values in (x, y)]
     products, spreads = (ranks[0] * ranks[1]).sum(axis=1), [(rank**2).sum(axis=1) for rank in ranks]
     below = np.sqrt(spreads[0] * spreads[1])
-    return np.divide(products, below, out=np.full_like(below, nan), where=below > 0)
+    found: FloatArray = np.divide(products, below, out=np.full_like(below, nan), where=below > 0)
+    return found
 
 
 def _op_times(
@@ -402,4 +403,5 @@ def _fit(counts: FloatArray, ms: FloatArray) -> FloatArray:
 def _ratios(times: FloatArray) -> FloatArray:
     """Return times in b over those in a, (ops, 2) -> (ops,): infinite where an op takes none in a, NaN where in neither."""
     a, b = times.T
-    return np.divide(b, a, out=np.where(b > 0, inf, nan), where=a > 0)
+    found: FloatArray = np.divide(b, a, out=np.where(b > 0, inf, nan), where=a > 0)
+    return found

@@ -26,8 +26,6 @@ MANY = CONFIGURATION  # 60 networks with two sessions, and all segments
 FEW = replace(CONFIGURATION, threads=4, cores=(0, 1, 2, 3))  # 12 networks with two sessions
 # Of `in_two_precisions` alone. What is exported differs between precisions, and with it the name of the parts.
 IN_INT8 = replace(MANY, precision="int8", weights=f"{MANY.weights}, parts 0123456789ab")
-    MANY, precision="int8", weights=f"{MANY.weights}, parts 0123456789ab"
-)  # others are exported  # of `in_two_precisions` alone
 OP_COSTS = {"conv": 0.31, "mbconv": 0.12, "bconv": 0.19}  # of the reference
 STAGES = (1.3, 1.0, 0.8, 0.6, 0.5)
 WIRING = {"+in": 0.004, "+out": 0.007}

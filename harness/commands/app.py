@@ -22,6 +22,7 @@ from harness.commands.devices import devices
 from harness.commands.distill import distill
 from harness.commands.doctor import doctor
 from harness.commands.export import export
+from harness.commands.gate import gate
 from harness.commands.help_pages import UsageError, command_line, help_width, show_help_alone
 from harness.commands.measure import measure
 from harness.commands.options import is_quiet
@@ -67,6 +68,7 @@ for command in (
     measure,
     results,
     compare,
+    gate,
     predict,
     audit,
     profile,

@@ -59,6 +59,7 @@ CASES: dict[str, Case] = {
     "audit": case("audit", *DEVICE, "--json"),
     "compare": case("compare", *COMPARED, *DEVICE, "--json"),
     "compare-precisions": case("compare", "fp32", "int8", *DEVICE, "--json", store="precisions.sqlite"),
+    "gate": case("gate", "--baseline", "base.json", "small.onnx", "--json"),
     "dataset": case("dataset", "write", *DEVICE, "--output", "."),
     "devices": case("devices", "--json"),
     "devices-schema": case("devices", "--schema"),
@@ -94,7 +95,9 @@ CASES: dict[str, Case] = {
 def prepare(folder: Path) -> None:
     """Make what the commands read: three stores, a library, devices."""
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    from factories.baselines import write_kept
     from factories.block_libraries import tiny_store, write_library
+    from factories.model_files import dense, save
     from factories.stores import in_two_precisions, stored
     from factories.studies import SETTINGS, write_small_truth
 
@@ -105,6 +108,7 @@ def prepare(folder: Path) -> None:
     (folder / "tiny.sqlite").write_bytes(tiny_store())
     (folder / "precisions.sqlite").write_bytes(in_two_precisions())
     write_library(folder / "library")
+    write_kept(folder / "base.json", save(dense(), folder / "small.onnx"))
     (folder / "study.json").write_text(SETTINGS.to_json())
     write_small_truth(folder, config=TINY)
     (folder / "devices.toml").write_text((ROOT / "devices.toml").read_text())

@@ -50,6 +50,8 @@ CASES: Mapping[str, tuple[str, ...]] = {
     "results failures": ("results", "--failures"),
     "compare": ("compare", LONG, LONGEST, *DEVICE),
     "compare precisions": ("compare", "fp32", "int8", *DEVICE, "--store", "precisions.sqlite"),
+    "gate": ("gate", "--baseline", "base.json", "models"),
+    "gate write": ("gate", "--write", "base.json", "models"),
     "predict": ("predict", *DEVICE),
     "predict models": ("predict", *DEVICE, "--models", f"{LONG},{LONGEST}"),
     "audit": ("audit", *DEVICE),
@@ -123,6 +125,8 @@ def made_up(folder: Path) -> Iterator[None]:
         stack.enter_context(patch.dict(os.environ, stores))
         for target, made in (
             ("harness.prediction.measure.measure_devices", _measure_devices),
+            ("harness.query.gate.gate", _gate),
+            ("harness.query.gate.write_baseline", _write_baseline),
             ("harness.models.profile.profile_network", _profile_network),
             ("harness.devices.doctor.diagnose_all", _diagnose_all),
             ("harness.models.exported.export_network", _export_network),
@@ -188,6 +192,45 @@ def _measure_devices(request: Any, store: Store, view: Any) -> Any:
         device=name, measured=59, uses=[plan], sent_bytes=24_100_000, elapsed_s=372, failures=failures
     )
     return Measured(outcomes=(outcome,), rows=tuple(rows))
+
+
+def _gate(files: Any, baseline: Any, timing: Any, **_: Any) -> Any:
+    """Return a report with a check of each outcome and way."""
+    from harness.query.gate import Check, GateReport, Rule
+
+    rule = Rule.parse("latency > +3%")
+    name = "mobilenet_v3_large_minimalistic_224_1.0_float_of_the_second_shelf.tflite"
+    differing = "hardware aarch64 Made Up CPU -> aarch64 Another CPU; runtime version 2.19.0 -> 2.20.0"
+    slower = Check(
+        file=name, rule=rule, outcome="fail", change=0.062, interval=(0.051, 0.073), way="beside", device="made-up",
+        runtime="tflite", grade="B",
+    )  # fmt: skip
+    checks = (
+        slower,
+        replace(
+            slower, outcome="pass", change=0.021, interval=(0.011, 0.034), note="up to +3.4% could be hidden"
+        ),
+        Check(file="a.tflite", rule=rule, outcome="pass", change=0.0, way="same bytes", note="unchanged"),
+        Check(file=name, rule=Rule.parse("size > 1%"), outcome="fail", change=1.25, way="size"),
+        Check(
+            file="b.tflite",
+            rule=rule,
+            outcome="not judged",
+            way="reference",
+            runtime="tflite",
+            note=differing,
+        ),
+    )
+    return GateReport(baseline=str(baseline), checks=checks)
+
+
+def _write_baseline(files: Any, path: Any, timing: Any) -> Any:
+    from factories.baselines import made_baseline
+
+    from harness.query.gate import WrittenBaseline
+
+    name = "mobilenet_v3_large_minimalistic_224_1.0_float_of_the_second_shelf.tflite"
+    return WrittenBaseline(path=str(path), baseline=made_baseline(name), not_measured={})
 
 
 def _profile_network(device: Any, network: str, **_: Any) -> Any:

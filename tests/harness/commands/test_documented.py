@@ -35,6 +35,7 @@ PAGES = (
 BLOCK = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ELSEWHERE = {
     "measure",
+    "gate",
     "doctor",
     "profile",
     "train",

@@ -1,0 +1,111 @@
+"""`harness gate`: whether model files became slower than a baseline has them, for continuous integration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.commands.options import (
+    DevicesFile,
+    InputShapes,
+    InputValues,
+    JsonFlag,
+    MeasureLevel,
+    StoreOption,
+    WideFlag,
+    log,
+    make_store,
+)
+from harness.devices.config import LOCAL
+from space.errors import ConfigError
+
+
+def gate(
+    files: Annotated[
+        list[str],
+        typer.Argument(help="Model files, .onnx or .tflite: names, wildcards, folders.", metavar="FILE..."),
+    ],
+    baseline: Annotated[
+        Path | None, typer.Option("--baseline", help="The baseline file to judge by.", metavar="FILE.json")
+    ] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option("--write", help="Measure, and write this baseline file instead.", metavar="FILE.json"),
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-if",
+            help="What fails: 'latency > +N%' or 'size > +N%'; repeatable. [default: latency > +3%]",
+        ),
+    ] = None,
+    junit: Annotated[
+        Path | None,
+        typer.Option("--junit", help="Write the checks to this file, too, as JUnit XML.", metavar="FILE.xml"),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", "-d", help="Device of devices.toml.")] = LOCAL,
+    runtime: Annotated[
+        str, typer.Option("--runtime", "-r", help="Only this runtime, with or without :PROVIDER.")
+    ] = "",
+    threads: Annotated[
+        int | None, typer.Option("--threads", "-t", min=1, help="Threads of one inference. [default: 1]")
+    ] = None,
+    level: Annotated[
+        MeasureLevel, typer.Option("--level", "-l", help="Effort, as for 'harness measure'.")
+    ] = MeasureLevel.screen,
+    sessions: Annotated[
+        int | None,
+        typer.Option("--sessions", "-n", min=1, max=100, help="Sessions a file. [default: the level's]"),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is already stored.")] = False,
+    shape: InputShapes = None,
+    inputs: InputValues = None,
+    devices_file: DevicesFile = None,
+    store_url: StoreOption = "",
+    wide: WideFlag = False,
+    json_output: JsonFlag = False,
+) -> None:
+    """Judge whether model files became slower than a baseline; or write one, with --write.
+
+    Exit status 0: none did. 1: one did, shown by the 95 % interval of its change. 2: none did, and one could not be judged, or
+    the command line or a file is wrong. A file whose baseline's file is still there is timed against it in the same processes,
+    another through the reference, if device, runtime and clocks are the same.
+    """
+    from harness.models.files import GivenInputs
+    from harness.output.gate import print_gate, print_written, write_junit
+    from harness.query.gate import DeviceTiming, write_baseline
+    from harness.query.gate import gate as judge
+
+    path = _baseline_file(baseline, write, fail_if, junit)
+    given = GivenInputs.parse(shape or (), inputs)
+    with make_store(store_url) as store:
+        timing = DeviceTiming(
+            store=store, device=device, runtime=runtime, threads=threads, level=level, sessions=sessions, fresh=fresh,
+            inputs=given, devices_file=devices_file, log=log,
+        )  # fmt: skip
+        if write is not None:
+            written = write_baseline(files, path, timing)
+            print_written(written, json_output=json_output, wide=wide)
+            raise typer.Exit(written.exit_status)
+        report = judge(files, path, timing, fail_if=fail_if or ())
+    print_gate(report, json_output=json_output, wide=wide)
+    if junit is not None:
+        write_junit(report, junit)
+    raise typer.Exit(report.exit_status)
+
+
+def _baseline_file(
+    baseline: Path | None, write: Path | None, fail_if: list[str] | None, junit: Path | None
+) -> Path:
+    """Return the baseline file to read or to write. Raises: ConfigError for options that contradict each other."""
+    path = baseline or write
+    if path is None or (baseline and write):
+        raise ConfigError(
+            "give --baseline FILE.json to judge by, or --write FILE.json to make one: one of them"
+        )
+    if write is not None and (fail_if or junit is not None):
+        option = "--fail-if" if fail_if else "--junit"
+        raise ConfigError(f"{option} is for --baseline: leave it out where --write makes one")
+    return path

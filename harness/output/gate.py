@@ -1,0 +1,128 @@
+"""What a gate found, as a table, JSON, or the JUnit XML that continuous integration shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from harness.output.layout import Table
+from harness.output.tables import interval_text, print_json, print_table
+from harness.output.terminal import echo, plain
+from space.atomic_files import write_file
+from space.text import counted
+
+if TYPE_CHECKING:
+    from harness.query.gate import Check, GateReport, WrittenBaseline
+
+WAYS = {
+    "same bytes": "same bytes",
+    "size": "exact",
+    "beside": "timed beside the baseline's file",
+    "reference": "through the reference",
+    "": "",
+}
+
+
+def print_gate(report: GateReport, *, json_output: bool, wide: bool = False) -> None:
+    """Print each check as a row, and on standard error how many failed or could not be judged."""
+    if json_output:
+        print_json(report.to_json())
+    else:
+        columns = ["file", "fails if", "result", "change", "95 % interval", "note"]
+        rows = [_cells(check) for check in report.checks]
+        title = f"against {report.baseline}"
+        print_table(
+            Table(title=title, columns=columns, rows=rows, right=(3, 4), folds=(5,), spare=("fails if",)),
+            wide=wide,
+        )
+    count = {name: sum(check.outcome == name for check in report.checks) for name in ("fail", "not judged")}
+    echo(
+        f"{counted(len(report.checks), 'check')}: {count['fail']} failed, {count['not judged']} could not be judged",
+        err=True,
+    )
+
+
+def write_junit(report: GateReport, path: Path) -> None:
+    """Write a report as JUnit XML: a test case for each check, `failure` where it failed, `error` where it was not judged.
+
+    Raises: ConfigError when the file cannot be written.
+    """
+    suite = ElementTree.Element(
+        "testsuite",
+        name="harness gate",
+        tests=str(len(report.checks)),
+        failures=str(sum(check.outcome == "fail" for check in report.checks)),
+        errors=str(sum(check.outcome == "not judged" for check in report.checks)),
+    )
+    for check in report.checks:
+        where = f" [{check.runtime}]" if check.runtime else ""
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=str(check.rule), name=plain(f"{check.file}{where}")
+        )
+        text = plain(" ".join(part for part in (_change(check), _interval(check), _note(check)) if part))
+        kind = {"fail": "failure", "not judged": "error", "pass": "system-out"}[check.outcome]
+        told = ElementTree.SubElement(case, kind)
+        told.text = text
+        if kind != "system-out":
+            told.set("message", text)
+    suites = ElementTree.Element("testsuites")
+    suites.append(suite)
+    ElementTree.indent(suites)
+    write_file(path, ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True) + b"\n")
+
+
+def print_written(written: WrittenBaseline, *, json_output: bool, wide: bool = False) -> None:
+    """Print what a baseline holds, and on standard error the files that have no latency in it."""
+    if json_output:
+        print_json(written.to_json())
+    else:
+        rows = [
+            [
+                file.name,
+                one.device,
+                one.runtime,
+                f"{one.latency_ms:.3f}",
+                f"{one.ratio:.4f}",
+                interval_text(one.low, one.high),
+                one.grade,
+            ]
+            for file in written.baseline.files
+            for one in file.latencies
+        ]
+        columns = ["file", "device", "runtime", "latency ms", "ratio", "95 % interval", "grade"]
+        spare = ("95 % interval", "device", "ratio")
+        title = f"{written.path}: {counted(len(written.baseline.files), 'file')}; ratios to the reference"
+        print_table(Table(title=title, columns=columns, rows=rows, spare=spare, right=(3, 4, 5)), wide=wide)
+    for name, why in written.not_measured.items():
+        echo(f"{name}: no latency to compare with: {why}", err=True)
+
+
+def _cells(check: Check) -> list[str]:
+    return [
+        check.file,
+        str(check.rule),
+        check.outcome
+        if check.outcome != "fail"
+        else "slower"
+        if check.rule.metric == "latency"
+        else "larger",
+        _change(check),
+        _interval(check),
+        _note(check),
+    ]
+
+
+def _change(check: Check) -> str:
+    return "" if check.change is None else f"{check.change:+.1%}"
+
+
+def _interval(check: Check) -> str:
+    return "" if check.interval is None else f"{check.interval[0]:+.1%} .. {check.interval[1]:+.1%}"
+
+
+def _note(check: Check) -> str:
+    """Return how the two were compared, in which runtime, and the note."""
+    way = "" if check.note == "unchanged" else WAYS[check.way]
+    place = ", ".join(part for part in (way, check.runtime) if part)
+    return "; ".join(part for part in (place, check.note) if part)

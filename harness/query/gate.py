@@ -1,0 +1,454 @@
+"""Model files judged against a baseline, as a gate of a continuous integration does: slower or not, or not to be judged.
+
+Where the baseline's own file is still there, both are timed in turns in the same processes, and the interval of their ratio
+decides. Else the two are compared through the reference that each was timed beside, if that and what else matters is the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from harness.devices.config import LOCAL
+from harness.devices.names import select_devices
+from harness.estimates.comparison import compare
+from harness.estimates.latency import Latency, LatencyTable
+from harness.models.files import FileModel, GivenInputs, find_files, open_files
+from harness.prediction.measure import MeasureRequest, measure_requested
+from harness.query.compare_files import compare_files
+from harness.query.gate_baseline import (
+    Baseline,
+    KeptFile,
+    KeptLatency,
+    given_text,
+    kept_file,
+    load_baseline,
+    ratio_grade,
+    save_baseline,
+)
+from harness.store import Store
+from space.atomic_files import check_folder_of
+from space.errors import ConfigError, HarnessError
+
+DEFAULT_RULE = "latency > +3%"
+_RULE = re.compile(r"\s*(latency|size)\s*>\s*\+?([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*%\s*")
+
+Outcome = Literal["pass", "fail", "not judged"]
+Way = Literal["same bytes", "size", "beside", "reference", ""]
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What fails: a latency, or a file's size, that grew by more than `limit`, a share."""
+
+    metric: Literal["latency", "size"]
+    limit: float
+
+    @classmethod
+    def parse(cls, text: str) -> Rule:
+        """Return the rule of a text such as `latency > +3%`. Raises: ConfigError."""
+        found = _RULE.fullmatch(text)
+        if found is None:
+            raise ConfigError(
+                f"--fail-if {text!r}: no rule; write e.g. --fail-if 'latency > +3%' or 'size > +1%'"
+            )
+        metric: Literal["latency", "size"] = "latency" if found[1] == "latency" else "size"
+        return cls(metric=metric, limit=float(found[2]) / 100)
+
+    def __str__(self) -> str:
+        """Return the rule as it is written."""
+        return f"{self.metric} > +{self.limit * 100:g}%"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A file held against a rule.
+
+    `change` is relative, with its 95 % `interval` (None of what is exact, or not known). `way`: how the two were compared, on
+    `device` in `runtime`, with which `grade`. `note`: why it was not judged, or what might be hidden.
+    """
+
+    file: str
+    rule: Rule
+    outcome: Outcome
+    change: float | None = None
+    interval: Interval | None = None
+    way: Way = ""
+    device: str = ""
+    runtime: str = ""
+    grade: str = ""
+    note: str = ""
+
+    def to_json(self) -> dict[str, object]:
+        """Return the check as plain values."""
+        low, high = self.interval or (None, None)
+        return {
+            "file": self.file,
+            "rule": str(self.rule),
+            "outcome": self.outcome,
+            "change": self.change,
+            "low": low,
+            "high": high,
+            "way": self.way,
+            "device": self.device,
+            "runtime": self.runtime,
+            "grade": self.grade,
+            "note": self.note,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateReport:
+    """All checks of a gate, by the files' order, then those of the baseline that are missing."""
+
+    baseline: str
+    checks: tuple[Check, ...]
+
+    @property
+    def exit_status(self) -> int:
+        """1 if a check failed, else 2 if one could not be judged, else 0."""
+        outcomes = {check.outcome for check in self.checks}
+        return 1 if "fail" in outcomes else 2 if "not judged" in outcomes else 0
+
+    def to_json(self) -> dict[str, object]:
+        """Return the report as plain values."""
+        return {
+            "baseline": self.baseline,
+            "status": self.exit_status,
+            "checks": [check.to_json() for check in self.checks],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenBaseline:
+    """A baseline that was written to `path`; `not_measured`: why files have no latency in it, by name."""
+
+    path: str
+    baseline: Baseline
+    not_measured: Mapping[str, str]
+
+    @property
+    def exit_status(self) -> int:
+        """0, or 2 where a file has no latency that can be compared with."""
+        return 2 if self.not_measured else 0
+
+    def to_json(self) -> dict[str, object]:
+        """Return what was written, and what was not, as plain values."""
+        kept = self.baseline.model_dump(mode="json")
+        return {"path": self.path, "baseline": kept, "not_measured": dict(self.not_measured)}
+
+
+class Timing(Protocol):
+    """How a gate times files, with what is given of their `inputs`. Raises: HarnessError when that fails."""
+
+    @property
+    def inputs(self) -> GivenInputs:
+        """What is given of the files' inputs."""
+        ...
+
+    @property
+    def runtime(self) -> str:
+        """The one runtime to time in, empty for all that the device has."""
+        ...
+
+    def measure(self, files: Sequence[FileModel]) -> LatencyTable:
+        """Time each file beside a built-in reference of like duration."""
+        ...
+
+    def beside(self, file: FileModel, other: FileModel) -> list[Latency]:
+        """Time a file in turns with another, which is the reference: a row a runtime."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceTiming:
+    """Timing on a device, kept in a store; what is stored already is not measured again, unless `fresh`. As for `measure`."""
+
+    store: Store
+    device: str = LOCAL
+    runtime: str = ""
+    threads: int | None = None
+    level: str = "screen"
+    sessions: int | None = None
+    fresh: bool = False
+    inputs: GivenInputs = field(default_factory=GivenInputs)
+    devices_file: str | Path | None = None
+    log: Callable[[str], None] = lambda line: None
+
+    def measure(self, files: Sequence[FileModel]) -> LatencyTable:
+        """Time each file beside a built-in reference of like duration."""
+        request = MeasureRequest(
+            devices=select_devices([self.device], self.devices_file),
+            models=tuple(str(file.path) for file in files),
+            inputs=self.inputs,
+            level=self.level,
+            runtimes=(self.runtime,) if self.runtime else (),
+            threads=self.threads,
+            sessions=self.sessions,
+            fresh=self.fresh,
+        )
+        return measure_requested(request, self.store, self.log)
+
+    def beside(self, file: FileModel, other: FileModel) -> list[Latency]:
+        """Time a file in turns with another, which is the reference: a row a runtime."""
+        found = compare_files(
+            self.store,
+            str(file.path),
+            str(other.path),
+            device=self.device,
+            runtime=self.runtime,
+            threads=self.threads,
+            level=self.level,
+            sessions=self.sessions,
+            fresh=self.fresh,
+            inputs=self.inputs,
+            devices_file=self.devices_file,
+            log=self.log,
+        )
+        return [row for row, _, _ in found]
+
+
+def gate(
+    files: Iterable[str | Path], baseline: str | Path, timing: Timing, *, fail_if: Sequence[str] = ()
+) -> GateReport:
+    """Judge model files (names, wildcards, folders) against a baseline file by rules, `latency > +3%` if none is given.
+
+    A latency fails when the lower end of its change's 95 % interval is above the limit. A change of grade D, a measurement that
+    failed, a file without a baseline and one of the baseline that is missing are not judged. Nothing is timed of a file whose
+    bytes are the baseline's, nor where no rule is of latency.
+    Raises: ConfigError for a rule, a baseline or a file that cannot be used.
+    """
+    rules = tuple(map(Rule.parse, fail_if or (DEFAULT_RULE,)))
+    path = Path(baseline)
+    kept = {file.name: file for file in load_baseline(path).files}
+    opened = open_files(find_files(map(str, files)), timing.inputs)
+    changes = _changes(opened, kept, path, timing) if any(one.metric == "latency" for one in rules) else {}
+    checks = [
+        check
+        for file in opened
+        for rule in rules
+        for check in _checks(rule, file, kept.get(file.name), changes.get(file.name, ()))
+    ]
+    names = {file.name for file in opened}
+    gone = "in the baseline, and not among the files; name it, or write the baseline again"
+    missing = [_unjudged(name, rule, gone) for name in kept if name not in names for rule in rules]
+    return GateReport(baseline=str(path), checks=(*checks, *missing))
+
+
+def write_baseline(files: Iterable[str | Path], path: str | Path, timing: Timing) -> WrittenBaseline:
+    """Time model files and write what they took to a baseline file, with their digests and sizes.
+
+    A file that fails, or whose ratio has grade D, is in it, too: it can be timed beside a later one.
+    Raises: ConfigError for a file that cannot be used, and others when the device does not answer: then nothing is written.
+    """
+    target = Path(path)
+    check_folder_of(target)
+    opened = open_files(find_files(map(str, files)), timing.inputs)
+    table = timing.measure(opened)
+    rows = {file.name: [row for row in table if row.graph_hash == file.key] for file in opened}
+    kept = tuple(kept_file(file, target, rows[file.name]) for file in opened)
+    baseline = Baseline(version=1, files=kept)
+    save_baseline(target, baseline)
+    reasons = {
+        file.name: _why_not(file, rows[file.name], table)
+        for file in opened
+        if not any(ratio_grade(row) != "D" for row in rows[file.name])
+    }
+    return WrittenBaseline(path=str(target), baseline=baseline, not_measured=reasons)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Change:
+    """A latency relative to the baseline's: `ratio` with its interval; or why there is none."""
+
+    way: Way
+    device: str = ""
+    runtime: str = ""
+    ratio: float | None = None
+    interval: Interval | None = None
+    grade: str = ""
+    trouble: str = ""
+
+
+def _changes(
+    files: Sequence[FileModel], kept: Mapping[str, KeptFile], baseline: Path, timing: Timing
+) -> dict[str, list[_Change]]:
+    """Return how the latency of each changed file changed, by name: beside the baseline's file, else through the reference."""
+    found: dict[str, list[_Change]] = {}
+    others: list[FileModel] = []
+    for file in files:
+        former = kept.get(file.name)
+        if former is None or former.sha256 == file.digest:
+            continue
+        own = former.open_beside(baseline, timing.inputs)
+        if own is None:
+            others.append(file)
+        else:
+            found[file.name] = _beside(file, own, timing)
+    comparable = [file for file in others if kept[file.name].inputs == given_text(file)]
+    table = _measured(comparable, timing)
+    for file in others:
+        former = kept[file.name]
+        if file not in comparable:
+            given = f"inputs differ: {former.inputs or 'none given'} -> {given_text(file) or 'none given'}"
+            found[file.name] = [_Change(way="reference", trouble=f"{given}; {_KEEP}")]
+        elif isinstance(table, str):
+            found[file.name] = [_Change(way="reference", trouble=table)]
+        else:
+            found[file.name] = _through_reference(file, former, table)
+    for name, changes in found.items():
+        if not timing.runtime:
+            changes += _not_measured(kept[name], changes)
+    return found
+
+
+_KEEP = "keep the baseline's file where the baseline says, and both are timed side by side"
+
+
+def _beside(file: FileModel, own: FileModel, timing: Timing) -> list[_Change]:
+    try:
+        rows = timing.beside(file, own)
+    except HarnessError as error:
+        return [_Change(way="beside", trouble=str(error))]
+    return [
+        _Change(
+            way="beside",
+            device=row.configuration.device,
+            runtime=row.configuration.runtime,
+            ratio=row.estimate.ratio,
+            interval=row.estimate.interval,
+            grade=ratio_grade(row),
+            trouble=_doubt(row),
+        )
+        for row in rows
+    ]
+
+
+def _measured(files: Sequence[FileModel], timing: Timing) -> LatencyTable | str:
+    """Return the files' latencies, or why there are none."""
+    try:
+        return timing.measure(files) if files else LatencyTable(rows=())
+    except HarnessError as error:
+        return str(error)
+
+
+def _through_reference(file: FileModel, former: KeptFile, table: LatencyTable) -> list[_Change]:
+    rows = [row for row in table if row.graph_hash == file.key]
+    failed = [one for one in table.failures if one.graph_hash == file.key]
+    runtimes = {row.configuration.runtime for row in rows}
+    failures = [
+        _Change(
+            way="reference",
+            device=one.configuration.device,
+            runtime=one.configuration.runtime,
+            trouble=f"{one.kind}: {one.message}",
+        )
+        for one in failed
+        if one.configuration.runtime not in runtimes
+    ]
+    if not rows and not failures:
+        return [_Change(way="reference", trouble="nothing was measured; see harness results --failures")]
+    return [*(_quotient(row, former.latencies) for row in rows), *failures]
+
+
+def _quotient(row: Latency, kept: Iterable[KeptLatency]) -> _Change:
+    """Return how today's ratio to the reference compares with the nearest that is kept of its runtime."""
+    now = row.configuration
+    facts = {"device": now.device, "runtime": now.runtime}
+    same = [one for one in kept if one.runtime == now.runtime]
+    if not same:
+        return _Change(
+            way="reference", **facts, trouble=f"the baseline has no latency in {now.runtime}; {_KEEP}"
+        )
+    former = min(same, key=lambda one: len(one.differences(now)))
+    if differing := former.differences(now):
+        return _Change(way="reference", **facts, trouble=f"{'; '.join(differing)}; {_KEEP}")
+    result = compare(row.estimate, former.estimate)
+    trouble = "the baseline's own latency has grade D; write it again" if former.grade == "D" else _doubt(row)
+    return _Change(
+        way="reference",
+        **facts,
+        ratio=result.ratio,
+        interval=result.interval,
+        grade=max(ratio_grade(row), former.grade),
+        trouble=trouble,
+    )
+
+
+def _not_measured(former: KeptFile, changes: Sequence[_Change]) -> list[_Change]:
+    """Return what the baseline has of runtimes that say nothing of the file now; nothing where all failed, which is told."""
+    now = {one.runtime for one in changes}
+    if "" in now:
+        return []
+    gone = dict.fromkeys(one.runtime for one in former.latencies if one.runtime not in now)
+    return [
+        _Change(
+            way="",
+            runtime=one,
+            trouble="measured in the baseline, and not now; name one --runtime, or write it again",
+        )
+        for one in gone
+    ]
+
+
+def _doubt(row: Latency) -> str:
+    """Return why a ratio has grade D, empty where it has not."""
+    if ratio_grade(row) != "D":
+        return ""
+    worst = next((one for one in row.findings if one.cap == "D"), None)
+    if worst is not None:
+        return f"{worst.kind}: {worst.message}; {worst.remedy}"
+    return "grade D: the interval is wider than 10 % on either side; measure at --level final"
+
+
+def _why_not(file: FileModel, rows: Sequence[Latency], table: LatencyTable) -> str:
+    failed = [f"{one.kind}: {one.message}" for one in table.failures if one.graph_hash == file.key]
+    return next(iter([*map(_doubt, rows), *failed]), "nothing was measured; see harness results --failures")
+
+
+def _checks(
+    rule: Rule, file: FileModel, former: KeptFile | None, changes: Sequence[_Change]
+) -> Iterator[Check]:
+    if former is None:
+        yield _unjudged(file.name, rule, "not in the baseline; write the baseline again to judge it")
+    elif former.sha256 == file.digest:
+        yield Check(file=file.name, rule=rule, outcome="pass", change=0.0, way="same bytes", note="unchanged")
+    elif rule.metric == "size":
+        change = file.size_bytes / former.size_bytes - 1
+        outcome: Outcome = "fail" if change > rule.limit else "pass"
+        yield Check(file=file.name, rule=rule, outcome=outcome, change=change, way="size")
+    else:
+        yield from (_judged(rule, file.name, change) for change in changes)
+
+
+def _judged(rule: Rule, name: str, change: _Change) -> Check:
+    ratio = None if change.ratio is None else change.ratio - 1
+    interval = None if change.interval is None else (change.interval[0] - 1, change.interval[1] - 1)
+    outcome: Outcome = "pass"
+    note = change.trouble
+    if note or interval is None:
+        outcome, note = "not judged", note or "too few slices for an interval; measure at --level final"
+    elif interval[0] > rule.limit:
+        outcome = "fail"
+    elif interval[1] > rule.limit:
+        note = f"up to {interval[1]:+.1%} could be hidden"
+    return Check(
+        file=name,
+        rule=rule,
+        outcome=outcome,
+        change=ratio,
+        interval=interval,
+        way=change.way,
+        device=change.device,
+        runtime=change.runtime,
+        grade=change.grade,
+        note=note,
+    )
+
+
+def _unjudged(name: str, rule: Rule, why: str) -> Check:
+    return Check(file=name, rule=rule, outcome="not judged", note=why)

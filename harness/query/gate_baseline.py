@@ -1,0 +1,196 @@
+"""The baseline file of `harness gate`: what model files took when they were last good, as JSON that people may keep in git.
+
+A baseline comes from elsewhere: it is checked whole before anything is measured, and what it names is only ever read.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from harness.estimates.estimate import RatioEstimate, half_width
+from harness.estimates.findings import Grade, grade
+from harness.estimates.latency import Latency
+from harness.models.files import FileModel, GivenInputs, open_reference
+from harness.records import Configuration
+from space.atomic_files import write_file
+from space.errors import ConfigError
+from space.text import printable
+
+LIMIT_BYTES = 1 << 24
+MOST_FILES = 10_000
+MOST_LATENCIES = 64  # of a file: runtimes and devices
+MAX_QUOTED = 120  # characters of a value in an error
+# What must be equal before ratios to a reference that were measured at different times are compared.
+FACTS = (
+    "device", "hardware", "runtime", "runtime_version", "provider", "threads", "cores", "clock_tier", "reference",
+)  # fmt: skip
+
+Text = Annotated[str, StringConstraints(max_length=4096)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Positive = Annotated[float, Field(gt=0, lt=1e12, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, lt=1 << 63)]
+
+
+class _Kept(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class KeptLatency(_Kept):
+    """A file's ratio to its reference with its 95 % interval, its grade, and what it was measured on; `latency_ms` informs."""
+
+    device: Text
+    hardware: Text
+    runtime: Text
+    runtime_version: Text
+    provider: Text
+    precision: Text
+    threads: Count
+    cores: Annotated[tuple[Annotated[int, Field(ge=0, lt=4096)], ...], Field(max_length=4096)]
+    clock_tier: Literal["A", "B", "C"]
+    reference: Text
+    ratio: Positive
+    low: Positive | None
+    high: Positive | None
+    sessions: Count
+    slices: Count
+    grade: Grade
+    latency_ms: Positive
+    measured_utc: Text
+
+    @model_validator(mode="after")
+    def _check_interval(self) -> KeptLatency:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("low and high are both null, or neither")
+        if self.low is not None and self.high is not None and not self.low <= self.ratio <= self.high:
+            raise ValueError(f"ratio {self.ratio} is not within {self.low} to {self.high}")
+        return self
+
+    @classmethod
+    def of(cls, row: Latency) -> KeptLatency:
+        """Return what is kept of a measured file."""
+        facts = {name: getattr(row.configuration, name) for name in (*FACTS, "precision")}
+        low, high = row.estimate.interval or (None, None)
+        return cls(
+            **facts,
+            ratio=row.estimate.ratio,
+            low=low,
+            high=high,
+            sessions=row.estimate.sessions,
+            slices=row.estimate.slices,
+            grade=ratio_grade(row),
+            latency_ms=row.latency_ms,
+            measured_utc=row.measured_utc,
+        )
+
+    @property
+    def estimate(self) -> RatioEstimate:
+        """The ratio as an estimate that compares with one of today."""
+        interval = None if self.low is None or self.high is None else (self.low, self.high)
+        return RatioEstimate(ratio=self.ratio, interval=interval, sessions=self.sessions, slices=self.slices)
+
+    def differences(self, now: Configuration) -> list[str]:
+        """Return what differs between then and now of what must not, as `name then -> now`."""
+        return [
+            f"{name.replace('_', ' ')} {_shown(then)} -> {_shown(today)}"
+            for name in FACTS
+            if (then := getattr(self, name)) != (today := getattr(now, name))
+        ]
+
+
+class KeptFile(_Kept):
+    """A model file as it was: `path` is beside the baseline's folder, `inputs` what was given of its inputs, as shown."""
+
+    name: Text
+    path: Text
+    sha256: Digest
+    size_bytes: Count
+    inputs: Text
+    latencies: Annotated[tuple[KeptLatency, ...], Field(max_length=MOST_LATENCIES)]
+
+    def open_beside(self, baseline: Path, given: GivenInputs) -> FileModel | None:
+        """Return the very file that the baseline was made of, None where it is gone or is another one now."""
+        path = baseline.parent / self.path
+        try:
+            if not path.is_file():
+                return None
+            found = open_reference(str(path), given)
+        except (ConfigError, OSError, ValueError):  # a damaged file is not the baseline's either
+            return None
+        return found if found.digest == self.sha256 else None
+
+
+class Baseline(_Kept):
+    """A baseline: files by names of which each is there once."""
+
+    version: Literal[1]
+    files: Annotated[tuple[KeptFile, ...], Field(max_length=MOST_FILES)]
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Baseline:
+        names = [file.name for file in self.files]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"file {twice!r} is there twice")
+        return self
+
+
+def kept_file(file: FileModel, baseline: Path, rows: list[Latency]) -> KeptFile:
+    """Return what a baseline at `baseline` keeps of a file and its latencies."""
+    path = os.path.relpath(file.path.resolve(), baseline.parent.resolve())
+    return KeptFile(
+        name=file.name,
+        path=Path(path).as_posix(),
+        sha256=file.digest,
+        size_bytes=file.size_bytes,
+        inputs=given_text(file),
+        latencies=tuple(map(KeptLatency.of, rows)),
+    )
+
+
+def given_text(file: FileModel) -> str:
+    """Return what is given of a file's inputs, as it is shown; empty where nothing is."""
+    return str(file).removeprefix(file.name).strip()
+
+
+def ratio_grade(row: Latency) -> Grade:
+    """Return the grade of a latency's ratio: unlike that of its milliseconds, the reference's own level is not in it."""
+    interval = row.estimate.interval
+    return grade(None if interval is None else half_width(row.estimate.ratio, interval), row.findings)
+
+
+def save_baseline(path: Path, baseline: Baseline) -> None:
+    """Write a baseline, whole or not at all. Raises: ConfigError when it cannot be written."""
+    write_file(path, (baseline.model_dump_json(indent=1) + "\n").encode())
+
+
+def load_baseline(path: Path) -> Baseline:
+    """Return a checked baseline. Raises: ConfigError, which names the file, the key, the value and a remedy."""
+    remedy = f"write it again: harness gate --write {path} FILES"
+    try:
+        with path.open("rb") as file:
+            text = file.read(LIMIT_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: no baseline can be read: {reason}; {remedy}") from error
+    if len(text) > LIMIT_BYTES:
+        raise ConfigError(f"{path}: more than {LIMIT_BYTES >> 20} MiB; no baseline is that large; {remedy}")
+    try:
+        return Baseline.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = printable(".".join(map(str, first["loc"])))[:MAX_QUOTED]
+        value = "" if first["type"] in ("missing", "json_invalid") else _quoted(first["input"])
+        where = f"{place}{value}: " if place else ""
+        raise ConfigError(f"{path}: {where}{printable(first['msg'])[:MAX_QUOTED]}; {remedy}") from error
+
+
+def _quoted(value: object) -> str:
+    return "" if isinstance(value, dict) else f" = {printable(repr(value)[:MAX_QUOTED])}"
+
+
+def _shown(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

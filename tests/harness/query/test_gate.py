@@ -1,0 +1,343 @@
+"""A gate's judgments of files whose changes are known: sessions are made up, estimates and judgments are not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from factories.model_files import dense, save
+from factories.records import CONFIGURATION, make_failure, make_session, make_slice
+
+from harness.errors import DeviceError
+from harness.estimates.estimate import COVERAGE
+from harness.estimates.latency import Latency, LatencyTable, latency_of
+from harness.models.files import FileModel, GivenInputs, open_one
+from harness.query.gate import Check, GateReport, Rule, gate, write_baseline
+from harness.query.gate_baseline import load_baseline
+from harness.records import FILE_SPACE, Configuration, ReferenceLatency
+from space.errors import ConfigError
+
+ON = replace(CONFIGURATION, space=FILE_SPACE, precision="fp32")
+NOISE = 0.001
+NOISY = 0.5
+
+
+def latency(
+    ratio: float, *, key: str = "0" * 32, on: Configuration = ON, noise: float = NOISE, **changes: Any
+) -> Latency:
+    """Return the latency of a file from five made-up sessions that scatter about a ratio."""
+    rng = np.random.default_rng(1)
+    sessions = []
+    for number in range(5):
+        times = 1e6 * ratio * np.exp(rng.normal(0, noise, 30)) * np.exp(rng.normal(0, noise))
+        slices = [make_slice([int(ns)] * 3, [1_000_000], [1_000_000], int(ns)) for ns in times]
+        session = make_session(slices, configuration=on, process=f"process {number}", **changes)
+        sessions.append(replace(session, graph_hash=key))
+    reference = ReferenceLatency(
+        configuration=on, latency_ns=1e6, session_id="", measured_utc="2024-05-01", sd=0.02
+    )
+    return latency_of(sessions, reference, None, COVERAGE)
+
+
+@dataclass
+class ScriptedTiming:
+    """A device on which files, by their bytes, take so many times the reference; what it is asked is kept in `asked`."""
+
+    ratios: Mapping[str, float]
+    on: Configuration = ON
+    noise: float = NOISE
+    inputs: GivenInputs = field(default_factory=GivenInputs)
+    runtime: str = ""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    failing: bool = False
+    asked: list[str] = field(default_factory=list)
+
+    def measure(self, files: Sequence[FileModel]) -> LatencyTable:
+        self.asked.append("measure " + " ".join(file.name for file in files))
+        if self.failing:
+            failures = [replace(make_failure(configuration=self.on), graph_hash=file.key) for file in files]
+            return LatencyTable(rows=(), failures=tuple(failures))
+        return LatencyTable(rows=tuple(self._row(self.ratios[file.digest], file.key) for file in files))
+
+    def beside(self, file: FileModel, other: FileModel) -> list[Latency]:
+        self.asked.append(f"beside {file.name}")
+        if self.failing:
+            raise DeviceError("made-up: no answer; plug it in")
+        return [self._row(self.ratios[file.digest] / self.ratios[other.digest], file.key)]
+
+    def _row(self, ratio: float, key: str) -> Latency:
+        return latency(ratio, key=key, on=self.on, noise=self.noise, **self.changes)
+
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Return a function that writes a small model file; `version` changes its bytes and nothing else."""
+
+    def made(name: str, version: str = "", width: int = 8) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        model = dense(width=width)
+        model.doc_string = version
+        return save(model, path)
+
+    return made
+
+
+@dataclass
+class Rig:
+    """A baseline of `a.onnx`, which takes half the reference, and the candidate of that name, in folders of their own."""
+
+    folder: Path
+    old: Path
+    new: Path
+    base: Path
+    timing: ScriptedTiming
+
+    def judge(self, *rules: str) -> GateReport:
+        return gate([self.new], self.base, self.timing, fail_if=rules)
+
+    def check(self, *rules: str) -> Check:
+        (found,) = self.judge(*rules).checks
+        return found
+
+    def takes(self, share: float, **changes: Any) -> None:
+        """Let the candidate take `share` more time than the baseline's file."""
+        digests = {open_one(str(self.old)).digest: 0.5, open_one(str(self.new)).digest: 0.5 * (1 + share)}
+        self.timing = replace(self.timing, ratios=digests, asked=[], **changes)
+
+
+@pytest.fixture
+def rig(tmp_path: Path, make: Make) -> Rig:
+    old, new = make("kept/a.onnx", "one"), make("now/a.onnx", "two")
+    timing = ScriptedTiming({open_one(str(old)).digest: 0.5})
+    base = tmp_path / "kept" / "base.json"
+    assert write_baseline([old], base, timing).exit_status == 0
+    return Rig(folder=tmp_path, old=old, new=new, base=base, timing=timing)
+
+
+@pytest.mark.parametrize("is_kept", [True, False], ids=["beside", "through the reference"])
+@pytest.mark.parametrize(
+    ("share", "outcome", "status"), [(0.0, "pass", 0), (0.06, "fail", 1), (-0.2, "pass", 0)]
+)
+def test_the_interval_of_a_known_change_decides(
+    rig: Rig, is_kept: bool, share: float, outcome: str, status: int
+) -> None:
+    rig.takes(share)
+    if not is_kept:
+        rig.old.rename(rig.old.with_name("moved.onnx"))
+    report = rig.judge()
+    (check,) = report.checks
+    assert (check.outcome, report.exit_status) == (outcome, status)
+    assert check.way == ("beside" if is_kept else "reference")
+    assert rig.timing.asked == ["beside a.onnx" if is_kept else "measure a.onnx"]
+    assert check.change == pytest.approx(share, abs=0.005)
+    assert check.interval is not None
+    assert check.interval[0] < share < check.interval[1]
+
+
+def test_through_the_reference_the_interval_holds_the_baselines_own_doubt_too(rig: Rig) -> None:
+    rig.takes(0.0)
+    beside = rig.check().interval
+    rig.old.unlink()
+    through = rig.check().interval
+    assert beside is not None
+    assert through is not None
+    assert through[1] - through[0] == pytest.approx((beside[1] - beside[0]) * 2**0.5, rel=0.1)
+
+
+def test_what_an_interval_that_reaches_over_the_limit_could_hide_is_told(rig: Rig) -> None:
+    rig.takes(0.03)
+    check = rig.check()
+    assert (check.outcome, rig.judge().exit_status) == ("pass", 0)
+    assert check.interval is not None
+    assert check.note == f"up to {check.interval[1]:+.1%} could be hidden"
+    assert rig.check("latency > +20%").note == ""
+
+
+def test_a_file_of_the_same_bytes_is_unchanged_and_nothing_is_timed(rig: Rig) -> None:
+    rig.takes(0.0)
+    report = gate([rig.old], rig.base, rig.timing, fail_if=["latency > 0%", "size > 0%"])
+    assert [(c.outcome, c.way, c.change) for c in report.checks] == [("pass", "same bytes", 0.0)] * 2
+    assert rig.timing.asked == []
+
+
+def test_a_baselines_file_that_was_replaced_is_not_taken_for_it(rig: Rig) -> None:
+    rig.old.write_bytes(rig.new.read_bytes())
+    rig.takes(0.06)
+    rig.timing.ratios = {open_one(str(rig.new)).digest: 0.53}
+    check = rig.check()
+    assert (check.outcome, check.way) == ("fail", "reference")
+    rig.old.write_bytes(b"damaged")
+    assert rig.check().way == "reference"
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"device": "pixel"}, "device made-up -> pixel"),
+        ({"hardware": "another"}, "hardware x86_64 Made Up CPU -> another"),
+        ({"runtime_version": "2.0"}, "runtime version 1.0 -> 2.0"),
+        ({"provider": "CUDAExecutionProvider"}, "provider CPUExecutionProvider -> CUDAExecutionProvider"),
+        ({"threads": 4}, "threads 2 -> 4"),
+        ({"cores": (1, 2)}, "cores 4,5 -> 1,2"),
+        ({"clock_tier": "A"}, "clock tier C -> A"),
+        ({"reference": "e" * 32}, "reference f"),
+        ({"runtime": "tflite"}, "no latency in tflite"),
+    ],
+)
+def test_through_the_reference_only_what_is_alike_is_compared(
+    rig: Rig, changed: dict[str, Any], told: str
+) -> None:
+    rig.takes(0.5, on=replace(ON, **changed))
+    assert rig.judge().checks[0].outcome == "fail", "beside its own file a file is judged anywhere"
+    rig.old.unlink()
+    report = rig.judge()
+    assert report.exit_status == 2
+    assert told in report.checks[0].note
+    assert report.checks[0].change is None
+    if "runtime" in changed:
+        assert "measured in the baseline, and not now" in report.checks[1].note
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_measurement_of_grade_d_or_that_failed_is_not_judged(rig: Rig, is_kept: bool) -> None:
+    if not is_kept:
+        rig.old.rename(rig.old.with_name("moved.onnx"))
+        rig.old = rig.old.with_name("moved.onnx")
+    for change, told in (
+        ({"noise": NOISY}, "grade D"),
+        ({"changes": {"expected": (9.0, 9.0)}}, "wrong-output"),
+        ({"failing": True}, "no answer" if is_kept else "killed by signal 9"),
+    ):
+        rig.takes(2.0, **{"noise": NOISE, "changes": {}, "failing": False} | change)
+        report = rig.judge()
+        assert (report.exit_status, report.checks[0].outcome) == (2, "not judged"), change
+        assert told in report.checks[0].note
+
+
+def test_a_baseline_of_grade_d_judges_nothing_through_the_reference(rig: Rig) -> None:
+    rig.takes(2.0, noise=NOISY)
+    written = write_baseline([rig.old], rig.base, rig.timing)
+    assert written.exit_status == 2
+    assert "grade D" in written.not_measured["a.onnx"]
+    rig.takes(2.0, noise=NOISE)
+    assert rig.check().outcome == "fail", "its file can still be timed beside the candidate"
+    rig.old.unlink()
+    assert "baseline's own latency has grade D" in rig.check().note
+
+
+def test_files_that_only_one_side_has_are_told_and_not_judged(rig: Rig, make: Make) -> None:
+    report = gate([make("now/b.onnx")], rig.base, rig.timing)
+    assert [(c.file, c.outcome) for c in report.checks] == [
+        ("b.onnx", "not judged"),
+        ("a.onnx", "not judged"),
+    ]
+    assert "not in the baseline" in report.checks[0].note
+    assert "in the baseline, and not among the files" in report.checks[1].note
+    assert report.exit_status == 2
+
+
+def test_a_slower_file_counts_more_than_one_that_cannot_be_judged(rig: Rig, make: Make) -> None:
+    rig.takes(0.5)
+    report = gate([rig.new, make("now/b.onnx")], rig.base, rig.timing)
+    assert {c.outcome for c in report.checks} == {"fail", "not judged"}
+    assert report.exit_status == 1
+
+
+def test_sizes_are_judged_exactly_and_without_a_device(rig: Rig, make: Make) -> None:
+    larger = make("now/a.onnx", width=9)
+    share = larger.stat().st_size / rig.old.stat().st_size - 1
+    for limit, outcome in ((share + 0.001, "pass"), (share - 0.001, "fail")):
+        check = rig.check(f"size > +{limit:.4%}")
+        assert (check.outcome, check.change, check.way) == (outcome, share, "size")
+    assert rig.timing.asked == ["measure a.onnx"], "of the baseline"
+
+
+def test_other_inputs_than_the_baselines_are_not_compared_through_the_reference(rig: Rig) -> None:
+    rig.takes(0.0, inputs=GivenInputs(shapes={"x": (1, 8)}))
+    assert rig.check().way == "beside"
+    rig.old.unlink()
+    assert "inputs differ: none given -> x=1,8" in rig.check().note
+
+
+@pytest.mark.parametrize("text", ["latency > 3%", "latency>+3.0 %", " latency > +3% "])
+def test_a_rule_is_read_in_the_ways_that_people_write_it(text: str) -> None:
+    assert Rule.parse(text) == Rule(metric="latency", limit=0.03)
+    assert str(Rule.parse(text)) == "latency > +3%"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "latency", "latency > 3", "latency < 3%", "memory > 1%", "size > -1%", "size > 1e9%"]
+)
+def test_what_is_no_rule_is_refused_with_one_that_is(rig: Rig, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"no rule; write e\.g\."):
+        rig.judge(text)
+
+
+def test_a_baseline_is_read_as_it_was_written(rig: Rig) -> None:
+    (kept,) = load_baseline(rig.base).files
+    assert (kept.name, kept.path, kept.inputs) == ("a.onnx", "a.onnx", "")
+    assert (kept.sha256, kept.size_bytes) == (open_one(str(rig.old)).digest, rig.old.stat().st_size)
+    (one,) = kept.latencies
+    assert (one.device, one.runtime, one.sessions, one.grade) == ("made-up", "onnxruntime", 5, "A")
+    assert one.low is not None
+    assert one.low < 0.5 < (one.high or 0)
+
+
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda d: d.update(version=2), "version = 2"),
+        (lambda d: d.pop("version"), "version: Field required"),
+        (lambda d: d.update(fles=[]), "fles"),
+        (lambda d: d["files"][0].update(sha256="0"), "files.0.sha256 = '0'"),
+        (lambda d: d["files"][0].update(size_bytes=0), "files.0.size_bytes = 0"),
+        (lambda d: d["files"][0]["latencies"][0].update(ratio=float("nan")), "files.0.latencies.0.ratio"),
+        (lambda d: d["files"][0]["latencies"][0].update(low=0.9), "is not within 0.9"),
+        (lambda d: d["files"][0]["latencies"][0].update(low=None), "low and high"),
+        (lambda d: d["files"][0]["latencies"][0].update(threads="2"), "files.0.latencies.0.threads = '2'"),
+        (lambda d: d["files"].append(d["files"][0]), "'a.onnx' is there twice"),
+        (lambda d: d["files"].__setitem__(slice(None), d["files"] * 10_001), "files"),
+        (lambda d: d["files"][0].update(name="a" * 5000), "files.0.name"),
+    ],
+)
+def test_a_bad_baseline_is_refused_by_file_key_and_remedy(rig: Rig, change: Change, told: str) -> None:
+    document = json.loads(rig.base.read_text())
+    change(document)
+    rig.base.write_text(json.dumps(document))
+    with pytest.raises(ConfigError) as found:
+        rig.judge()
+    assert str(rig.base) in str(found.value)
+    assert told in str(found.value)
+    assert f"harness gate --write {rig.base}" in str(found.value)
+    assert len(str(found.value)) < 1000
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"{", b"\xff\xfe", b"\0" * (1 << 24) + b"\0"])
+def test_what_is_no_baseline_at_all_is_refused(rig: Rig, content: bytes) -> None:
+    rig.base.write_bytes(content)
+    with pytest.raises(ConfigError, match="write it again"):
+        rig.judge()
+    rig.base.unlink()
+    with pytest.raises(ConfigError, match="No such file"):
+        rig.judge()
+
+
+def test_a_path_that_no_system_takes_is_a_file_that_is_gone(rig: Rig) -> None:
+    document = json.loads(rig.base.read_text())
+    rig.takes(0.06)
+    for path in ("\0", "x" * 4000, "/dev/zero", "*"):
+        document["files"][0]["path"] = path
+        rig.base.write_text(json.dumps(document))
+        assert rig.check().way == "reference"

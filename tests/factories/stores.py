@@ -24,7 +24,9 @@ from space.selection import select_models
 REFERENCE_NS = 5_000_000
 MANY = CONFIGURATION  # 60 networks with two sessions, and all segments
 FEW = replace(CONFIGURATION, threads=4, cores=(0, 1, 2, 3))  # 12 networks with two sessions
-IN_INT8 = replace(MANY, precision="int8")  # of `in_two_precisions` alone
+IN_INT8 = replace(
+    MANY, precision="int8", weights=f"{MANY.weights}, parts d7ebb76fe068"
+)  # of `in_two_precisions` alone
 OP_COSTS = {"conv": 0.31, "mbconv": 0.12, "bconv": 0.19}  # of the reference
 STAGES = (1.3, 1.0, 0.8, 0.6, 0.5)
 WIRING = {"+in": 0.004, "+out": 0.007}

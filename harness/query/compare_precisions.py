@@ -352,7 +352,8 @@ def _spearman(x: FloatArray, y: FloatArray) -> FloatArray:
     ranks = [rankdata(values, axis=1) - (values.shape[1] + 1) / 2 for values in (x, y)]
     products, spreads = (ranks[0] * ranks[1]).sum(axis=1), [(rank**2).sum(axis=1) for rank in ranks]
     below = np.sqrt(spreads[0] * spreads[1])
-    return np.divide(products, below, out=np.full_like(below, nan), where=below > 0)
+    found: FloatArray = np.divide(products, below, out=np.full_like(below, nan), where=below > 0)
+    return found
 
 
 def _op_times(
@@ -411,4 +412,5 @@ def _op_means(times: FloatArray, count: int) -> FloatArray:
 def _ratios(times: FloatArray) -> FloatArray:
     """Return times in b over those in a, (ops, 2) -> (ops,): infinite where an op takes none in a, NaN where in neither."""
     a, b = times.T
-    return np.divide(b, a, out=np.where(b > 0, inf, nan), where=a > 0)
+    found: FloatArray = np.divide(b, a, out=np.where(b > 0, inf, nan), where=a > 0)
+    return found

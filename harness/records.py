@@ -19,6 +19,8 @@ STOP_REASONS = ("precision", "plateau", "contended", "cap")
 PURPOSES = ("network", "segment", "trained", "calibration", "throttled", "contended")
 # The space of configurations that measure model files: no space of networks has this name.
 FILE_SPACE = "file"
+# In a configuration's weights: behind it stands the digest of the files that hold them, another in each precision.
+PARTS = ", parts "
 
 # Providers that compute an fp32 model in fp32. Of others no runtime tells: a GPU may take TF32 or fp16.
 _FP32_PROVIDERS = ("CPUExecutionProvider", "XNNPACK", "builtin")

@@ -39,6 +39,7 @@ from harness.models.accuracy import (
     write_table,
 )
 from harness.models.names import select_architecture
+from harness.records import PARTS
 from harness.version import __version__
 from search.training.tasks import load_task
 from space import BLOX, Architecture, SpaceConfig, find_space
@@ -154,7 +155,7 @@ def _weights_name(library: FragmentLibrary) -> str:
     """Name weights, exported fragments and how they are put together: the name changes when one does."""
     reference = library.recipe(reference_of(library.config))
     parts = "\n".join((*library.part_digests, library.dictionary or "", reference.digest))
-    return f"{library.weights.identity}, parts {hashlib.sha256(parts.encode()).hexdigest()[:12]}"
+    return f"{library.weights.identity}{PARTS}{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
 
 def to_model(

@@ -85,7 +85,7 @@ def _print_precision(one: PrecisionComparison, wide: bool) -> None:
         [op.op or "stem, reductions, head", f"{op.a_ms:.3f}", f"{op.b_ms:.3f}", *_estimated(op.ratio)]
         for op in one.ops
     ]
-    columns = ["op, mean of stages", f"{a.precision} ms", f"{b.precision} ms", ratio, "95 % interval"]
+    columns = ["op, mean of stages", f"ms in {a.precision}", f"ms in {b.precision}", ratio, "95 % interval"]
     print_table(Table(title="", columns=columns, rows=cells, spare=("95 % interval",)), wide=wide)
     echo(
         f"latencies fitted as sums of ops, median error {one.fit_error[0]:.0%} in {a.precision} and {one.fit_error[1]:.0%} in "

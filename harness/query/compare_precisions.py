@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import hypot, inf, nan
@@ -20,7 +20,7 @@ from harness.estimates.estimate import COVERAGE, combined_interval
 from harness.estimates.latency import Latency
 from harness.prediction.space_prediction import relative_sd, space_of
 from harness.query.rows import number
-from harness.records import FILE_SPACE, Configuration
+from harness.records import FILE_SPACE, PARTS, Configuration
 from harness.store import Store
 from harness.store.configurations import (
     ConfigurationChoice,
@@ -38,6 +38,7 @@ from space.text import counted
 FEWEST = 5  # networks that are measured in both precisions
 DRAWS = 2000
 FIT_DRAWS = 1000
+ROWS_A_COLUMN = 3  # networks for each number that is fitted
 COLUMNS = (
     "device",
     "runtime",
@@ -138,7 +139,7 @@ class PrecisionComparison:
 class PrecisionComparisons(Tabular, Sequence[PrecisionComparison]):
     """A comparison of precisions for each pair of configurations with `FEWEST` networks in both.
 
-    `too_few`: of the other configurations in a, the number of networks measured in both. `precisions`: a and b.
+    `too_few`: of the other configurations, the number of networks measured in both. `precisions`: a and b.
     """
 
     precisions: tuple[str, str]
@@ -217,6 +218,9 @@ def compare_precisions(
     )
     rows, too_few = [], dict[Configuration, int]()
     for one, other in _pairs(fitting_configurations(store, choice), a, b):
+        if other is None:
+            too_few[one] = 0
+            continue
         (rows_a, apart_a), (rows_b, apart_b) = (set_apart(latencies(store, c)) for c in (one, other))
         in_b = {row.graph_hash: row for row in rows_b}
         both = [(row, in_b[row.graph_hash]) for row in rows_a if row.graph_hash in in_b]
@@ -225,6 +229,8 @@ def compare_precisions(
         else:
             common = _common(store, (one, other))
             rows.append(compare_rows(both, common=common, doubtful=(apart_a, apart_b)))
+    if not rows and not too_few:
+        raise ConfigError(f"nothing is stored in {a} or {b}; see 'harness results'")
     if not rows:
         lacking, count = max(too_few.items(), key=lambda item: item[1])
         raise ConfigError(
@@ -293,23 +299,21 @@ def rank_correlation(
     )
 
 
-def _pairs(found: Sequence[Configuration], a: str, b: str) -> list[tuple[Configuration, Configuration]]:
-    """Return configurations in a, each with those in b that are equal in all else, or that one as it would be, not stored.
-
-    Equal but for the parts behind the weights' origin, `seed 0, parts 0f3a...`: what is exported differs between precisions.
-    """
-    pairs: list[tuple[Configuration, Configuration]] = []
-    for names in dict.fromkeys(_but_precision(c) for c in found if c.space != FILE_SPACE):
-        like = [c for c in found if _but_precision(c) == names]
-        in_a, in_b = ([c for c in like if c.precision == one] for one in (a, b))
-        if in_a or in_b:
-            either = (*in_a, *in_b)[0]
-            pairs += product(in_a or [replace(either, precision=a)], in_b or [replace(either, precision=b)])
-    return pairs
-
-
-def _but_precision(configuration: Configuration) -> Configuration:
-    return replace(configuration, precision="", weights=configuration.weights.partition(", parts ")[0])
+def _pairs(
+    found: Sequence[Configuration], a: str, b: str
+) -> Iterator[tuple[Configuration, Configuration | None]]:
+    """Yield each configuration in a with those in b that are equal in all else; with None where one has no partner."""
+    alike: dict[Configuration, dict[str, list[Configuration]]] = {}
+    for one in found:
+        if one.precision in (a, b) and one.space != FILE_SPACE:
+            # The same weights in another precision are other files.
+            key = replace(one, precision=a, weights=one.weights.partition(PARTS)[0])
+            alike.setdefault(key, {}).setdefault(one.precision, []).append(one)
+    for group in alike.values():
+        if len(group) < 2:
+            yield from ((one, None) for rows in group.values() for one in rows)
+        else:
+            yield from product(group[a], group[b])
 
 
 def _common(store: Store, configurations: Sequence[Configuration]) -> float:
@@ -357,20 +361,20 @@ def _op_times(
 ) -> tuple[tuple[OpTime, ...], tuple[float, float]]:
     """Fit latencies (n, 2) in a and in b as a constant and a time for each op, none below 0; return them, and the fits' errors.
 
-    Least squares on the number of times that each op stands in a network; intervals are the bootstrap's over networks, with
-    `common`, and NaN where an op's time may be none.
+    Least squares on the number of times that each op stands in each stage, means over stages being returned; of few networks on
+    that in all stages. Intervals are those of the Bayesian bootstrap over networks, which leaves none out (Rubin 1981, Annals of
+    Statistics 9), with `common`; NaN where an op's time may be none.
     """
     names = ("", *architectures[0].config.ops)
-    counts = np.array(
-        [
-            [1.0, *(sum(block.ops.count(op) for block in one.blocks) for op in names[1:])]
-            for one in architectures
-        ]
-    )
-    times = _fit(counts, ms)  # (ops, 2)
-    errors = np.median(np.abs(counts @ times - ms) / ms, axis=0)
-    picks = np.random.default_rng(seed).integers(len(ms), size=(FIT_DRAWS, len(ms)))
-    drawn = np.array([_ratios(_fit(counts[pick], ms[pick])) for pick in picks])  # (draws, ops)
+    counts = np.array([[[b.ops.count(op) for b in one.blocks] for op in names[1:]] for one in architectures])
+    if len(ms) < ROWS_A_COLUMN * (1 + counts[0].size):
+        counts = counts.sum(axis=2, keepdims=True)
+    columns = np.hstack([np.ones((len(ms), 1)), counts.reshape(len(ms), -1)])
+    fitted = _fit(columns, ms)
+    errors = np.median(np.abs(columns @ fitted - ms) / ms, axis=0)
+    times = _op_means(fitted, len(names))
+    roots = np.sqrt(np.random.default_rng(seed).exponential(size=(FIT_DRAWS, len(ms), 1)))
+    drawn = np.array([_ratios(_op_means(_fit(root * columns, root * ms), len(names))) for root in roots])
     found = [
         OpTime(op=name, a_ms=a_ms, b_ms=b_ms, ratio=_op_ratio(ratio, drawn[:, place], len(ms), common))
         for place, (name, (a_ms, b_ms), ratio) in enumerate(
@@ -393,11 +397,16 @@ def _op_ratio(ratio: float, drawn: FloatArray, networks: int, common: float) -> 
     return replace(found, low=low, high=high)
 
 
-def _fit(counts: FloatArray, ms: FloatArray) -> FloatArray:
-    """Return the times (ops, 2), not negative, whose sums come closest to latencies ms (n, 2)."""
+def _fit(columns: FloatArray, ms: FloatArray) -> FloatArray:
+    """Return the times (k, 2), not negative, whose sums by columns (n, k) come closest to latencies ms (n, 2)."""
     from scipy.optimize import nnls
 
-    return np.stack([nnls(counts, column)[0] for column in ms.T], axis=1)
+    return np.stack([nnls(columns, one)[0] for one in ms.T], axis=1)
+
+
+def _op_means(times: FloatArray, count: int) -> FloatArray:
+    """Return the mean time of each op over stages, after a constant: (1 + ops * stages, 2) -> (count, 2)."""
+    return np.vstack([times[:1], times[1:].reshape(count - 1, -1, 2).mean(axis=1)])
 
 
 def _ratios(times: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from harness.devices.config import LOCAL
 from harness.devices.names import select_devices
@@ -358,7 +358,7 @@ def _through_reference(file: FileModel, former: KeptFile, table: LatencyTable) -
 def _quotient(row: Latency, kept: Iterable[KeptLatency]) -> _Change:
     """Return how today's ratio to the reference compares with the nearest that is kept of its runtime."""
     now = row.configuration
-    facts = {"device": now.device, "runtime": now.runtime}
+    facts: dict[str, Any] = {"device": now.device, "runtime": now.runtime}
     same = [one for one in kept if one.runtime == now.runtime]
     if not same:
         return _Change(

@@ -230,7 +230,7 @@ def test_a_stand_alone_int8_model_is_the_same_graph_and_says_what_its_input_is(
     assert operators("tflite", model) == operators("tflite", linked(tflite_int8, NETWORKS[0]))
     read = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(model, 0))
     notes = {note.name.decode(): bytes(read.buffers[note.buffer].data).decode() for note in read.metadata}
-    assert notes["harness.precision"] == "int8" and notes["harness.image"].endswith("int8")
+    assert notes["harness.precision"] == "int8, seeded" and notes["harness.image"].endswith("int8")
 
 
 def test_values_that_one_fragment_may_read_have_one_range_and_all_have_some() -> None:

@@ -112,7 +112,7 @@ class Verdict:
 
     def _count(self, sessions: Sequence[SessionRecord], models: MadeUpModels) -> None:
         counts = Counter(s.graph_hash for s in sessions if s.purpose == "network")
-        for model in models.models("onnx"):
+        for model in models.models("onnx", "fp32"):
             count = counts.pop(model.graph_hash, 0)
             too = self.lost if count < SESSIONS_EACH else self.doubled
             if count != SESSIONS_EACH:

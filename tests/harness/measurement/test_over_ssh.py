@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +63,18 @@ def test_a_file_travels_once_and_goes_on_where_a_link_broke_off(
         patch.setattr(AgentClient, "permissions", permissions_once)
         quick: dict[str, Any] = {"store": store, "reference": small, "level": "quick", "sessions": 1}
         sent = [0]
-        count = PartSender._count
+        post = PartSender._post_part
 
-        def break_off(sender: PartSender, digest: str, size_bytes: int) -> None:
-            count(sender, digest, size_bytes)
-            before, sent[0] = sent[0], sent[0] + size_bytes
+        def break_off(
+            sender: PartSender, end: int, payload: bytes, fields: dict[str, Any]
+        ) -> Callable[[], None]:
+            answered = post(sender, end, payload, fields)
+            before, sent[0] = sent[0], sent[0] + len(payload)
             if before < 1_000_000 <= sent[0]:
                 raise LinkError("made to break off for a test")
+            return answered
 
-        patch.setattr(PartSender, "_count", break_off)
+        patch.setattr(PartSender, "_post_part", break_off)
         (row,) = harness.measure(device, path, **quick)
         assert row.architecture == "100000.onnx"
         assert 1_000_000 <= sent[0] < 1.1 * path.stat().st_size, "what was there was not sent again"

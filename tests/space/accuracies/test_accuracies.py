@@ -15,7 +15,7 @@ from space.accuracies.epochs import at_epoch, best_epochs, padded
 from space.accuracies.seeds import SeedAccuracies, mean_over_seeds
 from space.accuracies.trainings import Trainings
 from space.dataset import Dataset, read_dataset, write_dataset
-from space.errors import DatasetError
+from space.errors import ConfigError, DatasetError
 
 SAMPLES = Path(__file__).parents[1] / "data" / "blox-sample"
 
@@ -306,7 +306,8 @@ def test_a_folder_without_trainings_and_no_path_at_all_are_refused(tmp_path: Pat
     assert "holds no blox-base-* or blox-ext-*" in refusal(tmp_path)
     assert "no file of accuracies is named" in refusal([])
     assert "cannot be read" in refusal(tmp_path / "absent.csv")
-    assert "zero character" in refusal("blox-base-0\0.blox")
+    with pytest.raises(ConfigError, match="zero character"):
+        load_accuracies("blox-base-0\0.blox")
 
 
 def test_files_that_do_not_fit_each_other_are_refused_by_both_names(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from harness.devices.config import LOCAL
 from harness.devices.names import select_devices
@@ -358,20 +358,17 @@ def _through_reference(file: FileModel, former: KeptFile, table: LatencyTable) -
 def _quotient(row: Latency, kept: Iterable[KeptLatency]) -> _Change:
     """Return how today's ratio to the reference compares with the nearest that is kept of its runtime."""
     now = row.configuration
-    facts: dict[str, Any] = {"device": now.device, "runtime": now.runtime}
+    unknown = _Change(way="reference", device=now.device, runtime=now.runtime)
     same = [one for one in kept if one.runtime == now.runtime]
     if not same:
-        return _Change(
-            way="reference", **facts, trouble=f"the baseline has no latency in {now.runtime}; {_KEEP}"
-        )
+        return replace(unknown, trouble=f"the baseline has no latency in {now.runtime}; {_KEEP}")
     former = min(same, key=lambda one: len(one.differences(now)))
     if differing := former.differences(now):
-        return _Change(way="reference", **facts, trouble=f"{'; '.join(differing)}; {_KEEP}")
+        return replace(unknown, trouble=f"{'; '.join(differing)}; {_KEEP}")
     result = compare(row.estimate, former.estimate)
     trouble = "the baseline's own latency has grade D; write it again" if former.grade == "D" else _doubt(row)
-    return _Change(
-        way="reference",
-        **facts,
+    return replace(
+        unknown,
         ratio=result.ratio,
         interval=result.interval,
         grade=max(ratio_grade(row), former.grade),

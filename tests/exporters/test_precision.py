@@ -94,8 +94,9 @@ def error(found: Array, expected: Array) -> float:
 
 def test_linking_equals_converting_the_whole_network(library: FragmentLibrary) -> None:
     image = random_image(TINY)
-    converted = convert_networks(NETWORKS, library.format, precision=library.precision)
-    for architecture, whole in zip(NETWORKS, converted, strict=True):
+    some = NETWORKS[:2]  # with every op in both slots, both sums, and each value that op1 may read
+    converted = convert_networks(some, library.format, precision=library.precision)
+    for architecture, whole in zip(some, converted, strict=True):
         model = linked(library, architecture)
         assert operators(library.format, model) == operators(library.format, whole.model), architecture
         ours, theirs = (run_model(library.format, one, image) for one in (model, whole.model))

@@ -175,7 +175,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.training
 @pytest.mark.converter
-@pytest.mark.parametrize("model_format", ["onnx", "tflite"])
+@pytest.mark.parametrize("model_format", ["onnx", pytest.param("tflite", marks=pytest.mark.long)])
 def test_a_trained_network_in_int8_loses_at_most_a_point(
     model_format: Format, weights: Path, tmp_path: Path
 ) -> None:

@@ -6,9 +6,6 @@ The file is a `.npz` with one array, `images`: float32 (n, C, H, W), normalized 
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +14,8 @@ from numpy.typing import NDArray
 
 from exporters.errors import ConversionError
 from space import SpaceConfig
+from space.array_files import read_arrays
+from space.errors import ConfigError
 
 KEY = "images"
 LEAST_IMAGES, MOST_IMAGES = 16, 256
@@ -86,25 +85,12 @@ def _read(path: Path) -> NDArray[np.float32]:
     what = f"calibration images {path}"
     remedy = f"write them with numpy.savez({path.name!r}, {KEY}=images)"
     try:
-        if path.exists() and not path.is_file():  # a device or a FIFO may have no end
-            raise ConversionError(f"{what} are no plain file; {remedy}")
-        if (size_bytes := path.stat().st_size) > MAX_FILE_BYTES:
-            raise ConversionError(f"{what} have {size_bytes} bytes, more than {MAX_FILE_BYTES}; {remedy}")
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConversionError(f"{what} cannot be read: {error.strerror or error}; {remedy}") from error
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            unpacked_bytes = archive.getinfo(f"{KEY}.npy").file_size
-        if unpacked_bytes > MAX_FILE_BYTES:
-            raise ValueError(f"{unpacked_bytes} bytes unpacked, more than {MAX_FILE_BYTES}")
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            images: NDArray[np.float32] = arrays[KEY]
-    except (
-        *(zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, OSError),
-        *(NotImplementedError, RuntimeError, MemoryError),
-    ) as error:
-        raise ConversionError(f"{what} hold no array {KEY!r} of numbers: {error}; {remedy}") from error
+        found = read_arrays(path, MAX_FILE_BYTES, [KEY])
+    except ConfigError as error:
+        raise ConversionError(f"calibration images: {error}; {remedy}") from error
+    if KEY not in found:
+        raise ConversionError(f"{what} hold no array {KEY!r}; {remedy}")
+    images: NDArray[np.float32] = found[KEY]  # type: ignore[assignment]  # checked by the caller
     return images
 
 

@@ -25,6 +25,7 @@ from exporters.tflite_file import MAGIC, read_tflite
 from harness.devices.assembly import Assembly
 from harness.measurement.workload import Model
 from harness.records import FILE_SPACE
+from space.array_files import read_arrays
 from space.errors import ConfigError, did_you_mean
 
 SUFFIXES: Mapping[str, Literal["onnx", "tflite"]] = {".onnx": "onnx", ".tflite": "tflite"}
@@ -388,22 +389,11 @@ def _check_free(
 
 def _read_values(path: Path) -> dict[str, Any]:
     """Return the arrays of an .npz file by name. Raises: ConfigError."""
-    import zipfile
-
-    import numpy as np
-
     try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > INPUTS_LIMIT_BYTES:
-            raise ConfigError(
-                f"{path}: {size / 1e6:.0f} MB of inputs; harness sends up to {INPUTS_LIMIT_BYTES >> 20} MiB"
-            )
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        return read_arrays(path, INPUTS_LIMIT_BYTES)
+    except ConfigError as error:
         raise ConfigError(
-            f"{path}: no .npz file of plain arrays ({error}); write one: numpy.savez({path.name!r}, input=array)"
+            f"{error}; write plain arrays of at most {INPUTS_LIMIT_BYTES >> 20} MiB: numpy.savez({path.name!r}, input=array)"
         ) from error
 
 

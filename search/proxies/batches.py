@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections import Counter
 from dataclasses import dataclass
 from os import PathLike
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from space import SpaceConfig
+from space.array_files import DAMAGED
 from space.errors import ConfigError
 
 MAX_BYTES = 1 << 30  # of images and of labels, unpacked
@@ -94,7 +94,7 @@ def _read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.int64], str]:
             raise ConfigError(f"{path}: images and labels are no arrays; write them with numpy.savez")
     except OSError as e:
         raise ConfigError(f"{path} cannot be read: {e.strerror or e}") from e
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, MemoryError, RuntimeError) as e:
+    except DAMAGED as e:
         raise ConfigError(f"{path} cannot be read: {e}") from e
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ConfigError(

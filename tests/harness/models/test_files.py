@@ -227,7 +227,7 @@ def test_given_values_are_checked_by_name_type_and_shape(tmp_path: Path) -> None
     np.savez(values, ids=ids, maks=mask)
     assert "'maks' is no input of tokens.onnx; did you mean 'mask'" in refusal(path, values=values)
     np.savez(values, ids=np.array([object()]), mask=mask)
-    assert "no .npz file of plain arrays" in refusal(path, values=values)
+    assert "no .npz of plain arrays" in refusal(path, values=values)
     values.write_bytes(b"none")
     assert "no .npz file" in refusal(path, values=values)
 
@@ -239,7 +239,7 @@ def test_values_that_unpack_to_more_than_the_limit_are_refused(
     values = tmp_path / "v.npz"
     np.savez_compressed(values, x=np.zeros(1 << 21, np.uint8))
     assert values.stat().st_size < 1 << 15
-    assert "harness sends up to" in refusal(save(dense(), tmp_path / "dense.onnx"), values=values)
+    assert "bytes of arrays, more than" in refusal(save(dense(), tmp_path / "dense.onnx"), values=values)
 
 
 def test_the_key_is_of_bytes_shapes_and_values_whatever_the_name(tmp_path: Path) -> None:

@@ -229,7 +229,7 @@ def test_given_values_are_checked_by_name_type_and_shape(tmp_path: Path) -> None
     np.savez(values, ids=np.array([object()]), mask=mask)
     assert "no .npz of plain arrays" in refusal(path, values=values)
     values.write_bytes(b"none")
-    assert "no .npz file" in refusal(path, values=values)
+    assert "no .npz of plain arrays" in refusal(path, values=values)
 
 
 def test_values_that_unpack_to_more_than_the_limit_are_refused(

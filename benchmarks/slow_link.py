@@ -1,6 +1,6 @@
 """An upload over a slow, late link that is cut in the middle: how long it takes, and what is sent twice.
 
-    python benchmarks/slow_link.py [--rate 20000] [--delay 0.15] [--size 1000000] [--cuts 1]
+    python benchmarks/slow_link.py [--rate 20000] [--delay 0.15] [--size 1000000] [--parts 4] [--cuts 1]
 
 A real sshd on loopback behind a relay that lets so many bytes a second pass upward, each `delay` s late (and the answers, too),
 and cuts the connection after equal shares of the way; the real agent takes the parts, random bytes that no compression shrinks.
@@ -31,12 +31,10 @@ from harness.devices.connection import Connection, new_owner
 from harness.devices.transports import open_transport
 from harness.measurement.uploads import send_parts
 
-PARTS = 4
 
-
-def made_up_model(size_bytes: int) -> Assembly:
-    """Return a model of parts of random bytes, `size_bytes` together."""
-    parts = [random.Random(seed).randbytes(size_bytes // PARTS) for seed in range(PARTS)]
+def made_up_model(size_bytes: int, count: int) -> Assembly:
+    """Return a model of `count` parts of random bytes, `size_bytes` together."""
+    parts = [random.Random(seed).randbytes(size_bytes // count) for seed in range(count)]
     held = {hashlib.sha256(part).hexdigest(): part for part in parts}
     return Assembly(
         format="onnx",
@@ -138,6 +136,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=20_000.0, help="bytes a second upward")
     parser.add_argument("--delay", type=float, default=0.15, help="s each way")
     parser.add_argument("--size", type=int, default=1_000_000, help="bytes of parts")
+    parser.add_argument("--parts", type=int, default=4, help="how many parts")
     parser.add_argument("--cuts", type=int, default=1)
     given = parser.parse_args()
     with (
@@ -145,7 +144,7 @@ def main() -> int:
         start_sshd(Path(folder)) as server,
         faulty_link(server.port) as link,
     ):
-        model = made_up_model(given.size)
+        model = made_up_model(given.size, given.parts)
         return int(upload(server, link, model, given.cuts, given.rate, given.delay) > 0)
 
 

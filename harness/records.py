@@ -133,6 +133,15 @@ def _check_runs(what: str, runs: Slice | SettledRuns) -> None:
             raise ValueError(f"{what}: {name} holds 64-bit integers of nanoseconds from 0 on, not {waits}")
 
 
+# What a session holds besides its slices, by type.
+_TEXTS = (
+    *("session_id", "campaign_id", "architecture", "graph_hash", "model_digest", "started_utc"),
+    *("agent_digest", "process"),
+)
+_TIMES_NS = ("load_ns", "first_run_ns", "reference_load_ns", "reference_first_run_ns")
+_OBJECTS = ("conditions_before", "conditions_after", "plan", "gate", "scheduling")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRecord:
     """What one worker process measured of one network, raw.
@@ -194,15 +203,33 @@ class SessionRecord:
             raise ValueError(f"purpose = {self.purpose!r}: one of {', '.join(PURPOSES)}")
         if not self.slices:
             raise ValueError("a session without a slice is a Failure")
-        if not isinstance(self.process, str):
-            raise ValueError(f"process = {self.process!r}: a text")
+        _check_types(self)
         for name, values in (("output", self.output), ("expected", self.expected)):
             if not all(isinstance(value, int | float) and isfinite(value) for value in values):
                 raise ValueError(f"{name} holds finite numbers, not {values}")
-        if self.network_loops < 1 or self.reference_loops < 1:
-            raise ValueError("loops are at least 1")
         if self.stop not in STOP_REASONS:
             raise ValueError(f"stop = {self.stop!r}: one of {', '.join(STOP_REASONS)}")
+
+
+def _check_types(session: SessionRecord) -> None:
+    """Check that fields of a session are of their types, as whatever computes with it takes them. Raises: ValueError."""
+    for name in _TEXTS:
+        if not isinstance(getattr(session, name), str):
+            raise ValueError(f"{name} = {getattr(session, name)!r}: a text")
+    for name in ("elapsed_s", "loop_s"):
+        if type(getattr(session, name)) not in (int, float):
+            raise ValueError(f"{name} = {getattr(session, name)!r}: a number of seconds")
+    counts = [(name, getattr(session, name), 0) for name in _TIMES_NS]
+    counts += [(name, getattr(session, name), 1) for name in ("network_loops", "reference_loops")]
+    for name in ("warmup_network_ns", "warmup_reference_ns"):
+        counts += [(name, time_ns, 1) for time_ns in getattr(session, name)]
+    for name, value, least in counts:
+        if type(value) is not int or not least <= value < 1 << 63:
+            raise ValueError(f"{name} = {value!r}: a 64-bit integer from {least} on")
+    objects = [(name, getattr(session, name)) for name in _OBJECTS]
+    for name, value in (*objects, *(("samples", sample) for sample in session.samples)):
+        if not isinstance(value, dict):
+            raise ValueError(f"{name} holds {value!r}: an object is expected")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

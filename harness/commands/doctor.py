@@ -16,6 +16,5 @@ def doctor(
     from harness.devices.doctor import diagnose_all
     from harness.output.devices import DoctorSteps, print_diagnoses
 
-    steps = DoctorSteps()
-    found = diagnose_all(named_devices(device, devices_file), steps)
-    raise typer.Exit(print_diagnoses(found, steps, json_output=json_output))
+    devices, steps = named_devices(device, devices_file), DoctorSteps()
+    raise typer.Exit(print_diagnoses(devices, diagnose_all(devices, steps), steps, json_output=json_output))

@@ -6,8 +6,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import asdict, dataclass
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from harness.devices.conditions import clock_tier, throttle_signs
@@ -49,37 +49,39 @@ class Check:
 def diagnose_all(
     devices: Sequence[Device], on_step: Callable[[str, str], None] = lambda name, step: None
 ) -> Iterator[tuple[str, list[Check]]]:
-    """Check devices, several at once; yield each one's name and checks in the order given, as soon as they are known.
+    """Check devices, several at once; yield each one's name and checks as soon as they are known.
 
     on_step: told a device's name and what is done with it now, an empty text at the end. Devices of one machine are checked one
     after the other, for a check of one would find the other's busy. Who no longer asks leaves those under way behind: their
     threads end with the process.
     """
-    found: list[Future[list[Check]]] = [Future() for _ in devices]
-    machines: dict[str, list[int]] = {}
-    for number, device in enumerate(devices):
-        machines.setdefault(device.machine, []).append(number)
+    known: SimpleQueue[tuple[str, list[Check] | BaseException]] = SimpleQueue()
+    machines: dict[str, list[Device]] = {}
+    for device in devices:
+        machines.setdefault(device.machine, []).append(device)
     waiting = deque(machines.values())
 
     def work() -> None:
         while True:
             try:
-                numbers = waiting.popleft()
+                of_machine = waiting.popleft()
             except IndexError:  # all are taken
                 return
-            for number in numbers:
-                name = devices[number].name
+            for device in of_machine:
                 try:
-                    checks = diagnose(devices[number], lambda step, name=name: on_step(name, step))  # type: ignore[misc]
-                    on_step(name, "")
-                    found[number].set_result(checks)
+                    checks = diagnose(device, lambda step, name=device.name: on_step(name, step))  # type: ignore[misc]
+                    on_step(device.name, "")
+                    known.put((device.name, checks))
                 except BaseException as error:  # noqa: BLE001 - raised again where the caller is
-                    found[number].set_exception(error)
+                    known.put((device.name, error))
 
     for _ in range(min(AT_ONCE, len(machines))):
         threading.Thread(target=work, daemon=True).start()
-    for device, future in zip(devices, found, strict=True):
-        yield device.name, future.result()
+    for _ in devices:
+        name, found = known.get()
+        if isinstance(found, BaseException):
+            raise found
+        yield name, found
 
 
 def exit_status(checks: Iterable[Check]) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from harness.devices.assembly import Assembly
@@ -25,9 +26,12 @@ PATIENT_BYTES = (
 DIGESTS_AT_ONCE = 10_000  # a request's header holds some more
 CORRECTIONS_A_PART = 2
 AHEAD = 2  # chunks on the way at once: while one is answered the next one is sent
+SMALL_AHEAD = 128  # small parts on the way at once, of as many bytes: their answers fit into any pipe
 
 # What was sent of the parts that the device lacked, and their size, in bytes before compression.
 Progress = Callable[[int, int], None]
+# Small parts whose answers are not there yet: size, bytes of the payload, what waits for the answer.
+_OnWay = deque[tuple[int, int, Callable[[], None]]]
 
 
 def patience_s(size_bytes: int) -> float:
@@ -99,19 +103,39 @@ class PartSender:
         sizes = {part.digest: len(part.read()) for part in parts}
         there = {digest: min(received.get(digest, 0), size) for digest, size in sizes.items()}
         done, total = sum(there.values()), sum(sizes.values())
+        small = {one for one, size in sizes.items() if not there[one] and size <= FIRST_CHUNK_BYTES}
+        for is_small, alike in groupby(parts, lambda part: part.digest in small):
+            if is_small:
+                for size in self._send_small(alike):
+                    done += size
+                    on_progress(done, total)
+                continue
+            for part in alike:
+                begun = there[part.digest]
+
+                def tell(offset: int, before: int = done - begun) -> None:
+                    on_progress(before + offset, total)
+
+                self.send_part(part, begun, tell)
+                done += sizes[part.digest] - begun
+                on_progress(done, total)
+
+    def _send_small(self, parts: Iterable[Part]) -> Iterator[int]:
+        """Send parts whole, each before the answers to those before it; yield the size of each that was taken."""
+        on_way = _OnWay()
         for part in parts:
-            begun = there[part.digest]
-            self.send_part(part, begun, lambda offset, done=done - begun: on_progress(done + offset, total))  # type: ignore[misc]
-            done += sizes[part.digest] - begun
-            on_progress(done, total)
+            most_bytes = AHEAD * self._chunk_bytes
+            while len(on_way) >= SMALL_AHEAD or sum(sent for _, sent, _ in on_way) >= most_bytes:
+                yield _answered(on_way)
+            data = part.read()
+            on_way.append((len(data), *self._post_whole(part, data)))
+        while on_way:
+            yield _answered(on_way)
 
     def send_part(self, part: Part, received: int, on_offset: Callable[[int], None]) -> None:
         """Send a part from its byte `received` on; `on_offset` is told how far it is."""
         data = part.read()
         self.sent_part_bytes[part.digest] = 0
-        if not received and len(data) <= FIRST_CHUNK_BYTES:
-            self._send_whole(part, data)
-            return
         offset, corrections, since_s = received, 0, self._clock_s()
         on_way: deque[tuple[int, int, Callable[[], None]]] = deque()  # begin, end, what waits for the answer
         while True:
@@ -137,7 +161,9 @@ class PartSender:
             if end >= len(data):
                 return
 
-    def _send_whole(self, part: Part, data: bytes) -> None:
+    def _post_whole(self, part: Part, data: bytes) -> tuple[int, Callable[[], None]]:
+        """Send a part in one request; return the bytes of its payload, and what waits for the answer."""
+        self.sent_part_bytes[part.digest] = 0
         dictionary, encoding = part.dictionary, "zlib"
         payload = compress(data, part.read_dictionary() if part.read_dictionary is not None else None)
         if len(payload) >= len(data):
@@ -148,7 +174,7 @@ class PartSender:
             "encoding": encoding,
             "dictionary": dictionary,
         }
-        self._post_part(len(data), payload, fields)()
+        return len(payload), self._post_part(len(data), payload, fields)
 
     def _post_chunk(self, digest: str, size_bytes: int, offset: int, chunk: bytes) -> Callable[[], None]:
         payload, encoding = zlib.compress(chunk, 1), "zlib"
@@ -188,6 +214,19 @@ def compress(data: bytes, dictionary: bytes | None) -> bytes:
 
 def _reader(model: Assembly, digest: str) -> Callable[[], bytes]:
     return lambda: model.read_part(digest)
+
+
+def _answered(on_way: _OnWay) -> int:
+    """Wait for the first answer, and return the part's size. Raises: AgentError, once all the others are answered."""
+    size, _, answered = on_way.popleft()
+    try:
+        answered()
+    except AgentError:
+        for *_, answered in on_way:
+            with suppress(AgentError):
+                answered()
+        raise
+    return size
 
 
 def _corrected(error: AgentError, offset: int, size_bytes: int, corrections: int) -> int:

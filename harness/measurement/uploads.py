@@ -14,7 +14,8 @@ from harness.errors import AgentError, Cancelled, LinkError
 
 TOLD_AFTER_S = 1.0  # what is sent at once is no news
 TOLD_EVERY_S = 1.0
-RATE_SHARE = 0.3  # of the last chunk in the rate that is shown
+RATE_S = 1.0  # the rate is of no less: answers that come together are no rate
+RATE_SHARE = 0.3  # of the last second in the rate that is shown
 AHEAD_MODELS = 4096  # whose parts are sent ahead: others share nearly all of theirs
 AHEAD_SHARE = 0.9  # of the device's cache, so that none of them pushes another out
 CACHE_BYTES = 1 << 30
@@ -49,10 +50,12 @@ class UploadReport:
         self._whole_bytes = max(self._whole_bytes, total_bytes)
         done_bytes += self._whole_bytes - total_bytes
         last_s, last_bytes = self._last
-        if last_bytes >= 0 and now_s > last_s:
+        if last_bytes < 0:
+            self._last = (now_s, done_bytes)
+        elif now_s - last_s >= RATE_S:
             rate = (done_bytes - last_bytes) / (now_s - last_s)
             self._rate += (rate - self._rate) * (RATE_SHARE if self._rate else 1.0)
-        self._last = (now_s, done_bytes)
+            self._last = (now_s, done_bytes)
         if now_s - self._begun_s >= TOLD_AFTER_S and now_s - self._told_s >= TOLD_EVERY_S and self._rate > 0:
             self._told_s = now_s
             self.say(upload_text(done_bytes, self._whole_bytes, self._rate))

@@ -277,6 +277,8 @@ def _meant(text: str) -> list[Path]:
             raise ConfigError(f"{text!r}: no .onnx or .tflite file fits; check the pattern")
         return found
     if not path.exists():
+        if path.is_symlink():
+            raise ConfigError(f"{text}: a link to what is not there; mend it, or name the file itself")
         near = did_you_mean(path.name, (one.name for one in path.parent.glob("*") if one.suffix in SUFFIXES))
         raise ConfigError(f"{text}: no such file{near or '; check the path'}")
     if path.suffix.lower() not in SUFFIXES:
@@ -329,6 +331,8 @@ def _lacks(inputs: Sequence[ModelInput], values: Mapping[str, Any]) -> bool:
 
 def _read_file(path: Path) -> bytes:
     try:
+        if not path.is_file():  # a FIFO would be waited for, a device may have no end
+            raise ConfigError(f"{path}: no plain file; write the model to one")
         size = path.stat().st_size
         if size > LIMIT_BYTES:
             raise ConfigError(f"{path}: {size / 1e9:.1f} GB; harness measures model files of up to 2 GiB")

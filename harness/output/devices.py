@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+
 from harness.devices.config import devices_schema
 from harness.devices.doctor import exit_status
 from harness.output.heartbeat import EVERY_S, speaking
-from harness.output.layout import Table
+from harness.output.layout import GAP, LEAST_TEXT, Table
 from harness.output.tables import print_json, print_table
-from harness.output.terminal import echo
+from harness.output.terminal import echo, put, width_of, wrap
 from space.text import counted, duration
 
 if TYPE_CHECKING:
@@ -79,10 +82,15 @@ def print_devices(devices: Mapping[str, Device], *, json_output: bool, wide: boo
 
 
 def print_diagnoses(
-    found: Iterable[tuple[str, Sequence[Check]]], steps: DoctorSteps, *, json_output: bool
+    devices: Sequence[Device],
+    found: Iterable[tuple[str, Sequence[Check]]],
+    steps: DoctorSteps,
+    *,
+    json_output: bool,
 ) -> int:
     """Print checks, each with its remedy, as they come, and return the command's exit status.
 
+    Of several devices those in trouble are told again at the end; JSON has them in the order of `devices`.
     Lines, not a table: a line to be pasted must not be folded.
     """
     every: dict[str, Sequence[Check]] = {}
@@ -91,15 +99,61 @@ def print_diagnoses(
             every[name] = checks
             if not json_output:
                 _print_checks(name, checks)
+    every = {device.name: every[device.name] for device in devices}
     if json_output:
         print_json({name: [check.to_json() for check in checks] for name, checks in every.items()})
+    elif len(every) > 1:
+        _print_summary(every)
     return exit_status(check for checks in every.values() for check in checks)
+
+
+def _print_summary(every: Mapping[str, Sequence[Check]]) -> None:
+    """Print how many devices are in trouble, and what fails on them."""
+    failing = {
+        name: failed
+        for name, checks in every.items()
+        if (failed := [one for one in checks if one.status == "FAIL"])
+    }
+    warned = [
+        name
+        for name, checks in every.items()
+        if name not in failing and any(one.status == "warn" for one in checks)
+    ]
+    counts = {
+        "in trouble": len(failing),
+        "with warnings": len(warned),
+        "ready": len(every) - len(failing) - len(warned),
+    }
+    kinds = [f"{count} {kind}" for kind, count in counts.items() if count]
+    echo(f"{counted(len(every), 'device')}: {', '.join(kinds)}")
+    for name, failed in failing.items():
+        _print_checks(name, failed)
 
 
 def _print_checks(name: str, checks: Sequence[Check]) -> None:
     echo(name)
     width = max(len(check.name) for check in checks)
     for check in checks:
-        echo(f"{check.status:4}  {check.name:{width}}  {check.found}")
+        head = f"{check.status:4}  {check.name:{width}}"
+        _print_beside(head, check.found)
         if check.remedy:
-            echo(f"{'':{width + 6}}  -> {check.remedy}")
+            _print_beside(" " * len(head), f"-> {check.remedy}")
+
+
+def _print_beside(head: str, text: str) -> None:
+    """Print a text beside its head, or below it where a terminal has no room for both; what is to be pasted stays whole."""
+    width, margin = width_of(sys.stdout), cell_len(head + GAP)
+    if width is not None and width - margin < LEAST_TEXT:
+        if head.strip():
+            put(head.rstrip(), sys.stdout)
+        head, margin = "", len(GAP)
+    for line in [text] if width is None else wrap(text, width - margin, ""):
+        if (
+            width is not None and cell_len(line) > width - margin
+        ):  # has a line of its own, from the first column on
+            if head.strip():
+                put(head.rstrip(), sys.stdout)
+            put(line, sys.stdout)
+        else:
+            put(head + " " * (margin - cell_len(head)) + line, sys.stdout)
+        head = ""

@@ -136,10 +136,10 @@ def _widest(table: Table, number: int) -> int:
 
 
 def _narrowest(table: Table, number: int, is_folded: bool) -> int:
-    """Return the least width of a column: of its cells, or of their longest words, and of its title or the longest of those."""
+    """Return the least width of a column: of its cells, or of their longest words, and of its title or its longest word."""
     cells = [row[number] for row in table.rows]
     title = table.columns[number]
-    least = max(map(cell_len, title.split() if is_folded else [title]), default=0)
+    least = max(map(cell_len, words(title) if is_folded else [title]), default=0)
     if number not in table.folds:
         return max([least, *map(cell_len, cells)])
     longest = max((cell_len(word) for cell in cells for word in words(cell)), default=0)

@@ -6,6 +6,7 @@ A baseline comes from elsewhere: it is checked whole before anything is measured
 from __future__ import annotations
 
 import os
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,6 +20,7 @@ from harness.records import Configuration
 from space.atomic_files import write_file
 from space.errors import ConfigError
 from space.text import printable
+from space.text_files import read_content
 
 LIMIT_BYTES = 1 << 24
 MOST_FILES = 10_000
@@ -168,18 +170,14 @@ def save_baseline(path: Path, baseline: Baseline) -> None:
 
 
 def load_baseline(path: Path) -> Baseline:
-    """Return a checked baseline. Raises: ConfigError, which names the file, the key, the value and a remedy."""
+    """Return a checked baseline; `-` is standard input, and `.gz` is unpacked.
+
+    Raises: ConfigError, which names the file, the key, the value and a remedy.
+    """
     remedy = f"write it again: harness gate --write {path} FILES"
+    content = read_content(path, option="--baseline", remedy=remedy, most=LIMIT_BYTES)
     try:
-        with path.open("rb") as file:
-            text = file.read(LIMIT_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{path}: no baseline can be read: {reason}; {remedy}") from error
-    if len(text) > LIMIT_BYTES:
-        raise ConfigError(f"{path}: more than {LIMIT_BYTES >> 20} MiB; no baseline is that large; {remedy}")
-    try:
-        return Baseline.model_validate_json(text)
+        return Baseline.model_validate_json(content.removeprefix(BOM_UTF8))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = printable(".".join(map(str, first["loc"])))[:MAX_QUOTED]

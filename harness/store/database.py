@@ -88,7 +88,7 @@ def open_to_write(text: str) -> Database:
     """Open the database at a URL or path, making or migrating it as needed. Raises: StoreError."""
     with _translated(text):
         url = parse_url(text)
-        path = sqlite_path(url)
+        path = _plain_file(url, text)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         engine = _engine_of(url)
@@ -102,7 +102,7 @@ def open_to_read(text: str) -> Database:
     """Open the database at a URL or path so that nothing in it can be changed. Raises: StoreError, also when it is absent."""
     with _translated(text):
         url = parse_url(text)
-        path = sqlite_path(url)
+        path = _plain_file(url, text)
         if path is None:
             return _read_in_place(url, url)
         if not path.exists():
@@ -141,6 +141,15 @@ def sqlite_path(url: sa.URL) -> Path | None:
     if url.get_backend_name() != "sqlite" or not database or database.startswith((":memory:", "file:")):
         return None
     return Path(database)
+
+
+def _plain_file(url: sa.URL, text: str) -> Path | None:
+    """Return what `sqlite_path` does. Raises: StoreError for a folder, a device or a FIFO, which SQLite misreads."""
+    path = sqlite_path(url)
+    if path is not None and path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "no plain file"
+        raise StoreError(f"store {hide(text)}: is {what}; name a file with --store")
+    return path
 
 
 def hide(text: str) -> str:

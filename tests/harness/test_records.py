@@ -58,6 +58,26 @@ def test_a_session_without_slices_loops_or_reason_is_refused() -> None:
             replace(session, **change)
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        *((name, ("\ud800", None, 1.5, True, -1, 2**63, [1])) for name in ("load_ns", "first_run_ns")),
+        *((name, ("1", None, 1.0, 2**63)) for name in ("reference_load_ns", "reference_first_run_ns", "network_loops")),
+        *((name, (("1",), (0,), (1, None))) for name in ("warmup_network_ns", "warmup_reference_ns")),
+        *((name, (None, [], "x", 1)) for name in ("conditions_before", "conditions_after", "plan", "gate", "scheduling")),
+        *((name, (None, 1, b"x")) for name in ("architecture", "graph_hash", "started_utc", "process", "agent_digest")),
+        *((name, (None, "1", True)) for name in ("elapsed_s", "loop_s")),
+        ("samples", ((1,), ({}, None))),
+    ],
+)  # fmt: skip
+def test_a_session_s_fields_are_of_their_types_so_that_whatever_computes_with_them_can(
+    name: str, values: tuple[object, ...]
+) -> None:
+    for value in values:
+        with pytest.raises(ValueError, match=name):
+            replace(make_session(), **{name: value})
+
+
 def test_a_configuration_is_checked_and_frozen() -> None:
     with pytest.raises(ValueError, match="threads = 0"):
         replace(CONFIGURATION, threads=0)

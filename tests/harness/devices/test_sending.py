@@ -107,6 +107,30 @@ def test_a_link_that_takes_long_to_answer_is_busy_meanwhile() -> None:
     assert wire.most_on_way == sending.AHEAD and wire.on_way == []
 
 
+def test_small_parts_do_not_wait_for_the_answers_of_those_before() -> None:
+    wire, told = Wire(1e5, delay_s=0.3), list[tuple[int, int]]()
+    parts = [part(noise(2000, seed)) for seed in range(500)]
+    wire.sender().send(parts, {}, lambda done, total: told.append((done, total)))
+    assert wire.clock_s < 1.1 * 1e6 / 1e5 + 0.6, "and not 0.3 s more for each of 500"
+    assert wire.most_on_way <= sending.SMALL_AHEAD and wire.on_way == []
+    assert told == [(2000 * count, 1_000_000) for count in range(1, 501)]
+    slow = Wire(1000.0)
+    slow.sender().send(parts[:100], {}, lambda done, total: None)
+    assert slow.most_on_way * 2000 <= sending.AHEAD * FIRST_CHUNK_BYTES + 2000, (
+        "a slow link's answers are not far off"
+    )
+
+
+def test_a_small_part_that_is_refused_ends_the_upload_and_answers_of_those_behind_it_are_read() -> None:
+    wire = Wire(1e6)
+    wire.errors = [None, AgentError("disk-full", "no room"), AgentError("part-missing", "its dictionary")]
+    sender = wire.sender()
+    with pytest.raises(AgentError, match="no room"):
+        sender.send([part(noise(1000, seed)) for seed in range(5)], {}, lambda done, total: None)
+    assert wire.on_way == [] and sender.sent_bytes == 3000
+    assert not any(sender.unanswered.values()), "each is answered"
+
+
 def test_what_was_sent_behind_a_chunk_that_is_refused_is_waited_for_and_sent_again() -> None:
     wire = Wire(1e6)
     late = AgentError("out-of-step", "", {"received_bytes": 0})

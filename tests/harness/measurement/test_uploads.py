@@ -78,6 +78,17 @@ def test_an_upload_is_told_once_a_second_when_it_takes_longer_than_one() -> None
     assert said[-1].endswith("0:00 left, 20 KB/s")
 
 
+def test_answers_that_come_together_are_no_faster_link() -> None:
+    clock, said = [0.0], list[str]()
+    report = UploadReport(say=said.append, cancel=threading.Event(), clock_s=lambda: clock[0])
+    report.begin()
+    for burst in range(6):  # 20 KB come each second, of parts of 2 KB
+        for number in range(10):
+            clock[0] = burst + number * 1e-4
+            report(burst * 20_000 + number * 2000, 200_000)
+    assert said and all(line.endswith(("19 KB/s", "20 KB/s")) for line in said), said
+
+
 def test_after_a_link_broke_the_figures_go_on_from_where_they_were() -> None:
     clock, said = [0.0], list[str]()
     report = UploadReport(say=said.append, cancel=threading.Event(), clock_s=lambda: clock[0])

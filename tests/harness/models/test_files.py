@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from factories.model_files import dense, onnx_model, save, save_tflite, save_with_data, tokens
+from rigs.no_plain_files import no_plain_file
 
 from harness.models import files
 from harness.models.files import FileModel, GivenInputs, find_files, is_file_name, open_files, split_names
@@ -152,6 +153,19 @@ def test_what_is_no_model_is_refused_in_one_line_with_a_remedy(
     message = refusal(path)
     assert said in message
     assert "\n" not in message
+
+
+def test_what_is_no_plain_file_and_a_link_to_nothing_are_refused_at_once(tmp_path: Path) -> None:
+    for name, kind in (("a.onnx", "a FIFO"), ("b.tflite", "a FIFO")):
+        assert "no plain file" in refusal(no_plain_file(kind, tmp_path / name))
+    (tmp_path / "device.onnx").symlink_to("/dev/zero")
+    assert "no plain file" in refusal(tmp_path / "device.onnx")
+    for target in ("gone.onnx", "loop.onnx"):
+        link = tmp_path / "loop.onnx"
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        with pytest.raises(ConfigError, match="a link to what is not there"):
+            find_files([str(link)])
 
 
 @pytest.mark.parametrize("make", ["onnx", "tflite"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Sequence
+from itertools import permutations
 
 import pytest
 
@@ -113,6 +114,22 @@ def test_of_two_texts_neither_is_narrower_than_its_longest_word() -> None:
     found = lay_out(table(["device", "problem", "runtimes"], row, right=(), folds=(1, 2)), 80)
     assert max(map(len, found.head + found.body)) <= 80 and row[2] in "\n".join(found.body)
     assert found.head[0].startswith("device  problem")
+
+
+TITLES = ("fp32 ms", "95 % interval", "p90 ms", "first run ms", "in 10 %", "int8 of fp32", "stage 3 ms apart")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_titles_of_several_words_make_no_line_wider_than_the_terminal(count: int) -> None:
+    for titles in permutations(TITLES, count):
+        columns = ["network", *titles]
+        cells = [["conv/conv", *["1.5"] * count], ["bconv/bconv+in", *["12.25"] * count]]
+        for width in range(16, 64, 5):
+            found = lay_out(Table(title="", columns=columns, rows=cells), width)
+            lines = [*found.head, *found.body]
+            assert max(map(len, lines)) <= width, (titles, lines)
+            told = " ".join(" ".join(lines).split())
+            assert all(number in told for number in ("1.5", "12.25"))
 
 
 def test_a_column_with_nothing_in_it_takes_no_room_in_a_terminal() -> None:

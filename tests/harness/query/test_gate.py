@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -292,6 +294,20 @@ def test_a_baseline_is_read_as_it_was_written(rig: Rig) -> None:
     assert one.low < 0.5 < (one.high or 0)
 
 
+def test_a_baseline_is_read_however_it_is_kept(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content, kept = rig.base.read_bytes(), load_baseline(rig.base)
+    (tmp_path / "base.json.gz").write_bytes(gzip.compress(content))
+    (tmp_path / "marked.json").write_bytes(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    for path in (tmp_path / "base.json.gz", tmp_path / "marked.json", Path("-")):
+        assert load_baseline(path) == kept
+    for path in (Path("/dev/zero"), tmp_path):
+        with pytest.raises(ConfigError, match=f"--baseline {path}: "):
+            load_baseline(path)
+
+
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -345,5 +361,5 @@ def test_a_path_that_no_system_takes_is_a_file_that_is_gone(rig: Rig) -> None:
 
 def test_a_baseline_larger_than_any_is_refused_before_it_is_parsed(rig: Rig) -> None:
     rig.base.write_bytes(rig.base.read_bytes() + b" " * (1 << 24))
-    with pytest.raises(ConfigError, match="more than 16 MiB"):
+    with pytest.raises(ConfigError, match="more than 16777216 bytes"):
         rig.judge()

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from factories.records import CAMPAIGN, CONFIGURATION, make_session
 from factories.stores import new_store, stored
 from rigs.commands import refused, run
+from rigs.no_plain_files import KINDS, no_plain_file
 from rigs.open_files import few_open_files
 from rigs.postgres import start_postgres
 from rigs.read_only import read_only
@@ -207,6 +208,14 @@ def test_a_store_to_be_read_must_be_there(path: Path) -> None:
     with pytest.raises(StoreError, match="no such file"):
         Store(str(path), read_only=True)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_plain_file_is_no_store(path: Path, kind: str) -> None:
+    place = no_plain_file(kind, path)
+    for to_read in (True, False):
+        with pytest.raises(StoreError, match=r": is (a folder|no plain file); name a file with --store"):
+            Store(str(place), read_only=to_read)
 
 
 def test_a_folder_on_the_way_that_is_none_or_closed_is_named(

@@ -1,25 +1,20 @@
-"""Run the converters in a process of their own, and turn what goes wrong there into one error."""
+"""Have converters run in a process of their own, and turn what goes wrong there into one error."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib.metadata
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exporters.errors import ConversionError
 from exporters.fragments import Fragment
+from exporters.processes import ProcessEnded, give_back, take
 from exporters.recipe import Format, Precision
 from exporters.weights import Weights
 from space import Architecture, SpaceConfig
@@ -39,7 +34,6 @@ RUNNERS: Mapping[Format, tuple[str, ...]] = {
     "tflite": ("torch", "ai-edge-litert"),
 }
 _TAIL_LINES = 8
-_PACKAGE_ROOT = str(Path(__file__).parent.parent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,20 +150,6 @@ def weights_document(weights: Weights) -> dict[str, object]:
     }
 
 
-def converter_environment() -> dict[str, str]:
-    """Return the environment of a process that imports torch or TensorFlow."""
-    return (
-        os.environ
-        | {
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "CUDA_VISIBLE_DEVICES": "-1",
-            "OMP_NUM_THREADS": "1",  # torch's sums are then the same wherever they are made; threads gain nothing here
-            "PYTHONWARNINGS": "",  # the converters warn of themselves: no errors, whatever the user made of warnings
-            "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGE_ROOT, os.environ.get("PYTHONPATH")])),
-        }
-    )
-
-
 def _version(distribution: str) -> str | None:
     candidates = (distribution, f"{distribution}-cpu") if distribution == "tensorflow" else (distribution,)
     for name in candidates:
@@ -209,49 +189,19 @@ def _run(
         "fragments": list(fragments),
         "runs": list(runs),
     }
-    answers_fd, their_answers_fd = os.pipe()
-    with os.fdopen(answers_fd) as answers, tempfile.TemporaryFile() as noise:
-        try:
-            worker = subprocess.Popen(
-                # -P: nothing from the working folder
-                [sys.executable, "-P", "-m", "exporters.worker", str(their_answers_fd)],
-                stdin=subprocess.PIPE,
-                stdout=noise,
-                stderr=noise,
-                pass_fds=(their_answers_fd,),
-                env=converter_environment(),
-                text=True,
-            )
-        finally:
-            os.close(their_answers_fd)
-        with worker:
-            try:
-                problem = _follow(worker, json.dumps(request), answers, report)
-            except BaseException:
-                worker.kill()
-                raise
-        if problem is None and worker.returncode != 0:
-            noise.seek(0)
-            tail = noise.read().decode(errors="replace").strip().splitlines()[-_TAIL_LINES:]
-            problem = f"the {format} converter ended with status {worker.returncode}: " + "\n".join(tail)
+    problem = None
+    process = take("exporters.worker")
+    try:
+        for answer in process.ask(request):
+            if "error" in answer:
+                problem = str(answer["error"])
+            else:
+                report(answer["done"], answer["elapsed_s"])
+    except ProcessEnded as ended:
+        problem = f"the {format} converter ended with status {ended.status}: " + "\n".join(
+            ended.said[-_TAIL_LINES:]
+        )
+    finally:
+        give_back(process)
     if problem is not None:
         raise ConversionError(problem)
-
-
-def _follow(
-    worker: subprocess.Popen[str], request: str, answers: TextIO, report: Callable[[str, float], None]
-) -> str | None:
-    """Send the request and read answers to the end; return the error that the worker reported, if any."""
-    assert worker.stdin is not None
-    problem = None
-    with contextlib.suppress(BrokenPipeError):  # it died at once; its exit status and stderr say why
-        worker.stdin.write(request)
-        worker.stdin.close()
-    for line in answers:
-        answer = json.loads(line)
-        if "error" in answer:
-            problem = str(answer["error"])
-        else:
-            report(answer["done"], answer["elapsed_s"])
-    worker.wait()
-    return problem

@@ -9,23 +9,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
-import subprocess
-import sys
-import tempfile
 import threading
 import weakref
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
 from exporters.cache import cache_key
-from exporters.conversion import EXPORTER_VERSION, converter_environment, converter_versions, weights_document
+from exporters.conversion import EXPORTER_VERSION, converter_versions, weights_document
 from exporters.errors import ConversionError
+from exporters.processes import AnsweringProcess, ProcessEnded, give_back, take
 from exporters.recipe import Format
 from exporters.weights import Weights
 from space import SpaceConfig
@@ -56,7 +52,7 @@ class ExpectedOutputs:
         self._request = {"config": dataclasses.asdict(config), "weights": weights_document(weights)}
         self._path = cache_dir / "expected" / f"{cache_key(facts)}.jsonl"
         self._values: dict[str, dict[str, list[float]]] | None = None
-        self._process: _TorchProcess | None = None
+        self._process: AnsweringProcess | None = None
         self._lock = threading.Lock()
 
     def of(self, name: str, model_format: Format) -> tuple[float, ...]:
@@ -68,63 +64,22 @@ class ExpectedOutputs:
             if self._values is None:
                 self._values = _read(self._path)
             if name not in self._values:
-                if self._process is None:
-                    self._process = _TorchProcess()
-                self._values[name] = self._process.ask(self._request | {"name": name})
+                self._values[name] = self._ask(name)
                 _append(self._path, name, self._values[name])
             return tuple(self._values[name][model_format])
 
-
-class _TorchProcess:
-    """The process that computes; it ends with its last user, and with the input that it reads."""
-
-    def __init__(self) -> None:
-        answers_fd, their_answers_fd = os.pipe()
-        self._noise = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
-        self._answers = os.fdopen(answers_fd)
+    def _ask(self, name: str) -> dict[str, list[float]]:
+        if self._process is None:
+            self._process = take("exporters.expected_worker")
+            weakref.finalize(self, give_back, self._process)
         try:
-            # -P: nothing from the working folder
-            command = [sys.executable, "-P", "-m", "exporters.expected_worker", str(their_answers_fd)]
-            self._worker = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=self._noise,
-                stderr=self._noise,
-                pass_fds=(their_answers_fd,),
-                env=converter_environment(),
-                text=True,
-            )
-        finally:
-            os.close(their_answers_fd)
-        weakref.finalize(self, _end, self._worker, self._answers, self._noise)
-
-    def ask(self, request: dict[str, object]) -> dict[str, list[float]]:
-        """Return the answer to a request. Raises: ConversionError."""
-        assert self._worker.stdin is not None
-        try:
-            self._worker.stdin.write(json.dumps(request) + "\n")
-            self._worker.stdin.flush()
-            line = self._answers.readline()
-        except OSError:
-            line = ""
-        if not line:
-            self._worker.kill()
-            self._noise.seek(0)
-            said = self._noise.read().decode(errors="replace").strip().splitlines()
-            reason = said[-1] if said else f"it ended with status {self._worker.wait()}"
-            raise ConversionError(f"torch's process for expected outputs: {reason}")
-        answer = json.loads(line)
+            (answer,) = self._process.ask(self._request | {"name": name})
+        except ProcessEnded as ended:
+            reason = ended.said[-1] if ended.said else f"it ended with status {ended.status}"
+            raise ConversionError(f"torch's process for expected outputs: {reason}") from None
         if "error" in answer:
             raise ConversionError(answer["error"])
-        return dict(answer)
-
-
-def _end(worker: subprocess.Popen[str], *files: IO[str] | IO[bytes]) -> None:
-    worker.kill()
-    worker.wait()
-    for file in (worker.stdin, *files):
-        if file is not None:
-            file.close()
+        return answer
 
 
 def _read(path: Path) -> dict[str, dict[str, list[float]]]:

@@ -1,19 +1,18 @@
-"""The authority's process: `python -m exporters.expected_worker DESCRIPTOR`. Reads requests, answers each, until its input ends.
+"""The authority's process (see `exporters.processes`): expected outputs, one a request.
 
 It runs torch's own operators on the weights that are exported, so it judges exporting, linking, the device and its runtime.
-stdin: a JSON object a line, {"config", "weights", "name"}, the name of a network or a segment. The descriptor: for each,
-{"onnx": [...], "tflite": [...]}, the first values of its output in the order of each format's axes, or {"error": message}.
+A request is {"config", "weights", "name"}, the name of a network or a segment. The answer is {"onnx": [...], "tflite": [...]},
+the first values of its output in the order of each format's axes, or {"error": message}.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import sys
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from exporters.expected import OUTPUT_VALUES, fixed_image
 from exporters.fragments import Fragment, Step, segment_steps, steps, value_shape
 from exporters.networks import fragment_module
+from exporters.processes import serve
 from exporters.weights import Weights
 from exporters.worker import read_weights
 from space import Architecture, SpaceConfig
@@ -30,21 +30,13 @@ from space.segments import PREFIX, Segment
 KEPT_VALUES = 256  # networks in the order of their names share most of what they compute
 
 
-def main() -> int:
-    """Answer the requests on stdin; return the exit status."""
-    answers = os.fdopen(int(sys.argv[1]), "w", buffering=1)
-    os.set_inheritable(answers.fileno(), False)
-    torch.set_num_threads(1)
-    for line in sys.stdin:
-        request = json.loads(line)
-        config = SpaceConfig(**request["config"])
-        try:
-            values = first_values(request["name"], config, read_weights(request["weights"], config))
-        except HarnessError as error:
-            answers.write(json.dumps({"error": str(error)}) + "\n")
-        else:
-            answers.write(json.dumps(values) + "\n")
-    return 0
+def answers(request: dict[str, Any]) -> Iterator[dict[str, object]]:
+    """Give the one answer to a request."""
+    config = SpaceConfig(**request["config"])
+    try:
+        yield dict(first_values(request["name"], config, read_weights(request["weights"], config)))
+    except HarnessError as error:
+        yield {"error": str(error)}
 
 
 def first_values(name: str, config: SpaceConfig, weights: Weights) -> dict[str, list[float]]:
@@ -94,4 +86,5 @@ def _module(fragment: Fragment, config: SpaceConfig, weights: Weights) -> nn.Mod
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    torch.set_num_threads(1)
+    sys.exit(serve(answers))

@@ -1,15 +1,11 @@
-"""The converter's process: `python -m exporters.worker DESCRIPTOR`. One request: exports or runs, reported line by line.
+"""The converter's process (see `exporters.processes`): exports or runs, reported one by one.
 
 torch and tensorflow write to stdout and stderr from C++ as they please and keep hundreds of megabytes; in a process
-of their own they disturb nobody. stdin: one JSON request. The descriptor: one JSON object a line, {"done": name,
-"elapsed_s": seconds of conversion} or {"error": message}. stdout and stderr: whatever is printed, by a site's
-start-up files, too.
+of their own they disturb nobody. Answers are {"done": name, "elapsed_s": seconds of conversion} or {"error": message}.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -21,29 +17,20 @@ import numpy as np
 from exporters.cache import FragmentCache
 from exporters.calibration_images import CalibrationImages
 from exporters.fragments import Fragment
+from exporters.processes import serve
 from exporters.weights import Weights, WeightsFile
 from space import Architecture, SpaceConfig
 from space.errors import HarnessError
 
 
-def main() -> int:
-    """Serve the request on stdin; return the exit status."""
-    answers = os.fdopen(int(sys.argv[1]), "w", buffering=1)
-    os.set_inheritable(answers.fileno(), False)
-    request = json.load(sys.stdin)
-    try:
-        for answer in _serve(request):
-            answers.write(json.dumps(answer) + "\n")
-    except HarnessError as error:
-        answers.write(json.dumps({"error": str(error)}) + "\n")
-        return 1
-    return 0
-
-
-def _serve(request: dict[str, Any]) -> Iterator[dict[str, object]]:
+def answers(request: dict[str, Any]) -> Iterator[dict[str, object]]:
+    """Do what a request asks for, and tell of each thing done."""
     config = SpaceConfig(**request["config"])
-    weights = read_weights(request["weights"], config)
-    yield from _run(request, config, weights) if request["runs"] else _export(request, config, weights)
+    try:
+        weights = read_weights(request["weights"], config)
+        yield from _run(request, config, weights) if request["runs"] else _export(request, config, weights)
+    except HarnessError as error:
+        yield {"error": str(error)}
 
 
 def _run(request: dict[str, Any], config: SpaceConfig, weights: Weights) -> Iterator[dict[str, object]]:
@@ -98,4 +85,4 @@ def read_weights(source: dict[str, Any], config: SpaceConfig) -> Weights:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serve(answers))

@@ -78,6 +78,8 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 def harness_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return a folder of this process for $HARNESS_CACHE, whose `fragments` and `latencies` all processes of the run share.
 
+    While it is there, processes that import torch or TensorFlow are kept for the next test.
+
     HARNESS_TEST_CACHE names a folder of fragments that outlives the run; without it they are exported once a run.
     """
     own = tmp_path_factory.getbasetemp()
@@ -92,5 +94,7 @@ def harness_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "latencies").symlink_to(latencies)
     from rigs.fragment_libraries import exported_once  # late: this file is copied to where no rigs are
 
-    with exported_once(fragments):
+    from exporters.processes import kept_processes
+
+    with exported_once(fragments), kept_processes():
         yield folder

@@ -25,6 +25,7 @@ from exporters import (
     standalone,
     with_node_names,
 )
+from exporters.processes import kept_processes
 from harness.devices.assembly import Assembly
 from harness.devices.config import DEFAULT_PRECISION, Precision
 from harness.measurement.campaign import Observer
@@ -240,7 +241,7 @@ def export_network(
     task = load_task(calibration, architecture.config) if calibration and not images else None
     rows = [] if table is None or task is None else read_table(table, architecture.config, task)
     notes, accuracy = {"harness.version": __version__}, None
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, kept_processes():
         if task is not None and precision == "int8":
             images = str(Path(folder) / "images.npz")
             write_calibration(Path(images), task)

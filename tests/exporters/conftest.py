@@ -1,5 +1,17 @@
 """Fixtures of the exporters' tests."""
 
+from collections.abc import Iterator
+
+import pytest
 from rigs.fragment_libraries import library, onnx_library, tflite_library
 
+from exporters.processes import kept_processes
+
 __all__ = ["library", "onnx_library", "tflite_library"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def processes_kept() -> Iterator[None]:
+    """Keep processes that import torch or TensorFlow for the next test."""
+    with kept_processes():
+        yield

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from exporters import ConversionError, FragmentLibrary, Weights, conversion, link
+from exporters import ConversionError, FragmentLibrary, Weights, link, processes
 from exporters import library as library_module
 from exporters.cache import ExportedFragment, FragmentCache, cache_key
 from space import MINI, Architecture, SpaceConfig
@@ -208,7 +208,7 @@ def test_a_converter_that_dies_is_reported_with_its_last_words(
     dying = tmp_path / "python"
     dying.write_text("#!/bin/sh\necho out of memory >&2\nexit 9\n")
     dying.chmod(0o755)
-    monkeypatch.setattr(conversion.sys, "executable", str(dying))
+    monkeypatch.setattr(processes.sys, "executable", str(dying))
     with pytest.raises(ConversionError, match="the onnx converter ended with status 9: out of memory"):
         open_mini(tmp_path / "cache")
 

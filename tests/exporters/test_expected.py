@@ -10,7 +10,7 @@ import torch
 
 from device_agents.runtimes.loaded import OUTPUT_VALUES as TOLD_VALUES
 from device_agents.runtimes.loaded import fixed_values
-from exporters import ConversionError, ExpectedOutputs, Weights, expected
+from exporters import ConversionError, ExpectedOutputs, Weights, expected, processes
 from exporters.expected import OUTPUT_VALUES, fixed_image
 from exporters.networks import torch_network
 from space import BLOX, MINI, Architecture, SpaceConfig
@@ -66,7 +66,7 @@ def test_what_was_computed_is_kept_and_a_damaged_line_is_computed_again(
     digit = lines[0].rindex(b"0.") + 3
     file.write_bytes(lines[0][:digit] + b"9" + lines[0][digit + 1 :] + lines[1])
     assert outputs(tmp_path).of(first, "onnx") == values[0]
-    monkeypatch.setattr(expected, "_TorchProcess", None)  # nobody is asked any more
+    monkeypatch.setattr(expected, "take", None)  # nobody is asked any more
     kept = outputs(tmp_path)
     assert [kept.of(name, "onnx") for name in (first, second)] == values
     with pytest.raises(TypeError):
@@ -80,6 +80,6 @@ def test_a_name_of_nothing_and_a_process_that_dies_are_errors_with_the_reason(
     with pytest.raises(ConversionError, match="nonsense"):
         found.of("segment:nonsense", "onnx")
     assert len(found.of("segment:stem", "onnx")) == OUTPUT_VALUES, "it goes on after a name that is none"
-    monkeypatch.setattr(expected, "converter_environment", lambda: {"PYTHONHOME": "/nowhere"})
+    monkeypatch.setattr(processes, "converter_environment", lambda: {"PYTHONHOME": "/nowhere"})
     with pytest.raises(ConversionError, match=r"expected outputs: .*no Python frame"):
         outputs(tmp_path / "other").of("segment:stem", "onnx")

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 from exporters.expected import OUTPUT_VALUES
 from exporters.model_input import ModelInput, ModelOutput
@@ -160,7 +160,7 @@ class FileModel:
             )
             return own_outputs(run, cache_folder())
 
-    def _opened(self) -> BinaryIO:
+    def _opened(self) -> io.BufferedReader:
         """Return the model's bytes as an open file. Raises: ConfigError when they are not those that were checked."""
         try:
             file = self.path.open("rb") if self.folded is None else self.folded.open()
@@ -221,7 +221,7 @@ class Folded:
             self._fd = os.dup(file.fileno())
         weakref.finalize(self, os.close, self._fd)
 
-    def open(self) -> BinaryIO:
+    def open(self) -> io.BufferedReader:
         """Return the bytes as a file of its own, at its beginning."""
         file = os.fdopen(os.dup(self._fd), "rb")
         file.seek(0)

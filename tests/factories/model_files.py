@@ -122,10 +122,16 @@ def save_two_signatures(path: Path) -> Path:
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
-    one, other = (
-        schema.ModelT.InitFromObj(schema.Model.GetRootAs(save_tflite(path, width).read_bytes(), 0))
-        for width in (8, 12)
-    )
+    models = []
+    for width in (8, 12):
+        data = save_tflite(path, width).read_bytes()
+        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+        for buffer in model.buffers:
+            if buffer.size:  # it lies behind the tables
+                buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
+                buffer.offset = buffer.size = 0
+        models.append(model)
+    one, other = models
     first, second = one.subgraphs[0], other.subgraphs[0]
     for tensor in second.tensors:
         tensor.buffer += len(one.buffers) if tensor.buffer else 0

@@ -256,7 +256,8 @@ def test_a_file_that_this_machine_cannot_run_is_not_judged_and_the_others_are(
     from exporters import own_run
 
     small, large = save(dense(), tmp_path / "a.onnx"), save(dense(width=4096), tmp_path / "large.onnx")
-    monkeypatch.setattr(own_run, "free_bytes", lambda: 2 * 3 * small.stat().st_size)
+    monkeypatch.setattr(own_run, "free_bytes", lambda: 4 << 30)
+    monkeypatch.setattr(own_run, "COPIES", (2 << 30) // large.stat().st_size + 1)
     lines = list[str]()
     judged = {
         row.architecture: row.output_error

@@ -47,6 +47,8 @@ def torch_models(folder: Path) -> Iterator[Made]:
 
     def save(name: str, module: nn.Module, *inputs: Any, **options: Any) -> Path:
         path = folder / f"{name}.onnx"
+        if path.exists():
+            return path
         names = [f"x{number}" for number in range(len(inputs))]
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -149,6 +151,8 @@ def with_data_beside(path: Path) -> Path:
     """Move a model's weights into a file beside it."""
     import onnx
 
+    if path.with_suffix(".data").exists():
+        return path
     model = onnx.load(str(path))
     onnx.save_model(
         model, str(path), save_as_external_data=True, location=f"{path.stem}.data", size_threshold=1024
@@ -175,10 +179,12 @@ def quantized(folder: Path, source: Path) -> Iterator[Made]:
 
     for name, model_format in (("qdq", QuantFormat.QDQ), ("qoperator", QuantFormat.QOperator)):
         path = folder / f"cnn-{name}.onnx"
-        quantize_static(str(source), str(path), Images(), quant_format=model_format, per_channel=True)
+        if not path.exists():
+            quantize_static(str(source), str(path), Images(), quant_format=model_format, per_channel=True)
         yield Made(path=path)
     path = folder / "mlp-dynamic.onnx"
-    quantize_dynamic(str(folder / "mlp.onnx"), str(path))
+    if not path.exists():
+        quantize_dynamic(str(folder / "mlp.onnx"), str(path))
     yield Made(path=path)
 
 
@@ -195,7 +201,8 @@ def helper_models(folder: Path) -> Iterator[Made]:
         )
         opsets = [helper.make_opsetid("", 17)]
         path = folder / f"{name}.onnx"
-        save_model(helper.make_model(graph, opset_imports=opsets, ir_version=8), str(path))
+        if not path.exists():
+            save_model(helper.make_model(graph, opset_imports=opsets, ir_version=8), str(path))
         return path
 
     number, truth = TensorProto.FLOAT, TensorProto.BOOL
@@ -233,9 +240,11 @@ def tflite_models(folder: Path) -> Iterator[Made]:
     layers = tf.keras.layers
 
     def save(name: str, model: Any, set_up: Callable[[Any], None] = lambda converter: None) -> Path:
+        path = folder / f"{name}.tflite"
+        if path.exists():
+            return path
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
         set_up(converter)
-        path = folder / f"{name}.tflite"
         path.write_bytes(converter.convert())
         return path
 

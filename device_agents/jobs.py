@@ -25,6 +25,7 @@ class ModelRecipe:
     """A model as an ordered list of parts, joined with zero bytes up to multiples of `alignment`.
 
     shapes: of inputs that the model leaves free, by name. inputs: the part (.npz) that holds the values of inputs by name.
+    signature: the one of a TFLite model that is run, empty for its first graph.
     """
 
     format: str
@@ -32,6 +33,7 @@ class ModelRecipe:
     parts: tuple[str, ...]
     shapes: dict[str, list[int]] = field(default_factory=dict)
     inputs: str | None = None
+    signature: str = ""
 
     def digests(self) -> tuple[str, ...]:
         """Return the digests of all parts that a worker reads for the model."""
@@ -206,7 +208,7 @@ def parse_runtime(fields: Fields) -> str:
 
 def parse_recipe(fields: Fields, runtime: str) -> ModelRecipe:
     """Read and check a recipe. Raises: Refusal."""
-    fields.only("format", "alignment", "parts", "shapes", "inputs")
+    fields.only("format", "alignment", "parts", "shapes", "inputs", "signature")
     model_format = fields.choice("format", FORMATS)
     if model_format not in RUNTIMES[runtime].FORMATS:
         raise refuse(fields.name + ".format", model_format, "a format that %s reads" % runtime)
@@ -219,6 +221,7 @@ def parse_recipe(fields: Fields, runtime: str) -> ModelRecipe:
         tuple(parts),
         parse_shapes(fields),
         fields.optional_digest("inputs"),
+        fields.text("signature") if "signature" in fields.values else "",
     )
 
 

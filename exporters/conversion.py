@@ -134,7 +134,7 @@ def converter_versions(format: Format, precision: Precision = "fp32") -> dict[st
 
 
 def _versions(names: Sequence[str]) -> dict[str, str | None]:
-    return {name: _version(name) for name in names}
+    return {name: installed_version(name) for name in names}
 
 
 def weights_document(weights: Weights) -> dict[str, object]:
@@ -150,7 +150,8 @@ def weights_document(weights: Weights) -> dict[str, object]:
     }
 
 
-def _version(distribution: str) -> str | None:
+def installed_version(distribution: str) -> str | None:
+    """Return the version of a distribution that is installed here, None where there is none."""
     candidates = (distribution, f"{distribution}-cpu") if distribution == "tensorflow" else (distribution,)
     for name in candidates:
         try:

@@ -62,10 +62,10 @@ class ExpectedOutputs:
         """
         with self._lock:
             if self._values is None:
-                self._values = _read(self._path)
+                self._values = read_values(self._path)
             if name not in self._values:
                 self._values[name] = self._ask(name)
-                _append(self._path, name, self._values[name])
+                append_values(self._path, name, self._values[name])
             return tuple(self._values[name][model_format])
 
     def _ask(self, name: str) -> dict[str, list[float]]:
@@ -82,7 +82,7 @@ class ExpectedOutputs:
         return answer
 
 
-def _read(path: Path) -> dict[str, dict[str, list[float]]]:
+def read_values(path: Path) -> dict[str, dict[str, list[float]]]:
     """Return the values by name that a file holds whole; none where there is no file."""
     found = {}
     try:
@@ -97,7 +97,7 @@ def _read(path: Path) -> dict[str, dict[str, list[float]]]:
     return found
 
 
-def _append(path: Path, name: str, values: dict[str, list[float]]) -> None:
+def append_values(path: Path, name: str, values: dict[str, list[float]]) -> None:
     """Add a line to a file, in one write; where nothing can be written, the value is computed again another time."""
     text = json.dumps({"name": name} | values).encode()
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Inputs of a model file, and what its types say of its precision."""
+"""Inputs and outputs of a model file, and what its types say of its precision."""
 
 from __future__ import annotations
 
@@ -33,12 +33,33 @@ class ModelInput:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOutput:
+    """An output, named as an input is; `scale` and `zero_point` where its integers stand for real numbers, else a scale of 0."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+    aliases: tuple[str, ...] = ()
+    scale: float = 0.0
+    zero_point: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name} [{','.join('?' if size is None else str(size) for size in self.shape)}] {self.dtype}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileFacts:
-    """What a model file says of itself: inputs, precision (`fp32`, `fp16`, `int8`, ... or `unknown`), and versions in words."""
+    """What a model file says of itself: inputs, outputs, precision (`fp32`, `fp16`, `int8`, ... or `unknown`), versions in words.
+
+    `signature` names what of the file is run, where it has graphs to choose from; `signatures` are all that can be named.
+    """
 
     inputs: tuple[ModelInput, ...]
+    outputs: tuple[ModelOutput, ...]
     precision: str
     versions: str
+    signature: str = ""
+    signatures: tuple[str, ...] = ()
 
 
 def precision_of(weights: Mapping[str, int], *, integer_values: bool, dynamic: bool) -> str:

@@ -11,7 +11,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from exporters.model_input import FLOATS, UNKNOWN, FileFacts, ModelInput, precision_of
+from exporters.model_input import FLOATS, UNKNOWN, FileFacts, ModelInput, ModelOutput, precision_of
 from space.errors import ConfigError
 
 MOST_TENSORS = 1_000_000
@@ -39,9 +39,12 @@ def read_onnx(path: Path, data: bytes, limit_bytes: int) -> tuple[FileFacts, byt
             f"{path}: no ONNX model, or a damaged one (it has no graph); copy or export it again"
         )
     facts = FileFacts(
-        inputs=tuple(_inputs(path, model)), precision=_precision(model), versions=_versions(model)
+        inputs=tuple(_inputs(path, model)),
+        outputs=tuple(_outputs(model)),
+        precision=_precision(model),
+        versions=_versions(model),
     )
-    outside = [tensor for tensor in _tensors(path, model.graph) if tensor.data_location == tensor.EXTERNAL]
+    outside = [tensor for tensor in _tensors(path, model) if tensor.data_location == tensor.EXTERNAL]
     if not outside:
         return facts, data
     left_bytes = limit_bytes - len(data)
@@ -67,11 +70,24 @@ def _inputs(path: Path, model: Any) -> Iterator[ModelInput]:
             raise ConfigError(
                 f"{path}: input {value.name!r} holds text, and harness gives numbers alone; export the model from its numbers on"
             )
-        sizes = (
-            dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else (dim.dim_param or None)
-            for dim in kind.shape.dim
-        )
-        yield ModelInput(name=value.name, dtype=dtype, shape=tuple(sizes))
+        yield ModelInput(name=value.name, dtype=dtype, shape=_sizes(kind))
+
+
+def _outputs(model: Any) -> Iterator[ModelOutput]:
+    """Yield the outputs; one that is no tensor has the type `undefined`, for which nothing can be expected."""
+    import onnx
+
+    for value in model.graph.output:
+        kind = value.type.tensor_type
+        dtype = _dtype(kind.elem_type, onnx) if value.type.HasField("tensor_type") else "undefined"
+        yield ModelOutput(name=value.name, dtype=dtype, shape=_sizes(kind))
+
+
+def _sizes(kind: Any) -> tuple[int | str | None, ...]:
+    return tuple(
+        dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else (dim.dim_param or None)
+        for dim in kind.shape.dim
+    )
 
 
 def _dtype(number: int, onnx: Any) -> str:
@@ -89,9 +105,9 @@ def _dtype(number: int, onnx: Any) -> str:
         return "undefined"
 
 
-def _graphs(path: Path, graph: Any) -> Iterator[Any]:
-    """Yield a graph and those inside its nodes."""
-    waiting, seen = [graph], 0
+def _graphs(path: Path, model: Any) -> Iterator[Any]:
+    """Yield a model's graph and functions, and the graphs inside their nodes."""
+    waiting, seen = [model.graph, *model.functions], 0
     while waiting:
         one = waiting.pop()
         yield one
@@ -106,17 +122,20 @@ def _graphs(path: Path, graph: Any) -> Iterator[Any]:
                 waiting += attribute.graphs
 
 
-def _tensors(path: Path, graph: Any) -> Iterator[Any]:
-    """Yield the tensors that a graph holds, in nodes too."""
-    for one in _graphs(path, graph):
-        yield from one.initializer
-        for sparse in one.sparse_initializer:
-            yield from (sparse.values, sparse.indices)
+def _tensors(path: Path, model: Any) -> Iterator[Any]:
+    """Yield the tensors that a model holds, in nodes too."""
+    for one in _graphs(path, model):
+        if hasattr(one, "initializer"):  # a function has none
+            yield from one.initializer
+            for sparse in one.sparse_initializer:
+                yield from (sparse.values, sparse.indices)
         for node in one.node:
             for attribute in node.attribute:
                 if attribute.HasField("t"):
                     yield attribute.t
                 yield from attribute.tensors
+                for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                    yield from (sparse.values, sparse.indices)
 
 
 def _precision(model: Any) -> str:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from exporters.model_input import FLOATS, INTEGERS, UNKNOWN, FileFacts, ModelInput, precision_of
-from space.errors import ConfigError
+from exporters.model_input import FLOATS, INTEGERS, UNKNOWN, FileFacts, ModelInput, ModelOutput, precision_of
+from space.errors import ConfigError, did_you_mean
 
 MAGIC = b"TFL3"
 MOST_TENSORS = 1_000_000
@@ -28,8 +29,21 @@ _DTYPES = {
 } | {f"{sign}INT{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (4, 8, 16, 32, 64)}
 
 
-def read_tflite(path: Path, data: bytes) -> FileFacts:
-    """Return what a TFLite file says of itself. Raises: ConfigError for what is no TFLite model."""
+@dataclass(frozen=True, slots=True)
+class _Signature:
+    """A signature of a file: its graph, and its names of inputs and outputs with their tensors."""
+
+    key: str
+    graph: int
+    inputs: tuple[tuple[str, int], ...]
+    outputs: tuple[tuple[str, int], ...]
+
+
+def read_tflite(path: Path, data: bytes, signature: str = "") -> FileFacts:
+    """Return what a TFLite file says of itself: of the graph of a signature that it has, else of its only one.
+
+    Raises: ConfigError for what is no TFLite model, and for several signatures of which none is named.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
     if data[4:8] != MAGIC:
@@ -38,53 +52,127 @@ def read_tflite(path: Path, data: bytes) -> FileFacts:
         model = schema.Model.GetRootAs(data, 0)
         if not 0 < model.SubgraphsLength() <= MOST_TENSORS:
             raise ValueError("it has no graph")
-        graph = model.Subgraphs(0)
+        signatures = _signatures(model)
+        chosen = _chosen(path, signatures, signature)
+        graph = model.Subgraphs(0 if chosen is None else chosen.graph)
         for length in (
             graph.TensorsLength(),
             graph.OperatorsLength(),
             model.BuffersLength(),
             graph.InputsLength(),
+            graph.OutputsLength(),
         ):
             if length > MOST_TENSORS:
                 raise ValueError(f"it has {length:,} tensors or operators")
         names = {value: _DTYPES.get(name, name.lower()) for name, value in vars(schema.TensorType).items()}
-        inputs = tuple(_inputs(path, model, graph, names))
-        versions = f"schema {model.Version()}, {graph.OperatorsLength()} operators"
-        return FileFacts(inputs=inputs, precision=_precision(model, graph, names), versions=versions)
+        return FileFacts(
+            inputs=tuple(_inputs(path, graph, chosen or _of_graph(signatures, 0), names)),
+            outputs=tuple(_outputs(graph, chosen, _of_graph(signatures, 0), names)),
+            precision=_precision(model, graph, names),
+            versions=f"schema {model.Version()}, {graph.OperatorsLength()} operators",
+            signature="" if chosen is None else chosen.key,
+            signatures=tuple(one.key for one in signatures),
+        )
     except _BAD as error:
         raise ConfigError(f"{path}: a damaged TFLite model ({error}); copy or convert it again") from error
 
 
-def _inputs(path: Path, model: Any, graph: Any, dtypes: dict[Any, str]) -> Iterator[ModelInput]:
-    aliases = _aliases(model)
+def _signatures(model: Any) -> list[_Signature]:
+    found = []
+    for place in range(_bounded(model.SignatureDefsLength())):
+        one = model.SignatureDefs(place)
+        if not 0 <= one.SubgraphIndex() < model.SubgraphsLength():
+            raise ValueError(f"a signature of graph {one.SubgraphIndex()}, which it lacks")
+        inputs = [one.Inputs(number) for number in range(_bounded(one.InputsLength()))]
+        outputs = [one.Outputs(number) for number in range(_bounded(one.OutputsLength()))]
+        found.append(
+            _Signature(
+                (one.SignatureKey() or b"").decode(),
+                one.SubgraphIndex(),
+                tuple(((end.Name() or b"").decode(), end.TensorIndex()) for end in inputs),
+                tuple(((end.Name() or b"").decode(), end.TensorIndex()) for end in outputs),
+            )
+        )
+    return found
+
+
+def _chosen(path: Path, signatures: Sequence[_Signature], name: str) -> _Signature | None:
+    """Return the signature to run, None where the file's first graph is all that there is to choose.
+
+    Raises: ConfigError where there are several graphs to choose from and none of them is named.
+    """
+    is_choice = any(one.graph for one in signatures)
+    named = next((one for one in signatures if one.key == name), None)
+    if named is not None or not is_choice:
+        return named if is_choice else None
+    if len(signatures) == 1:
+        return signatures[0]
+    shown = "; ".join(
+        f"{one.key} ({', '.join(end for end, _ in one.inputs) or 'no inputs'})" for one in signatures
+    )
+    if name:
+        near = did_you_mean(name, (one.key for one in signatures))
+        raise ConfigError(f"{path}: has no signature {name!r}{near}; it has: {shown}")
+    raise ConfigError(
+        f"{path}: has {len(signatures)} signatures, and which one is run makes its latency; name it with --signature: {shown}"
+    )
+
+
+def _of_graph(signatures: Sequence[_Signature], graph: int) -> _Signature | None:
+    """Return the signature that names the ends of a graph."""
+    return next((one for one in signatures if one.graph == graph), None)
+
+
+def _inputs(
+    path: Path, graph: Any, signature: _Signature | None, dtypes: dict[Any, str]
+) -> Iterator[ModelInput]:
     for place in range(graph.InputsLength()):
         number = graph.Inputs(place)
-        tensor = graph.Tensors(number)
-        name = (tensor.Name() or b"").decode()
-        dtype = dtypes.get(tensor.Type(), "undefined")
+        name, dtype, shape = _end(graph.Tensors(number), dtypes)
         if dtype == "object":
             raise ConfigError(
                 f"{path}: input {name!r} holds text, and harness gives numbers alone; convert the model from its numbers on"
             )
-        shape = [tensor.Shape(axis) for axis in range(_bounded(tensor.ShapeLength()))]
-        signed = [
-            tensor.ShapeSignature(axis) for axis in range(_bounded(tensor.ShapeSignatureLength()))
-        ] or shape
-        sizes = tuple(size if size > 0 else None for size in signed)
-        yield ModelInput(name=name, dtype=dtype, shape=sizes, aliases=aliases.get(number, ()))
+        aliases = (
+            () if signature is None else tuple(end for end, tensor in signature.inputs if tensor == number)
+        )
+        yield ModelInput(name=name, dtype=dtype, shape=shape, aliases=aliases)
 
 
-def _aliases(model: Any) -> dict[int, tuple[str, ...]]:
-    """Return the names of the first graph's inputs in its signatures, by tensor."""
-    found: dict[int, tuple[str, ...]] = {}
-    for place in range(_bounded(model.SignatureDefsLength())):
-        signature = model.SignatureDefs(place)
-        if signature.SubgraphIndex() == 0:
-            for number in range(_bounded(signature.InputsLength())):
-                one = signature.Inputs(number)
-                name = (one.Name() or b"").decode()
-                found[one.TensorIndex()] = (*found.get(one.TensorIndex(), ()), name)
-    return found
+def _outputs(
+    graph: Any, chosen: _Signature | None, known: _Signature | None, dtypes: dict[Any, str]
+) -> Iterator[ModelOutput]:
+    """Yield the outputs in the order in which the interpreter returns them: of a signature that of their names."""
+    ends = sorted(chosen.outputs) if chosen is not None else ()
+    numbers = [tensor for _, tensor in ends] or [
+        graph.Outputs(place) for place in range(graph.OutputsLength())
+    ]
+    names = chosen or known
+    for number in numbers:
+        tensor = graph.Tensors(number)
+        name, dtype, shape = _end(tensor, dtypes)
+        aliases = () if names is None else tuple(end for end, one in names.outputs if one == number)
+        told = tensor.Quantization()
+        is_scaled = told is not None and told.ScaleLength() == 1 and told.ZeroPointLength() <= 1
+        yield ModelOutput(
+            name=name,
+            dtype=dtype,
+            shape=shape,
+            aliases=aliases,
+            scale=float(told.Scale(0)) if is_scaled else 0.0,
+            zero_point=int(told.ZeroPoint(0)) if is_scaled and told.ZeroPointLength() else 0,
+        )
+
+
+def _end(tensor: Any, dtypes: dict[Any, str]) -> tuple[str, str, tuple[int | None, ...]]:
+    """Return the name, type and sizes of an input or output."""
+    shape = [tensor.Shape(axis) for axis in range(_bounded(tensor.ShapeLength()))]
+    signed = [tensor.ShapeSignature(axis) for axis in range(_bounded(tensor.ShapeSignatureLength()))] or shape
+    return (
+        (tensor.Name() or b"").decode(),
+        dtypes.get(tensor.Type(), "undefined"),
+        tuple(size if size > 0 else None for size in signed),
+    )
 
 
 def _precision(model: Any, graph: Any, dtypes: dict[Any, str]) -> str:

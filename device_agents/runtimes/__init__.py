@@ -7,7 +7,7 @@ A runtime with a profiler that Python can reach has a module in `PROFILED` too: 
 folder, inputs)` returns a `Loaded` and a function that ends the profile and yields the `NodeTime`s of each run.
 
 A runtime that can be given the shapes and the values of a model's inputs has a function `load_with_inputs(model, threads,
-options, inputs)` too.
+options, inputs)` too; one that can run a signature of the model has `SIGNATURES = True` beside it.
 """
 
 from __future__ import annotations
@@ -66,5 +66,7 @@ def load(runtime: str, model: bytes, threads: int, options: dict[str, Any], inpu
         return RUNTIMES[runtime].load(model, threads, options)
     if not hasattr(RUNTIMES[runtime], "load_with_inputs"):
         raise Refusal("bad-request", "the runtime %s takes no shapes or values of inputs" % runtime)
+    if inputs.signature and not getattr(RUNTIMES[runtime], "SIGNATURES", False):
+        raise Refusal("bad-request", "the runtime %s runs no signature of a model" % runtime)
     loaded: Loaded = RUNTIMES[runtime].load_with_inputs(model, threads, options, inputs)  # type: ignore[attr-defined]
     return loaded

@@ -27,13 +27,17 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is given of a model's inputs, by name: shapes of those that it leaves free, and arrays in place of fixed values."""
+    """What is given of a model's inputs, by name: shapes of those that it leaves free, and arrays in place of fixed values.
+
+    signature: the one of a TFLite model whose inputs they are, empty for its first graph.
+    """
 
     shapes: dict[str, list[int]] = field(default_factory=dict)
     arrays: dict[str, Any] = field(default_factory=dict)
+    signature: str = ""
 
     def __bool__(self) -> bool:
-        return bool(self.shapes or self.arrays)
+        return bool(self.shapes or self.arrays or self.signature)
 
     def shape_of(self, name: str) -> list[int] | None:
         """Return the shape that an input is given, None where it keeps the model's."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 from device_agents.refusal import Refusal
 from device_agents.runtimes.loaded import Inputs, Loaded, first_values
@@ -12,6 +12,7 @@ FORMATS = ("tflite",)
 PACKAGES = ("ai_edge_litert", "tflite_runtime", "tensorflow")
 OPTIONS = {"provider": str}
 PROVIDERS = ("XNNPACK", "builtin")
+SIGNATURES = True
 
 
 def find() -> tuple[str, str, Any]:
@@ -66,35 +67,103 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
         resolvers = getattr(module, "OpResolverType", None) or module.experimental.OpResolverType
         arguments["experimental_op_resolver_type"] = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     interpreter = module.Interpreter(**arguments)
-    for details in interpreter.get_input_details():
+    graph = Signature(interpreter, inputs.signature) if inputs.signature else Graph(interpreter)
+    for details in graph.inputs():
         shape = inputs.shape_of(details["name"])
         if shape is not None:
-            interpreter.resize_tensor_input(details["index"], shape)
-    interpreter.allocate_tensors()
-    if provider == "XNNPACK" and not is_delegated(interpreter):
+            graph.resize(details["index"], shape)
+    graph.allocate()
+    if provider == "XNNPACK" and not graph.is_delegated():
         message = (
             "this tflite runs the model without XNNPACK (it may be built without); use the provider builtin"
         )
         raise Refusal("runtime-missing", message)
-    for details in interpreter.get_input_details():
+    for details in graph.inputs():
         if details["dtype"] is bytes or getattr(details["dtype"], "__name__", "").startswith(
             ("str", "bytes")
         ):
             raise ValueError("input %r holds text, which harness does not make" % details["name"])
         shape = [int(size) for size in details["shape"]]
         array = inputs.array(details["name"], shape, details["dtype"], "NHWC", *details["quantization"])
-        interpreter.set_tensor(details["index"], array)
-    outputs = interpreter.get_output_details()
+        graph.set(details["index"], array)
+    outputs = graph.outputs()
 
     def output() -> list[float]:
         if not outputs:
             return []
         first = outputs[0]
         scale, zero_point = first["quantization"]
-        return first_values(interpreter.get_tensor(first["index"]), scale, zero_point)
+        return first_values(graph.get(first["index"]), scale, zero_point)
 
     runtime = {"name": NAME, "package": package, "version": version, "provider": provider}
-    return Loaded(interpreter.invoke, output, runtime)
+    return Loaded(graph.run, output, runtime)
+
+
+class Graph:
+    """A model's first graph, as the interpreter runs it."""
+
+    def __init__(self, interpreter: Any) -> None:
+        self._interpreter = interpreter
+        self.inputs: Callable[[], list[Any]] = interpreter.get_input_details
+        self.outputs: Callable[[], list[Any]] = interpreter.get_output_details
+        self.resize: Callable[[int, Any], Any] = interpreter.resize_tensor_input
+        self.allocate: Callable[[], Any] = interpreter.allocate_tensors
+        self.set: Callable[[int, Any], Any] = interpreter.set_tensor
+        self.get: Callable[[int], Any] = interpreter.get_tensor
+        self.run: Callable[[], Any] = interpreter.invoke
+
+    def is_delegated(self) -> bool:
+        """Tell whether a delegate runs a part of the graph."""
+        return is_delegated(self._interpreter)
+
+
+class Signature:
+    """The graph of one of a model's signatures.
+
+    The public runner sets its inputs and copies its outputs in each call; a run here is the graph alone, as of the first graph.
+    """
+
+    def __init__(self, interpreter: Any, name: str) -> None:
+        try:
+            self._runner = interpreter.get_signature_runner(name)
+            self._wrapper, self._graph = interpreter._interpreter, self._runner._subgraph_index
+        except AttributeError as error:
+            message = "this tflite package runs no signatures (%s); install a newer ai-edge-litert" % error
+            raise Refusal("runtime-missing", message) from error
+
+    def inputs(self) -> list[Any]:
+        """Return the details of the inputs."""
+        return list(self._runner.get_input_details().values())
+
+    def outputs(self) -> list[Any]:
+        """Return the details of the outputs, by the order of their names."""
+        return list(self._runner.get_output_details().values())
+
+    def resize(self, index: int, shape: Any) -> None:
+        """Give an input another shape."""
+        import numpy
+
+        self._wrapper.ResizeInputTensor(index, numpy.array(shape, numpy.int32), False, self._graph)
+
+    def allocate(self) -> None:
+        """Allocate the graph's tensors."""
+        self._wrapper.AllocateTensors(self._graph)
+
+    def set(self, index: int, array: Any) -> None:
+        """Set an input."""
+        self._wrapper.SetTensor(index, array, self._graph)
+
+    def get(self, index: int) -> Any:
+        """Return a copy of an output."""
+        return self._wrapper.GetTensor(index, self._graph)
+
+    def run(self) -> None:
+        """Run the graph."""
+        self._wrapper.Invoke(self._graph)
+
+    def is_delegated(self) -> bool:
+        """Return True: no package lists the operators of another graph than the first."""
+        return True
 
 
 def is_delegated(interpreter: Any) -> bool:

@@ -8,10 +8,12 @@ import typer
 
 from harness.commands.choice_options import ChoiceOptions, takes_choice
 from harness.commands.options import (
+    ExpectedValues,
     InputShapes,
     InputValues,
     JsonFlag,
     MeasureLevel,
+    SignatureName,
     StoreOption,
     WideFlag,
     compared_store,
@@ -37,6 +39,8 @@ def compare(
     ] = False,
     shape: InputShapes = None,
     inputs: InputValues = None,
+    expect: ExpectedValues = None,
+    signature: SignatureName = "",
     store_url: StoreOption = "",
     wide: WideFlag = False,
     json_output: JsonFlag = False,
@@ -59,7 +63,7 @@ def compare(
             **options.keywords(),
             level=level,
             fresh=fresh,
-            inputs=GivenInputs.parse(shape or (), inputs),
+            inputs=GivenInputs.parse(shape or (), inputs, expect, signature),
             log=log,
         )
     print_compared(found, json_output=json_output, wide=wide)

@@ -9,10 +9,12 @@ import typer
 
 from harness.commands.options import (
     DevicesFile,
+    ExpectedValues,
     InputShapes,
     InputValues,
     JsonFlag,
     MeasureLevel,
+    SignatureName,
     StoreOption,
     WideFlag,
     log,
@@ -62,6 +64,8 @@ def gate(
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is already stored.")] = False,
     shape: InputShapes = None,
     inputs: InputValues = None,
+    expect: ExpectedValues = None,
+    signature: SignatureName = "",
     devices_file: DevicesFile = None,
     store_url: StoreOption = "",
     wide: WideFlag = False,
@@ -79,7 +83,7 @@ def gate(
     from harness.query.gate import gate as judge
 
     path = _baseline_file(baseline, write, fail_if, junit)
-    given = GivenInputs.parse(shape or (), inputs)
+    given = GivenInputs.parse(shape or (), inputs, expect, signature)
     with make_store(store_url) as store:
         timing = DeviceTiming(
             store=store, device=device, runtime=runtime, threads=threads, level=level, sessions=sessions, fresh=fresh,

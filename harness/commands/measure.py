@@ -11,10 +11,12 @@ import typer
 from harness.commands.options import (
     Devices,
     DevicesFile,
+    ExpectedValues,
     InputShapes,
     InputValues,
     JsonFlag,
     MeasureLevel,
+    SignatureName,
     SpaceName,
     StoreOption,
     WaitFlag,
@@ -55,6 +57,8 @@ def measure(
     ] = None,
     shape: InputShapes = None,
     inputs: InputValues = None,
+    expect: ExpectedValues = None,
+    signature: SignatureName = "",
     reference: Annotated[
         Path | None,
         typer.Option(
@@ -159,7 +163,7 @@ def measure(
     request = MeasureRequest(
         devices=named_devices(device, devices_file),
         models=(*(files or ()), *(models or ())),
-        inputs=GivenInputs.parse(shape or (), inputs),
+        inputs=GivenInputs.parse(shape or (), inputs, expect, signature),
         reference=reference,
         until=until,
         level=level or "",

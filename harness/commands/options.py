@@ -119,6 +119,16 @@ InputValues = Annotated[
         "--inputs", help="Values of a model file's inputs by name, an .npz file. [default: fixed values]"
     ),
 ]
+ExpectedValues = Annotated[
+    Path | None,
+    typer.Option(
+        "--expect",
+        help="Right outputs of model files by name, an .npz file. [default: the file's own run on this machine]",
+    ),
+]
+SignatureName = Annotated[
+    str, typer.Option("--signature", help="Signature of TFLite files to run, of those that have several.")
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 WideFlag = Annotated[
     bool,

@@ -14,7 +14,8 @@ class Assembly:
 
     `parts` are sha256 digests that `read_part` answers; `dictionary` names a part that serves as zlib preset dictionary for
     the skeleton's way; `digest` names the model's bytes. `shapes`: those of inputs that the model leaves free, by name; `inputs`:
-    the part, an .npz file, that holds the values of inputs by name, None where they are the fixed ones.
+    the part, an .npz file, that holds the values of inputs by name, None where they are the fixed ones; `signature`: the one of a
+    TFLite model that is run, empty for its first graph.
     `size_bytes`: all that the device has to keep for it, 0 where that is little.
     """
 
@@ -26,6 +27,7 @@ class Assembly:
     digest: str
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     inputs: str | None = None
+    signature: str = ""
     size_bytes: int = 0
     read_part: Callable[[str], bytes] = field(repr=False, compare=False)
 
@@ -39,6 +41,8 @@ class Assembly:
         given: dict[str, Any] = {} if self.inputs is None else {"inputs": self.inputs}
         if self.shapes:
             given["shapes"] = {name: list(shape) for name, shape in self.shapes.items()}
+        if self.signature:
+            given["signature"] = self.signature
         return {
             "format": self.format,
             "alignment": self.alignment,

@@ -39,7 +39,7 @@ from harness.measurement.workload import (
     SourceGroup,
     plan_runtime,
 )
-from harness.records import Failure, SessionRecord
+from harness.records import FILE_SPACE, Failure, SessionRecord
 from harness.store import Store
 from space.errors import ConfigError, HarnessError
 from space.text import counted
@@ -260,6 +260,9 @@ class _Run:
             try:
                 self._expected[model.key] = tuple(model.expected()) if model.expected is not None else ()
             except HarnessError as error:
+                if use.configuration.space == FILE_SPACE:  # each has a reason of its own
+                    self._tell(f"output of {model.architecture} is not judged: {error}")
+                    continue
                 self._tell(f"outputs of {use.configuration.runtime} are not judged: {error}")
                 return
 

@@ -19,11 +19,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from exporters.model_input import ModelInput
+from exporters.expected import OUTPUT_VALUES
+from exporters.model_input import ModelInput, ModelOutput
 from exporters.onnx_file import read_onnx
+from exporters.own_run import OwnRun, own_outputs
 from exporters.tflite_file import MAGIC, read_tflite
 from harness.devices.assembly import Assembly
 from harness.measurement.workload import Model
+from harness.models.exported import cache_folder
 from harness.records import FILE_SPACE
 from space.array_files import read_arrays
 from space.errors import ConfigError, did_you_mean
@@ -41,13 +44,24 @@ _WORDS = ("all", "segments")  # of selections, whatever a folder is called
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenInputs:
-    """What a person gives of the inputs of model files: `shapes` by input name, and an .npz file of their values."""
+    """What a person gives of the inputs of model files: `shapes` by input name, and an .npz file of their values.
+
+    `expect`: an .npz file of the outputs that are right for them, by name. `signature`: the one of TFLite files that is run.
+    """
 
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     values: Path | None = None
+    expect: Path | None = None
+    signature: str = ""
 
     @classmethod
-    def parse(cls, shapes: Iterable[str], values: Path | None = None) -> GivenInputs:
+    def parse(
+        cls,
+        shapes: Iterable[str],
+        values: Path | None = None,
+        expect: Path | None = None,
+        signature: str = "",
+    ) -> GivenInputs:
         """Return the inputs of texts such as `input=1,3,224,224`. Raises: ConfigError."""
         found: dict[str, tuple[int, ...]] = {}
         for text in shapes:
@@ -64,7 +78,7 @@ class GivenInputs:
             if name in found:
                 raise ConfigError(f"--shape {text!r}: input {name!r} has a shape already; give each once")
             found[name] = tuple(int(piece) for piece in pieces)
-        return cls(shapes=found, values=values)
+        return cls(shapes=found, values=values, expect=expect, signature=signature)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +86,8 @@ class FileModel:
     """A checked model file. `name` is shown and stored; `digest` is of the bytes that the device loads.
 
     `shapes` and `values` (an .npz file's bytes) are given inputs by the model's own names; `key` names file and inputs together.
+    `signature`: the one that is run, empty where the file's first graph is all there is. `expect`: the first values of its first
+    output that a person gave, None where the file's own run is to tell them.
     """
 
     path: Path
@@ -82,8 +98,11 @@ class FileModel:
     digest: str
     size_bytes: int
     inputs: tuple[ModelInput, ...]
+    outputs: tuple[ModelOutput, ...]
+    signature: str
     shapes: Mapping[str, tuple[int, ...]]
     values: bytes | None = field(repr=False)
+    expect: tuple[float, ...] | None = field(repr=False)
     pieces: tuple[Piece, ...] = field(repr=False)
     folded: Folded | None = field(repr=False)  # the model's bytes where they differ from the file's
 
@@ -92,20 +111,24 @@ class FileModel:
         """Return 32 hex characters that name the file's bytes and its inputs: equal keys, equal measurements."""
         given = {name: list(shape) for name, shape in self.shapes.items()}
         values = None if self.values is None else hashlib.sha256(self.values).hexdigest()
-        text = json.dumps([self.digest, given, values], sort_keys=True)
+        signature = [self.signature] if self.signature else []
+        text = json.dumps([self.digest, given, values, *signature], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def __str__(self) -> str:
         """Return the name with what is given of its inputs."""
         shapes = (f"{name}={','.join(map(str, shape))}" for name, shape in self.shapes.items())
         values = [] if self.values is None else [f"inputs {hashlib.sha256(self.values).hexdigest()[:8]}"]
-        return " ".join((self.name, *shapes, *values))
+        signature = [f"signature {self.signature}"] if self.signature else []
+        return " ".join((self.name, *signature, *shapes, *values))
 
     def model(self) -> Model:
         """Return the file as a campaign's model."""
         given: dict[str, Any] = {name: list(shape) for name, shape in self.shapes.items()}
         if self.values is not None:
             given["values"] = hashlib.sha256(self.values).hexdigest()
+        if self.signature:
+            given["signature"] = self.signature
         return Model(
             architecture=str(self),
             graph_hash=self.key,
@@ -115,7 +138,38 @@ class FileModel:
             weights=f"file {self.digest[:12]}",
             inputs=given,
             assemble=self.assemble,
+            expected=self.expected,
         )
+
+    def expected(self) -> tuple[float, ...]:
+        """Return the first values of the right output: those that a person gave, else those of the file's own run here.
+
+        Raises: ConversionError where this machine cannot run it, with the reason; ConfigError when the file has changed.
+        """
+        if self.expect is not None:
+            return self.expect
+        with self._opened() as file:
+            run = OwnRun(
+                format=self.format,
+                descriptor=file.fileno(),
+                size_bytes=self.size_bytes,
+                digest=self.digest,
+                shapes=self.shapes,
+                values=self.values,
+                signature=self.signature,
+            )
+            return own_outputs(run, cache_folder())
+
+    def _opened(self) -> io.BufferedReader:
+        """Return the model's bytes as an open file. Raises: ConfigError when they are not those that were checked."""
+        try:
+            file = self.path.open("rb") if self.folded is None else self.folded.open()
+            if hashlib.file_digest(file, "sha256").hexdigest() == self.digest:
+                return file
+            file.close()
+        except OSError as error:
+            raise ConfigError(f"{self.path}: {error.strerror or error}; put the file back") from error
+        raise ConfigError(f"{self.path}: changed while it was measured; give the command again")
 
     def assemble(self) -> Assembly:
         """Return the file as parts to send. Raises: ConfigError when it is not what it was when it was checked."""
@@ -137,6 +191,7 @@ class FileModel:
             digest=self.digest,
             shapes=self.shapes,
             inputs=values,
+            signature=self.signature,
             size_bytes=self.size_bytes + len(self.values or b""),
             read_part=read_part,
         )
@@ -165,6 +220,12 @@ class Folded:
             file.flush()
             self._fd = os.dup(file.fileno())
         weakref.finalize(self, os.close, self._fd)
+
+    def open(self) -> io.BufferedReader:
+        """Return the bytes as a file of its own, at its beginning."""
+        file = os.fdopen(os.dup(self._fd), "rb")
+        file.seek(0)
+        return file
 
     def read(self, offset: int, size_bytes: int) -> bytes:
         """Return some of the bytes."""
@@ -222,22 +283,35 @@ def find_files(texts: Iterable[str]) -> list[Path]:
 def open_files(paths: Sequence[Path], given: GivenInputs | None = None) -> list[FileModel]:
     """Return checked model files, with what is given of their inputs. Files of one name are told apart by their folders.
 
-    A shape counts for the files that have an input of its name.
-    Raises: ConfigError for a file that cannot be measured, and a shape that none of them has an input for.
+    A shape counts for the files that have an input of its name, an expected output and a signature for those that have one.
+    Raises: ConfigError for a file that cannot be measured, and what is given that none of them has.
     """
     given = given or GivenInputs()
     names = Counter(path.name for path in paths)
-    values = None if given.values is None else _read_values(given.values)
-    files = []
+    arrays = _Arrays.read(given)
+    files, signatures = list[FileModel](), list[str]()
     unused = dict(given.shapes)
     for path in paths:
         name = path.name if names[path.name] == 1 else str(Path(*path.parts[-2:]))
-        files.append(_open(path, _storable(name), given, values))
-        for one in files[-1].inputs:
-            for called in (one.name, *one.aliases):
-                unused.pop(called, None)
+        file, known = _open(path, _storable(name), given, arrays)
+        files.append(file)
+        signatures += known
+        for called in _names(file.inputs):
+            unused.pop(called, None)
     if unused:
         raise _no_input(files, next(iter(unused)))
+    if given.signature and given.signature not in signatures:
+        raise ConfigError(
+            f"--signature {given.signature}: no signature of that name{did_you_mean(given.signature, signatures)}; "
+            f"there is: {', '.join(dict.fromkeys(signatures)) or 'none'}"
+        )
+    if arrays.expect is not None and not any(file.expect is not None for file in files):
+        outputs = ", ".join(dict.fromkeys(str(file.outputs[0]) for file in files if file.outputs))
+        known_outputs = _names(one for file in files for one in file.outputs)
+        near = next(iter(did_you_mean(one, known_outputs) for one in arrays.expect), "")
+        raise ConfigError(
+            f"{given.expect}: no array is called as the first output of a file{near}; there is: {outputs or 'none'}"
+        )
     return files
 
 
@@ -247,8 +321,7 @@ def open_reference(text: str, given: GivenInputs) -> FileModel:
     Raises: ConfigError when the text means none or several.
     """
     (path,) = _one(text)
-    values = None if given.values is None else _read_values(given.values)
-    return _open(path, _storable(path.name), given, values, is_optional=True)
+    return _open(path, _storable(path.name), given, _Arrays.read(given), is_optional=True)[0]
 
 
 def open_one(text: str, given: GivenInputs | None = None) -> FileModel:
@@ -286,15 +359,26 @@ def _meant(text: str) -> list[Path]:
     return [path]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Arrays:
+    """The arrays of the files that a person gives, by name."""
+
+    values: Mapping[str, Any] | None
+    expect: Mapping[str, Any] | None
+
+    @classmethod
+    def read(cls, given: GivenInputs) -> _Arrays:
+        """Read them. Raises: ConfigError."""
+        return cls(
+            values=None if given.values is None else _read_values(given.values, "input"),
+            expect=None if given.expect is None else _read_values(given.expect, "output"),
+        )
+
+
 def _open(
-    path: Path,
-    name: str,
-    given: GivenInputs,
-    values: Mapping[str, Any] | None,
-    *,
-    is_optional: bool = False,
-) -> FileModel:
-    """Return a file with its inputs; `is_optional`: values of other inputs are for other files."""
+    path: Path, name: str, given: GivenInputs, arrays: _Arrays, *, is_optional: bool = False
+) -> tuple[FileModel, Sequence[str]]:
+    """Return a file with its inputs, and its signatures' names; `is_optional`: values of other inputs are for other files."""
     data = _read_file(path)
     model_format = SUFFIXES[path.suffix.lower()]
     folded = None
@@ -303,12 +387,16 @@ def _open(
         if whole is not data:
             folded = Folded(whole)
     else:
-        facts, whole = read_tflite(path, data), data
-    own, arrays = _own_shapes(path, facts.inputs, given.shapes), None
-    if values is not None and given.values is not None and not (is_optional and _lacks(facts.inputs, values)):
-        arrays = _own_values(path, facts.inputs, given.values, values)
-    _check_free(path, facts.inputs, own, arrays or {})
-    return FileModel(
+        facts, whole = read_tflite(path, data, given.signature), data
+    own, values = _own_shapes(path, facts.inputs, given.shapes), None
+    is_of_others = is_optional and _lacks(facts.inputs, arrays.values or {})
+    if arrays.values is not None and given.values is not None and not is_of_others:
+        values = _own_values(path, facts.inputs, given.values, arrays.values)
+    _check_free(path, facts.inputs, own, values or {})
+    expect = None
+    if arrays.expect is not None and given.expect is not None:
+        expect = _own_expected(path, facts.outputs, given.expect, arrays.expect)
+    file = FileModel(
         path=path,
         name=name,
         format=model_format,
@@ -317,11 +405,15 @@ def _open(
         digest=hashlib.sha256(whole).hexdigest(),
         size_bytes=len(whole),
         inputs=facts.inputs,
+        outputs=facts.outputs,
+        signature=facts.signature,
         shapes=own,
-        values=None if arrays is None else _packed(arrays),
+        values=None if values is None else _packed(values),
+        expect=expect,
         pieces=tuple(_pieces(whole)),
         folded=folded,
     )
+    return file, facts.signatures
 
 
 def _lacks(inputs: Sequence[ModelInput], values: Mapping[str, Any]) -> bool:
@@ -368,10 +460,9 @@ def _own_shapes(
         shape = next((shapes[called] for called in (one.name, *one.aliases) if called in shapes), None)
         if shape is None:
             continue
-        fits = len(shape) == len(one.shape) and all(
-            not isinstance(own, int) or own == size for own, size in zip(one.shape, shape, strict=True)
-        )
-        if not fits and not (path.suffix.lower() == ".tflite" and len(shape) == len(one.shape)):
+        if not _fits(one.shape, shape) and not (
+            path.suffix.lower() == ".tflite" and len(shape) == len(one.shape)
+        ):
             given = ",".join(map(str, shape))
             raise ConfigError(
                 f"{path}: --shape {one.name}={given} does not fit the input {one}; change what is free (?) alone"
@@ -391,13 +482,13 @@ def _check_free(
             )
 
 
-def _read_values(path: Path) -> dict[str, Any]:
-    """Return the arrays of an .npz file by name. Raises: ConfigError."""
+def _read_values(path: Path, what: str) -> dict[str, Any]:
+    """Return the arrays of an .npz file by name, of inputs or outputs. Raises: ConfigError."""
     try:
         return read_arrays(path, INPUTS_LIMIT_BYTES)
     except ConfigError as error:
         raise ConfigError(
-            f"{error}; write plain arrays of at most {INPUTS_LIMIT_BYTES >> 20} MiB: numpy.savez({path.name!r}, input=array)"
+            f"{error}; write plain arrays of at most {INPUTS_LIMIT_BYTES >> 20} MiB: numpy.savez({path.name!r}, {what}=array)"
         ) from error
 
 
@@ -405,7 +496,7 @@ def _own_values(
     path: Path, inputs: Sequence[ModelInput], values_path: Path, values: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return given arrays by the model's own names. Raises: ConfigError for one that does not fit, or an input without any."""
-    found, known = {}, [called for one in inputs for called in (one.name, *one.aliases)]
+    found, known = {}, _names(inputs)
     for name in values:
         if name not in known:
             raise ConfigError(
@@ -416,17 +507,58 @@ def _own_values(
         array = next((values[called] for called in (one.name, *one.aliases) if called in values), None)
         if array is None:
             raise ConfigError(f"{values_path}: no array for the input {one} of {path.name}; add it")
-        sizes = tuple(array.shape)
-        fits = len(sizes) == len(one.shape) and all(
-            not isinstance(own, int) or own == size for own, size in zip(one.shape, sizes, strict=True)
-        )
-        if str(array.dtype) != one.dtype or not fits:
-            shape = ",".join(map(str, sizes))
+        if str(array.dtype) != one.dtype or not _fits(one.shape, array.shape):
+            shape = ",".join(map(str, array.shape))
             raise ConfigError(
                 f"{values_path}: array {one.name!r} is [{shape}] {array.dtype}, and {path.name} wants {one}; convert it"
             )
         found[one.name] = array
     return found
+
+
+def _own_expected(
+    path: Path, outputs: Sequence[ModelOutput], expect_path: Path, arrays: Mapping[str, Any]
+) -> tuple[float, ...] | None:
+    """Return the first values of the first output that are right, None where the arrays are of other files' outputs.
+
+    Integers of a quantized output stand for real numbers, as they do in the model. Raises: ConfigError for what does not fit.
+    """
+    import numpy as np
+
+    first = outputs[0] if outputs else None
+    if first is None or arrays.keys().isdisjoint((first.name, *first.aliases)):
+        if arrays.keys().isdisjoint(_names(outputs)):
+            return None
+        raise ConfigError(
+            f"{expect_path}: harness compares the first output of {path.name}, {first}; add its array"
+        )
+    array = next(arrays[called] for called in (first.name, *first.aliases) if called in arrays)
+    # TFLite's outputs take the sizes of the inputs that are given; of an ONNX output no sizes at all may be told.
+    is_known = bool(first.shape) and path.suffix.lower() == ".onnx"
+    if array.dtype.kind not in "biuf" or (is_known and not _fits(first.shape, array.shape)):
+        shape = ",".join(map(str, array.shape))
+        raise ConfigError(
+            f"{expect_path}: array {first.name!r} is [{shape}] {array.dtype}, and {path.name} gives {first}; convert it"
+        )
+    values = array.reshape(-1)[:OUTPUT_VALUES].astype(np.float64)
+    if not values.size or not np.isfinite(values).all():
+        raise ConfigError(
+            f"{expect_path}: array {first.name!r} holds no finite numbers to compare with; give others"
+        )
+    if first.scale and str(array.dtype) == first.dtype:
+        values = (values - first.zero_point) * first.scale
+    return tuple(float(value) for value in values)
+
+
+def _fits(own: Sequence[int | str | None], shape: Sequence[int]) -> bool:
+    """Tell whether a shape has the sizes that a model fixes."""
+    return len(shape) == len(own) and all(
+        not isinstance(fixed, int) or fixed == size for fixed, size in zip(own, shape, strict=True)
+    )
+
+
+def _names(ends: Iterable[ModelInput | ModelOutput]) -> list[str]:
+    return [called for one in ends for called in (one.name, *one.aliases)]
 
 
 def _packed(arrays: Mapping[str, Any]) -> bytes:
@@ -448,7 +580,7 @@ def _packed(arrays: Mapping[str, Any]) -> bytes:
 
 def _no_input(files: Sequence[FileModel], name: str) -> ConfigError:
     inputs = [one for file in files for one in file.inputs]
-    known = [called for one in inputs for called in (one.name, *one.aliases)]
+    known = _names(inputs)
     shown = ", ".join(dict.fromkeys(map(str, inputs)))
     return ConfigError(
         f"--shape {name}=...: no input of that name{did_you_mean(name, known)}; there is: {shown or 'none'}"

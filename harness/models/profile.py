@@ -90,7 +90,7 @@ def _chosen(
     """Return what a name means, and its model. Raises: ConfigError."""
     if not is_file_name(text):
         if inputs is not None and inputs != GivenInputs():
-            raise ConfigError(f"--shape and --inputs are for model files, and {text!r} is none")
+            raise ConfigError(f"--shape, --inputs and --signature are for model files, and {text!r} is none")
         architecture = select_architecture(text, find_space(space))
         model = ExportedModels([architecture], progress=export).models(FORMAT, precision)[0].assemble()
         return architecture, with_named_nodes(model)

@@ -78,7 +78,7 @@ class MeasureRequest:
                 raise ConfigError(f"--runtime {text!r}: {error}") from error
         if not self.files and (self.inputs != GivenInputs() or self.reference is not None):
             raise ConfigError(
-                "--shape, --inputs and --reference are for model files: name one, such as model.onnx"
+                "--shape, --inputs, --expect, --signature and --reference are for model files: name one, such as model.onnx"
             )
         for text in self.precisions:
             parse_precision(text)
@@ -153,11 +153,14 @@ def measure_devices(request: MeasureRequest, store: Store, observer: ExportObser
         return run_source(source, options)
 
     if not request.until:
-        outcomes = run_source(*_asked(request, config, observer))
+        asked, options = _asked(request, config, observer)
+        outcomes = run_source(asked, options)
         if any(isinstance(one.error, StoreError) for one in outcomes):
             return Measured(
                 outcomes=tuple(outcomes), rows=()
             )  # it does not answer: the outcomes say what waits for it
+        if isinstance(asked, MeasuredModels):
+            _note_judged_before(asked, outcomes, store, observer)
         rows = (row for one in outcomes for use in one.uses for row in latencies_of(use, store))
         return Measured(outcomes=tuple(outcomes), rows=tuple(rows))
     last = measure_until(
@@ -171,6 +174,20 @@ def measure_devices(request: MeasureRequest, store: Store, observer: ExportObser
     if not last.uses or last.error is not None:
         return Measured(outcomes=(last,))
     return Measured(outcomes=(last,), table=predict_space(store, last.uses[0].configuration))
+
+
+def _note_judged_before(
+    asked: MeasuredModels, outcomes: Sequence[Outcome], store: Store, observer: ExportObserver
+) -> None:
+    """Say where given outputs judge no stored session: sessions keep what they were judged by when they were measured."""
+    given = {file.key: file.expect for file in asked.files if file.expect is not None}
+    for use in (use for one in outcomes for use in one.uses):
+        for model in (model for model in use.models if model.graph_hash in given):
+            sessions = store.sessions(use.configuration, [model.graph_hash])
+            if sessions and not any(one.expected == given[model.graph_hash] for one in sessions):
+                observer.say(
+                    f"{model.architecture}: stored already, and not judged by --expect; add --fresh to measure it again"
+                )
 
 
 def _asked(
@@ -223,6 +240,8 @@ def measure(
     space: str = "blox",
     shapes: Mapping[str, Sequence[int]] | None = None,
     inputs: str | Path | None = None,
+    expect: str | Path | None = None,
+    signature: str = "",
     reference: str | Path | None = None,
     seed: int | None = None,
     wait_s: float = 0.0,
@@ -235,7 +254,8 @@ def measure(
     in `devices_file`, by default devices.toml; or several of these, which are measured at once. models: `all`,
     `sample:N[@SEED]`, `design:K[@SEED]`, an architecture, hash or index, `file:PATH`, or `segments`, and model files
     (.onnx, .tflite, wildcards, folders of such), one or several. Of files: `shapes` of the inputs that they leave free, by name,
-    `inputs`, an .npz file of values, and the file that they are timed beside, a `reference`. What is stored already is not
+    `inputs`, an .npz file of values, `expect`, an .npz file of the right outputs (else the file's own run on this machine tells
+    them), the `signature` of TFLite files, and the file that they are timed beside, a `reference`. What is stored already is not
     measured again, unless `fresh`. level: `quick` (1 session a network), `screen` (5) or `final` (5); `sessions` gives another
     number. `memory`: peak memory, load and first run as well, of each network alone in fresh workers. runtimes, threads, cores,
     and precision of the networks (fp32, fp16, int8, one or several): of the device where nothing is given. A device that is in
@@ -259,6 +279,8 @@ def measure(
         inputs=GivenInputs(
             shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
             values=None if inputs is None else Path(inputs),
+            expect=None if expect is None else Path(expect),
+            signature=signature,
         ),
         reference=None if reference is None else Path(reference),
         level=level,

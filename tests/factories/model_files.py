@@ -115,3 +115,41 @@ def save_tflite(path: Path, width: int = 8) -> Path:
         data += bytes(-len(data) % 16) + part
     path.write_bytes(data)
     return path
+
+
+def save_two_signatures(path: Path) -> Path:
+    """Write a TFLite model of two graphs, each with a signature: `plain`, and `wide` of another width; the input is `picture`."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    models = []
+    for width in (8, 12):
+        data = save_tflite(path, width).read_bytes()
+        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+        for buffer in model.buffers:
+            if buffer.size:  # it lies behind the tables
+                buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
+                buffer.offset = buffer.size = 0
+        models.append(model)
+    one, other = models
+    first, second = one.subgraphs[0], other.subgraphs[0]
+    for tensor in second.tensors:
+        tensor.buffer += len(one.buffers) if tensor.buffer else 0
+    one.buffers += other.buffers
+    one.subgraphs = [first, second]
+    one.signatureDefs = []
+    for number, (key, graph) in enumerate((("plain", first), ("wide", second))):
+        signature = schema.SignatureDefT()
+        signature.signatureKey, signature.subgraphIndex = key, number
+        for field, name, tensors in (
+            ("inputs", "picture", graph.inputs),
+            ("outputs", "scores", graph.outputs),
+        ):
+            end = schema.TensorMapT()
+            end.name, end.tensorIndex = name, tensors[0]
+            setattr(signature, field, [end])
+        one.signatureDefs.append(signature)
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(one.Pack(builder), b"TFL3")
+    path.write_bytes(bytes(builder.Output()))
+    return path

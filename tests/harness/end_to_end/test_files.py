@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from factories.model_files import custom_op, dense, save, save_tflite, save_with_data, tokens
+from factories.model_files import (
+    custom_op,
+    dense,
+    save,
+    save_tflite,
+    save_two_signatures,
+    save_with_data,
+    tokens,
+)
 from rigs.short_campaigns import any_core
 
 import harness
@@ -86,6 +94,11 @@ def test_files_of_several_kinds_are_measured_in_one_campaign_and_failures_say_wh
     assert found["data.onnx"] == pytest.approx(
         own(beside, {"x": fixed_input([1, 8], "float32", "NCHW")}), rel=1e-6
     )
+    # Each is judged by its own run on this machine.
+    errors = {row.architecture: row.output_error for row in table}
+    assert all(error is not None and error < 1e-2 for error in errors.values())
+    assert errors["dense.onnx"] is not None
+    assert errors["dense.onnx"] < 1e-5
     # What is stored is not measured again, and is found by name.
     again = harness.measure("local", [plain, half], store=store, reference=plain, **QUICK)
     assert {(row.architecture, row.estimate.sessions) for row in again} == {
@@ -205,3 +218,72 @@ def test_a_broken_file_stops_the_command_before_anything_is_measured(tmp_path: P
     with pytest.raises(ConfigError, match="no ONNX model"):
         harness.measure("local", [good, bad], store=store, reference=good, **QUICK)
     assert not store.configurations()
+
+
+def expected_file(path: Path, **outputs: Any) -> Path:
+    np.savez(path, **outputs)
+    return path
+
+
+def test_an_output_off_the_one_that_a_person_expects_has_grade_d_and_says_so(
+    tmp_path: Path, store: Store
+) -> None:
+    path = save(dense(), tmp_path / "dense.onnx")
+    right = np.array([own(path, {"x": fixed_input([1, 8], "float32", "NCHW")})], np.float32)
+    good, bad = (
+        expected_file(tmp_path / "good.npz", y=right),
+        expected_file(tmp_path / "bad.npz", y=right + 0.1),
+    )
+    lines = list[str]()
+    (row,) = harness.measure("local", path, store=store, reference=path, expect=bad, **QUICK)
+    assert row.grade == "D"
+    assert [finding.kind for finding in row.findings if finding.cap == "D"] == ["wrong-output"]
+    assert row.output_error is not None
+    assert row.output_error > 1e-2
+    harness.measure("local", path, store=store, reference=path, expect=good, log=lines.append, **QUICK)
+    assert any("not judged by --expect; add --fresh" in line for line in lines)
+    with pytest.raises(ConfigError, match="no array is called as the first output"):
+        harness.measure(
+            "local", path, store=store, expect=expected_file(tmp_path / "c.npz", z=right), **QUICK
+        )
+
+
+def test_a_file_that_this_machine_cannot_run_is_not_judged_and_the_others_are(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from exporters import own_run
+
+    small, large = save(dense(), tmp_path / "a.onnx"), save(dense(width=4096), tmp_path / "large.onnx")
+    monkeypatch.setattr(own_run, "free_bytes", lambda: 4 << 30)
+    monkeypatch.setattr(own_run, "COPIES", (2 << 30) // large.stat().st_size + 1)
+    lines = list[str]()
+    judged = {
+        row.architecture: row.output_error
+        for row in harness.measure(
+            "local", [large, small], store=store, reference=small, log=lines.append, **QUICK
+        )
+    }
+    assert judged["large.onnx"] is None
+    assert judged["a.onnx"] is not None
+    assert any(
+        "output of large.onnx is not judged: this machine would have to run it" in line for line in lines
+    )
+
+
+def test_the_signature_that_is_named_is_run_and_kept_apart(tmp_path: Path, store: Store) -> None:
+    path = save_two_signatures(tmp_path / "two.tflite")
+    with pytest.raises(
+        ConfigError, match=r"has 2 signatures.*--signature: plain \(picture\); wide \(picture\)"
+    ):
+        harness.measure("local", path, store=store, **QUICK)
+    with pytest.raises(ConfigError, match="did you mean 'wide'"):
+        harness.measure("local", path, store=store, signature="wyde", **QUICK)
+    reference = save_tflite(tmp_path / "a.tflite")
+    rows = [
+        harness.measure("local", path, store=store, signature=name, reference=reference, **QUICK)[0]
+        for name in ("plain", "wide")
+    ]
+    assert [row.architecture for row in rows] == ["two.tflite signature plain", "two.tflite signature wide"]
+    assert all(row.output_error is not None and row.output_error < 1e-5 for row in rows)
+    plain, wide = outputs(store).values()
+    assert plain != wide

@@ -1,0 +1,149 @@
+"""Outputs that a model file should give: its own run by its runtime on this machine's processor, in a process with limits.
+
+It runs as plainly as the runtime lets it: ONNX Runtime without its graph optimizations, TFLite without a delegate, one thread. So
+it judges the device, the agent, and what the optimizer or a delegate makes of the model. Values are kept as those of networks
+are (`exporters.expected`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporters.cache import cache_key
+from exporters.conversion import RUNNERS, installed_version
+from exporters.errors import ConversionError
+from exporters.expected import append_values, read_values
+from exporters.processes import converter_environment
+from exporters.recipe import Format
+
+TIME_LIMIT_S = 180.0
+# Of this machine's free memory, what a run may take at most; a runtime holds a model's weights up to three times while it loads.
+MEMORY_SHARE = 0.5
+COPIES = 3
+RUN_VERSION = 1  # raise it whenever the same file gives other values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnRun:
+    """A run of a model file: the file behind `descriptor`, the shapes and values (an .npz file's bytes) given of its inputs.
+
+    `signature`: the one of a TFLite file that is run, empty for its first graph.
+    """
+
+    format: Format
+    descriptor: int
+    size_bytes: int
+    digest: str
+    shapes: Mapping[str, tuple[int, ...]]
+    values: bytes | None
+    signature: str = ""
+
+    @property
+    def runtime(self) -> str:
+        """The distribution that runs the file."""
+        return RUNNERS[self.format][-1]
+
+
+def own_outputs(run: OwnRun, cache_dir: Path) -> tuple[float, ...]:
+    """Return the first values of a file's first output; computed once, then kept below `cache_dir`.
+
+    Raises: ConversionError, with the reason, where this machine cannot tell: the runtime is absent or refuses the file, memory or
+    time do not suffice, or the values are none to judge by.
+    """
+    version = installed_version(run.runtime)
+    if version is None:
+        raise ConversionError(f"{run.runtime} is not installed here; pip install {run.runtime}")
+    facts = {
+        "run": RUN_VERSION,
+        "runtime": [run.runtime, version],
+        "digest": run.digest,
+        "shapes": {name: list(shape) for name, shape in run.shapes.items()},
+        "values": None if run.values is None else hashlib.sha256(run.values).hexdigest(),
+        "signature": run.signature,
+    }
+    path, name = cache_dir / "expected" / "files.jsonl", cache_key(facts)
+    kept = read_values(path).get(name)
+    if kept is None:
+        kept = {"first": _computed(run)}
+        append_values(path, name, kept)
+    return tuple(kept["first"])
+
+
+def _computed(run: OwnRun) -> list[float]:
+    limit_bytes = int(free_bytes() * MEMORY_SHARE)
+    if run.size_bytes * COPIES > limit_bytes:
+        raise ConversionError(
+            f"this machine would have to run it for that, with {run.size_bytes * COPIES / 1e9:.1f} GB of memory, and has "
+            f"{limit_bytes / 1e9:.1f} GB to spare; give --expect FILE.npz"
+        )
+    answers_fd, their_answers_fd = os.pipe()
+    with (
+        tempfile.TemporaryDirectory(prefix="harness-") as folder,
+        tempfile.TemporaryFile() as noise,
+        tempfile.TemporaryFile() as values,
+        os.fdopen(answers_fd) as answers,
+    ):
+        values.write(run.values or b"")
+        values.flush()
+        request = {
+            "format": run.format,
+            "model": run.descriptor,
+            "size_bytes": run.size_bytes,
+            "values": None if run.values is None else values.fileno(),
+            "shapes": {name: list(shape) for name, shape in run.shapes.items()},
+            "signature": run.signature,
+            "limit_bytes": limit_bytes,
+            "limit_s": int(TIME_LIMIT_S),
+        }
+        try:
+            worker = subprocess.Popen(
+                [sys.executable, "-P", "-m", "exporters.own_run_worker", str(their_answers_fd)],
+                stdin=subprocess.PIPE,
+                stdout=noise,
+                stderr=noise,
+                cwd=folder,  # nothing lies beside the model
+                pass_fds=(their_answers_fd, run.descriptor, values.fileno()),
+                env=converter_environment(),
+                text=True,
+            )
+        finally:
+            os.close(their_answers_fd)
+        try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.communicate(json.dumps(request), timeout=TIME_LIMIT_S)
+        finally:
+            is_late = worker.poll() is None
+            worker.kill()
+            worker.wait()
+        if is_late:
+            raise ConversionError(
+                f"its own run took more than {TIME_LIMIT_S:.0f} s here; give --expect FILE.npz"
+            )
+        line = answers.readline()
+        if not line:
+            noise.seek(0)
+            said = noise.read().decode(errors="replace").strip().splitlines()
+            reason = said[-1] if said else f"status {worker.returncode}"
+            raise ConversionError(f"its own run here died: {reason}")
+    answer = json.loads(line)
+    if "error" in answer:
+        raise ConversionError(answer["error"])
+    return [float(value) for value in answer["first"]]
+
+
+def free_bytes() -> int:
+    """Return the memory that a process may take here without making others swap; all of it where the system does not tell."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,183 @@
+"""The process of a model file's own run: `python -m exporters.own_run_worker DESCRIPTOR`. One request on stdin, one answer.
+
+stdin: the JSON of `exporters.own_run`. The descriptor: {"first": [...]}, the first values of the first output, or
+{"error": why there are none}. Memory and processor time are limited before the runtime is loaded.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporters.expected import OUTPUT_VALUES, fixed_image
+
+MESSAGE_CHARACTERS = 300
+# Values so small beside the output's others are moved by the rounding of these: they judge nothing.
+SMALL_SHARE = 1e-3
+ONNX_TYPES = {"float": "float32", "double": "float64"}  # the others are called as numpy calls them
+
+Array = NDArray[Any]
+
+
+def main() -> int:
+    """Answer the request on stdin; return the exit status."""
+    answers = os.fdopen(int(sys.argv[1]), "w", buffering=1)
+    os.set_inheritable(answers.fileno(), False)
+    request = json.load(sys.stdin)
+    limit(request["limit_bytes"], request["limit_s"])
+    try:
+        answer: dict[str, Any] = {"first": first_values(run_model(request))}
+    except MemoryError:
+        answer = {
+            "error": "its own run here wants more memory than this machine has to spare; give --expect FILE.npz"
+        }
+    except Exception as error:  # noqa: BLE001 - whatever a runtime raises is why the file is not judged
+        said = " ".join(str(error).split())[:MESSAGE_CHARACTERS]
+        answer = {"error": f"its own run here: {said or type(error).__name__}"}
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
+    os._exit(0)  # taking a runtime down costs time and can crash; the answer is out
+
+
+def limit(memory_bytes: int, time_s: int) -> None:
+    """Bound this process's memory and processor time, as far as the system does."""
+    for what, most in (
+        (resource.RLIMIT_DATA, memory_bytes),
+        (resource.RLIMIT_CPU, time_s),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(what)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (most, hard))
+
+
+def run_model(request: Mapping[str, Any]) -> Array:
+    """Return the first output. Raises: what numpy and the runtime raise."""
+    model = os.pread(request["model"], request["size_bytes"], 0)
+    while len(model) < request["size_bytes"]:  # one call reads 2 GiB at most
+        more = os.pread(request["model"], request["size_bytes"] - len(model), len(model))
+        if not more:
+            raise ValueError("the file was cut off meanwhile")
+        model += more
+    values: dict[str, Array] = {}
+    if request["values"] is not None:
+        os.lseek(request["values"], 0, os.SEEK_SET)
+        with (
+            os.fdopen(request["values"], "rb") as file,
+            np.load(io.BytesIO(file.read()), allow_pickle=False) as found,
+        ):
+            values = {name: found[name] for name in found.files}
+    if request["format"] == "onnx":
+        return onnx_output(model, request["shapes"], values)
+    return tflite_output(model, request["shapes"], values, request["signature"])
+
+
+def onnx_output(model: bytes, shapes: Mapping[str, list[int]], values: Mapping[str, Array]) -> Array:
+    """Return the first output of an ONNX model, as ONNX Runtime computes it without graph optimizations."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    inputs = {}
+    for node in session.get_inputs():
+        kind = node.type.removeprefix("tensor(").removesuffix(")")
+        shape = shapes.get(node.name) or [size if isinstance(size, int) else 1 for size in node.shape]
+        inputs[node.name] = values.get(node.name, fixed_input(shape, ONNX_TYPES.get(kind, kind)))
+    return np.asarray(session.run(session.get_outputs()[:1] and [session.get_outputs()[0].name], inputs)[0])
+
+
+def tflite_output(
+    model: bytes, shapes: Mapping[str, list[int]], values: Mapping[str, Array], signature: str
+) -> Array:
+    """Return the first output of a TFLite model, as its own kernels compute it, dequantized."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(
+        model_content=model,
+        num_threads=1,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    if signature:
+        runner = interpreter.get_signature_runner(signature)
+        given = {key: _input(told, shapes, values) for key, told in runner.get_input_details().items()}
+        name, told = next(iter(runner.get_output_details().items()))
+        return dequantized(runner(**given)[name], told)
+    for told in interpreter.get_input_details():
+        interpreter.resize_tensor_input(told["index"], _input_shape(told, shapes, values))
+    interpreter.allocate_tensors()
+    for told in interpreter.get_input_details():
+        interpreter.set_tensor(told["index"], _input(told, shapes, values))
+    interpreter.invoke()
+    told = interpreter.get_output_details()[0]
+    return dequantized(interpreter.get_tensor(told["index"]), told)
+
+
+def _input_shape(
+    told: Mapping[str, Any], shapes: Mapping[str, list[int]], values: Mapping[str, Array]
+) -> list[int]:
+    if told["name"] in values:
+        return [int(size) for size in values[told["name"]].shape]
+    return shapes.get(told["name"]) or [int(size) for size in told["shape"]]
+
+
+def _input(told: Mapping[str, Any], shapes: Mapping[str, list[int]], values: Mapping[str, Array]) -> Array:
+    if told["name"] in values:
+        return values[told["name"]]
+    shape = _input_shape(told, shapes, values)
+    return fixed_input(shape, told["dtype"], *told["quantization"], is_channels_last=True)
+
+
+def dequantized(array: Array, told: Mapping[str, Any]) -> Array:
+    """Return the real numbers that a quantized output stands for."""
+    scale, zero_point = told["quantization"]
+    return (array.astype(np.float64) - zero_point) * scale if scale else array
+
+
+def fixed_input(
+    shape: list[int], dtype: Any, scale: float = 0.0, zero_point: int = 0, *, is_channels_last: bool = False
+) -> Array:
+    """Return the agent's fixed input: reals, truth values where these are positive, quantized where there is a scale, else
+    integers of 0 to 127.
+    """
+    if is_channels_last and len(shape) == 4:
+        batch, rows, columns, channels = shape
+        values = fixed_image((batch, channels, rows, columns)).transpose(0, 2, 3, 1)
+    else:
+        values = fixed_image(shape)
+    kind = np.dtype(dtype)
+    if kind.kind == "b":
+        return values > 0
+    if kind.kind not in "iu":
+        return values.astype(kind)
+    scaled = values / scale + zero_point if scale else (values + 1) * 64
+    return np.clip(np.round(scaled), np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)
+
+
+def first_values(output: Array) -> list[float]:
+    """Return the first values of an output. Raises: ValueError where they are none to judge by."""
+    if output.dtype.kind not in "biuf" or not output.size:
+        raise ValueError("the first output holds no numbers")
+    every = output.reshape(-1).astype(np.float64)
+    first = every[:OUTPUT_VALUES]
+    if not np.isfinite(first).all():
+        raise ValueError("the output on these inputs is not finite; give others with --inputs FILE.npz")
+    size = np.sqrt(np.square(first).mean())
+    whole = np.sqrt(np.square(every[np.isfinite(every)]).mean())
+    if 0 < size < SMALL_SHARE * whole:
+        raise ValueError("the first output values are so small beside the others that rounding moves them")
+    return [float(value) for value in first]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

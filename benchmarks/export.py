@@ -1,19 +1,23 @@
 """Linking models from fragments, against converting whole networks: time, bytes to send, latency of the result.
 
-    python benchmarks/export.py [--networks 200] [--whole 4] [--format onnx] [--precision int8]
+    python benchmarks/export.py [--networks 200] [--whole 4] [--format onnx] [--precision int8] [--folder FOLDER]
 
 All figures are of one run on one machine. Whole networks are converted by torch.onnx.export (TorchScript, opset 17) and by
 TFLiteConverter (from a traced function with constant weights, its fastest way in); imports, building the network
 and the first conversion of a process, which warms the converter up, are not counted. Latency is measured in the
 same runtime with one thread, the two models of a pair taking turns; the ratio is that of their fastest runs. An int8 model is
-converted whole with the activations' scales of the linked one, as otherwise its outputs could not be compared.
+converted whole with the activations' scales of the linked one, as otherwise its outputs could not be compared. FOLDER keeps
+fragments, whole models and how long they took: a run that was cut off goes on there, and a second one, which has to convert
+nothing, times the models on a machine that has become quiet.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import os
 import random
+import shutil
 import statistics
 import tempfile
 import time
@@ -31,6 +35,7 @@ from space import BLOX, Architecture
 
 WARM_OPENS = 5
 LATENCY_ROUNDS = 300
+BATCH = 10  # whole conversions of one process
 LARGEST = Architecture.parse("/".join(["bconv-bconv+in+out"] * BLOX.stages))
 
 Row = tuple[str, str, str, str]  # what, figure, peer's figure and name, ratio or target
@@ -43,26 +48,28 @@ def main() -> None:
     parser.add_argument("--whole", type=int, default=4, help="networks that are converted whole as well")
     parser.add_argument("--format", choices=FORMATS, action="append", dest="formats")
     parser.add_argument("--precision", choices=PRECISIONS, action="append", dest="precisions")
+    parser.add_argument("--folder", type=Path, help="keeps what is exported and converted, and its times")
     arguments = parser.parse_args()
     indices = random.Random(0).sample(range(len(BLOX)), arguments.networks)
     networks = [Architecture.from_index(index) for index in indices]
     print(describe_machine())
     print(f"{'what':46} {'ours':>14} {'peer':>34} {'ratio or target':>18}")
     for format, precision in product(arguments.formats or FORMATS, arguments.precisions or ["fp32"]):
-        with tempfile.TemporaryDirectory() as folder:
-            for row in measure(format, precision, Path(folder), networks, arguments.whole):
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = (arguments.folder or Path(scratch)) / f"{format}-{precision}"
+            for row in measure(format, precision, folder, networks, arguments.whole):
                 print(f"{row[0]:46} {row[1]:>14} {row[2]:>34} {row[3]:>18}", flush=True)
 
 
 def measure(
-    format: Format, precision: Precision, cache_dir: Path, networks: Sequence[Architecture], whole: int
+    format: Format, precision: Precision, folder: Path, networks: Sequence[Architecture], whole: int
 ) -> list[Row]:
-    """Measure one format and precision with an empty cache; return the rows of its table."""
+    """Measure one format and precision with an empty cache, or what a folder has of it; return the rows of its table."""
 
     def open_library() -> FragmentLibrary:
-        return FragmentLibrary.open(format, cache_dir=cache_dir, precision=precision)
+        return FragmentLibrary.open(format, cache_dir=folder / "fragments", precision=precision)
 
-    cold_s = seconds(open_library)
+    cold_s = cold_seconds(open_library, folder)
     warm_s = statistics.median(seconds(open_library) for _ in range(WARM_OPENS))
     library = open_library()
 
@@ -71,14 +78,14 @@ def measure(
         seconds(lambda a=a: link(library.recipe(a), library.part))  # type: ignore[misc]
         for a in networks
     )
-    converted = convert_networks([*networks[: whole + 1]], format, precision=precision)[1:]
+    converted = convert_whole(networks[:whole], format, precision, folder)
     peer_s = statistics.median(c.elapsed_s for c in converted)
     peer = "torch.onnx.export" if format == "onnx" else "TFLiteConverter"
 
     sent = [sent_bytes(library, a) for a in (*networks, LARGEST)]
     weights_mb = sum(len(library.part(digest)) for digest in library.part_digests) / 1e6
-    ratios = [latency_ratio(library, a, c) for a, c in zip(networks[1:], converted, strict=False)]
-    equal = sum(is_equal(library, a, c) for a, c in zip(networks[1:], converted, strict=False))
+    ratios = [latency_ratio(library, a, c) for a, c in zip(networks, converted, strict=False)]
+    equal = sum(is_equal(library, a, c) for a, c in zip(networks, converted, strict=False))
     title = format if precision == "fp32" else f"{format} {precision}"
     most_mb, most_bytes = (
         (30, " <= 2048 B") if precision == "fp32" else (8 if precision == "int8" else 15, "")
@@ -105,9 +112,37 @@ def measure(
             f"{title}: latency, linked / whole",
             f"{statistics.median(ratios):.3f}",
             f"from {min(ratios):.3f} to {max(ratios):.3f}",
-            f"{len(ratios)} pairs",
+            f"{len(ratios)} pairs, load {os.getloadavg()[0]:.1f}",
         ),
         (f"{title}: outputs equal to the whole", f"{equal}", "", f"of {len(converted)}"),
+    ]
+
+
+def cold_seconds(open_library: Callable[[], object], folder: Path) -> float:
+    """Return how long it takes to export a library, as the folder has it or else from an empty cache."""
+    known = folder / "cold_s"
+    if not known.exists():
+        shutil.rmtree(folder / "fragments", ignore_errors=True)  # of a run that was cut off
+        folder.mkdir(parents=True, exist_ok=True)
+        known.write_text(repr(seconds(open_library)))
+    return float(known.read_text())
+
+
+def convert_whole(
+    networks: Sequence[Architecture], format: Format, precision: Precision, folder: Path
+) -> list[ConvertedNetwork]:
+    """Convert whole networks that the folder does not have; each process converts its first one twice, to warm up."""
+    places = {network: folder / f"whole-{network.index}" for network in networks}
+    missing = [network for network, place in places.items() if not place.exists()]
+    for start in range(0, len(missing), BATCH):
+        batch = missing[start : start + BATCH]
+        made = convert_networks([batch[0], *batch], format, precision=precision)[1:]
+        for network, one in zip(batch, made, strict=True):
+            places[network].with_suffix(".seconds").write_text(repr(one.elapsed_s))
+            places[network].write_bytes(one.model)
+    return [
+        ConvertedNetwork(model=place.read_bytes(), elapsed_s=float(place.with_suffix(".seconds").read_text()))
+        for place in places.values()
     ]
 
 

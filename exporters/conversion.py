@@ -170,6 +170,12 @@ def converter_environment() -> dict[str, str]:
     )
 
 
+def offer_to_kernel(pid: int) -> None:
+    """Have the kernel end a process that computes for this one before any other when memory runs out; Linux alone can."""
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+
+
 def _version(distribution: str) -> str | None:
     candidates = (distribution, f"{distribution}-cpu") if distribution == "tensorflow" else (distribution,)
     for name in candidates:
@@ -224,6 +230,7 @@ def _run(
             )
         finally:
             os.close(their_answers_fd)
+        offer_to_kernel(worker.pid)
         with worker:
             try:
                 problem = _follow(worker, json.dumps(request), answers, report)

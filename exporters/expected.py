@@ -24,7 +24,13 @@ import numpy as np
 import numpy.typing as npt
 
 from exporters.cache import cache_key
-from exporters.conversion import EXPORTER_VERSION, converter_environment, converter_versions, weights_document
+from exporters.conversion import (
+    EXPORTER_VERSION,
+    converter_environment,
+    converter_versions,
+    offer_to_kernel,
+    weights_document,
+)
 from exporters.errors import ConversionError
 from exporters.recipe import Format
 from exporters.weights import Weights
@@ -96,6 +102,7 @@ class _TorchProcess:
             )
         finally:
             os.close(their_answers_fd)
+        offer_to_kernel(self._worker.pid)
         weakref.finalize(self, _end, self._worker, self._answers, self._noise)
 
     def ask(self, request: dict[str, object]) -> dict[str, list[float]]:

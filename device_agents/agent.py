@@ -50,7 +50,7 @@ MESSAGE_CHARACTERS = 2000
 
 
 class Agent:
-    """Serve one connection. digest: the agent's own, as it tells the harness."""
+    """Serve one connection. digest: the agent's own, as it tells the harness. memory_bytes: a worker's limit, if any."""
 
     def __init__(
         self,
@@ -61,6 +61,7 @@ class Agent:
         reader: FrameReader,
         writer: FrameWriter,
         filesystem: Path = Path("/"),
+        memory_bytes: int | None = None,
     ) -> None:
         self._root = root
         self._cache = cache
@@ -69,6 +70,7 @@ class Agent:
         self._reader = reader
         self._writer = writer
         self._filesystem = filesystem
+        self._memory_bytes = memory_bytes
         self._lock = DeviceLock(root, MachineLock(filesystem))
         self._probes = Probes(filesystem)
         self._verbs: dict[str, Callable[[Fields, bytes, Any], dict[str, Any]]] = {
@@ -301,7 +303,14 @@ class Agent:
             PERIOD_S if others else SHARED_PERIOD_S,
         )
         supervision = Supervision(
-            self._agent_path, self._reader, emit, self._probes, silence_s, sampler, others
+            self._agent_path,
+            self._reader,
+            emit,
+            self._probes,
+            silence_s,
+            sampler,
+            others,
+            self._memory_bytes,
         )
         try:
             return supervision.run(message)

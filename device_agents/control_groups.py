@@ -1,4 +1,4 @@
-"""The control groups (cgroups) that govern how much processor time this process gets."""
+"""The control groups (cgroups) that govern how much processor time and memory this process gets."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class CpuGroups:
-    """A hierarchy of control groups with the cpu controller.
+class ControlGroups:
+    """A hierarchy of control groups with a controller, cpu or memory.
 
     version: 1 or 2; mount: the folder where the hierarchy's root, or what is shown of it, lies; own: the folder of
     this process's group and those of its ancestors, up to `mount`.
@@ -30,8 +30,8 @@ class CpuGroups:
         return next((group for group in self.own if (group / "cpu.weight").exists()), None)
 
 
-def find_cpu_groups(filesystem: Path = Path("/")) -> CpuGroups | None:
-    """Return the hierarchy that governs processor time, None where there is none or none is shown.
+def find_groups(filesystem: Path = Path("/"), controller: str = "cpu") -> ControlGroups | None:
+    """Return the hierarchy that governs processor time, or memory, None where there is none or none is shown.
 
     By /proc/self/cgroup and /proc/self/mountinfo, see cgroups(7) and proc_pid_mountinfo(5).
     """
@@ -41,14 +41,14 @@ def find_cpu_groups(filesystem: Path = Path("/")) -> CpuGroups | None:
     except OSError:
         return None
     paths = parse_memberships(memberships)
-    for version, controller in ((1, "cpu"), (2, "")):
-        if controller not in paths:
+    for version, key in ((1, controller), (2, "")):
+        if key not in paths:
             continue
-        found = find_mount(mounts, version)
+        found = find_mount(mounts, version, controller)
         if found is not None:
             shown_root, mount_point = found
             mount = filesystem / mount_point.lstrip("/")
-            return CpuGroups(version, mount, own_groups(mount, shown_root, paths[controller]))
+            return ControlGroups(version, mount, own_groups(mount, shown_root, paths[key]))
     return None
 
 
@@ -63,15 +63,15 @@ def parse_memberships(text: str) -> dict[str, str]:
     return paths
 
 
-def find_mount(mountinfo: str, version: int) -> tuple[str, str] | None:
-    """Return (which of the hierarchy's groups is shown, where) of the cpu controller's hierarchy."""
+def find_mount(mountinfo: str, version: int, controller: str = "cpu") -> tuple[str, str] | None:
+    """Return (which of the hierarchy's groups is shown, where) of a controller's hierarchy."""
     for line in mountinfo.splitlines():
         front, dash, back = line.partition(" - ")
         place, kind = front.split(" "), back.split(" ")
         if not dash or len(place) < 5 or len(kind) < 3:
             continue
-        is_cpu = version == 1 and kind[0] == "cgroup" and "cpu" in kind[2].split(",")
-        if is_cpu or (version == 2 and kind[0] == "cgroup2"):
+        has_it = version == 1 and kind[0] == "cgroup" and controller in kind[2].split(",")
+        if has_it or (version == 2 and kind[0] == "cgroup2"):
             return unescape(place[3]), unescape(place[4])
     return None
 

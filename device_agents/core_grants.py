@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_agents.control_groups import find_cpu_groups
+from device_agents.control_groups import find_groups
 from device_agents.core_probe import compete, probe_each
 from device_agents.core_request import METHODS
 from device_agents.cores import parse_core_list
@@ -91,7 +91,7 @@ def danger(cores: list[int], filesystem: Path) -> str:
 
 def narrowness(method: str, filesystem: Path) -> str:
     """Return why a way weighs less than the probe shows, or '': within a control group it does not reach beyond."""
-    groups = find_cpu_groups(filesystem) if method in ("autogroup", "nice") else None
+    groups = find_groups(filesystem) if method in ("autogroup", "nice") else None
     group = groups.weighing() if groups is not None else None
     if group is None:
         return ""

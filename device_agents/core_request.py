@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from device_agents.control_groups import find_cpu_groups
+from device_agents.control_groups import find_groups
 from device_agents.processes import is_alive
 from device_agents.quota import read_quotas
 
@@ -65,7 +65,7 @@ def ask_autogroup() -> None:
 
 def ask_cgroup() -> None:
     """Enter a control group of this process's own with the greatest weight, next to the hierarchy's root's. Raises: OSError."""
-    groups = find_cpu_groups()
+    groups = find_groups()
     if groups is None:
         raise FileNotFoundError(errno.ENOENT, "no control groups with the cpu controller")
     if read_quotas(groups):
@@ -92,7 +92,7 @@ def ask_nice() -> None:
 
 def sweep_groups(filesystem: Path = Path("/")) -> None:
     """Remove the control groups of processes that have ended, whoever's they were."""
-    groups = find_cpu_groups(filesystem)
+    groups = find_groups(filesystem)
     if groups is None:
         return
     for group in groups.mount.glob("harness-*"):

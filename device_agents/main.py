@@ -29,6 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
     serve.add_argument(
         "--cache-bytes", type=int, help="limit of the parts cache (default: 1 GiB, at most a third)"
     )
+    serve.add_argument(
+        "--memory-bytes",
+        type=int,
+        help="most that a worker may hold (default: what leaves the system its reserve)",
+    )
     describe = roles.add_parser("describe", help="(internal) import one runtime and describe it")
     describe.add_argument("name")
     worker = roles.add_parser("worker", help="(internal) do one session")
@@ -42,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     from device_agents.frames import claim_frames, claim_stdout
 
     if chosen.role == "serve":
-        return serve_root(chosen.root, chosen.cache_bytes, agent_path, claim_stdout())
+        return serve_root(chosen.root, chosen.cache_bytes, chosen.memory_bytes, agent_path, claim_stdout())
     if chosen.role == "describe":
         from device_agents.discovery import describe_runtime
 
@@ -56,7 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.error("name a role: serve")
 
 
-def serve_root(root: Path, cache_bytes: int | None, agent_path: Path, frames_fd: int) -> int:
+def serve_root(
+    root: Path, cache_bytes: int | None, memory_bytes: int | None, agent_path: Path, frames_fd: int
+) -> int:
     """Serve one connection on standard input and `frames_fd`."""
     from device_agents.agent import Agent
     from device_agents.frames import FrameReader, FrameWriter
@@ -75,7 +82,9 @@ def serve_root(root: Path, cache_bytes: int | None, agent_path: Path, frames_fd:
     try:
         writer = FrameWriter(frames_fd)
         reader = FrameReader(0, open_wake_fd())
-        agent = Agent(root, cache, agent_path, own_digest(agent_path), reader, writer)
+        agent = Agent(
+            root, cache, agent_path, own_digest(agent_path), reader, writer, memory_bytes=memory_bytes
+        )
         return agent.serve()
     except (Ended, BrokenPipeError, ConnectionResetError):
         return 0

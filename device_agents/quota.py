@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_agents.control_groups import CpuGroups, find_cpu_groups
+from device_agents.control_groups import ControlGroups, find_groups
 from device_agents.cores import available_cores, parse_core_list
 
 STAT_BYTES = 4096
@@ -23,14 +23,14 @@ class Quota:
 
 def read_quota(filesystem: Path = Path("/")) -> Quota | None:
     """Return the least quota of the own control group and its ancestors; None where there is none, or none is told."""
-    groups = find_cpu_groups(filesystem)
+    groups = find_groups(filesystem)
     if groups is None:
         return None
     quotas = [Quota(cores, str(group)) for group, cores in read_quotas(groups).items()]
     return min(quotas, key=lambda quota: quota.cores) if quotas else None
 
 
-def read_quotas(groups: CpuGroups) -> dict[Path, float]:
+def read_quotas(groups: ControlGroups) -> dict[Path, float]:
     """Return {group: quota in cores} of those of the own groups that have one."""
     quotas: dict[Path, float] = {}
     for group in groups.own:
@@ -58,7 +58,7 @@ class ThrottledTime:
     """How long the groups with a quota were held back so far; the files stay open, for reading around each run."""
 
     def __init__(self, filesystem: Path = Path("/")) -> None:
-        groups = find_cpu_groups(filesystem)
+        groups = find_groups(filesystem)
         self._is_known = groups is not None
         self._fds: list[int] = []
         for group in read_quotas(groups) if groups is not None else ():

@@ -14,6 +14,7 @@ from typing import Any, Callable
 
 from device_agents.cores import kept_on
 from device_agents.frames import FrameError, FrameReader, encode_frame
+from device_agents.memory_guard import MemoryGuard
 from device_agents.probes import Probes
 from device_agents.processes import end_group, signal_name, start_agent
 from device_agents.refusal import Refusal
@@ -44,8 +45,9 @@ class Supervision:
         silence_s: float,
         sampler: Sampler,
         own_cores: list[int],
+        memory_bytes: int | None,
     ) -> None:
-        """own_cores: where the supervisor stays while the worker runs; none: anywhere."""
+        """own_cores: where the supervisor stays while the worker runs; none: anywhere. memory_bytes: the worker's limit."""
         self._agent_path = agent_path
         self._client = client
         self._emit = emit
@@ -53,6 +55,7 @@ class Supervision:
         self._silence_s = silence_s
         self._sampler = sampler
         self._own_cores = own_cores
+        self._memory_bytes = memory_bytes
         self._phase = "start"
         self._network: int | None = None
         self._stderr = bytearray()
@@ -99,6 +102,7 @@ class Supervision:
         assert process.stdout is not None and process.stderr is not None
         worker = FrameReader(process.stdout.fileno())
         last_sign_s = last_beat_s = time.monotonic()
+        guard = MemoryGuard(process.pid, self._memory_bytes)
         with selectors.PollSelector() as selector:
             selector.register(worker.fd, selectors.EVENT_READ)
             selector.register(process.stderr.fileno(), selectors.EVENT_READ)
@@ -112,7 +116,10 @@ class Supervision:
                     self._emit({"event": "heartbeat", "elapsed_s": now_s - start_s, "phase": self._phase})
                     last_beat_s = now_s
                 self._take_sample(now_s)
-                due_s = min(last_sign_s + self._silence_s, last_beat_s + HEARTBEAT_S, self._sampler.due_s)
+                guard.look(now_s, self._phase)
+                due_s = min(
+                    last_sign_s + self._silence_s, last_beat_s + HEARTBEAT_S, self._sampler.due_s, guard.due_s
+                )
                 wait_s = due_s - now_s
                 for key, _ in selector.select(max(0.0, wait_s)):
                     if key.fd == worker.fd:

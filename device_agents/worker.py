@@ -17,6 +17,7 @@ from device_agents.clean_runs import LONG_RUN_NS, CleanRuns, baseline_ns
 from device_agents.core_request import ask
 from device_agents.frames import FrameReader, FrameWriter
 from device_agents.jobs import ModelRecipe, Plan
+from device_agents.memory_guard import offer_to_kernel
 from device_agents.models import assemble, given_inputs
 from device_agents.nvidia import uses_gpu
 from device_agents.quota import ThrottledTime, read_quota
@@ -48,6 +49,7 @@ def serve_job(frames_fd: int) -> None:
         return
     message = frame[0]
     end_with_parent(message["parent"])
+    offer_to_kernel()
     process: dict[str, Any] = {"pinned": pin(message["cores"])}
     request = request_core(message["job"].get("request", ""))
     if request:

@@ -22,7 +22,7 @@ from exporters.cache import cache_key
 from exporters.conversion import RUNNERS, installed_version
 from exporters.errors import ConversionError
 from exporters.expected import append_values, read_values
-from exporters.processes import converter_environment
+from exporters.processes import converter_environment, offer_to_kernel
 from exporters.recipe import Format
 
 TIME_LIMIT_S = 180.0
@@ -117,6 +117,7 @@ def _computed(run: OwnRun) -> list[float]:
             )
         finally:
             os.close(their_answers_fd)
+        offer_to_kernel(worker.pid)
         try:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 worker.communicate(json.dumps(request), timeout=TIME_LIMIT_S)

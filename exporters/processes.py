@@ -44,6 +44,12 @@ def converter_environment() -> dict[str, str]:
     )
 
 
+def offer_to_kernel(pid: int) -> None:
+    """Have the kernel end a process that computes for this one before any other when memory runs out; Linux alone can."""
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+
+
 class AnsweringProcess:
     """A process of a module, in `environment`, that ends with its last user."""
 
@@ -66,6 +72,7 @@ class AnsweringProcess:
             )
         finally:
             os.close(their_answers_fd)
+        offer_to_kernel(self._process.pid)
         self.end = weakref.finalize(self, _end, self._process, self._answers, self._noise)
 
     def ask(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ import pytest
 from rigs.agent_client import process_exists
 
 from device_agents import core_request
-from device_agents.control_groups import find_cpu_groups
+from device_agents.control_groups import find_groups
 from device_agents.core_grants import judge, verify
 from device_agents.core_probe import probe_each
 from device_agents.core_request import GROUP, METHODS, ask, sweep_groups
@@ -120,7 +120,7 @@ def test_an_autogroup_that_may_not_be_changed_just_now_is_asked_for_again(monkey
 @pytest.mark.alone
 def test_the_group_of_a_process_that_was_killed_is_removed_and_that_of_a_live_one_kept():
     child = ask_in_child("cgroup")
-    group = find_cpu_groups().mount / (GROUP % child.pid)
+    group = find_groups().mount / (GROUP % child.pid)
     try:
         assert (group / "cgroup.procs").read_text().split() == [str(child.pid)]
         sweep_groups()
@@ -136,7 +136,7 @@ def test_the_group_of_a_process_that_was_killed_is_removed_and_that_of_a_live_on
 @pytest.mark.alone
 def test_a_group_that_its_process_is_about_to_enter_is_kept():
     ask_in_child("cgroup").end()
-    group = find_cpu_groups().mount / (GROUP % os.getpid())
+    group = find_groups().mount / (GROUP % os.getpid())
     group.mkdir()
     sweep_groups()
     assert group.exists()
@@ -147,7 +147,7 @@ def test_a_group_that_its_process_is_about_to_enter_is_kept():
 def test_a_probe_that_asked_for_a_group_leaves_none():
     ask_in_child("cgroup").end()
     assert probe_each([CORE], "cgroup", 0.01)[CORE][1] == ""
-    groups = find_cpu_groups().mount.glob("harness-*")
+    groups = find_groups().mount.glob("harness-*")
     assert all(process_exists(int(group.name.split("-")[1])) for group in groups), "of other agents alone"
 
 
@@ -170,9 +170,9 @@ def test_a_group_keeps_the_process_on_its_core():
 
 @pytest.mark.alone
 def test_a_quota_is_not_evaded_by_leaving_its_group():
-    if os.geteuid() != 0 or find_cpu_groups() is None or find_cpu_groups().version != 1:
+    if os.geteuid() != 0 or find_groups() is None or find_groups().version != 1:
         pytest.skip("needs root and version 1's cpu groups")
-    outer = find_cpu_groups().own[0] / f"quota-{os.getpid()}"
+    outer = find_groups().own[0] / f"quota-{os.getpid()}"
     outer.mkdir()
     try:
         (outer / "cpu.cfs_quota_us").write_text("50000")

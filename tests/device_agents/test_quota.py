@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from device_agents.control_groups import find_cpu_groups
+from device_agents.control_groups import find_groups
 from device_agents.forked_child import READY, Forked
 from device_agents.quota import Quota, ThrottledTime, parse_throttled_us, read_quota
 
@@ -101,7 +101,7 @@ def test_either_versions_count_is_read_in_microseconds():
 
 
 def test_a_real_quota_is_read_and_its_holding_back_counted():
-    groups = find_cpu_groups()
+    groups = find_groups()
     if os.geteuid() != 0 or groups is None or groups.version != 1:
         pytest.skip("needs root and version 1's cpu groups")
     group = groups.own[0] / f"quota-{os.getpid()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from device_agents.runtimes.loaded import fixed_values
 from exporters import ConversionError, ExpectedOutputs, Weights, expected, processes
 from exporters.expected import OUTPUT_VALUES, fixed_image
 from exporters.networks import torch_network
+from exporters.processes import offer_to_kernel
 from space import BLOX, MINI, Architecture, SpaceConfig
 from space.segments import Segment
 
@@ -30,6 +32,23 @@ def test_the_fixed_input_is_the_agents_in_both_layouts() -> None:
     assert np.array_equal(image, fixed_values((1, 3, 32, 32), "NCHW"))
     assert np.array_equal(image.transpose(0, 2, 3, 1), fixed_values((1, 32, 32, 3), "NHWC"))
     assert np.array_equal(fixed_image((1, 20)), fixed_values((1, 20), "NCHW"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux lets a process be the first to end")
+def test_the_process_that_computes_is_the_first_to_end_when_memory_runs_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered: list[int] = []
+
+    def offer(pid: int) -> None:
+        offer_to_kernel(pid)
+        offered.append(int(Path(f"/proc/{pid}/oom_score_adj").read_text()))
+
+    monkeypatch.setattr(expected, "offer_to_kernel", offer)
+    monkeypatch.setattr(expected, "converter_environment", lambda: {"PYTHONHOME": "/nowhere"})  # ends at once
+    with pytest.raises(ConversionError):
+        outputs(tmp_path).of("conv/conv/conv", "onnx")
+    assert offered == [1000]
 
 
 @pytest.mark.parametrize(("config", "seed"), [(BLOX, 0), (MINI, 3)])

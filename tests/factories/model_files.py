@@ -87,6 +87,20 @@ def custom_op() -> Any:
     return onnx_model([node], [("x", *sizes)], [("y", *sizes)], domains=["com.acme"])
 
 
+def needs_memory(size_mb: int) -> bytes:
+    """Return an ONNX model with a few bytes of weights, one of whose values takes this much memory while it runs."""
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("Expand", ["x", "sizes"], ["wide"]),
+        helper.make_node("Sin", ["wide"], ["waves"]),
+        helper.make_node("ReduceMax", ["waves"], ["y"], axes=[1]),
+    ]
+    weights = {"sizes": np.array([1, size_mb * 125_000], np.int64)}  # two such values are alive at once
+    model = onnx_model(nodes, [("x", TensorProto.FLOAT, [1, 1])], [("y", TensorProto.FLOAT, [1, 1])], weights)
+    return bytes(model.SerializeToString())
+
+
 def save(model: Any, path: Path) -> Path:
     """Write a model and return its path."""
     path.write_bytes(model.SerializeToString())

@@ -84,7 +84,8 @@ def measure(
 
     sent = [sent_bytes(library, a) for a in (*networks, LARGEST)]
     weights_mb = sum(len(library.part(digest)) for digest in library.part_digests) / 1e6
-    ratios = [latency_ratio(library, a, c) for a, c in zip(networks, converted, strict=False)]
+    linked = (link(library.recipe(a), library.part) for a in networks)
+    ratios = [latency_ratio(format, ours, c.model) for ours, c in zip(linked, converted, strict=False)]
     equal = sum(is_equal(library, a, c) for a, c in zip(networks, converted, strict=False))
     title = format if precision == "fp32" else f"{format} {precision}"
     most_mb, most_bytes = (
@@ -168,10 +169,10 @@ def is_equal(library: FragmentLibrary, architecture: Architecture, whole: Conver
     return np.asarray(ours).tobytes() == np.asarray(theirs).tobytes()
 
 
-def latency_ratio(library: FragmentLibrary, architecture: Architecture, whole: ConvertedNetwork) -> float:
-    """Return the linked model's fastest run over the whole model's, the two taking turns."""
-    load = load_onnx if library.format == "onnx" else load_tflite
-    runs = load(link(library.recipe(architecture), library.part)), load(whole.model)
+def latency_ratio(format: Format, ours: bytes, theirs: bytes) -> float:
+    """Return one model's fastest run over another's, the two taking turns in new sessions."""
+    load = load_onnx if format == "onnx" else load_tflite
+    runs = load(ours), load(theirs)
     fastest_ns = [1 << 62, 1 << 62]
     gc.disable()
     for k in range(LATENCY_ROUNDS):

@@ -133,6 +133,23 @@ def converter_versions(format: Format, precision: Precision = "fp32") -> dict[st
     return _versions(CONVERTERS[format] + (QUANTIZERS[format] if precision == "int8" else ()))
 
 
+def check_installed(format: Format, precision: Precision, *, runs: bool = False) -> None:
+    """Refuse an export whose packages are not all installed, with `runs` also those that run the model; imports none.
+
+    Raises: ConversionError.
+    """
+    needed = converter_versions(format, precision) | (_versions(RUNNERS[format]) if runs else {})
+    _refuse_absent(needed, f"exporting to {format} in {precision}")
+
+
+def _refuse_absent(needed: Mapping[str, str | None], doing: str) -> None:
+    absent = [name for name, version in needed.items() if version is None]
+    if absent:
+        raise ConversionError(
+            f"{doing} needs {' and '.join(absent)}, not installed here; pip install {' '.join(absent)}"
+        )
+
+
 def _versions(names: Sequence[str]) -> dict[str, str | None]:
     return {name: installed_version(name) for name in names}
 
@@ -173,13 +190,10 @@ def _run(
     runs: Sequence[Mapping[str, object]] = (),
     cache_dir: Path = Path(),
 ) -> None:
-    needed = _versions(RUNNERS[format]) if runs else converter_versions(format, precision)
-    absent = [name for name, version in needed.items() if version is None]
-    if absent:
-        doing = f"running {format}" if runs else f"exporting to {format} in {precision}"
-        raise ConversionError(
-            f"{doing} needs {' and '.join(absent)}, not installed here; pip install {' '.join(absent)}"
-        )
+    if runs:
+        _refuse_absent(_versions(RUNNERS[format]), f"running {format}")
+    else:
+        check_installed(format, precision)
     request = {
         "format": format,
         "precision": precision,

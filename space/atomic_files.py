@@ -1,9 +1,10 @@
-"""Atomic writes of files and folders: complete under their name, or absent."""
+"""Atomic writes of files and folders, complete under their name or absent, and a lock for what is read and written again."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
 import shutil
@@ -98,6 +99,28 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold, or wait for, the lock of what is read and then written again: so no process loses what another wrote meanwhile.
+
+    The lock is a hidden, empty file beside `path`, which stays; the system lets go of it when a process ends, however it ends.
+
+    Raises:
+        ConfigError: the lock cannot be made or taken.
+    """
+    path = Path(os.path.realpath(path))
+    lock = path.with_name(f".{path.name}.lock")
+    with contextlib.ExitStack() as stack:
+        try:
+            fcntl.flock(stack.enter_context(lock.open("ab")), fcntl.LOCK_EX)
+        except OSError as error:
+            remedy = remedy_for(
+                error, "name a file in a folder that can be written, on a disk that has locks"
+            )
+            raise ConfigError(f"{lock}: cannot be locked: {error.strerror or error}; {remedy}") from error
+        yield
 
 
 def _is_written_through(path: Path) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from harness.estimates.latency import Latency
+from harness.models.exported import ModelFile
 from harness.prediction.provenance import Provenance, provenance_document
 from harness.query.rows import limit_row, number
 from harness.version import __version__
@@ -149,6 +150,21 @@ def costs_document(answer: BlockwiseAnswer, student: Student) -> dict[str, Any]:
                 "before": one,
             }
         found[name] = one
+    return found
+
+
+def model_document(model: ModelFile) -> dict[str, Any]:
+    """Return a model file; one that is not in fp32 with its own accuracies, the network's in torch, and the images whose class
+    changed.
+    """
+    accuracy = model.accuracy
+    found: dict[str, Any] = {"file": model.path.name, "format": model.format, "precision": model.precision}
+    if accuracy is not None:
+        splits, word = {"val": accuracy.val, "test": accuracy.test}, _word(accuracy.synthetic)
+        found["accuracy"] = {f"{word}{name}_top1_percent": one.model_top1 for name, one in splits.items()}
+        found["before"] = {f"{word}{name}_top1_percent": one.torch_top1 for name, one in splits.items()}
+        found["images"] = {name: one.images for name, one in splits.items()}
+        found["classed_otherwise"] = {name: one.changed for name, one in splits.items()}
     return found
 
 

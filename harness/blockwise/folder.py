@@ -1,7 +1,8 @@
 """Output folder of a blockwise search, written atomically.
 
 FOLDER/answer.json                 what was found, and what repeats it; the SHA-256 of every other file
-FOLDER/model.onnx, model.tflite    the trained network, for any tool
+FOLDER/model.onnx, model.tflite    the trained network in fp32, for any tool
+FOLDER/model-int8.tflite           in every other precision that was searched, by the format of its runtime
 FOLDER/weights.pt                  its weights, for `harness export --checkpoint`
 FOLDER/network.harness             the training, where it was fine-tuned: `harness distill` takes it as a teacher
 FOLDER/signatures.json, recipe-teacher.json, recipe-distil.json, recipe-fine-tune.json
@@ -11,14 +12,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import exporters
-from exporters import Format, Weights
-from harness.blockwise.answer import BlockwiseAnswer
-from harness.version import __version__
+from exporters import PRECISIONS, Format, Precision, Weights
+from exporters.conversion import check_installed
+from harness.blockwise.answer import BlockwiseAnswer, model_document
+from harness.devices.config import DEFAULT_PRECISION, runtime_format
+from harness.models.accuracy import write_calibration
+from harness.models.exported import ModelFile, make_model
+from harness.prediction.provenance import Provenance
 from search.training.trained_files import save_trained, write_weights
 from space.atomic_files import check_folder_of, new_folder
 from space.errors import ConfigError
@@ -37,25 +42,91 @@ def check_output(output: Path) -> None:
     check_folder_of(output)
 
 
-def write_answer(
-    output: Path, answer: BlockwiseAnswer, document: Mapping[str, Any], cache_dir: Path
-) -> dict[str, Any]:
-    """Write the folder and return the document with the files' digests, as in answer.json.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelKind:
+    """Format and precision of a model."""
 
-    `cache_dir` takes the network's exported fragments.
+    format: Format
+    precision: Precision
+
+    @property
+    def file_name(self) -> str:
+        """The name of its file in the folder."""
+        word = "" if self.precision == DEFAULT_PRECISION else f"-{self.precision}"
+        return f"model{word}.{self.format}"
+
+
+def searched_models(provenance: Mapping[str, Provenance], precision: str) -> tuple[ModelKind, ...]:
+    """Return the models that a search's answer has: fp32 in all formats, other precisions in the formats that they run in.
+
+    Those are the precisions of the latencies searched, and `precision`, the one that was asked for, empty for none. Where no
+    device's runtime tells the format, it is all of them.
+    Raises: ConversionError when a package that makes or runs them is absent.
+    """
+    named = {(one.precision, one.configuration) for one in provenance.values()}
+    if precision not in {word for word, _ in named}:
+        named.add((precision, None))
+    wanted = dict.fromkeys(ModelKind(format=one, precision=DEFAULT_PRECISION) for one in FORMATS)
+    for word in (one for one in PRECISIONS if one != DEFAULT_PRECISION):
+        searched = [one for found, one in named if found == word]
+        known = {runtime_format(one.runtime) for one in searched if one is not None}
+        formats = FORMATS if None in searched else sorted(known)
+        wanted |= dict.fromkeys(ModelKind(format=one, precision=word) for one in formats)
+    for one in wanted:
+        check_installed(one.format, one.precision, runs=one.precision != DEFAULT_PRECISION)
+    return tuple(wanted)
+
+
+def write_answer(
+    output: Path,
+    answer: BlockwiseAnswer,
+    document: Mapping[str, Any],
+    scratch: Path,
+    kinds: Sequence[ModelKind],
+) -> tuple[dict[str, Any], tuple[ModelFile, ...]]:
+    """Write the folder; return the document with its models and the files' digests, as in answer.json, and the models.
+
+    A model that is not in fp32 is run on the task's validation and test images; int8 is calibrated on its training images.
+    `scratch` takes the network's exported fragments and these images.
     Raises: ConfigError when the folder cannot be written, ConversionError when a model cannot be made.
     """
     with new_folder(output) as folder:
-        _write_files(folder, answer, cache_dir)
+        _write_files(folder, answer)
+        models = tuple(_write_model(folder, answer, one, scratch) for one in kinds)
         files = {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())
         }
-        whole = {**document, "files": files}
+        whole = {**document, "models": [model_document(one) for one in models], "files": files}
         (folder / ANSWER).write_text(json.dumps(whole, indent=2, allow_nan=False) + "\n", "utf-8")
-    return whole
+    return whole, tuple(replace(one, path=output / one.path.name) for one in models)
 
 
-def _write_files(folder: Path, answer: BlockwiseAnswer, cache_dir: Path) -> None:
+def _write_model(folder: Path, answer: BlockwiseAnswer, kind: ModelKind, scratch: Path) -> ModelFile:
+    task, network = answer.setting.task, answer.student.architecture
+    images = write_calibration(scratch / "images.npz", task) if kind.precision == "int8" else None
+    weights = Weights.from_checkpoint(folder / "weights.pt", network, calibration=images)
+    data, accuracy = make_model(
+        network,
+        kind.format,
+        weights=weights,
+        precision=kind.precision,
+        task=None if kind.precision == DEFAULT_PRECISION else task,
+        cache_dir=scratch / "fragments",
+    )
+    path = folder / kind.file_name
+    path.write_bytes(data)
+    return ModelFile(
+        path=path,
+        network=network,
+        format=kind.format,
+        precision=kind.precision,
+        size_bytes=len(data),
+        weights="weights.pt",
+        accuracy=accuracy,
+    )
+
+
+def _write_files(folder: Path, answer: BlockwiseAnswer) -> None:
     student, library = answer.student, answer.searched.library
     write_weights(folder / "weights.pt", student.weights, student.architecture)
     if student.trained is not None and student.is_tuned:
@@ -68,14 +139,3 @@ def _write_files(folder: Path, answer: BlockwiseAnswer, cache_dir: Path) -> None
     }
     for name, text in recipes.items():
         (folder / f"recipe-{name}.json").write_text(text + "\n", "utf-8")
-    weights = Weights.from_checkpoint(folder / "weights.pt", student.architecture)
-    for model_format in FORMATS:
-        version = {"harness.version": __version__}
-        data = exporters.standalone(
-            student.architecture,
-            model_format,
-            weights=weights,
-            cache_dir=cache_dir,
-            metadata=version,
-        )
-        (folder / f"model.{model_format}").write_bytes(data)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.blockwise.answer import BlockwiseAnswer, blockwise_document
-from harness.blockwise.folder import write_answer
+from harness.blockwise.folder import searched_models, write_answer
 from harness.blockwise.setup import BlockwiseRequest, prepare
 from harness.blockwise.verify import verify_students
 from harness.measurement.campaign import Outcome
-from harness.models.exported import ExportObserver
+from harness.models.exported import ExportObserver, ModelFile
 from harness.store import Store
 from search.blockwise.iterated_search import Budget
 from search.blockwise.rounds import search_again, search_round
@@ -25,11 +25,14 @@ from search.work.unit_runs import Runner, Watch, run_watched
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BlockwiseResult:
-    """The answer, its document in JSON's types, and the outcomes of the campaigns that measured finished networks."""
+    """The answer, its document in JSON's types, the outcomes of the campaigns that measured finished networks, and the models
+    in the answer's folder, none without one.
+    """
 
     answer: BlockwiseAnswer
     document: Mapping[str, Any]
     outcomes: tuple[Outcome, ...]
+    models: tuple[ModelFile, ...] = ()
 
     @property
     def exit_status(self) -> int:
@@ -51,13 +54,14 @@ def search_library(
 
     The store is closed while networks are trained, which may take days. `runner` runs units of work, which `watch` shows;
     `observe` follows campaigns.
-    Raises: ConfigError, before anything is trained, for whatever is missing or does not fit.
+    Raises: ConfigError or ConversionError, before anything is trained, for whatever is missing or does not fit.
     """
     library = load_whole_library(request.library)
     with open_store() as store:
         setting, provenance = prepare(
             request, library, store, partial(run_watched, runner=runner, watch=watch), log
         )
+    kinds = () if request.output is None else searched_models(provenance, request.query.latencies.precision)
     iterated = None
     if request.rounds == 1 and request.max_flops is None:
         searched = search_round(library, setting)
@@ -95,6 +99,7 @@ def search_library(
             command=request.command,
         )
         document = blockwise_document(answer)
+        models: tuple[ModelFile, ...] = ()
         if request.output is not None:
-            document = write_answer(request.output, answer, document, folder / "fragments")
-    return BlockwiseResult(answer=answer, document=document, outcomes=outcomes)
+            document, models = write_answer(request.output, answer, document, folder, kinds)
+    return BlockwiseResult(answer=answer, document=document, outcomes=outcomes, models=models)

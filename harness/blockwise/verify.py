@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from exporters.calibration_images import named_images
 from harness.devices.config import Device
 from harness.estimates.doubtful import set_apart
 from harness.estimates.latency import Latency
 from harness.measurement.campaign import Outcome
 from harness.measurement.campaigns import measure_finalists
+from harness.models.accuracy import write_calibration
 from harness.models.exported import ExportObserver
 from harness.models.trained import PURPOSE, Finished, FinishedModels
 from harness.prediction.provenance import Provenance
@@ -53,22 +55,27 @@ def verify_students(
 ) -> Verdict:
     """Measure students, best first, with their own weights on every device of the store that is searched, at level final.
 
-    `source` has the coverage of intervals, and whether grade D counts; `folder` takes weights and fragments;
-    `wait_s`: for how long a device in use is waited for.
+    Those in int8 are calibrated on training images of the task. `source` has the coverage of intervals, and whether grade D
+    counts; `folder` takes weights and fragments; `wait_s`: for how long a device in use is waited for.
     Raises: ConfigError when no such device is searched, or it is not in devices.toml.
     """
-    finished = []
-    for number, student in enumerate(students):
-        path = folder / f"student-{number}.pt"
-        digest = write_weights(path, student.weights, student.architecture)
-        finished.append(Finished(architecture=student.architecture, path=path, digest=digest))
     configurations = {
         name: one.configuration for name, one in provenance.items() if one.configuration is not None
     }
     devices = searched_devices(configurations.values(), devices_file)
-    names = {one.key: str(one.architecture) for one in finished}
+    calibration = None
+    if any(one.precision == "int8" for one in configurations.values()):
+        images = write_calibration(folder / "images.npz", setting.task)
+        calibration = named_images(images, students[0].architecture.config)
+    finished = []
+    for number, student in enumerate(students):
+        path = folder / f"student-{number}.pt"
+        digest = write_weights(path, student.weights, student.architecture)
+        finished.append(
+            Finished(architecture=student.architecture, path=path, digest=digest, calibration=calibration)
+        )
     setting.log(f"measuring {len(finished)} finished networks on {', '.join(configurations)}")
-    rows, outcomes = measure_finished(
+    measured, outcomes = measure_finished(
         finished,
         configurations,
         devices,
@@ -78,8 +85,7 @@ def verify_students(
         coverage=source.coverage,
         wait_s=wait_s,
     )
-    rows = {name: _trusted(name, by_key, source, setting) for name, by_key in rows.items()}
-    measured = {device: {names[key]: row for key, row in by_key.items()} for device, by_key in rows.items()}
+    measured = {name: _trusted(name, rows, source, setting) for name, rows in measured.items()}
     for student in students:
         _report(student, measured, setting)
     for student in students:
@@ -99,20 +105,18 @@ def measure_finished(
     coverage: float,
     wait_s: float = 0.0,
 ) -> tuple[dict[str, dict[str, Latency]], tuple[Outcome, ...]]:
-    """Measure finished networks under each configuration; return latencies by device and key, and the campaigns' outcomes.
+    """Measure finished networks under each configuration; return latencies by device and network's text, and the campaigns'
+    outcomes.
 
     A network that could not be measured is absent.
     """
     models = FinishedModels(finished, finished[0].architecture.config, cache_dir, progress=observer.export)
     outcomes = measure_finalists(configurations.values(), devices, models, store, observer, wait_s=wait_s)
-    keys = [one.key for one in finished]
-    found = {
-        name: {
-            row.graph_hash: row
-            for row in latencies(store, configuration, keys, purpose=PURPOSE, coverage=coverage)
-        }
-        for name, configuration in configurations.items()
-    }
+    found = {}
+    for name, configuration in configurations.items():
+        networks = {one.key(configuration.precision): str(one.architecture) for one in finished}
+        rows = latencies(store, configuration, [*networks], purpose=PURPOSE, coverage=coverage)
+        found[name] = {networks[row.graph_hash]: row for row in rows}
     return found, tuple(outcomes)
 
 
@@ -123,7 +127,8 @@ def _trusted(
     kept, apart = set_apart(list(rows.values()), take=source.doubtful)
     if apart:
         setting.log(f"{name}: {apart}")
-    return {row.graph_hash: row for row in kept}
+    keys = {row.graph_hash for row in kept}
+    return {network: row for network, row in rows.items() if row.graph_hash in keys}
 
 
 def is_within(student: Student, measured: dict[str, dict[str, Latency]], setting: Setting) -> bool:

@@ -18,7 +18,7 @@ from exporters.calibration_images import MOST_IMAGES, save_images
 from exporters.conversion import run_network
 from exporters.weights import WeightsFile
 from space import Architecture, SpaceConfig
-from space.atomic_files import write_file
+from space.atomic_files import locked, write_file
 from space.errors import ConfigError
 from space.text_files import read_content
 
@@ -69,11 +69,12 @@ class ModelAccuracy:
         return json.dumps(asdict(self))
 
 
-def write_calibration(path: Path, task: Task) -> None:
-    """Write training images of a task, chosen by seed 0, as a file of calibration images."""
+def write_calibration(path: Path, task: Task) -> Path:
+    """Write training images of a task, chosen by seed 0, as a file of calibration images; return its path."""
     count = len(task.train)
     chosen = np.sort(np.random.RandomState(0).permutation(count)[:MOST_IMAGES])  # a stream that numpy keeps
     save_images(path, task.normalized(task.train.images[chosen]))
+    return path
 
 
 def measure_accuracy(
@@ -135,13 +136,19 @@ def read_table(path: Path, config: SpaceConfig, task: Task) -> list[dict[str, st
     return rows
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, str]], added: Mapping[str, str]) -> None:
-    """Write a table that `harness search --accuracies` reads: the rows with one of `table_row` added.
+def add_to_table(path: Path, config: SpaceConfig, task: Task, added: Mapping[str, str]) -> None:
+    """Add a row of `table_row` to a table that `harness search --accuracies` reads, which is made where there is none.
 
     There is a row a network and a column a metric. A row is of one checkpoint: another one of the same network takes its place.
+    Exports that add to the same table at once wait for each other.
 
-    Raises: ConfigError when it cannot be written.
+    Raises: ConfigError as `read_table`, or when it cannot be written.
     """
+    with locked(path):
+        _write_table(path, read_table(path, config, task), added)
+
+
+def _write_table(path: Path, rows: Sequence[Mapping[str, str]], added: Mapping[str, str]) -> None:
     former = next((row for row in rows if row["architecture"] == added["architecture"]), {})
     if former.get("checkpoint") == added["checkpoint"]:
         added = {**former, **added}

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Protocol, overload
+from typing import TYPE_CHECKING, Protocol, overload
 
 import platformdirs
 
+import exporters
 from exporters import (
     AssemblyRecipe,
     ConversionError,
@@ -22,7 +23,6 @@ from exporters import (
     Format,
     FragmentLibrary,
     Weights,
-    standalone,
     with_node_names,
 )
 from exporters.processes import kept_processes
@@ -33,11 +33,11 @@ from harness.measurement.workload import Model
 from harness.models.accuracy import (
     IMAGES_SUFFIX,
     ModelAccuracy,
+    add_to_table,
     measure_accuracy,
     read_table,
     table_row,
     write_calibration,
-    write_table,
 )
 from harness.models.names import select_architecture
 from harness.records import PARTS
@@ -48,6 +48,9 @@ from space.atomic_files import check_folder_of, holds_file, write_file
 from space.errors import ConfigError
 from space.segments import Segment
 from space.user_paths import expand_user, own_folder
+
+if TYPE_CHECKING:
+    from search.training.images import Task
 
 # The reference of every slice: one network of middling cost that holds all three ops and both kinds of sum.
 REFERENCE = "conv/mbconv-bconv+out/conv+conv"  # of Blox; a space of other stages has as many of its blocks
@@ -227,7 +230,7 @@ def export_network(
 
     calibration: a task, as `search.training.tasks.load_task` reads it, or an .npz file of calibration images; int8 takes its
     ranges from either's training images. Of a task the model is run on the validation and test images: its accuracies stand in
-    the answer, in the file, and in `table` (see `harness.models.accuracy.write_table`).
+    the answer, in the file, and in `table` (see `harness.models.accuracy.add_to_table`).
 
     Raises: ConfigError when the name or a file cannot be used, or the file is there and not `force`; ConversionError.
     """
@@ -237,32 +240,30 @@ def export_network(
     for path in (output, table):
         check_folder_of(path)
     _check_calibration(precision, checkpoint, calibration, table)
-    images = calibration if calibration.lower().endswith(IMAGES_SUFFIX) else ""
-    task = load_task(calibration, architecture.config) if calibration and not images else None
-    rows = [] if table is None or task is None else read_table(table, architecture.config, task)
-    notes, accuracy = {"harness.version": __version__}, None
+    images = Path(calibration) if calibration.lower().endswith(IMAGES_SUFFIX) else None
+    task = load_task(calibration, architecture.config) if calibration and images is None else None
+    if table is not None and task is not None:
+        read_table(
+            table, architecture.config, task
+        )  # what cannot be added to is told before anything is made
     with tempfile.TemporaryDirectory() as folder, kept_processes():
         if task is not None and precision == "int8":
-            images = str(Path(folder) / "images.npz")
-            write_calibration(Path(images), task)
+            images = write_calibration(Path(folder) / "images.npz", task)
         weights = Weights.seeded(0)
         if checkpoint is not None:
-            weights = Weights.from_checkpoint(checkpoint, architecture, calibration=images or None)
-        export = partial(
-            standalone,
+            weights = Weights.from_checkpoint(checkpoint, architecture, calibration=images)
+        data, accuracy = make_model(
             architecture,
             model_format,
             weights=weights,
             precision=precision,
+            task=task,
             cache_dir=cache_folder(),
         )
-        if task is not None:
-            accuracy = measure_accuracy(export(), model_format, architecture, weights, task)
-            notes["harness.accuracy"] = accuracy.to_json()
-        data = export(metadata=notes)
     write_file(output, data, error=ConversionError)
-    if accuracy is not None and table is not None and weights.checkpoint is not None:
-        write_table(table, rows, table_row(accuracy, weights.checkpoint, model_format, precision))
+    if accuracy is not None and table is not None and task is not None and weights.checkpoint is not None:
+        row = table_row(accuracy, weights.checkpoint, model_format, precision)
+        add_to_table(table, architecture.config, task, row)
     return ModelFile(
         path=output,
         network=architecture,
@@ -272,6 +273,35 @@ def export_network(
         weights="seeded random weights" if checkpoint is None else f"weights of {checkpoint}",
         accuracy=accuracy,
     )
+
+
+def make_model(
+    architecture: Architecture,
+    model_format: Format,
+    *,
+    weights: Weights,
+    precision: Precision,
+    task: Task | None,
+    cache_dir: Path,
+) -> tuple[bytes, ModelAccuracy | None]:
+    """Return a network as a stand-alone model, and how accurate it is on a task's validation and test images, which is noted
+    in the model, too.
+
+    Raises: ConversionError.
+    """
+    export = partial(
+        exporters.standalone,
+        architecture,
+        model_format,
+        weights=weights,
+        precision=precision,
+        cache_dir=cache_dir,
+    )
+    notes, accuracy = {"harness.version": __version__}, None
+    if task is not None:
+        accuracy = measure_accuracy(export(), model_format, architecture, weights, task)
+        notes["harness.accuracy"] = accuracy.to_json()
+    return export(metadata=notes), accuracy
 
 
 def _check_calibration(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exporters import ExpectedOutputs, Format, FragmentLibrary, Weights
+from exporters.calibration_images import CalibrationImages
 from harness.devices.config import DEFAULT_PRECISION, Precision
 from harness.measurement.workload import Model
 from harness.models.exported import ExportedModels, to_model
@@ -19,16 +20,21 @@ PURPOSE = "trained"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """A network with trained weights: a checkpoint's `path`, and the `digest` of the weights in it, which names them."""
+    """A network with trained weights: a checkpoint's `path`, and the `digest` of the weights in it, which names them.
+
+    `calibration`: images of its task, on which int8 is calibrated; other precisions need none.
+    """
 
     architecture: Architecture
     path: Path
     digest: str
+    calibration: CalibrationImages | None = None
 
-    @property
-    def key(self) -> str:
-        """The name of its sessions where another network's have the graph hash: 32 hex characters."""
+    def key(self, precision: str) -> str:
+        """Return the name of its sessions in a precision, where another network's have the graph hash: 32 hex characters."""
         text = f"{self.architecture.config.name} {self.architecture} {self.digest}"
+        if self.calibration is not None and precision == "int8":
+            text += f", calibrated on images {self.calibration.sha256}"
         return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -54,7 +60,9 @@ class FinishedModels:
         return self._seeded.reference(model_format, precision)
 
     def _model(self, one: Finished, model_format: Format, precision: Precision) -> Model:
-        config, weights = one.architecture.config, Weights.from_checkpoint(one.path, one.architecture)
+        config = one.architecture.config
+        images = one.calibration.path if one.calibration is not None and precision == "int8" else None
+        weights = Weights.from_checkpoint(one.path, one.architecture, calibration=images)
         library = FragmentLibrary.open(
             model_format,
             cache_dir=self._cache_dir,
@@ -65,4 +73,4 @@ class FinishedModels:
         )
         expected = ExpectedOutputs(cache_dir=self._cache_dir, config=config, weights=weights)
         model = to_model(library, one.architecture, f"trained {one.digest}", expected)
-        return replace(model, graph_hash=one.key, purpose=PURPOSE)
+        return replace(model, graph_hash=one.key(precision), purpose=PURPOSE)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.blockwise.answer import costs_document
 from harness.output.campaigns import print_outcome
+from harness.output.export_text import print_accuracy
 from harness.output.layout import Table
 from harness.output.tables import print_json, print_table
 from harness.output.terminal import echo
@@ -34,6 +35,8 @@ def print_blockwise(
         print_json(found.document)
     else:
         _print_answer(found.answer, wide)
+    for model in found.models:
+        print_accuracy(model, only_remark=json_output)
     if output is not None:
         echo(f"{output}: {', '.join([*found.document['files'], 'answer.json'])}", err=True)
     else:

@@ -17,6 +17,11 @@ MOST_LOSS = 1.0  # points that a model loses without a remark
 def print_export(written: ModelFile) -> None:
     """Print accuracies before and after, where they were measured, and on standard error the file."""
     echo(str(written), err=True)
+    print_accuracy(written)
+
+
+def print_accuracy(written: ModelFile, *, only_remark: bool = False) -> None:
+    """Print a model's accuracies before and after, where they were measured, and on standard error a remark on a large loss."""
     accuracy = written.accuracy
     if accuracy is None:
         return
@@ -36,7 +41,8 @@ def print_export(written: ModelFile) -> None:
         for name, one in splits.items()
     ]
     columns = ["images", "number", "fp32 torch", after, "loss", "classed otherwise"]
-    print_table(Table(title=title, columns=columns, rows=rows))
+    if not only_remark:
+        print_table(Table(title=title, columns=columns, rows=rows))
     worst = max(splits, key=lambda name: splits[name].loss)
     if splits[worst].loss > MOST_LOSS:
         echo(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.work.results import Results
 from search.work.unit import Unit
+from space.atomic_files import locked
 from space.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -105,8 +106,11 @@ def publish(
     for job, of in jobs:
         if job.kind == TOGETHER and results.result_of(job):
             keep_each(job, of, results)
-    finished = collect(results, {unit.key: unit for unit in [*stored_units(results), *units]}.values())
-    return finished, *write_published(results.folder, finished.values())
+    with locked(
+        results.folder / "published"
+    ):  # else of two commands that end at once the later one may have read less
+        finished = collect(results, {unit.key: unit for unit in [*stored_units(results), *units]}.values())
+        return finished, *write_published(results.folder, finished.values())
 
 
 def collect(results: Results, units: Iterable[Unit]) -> dict[str, FinishedTraining]:

@@ -44,8 +44,10 @@ def test_the_process_that_computes_is_the_first_to_end_when_memory_runs_out(
         offer_to_kernel(pid)
         offered.append(int(Path(f"/proc/{pid}/oom_score_adj").read_text()))
 
-    monkeypatch.setattr(expected, "offer_to_kernel", offer)
-    monkeypatch.setattr(expected, "converter_environment", lambda: {"PYTHONHOME": "/nowhere"})  # ends at once
+    monkeypatch.setattr(processes, "offer_to_kernel", offer)
+    monkeypatch.setattr(
+        processes, "converter_environment", lambda: {"PYTHONHOME": "/nowhere"}
+    )  # ends at once
     with pytest.raises(ConversionError):
         outputs(tmp_path).of("conv/conv/conv", "onnx")
     assert offered == [1000]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,7 +23,8 @@ from exporters import Format, Precision, Weights, standalone
 from exporters.calibration_images import save_images
 from exporters.conversion import run_network
 from exporters.weights import WeightsFile
-from harness.models.accuracy import ModelAccuracy, SplitAccuracy, read_table, table_row, write_table
+from harness.models import accuracy
+from harness.models.accuracy import ModelAccuracy, SplitAccuracy, add_to_table, read_table, table_row
 from search.training.augment import normalize
 from search.training.recipe import Recipe, default_recipe
 from search.training.tasks import Task, load_task
@@ -125,7 +130,7 @@ def test_a_table_holds_a_row_a_network_and_a_metric_a_precision(tmp_path: Path) 
         row(NETWORK, 189, "fp16"),
         row(OTHER, 170, digest="b"),
     ):
-        write_table(path, read_table(path, TINY, task), added)
+        add_to_table(path, TINY, task, added)
     rows = {one["architecture"]: one for one in csv.DictReader(path.read_text().splitlines())}
     assert rows[NETWORK]["val_top1_int8_onnx"] == "94.0000", "another precision of the same weights joins it"
     assert rows[NETWORK]["val_top1_fp16_onnx"] == "94.5000"
@@ -137,9 +142,30 @@ def test_a_table_holds_a_row_a_network_and_a_metric_a_precision(tmp_path: Path) 
         load_accuracies(path, config=TINY)  # never one precision in place of another
 
 
+def test_two_exports_that_add_to_a_table_at_once_lose_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both_have_read = threading.Barrier(2)
+
+    def read(*given: Any) -> list[dict[str, str]]:
+        rows = read_table(*given)
+        with contextlib.suppress(
+            threading.BrokenBarrierError
+        ):  # the other one cannot read before this one has written
+            both_have_read.wait(0.2)
+        return rows
+
+    monkeypatch.setattr(accuracy, "read_table", read)
+    path, task = tmp_path / "table.csv", task_named("some-images")
+    with ThreadPoolExecutor() as pool:
+        added = [pool.submit(add_to_table, path, TINY, task, row(one, 188)) for one in (NETWORK, OTHER)]
+    assert [one.result() for one in added] == [None, None]
+    assert {one["architecture"] for one in read_table(path, TINY, task)} == {NETWORK, OTHER}
+
+
 def test_a_table_of_another_task_or_space_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
-    write_table(path, [], row(NETWORK, 188))
+    add_to_table(path, TINY, task_named("some-images"), row(NETWORK, 188))
     with pytest.raises(
         ConfigError, match="accuracies of task 'some-images', not 'others'; name another table"
     ):
@@ -148,7 +174,7 @@ def test_a_table_of_another_task_or_space_is_refused(tmp_path: Path) -> None:
 
 def test_accuracies_on_synthetic_images_carry_the_word(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
-    write_table(path, [], row(NETWORK, 188, synthetic=True))
+    add_to_table(path, TINY, task_named("some-images"), row(NETWORK, 188, synthetic=True))
     assert load_accuracies(path, metric="synthetic_val_top1_int8_onnx", config=TINY).synthetic
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +21,26 @@ from factories.block_libraries import (
     write_accuracies,
     write_library,
 )
-from factories.stores import add_sessions, stored
+from factories.stores import add_sessions, calibrate, new_store, stored
 from rigs.commands import Done, refused, run
 
 import exporters
+from exporters import Weights
 from harness.blockwise.answer import commands
 from harness.commands.blockwise_options import BlockwiseOptions
 from harness.devices.config import Device
 from harness.measurement import campaigns
 from harness.measurement.campaign import Outcome
 from harness.measurement.plan import Options
+from harness.models import exported
+from harness.models.accuracy import ModelAccuracy, SplitAccuracy
 from harness.models.trained import Finished, FinishedModels
 from harness.store import Store
 from search.blockwise import iterated_search, rounds
 from search.blockwise.setting import Setting
 from search.distillation.block_library import BlockLibrary
 from search.distillation.signatures import Signatures
+from search.training.images import Task
 from search.training.trained import Trained
 from search.work.local_pool import LocalPool
 from search.work.ray_cluster import RayCluster
@@ -393,9 +399,9 @@ def add_finished(store: Store, one: Finished, factor: float, number: int, **chan
     kept = store.add_session
 
     def renamed(session: Any) -> None:
-        from dataclasses import replace
-
-        kept(replace(session, graph_hash=one.key, purpose="trained", model_digest=one.digest))
+        kept(
+            replace(session, graph_hash=one.key(DEVICE.precision), purpose="trained", model_digest=one.digest)
+        )
 
     class Renaming:
         add_session = staticmethod(renamed)
@@ -423,7 +429,6 @@ def own_store(tmp_path: Path) -> Path:
 @pytest.fixture
 def teach(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let fine-tuning leave a network as it was, so that two students are there to be measured."""
-    from dataclasses import replace
 
     def tuner(library: Any, setting: Any) -> Callable[..., list[Any]]:
         return lambda networks: [
@@ -509,7 +514,7 @@ def test_sessions_of_a_finished_network_are_never_merged_with_those_of_random_we
     )
     add_finished(store, one, 1.0, 0)
     assert store.session_counts(DEVICE) == before
-    assert store.session_counts(DEVICE, "trained") == {one.key: 2}
+    assert store.session_counts(DEVICE, "trained") == {one.key(DEVICE.precision): 2}
     store.close()
 
 
@@ -527,3 +532,58 @@ def test_a_folder_is_not_there_at_all_when_a_model_cannot_be_made(
     assert done.status == 4
     assert "a made-up converter failed" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def int8_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path, device = tmp_path_factory.mktemp("store") / "int8.sqlite", replace(DEVICE, precision="int8")
+    store = new_store(path)
+    calibrate(store, device)
+    networks = [Architecture(blocks=both, config=TINY) for both in product(BLOCKS[:3], repeat=TINY.stages)]
+    add_sessions(store, networks, device, sessions=2)
+    store.close()
+    return path
+
+
+@pytest.mark.parametrize("document", ["text", "json"])
+def test_a_search_in_int8_ends_with_a_calibrated_file_and_what_it_loses(
+    document: str, library: Path, int8_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: dict[tuple[str, str], Weights] = {}
+
+    def standalone(_: Architecture, model_format: str, **given: Any) -> bytes:
+        made[given["precision"], model_format] = given["weights"]
+        return b"a model"
+
+    def measured(_: bytes, __: str, ___: Architecture, weights: Weights, task: Task) -> ModelAccuracy:
+        assert weights == made["int8", "onnx"]
+        val = SplitAccuracy(images=40, torch_right=30, model_right=29, changed=3)
+        test = SplitAccuracy(images=40, torch_right=31, model_right=32, changed=2)
+        return ModelAccuracy(task=task.name, synthetic=task.synthetic, val=val, test=test)
+
+    monkeypatch.setattr(exporters, "standalone", standalone)
+    monkeypatch.setattr(exported, "measure_accuracy", measured)
+    options = ("--output", str(tmp_path / "answer"), *(["--json"] if document == "json" else []))
+    done = search(int8_store, library, *options)
+    assert done.status == 0, done.stderr
+    calibrated = {kind: one.checkpoint and one.checkpoint.calibration for kind, one in made.items()}
+    assert [kind for kind, images in calibrated.items() if images] == [("int8", "onnx")]
+    answer = json.loads((tmp_path / "answer" / "answer.json").read_text())
+    *plain, quantized = answer["models"]
+    assert [one["file"] for one in plain] == ["model.onnx", "model.tflite"]
+    assert quantized == {
+        "file": "model-int8.onnx",
+        "format": "onnx",
+        "precision": "int8",
+        "accuracy": {"synthetic_val_top1_percent": 72.5, "synthetic_test_top1_percent": 80.0},
+        "before": {"synthetic_val_top1_percent": 75.0, "synthetic_test_top1_percent": 77.5},
+        "images": {"val": 40, "test": 40},
+        "classed_otherwise": {"val": 3, "test": 2},
+    }
+    assert "model-int8.onnx" in answer["files"]
+    assert "int8 onnx loses 2.50 points on validation images" in done.stderr
+    if document == "json":
+        assert done.json == answer
+    else:
+        assert "top-1 in % on synthetic images" in done.stdout and "int8 onnx" in done.stdout
+        assert re.search(r"validation +40 +75\.00 +72\.50 +\+2\.50 +3", done.stdout)

@@ -1,7 +1,7 @@
 """From a teacher to a verified, trained network on this machine: train, distil, measure, search, fine-tune, measure, export, run.
 
-Real digits, real models, the real agent and a real runtime. Trainings are of an epoch or two and of few blocks, sessions shorter
-than a user's.
+Real digits, real models in int8, the real agent and a real runtime. Trainings are of an epoch or two and of few blocks, sessions
+shorter than a user's.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from factories.block_libraries import save_library
 from rigs.commands import run
@@ -48,7 +49,10 @@ def distilled(folder: Path) -> float:
 
 
 def onnx_accuracy(path: Path) -> float:
-    """Return the share of the digits' test images, in percent, that a model file classes right in ONNX Runtime."""
+    """Return the share of the digits' test images, in percent, that a model file classes right in ONNX Runtime.
+
+    An int8 model, too, reads and writes float32.
+    """
     import onnxruntime
 
     task = load_task("digits", TINY)
@@ -77,10 +81,8 @@ def test_a_library_becomes_a_trained_network_that_was_itself_measured_within_the
     store, library, folder = tmp_path / "store.sqlite", tmp_path / "library", tmp_path / "answer"
     teacher = distilled(library)
     assert teacher > 25, "of ten classes chance is 10 %"
-    sample = f"sample:{SAMPLE}@3"
-    measured = run(
-        store, "measure", "--space", "tiny", "--runtime", "onnxruntime", "--models", sample, "--json"
-    )
+    models = ("--precision", "int8", "--models", f"sample:{SAMPLE}@3")
+    measured = run(store, "measure", "--space", "tiny", "--runtime", "onnxruntime", *models, "--json")
     assert measured.status == 0, measured.stderr
     limit_ms = 2 * max(row["latency_ms"] for row in measured.json)  # this machine may be busy with other work
     done = run(
@@ -95,6 +97,7 @@ def test_a_library_becomes_a_trained_network_that_was_itself_measured_within_the
     answer = json.loads((folder / "answer.json").read_text())
     assert answer == done.json
 
+    assert "int8" in answer["latencies"]["local"]
     latency = answer["costs"]["local"]
     assert latency["source"] == "measured with the weights of this answer"
     assert 0 < latency["value"] <= limit_ms
@@ -114,6 +117,22 @@ def test_a_library_becomes_a_trained_network_that_was_itself_measured_within_the
     assert onnx_accuracy(folder / "model.onnx") == pytest.approx(
         answer["accuracy"]["test_top1_percent"], abs=0.4
     )
+    plain, quantized = answer["models"]
+    assert (plain["file"], quantized["file"], quantized["precision"]) == (
+        "model.onnx",
+        "model-int8.onnx",
+        "int8",
+    )
+    after_ptq = quantized["accuracy"]["test_top1_percent"]
+    assert onnx_accuracy(folder / "model-int8.onnx") == pytest.approx(after_ptq, abs=1e-9), (
+        "of the file itself"
+    )
+    assert quantized["before"]["test_top1_percent"] == pytest.approx(
+        answer["accuracy"]["test_top1_percent"], abs=0.4
+    )
+    assert quantized["before"]["test_top1_percent"] - after_ptq < 3, "ranges are those of digits"
+    notes = {one.key: one.value for one in onnx.load(folder / "model-int8.onnx").metadata_props}
+    assert notes["harness.precision"] == "int8" and "calibrated on images" in notes["harness.weights"]
     again = load_trained(folder / "network.harness")
     assert str(again.architecture) == answer["architecture"]
     assert again.test.top1 == answer["accuracy"]["test_top1_percent"]

@@ -19,6 +19,7 @@ from harness.commands.options import (
     make_store,
 )
 from harness.devices.config import LOCAL
+from space.atomic_files import check_output_file
 from space.errors import ConfigError
 
 
@@ -79,6 +80,7 @@ def gate(
     from harness.query.gate import gate as judge
 
     path = _baseline_file(baseline, write, fail_if, junit)
+    check_output_file(junit)
     given = GivenInputs.parse(shape or (), inputs)
     with make_store(store_url) as store:
         timing = DeviceTiming(

@@ -17,6 +17,7 @@ import threading
 import weakref
 import zlib
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import IO
 
@@ -66,7 +67,7 @@ class ExpectedOutputs:
         """
         with self._lock:
             if self._values is None:
-                self._values = _read(self._path)
+                self._values = read_values(self._path)
             if name not in self._values:
                 if self._process is None:
                     self._process = _TorchProcess()
@@ -127,7 +128,7 @@ def _end(worker: subprocess.Popen[str], *files: IO[str] | IO[bytes]) -> None:
             file.close()
 
 
-def _read(path: Path) -> dict[str, dict[str, list[float]]]:
+def read_values(path: Path) -> dict[str, dict[str, list[float]]]:
     """Return the values by name that a file holds whole; none where there is no file."""
     found = {}
     try:
@@ -136,9 +137,8 @@ def _read(path: Path) -> dict[str, dict[str, list[float]]]:
         return {}
     for line in lines:
         checksum, _, text = line.partition(b" ")
-        if checksum == b"%08x" % zlib.crc32(text):
-            document = json.loads(text)
-            found[document.pop("name")] = document
+        if checksum == b"%08x" % zlib.crc32(text) and (kept := _kept(text)) is not None:
+            found[kept[0]] = kept[1]
     return found
 
 
@@ -149,3 +149,18 @@ def _append(path: Path, name: str, values: dict[str, list[float]]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab", buffering=0) as file:
             file.write(b"%08x %s\n" % (zlib.crc32(text), text))
+
+
+def _kept(text: bytes) -> tuple[str, dict[str, list[float]]] | None:
+    """Return the name and the values of a line, None where it holds anything else."""
+    try:
+        document = json.loads(text)
+        name = document.pop("name")
+        lists = list(document.values())
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
+        return None
+    are_finite = all(
+        isinstance(values, list) and all(type(value) in (int, float) and isfinite(value) for value in values)
+        for values in lists
+    )
+    return (name, document) if isinstance(name, str) and are_finite else None

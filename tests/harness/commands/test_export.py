@@ -137,6 +137,14 @@ def test_a_table_holds_a_row_a_network_and_a_metric_a_precision(tmp_path: Path) 
         load_accuracies(path, config=TINY)  # never one precision in place of another
 
 
+def test_a_table_that_went_through_an_editor_is_read(tmp_path: Path) -> None:
+    path, task = tmp_path / "table.csv", task_named("some-images")
+    write_table(path, [], row(NETWORK, 188))
+    rows = read_table(path, TINY, task)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_table(path, TINY, task) == rows
+
+
 def test_a_table_of_another_task_or_space_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     write_table(path, [], row(NETWORK, 188))

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from exporters.errors import ConversionError
 from space.atomic_files import write_whole
+from space.system_errors import remedy_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,7 @@ class FragmentCache:
         except OSError as error:
             raise ConversionError(
                 f"fragment cache {self.root} cannot be written: {error.strerror or error}; "
-                "free some space or name another cache folder"
+                f"{remedy_for(error, 'check the folder')}; HARNESS_CACHE names another folder"
             ) from error
 
     def _entry_path(self, key: str) -> Path:

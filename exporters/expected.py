@@ -13,6 +13,7 @@ import threading
 import weakref
 import zlib
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -91,9 +92,8 @@ def read_values(path: Path) -> dict[str, dict[str, list[float]]]:
         return {}
     for line in lines:
         checksum, _, text = line.partition(b" ")
-        if checksum == b"%08x" % zlib.crc32(text):
-            document = json.loads(text)
-            found[document.pop("name")] = document
+        if checksum == b"%08x" % zlib.crc32(text) and (kept := _kept(text)) is not None:
+            found[kept[0]] = kept[1]
     return found
 
 
@@ -104,3 +104,18 @@ def append_values(path: Path, name: str, values: dict[str, list[float]]) -> None
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab", buffering=0) as file:
             file.write(b"%08x %s\n" % (zlib.crc32(text), text))
+
+
+def _kept(text: bytes) -> tuple[str, dict[str, list[float]]] | None:
+    """Return the name and the values of a line, None where it holds anything else."""
+    try:
+        document = json.loads(text)
+        name = document.pop("name")
+        lists = list(document.values())
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
+        return None
+    are_finite = all(
+        isinstance(values, list) and all(type(value) in (int, float) and isfinite(value) for value in values)
+        for values in lists
+    )
+    return (name, document) if isinstance(name, str) and are_finite else None

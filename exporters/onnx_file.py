@@ -5,6 +5,7 @@ Nothing of a file is run here: protobuf parses it, which bounds what it reads, a
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from math import prod
@@ -34,6 +35,7 @@ def read_onnx(path: Path, data: bytes, limit_bytes: int) -> tuple[FileFacts, byt
         raise ConfigError(
             f"{path}: no ONNX model, or a damaged one ({error or 'it cannot be parsed'}); copy or export it again"
         ) from error
+    _check_texts(path, model)
     if not model.graph.node or not model.ir_version:
         raise ConfigError(
             f"{path}: no ONNX model, or a damaged one (it has no graph); copy or export it again"
@@ -49,8 +51,24 @@ def read_onnx(path: Path, data: bytes, limit_bytes: int) -> tuple[FileFacts, byt
         return facts, data
     left_bytes = limit_bytes - len(data)
     for tensor in outside:
-        left_bytes -= _fold(path, tensor, left_bytes)
+        try:
+            left_bytes -= _fold(path, tensor, left_bytes)
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigError(
+                f"{path}: its external data cannot be read: {reason}; put it beside the model"
+            ) from error
     return facts, model.SerializeToString(deterministic=True)
+
+
+def _check_texts(path: Path, model: Any) -> None:
+    """Refuse names that are no UTF-8, which protobuf hands out as bytes. Raises: ConfigError."""
+    values = [*model.graph.input, *model.graph.output]
+    texts = [one.name for one in values]
+    texts += [dim.dim_param for one in values for dim in one.type.tensor_type.shape.dim]
+    for text in texts:
+        if isinstance(text, bytes):
+            raise ConfigError(f"{path}: the name {text[:40]!r} in it is no UTF-8; export the model again")
 
 
 def _inputs(path: Path, model: Any) -> Iterator[ModelInput]:
@@ -166,6 +184,8 @@ def _versions(model: Any) -> str:
 def _fold(path: Path, tensor: Any, left_bytes: int) -> int:
     """Put a tensor's external data into it; return how many bytes those are. Raises: ConfigError."""
     told = {entry.key: entry.value for entry in tensor.external_data}
+    if any(isinstance(word, bytes) for word in (*told, *told.values())):
+        raise ConfigError(f"{path}: tensor {tensor.name!r}: its place is no UTF-8; export the model again")
     source = _beside(path, told.get("location", ""))
     try:
         offset, length = int(told.get("offset") or 0), int(told.get("length") or -1)
@@ -193,14 +213,16 @@ def _fold(path: Path, tensor: Any, left_bytes: int) -> int:
 
 def _beside(path: Path, location: str) -> Path:
     """Return the file of external data, which lies in the model's folder. Raises: ConfigError."""
-    folder = path.parent.resolve()
+    folder = Path(os.path.realpath(path.parent))
     target = folder / location
     if not location or "\0" in location or Path(location).is_absolute() or ".." in Path(location).parts:
         raise ConfigError(
             f"{path}: its external data lies at {location!r}, outside its folder, where harness does not read; "
             "save the model with its data beside it"
         )
-    if not target.resolve().is_relative_to(folder):
+    if not Path(os.path.realpath(target)).is_relative_to(
+        folder
+    ):  # of links in a circle `resolve` makes an error
         raise ConfigError(
             f"{path}: its external data {location!r} is a link out of its folder, where harness does not read; "
             "copy the data beside the model"

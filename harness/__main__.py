@@ -11,6 +11,7 @@ from harness.shadowing import foreign_package, shadowing_file
 
 def main() -> None:
     """Run the command line; exit with status 1 where a file of the user's own is in the place of a module that it needs."""
+    open_standard_streams()
     warn_no_more()
     if shadow := foreign_package():
         sys.exit(f"harness: {shadow}")
@@ -26,6 +27,15 @@ def main() -> None:
         if "--debug" in sys.argv or not (shadow := shadowing_file(error)):
             raise
         sys.exit(f"harness: {shadow}")
+
+
+def open_standard_streams() -> None:
+    """Let a stream that is closed (`>&-`) lead nowhere: else a file that is opened gets its number, and what is printed to it."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.set_inheritable(nowhere, True)
+            setattr(sys, name, os.fdopen(nowhere, mode, closefd=False))
 
 
 def warn_no_more() -> None:

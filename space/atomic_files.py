@@ -26,6 +26,23 @@ def check_folder_of(path: Path | None) -> None:
         raise ConfigError(f"{path}: no folder {str(path.parent)!r}; make it first")
 
 
+def check_output_file(path: Path | None) -> None:
+    """Refuse a file that cannot be written, before its content is computed; None is none. Raises: ConfigError."""
+    check_folder_of(path)
+    if path is None:
+        return
+    try:
+        place = path if _is_written_through(path) else Path(os.path.realpath(path)).parent
+        refusal = errno.EISDIR if path.is_dir() else 0 if os.access(place, os.W_OK) else errno.EACCES
+    except (OSError, ValueError) as error:
+        refusal = getattr(error, "errno", None) or errno.EINVAL
+    if refusal:
+        reason = os.strerror(refusal)
+        raise ConfigError(
+            f"{path}: cannot be written: {reason}; {remedy_for(OSError(refusal, reason), 'name another file')}"
+        )
+
+
 def write_file(
     path: Path,
     content: bytes | memoryview,

@@ -21,6 +21,7 @@ from harness.commands.options import (
     make_store,
 )
 from harness.devices.config import LOCAL
+from space.atomic_files import check_output_file
 from space.errors import ConfigError
 
 
@@ -84,6 +85,7 @@ def gate(
 
     path = _baseline_file(baseline, write, fail_if, junit)
     given = GivenInputs.parse(shape or (), inputs, expect, signature)
+    check_output_file(junit)
     with make_store(store_url) as store:
         timing = DeviceTiming(
             store=store, device=device, runtime=runtime, threads=threads, level=level, sessions=sessions, fresh=fresh,

@@ -16,7 +16,7 @@ from harness.commands.options import (
     WideFlag,
     open_store,
 )
-from space.atomic_files import check_folder_of
+from space.atomic_files import check_output_file
 
 
 @takes_choice
@@ -49,7 +49,7 @@ def predict(
     from harness.prediction.space_prediction import predict as predict_space
 
     check_one_format(csv_output, json_output)
-    check_folder_of(output)
+    check_output_file(output)
     with open_store(store_url) as store:
         table = predict_space(
             store,

@@ -9,7 +9,7 @@ import typer
 
 from harness.commands.options import FigureFile, StoreOption, log, open_store
 from harness.commands.query_options import QueryOptions, takes_query
-from space.atomic_files import check_folder_of
+from space.atomic_files import check_output_file
 
 
 @takes_query
@@ -34,7 +34,7 @@ def report(
     from harness.output.plots.pictures import check_pictures
     from harness.output.report.page import write_report
 
-    check_folder_of(output)
+    check_output_file(output)
     check_pictures(figure)
     query = options.query(show or ())
     with open_store(store_url) as store:

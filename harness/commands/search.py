@@ -26,7 +26,7 @@ from harness.commands.options import (
 )
 from harness.commands.query_options import QueryOptions, takes_query
 from harness.commands.search_compare import compare
-from space.atomic_files import check_folder_of
+from space.atomic_files import check_output_file
 
 if TYPE_CHECKING:
     from harness.blockwise.setup import BlockwiseRequest
@@ -120,7 +120,7 @@ def find(
         return
     from harness.query.run import SearchRequest
 
-    check_folder_of(output)
+    check_output_file(output)
     _search_store(
         SearchRequest(
             query=options.query([*(pareto or ()), *(show or ())]),

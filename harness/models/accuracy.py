@@ -20,7 +20,7 @@ from exporters.weights import WeightsFile
 from space import Architecture, SpaceConfig
 from space.atomic_files import locked, write_file
 from space.errors import ConfigError
-from space.text_files import read_content
+from space.text_files import decoded, read_content
 
 if TYPE_CHECKING:
     from search.training.images import Task
@@ -119,11 +119,11 @@ def read_table(path: Path, config: SpaceConfig, task: Task) -> list[dict[str, st
     """
     if not path.exists():
         return []
-    text = read_content(path, error=ConfigError, most=_MAX_TABLE_BYTES).decode("utf-8", "replace")
-    reader = csv.DictReader(io.StringIO(text))
+    content = read_content(path, most=_MAX_TABLE_BYTES)
     try:
+        reader = csv.DictReader(io.StringIO(decoded(content)))
         rows, titles = list(reader), list(reader.fieldnames or [])
-    except csv.Error:
+    except (csv.Error, UnicodeDecodeError):
         rows, titles = [], []
     if titles[: len(_KEYS)] != list(_KEYS) or any(None in row or None in row.values() for row in rows):
         raise ConfigError(f"{path}: is no table that 'harness export' wrote; name another file")

@@ -44,7 +44,7 @@ from harness.records import PARTS
 from harness.version import __version__
 from search.training.tasks import load_task
 from space import BLOX, Architecture, SpaceConfig, find_space
-from space.atomic_files import check_folder_of, holds_file, write_file
+from space.atomic_files import check_output_file, holds_file, write_file
 from space.errors import ConfigError
 from space.segments import Segment
 from space.user_paths import expand_user, own_folder
@@ -238,7 +238,7 @@ def export_network(
     if holds_file(output) and not force:
         raise ConfigError(f"{output}: exists already; name another file or add --force")
     for path in (output, table):
-        check_folder_of(path)
+        check_output_file(path)
     _check_calibration(precision, checkpoint, calibration, table)
     images = Path(calibration) if calibration.lower().endswith(IMAGES_SUFFIX) else None
     task = load_task(calibration, architecture.config) if calibration and images is None else None

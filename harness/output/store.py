@@ -22,7 +22,7 @@ from harness.store.maintenance import (
     Trouble,
     flat_document,
 )
-from space.atomic_files import write_file
+from space.atomic_files import check_output_file, write_file
 from space.errors import ConfigError
 from space.text import counted
 
@@ -123,6 +123,7 @@ def export_sessions(documents: Iterable[dict[str, Any]], path: Path | None, file
 
     Raises: ConfigError when the file cannot be written, or Parquet is asked for without its package or a file.
     """
+    check_output_file(path)
     count = _export(documents, path, file_format)
     echo(f"{path or 'standard output'}: {counted(count, 'session')}", err=True)
 

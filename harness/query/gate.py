@@ -30,7 +30,7 @@ from harness.query.gate_baseline import (
     save_baseline,
 )
 from harness.store import Store
-from space.atomic_files import check_folder_of
+from space.atomic_files import check_output_file
 from space.errors import ConfigError, HarnessError
 
 DEFAULT_RULE = "latency > +3%"
@@ -246,7 +246,7 @@ def write_baseline(files: Iterable[str | Path], path: str | Path, timing: Timing
     Raises: ConfigError for a file that cannot be used, and others when the device does not answer: then nothing is written.
     """
     target = Path(path)
-    check_folder_of(target)
+    check_output_file(target)
     opened = open_files(find_files(map(str, files)), timing.inputs)
     table = timing.measure(opened)
     rows = {file.name: [row for row in table if row.graph_hash == file.key] for file in opened}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ import torch
 from device_agents.runtimes.loaded import OUTPUT_VALUES as TOLD_VALUES
 from device_agents.runtimes.loaded import fixed_values
 from exporters import ConversionError, ExpectedOutputs, Weights, expected, processes
-from exporters.expected import OUTPUT_VALUES, fixed_image
+from exporters.expected import OUTPUT_VALUES, fixed_image, read_values
 from exporters.networks import torch_network
 from exporters.processes import offer_to_kernel
 from space import BLOX, MINI, Architecture, SpaceConfig
@@ -92,6 +95,25 @@ def test_what_was_computed_is_kept_and_a_damaged_line_is_computed_again(
     assert [kept.of(name, "onnx") for name in (first, second)] == values
     with pytest.raises(TypeError):
         outputs(tmp_path, seed=1).of(first, "onnx")  # other weights, other outputs
+
+
+def test_a_whole_line_of_anything_else_counts_as_absent(tmp_path: Path) -> None:
+    right = {"name": "a", "onnx": [0.5, -1]}
+    bad: list[Any] = [
+        [],
+        1,
+        None,
+        {},
+        {"name": 1},
+        right | {"onnx": 0.5},
+        right | {"onnx": ["0.5"]},
+        right | {"onnx": [None]},
+    ]
+    texts = [json.dumps(one).encode() for one in (*bad, right | {"onnx": [float("nan")]})]
+    texts += [b"{", b"[" * 100_000, json.dumps(right).encode()]
+    path = tmp_path / "kept.jsonl"
+    path.write_bytes(b"".join(b"%08x %s\n" % (zlib.crc32(text), text) for text in texts))
+    assert read_values(path) == {"a": {"onnx": [0.5, -1]}}
 
 
 def test_a_name_of_nothing_and_a_process_that_dies_are_errors_with_the_reason(

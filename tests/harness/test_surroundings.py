@@ -80,6 +80,15 @@ def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path: Path) -> None:
     assert "Traceback" not in errors and "Exception ignored" not in errors and "BrokenPipe" not in errors
 
 
+def test_streams_that_are_closed_lead_nowhere(tmp_path: Path) -> None:
+    command = ["sh", "-c", 'exec "$@" >&- <&-', "sh", sys.executable, "-m", "harness", "devices"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from space.atomic_files import holds_file, new_folder, partials, write_file, write_whole
+from space.atomic_files import check_output_file, holds_file, new_folder, partials, write_file, write_whole
 from space.errors import ConfigError, DatasetError
 
 
@@ -36,6 +36,29 @@ def test_a_writer_that_fails_leaves_the_former_file_alone(
         write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_could_not_be_written_is_refused_before_its_content_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    (tmp_path / "circle").symlink_to("circle")
+    os.mkfifo(tmp_path / "fifo")
+    for path in (None, *(tmp_path / name for name in ("new", "file", "link", "fifo")), Path("/dev/null")):
+        check_output_file(path)
+    for path, reason in (
+        (tmp_path, "Is a directory; name another file"),
+        (tmp_path / "no" / "new", "no folder"),
+        (tmp_path / "file" / "new", "no folder"),
+        (tmp_path / "circle", "Too many levels of symbolic links"),
+    ):
+        with pytest.raises(ConfigError, match=reason):
+            check_output_file(path)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ConfigError, match="new: cannot be written: Permission denied; this account may not"):
+        check_output_file(tmp_path / "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["circle", "fifo", "file", "link"]
 
 
 def test_a_writers_own_traces_are_found_where_it_cannot_remove_them(

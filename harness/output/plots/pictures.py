@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness.output.plots.neutral import neutral_style
 from harness.output.plots.styles import FAINT, INK
 from harness.output.terminal import echo
-from space.atomic_files import check_folder_of, write_file
+from space.atomic_files import check_output_file, write_file
 from space.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def check_pictures(*paths: Path | None) -> None:
         if path.suffix.lower() not in FORMATS:
             allowed = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
             raise ConfigError(f"{path}: a picture's format follows from its suffix; end it in {allowed}")
-        check_folder_of(path)
+        check_output_file(path)
         check_libraries()
 
 

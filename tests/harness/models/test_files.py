@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from factories.model_files import dense, onnx_model, save, save_tflite, save_with_data, tokens
 from rigs.no_plain_files import no_plain_file
@@ -153,6 +154,33 @@ def test_what_is_no_model_is_refused_in_one_line_with_a_remedy(
     message = refusal(path)
     assert said in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("location", ["loop.bin", "x" * 300, "weights\xffbin", "folder"])
+def test_external_data_at_a_place_that_cannot_be_read_is_refused(tmp_path: Path, location: str) -> None:
+    path = save_with_data(dense(), tmp_path / "a.onnx")
+    (tmp_path / "loop.bin").symlink_to("loop.bin")
+    (tmp_path / "folder").mkdir()
+    model = onnx.load(str(path), load_external_data=False)
+    for tensor in model.graph.initializer:
+        next(entry for entry in tensor.external_data if entry.key == "location").value = location.replace(
+            "\xff", "?"
+        )
+    named = model.SerializeToString().replace(
+        b"weights?bin", b"weights\xffbin"
+    )  # no UTF-8, which comes as bytes
+    path.write_bytes(named)
+    assert str(path) in refusal(path)
+
+
+def test_a_name_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.onnx"
+    for name, size in (("x?", 8), ("x", "n?")):
+        model = onnx_model(
+            [onnx.helper.make_node("Relu", [name], ["y"])], [(name, 1, [1, size])], [("y", 1, [1, size])]
+        )
+        path.write_bytes(model.SerializeToString().replace(b"?", b"\xff"))
+        assert "is no UTF-8" in refusal(path)
 
 
 def test_what_is_no_plain_file_and_a_link_to_nothing_are_refused_at_once(tmp_path: Path) -> None:

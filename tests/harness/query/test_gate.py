@@ -294,6 +294,16 @@ def test_a_baseline_is_read_as_it_was_written(rig: Rig) -> None:
     assert one.low < 0.5 < (one.high or 0)
 
 
+def test_a_baseline_that_could_not_be_written_is_refused_before_anything_is_timed(
+    rig: Rig, tmp_path: Path
+) -> None:
+    before = len(rig.timing.asked)
+    for path, reason in ((tmp_path, "Is a directory"), (tmp_path / "no/base.json", "no folder")):
+        with pytest.raises(ConfigError, match=reason):
+            write_baseline([rig.old], path, rig.timing)
+    assert len(rig.timing.asked) == before
+
+
 def test_a_baseline_is_read_however_it_is_kept(
     rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,8 +44,9 @@ class Supervision:
         silence_s: float,
         sampler: Sampler,
         own_cores: list[int],
+        environment: dict[str, str],
     ) -> None:
-        """own_cores: where the supervisor stays while the worker runs; none: anywhere."""
+        """own_cores: where the supervisor stays while the worker runs; none: anywhere. environment: the worker's, besides."""
         self._agent_path = agent_path
         self._client = client
         self._emit = emit
@@ -53,6 +54,7 @@ class Supervision:
         self._silence_s = silence_s
         self._sampler = sampler
         self._own_cores = own_cores
+        self._environment = environment
         self._phase = "start"
         self._network: int | None = None
         self._stderr = bytearray()
@@ -62,7 +64,7 @@ class Supervision:
         """Return the worker's answer, its `elapsed_s` added. Raises: Refusal, ClientGone."""
         start_s = time.monotonic()
         oom_kills = self._probes.oom_kills()
-        process = start_agent(self._agent_path, ["worker"])
+        process = start_agent(self._agent_path, ["worker"], self._environment)
         try:
             self._emit({"event": "started", "pid": process.pid})
             self._send(process, message)

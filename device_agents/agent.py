@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable
@@ -15,7 +16,7 @@ from device_agents.core_request import METHODS, sweep_groups
 from device_agents.cores import QUIET_SHARE, available_cores, choose_cores, find_clusters, find_siblings
 from device_agents.device_lock import DeviceLock
 from device_agents.discovery import discover_runtimes
-from device_agents.fields import Fields
+from device_agents.fields import Fields, refuse, show
 from device_agents.frames import (
     HEADER_LIMIT_BYTES,
     PAYLOAD_LIMIT_BYTES,
@@ -35,17 +36,21 @@ from device_agents.jobs import (
     parse_memory_job,
     parse_profile_job,
 )
+from device_agents.libraries import parse_libraries, place_libraries
 from device_agents.machine_lock import MachineLock, user_name
 from device_agents.models import MODEL_LIMIT_BYTES
 from device_agents.nvidia import uses_gpu
 from device_agents.parts_cache import PartsCache, free_bytes
 from device_agents.probes import Probes
+from device_agents.processes import LIBRARIES_VARIABLE
 from device_agents.quota import read_quota, withheld_cores
 from device_agents.refusal import Refusal
 from device_agents.sampler import PERIOD_S, SHARED_PERIOD_S, Sampler
 from device_agents.supervision import ClientGone, Supervision
 
 DIGESTS_LIMIT = 20000
+VARIABLES_LIMIT = 64
+VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 MESSAGE_CHARACTERS = 2000
 
 
@@ -73,6 +78,7 @@ class Agent:
         self._memory_bytes = memory_bytes
         self._lock = DeviceLock(root, MachineLock(filesystem))
         self._probes = Probes(filesystem)
+        self._environment: dict[str, str] = {}  # of processes that import a runtime, besides this one's
         self._verbs: dict[str, Callable[[Fields, bytes, Any], dict[str, Any]]] = {
             "hello": self._hello,
             "lock": self._take_lock,
@@ -144,7 +150,12 @@ class Agent:
                 % (PROTOCOL, protocol),
             )
         fields.text("harness")
-        runtimes, broken = discover_runtimes(self._agent_path)
+        self._environment = parse_environment(fields)
+        libraries = parse_libraries(fields)
+        if libraries:
+            folder = place_libraries(self._root, self._cache.parts_dir, libraries)
+            self._environment[LIBRARIES_VARIABLE] = str(folder)
+        runtimes, broken = discover_runtimes(self._agent_path, self._environment)
         cores = available_cores()
         return {
             "protocol": PROTOCOL,
@@ -311,6 +322,7 @@ class Agent:
             sampler,
             others,
             self._memory_bytes,
+            self._environment,
         )
         try:
             return supervision.run(message)
@@ -323,3 +335,16 @@ class Agent:
 def told(waited: dict[int, float | None]) -> dict[str, float]:
     """Return the shares that are known, by core."""
     return {str(core): share for core, share in waited.items() if share is not None}
+
+
+def parse_environment(fields: Fields) -> dict[str, str]:
+    """Read `environment`, values by their names; empty where none are given. Raises: Refusal."""
+    given = fields.values.get("environment") or {}
+    if not isinstance(given, dict) or len(given) > VARIABLES_LIMIT:
+        raise refuse(
+            fields.name + ": environment", given, "an object of at most %d variables" % VARIABLES_LIMIT
+        )
+    for name, value in given.items():
+        if not isinstance(value, str) or not VARIABLE.fullmatch(name) or "\0" in value:
+            raise refuse("%s: environment: %s" % (fields.name, show(name)), value, "a variable's text")
+    return dict(given)

@@ -36,9 +36,11 @@ def describe_runtime(name: str, frames_fd: int) -> None:
     FrameWriter(frames_fd).write(answer)
 
 
-def discover_runtimes(agent_path: Path) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Ask each runtime in a process of its own, all at once; return (working, broken)."""
-    processes = {name: start_agent(agent_path, ["describe", name]) for name in RUNTIMES}
+def discover_runtimes(
+    agent_path: Path, environment: dict[str, str]
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Ask each runtime in a process of its own, all at once, with further variables; return (working, broken)."""
+    processes = {name: start_agent(agent_path, ["describe", name], environment) for name in RUNTIMES}
     deadline_s = time.monotonic() + DEADLINE_S
     runtimes: list[dict[str, Any]] = []
     broken: list[dict[str, str]] = []

@@ -165,7 +165,7 @@ def parse_profile_job(values: Any) -> ProfileJob:
     if runtime not in PROFILED:
         raise Refusal(
             "no-profiler",
-            "profile: %s has no profiler that can be reached from Python; profile with --runtime %s"
+            "profile: %s has no profiler that can be reached; profile with --runtime %s"
             % (runtime, " or ".join(PROFILED)),
         )
     return ProfileJob(

@@ -8,14 +8,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+LIBRARIES_VARIABLE = "HARNESS_LIBRARIES"  # names the folder of libraries that the harness carried here
 
-def start_agent(agent_path: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
+
+def start_agent(
+    agent_path: Path, arguments: list[str], environment: dict[str, str]
+) -> subprocess.Popen[bytes]:
     """Start the agent's own file with a role, in a process group of its own, with three pipes.
+
+    environment: what it has besides this process's.
 
     Its frames, which `stdout` of the answer reads, have a descriptor of their own there, so that whatever prints, and be it a
     `sitecustomize` before the role begins, cannot get between two frames; all that is printed goes to `stderr`.
     """
-    environment = dict(os.environ, OPENBLAS_NUM_THREADS="1")  # numpy only fills buffers here
+    whole = dict(os.environ, OPENBLAS_NUM_THREADS="1", **environment)  # numpy only fills buffers here
     frames_fd, their_frames_fd = os.pipe()
     printed_fd, their_printed_fd = os.pipe()
     try:
@@ -27,7 +33,7 @@ def start_agent(agent_path: Path, arguments: list[str]) -> subprocess.Popen[byte
             pass_fds=(their_frames_fd,),
             bufsize=0,
             start_new_session=True,
-            env=environment,
+            env=whole,
         )
     except BaseException:
         os.close(frames_fd)

@@ -46,8 +46,12 @@ class Supervision:
         sampler: Sampler,
         own_cores: list[int],
         memory_bytes: int | None,
+        environment: dict[str, str],
     ) -> None:
-        """own_cores: where the supervisor stays while the worker runs; none: anywhere. memory_bytes: the worker's limit."""
+        """own_cores: where the supervisor stays while the worker runs; none: anywhere. memory_bytes: the worker's limit.
+
+        environment: the worker's, besides this process's own.
+        """
         self._agent_path = agent_path
         self._client = client
         self._emit = emit
@@ -56,6 +60,7 @@ class Supervision:
         self._sampler = sampler
         self._own_cores = own_cores
         self._memory_bytes = memory_bytes
+        self._environment = environment
         self._phase = "start"
         self._network: int | None = None
         self._stderr = bytearray()
@@ -65,7 +70,7 @@ class Supervision:
         """Return the worker's answer, its `elapsed_s` added. Raises: Refusal, ClientGone."""
         start_s = time.monotonic()
         oom_kills = self._probes.oom_kills()
-        process = start_agent(self._agent_path, ["worker"])
+        process = start_agent(self._agent_path, ["worker"], self._environment)
         try:
             self._emit({"event": "started", "pid": process.pid})
             self._send(process, message)

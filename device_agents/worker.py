@@ -19,11 +19,10 @@ from device_agents.frames import FrameReader, FrameWriter
 from device_agents.jobs import ModelRecipe, Plan
 from device_agents.memory_guard import offer_to_kernel
 from device_agents.models import assemble, given_inputs
-from device_agents.nvidia import uses_gpu
 from device_agents.quota import ThrottledTime, read_quota
 from device_agents.refusal import Refusal
 from device_agents.run_delay import CoreTimes, RunDelay
-from device_agents.runtimes import RUNTIMES, load
+from device_agents.runtimes import RUNTIMES, load, uses_accelerator
 from device_agents.runtimes.loaded import Loaded
 from device_agents.sampling import Stopwatch, sample_ns, sample_settled, sample_slice
 from device_agents.stopping import StopRule
@@ -155,7 +154,7 @@ class Session:
         counts = Counter(digest for recipe in recipes for digest in set(recipe["parts"]))
         self._common = {digest for digest, count in counts.items() if count > 1}
         self._parts: dict[str, bytes] = {}  # read and verified once, some 60 % of any model
-        is_cpu = not uses_gpu(str(job["options"].get("provider", "")))
+        is_cpu = not uses_accelerator(str(job["options"].get("provider", "")))
         self._is_one_thread = job["threads"] == 1 and is_cpu
         self._delay = RunDelay(self._is_one_thread, ThrottledTime() if read_quota() else None)
         self._stopwatch = Stopwatch(self._delay)
@@ -222,6 +221,8 @@ class Session:
             "delay_source": self._delay.source,
             "baseline_ns": baselines,
         }
+        if network.shares:
+            measured["shares"] = network.shares
         if self._delay.source == "schedstat":
             measured["waited_s"] = max(0, self._delay.read()[0] - waited_ns) / NS_PER_S
         cores, now = self._message["cores"], CoreTimes()

@@ -23,7 +23,7 @@ FILE_SPACE = "file"
 PARTS = ", parts "
 
 # Providers that compute an fp32 model in fp32. Of others no runtime tells: a GPU may take TF32 or fp16.
-_FP32_PROVIDERS = ("CPUExecutionProvider", "XNNPACK", "builtin")
+_FP32_PROVIDERS = ("CPUExecutionProvider", "XNNPACK", "builtin", "CPU", "GPU-fp32", "GPU-fp32+CPU")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,16 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Protocol, Sequence
 
+from device_agents.nvidia import uses_gpu
 from device_agents.refusal import Refusal
-from device_agents.runtimes import onnxruntime_cpu, onnxruntime_profile, outside, tflite
+from device_agents.runtimes import (
+    litert,
+    litert_profile,
+    onnxruntime_cpu,
+    onnxruntime_profile,
+    outside,
+    tflite,
+)
 from device_agents.runtimes.loaded import Inputs, Loaded
 
 
@@ -49,15 +57,22 @@ class Runtime(Protocol):
 RUNTIMES: dict[str, Runtime] = {
     "onnxruntime": onnxruntime_cpu,
     "tflite": tflite,
+    "litert": litert,
 }
 for name, module in outside.runtimes().items():
     RUNTIMES.setdefault(name, module)
 
 PROFILED: dict[str, Any] = {
     "onnxruntime": onnxruntime_profile,
+    "litert": litert_profile,
 }
 
 FORMATS = ("onnx", "tflite")
+
+
+def uses_accelerator(provider: str) -> bool:
+    """Tell whether a provider computes elsewhere than on the calling thread, which then waits for it and not for a core."""
+    return uses_gpu(provider) or provider.upper().startswith(("GPU", "NPU"))
 
 
 def load(runtime: str, model: bytes, threads: int, options: dict[str, Any], inputs: Inputs) -> Loaded:

@@ -15,14 +15,16 @@ NodeTime = Tuple[str, str, str, int]
 class Loaded:
     """`run` does one inference on the fixed input; `output` returns the first values of the last one.
 
-    `runtime` is {name, package, version, provider}, as a session reports it. `buffers` live as long as the model: ONNX Runtime
-    1.29 writes into an output that nobody else holds after its memory is gone.
+    `runtime` is {name, package, version, provider}, as a session reports it. `shares`: the share of the model's operators that
+    each provider runs, empty where the runtime does not prove it. `buffers` live as long as the model: ONNX Runtime 1.29 writes
+    into an output that nobody else holds after its memory is gone.
     """
 
     run: Callable[[], Any]
     output: Callable[[], list[float]]
     runtime: dict[str, str]
     buffers: tuple[Any, ...] = ()
+    shares: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,10 @@ def open_accelerated(onnxruntime: Any, model: bytes, session_options: Any, provi
 
 
 def bind(session: Any, runtime: dict[str, str], inputs: Inputs) -> Loaded:
-    """Put inputs and outputs in place, so that a run allocates neither. Raises: ValueError for an input that cannot be given."""
+    """Put inputs and outputs in place, so that a run allocates neither. Raises: ValueError for an input that cannot be given.
+
+    The session's provider runs all of its nodes: `open_session` refuses others.
+    """
     binding = session.io_binding()
     buffers: list[Any] = []
     for node in session.get_inputs():
@@ -162,7 +165,7 @@ def bind(session: Any, runtime: dict[str, str], inputs: Inputs) -> Loaded:
         is_numbers = bool(outputs) and outputs[0].is_tensor() and outputs[0].data_type() in DTYPES
         return first_values(outputs[0].numpy()) if is_numbers else []
 
-    return Loaded(run, output, runtime, tuple(buffers))
+    return Loaded(run, output, runtime, tuple(buffers), {runtime["provider"]: 1.0})
 
 
 def bind_outputs(session: Any, binding: Any) -> list[Any]:

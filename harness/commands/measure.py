@@ -71,7 +71,7 @@ def measure(
         typer.Option(
             "--runtime",
             "-r",
-            help="onnxruntime[:PROVIDER] or tflite; repeatable. [default: all that the device has]",
+            help="onnxruntime[:PROVIDER], tflite or litert[:PROVIDER]; repeatable. [default: all there but litert]",
         ),
     ] = None,
     model_format: Annotated[

@@ -35,11 +35,16 @@ class By(StrEnum):
 
 def profile(
     architecture: Annotated[
-        str, typer.Argument(help="A network: its architecture, hash or index; or an .onnx file.")
+        str, typer.Argument(help="A network: its architecture, hash or index; or a model file.")
     ],
     device: Annotated[str, typer.Option("--device", "-d", help="Device of devices.toml.")] = LOCAL,
     runtime: Annotated[
-        str, typer.Option("--runtime", "-r", help="onnxruntime[:PROVIDER]; other runtimes have no profiler.")
+        str,
+        typer.Option(
+            "--runtime",
+            "-r",
+            help="onnxruntime[:PROVIDER] or litert[:PROVIDER]; other runtimes have no profiler.",
+        ),
     ] = "onnxruntime",
     precision: Annotated[
         str,

@@ -399,6 +399,7 @@ class MeasuredEvent(Said):
     steal_s: Seconds = 0
     others_busy: Share = 0
     pinned: bool = False
+    shares: Annotated[dict[Name, Share], Field(max_length=16)] = {}
     request: AskedCore | None = None
 
 

@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from device_agents.archive import build_archive
@@ -34,6 +35,7 @@ PROFILE_S = 1800.0  # for a whole profile, of at most 1000 runs
 NETWORK_BYTES = 1 << 24  # of all that is told of one network; 150 s of slices are 5 MB
 RESULT_S = 60.0  # for what stands between a job's networks, beside what its plan allows
 MIN_PYTHON = (3, 8)
+NOTHING: Mapping[str, str] = MappingProxyType({})
 MAX_QUOTED = 500  # characters of what a worker printed
 
 # No sitecustomize, no module of the folder where a login begins: only Python's own.
@@ -166,9 +168,21 @@ class AgentClient:
             raise
         return client
 
-    def hello(self) -> dict[str, Any]:
-        """Return the agent's description of the device and of the runtimes on it."""
-        answer = self._ask("hello", timeout_s=HELLO_TIMEOUT_S, protocol=PROTOCOL, harness=__version__)
+    def hello(
+        self, environment: Mapping[str, str] = NOTHING, libraries: Mapping[str, str] = NOTHING
+    ) -> dict[str, Any]:
+        """Return the agent's description of the device and of the runtimes on it.
+
+        environment: variables of the processes that run models. libraries: digests of parts that are libraries, by name.
+        """
+        further = {"environment": dict(environment), "libraries": dict(libraries)}
+        answer = self._ask(
+            "hello",
+            timeout_s=HELLO_TIMEOUT_S,
+            protocol=PROTOCOL,
+            harness=__version__,
+            **{name: value for name, value in further.items() if value},
+        )
         if answer.get("protocol") != PROTOCOL:
             raise DeviceError(
                 f"{self._who}: the agent speaks protocol {answer.get('protocol')!r}, not {PROTOCOL}"

@@ -41,7 +41,7 @@ Precision = Literal["fp32", "fp16", "int8"]  # of a model's numbers
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 DEFAULT_PRECISION: Precision = "fp32"
 # The model format that each runtime runs. `runtime_format` knows those of other packages, too.
-RUNTIMES: dict[str, Format] = {"onnxruntime": "onnx", "tflite": "tflite"}
+RUNTIMES: dict[str, Format] = {"onnxruntime": "onnx", "tflite": "tflite", "litert": "tflite"}
 MAX_FILE_BYTES = 1 << 24  # 10,000 devices with every key are a third of it
 
 _NAME = re.compile(r"[a-zA-Z0-9-]+")
@@ -79,7 +79,7 @@ class Device(BaseModel):
     python: str = Field("", description="Python on the device; default: python3 (local: the harness's own).")
     runtimes: tuple[str, ...] = Field(
         (),
-        description="Runtimes to use, e.g. 'onnxruntime', 'onnxruntime:cuda', 'tflite'; default: all found.",
+        description="Runtimes to use, e.g. 'onnxruntime', 'onnxruntime:cuda', 'tflite', 'litert:gpu'; default: all but litert.",
     )
     threads: int = Field(1, ge=1, le=256, description="Threads of one inference.")
     precision: Precision = Field(
@@ -87,6 +87,21 @@ class Device(BaseModel):
     )
     cores: tuple[Annotated[int, Field(ge=0, le=4095)], ...] = Field(
         (), description="Core ids to run on, all of one cluster; default: the fastest cluster's."
+    )
+    litert_library: str = Field(
+        "",
+        description="Path of LiteRT's libLiteRt.so on the device; default: that of the package ai-edge-litert there.",
+    )
+    litert_carry: str = Field(
+        "",
+        description="Folder on this machine with LiteRT's libraries for the device (*.so), which are sent to it.",
+    )
+    litert_any_version: bool = Field(
+        False, description="Use a LiteRT of another version than harness was tried with."
+    )
+    environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = Field(
+        {},
+        description="Environment variables of the processes that run models, e.g. { LD_LIBRARY_PATH = '/vendor/lib64' }.",
     )
     root: str = Field("", description="Folder on the device for the agent and its cache of model parts.")
     description: str = Field("", description="For people: what this device is.")
@@ -103,6 +118,14 @@ class Device(BaseModel):
     def where(self) -> str:
         """Where the device is, for people; a transport's own class says more."""
         return f"by {self.transport}"
+
+    @property
+    def worker_environment(self) -> dict[str, str]:
+        """Variables of the processes that run models, those that tell of LiteRT's library among them."""
+        told = {"HARNESS_LITERT_LIBRARY": self.litert_library} if self.litert_library else {}
+        if self.litert_any_version:
+            told["HARNESS_LITERT_ANY_VERSION"] = "1"
+        return {**self.environment, **told}
 
     @field_validator("runtimes", "cores", mode="before")
     @classmethod
@@ -146,7 +169,7 @@ class Device(BaseModel):
             raise ValueError("names a core twice")
         return value
 
-    @field_validator("python", "root")
+    @field_validator("python", "root", "litert_library", "litert_carry")
     @classmethod
     def _no_nul(cls, value: str) -> str:
         if "\0" in value or "\n" in value:
@@ -295,7 +318,7 @@ def parse_runtime(text: str) -> tuple[str, str]:
         raise ValueError(
             f"names unknown runtime {runtime!r}{did_you_mean(runtime, known)} (known: {', '.join(known)})"
         )
-    if provider and not re.fullmatch(r"[A-Za-z]+", provider):
+    if provider and not re.fullmatch(r"[A-Za-z]+([-+][A-Za-z0-9]+)*", provider):
         raise ValueError(f"names provider {provider!r}; expected letters, e.g. 'onnxruntime:cuda'")
     return runtime, provider
 

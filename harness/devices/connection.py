@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from harness.devices.carried import carried_libraries
 from harness.devices.client import ISOLATED, AgentClient, Deployment, deploy
 from harness.devices.config import Device, default_python
 from harness.devices.transports.contract import Transport
@@ -100,7 +101,11 @@ class Connection:
         self._transport.connect()
         self.deployment = deploy(self._transport, self._device)
         self._client = AgentClient.start(self._transport, self._device, self.deployment, self._unanswered)
-        self.hello = self._client.hello()
+        carried = carried_libraries(self._device)
+        self._client.send_models(list(carried.values()))
+        self.hello = self._client.hello(
+            self._device.worker_environment, {name: one.digest for name, one in carried.items()}
+        )
 
     def _lock(self, say: Callable[[str], None], cancel: threading.Event) -> None:
         """Take the device's lock, after a wait where another holds it; who waits keeps its agent, or connects anew.

@@ -19,7 +19,9 @@ from harness.devices.config import (
 )
 from space.errors import ConfigError, did_you_mean
 
-_INSTALL = {"onnxruntime": "onnxruntime", "tflite": "ai-edge-litert"}
+_INSTALL = {"onnxruntime": "onnxruntime", "tflite": "ai-edge-litert", "litert": "ai-edge-litert"}
+# Measured where they are asked for, or where nothing else is: on a CPU litert takes the time that tflite takes.
+_ON_REQUEST = ("litert",)
 # The first release that reads the models: ONNX opset 17, IR version 8 (exporters.onnx_export).
 LEAST_VERSIONS = {"onnxruntime": (1, 12)}
 VENV = "harness-venv"  # in the home folder: systems such as Debian 12 let pip install nowhere else (PEP 668)
@@ -44,7 +46,8 @@ def choose_runtimes(
     Raises: ConfigError for an unknown runtime or provider, one that the device lacks, or when none is left.
     """
     found = {str(r["name"]): r for r in hello.get("runtimes", [])}
-    wanted = list(requested or device.runtimes or found)
+    usual = [name for name in found if name not in _ON_REQUEST]
+    wanted = list(requested or device.runtimes or usual or found)
     try:
         parsed = [(text, *parse_runtime(text)) for text in dict.fromkeys(wanted)]
     except ValueError as error:
@@ -53,6 +56,7 @@ def choose_runtimes(
     uses = [_use(device, found, hello, *entry) for entry in parsed]
     if not uses:
         fitting = [name for name in known_runtimes() if not formats or runtime_format(name) in formats]
+        fitting = [name for name in fitting if name not in _ON_REQUEST]
         reason = f"none runs {' or '.join(formats)} models" if formats else "none is installed"
         remedy = f"install one on the device: {_install_lines(device, hello, fitting)}"
         if requested or device.runtimes:

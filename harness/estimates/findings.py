@@ -34,6 +34,7 @@ from harness.records import ReferenceLatency, SessionRecord
 
 Kind = Literal[
     "wrong-output",
+    "fell-back",
     "throttled",
     "hot",
     "contended",
@@ -90,6 +91,7 @@ def check_network(
     used = usable_sessions(sessions)
     found = [
         _wrong_output(used),
+        _fell_back(used),
         _throttled(used),
         _hot(used),
         _contended(used, len(sessions)),
@@ -140,6 +142,27 @@ def _wrong_output(sessions: Sequence[SessionRecord]) -> Finding | None:
         f"{_FRESH}; 'harness doctor' tries each runtime with a small model",
         cap="D",
     )
+
+
+def _fell_back(sessions: Sequence[SessionRecord]) -> Finding | None:
+    """Sessions in which more than one provider ran operators of the network."""
+    shared = [session for session in sessions if len(_shares(session)) > 1]
+    if not shared:
+        return None
+    worst = _shares(min(shared, key=lambda session: max(_shares(session).values())))
+    told = ", ".join(f"{share:.0%} by {name}" for name, share in worst.items())
+    return Finding(
+        kind="fell-back",
+        message=f"the accelerator ran only a part of the network's operators in {_of(shared, sessions)}: {told}",
+        remedy="this is no latency of the accelerator: take operators that it has, or measure with a provider that runs all",
+        cap="D",
+    )
+
+
+def _shares(session: SessionRecord) -> dict[str, float]:
+    """Return the share of the operators that each provider ran; empty where it is not told."""
+    told = session.conditions_after.get("shares")
+    return {name: share for name, share in told.items() if share > 0} if isinstance(told, dict) else {}
 
 
 def _few(values: Sequence[float]) -> str:

@@ -20,7 +20,7 @@ OUTPUT_LIMITS: dict[tuple[str, str], float] = {
 # Of int8, and of precisions unknown here: 8 bits for a tensor's whole range, at every layer. Over 24 networks of Blox the first
 # values were off by 5 % (median) and 19 % (ONNX Runtime), 15 % (TFLite) at most; what is false is off by 100 % and more.
 WIDEST_LIMIT = 0.5
-FP32_PROVIDERS = ("CPUExecutionProvider", "XNNPACK", "builtin")
+FP32_PROVIDERS = ("CPUExecutionProvider", "XNNPACK", "builtin", "CPU", "GPU-fp32", "GPU-fp32+CPU")
 _MOST = 1e9  # values near the largest number give no infinity
 _NETWORKS = ("network", "trained")  # whose outputs are logits: of a segment's, all that are told may be zeros
 

@@ -1,4 +1,4 @@
-"""Profile a network, exported with named nodes, or a model file on a device, by the runtime that has a profiler."""
+"""Profile a network, of ONNX exported with named nodes, or a model file on a device, by a runtime that has a profiler."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from exporters import node_fragments
 from harness.devices.assembly import Assembly
-from harness.devices.config import Device, Precision, parse_precision, parse_runtime
+from harness.devices.config import Device, Format, Precision, parse_precision, parse_runtime, runtime_format
 from harness.measurement.profile import Group, Profile, group_nodes, take_profile
 from harness.models.exported import ExportedModels, with_named_nodes
 from harness.models.files import FileModel, GivenInputs, is_file_name, open_one
@@ -17,7 +17,10 @@ from space import Architecture, find_space
 from space.errors import ConfigError
 
 RUNTIME: Final = "onnxruntime"
-FORMAT: Final = "onnx"
+NAMED: Final[Format] = (
+    "onnx"  # nodes have the names that the model gives them; LiteRT's are the delegate's own
+)
+PROFILED: Final = (RUNTIME, "litert")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,15 +33,20 @@ class NetworkProfile:
 
     @property
     def ways(self) -> tuple[str, ...]:
-        """What the nodes can be added up by, the usual first: a file of any origin has no fragments."""
-        return ("op", "node") if isinstance(self.network, FileModel) else ("fragment", "op", "node")
+        """What the nodes can be added up by, the usual first: fragments are those of a network in ONNX Runtime."""
+        return ("fragment", "op", "node") if self._has_fragments else ("op", "node")
+
+    @property
+    def _has_fragments(self) -> bool:
+        return not isinstance(self.network, FileModel) and self.profile.runtime == RUNTIME
 
     def groups(self, by: str) -> list[Group]:
         """Return the nodes' times added up by one of `ways`. Raises: ConfigError for the fragments of a file."""
         nodes = self.profile.nodes
         if by == "fragment":
-            if isinstance(self.network, FileModel):
-                raise ConfigError(f"--by fragment: {self.network} has none; use --by op or --by node")
+            if isinstance(self.network, FileModel) or not self._has_fragments:
+                what = self.network if isinstance(self.network, FileModel) else self.profile.runtime
+                raise ConfigError(f"--by fragment: {what} has none; use --by op or --by node")
             return group_nodes(self.profile, node_fragments([node.name for node in nodes], self.network))
         return group_nodes(self.profile, [node.op if by == "op" else node.name for node in nodes])
 
@@ -58,15 +66,15 @@ def profile_network(
     export: Callable[[str, int, int, str], None] = lambda model_format, done, total, name: None,
     log: Callable[[str], None] = lambda line: None,
 ) -> NetworkProfile:
-    """Profile a network, or an ONNX file with its `inputs`, that a person names on a device.
+    """Profile a network, or a model file with its `inputs`, that a person names on a device.
 
     `export` follows the network's export, `log` is given a line at a time. `precision`: of a network's model, by default the
     device's.
     Raises: ConfigError when the runtime has no profiler, or a name cannot be used; else as `take_profile`.
     """
-    _check_runtime(runtime)
+    model_format = _profiled_format(runtime)
     chosen = parse_precision(precision) if precision else device.precision
-    profiled, model = _chosen(network, space, inputs, chosen, export)
+    profiled, model = _chosen(network, space, inputs, model_format, chosen, export)
     profile = take_profile(
         device,
         model,
@@ -84,6 +92,7 @@ def _chosen(
     text: str,
     space: str,
     inputs: GivenInputs | None,
+    model_format: Format,
     precision: Precision,
     export: Callable[[str, int, int, str], None],
 ) -> tuple[Architecture | FileModel, Assembly]:
@@ -92,24 +101,24 @@ def _chosen(
         if inputs is not None and inputs != GivenInputs():
             raise ConfigError(f"--shape, --inputs and --signature are for model files, and {text!r} is none")
         architecture = select_architecture(text, find_space(space))
-        model = ExportedModels([architecture], progress=export).models(FORMAT, precision)[0].assemble()
-        return architecture, with_named_nodes(model)
+        model = ExportedModels([architecture], progress=export).models(model_format, precision)[0].assemble()
+        return architecture, with_named_nodes(model) if model_format == NAMED else model
     file = open_one(text, inputs)
-    if file.format != FORMAT:
+    if file.format != model_format:
+        others = " or ".join(name for name in PROFILED if runtime_format(name) == file.format)
         raise ConfigError(
-            f"{text}: tflite has no profiler that can be reached from Python; profile a .onnx file, or see latencies with "
-            "'harness measure'"
+            f"{text}: the runtime does not read {file.format} files; profile it with --runtime {others}"
         )
     return file, file.assemble()
 
 
-def _check_runtime(text: str) -> None:
-    """Refuse a runtime without a profiler before a model is made for it. Raises: ConfigError."""
+def _profiled_format(text: str) -> Format:
+    """Return the format that a runtime with a profiler reads. Raises: ConfigError before a model is made for another."""
     try:
         name, _ = parse_runtime(text)
     except ValueError as error:
         raise ConfigError(f"--runtime {text!r}: {error}") from error
-    if name != RUNTIME:
-        raise ConfigError(
-            f"--runtime {text!r}: {name} has no profiler that can be reached from Python; use --runtime {RUNTIME}"
-        )
+    if name not in PROFILED:
+        others = " or ".join(f"--runtime {known}" for known in PROFILED)
+        raise ConfigError(f"--runtime {text!r}: {name} has no profiler that can be reached; use {others}")
+    return runtime_format(name)

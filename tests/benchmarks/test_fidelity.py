@@ -124,7 +124,7 @@ def test_what_a_process_waited_for_a_core_is_known_also_when_it_has_ended() -> N
 def test_a_worker_is_known_as_the_agent_starts_it(role: str, expected: bool, tmp_path: Path) -> None:
     agent = tmp_path / "agent.py"
     agent.write_text("import sys; sys.stdin.read()")
-    process = start_agent(agent, [role])
+    process = start_agent(agent, [role], {})
     try:
         while not Path(f"/proc/{process.pid}/cmdline").read_bytes():  # the system is still starting it
             time.sleep(0.001)

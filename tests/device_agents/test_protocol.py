@@ -23,7 +23,7 @@ def test_hello_tells_what_the_device_is(client, agent, tmp_path):
     assert {"system", "release", "machine"} <= set(answer["platform"])
     assert answer["cores"] == sorted(os.sched_getaffinity(0))
     assert sorted(core for cluster in answer["clusters"] for core in cluster) == answer["cores"]
-    assert [runtime["name"] for runtime in answer["runtimes"]] == ["onnxruntime", "tflite"]
+    assert [runtime["name"] for runtime in answer["runtimes"]] == ["onnxruntime", "tflite", "litert"]
     assert answer["runtimes"][0]["formats"] == ["onnx"]
     assert "CPUExecutionProvider" in answer["runtimes"][0]["providers"]
     assert answer["runtimes"][1]["package"] == "ai_edge_litert"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -165,5 +166,98 @@ def save_two_signatures(path: Path) -> Path:
         one.signatureDefs.append(signature)
     builder = flatbuffers.Builder(1024)
     builder.Finish(one.Pack(builder), b"TFL3")
+    path.write_bytes(bytes(builder.Output()))
+    return path
+
+
+def save_int8_tflite(path: Path, width: int = 8) -> Path:
+    """Write a TFLite model of one convolution in full integers, of an input `image` (1, 16, 16, 3)."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    random = np.random.default_rng(width)
+    kernel = random.integers(-127, 128, (width, 3, 3, 3), np.int8)
+    return save_convolution(
+        path,
+        {
+            "image": Values((1, 16, 16, 3), schema.TensorType.INT8, (0.0078125,), -1),
+            "kernel": Values(kernel.shape, schema.TensorType.INT8, (0.004,) * width, 0, kernel),
+            "bias": Values(
+                (width,),
+                schema.TensorType.INT32,
+                (0.004 * 0.0078125,) * width,
+                0,
+                random.integers(-999, 999, width, np.int32),
+            ),
+            "y": Values((1, 16, 16, width), schema.TensorType.INT8, (0.05,), 4),
+        },
+    )
+
+
+def save_half_supported_tflite(path: Path) -> Path:
+    """Write a TFLite model of a convolution, which GPUs run, and a sum of bits that no GPU of LiteRT's runs."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    kernel = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
+    floats = schema.TensorType.FLOAT32
+    tensors = {
+        "image": Values((1, 8, 8, 3), floats),
+        "kernel": Values(kernel.shape, floats, values=kernel),
+        "bias": Values((4,), floats, values=np.zeros(4, np.float32)),
+        "y": Values((1, 8, 8, 4), floats),
+    }
+    return save_convolution(path, tensors, last="FLOOR_MOD")
+
+
+@dataclass(frozen=True)
+class Values:
+    """A tensor of a TFLite model: shape, type, scales (one, or one a channel), constant values where it has some."""
+
+    shape: tuple[int, ...]
+    kind: int
+    scales: tuple[float, ...] = ()
+    zero_point: int = 0
+    values: Any = None
+
+
+def save_convolution(path: Path, tensors: dict[str, Values], last: str = "") -> Path:
+    """Write a TFLite model of a convolution from `image` to `y`; `last`: an operator of y and y that follows it."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model, graph = schema.ModelT(), schema.SubGraphT()
+    model.version, model.buffers, graph.tensors = 3, [schema.BufferT()], []
+    for name, one in [*tensors.items(), *([("last", tensors["y"])] if last else [])]:
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.type, tensor.buffer = name, list(one.shape), one.kind, 0
+        if one.scales:
+            tensor.quantization = schema.QuantizationParametersT()
+            tensor.quantization.scale = list(one.scales)
+            tensor.quantization.zeroPoint = [one.zero_point] * len(one.scales)
+        if one.values is not None:
+            buffer = schema.BufferT()
+            buffer.data = np.frombuffer(np.ascontiguousarray(one.values).tobytes(), np.uint8)
+            tensor.buffer = len(model.buffers)
+            model.buffers.append(buffer)
+        graph.tensors.append(tensor)
+    operator, options = schema.OperatorT(), schema.Conv2DOptionsT()
+    options.padding, options.strideW, options.strideH = schema.Padding.SAME, 1, 1
+    operator.inputs, operator.outputs = [0, 1, 2], [3]
+    operator.builtinOptionsType, operator.builtinOptions = schema.BuiltinOptions.Conv2DOptions, options
+    graph.operators, graph.inputs, graph.outputs = [operator], [0], [4 if last else 3]
+    codes = [schema.BuiltinOperator.CONV_2D]
+    if last:
+        other = schema.OperatorT()
+        other.opcodeIndex, other.inputs, other.outputs = 1, [3, 3], [4]
+        graph.operators.append(other)
+        codes.append(getattr(schema.BuiltinOperator, last))
+    model.operatorCodes = []
+    for code in codes:
+        known = schema.OperatorCodeT()
+        known.builtinCode, known.version = code, 3 if tensors["image"].scales else 1
+        known.deprecatedBuiltinCode = min(code, 127)
+        model.operatorCodes.append(known)
+    model.subgraphs = [graph]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
     path.write_bytes(bytes(builder.Output()))
     return path

@@ -165,7 +165,7 @@ def test_two_exports_that_add_to_a_table_at_once_lose_no_row(
 
 def test_a_table_that_went_through_an_editor_is_read(tmp_path: Path) -> None:
     path, task = tmp_path / "table.csv", task_named("some-images")
-    write_table(path, [], row(NETWORK, 188))
+    add_to_table(path, TINY, task, row(NETWORK, 188))
     rows = read_table(path, TINY, task)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
     assert read_table(path, TINY, task) == rows

@@ -97,7 +97,11 @@ def test_the_table_ends_with_the_whole_run_and_says_what_profiling_costs(tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        ((NETWORK, "--runtime", "tflite"), 2, ["tflite", "no profiler", "--runtime onnxruntime"]),
+        (
+            (NETWORK, "--runtime", "tflite"),
+            2,
+            ["tflite", "no profiler", "--runtime onnxruntime or --runtime litert"],
+        ),
         ((NETWORK, "--runtime", "abacus"), 2, ["--runtime", "abacus"]),
         (("sample:2",), 2, ["sample:2", "2 networks", "name one"]),
         (("conv/conv",), 2, ["conv/conv"]),

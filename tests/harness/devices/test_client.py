@@ -85,7 +85,7 @@ def test_modules_that_lie_about_on_the_device_and_a_site_that_prints_disturb_not
     hello = client.hello()
     client.close()
     assert ([runtime["name"] for runtime in hello["runtimes"]], hello["broken"]) == (
-        ["onnxruntime", "tflite"],
+        ["onnxruntime", "tflite", "litert"],
         [],
     )
 

@@ -392,10 +392,35 @@ def test_every_key_of_a_device_may_have_a_default() -> None:
             "transport": "ssh", "address": "a", "port": 23, "user": "u", "key": "k", "host_key": HOST_KEY,
             "known_hosts": "h", "jump": "j", "ssh_config": "none", "python": "p", "runtimes": ["tflite"], "threads": 2,
             "precision": "int8", "cores": [1, 2], "root": "r", "description": "d", "group": ["g"],
+            "litert_library": "l", "litert_carry": "c",
         }.items()
     )  # fmt: skip
+    text += 'litert_any_version = true\nenvironment = { LD_LIBRARY_PATH = "/vendor/lib64" }\n'
     device = parse_devices(text + "[devices.x]\n")["x"]
     assert device.model_fields_set == set(SshDevice.model_fields)
+    assert device.worker_environment == {
+        "LD_LIBRARY_PATH": "/vendor/lib64",
+        "HARNESS_LITERT_LIBRARY": "l",
+        "HARNESS_LITERT_ANY_VERSION": "1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('environment = { "A=B" = "c" }', ["lab.toml:3: [devices.x] environment", "A=B"]),
+        ("environment = { A = 1 }", ["lab.toml:3: [devices.x] environment[A] = 1"]),
+        ('litert_library = "a\\u0000b"', ["lab.toml:3: [devices.x] litert_library"]),
+        (
+            'litert_libary = "a"',
+            ["lab.toml:3: [devices.x] has no key 'litert_libary'; did you mean 'litert_library'?"],
+        ),
+    ],
+)
+def test_a_wrong_key_of_litert_is_refused_with_its_line(written: str, said: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_devices(f'[devices.x]\ntransport = "local"\n{written}\n', "lab.toml")
+    assert [text for text in said if text not in str(caught.value)] == []
 
 
 def test_what_an_address_of_its_own_names_wins_over_the_defaults() -> None:

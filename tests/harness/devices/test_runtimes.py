@@ -58,6 +58,21 @@ def test_with_nothing_asked_for_every_runtime_found_is_used_on_the_cpu() -> None
     assert choose_runtimes(LOCAL, HELLO, (), ()) == [ORT, TFLITE]
 
 
+def test_litert_is_measured_where_it_is_asked_for_or_where_nothing_else_is() -> None:
+    providers = ["CPU", "GPU", "GPU-fp32", "GPU+CPU", "GPU-fp32+CPU"]
+    litert = {"name": "litert", "package": "ai_edge_litert", "version": "2.3.0", "formats": ["tflite"]}
+    hello = HELLO | {"runtimes": [*HELLO["runtimes"], litert | {"providers": providers}]}
+    assert choose_runtimes(LOCAL, hello, (), ()) == [ORT, TFLITE]
+    named = [f"litert:{provider.lower()}" for provider in providers]
+    uses = choose_runtimes(LOCAL, hello, ("litert", *named), ())
+    assert [use.provider for use in uses] == ["CPU", *providers]
+    assert uses[2].options == {"provider": "GPU"}
+    alone = HELLO | {"runtimes": [hello["runtimes"][-1]]}
+    assert [use.name for use in choose_runtimes(LOCAL, alone, (), ())] == ["litert"]
+    with pytest.raises(ConfigError, match=r"no provider 'gpu-f32'; did you mean 'gpu-fp32'"):
+        choose_runtimes(LOCAL, hello, ("litert:gpu-f32",), ())
+
+
 def test_the_command_line_comes_before_devices_toml() -> None:
     device = LocalDevice(name="local", runtimes=("tflite",))
     assert choose_runtimes(device, HELLO, (), ()) == [TFLITE]

@@ -108,6 +108,10 @@ CASES: dict[str, tuple[Callable[[], SessionRecord], list[str]]] = {
         ["9 of 80 slices"],
     ),
     "waited": (lambda: waiting(session_of(), 0.5, every=10), ["5.0%", "another program"]),
+    "fell-back": (
+        lambda: session_of(conditions_after={"shares": {"GPU": 0.75, "CPU": 0.25}}),
+        ["only a part", "1 of 2 sessions", "75% by GPU, 25% by CPU"],
+    ),
     "unpinned": (lambda: session_of(conditions_after={"pinned": False}), ["1 of 2 sessions"]),
     "battery": (
         lambda: session_of(conditions_before={"battery": {"percent": 80, "status": "Discharging"}}),

@@ -66,6 +66,7 @@ MEASURED: Event = {
     "delay_source": "schedstat",
     "baseline_ns": {"network": 3, "reference": 4},
     "waited_s": 0.25,
+    "shares": {"GPU": 0.75, "CPU": 0.25},
     "steal_s": 0.5,
     "pinned": True,
     "request": {"method": "realtime", "granted": True},
@@ -181,7 +182,11 @@ def test_a_whole_run_becomes_a_record() -> None:
     assert (record.slices[1].delays_ns, record.slices[1].gaps_ns) == (tuple(range(10)), (0,) * 10)
     assert (record.stop, record.loop_s, record.elapsed_s) == ("cap", 1.5, 2.5)
     assert record.conditions_before == {"load_1m": 0.25}
-    assert record.conditions_after == {"pinned": True, "waited_s": 0.25}
+    assert record.conditions_after == {
+        "pinned": True,
+        "waited_s": 0.25,
+        "shares": {"GPU": 0.75, "CPU": 0.25},
+    }
     assert record.output == (0.5, -1.0, 2.25)
     assert record.started_utc == "2024-05-01T00:00:00.000+00:00"
     assert (record.session_id, record.process) == ("s0", "p")
@@ -328,7 +333,7 @@ def test_every_reason_to_stop_makes_a_record(stop: str) -> None:
 def test_a_system_that_tells_nothing_of_waits_makes_a_record_that_says_so() -> None:
     events = copy.deepcopy(EVENTS)
     for event in events:
-        for key in ("delays_ns", "gaps_ns", "waited_s", "steal_s", "pinned", "request"):
+        for key in ("delays_ns", "gaps_ns", "waited_s", "steal_s", "pinned", "shares", "request"):
             event.pop(key, None)
     events[-1]["delay_source"] = ""
     record = build(events)

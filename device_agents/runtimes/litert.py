@@ -1,0 +1,389 @@
+"""LiteRT's compiled models on CPU, GPU or NPU, by its C library alone: neither its Python package nor numpy is needed.
+
+Inputs and outputs are buffers of the library's own, in the memory that the accelerator asks for: a run copies nothing on a CPU.
+What a GPU computes is fetched within the run, so that it is over when the run is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import struct
+import tempfile
+from ctypes import c_bool, c_void_p
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Callable, Sequence
+
+from device_agents.refusal import Refusal
+from device_agents.runtimes import litert_api as api
+from device_agents.runtimes.litert_api import Handles, Layout, Library, LiteRtError, PerTensor, TensorType
+from device_agents.runtimes.litert_library import MODULE, open_library
+from device_agents.runtimes.loaded import OUTPUT_VALUES, Inputs, Loaded
+from device_agents.runtimes.plain_values import fixed_bytes
+
+NAME = "litert"
+FORMATS = ("tflite",)
+PACKAGES = (MODULE,)
+OPTIONS = {"provider": str}
+
+# LiteRtElementType: the type's name in numpy, and its letter in `struct`.
+ELEMENTS = {
+    1: ("float32", "f"),
+    2: ("int32", "i"),
+    3: ("uint8", "B"),
+    4: ("int64", "q"),
+    6: ("bool", "?"),
+    7: ("int16", "h"),
+    9: ("int8", "b"),
+    10: ("float16", "e"),
+    11: ("float64", "d"),
+    13: ("uint64", "Q"),
+    16: ("uint32", "I"),
+    17: ("uint16", "H"),
+}
+SIGNATURE = 0  # the first of a model, or what LiteRT makes of one without
+
+
+@dataclass(frozen=True)
+class Provider:
+    """What computes a model: bits of LiteRtHwAccelerators, and options by their identifiers, in TOML."""
+
+    accelerator: int
+    options: dict[str, str]
+
+
+PROVIDERS = {
+    "CPU": Provider(api.CPU, {}),
+    "GPU": Provider(
+        api.GPU, {"gpu_options": "precision = 1\n"}
+    ),  # LiteRtDelegatePrecision: fp16, as by default
+    "GPU-fp32": Provider(api.GPU, {"gpu_options": "precision = 2\n"}),
+    "NPU": Provider(api.NPU, {}),
+}
+ALSO_CPU = "+CPU"  # behind an accelerator's name: the CPU runs the operators that it leaves out
+GPU_LIBRARIES = "libLiteRt*Accelerator.so"
+NPU_LIBRARIES = ("libLiteRtDispatch_*.so", "vendors/*/dispatch/libLiteRtDispatch_*.so")
+# Identifiers of options, by litert_cpu_options.cc and litert_runtime_options.cc.
+CPU_OPTIONS, RUNTIME_OPTIONS = "xnnpack", "runtime_options_string"
+
+
+def find() -> tuple[str, str, Any]:
+    """Return (package, version, library). Raises: ModuleNotFoundError, Refusal for a library that cannot be used."""
+    return open_library()
+
+
+def providers() -> list[str]:
+    """Return the names that the option `provider` may have: those whose libraries lie beside LiteRT's."""
+    folder = find()[2].path.parent
+    there = {api.CPU: True, api.GPU: any(folder.glob(GPU_LIBRARIES)), api.NPU: bool(dispatch_folder())}
+    alone = [name for name, provider in PROVIDERS.items() if there[provider.accelerator]]
+    return alone + [name + ALSO_CPU for name in alone if PROVIDERS[name].accelerator != api.CPU]
+
+
+def dispatch_folder() -> str:
+    """Return the folder of the library that drives this machine's NPU, empty where there is none."""
+    folder = find()[2].path.parent
+    found = [path for pattern in NPU_LIBRARIES for path in sorted(folder.glob(pattern))]
+    return str(found[0].parent) if found else ""
+
+
+def load(model: bytes, threads: int, options: dict[str, Any]) -> Loaded:
+    """Load a model on `threads` threads, its fixed input in place. Raises: as `load_with_inputs`."""
+    return load_with_inputs(model, threads, options, Inputs())
+
+
+def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs: Inputs) -> Loaded:
+    """Load a model on `threads` threads, its inputs of the given shapes and values, else fixed ones.
+
+    Raises: ModuleNotFoundError, Refusal when the provider is not there or leaves operators out, ValueError for an input that
+    cannot be given, LiteRtError.
+    """
+    compiled, runtime = open_compiled(model, threads, options)
+    run, output = compiled.bind(inputs)
+    return Loaded(run, output, runtime, (compiled,), compiled.shares)
+
+
+def open_compiled(
+    model: bytes, threads: int, options: dict[str, Any], is_profiled: bool = False
+) -> tuple[Compiled, dict[str, str]]:
+    """Return a compiled model and what runs it (Loaded.runtime). Raises: as `load`."""
+    package, version, library = find()
+    name = options.get("provider", "CPU")
+    if name not in providers():
+        message = "litert has no provider %r here; it has: %s" % (name, ", ".join(providers()))
+        raise Refusal("runtime-missing", message)
+    runtime = {"name": NAME, "package": package, "version": version, "provider": name}
+    return Compiled(library, model, threads, name, is_profiled), runtime
+
+
+@lru_cache(maxsize=None)
+def environment(library: Library, accelerator: int) -> tuple[c_void_p, Any]:
+    """Return this process's environment for an accelerator, and what it points to; GPUs are opened once for all models."""
+    values = {
+        api.LIBRARY_DIR: str(library.path.parent),
+        api.REGISTERED: accelerator,
+        api.LOGGED: api.ERRORS_ALONE,
+    }
+    if accelerator & api.NPU:
+        values[api.DISPATCH_DIR] = dispatch_folder()
+    options = (api.EnvironmentOption * len(values))(
+        *(api.EnvironmentOption.of(tag, value) for tag, value in values.items())
+    )
+    return library.make("LiteRtCreateEnvironment", len(options), options), options
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output: its handle, name, and type (`code`: the letter in `struct`); a scale where it is quantized."""
+
+    handle: c_void_p
+    name: str
+    element: int
+    dtype: str
+    code: str
+    scale: float
+    zero_point: int
+
+
+class Compiled:
+    """A model that is compiled for a provider, with all handles that it takes."""
+
+    def __init__(
+        self, library: Library, model: bytes, threads: int, provider: str, is_profiled: bool = False
+    ) -> None:
+        """Compile a model. Raises: Refusal when the provider cannot run it, LiteRtError."""
+        main, also_cpu, _ = provider.partition(ALSO_CPU)
+        chosen = PROVIDERS[main]
+        accelerators = chosen.accelerator | (api.CPU if also_cpu else 0)
+        self.library = library
+        self._handles = Handles(library)
+        self._kept: list[Any] = [model]  # LiteRT points into it
+        self._environment = environment(library, accelerators)[0]
+        if not library.ask(ctypes.c_size_t, "LiteRtGetNumAccelerators", self._environment):
+            message = "LiteRT has no %s here: its library for that does not load; what it printed tells why"
+            raise Refusal("runtime-missing", message % provider)
+        self._model = self._handles.make(
+            "LiteRtCreateModelFromBuffer", self._environment, model, len(model), destroy="LiteRtDestroyModel"
+        )
+        options = self._handles.make("LiteRtCreateOptions", destroy="LiteRtDestroyOptions")
+        library.call("LiteRtSetOptionsHardwareAccelerators", options, accelerators)
+        texts = {**chosen.options, CPU_OPTIONS: "num_threads = %d\n" % threads}
+        if is_profiled:
+            texts[RUNTIME_OPTIONS] = "enable_profiling = true\n"
+        for name, text in texts.items():
+            self._add_options(options, name, text.encode())
+        self.handle, printed = self._compile(options, main)
+        self.shares = {provider: 1.0}
+        if also_cpu:
+            is_whole = library.ask(c_bool, "LiteRtCompiledModelIsNonCpuFullyAccelerated", self.handle)
+            self.shares = {main: 1.0} if is_whole else shares_told(main, printed)
+
+    def _compile(self, options: c_void_p, provider: str) -> tuple[c_void_p, str]:
+        """Return the compiled model, and what LiteRT printed. Raises: Refusal when the provider cannot run it, LiteRtError."""
+        try:
+            with PrintedText() as printed:
+                handle = self._handles.make(
+                    "LiteRtCreateCompiledModel",
+                    *(self._environment, self._model, options),
+                    destroy="LiteRtDestroyCompiledModel",
+                )
+        except LiteRtError as error:
+            if PROVIDERS[provider].accelerator == api.CPU:
+                raise
+            if error.status != api.COMPILATION_FAILED:
+                message = "LiteRT cannot use the %s of this device: %s; what it printed tells why"
+                raise Refusal("runtime-missing", message % (provider, error)) from error
+            message = "%s does not run all operators of this network: %s. Let the CPU run the others with the provider %s"
+            also = provider.lower() + ALSO_CPU.lower()
+            raise Refusal("worker-error", message % (provider, error, also)) from error
+        return handle, printed.text
+
+    def _add_options(self, options: c_void_p, name: str, text: bytes) -> None:
+        """Add options of an accelerator, which LiteRT reads when it compiles."""
+        self._kept.append(text)
+        opaque = self.library.make("LiteRtCreateOpaqueOptions", name.encode(), text, KEEP)
+        self.library.call("LiteRtAddOpaqueOptions", options, opaque)  # which owns it from here on
+
+    def bind(self, inputs: Inputs) -> tuple[Callable[[], None], Callable[[], list[float]]]:
+        """Put inputs and outputs in place; return what runs the model, and what returns the first values of its first output.
+
+        Raises: ValueError for an input that cannot be given, LiteRtError.
+        """
+        library = self.library
+        signature = library.make("LiteRtGetModelSignature", self._model, SIGNATURE)
+        tensors = [
+            self._tensor("Input", signature, index) for index in range(self._count("Inputs", signature))
+        ]
+        for index, tensor in enumerate(tensors):
+            shape = inputs.shape_of(tensor.name)
+            if shape is not None:
+                self._resize(index, shape)
+        sources = [self._input(index, tensor, inputs) for index, tensor in enumerate(tensors)]
+        results = [
+            self._tensor("Output", signature, index) for index in range(self._count("Outputs", signature))
+        ]
+        layouts = (Layout * len(results))()
+        library.call(
+            "LiteRtGetCompiledModelOutputTensorLayouts", self.handle, SIGNATURE, len(results), layouts, True
+        )
+        sinks = [
+            self._buffer("Output", index, tensor, layouts[index]) for index, tensor in enumerate(results)
+        ]
+        first = self._first_output(signature, results)
+        run = self._runner(sources, sinks)
+
+        def output() -> list[float]:
+            return self._first_values(results[first], sinks[first]) if sinks else []
+
+        return run, output
+
+    def _runner(self, sources: Sequence[c_void_p], sinks: Sequence[c_void_p]) -> Callable[[], None]:
+        """Return what runs the model once, and on an accelerator fetches what it computed."""
+        function = self.library.functions["LiteRtRunCompiledModel"]
+        arguments = (
+            *(self.handle, ctypes.c_size_t(SIGNATURE)),
+            *(ctypes.c_size_t(len(sources)), (c_void_p * len(sources))(*sources)),
+            *(ctypes.c_size_t(len(sinks)), (c_void_p * len(sinks))(*sinks)),
+        )
+        away = [
+            sink
+            for sink in sinks
+            if self.library.ask(ctypes.c_int, "LiteRtGetTensorBufferType", sink) != api.HOST_MEMORY
+        ]
+
+        def run() -> None:
+            status = function(*arguments)
+            if status:
+                raise LiteRtError("LiteRtRunCompiledModel", status)
+
+        def run_and_fetch() -> None:
+            run()
+            for sink in away:
+                self._lock(sink, api.READ)
+                self.library.call("LiteRtUnlockTensorBuffer", sink)
+
+        return run_and_fetch if away else run
+
+    def _count(self, kind: str, signature: c_void_p) -> int:
+        return int(self.library.ask(ctypes.c_size_t, "LiteRtGetNumSignature" + kind, signature))
+
+    def _tensor(self, kind: str, signature: c_void_p, index: int) -> Tensor:
+        """Describe an input or output of the signature. Raises: ValueError for one that holds no numbers, LiteRtError."""
+        library = self.library
+        handle = library.make("LiteRtGetSignature%sTensorByIndex" % kind, signature, index)
+        name = (library.ask(ctypes.c_char_p, "LiteRtGetTensorName", handle) or b"").decode("utf-8", "replace")
+        described = TensorType()
+        library.call("LiteRtGetRankedTensorType", handle, ctypes.byref(described))
+        if described.element_type not in ELEMENTS:
+            message = "%s %r holds values of LiteRT's type %d, which harness does not make"
+            raise ValueError(message % (kind.lower(), name, described.element_type))
+        scaled = PerTensor()
+        if library.ask(ctypes.c_int, "LiteRtGetQuantizationTypeId", handle) == api.PER_TENSOR:
+            library.call("LiteRtGetPerTensorQuantization", handle, ctypes.byref(scaled))
+        dtype, code = ELEMENTS[described.element_type]
+        return Tensor(handle, name, described.element_type, dtype, code, scaled.scale, scaled.zero_point)
+
+    def _resize(self, index: int, shape: Sequence[int]) -> None:
+        sizes = (ctypes.c_int * len(shape))(*shape)
+        self.library.call(
+            "LiteRtCompiledModelResizeInputTensorNonStrict", self.handle, SIGNATURE, index, sizes, len(sizes)
+        )
+
+    def _input(self, index: int, tensor: Tensor, inputs: Inputs) -> c_void_p:
+        """Return the buffer of an input, its values in it. Raises: ValueError, LiteRtError."""
+        layout = Layout()
+        self.library.call(
+            "LiteRtGetCompiledModelInputTensorLayout", self.handle, SIGNATURE, index, ctypes.byref(layout)
+        )
+        quantized = tensor.scale, tensor.zero_point
+        if tensor.name in inputs.arrays:
+            data = inputs.array(tensor.name, layout.shape, tensor.dtype, "NHWC", *quantized).tobytes()
+        else:
+            data = fixed_bytes(layout.shape, tensor.code, "NHWC", *quantized)
+        buffer = self._buffer("Input", index, tensor, layout)
+        size_bytes = self.library.ask(ctypes.c_size_t, "LiteRtGetTensorBufferPackedSize", buffer)
+        if size_bytes != len(data):
+            message = "input %r takes %d bytes, and %d are given"
+            raise ValueError(message % (tensor.name, size_bytes, len(data)))
+        ctypes.memmove(self._lock(buffer, api.WRITE), data, len(data))
+        self.library.call("LiteRtUnlockTensorBuffer", buffer)
+        return buffer
+
+    def _buffer(self, kind: str, index: int, tensor: Tensor, layout: Layout) -> c_void_p:
+        """Return a buffer for an input or output, of the memory that the accelerator asks for."""
+        needed = self.library.make(
+            "LiteRtGetCompiledModel%sBufferRequirements" % kind, self.handle, SIGNATURE, index
+        )
+        described = TensorType(tensor.element, layout)
+        return self._handles.make(
+            "LiteRtCreateManagedTensorBufferFromRequirements",
+            *(self._environment, ctypes.byref(described), needed),
+            destroy="LiteRtDestroyTensorBuffer",
+        )
+
+    def _lock(self, buffer: c_void_p, mode: int) -> int:
+        """Return where a buffer lies in this process's memory, once what computes it is done."""
+        address = c_void_p()
+        self.library.call("LiteRtLockTensorBuffer", buffer, ctypes.byref(address), mode)
+        return address.value or 0
+
+    def _first_output(self, signature: c_void_p, results: Sequence[Tensor]) -> int:
+        """Return which of the signature's outputs is the model's first: signatures have their own order."""
+        if not results:
+            return 0
+        graph = self.library.make("LiteRtGetSignatureSubgraph", signature)
+        first = self._index_of(self.library.make("LiteRtGetSubgraphOutput", graph, 0))
+        return [self._index_of(tensor.handle) for tensor in results].index(first)
+
+    def _index_of(self, tensor: c_void_p) -> int:
+        return int(self.library.ask(ctypes.c_uint32, "LiteRtGetTensorIndex", tensor))
+
+    def _first_values(self, tensor: Tensor, buffer: c_void_p) -> list[float]:
+        """Return the first values of an output, dequantized where it has a scale."""
+        size_bytes = self.library.ask(ctypes.c_size_t, "LiteRtGetTensorBufferPackedSize", buffer)
+        count = min(OUTPUT_VALUES, size_bytes // struct.calcsize("=" + tensor.code))
+        form = "=%d%s" % (count, tensor.code)
+        data = ctypes.string_at(self._lock(buffer, api.READ), struct.calcsize(form))
+        self.library.call("LiteRtUnlockTensorBuffer", buffer)
+        values = [float(value) for value in struct.unpack(form, data)]
+        return [(value - tensor.zero_point) * tensor.scale for value in values] if tensor.scale else values
+
+
+# What LiteRT's GPU libraries print of a model that they take in part.
+SPLIT = re.compile(
+    r"(\d+) operations will run on the GPU, and the remaining (\d+) operations will run on the CPU"
+)
+KEEP = api.DESTRUCTOR(lambda address: None)  # options are Python's own bytes, which LiteRT must not free
+
+
+def shares_told(provider: str, printed: str) -> dict[str, float]:
+    """Return the share of operators that an accelerator and the CPU run. Raises: Refusal where LiteRT did not tell."""
+    told = SPLIT.search(printed)
+    if told is None:
+        message = "%s runs a part of this network's operators, and LiteRT does not tell which; take a provider that runs all"
+        raise Refusal("worker-error", message % provider)
+    there, here = int(told[1]), int(told[2])
+    return {provider: there / (there + here), "CPU": here / (there + here)}
+
+
+class PrintedText:
+    """What is written to standard error within a `with`, by whatever language; it is passed on at the end."""
+
+    text = ""
+
+    def __enter__(self) -> PrintedText:
+        self._file = tempfile.TemporaryFile()
+        self._stderr = os.dup(2)
+        os.dup2(self._file.fileno(), 2)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        os.dup2(self._stderr, 2)
+        os.close(self._stderr)
+        self._file.seek(0)
+        data = self._file.read()
+        self._file.close()
+        os.write(2, data)
+        self.text = data.decode("utf-8", "replace")

@@ -1,0 +1,207 @@
+"""LiteRT by its C library: the outputs of TFLite's interpreter, its threads, its handles, and libraries that cannot be used."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from factories.model_files import save_int8_tflite, save_tflite
+
+from device_agents.refusal import Refusal
+from device_agents.runtimes import litert, litert_library, tflite
+from device_agents.runtimes.litert_api import Library, LiteRtError
+from device_agents.runtimes.litert_library import ANY_VERSION_VARIABLE, PATH_VARIABLE, open_library
+from device_agents.runtimes.loaded import Inputs, fixed_input
+from device_agents.runtimes.plain_values import fixed_bytes
+
+TYPES = {
+    "f": "float32",
+    "e": "float16",
+    "d": "float64",
+    "b": "int8",
+    "B": "uint8",
+    "i": "int32",
+    "q": "int64",
+}
+
+TASKS = Path("/proc/self/task")
+
+
+@pytest.fixture(autouse=True)
+def library_found_anew() -> Iterator[None]:
+    open_library.cache_clear()
+    yield
+    open_library.cache_clear()
+
+
+def outputs(runtime: Any, model: bytes, inputs: Inputs, threads: int = 1) -> list[float]:
+    one = runtime.load_with_inputs(model, threads, {}, inputs)
+    one.run()
+    return list(one.output())
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 7, 3), (2, 3), (4,)])
+@pytest.mark.parametrize(("scale", "zero_point"), [(0.0, 0), (0.0078125, 3), (float(np.float32(0.013)), -7)])
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_fixed_values_without_numpy_are_those_with_it(
+    shape: tuple[int, ...], scale: float, zero_point: int, layout: str
+) -> None:
+    for code, dtype in {**TYPES, "?": "bool"}.items():
+        made = fixed_input(shape, dtype, layout, scale, zero_point)
+        assert fixed_bytes(shape, code, layout, scale, zero_point) == made.tobytes()
+
+
+def test_a_run_gives_what_the_interpreter_gives_in_float_and_int8(tmp_path: Path) -> None:
+    for save in (save_tflite, save_int8_tflite):
+        model = save(tmp_path / "a.tflite").read_bytes()
+        expected = outputs(tflite, model, Inputs())
+        assert len(expected) == 8
+        assert any(expected)
+        assert outputs(litert, model, Inputs()) == expected
+
+
+def test_shapes_and_values_are_given_as_to_the_interpreter(tmp_path: Path) -> None:
+    model = save_tflite(tmp_path / "a.tflite").read_bytes()
+    images = np.random.default_rng(0).standard_normal((3, 16, 16, 3)).astype(np.float32)
+    for given in (Inputs({}, {"image": images}), Inputs({"image": [3, 16, 16, 3]})):
+        assert outputs(litert, model, given) == outputs(tflite, model, given)
+    with pytest.raises(ValueError, match="input 'image' is given as float64; the model wants float32"):
+        litert.load_with_inputs(model, 1, {}, Inputs({}, {"image": images.astype(np.float64)}))
+    with pytest.raises(LiteRtError, match="LiteRt"):
+        litert.load_with_inputs(model, 1, {}, Inputs({"image": [1, 16, 16, 7]}))
+
+
+@pytest.mark.skipif(not TASKS.is_dir(), reason="Linux tells of a process's threads")
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_so_many_threads_compute_as_are_asked_for(tmp_path: Path, threads: int) -> None:
+    model = save_tflite(tmp_path / "a.tflite", width=48).read_bytes()
+    before = set(TASKS.iterdir())
+    loaded = litert.load(model, threads, {})
+    added = sorted(set(TASKS.iterdir()) - before)
+    assert len(added) == threads - 1
+    spent = {name: spent_ns(name) for name in added}
+    for _ in range(200):
+        loaded.run()
+    assert all(spent_ns(name) > spent[name] for name in added)
+
+
+def spent_ns(thread: Path) -> int:
+    return int((thread / "schedstat").read_text().split()[0])
+
+
+def test_handles_are_destroyed_once_and_in_reverse_when_a_model_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save_tflite(tmp_path / "a.tflite").read_bytes()
+    library = litert.find()[2]
+    calls: list[tuple[str, int]] = []
+
+    def watch(name: str, function: Any) -> Any:
+        def watched(*arguments: Any) -> Any:
+            if name.startswith("LiteRtDestroy"):
+                calls.append((name.removeprefix("LiteRtDestroy"), arguments[0].value))
+            status = function(*arguments)
+            if name.startswith("LiteRtCreate") and "Environment" not in name:
+                calls.append((name.removeprefix("LiteRtCreate"), arguments[-1]._obj.value))
+            return status
+
+        return watched
+
+    watched = {name: watch(name, function) for name, function in library.functions.items()}
+    monkeypatch.setattr(library, "functions", watched)
+    loaded = litert.load(model, 1, {})
+    loaded.run()
+    made = [handle for name, handle in calls if name != "OpaqueOptions"]
+    assert len(made) == len(set(made)) == 5  # model, options, compiled model, input, output
+    calls.clear()
+    del loaded
+    assert [handle for _, handle in calls] == made[::-1]
+
+
+def test_what_is_no_model_is_an_error_by_name_and_leaves_nothing_open() -> None:
+    with pytest.raises(LiteRtError, match=r"LiteRtCreateModelFromBuffer: .+ \(status "):
+        litert.load(b"no flatbuffer at all, and long enough to be read as one", 1, {})
+
+
+def library_of_package() -> Path:
+    return litert_library.locate({})[2]
+
+
+def test_a_named_library_is_used_and_known_by_its_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "libLiteRt.so"
+    shutil.copy(library_of_package(), copy)
+    package, version, path = litert_library.locate({PATH_VARIABLE: str(copy)})
+    assert (package, path) == ("libLiteRt.so", copy)
+    assert version == litert_library.locate({})[1]
+    with copy.open("ab") as file:
+        file.write(b"\0")
+    monkeypatch.setenv(PATH_VARIABLE, str(copy))
+    with pytest.raises(
+        Refusal, match=r"of version unknown, and harness was tried with .*litert_any_version"
+    ) as caught:
+        open_library()
+    assert caught.value.kind == "runtime-missing"
+    monkeypatch.setenv(ANY_VERSION_VARIABLE, "1")
+    assert litert.find()[:2] == ("libLiteRt.so", "unknown")
+    assert litert.providers() == ["CPU"]  # no library of an accelerator lies beside it
+
+
+def test_a_package_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(litert_library.metadata, "version", lambda name: "9.9.9")
+    with pytest.raises(Refusal, match=r"LiteRT of version 9\.9\.9"):
+        open_library()
+
+
+def test_without_package_and_library_it_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(litert_library.util, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError) as caught:
+        open_library()
+    assert caught.value.name in litert.PACKAGES
+    monkeypatch.setenv(PATH_VARIABLE, str(tmp_path / "libLiteRt.so"))
+    with pytest.raises(Refusal, match=r"there is no file .*libLiteRt.so, which litert_library"):
+        open_library()
+
+
+def foreign(data: bytes) -> bytes:
+    return data[:18] + struct.pack("<H", 183 if data[18] != 183 else 62) + data[20:]
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (foreign, "is for 64-bit (aarch64|x86-64), and this Python runs on 64-bit"),
+        (lambda data: data[:-1000], "is cut off: .* bytes of at least"),
+        (lambda data: data[:30], "no ELF header"),
+        (lambda data: b"", "no ELF header"),
+        (lambda data: b"<html>not found" * 100, "no ELF header"),
+    ],
+)
+def test_a_file_that_is_no_whole_library_of_this_machine_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Any, said: str
+) -> None:
+    path = tmp_path / "libLiteRt.so"
+    path.write_bytes(damage(library_of_package().read_bytes()))
+    monkeypatch.setenv(PATH_VARIABLE, str(path))
+    monkeypatch.setenv(ANY_VERSION_VARIABLE, "1")
+    with pytest.raises(Refusal, match=said):
+        open_library()
+
+
+def test_a_library_that_lacks_a_function_is_refused_with_its_name() -> None:
+    other = next(Path(sysconfig.get_path("platlib")).glob("numpy/_core/_simd*.so"))
+    with pytest.raises(Refusal, match="harness does not know: it has no function LiteRtCreateEnvironment, "):
+        Library(other)
+
+
+def test_an_unknown_provider_is_refused_with_those_that_are_there(tmp_path: Path) -> None:
+    model = save_tflite(tmp_path / "a.tflite").read_bytes()
+    with pytest.raises(Refusal, match="litert has no provider 'TPU' here; it has: CPU"):
+        litert.load(model, 1, {"provider": "TPU"})

@@ -11,7 +11,16 @@ from typing import Mapping
 
 SHEBANG = b"#!/usr/bin/env python3\n"
 MAIN = b"import sys\n\nfrom device_agents.main import main\n\nsys.exit(main())\n"
-LEFT_OUT = ("archive.py",)
+PACKED_MAIN = b"""import sys
+
+if sys.version_info < (3, 8):
+    sys.exit("a packed job needs Python 3.8 or newer, this is %d.%d" % sys.version_info[:2])
+from device_agents.packed_job import main
+
+sys.exit(main())
+"""
+PACKED_MODULES = ("__init__.py", "clean_runs.py", "frames.py", "packed_job.py")
+LEFT_OUT = ("archive.py", "packed_job.py")
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest
 
 
@@ -35,3 +44,15 @@ def build_archive(runtimes: Mapping[str, bytes] = MappingProxyType({})) -> tuple
             archive.writestr(entry, text.replace(b"\r\n", b"\n"))
     data = buffer.getvalue()
     return data, hashlib.sha256(data).hexdigest()
+
+
+def packed_program() -> dict[str, bytes]:
+    """Return the program of a packed job by file name: it runs the agent that lies beside it as `agent.pyz`."""
+    package_dir = Path(__file__).resolve().parent
+    modules = {name: (package_dir / name).read_bytes() for name in PACKED_MODULES}
+    return {
+        "__main__.py": PACKED_MAIN,
+        **{
+            "%s/%s" % (package_dir.name, name): text.replace(b"\r\n", b"\n") for name, text in modules.items()
+        },
+    }

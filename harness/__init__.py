@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from harness.devices.config import load_devices
     from harness.models.results import results
     from harness.prediction.measure import measure
+    from harness.prediction.pack import import_results, pack
     from harness.prediction.space_prediction import predict
     from harness.query.compare import compare
     from harness.query.compare_precisions import compare_precisions
@@ -37,10 +38,12 @@ __all__ = [
     "compare",
     "compare_precisions",
     "distil",
+    "import_results",
     "join",
     "load_devices",
     "measure",
     "open_store",
+    "pack",
     "predict",
     "results",
     "search",
@@ -51,10 +54,12 @@ _MODULES = {
     "compare": "harness.query.compare",
     "compare_precisions": "harness.query.compare_precisions",
     "distil": "harness.training",
+    "import_results": "harness.prediction.pack",
     "join": "harness.query.join",
     "load_devices": "harness.devices.config",
     "measure": "harness.prediction.measure",
     "open_store": "harness.store.opening",
+    "pack": "harness.prediction.pack",
     "predict": "harness.prediction.space_prediction",
     "results": "harness.models.results",
     "search": "harness.query.search",

@@ -24,8 +24,10 @@ from harness.commands.doctor import doctor
 from harness.commands.export import export
 from harness.commands.gate import gate
 from harness.commands.help_pages import UsageError, command_line, help_width, show_help_alone
+from harness.commands.import_results import import_results
 from harness.commands.measure import measure
 from harness.commands.options import is_quiet
+from harness.commands.pack import pack
 from harness.commands.predict import predict
 from harness.commands.profile import profile
 from harness.commands.report_page import report
@@ -75,12 +77,14 @@ for command in (
     report,
     devices,
     doctor,
+    pack,
     export,
     train,
     distill,
     study,
 ):
     app.command()(command)
+app.command("import")(import_results)
 for group in (dataset, search, store):
     app.add_typer(group)
 for group in (app, dataset, search, store):

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.measure import ModelFormat
-from harness.commands.options import SpaceName
+from harness.commands.options import ModelFormat, SpaceName
 
 
 def export(

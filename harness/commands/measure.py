@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.commands.options import (
+    CoreList,
     Devices,
     DevicesFile,
     ExpectedValues,
     InputShapes,
     InputValues,
     JsonFlag,
+    MeasuredFormats,
+    MeasuredPrecisions,
+    MeasuredRuntimes,
+    MeasuredThreads,
     MeasureLevel,
+    OrderSeed,
+    SessionCount,
     SignatureName,
     SpaceName,
     StoreOption,
@@ -27,13 +33,6 @@ from harness.commands.options import (
     named_devices,
     patience_s,
 )
-
-
-class ModelFormat(StrEnum):
-    """The format of the models that a runtime runs."""
-
-    onnx = "onnx"
-    tflite = "tflite"
 
 
 def measure(
@@ -66,35 +65,11 @@ def measure(
             help="The file that the files are timed beside. [default: a built-in network of like duration]",
         ),
     ] = None,
-    runtime: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--runtime",
-            "-r",
-            help="onnxruntime[:PROVIDER], tflite or litert[:PROVIDER]; repeatable. [default: all there but litert]",
-        ),
-    ] = None,
-    model_format: Annotated[
-        list[ModelFormat] | None,
-        typer.Option("--format", help="Only runtimes of this model format; repeatable."),
-    ] = None,
-    precision: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--precision",
-            help="Precision of the models: fp32, fp16 or int8; repeatable. [default: the device's, else fp32]",
-        ),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", "-t", min=1, help="Threads of one inference. [default: 1]")
-    ] = None,
-    cores: Annotated[
-        str,
-        typer.Option(
-            "--cores",
-            help="Cores to run on, e.g. 4-7 or 0,2; one thread each without --threads. [default: of the fastest cluster]",
-        ),
-    ] = "",
+    runtime: MeasuredRuntimes = None,
+    model_format: MeasuredFormats = None,
+    precision: MeasuredPrecisions = None,
+    threads: MeasuredThreads = None,
+    cores: CoreList = "",
     level: Annotated[
         MeasureLevel | None,
         typer.Option(
@@ -112,16 +87,7 @@ def measure(
             "mape=2%; see 'harness predict'.",
         ),
     ] = "",
-    sessions: Annotated[
-        int | None,
-        typer.Option(
-            "--sessions",
-            "-n",
-            min=1,
-            max=100,
-            help="Sessions (fresh processes) a network. [default: the level's]",
-        ),
-    ] = None,
+    sessions: SessionCount = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Measure again what is already stored; new sessions join the old.")
     ] = False,
@@ -139,9 +105,7 @@ def measure(
             help="Measure peak memory, load and first run as well: each network alone in three fresh processes.",
         ),
     ] = False,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Seed of the order of measurement. [default: random]")
-    ] = None,
+    seed: OrderSeed = None,
     wait: WaitFlag = False,
     wait_limit: WaitLimit = "",
     space: SpaceName = "blox",

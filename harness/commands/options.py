@@ -106,6 +106,55 @@ class MeasureLevel(StrEnum):
     final = "final"
 
 
+class ModelFormat(StrEnum):
+    """The format of the models that a runtime runs."""
+
+    onnx = "onnx"
+    tflite = "tflite"
+
+
+MeasuredRuntimes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--runtime",
+        "-r",
+        help="onnxruntime[:PROVIDER], tflite or litert[:PROVIDER]; repeatable. [default: all there but litert]",
+    ),
+]
+MeasuredFormats = Annotated[
+    list[ModelFormat] | None,
+    typer.Option("--format", help="Only runtimes of this model format; repeatable."),
+]
+MeasuredPrecisions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        help="Precision of the models: fp32, fp16 or int8; repeatable. [default: the device's, else fp32]",
+    ),
+]
+MeasuredThreads = Annotated[
+    int | None, typer.Option("--threads", "-t", min=1, help="Threads of one inference. [default: 1]")
+]
+CoreList = Annotated[
+    str,
+    typer.Option(
+        "--cores",
+        help="Cores to run on, e.g. 4-7 or 0,2; one thread each without --threads. [default: of the fastest cluster]",
+    ),
+]
+SessionCount = Annotated[
+    int | None,
+    typer.Option(
+        "--sessions",
+        "-n",
+        min=1,
+        max=100,
+        help="Sessions (fresh processes) a network. [default: the level's]",
+    ),
+]
+OrderSeed = Annotated[
+    int | None, typer.Option("--seed", help="Seed of the order of measurement. [default: random]")
+]
 InputShapes = Annotated[
     list[str] | None,
     typer.Option(

@@ -16,7 +16,8 @@ class Assembly:
     the skeleton's way; `digest` names the model's bytes. `shapes`: those of inputs that the model leaves free, by name; `inputs`:
     the part, an .npz file, that holds the values of inputs by name, None where they are the fixed ones; `signature`: the one of a
     TFLite model that is run, empty for its first graph.
-    `size_bytes`: all that the device has to keep for it, 0 where that is little.
+    `size_bytes`: all that the device has to keep for it, 0 where that is little. `elsewhere`: the sha256 of a skeleton whose
+    bytes are on the device alone, as after a packed job.
     """
 
     format: str
@@ -30,11 +31,12 @@ class Assembly:
     signature: str = ""
     size_bytes: int = 0
     read_part: Callable[[str], bytes] = field(repr=False, compare=False)
+    elsewhere: str = ""
 
     @property
     def skeleton_digest(self) -> str:
         """Return the sha256 of the skeleton, 64 hex characters: the first part of the model on the device."""
-        return hashlib.sha256(self.skeleton).hexdigest()
+        return self.elsewhere or hashlib.sha256(self.skeleton).hexdigest()
 
     def recipe(self) -> dict[str, Any]:
         """Return the recipe as the protocol sends it: format, alignment and all parts in order."""

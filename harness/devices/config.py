@@ -156,7 +156,7 @@ class Device(BaseModel):
     @classmethod
     def _group_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            if problem := _name_problem(name):
+            if problem := name_problem(name):
                 raise ValueError(f"{name!r} {problem}")
         if len(set(value)) != len(value):
             raise ValueError("names a group twice")
@@ -509,7 +509,7 @@ def _parse_device(name: str, table: Any, defaults: Mapping[str, Any], text: str,
     def refusal(problem: str) -> ConfigError:
         return ConfigError(f"{source}:{_line_of(text, place, None)}: [{place}]{problem}")
 
-    if problem := _name_problem(name):
+    if problem := name_problem(name):
         raise refusal(f": the name {name!r} {problem}")
     if not isinstance(table, dict):
         raise refusal(f": must be a table, not {table!r}; write [{place}]")
@@ -567,7 +567,7 @@ def _class_of(transport: Any, place: str, text: str, source: str) -> type[Device
     )
 
 
-def _name_problem(name: str) -> str:
+def name_problem(name: str) -> str:
     """Return what is wrong with the name of a device or a group, empty where nothing is."""
     if not _NAME.fullmatch(name):
         return "may hold only letters, digits and '-'"

@@ -95,8 +95,7 @@ def allowed_cores(
     Raises: ConfigError when the device has no such cores or too few of one kind.
     """
     usable = {int(core) for core in hello["cores"]}
-    named = tuple(cores) or device.cores
-    count = threads or _threads_in_file(device, named, cores)
+    named, count = asked_cores(device, threads, cores)
     for core in named:
         if core not in usable:
             raise ConfigError(
@@ -117,6 +116,12 @@ def allowed_cores(
             "use fewer threads, or name cores with --cores"
         )
     return tuple(sorted(cluster)), count
+
+
+def asked_cores(device: Device, threads: int | None, cores: Sequence[int]) -> tuple[tuple[int, ...], int]:
+    """Return the cores that the command line or devices.toml names, empty for none, and the number of threads."""
+    named = tuple(cores) or device.cores
+    return named, threads or _threads_in_file(device, named, cores)
 
 
 def version_name(runtime: Mapping[str, Any]) -> str:

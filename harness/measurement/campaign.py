@@ -15,10 +15,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from harness.devices.config import Device, Precision
 from harness.devices.connection import Connection, new_owner
+from harness.devices.link import Link
 from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
@@ -28,8 +29,8 @@ from harness.estimates.outputs import is_wrong
 from harness.measurement.core_gate import CoreGate, CoreRequest
 from harness.measurement.durations import DeviceProbe
 from harness.measurement.gate import Gate
-from harness.measurement.plan import CALIBRATION, FRESH_RUNS, QUICK, Options, SessionPlan
-from harness.measurement.session_runner import PlannedSession, Result, SessionRunner, now_utc
+from harness.measurement.plan import CALIBRATION, FRESH_RUNS, QUICK, Options, Pace, SessionPlan
+from harness.measurement.session_runner import Circumstances, PlannedSession, Result, SessionRunner, now_utc
 from harness.measurement.uploads import send_ahead
 from harness.measurement.workload import (
     DurationProbe,
@@ -53,6 +54,9 @@ NO_MEMORY = (
     "bad-request",
 )  # of a system that tells nothing, of an agent that is not asked for it
 SENTINEL_SHARE = 0.3  # deviation of the reference from its latency at which the device is probed again
+
+
+T = TypeVar("T")
 
 
 class Observer(Protocol):
@@ -124,34 +128,61 @@ def run_campaign(
     try:
         observer.state(device.name, "connecting")
         connection.open(say=lambda text: observer.state(device.name, text), cancel=cancel)
-        runtimes = choose_runtimes(device, connection.hello, options.runtimes, options.formats)
-        if isinstance(source, GroupedSource):
-            for lacking in set(source.formats) - {runtime.format for runtime in runtimes}:
-                choose_runtimes(device, connection.hello, options.runtimes, [lacking])  # says what to install
-        if options.one_runtime and len(runtimes) > 1:
-            names = ", ".join(runtime.name for runtime in runtimes)
-            raise ConfigError(
-                f"--until works on one runtime at a time, and device {device.name!r} would run {names}; name one with --runtime"
-            )
-        precisions = options.precisions or (device.precision,)
-        allowed = allowed_cores(device, connection.hello, options.threads, options.cores)
-        conditions = connection.client.probe()
-
-        def uses() -> Iterator[RuntimePlan]:
-            for runtime in runtimes:
-                observer.state(device.name, f"preparing {', '.join(precisions)} {runtime.format} models")
-                probe = DeviceProbe(
-                    device.name, connection, store, runtime, allowed, options, observer, cancel
-                )
-                for group in _groups(source, runtime, precisions, probe):
-                    yield plan_runtime(device, connection.hello, conditions, group, runtime, allowed)
-
-        _Run(connection, store, observer, outcome, options, rng, cancel, conditions).measure(uses())
+        measure_over(connection, device, source, options, store, observer, outcome, rng=rng, cancel=cancel)
     finally:
         connection.close()
         outcome.elapsed_s = time.monotonic() - started
         outcome.sent_bytes = connection.sent_bytes
     return outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A campaign that was measured before, elsewhere: its id, which the store knows, and its rounds as they were measured.
+
+    What is in the store already is left as it is there.
+    """
+
+    campaign_id: str
+    circumstances: Circumstances
+    rounds: Callable[[RuntimePlan], list[SessionRound]]
+
+
+def measure_over(
+    link: Link,
+    device: Device,
+    source: ModelSource | GroupedSource,
+    options: Options,
+    store: Store,
+    observer: Observer,
+    outcome: Outcome,
+    *,
+    rng: random.Random,
+    cancel: threading.Event,
+    record: Record | None = None,
+) -> None:
+    """Measure over an open link what the store lacks, or read what a record has. Raises: as `run_campaign`."""
+    runtimes = choose_runtimes(device, link.hello, options.runtimes, options.formats)
+    if isinstance(source, GroupedSource):
+        for lacking in set(source.formats) - {runtime.format for runtime in runtimes}:
+            choose_runtimes(device, link.hello, options.runtimes, [lacking])  # says what to install
+    if options.one_runtime and len(runtimes) > 1:
+        names = ", ".join(runtime.name for runtime in runtimes)
+        raise ConfigError(
+            f"--until works on one runtime at a time, and device {device.name!r} would run {names}; name one with --runtime"
+        )
+    precisions = options.precisions or (device.precision,)
+    allowed = allowed_cores(device, link.hello, options.threads, options.cores)
+    conditions = link.client.probe()
+
+    def uses() -> Iterator[RuntimePlan]:
+        for runtime in runtimes:
+            observer.state(device.name, f"preparing {', '.join(precisions)} {runtime.format} models")
+            probe = DeviceProbe(device.name, link, store, runtime, allowed, options, observer, cancel)
+            for group in _groups(source, runtime, precisions, probe):
+                yield plan_runtime(device, link.hello, conditions, group, runtime, allowed)
+
+    _Run(link, store, observer, outcome, options, rng, cancel, conditions, record).measure(uses())
 
 
 def _groups(
@@ -171,7 +202,7 @@ class _Run:
 
     def __init__(
         self,
-        connection: Connection,
+        link: Link,
         store: Store,
         observer: Observer,
         outcome: Outcome,
@@ -179,8 +210,10 @@ class _Run:
         rng: random.Random,
         cancel: threading.Event,
         conditions: Mapping[str, Any],
+        record: Record | None,
     ) -> None:
-        self._connection, self._store, self._observer = connection, store, observer
+        self._record = record
+        self._link, self._store, self._observer = link, store, observer
         self._outcome, self._options, self._rng = outcome, options, rng
         self._cancel, self._conditions = cancel, conditions
         self._measuring: SessionRunner | None = None
@@ -222,17 +255,21 @@ class _Run:
             return
         outcome.redone = self._measuring.redone if self._measuring is not None else 0
         try:
-            self._store.finish_campaign(outcome.campaign_id, now_utc(), ending)
+            if self._record is None:
+                self._store.finish_campaign(outcome.campaign_id, now_utc(), ending)
             if not self._cancel.is_set() and (left := self._store.settle()):
                 raise StoreError(left)
         except StoreError as error:
             outcome.error = outcome.error or error
 
     def _plan(self, use: RuntimePlan) -> list[SessionRound]:
-        """Return the missing rounds of a runtime plan, and count the sessions already stored."""
-        rounds = plan_rounds(use, self._options, self._store, self._rng)
-        lacking = sum(len({id(unit) for batch in one.batches for unit in batch}) for one in rounds)
-        self._outcome.reused += len(use.models) * self._options.sessions_each - lacking
+        """Return the missing rounds of a runtime plan, and count the sessions already stored; of a record those that it has."""
+        if self._record is not None:
+            rounds = self._record.rounds(use)
+        else:
+            rounds = plan_rounds(use, self._options, self._store, self._rng)
+            lacking = sum(len({id(unit) for batch in one.batches for unit in batch}) for one in rounds)
+            self._outcome.reused += len(use.models) * self._options.sessions_each - lacking
         self._observer.begin(self._outcome.device, sum(one.sessions for one in rounds))
         return rounds
 
@@ -243,7 +280,7 @@ class _Run:
         units = (unit for one in rounds for batch in one.batches for unit in batch)
         models = {id(model): model for model in (use.reference, *(unit.model for unit in units))}
         assemblies = [model.assemble for model in models.values()]
-        send_ahead(self._connection, assemblies, self._say, self._cancel)
+        send_ahead(self._link, assemblies, self._say, self._cancel)
 
     def _expect(self, use: RuntimePlan, rounds: list[SessionRound]) -> None:
         """Find out which outputs the missing sessions should give, before anything is timed, since it takes the processor."""
@@ -269,35 +306,39 @@ class _Run:
     def _start(self, use: RuntimePlan) -> SessionRunner:
         """Return the session runner; the first time, begin the campaign in the store and ask how to get the cores."""
         if self._measuring is None:
-            outcome = self._outcome
-            outcome.campaign_id = str(uuid.uuid4())
-            networks = sorted({model.graph_hash for model in use.models})
-            self._store.start_campaign(
-                outcome.campaign_id, outcome.device, now_utc(), asdict(self._options) | {"networks": networks}
-            )
+            outcome, record = self._outcome, self._record
+            terms = Circumstances() if record is None else record.circumstances
+            if record is not None:
+                outcome.campaign_id = record.campaign_id
+            else:
+                outcome.campaign_id = str(uuid.uuid4())
+                networks = sorted({model.graph_hash for model in use.models})
+                request = asdict(self._options) | {"networks": networks}
+                self._store.start_campaign(outcome.campaign_id, outcome.device, now_utc(), request)
             self._say("asking for the core")
             cores, threads = use.configuration.cores, use.configuration.threads
             self._measuring = SessionRunner(
-                link=self._connection,
+                link=self._link,
                 campaign_id=outcome.campaign_id,
                 silence_s=self._options.silence_s,
                 gate=Gate(self._conditions),
-                core_gate=CoreGate(outcome.device, self._say, self._tell, self._cancel),
+                core_gate=CoreGate(outcome.device, self._say, self._tell, self._cancel, terms.clock_s),
                 request=self._ask_for(cores, threads),
                 expected=self._expected,
                 keep=self._keep_apart,
                 say=self._say,
                 cancel=self._cancel,
+                circumstances=terms,
             )
         return self._measuring
 
     def _ask_for(self, cores: tuple[int, ...], threads: int) -> CoreRequest:
         """Ask which scheduling the cores can get; a broken connection is reopened. Raises: DeviceError."""
         try:
-            return CoreRequest.of(self._connection.client.permissions(new_owner(), cores, threads))
+            return CoreRequest.of(self._link.client.permissions(new_owner(), cores, threads))
         except LinkError:
-            self._connection.reopen(self._say, self._cancel)
-            return CoreRequest.of(self._connection.client.permissions(new_owner(), cores, threads))
+            self._link.reopen(self._say, self._cancel)
+            return CoreRequest.of(self._link.client.permissions(new_owner(), cores, threads))
 
     def _measure_next(self, rounds: list[SessionRound]) -> None:
         """Measure the next round, if there is one, and report the sessions left in its runtime plan."""
@@ -365,7 +406,7 @@ class _Run:
         """Store a session or a failure; return which it came to. Raises: GivenUp when everything fails."""
         key = unit.use.configuration.digest
         if isinstance(result, Failure):
-            self._store.add_failure(result)
+            self._store.add_failure(result, again=self._record is not None)
             self._outcome.failures.append(result)
             self._failed_in_a_row[key] += 1
             if self._failed_in_a_row[key] >= CONSECUTIVE_FAILURES:
@@ -377,7 +418,7 @@ class _Run:
                 )
             return result
         try:
-            self._store.add_session(result)
+            self._store.add_session(result, again=self._record is not None)
         except Unstorable as error:
             assert self._measuring is not None
             return self._kept(unit, self._measuring.failure(unit, "bad-result", str(error)))
@@ -387,7 +428,7 @@ class _Run:
     def _keep_apart(self, session: SessionRecord) -> None:
         """Store a session that is measured again, unless no store could give it back."""
         with suppress(Unstorable):
-            self._store.add_session(session)
+            self._store.add_session(session, again=self._record is not None)
 
     def _take(self, unit: PlannedSession, result: Result) -> None:
         """Store a result, then count and report it."""
@@ -455,21 +496,36 @@ def plan_rounds(use: RuntimePlan, options: Options, store: Store, rng: random.Ra
     Where a level has shared sessions, they are those of all rounds but the last: every network soon has a number to show.
     """
     rounds = []
-    level, last = options.level, max(options.sessions_each - 1, 1)
     for number, units in enumerate(_lacking(use, options, store)):
-        shared = level.shared if number < last else None
         if units:
-            rng.shuffle(units)
-            at_once = 1 if use.alone else QUICK.at_once if shared else level.at_once
-            workers = batches(units, at_once, is_only=options.sessions_each == 1)
-            plan = use.pace.applied(shared or level.plan)
+            plan, workers = plan_round(units, number, options, rng, pace=use.pace, alone=use.alone)
             rounds.append(SessionRound(use=use, plan=plan, batches=workers))
     return rounds
 
 
-def batches(
-    units: Sequence[PlannedSession], at_once: int, *, is_only: bool = True
-) -> tuple[tuple[PlannedSession, ...], ...]:
+def plan_round(
+    units: Sequence[T],
+    number: int,
+    options: Options,
+    rng: random.Random,
+    *,
+    pace: Pace | None = None,
+    alone: bool = False,
+) -> tuple[SessionPlan, tuple[tuple[T, ...], ...]]:
+    """Return how the units of round `number` are timed, and the batches of each worker, in random order.
+
+    `pace`: None where the plan's own numbers fit. `alone`: each unit has a worker of its own.
+    """
+    level, last = options.level, max(options.sessions_each - 1, 1)
+    shared = level.shared if number < last else None
+    at_once = 1 if alone else QUICK.at_once if shared else level.at_once
+    shuffled = list(units)
+    rng.shuffle(shuffled)
+    workers = batches(shuffled, at_once, is_only=options.sessions_each == 1)
+    return (pace or Pace()).applied(shared or level.plan), workers
+
+
+def batches(units: Sequence[T], at_once: int, *, is_only: bool = True) -> tuple[tuple[T, ...], ...]:
     """Distribute units over workers: one each, or, where workers take many, as few as that allows.
 
     If these are the only sessions of their networks, it is at least three workers with some networks in common, which measure

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any, Protocol
 
-from harness.devices.connection import Connection
+from harness.devices.link import Link
 from harness.devices.runtimes import RuntimeUse
 from harness.errors import AgentError, LinkError
 from harness.measurement.plan import Options, SessionPlan
@@ -41,7 +41,7 @@ class DeviceProbe:
     def __init__(
         self,
         device: str,
-        connection: Connection,
+        link: Link,
         store: Store,
         runtime: RuntimeUse,
         allowed: tuple[tuple[int, ...], int],
@@ -49,7 +49,7 @@ class DeviceProbe:
         observer: _Sayer,
         cancel: threading.Event,
     ) -> None:
-        self._device, self._connection, self._store = device, connection, store
+        self._device, self._link, self._store = device, link, store
         self._runtime, self._cancel = runtime, cancel
         (self._cores, self._threads), self._options = allowed, options
         self._observer = observer
@@ -86,8 +86,8 @@ class DeviceProbe:
 
         try:
             network, beside = model.assemble(), reference.assemble()
-            send_parts(self._connection, [beside, network], self._say, self._cancel)
-            self._connection.client.run(
+            send_parts(self._link, [beside, network], self._say, self._cancel)
+            self._link.client.run(
                 {
                     "networks": [network.recipe()],
                     "reference": beside.recipe(),
@@ -103,7 +103,7 @@ class DeviceProbe:
         except AgentError:
             return None
         except LinkError:
-            self._connection.reopen(self._say, self._cancel)
+            self._link.reopen(self._say, self._cancel)
             return None
         if not warm.get("network_ns") or not warm.get("reference_ns"):
             return None

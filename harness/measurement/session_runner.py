@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from harness.devices.conditions import marked_slices
 from harness.devices.config import DEFAULT_PRECISION
-from harness.devices.connection import Connection
+from harness.devices.link import Link
 from harness.devices.runtimes import version_name
 from harness.errors import AgentError, BadResult, Cancelled, LinkError
 from harness.estimates.clean_runs import is_contended
@@ -29,7 +30,7 @@ RESENDS_A_UNIT = 2
 REDOS_A_UNIT = 2  # androidx.benchmark's: a throttled session is measured again, twice at most, after 90 s
 REDO_AFTER_S = 90.0
 GPU_PROVIDERS = ("cuda", "tensorrt")  # in a provider's name: its sessions heed the GPUs, no others do
-_RESENT = ("part-missing", "part-damaged")
+RESENT = ("part-missing", "part-damaged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,34 @@ Result = SessionRecord | Failure
 Take = Callable[[PlannedSession, Result], None]
 
 
+def now_utc() -> str:
+    """Return the time in UTC to the millisecond, as records hold it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def setback(session: SessionRecord) -> str:
+    """Return the purpose of a session that is to be measured again, `throttled` or `contended`; empty where all is well."""
+    if any(marked_slices(session)):
+        return "throttled"
+    return "contended" if is_contended(session) else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """How sessions are named, dated and judged: here and now by default; by a record where they are read from one.
+
+    `session_id`: of a unit at an attempt; `process_id`: of a worker. `setback`: the purpose of a session that is measured again,
+    empty of one that is not. `begin` is told which units come next.
+    """
+
+    session_id: Callable[[PlannedSession, int], str] = lambda unit, attempt: str(uuid.uuid4())
+    process_id: Callable[[], str] = lambda: str(uuid.uuid4())
+    now_utc: Callable[[], str] = now_utc
+    clock_s: Callable[[], float] = time.monotonic
+    setback: Callable[[PlannedSession, SessionRecord], str] = lambda unit, session: setback(session)
+    begin: Callable[[Sequence[PlannedSession]], None] = lambda units: None
+
+
 @dataclass(slots=True, kw_only=True)
 class SessionRunner:
     """Runner of one campaign's sessions.
@@ -53,7 +82,7 @@ class SessionRunner:
     throttled or contended and is measured again; `say` tells people.
     """
 
-    link: Connection
+    link: Link
     campaign_id: str
     silence_s: float
     gate: Gate
@@ -63,6 +92,7 @@ class SessionRunner:
     keep: Callable[[SessionRecord], None]
     say: Callable[[str], None]
     cancel: threading.Event
+    circumstances: Circumstances = field(default_factory=Circumstances)
     redone: int = 0
     _redos: int = REDOS_A_UNIT
     _conditions: Mapping[str, Any] | None = None  # the latest known, None when they are too old to trust
@@ -76,6 +106,7 @@ class SessionRunner:
         Raises: Cancelled; DeviceError when the device cannot be reached again, or its cores are never free.
         """
         attempt = 0
+        self.circumstances.begin(units)
         while units:
             again: list[PlannedSession] = []
             is_hot = False
@@ -87,7 +118,7 @@ class SessionRunner:
                 again: list[PlannedSession] = again,
             ) -> None:
                 nonlocal is_hot
-                trouble = "" if isinstance(result, Failure) else setback(result)
+                trouble = "" if isinstance(result, Failure) else self.circumstances.setback(unit, result)
                 if not trouble or attempt >= self._redos:
                     if not isinstance(result, Failure):  # in vain: once each, until one is seen untroubled
                         self._redos = 0 if trouble else REDOS_A_UNIT
@@ -120,7 +151,7 @@ class SessionRunner:
             "cores": list(configuration.cores),
             "silence_s": self.silence_s,
         }
-        started_utc = now_utc()
+        started_utc = self.circumstances.now_utc()
         try:
             send_parts(self.link, [assembly], self.say, self.cancel)
             said = self.link.client.weigh(job)
@@ -169,7 +200,7 @@ class SessionRunner:
             graph_hash=unit.model.graph_hash,
             kind=kind,
             message=with_remedy(message) if unit.use.configuration.space == FILE_SPACE else message,
-            time_utc=now_utc(),
+            time_utc=self.circumstances.now_utc(),
         )
 
     def _attempt(self, units: Sequence[PlannedSession], plan: SessionPlan, attempt: int, take: Take) -> None:
@@ -218,7 +249,7 @@ class SessionRunner:
 
     def _remedy(self, kind: str) -> Callable[[], object] | None:
         """Return what to do on an error of the agent's before the same is tried again, None when nothing helps."""
-        if kind in _RESENT:
+        if kind in RESENT:
             return lambda: self.link.client.forget_parts()
         if kind == "disk-full":
             return lambda: self.link.client.evict(0)
@@ -235,12 +266,13 @@ class SessionRunner:
         quiet, found = self.core_gate.wait(lambda: self._probe_cores(use), self.request)
         if self.cancel.is_set():
             raise Cancelled()
-        process = str(uuid.uuid4())
+        terms = self.circumstances
+        process = terms.process_id()
 
         def identity(number: int) -> dict[str, Any]:
             model = units[number].model
             return {
-                "session_id": str(uuid.uuid4()),
+                "session_id": terms.session_id(units[number], attempt),
                 "campaign_id": self.campaign_id,
                 "configuration": use.configuration,
                 "architecture": model.architecture,
@@ -257,7 +289,7 @@ class SessionRunner:
         known: dict[str, Any] = {"probe": found}
         if quiet.quota_cores is not None:
             known["quota_cores"] = quiet.quota_cores
-        builder = SessionBuilder(len(units), identity, now_utc, scheduling=known)
+        builder = SessionBuilder(len(units), identity, terms.now_utc, scheduling=known, clock_s=terms.clock_s)
         job = {
             "networks": [network.recipe() for network in networks],
             "reference": reference.recipe(),
@@ -319,17 +351,5 @@ class SessionRunner:
         return self.gate.wait(heeded(known), lambda: heeded(client.probe()), self.say, self.cancel)
 
 
-def setback(session: SessionRecord) -> str:
-    """Return the purpose of a session that is to be measured again, `throttled` or `contended`; empty where all is well."""
-    if any(marked_slices(session)):
-        return "throttled"
-    return "contended" if is_contended(session) else ""
-
-
 def _counted(units: Sequence[PlannedSession]) -> str:
     return "1 session was" if len(units) == 1 else f"{len(units)} sessions were"
-
-
-def now_utc() -> str:
-    """Return the time in UTC to the millisecond, as records hold it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

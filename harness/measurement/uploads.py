@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.devices.assembly import Assembly
-from harness.devices.connection import Connection
+from harness.devices.link import Link
 from harness.errors import AgentError, Cancelled, LinkError
 
 TOLD_AFTER_S = 1.0  # what is sent at once is no news
@@ -76,7 +76,7 @@ def upload_text(done_bytes: int, total_bytes: int, bytes_per_s: float) -> str:
 
 
 def send_parts(
-    link: Connection, models: Sequence[Assembly], say: Callable[[str], None], cancel: threading.Event
+    link: Link, models: Sequence[Assembly], say: Callable[[str], None], cancel: threading.Event
 ) -> None:
     """Send the parts of models that the device lacks, over as many connections as that takes.
 
@@ -107,7 +107,7 @@ def send_parts(
 
 
 def send_ahead(
-    link: Connection,
+    link: Link,
     models: Iterable[Callable[[], Assembly]],
     say: Callable[[str], None],
     cancel: threading.Event,

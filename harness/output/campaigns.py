@@ -55,6 +55,11 @@ def print_outcome(outcome: Outcome) -> None:
         if outcome.sent_bytes:
             parts.append(f"{outcome.sent_bytes / 1e6:.2f} MB of model parts sent")
         echo(f"{outcome.device}: {', '.join(parts)}", err=True)
+    print_failures(outcome)
+
+
+def print_failures(outcome: Outcome) -> None:
+    """Print how many networks failed, by kind, and why the rest was given up."""
     if outcome.failures:
         kinds = Counter(failure.kind for failure in outcome.failures)
         text = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))

@@ -302,7 +302,7 @@ def measure_requested(
     request: MeasureRequest, store: Store, log: Callable[[str], None] = lambda line: None
 ) -> LatencyTable:
     """Measure what a request asks for and return the latencies, and what failed. Raises: as `measure`."""
-    found = measure_devices(request, store, _Progress(log))
+    found = measure_devices(request, store, Progress(log))
     errors = [outcome.error for outcome in found.outcomes if outcome.error is not None]
     for other in errors[1:]:
         errors[0].add_note(f"and {other}")
@@ -312,7 +312,7 @@ def measure_requested(
     return LatencyTable(rows=found.rows or (), failures=tuple(failures))
 
 
-class _Progress:
+class Progress:
     """An Observer that gives lines of text to a function."""
 
     def __init__(self, log: Callable[[str], None]) -> None:

@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
@@ -42,6 +42,7 @@ from harness.store.documents import (
 from harness.store.rows import is_level, read_configuration, read_failure, read_fresh_run, read_session
 from harness.store.spool import Spool, spool_of
 from harness.store.tables import (
+    CAMPAIGNS,
     CONFIGURATIONS,
     FAILURES,
     FRESH_RUNS,
@@ -72,6 +73,15 @@ def default_url() -> str:
     import platformdirs
 
     return f"sqlite:///{own_folder(platformdirs.user_data_dir('harness')) / 'harness.sqlite'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Campaign:
+    """A campaign as the store knows it: what was asked for, and how it ended."""
+
+    device: str
+    request: Mapping[str, Any]
+    outcome: str
 
 
 def _warn(text: str) -> None:
@@ -172,16 +182,32 @@ class Store:
         values = {"id": campaign_id, "finished_utc": finished_utc, "outcome": outcome}
         self._write("finished", values, values)
 
-    def add_session(self, session: SessionRecord) -> None:
+    def campaign(self, campaign_id: str) -> Campaign | None:
+        """Return what is known of a campaign, None of one that the store does not know."""
+        query = sa.select(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id)
+        row = self._read(lambda connection: connection.execute(query).mappings().one_or_none())
+        if row is None:
+            return None
+        return Campaign(
+            device=row["device"], request=json.loads(row["request"]), outcome=row["outcome"] or ""
+        )
+
+    def session_count(self, campaign_id: str) -> int:
+        """Return the number of sessions of a campaign, whatever for."""
+        query = sa.select(sa.func.count()).where(SESSIONS.c.campaign_id == campaign_id)
+        return int(self._read(lambda connection: connection.execute(query).scalar_one()))
+
+    def add_session(self, session: SessionRecord, *, again: bool = False) -> None:
         """Keep a session whole: in the store, or in the file of what waits while that takes nothing.
 
+        `again`: it may be there already, and is then left as it is.
         Raises: Unstorable for what could not be read back; StoreError when it can be kept nowhere.
         """
         try:
             check_session(session)
         except ValueError as error:
             raise Unstorable(f"session {session.session_id} of {session.architecture}: {error}") from error
-        self._write("session", session, lambda: session_document(session))
+        self._write("session", session, lambda: session_document(session), again)
 
     def add_fresh_run(self, run: FreshRun) -> None:
         """Keep what a network took alone in a fresh worker."""
@@ -205,9 +231,9 @@ class Store:
         document = {"configuration": _plain(configuration), "started_utc": started_utc}
         self._write("recalibration", (configuration, started_utc), document)
 
-    def add_failure(self, failure: Failure) -> None:
-        """Keep a failure."""
-        self._write("failure", failure, lambda: failure_document(failure))
+    def add_failure(self, failure: Failure, *, again: bool = False) -> None:
+        """Keep a failure; `again`: it may be there already."""
+        self._write("failure", failure, lambda: failure_document(failure), again)
 
     def configurations(self, device: str | None = None) -> list[Configuration]:
         """Return the configurations measured so far, of one device or all."""
@@ -408,7 +434,11 @@ class Store:
         return False
 
     def _write(
-        self, kind: str, record: Any, document: Mapping[str, Any] | Callable[[], dict[str, Any]]
+        self,
+        kind: str,
+        record: Any,
+        document: Mapping[str, Any] | Callable[[], dict[str, Any]],
+        again: bool = False,
     ) -> None:
         """Write a record, or let it wait, after what waits already. Raises: StoreError for what the store refuses for good."""
         if self._read_only:
@@ -416,7 +446,7 @@ class Store:
         if self._spool is None or self._spool.is_empty:
             try:
                 with self._engine.begin() as connection:
-                    WRITERS[kind](connection, record, False)
+                    WRITERS[kind](connection, record, again)
                 return
             except (sa.exc.SQLAlchemyError, UnicodeError) as error:
                 if self._spool is None or not is_away(error):

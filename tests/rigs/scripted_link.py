@@ -18,9 +18,8 @@ from harness.devices.assembly import Assembly
 from harness.devices.config import LocalDevice, Precision
 from harness.measurement import campaign
 from harness.measurement.campaign import Outcome
-from harness.measurement.core_gate import CoreGate
 from harness.measurement.plan import Level, Options, SessionPlan
-from harness.measurement.session_builder import SessionBuilder
+from harness.measurement.session_runner import Circumstances
 from harness.measurement.workload import Model, RuntimePlan
 from harness.store import Store
 
@@ -368,11 +367,12 @@ def run_scripted(
 ) -> Outcome:
     """Run a whole campaign over a scripted link, one session a network and one network a worker unless told otherwise."""
     level = Level(name="made-up", sessions=1, plan=PLAN, at_once=at_once, shared=PLAN if has_shared else None)
-    cancel = cancel or StubEvent()
+    waits = cancel = cancel or StubEvent()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(campaign, "Connection", lambda *_, **__: link)
-        patch.setattr(CoreGate.__init__, "__defaults__", (cancel.clock_s,))
-        patch.setitem(SessionBuilder.__init__.__kwdefaults__, "clock_s", lambda: link.clock_s)
+        patch.setitem(
+            Circumstances.__init__.__kwdefaults__, "clock_s", lambda: waits.clock_s() + link.clock_s
+        )
         patch.setattr(campaign, "CALIBRATION", Level(name="made-up", sessions=CALIBRATIONS, plan=PLAN))
         return campaign.run_campaign(
             LocalDevice(name="made-up", precision=precision),

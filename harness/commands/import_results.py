@@ -1,0 +1,34 @@
+"""`harness import`: take the results of a packed job into the store that it was packed with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.commands.options import JsonFlag, StoreOption, WideFlag, is_quiet, make_store
+
+
+def import_results(
+    results: Annotated[
+        Path,
+        typer.Argument(help="What the job wrote: job-results.zip.", metavar="RESULTS", show_default=False),
+    ],
+    store_url: StoreOption = "",
+    wide: WideFlag = False,
+    json_output: JsonFlag = False,
+) -> None:
+    """Take the results of a packed job into the store, and show its latencies; importing twice is importing once.
+
+    Nothing is taken of a file that was damaged, was altered, or answers a job that this store did not pack.
+    """
+    from harness.output.packed import print_imported
+    from harness.output.progress import ProgressView
+    from harness.prediction.pack import import_requested
+
+    with make_store(store_url) as store:
+        with ProgressView(quiet=is_quiet(json_output)) as view:
+            found = import_requested(results, store, view)
+        print_imported(found, json_output=json_output, wide=wide)
+    raise typer.Exit(found.exit_status)

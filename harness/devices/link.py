@@ -1,0 +1,32 @@
+"""The link to a device's agent as a campaign uses it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from harness.devices.client import AgentClient
+
+
+class Link(Protocol):
+    """Link to a device's agent: a connection, or the record of one."""
+
+    @property
+    def client(self) -> AgentClient:
+        """Return the agent's client. Raises: LinkError when the link is not open."""
+
+    @property
+    def hello(self) -> Mapping[str, Any]:
+        """Return what the agent said of the device."""
+
+    @property
+    def agent_digest(self) -> str:
+        """Return the sha256 hex of the agent that runs on the device."""
+
+    @property
+    def sent_bytes(self) -> int:
+        """Return the bytes of model parts sent so far."""
+
+    def reopen(self, say: Callable[[str], None], cancel: threading.Event) -> None:
+        """Connect again after the link broke. Raises: DeviceError when the device stays away."""

@@ -1,0 +1,503 @@
+"""Packed jobs: a campaign written down for a device that no harness reaches, and its results read as if they came over a link."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from harness.devices.assembly import Assembly
+from harness.devices.conditions import HOTTER_C, NVIDIA_BITS, PI_BITS
+from harness.devices.config import (
+    Device,
+    Format,
+    Precision,
+    known_runtimes,
+    parse_runtime,
+    runtime_format,
+)
+from harness.devices.job_files import (
+    FORMAT,
+    KnownJob,
+    Results,
+    agent_archive,
+    build_job,
+    job_bytes,
+    open_results,
+)
+from harness.devices.recorded import RecordedBatch, RecordedLink, recorded_batches
+from harness.devices.runtimes import asked_cores
+from harness.devices.sending import parts_of
+from harness.errors import Cancelled
+from harness.estimates.clean_runs import FEWEST_SLICES, STEAL_SHARE
+from harness.measurement import core_gate, gate
+from harness.measurement.campaign import (
+    CONSECUTIVE_FAILURES,
+    Observer,
+    Outcome,
+    Record,
+    SessionRound,
+    measure_over,
+    plan_round,
+)
+from harness.measurement.plan import Options, SessionPlan
+from harness.measurement.session_runner import (
+    GPU_PROVIDERS,
+    LINK_LOSSES_A_UNIT,
+    REDO_AFTER_S,
+    REDOS_A_UNIT,
+    RESENDS_A_UNIT,
+    RESENT,
+    Circumstances,
+    PlannedSession,
+    now_utc,
+    setback,
+)
+from harness.measurement.workload import DurationProbe, Model, ModelSource, RuntimePlan, SourceGroup
+from harness.records import SessionRecord
+from harness.store import Store
+from harness.version import __version__
+from space.errors import ConfigError, HarnessError
+from space.text import counted
+
+CLOCKS = timedelta(minutes=5)  # that the clocks of two machines may be apart
+TRANSPORT = "packed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedJob:
+    """A packed job: its id, its bytes, and how much it asks for in each runtime that has the format of its models."""
+
+    job_id: str
+    data: bytes
+    networks: int
+    sessions: int
+    parts: int
+
+
+def pack_campaign(
+    device: Device,
+    source: ModelSource,
+    options: Options,
+    store: Store,
+    *,
+    rng: random.Random,
+    say: Callable[[str], None],
+) -> PackedJob:
+    """Pack what a campaign would measure, and note in the store that it was asked for.
+
+    Everything is measured that is named, whatever is stored: to what it belongs only the device can tell.
+    Raises: ConfigError; HarnessError when a model cannot be made.
+    """
+    asked = options.runtimes or device.runtimes
+    formats = {
+        name: runtime_format(name)
+        for name in dict.fromkeys(parse_runtime(text)[0] for text in asked or known_runtimes())
+        if not options.formats or runtime_format(name) in options.formats
+    }
+    if not formats:
+        raise ConfigError(f"--runtime {' '.join(asked)}: none runs {' or '.join(options.formats)} models")
+    cores, threads = asked_cores(device, options.threads, options.cores)
+    precisions = options.precisions or (device.precision,)
+    parts: dict[str, Callable[[], bytes]] = {}
+    groups = [
+        _group(source, one, precision, options, rng, parts, say)
+        for one in dict.fromkeys(formats.values())
+        for precision in precisions
+    ]
+    agent, agent_digest = agent_archive()
+    job_id, key = str(uuid.uuid4()), secrets.token_hex(32)
+    packed_utc = now_utc()
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "job": job_id,
+        "device": device.name,
+        "packed_utc": packed_utc,
+        "harness": __version__,
+        "agent": agent_digest,
+        "runtimes": [text for text in asked if parse_runtime(text)[0] in formats],
+        "formats": formats,
+        "cores": cores,
+        "threads": threads,
+        "silence_s": options.silence_s,
+        "limits": _limits(),
+        "groups": groups,
+    }
+    job = job_bytes(document)
+    data = build_job(job, key, agent, parts)
+    networks = {model["graph_hash"] for group in groups for model in group["models"]}
+    request = asdict(replace(options, threads=threads, cores=cores, precisions=precisions, fresh=True))
+    packed = {"job_digest": KnownJob.digest_of(job), "key": key}
+    store.start_campaign(
+        job_id,
+        device.name,
+        document["packed_utc"],
+        request | {"networks": sorted(networks), "packed": packed},
+    )
+    sessions = [
+        network
+        for group in groups
+        for one in group["rounds"]
+        for batch in one["batches"]
+        for network in batch
+    ]
+    return PackedJob(
+        job_id=job_id, data=data, networks=len(networks), sessions=len(sessions), parts=len(parts)
+    )
+
+
+def _limits() -> dict[str, Any]:
+    """Return the numbers by which a job decides what cannot wait until its results are at home: those of a live campaign."""
+    return {
+        "busy_share": core_gate.FREE_SHARE,
+        "hopeless_share": core_gate.HOPELESS_SHARE,
+        "core_patience_s": core_gate.PATIENCE_S,
+        "core_poll_s": core_gate.POLL_S,
+        "gate_patience_s": gate.PATIENCE_S,
+        "gate_poll_s": gate.POLL_S,
+        "hotter_c": HOTTER_C,
+        "pi_mask": sum(PI_BITS),
+        "nvidia_mask": sum(NVIDIA_BITS),
+        "gpu_providers": GPU_PROVIDERS,
+        "redos": REDOS_A_UNIT,
+        "redo_after_s": REDO_AFTER_S,
+        "losses": LINK_LOSSES_A_UNIT,
+        "resends": RESENDS_A_UNIT,
+        "resent": RESENT,
+        "failures_in_a_row": CONSECUTIVE_FAILURES,
+        "steal_share": STEAL_SHARE,
+        "fewest_slices": FEWEST_SLICES,
+    }
+
+
+def _group(
+    source: ModelSource,
+    model_format: Format,
+    precision: Precision,
+    options: Options,
+    rng: random.Random,
+    parts: dict[str, Callable[[], bytes]],
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Return the models of a format and precision with their rounds, and add their parts."""
+    say(f"preparing {precision} {model_format} models")
+    reference = source.reference(model_format, precision)
+    models = source.models(model_format, precision)
+    rounds = []
+    for number in range(options.sessions_each):
+        plan, batches = plan_round(range(len(models)), number, options, rng)
+        rounds.append({"plan": asdict(plan), "batches": batches})
+    return {
+        "format": model_format,
+        "precision": precision,
+        "reference": _model(reference, parts, say),
+        "models": [_model(model, parts, say) for model in models],
+        "rounds": rounds,
+    }
+
+
+def _model(model: Model, parts: dict[str, Callable[[], bytes]], say: Callable[[str], None]) -> dict[str, Any]:
+    """Return what home has to know of a model when its results come, and add its parts."""
+    assembly = model.assemble()
+    recipe = assembly.recipe()
+    found = parts_of([assembly])
+    parts |= {
+        digest: found[digest].read for digest in (*recipe["parts"], assembly.inputs) if digest is not None
+    }
+    expected: Sequence[float] = ()
+    try:
+        expected = model.expected() if model.expected is not None else ()
+    except HarnessError as error:
+        say(f"the output of {model.architecture} is not judged: {error}")
+    names = ("architecture", "graph_hash", "format", "precision", "space", "weights", "purpose", "inputs")
+    told = {name: getattr(model, name) for name in names}
+    return told | {"digest": assembly.digest, "recipe": recipe, "expected": list(expected)}
+
+
+def import_campaign(path: Path, store: Store, observer: Observer) -> Outcome:
+    """Read the results of a packed job into the store that it was packed with; what is there already stays as it is.
+
+    Raises: ConfigError for a file that is none, is damaged, was altered, or answers what this store did not ask for. What fails
+    later is in the outcome.
+    """
+    results = open_results(path, partial(_known, path, store))
+    job_id, run = results.manifest.job, results.manifest.run
+    known = store.campaign(job_id)
+    assert known is not None  # `_known` has found it
+    taken = _taken_run(known.outcome)
+    if taken and taken != run:
+        raise ConfigError(
+            f"{path}: job {job_id} was started anew after results of another start were imported, and asks for each session "
+            "once; to measure more, pack another job"
+        )
+    outcome = Outcome(device=str(results.job["device"]), campaign_id=job_id)
+    before = store.session_count(job_id)
+    store.finish_campaign(job_id, now_utc(), _note(run, "importing"))
+    moved = _moved(results)
+    if moved:
+        observer.tell(
+            outcome.device,
+            f"the device's clock was {abs(moved)} off: its sessions count as if they began when the job was packed",
+        )
+    for number, visit in enumerate(results.visits):
+        _read_visit(results, number, visit, moved, store, observer, outcome)
+    outcome.reused = before
+    outcome.measured = store.session_count(job_id) - before
+    ending = f"{counted(len(outcome.failures), 'failure')}" if outcome.error is None else str(outcome.error)
+    store.finish_campaign(job_id, now_utc(), _note(run, ending))
+    return outcome
+
+
+def _note(run: str, text: str) -> str:
+    """Return a campaign's outcome, which names the start of the job that it is of."""
+    return f"packed job, start {run}: {text}"
+
+
+def _taken_run(outcome: str) -> str:
+    """Return the start of the job that was imported before, empty for none."""
+    head, _, rest = outcome.partition(" start ")
+    return rest.partition(":")[0] if head == "packed job," else ""
+
+
+def _known(path: Path, store: Store, job_id: str) -> KnownJob:
+    """Return what a store keeps of a packed job. Raises: ConfigError where it keeps nothing."""
+    found = store.campaign(job_id)
+    packed = found.request.get("packed") if found is not None else None
+    if not packed:
+        raise ConfigError(
+            f"{path}: answers job {job_id}, which store {store.name} never asked for; import it into the store that it was "
+            "packed with: --store"
+        )
+    return KnownJob(job_digest=packed["job_digest"], key=packed["key"])
+
+
+def _moved(results: Results) -> timedelta:
+    """Return what to add to the device's time of day: none where its sessions lie between the job's packing and now.
+
+    Boards without a clock begin anew each time; such a job counts as begun when it was packed.
+    """
+    packed, now = (datetime.fromisoformat(text) for text in (results.job["packed_utc"], now_utc()))
+    starts, ends = [], []
+    for visit in results.visits:
+        with results.entries(visit) as entries:
+            first = last = next(entries, None)
+            for entry in entries:
+                last = entry
+        if first is not None and last is not None and first.visit is not None:
+            starts.append(first.visit.utc)
+            ends.append(first.visit.utc + timedelta(seconds=last.at - first.at))
+    if not starts or (packed - CLOCKS <= min(starts) and max(ends) <= now + CLOCKS):
+        return timedelta()
+    return packed - min(starts)
+
+
+def _read_visit(
+    results: Results,
+    number: int,
+    visit: str,
+    moved: timedelta,
+    store: Store,
+    observer: Observer,
+    outcome: Outcome,
+) -> None:
+    """Read one start of a job as a campaign of its own; what went wrong is in the outcome."""
+    job, cancel = results.job, threading.Event()
+    with results.entries(visit) as entries:
+        batches = recorded_batches(entries)
+    source = _JobSource(job, results.manifest.run, batches)
+    with results.entries(visit) as entries:
+        who = f"{results.path.name}, start {number + 1} on device {outcome.device!r}"
+        link = RecordedLink(entries, who, str(job["agent"]), moved)
+        cancel = _Past(link)
+        options = Options(
+            runtimes=tuple(job["runtimes"]),
+            formats=tuple(dict.fromkeys(job["formats"].values())),
+            precisions=tuple(dict.fromkeys(group["precision"] for group in job["groups"])),
+            threads=job["threads"],
+            cores=tuple(job["cores"]),
+            silence_s=job["silence_s"],
+            fresh=True,
+        )
+        circumstances = Circumstances(
+            session_id=source.session_id,
+            process_id=lambda: source.new_id("process", number, link.runs),
+            now_utc=link.now_utc,
+            clock_s=link.clock_s,
+            setback=source.setback,
+            begin=lambda units: link.enter(source.batch_of(units[0]).number),
+        )
+        record = Record(campaign_id=results.manifest.job, circumstances=circumstances, rounds=source.rounds)
+        device = Device(name=outcome.device, transport=TRANSPORT)
+        error, outcome.error = outcome.error, None
+        try:
+            link.open()
+            measure_over(
+                link,
+                device,
+                source,
+                options,
+                store,
+                observer,
+                outcome,
+                rng=random.Random(0),
+                cancel=cancel,
+                record=record,
+            )
+        except HarnessError as found:
+            outcome.error = found
+        if isinstance(outcome.error, Cancelled):  # the job was interrupted there
+            outcome.error = None
+        outcome.error = error or outcome.error
+
+
+class _Past(threading.Event):
+    """Waits in a record, which are over at once."""
+
+    def __init__(self, link: RecordedLink) -> None:
+        super().__init__()
+        self._link = link
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Let the record's clock go on."""
+        self._link.pass_time(timeout or 0.0)
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """What a session was asked for: its batch in the record, and its network's place in the group."""
+
+    batch: RecordedBatch
+    network: int
+
+
+class _JobSource:
+    """The models of a packed job, whose bytes stayed on the device, and its sessions as one start of the job measured them."""
+
+    formats: Sequence[Format] = ()
+
+    def __init__(self, job: Mapping[str, Any], run: str, batches: Sequence[RecordedBatch]) -> None:
+        self._job, self._run, self._batches = job, run, batches
+        self._units: dict[int, _Unit] = {}  # by id of the planned session, which `_kept` holds
+        self._kept: list[PlannedSession] = []
+        self._groups = [_JobGroup(group) for group in job["groups"]]
+        for batch in batches:
+            self._check(batch)
+
+    def groups(
+        self, model_format: Format, precisions: Sequence[Precision], probe: DurationProbe
+    ) -> Iterator[SourceGroup]:
+        """Yield the groups of a format."""
+        for group in self._groups:
+            if group.document["format"] == model_format:
+                yield SourceGroup(source=group, precision=group.document["precision"])
+
+    def rounds(self, use: RuntimePlan) -> list[SessionRound]:
+        """Return the rounds of a runtime plan as they were measured; empty ones keep their turn."""
+        number = next(
+            number for number, group in enumerate(self._groups) if group.reference_model is use.reference
+        )
+        found: dict[int, list[tuple[PlannedSession, ...]]] = {}
+        for batch in self._batches:
+            of = batch.begun.use
+            if (of.group, of.runtime, of.provider) == (number, use.runtime.name, use.runtime.provider):
+                units = tuple(self._planned(use, batch, network) for network in batch.begun.networks)
+                found.setdefault(batch.begun.round, []).append(units)
+        return [
+            SessionRound(use=use, plan=SessionPlan(**one["plan"]), batches=tuple(found.get(place, ())))
+            for place, one in enumerate(self._job["groups"][number]["rounds"])
+        ]
+
+    def batch_of(self, unit: PlannedSession) -> RecordedBatch:
+        """Return the batch of the record that a session is of."""
+        return self._units[id(unit)].batch
+
+    def setback(self, unit: PlannedSession, session: SessionRecord) -> str:
+        """Return the purpose of a session that the device measured again, empty of one that it did not."""
+        asked = self._units[id(unit)]
+        attempt = session.gate["attempt"]
+        if attempt >= len(asked.batch.again) or asked.network not in asked.batch.again[attempt]:
+            return ""
+        return setback(session) or "contended"
+
+    def session_id(self, unit: PlannedSession, attempt: int) -> str:
+        """Return the id of a session: of what was asked for, so that each is there once however often it is imported."""
+        asked = self._units[id(unit)]
+        begun = asked.batch.begun
+        use = (begun.use.runtime, begun.use.version, begun.use.provider, begun.use.group)
+        return self.new_id(*use, begun.round, begun.batch, asked.network, attempt)
+
+    def new_id(self, *of: object) -> str:
+        """Return an id that is made of what it names, and of the job's run."""
+        return str(uuid.uuid5(uuid.UUID(self._job["job"]), repr((self._run, *of))))
+
+    def _planned(self, use: RuntimePlan, batch: RecordedBatch, network: int) -> PlannedSession:
+        model = use.models[network]
+        unit = PlannedSession(use, model, model.purpose)
+        self._units[id(unit)] = _Unit(batch, network)
+        self._kept.append(unit)
+        return unit
+
+    def _check(self, batch: RecordedBatch) -> None:
+        """Check that a batch of the record was asked for. Raises: ConfigError."""
+        begun = batch.begun
+        try:
+            asked = self._job["groups"][begun.use.group]["rounds"][begun.round]["batches"][begun.batch]
+        except IndexError:
+            asked = []
+        if (
+            not begun.networks
+            or not set(begun.networks) <= set(asked)
+            or len(set(begun.networks)) != len(begun.networks)
+        ):
+            raise ConfigError(
+                f"job {self._job['job']}: the results hold sessions that it did not ask for (round {begun.round}, batch "
+                f"{begun.batch}); nothing more is taken"
+            )
+
+
+class _JobGroup:
+    """The models of one format and precision of a packed job, as a campaign's source."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.document = document
+        self.reference_model = _recorded_model(document["reference"])
+
+    def models(self, model_format: Format, precision: Precision) -> Sequence[Model]:
+        """Return the networks."""
+        return [_recorded_model(model) for model in self.document["models"]]
+
+    def reference(self, model_format: Format, precision: Precision) -> Model:
+        """Return the reference."""
+        return self.reference_model
+
+
+def _recorded_model(told: Mapping[str, Any]) -> Model:
+    """Return a model whose bytes are on the device alone."""
+    recipe = told["recipe"]
+    assembly = Assembly(
+        format=recipe["format"],
+        alignment=recipe["alignment"],
+        skeleton=b"",
+        elsewhere=recipe["parts"][0],
+        parts=tuple(recipe["parts"][1:]),
+        dictionary=None,
+        digest=told["digest"],
+        shapes={name: tuple(shape) for name, shape in recipe.get("shapes", {}).items()},
+        inputs=recipe.get("inputs"),
+        read_part=lambda digest: b"",
+    )
+    names = ("architecture", "graph_hash", "format", "precision", "space", "weights", "purpose", "inputs")
+    expected = tuple(told["expected"])
+    return Model(
+        **{name: told[name] for name in names},
+        assemble=lambda: assembly,
+        expected=(lambda: expected) if expected else None,
+    )

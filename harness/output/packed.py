@@ -1,0 +1,47 @@
+"""Packed jobs and what was imported, as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.output.campaigns import print_failures
+from harness.output.tables import print_json, print_latencies
+from harness.output.terminal import echo
+from space.text import counted
+
+if TYPE_CHECKING:
+    from harness.measurement.packed import PackedJob
+    from harness.prediction.pack import Imported
+
+
+def print_job(job: PackedJob, path: Path, device: str, *, json_output: bool) -> None:
+    """Print what a packed job holds, and how it goes on."""
+    if json_output:
+        print_json(
+            {
+                "job": job.job_id,
+                "path": str(path),
+                "device": device,
+                "networks": job.networks,
+                "sessions": job.sessions,
+                "parts": job.parts,
+                "size_bytes": len(job.data),
+            }
+        )
+        return
+    echo(
+        f"{path}: {counted(job.networks, 'network')}, {counted(job.sessions, 'session')} in each runtime, "
+        f"{len(job.data) / 1e6:.1f} MB, for device {device}"
+    )
+    echo(f"on the device: python3 {path.name}; then here: harness import {path.stem}-results.zip", err=True)
+
+
+def print_imported(found: Imported, *, json_output: bool, wide: bool) -> None:
+    """Print the latencies of an imported job's networks, then how many of its sessions are new."""
+    outcome = found.outcome
+    if found.rows or json_output:
+        print_latencies(found.rows, json_output=json_output, wide=wide)
+    known = f", {outcome.reused} were there already" if outcome.reused else ""
+    echo(f"{outcome.device}: {counted(outcome.measured, 'session')} imported{known}", err=True)
+    print_failures(outcome)

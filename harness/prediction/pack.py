@@ -1,0 +1,139 @@
+"""Packed jobs for devices that no harness reaches, and their results: `harness pack`, `harness import`, and for Python."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.devices.config import Device, load_devices, name_problem
+from harness.devices.names import select_device
+from harness.estimates.latency import Latency, LatencyTable
+from harness.measurement.campaign import Outcome
+from harness.measurement.packed import TRANSPORT, PackedJob, import_campaign, pack_campaign
+from harness.models.exported import ExportedModels, ExportObserver
+from harness.models.names import select_models_and_segments
+from harness.prediction.measure import DEFAULT_MODELS, MeasureRequest, Progress, latencies_of
+from harness.store import Store
+from harness.store.configurations import several
+from space import find_space
+from space.atomic_files import check_folder_of, write_file
+from space.errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What the results of a packed job came to: the outcome, and the latencies of the job's networks."""
+
+    outcome: Outcome
+    rows: tuple[Latency, ...]
+
+    @property
+    def exit_status(self) -> int:
+        """The command's exit status, as of a campaign."""
+        return self.outcome.exit_status
+
+
+def parse_device(name: str, devices_file: str | Path | None = None) -> Device:
+    """Return the device of a packed job: of devices.toml, or one that stands nowhere, for a job needs no way to it.
+
+    Raises: ConfigError for what is no name, or nearly that of another device.
+    """
+    known = load_devices(devices_file)
+    if name in known or did_you_mean(name, known):
+        return select_device(known, name)
+    if problem := name_problem(name):
+        raise ConfigError(f"--device {name!r}: the name {problem}")
+    return Device(name=name, transport=TRANSPORT)
+
+
+def pack_requested(
+    request: MeasureRequest, output: Path, store: Store, observer: ExportObserver
+) -> PackedJob:
+    """Write a packed job of what a request asks for of one device, and note it in the store.
+
+    Raises: ConfigError when it does not fit a packed job, or the file cannot be written.
+    """
+    if request.files:
+        raise ConfigError(
+            f"{request.files[0]}: a packed job holds networks; the reference of a model file is chosen by its duration on the "
+            "device: measure files over SSH"
+        )
+    check_folder_of(output)
+    (device,) = request.devices
+    config = find_space(request.space)
+    chosen = select_models_and_segments(request.networks, config)
+    source = ExportedModels(chosen, progress=observer.export, config=config)
+    job = pack_campaign(
+        device, source, request.options, store, rng=random.Random(request.seed), say=observer.say
+    )
+    write_file(output, job.data)
+    return job
+
+
+def import_requested(path: Path, store: Store, observer: ExportObserver) -> Imported:
+    """Read the results of a packed job into the store. Raises: ConfigError, as `import_campaign`."""
+    outcome = import_campaign(path, store, observer)
+    uses = {use.configuration: use for use in outcome.uses}
+    rows = (row for use in uses.values() for row in latencies_of(use, store))
+    return Imported(outcome=outcome, rows=tuple(rows))
+
+
+def pack(
+    device: str | Device,
+    models: str | Sequence[str] = DEFAULT_MODELS,
+    *,
+    output: str | Path,
+    store: Store,
+    level: str = "screen",
+    runtimes: Sequence[str] = (),
+    precision: str | Sequence[str] = (),
+    threads: int | None = None,
+    cores: Sequence[int] = (),
+    sessions: int | None = None,
+    space: str = "blox",
+    seed: int | None = None,
+    devices_file: str | Path | None = None,
+    log: Callable[[str], None] = lambda line: None,
+) -> PackedJob:
+    """Write a job for a device that no harness reaches: `python3 job.zip` there, then `import_results` of what it writes.
+
+    What is measured is said as for `measure`; model files are not. Everything named is measured, whatever is stored. The store
+    notes what was asked for, and takes results of nothing else. Raises: ConfigError.
+
+    >>> job = pack("board", "conv/conv", output="job.zip", store=store, runtimes=["onnxruntime"], level="quick", space="tiny")
+    >>> job.networks, job.sessions
+    (1, 1)
+    """
+    request = MeasureRequest(
+        devices=(device if isinstance(device, Device) else parse_device(device, devices_file),),
+        models=(models,) if isinstance(models, str) else tuple(models),
+        level=level,
+        runtimes=tuple(runtimes),
+        precisions=tuple(several(precision)),
+        threads=threads,
+        cores=tuple(cores),
+        sessions=sessions,
+        space=space,
+        seed=seed,
+    )
+    return pack_requested(request, Path(output), store, Progress(log))
+
+
+def import_results(
+    path: str | Path, *, store: Store, log: Callable[[str], None] = lambda line: None
+) -> LatencyTable:
+    """Read the results of a packed job into the store that it was packed with, and return its latencies.
+
+    What is there already stays as it is: importing twice is importing once. Raises: ConfigError for a file that is none, is
+    damaged, was altered, or answers what this store did not ask for; DeviceError where the job was given up.
+
+    >>> for row in import_results("job-results.zip", store=store):
+    ...     print(row.architecture, row.configuration.runtime, row.latency_ms > 0)
+    conv/conv onnxruntime True
+    """
+    found = import_requested(Path(path), store, Progress(log))
+    if found.outcome.error is not None:
+        raise found.outcome.error
+    return LatencyTable(rows=found.rows, failures=tuple(found.outcome.failures))

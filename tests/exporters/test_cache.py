@@ -94,7 +94,9 @@ def test_saving_leaves_no_temporary_files(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ConversionError, match=r"file cannot be written: .*; check the folder; HARNESS_CACHE names"):
+    with pytest.raises(
+        ConversionError, match=r"file cannot be written: .*; check the folder; HARNESS_CACHE names"
+    ):
         saved(tmp_path / "file")
 
 

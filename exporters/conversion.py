@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import importlib.metadata
@@ -221,15 +222,19 @@ def _run(
                 pass_fds=(their_answers_fd,),
                 env=converter_environment(),
                 text=True,
+                start_new_session=True,  # Ctrl-C is the harness's to handle
             )
         finally:
             os.close(their_answers_fd)
+        atexit.register(worker.kill)  # for a thread that Ctrl-C leaves behind
         with worker:
             try:
                 problem = _follow(worker, json.dumps(request), answers, report)
             except BaseException:
                 worker.kill()
                 raise
+            finally:
+                atexit.unregister(worker.kill)
         if problem is None and worker.returncode != 0:
             noise.seek(0)
             tail = noise.read().decode(errors="replace").strip().splitlines()[-_TAIL_LINES:]

@@ -94,6 +94,7 @@ class _TorchProcess:
                 pass_fds=(their_answers_fd,),
                 env=converter_environment(),
                 text=True,
+                start_new_session=True,  # Ctrl-C is the harness's to handle
             )
         finally:
             os.close(their_answers_fd)

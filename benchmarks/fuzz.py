@@ -3,12 +3,12 @@
     pip install 'harness[benchmarks]'
     python benchmarks/fuzz.py [--seconds 30] [--reader blox ...] [--findings fuzz-findings]
 
-Readers of published files, of users' tables, of the wire, of what a device says, of files that people write and of stores.
-Each is fed by libFuzzer (through atheris) in a process of its own, from real examples with made-up (synthetic) values; the
-reader `all` is all of them in one process, the first byte of an input chooses which. `.blox` payloads are compressed again
-after each mutation, so that they pass the checksum. "Edges" are branches of this project's code that some input took,
-"features" count how often, too. A finding is written to a folder and ends the run with status 1: an exception that is not
-the project's own, an input that takes more than 10 s, or more than 2 GiB of memory.
+Readers of published files, of users' tables and model files, of the wire, of what a device says, of files that people write,
+of stores. Each is fed by libFuzzer (through atheris) in a process of its own, from real examples with made-up (synthetic)
+values; the reader `all` is all of them in one process, the first byte of an input chooses which. `.blox` payloads are
+compressed again after each mutation, so that they pass the checksum. "Edges" are branches of this project's code that some
+input took, "features" count how often, too. A finding is written to a folder and ends the run with status 1: an exception
+that is not the project's own, an input that takes more than 10 s, or more than 2 GiB of memory.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TIMEOUT_S = 10
 MEMORY_MB = 2048
 MAX_BYTES = 8192
 ALL = "all"
-INSTRUMENTED = ["space", "harness", "search", "device_agents"]
+INSTRUMENTED = ["space", "exporters", "harness", "search", "device_agents"]
 ONE_READER = "--one-reader"  # how this program starts itself
 
 

@@ -6,6 +6,7 @@ documentation, records of tests/factories. Nothing here runs a command or reads 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import struct
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -60,7 +61,7 @@ def agent() -> Target:
     from device_agents.agent import Agent
     from device_agents.fields import Fields
     from device_agents.frames import FrameError, FrameReader, FrameWriter
-    from device_agents.jobs import parse_job, parse_profile_job
+    from device_agents.jobs import parse_job, parse_memory_job, parse_profile_job
     from device_agents.parts_cache import PartsCache
     from device_agents.refusal import Refusal
 
@@ -76,6 +77,7 @@ def agent() -> Target:
                     json.dumps(served._handle(header, payload), allow_nan=False)
                 parse_job(header.get("job"))
                 parse_profile_job(header.get("job"))
+                parse_memory_job(header.get("job"))
                 Fields("request", header).choice("verb", ("run",))
             except Refusal as refusal:
                 json.dumps(refusal.header(), allow_nan=False)
@@ -85,6 +87,15 @@ def agent() -> Target:
     recipe = {"format": "onnx", "alignment": 1, "parts": [whole["digest"]]}
     job = {"networks": [recipe], "reference": recipe, "runtime": "onnxruntime", "options": {}, "threads": 1}
     job |= {"cores": [0], "plan": {"max_s": 0.5, "min_slices": 3}, "silence_s": 5, "request": "nice"}
+    own = recipe | {"shapes": {"input": [1, 3]}, "inputs": whole["digest"]}
+    alone = {
+        "network": own,
+        "runtime": "onnxruntime",
+        "options": {},
+        "threads": 1,
+        "cores": None,
+        "silence_s": 5,
+    }
     return Target(
         read=read,
         seeds=[
@@ -94,6 +105,8 @@ def agent() -> Target:
             _frame({"id": 3, "verb": "evict", "max_bytes": 0}),
             _frame({"id": 4, "verb": "lock", "owner": "me"}),
             _frame({"id": 5, "verb": "run", "job": job}),
+            _frame({"id": 6, "verb": "memory", "job": alone}),
+            _frame({"id": 7, "verb": "profile", "job": alone | {"runs": 50}}),
         ],
         expected=(FrameError, OSError),
     )
@@ -101,10 +114,12 @@ def agent() -> Target:
 
 def answers() -> Target:
     """Answers, events and conditions of a device, checked, and then used as a campaign uses them; byte 0 chooses which."""
+    from factories.records import make_fresh_run
+
     from harness.devices.answers import BadAnswer
     from harness.devices.conditions import clock_tier, closed_gates, hardware_name
     from harness.devices.config import LocalDevice
-    from harness.devices.runtimes import allowed_cores, choose_runtimes
+    from harness.devices.runtimes import allowed_cores, choose_runtimes, version_name
     from harness.measurement.core_gate import CoreRequest, QuietCores
     from harness.measurement.profile import read_profile
 
@@ -119,8 +134,15 @@ def answers() -> Target:
         clock_tier(said["conditions"], [0, 1])
         hardware_name({}, said["conditions"])
 
+    def memory(said: Any) -> None:
+        names = ("model_bytes", "empty_bytes", "peak_bytes", "is_reset", "load_ns", "first_run_ns")
+        with contextlib.suppress(ValueError):  # which is a failure of that network
+            run = replace(make_fresh_run(), **{name: said[name] for name in names})
+            version_name(said["runtime"]), run.memory_bytes / 1e6
+
     uses: dict[str, Callable[[Any], object]] = {
         "answer hello": hello,
+        "answer memory": memory,
         "answer probe": probe,
         "answer quiet": lambda said: QuietCores.of(said, 1),
         "answer permissions": CoreRequest.of,
@@ -425,6 +447,79 @@ def store_file() -> Target:
     return Target(read=read, seeds=seeds, expected=(StoreError,))
 
 
+def model_files() -> Target:
+    """Model files as commands open them; byte 0 chooses: ONNX, with its data beside it, TFLite, or values of inputs (.npz)."""
+    import numpy as np
+    from factories.model_files import dense, save, save_tflite, save_with_data
+
+    from harness.models.files import GivenInputs, open_files
+
+    folder = Path(_folder())
+    plain, beside = save(dense(), folder / "plain.onnx"), save_with_data(dense(), folder / "data.onnx")
+    tflite, values = save_tflite(folder / "a.tflite"), folder / "values.npz"
+    fixed = save(dense(), folder / "fixed.onnx")
+    np.savez(values, x=np.zeros((1, 8), np.float32))
+    kinds = [plain, beside, tflite, values]
+
+    def read(data: bytes) -> None:
+        path = kinds[data[0] % len(kinds)] if data else plain
+        path.write_bytes(data[1:])
+        if path is values:
+            open_files([fixed], GivenInputs(values=values))
+            return
+        (found,) = open_files([path])
+        json.dumps([found.key, found.precision, found.versions, str(found)])
+        open_files([path], GivenInputs(shapes={one.name: (1, 8) for one in found.inputs[:1]}))
+
+    seeds = [bytes([place]) + path.read_bytes() for place, path in enumerate(kinds)]
+    return Target(
+        read=read, seeds=seeds, words=("location", "offset", "length", "weights.bin", "../x", "TFL3")
+    )
+
+
+def baseline() -> Target:
+    """The baseline of `harness gate`, and what is compared with it."""
+    from factories.baselines import made_baseline
+    from factories.records import CONFIGURATION
+
+    from harness.estimates.comparison import compare
+    from harness.estimates.estimate import RatioEstimate
+    from harness.query.gate_baseline import load_baseline
+
+    path = Path(_folder(), "base.json")
+    now = RatioEstimate(ratio=0.5, interval=(0.49, 0.51), sessions=5, slices=60)
+
+    def read(data: bytes) -> None:
+        path.write_bytes(data)
+        for file in load_baseline(path).files:
+            for latency in file.latencies:
+                latency.differences(CONFIGURATION)
+                compare(now, latency.estimate)
+
+    seeds = [made_baseline("a.onnx").model_dump_json().encode()]
+    return Target(read=read, seeds=seeds, words=JSON_WORDS)
+
+
+def expected() -> Target:
+    """Kept expected outputs, and what a session's are judged by: lines whose checksums are right, whatever they say."""
+    from factories.records import make_session
+
+    from exporters.expected import read_values
+    from harness.estimates.outputs import is_wrong
+
+    path = Path(_folder(), "expected.jsonl")
+
+    def read(data: bytes) -> None:
+        path.write_bytes(b"".join(b"%08x %s\n" % (zlib.crc32(line), line) for line in data.split(b"\n")))
+        for found in read_values(path).values():
+            for values in found.values():
+                session = replace(make_session(), expected=tuple(values))
+                is_wrong(session)
+
+    line = {"name": "conv/conv/conv", "onnx": [0.5, -1.0], "tflite": [0.5, -1.0]}
+    return Target(read=read, seeds=[json.dumps(line).encode()], words=JSON_WORDS)
+
+
 TARGETS: dict[str, Callable[[], Target]] = {
     "frames": frames,
     "agent": agent,
@@ -439,6 +534,9 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "rows": rows,
     "blobs": blobs,
     "store-file": store_file,
+    "model-files": model_files,
+    "baseline": baseline,
+    "expected": expected,
 }
 
 

@@ -114,6 +114,7 @@ def _computed(run: OwnRun) -> list[float]:
                 pass_fds=(their_answers_fd, run.descriptor, values.fileno()),
                 env=converter_environment(),
                 text=True,
+                start_new_session=True,  # Ctrl-C is the harness's to handle
             )
         finally:
             os.close(their_answers_fd)

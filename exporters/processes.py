@@ -69,6 +69,7 @@ class AnsweringProcess:
                 pass_fds=(their_answers_fd,),
                 env=environment,
                 text=True,
+                start_new_session=True,  # Ctrl-C is the harness's to handle
             )
         finally:
             os.close(their_answers_fd)

@@ -17,7 +17,7 @@ from harness.commands.options import (
     StoreOption,
     WideFlag,
     compared_store,
-    log,
+    is_quiet,
 )
 
 
@@ -53,9 +53,13 @@ def compare(
     """
     from harness.models.files import GivenInputs
     from harness.output.latency_comparison import print_compared
+    from harness.output.progress import ProgressView
     from harness.query.compare import compare_any
 
-    with compared_store(store_url, first, second) as store:
+    with (
+        compared_store(store_url, first, second) as store,
+        ProgressView(quiet=is_quiet(json_output)) as view,
+    ):
         found = compare_any(
             store,
             first,
@@ -64,6 +68,6 @@ def compare(
             level=level,
             fresh=fresh,
             inputs=GivenInputs.parse(shape or (), inputs, expect, signature),
-            log=log,
+            log=view,
         )
     print_compared(found, json_output=json_output, wide=wide)

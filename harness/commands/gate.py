@@ -17,7 +17,7 @@ from harness.commands.options import (
     SignatureName,
     StoreOption,
     WideFlag,
-    log,
+    is_quiet,
     make_store,
 )
 from harness.devices.config import LOCAL
@@ -80,26 +80,29 @@ def gate(
     """
     from harness.models.files import GivenInputs
     from harness.output.gate import print_gate, print_written, write_junit
-    from harness.query.gate import DeviceTiming, write_baseline
+    from harness.output.progress import ProgressView
+    from harness.query.gate import DeviceTiming, GateReport, WrittenBaseline, write_baseline
     from harness.query.gate import gate as judge
 
     path = _baseline_file(baseline, write, fail_if, junit)
     given = GivenInputs.parse(shape or (), inputs, expect, signature)
     check_output_file(junit)
-    with make_store(store_url) as store:
+    with make_store(store_url) as store, ProgressView(quiet=is_quiet(json_output)) as view:
         timing = DeviceTiming(
             store=store, device=device, runtime=runtime, threads=threads, level=level, sessions=sessions, fresh=fresh,
-            inputs=given, devices_file=devices_file, log=log,
+            inputs=given, devices_file=devices_file, log=view,
         )  # fmt: skip
         if write is not None:
-            written = write_baseline(files, path, timing)
-            print_written(written, json_output=json_output, wide=wide)
-            raise typer.Exit(written.exit_status)
-        report = judge(files, path, timing, fail_if=fail_if or ())
-    print_gate(report, json_output=json_output, wide=wide)
-    if junit is not None:
-        write_junit(report, junit)
-    raise typer.Exit(report.exit_status)
+            found: GateReport | WrittenBaseline = write_baseline(files, path, timing)
+        else:
+            found = judge(files, path, timing, fail_if=fail_if or ())
+    if isinstance(found, WrittenBaseline):
+        print_written(found, json_output=json_output, wide=wide)
+    else:
+        print_gate(found, json_output=json_output, wide=wide)
+        if junit is not None:
+            write_junit(found, junit)
+    raise typer.Exit(found.exit_status)
 
 
 def _baseline_file(

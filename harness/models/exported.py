@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, overload
+from typing import TYPE_CHECKING, Protocol, overload, runtime_checkable
 
 import platformdirs
 
@@ -73,6 +73,7 @@ def expected_outputs(config: SpaceConfig) -> ExpectedOutputs:
     return ExpectedOutputs(cache_dir=cache_folder(), config=config, weights=Weights.seeded(0))
 
 
+@runtime_checkable
 class ExportObserver(Observer, Protocol):
     """An observer of campaigns and of their exports."""
 

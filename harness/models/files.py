@@ -30,6 +30,8 @@ from harness.models.exported import cache_folder
 from harness.records import FILE_SPACE
 from space.array_files import read_arrays
 from space.errors import ConfigError, did_you_mean
+from space.system_errors import remedy_for
+from space.user_paths import expand_user
 
 SUFFIXES: Mapping[str, Literal["onnx", "tflite"]] = {".onnx": "onnx", ".tflite": "tflite"}
 LIMIT_BYTES = (1 << 31) - 1  # protobuf's and flatbuffers' own
@@ -274,7 +276,13 @@ def find_files(texts: Iterable[str]) -> list[Path]:
     """Return the model files that names, wildcards and folders mean, each once. Raises: ConfigError."""
     found: dict[Path, None] = {}
     for text in texts:
-        found |= dict.fromkeys(_meant(text))
+        try:
+            found |= dict.fromkeys(_meant(text))
+        except OSError as error:  # a name that is too long, a folder that may not be searched
+            reason = error.strerror or error
+            raise ConfigError(
+                f"{text}: cannot be looked up: {reason}; {remedy_for(error, 'check the path')}"
+            ) from error
         if len(found) > MOST_FILES:
             raise ConfigError(f"{text!r}: more than {MOST_FILES:,} model files; name fewer")
     return list(found)
@@ -337,7 +345,7 @@ def _one(text: str) -> list[Path]:
 
 
 def _meant(text: str) -> list[Path]:
-    path = Path(text).expanduser()
+    path = expand_user(text)
     if path.is_dir():
         found = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file())
         if not found:

@@ -194,6 +194,10 @@ class ProgressView:
             self._tenths[name] = tenth
             self._line(name, sentence(self._progress.standing(self._task_of(task))))
 
+    def __call__(self, text: str) -> None:
+        """Print a line above the bars: the view may stand where lines of progress are asked for."""
+        self.say(text)
+
     def say(self, text: str) -> None:
         """Print a line above the bars."""
         self._told.add(text)

@@ -301,8 +301,11 @@ def measure(
 def measure_requested(
     request: MeasureRequest, store: Store, log: Callable[[str], None] = lambda line: None
 ) -> LatencyTable:
-    """Measure what a request asks for and return the latencies, and what failed. Raises: as `measure`."""
-    found = measure_devices(request, store, Progress(log))
+    """Measure what a request asks for and return the latencies, and what failed. Raises: as `measure`.
+
+    log: is given a line of progress at a time; a view that observes campaigns is told of their events instead.
+    """
+    found = measure_devices(request, store, log if isinstance(log, ExportObserver) else Progress(log))
     errors = [outcome.error for outcome in found.outcomes if outcome.error is not None]
     for other in errors[1:]:
         errors[0].add_note(f"and {other}")

@@ -145,7 +145,10 @@ def kept_file(file: FileModel, baseline: Path, rows: list[Latency]) -> KeptFile:
     path = os.path.relpath(file.path.resolve(), baseline.parent.resolve())
     return KeptFile(
         name=file.name,
-        path=Path(path).as_posix(),
+        path=Path(path)
+        .as_posix()
+        .encode("utf-8", "replace")
+        .decode(),  # no JSON holds a name that is no UTF-8
         sha256=file.digest,
         size_bytes=file.size_bytes,
         inputs=given_text(file),

@@ -148,7 +148,7 @@ def _plain_file(url: sa.URL, text: str) -> Path | None:
     path = sqlite_path(url)
     if path is not None and path.exists() and not path.is_file():
         what = "a folder" if path.is_dir() else "no plain file"
-        raise StoreError(f"store {hide(text)}: is {what}; name a file with --store")
+        raise StoreError(f"store {hide(text)}: cannot be opened: it is {what}; name a file with --store")
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -187,3 +188,21 @@ def test_ctrl_c_ends_a_command_with_one_line(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("harness.devices.doctor.diagnose_all", interrupted)
     done = run(tmp_path / "none.sqlite", "doctor")
     assert (done.status, done.stdout, done.stderr) == (130, "", "harness: stopped\n")
+
+
+def test_ctrl_c_reaches_no_program_that_harness_started() -> None:
+    """A terminal sends it to all of a session: a converter that died of it was an error of its own, with a traceback."""
+    found = {}
+    for room in ("space", "exporters", "search", "harness"):
+        for path in (ROOT / room).rglob("*.py"):
+            calls = [
+                node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)
+            ]
+            started = [call for call in calls if ast.unparse(call.func).endswith("Popen")]
+            if started:
+                found[path.name] = [
+                    {word.arg: ast.unparse(word.value) for word in call.keywords}.get("start_new_session")
+                    for call in started
+                ]
+    assert {"conversion.py", "expected.py", "local.py", "ssh_proxy.py"} <= found.keys()
+    assert {value for values in found.values() for value in values} == {"True"}, found

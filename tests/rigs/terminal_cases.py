@@ -58,7 +58,7 @@ CASES: Mapping[str, tuple[str, ...]] = {
     "profile": ("profile", LONGEST),
     "report": ("report", *SEARCH, "--output", "report.html"),
     "devices": ("devices",),
-    "doctor": ("doctor",),
+    "doctor": ("doctor", "--device", "local", "--device", "made-up-board-in-the-lab"),
     "export": (
         *("export", LONGEST, "--format", "tflite", "--output", "model.tflite", "--precision", "int8"),
         *("--checkpoint", "weights.pt", "--calibration", "digits"),

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from factories.model_files import dense, save
 from factories.stores import FEW, MANY, add_sessions, networks, stored, true_ratio
 from rigs.commands import refused, run
+from rigs.terminals import run_in_terminal
 
+from harness.models.exported import ExportObserver
+from harness.prediction.measure import MeasureRequest
 from harness.store import Store
 from space import Architecture
+from space.errors import ConfigError
 
 BY_TRUTH = sorted(networks(12), key=true_ratio)
 FAST, SLOW = BY_TRUTH[0], BY_TRUTH[-1]
@@ -95,3 +102,24 @@ def test_one_network_twice_several_or_none_are_refused(store: Path) -> None:
     refused(run(store, "compare", "1,2", "3"), "'1,2' names 2 networks", "name one")
     refused(run(store, "compare", "3", "sample:4"), "'sample:4' names 4 networks")
     refused(run(store, "compare", "3", "conv/convv/conv"), "convv")
+
+
+@pytest.mark.parametrize("command", ["compare a.onnx b.onnx", "gate --write base.json a.onnx"])
+def test_files_that_are_measured_have_the_view_of_a_campaign(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(request: MeasureRequest, store: Store, observer: ExportObserver) -> NoReturn:
+        observer.begin("local", 3)
+        observer.advance("local", "")
+        raise ConfigError("enough is seen")
+
+    for name in ("a.onnx", "b.onnx"):
+        save(dense(), tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HARNESS_STORE", str(tmp_path / "store.sqlite"))
+    monkeypatch.setattr("harness.prediction.measure.measure_devices", measured)
+    shown = run_in_terminal(*command.split(), width=80)
+    assert shown.status == 2 and "harness: enough is seen" in shown.lines
+    assert any(re.search(r"local .*1/3 sessions", line) for line in shown.lines), shown.lines
+    piped = run(tmp_path / "store.sqlite", *command.split())
+    assert "local: 3 sessions to measure\nlocal: 1 of 3 sessions" in piped.stderr

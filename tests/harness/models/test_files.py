@@ -173,6 +173,18 @@ def test_external_data_at_a_place_that_cannot_be_read_is_refused(tmp_path: Path,
     assert str(path) in refusal(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("~no-such-user/a.onnx", "there is no user 'no-such-user'"),
+        ("x" * 300 + ".onnx", "give it a shorter name"),
+    ],
+)
+def test_a_path_that_no_system_takes_is_refused(name: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        find_files([name])
+
+
 def test_a_name_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.onnx"
     for name, size in (("x?", 8), ("x", "n?")):

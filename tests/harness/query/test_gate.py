@@ -304,6 +304,17 @@ def test_a_baseline_that_could_not_be_written_is_refused_before_anything_is_time
     assert len(rig.timing.asked) == before
 
 
+def test_a_file_whose_name_is_no_text_is_in_a_baseline_and_counts_as_gone(
+    rig: Rig, make: Make, tmp_path: Path
+) -> None:
+    odd = make("kept/b\udcff.onnx")
+    timing = replace(rig.timing, ratios={open_one(str(odd)).digest: 0.5})
+    assert write_baseline([odd], rig.base, timing).exit_status == 0
+    (kept,) = load_baseline(rig.base).files
+    assert (kept.name, kept.path) == ("b?.onnx", "b?.onnx")
+    assert kept.open_beside(rig.base, GivenInputs()) is None
+
+
 def test_a_baseline_is_read_however_it_is_kept(
     rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

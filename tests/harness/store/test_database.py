@@ -233,7 +233,9 @@ def test_a_store_to_be_read_must_be_there(path: Path) -> None:
 def test_what_is_no_plain_file_is_no_store(path: Path, kind: str) -> None:
     place = no_plain_file(kind, path)
     for to_read in (True, False):
-        with pytest.raises(StoreError, match=r": is (a folder|no plain file); name a file with --store"):
+        with pytest.raises(
+            StoreError, match=r"cannot be opened: it is (a folder|no plain file); name a file"
+        ):
             Store(str(place), read_only=to_read)
 
 

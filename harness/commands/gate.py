@@ -38,7 +38,7 @@ def gate(
         list[str] | None,
         typer.Option(
             "--fail-if",
-            help="What fails: 'latency > +N%' or 'size > +N%'; repeatable. [default: latency > +3%]",
+            help="What fails: 'latency > +N%', 'memory > +N%' or 'size > +N%'; repeatable. [default: latency > +3%]",
         ),
     ] = None,
     junit: Annotated[
@@ -57,8 +57,17 @@ def gate(
     ] = MeasureLevel.screen,
     sessions: Annotated[
         int | None,
-        typer.Option("--sessions", "-n", min=1, max=100, help="Sessions a file. [default: the level's]"),
+        typer.Option(
+            "--sessions",
+            "-n",
+            min=1,
+            max=100,
+            help="Sessions a file, or a role of two files. [default: the level's]",
+        ),
     ] = None,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="With --write: measure the files' peak memory, too.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is already stored.")] = False,
     shape: InputShapes = None,
     inputs: InputValues = None,
@@ -71,14 +80,15 @@ def gate(
 
     Exit status 0: none did. 1: one did, shown by the 95 % interval of its change. 2: none did, and one could not be judged, or
     the command line or a file is wrong. A file whose baseline's file is still there is timed against it in the same processes,
-    another through the reference, if device, runtime and clocks are the same.
+    until its change is known to be above or below the limit; another through the reference, if device, runtime and clocks are
+    the same.
     """
     from harness.models.files import GivenInputs
     from harness.output.gate import print_gate, print_written, write_junit
     from harness.query.gate import DeviceTiming, write_baseline
     from harness.query.gate import gate as judge
 
-    path = _baseline_file(baseline, write, fail_if, junit)
+    path = _baseline_file(baseline, write, fail_if, junit, memory=memory)
     given = GivenInputs.parse(shape or (), inputs)
     with make_store(store_url) as store:
         timing = DeviceTiming(
@@ -86,7 +96,7 @@ def gate(
             inputs=given, devices_file=devices_file, log=log,
         )  # fmt: skip
         if write is not None:
-            written = write_baseline(files, path, timing)
+            written = write_baseline(files, path, timing, memory=memory)
             print_written(written, json_output=json_output, wide=wide)
             raise typer.Exit(written.exit_status)
         report = judge(files, path, timing, fail_if=fail_if or ())
@@ -97,7 +107,7 @@ def gate(
 
 
 def _baseline_file(
-    baseline: Path | None, write: Path | None, fail_if: list[str] | None, junit: Path | None
+    baseline: Path | None, write: Path | None, fail_if: list[str] | None, junit: Path | None, *, memory: bool
 ) -> Path:
     """Return the baseline file to read or to write. Raises: ConfigError for options that contradict each other."""
     path = baseline or write
@@ -108,4 +118,6 @@ def _baseline_file(
     if write is not None and (fail_if or junit is not None):
         option = "--fail-if" if fail_if else "--junit"
         raise ConfigError(f"{option} is for --baseline: leave it out where --write makes one")
+    if memory and write is None:
+        raise ConfigError("--memory is for --write: a rule such as --fail-if 'memory > +5%' measures it")
     return path

@@ -4,7 +4,7 @@
                               [--results FILE.jsonl] [--most-s 450]
 
 `same`: a random network of the space exported twice, with other metadata and therefore another digest. `5%`, `2%`: two networks
-whose latencies differ by about that, picked from 40 that are measured first; the truth is that of 20 processes in each role.
+whose latencies differ by about that, picked from 24 that are measured first; the truth is that of 16 processes in each role.
 Each pair is judged by the gate at its default in an empty store, then by compare, which goes on in the same store: its first
 look is the gate's, so that its seconds are the gate's and its own together. `busy`: beside a program that spins on the measured
 core, `stream`: beside one that streams memory on another. Judgements are appended to the results, and the table is of all that
@@ -49,7 +49,7 @@ SIZES = {
     "5%": (0.05, 60.0),
     "2%": (0.02, 120.0),
 }  # of a slowdown, and within how many seconds it is to be found
-CANDIDATES, PAIRS_EACH, TRUTH_SESSIONS = 40, 3, 20
+CANDIDATES, PAIRS_EACH, TRUTH_SESSIONS = 24, 2, 16
 BESIDE = ("free", "busy", "stream")
 CASES = ("same", *SIZES)
 DEVICE = "bench"

@@ -1,6 +1,6 @@
 """Ratio of two models that were timed against each other, each as the other's reference in half of the processes.
 
-The two roles are not alike: of one model under two names the one in the network's role seems 0.3 to 1.5 % faster, by what runs
+The two roles are not alike: of one model under two names the one in the network's role seems 0.3 to 3 % faster, by what runs
 before it. With the roles exchanged that cancels in the mean of the logarithms. Processes are added until the ratio is known well
 enough, so the interval must hold although it was looked at several times.
 """

@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -20,6 +21,7 @@ from typing import Any
 
 import pytest
 import typer.main
+import yaml
 
 import harness
 from harness.commands.app import app
@@ -101,6 +103,28 @@ def test_every_command_in_a_document_is_one_that_harness_takes(document: Path) -
     command = idle(typer.main.get_command(app))
     for words in commands(document):
         command.main(words, standalone_mode=False)
+
+
+WORKFLOW = re.compile(r'^```yaml title="[^"]+"\n(.*?)^```', re.MULTILINE | re.DOTALL)
+
+
+def lines_of(document: object) -> Iterator[str]:
+    """Yield the lines of all texts in a YAML document."""
+    if isinstance(document, str):
+        yield from document.splitlines()
+    elif isinstance(document, dict | list):
+        for one in document.values() if isinstance(document, dict) else document:
+            yield from lines_of(one)
+
+
+def test_the_workflow_files_of_the_gate_are_yaml_whose_commands_harness_takes() -> None:
+    text = (ROOT / "docs/how-to/ci-gate.md").read_text()
+    lines = [line for found in WORKFLOW.findall(text) for line in lines_of(yaml.safe_load(found))]
+    shown = [line.split(" || ")[0] for line in lines if line.startswith("harness ")]
+    assert len(shown) == 2
+    command = idle(typer.main.get_command(app))
+    for line in shown:
+        command.main(shlex.split(line)[1:], standalone_mode=False)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)

@@ -41,7 +41,7 @@ def gate(
         list[str] | None,
         typer.Option(
             "--fail-if",
-            help="What fails: 'latency > +N%' or 'size > +N%'; repeatable. [default: latency > +3%]",
+            help="What fails: 'latency > +N%', 'memory > +N%' or 'size > +N%'; repeatable. [default: latency > +3%]",
         ),
     ] = None,
     junit: Annotated[
@@ -60,8 +60,17 @@ def gate(
     ] = MeasureLevel.screen,
     sessions: Annotated[
         int | None,
-        typer.Option("--sessions", "-n", min=1, max=100, help="Sessions a file. [default: the level's]"),
+        typer.Option(
+            "--sessions",
+            "-n",
+            min=1,
+            max=100,
+            help="Sessions a file, or a role of two files. [default: the level's]",
+        ),
     ] = None,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="With --write: measure the files' peak memory, too.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is already stored.")] = False,
     shape: InputShapes = None,
     inputs: InputValues = None,
@@ -76,7 +85,8 @@ def gate(
 
     Exit status 0: none did. 1: one did, shown by the 95 % interval of its change. 2: none did, and one could not be judged, or
     the command line or a file is wrong. A file whose baseline's file is still there is timed against it in the same processes,
-    another through the reference, if device, runtime and clocks are the same.
+    until its change is known to be above or below the limit; another through the reference, if device, runtime and clocks are
+    the same.
     """
     from harness.models.files import GivenInputs
     from harness.output.gate import print_gate, print_written, write_junit
@@ -84,7 +94,7 @@ def gate(
     from harness.query.gate import DeviceTiming, GateReport, WrittenBaseline, write_baseline
     from harness.query.gate import gate as judge
 
-    path = _baseline_file(baseline, write, fail_if, junit)
+    path = _baseline_file(baseline, write, fail_if, junit, memory=memory)
     given = GivenInputs.parse(shape or (), inputs, expect, signature)
     check_output_file(junit)
     with make_store(store_url) as store, ProgressView(quiet=is_quiet(json_output)) as view:
@@ -93,7 +103,7 @@ def gate(
             inputs=given, devices_file=devices_file, log=view,
         )  # fmt: skip
         if write is not None:
-            found: GateReport | WrittenBaseline = write_baseline(files, path, timing)
+            found: GateReport | WrittenBaseline = write_baseline(files, path, timing, memory=memory)
         else:
             found = judge(files, path, timing, fail_if=fail_if or ())
     if isinstance(found, WrittenBaseline):
@@ -106,7 +116,7 @@ def gate(
 
 
 def _baseline_file(
-    baseline: Path | None, write: Path | None, fail_if: list[str] | None, junit: Path | None
+    baseline: Path | None, write: Path | None, fail_if: list[str] | None, junit: Path | None, *, memory: bool
 ) -> Path:
     """Return the baseline file to read or to write. Raises: ConfigError for options that contradict each other."""
     path = baseline or write
@@ -117,4 +127,6 @@ def _baseline_file(
     if write is not None and (fail_if or junit is not None):
         option = "--fail-if" if fail_if else "--junit"
         raise ConfigError(f"{option} is for --baseline: leave it out where --write makes one")
+    if memory and write is None:
+        raise ConfigError("--memory is for --write: a rule such as --fail-if 'memory > +5%' measures it")
     return path

@@ -190,17 +190,17 @@ def latency_of(
     summary = of(COVERAGE)
     findings = check_network(sessions, summary, reference)
     # Findings and grades speak of the 95 % interval, whatever is shown.
-    graded_ms = _interval_ms(summary, reference, COVERAGE)
-    interval_ms = graded_ms
+    graded_ms = interval_ms(summary, reference, COVERAGE)
+    shown_ms = graded_ms
     if coverage != COVERAGE:
-        interval_ms = _interval_ms(of(coverage), reference, coverage)
+        shown_ms = interval_ms(of(coverage), reference, coverage)
     latency_ms = summary.ratio * reference.latency_ns / 1e6
     return Latency(
         configuration=reference.configuration,
         architecture=sessions[0].architecture,
         graph_hash=sessions[0].graph_hash,
         latency_ms=latency_ms,
-        interval_ms=interval_ms,
+        interval_ms=shown_ms,
         grade=grade(None if graded_ms is None else half_width(latency_ms, graded_ms), findings),
         findings=tuple(findings),
         estimate=summary,
@@ -216,7 +216,7 @@ def latency_of(
     )
 
 
-def _interval_ms(
+def interval_ms(
     summary: RatioEstimate, reference: ReferenceLatency, coverage: float
 ) -> tuple[float, float] | None:
     """Return the interval in ms, with the reference's own uncertainty."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import log
 from typing import Final
 
@@ -27,8 +27,9 @@ SHORTER: Final = ("segment:cell1:conv", "segment:stem")
 class MeasuredModels:
     """What a measurement asks for: `networks`, None where there are none, and model files.
 
-    `reference`: the file that every other file is timed beside, None for the built-in one of the nearest duration.
-    `progress` follows the export of the built-in ones.
+    `reference`: the file that every other file is timed beside, None for the built-in one of the nearest duration, or for that
+    which `beside` names by the key of the file, a graph hash. `exchanged`: each file is the reference's reference, too, in as
+    many sessions. `progress` follows the export of the built-in ones.
     Raises: ConfigError when the reference is of another format than a file.
     """
 
@@ -36,6 +37,8 @@ class MeasuredModels:
     files: Sequence[FileModel]
     reference: FileModel | None
     progress: Callable[[str, int, int, str], None]
+    beside: Mapping[str, str] = field(default_factory=dict)
+    exchanged: bool = False
 
     def __post_init__(self) -> None:
         for file in self.files:
@@ -63,7 +66,7 @@ class MeasuredModels:
         found: dict[tuple[str, str, Pace], list[Model]] = {}
         for file in files:
             model = file.model()
-            durations = _durations(model, references, probe)
+            durations = _durations(model, self._preferred(model, references), probe)
             chosen = durations.reference if durations is not None else references[0].graph_hash
             pace = Pace() if durations is None else Pace.of(durations.network_ns, durations.reference_ns)
             found.setdefault((chosen, model.precision, pace), []).append(model)
@@ -71,6 +74,13 @@ class MeasuredModels:
         for (chosen, precision, pace), models in found.items():
             source = _Group(files=models, beside=by_key[chosen], precision=precision)
             yield SourceGroup(source=source, pace=pace, alone=True)
+            if self.exchanged and self.reference is not None:
+                yield from (_exchanged(model, by_key[chosen], pace) for model in models)
+
+    def _preferred(self, model: Model, references: list[Model]) -> list[Model]:
+        """Return the references to choose from for a file: the one that is named for it, if it is there, else all."""
+        wanted = self.beside.get(model.graph_hash)
+        return [one for one in references if one.graph_hash == wanted] or references
 
     def _references(self, model_format: Format) -> list[Model]:
         """Return the references to choose from, the default first."""
@@ -96,6 +106,12 @@ class _Group:
     def reference(self, model_format: Format, precision: Precision = DEFAULT_PRECISION) -> Model:
         """Return the reference."""
         return replace(self.beside, space=FILE_SPACE, precision=self.precision)
+
+
+def _exchanged(model: Model, reference: Model, pace: Pace) -> SourceGroup:
+    """Return the reference as what is measured, beside the model."""
+    source = _Group(files=[reference], beside=model, precision=reference.precision)
+    return SourceGroup(source=source, pace=pace, alone=True)
 
 
 def _durations(model: Model, references: Iterable[Model], probe: DurationProbe) -> Durations | None:

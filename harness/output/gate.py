@@ -20,6 +20,8 @@ WAYS = {
     "size": "exact",
     "beside": "timed beside the baseline's file",
     "reference": "through the reference",
+    "fresh workers": "fresh workers of both files",
+    "then and now": "fresh workers, then and now",
     "": "",
 }
 

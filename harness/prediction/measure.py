@@ -35,7 +35,9 @@ class MeasureRequest:
     """Request of a measurement: of `models` on `devices`, or of what a predictor needs until it is as good as `until` says.
 
     `models`: as for `measure`, model files among them. `inputs`: what is given of these files' inputs; `reference`: the file that
-    they are timed beside, None for a built-in network of like duration. `until`: empty, or such as "mape=2%", on one device.
+    they are timed beside, None for a built-in network of like duration, or for the one that `beside` names by a file's key, a
+    graph hash; `exchanged`: in as many sessions the files are the reference of that file. `until`: empty, or such as "mape=2%",
+    on one device.
     `level`: empty is screen, and with `until` quick. The rest as in `harness.measurement.plan.Options`; `formats` and
     `precisions` are of models, `seed` is that of the order, `wait_s` for how long a device in use is waited for, without end if
     infinite.
@@ -47,6 +49,8 @@ class MeasureRequest:
     models: tuple[str, ...] = ()
     inputs: GivenInputs = field(default_factory=GivenInputs)
     reference: Path | None = None
+    beside: Mapping[str, str] = field(default_factory=dict)
+    exchanged: bool = False
     until: str = ""
     level: str = ""
     runtimes: tuple[str, ...] = ()
@@ -202,7 +206,14 @@ def _asked(
     reference = None
     if request.reference is not None:
         reference = open_reference(str(request.reference), request.inputs)
-    source = MeasuredModels(networks=networks, files=files, reference=reference, progress=observer.export)
+    source = MeasuredModels(
+        networks=networks,
+        files=files,
+        reference=reference,
+        progress=observer.export,
+        beside=request.beside,
+        exchanged=request.exchanged,
+    )
     _check_formats(request, source.formats)
     of_files = replace(request.options, formats=request.formats or source.formats)
     return source, request.options if networks else of_files

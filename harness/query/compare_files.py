@@ -1,8 +1,9 @@
-"""Two model files timed against each other: one as the network of paired sessions, the other as their reference."""
+"""Two model files timed against each other: each the network of paired sessions, and in as many the other's reference."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist, median
@@ -10,15 +11,22 @@ from statistics import NormalDist, median
 from harness.devices.config import LOCAL
 from harness.devices.names import select_devices
 from harness.estimates.comparison import Comparison
-from harness.estimates.estimate import COVERAGE, WallTime
-from harness.estimates.findings import grade
-from harness.estimates.latency import Latency
-from harness.models.files import GivenInputs, find_files, is_file_name
+from harness.estimates.estimate import COVERAGE, WallTime, half_width
+from harness.estimates.exchanged import error_at, exchanged_estimate, looks_of
+from harness.estimates.findings import Finding, grade
+from harness.estimates.latency import Latency, LatencyTable, interval_ms
+from harness.models.files import FileModel, GivenInputs, find_files, is_file_name, open_one, open_reference
 from harness.prediction.measure import MeasureRequest, measure_requested
-from harness.records import ReferenceLatency
+from harness.records import ReferenceLatency, SessionRecord
 from harness.store import Store
 from harness.store.opening import open_existing, open_store
 from space.errors import ConfigError
+
+SAME = 0.01  # an interval within this share of 1 says that two files take the same time
+LONGEST_S: Mapping[str, float] = {"quick": 60.0, "screen": 60.0, "final": 300.0}  # no look begins later
+_OF_ONE_ROLE = ("one-session", "few-slices")  # findings that both roles together answer
+
+Enough = Callable[[tuple[float, float] | None], bool]
 
 
 def open_compared(url: str, first: str, second: str, log: Callable[[str], None]) -> Store:
@@ -29,6 +37,14 @@ def open_compared(url: str, first: str, second: str, log: Callable[[str], None])
     if is_file_name(first) or is_file_name(second):
         return open_store(url)
     return open_existing(url, log)
+
+
+def is_settled(interval: tuple[float, float] | None) -> bool:
+    """Tell whether the interval of a ratio says which is faster, or that the two take the same time."""
+    if interval is None:
+        return False
+    low, high = interval
+    return not low <= 1 <= high or (low > 1 - SAME and high < 1 + SAME)
 
 
 def compare_files(
@@ -44,41 +60,46 @@ def compare_files(
     fresh: bool = False,
     inputs: GivenInputs | None = None,
     devices_file: str | Path | None = None,
+    enough: Enough = is_settled,
     log: Callable[[str], None] = lambda line: None,
 ) -> list[tuple[Latency, Latency, Comparison]]:
     """Time two model files of one format in turns in the same processes, and return how they compare in each runtime.
 
-    What is stored of the pair counts, unless `fresh`. device, runtime, threads, level and sessions as for `measure`; `inputs` are
-    for both files.
-    Raises: ConfigError when a file cannot be used; DeviceError when nothing was measured.
+    Each is the other's reference in half of the processes. These become more until the interval of the ratio is `enough` in
+    each runtime, the level has had its last look, or a minute has passed (five of level final); `sessions` in each role are as
+    many as that, whatever they show. What is stored of the pair counts, unless `fresh`. device, runtime, threads and level as
+    for `measure`; `inputs` are for both files.
+    Raises: ConfigError when a file cannot be used or none of its sessions came about; DeviceError when a campaign was given up.
     """
+    given = inputs or GivenInputs()
     for text in (first, second):
         if len(find_files([text])) > 1:
             raise ConfigError(f"{text!r} means several files; name two to compare")
+    files = (open_one(first, given), open_reference(second, given))
+    is_one = files[0].key == files[1].key
     request = MeasureRequest(
         devices=select_devices([device or LOCAL], devices_file),
         models=(first,),
-        inputs=inputs or GivenInputs(),
+        inputs=given,
         reference=Path(second),
+        exchanged=not is_one,
         level=level,
         runtimes=(runtime,) if runtime else (),
         threads=threads,
-        sessions=sessions,
         fresh=fresh,
     )
-    table = measure_requested(request, store, log)
-    if not table:
-        raise ConfigError(
-            f"{first}: {table.failures[-1].message if table.failures else 'nothing was measured'}"
-        )
-    return [_compared(store, row, second) for row in table]
-
-
-def _compared(store: Store, row: Latency, second: str) -> tuple[Latency, Latency, Comparison]:
-    reference = store.reference_latency(row.configuration)
-    if reference is None:
-        raise ConfigError(f"{second}: no session tells its latency; give the command again with --fresh")
-    return row, _reference_row(store, row, reference, Path(second).name), compare_ratio(row)
+    looks, start_s, done = looks_of(level, sessions), time.monotonic(), 0
+    found: list[tuple[Latency, Latency, Comparison]] = []
+    for look in looks:
+        count = look - done if fresh else look
+        each = replace(request, sessions=2 * count if is_one else count)
+        found = _compared(store, measure_requested(each, store, log), files, looks)
+        done = look
+        if all(enough(result.interval) for *_, result in found) or (
+            time.monotonic() - start_s > LONGEST_S[level]
+        ):
+            break
+    return found
 
 
 def compare_ratio(row: Latency) -> Comparison:
@@ -87,11 +108,79 @@ def compare_ratio(row: Latency) -> Comparison:
     if interval is None:
         return Comparison(verdict="tie", ratio=ratio, interval=None, reason="too few slices for an interval")
     if interval[0] <= 1 <= interval[1]:
-        reason = "the 95 % interval of their ratio holds 1"
+        same = f", within {SAME:.0%} of it" if is_settled(interval) else ""
+        reason = f"the 95 % interval of their ratio holds 1{same}"
         return Comparison(verdict="tie", ratio=ratio, interval=interval, reason=reason)
     return Comparison(
         verdict="faster" if interval[1] < 1 else "slower", ratio=ratio, interval=interval, reason=""
     )
+
+
+def _compared(
+    store: Store, table: LatencyTable, files: tuple[FileModel, FileModel], looks: Sequence[int]
+) -> list[tuple[Latency, Latency, Comparison]]:
+    """Return both files' latencies and how they compare, in each runtime in which the first was measured beside the second."""
+    first, second = files
+    found = []
+    for row in table:
+        if (row.graph_hash, row.configuration.reference) == (first.key, second.key):
+            back = next((other for other in table if _is_exchanged(row, other)), None)
+            both, reference = _both_roles(store, row, back, second.name, looks)
+            found.append((both, _reference_row(store, both, reference, second.name), compare_ratio(both)))
+    if not found:
+        why = table.failures[-1].message if table.failures else "nothing was measured"
+        raise ConfigError(f"{first.path}: {why}")
+    return found
+
+
+def _is_exchanged(row: Latency, other: Latency) -> bool:
+    """Tell whether a row is of the same runtime with the roles of both files exchanged."""
+    a, b = row.configuration, other.configuration
+    roles = (other.graph_hash, b.reference) == (a.reference, row.graph_hash)
+    return roles and (a.device, a.runtime, a.provider) == (b.device, b.runtime, b.provider)
+
+
+def _both_roles(
+    store: Store, row: Latency, back: Latency | None, name: str, looks: Sequence[int]
+) -> tuple[Latency, ReferenceLatency]:
+    """Return a file's latency by its ratio to the other in both roles, and the other's quiet latency."""
+    forward, quiet = _sessions(store, row, name)
+    backward: list[SessionRecord] = []
+    back_quiet = quiet
+    if row.configuration.reference == row.graph_hash:
+        forward, backward = forward[::2], forward[1::2]
+    elif back is not None:
+        backward, back_quiet = _sessions(store, back, row.architecture)
+    error = error_at(min(len(forward), len(backward)), looks)
+    estimate = exchanged_estimate(forward, backward, (quiet, back_quiet), error)
+    kinds: dict[str, Finding] = {}
+    for one in (*row.findings, *(back.findings if back is not None else ())):
+        if (estimate.interval is None or one.kind not in _OF_ONE_ROLE) and (
+            one.kind not in kinds or one.cap > kinds[one.kind].cap
+        ):
+            kinds[one.kind] = one
+    latency_ms, ends_ms = estimate.ratio * quiet.latency_ns / 1e6, interval_ms(estimate, quiet, COVERAGE)
+    both = replace(
+        row,
+        latency_ms=latency_ms,
+        interval_ms=ends_ms,
+        grade=grade(None if ends_ms is None else half_width(latency_ms, ends_ms), list(kinds.values())),
+        findings=tuple(kinds.values()),
+        estimate=estimate,
+        session_medians=(
+            *row.session_medians,
+            *(1 / one for one in (back.session_medians if back is not None and backward else ())),
+        ),
+    )
+    return both, quiet
+
+
+def _sessions(store: Store, row: Latency, name: str) -> tuple[list[SessionRecord], ReferenceLatency]:
+    """Return a row's sessions and the latency of its reference, which is called `name`. Raises: ConfigError."""
+    quiet = store.reference_latency(row.configuration)
+    if quiet is None:
+        raise ConfigError(f"{name}: no session tells its latency; give the command again with --fresh")
+    return list(store.sessions(row.configuration, [row.graph_hash])), quiet
 
 
 def _reference_row(store: Store, row: Latency, reference: ReferenceLatency, name: str) -> Latency:
@@ -100,8 +189,8 @@ def _reference_row(store: Store, row: Latency, reference: ReferenceLatency, name
         reference.latency_ns / 1e6,
         NormalDist().inv_cdf((1 + COVERAGE) / 2) * (reference.sd or 0.0),
     )
-    interval_ms = (latency_ms / (1 + reach), latency_ms * (1 + reach))
-    sessions = store.sessions(row.configuration, [row.graph_hash])
+    ends_ms = (latency_ms / (1 + reach), latency_ms * (1 + reach))
+    sessions = list(store.sessions(row.configuration, [row.graph_hash]))
     runs_ms = [
         run_ns / session.reference_loops / 1e6
         for session in sessions
@@ -113,8 +202,8 @@ def _reference_row(store: Store, row: Latency, reference: ReferenceLatency, name
         architecture=name,
         graph_hash=row.configuration.reference,
         latency_ms=latency_ms,
-        interval_ms=interval_ms,
-        grade=grade((interval_ms[1] - interval_ms[0]) / 2 / latency_ms, row.findings),
+        interval_ms=ends_ms,
+        grade=grade((ends_ms[1] - ends_ms[0]) / 2 / latency_ms, row.findings),
         estimate=replace(row.estimate, ratio=1.0, interval=(1.0, 1.0), apart=(1.0, 1.0), between_cv=None),
         session_medians=(1.0,) * len(row.session_medians),
         wall=WallTime(median_ms=median(runs_ms), p90_ms=None, p99_ms=None, samples=len(runs_ms)),

@@ -9,17 +9,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
-from typing import Literal, Protocol
+from statistics import median
+from typing import Literal, Protocol, get_args
 
 from harness.devices.config import LOCAL
 from harness.devices.names import select_devices
 from harness.estimates.comparison import compare
+from harness.estimates.estimate import half_width
+from harness.estimates.findings import grade
 from harness.estimates.latency import Latency, LatencyTable
 from harness.models.files import FileModel, GivenInputs, find_files, open_files
 from harness.prediction.measure import MeasureRequest, measure_requested
 from harness.query.compare_files import compare_files
 from harness.query.gate_baseline import (
+    MEMORY_FACTS,
     Baseline,
     KeptFile,
     KeptLatency,
@@ -29,23 +34,27 @@ from harness.query.gate_baseline import (
     ratio_grade,
     save_baseline,
 )
+from harness.records import Configuration, FreshRun
 from harness.store import Store
 from space.atomic_files import check_output_file
 from space.errors import ConfigError, HarnessError
 
 DEFAULT_RULE = "latency > +3%"
-_RULE = re.compile(r"\s*(latency|size)\s*>\s*\+?([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*%\s*")
+# Beside another program, with processes that could not be had alone, ratios were wrong by up to this factor (docs/design.md).
+MOST_WRONG = 2.0
+_RULE = re.compile(r"\s*(latency|memory|size)\s*>\s*\+?([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*%\s*")
 
 Outcome = Literal["pass", "fail", "not judged"]
-Way = Literal["same bytes", "size", "beside", "reference", ""]
+Metric = Literal["latency", "memory", "size"]
+Way = Literal["same bytes", "size", "beside", "reference", "fresh workers", "then and now", ""]
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What fails: a latency, or a file's size, that grew by more than `limit`, a share."""
+    """What fails: a latency, a peak memory, or a file's size, that grew by more than `limit`, a share."""
 
-    metric: Literal["latency", "size"]
+    metric: Metric
     limit: float
 
     @classmethod
@@ -54,9 +63,9 @@ class Rule:
         found = _RULE.fullmatch(text)
         if found is None:
             raise ConfigError(
-                f"--fail-if {text!r}: no rule; write e.g. --fail-if 'latency > +3%' or 'size > +1%'"
+                f"--fail-if {text!r}: no rule; write e.g. --fail-if 'latency > +3%', 'memory > +5%' or 'size > +1%'"
             )
-        metric: Literal["latency", "size"] = "latency" if found[1] == "latency" else "size"
+        metric = next(one for one in get_args(Metric) if one == found[1])
         return cls(metric=metric, limit=float(found[2]) / 100)
 
     def __str__(self) -> str:
@@ -68,7 +77,8 @@ class Rule:
 class Check:
     """A file held against a rule.
 
-    `change` is relative, with its 95 % `interval` (None of what is exact, or not known). `way`: how the two were compared, on
+    `change` is relative, with its 95 % `interval`, which of memory is from the least to the most that fresh workers showed (None
+    of what is exact, or not known). `way`: how the two were compared, on
     `device` in `runtime`, with which `grade`. `note`: why it was not judged, or what might be hidden.
     """
 
@@ -155,12 +165,16 @@ class Timing(Protocol):
         """The one runtime to time in, empty for all that the device has."""
         ...
 
-    def measure(self, files: Sequence[FileModel]) -> LatencyTable:
-        """Time each file beside a built-in reference of like duration."""
+    def measure(self, files: Sequence[FileModel], references: Mapping[str, str]) -> LatencyTable:
+        """Time each file beside the built-in reference that is named for its key, else beside one of like duration."""
         ...
 
-    def beside(self, file: FileModel, other: FileModel) -> list[Latency]:
-        """Time a file in turns with another, which is the reference: a row a runtime."""
+    def beside(self, file: FileModel, other: FileModel, limits: Sequence[float]) -> list[Latency]:
+        """Time a file in turns with another until its change is known to lie above or below each limit: a row a runtime."""
+        ...
+
+    def weigh(self, files: Sequence[FileModel]) -> LatencyTable:
+        """Measure the peak memory of each file in fresh workers: the rows' `fresh`."""
         ...
 
 
@@ -179,22 +193,36 @@ class DeviceTiming:
     devices_file: str | Path | None = None
     log: Callable[[str], None] = lambda line: None
 
-    def measure(self, files: Sequence[FileModel]) -> LatencyTable:
-        """Time each file beside a built-in reference of like duration."""
-        request = MeasureRequest(
+    def measure(self, files: Sequence[FileModel], references: Mapping[str, str]) -> LatencyTable:
+        """Time each file beside the built-in reference that is named for its key, else beside one of like duration."""
+        return measure_requested(self._request(files, beside=references), self.store, self.log)
+
+    def weigh(self, files: Sequence[FileModel]) -> LatencyTable:
+        """Measure the peak memory of each file in fresh workers: the rows' `fresh`."""
+        request = replace(self._request(files), level="quick", sessions=1, memory=True)
+        return measure_requested(request, self.store, self.log)
+
+    def _request(self, files: Sequence[FileModel], beside: Mapping[str, str] | None = None) -> MeasureRequest:
+        return MeasureRequest(
             devices=select_devices([self.device], self.devices_file),
             models=tuple(str(file.path) for file in files),
             inputs=self.inputs,
+            beside=beside or {},
             level=self.level,
             runtimes=(self.runtime,) if self.runtime else (),
             threads=self.threads,
             sessions=self.sessions,
             fresh=self.fresh,
         )
-        return measure_requested(request, self.store, self.log)
 
-    def beside(self, file: FileModel, other: FileModel) -> list[Latency]:
-        """Time a file in turns with another, which is the reference: a row a runtime."""
+    def beside(self, file: FileModel, other: FileModel, limits: Sequence[float]) -> list[Latency]:
+        """Time a file in turns with another until its change is known to lie above or below each limit: a row a runtime."""
+
+        def is_known(interval: Interval | None) -> bool:
+            return interval is not None and all(
+                not interval[0] <= 1 + limit <= interval[1] for limit in limits
+            )
+
         found = compare_files(
             self.store,
             str(file.path),
@@ -207,6 +235,7 @@ class DeviceTiming:
             fresh=self.fresh,
             inputs=self.inputs,
             devices_file=self.devices_file,
+            enough=is_known,
             log=self.log,
         )
         return [row for row, _, _ in found]
@@ -217,21 +246,28 @@ def gate(
 ) -> GateReport:
     """Judge model files (names, wildcards, folders) against a baseline file by rules, `latency > +3%` if none is given.
 
-    A latency fails when the lower end of its change's 95 % interval is above the limit. A change of grade D, a measurement that
-    failed, a file without a baseline and one of the baseline that is missing are not judged. Nothing is timed of a file whose
-    bytes are the baseline's, nor where no rule is of latency.
+    A latency fails when the lower end of its change's 95 % interval is above the limit, and passes when it is not. Of a change
+    of grade D, one that an interval leaves open is not judged; where findings say that it may be wrong by more than its
+    interval, it fails only if it is above the limit by a factor of two as well. A measurement that failed, a false output, a file
+    without a baseline and one of the baseline that is missing are not judged. Nothing is timed of a file whose bytes are the
+    baseline's, nor where no rule is of latency.
     Raises: ConfigError for a rule, a baseline or a file that cannot be used.
     """
     rules = tuple(map(Rule.parse, fail_if or (DEFAULT_RULE,)))
     path = Path(baseline)
     kept = {file.name: file for file in load_baseline(path).files}
     opened = open_files(find_files(map(str, files)), timing.inputs)
-    changes = _changes(opened, kept, path, timing) if any(one.metric == "latency" for one in rules) else {}
+    limits = [one.limit for one in rules if one.metric == "latency"]
+    changes: dict[Metric, Mapping[str, Sequence[_Change]]] = {}
+    if limits:
+        changes["latency"] = _changes(opened, kept, path, timing, limits)
+    if any(one.metric == "memory" for one in rules):
+        changes["memory"] = _memory_changes(opened, kept, path, timing)
     checks = [
         check
         for file in opened
         for rule in rules
-        for check in _checks(rule, file, kept.get(file.name), changes.get(file.name, ()))
+        for check in _checks(rule, file, kept.get(file.name), changes.get(rule.metric, {}).get(file.name, ()))
     ]
     names = {file.name for file in opened}
     gone = "in the baseline, and not among the files; name it, or write the baseline again"
@@ -239,8 +275,10 @@ def gate(
     return GateReport(baseline=str(path), checks=(*checks, *missing))
 
 
-def write_baseline(files: Iterable[str | Path], path: str | Path, timing: Timing) -> WrittenBaseline:
-    """Time model files and write what they took to a baseline file, with their digests and sizes.
+def write_baseline(
+    files: Iterable[str | Path], path: str | Path, timing: Timing, *, memory: bool = False
+) -> WrittenBaseline:
+    """Time model files and write what they took to a baseline file, with their digests and sizes; and their `memory`.
 
     A file that fails, or whose ratio has grade D, is in it, too: it can be timed beside a later one.
     Raises: ConfigError for a file that cannot be used, and others when the device does not answer: then nothing is written.
@@ -248,8 +286,16 @@ def write_baseline(files: Iterable[str | Path], path: str | Path, timing: Timing
     target = Path(path)
     check_output_file(target)
     opened = open_files(find_files(map(str, files)), timing.inputs)
-    table = timing.measure(opened)
-    rows = {file.name: [row for row in table if row.graph_hash == file.key] for file in opened}
+    table = timing.measure(opened, {})
+    fresh = _weighed(timing.weigh(opened)) if memory else {}
+    rows = {
+        file.name: [
+            replace(row, fresh=fresh.get((file.key, _place(row)), ()))
+            for row in table
+            if row.graph_hash == file.key
+        ]
+        for file in opened
+    }
     kept = tuple(kept_file(file, target, rows[file.name]) for file in opened)
     baseline = Baseline(version=1, files=kept)
     save_baseline(target, baseline)
@@ -263,7 +309,10 @@ def write_baseline(files: Iterable[str | Path], path: str | Path, timing: Timing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Change:
-    """A latency relative to the baseline's: `ratio` with its interval; or why there is none."""
+    """A latency relative to the baseline's: `ratio` with its interval; or why there is none.
+
+    `trouble`: why it has grade D, empty where it has not; the ratio may be off by a factor of `wrong_by` beyond its interval.
+    """
 
     way: Way
     device: str = ""
@@ -272,10 +321,15 @@ class _Change:
     interval: Interval | None = None
     grade: str = ""
     trouble: str = ""
+    wrong_by: float = 1.0
 
 
 def _changes(
-    files: Sequence[FileModel], kept: Mapping[str, KeptFile], baseline: Path, timing: Timing
+    files: Sequence[FileModel],
+    kept: Mapping[str, KeptFile],
+    baseline: Path,
+    timing: Timing,
+    limits: Sequence[float],
 ) -> dict[str, list[_Change]]:
     """Return how the latency of each changed file changed, by name: beside the baseline's file, else through the reference."""
     found: dict[str, list[_Change]] = {}
@@ -288,9 +342,10 @@ def _changes(
         if own is None:
             others.append(file)
         else:
-            found[file.name] = _beside(file, own, timing)
+            found[file.name] = _beside(file, own, timing, limits)
     comparable = [file for file in others if kept[file.name].inputs == given_text(file)]
-    table = _measured(comparable, timing)
+    references = {one.key: ref for one in comparable if (ref := kept[one.name].reference_for(timing.runtime))}
+    table = _measured(comparable, timing, references)
     for file in others:
         former = kept[file.name]
         if file not in comparable:
@@ -309,9 +364,9 @@ def _changes(
 _KEEP = "keep the baseline's file where the baseline says, and both are timed side by side"
 
 
-def _beside(file: FileModel, own: FileModel, timing: Timing) -> list[_Change]:
+def _beside(file: FileModel, own: FileModel, timing: Timing, limits: Sequence[float]) -> list[_Change]:
     try:
-        rows = timing.beside(file, own)
+        rows = timing.beside(file, own, limits)
     except HarnessError as error:
         return [_Change(way="beside", trouble=str(error))]
     return [
@@ -323,15 +378,18 @@ def _beside(file: FileModel, own: FileModel, timing: Timing) -> list[_Change]:
             interval=row.estimate.interval,
             grade=ratio_grade(row),
             trouble=_doubt(row),
+            wrong_by=_wrong_by(row),
         )
         for row in rows
     ]
 
 
-def _measured(files: Sequence[FileModel], timing: Timing) -> LatencyTable | str:
+def _measured(
+    files: Sequence[FileModel], timing: Timing, references: Mapping[str, str]
+) -> LatencyTable | str:
     """Return the files' latencies, or why there are none."""
     try:
-        return timing.measure(files) if files else LatencyTable(rows=())
+        return timing.measure(files, references) if files else LatencyTable(rows=())
     except HarnessError as error:
         return str(error)
 
@@ -373,6 +431,7 @@ def _quotient(row: Latency, kept: Iterable[KeptLatency]) -> _Change:
         interval=result.interval,
         grade=max(ratio_grade(row), former.grade),
         trouble=trouble,
+        wrong_by=max(_wrong_by(row), _doubted(former)),
     )
 
 
@@ -402,6 +461,90 @@ def _doubt(row: Latency) -> str:
     return "grade D: the interval is wider than 10 % on either side; measure at --level final"
 
 
+def _place(row: Latency) -> tuple[str, str, str]:
+    one = row.configuration
+    return one.device, one.runtime, one.provider
+
+
+def _weighed(table: LatencyTable) -> dict[tuple[str, tuple[str, str, str]], tuple[FreshRun, ...]]:
+    """Return the fresh runs of a table by file, device and runtime."""
+    return {(row.graph_hash, _place(row)): row.fresh for row in table if row.fresh}
+
+
+def _memory_changes(
+    files: Sequence[FileModel], kept: Mapping[str, KeptFile], baseline: Path, timing: Timing
+) -> dict[str, list[_Change]]:
+    """Return how the peak memory of each changed file changed, by name: that of the baseline's file now, else as it is kept."""
+    changed = [
+        (file, kept[file.name])
+        for file in files
+        if file.name in kept and kept[file.name].sha256 != file.digest
+    ]
+    own = {file.name: former.open_beside(baseline, timing.inputs) for file, former in changed}
+    every = {one.key: one for one in (*(file for file, _ in changed), *own.values()) if one is not None}
+    try:
+        table = timing.weigh(list(every.values())) if every else LatencyTable(rows=())
+    except HarnessError as error:
+        return {file.name: [_Change(way="", trouble=str(error))] for file, _ in changed}
+    return {file.name: _heavier(file, former, own[file.name], table) for file, former in changed}
+
+
+def _heavier(file: FileModel, former: KeptFile, own: FileModel | None, table: LatencyTable) -> list[_Change]:
+    """Return the change of a file's peak memory in each runtime."""
+    weighed = _weighed(table)
+    found = []
+    for row in table:
+        if row.graph_hash != file.key or not row.fresh:
+            continue
+        unknown = _Change(
+            way="then and now" if own is None else "fresh workers",
+            device=row.configuration.device,
+            runtime=row.configuration.runtime,
+        )
+        then: Sequence[int] = (
+            [run.memory_bytes for run in weighed.get((own.key, _place(row)), ())] if own else ()
+        )
+        trouble = "the baseline's file did not run in fresh workers"
+        if own is None:
+            then, trouble = _kept_memory(former, row.configuration)
+        found.append(_grown(unknown, [run.memory_bytes for run in row.fresh], then, trouble))
+    why = [f"{one.kind}: {one.message}" for one in table.failures if one.graph_hash == file.key]
+    return found or [_Change(way="", trouble=next(iter(why), "this device tells no peak memory"))]
+
+
+def _kept_memory(former: KeptFile, now: Configuration) -> tuple[Sequence[int], str]:
+    """Return the peak memories that a baseline has of a file on this configuration, or why there are none."""
+    same = [one for one in former.latencies if one.runtime == now.runtime and one.memory_bytes]
+    if not same:
+        return (), f"the baseline has no memory in {now.runtime}: write it with --memory, or keep its file"
+    nearest = min(same, key=lambda one: len(one.differences(now, MEMORY_FACTS)))
+    return nearest.memory_bytes, "; ".join(nearest.differences(now, MEMORY_FACTS))
+
+
+def _grown(unknown: _Change, now: Sequence[int], then: Sequence[int], trouble: str) -> _Change:
+    """Return the change between peak memories of fresh workers, from the least possible to the most, if `then` has any."""
+    if not then or min(then) <= 0 or min(now) <= 0 or (trouble and unknown.way == "then and now"):
+        return replace(unknown, trouble=trouble or "a peak of nothing is no memory")
+    return replace(
+        unknown,
+        ratio=median(now) / median(then),
+        interval=(min(now) / max(then), max(now) / min(then)),
+    )
+
+
+def _wrong_by(row: Latency) -> float:
+    """Return the factor that a ratio may be off by beyond its interval, as its findings say; infinite for a false output."""
+    worst = [one.kind for one in row.findings if one.cap == "D"]
+    return inf if "wrong-output" in worst else MOST_WRONG if set(worst) - {"few-slices"} else 1.0
+
+
+def _doubted(former: KeptLatency) -> float:
+    """Return the same of a kept latency, whose findings are not known: those of a grade that its interval does not explain."""
+    interval = former.estimate.interval
+    is_wide = interval is None or grade(half_width(former.ratio, interval), ()) == "D"
+    return MOST_WRONG if former.grade == "D" and not is_wide else 1.0
+
+
 def _why_not(file: FileModel, rows: Sequence[Latency], table: LatencyTable) -> str:
     failed = [f"{one.kind}: {one.message}" for one in table.failures if one.graph_hash == file.key]
     return next(iter([*map(_doubt, rows), *failed]), "nothing was measured; see harness results --failures")
@@ -427,10 +570,12 @@ def _judged(rule: Rule, name: str, change: _Change) -> Check:
     interval = None if change.interval is None else (change.interval[0] - 1, change.interval[1] - 1)
     outcome: Outcome = "pass"
     note = change.trouble
-    if note or interval is None:
+    if interval is None:
         outcome, note = "not judged", note or "too few slices for an interval; measure at --level final"
-    elif interval[0] > rule.limit:
+    elif (1 + interval[0]) / change.wrong_by > 1 + rule.limit:
         outcome = "fail"
+    elif note and (change.wrong_by > 1 or interval[1] > rule.limit):
+        outcome = "not judged"
     elif interval[1] > rule.limit:
         note = f"up to {interval[1]:+.1%} could be hidden"
     return Check(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from codecs import BOM_UTF8
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,11 +26,15 @@ from space.text_files import read_content
 LIMIT_BYTES = 1 << 24
 MOST_FILES = 10_000
 MOST_LATENCIES = 64  # of a file: runtimes and devices
+MOST_RUNS = 16  # in fresh workers
 MAX_QUOTED = 120  # characters of a value in an error
 # What must be equal before ratios to a reference that were measured at different times are compared.
 FACTS = (
     "device", "hardware", "runtime", "runtime_version", "provider", "threads", "cores", "clock_tier", "reference",
 )  # fmt: skip
+
+# And before peak memories are: neither cores, clocks nor references matter to these.
+MEMORY_FACTS = ("device", "hardware", "runtime", "runtime_version", "provider", "threads")
 
 Text = Annotated[str, StringConstraints(max_length=4096)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -42,7 +47,10 @@ class _Kept(BaseModel):
 
 
 class KeptLatency(_Kept):
-    """A file's ratio to its reference with its 95 % interval, its grade, and what it was measured on; `latency_ms` informs."""
+    """A file's ratio to its reference with its 95 % interval, its grade, and what it was measured on; `latency_ms` informs.
+
+    `memory_bytes`: the peak memory of each fresh worker; empty where that was not measured, and in files of before.
+    """
 
     device: Text
     hardware: Text
@@ -62,6 +70,7 @@ class KeptLatency(_Kept):
     grade: Grade
     latency_ms: Positive
     measured_utc: Text
+    memory_bytes: Annotated[tuple[Count, ...], Field(max_length=MOST_RUNS)] = ()
 
     @model_validator(mode="after")
     def _check_interval(self) -> KeptLatency:
@@ -86,6 +95,7 @@ class KeptLatency(_Kept):
             grade=ratio_grade(row),
             latency_ms=row.latency_ms,
             measured_utc=row.measured_utc,
+            memory_bytes=tuple(run.memory_bytes for run in row.fresh[-MOST_RUNS:] if run.memory_bytes > 0),
         )
 
     @property
@@ -94,11 +104,11 @@ class KeptLatency(_Kept):
         interval = None if self.low is None or self.high is None else (self.low, self.high)
         return RatioEstimate(ratio=self.ratio, interval=interval, sessions=self.sessions, slices=self.slices)
 
-    def differences(self, now: Configuration) -> list[str]:
+    def differences(self, now: Configuration, facts: Sequence[str] = FACTS) -> list[str]:
         """Return what differs between then and now of what must not, as `name then -> now`."""
         return [
             f"{name.replace('_', ' ')} {_shown(then)} -> {_shown(today)}"
-            for name in FACTS
+            for name in facts
             if (then := getattr(self, name)) != (today := getattr(now, name))
         ]
 
@@ -112,6 +122,13 @@ class KeptFile(_Kept):
     size_bytes: Count
     inputs: Text
     latencies: Annotated[tuple[KeptLatency, ...], Field(max_length=MOST_LATENCIES)]
+
+    def reference_for(self, runtime: str) -> str:
+        """Return the reference that the file was timed beside in a runtime, any if that is empty; empty for none."""
+        names = (
+            one.reference for one in self.latencies if not runtime or runtime.partition(":")[0] == one.runtime
+        )
+        return next(names, "")
 
     def open_beside(self, baseline: Path, given: GivenInputs) -> FileModel | None:
         """Return the very file that the baseline was made of, None where it is gone or is another one now."""

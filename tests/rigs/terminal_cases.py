@@ -224,7 +224,7 @@ def _gate(files: Any, baseline: Any, timing: Any, **_: Any) -> Any:
     return GateReport(baseline=str(baseline), checks=checks)
 
 
-def _write_baseline(files: Any, path: Any, timing: Any) -> Any:
+def _write_baseline(files: Any, path: Any, timing: Any, **_: Any) -> Any:
     from factories.baselines import made_baseline
 
     from harness.query.gate import WrittenBaseline

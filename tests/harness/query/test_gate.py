@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from factories.model_files import dense, save
-from factories.records import CONFIGURATION, make_failure, make_session, make_slice
+from factories.records import CONFIGURATION, make_failure, make_fresh_run, make_session, make_slice
 
 from harness.errors import DeviceError
 from harness.estimates.estimate import COVERAGE
@@ -58,19 +58,34 @@ class ScriptedTiming:
     changes: Mapping[str, Any] = field(default_factory=dict)
     failing: bool = False
     asked: list[str] = field(default_factory=list)
+    references: list[dict[str, str]] = field(default_factory=list)
+    peaks: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
-    def measure(self, files: Sequence[FileModel]) -> LatencyTable:
+    def measure(self, files: Sequence[FileModel], references: Mapping[str, str]) -> LatencyTable:
         self.asked.append("measure " + " ".join(file.name for file in files))
+        self.references.append(dict(references))
         if self.failing:
             failures = [replace(make_failure(configuration=self.on), graph_hash=file.key) for file in files]
             return LatencyTable(rows=(), failures=tuple(failures))
         return LatencyTable(rows=tuple(self._row(self.ratios[file.digest], file.key) for file in files))
 
-    def beside(self, file: FileModel, other: FileModel) -> list[Latency]:
+    def beside(self, file: FileModel, other: FileModel, limits: Sequence[float]) -> list[Latency]:
         self.asked.append(f"beside {file.name}")
         if self.failing:
             raise DeviceError("made-up: no answer; plug it in")
         return [self._row(self.ratios[file.digest] / self.ratios[other.digest], file.key)]
+
+    def weigh(self, files: Sequence[FileModel]) -> LatencyTable:
+        self.asked.append("weigh " + " ".join(file.name for file in files))
+        if self.failing:
+            raise DeviceError("made-up: no answer; plug it in")
+        rows = []
+        for file in files:
+            runs = [
+                make_fresh_run(configuration=self.on, memory_bytes=peak) for peak in self.peaks[file.digest]
+            ]
+            rows.append(replace(self._row(1.0, file.key), fresh=tuple(runs)))
+        return LatencyTable(rows=tuple(rows))
 
     def _row(self, ratio: float, key: str) -> Latency:
         return latency(ratio, key=key, on=self.on, noise=self.noise, **self.changes)
@@ -210,12 +225,11 @@ def test_through_the_reference_only_what_is_alike_is_compared(
 
 
 @pytest.mark.parametrize("is_kept", [True, False])
-def test_a_measurement_of_grade_d_or_that_failed_is_not_judged(rig: Rig, is_kept: bool) -> None:
+def test_a_measurement_with_a_false_output_or_that_failed_is_not_judged(rig: Rig, is_kept: bool) -> None:
     if not is_kept:
         rig.old.rename(rig.old.with_name("moved.onnx"))
         rig.old = rig.old.with_name("moved.onnx")
     for change, told in (
-        ({"noise": NOISY}, "grade D"),
         ({"changes": {"expected": (9.0, 9.0)}}, "wrong-output"),
         ({"failing": True}, "no answer" if is_kept else "killed by signal 9"),
     ):
@@ -225,15 +239,50 @@ def test_a_measurement_of_grade_d_or_that_failed_is_not_judged(rig: Rig, is_kept
         assert told in report.checks[0].note
 
 
+HOT = {"gate": {"closed": ["made-up heat"], "waited_s": 300.0}}
+
+
+@pytest.mark.parametrize(
+    ("share", "change", "outcome", "told"),
+    [
+        (0.03, {"noise": NOISY}, "not judged", "grade D"),
+        (9.0, {"noise": NOISY}, "fail", "grade D"),
+        (-0.9, {"noise": NOISY}, "pass", "grade D"),
+        (0.5, {"changes": HOT}, "not judged", "made-up heat"),
+        (-0.5, {"changes": HOT}, "not judged", "made-up heat"),
+        (1.2, {"changes": HOT}, "fail", "made-up heat"),
+    ],
+)
+def test_a_change_of_grade_d_is_judged_where_it_is_beyond_any_doubt(
+    rig: Rig, share: float, change: dict[str, Any], outcome: str, told: str
+) -> None:
+    rig.takes(share, **change)
+    check = rig.check()
+    assert (check.outcome, check.grade) == (outcome, "D")
+    assert told in check.note
+
+
+def test_without_the_baselines_file_the_reference_is_the_baselines(rig: Rig) -> None:
+    rig.takes(2.0)
+    rig.old.unlink()
+    assert rig.check().outcome == "fail"
+    assert rig.timing.references[-1] == {open_one(str(rig.new)).key: ON.reference}
+    rig.timing.runtime = "tflite"
+    rig.judge()
+    assert rig.timing.references[-1] == {}, "no latency in that runtime is kept"
+
+
 def test_a_baseline_of_grade_d_judges_nothing_through_the_reference(rig: Rig) -> None:
     rig.takes(2.0, noise=NOISY)
     written = write_baseline([rig.old], rig.base, rig.timing)
     assert written.exit_status == 2
     assert "grade D" in written.not_measured["a.onnx"]
-    rig.takes(2.0, noise=NOISE)
+    rig.takes(0.06, noise=NOISE)
     assert rig.check().outcome == "fail", "its file can still be timed beside the candidate"
     rig.old.unlink()
-    assert "baseline's own latency has grade D" in rig.check().note
+    check = rig.check()
+    assert (check.outcome, rig.judge().exit_status) == ("not judged", 2)
+    assert "baseline's own latency has grade D" in check.note
 
 
 def test_files_that_only_one_side_has_are_told_and_not_judged(rig: Rig, make: Make) -> None:
@@ -263,6 +312,67 @@ def test_sizes_are_judged_exactly_and_without_a_device(rig: Rig, make: Make) -> 
     assert rig.timing.asked == ["measure a.onnx"], "of the baseline"
 
 
+@pytest.mark.parametrize("is_kept", [True, False])
+@pytest.mark.parametrize(
+    ("now", "outcome"),
+    [
+        ((1060, 1061, 1070), "fail"),
+        ((1055, 1100, 1100), "pass"),
+        ((999, 1000, 1001), "pass"),
+    ],
+)
+def test_memory_fails_where_every_fresh_worker_takes_more_than_any_did(
+    rig: Rig, is_kept: bool, now: Sequence[int], outcome: str
+) -> None:
+    old, new = (open_one(str(path)).digest for path in (rig.old, rig.new))
+    rig.takes(0.0, peaks={old: (1000, 1000, 1007), new: now})
+    write_baseline([rig.old], rig.base, rig.timing, memory=True)
+    if not is_kept:
+        rig.old.unlink()
+    rig.timing.asked.clear()
+    check = rig.check("memory > +5.2%")
+    assert (check.outcome, check.change) == (outcome, pytest.approx(now[1] / 1000 - 1))
+    assert check.interval == pytest.approx((now[0] / 1007 - 1, now[2] / 1000 - 1))
+    assert check.way == ("fresh workers" if is_kept else "then and now")
+    assert rig.timing.asked == ["weigh a.onnx a.onnx" if is_kept else "weigh a.onnx"], (
+        "nothing else is measured"
+    )
+
+
+def test_memory_is_not_judged_where_it_is_not_known_of_both(rig: Rig) -> None:
+    old, new = (open_one(str(path)).digest for path in (rig.old, rig.new))
+    rig.takes(0.0, peaks={old: (), new: (1000,)})
+    assert "did not run in fresh workers" in rig.check("memory > 5%").note
+    rig.timing.peaks = {new: ()}
+    rig.old.unlink()
+    assert "tells no peak memory" in rig.check("memory > 5%").note
+    rig.timing.peaks = {new: (1000,)}
+    assert "write it with --memory, or keep its file" in rig.check("memory > 5%").note
+    rig.timing.failing = True
+    check = rig.check("memory > 5%")
+    assert (check.outcome, check.note) == ("not judged", "made-up: no answer; plug it in")
+
+
+def test_kept_memory_is_that_of_the_same_machine_whatever_its_reference_and_cores(rig: Rig) -> None:
+    old, new = (open_one(str(path)).digest for path in (rig.old, rig.new))
+    peaks = {old: (1000, 1000, 1000), new: (1300, 1300, 1300)}
+    rig.takes(0.0, peaks=peaks)
+    write_baseline([rig.old], rig.base, rig.timing, memory=True)
+    rig.old.unlink()
+    rig.timing.on = replace(ON, reference="e" * 32, cores=(1, 2), clock_tier="A")
+    assert rig.check("memory > 5%").outcome == "fail"
+    rig.timing.on = replace(ON, runtime_version="2.0")
+    check = rig.check("memory > 5%")
+    assert (check.outcome, check.note) == ("not judged", "runtime version 1.0 -> 2.0")
+
+
+def test_a_baseline_of_before_has_no_memory_and_is_read(rig: Rig) -> None:
+    document = json.loads(rig.base.read_text())
+    assert document["files"][0]["latencies"][0].pop("memory_bytes") == []
+    rig.base.write_text(json.dumps(document))
+    assert load_baseline(rig.base).files[0].latencies[0].memory_bytes == ()
+
+
 def test_other_inputs_than_the_baselines_are_not_compared_through_the_reference(rig: Rig) -> None:
     rig.takes(0.0, inputs=GivenInputs(shapes={"x": (1, 8)}))
     assert rig.check().way == "beside"
@@ -277,7 +387,7 @@ def test_a_rule_is_read_in_the_ways_that_people_write_it(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "latency", "latency > 3", "latency < 3%", "memory > 1%", "size > -1%", "size > 1e9%"]
+    "text", ["", "latency", "latency > 3", "latency < 3%", "energy > 1%", "size > -1%", "size > 1e9%"]
 )
 def test_what_is_no_rule_is_refused_with_one_that_is(rig: Rig, text: str) -> None:
     with pytest.raises(ConfigError, match=r"no rule; write e\.g\."):

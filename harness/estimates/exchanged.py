@@ -1,0 +1,122 @@
+"""Ratio of two models that were timed against each other, each as the other's reference in half of the processes.
+
+The two roles are not alike: of one model under two names the one in the network's role seems 0.3 to 3 % faster, by what runs
+before it. With the roles exchanged that cancels in the mean of the logarithms. Processes are added until the ratio is known well
+enough, so the interval must hold although it was looked at several times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import exp, hypot, log, pi, sqrt
+from statistics import fmean, median, variance
+
+from harness.estimates.clean_runs import FEWEST_SLICES, doubt_of, usable_sessions
+from harness.estimates.estimate import COVERAGE, USUAL_DF, USUAL_SD, RatioEstimate, session_ratios
+from harness.estimates.reference import shared_caches_doubt
+from harness.records import ReferenceLatency, SessionRecord
+
+# Processes in each role after which a level looks whether that is enough.
+LOOKS: Mapping[str, tuple[int, ...]] = {"quick": (1,), "screen": (3, 5, 8, 12), "final": (5, 8, 12, 20)}
+# What programs on other cores do to caches moves the ratio of two models by how unlike they are: of four networks whose ratios
+# to the reference were 0.82, 0.79, 0.66 and 0.54 a memory streamer on another core moved them by 3, 4, 4 and 6 %.
+UNLIKE = 0.2  # the logarithm of a ratio from which on the whole doubt counts
+
+
+def looks_of(level: str, sessions: int | None) -> tuple[int, ...]:
+    """Return the numbers of processes in each role after which it is looked: the level's, or `sessions` alone."""
+    return LOOKS[level] if sessions is None else (sessions,)
+
+
+def error_at(processes: int, looks: Sequence[int]) -> float:
+    """Return the error that the look after so many processes in each role may make, of `1 - COVERAGE` in all.
+
+    The k-th look has a share of 1 / (k (k + 1)): all shares sum to 1 however many looks there are, so that the union bound holds
+    the error (alpha spending without credit for what looks have in common; Jennison & Turnbull 1999, chapter 7). Beyond the last
+    look there is one more wherever the number doubles.
+    """
+    number = max(1, sum(look <= processes for look in looks))
+    last = looks[-1]
+    while last * 2 <= processes:
+        last *= 2
+        number += 1
+    return (1 - COVERAGE) / (1 if len(looks) == 1 else number * (number + 1))
+
+
+def exchanged_estimate(
+    forward: Sequence[SessionRecord],
+    backward: Sequence[SessionRecord],
+    references: tuple[ReferenceLatency, ReferenceLatency],
+    error: float,
+) -> RatioEstimate:
+    """Return the ratio of the first model to the second, from sessions with the first as network, and with the second.
+
+    Each session has a process of its own, whose value is the logarithm of the median ratio of its clean slices. The interval is
+    Student's t over these values at the level `error`, and wider by what slices cannot show; of one process in each role it takes
+    them to scatter as is usual (`harness.estimates.estimate.USUAL_SD`). Without clean slices in both roles, or of fewer than 6,
+    there is none. `references` are the quiet levels of the second model and of the first.
+    Raises: ValueError when neither role has a clean slice.
+    """
+    used = [usable_sessions(forward), usable_sessions(backward)]
+    ratios = [[values for one in sessions if (values := session_ratios(one))] for sessions in used]
+    logs = [
+        [sign * log(median(values)) for values in role] for sign, role in zip((1, -1), ratios, strict=True)
+    ]
+    every = [value for role in logs for value in role]
+    if not every:
+        raise ValueError(f"{len(forward) + len(backward)} sessions, none with a clean slice")
+    centre = fmean(fmean(role) for role in logs if role)
+    slices = sum(len(values) for role in ratios for values in role)
+    interval = None
+    if all(logs) and slices >= FEWEST_SLICES:
+        reach = _reach(logs, ratios, error)
+        unlike = min(1.0, abs(centre) / UNLIKE)
+        pairs = zip(used, references, strict=True)
+        moved = [shared_caches_doubt(one, quiet) for sessions, quiet in pairs for one in sessions]
+        reach = hypot(reach, unlike * fmean(moved)) + _unseen(used)
+        interval = (exp(centre - reach), exp(centre + reach))
+    names = [one.process for sessions in used for one in sessions]
+    return RatioEstimate(
+        ratio=exp(centre),
+        interval=interval,
+        sessions=sum(map(len, used)),
+        slices=slices,
+        between_cv=_scatter(logs) if len(every) - sum(map(bool, logs)) > 0 else None,
+        processes=len(every),
+        named=frozenset(names) if all(names) else frozenset(),
+        apart=interval,
+    )
+
+
+def _unseen(used: Sequence[Sequence[SessionRecord]]) -> float:
+    """Return by how far an interval's ends move, in logarithms, for what the slices' scatter cannot show."""
+    return log(1 + fmean(doubt_of(session) for sessions in used for session in sessions))
+
+
+def _reach(
+    logs: Sequence[Sequence[float]], ratios: Sequence[Sequence[Sequence[float]]], error: float
+) -> float:
+    """Return half the width of the interval of the mean over both roles."""
+    from scipy.special import stdtrit
+
+    df = sum(len(role) - 1 for role in logs)
+    spread = _scatter(logs) ** 2 if df else USUAL_SD**2 + _noise(ratios)
+    deviation = sqrt(spread * sum(1 / len(role) for role in logs)) / 2
+    return float(stdtrit(df or USUAL_DF, 1 - error / 2)) * deviation
+
+
+def _scatter(logs: Sequence[Sequence[float]]) -> float:
+    """Return the standard deviation of values about the mean of their role."""
+    squares = sum(variance(role) * (len(role) - 1) for role in logs if len(role) > 1)
+    return sqrt(squares / sum(len(role) - 1 for role in logs if len(role) > 1))
+
+
+def _noise(ratios: Sequence[Sequence[Sequence[float]]]) -> float:
+    """Return the variance of a process's value by the scatter of its slices: that of the median of so many normal values."""
+    found = [
+        pi / 2 * variance(map(log, values)) / len(values)
+        for role in ratios
+        for values in role
+        if len(values) > 1
+    ]
+    return fmean(found) if found else 0.0

@@ -48,19 +48,19 @@ SIGNATURE = 0  # the first of a model, or what LiteRT makes of one without
 
 @dataclass(frozen=True)
 class Provider:
-    """What computes a model: bits of LiteRtHwAccelerators, and options by their identifiers, in TOML."""
+    """What computes a model: bits of LiteRtHwAccelerators, what it is set to compute in, and options by identifier, in TOML."""
 
     accelerator: int
+    arithmetic: str
     options: dict[str, str]
 
 
 PROVIDERS = {
-    "CPU": Provider(api.CPU, {}),
-    "GPU": Provider(
-        api.GPU, {"gpu_options": "precision = 1\n"}
-    ),  # LiteRtDelegatePrecision: fp16, as by default
-    "GPU-fp32": Provider(api.GPU, {"gpu_options": "precision = 2\n"}),
-    "NPU": Provider(api.NPU, {}),
+    "CPU": Provider(api.CPU, "", {}),
+    # LiteRtDelegatePrecision: 1 is fp16, which is the default, too.
+    "GPU": Provider(api.GPU, "fp16", {"gpu_options": "precision = 1\n"}),
+    "GPU-fp32": Provider(api.GPU, "fp32", {"gpu_options": "precision = 2\n"}),
+    "NPU": Provider(api.NPU, "unknown", {}),
 }
 ALSO_CPU = "+CPU"  # behind an accelerator's name: the CPU runs the operators that it leaves out
 GPU_LIBRARIES = "libLiteRt*Accelerator.so"
@@ -102,7 +102,7 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
     """
     compiled, runtime = open_compiled(model, threads, options)
     run, output = compiled.bind(inputs)
-    return Loaded(run, output, runtime, (compiled,), compiled.shares)
+    return Loaded(run, output, runtime, (compiled,), compiled.shares, compiled.arithmetic)
 
 
 def open_compiled(
@@ -175,10 +175,11 @@ class Compiled:
         for name, text in texts.items():
             self._add_options(options, name, text.encode())
         self.handle, printed = self._compile(options, main)
-        self.shares = {provider: 1.0}
+        self.shares, self.arithmetic = {provider: 1.0}, chosen.arithmetic
         if also_cpu:
             is_whole = library.ask(c_bool, "LiteRtCompiledModelIsNonCpuFullyAccelerated", self.handle)
             self.shares = {main: 1.0} if is_whole else shares_told(main, printed)
+            self.arithmetic = chosen.arithmetic if is_whole else "mixed"
 
     def _compile(self, options: c_void_p, provider: str) -> tuple[c_void_p, str]:
         """Return the compiled model, and what LiteRT printed. Raises: Refusal when the provider cannot run it, LiteRtError."""

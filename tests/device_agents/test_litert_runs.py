@@ -27,7 +27,7 @@ STEP = 0.05  # of the int8 model's output
 def gpu_client(agent: Path, tmp_path: Path) -> Iterator[Client]:
     """Return a client of an agent whose workers find a GPU in software."""
     if not SWIFTSHADER.is_file() or ctypes.util.find_library("vulkan") is None:
-        pytest.skip("needs a GPU in software; install it (Debian: apt install chromium-common libvulkan1)")
+        pytest.skip("a GPU in software is not installed (Debian: apt install chromium-common libvulkan1)")
     with Client(agent, tmp_path / "root", env={**os.environ, "VK_ICD_FILENAMES": str(SWIFTSHADER)}) as client:
         yield client
 
@@ -61,6 +61,7 @@ def test_a_gpu_in_software_gives_the_outputs_of_the_cpu(gpu_client: Client, tmp_
     on = {provider: measure(gpu_client, model, provider) for provider in ("CPU", "GPU-fp32", "GPU")}
     assert [one["runtime"]["provider"] for one in on.values()] == list(on)
     assert [one["shares"] for one in on.values()] == [{provider: 1.0} for provider in on]
+    assert [one.get("arithmetic") for one in on.values()] == [None, "fp32", "fp16"]
     expected = on["CPU"]["output"]
     assert len(expected) == 8
     assert on["GPU-fp32"]["output"] == pytest.approx(expected, abs=1e-3, rel=1e-3)
@@ -90,6 +91,7 @@ def test_a_model_that_the_gpu_runs_in_part_is_refused_and_measured_where_that_is
     assert not named(events, "measured")
     events, answer = gpu_client.run(job(gpu_client, half, whole, "GPU-fp32+CPU"))
     assert measured(events)["shares"] == {"GPU-fp32": 0.5, "CPU": 0.5}
+    assert measured(events)["arithmetic"] == "mixed"
     assert measure(gpu_client, whole, "GPU-fp32+CPU")["shares"] == {"GPU-fp32": 1.0}
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import struct
+import subprocess
+import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +32,7 @@ TYPES = {
     "q": "int64",
 }
 
+ROOT = Path(__file__).parents[3]
 TASKS = Path("/proc/self/task")
 
 
@@ -124,6 +127,41 @@ def test_handles_are_destroyed_once_and_in_reverse_when_a_model_goes(
     assert [handle for _, handle in calls] == made[::-1]
 
 
+def test_a_run_is_over_when_what_an_accelerator_computed_is_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(litert.api, "HOST_MEMORY", -1)  # so that every buffer counts as an accelerator's
+    loaded = litert.load(save_tflite(tmp_path / "a.tflite").read_bytes(), 1, {})
+    library = litert.find()[2]
+    order: list[str] = []
+
+    def watch(name: str, function: Any) -> Any:
+        def watched(*arguments: Any) -> Any:
+            order.append(name)
+            return function(*arguments)
+
+        return watched
+
+    for name in ("LiteRtLockTensorBuffer", "LiteRtUnlockTensorBuffer"):
+        monkeypatch.setitem(library.functions, name, watch(name, library.functions[name]))
+    loaded.run()
+    assert order == ["LiteRtLockTensorBuffer", "LiteRtUnlockTensorBuffer"]
+
+
+def test_neither_numpy_nor_any_other_package_is_needed(tmp_path: Path) -> None:
+    model = save_int8_tflite(tmp_path / "a.tflite")
+    script = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from device_agents.runtimes import litert\n"
+        f"one = litert.load(open({str(model)!r}, 'rb').read(), 1, {{}})\n"
+        "one.run(); print(one.output(), 'numpy' in sys.modules)"
+    )
+    environment = {PATH_VARIABLE: str(library_of_package())}
+    command = [sys.executable, "-I", "-S", "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == f"{outputs(tflite, model.read_bytes(), Inputs())} False", done.stderr
+
+
 def test_what_is_no_model_is_an_error_by_name_and_leaves_nothing_open() -> None:
     with pytest.raises(LiteRtError, match=r"LiteRtCreateModelFromBuffer: .+ \(status "):
         litert.load(b"no flatbuffer at all, and long enough to be read as one", 1, {})
@@ -155,6 +193,7 @@ def test_a_named_library_is_used_and_known_by_its_digest(
 
 
 def test_a_package_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(litert_library, "DIGESTS", {})
     monkeypatch.setattr(litert_library.metadata, "version", lambda name: "9.9.9")
     with pytest.raises(Refusal, match=r"LiteRT of version 9\.9\.9"):
         open_library()

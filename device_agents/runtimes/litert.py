@@ -11,6 +11,7 @@ import os
 import re
 import struct
 import tempfile
+from contextlib import nullcontext
 from ctypes import c_bool, c_void_p
 from dataclasses import dataclass
 from functools import lru_cache
@@ -77,7 +78,7 @@ def find() -> tuple[str, str, Any]:
 def providers() -> list[str]:
     """Return the names that the option `provider` may have: those whose libraries lie beside LiteRT's."""
     folder = find()[2].path.parent
-    there = {api.CPU: True, api.GPU: any(folder.glob(GPU_LIBRARIES)), api.NPU: bool(dispatch_folder())}
+    there = {api.CPU: True, api.GPU: bool(list(folder.glob(GPU_LIBRARIES))), api.NPU: bool(dispatch_folder())}
     alone = [name for name, provider in PROVIDERS.items() if there[provider.accelerator]]
     return alone + [name + ALSO_CPU for name in alone if PROVIDERS[name].accelerator != api.CPU]
 
@@ -174,17 +175,21 @@ class Compiled:
             texts[RUNTIME_OPTIONS] = "enable_profiling = true\n"
         for name, text in texts.items():
             self._add_options(options, name, text.encode())
-        self.handle, printed = self._compile(options, main)
+        self.handle, printed = self._compile(options, main, bool(also_cpu))
         self.shares, self.arithmetic = {provider: 1.0}, chosen.arithmetic
         if also_cpu:
             is_whole = library.ask(c_bool, "LiteRtCompiledModelIsNonCpuFullyAccelerated", self.handle)
             self.shares = {main: 1.0} if is_whole else shares_told(main, printed)
             self.arithmetic = chosen.arithmetic if is_whole else "mixed"
 
-    def _compile(self, options: c_void_p, provider: str) -> tuple[c_void_p, str]:
-        """Return the compiled model, and what LiteRT printed. Raises: Refusal when the provider cannot run it, LiteRtError."""
+    def _compile(self, options: c_void_p, provider: str, is_read: bool) -> tuple[c_void_p, str]:
+        """Return the compiled model, and if it is to be read what LiteRT printed.
+
+        Raises: Refusal when the provider cannot run it, LiteRtError.
+        """
+        told = PrintedText()
         try:
-            with PrintedText() as printed:
+            with told if is_read else nullcontext():
                 handle = self._handles.make(
                     "LiteRtCreateCompiledModel",
                     *(self._environment, self._model, options),
@@ -199,7 +204,7 @@ class Compiled:
             message = "%s does not run all operators of this network: %s. Let the CPU run the others with the provider %s"
             also = provider.lower() + ALSO_CPU.lower()
             raise Refusal("worker-error", message % (provider, error, also)) from error
-        return handle, printed.text
+        return handle, told.text
 
     def _add_options(self, options: c_void_p, name: str, text: bytes) -> None:
         """Add options of an accelerator, which LiteRT reads when it compiles."""
@@ -370,7 +375,7 @@ def shares_told(provider: str, printed: str) -> dict[str, float]:
 
 
 class PrintedText:
-    """What is written to standard error within a `with`, by whatever language; it is passed on at the end."""
+    """What is written to standard error within a `with`, by whatever language; passed on at the end, unless the process dies."""
 
     text = ""
 

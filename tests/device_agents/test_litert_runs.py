@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes.util
 import hashlib
 import os
 import shutil
@@ -14,21 +13,18 @@ import pytest
 from factories.model_files import save_half_supported_tflite, save_int8_tflite, save_tflite
 from rigs.agent_client import Client
 from rigs.agent_jobs import SURE_PLAN, measured, named
+from rigs.software_gpu import software_gpu
 
 from device_agents.runtimes import litert_library
 from device_agents.runtimes.litert_profile import BEGIN, read_runs
 
-# Chromium brings a GPU in software, and the loader of Vulkan finds it by this file.
-SWIFTSHADER = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
 STEP = 0.05  # of the int8 model's output
 
 
 @pytest.fixture
 def gpu_client(agent: Path, tmp_path: Path) -> Iterator[Client]:
     """Return a client of an agent whose workers find a GPU in software."""
-    if not SWIFTSHADER.is_file() or ctypes.util.find_library("vulkan") is None:
-        pytest.skip("a GPU in software is not installed (Debian: apt install chromium-common libvulkan1)")
-    with Client(agent, tmp_path / "root", env={**os.environ, "VK_ICD_FILENAMES": str(SWIFTSHADER)}) as client:
+    with Client(agent, tmp_path / "root", env={**os.environ, **software_gpu()}) as client:
         yield client
 
 

@@ -160,9 +160,10 @@ class Compiled:
         accelerators = chosen.accelerator | (api.CPU if also_cpu else 0)
         self.library = library
         self._handles = Handles(library)
-        self._kept: list[Any] = [model]  # LiteRT points into it
+        self._handles.kept.append(model)
         self._environment = environment(library, accelerators)[0]
-        if not library.ask(ctypes.c_size_t, "LiteRtGetNumAccelerators", self._environment):
+        found = library.ask(ctypes.c_size_t, "LiteRtGetNumAccelerators", self._environment)
+        if found < bin(accelerators).count("1"):
             message = "LiteRT has no %s here: its library for that does not load; what it printed tells why"
             raise Refusal("runtime-missing", message % provider)
         self._model = self._handles.make(
@@ -208,7 +209,7 @@ class Compiled:
 
     def _add_options(self, options: c_void_p, name: str, text: bytes) -> None:
         """Add options of an accelerator, which LiteRT reads when it compiles."""
-        self._kept.append(text)
+        self._handles.kept.append(text)
         opaque = self.library.make("LiteRtCreateOpaqueOptions", name.encode(), text, KEEP)
         self.library.call("LiteRtAddOpaqueOptions", options, opaque)  # which owns it from here on
 
@@ -341,7 +342,8 @@ class Compiled:
             return 0
         graph = self.library.make("LiteRtGetSignatureSubgraph", signature)
         first = self._index_of(self.library.make("LiteRtGetSubgraphOutput", graph, 0))
-        return [self._index_of(tensor.handle) for tensor in results].index(first)
+        places = [self._index_of(tensor.handle) for tensor in results]
+        return places.index(first) if first in places else 0
 
     def _index_of(self, tensor: c_void_p) -> int:
         return int(self.library.ask(ctypes.c_uint32, "LiteRtGetTensorIndex", tensor))

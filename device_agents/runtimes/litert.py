@@ -63,7 +63,7 @@ PROVIDERS = {
     "GPU-fp32": Provider(api.GPU, "fp32", {"gpu_options": "precision = 2\n"}),
     "NPU": Provider(api.NPU, "unknown", {}),
 }
-ALSO_CPU = "+CPU"  # behind an accelerator's name: the CPU runs the operators that it leaves out
+ALSO_CPU = "+CPU"  # behind a GPU's name: the CPU runs the operators that it leaves out; of an NPU LiteRT tells no share
 GPU_LIBRARIES = "libLiteRt*Accelerator.so"
 NPU_LIBRARIES = ("libLiteRtDispatch_*.so", "vendors/*/dispatch/libLiteRtDispatch_*.so")
 # Identifiers of options, by litert_cpu_options.cc and litert_runtime_options.cc.
@@ -80,7 +80,7 @@ def providers() -> list[str]:
     folder = find()[2].path.parent
     there = {api.CPU: True, api.GPU: bool(list(folder.glob(GPU_LIBRARIES))), api.NPU: bool(dispatch_folder())}
     alone = [name for name, provider in PROVIDERS.items() if there[provider.accelerator]]
-    return alone + [name + ALSO_CPU for name in alone if PROVIDERS[name].accelerator != api.CPU]
+    return alone + [name + ALSO_CPU for name in alone if PROVIDERS[name].accelerator == api.GPU]
 
 
 def dispatch_folder() -> str:
@@ -202,9 +202,12 @@ class Compiled:
             if error.status != api.COMPILATION_FAILED:
                 message = "LiteRT cannot use the %s of this device: %s; what it printed tells why"
                 raise Refusal("runtime-missing", message % (provider, error)) from error
-            message = "%s does not run all operators of this network: %s. Let the CPU run the others with the provider %s"
-            also = provider.lower() + ALSO_CPU.lower()
-            raise Refusal("worker-error", message % (provider, error, also)) from error
+            message = "%s does not run all operators of this network: %s. " % (provider, error)
+            if PROVIDERS[provider].accelerator == api.NPU:
+                message += "A device without an NPU that LiteRT knows says so of every network"
+            else:
+                message += "Let the CPU run the others with the provider " + (provider + ALSO_CPU).lower()
+            raise Refusal("worker-error", message) from error
         return handle, told.text
 
     def _add_options(self, options: c_void_p, name: str, text: bytes) -> None:

@@ -223,6 +223,8 @@ class Session:
         }
         if network.shares:
             measured["shares"] = network.shares
+        if network.arithmetic:
+            measured["arithmetic"] = network.arithmetic
         if self._delay.source == "schedstat":
             measured["waited_s"] = max(0, self._delay.read()[0] - waited_ns) / NS_PER_S
         cores, now = self._message["cores"], CoreTimes()

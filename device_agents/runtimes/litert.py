@@ -11,6 +11,7 @@ import os
 import re
 import struct
 import tempfile
+from contextlib import nullcontext
 from ctypes import c_bool, c_void_p
 from dataclasses import dataclass
 from functools import lru_cache
@@ -48,21 +49,21 @@ SIGNATURE = 0  # the first of a model, or what LiteRT makes of one without
 
 @dataclass(frozen=True)
 class Provider:
-    """What computes a model: bits of LiteRtHwAccelerators, and options by their identifiers, in TOML."""
+    """What computes a model: bits of LiteRtHwAccelerators, what it is set to compute in, and options by identifier, in TOML."""
 
     accelerator: int
+    arithmetic: str
     options: dict[str, str]
 
 
 PROVIDERS = {
-    "CPU": Provider(api.CPU, {}),
-    "GPU": Provider(
-        api.GPU, {"gpu_options": "precision = 1\n"}
-    ),  # LiteRtDelegatePrecision: fp16, as by default
-    "GPU-fp32": Provider(api.GPU, {"gpu_options": "precision = 2\n"}),
-    "NPU": Provider(api.NPU, {}),
+    "CPU": Provider(api.CPU, "", {}),
+    # LiteRtDelegatePrecision: 1 is fp16, which is the default, too.
+    "GPU": Provider(api.GPU, "fp16", {"gpu_options": "precision = 1\n"}),
+    "GPU-fp32": Provider(api.GPU, "fp32", {"gpu_options": "precision = 2\n"}),
+    "NPU": Provider(api.NPU, "unknown", {}),
 }
-ALSO_CPU = "+CPU"  # behind an accelerator's name: the CPU runs the operators that it leaves out
+ALSO_CPU = "+CPU"  # behind a GPU's name: the CPU runs the operators that it leaves out; of an NPU LiteRT tells no share
 GPU_LIBRARIES = "libLiteRt*Accelerator.so"
 NPU_LIBRARIES = ("libLiteRtDispatch_*.so", "vendors/*/dispatch/libLiteRtDispatch_*.so")
 # Identifiers of options, by litert_cpu_options.cc and litert_runtime_options.cc.
@@ -77,9 +78,9 @@ def find() -> tuple[str, str, Any]:
 def providers() -> list[str]:
     """Return the names that the option `provider` may have: those whose libraries lie beside LiteRT's."""
     folder = find()[2].path.parent
-    there = {api.CPU: True, api.GPU: any(folder.glob(GPU_LIBRARIES)), api.NPU: bool(dispatch_folder())}
+    there = {api.CPU: True, api.GPU: bool(list(folder.glob(GPU_LIBRARIES))), api.NPU: bool(dispatch_folder())}
     alone = [name for name, provider in PROVIDERS.items() if there[provider.accelerator]]
-    return alone + [name + ALSO_CPU for name in alone if PROVIDERS[name].accelerator != api.CPU]
+    return alone + [name + ALSO_CPU for name in alone if PROVIDERS[name].accelerator == api.GPU]
 
 
 def dispatch_folder() -> str:
@@ -102,7 +103,7 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
     """
     compiled, runtime = open_compiled(model, threads, options)
     run, output = compiled.bind(inputs)
-    return Loaded(run, output, runtime, (compiled,), compiled.shares)
+    return Loaded(run, output, runtime, (compiled,), compiled.shares, compiled.arithmetic)
 
 
 def open_compiled(
@@ -159,9 +160,10 @@ class Compiled:
         accelerators = chosen.accelerator | (api.CPU if also_cpu else 0)
         self.library = library
         self._handles = Handles(library)
-        self._kept: list[Any] = [model]  # LiteRT points into it
+        self._handles.kept.append(model)
         self._environment = environment(library, accelerators)[0]
-        if not library.ask(ctypes.c_size_t, "LiteRtGetNumAccelerators", self._environment):
+        found = library.ask(ctypes.c_size_t, "LiteRtGetNumAccelerators", self._environment)
+        if found < bin(accelerators).count("1"):
             message = "LiteRT has no %s here: its library for that does not load; what it printed tells why"
             raise Refusal("runtime-missing", message % provider)
         self._model = self._handles.make(
@@ -174,16 +176,21 @@ class Compiled:
             texts[RUNTIME_OPTIONS] = "enable_profiling = true\n"
         for name, text in texts.items():
             self._add_options(options, name, text.encode())
-        self.handle, printed = self._compile(options, main)
-        self.shares = {provider: 1.0}
+        self.handle, printed = self._compile(options, main, bool(also_cpu))
+        self.shares, self.arithmetic = {provider: 1.0}, chosen.arithmetic
         if also_cpu:
             is_whole = library.ask(c_bool, "LiteRtCompiledModelIsNonCpuFullyAccelerated", self.handle)
             self.shares = {main: 1.0} if is_whole else shares_told(main, printed)
+            self.arithmetic = chosen.arithmetic if is_whole else "mixed"
 
-    def _compile(self, options: c_void_p, provider: str) -> tuple[c_void_p, str]:
-        """Return the compiled model, and what LiteRT printed. Raises: Refusal when the provider cannot run it, LiteRtError."""
+    def _compile(self, options: c_void_p, provider: str, is_read: bool) -> tuple[c_void_p, str]:
+        """Return the compiled model, and if it is to be read what LiteRT printed.
+
+        Raises: Refusal when the provider cannot run it, LiteRtError.
+        """
+        told = PrintedText()
         try:
-            with PrintedText() as printed:
+            with told if is_read else nullcontext():
                 handle = self._handles.make(
                     "LiteRtCreateCompiledModel",
                     *(self._environment, self._model, options),
@@ -195,14 +202,17 @@ class Compiled:
             if error.status != api.COMPILATION_FAILED:
                 message = "LiteRT cannot use the %s of this device: %s; what it printed tells why"
                 raise Refusal("runtime-missing", message % (provider, error)) from error
-            message = "%s does not run all operators of this network: %s. Let the CPU run the others with the provider %s"
-            also = provider.lower() + ALSO_CPU.lower()
-            raise Refusal("worker-error", message % (provider, error, also)) from error
-        return handle, printed.text
+            message = "%s does not run all operators of this network: %s. " % (provider, error)
+            if PROVIDERS[provider].accelerator == api.NPU:
+                message += "A device without an NPU that LiteRT knows says so of every network"
+            else:
+                message += "Let the CPU run the others with the provider " + (provider + ALSO_CPU).lower()
+            raise Refusal("worker-error", message) from error
+        return handle, told.text
 
     def _add_options(self, options: c_void_p, name: str, text: bytes) -> None:
         """Add options of an accelerator, which LiteRT reads when it compiles."""
-        self._kept.append(text)
+        self._handles.kept.append(text)
         opaque = self.library.make("LiteRtCreateOpaqueOptions", name.encode(), text, KEEP)
         self.library.call("LiteRtAddOpaqueOptions", options, opaque)  # which owns it from here on
 
@@ -335,7 +345,8 @@ class Compiled:
             return 0
         graph = self.library.make("LiteRtGetSignatureSubgraph", signature)
         first = self._index_of(self.library.make("LiteRtGetSubgraphOutput", graph, 0))
-        return [self._index_of(tensor.handle) for tensor in results].index(first)
+        places = [self._index_of(tensor.handle) for tensor in results]
+        return places.index(first) if first in places else 0
 
     def _index_of(self, tensor: c_void_p) -> int:
         return int(self.library.ask(ctypes.c_uint32, "LiteRtGetTensorIndex", tensor))
@@ -369,7 +380,7 @@ def shares_told(provider: str, printed: str) -> dict[str, float]:
 
 
 class PrintedText:
-    """What is written to standard error within a `with`, by whatever language; it is passed on at the end."""
+    """What is written to standard error within a `with`, by whatever language; passed on at the end, unless the process dies."""
 
     text = ""
 

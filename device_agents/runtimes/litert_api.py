@@ -245,12 +245,16 @@ class Library:
 
 
 class Handles:
-    """Owner of handles: destroys them in the reverse of the order in which they were made, once, when it goes or is closed."""
+    """Owner of handles: destroys them in the reverse of the order in which they were made, once, when it goes or is closed.
+
+    `kept`: what they point into, alive until then.
+    """
 
     def __init__(self, library: Library) -> None:
         self._library = library
         self._open: list[tuple[Callable[..., Any], c_void_p]] = []
-        self.close = weakref.finalize(self, destroy, self._open)
+        self.kept: list[bytes] = []
+        self.close = weakref.finalize(self, destroy, self._open, self.kept)
         self.close.atexit = False  # a process that ends takes them along
 
     def make(self, name: str, *arguments: Any, destroy: str) -> c_void_p:
@@ -260,8 +264,9 @@ class Handles:
         return handle
 
 
-def destroy(handles: list[tuple[Callable[..., Any], c_void_p]]) -> None:
-    """Destroy handles, the last one first."""
+def destroy(handles: list[tuple[Callable[..., Any], c_void_p]], kept: list[bytes]) -> None:
+    """Destroy handles, the last one first, and only then let go of what they point into."""
     while handles:
         function, handle = handles.pop()
         function(handle)
+    kept.clear()

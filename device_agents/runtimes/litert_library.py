@@ -63,15 +63,26 @@ def locate(environment: Mapping[str, str]) -> tuple[str, str, Path]:
                 "there is no file %s, which litert_library in devices.toml names; name %s there"
                 % (path, FILE),
             )
-        return path.name, DIGESTS.get(hashlib.sha256(path.read_bytes()).hexdigest(), UNKNOWN), path
+        return path.name, version_of(path), path
     found = util.find_spec(
         MODULE
     )  # does not import it: that would load another library of the same functions
     for folder in (found.submodule_search_locations or ()) if found else ():
         path = Path(folder) / FILE
         if path.is_file():
-            return MODULE, metadata.version(DISTRIBUTION), path
+            return MODULE, version_of(path), path
     raise ModuleNotFoundError("no %s, and no package %s that has it" % (FILE, DISTRIBUTION), name=MODULE)
+
+
+def version_of(path: Path) -> str:
+    """Return the version of a library: by its digest, else that of the package it lies in, else that it is not known."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest in DIGESTS or path.parent.name != MODULE:
+        return DIGESTS.get(digest, UNKNOWN)
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:  # a package of another name, such as one built each night
+        return UNKNOWN
 
 
 def untried(path: Path, version: str) -> str:

@@ -175,7 +175,7 @@ class AgentClient:
 
         environment: variables of the processes that run models. libraries: digests of parts that are libraries, by name.
         """
-        further = {"environment": dict(environment), "libraries": dict(libraries)}
+        further: dict[str, Any] = {"environment": dict(environment), "libraries": dict(libraries)}
         answer = self._ask(
             "hello",
             timeout_s=HELLO_TIMEOUT_S,

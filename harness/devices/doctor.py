@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from harness.devices.conditions import clock_tier, throttle_signs
 from harness.devices.config import Device, SshDevice
 from harness.devices.connection import Connection, new_owner
-from harness.devices.runtimes import allowed_cores, choose_runtimes
+from harness.devices.runtimes import allowed_cores, choose_runtimes, is_expected
 from harness.devices.transports import open_transport
 from harness.devices.trial import try_runtime
 from harness.errors import AgentError, DeviceError
@@ -148,6 +148,8 @@ def _runtimes(device: Device, hello: Mapping[str, Any]) -> list[Check]:
         for r in hello.get("runtimes", [])
     ]
     for broken in hello.get("broken", []):
+        if not is_expected(device, str(broken["name"])):
+            continue
         found = f"{broken['name']} is installed but broken: {broken['message']}"
         checks.append(
             Check(status="warn", name="runtime", found=found, remedy="install it anew on the device")

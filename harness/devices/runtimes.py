@@ -68,6 +68,12 @@ def choose_runtimes(
     return uses
 
 
+def is_expected(device: Device, runtime: str) -> bool:
+    """Return whether a runtime is to work on a device: one that is measured where it is asked for, only there."""
+    named = (parse_runtime(text)[0] for text in device.runtimes)
+    return runtime not in _ON_REQUEST or runtime in named
+
+
 def parse_cores(text: str) -> tuple[int, ...]:
     """Parse `4-7` or `0,2,4-5` into core ids. Raises: ConfigError."""
     cores: list[int] = []

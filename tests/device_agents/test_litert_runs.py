@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes.util
 import hashlib
 import os
 import shutil
@@ -14,21 +13,18 @@ import pytest
 from factories.model_files import save_half_supported_tflite, save_int8_tflite, save_tflite
 from rigs.agent_client import Client
 from rigs.agent_jobs import SURE_PLAN, measured, named
+from rigs.software_gpu import software_gpu
 
 from device_agents.runtimes import litert_library
 from device_agents.runtimes.litert_profile import BEGIN, read_runs
 
-# Chromium brings a GPU in software, and the loader of Vulkan finds it by this file.
-SWIFTSHADER = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
 STEP = 0.05  # of the int8 model's output
 
 
 @pytest.fixture
 def gpu_client(agent: Path, tmp_path: Path) -> Iterator[Client]:
     """Return a client of an agent whose workers find a GPU in software."""
-    if not SWIFTSHADER.is_file() or ctypes.util.find_library("vulkan") is None:
-        pytest.skip("needs a GPU in software; install it (Debian: apt install chromium-common libvulkan1)")
-    with Client(agent, tmp_path / "root", env={**os.environ, "VK_ICD_FILENAMES": str(SWIFTSHADER)}) as client:
+    with Client(agent, tmp_path / "root", env={**os.environ, **software_gpu()}) as client:
         yield client
 
 
@@ -61,6 +57,7 @@ def test_a_gpu_in_software_gives_the_outputs_of_the_cpu(gpu_client: Client, tmp_
     on = {provider: measure(gpu_client, model, provider) for provider in ("CPU", "GPU-fp32", "GPU")}
     assert [one["runtime"]["provider"] for one in on.values()] == list(on)
     assert [one["shares"] for one in on.values()] == [{provider: 1.0} for provider in on]
+    assert [one.get("arithmetic") for one in on.values()] == [None, "fp32", "fp16"]
     expected = on["CPU"]["output"]
     assert len(expected) == 8
     assert on["GPU-fp32"]["output"] == pytest.approx(expected, abs=1e-3, rel=1e-3)
@@ -90,6 +87,7 @@ def test_a_model_that_the_gpu_runs_in_part_is_refused_and_measured_where_that_is
     assert not named(events, "measured")
     events, answer = gpu_client.run(job(gpu_client, half, whole, "GPU-fp32+CPU"))
     assert measured(events)["shares"] == {"GPU-fp32": 0.5, "CPU": 0.5}
+    assert measured(events)["arithmetic"] == "mixed"
     assert measure(gpu_client, whole, "GPU-fp32+CPU")["shares"] == {"GPU-fp32": 1.0}
 
 

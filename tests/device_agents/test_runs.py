@@ -343,13 +343,13 @@ class TestOddRuntimePackages:
         answer = odd_client("onnxruntime", "raise OSError('no such table')").ask(
             "hello", protocol=3, harness="test"
         )
-        assert [runtime["name"] for runtime in answer["runtimes"]] == ["tflite"]
+        assert [runtime["name"] for runtime in answer["runtimes"]] == ["tflite", "litert"]
         assert answer["broken"] == [{"name": "onnxruntime", "message": "OSError: no such table"}]
 
     def test_one_that_crashes_on_import_is_broken_with_its_signal(self, odd_client):
         text = "import os, signal\nos.kill(os.getpid(), signal.SIGILL)"
         answer = odd_client("onnxruntime", text).ask("hello", protocol=3, harness="test")
-        assert [runtime["name"] for runtime in answer["runtimes"]] == ["tflite"]
+        assert [runtime["name"] for runtime in answer["runtimes"]] == ["tflite", "litert"]
         assert "SIGILL" in answer["broken"][0]["message"] and "processor" in answer["broken"][0]["message"]
 
     def test_one_that_lacks_a_package_of_its_own_is_broken_not_absent(self, odd_client):

@@ -219,8 +219,28 @@ class Values:
     values: Any = None
 
 
-def save_convolution(path: Path, tensors: dict[str, Values], last: str = "") -> Path:
-    """Write a TFLite model of a convolution from `image` to `y`; `last`: an operator of y and y that follows it."""
+def save_two_outputs_tflite(path: Path) -> Path:
+    """Write a TFLite model whose first output, a product, is the second of its signature, a convolution the other."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    kernel = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
+    floats = schema.TensorType.FLOAT32
+    tensors = {
+        "image": Values((1, 8, 8, 3), floats),
+        "kernel": Values(kernel.shape, floats, values=kernel),
+        "bias": Values((4,), floats, values=np.zeros(4, np.float32)),
+        "y": Values((1, 8, 8, 4), floats),
+    }
+    return save_convolution(path, tensors, last="MUL", signature={"a": 3, "b": 4})
+
+
+def save_convolution(
+    path: Path, tensors: dict[str, Values], last: str = "", signature: dict[str, int] | None = None
+) -> Path:
+    """Write a TFLite model of a convolution from `image` to `y`; `last`: an operator of y and y that follows it.
+
+    signature: its outputs by name, the model's in the reverse order; without one the last value is the output.
+    """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -257,7 +277,21 @@ def save_convolution(path: Path, tensors: dict[str, Values], last: str = "") -> 
         known.deprecatedBuiltinCode = min(code, 127)
         model.operatorCodes.append(known)
     model.subgraphs = [graph]
+    if signature:
+        graph.outputs = list(signature.values())[::-1]
+        told = schema.SignatureDefT()
+        told.signatureKey, told.subgraphIndex = "serving_default", 0
+        told.inputs = [tensor_map(schema, "image", 0)]
+        told.outputs = [tensor_map(schema, name, index) for name, index in signature.items()]
+        model.signatureDefs = [told]
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     path.write_bytes(bytes(builder.Output()))
     return path
+
+
+def tensor_map(schema: Any, name: str, index: int) -> Any:
+    """Return a tensor's name in a signature."""
+    one = schema.TensorMapT()
+    one.name, one.tensorIndex = name, index
+    return one

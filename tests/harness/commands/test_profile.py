@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from factories.model_files import save_tflite
 from rigs import commands
 from rigs.short_campaigns import any_core
 
@@ -117,6 +118,19 @@ def test_what_cannot_be_profiled_is_refused_before_anything_is_sent(
     assert done.status == status and done.stdout == ""
     for word in words:
         assert word in done.stderr
+
+
+def test_a_tflite_file_is_profiled_by_litert_and_has_no_fragments(tmp_path: Path) -> None:
+    file = str(save_tflite(tmp_path / "a.tflite"))
+    done = run(file, "--runtime", "litert", "--runs", "4", "--json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert set(document["by"]) == {"op", "node"}
+    assert sum(group["share"] for group in document["by"]["op"]) == pytest.approx(1)
+    assert [node["provider"] for node in document["nodes"]] == ["CPU"] * 3
+    done = run(file, folder=tmp_path)
+    assert done.returncode == 2
+    assert "profile it with --runtime litert" in done.stderr
 
 
 def test_nodes_without_a_name_are_other_and_stand_before_the_time_outside() -> None:

@@ -22,6 +22,7 @@ from harness.devices.doctor import (
     _grants,
     _limits,
     _machine_lock,
+    _runtimes,
     diagnose,
     diagnose_all,
     exit_status,
@@ -45,6 +46,17 @@ def test_the_remedy_for_free_clocks_is_one_that_the_device_can_follow(
     assert checks["clocks"].status == "warn"
     assert says in checks["clocks"].remedy
     assert says_not not in checks["clocks"].remedy
+
+
+def test_a_broken_runtime_is_warned_of_where_it_is_to_work() -> None:
+    broken = [{"name": name, "message": "of version 9"} for name in ("tflite", "litert")]
+    hello = HELLO | {"runtimes": [], "broken": broken}
+    usual, asking = LocalDevice(name="a"), LocalDevice(name="a", runtimes=("litert:gpu",))
+    warned = [
+        [check.found.split()[0] for check in _runtimes(device, hello) if check.status == "warn"]
+        for device in (usual, asking)
+    ]
+    assert warned == [["tflite"], ["tflite", "litert"]]
 
 
 @pytest.mark.parametrize(

@@ -326,7 +326,12 @@ def test_the_grade_follows_from_the_interval_and_no_finding_lets_it_be_better(
 def test_only_notes_leave_an_a_and_what_may_be_wrong_beyond_any_interval_is_a_d() -> None:
     caps = {kind: only_finding(make()).cap for kind, (make, _) in CASES.items()}
     assert {kind for kind, cap in caps.items() if cap == "A"} == {"outliers"}
-    assert {kind for kind, cap in caps.items() if cap == "D"} == {"throttled", "hot", "wrong-output"}
+    assert {kind for kind, cap in caps.items() if cap == "D"} == {
+        "throttled",
+        "hot",
+        "wrong-output",
+        "fell-back",
+    }
     (few,) = findings_of(session_of([2.0, 2.0]), session_of([2.0, 2.0]))
     assert few.cap == "D"
 

@@ -1,0 +1,139 @@
+"""Does LiteRT's compiled model, driven by ctypes, take the time of TFLite's interpreter on the CPU? And what does a call cost?
+
+    python benchmarks/litert.py [--networks 20] [--int8 5] [--file MODEL.tflite ...] [--gpu]
+
+Random networks of Blox and further files, in both runtimes of one process on one thread. The two take turns run by run
+(interpreter, LiteRT, LiteRT, interpreter), so that what slows the machine slows both; a model's ratio is the median over fresh
+loads of both of the median over such turns, for where a model comes to lie in memory moves its time, too. `call`: LiteRT's time
+less the interpreter's on a model of one small convolution. Outputs are compared in all, with --gpu those of LiteRT's GPU, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from statistics import median
+from time import perf_counter_ns
+from typing import Any
+
+from machine import describe_machine
+
+from device_agents.runtimes import litert, tflite
+from device_agents.runtimes.loaded import Loaded
+from exporters import FragmentLibrary, Precision, link
+from harness.models.exported import cache_folder
+from space.selection import select_models
+
+TARGETS = (
+    "targets: ratios within 2 % of 1, a call within 20 us, outputs within 1e-3 (fp32) or two steps (int8)"
+)
+WARM_RUNS = 5
+GPU = "GPU-fp32"
+
+
+def main() -> None:
+    """Compare the runtimes on each model and print a table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--networks", type=int, default=20, help="of fp32")
+    parser.add_argument("--int8", type=int, default=5, help="of int8")
+    parser.add_argument("--file", action="append", default=[], help="a TFLite file of any converter")
+    parser.add_argument("--loads", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=8)
+    parser.add_argument("--core", type=int, help="core to run on")
+    parser.add_argument("--gpu", action="store_true", help="compare the outputs of LiteRT's GPU in fp32, too")
+    arguments = parser.parse_args()
+    if arguments.core is not None:
+        os.sched_setaffinity(0, {arguments.core})
+    print(describe_machine())
+    print(f"LiteRT {litert.find()[1]}, TFLite of {tflite.find()[0]} {tflite.find()[1]}")
+    models = [*networks("fp32", arguments.networks), *networks("int8", arguments.int8)]
+    models += [(Path(name).name, Path(name).read_bytes()) for name in arguments.file]
+    print(
+        f"{'model':<28}{'ms':>9}{'ratio':>9}{'of loads':>16}{'outputs off by':>16}"
+        + "  GPU off by" * arguments.gpu
+    )
+    ratios = []
+    for name, model in models:
+        found = [compare(model, arguments.turns) for _ in range(arguments.loads)]
+        ratio = median(one for one, _ in found)
+        ratios.append(ratio)
+        scatter = f"{min(one for one, _ in found):.4f}..{max(one for one, _ in found):.4f}"
+        outputs = [f"{off(model, provider):.1e}" for provider in (["CPU", GPU] if arguments.gpu else ["CPU"])]
+        ms = median(ns for _, ns in found) / 1e6
+        print(
+            f"{name:<28}{ms:>9.3f}{ratio:>9.4f}{scatter:>16}" + "".join(f"{text:>16}" for text in outputs),
+            flush=True,
+        )
+    worst = max(abs(ratio - 1) for ratio in ratios)
+    print(f"{len(ratios)} models: median ratio {median(ratios):.4f}, worst off by {worst:.2%}")
+    print(f"call: {call_us():+.1f} us")
+    print(TARGETS)
+
+
+def networks(precision: Precision, count: int) -> list[tuple[str, bytes]]:
+    """Return random networks in a precision, as linked files."""
+    if not count:
+        return []
+    library = FragmentLibrary.open("tflite", cache_dir=cache_folder(), precision=precision)
+    chosen = select_models(f"sample:{count}@7")
+    return [(f"{one.index} {precision}", link(library.recipe(one), library.part)) for one in chosen]
+
+
+def pair_of(model: bytes) -> tuple[Loaded, Loaded]:
+    """Return a model in both runtimes, warm."""
+    pair = tflite.load(model, 1, {}), litert.load(model, 1, {})
+    for one in pair * WARM_RUNS:
+        one.run()
+    return pair
+
+
+def compare(model: bytes, turns: int) -> tuple[float, float]:
+    """Return (LiteRT's time in units of the interpreter's, the interpreter's time in ns), medians of fresh loads' turns."""
+    theirs, ours = pair_of(model)
+    ratios, times = [], []
+    for _ in range(turns):
+        first, second, third, fourth = (run_ns(one) for one in (theirs, ours, ours, theirs))
+        ratios.append((second + third) / (first + fourth))
+        times.append((first + fourth) / 2)
+    return median(ratios), median(times)
+
+
+def run_ns(loaded: Loaded) -> int:
+    """Return the time of one run."""
+    start_ns = perf_counter_ns()
+    loaded.run()
+    return perf_counter_ns() - start_ns
+
+
+def off(model: bytes, provider: str) -> float:
+    """Return how far LiteRT's first outputs are off the interpreter's, at most."""
+    found: list[Sequence[float]] = []
+    for runtime, options in ((tflite, {}), (litert, {"provider": provider})):
+        one = load(runtime, model, options)
+        one.run()
+        found.append(one.output())
+    return max(abs(x - y) for x, y in zip(*found, strict=True))
+
+
+def load(runtime: Any, model: bytes, options: dict[str, str]) -> Loaded:
+    """Load a model in a runtime on one thread."""
+    loaded: Loaded = runtime.load(model, 1, options)
+    return loaded
+
+
+def call_us(turns: int = 3000) -> float:
+    """Return LiteRT's time less the interpreter's on the smallest model, in us."""
+    model = files("harness.devices").joinpath("trial_models", "stem.tflite").read_bytes()
+    theirs, ours = pair_of(model)
+    differences = []
+    for _ in range(turns):
+        first, second, third, fourth = (run_ns(one) for one in (theirs, ours, ours, theirs))
+        differences.append((second + third - first - fourth) / 2)
+    return median(differences) / 1000
+
+
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,7 @@ cores there are, when the device is fit, which session was disturbed and is meas
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import hmac
 import json
@@ -163,8 +164,8 @@ class Use:
         self.failed_in_a_row = 0
 
 
-class PackedJob:
-    """One start of a job. `say` shows a line."""
+class Driver:
+    """Drive the agent through one start of a job. `say` shows a line."""
 
     def __init__(self, archive: zipfile.ZipFile, work: Path, say: Callable[[str], None]) -> None:
         self._archive, self._work, self._say = archive, work, say
@@ -185,12 +186,17 @@ class PackedJob:
         self._start_temps_c: dict[str, float] = {}
         self._method = ""
         self._done: set[tuple[str, Unit]] = set()
-        self._total = self._ended = 0
+        self._total = self._ended = self.failures = 0
         self._run_id = ""
 
     def open(self) -> None:
         """Prepare the folder, or go on in it. Raises: Stop, OSError."""
         self._work.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = (self._work / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Stop("this job runs already in %s; wait for it" % self._work) from None
         mark = self._work / "run.json"
         if mark.exists():
             told = json.loads(mark.read_text())
@@ -465,6 +471,7 @@ class PackedJob:
         self._done.add((key, unit))
         self._ended += 1
         use.failed_in_a_row = use.failed_in_a_row + 1 if failure else 0
+        self.failures += bool(failure)
         name = use.group["models"][unit[2]]["architecture"]
         text = "%d of %d: %s %s" % (self._ended, self._total, use.title, name)
         self._say("%s failed: %s" % (text, failure) if failure else text)
@@ -527,7 +534,7 @@ class PackedJob:
         while True:
             quiet = self._ask("quiet", cores=self._cores, threads=self.job["threads"], request=self._method)
             cores = quiet["cores"]
-            shares: dict[str, float] = quiet.get("waited_asking", quiet["waited"])
+            shares = quiet["waited_asking"] if "waited_asking" in quiet else quiet["waited"]
             busy = max((shares.get(str(core), 0.0) for core in cores), default=0.0)
             if quiet.get("quota_cores", len(cores)) < len(cores):
                 busy = 0.0
@@ -721,28 +728,35 @@ def main(arguments: list[str] | None = None) -> int:
         if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
             signal.signal(number, end)
     with zipfile.ZipFile(str(path)) as archive:
-        job = PackedJob(archive, folder / ("%s-work" % path.stem), say)
-        say("job %s for device %s" % (job.job["job"], job.job["device"]))
+        driver = Driver(archive, folder / ("%s-work" % path.stem), say)
+        say("job %s for device %s" % (driver.job["job"], driver.job["device"]))
         status, trouble = 0, ""
         try:
-            job.open()
-            job.measure()
+            driver.open()
+        except Ended:
+            return 130
+        except (Stop, OSError) as error:
+            say(str(error))
+            return 3
+        try:
+            driver.measure()
+            status = 3 if driver.failures else 0
         except Ended:
             status, trouble = 130, "stopped; the same command goes on from here"
         except (Stop, Lost, OSError) as error:
             status, trouble = 3, str(error)
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        return finish(job, results, status, trouble)
+        return finish(driver, results, status, trouble)
 
 
-def finish(job: PackedJob, results: Path, status: int, trouble: str) -> int:
+def finish(driver: Driver, results: Path, status: int, trouble: str) -> int:
     """End the job's agent and write the results; return the exit status."""
     try:
-        job.close()
+        driver.close()
         if trouble:
             say(trouble)
-        count = job.collect(results)
+        count = driver.collect(results)
     except OSError as error:
         say(
             "the results cannot be written: %s; free room there, then the same command goes on from here"
@@ -755,5 +769,6 @@ def finish(job: PackedJob, results: Path, status: int, trouble: str) -> int:
 
 def say(text: str) -> None:
     """Print a line with the time."""
-    sys.stdout.write("%s  %s\n" % (time.strftime("%H:%M:%S"), text))
-    sys.stdout.flush()
+    with suppress(OSError):  # whoever read it has gone: the job goes on
+        sys.stdout.write("%s  %s\n" % (time.strftime("%H:%M:%S"), text))
+        sys.stdout.flush()

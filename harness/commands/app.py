@@ -24,7 +24,7 @@ from harness.commands.doctor import doctor
 from harness.commands.export import export
 from harness.commands.gate import gate
 from harness.commands.help_pages import UsageError, command_line, help_width, show_help_alone
-from harness.commands.import_results import import_results
+from harness.commands.import_ import import_results
 from harness.commands.measure import measure
 from harness.commands.options import is_quiet
 from harness.commands.pack import pack

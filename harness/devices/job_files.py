@@ -108,10 +108,14 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownJob:
-    """What is kept at home of a packed job: the sha256 of its `job.json`, and the key of its results."""
+    """What is kept at home of a packed job: the sha256 of its `job.json`, and the key of its results.
+
+    `run`: the run, one a working folder, of which results were taken; empty for none.
+    """
 
     job_digest: str
     key: str
+    run: str = ""
 
     @staticmethod
     def digest_of(job: bytes) -> str:
@@ -189,6 +193,11 @@ def open_results(path: Path, known: Callable[[str], KnownJob]) -> Results:
         job = _whole(path, archive, _JOB, MAX_JOB_BYTES)
         if manifest.job_digest != kept.job_digest or KnownJob.digest_of(job) != kept.job_digest:
             raise _altered(path, f"its {_JOB} is not that of job {manifest.job}")
+        if kept.run not in ("", manifest.run):
+            raise ConfigError(
+                f"{path}: job {manifest.job} was started anew after results of another start were imported, and asks for each "
+                "session once; to measure more, pack another job"
+            )
         visits = sorted(name for name in entries if _VISIT.fullmatch(name))
         if visits != sorted(manifest.files):
             raise _altered(path, "it does not hold the records that its manifest names")

@@ -66,7 +66,7 @@ class RecordedLink:
         self.hello: dict[str, Any] = {}
 
     def open(self) -> None:
-        """Greet the recorded agent. Raises: LinkError."""
+        """Greet the recorded agent. Raises: LinkError, Cancelled."""
         self.hello = self.client.hello()
         self.client.lock("")
 
@@ -123,13 +123,18 @@ class RecordedLink:
             yield self._answer(verb)
 
     def _answer(self, verb: str) -> dict[str, Any]:
-        """Return the next answer to a verb; where the device was not asked again, the last one. Raises: LinkError."""
-        while (entry := self._peek()) is not None and not (entry.begin or entry.run):
+        """Return the next answer to a verb; where the device was not asked again, the last one.
+
+        Raises: LinkError; Cancelled where the record ends before there is one.
+        """
+        while (entry := self._peek()) is not None and not (entry.begin or entry.run or entry.end):
             if entry.answer not in ("", verb, "probe"):
                 break
             self._take()
             if entry.answer == verb:
                 break
+        if verb not in self._last and entry is None:
+            raise Cancelled()
         if verb not in self._last:
             raise LinkError(f"the record holds no answer to {verb}")
         return self._last[verb]
@@ -137,10 +142,10 @@ class RecordedLink:
     def _find_run(self, digest: str) -> None:
         """Go on to the worker of this batch that was asked the same. Raises: LinkError; Cancelled where the record ends."""
         while (entry := self._peek()) is not None:
-            if entry.begin or entry.end:
+            if entry.begin or entry.end or entry.run not in (None, digest):
                 raise LinkError("the record holds no worker that was asked this")
             self._take()
-            if entry.run == digest:
+            if entry.run is not None:
                 self.runs += 1
                 return
         raise Cancelled()

@@ -253,7 +253,7 @@ class _Run:
             ending = f"stopped: {error}"
         if not outcome.campaign_id:
             return
-        outcome.redone = self._measuring.redone if self._measuring is not None else 0
+        outcome.redone += self._measuring.redone if self._measuring is not None else 0
         try:
             if self._record is None:
                 self._store.finish_campaign(outcome.campaign_id, now_utc(), ending)

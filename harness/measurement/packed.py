@@ -7,7 +7,7 @@ import secrets
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -69,6 +69,7 @@ from space.text import counted
 
 CLOCKS = timedelta(minutes=5)  # that the clocks of two machines may be apart
 TRANSPORT = "packed"
+_START = "packed job, start "  # of a campaign's outcome: which start of the job it is of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,7 @@ class PackedJob:
     """A packed job: its id, its bytes, and how much it asks for in each runtime that has the format of its models."""
 
     job_id: str
-    data: bytes
+    data: bytes = field(repr=False)
     networks: int
     sessions: int
     parts: int
@@ -229,89 +230,71 @@ def import_campaign(path: Path, store: Store, observer: Observer) -> Outcome:
     """
     results = open_results(path, partial(_known, path, store))
     job_id, run = results.manifest.job, results.manifest.run
-    known = store.campaign(job_id)
-    assert known is not None  # `_known` has found it
-    taken = _taken_run(known.outcome)
-    if taken and taken != run:
-        raise ConfigError(
-            f"{path}: job {job_id} was started anew after results of another start were imported, and asks for each session "
-            "once; to measure more, pack another job"
-        )
+    sources = [_source(results, visit) for visit in results.visits]
     outcome = Outcome(device=str(results.job["device"]), campaign_id=job_id)
     before = store.session_count(job_id)
-    store.finish_campaign(job_id, now_utc(), _note(run, "importing"))
-    moved = _moved(results)
-    if moved:
-        observer.tell(
-            outcome.device,
-            f"the device's clock was {abs(moved)} off: its sessions count as if they began when the job was packed",
-        )
-    for number, visit in enumerate(results.visits):
-        _read_visit(results, number, visit, moved, store, observer, outcome)
+    store.finish_campaign(job_id, now_utc(), f"{_START}{run}: importing")
+    for number, source in enumerate(sources):
+        _read_visit(results, number, source, store, observer, outcome)
     outcome.reused = before
     outcome.measured = store.session_count(job_id) - before
-    ending = f"{counted(len(outcome.failures), 'failure')}" if outcome.error is None else str(outcome.error)
-    store.finish_campaign(job_id, now_utc(), _note(run, ending))
+    ending = outcome.error or f"complete with {counted(len(outcome.failures), 'failure')}"
+    store.finish_campaign(job_id, now_utc(), f"{_START}{run}: {ending}")
     return outcome
-
-
-def _note(run: str, text: str) -> str:
-    """Return a campaign's outcome, which names the start of the job that it is of."""
-    return f"packed job, start {run}: {text}"
-
-
-def _taken_run(outcome: str) -> str:
-    """Return the start of the job that was imported before, empty for none."""
-    head, _, rest = outcome.partition(" start ")
-    return rest.partition(":")[0] if head == "packed job," else ""
 
 
 def _known(path: Path, store: Store, job_id: str) -> KnownJob:
     """Return what a store keeps of a packed job. Raises: ConfigError where it keeps nothing."""
     found = store.campaign(job_id)
     packed = found.request.get("packed") if found is not None else None
-    if not packed:
+    if found is None or not packed:
         raise ConfigError(
             f"{path}: answers job {job_id}, which store {store.name} never asked for; import it into the store that it was "
             "packed with: --store"
         )
-    return KnownJob(job_digest=packed["job_digest"], key=packed["key"])
+    run = found.outcome.removeprefix(_START).partition(":")[0] if found.outcome.startswith(_START) else ""
+    return KnownJob(job_digest=packed["job_digest"], key=packed["key"], run=run)
 
 
-def _moved(results: Results) -> timedelta:
-    """Return what to add to the device's time of day: none where its sessions lie between the job's packing and now.
+def _moved(results: Results, visit: str) -> timedelta:
+    """Return what to add to the device's time of day: none where a start's sessions lie between the job's packing and now.
 
-    Boards without a clock begin anew each time; such a job counts as begun when it was packed.
+    Boards without a clock begin anew each time; such a start counts as begun when the job was packed.
     """
     packed, now = (datetime.fromisoformat(text) for text in (results.job["packed_utc"], now_utc()))
-    starts, ends = [], []
-    for visit in results.visits:
-        with results.entries(visit) as entries:
-            first = last = next(entries, None)
-            for entry in entries:
-                last = entry
-        if first is not None and last is not None and first.visit is not None:
-            starts.append(first.visit.utc)
-            ends.append(first.visit.utc + timedelta(seconds=last.at - first.at))
-    if not starts or (packed - CLOCKS <= min(starts) and max(ends) <= now + CLOCKS):
+    with results.entries(visit) as entries:
+        first = last = next(entries, None)
+        for entry in entries:
+            last = entry
+    if first is None or last is None or first.visit is None:
         return timedelta()
-    return packed - min(starts)
+    begin = first.visit.utc
+    end = begin + timedelta(seconds=last.at - first.at)
+    return timedelta() if packed - CLOCKS <= begin and end <= now + CLOCKS else packed - begin
+
+
+def _source(results: Results, visit: str) -> _JobSource:
+    """Return the sessions of one start of a job, each of which was asked for. Raises: ConfigError."""
+    with results.entries(visit) as entries:
+        return _JobSource(results.job, results.manifest.run, recorded_batches(entries))
 
 
 def _read_visit(
     results: Results,
     number: int,
-    visit: str,
-    moved: timedelta,
+    source: _JobSource,
     store: Store,
     observer: Observer,
     outcome: Outcome,
 ) -> None:
     """Read one start of a job as a campaign of its own; what went wrong is in the outcome."""
-    job, cancel = results.job, threading.Event()
-    with results.entries(visit) as entries:
-        batches = recorded_batches(entries)
-    source = _JobSource(job, results.manifest.run, batches)
+    job, visit = results.job, results.visits[number]
+    moved = _moved(results, visit)
+    if moved:
+        observer.tell(
+            outcome.device,
+            f"the device's clock is {abs(moved)} off: what start {number + 1} measured counts as begun when the job was packed",
+        )
     with results.entries(visit) as entries:
         who = f"{results.path.name}, start {number + 1} on device {outcome.device!r}"
         link = RecordedLink(entries, who, str(job["agent"]), moved)
@@ -459,7 +442,7 @@ class _JobSource:
         ):
             raise ConfigError(
                 f"job {self._job['job']}: the results hold sessions that it did not ask for (round {begun.round}, batch "
-                f"{begun.batch}); nothing more is taken"
+                f"{begun.batch}); nothing of them is taken"
             )
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.devices.config import Device, load_devices, name_problem
-from harness.devices.names import select_device
 from harness.estimates.latency import Latency, LatencyTable
 from harness.measurement.campaign import Outcome
 from harness.measurement.packed import TRANSPORT, PackedJob, import_campaign, pack_campaign
@@ -19,7 +18,7 @@ from harness.store import Store
 from harness.store.configurations import several
 from space import find_space
 from space.atomic_files import check_folder_of, write_file
-from space.errors import ConfigError, did_you_mean
+from space.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +37,11 @@ class Imported:
 def parse_device(name: str, devices_file: str | Path | None = None) -> Device:
     """Return the device of a packed job: of devices.toml, or one that stands nowhere, for a job needs no way to it.
 
-    Raises: ConfigError for what is no name, or nearly that of another device.
+    Raises: ConfigError for what is no name.
     """
     known = load_devices(devices_file)
-    if name in known or did_you_mean(name, known):
-        return select_device(known, name)
+    if name in known:
+        return known[name]
     if problem := name_problem(name):
         raise ConfigError(f"--device {name!r}: the name {problem}")
     return Device(name=name, transport=TRANSPORT)
@@ -62,6 +61,10 @@ def pack_requested(
         )
     check_folder_of(output)
     (device,) = request.devices
+    if device.transport == TRANSPORT:
+        observer.say(
+            f"device {device.name!r} is not in devices.toml: a device of that name, with the usual settings"
+        )
     config = find_space(request.space)
     chosen = select_models_and_segments(request.networks, config)
     source = ExportedModels(chosen, progress=observer.export, config=config)
@@ -124,7 +127,7 @@ def pack(
 def import_results(
     path: str | Path, *, store: Store, log: Callable[[str], None] = lambda line: None
 ) -> LatencyTable:
-    """Read the results of a packed job into the store that it was packed with, and return its latencies.
+    """Read the results of a packed job into the store that it was packed with, and return its latencies and failures.
 
     What is there already stays as it is: importing twice is importing once. Raises: ConfigError for a file that is none, is
     damaged, was altered, or answers what this store did not ask for; DeviceError where the job was given up.

@@ -6,7 +6,6 @@ import ast
 import io
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 from rigs.agent_client import Client, sha256
 from rigs.agent_jobs import SURE_PLAN, measured
+from rigs.other_pythons import find_interpreters, stand_in
 
 import device_agents
 from device_agents.archive import build_archive
@@ -24,45 +24,6 @@ from device_agents.archive import build_archive
 PACKAGE = Path(device_agents.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 RUNTIME_PACKAGES = {"numpy", "onnxruntime", "ai_edge_litert", "tflite_runtime", "tensorflow"}
-
-
-STAND_IN = """
-import time
-from types import SimpleNamespace
-class Values(list):
-    dtype = SimpleNamespace(kind="f")
-    def reshape(self, size):
-        return self
-class Interpreter:
-    def __init__(self, model_content, num_threads):
-        assert model_content == b"part"
-    def allocate_tensors(self):
-        pass
-    def get_input_details(self):
-        return []
-    def get_output_details(self):
-        return [{"index": 0, "quantization": (0.0, 0)}]
-    def get_tensor(self, index):
-        return Values([0.5] * 10)
-    def invoke(self):
-        time.sleep(0.001)
-"""
-
-
-def find_interpreters() -> list[str]:
-    """Return other Pythons of this machine, from 3.8 on."""
-    found = {}
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    candidates = [str(path) for path in pyenv.glob("versions/3.*/bin/python")]
-    candidates += [shutil.which(f"python3.{minor}") or "" for minor in range(8, 15)]
-    for path in candidates:
-        done = (
-            subprocess.run([path, "--version"], capture_output=True, text=True, check=False) if path else None
-        )
-        version = re.match(r"Python 3\.(\d+)", done.stdout) if done else None
-        if version and int(version[1]) >= 8 and int(version[1]) != sys.version_info.minor:
-            found.setdefault(int(version[1]), path)
-    return [found[minor] for minor in sorted(found)]
 
 
 def test_each_build_gives_the_same_bytes(tmp_path):
@@ -132,10 +93,7 @@ def test_runs_on_each_python_of_this_machine(agent, tmp_path):
     for python in interpreters:
         done = subprocess.run([python, str(agent), "--version"], capture_output=True, text=True, check=True)
         assert agent.stem in done.stdout
-    packages = tmp_path / "packages"
-    (packages / "ai_edge_litert").mkdir(parents=True)
-    (packages / "ai_edge_litert/__init__.py").write_text('__version__ = "0"\n')
-    (packages / "ai_edge_litert/interpreter.py").write_text(STAND_IN)
+    packages = stand_in(tmp_path / "packages")
     for python in {interpreters[0], interpreters[-1]}:
         # this interpreter's packages are not for another, so a stand-in shows that a whole session runs there
         environment = {**os.environ, "PYTHONPATH": str(packages)}

@@ -19,6 +19,7 @@ from harness.devices import config
 from harness.estimates.latency import LATENCY_COLUMNS, LatencyTable
 from harness.models import results as reading
 from harness.prediction import measure as measuring
+from harness.prediction import pack as packing
 from harness.prediction import space_prediction
 from harness.prediction.rows import COLUMNS
 from harness.store import Store, opening
@@ -90,6 +91,14 @@ def test_the_example_of_measuring_runs_on_this_machine(
     monkeypatch.setenv("HARNESS_CACHE", str(harness_cache))
     with harness.open_store(str(tmp_path / "own.sqlite")) as own:
         check(measuring, "measure", store=own, device=harness.load_devices()["local"])
+
+
+@pytest.mark.converter
+def test_the_example_of_packing_runs(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with harness.open_store("own.sqlite") as own:
+        check(packing, "pack", store=own)
+    assert (tmp_path / "job.zip").exists()
 
 
 def check(module: object, name: str, **known: object) -> None:

@@ -74,6 +74,10 @@ CASES: dict[str, Case] = {
     "report": case("report", *SEARCH[1:], "--device", "made-up", "--output", "report.html"),
     "export": case("export", "conv/bconv/conv-conv", "--format", "onnx", "--output", "model.onnx"),
     "doctor": case("doctor", "--device", "local", "--json", exact=False),
+    "pack": case(
+        "pack", "--device", "board", "-m", "conv/conv", "--space", "tiny", "-r", "onnxruntime", "--json", exact=False
+    ),
+    "import": case("import", "job-results.zip", "--json", store="packed.sqlite"),
     "measure": case("measure", *LOCAL, *ONE, "--json", store="new.sqlite", exact=False),
     "profile": case("profile", "conv/conv/conv", *LOCAL, "--json", exact=False),
     "train": case("train", "conv/conv", "mbconv/conv", "--space", "tiny", *LEARN, "--output", "trained", "--json"),
@@ -101,6 +105,7 @@ def prepare(folder: Path) -> None:
     from factories.stores import in_two_precisions, stored
     from factories.studies import SETTINGS, write_small_truth
 
+    from rigs.packed_jobs import write_without_sessions
     from space import TINY
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,6 +113,7 @@ def prepare(folder: Path) -> None:
     (folder / "tiny.sqlite").write_bytes(tiny_store())
     (folder / "precisions.sqlite").write_bytes(in_two_precisions())
     write_library(folder / "library")
+    write_without_sessions(folder)
     write_kept(folder / "base.json", save(dense(), folder / "small.onnx"))
     (folder / "study.json").write_text(SETTINGS.to_json())
     write_small_truth(folder, config=TINY)

@@ -46,6 +46,8 @@ BLOCKWISE = ("--method", "blockwise", "--library", "library", "--device", "made-
 # By what is typed behind `harness`, more than once where a command shows different things.
 CASES: Mapping[str, tuple[str, ...]] = {
     "measure": ("measure", "--device", "made-up-board-in-the-lab"),
+    "pack": ("pack", "--device", "board-without-a-network"),
+    "import": ("import", "job-results.zip"),
     "results": ("results",),
     "results failures": ("results", "--failures"),
     "compare": ("compare", LONG, LONGEST, *DEVICE),
@@ -125,6 +127,8 @@ def made_up(folder: Path) -> Iterator[None]:
         stack.enter_context(patch.dict(os.environ, stores))
         for target, made in (
             ("harness.prediction.measure.measure_devices", _measure_devices),
+            ("harness.prediction.pack.pack_requested", _pack_requested),
+            ("harness.prediction.pack.import_requested", _import_requested),
             ("harness.query.gate.gate", _gate),
             ("harness.query.gate.write_baseline", _write_baseline),
             ("harness.models.profile.profile_network", _profile_network),
@@ -192,6 +196,20 @@ def _measure_devices(request: Any, store: Store, view: Any) -> Any:
         device=name, measured=59, uses=[plan], sent_bytes=24_100_000, elapsed_s=372, failures=failures
     )
     return Measured(outcomes=(outcome,), rows=tuple(rows))
+
+
+def _pack_requested(request: Any, output: Any, store: Any, view: Any) -> Any:
+    from harness.measurement.packed import PackedJob
+
+    view.export("onnx", 3, 24, "stage 1 op 0 mbconv")
+    return PackedJob(job_id="0" * 36, data=bytes(24_100_000), networks=20, sessions=100, parts=82)
+
+
+def _import_requested(path: Any, store: Store, view: Any) -> Any:
+    from harness.prediction.pack import Imported
+
+    outcome = Outcome(device="board-without-a-network", measured=59, reused=41, failures=[make_failure()])
+    return Imported(outcome=outcome, rows=tuple(latencies(store, MANY)))
 
 
 def _gate(files: Any, baseline: Any, timing: Any, **_: Any) -> Any:

@@ -35,6 +35,8 @@ PAGES = (
 BLOCK = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ELSEWHERE = {
     "measure",
+    "pack",
+    "import",
     "gate",
     "doctor",
     "profile",

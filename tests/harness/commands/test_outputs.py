@@ -49,7 +49,7 @@ def known(keys: list[str]) -> list[str]:
 
 def test_every_command_that_prints_a_document_is_among_the_cases() -> None:
     commands = {
-        path.stem.replace("_", " ")
+        path.stem.replace("_", " ").strip()
         for path in (ROOT / "harness/commands").glob("*.py")
         if "json_output: JsonFlag" in path.read_text()
     }

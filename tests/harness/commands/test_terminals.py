@@ -21,7 +21,7 @@ from space.errors import ConfigError
 WHOLE = re.compile(r"(?:-> )?[('-]*(?:harness |sudo |\S*python\S* -m |\S+[,.:;)']*$)")
 NAMED = [name for name, _ in commands(command_line(app))]
 # What these show meanwhile, or the seconds that they took, differs from run to run.
-PROGRESS = ("measure", "train", "distill", "search blockwise", "search compare")
+PROGRESS = ("measure", "pack", "train", "distill", "search blockwise", "search compare")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,427 @@
+"""Packed jobs: run out of the zip file in a process of its own, and read at home as if the results came over a link."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rigs.other_pythons import find_interpreters, stand_in
+from rigs.packed_jobs import (
+    Ran,
+    SmallModels,
+    changed,
+    contents,
+    pack,
+    results_of,
+    run,
+    start,
+    take,
+    write_results,
+    write_zip,
+)
+from rigs.short_campaigns import LONG_PLAN, ONNX, SHORT, Watcher
+
+from harness.devices.conditions import throttle_signs
+from harness.devices.config import LocalDevice
+from harness.measurement import core_gate
+from harness.measurement.campaign import run_campaign
+from harness.measurement.plan import Level
+from harness.records import SessionRecord
+from harness.store import Store
+from space.errors import ConfigError
+
+pytestmark = pytest.mark.device
+
+TOGETHER = replace(ONNX, level=replace(SHORT, at_once=2))
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    folder = tmp_path_factory.mktemp("packed")
+    with Store(str(folder / "store.sqlite")) as store:
+        job_id = pack(store, folder / "job.zip", TOGETHER)
+    status, said = run(folder / "job.zip")
+    assert status == 0, said
+    return Ran(folder, job_id)
+
+
+@pytest.fixture
+def store(ran: Ran, tmp_path: Path) -> Iterator[Store]:
+    with ran.store(tmp_path) as store:
+        yield store
+
+
+def sessions(store: Store, purpose: str = "network") -> list[SessionRecord]:
+    return [one for c in store.configurations() for one in store.sessions(c, purpose=purpose)]
+
+
+def everything(store: Store) -> list[Any]:
+    return [sessions(store), sessions(store, "contended"), store.failures(), store.configurations()]
+
+
+# --- what a job measures is what a campaign would --------------------------------------------------
+
+
+def test_results_are_of_the_same_kind_as_those_of_a_campaign(
+    ran: Ran, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = take(ran.results, store)
+    assert (outcome.measured, outcome.failures, outcome.error) == (2, [], None)
+    monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)
+    with Store(str(tmp_path / "live.sqlite")) as other:
+        device = LocalDevice(name="board", root=str(tmp_path / "agent"))
+        live = run_campaign(
+            device, SmallModels(), TOGETHER, other, Watcher(), rng=random.Random(0), cancel=threading.Event()
+        )
+        assert live.measured == 2
+        assert store.configurations() == other.configurations()
+        pairs = list(zip(sessions(store), sessions(other), strict=True))
+    for mine, theirs in pairs:
+        same = ("purpose", "plan", "agent_digest", "expected")
+        assert [getattr(mine, name) for name in same] == [getattr(theirs, name) for name in same]
+        for name in ("conditions_before", "conditions_after", "scheduling", "gate"):
+            assert getattr(mine, name).keys() == getattr(theirs, name).keys(), name
+        assert {len(one.delays_ns) for one in mine.slices} == {len(one.delays_ns) for one in theirs.slices}
+    digests = [
+        {(one.graph_hash, one.model_digest, one.output) for one in pair} for pair in zip(*pairs, strict=True)
+    ]
+    assert digests[0] == digests[1]
+
+
+def test_importing_twice_is_importing_once(ran: Ran, store: Store) -> None:
+    take(ran.results, store)
+    before = everything(store)
+    again = take(ran.results, store)
+    assert (again.measured, again.reused) == (0, 2)
+    assert everything(store) == before
+
+
+def test_the_times_lie_between_the_packing_and_now(ran: Ran, store: Store) -> None:
+    take(ran.results, store)
+    packed_utc = json.loads(contents(ran.results)["job.json"])["packed_utc"]
+    assert all(packed_utc[:19] <= one.started_utc for one in sessions(store))
+
+
+def test_outputs_are_judged_at_home(tmp_path: Path) -> None:
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        pack(store, tmp_path / "job.zip", wrong=(7.0, 7.0), count=1)
+        status, said = run(tmp_path / "job.zip")
+        assert status == 0, said
+        take(tmp_path / "job-results.zip", store)
+        assert [one.expected for one in sessions(store)] == [(7.0, 7.0)]
+
+
+def test_the_oldest_python_of_this_machine_runs_a_job(tmp_path: Path) -> None:
+    pythons = find_interpreters()
+    if not pythons:
+        pytest.skip("this machine has no other Python than the one that runs the tests")
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        pack(store, tmp_path / "job.zip", replace(TOGETHER, runtimes=("tflite",)))
+        status, said = run(tmp_path / "job.zip", pythons[0], str(stand_in(tmp_path / "packages")))
+        assert status == 0, said
+        assert take(tmp_path / "job-results.zip", store).measured == 2
+        assert {one.output for one in sessions(store)} == {(0.5,) * 8}
+
+
+# --- what is refused -------------------------------------------------------------------------------
+
+
+def test_results_with_any_byte_altered_are_refused_or_mean_the_same(
+    ran: Ran, store: Store, tmp_path: Path
+) -> None:
+    take(ran.results, store)
+    right, whole = everything(store), ran.results.read_bytes()
+    refused, draw = 0, random.Random(1)
+    (tmp_path / "other").mkdir()
+    for place in [*range(0, 60), *draw.sample(range(len(whole)), 60), *range(len(whole) - 60, len(whole))]:
+        altered = bytearray(whole)
+        altered[place] ^= 1 << draw.randrange(8)
+        path = tmp_path / "altered.zip"
+        path.write_bytes(altered)
+        with ran.store(tmp_path / "other") as other:
+            try:
+                take(path, other)
+            except ConfigError:
+                refused += 1
+                assert everything(other) == [[], [], [], []], place
+            else:  # such as a time of day in the zip file's directory
+                assert everything(other) == right, place
+    assert refused > 100
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_truncated_results_are_refused(ran: Ran, store: Store, tmp_path: Path, share: float) -> None:
+    whole = ran.results.read_bytes()
+    path = tmp_path / "cut.zip"
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(ConfigError, match=r"cut\.zip: no whole results of a packed job: .*copy"):
+        take(path, store)
+    assert sessions(store) == []
+
+
+def test_a_record_that_lacks_its_end_is_refused(ran: Ran, store: Store, tmp_path: Path) -> None:
+    files = contents(ran.results)
+    files["visit-0001.jsonl"] = files["visit-0001.jsonl"][:-200]
+    with pytest.raises(ConfigError, match="another digest than in its manifest; nothing of it is taken"):
+        take(write_zip(tmp_path / "cut.zip", files), store)
+
+
+def test_a_record_that_is_there_twice_is_refused(ran: Ran, store: Store, tmp_path: Path) -> None:
+    files = contents(ran.results)
+    files["visit-0002.jsonl"] = files["visit-0001.jsonl"]
+    with pytest.raises(ConfigError, match="does not hold the records that its manifest names"):
+        take(write_zip(tmp_path / "replayed.zip", files), store)
+
+
+def test_a_record_that_its_device_repeats_is_taken_once(ran: Ran, store: Store, tmp_path: Path) -> None:
+    files = contents(ran.results)
+    files["visit-0002.jsonl"] = files["visit-0001.jsonl"]
+    assert take(write_results(tmp_path / "replayed.zip", files, ran.key), store).measured == 2
+
+
+def test_results_signed_with_another_key_are_refused(ran: Ran, store: Store, tmp_path: Path) -> None:
+    path = changed(ran, tmp_path / "forged.zip", lambda lines: lines, key=b"0" * 64)
+    with pytest.raises(ConfigError, match="no valid code by the job's key"):
+        take(path, store)
+
+
+def test_results_of_a_job_that_the_store_did_not_pack_are_refused(ran: Ran, tmp_path: Path) -> None:
+    with Store(str(tmp_path / "other.sqlite")) as other:
+        pack(other, tmp_path / "other.zip")  # one of its own changes nothing
+        with pytest.raises(ConfigError, match=f"{ran.job_id}, which store .* never asked for"):
+            take(ran.results, other)
+        assert sessions(other) == []
+
+
+def test_results_with_the_description_of_another_job_are_refused(
+    ran: Ran, store: Store, tmp_path: Path
+) -> None:
+    files = contents(ran.results)
+    job = json.loads(files["job.json"])
+    job["groups"][0]["rounds"][0]["plan"]["max_s"] = 0.1
+    path = write_results(tmp_path / "foreign.zip", files | {"job.json": json.dumps(job).encode()}, ran.key)
+    with pytest.raises(ConfigError, match=r"job\.json is not that of job"):
+        take(path, store)
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.py", "/tmp/evil", "visit-0001.jsonl/../x", "parts/00", "visit-1.jsonl"]
+)
+def test_a_name_that_no_results_have_is_refused_and_nothing_is_written(
+    ran: Ran, store: Store, tmp_path: Path, name: str
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    path = write_zip(tmp_path / "slip.zip", contents(ran.results) | {name: b"evil"})
+    with pytest.raises(ConfigError, match="which none has; nothing of it is taken"):
+        take(path, store)
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, path])
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_name_that_is_there_twice_is_refused(ran: Ran, store: Store, tmp_path: Path) -> None:
+    path = Path(shutil.copy(ran.results, tmp_path / "twice.zip"))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("job.json", b"{}")
+    with pytest.raises(ConfigError, match="holds a file twice"):
+        take(path, store)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "manifest.mac", "job.json"])
+def test_a_file_that_grows_without_end_is_refused(ran: Ran, store: Store, tmp_path: Path, name: str) -> None:
+    path = write_zip(tmp_path / "bomb.zip", contents(ran.results) | {name: bytes(1 << 24) * 17})
+    with pytest.raises(ConfigError):
+        take(path, store)
+
+
+def test_the_job_itself_and_other_files_are_refused(ran: Ran, store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no results of a packed job"):
+        take(ran.folder / "job.zip", store)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        take(tmp_path / "absent.zip", store)
+
+
+def test_sessions_that_were_not_asked_for_are_refused(ran: Ran, store: Store, tmp_path: Path) -> None:
+    def more(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for line in lines:
+            if "begin" in line:
+                line["begin"]["networks"] = [0, 1, 2]
+        return lines
+
+    with pytest.raises(ConfigError, match="sessions that it did not ask for"):
+        take(changed(ran, tmp_path / "more.zip", more), store)
+    assert sessions(store) == []
+
+
+def test_another_plan_than_the_one_asked_for_is_not_taken(ran: Ran, store: Store, tmp_path: Path) -> None:
+    def other(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [line | ({"run": "0" * 64} if "run" in line else {}) for line in lines]
+
+    outcome = take(changed(ran, tmp_path / "other.zip", other), store)
+    assert (outcome.measured, [one.kind for one in outcome.failures]) == (0, ["link-lost", "link-lost"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        ("slice", "network_ns", [-1]),
+        ("slice", "network_ns", ["fast"]),
+        ("measured", "output", [float("nan")]),
+        ("measured", "loop_s", 1e-6),
+        ("measured", "slices", 10**9),
+    ],
+)
+def test_an_answer_that_no_device_may_give_is_taken_from_no_record(
+    ran: Ran, store: Store, tmp_path: Path, kind: str, field: str, value: Any
+) -> None:
+    def lie(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for line in lines:
+            if line.get("said", {}).get("event") == kind:
+                line["said"][field] = value
+        return lines
+
+    outcome = take(changed(ran, tmp_path / "lie.zip", lie), store)
+    assert (outcome.measured, sessions(store)) == (0, [])
+    assert outcome.failures
+
+
+# --- what is decided on the device -----------------------------------------------------------------
+
+
+def test_a_session_that_was_measured_again_there_is_kept_apart(
+    ran: Ran, store: Store, tmp_path: Path
+) -> None:
+    def again(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        begin = next(place for place, line in enumerate(lines) if "begin" in line)
+        end = next(place for place, line in enumerate(lines) if "end" in line)
+        mark = {"again": lines[begin]["begin"]["networks"], "at": lines[end]["at"]}
+        return [*lines[:end], mark, *lines[begin + 1 : end], *lines[end:]]
+
+    outcome = take(changed(ran, tmp_path / "again.zip", again), store)
+    assert outcome.error is None, outcome.error
+    assert (len(sessions(store)), len(sessions(store, "contended")), outcome.redone) == (2, 2, 2)
+
+
+def test_a_clock_that_began_anew_counts_from_the_packing_on(ran: Ran, store: Store, tmp_path: Path) -> None:
+    def long_ago(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        lines[0]["visit"]["utc"] = "1970-01-01T00:00:12Z"
+        return lines
+
+    path = changed(ran, tmp_path / "old.zip", long_ago)
+    take(path, store)
+    packed_utc = json.loads(contents(ran.results)["job.json"])["packed_utc"]
+    assert all(packed_utc <= one.started_utc for one in sessions(store))
+    before = everything(store)
+    take(path, store)
+    assert everything(store) == before
+
+
+def test_a_start_with_a_wrong_clock_leaves_the_others_alone(ran: Ran, store: Store, tmp_path: Path) -> None:
+    files = contents(ran.results)
+    wrong = json.loads(files["visit-0001.jsonl"].splitlines()[0])
+    wrong["visit"]["utc"] = "2190-01-01T00:00:00Z"
+    files["visit-0002.jsonl"] = json.dumps(wrong).encode() + b"\n"
+    assert take(write_results(tmp_path / "two.zip", files, ran.key), store).error is None
+    times = [one.started_utc for one in sessions(store)]
+    take(ran.results, store)
+    assert times == [one.started_utc for one in sessions(store)] and max(times) < "2190"
+
+
+def test_throttling_is_seen_on_both_sides_alike(ran: Ran) -> None:
+    from device_agents.packed_job import throttles
+
+    limits = json.loads(contents(ran.results)["job.json"])["limits"]
+    samples: list[dict[str, Any]] = [{}, {"thermal_status": 2}, {"thermal_status": 0}]
+    samples += [{"throttled": 1 << bit} for bit in range(20)]
+    samples += [{"gpu_reasons": 1 << bit} for bit in range(10)]
+    samples += [{"gpus": [{"reasons": 0}, {"reasons": 1 << bit}]} for bit in range(10)]
+    for sample in samples:
+        assert throttles(sample, limits) == bool(throttle_signs(sample)), sample
+
+
+# --- a job that is interrupted ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_job_keeps_what_is_done_and_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+    plan = replace(SHORT.plan, max_s=1.0, half_width=0.0)
+    options = replace(ONNX, level=Level(name="two", sessions=2, plan=plan))
+    path = tmp_path / "job.zip"
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        pack(store, path, options, count=1)
+        process = start(path)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "1 of 2" in line:
+                break
+        status, said = run(path)
+        assert status == 3 and "runs already" in said, said
+        process.send_signal(number)
+        said = process.communicate(timeout=30)[0]
+        if number is signal.SIGKILL:
+            assert not results_of(path).exists()
+        else:
+            assert process.returncode == 130, said
+            assert take(results_of(path), store).measured == 1
+        first = sessions(store)
+        status, said = run(path)
+        assert status == 0 and "1 sessions to measure" in said, said
+        outcome = take(results_of(path), store)
+        assert (outcome.error, len(sessions(store)), outcome.reused) == (None, 2, len(first))
+        assert [one for one in sessions(store) if one in first] == first
+
+
+def test_results_of_another_start_of_the_same_job_are_refused(ran: Ran, store: Store, tmp_path: Path) -> None:
+    take(ran.results, store)
+    files = contents(ran.results)
+    files["manifest.json"] = json.dumps(json.loads(files["manifest.json"]) | {"run": "0" * 32}).encode()
+    before = everything(store)
+    with pytest.raises(ConfigError, match="started anew after results of another start were imported"):
+        take(write_results(tmp_path / "other.zip", files, ran.key), store)
+    assert everything(store) == before
+
+
+def test_a_job_that_needs_what_the_device_lacks_says_so_and_measures_nothing(tmp_path: Path) -> None:
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        pack(store, tmp_path / "job.zip", replace(ONNX, runtimes=("onnxruntime:migraphx",)))
+        status, said = run(tmp_path / "job.zip")
+        assert status == 3 and "onnxruntime has no provider migraphx (there: " in said, said
+        outcome = take(tmp_path / "job-results.zip", store)
+        assert (outcome.measured, sessions(store)) == (0, [])
+
+
+def test_a_worker_that_dies_costs_its_network_alone(tmp_path: Path) -> None:
+    plan = replace(LONG_PLAN, max_s=1.5)
+    options = replace(ONNX, level=Level(name="long", sessions=1, plan=plan, at_once=2))
+    path = tmp_path / "job.zip"
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        pack(store, path, options)
+        process = start(path)
+        journal = tmp_path / "job-work/visit-0001.jsonl"
+        pid = 0
+        while not pid:
+            text = journal.read_text() if journal.exists() else ""
+            told = [
+                json.loads(line) for line in text.splitlines() if '"slice"' in line or '"started"' in line
+            ]
+            if told and told[-1]["said"]["event"] == "slice":
+                pid = next(one["said"]["pid"] for one in told if one["said"]["event"] == "started")
+        os.kill(pid, signal.SIGKILL)
+        said = process.communicate(timeout=60)[0]
+        assert process.returncode == 3 and "1 of 2" in said, said
+        outcome = take(results_of(path), store)
+        assert ([one.kind for one in outcome.failures], outcome.measured) == (["worker-killed"], 1)
+        assert len(store.failures()) == 1
+        status, said = run(path)  # what failed is tried again
+        assert status == 0 and "1 sessions to measure" in said, said
+        assert take(results_of(path), store).measured == 1
+        assert (len(sessions(store)), len(store.failures())) == (2, 1)

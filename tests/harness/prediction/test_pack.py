@@ -1,0 +1,58 @@
+"""What a packed job may be asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import harness
+from harness.prediction.pack import pack, parse_device
+from harness.store import Store
+from space.errors import ConfigError
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with harness.open_store(str(tmp_path / "store.sqlite")) as store:
+        yield store
+
+
+def test_a_device_has_its_keys_where_devices_toml_names_it_and_needs_no_place_there(tmp_path: Path) -> None:
+    path = tmp_path / "devices.toml"
+    path.write_text('[devices.pi4]\ntransport = "ssh"\naddress = "pi"\nthreads = 4\n')
+    assert parse_device("pi4", path).threads == 4
+    assert (parse_device("pi5", path).name, parse_device("pi5", path).threads) == ("pi5", 1)
+
+
+@pytest.mark.parametrize("name", ["two words", "all", "../up", ""])
+def test_what_is_no_name_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "devices.toml").write_text("")
+    with pytest.raises(ConfigError, match=r"--device .*the name"):
+        parse_device(name, tmp_path / "devices.toml")
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"models": "net.onnx"}, "a packed job holds networks"),
+        ({"runtimes": ["tensorrt"]}, "tensorrt"),
+        ({"precision": "fp8"}, "no precision 'fp8'"),
+        ({"level": "slow"}, "no level 'slow'"),
+        ({"models": "conv/nonsense"}, "nonsense"),
+    ],
+)
+def test_what_no_job_can_be_asked_for_is_refused_and_nothing_is_written(
+    asked: dict[str, object], message: str, store: Store, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        pack("board", output=tmp_path / "job.zip", store=store, **({"models": "conv/conv/conv"} | asked))  # type: ignore[arg-type]
+    assert not (tmp_path / "job.zip").exists()
+
+
+def test_a_folder_that_is_not_there_is_noticed_before_anything_is_exported(
+    store: Store, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="make it first"):
+        pack("board", "conv/conv/conv", output=tmp_path / "absent/job.zip", store=store)

@@ -1,0 +1,200 @@
+"""Packed jobs of two small ONNX models, run as on a device: the program out of the zip file, in a process of its own."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import hmac
+import io
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factories.agent_models import onnx_parts
+
+from harness.devices.assembly import Assembly
+from harness.devices.config import Device
+from harness.measurement import core_gate
+from harness.measurement.campaign import Outcome
+from harness.measurement.packed import import_campaign, pack_campaign
+from harness.measurement.plan import Options
+from harness.measurement.workload import Model
+from harness.store import Store
+from rigs.short_campaigns import ONNX, Watcher
+
+NAMES = ("first", "second", "third")
+DEVICE = Device(name="board", transport="packed")
+
+
+@dataclass(frozen=True)
+class SmallModels:
+    """Source of some models, each beside the smallest; in TFLite they are the model of `rigs.other_pythons`."""
+
+    count: int = 2
+    wrong: tuple[float, ...] | None = None  # outputs that are expected
+
+    def models(self, model_format: str, precision: str) -> Sequence[Model]:
+        names = NAMES[: self.count]
+        return [self._model(name, 4 + 2 * place, model_format) for place, name in enumerate(names)]
+
+    def reference(self, model_format: str, precision: str) -> Model:
+        return self._model("reference", 3, model_format)
+
+    def _model(self, name: str, width: int, model_format: str) -> Model:
+        skeleton, *weights = onnx_parts(width) if model_format == "onnx" else [b"part"]
+        parts = {hashlib.sha256(part).hexdigest(): part for part in weights}
+        wrong = self.wrong
+        return Model(
+            architecture=name,
+            graph_hash=hashlib.md5(name.encode()).hexdigest(),
+            format=model_format,
+            precision="fp32",
+            space="made-up",
+            weights="made-up",
+            assemble=lambda: Assembly(
+                format=model_format,
+                alignment=1,
+                skeleton=skeleton,
+                parts=tuple(parts),
+                dictionary=None,
+                digest=hashlib.sha256(skeleton + b"".join(weights)).hexdigest(),
+                read_part=parts.__getitem__,
+            ),
+            expected=None if wrong is None else lambda: wrong,
+        )
+
+
+def pack(store: Store, path: Path, options: Options = ONNX, **source: Any) -> str:
+    """Write a job of some models and return its id; its cores count as free however busy this machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(core_gate, "FREE_SHARE", 1.0)
+        job = pack_campaign(
+            DEVICE, SmallModels(**source), options, store, rng=random.Random(0), say=lambda text: None
+        )
+    path.write_bytes(job.data)
+    return job.job_id
+
+
+def start(path: Path, python: str = "", packages: str = "") -> subprocess.Popen[str]:
+    """Start a job, with the system's Python where this one's packages are for it, too; it says what it does."""
+    if not python:
+        python, packages = system_python(), sysconfig.get_path("purelib")
+    return subprocess.Popen(
+        [python, path.name],
+        cwd=path.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": packages},
+    )
+
+
+@functools.cache
+def system_python() -> str:
+    """Return the system's Python if it is of this one's version, else this one."""
+    python = shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin") or sys.executable
+    version = subprocess.run([python, "--version"], capture_output=True, text=True, check=True).stdout
+    own = f"Python {sys.version_info.major}.{sys.version_info.minor}."
+    return python if version.startswith(own) else sys.executable
+
+
+def run(path: Path, python: str = "", packages: str = "") -> tuple[int, str]:
+    """Run a job; return its status and what it said."""
+    process = start(path, python, packages)
+    said, _ = process.communicate(timeout=120)
+    return process.returncode, said
+
+
+def results_of(path: Path) -> Path:
+    """Return the file of a job's results."""
+    return path.with_name(f"{path.stem}-results.zip")
+
+
+def take(path: Path, store: Store) -> Outcome:
+    """Import results."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(core_gate, "FREE_SHARE", 1.0)
+        return import_campaign(path, store, Watcher())
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A job that was run: its store before any import, and its results."""
+
+    folder: Path
+    job_id: str
+
+    def store(self, folder: Path) -> Store:
+        """Return a copy of the store, which has imported nothing."""
+        return Store(str(shutil.copy(self.folder / "store.sqlite", folder / "store.sqlite")))
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "job-results.zip"
+
+    @property
+    def key(self) -> bytes:
+        return zipfile.ZipFile(self.folder / "job.zip").read("key")
+
+
+def changed(
+    ran: Ran, path: Path, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], key: bytes = b""
+) -> Path:
+    """Write results with another record to `path`, signed as the device does, or with another key."""
+    files = contents(ran.results)
+    lines = [json.loads(line) for line in files["visit-0001.jsonl"].splitlines()]
+    record = b"".join(json.dumps(line).encode() + b"\n" for line in change(lines))
+    return write_results(path, files | {"visit-0001.jsonl": record}, key or ran.key)
+
+
+def write_without_sessions(folder: Path) -> None:
+    """Write `packed.sqlite` and `job-results.zip` of a job that was never started."""
+    with Store(str(folder / "packed.sqlite")) as store:
+        job_id = pack(store, folder / "packed.zip")
+    with zipfile.ZipFile(folder / "packed.zip") as archive:
+        job, key = archive.read("job.json"), archive.read("key")
+    manifest = {
+        "format": 1,
+        "job": job_id,
+        "job_digest": hashlib.sha256(job).hexdigest(),
+        "run": "0" * 32,
+        "written_utc": "2026-01-01T00:00:00Z",
+    }
+    files = {"manifest.json": json.dumps(manifest).encode(), "job.json": job}
+    write_results(folder / "job-results.zip", files, key)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """Return the files of results by name."""
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def write_results(path: Path, files: dict[str, bytes], key: bytes) -> Path:
+    """Write files as results, their manifest with the digests of all visits."""
+    visits = {name: data for name, data in files.items() if name.startswith("visit-")}
+    manifest = json.loads(files["manifest.json"]) | {
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in visits.items()}
+    }
+    text = json.dumps(manifest).encode()
+    code = hmac.new(key, text, "sha256").hexdigest().encode()
+    return write_zip(path, files | {"manifest.json": text, "manifest.mac": code})
+
+
+def write_zip(path: Path, files: dict[str, bytes]) -> Path:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    path.write_bytes(buffer.getvalue())
+    return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -123,7 +124,7 @@ def test_what_cannot_be_profiled_is_refused_before_anything_is_sent(
 def test_a_tflite_file_is_profiled_by_litert_and_has_no_fragments(tmp_path: Path) -> None:
     file = str(save_tflite(tmp_path / "a.tflite"))
     done = run(file, "--runtime", "litert", "--runs", "4", "--json", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     document = json.loads(done.stdout)
     assert set(document["by"]) == {"op", "node"}
     assert sum(group["share"] for group in document["by"]["op"]) == pytest.approx(1)

@@ -382,6 +382,7 @@ class TestOddRuntimePackages:
             "from types import SimpleNamespace\n"
             "__version__ = '0'\n"
             "class Interpreter:\n"
+            "    get_output_details = get_tensor = resize_tensor_input = set_tensor = invoke = None\n"
             "    def __init__(self, model_content, num_threads):\n"
             "        pass\n"
             "    def allocate_tensors(self):\n"

@@ -226,8 +226,8 @@ def _run(
             )
         finally:
             os.close(their_answers_fd)
-        atexit.register(worker.kill)  # for a thread that Ctrl-C leaves behind
         with worker:
+            atexit.register(worker.kill)  # for a thread that Ctrl-C leaves behind
             try:
                 problem = _follow(worker, json.dumps(request), answers, report)
             except BaseException:

@@ -5,7 +5,6 @@ Nothing of a file is run here: protobuf parses it, which bounds what it reads, a
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from math import prod
@@ -213,16 +212,20 @@ def _fold(path: Path, tensor: Any, left_bytes: int) -> int:
 
 def _beside(path: Path, location: str) -> Path:
     """Return the file of external data, which lies in the model's folder. Raises: ConfigError."""
-    folder = Path(os.path.realpath(path.parent))
+    folder = path.parent.resolve()
     target = folder / location
     if not location or "\0" in location or Path(location).is_absolute() or ".." in Path(location).parts:
         raise ConfigError(
             f"{path}: its external data lies at {location!r}, outside its folder, where harness does not read; "
             "save the model with its data beside it"
         )
-    if not Path(os.path.realpath(target)).is_relative_to(
-        folder
-    ):  # of links in a circle `resolve` makes an error
+    try:
+        resolved = target.resolve()
+    except (OSError, RuntimeError) as error:  # links that lead to themselves
+        raise ConfigError(
+            f"{path}: its external data {location!r} is a link to itself; copy it beside the model"
+        ) from error
+    if not resolved.is_relative_to(folder):
         raise ConfigError(
             f"{path}: its external data {location!r} is a link out of its folder, where harness does not read; "
             "copy the data beside the model"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -125,7 +124,7 @@ def test_a_tflite_file_is_profiled_by_litert_and_has_no_fragments(tmp_path: Path
     file = str(save_tflite(tmp_path / "a.tflite"))
     done = run(file, "--runtime", "litert", "--runs", "4", "--json", folder=tmp_path)
     assert done.status == 0, done.stderr
-    document = json.loads(done.stdout)
+    document = done.json
     assert set(document["by"]) == {"op", "node"}
     assert sum(group["share"] for group in document["by"]["op"]) == pytest.approx(1)
     assert [node["provider"] for node in document["nodes"]] == ["CPU"] * 3

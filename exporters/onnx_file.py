@@ -200,7 +200,13 @@ def _beside(path: Path, location: str) -> Path:
             f"{path}: its external data lies at {location!r}, outside its folder, where harness does not read; "
             "save the model with its data beside it"
         )
-    if not target.resolve().is_relative_to(folder):
+    try:
+        resolved = target.resolve()
+    except (OSError, RuntimeError) as error:  # links that lead to themselves
+        raise ConfigError(
+            f"{path}: its external data {location!r} is a link to itself; copy it beside the model"
+        ) from error
+    if not resolved.is_relative_to(folder):
         raise ConfigError(
             f"{path}: its external data {location!r} is a link out of its folder, where harness does not read; "
             "copy the data beside the model"

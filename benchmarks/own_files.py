@@ -1,10 +1,14 @@
-"""Some thirty model files of other origin, each measured on a device, and each output beside that of the runtime's own script.
+"""Some forty model files of other origin, each measured on a device, and each output beside that of the runtime's own script.
 
     python benchmarks/own_files.py [--device local] [--devices devices.toml] [--only lstm] [--level quick] [--folder DIR]
+    PYTHONPATH=tests python benchmarks/own_files.py --sshd    # over SSH, to an sshd of its own on loopback
 
-PyTorch's and TensorFlow's own exporters, onnx's helpers and onnxruntime's quantizers make them, from seeded weights; none is made
-by this project's exporters. `equal` compares the first eight output values: to 1e-4 of the largest for floats of 32 bits and
-quantized models on one machine, 1e-2 for half precision.
+PyTorch's and TensorFlow's own exporters, onnx's helpers, onnxruntime's quantizers and scikit-learn's trees make them, from seeded
+weights, and onnxruntime's package has some; none is made by this project's exporters, which convert .pt2 programs alone. With
+--folder what is made and measured is kept: the command goes on where it was ended.
+
+`equal` compares the first eight values of the output: to 1e-4 of the largest for floats of 32 bits and quantized models on one
+machine, 1e-2 for half precision. `error` is the stored one, against the file's own run.
 """
 
 from __future__ import annotations
@@ -13,7 +17,9 @@ import argparse
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +41,7 @@ class Made:
     path: Path
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
+    signature: str = ""
 
 
 def torch_models(folder: Path) -> Iterator[Made]:
@@ -43,7 +50,6 @@ def torch_models(folder: Path) -> Iterator[Made]:
     from torch import nn
 
     torch.manual_seed(0)
-    torch.backends.mha.set_fastpath_enabled(False)  # it has no ONNX
 
     def save(name: str, module: nn.Module, *inputs: Any, **options: Any) -> Path:
         path = folder / f"{name}.onnx"
@@ -84,13 +90,30 @@ def torch_models(folder: Path) -> Iterator[Made]:
         def forward(self, x: Any) -> Any:
             return self.head(self.layer(x)[0][:, -1])
 
+    class Block(nn.Module):
+        """A transformer's block: attention of four heads, and two linear layers, each with its sum and norm."""
+
+        def __init__(self, width: int = 64, heads: int = 4) -> None:
+            super().__init__()
+            self.heads, self.mixed, self.out = heads, nn.Linear(width, 3 * width), nn.Linear(width, width)
+            self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
+            self.inner = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+        def forward(self, x: Any) -> Any:
+            q, k, v = (
+                one.unflatten(-1, (self.heads, -1)).transpose(1, 2) for one in self.mixed(x).chunk(3, -1)
+            )
+            weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
+            x = self.norms[0](x + self.out((weights @ v).transpose(1, 2).flatten(2)))
+            return self.norms[1](x + self.inner(x))
+
     class Tokens(nn.Module):
         """An encoder over token ids and a mask."""
 
         def __init__(self) -> None:
             super().__init__()
             self.table = nn.Embedding(1000, 64)
-            self.encoder = nn.TransformerEncoderLayer(64, 4, 128, batch_first=True)
+            self.encoder = Block()
 
         def forward(self, ids: Any, mask: Any) -> Any:
             return self.encoder(self.table(ids)) * mask.unsqueeze(-1)
@@ -111,13 +134,12 @@ def torch_models(folder: Path) -> Iterator[Made]:
     block = nn.Sequential(
         nn.Conv2d(16, 16, 3, 1, 1, groups=16), nn.Conv2d(16, 32, 1), nn.Hardswish(), nn.Conv2d(32, 16, 1)
     )
-    layer = nn.TransformerEncoderLayer(64, 4, 128, batch_first=True)
+    layer = Block()
     yield Made(path=save("cnn", cnn(), image))
     yield Made(path=save("cnn-opset11", cnn(), image, opset_version=11))
     yield Made(path=save("cnn-free-batch", cnn(), image, dynamic_axes={"x0": {0: "n"}}))
     yield Made(path=save("cnn-free", cnn(), image, dynamic_axes=free), shapes={"x0": (2, 3, 96, 80)})
     yield Made(path=save("cnn-half", cnn().half(), image.half()))
-    yield Made(path=save("cnn-double", cnn().double(), image.double()))
     yield Made(path=save("depthwise", block, torch.zeros(1, 16, 32, 32)))
     yield Made(path=save("upsampling", nn.ConvTranspose2d(8, 8, 4, 2, 1), torch.zeros(1, 8, 32, 32)))
     yield Made(path=save("conv1d", nn.Conv1d(8, 16, 5), torch.zeros(1, 8, 256)))
@@ -125,6 +147,8 @@ def torch_models(folder: Path) -> Iterator[Made]:
     yield Made(
         path=save("mlp", nn.Sequential(nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 4)), torch.zeros(1, 32))
     )
+    double = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 4)).double()
+    yield Made(path=save("mlp-double", double, torch.zeros(1, 32).double()))
     yield Made(path=save("transformer", layer, torch.zeros(1, 32, 64)))
     yield Made(
         path=save("transformer-free", layer, torch.zeros(1, 32, 64), dynamic_axes={"x0": {1: "length"}}),
@@ -145,6 +169,96 @@ def torch_models(folder: Path) -> Iterator[Made]:
     )
     yield Made(path=with_data_beside(large))
     yield from quantized(folder, save("to-quantize", cnn(), image))
+
+
+def programs(folder: Path) -> Iterator[Made]:
+    """Yield programs of torch.export, as torch saves them."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(1)
+
+    def save(name: str, module: nn.Module, *inputs: Any, **options: Any) -> Path:
+        path = folder / f"{name}.pt2"
+        if not path.exists():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                torch.export.save(torch.export.export(module.eval(), inputs, **options), path)
+        return path
+
+    pooled = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+    cnn = nn.Sequential(nn.Conv2d(3, 16, 3, 2), nn.BatchNorm2d(16), nn.SiLU(), *pooled)
+    yield Made(path=save("program-cnn", cnn, torch.zeros(1, 3, 64, 64)))
+    free = ({0: torch.export.Dim("n", min=1, max=64)},)
+    yield Made(path=save("program-free-batch", cnn, torch.zeros(2, 3, 64, 64), dynamic_shapes=free))
+    layer = nn.TransformerEncoderLayer(64, 4, 128, batch_first=True)
+    yield Made(path=save("program-transformer", layer, torch.zeros(1, 32, 64)))
+
+
+def shipped() -> Iterator[Made]:
+    """Yield the models that onnxruntime's package has."""
+    import onnxruntime
+
+    folder = Path(onnxruntime.__file__).parent / "datasets"
+    shapes = {"logreg_iris": {"float_input": (3, 2)}}
+    yield from (Made(path=path, shapes=shapes.get(path.stem, {})) for path in sorted(folder.glob("*.onnx")))
+
+
+def trees(folder: Path) -> Iterator[Made]:
+    """Yield scikit-learn's gradient-boosted trees as ONNX's operator of tree ensembles."""
+    from onnx import TensorProto, helper, save_model
+    from sklearn.ensemble import GradientBoostingRegressor
+
+    path = folder / "sklearn-trees.onnx"
+    yield Made(path=path)
+    if path.exists():
+        return
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (400, 8)).astype(np.float32)
+    fitted = GradientBoostingRegressor(n_estimators=40, max_depth=4, random_state=0).fit(
+        x, x[:, 0] * x[:, 1] + x[:, 2]
+    )
+    nodes: dict[str, list[Any]] = {
+        name: []
+        for name in (
+            *("treeids", "nodeids", "modes", "featureids", "values", "truenodeids", "falsenodeids"),
+            *("target_treeids", "target_nodeids", "target_ids", "target_weights"),
+        )
+    }
+    for number, one in enumerate(fitted.estimators_[:, 0]):
+        tree = one.tree_
+        for node in range(tree.node_count):
+            is_leaf = tree.children_left[node] < 0
+            mode = "LEAF" if is_leaf else "BRANCH_LEQ"
+            branch = (
+                (0, 0.0, 0, 0)
+                if is_leaf
+                else (
+                    *(int(tree.feature[node]), float(tree.threshold[node])),
+                    *(int(tree.children_left[node]), int(tree.children_right[node])),
+                )
+            )
+            names = ("treeids", "nodeids", "modes", "featureids", "values", "truenodeids", "falsenodeids")
+            for name, value in zip(names, (number, node, mode, *branch), strict=True):
+                nodes[name].append(value)
+            if is_leaf:
+                weight = float(tree.value[node, 0, 0]) * fitted.learning_rate
+                for name, value in zip(
+                    ("treeids", "nodeids", "ids", "weights"), (number, node, 0, weight), strict=True
+                ):
+                    nodes[f"target_{name}"].append(value)
+    fields = {
+        name if name.startswith("target") else f"nodes_{name}": values for name, values in nodes.items()
+    }
+    node = helper.make_node("TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", n_targets=1, **fields)
+    graph = helper.make_graph(
+        [node],
+        "trees",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [16, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [16, 1])],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    save_model(helper.make_model(graph, opset_imports=opsets, ir_version=8), str(path))
 
 
 def with_data_beside(path: Path) -> Path:
@@ -285,11 +399,58 @@ def tflite_models(folder: Path) -> Iterator[Made]:
     ids = layers.Input((12,), batch_size=1, dtype="int32")
     embedded = layers.Dense(4)(layers.GlobalAveragePooling1D()(layers.Embedding(200, 16)(ids)))
     yield Made(path=save("keras-tokens", tf.keras.Model(ids, embedded)))
+    path = folder / "two-signatures.tflite"
+    if not path.exists():
+        path.write_bytes(two_signatures(tf))
+    yield from (Made(path=path, signature=name) for name in ("halve", "mix"))
+
+
+def two_signatures(tf: Any) -> bytes:
+    """Return a model of two functions, each with a signature."""
+
+    class Functions(tf.Module):  # type: ignore[misc]
+        """Two functions of a matrix."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights = tf.constant(np.random.default_rng(0).standard_normal((64, 64)), tf.float32)
+
+        @tf.function(input_signature=[tf.TensorSpec((32, 64), tf.float32)])  # type: ignore[untyped-decorator]
+        def halve(self, x: Any) -> Any:
+            """Return half of it."""
+            return {"y": x * 0.5}
+
+        @tf.function(input_signature=[tf.TensorSpec((32, 64), tf.float32)])  # type: ignore[untyped-decorator]
+        def mix(self, x: Any) -> Any:
+            """Return it times the weights."""
+            return {"y": tf.nn.relu(x @ self.weights)}
+
+    functions = Functions()
+    with tempfile.TemporaryDirectory() as folder:
+        signatures = dict(zip(("halve", "mix"), (functions.halve, functions.mix), strict=True))
+        tf.saved_model.save(functions, folder, signatures=signatures)
+        return bytes(
+            tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["halve", "mix"]).convert()
+        )
 
 
 def own_output(made: Made) -> list[float]:
     """Return the first values of a file's first output as the runtime's own script has them."""
-    return (onnx_output if made.path.suffix == ".onnx" else tflite_output)(made)
+    run = {".onnx": onnx_output, ".tflite": tflite_output, ".pt2": torch_output}[made.path.suffix]
+    return run(made)
+
+
+def torch_output(made: Made) -> list[float]:
+    """Return the same of a program, by torch."""
+    import torch
+
+    program = torch.export.load(str(made.path))
+    examples = program.example_inputs[0]
+    is_free = "free" in made.path.name
+    shapes = [(1, *one.shape[1:]) if is_free else tuple(one.shape) for one in examples]
+    given = [torch.from_numpy(fixed_input(shape, "float32", "NCHW")) for shape in shapes]
+    with torch.no_grad():
+        return [float(value) for value in program.module()(*given).reshape(-1)[:8]]
 
 
 def onnx_output(made: Made) -> list[float]:
@@ -313,6 +474,15 @@ def tflite_output(made: Made) -> list[float]:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(made.path), num_threads=1)
+    if made.signature:
+        runner = interpreter.get_signature_runner(made.signature)
+        given = {
+            name: fixed_input(
+                [int(size) for size in told["shape"]], told["dtype"], "NHWC", *told["quantization"]
+            )
+            for name, told in runner.get_input_details().items()
+        }
+        return [float(value) for value in runner(**given)["y"].reshape(-1)[:8]]
     interpreter.allocate_tensors()
     for told in interpreter.get_input_details():
         array = fixed_input(
@@ -333,37 +503,61 @@ def main() -> None:
     )
     parser.add_argument("--device", default="local")
     parser.add_argument("--devices", type=Path)
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", default="", help="measure the files alone whose names hold this text")
+    parser.add_argument(
+        "--sshd", action="store_true", help="measure over SSH, on an sshd of its own on loopback"
+    )
     parser.add_argument("--level", default="quick")
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     print(describe_machine())
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.folder or Path(temporary)
+    with tempfile.TemporaryDirectory() as temporary, chosen_device(options, Path(temporary)) as device:
+        folder = options.folder or Path(temporary) / "files"
         folder.mkdir(exist_ok=True)
-        every = (one for make in (helper_models, torch_models, tflite_models) for one in make(folder))
+        every = (
+            one
+            for make in (helper_models, trees, torch_models, programs, tflite_models)
+            for one in make(folder)
+        )
         with harness.open_store(str(folder / "store.sqlite")) as store:
-            right = [is_right(one, store, options) for one in every if options.only in one.path.name]
+            right = [
+                is_right(one, device, store, options)
+                for one in chain(shipped(), every)
+                if options.only in one.path.name
+            ]
         wrong = right.count(False)
         print(f"{len(right)} files, {wrong} failed or with another output")
         raise SystemExit(1 if wrong else 0)
 
 
-def is_right(made: Made, store: Any, options: argparse.Namespace) -> bool:
+@contextmanager
+def chosen_device(options: argparse.Namespace, folder: Path) -> Iterator[Any]:
+    """Yield the device of the options, on a server that ends with the block where one was asked for."""
+    if not options.sshd:
+        yield options.device
+        return
+    from rigs.sshd import start_sshd
+
+    with start_sshd(folder / "sshd") as server:
+        yield server.device("loopback")
+
+
+def is_right(made: Made, device: Any, store: Any, options: argparse.Namespace) -> bool:
     """Measure a file, print its row, and return whether its output is the script's."""
     values = None
     if made.values:
         values = made.path.with_suffix(".npz")
         np.savez(values, **made.values)
-    name = made.path.name
+    name = f"{made.path.name} {made.signature}".strip()
     try:
         table = harness.measure(
-            options.device,
+            device,
             made.path,
             store=store,
             level=options.level,
             shapes=made.shapes,
             inputs=values,
+            signature=made.signature,
             devices_file=options.devices,
         )
     except (HarnessError, DeviceError) as error:
@@ -381,8 +575,10 @@ def is_right(made: Made, store: Any, options: argparse.Namespace) -> bool:
         np.abs(found - expected).max(initial=0) <= tolerance * max(1e-6, np.abs(expected).max(initial=0))
     )
     interval = "" if row.interval_ms is None else f"{row.interval_ms[0]:.4f} .. {row.interval_ms[1]:.4f}"
+    judged = "not judged" if row.output_error is None else f"error {row.output_error:.0e}"
     print(
-        f"{name:28} {precision:13} {row.latency_ms:9.4f} ms  {interval:22} {row.grade}  ratio {row.estimate.ratio:8.4f}  "
+        f"{name:28} {precision:13} {row.latency_ms:9.4f} ms  {interval:22} {row.grade}  "
+        f"ratio {row.estimate.ratio:8.4f}  {judged:12} "
         f"{'equal' if is_equal else f'NOT EQUAL: {found} and {expected}'}",
         flush=True,
     )

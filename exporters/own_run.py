@@ -97,7 +97,6 @@ def _computed(run: OwnRun) -> list[float]:
         request = {
             "format": run.format,
             "model": run.descriptor,
-            "size_bytes": run.size_bytes,
             "values": None if run.values is None else values.fileno(),
             "shapes": {name: list(shape) for name, shape in run.shapes.items()},
             "signature": run.signature,

@@ -61,23 +61,21 @@ def limit(memory_bytes: int, time_s: int) -> None:
 
 def run_model(request: Mapping[str, Any]) -> Array:
     """Return the first output. Raises: what numpy and the runtime raise."""
-    model = os.pread(request["model"], request["size_bytes"], 0)
-    while len(model) < request["size_bytes"]:  # one call reads 2 GiB at most
-        more = os.pread(request["model"], request["size_bytes"] - len(model), len(model))
-        if not more:
-            raise ValueError("the file was cut off meanwhile")
-        model += more
+    model = read_descriptor(request["model"])
     values: dict[str, Array] = {}
     if request["values"] is not None:
-        os.lseek(request["values"], 0, os.SEEK_SET)
-        with (
-            os.fdopen(request["values"], "rb") as file,
-            np.load(io.BytesIO(file.read()), allow_pickle=False) as found,
-        ):
+        with np.load(io.BytesIO(read_descriptor(request["values"])), allow_pickle=False) as found:
             values = {name: found[name] for name in found.files}
     if request["format"] == "onnx":
         return onnx_output(model, request["shapes"], values)
     return tflite_output(model, request["shapes"], values, request["signature"])
+
+
+def read_descriptor(descriptor: int) -> bytes:
+    """Return the whole of an open file."""
+    with os.fdopen(descriptor, "rb") as file:
+        file.seek(0)
+        return file.read()
 
 
 def onnx_output(model: bytes, shapes: Mapping[str, list[int]], values: Mapping[str, Array]) -> Array:

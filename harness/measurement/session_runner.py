@@ -188,7 +188,8 @@ class SessionRunner:
     def failure(self, unit: PlannedSession, kind: str, message: str) -> Failure:
         """Return a failure of a unit, now; what a runtime refuses may be the precision, which the message then says."""
         c = unit.use.configuration
-        if kind == "worker-error" and c.precision != DEFAULT_PRECISION:
+        is_file = c.space == FILE_SPACE  # whose precision is its own
+        if kind == "worker-error" and c.precision != DEFAULT_PRECISION and not is_file:
             message += (
                 f"; if {c.runtime} {c.runtime_version} cannot run {c.precision} models there, name another --runtime, "
                 f"or measure with --precision {DEFAULT_PRECISION}"
@@ -199,7 +200,7 @@ class SessionRunner:
             architecture=unit.model.architecture,
             graph_hash=unit.model.graph_hash,
             kind=kind,
-            message=with_remedy(message) if unit.use.configuration.space == FILE_SPACE else message,
+            message=with_remedy(message) if is_file else message,
             time_utc=self.circumstances.now_utc(),
         )
 

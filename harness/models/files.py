@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from exporters.expected import OUTPUT_VALUES
 from exporters.model_input import ModelInput, ModelOutput
 from exporters.onnx_file import read_onnx
 from exporters.own_run import OwnRun, own_outputs
+from exporters.pt2_file import pt2_to_onnx
 from exporters.tflite_file import MAGIC, read_tflite
 from harness.devices.assembly import Assembly
 from harness.measurement.workload import Model
@@ -33,9 +35,11 @@ from space.errors import ConfigError, did_you_mean
 from space.system_errors import remedy_for
 from space.user_paths import expand_user
 
-SUFFIXES: Mapping[str, Literal["onnx", "tflite"]] = {".onnx": "onnx", ".tflite": "tflite"}
+# Of model files, with the format that runtimes load: programs of torch.export are converted.
+SUFFIXES: Mapping[str, Literal["onnx", "tflite"]] = {".onnx": "onnx", ".tflite": "tflite", ".pt2": "onnx"}
 LIMIT_BYTES = (1 << 31) - 1  # protobuf's and flatbuffers' own
 INPUTS_LIMIT_BYTES = 1 << 28
+MOST_VALUES = 1 << 28  # of all inputs together, that the device makes
 SKELETON_BYTES = 1 << 10
 PART_BYTES = 1 << 22
 MOST_PARTS = 250  # a recipe of the protocol holds 256
@@ -349,13 +353,13 @@ def _meant(text: str) -> list[Path]:
     if path.is_dir():
         found = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file())
         if not found:
-            raise ConfigError(f"{text}: a folder without .onnx or .tflite files; name another")
+            raise ConfigError(f"{text}: a folder without .onnx, .tflite or .pt2 files; name another")
         return found
     if not path.exists() and ("*" in text or "?" in text or "[" in text):
         found = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - of absolute patterns too
         found = [one for one in found if one.suffix.lower() in SUFFIXES and one.is_file()]
         if not found:
-            raise ConfigError(f"{text!r}: no .onnx or .tflite file fits; check the pattern")
+            raise ConfigError(f"{text!r}: no .onnx, .tflite or .pt2 file fits; check the pattern")
         return found
     if not path.exists():
         if path.is_symlink():
@@ -363,7 +367,9 @@ def _meant(text: str) -> list[Path]:
         near = did_you_mean(path.name, (one.name for one in path.parent.glob("*") if one.suffix in SUFFIXES))
         raise ConfigError(f"{text}: no such file{near or '; check the path'}")
     if path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"{text}: neither .onnx nor .tflite; export or convert the model to one of them")
+        raise ConfigError(
+            f"{text}: none of .onnx, .tflite and .pt2; export or convert the model to one of them"
+        )
     return [path]
 
 
@@ -391,7 +397,8 @@ def _open(
     model_format = SUFFIXES[path.suffix.lower()]
     folded = None
     if model_format == "onnx":
-        facts, whole = read_onnx(path, data, LIMIT_BYTES)
+        model = pt2_to_onnx(path, data, LIMIT_BYTES) if path.suffix.lower() == ".pt2" else data
+        facts, whole = read_onnx(path, model, LIMIT_BYTES)
         if whole is not data:
             folded = Folded(whole)
     else:
@@ -401,6 +408,7 @@ def _open(
     if arrays.values is not None and given.values is not None and not is_of_others:
         values = _own_values(path, facts.inputs, given.values, arrays.values)
     _check_free(path, facts.inputs, own, values or {})
+    _check_sizes(path, facts.inputs, own)
     expect = None
     if arrays.expect is not None and given.expect is not None:
         expect = _own_expected(path, facts.outputs, given.expect, arrays.expect)
@@ -487,6 +495,17 @@ def _check_free(
             sizes = ",".join(str(size) if isinstance(size, int) else "1" for size in one.shape)
             raise ConfigError(
                 f"{path}: input {one} has free sizes; name them, e.g. --shape '{one.name}={sizes}', or give --inputs FILE.npz"
+            )
+
+
+def _check_sizes(path: Path, inputs: Sequence[ModelInput], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse inputs that no memory holds. Raises: ConfigError."""
+    for one in inputs:
+        count = prod(shapes.get(one.name) or [size for size in one.shape if isinstance(size, int)])
+        if count > MOST_VALUES:
+            raise ConfigError(
+                f"{path}: input {one} has {count:,} values, and harness gives {MOST_VALUES:,} at most; "
+                "name smaller sizes with --shape"
             )
 
 

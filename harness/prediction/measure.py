@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from harness.devices.config import Device, parse_precision, parse_runtime, runtime_format
 from harness.devices.names import select_devices
@@ -16,8 +17,9 @@ from harness.measurement.plan import LEVELS, Options
 from harness.measurement.workload import GroupedSource, ModelSource, RuntimePlan
 from harness.models.exported import ExportedModels, ExportObserver, expected_outputs
 from harness.models.file_source import MeasuredModels
-from harness.models.files import GivenInputs, find_files, open_files, open_reference, split_names
+from harness.models.files import FileModel, GivenInputs, find_files, open_files, open_reference, split_names
 from harness.models.names import select_models_and_segments
+from harness.models.torch_models import saved_programs
 from harness.prediction.error_target import measure_until, parse_target
 from harness.prediction.space_prediction import SpaceTable, predict_space
 from harness.store import Store
@@ -26,6 +28,9 @@ from harness.store.latencies import latencies
 from space import Architecture, SpaceConfig, check_enumerable, find_space
 from space.errors import ConfigError, did_you_mean
 from space.segments import Segment
+
+if TYPE_CHECKING:
+    from harness.models.torch_models import TorchModel
 
 DEFAULT_MODELS = "sample:20"
 
@@ -214,18 +219,24 @@ def _asked(
         beside=request.beside,
         exchanged=request.exchanged,
     )
-    _check_formats(request, source.formats)
+    _check_formats(request, files)
     of_files = replace(request.options, formats=request.formats or source.formats)
     return source, request.options if networks else of_files
 
 
-def _check_formats(request: MeasureRequest, formats: Sequence[str]) -> None:
+def _check_formats(request: MeasureRequest, files: Sequence[FileModel]) -> None:
     """Raise ConfigError where the runtimes or formats of a request leave a file's format out."""
     asked = {runtime_format(parse_runtime(text)[0]) for text in request.runtimes} | set(request.formats)
-    for one in formats:
-        if asked and one not in asked:
+    for file in files:
+        if asked and file.format not in asked:
+            if file.path.suffix.lower() == ".pt2":
+                raise ConfigError(
+                    f"{file.name}: a .pt2 program is converted to ONNX alone; make a .tflite file of it with litert-torch "
+                    "(litert_torch.convert(module, inputs).export(FILE)), and name that"
+                )
             raise ConfigError(
-                f"the request has .{one} files, and --runtime or --format leaves their runtimes out; leave out one of the two"
+                f"the request has .{file.format} files, and --runtime or --format leaves their runtimes out; leave out one of "
+                "the two"
             )
 
 
@@ -237,7 +248,7 @@ def latencies_of(use: RuntimePlan, store: Store) -> list[Latency]:
 
 def measure(
     device: str | Device | Sequence[str | Device],
-    models: str | Path | Sequence[str | Path] = DEFAULT_MODELS,
+    models: str | Path | TorchModel | Sequence[str | Path | TorchModel] = DEFAULT_MODELS,
     *,
     store: Store,
     level: str = "screen",
@@ -250,7 +261,7 @@ def measure(
     memory: bool = False,
     space: str = "blox",
     shapes: Mapping[str, Sequence[int]] | None = None,
-    inputs: str | Path | None = None,
+    inputs: str | Path | Sequence[Any] | None = None,
     expect: str | Path | None = None,
     signature: str = "",
     reference: str | Path | None = None,
@@ -264,7 +275,8 @@ def measure(
     device: one of `load_devices`, or as the command line has it: a name, a pattern such as "pixel*", a group or "all", looked up
     in `devices_file`, by default devices.toml; or several of these, which are measured at once. models: `all`,
     `sample:N[@SEED]`, `design:K[@SEED]`, an architecture, hash or index, `file:PATH`, or `segments`, and model files
-    (.onnx, .tflite, wildcards, folders of such), one or several. Of files: `shapes` of the inputs that they leave free, by name,
+    (.onnx, .tflite, .pt2, wildcards, folders of such), torch modules and exported programs, one or several. A module runs on the
+    tensors of `inputs`, in its evaluation mode. Of files: `shapes` of the inputs that they leave free, by name,
     `inputs`, an .npz file of values, `expect`, an .npz file of the right outputs (else the file's own run on this machine tells
     them), the `signature` of TFLite files, and the file that they are timed beside, a `reference`. What is stored already is not
     measured again, unless `fresh`. level: `quick` (1 session a network), `screen` (5) or `final` (5); `sessions` gives another
@@ -284,29 +296,31 @@ def measure(
     named = [device] if isinstance(device, str | Device) else list(device)
     if not named:
         raise ConfigError("device = []: name one or several, or 'all'")
-    request = MeasureRequest(
-        devices=select_devices(named, devices_file),
-        models=(str(models),) if isinstance(models, str | Path) else tuple(map(str, models)),
-        inputs=GivenInputs(
-            shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
-            values=None if inputs is None else Path(inputs),
-            expect=None if expect is None else Path(expect),
-            signature=signature,
-        ),
-        reference=None if reference is None else Path(reference),
-        level=level,
-        runtimes=tuple(runtimes),
-        precisions=tuple(several(precision)),
-        threads=threads,
-        cores=tuple(cores),
-        sessions=sessions,
-        fresh=fresh,
-        memory=memory,
-        space=space,
-        seed=seed,
-        wait_s=wait_s,
-    )
-    return measure_requested(request, store, log)
+    every = models if isinstance(models, Sequence) and not isinstance(models, str) else [models]
+    with saved_programs(every, inputs) as (texts, values):
+        request = MeasureRequest(
+            devices=select_devices(named, devices_file),
+            models=texts,
+            inputs=GivenInputs(
+                shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
+                values=values,
+                expect=None if expect is None else Path(expect),
+                signature=signature,
+            ),
+            reference=None if reference is None else Path(reference),
+            level=level,
+            runtimes=tuple(runtimes),
+            precisions=tuple(several(precision)),
+            threads=threads,
+            cores=tuple(cores),
+            sessions=sessions,
+            fresh=fresh,
+            memory=memory,
+            space=space,
+            seed=seed,
+            wait_s=wait_s,
+        )
+        return measure_requested(request, store, log)
 
 
 def measure_requested(

@@ -17,6 +17,7 @@ from factories.model_files import (
     save_with_data,
     tokens,
 )
+from factories.programs import convolution, save_program
 from rigs.short_campaigns import any_core
 
 import harness
@@ -287,3 +288,28 @@ def test_the_signature_that_is_named_is_run_and_kept_apart(tmp_path: Path, store
     assert all(row.output_error is not None and row.output_error < 1e-5 for row in rows)
     plain, wide = outputs(store).values()
     assert plain != wide
+
+
+@pytest.mark.converter
+def test_a_program_and_a_module_are_measured_as_the_model_that_they_are(tmp_path: Path, store: Store) -> None:
+    import torch
+
+    module, images = convolution(), torch.randn(2, 3, 16, 16)
+    module.train()
+    path, reference = save_program(tmp_path / "net.pt2"), save(dense(), tmp_path / "dense.onnx")
+    (row,) = harness.measure("local", path, store=store, reference=reference, **QUICK)
+    assert (row.architecture, row.configuration.runtime) == ("net.pt2", "onnxruntime")
+    (own_row,) = harness.measure("local", module, inputs=(images,), store=store, reference=reference, **QUICK)
+    assert own_row.architecture.startswith("Sequential.pt2 inputs ")
+    assert own_row.output_error is not None
+    assert own_row.output_error < 1e-5
+    assert module.training, "a module is left as it was"
+    (session,) = store.sessions(own_row.configuration, [own_row.graph_hash])
+    right = convolution()(images).detach().reshape(-1)[:8].tolist()
+    assert session.output == pytest.approx(right, abs=1e-5)
+    with pytest.raises(ConfigError, match="give them: inputs="):
+        harness.measure("local", module, store=store)
+    with pytest.raises(ConfigError, match="tensors are for torch modules"):
+        harness.measure("local", path, inputs=(images,), store=store)
+    with pytest.raises(ConfigError, match="litert_torch"):
+        harness.measure("local", path, store=store, runtimes=["tflite"])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -375,9 +378,9 @@ def test_names_that_end_so_wildcards_and_folders_are_files_and_others_are_networ
     ("text", "said"),
     [
         ("models/aa.onnx", "no such file; did you mean 'a.onnx'"),
-        ("models/*.tflite", "no .onnx or .tflite file fits"),
-        ("empty", "a folder without .onnx or .tflite files"),
-        ("model.pb", "neither .onnx nor .tflite"),
+        ("models/*.tflite", "no .onnx, .tflite or .pt2 file fits"),
+        ("empty", "a folder without .onnx, .tflite or .pt2 files"),
+        ("model.pb", "none of .onnx, .tflite and .pt2"),
     ],
 )
 def test_a_name_of_no_file_is_refused_with_what_helps(
@@ -399,3 +402,86 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> No
         save(dense(width=len(folder)), tmp_path / folder / "model.onnx")
     found = open_files([tmp_path / "one/model.onnx", tmp_path / "two/model.onnx"])
     assert [str(one) for one in found] == ["one/model.onnx", "two/model.onnx"]
+
+
+def test_external_data_of_a_function_is_looked_at_too(tmp_path: Path) -> None:
+    from onnx import helper
+
+    model = dense()
+    constant = helper.make_node("Constant", [], ["c"], value=helper.make_tensor("v", 1, [2], [0.0, 1.0]))
+    external_tensor = constant.attribute[0].t
+    external_tensor.ClearField("float_data")
+    external_tensor.data_location = external_tensor.EXTERNAL
+    entry = external_tensor.external_data.add()
+    entry.key, entry.value = "location", "/etc/passwd"
+    opsets = [helper.make_opsetid("", 17)]
+    model.functions.append(helper.make_function("local", "F", [], ["c"], [constant], opsets))
+    assert "outside its folder" in refusal(save(model, tmp_path / "function.onnx"))
+
+
+def test_inputs_that_no_memory_holds_are_refused_by_their_sizes(tmp_path: Path) -> None:
+    path = save(dense(("n", 1 << 31, 8)), tmp_path / "huge.onnx")
+    assert "has 17,179,869,184 values" in refusal(path)
+    free = save(dense(("n", "rows", 8)), tmp_path / "free.onnx")
+    assert "name smaller sizes with --shape" in refusal(free, f"x=1,{1 << 30},8")
+
+
+def test_links_that_lead_to_themselves_are_no_files(tmp_path: Path) -> None:
+    (tmp_path / "loop.onnx").symlink_to(tmp_path / "loop.onnx")
+    (tmp_path / "round").symlink_to(tmp_path)
+    save(dense(), tmp_path / "dense.onnx")
+    assert find_files([str(tmp_path)]) == [tmp_path / "dense.onnx"]
+    assert find_files([str(tmp_path / "*.onnx")]) == [tmp_path / "dense.onnx"]
+    with pytest.raises(ConfigError, match="no such file"):
+        find_files([str(tmp_path / "loop.onnx")])
+    path = save(external(dense(), location="loop.onnx"), tmp_path / "data.onnx")
+    assert "loop.onnx" in refusal(path)
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from harness.models.files import GivenInputs, open_files
+from space.errors import ConfigError
+open_files([Path(sys.argv[1])])  # what reading any model takes
+def peak_bytes():
+    return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmHWM:"))
+before = peak_bytes()
+for path in map(Path, sys.argv[2:]):
+    values = path if path.suffix == ".npz" else None
+    try:
+        open_files([Path(sys.argv[1]) if values else path], GivenInputs(values=values))
+    except ConfigError as error:
+        print(error)
+    else:
+        sys.exit(f"{path} is taken")
+print(peak_bytes() - before)
+"""
+
+
+@pytest.mark.slow
+def test_hostile_files_take_no_memory(tmp_path: Path) -> None:
+    """A sparse model of 30 GB, external data of 30 GB, a bomb of inputs, a tensor of 30 GB without data."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("the peak is read from /proc")
+    good = save(dense(), tmp_path / "good.onnx")
+    (sparse := tmp_path / "sparse.onnx").touch()
+    (data := tmp_path / "weights.bin").touch()
+    for path in (sparse, data):
+        os.truncate(path, 30 << 30)
+    beside = save(external(dense(), location="weights.bin"), tmp_path / "beside.onnx")
+    huge = save(dense(("n", 1 << 33, 8)), tmp_path / "huge.onnx")
+    bomb = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w") as entry:
+        for _ in range(300):
+            entry.write(bytes(1 << 20))
+    hostile = [sparse, beside, huge, bomb]
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(good), *map(str, hostile)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    *errors, peak = done.stdout.splitlines()
+    assert len(errors) == len(hostile)
+    assert int(peak) < 50 << 20

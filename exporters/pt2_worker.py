@@ -1,0 +1,147 @@
+"""The process that converts a checked .pt2 file: `python -m exporters.pt2_worker`. One request on stdin, one answer on stdout.
+
+stdin: the JSON of `exporters.pt2_file`, with the descriptors of the program and of the file for the model. stdout: {} or
+{"error": message}, a line.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import io
+import json
+import os
+import sys
+import warnings
+from typing import Any
+
+from exporters.own_run_worker import limit, read_descriptor
+
+OPSET = 17  # as of the networks' own models: onnxruntime 1.13 and newer read it
+MESSAGE_CHARACTERS = 300
+SHARE = 1e-3  # that outputs of the two may differ by, of the largest
+
+
+def main() -> int:
+    """Convert the program of the request; return the exit status."""
+    request = json.load(sys.stdin)
+    limit(request["limit_bytes"], request["limit_s"])
+    answer: dict[str, str] = {}
+    try:
+        with os.fdopen(request["model"], "wb") as file:
+            file.write(convert(read_descriptor(request["program"])))
+    except MemoryError:
+        answer = {"error": "it wants more memory than this machine has to spare"}
+    except Exception as error:  # noqa: BLE001 - whatever torch raises is why it is not converted
+        answer = {"error": message_of(error)}
+    sys.stdout.write(f"\n{json.dumps(answer)}\n")
+    return 0
+
+
+def convert(data: bytes) -> bytes:
+    """Return the ONNX model of a program. Raises: what torch raises, ValueError for a program without example inputs."""
+    import torch
+    from torch.utils import _pytree as pytree
+
+    # Nothing is unpickled but plain tensors: torch.export.load would try that second where the first fails.
+    load = torch.load
+    torch.load = functools.partial(_load_tensors, load)
+    warnings.simplefilter("ignore")
+    program = torch.export.load(io.BytesIO(data))
+    if not program.example_inputs:
+        raise ValueError("it has no example inputs; export and save it again")
+    leaves, tree = pytree.tree_flatten(program.example_inputs)
+    tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    names = [
+        str(name)
+        for name, leaf in zip(program.graph_signature.user_inputs, leaves, strict=True)
+        if isinstance(leaf, torch.Tensor)
+    ]
+    has_guards = "check_guards" in inspect.signature(program.module).parameters
+    module = program.module(**({"check_guards": False} if has_guards else {}))
+    setattr(module, "train", lambda mode=True: module)  # noqa: B010 - it has one mode, and refuses to change it
+
+    class Run(torch.nn.Module):
+        """The program of flat tensors."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.program = module
+
+        def forward(self, *given: Any) -> Any:
+            left = iter(given)
+            args, kwargs = pytree.tree_unflatten(
+                [next(left) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves], tree
+            )
+            return pytree.tree_leaves(
+                self.program.forward(*args, **kwargs)
+            )  # not the hooks, which compare sizes
+
+    run = Run()
+    with torch.no_grad():
+        right = [one.numpy() for one in run(*tensors) if isinstance(one, torch.Tensor)]
+        written: Any = io.BytesIO()  # torch's stubs know of paths alone
+        torch.onnx.export(
+            run,
+            tuple(tensors),
+            written,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=names,
+            output_names=[
+                str(name) for name in program.graph_signature.user_outputs if isinstance(name, str)
+            ],
+            dynamic_axes=free_axes(program, names),
+        )
+    check(written.getvalue(), dict(zip(names, (one.numpy() for one in tensors), strict=True)), right)
+    return bytes(written.getvalue())
+
+
+def free_axes(program: Any, names: list[str]) -> dict[str, dict[int, str]]:
+    """Return the axes that the program leaves free, by input, each with the name of its size."""
+    found = {}
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in names:
+            sizes = enumerate(node.meta["val"].shape)
+            free = {axis: str(size) for axis, size in sizes if not isinstance(size, int)}
+            if free:
+                found[node.name] = free
+    return found
+
+
+def check(model: bytes, inputs: dict[str, Any], right: list[Any]) -> None:
+    """Compare the model's outputs with the program's, where onnxruntime is here. Raises: ValueError where they differ."""
+    import numpy as np
+
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        return
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    given = {node.name: inputs[node.name] for node in session.get_inputs()}
+    for found, expected in zip(session.run(None, given), right, strict=True):
+        largest = np.abs(expected.astype(np.float64)).max(initial=1e-6)
+        limit_of = SHARE if expected.dtype != np.float16 else 30 * SHARE
+        if (
+            found.shape != expected.shape
+            or np.abs(found.astype(np.float64) - expected).max(initial=0) > limit_of * largest
+        ):
+            raise ValueError(
+                "its ONNX model gives other outputs than the program; convert it yourself, and name the .onnx file"
+            )
+
+
+def message_of(error: Exception) -> str:
+    """Return what torch says, with what helps where an operator has no ONNX."""
+    text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    if type(error).__name__ == "UnsupportedOperatorError":
+        text += "; convert it with torch.onnx.export(..., dynamo=True), which knows more of them, and name the .onnx file"
+    return text[:MESSAGE_CHARACTERS]
+
+
+def _load_tensors(load: Any, file: Any, *args: Any, **options: Any) -> Any:
+    return load(file, *args, **(options | {"weights_only": True}))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -22,7 +22,7 @@ from search.distillation.signatures import LATENCY
 from search.integer_program.solve import additive_part
 from search.latency.additive import fit_additive
 from search.table import Cost
-from search.table.constraints import PROPERTIES
+from search.table.constraints import PROPERTIES, split_subject
 from search.table.costs import AdditiveCosts, BlockSums, CostEstimate, TabulatedCosts
 from space import SpaceConfig, is_enumerable
 from space.errors import ConfigError
@@ -61,6 +61,12 @@ def space_costs(
     found: dict[str, _Latency] = {}
     names = list(dict.fromkeys(subjects))
     for name in (name for name in names if name not in PROPERTIES):
+        device, fresh = split_subject(name)
+        if fresh:
+            raise ConfigError(
+                f"{name}: a blockwise search has no limits on what fresh processes take; limit {device!r}, 'memory' (by "
+                "arithmetic) or the size of files, or search with another --method"
+            )
         if name in files:
             cost, provenance = file_latency(
                 files[name],

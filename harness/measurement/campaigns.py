@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from harness.devices.config import Device, parse_precision, short_provider
 from harness.errors import Cancelled
@@ -97,11 +98,15 @@ def measure_finalists(
     observer: Observer,
     *,
     wait_s: float = 0.0,
+    memory: bool = False,
 ) -> list[Outcome]:
-    """Measure the source's models at level final under each configuration, devices concurrently; `wait_s` as in `run_all`."""
+    """Measure the source's models at level final under each configuration, devices concurrently; `wait_s` as in `run_all`.
+
+    `memory`: also what each takes alone in fresh processes.
+    """
     outcomes: list[Outcome] = []
     for turn in turns(configurations):
-        chosen = [(devices[c.device], final_options(c)) for c in turn]
+        chosen = [(devices[c.device], replace(final_options(c), memory=memory)) for c in turn]
         outcomes += run_all(chosen, source, store, observer, wait_s=wait_s)
     return outcomes
 

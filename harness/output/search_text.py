@@ -163,14 +163,17 @@ def _cost_cells(cost: Cost, index: int) -> list[str]:
     if cost.low is None or cost.high is None:
         return [value]
     low, high = float(cost.low[index]), float(cost.high[index])
-    interval = "none" if low != low else f"{low:.3f} .. {high:.3f}"
+    ends = [f"{low:.3f}", f"{high:.3f}"] if cost.unit == "ms" else [_amount(cost, end) for end in (low, high)]
     grade = "" if cost.grades is None else str(cost.grades[index])
-    return [value, interval, grade or "predicted"]
+    is_measured = cost.grades is None and cost.measured is not None and cost.measured[index]
+    source = "measured" if is_measured else "predicted"
+    return [value, "none" if low != low else " .. ".join(ends), grade or source]
 
 
 def _print_ties(table: Table, ranked: IndexArray) -> None:
     """Print how many networks are statistically tied with the most accurate one, and the fastest of them on each device."""
     from search.table.answers import ties
+    from search.table.constraints import split_subject
     from space import Architecture
 
     tied = ranked[ties(table.accuracy, ranked)]
@@ -181,7 +184,7 @@ def _print_ties(table: Table, ranked: IndexArray) -> None:
     why = "their 95 % intervals over trainings overlap" if known else "theirs is the same"
     text = f"{counted(len(tied), 'network ties', 'networks tie')} in {word}accuracy with the first: {why}"
     for name, cost in table.costs.items():
-        if cost.unit != "ms":
+        if cost.unit != "ms" or split_subject(name)[1]:
             continue
         fastest = int(tied[cost.values[tied].argmin()])
         verdict = _faster(cost, fastest, int(ranked[0]))

@@ -152,19 +152,26 @@ def latency_key(
 ) -> str:
     """Return the key of a configuration's latencies as they are stored now, 64 hexadecimal characters."""
     reference = store.reference_latency(configuration)
-    facts = {
+    facts: dict[str, object] = {
         "configuration": asdict(configuration),
         "sessions": store.sessions_digest(configuration, PURPOSES),
         "reference": None if reference is None else asdict(reference),
         "coverage": coverage,
         "measured only": measured_only,
         "doubtful": doubtful,
+    }
+    return key_of(facts)
+
+
+def key_of(facts: Mapping[str, object]) -> str:
+    """Return the key of what this program computes from facts, plain values: 64 hexadecimal characters."""
+    program = {
         "source": source_digest(),
         "predictors of other packages": plugin_digests(LATENCY_PREDICTORS),
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "machine": arithmetic(),
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps({**facts, **program}, sort_keys=True).encode()).hexdigest()
 
 
 @cache

@@ -13,6 +13,7 @@ from harness.prediction.bench_files import file_latency, latency_files
 from harness.prediction.provenance import Provenance
 from harness.prediction.space_prediction import SpaceTable, doubt_text, space_of
 from harness.query.accuracies import SYNTHETIC_SOURCE, AccuracySource, load
+from harness.query.fresh_costs import TITLES, fresh_cost, unpredicted
 from harness.query.latencies import (
     LatencySource,
     predicted_latency,
@@ -24,7 +25,7 @@ from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import find_configuration, short_names
 from search.table import Cost, Table
-from search.table.constraints import PROPERTIES
+from search.table.constraints import PROPERTIES, split_subject
 from space import BLOX, SPACES, Architecture, SpaceConfig, check_enumerable, find_space
 from space.accuracies import Accuracies
 from space.accuracies.load import fitting_spaces
@@ -99,8 +100,9 @@ def build_table(
 ) -> SearchTable:
     """Join accuracies with costs: names of `search.table.constraints.PROPERTIES`, else devices of the store.
 
-    A device is `pixel`, `pixel:tflite`, a configuration's id, or the device that a file of latencies names. `log` is told
-    what takes time. Raises: ConfigError, naming what is missing and what to type.
+    A device is `pixel`, `pixel:tflite`, a configuration's id, or the device that a file of latencies names; with `:memory`,
+    `:load` or `:first-run` behind it, what fresh processes there took. `log` is told what takes time.
+    Raises: ConfigError, naming what is missing and what to type.
     """
     names = list(dict.fromkeys(costs))
     files = latency_files(latencies.files, allow_pickle=latencies.allow_pickle)
@@ -108,7 +110,7 @@ def build_table(
     if len(fitting) == 1 and not latencies.space:
         latencies = replace(latencies, space=fitting[0].name)
     chosen = {
-        name: find_configuration(store, name, latencies.choice)
+        name: find_configuration(store, split_subject(name)[0], latencies.choice)
         for name in names
         if name not in PROPERTIES and name not in files
     }
@@ -131,6 +133,8 @@ def build_table(
                 doubtful=latencies.doubtful,
                 allow_pickle=latencies.allow_pickle,
             )
+        elif split_subject(name)[1]:
+            columns[name], provenance[name] = fresh_cost(store, name, chosen[name], latencies, log)
         else:
             log(f"{name}: latencies of every network, measured or predicted")
             columns[name], provenance[name] = stored_latency(store, name, chosen[name], latencies, log)
@@ -163,9 +167,12 @@ def notes_on(table: Table, provenance: Mapping[str, Provenance]) -> list[str]:
     notes += accuracy.notes
     for name, one in provenance.items():
         cost = table.costs[name]
+        fresh = split_subject(name)[1]
         if unknown := int(np.isnan(cost.values).sum()):
+            what = TITLES[fresh] if fresh else "latency"
             notes.append(
-                f"{name}: {unknown:,} of {count:,} networks have no latency, measured or predicted; they meet no constraint on it"
+                f"{name}: {unknown:,} of {count:,} networks have no {what}, measured or predicted; they meet no constraint on it"
+                + (f" {unpredicted(fresh)}; measure more: harness measure --memory" if fresh else "")
             )
         if cost.supported is not None and (far := np.flatnonzero(~cost.supported).tolist()):
             notes.append(
@@ -178,7 +185,8 @@ def notes_on(table: Table, provenance: Mapping[str, Provenance]) -> list[str]:
             notes.append(f"{name}: {one.origin} has no intervals (no sidecar .json)")
         bare = 0 if cost.high is None else int((np.isnan(cost.high) & ~np.isnan(cost.values)).sum())
         if bare:
-            notes.append(f"{name}: {bare:,} measured networks have too few slices for an interval")
+            what = "processes" if fresh else "slices"
+            notes.append(f"{name}: {bare:,} measured networks have too few {what} for an interval")
         if cost.high is not None and np.isinf(cost.high).any():
             notes.append(
                 f"{name}: {one.measured:,} measured networks are too few for intervals of {cost.coverage:.0%}: predicted "

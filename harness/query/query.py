@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.devices.config import LOCAL
+from harness.devices.config import LOCAL, parse_runtime
 from harness.devices.names import shortened
 from harness.prediction.bench_files import latency_files
 from harness.prediction.provenance import Provenance
@@ -17,14 +17,16 @@ from harness.store import Store
 from harness.store.configurations import meant_devices, parse_subject, stored_devices
 from search.table import Cost
 from search.table.constraints import (
+    FRESH,
     LATENCY_UNIT,
     PROPERTIES,
     Constraint,
     check_contradictions,
     parse_amount,
     parse_constraint,
+    split_subject,
 )
-from space.errors import ConfigError
+from space.errors import ConfigError, did_you_mean
 
 SHOWN_PROPERTIES = ("params", "macs", "memory")  # by arithmetic; sizes of files take an export
 
@@ -48,12 +50,22 @@ class Query:
     def meant(self, store: Store, name: str) -> list[str]:
         """Return the names of the columns that a cost means: its own, or one for each device of a pattern, a group, or `all`.
 
-        With `:RUNTIME` or `:PRECISION` behind it, of that alone. A device with several configurations has several columns.
+        With `:RUNTIME` or `:PRECISION` behind it, of that alone; `:memory` and its like stay behind each. A device with several
+        configurations has several columns.
         Raises: ConfigError where nothing is stored of any such device.
         """
-        text, narrowed = parse_subject(name, self.latencies.choice)
         if name in PROPERTIES:
             return [name]
+        device, fresh = split_subject(name)
+        if fresh:
+            return [f"{one}:{fresh}" for one in self.meant(store, device)]
+        text, narrowed = parse_subject(name, self.latencies.choice)
+        if name != text and isinstance(narrowed.runtime, str) and narrowed.runtime:
+            try:
+                parse_runtime(narrowed.runtime)
+            except ValueError as error:
+                near = did_you_mean(name, [f"{text}:{one}" for one in FRESH])
+                raise ConfigError(f"{name!r} {error}{near}") from error
         files = latency_files(self.latencies.files, allow_pickle=self.latencies.allow_pickle)
         known = list(dict.fromkeys([*files, *(c.device for c in store.configurations())]))
         if meant_devices(known, text, self.devices_file) == [text]:

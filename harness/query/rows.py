@@ -35,10 +35,11 @@ def network_row(table: Table, index: int) -> Row:
         if cost.low is not None and cost.high is not None:
             row[f"{name}_low_{cost.unit}"] = number(cost.low[index])
             row[f"{name}_high_{cost.unit}"] = number(cost.high[index])
-        if cost.measured is not None and cost.grades is not None:
+        if cost.measured is not None:
             row[f"{name}_source"] = "measured" if cost.measured[index] else "predicted"
             if cost.supported is not None and not cost.supported[index]:
                 row[f"{name}_source"] = "predicted, far"
+        if cost.grades is not None:
             row[f"{name}_grade"] = str(cost.grades[index]) or "-"
     return row
 

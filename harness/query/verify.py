@@ -17,6 +17,8 @@ from harness.query.answer import SearchAnswer
 from harness.query.join import SearchTable
 from harness.records import Configuration
 from harness.store import Store
+from search.table import Cost
+from search.table.constraints import LATENCY_UNIT, amount_text, split_subject
 from space import Architecture
 from space.errors import ConfigError
 from space.text import counted
@@ -62,7 +64,15 @@ def verify_finalists(
         networks = [Architecture.from_index(index, config) for index in finalists]
         source = ExportedModels(networks, progress=observer.export, config=config)
         outcomes += tuple(
-            measure_finalists(configurations.values(), devices, source, store, observer, wait_s=wait_s)
+            measure_finalists(
+                configurations.values(),
+                devices,
+                source,
+                store,
+                observer,
+                wait_s=wait_s,
+                memory=any(split_subject(name)[1] for name in configurations),
+            )
         )
         before, answer = answer, search_again()
         tried |= frozenset(finalists)
@@ -106,6 +116,11 @@ def measured_everywhere(
     return frozenset(index for index in indices if everywhere[index])
 
 
+def _amount(cost: Cost, index: int) -> str:
+    value = float(cost.values[index])
+    return f"{value:.3f} ms" if cost.unit == LATENCY_UNIT else amount_text(value, cost.unit, digits=4)
+
+
 def _report(
     before: SearchTable,
     answer: SearchAnswer,
@@ -130,7 +145,7 @@ def _report(
                 continue
             said = "measured" if earlier.measured[index] else "predicted"
             parts.append(
-                f"{name} {cost.values[index]:.3f} ms, {said} {earlier.values[index]:.3f} before "
+                f"{name} {_amount(cost, index)}, {said} {_amount(earlier, index)} before "
                 f"({cost.values[index] / earlier.values[index] - 1:+.1%})"
             )
         verdict = "within the limits" if index in within else "beyond the limits, dropped"

@@ -13,7 +13,8 @@ from search.table.table import Cost, Table
 from space.errors import ConfigError, did_you_mean
 from space.indexing import BoolArray
 
-# What a network costs by itself, and the unit of the numbers. Any other subject is a device's latency, in ms.
+# What a network costs by itself, and the unit of the numbers. Any other subject is a device's latency, in ms, or what a network
+# takes alone in a fresh process there, behind a colon: `pixel:memory`, `pixel:tflite:load`.
 PROPERTIES: Mapping[str, str] = {
     "params": "",
     "macs": "",
@@ -21,6 +22,7 @@ PROPERTIES: Mapping[str, str] = {
     "onnx-size": "bytes",
     "tflite-size": "bytes",
 }
+FRESH: Mapping[str, str] = {"memory": "bytes", "load": "ms", "first-run": "ms"}
 LATENCY_UNIT = "ms"
 UNITS: Mapping[str, Mapping[str, float]] = {  # by the unit of the numbers: what may be typed, and its factor
     "ms": {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3},
@@ -55,10 +57,21 @@ class Constraint:
         return np.asarray(compare(values, self.limit), dtype=np.bool_)
 
 
-def parse_constraint(text: str) -> Constraint:
-    """Read a constraint such as `pixel<8ms`, `pi4:tflite<=40ms`, `params<3M` or `memory<20MB`.
+def split_subject(subject: str) -> tuple[str, str]:
+    """Return the device that a subject names, and which of `FRESH` is asked of it, empty for its latency.
 
-    A subject that is none of `PROPERTIES` is a device: the latency there. Raises: ConfigError naming what is wrong with it.
+    >>> split_subject("pixel:tflite:memory"), split_subject("pixel:tflite"), split_subject("memory")
+    (('pixel:tflite', 'memory'), ('pixel:tflite', ''), ('memory', ''))
+    """
+    device, colon, name = subject.rpartition(":")
+    return (device, name) if colon and name in FRESH else (subject, "")
+
+
+def parse_constraint(text: str) -> Constraint:
+    """Read a constraint such as `pixel<8ms`, `pi4:tflite<=40ms`, `pixel:memory<50MB`, `params<3M` or `memory<20MB`.
+
+    A subject that is none of `PROPERTIES` is a device: the latency there, or one of `FRESH`.
+    Raises: ConfigError naming what is wrong with it.
     """
     found = _CONSTRAINT.fullmatch(text.strip())
     if found is None:
@@ -70,11 +83,15 @@ def parse_constraint(text: str) -> Constraint:
         raise ConfigError(
             f"constraint {text!r}: accuracy is what a search raises, not a limit; --pareto shows what it costs"
         )
-    unit = PROPERTIES.get(subject, LATENCY_UNIT)
+    fresh = split_subject(subject)[1]
+    unit = FRESH[fresh] if fresh else PROPERTIES.get(subject, LATENCY_UNIT)
     try:
         limit = parse_amount(found["amount"], unit)
     except ConfigError as error:
-        near = did_you_mean(subject, PROPERTIES) if subject not in PROPERTIES else ""
+        near = ""
+        if not fresh and subject not in PROPERTIES:
+            device, colon, _ = subject.rpartition(":")
+            near = did_you_mean(subject, [device + colon + one for one in FRESH] if colon else PROPERTIES)
         raise ConfigError(f"constraint {text!r}: {error}{near}") from error
     return Constraint(subject=subject, relation=relation, limit=limit, unit=unit)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories.stores import MANY, add_sessions, stored
+from factories.records import make_fresh_run
+from factories.stores import MANY, add_sessions, networks, stored
 from rigs.commands import Done, refused, run
 
 from harness.devices.config import Device
@@ -128,6 +129,18 @@ def test_they_are_measured_under_the_configuration_that_was_searched_at_level_fi
         MANY.threads,
         MANY.cores,
     )
+
+
+def test_limits_on_what_fresh_processes_take_have_finalists_weighed_too(
+    store: Path, bench: Bench, verified: tuple[Bench, Done]
+) -> None:
+    with Store(str(store)) as opened:
+        for number, item in enumerate(networks(12)):
+            changes = {"architecture": str(item), "graph_hash": item.graph_hash}
+            opened.add_fresh_run(make_fresh_run(20_000_000 + number, configuration=MANY, **changes))
+    verify(store, "-c", "made-up:memory<1GB")
+    assert {options.memory for options in bench.options} == {True}
+    assert not any(options.memory for options in verified[0].options)
 
 
 def test_a_finalist_that_turns_out_too_slow_is_dropped_and_told(verified: tuple[Bench, Done]) -> None:

@@ -33,6 +33,9 @@ from space.errors import ConfigError
         ("macs<1.5e8", "macs", "<", 1.5e8),
         ("memory<16MiB", "memory", "<", 2.0**24),
         ("onnx-size>9MB", "onnx-size", ">", 9e6),
+        ("pixel:tflite:memory<50MB", "pixel:tflite:memory", "<", 5e7),
+        ("pixel:load<0.2s", "pixel:load", "<", 200.0),
+        ("pixel:int8:first-run<9ms", "pixel:int8:first-run", "<", 9.0),
     ],
 )
 def test_a_constraint_is_read_in_the_unit_of_its_subject(

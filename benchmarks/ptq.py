@@ -34,7 +34,7 @@ from search.work.training_folder import FinishedTraining
 
 SEED = 5
 PRECISIONS: tuple[Precision, ...] = ("fp16", "int8")
-PAIRS = 5  # of new sessions, for each ratio
+PAIRS = 3  # of new sessions, for each ratio
 
 
 def main() -> None:

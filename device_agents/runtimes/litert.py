@@ -122,7 +122,7 @@ def open_compiled(
 @lru_cache(maxsize=None)
 def environment(library: Library, accelerator: int) -> tuple[c_void_p, Any]:
     """Return this process's environment for an accelerator, and what it points to; GPUs are opened once for all models."""
-    values = {
+    values: dict[int, str | int] = {
         api.LIBRARY_DIR: str(library.path.parent),
         api.REGISTERED: accelerator,
         api.LOGGED: api.ERRORS_ALONE,

@@ -74,7 +74,7 @@ _START = "packed job, start "  # of a campaign's outcome: which start of the job
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedJob:
-    """A packed job: its id, its bytes, and how much it asks for in each runtime that has the format of its models."""
+    """A packed job: its id and bytes, the number of its networks, of their sessions in each runtime, and of the models' parts."""
 
     job_id: str
     data: bytes = field(repr=False)
@@ -142,15 +142,13 @@ def pack_campaign(
         document["packed_utc"],
         request | {"networks": sorted(networks), "packed": packed},
     )
-    sessions = [
-        network
-        for group in groups
-        for one in group["rounds"]
-        for batch in one["batches"]
-        for network in batch
-    ]
+    rounds = [one for group in groups if group["format"] == groups[0]["format"] for one in group["rounds"]]
     return PackedJob(
-        job_id=job_id, data=data, networks=len(networks), sessions=len(sessions), parts=len(parts)
+        job_id=job_id,
+        data=data,
+        networks=len(networks),
+        sessions=sum(len(batch) for one in rounds for batch in one["batches"]),
+        parts=len(parts),
     )
 
 

@@ -193,8 +193,12 @@ class Store:
         )
 
     def session_count(self, campaign_id: str) -> int:
-        """Return the number of sessions of a campaign, whatever for."""
-        query = sa.select(sa.func.count()).where(SESSIONS.c.campaign_id == campaign_id)
+        """Return the number of sessions of a campaign, those left out that were measured again."""
+        query = (
+            sa.select(sa.func.count())
+            .where(SESSIONS.c.campaign_id == campaign_id)
+            .where(SESSIONS.c.purpose.not_in(("throttled", "contended")))
+        )
         return int(self._read(lambda connection: connection.execute(query).scalar_one()))
 
     def add_session(self, session: SessionRecord, *, again: bool = False) -> None:

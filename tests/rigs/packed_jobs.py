@@ -24,7 +24,7 @@ from factories.agent_models import onnx_parts
 
 from harness.devices.assembly import Assembly
 from harness.devices.config import Device
-from harness.measurement import core_gate
+from harness.measurement import core_gate, packed
 from harness.measurement.campaign import Outcome
 from harness.measurement.packed import import_campaign, pack_campaign
 from harness.measurement.plan import Options
@@ -74,10 +74,15 @@ class SmallModels:
         )
 
 
-def pack(store: Store, path: Path, options: Options = ONNX, **source: Any) -> str:
-    """Write a job of some models and return its id; its cores count as free however busy this machine is."""
+def pack(store: Store, path: Path, options: Options = ONNX, *, redos: int = 0, **source: Any) -> str:
+    """Write a job of some models and return its id; however busy this machine is, its cores count as free.
+
+    Nothing is measured again, unless `redos` says how often; then everything is.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(core_gate, "FREE_SHARE", 1.0)
+        patch.setattr(packed, "REDOS_A_UNIT", redos)
+        patch.setattr(packed, "STEAL_SHARE", -1.0)
         job = pack_campaign(
             DEVICE, SmallModels(**source), options, store, rng=random.Random(0), say=lambda text: None
         )

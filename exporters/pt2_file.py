@@ -18,8 +18,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from exporters.conversion import converter_environment, installed_version
+from exporters.conversion import installed_version
 from exporters.own_run import MEMORY_SHARE, free_bytes
+from exporters.processes import converter_environment, offer_to_kernel
 from space.errors import ConfigError
 
 TIME_LIMIT_S = 600.0
@@ -84,7 +85,9 @@ def pt2_to_onnx(path: Path, data: bytes, limit_bytes: int) -> bytes:
             pass_fds=(program.fileno(), model.fileno()),
             env=converter_environment(),
             text=True,
+            start_new_session=True,  # Ctrl-C is the harness's to handle
         )
+        offer_to_kernel(worker.pid)
         said = ""
         try:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -33,7 +33,8 @@ def session(one_agent, models):
 
     @cache
     def run(runtime):
-        job = send_job(one_agent, models, runtime, plan={**QUICK_PLAN, "warmup_max_s": 60, "settled_runs": 9})
+        plan = {**QUICK_PLAN, "warmup_min_runs": 30, "warmup_max_s": 60, "settled_runs": 9}
+        job = send_job(one_agent, models, runtime, plan=plan)
         start_ns = time.perf_counter_ns()
         return (*one_agent.run(job), start_ns, time.perf_counter_ns())
 

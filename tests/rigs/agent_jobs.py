@@ -7,9 +7,12 @@ from typing import Any
 
 from rigs.agent_client import Client
 
-QUICK_PLAN = {"warmup_min_s": 0.01, "warmup_max_s": 0.5, "min_slices": 12, "max_s": 0.4}
+QUICK_PLAN = {
+    **{"warmup_min_runs": 5, "warmup_min_s": 0.0, "warmup_max_s": 0.1, "warmup_stable_runs": 5},
+    **{"min_slices": 12, "max_s": 0.4},
+}
 # Ends at its cap however busy the core is: after fewer than `min_slices` none is called contended.
-SURE_PLAN = {**QUICK_PLAN, "min_slices": 100000, "max_s": 0.2}
+SURE_PLAN = {**QUICK_PLAN, "min_slices": 100000, "max_s": 0.05}
 
 
 def send_job(

@@ -42,7 +42,7 @@ from rigs.sshd import start_sshd
 from space import plugins
 from space.errors import HarnessError
 
-PLAN = replace(SHORT_PLAN, min_slices=8, max_s=2.0, warmup_stable_runs=3)
+PLAN = replace(SHORT_PLAN, reference_runs=2, network_runs=6, min_slices=8, max_s=2.0)
 CALIBRATIONS = 2
 AT_ONCE = (1, 4)  # networks in one worker: of windows in turns
 PHASES_S = {  # how long a phase takes, about: a kill comes at a moment of it

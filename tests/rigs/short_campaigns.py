@@ -8,7 +8,8 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from harness.devices.client import AgentClient
 from harness.devices.config import Device
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
-from harness.measurement import core_gate
+from harness.measurement import core_gate, session_runner
 from harness.measurement.campaign import Outcome, run_campaign
 from harness.measurement.plan import Level, Options, SessionPlan
 from harness.measurement.workload import ModelSource, RuntimePlan
@@ -27,7 +28,15 @@ from harness.models.names import select_architectures
 from harness.store import Store
 
 SHORT_PLAN = SessionPlan(
-    min_slices=3, max_s=0.5, half_width=0.5, warmup_min_runs=3, warmup_min_s=0.0, warmup_max_s=0.1
+    reference_runs=1,
+    network_runs=3,
+    min_slices=3,
+    max_s=0.5,
+    half_width=0.5,
+    warmup_min_runs=3,
+    warmup_min_s=0.0,
+    warmup_max_s=0.1,
+    warmup_stable_runs=3,
 )
 LONG_PLAN = SessionPlan(min_slices=1000, max_s=60.0, warmup_min_runs=3, warmup_min_s=0.0, warmup_max_s=0.1)
 SHORT = Level(name="short", sessions=1, plan=SHORT_PLAN)
@@ -81,6 +90,28 @@ def permissions_once(client: AgentClient, owner: str, cores: Sequence[int], thre
     return _permitted[key]
 
 
+def quiet_untried(client: AgentClient, cores: Sequence[int], threads: int, request: str) -> dict[str, Any]:
+    """Answer for the agent, which would try each core for a tenth of a second: processes of the tests begin with another."""
+    among = sorted(cores or os.sched_getaffinity(0))
+    first = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % len(among)
+    return {"cores": [*among[first:], *among[:first]][:threads], "waited": {}}
+
+
+@contextmanager
+def any_core() -> Iterator[None]:
+    """Let campaigns take any core, however busy, and keep each session as it is: what they wait for and repeat takes longer
+    than a session, and has tests of its own.
+
+    How a core may be asked for is tried out once a process.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(core_gate, "FREE_SHARE", 1.0)
+        patch.setattr(AgentClient, "permissions", permissions_once)
+        patch.setattr(AgentClient, "quiet", quiet_untried)
+        patch.setattr(session_runner, "is_contended", lambda session: False)
+        yield
+
+
 def measure(
     device: Device,
     store: Store,
@@ -90,13 +121,8 @@ def measure(
     observer: Watcher | None = None,
     connect: Callable[[Device], Transport] = open_transport,
 ) -> Outcome:
-    """Run a campaign in an order that is always the same, on cores that count as free however busy this machine is.
-
-    Which way of asking for the core helps is tried out once a process: it takes longer than a session.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(core_gate, "FREE_SHARE", 1.0)
-        patch.setattr(AgentClient, "permissions", permissions_once)
+    """Run a campaign in an order that is always the same, on any core."""
+    with any_core():
         return run_campaign(
             device,
             models(tuple(networks)),

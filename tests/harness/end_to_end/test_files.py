@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from factories.model_files import custom_op, dense, save, save_tflite, save_with_data, tokens
-from rigs.short_campaigns import permissions_once
+from rigs.short_campaigns import any_core
 
 import harness
 from device_agents.runtimes.loaded import fixed_input
-from harness.devices.client import AgentClient
-from harness.measurement import core_gate
 from harness.measurement.durations import DeviceProbe
 from harness.measurement.plan import Pace, SessionPlan
 from harness.models import files
@@ -30,9 +28,9 @@ QUICK: dict[str, Any] = {"level": "quick", "sessions": 1}
 
 
 @pytest.fixture(autouse=True)
-def cores_count_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)
-    monkeypatch.setattr(AgentClient, "permissions", permissions_once)
+def cores_count_as_free() -> Iterator[None]:
+    with any_core():
+        yield
 
 
 @pytest.fixture

@@ -11,18 +11,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from rigs.short_campaigns import SHORT, SHORT_PLAN, permissions_once
+from rigs.short_campaigns import SHORT, SHORT_PLAN, any_core
 
 from exporters import FragmentLibrary
 from harness.devices import connection
-from harness.devices.client import AgentClient
 from harness.devices.config import Device, Format, LocalDevice, Precision
 from harness.devices.connection import Connection
 from harness.devices.transports.local import LocalTransport
 from harness.errors import Cancelled, DeviceError
 from harness.estimates.estimate import session_ratios
 from harness.estimates.latency import to_json
-from harness.measurement import core_gate, workload
+from harness.measurement import workload
 from harness.measurement.campaign import Outcome, run_campaign
 from harness.measurement.plan import Options
 from harness.measurement.workload import Model, RuntimePlan
@@ -67,10 +66,9 @@ class Notes:
 
 
 @pytest.fixture(autouse=True)
-def any_core_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However busy this machine is, no campaign waits for a core, and one alone finds out how to ask for it."""
-    monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)
-    monkeypatch.setattr(AgentClient, "permissions", permissions_once)
+def any_core_is_free() -> Iterator[None]:
+    with any_core():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnxruntime
 import pytest
 from rigs.commands import Done, run
-from rigs.short_campaigns import SHORT, permissions_once
+from rigs.short_campaigns import SHORT, any_core
 
-from harness.devices.client import AgentClient
 from harness.devices.config import parse_precision
-from harness.measurement import core_gate
 from harness.prediction import measure as measuring
 from harness.query.properties import property_cost
 from space import TINY, Architecture
@@ -23,15 +22,14 @@ MEASURE = ("measure", "--models", NETWORK, *SPACE, "--runtime", "onnxruntime", "
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harness_cache: Path) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harness_cache: Path) -> Iterator[Path]:
     """A home and a working folder of one's own, and short sessions on any core."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("HARNESS_CACHE", str(harness_cache))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)
-    monkeypatch.setattr(AgentClient, "permissions", permissions_once)
     monkeypatch.setitem(measuring.LEVELS, "quick", SHORT)
-    return tmp_path
+    with any_core():
+        yield tmp_path
 
 
 def ended_well(done: Done) -> Done:

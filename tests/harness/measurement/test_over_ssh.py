@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from factories.model_files import dense, save
-from rigs.short_campaigns import NETWORKS, SHORT, await_no_process, measure, models, permissions_once
+from rigs.short_campaigns import NETWORKS, SHORT, any_core, await_no_process, measure, models
 from rigs.sshd import Sshd, start_sshd
 
 import harness
@@ -17,7 +17,6 @@ from harness.devices.config import SshDevice
 from harness.devices.sending import Part, PartSender
 from harness.devices.transports.ssh import SshTransport
 from harness.errors import AgentError, LinkError
-from harness.measurement import core_gate
 from harness.measurement.plan import Options
 from harness.store import Store
 from harness.store.latencies import latencies
@@ -58,9 +57,7 @@ def test_a_file_travels_once_and_goes_on_where_a_link_broke_off(
 ) -> None:
     device = server.device(root=str(server.folder / "files"))
     path, small = (save(dense(width=width), tmp_path / f"{width}.onnx") for width in (100_000, 8))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(core_gate, "FREE_SHARE", 1.0)
-        patch.setattr(AgentClient, "permissions", permissions_once)
+    with any_core(), pytest.MonkeyPatch.context() as patch:
         quick: dict[str, Any] = {"store": store, "reference": small, "level": "quick", "sessions": 1}
         sent = [0]
         post = PartSender._post_part

@@ -177,8 +177,8 @@ def test_a_calibrated_network_in_int8_is_the_whole_conversion_with_the_same_scal
     linked = link(library.recipe(architecture), library.part)
     (whole,) = convert_networks([architecture], "onnx", weights, "int8")
     expected = torch_network(architecture, weights)(torch.from_numpy(images)).numpy()
-    logits = np.concatenate([run_model("onnx", linked, image[None]) for image in images])
-    wholes = np.concatenate([run_model("onnx", whole.model, image[None]) for image in images])
+    logits = run_model("onnx", linked, images)
+    wholes = run_model("onnx", whole.model, images)
     assert logits.tobytes() == wholes.tobytes()
     assert 0 < np.sqrt(((logits - expected) ** 2).mean()) < 0.05 * expected.std()
     with pytest.raises(ConversionError, match="int8 fits a checkpoint's whole network alone"):

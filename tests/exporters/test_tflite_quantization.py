@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from litert_quantizer.algorithms.uniform_quantize.uniform_quantize_tensor import tensor_zp_scale_from_min_max
-from litert_quantizer.qtyping import QuantGranularity
 
 from exporters.tflite_quantization import scale_of
 
@@ -13,6 +11,11 @@ pytestmark = pytest.mark.converter
 
 
 def test_a_range_has_the_scale_and_zero_point_of_the_quantizer() -> None:
+    from litert_quantizer.algorithms.uniform_quantize.uniform_quantize_tensor import (
+        tensor_zp_scale_from_min_max,
+    )
+    from litert_quantizer.qtyping import QuantGranularity
+
     rng = np.random.default_rng(0)
     lows, highs = -rng.exponential(4, 3000), rng.exponential(9, 3000)
     lows[::3], highs[1::9] = 0, 0

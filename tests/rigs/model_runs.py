@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,35 +28,41 @@ def random_image(config: SpaceConfig, seed: int = 0) -> Array:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def run_model(format: Format, model: bytes, image: Array, *, from_file: bool = False) -> Array:
-    """Run a model on one image (1, C, H, W) with one thread; return its logits (1, classes)."""
-    run = _run_onnx if format == "onnx" else _run_tflite
+def run_model(format: Format, model: bytes, images: Array, *, from_file: bool = False) -> Array:
+    """Run a model on images (n, C, H, W), one at a time, with one thread; return the logits (n, classes)."""
+    load = _load_onnx if format == "onnx" else _load_tflite
     if not from_file:
-        return run(model, image)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model"
-        path.write_bytes(model)
-        return run(str(path), image)
+        run = load(model)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model"
+            path.write_bytes(model)
+            run = load(str(path))
+    return np.concatenate([run(image[None]) for image in images])
 
 
-def _run_onnx(model: bytes | str, image: Array) -> Array:
+def _load_onnx(model: bytes | str) -> Callable[[Array], Array]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    (logits,) = session.run(None, {session.get_inputs()[0].name: image})
-    return np.asarray(logits, np.float32)
+    name = session.get_inputs()[0].name
+    return lambda image: np.asarray(session.run(None, {name: image})[0], np.float32)
 
 
-def _run_tflite(model: bytes | str, image: Array) -> Array:
+def _load_tflite(model: bytes | str) -> Callable[[Array], Array]:
     named = {"model_path": model} if isinstance(model, str) else {"model_content": model}
     interpreter = Interpreter(**named, num_threads=1)
     interpreter.allocate_tensors()
     feed, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    interpreter.set_tensor(feed["index"], _quantized(image.transpose(0, 2, 3, 1), feed))
-    interpreter.invoke()
-    values = np.asarray(interpreter.get_tensor(result["index"]), np.float32)
     scale, zero_point = result["quantization"]
-    return (values - zero_point) * np.float32(scale) if scale else values
+
+    def run(image: Array) -> Array:
+        interpreter.set_tensor(feed["index"], _quantized(image.transpose(0, 2, 3, 1), feed))
+        interpreter.invoke()
+        values = np.array(interpreter.get_tensor(result["index"]), np.float32)
+        return (values - zero_point) * np.float32(scale) if scale else values
+
+    return run
 
 
 def _quantized(values: Array, details: dict[str, Any]) -> npt.NDArray[Any]:

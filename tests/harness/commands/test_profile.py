@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from rigs import commands
+from rigs.short_campaigns import any_core
 
 from harness.measurement.profile import OTHER, OUTSIDE, Node, group_nodes, read_profile
 
@@ -54,23 +52,19 @@ ANSWER = {
 }
 
 
-def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "harness.commands.app", "profile", *arguments]
-    environment = {
-        **os.environ,
-        "HOME": str(folder),
-        "COLUMNS": "80",
-    }  # the agent's folder and lock are below it
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
+def run(*arguments: str, folder: Path) -> commands.Done:
+    """Run the command in a folder that is also the home, where the agent's folder and lock are."""
+    with pytest.MonkeyPatch.context() as patch, any_core():
+        patch.setenv("HOME", str(folder))
+        patch.chdir(folder)
+        return commands.run("sqlite://", "profile", *arguments)
 
 
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     done = run(NETWORK, "--runs", "20", "--json", folder=tmp_path_factory.mktemp("profile"))
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
+    assert done.status == 0, done.stderr
+    return dict(done.json)
 
 
 def test_a_real_network_is_profiled_by_fragment_op_and_node(document: dict) -> None:
@@ -91,7 +85,7 @@ def test_the_shares_of_a_real_network_add_up_to_its_run(document: dict, by: str)
 
 def test_the_table_ends_with_the_whole_run_and_says_what_profiling_costs(tmp_path: Path) -> None:
     done = run(NETWORK, "--runs", "4", "--by", "op", "--threads", "1", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"{NETWORK} on local: onnxruntime ") and "1 of 4 runs" in lines[0]
     assert lines[1].split() == ["op", "nodes", "ms", "%"]
@@ -116,7 +110,7 @@ def test_what_cannot_be_profiled_is_refused_before_anything_is_sent(
     tmp_path: Path, arguments: tuple[str, ...], status: int, words: list[str]
 ) -> None:
     done = run(*arguments, folder=tmp_path)
-    assert done.returncode == status and done.stdout == ""
+    assert done.status == status and done.stdout == ""
     for word in words:
         assert word in done.stderr
 

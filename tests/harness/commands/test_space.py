@@ -14,10 +14,9 @@ import pytest
 import torch
 from factories.stores import FEW, MANY, add_sessions, calibrate, networks, new_store
 from rigs.commands import refused, run
-from rigs.short_campaigns import ONNX, Watcher
+from rigs.short_campaigns import ONNX, Watcher, any_core
 
 from harness.devices.config import Device, LocalDevice
-from harness.measurement import core_gate
 from harness.measurement.campaign import Outcome, run_campaign
 from harness.models.exported import ExportedModels
 from harness.models.names import select_architectures
@@ -120,23 +119,19 @@ def empty(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-def measured(
-    device: Device, store: Store, text: str, config: SpaceConfig, monkeypatch: pytest.MonkeyPatch
-) -> Outcome:
-    monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)  # however busy this machine is
+def measured(device: Device, store: Store, text: str, config: SpaceConfig) -> Outcome:
     source = ExportedModels(select_architectures([text], config), progress=lambda *_: None, config=config)
     rng, cancel = random.Random(0), threading.Event()
-    return run_campaign(device, source, ONNX, store, Watcher(), rng=rng, cancel=cancel)
+    with any_core():
+        return run_campaign(device, source, ONNX, store, Watcher(), rng=rng, cancel=cancel)
 
 
 @pytest.mark.converter
-def test_networks_of_two_spaces_with_one_graph_are_measured_apart(
-    tmp_path: Path, empty: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_networks_of_two_spaces_with_one_graph_are_measured_apart(tmp_path: Path, empty: Store) -> None:
     """mini's and tiny's networks have the same graph hashes: only the configuration's space tells them apart."""
     device = LocalDevice(name="local", root=str(tmp_path / "device"))
     for config in (TINY, MINI):
-        outcome = measured(device, empty, "conv/bconv", config, monkeypatch)
+        outcome = measured(device, empty, "conv/bconv", config)
         assert outcome.error is None and outcome.measured == 1
     tiny, mini = sorted(empty.configurations(), key=lambda one: one.space, reverse=True)
     assert (tiny.space, mini.space) == ("tiny", "mini") and tiny.reference == mini.reference

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from factories.signatures import by_rule, drawn, made_signatures
 from scipy.stats import linregress
-from sklearn.linear_model import Ridge, RidgeCV
-from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
 from search.accuracy.gcn import GcnConfig
 from search.blockwise.predictors import (
@@ -104,6 +102,10 @@ def test_the_gcn_sees_signatures_that_the_ops_say_nothing_of() -> None:
 
 
 def test_the_ridge_and_its_leave_out_predictions_are_those_of_sklearn_done_one_by_one() -> None:
+    # Late, here as elsewhere in the tests: every process reads all files, and this takes one a second.
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import LeaveOneOut, cross_val_predict
+
     known = drawn(5, 8)
     scores = TRUTH[known] + np.random.default_rng(0).normal(0, 1, 8)
     found = fit("linear", SIGNATURES, ["loss_change", "accuracy_change"], known, scores)
@@ -125,6 +127,8 @@ def test_the_ridge_and_its_leave_out_predictions_are_those_of_sklearn_done_one_b
 
 
 def test_products_count_as_wide_as_they_were_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.linear_model import RidgeCV
+
     monkeypatch.setattr("search.blockwise.predictors_linear.PRODUCT_SCALES", (0.1,))
     features, known = features_of(SIGNATURES, ["accuracy_change"]), drawn(0, 20)
     scores = by_rule(SIGNATURES, WEIGHTS, coupling=1.5)[known]

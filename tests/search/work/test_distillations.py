@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from factories.small_distillations import SMALL, small_teacher
+from factories.small_distillations import SMALL, TEACHER, small_teacher
 
 from search.distillation.block_library import BlockLibrary, StageLibrary, stage_content, stage_from
 from search.distillation.distill import distil_stage
@@ -23,7 +23,7 @@ from search.training.trained_files import trained_content, trained_digest, train
 from search.work.distillations import run_distillation, run_finetuning
 from search.work.kinds import Context, Step, load_function
 from search.work.trainings import plain_space
-from space import SpaceConfig
+from space import Architecture, SpaceConfig
 from space.errors import ConfigError
 
 pytestmark = pytest.mark.training
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.training
 SOURCE = "synthetic:0:10/5/5"
 DISTIL = DistilRecipe(epochs=2, batch=20, seed=3)
 TUNE = Recipe(epochs=2, batch=20, learning_rate=1e-9, weight_decay=0)  # weights stay
-STUDENT = small_teacher().architecture  # of other weights
+STUDENT = Architecture.parse(TEACHER, SMALL)  # the teacher's own, of other weights
 
 
 class Stopped(Exception):

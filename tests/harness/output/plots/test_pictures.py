@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
-from matplotlib.figure import Figure
 
 from harness.output.plots.pictures import (
     FORMATS,
@@ -23,6 +23,8 @@ BEGINNINGS = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
 
 
 def made_picture() -> Picture:
+    from matplotlib.figure import Figure
+
     def draw() -> Figure:
         figure = Figure(figsize=(2, 1))
         figure.add_axes((0.2, 0.2, 0.7, 0.7)).plot([0, 1], [0, 1])
@@ -79,7 +81,7 @@ def test_a_folder_that_is_not_there_is_refused_before_anything_is_computed(tmp_p
 
 
 def test_the_numbers_are_there_where_the_picture_cannot_be_drawn(tmp_path: Path) -> None:
-    def broken() -> Figure:
+    def broken() -> NoReturn:
         raise OSError("planted")
 
     picture = made_picture()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rigs.made_once import select_once, upgrade_once
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,8 +19,18 @@ def own_folders(harness_cache: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="module", autouse=True)
-def folds_dealt_once() -> Iterator[None]:
-    """Judge predictors on folds that are dealt once: how they are chosen is what tests/search/latency is about."""
+def predictors_selected_once() -> Iterator[None]:
+    """Judge predictors on folds that are dealt once, and those of equal measurements once: tests/search/latency is about it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("search.latency.model_selection.REPEATS", 1)
+        patch.setattr("harness.prediction.space_prediction.select_predictor", select_once)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def schemas_made_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Make the schema of new stores by the statements that the migrations came to, but in the tests of the store itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "store" not in request.path.parts:
+            patch.setattr("harness.store.database._upgrade", upgrade_once)
         yield

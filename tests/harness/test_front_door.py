@@ -203,6 +203,7 @@ def test_five_lines_go_from_a_store_to_a_network_within_limits(path: Path) -> No
 # --- tables as DataFrames -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_tables_become_dataframes_with_units_in_their_columns(store: Store) -> None:
     pytest.importorskip("pandas", reason="pandas is optional")
     measured = harness.results(store, threads=4)

@@ -333,6 +333,7 @@ def test_the_package_and_the_script_are_the_same_command(user: User) -> None:
 
 
 @pytest.mark.parametrize("name", BAD_FOR_THE_DEVICE)
+@pytest.mark.device
 def test_what_the_device_cannot_do_ends_with_status_2_and_stores_nothing(
     user: User, name: str, bare_python: Path
 ) -> None:
@@ -395,6 +396,7 @@ def test_an_environment_variable_names_the_devices_file(user: User) -> None:
     assert list(listed) == ["local", "rack"]
 
 
+@pytest.mark.device
 def test_the_doctor_checks_this_machine_and_says_what_fails(user: User, bare_python: Path) -> None:
     (user.home / "devices.toml").write_text(
         f'[devices.bare]\ntransport = "local"\npython = "{bare_python}"\n'

@@ -270,6 +270,7 @@ def test_results_and_compare_show_them_with_their_grade(store: Path) -> None:
 
 
 @pytest.mark.parametrize("most", [2_000_000, 1000], ids=["listed", "summed"])
+@pytest.mark.slow
 def test_a_block_s_latency_and_sums_over_blocks_are_of_the_rest(
     bad_segments: Path, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ def found(store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Done, 
     return done, payload_of(path.read_text("utf-8")), path
 
 
+@pytest.mark.slow
 def test_the_page_holds_the_latencies_the_properties_and_the_limits(found: tuple[Done, Any, Path]) -> None:
     done, payload, path = found
     assert [cost["name"] for cost in payload["costs"]] == [configuration_id(MANY), "params", "macs", "memory"]

@@ -115,6 +115,7 @@ def test_finalists_are_measured_until_the_best_ones_all_are(verified: tuple[Benc
     assert all(row["made-up_ms"] < 5 for row in best)
 
 
+@pytest.mark.slow
 def test_they_are_measured_under_the_configuration_that_was_searched_at_level_final(
     verified: tuple[Bench, Done],
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,13 @@ def names(text: str, space: str) -> list[str]:
     return found
 
 
+@cache  # for both widths
+def words_in_a_pipe(name: str, folder: Path) -> set[str]:
+    """Return the words that a command writes where no terminal is."""
+    piped = run(folder / "blox.sqlite", *arguments_of(name, folder))
+    return set(f"{piped.stdout} {piped.stderr}".split())
+
+
 WHOLE_SPACE = ("dataset write", "predict", "predict models")  # write or rank all networks of Blox
 
 
@@ -62,8 +70,7 @@ def test_a_command_fits_the_terminal_and_cuts_no_name_and_no_number(
     names(" ".join(lines), "tiny" if name in ("train", "distill", "study", "search blockwise") else "blox")
     if name in PROGRESS:
         return
-    piped = run(folder / "blox.sqlite", *arguments)
-    known = set(f"{piped.stdout} {piped.stderr}".split())
+    known = words_in_a_pipe(name, folder)
     left_out = " ".join(shown.written.split()).partition("left out for lack of room: ")[2].split()
     new = set(" ".join(shown.lines).split()) - known - set(left_out)
     assert not {word for word in new if re.search(r"[0-9…]|conv", word)}, (

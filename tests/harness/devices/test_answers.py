@@ -129,6 +129,7 @@ def test_an_honest_device_at_the_end_of_the_wire_is_measured(store: Store) -> No
     assert (other.measured, other.error, other.failures) == (1, None, [])
 
 
+@pytest.mark.slow
 def test_a_lie_costs_the_device_that_tells_it_alone() -> None:
     """Every kind of lie in every message, and floods: told in words, counted, soon, in little memory; others are measured."""
     command = [sys.executable, "-m", "rigs.tell_lies"]

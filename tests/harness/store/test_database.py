@@ -6,12 +6,14 @@ import os
 import shutil
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from factories.records import CAMPAIGN, CONFIGURATION, make_session
 from factories.stores import new_store, stored
+from rigs import made_once
 from rigs.commands import refused, run
 from rigs.open_files import few_open_files
 from rigs.postgres import start_postgres
@@ -46,6 +48,23 @@ COMMANDS = {
     "dataset": ["dataset", "write", "--device", "made-up", "--output", "OUT"],
     "compare": ["compare", "0", "1", "--device", "made-up"],
 }
+
+
+def test_the_schema_that_other_tests_make_once_is_that_of_the_migrations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / f"{number}.sqlite" for number in range(3)]
+    new_store(paths[0]).close()
+    monkeypatch.setattr(made_once, "_statements", [])
+    monkeypatch.setattr(database, "_upgrade", made_once.upgrade_once)
+    for path in paths[1:]:
+        new_store(path).close()
+    schemas = []
+    for path in paths:
+        with closing(sqlite3.connect(path)) as connection:
+            made = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name")
+            schemas.append((made.fetchall(), connection.execute("SELECT * FROM alembic_version").fetchall()))
+    assert schemas[0] == schemas[1] == schemas[2] and len(schemas[0][0]) > 10
 
 
 @pytest.mark.parametrize(

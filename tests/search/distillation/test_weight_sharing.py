@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,12 @@ def distilled(recipe: DistilRecipe = RECIPE, **more: object) -> StageLibrary:
     return distil_stage(small_teacher(), small_task(), STAGE, recipe, **more)  # type: ignore[arg-type]
 
 
+@cache
+def usual() -> StageLibrary:
+    """Return what the usual recipe gives, which several tests hold others against."""
+    return distilled()
+
+
 def same(one: StageLibrary, other: StageLibrary) -> bool:
     weights = zip(one.weights, other.weights, strict=True)
     return all(torch.equal(a[name], b[name]) for a, b in weights for name in a) and np.array_equal(
@@ -39,7 +46,7 @@ def same(one: StageLibrary, other: StageLibrary) -> bool:
 
 
 def test_equal_ops_in_equal_places_have_the_weights_of_the_supernet_that_learned_so() -> None:
-    found = distilled()
+    found = usual()
     assert found.blocks == SMALL.blocks
     with teacher_features(small_teacher(), small_task(), STAGE) as train:
         network, losses = learned_supernet(SMALL, STAGE, SMALL.blocks, train, RECIPE)
@@ -98,7 +105,7 @@ def test_held_out_errors_are_of_blocks_in_evaluation_and_near_the_supernet_s_own
 
 
 def test_blocks_at_once_change_memory_and_no_result() -> None:
-    few, all_at_once = distilled(together=4), distilled()
+    few, all_at_once = distilled(together=4), usual()
     np.testing.assert_allclose(few.nsr, all_at_once.nsr, rtol=1e-5)
     assert few.environment["together"] == "4"
 
@@ -119,7 +126,7 @@ def test_a_stopped_one_goes_on_bit_for_bit(tmp_path: Path) -> None:
     went_on = distilled(folder=tmp_path, on_epoch=lambda done: told.append(done.number))
     assert told == [3]
     assert list(tmp_path.iterdir()) == []
-    assert same(went_on, distilled())
+    assert same(went_on, usual())
 
 
 def test_the_teacher_s_own_block_may_keep_the_teacher_s_weights() -> None:

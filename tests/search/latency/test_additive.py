@@ -99,7 +99,7 @@ def test_too_few_networks_are_refused() -> None:
 @pytest.mark.simulation
 def test_networks_are_measured_within_the_margin_as_often_as_it_says() -> None:
     inside, count = 0, 0
-    for seed in range(12):
+    for seed in range(8):
         indices = drawn(DEEP, 100, seed)
         ratios = made_ratios(DEEP, indices, 0.03, seed)
         fitted = fit_additive(indices[:60], ratios[:60], config=DEEP, seed=seed)
@@ -107,7 +107,7 @@ def test_networks_are_measured_within_the_margin_as_often_as_it_says() -> None:
         predicted = fitted.constant + fitted.blocks[np.arange(5), choices].sum(axis=1)
         errors = np.abs(ratios[60:] / predicted - 1)
         inside, count = inside + int((errors <= fitted.margin(0.9)).sum()), count + len(errors)
-    assert 0.85 < inside / count < 0.97  # 480 networks: the standard error is 1.4 points
+    assert 0.85 < inside / count < 0.97  # 320 networks: the standard error is 1.7 points
 
 
 @pytest.mark.parametrize(

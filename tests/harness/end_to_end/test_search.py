@@ -6,29 +6,36 @@ Real models, the real agent and a real runtime; sessions are shorter than a user
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rigs.commands import run
-from rigs.short_campaigns import SHORT, permissions_once
+from rigs.short_campaigns import SHORT, SHORT_PLAN, any_core
 
-from harness.devices.client import AgentClient
-from harness.measurement import core_gate, plan
+from harness.measurement import plan as plans
 from space import TINY
 
-pytestmark = [pytest.mark.converter, pytest.mark.alone]  # its sessions would wait for a core
+pytestmark = [pytest.mark.converter, pytest.mark.alone]  # few slices beside others say little
 
 SAMPLE = 12  # the fewest that a predictor with intervals is fitted to are 10
+
+
+@pytest.fixture(autouse=True)
+def any_core_will_do() -> Iterator[None]:
+    with any_core():
+        yield
 
 
 def test_a_search_ends_with_networks_that_were_measured_within_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)  # however busy this machine is
-    monkeypatch.setattr(AgentClient, "permissions", permissions_once)
-    level = replace(SHORT, at_once=SAMPLE)  # a process that measures many is started once
-    monkeypatch.setattr(plan, "LEVELS", dict.fromkeys(plan.LEVELS, level))
+    # Long enough that what is predicted and then measured agrees; a process that measures many is started once.
+    plan = replace(SHORT_PLAN, reference_runs=2, network_runs=6, min_slices=8)
+    level = replace(SHORT, at_once=SAMPLE, plan=plan)
+    for name in plans.LEVELS:
+        monkeypatch.setitem(plans.LEVELS, name, level)
     store = tmp_path / "store.sqlite"
     measured = run(
         store, "measure", "--space", "tiny", "-r", "onnxruntime", "-m", f"sample:{SAMPLE}@3", "--json"

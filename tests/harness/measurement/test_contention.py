@@ -35,7 +35,7 @@ CORE = CORES[-1]
 # Beside a busy program this network fits into the scheduler's turns and the reference does not: the ratio of plain minima is
 # about half of the true one.
 NETWORK = "bconv/bconv/bconv"
-PLAN = SessionPlan(min_slices=12, max_s=2.0, half_width=0.01, warmup_min_s=0.05, warmup_max_s=1.0)
+PLAN = SessionPlan(min_slices=8, max_s=1.2, half_width=0.01, warmup_min_s=0.05, warmup_max_s=0.4)
 TOLERANCE = 0.03
 TRIES = 5  # of what another program of this machine may spoil meanwhile
 

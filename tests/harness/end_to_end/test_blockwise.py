@@ -29,7 +29,7 @@ from search.training.trained_files import load_trained
 from search.training.training import train
 from space import TINY, Architecture, Block
 
-pytestmark = [pytest.mark.converter, pytest.mark.training, pytest.mark.alone, pytest.mark.long]
+pytestmark = [pytest.mark.converter, pytest.mark.training, pytest.mark.long]
 
 SAMPLE = 12  # the fewest that a predictor with intervals is fitted to are 10
 BLOCKS = ("conv", "mbconv", "conv-mbconv+in", "mbconv+mbconv")  # without the op that is slow to train
@@ -89,7 +89,7 @@ def test_a_library_becomes_a_trained_network_that_was_itself_measured_within_the
         store, "measure", "--space", "tiny", "--runtime", "onnxruntime", "--models", sample, "--json"
     )
     assert measured.status == 0, measured.stderr
-    limit_ms = 2 * max(row["latency_ms"] for row in measured.json)  # this machine may be busy with other work
+    limit_ms = 4 * max(row["latency_ms"] for row in measured.json)  # this machine may be busy with other work
     done = run(
         store,
         *("search", "--method", "blockwise", "--library", str(library)),

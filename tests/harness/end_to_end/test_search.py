@@ -17,7 +17,7 @@ from rigs.short_campaigns import SHORT, SHORT_PLAN, any_core
 from harness.measurement import plan as plans
 from space import TINY
 
-pytestmark = [pytest.mark.converter, pytest.mark.alone]  # few slices beside others say little
+pytestmark = pytest.mark.converter
 
 SAMPLE = 12  # the fewest that a predictor with intervals is fitted to are 10
 

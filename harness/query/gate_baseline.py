@@ -159,13 +159,11 @@ class Baseline(_Kept):
 
 def kept_file(file: FileModel, baseline: Path, rows: list[Latency]) -> KeptFile:
     """Return what a baseline at `baseline` keeps of a file and its latencies."""
-    path = os.path.relpath(file.path.resolve(), baseline.parent.resolve())
+    path = Path(os.path.relpath(file.path.resolve(), baseline.parent.resolve()))
+    text = path.as_posix().encode("utf-8", "replace").decode()  # no JSON holds a name that is no UTF-8
     return KeptFile(
         name=file.name,
-        path=Path(path)
-        .as_posix()
-        .encode("utf-8", "replace")
-        .decode(),  # no JSON holds a name that is no UTF-8
+        path=text,
         sha256=file.digest,
         size_bytes=file.size_bytes,
         inputs=given_text(file),

@@ -15,7 +15,7 @@ from rigs.short_campaigns import permissions_once
 from harness.devices.client import AgentClient
 from harness.measurement import core_gate
 
-pytestmark = [pytest.mark.device, pytest.mark.converter]
+pytestmark = [pytest.mark.device, pytest.mark.converter, pytest.mark.long]
 
 ROWS = 4096
 

@@ -222,6 +222,8 @@ class Session:
             "delay_source": self._delay.source,
             "baseline_ns": baselines,
         }
+        if network.arithmetic:
+            measured["arithmetic"] = network.arithmetic
         if self._delay.source == "schedstat":
             measured["waited_s"] = max(0, self._delay.read()[0] - waited_ns) / NS_PER_S
         cores, now = self._message["cores"], CoreTimes()

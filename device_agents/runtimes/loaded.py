@@ -15,7 +15,8 @@ NodeTime = Tuple[str, str, str, int]
 class Loaded:
     """`run` does one inference on the fixed input; `output` returns the first values of the last one.
 
-    `runtime` is {name, package, version, provider}, as a session reports it. `buffers` live as long as the model: ONNX Runtime
+    `runtime` is {name, package, version, provider}, as a session reports it. `arithmetic`: what the runtime says that it computes
+    in, fp32, fp16, int8, mixed or unknown; empty where it does not say. `buffers` live as long as the model: ONNX Runtime
     1.29 writes into an output that nobody else holds after its memory is gone.
     """
 
@@ -23,6 +24,7 @@ class Loaded:
     output: Callable[[], list[float]]
     runtime: dict[str, str]
     buffers: tuple[Any, ...] = ()
+    arithmetic: str = ""
 
 
 @dataclass(frozen=True)

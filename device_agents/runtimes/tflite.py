@@ -12,6 +12,9 @@ FORMATS = ("tflite",)
 PACKAGES = ("ai_edge_litert", "tflite_runtime", "tensorflow")
 OPTIONS = {"provider": str}
 PROVIDERS = ("XNNPACK", "builtin")
+# Kernels compute in the types of the graph's operators; these only turn one type into another, or stand for others.
+CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "DELEGATE")
+ARITHMETICS = {"float32": "fp32", "float16": "fp16", "int8": "int8", "uint8": "int8", "int16": "mixed"}
 
 
 def find() -> tuple[str, str, Any]:
@@ -94,7 +97,24 @@ def load_with_inputs(model: bytes, threads: int, options: dict[str, Any], inputs
         return first_values(interpreter.get_tensor(first["index"]), scale, zero_point)
 
     runtime = {"name": NAME, "package": package, "version": version, "provider": provider}
-    return Loaded(interpreter.invoke, output, runtime)
+    return Loaded(interpreter.invoke, output, runtime, arithmetic=arithmetic_of(interpreter))
+
+
+def arithmetic_of(interpreter: Any) -> str:
+    """Return what the operators compute in, mixed where that differs; empty where the package does not list them.
+
+    Weights in fp16 that are turned into fp32 first are computed with in fp32; integer weights beside fp32 values are mixed.
+    """
+    if not hasattr(interpreter, "_get_ops_details"):
+        return ""
+    kinds = {one["index"]: getattr(one["dtype"], "__name__", "") for one in interpreter.get_tensor_details()}
+    found = set()
+    for details in interpreter._get_ops_details():
+        if details["op_name"] not in CONVERSIONS:
+            tensors = [*details["inputs"], *details["outputs"]]
+            found.update(ARITHMETICS.get(kinds.get(int(index), ""), "") for index in tensors)
+    found.discard("")
+    return "mixed" if len(found) > 1 else "".join(found)
 
 
 def is_delegated(interpreter: Any) -> bool:

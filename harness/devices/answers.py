@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from harness.records import STOP_REASONS
+from harness.records import ARITHMETICS, STOP_REASONS
 from space.text import printable
 
 MAX_CORES = 4096
@@ -399,6 +399,7 @@ class MeasuredEvent(Said):
     steal_s: Seconds = 0
     others_busy: Share = 0
     pinned: bool = False
+    arithmetic: Literal[ARITHMETICS] = "unknown"  # type: ignore[valid-type]
     request: AskedCore | None = None
 
 

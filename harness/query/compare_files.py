@@ -17,6 +17,7 @@ from harness.models.files import GivenInputs, find_files, is_file_name
 from harness.prediction.measure import MeasureRequest, measure_requested
 from harness.records import ReferenceLatency
 from harness.store import Store
+from harness.store.latencies import in_one_arithmetic
 from harness.store.opening import open_existing, open_store
 from space.errors import ConfigError
 
@@ -101,7 +102,7 @@ def _reference_row(store: Store, row: Latency, reference: ReferenceLatency, name
         NormalDist().inv_cdf((1 + COVERAGE) / 2) * (reference.sd or 0.0),
     )
     interval_ms = (latency_ms / (1 + reach), latency_ms * (1 + reach))
-    sessions = store.sessions(row.configuration, [row.graph_hash])
+    sessions = in_one_arithmetic(store.sessions(row.configuration, [row.graph_hash]))
     runs_ms = [
         run_ns / session.reference_loops / 1e6
         for session in sessions

@@ -57,7 +57,13 @@ SAMPLE: dict[str, Any] = {
     "gpu_clock_mhz": 500,
     "load_1m": 0.5,
 }
-MEASURED_TOO: dict[str, Any] = {"waited_s": 0.0, "steal_s": 0.0, "others_busy": 0.1, "pinned": True}
+MEASURED_TOO: dict[str, Any] = {
+    "waited_s": 0.0,
+    "steal_s": 0.0,
+    "others_busy": 0.1,
+    "pinned": True,
+    "arithmetic": "fp32",
+}
 MEASURED_TOO |= {"runtime": dict.fromkeys(("name", "package"), "onnxruntime") | {"version": "2.0"}}
 MEASURED_TOO["runtime"]["provider"] = "CPUExecutionProvider"
 MEASURED_TOO |= {"request": {"method": "nice", "granted": True, "reason": ""}}
